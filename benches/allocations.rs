@@ -4,7 +4,10 @@
 //! cargo bench --bench allocations
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot be set up has failed"
+)]
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -42,7 +45,12 @@ fn counted(what: &str, work: impl FnOnce()) -> Row {
     let each = |count: usize| f64::from(u32::try_from(count).unwrap()) / f64::from(COUNT);
     let bytes = format!("{:.0} bytes", each(change.bytes_allocated));
     let allocations = each(change.allocations + change.reallocations);
-    Row::new(format!("allocations, {what}"), vec![allocations], Unit::Each, bytes)
+    Row::new(
+        format!("allocations, {what}"),
+        vec![allocations],
+        Unit::Each,
+        bytes,
+    )
 }
 
 fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
@@ -63,16 +71,23 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
             }
         }
     });
-    let ingesting = counted("memory → counting store, decoding included, for a record", || {
-        runtime.block_on(memory_to_counting(&log, COUNT.into()));
-    });
-    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let ingesting = counted(
+        "memory → counting store, decoding included, for a record",
+        || {
+            runtime.block_on(memory_to_counting(&log, COUNT.into()));
+        },
+    );
+    let parts = Parts::facing(
+        Arc::new(InMemoryLog::default().sink()),
+        Arc::new(InMemoryStore::new()),
+    );
     let buying = |router: &Router| {
         runtime.block_on(async {
             for _ in 0..COUNT {
                 let body = r#"{"username":"Ada Lovelace","userid":"user-00001","price":1195.30}"#;
-                let request =
-                    Request::post("/buy").header("content-type", "application/json").body(Body::from(body));
+                let request = Request::post("/buy")
+                    .header("content-type", "application/json")
+                    .body(Body::from(body));
                 let answer = router.clone().oneshot(request.unwrap()).await.unwrap();
                 assert_eq!(answer.status(), 201);
                 black_box(answer.into_body().collect().await.unwrap());
@@ -82,7 +97,9 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
     let router = router(parts, HttpOptions::default());
     let what = "POST /buy through facing's router into a log in memory, for a request";
     let bought = counted(what, || buying(&router));
-    [encoding, decoding, ingesting, bought].into_iter().for_each(emit);
+    [encoding, decoding, ingesting, bought]
+        .into_iter()
+        .for_each(emit);
 }
 
 fn main() {

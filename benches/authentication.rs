@@ -4,7 +4,10 @@
 //! cargo bench --bench authentication
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot be set up has failed"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -61,14 +64,26 @@ fn token() -> (String, TokenVerifier) {
         "iss": "https://issuer.example", "aud": "shop", "sub": "user-00001", "exp": until,
         "scope": "purchases:write purchases:read", "session": "x".repeat(256),
     });
-    let message = format!("{}.{}", encoded(&json!({"alg": "ES256", "kid": "k"})), encoded(&claims));
+    let message = format!(
+        "{}.{}",
+        encoded(&json!({"alg": "ES256", "kid": "k"})),
+        encoded(&claims)
+    );
     let signature = key.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let source = Published(json!({"keys": [jwk]}).to_string());
     let parse = |text: &str| Ok(KeySet::parse(text)?);
-    let keys = Arc::new(Refreshed::new(source, parse, Duration::from_secs(600), Arc::clone(&clock)));
+    let keys = Arc::new(Refreshed::new(
+        source,
+        parse,
+        Duration::from_secs(600),
+        Arc::clone(&clock),
+    ));
     let verifier = TokenVerifier::new(keys, "https://issuer.example", "shop", clock);
-    (format!("{message}.{}", BASE64URL_NOPAD.encode(signature.as_ref())), verifier)
+    (
+        format!("{message}.{}", BASE64URL_NOPAD.encode(signature.as_ref())),
+        verifier,
+    )
 }
 
 /// Microseconds of processor time per request over one turn.
@@ -89,7 +104,12 @@ async fn turn(service: &Router, authorization: &str) -> f64 {
 
 fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let runtime = one_thread();
-    let parts = || Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = || {
+        Parts::facing(
+            Arc::new(InMemoryLog::default().sink()),
+            Arc::new(InMemoryStore::new()),
+        )
+    };
     let (token, verifier) = token();
     let open = routes(parts()).build();
     let guarded = routes(parts()).authenticate(verifier).build();
@@ -99,11 +119,19 @@ fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         || runtime.block_on(turn(&guarded, &authorization)),
         || runtime.block_on(turn(&open, &authorization)),
     );
-    let added = pairs.ours.iter().zip(&pairs.baseline).map(|(ours, baseline)| ours - baseline).collect();
+    let added = pairs
+        .ours
+        .iter()
+        .zip(&pairs.baseline)
+        .map(|(ours, baseline)| ours - baseline)
+        .collect();
     let of = |turns: &[f64]| format!("{:.2} µs", median(turns.to_vec()));
     let what = "microseconds of processor time for a verified token, in a POST /buy";
     let row = Row::new(what, added, Unit::Each, of(&pairs.ours)).with_goal(Goal::AtMost(1.5));
-    emit(Row { baseline: format!("without authentication, {}", of(&pairs.baseline)), ..row });
+    emit(Row {
+        baseline: format!("without authentication, {}", of(&pairs.baseline)),
+        ..row
+    });
 }
 
 fn main() {

@@ -25,9 +25,13 @@ pub type Measure = fn(Scale, &mut dyn FnMut(Row));
 pub fn main(name: &str, measure: Measure) {
     run_child_if_requested();
     let scale = Scale::from_env();
-    let file = std::env::current_exe().unwrap().with_file_name(format!("{name}.rows.json"));
-    let before: Vec<Row> =
-        std::fs::read(&file).ok().and_then(|rows| serde_json::from_slice(&rows).ok()).unwrap_or_default();
+    let file = std::env::current_exe()
+        .unwrap()
+        .with_file_name(format!("{name}.rows.json"));
+    let before: Vec<Row> = std::fs::read(&file)
+        .ok()
+        .and_then(|rows| serde_json::from_slice(&rows).ok())
+        .unwrap_or_default();
     let mut rows = Vec::new();
     measure(scale, &mut |row| {
         match before.iter().find(|before| before.what == row.what) {
@@ -50,12 +54,18 @@ pub fn run_child_if_requested() {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(RUN) {
         std::thread::spawn(end_late);
-        println!("{}", execute(&arguments.next().unwrap(), &arguments.next().unwrap()));
+        println!(
+            "{}",
+            execute(&arguments.next().unwrap(), &arguments.next().unwrap())
+        );
         std::process::exit(0);
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the main thread may wait for a server that hangs")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the main thread may wait for a server that hangs"
+)]
 fn end_late() {
     std::thread::sleep(LONGEST);
     eprintln!("no result after {LONGEST:?}: does a server still answer?");
@@ -70,9 +80,9 @@ fn execute(what: &str, argument: &str) -> String {
         publish::RUN => with(argument, |publish: publish::Publish| publish.measure()),
         load::RUN => with(argument, |load: Load| load.run()),
         freshness::RUN => with(argument, |(store, count)| freshness::inserts(store, count)),
-        listing::RUN => {
-            with(argument, |(folder, lookup): (std::path::PathBuf, _)| listing::look(&folder, lookup))
-        }
+        listing::RUN => with(argument, |(folder, lookup): (std::path::PathBuf, _)| {
+            listing::look(&folder, lookup)
+        }),
         kafka_to_mongodb::RUN => with(argument, |run: kafka_to_mongodb::Ingestion| run.measure()),
         kafka_to_postgres::RUN => with(argument, |run: kafka_to_postgres::Ingestion| run.measure()),
         unknown => format!("unknown work: {unknown}"),

@@ -7,7 +7,10 @@
 //! Both send a key and a JSON body and parse the response into types. They alternate, because the speed of a machine
 //! varies over time.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot be set up has failed"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,8 +39,13 @@ fn purchase() -> NewPurchase {
 fn service(runtime: &Runtime) -> String {
     let sink = InMemoryLog::default().sink();
     let options = HttpOptions::default();
-    let router = router(Parts::facing(Arc::new(sink), Arc::new(InMemoryStore::new())), options.clone());
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let router = router(
+        Parts::facing(Arc::new(sink), Arc::new(InMemoryStore::new())),
+        options.clone(),
+    );
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(serve(listener, router, &options, std::future::pending()));
     format!("http://{address}")
@@ -65,7 +73,8 @@ impl Callers {
             .timeout(Duration::from_secs(7))
             .body(serde_json::to_vec(&new).unwrap());
         let response = request.send().await.unwrap().error_for_status().unwrap();
-        let published: PublishedPurchase = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        let published: PublishedPurchase =
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         assert_eq!(published.receipt.id, published.purchase.id);
     }
 
@@ -95,22 +104,46 @@ async fn turn(call: impl AsyncFn()) -> f64 {
 }
 
 fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
-    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let servers = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let (runtime, url) = (one_thread(), service(&servers));
-    let http = reqwest::Client::builder().tls_certs_only([]).no_proxy().tcp_nodelay(true).build().unwrap();
-    let client = ShopClient::builder(&url).http_client(http.clone()).build().unwrap();
+    let http = reqwest::Client::builder()
+        .tls_certs_only([])
+        .no_proxy()
+        .tcp_nodelay(true)
+        .build()
+        .unwrap();
+    let client = ShopClient::builder(&url)
+        .http_client(http.clone())
+        .build()
+        .unwrap();
     let callers = Callers { http, client, url };
     let pairs = scale.pick(1, 100, 1_000);
     let mut row = |name, pairs: Pairs<f64>| {
         let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));
-        emit(pairs.row(format!("a call by shop-client, {name}"), |time| *time, "bare reqwest", show));
+        emit(pairs.row(
+            format!("a call by shop-client, {name}"),
+            |time| *time,
+            "bare reqwest",
+            show,
+        ));
     };
     let buy = || runtime.block_on(turn(async || callers.buy().await));
-    row("buy", Pairs::alternate(pairs, buy, || runtime.block_on(turn(async || callers.buy_bare().await))));
+    row(
+        "buy",
+        Pairs::alternate(pairs, buy, || {
+            runtime.block_on(turn(async || callers.buy_bare().await))
+        }),
+    );
     let ask = || runtime.block_on(turn(async || callers.ask().await));
     row(
         "summary",
-        Pairs::alternate(pairs, ask, || runtime.block_on(turn(async || callers.ask_bare().await))),
+        Pairs::alternate(pairs, ask, || {
+            runtime.block_on(turn(async || callers.ask_bare().await))
+        }),
     );
 }
 

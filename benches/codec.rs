@@ -4,7 +4,10 @@
 //! cargo bench --bench codec
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot be set up has failed"
+)]
 
 use std::hint::black_box;
 

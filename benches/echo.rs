@@ -24,11 +24,20 @@ async fn echo(Json(purchase): Json<Purchase>) -> (StatusCode, Json<Purchase>) {
 /// # Errors
 /// When it cannot listen.
 pub async fn serve() -> std::io::Result<()> {
-    serve_router(Router::new().route("/buy", post(echo)).route("/healthz", get(async || "ok"))).await
+    serve_router(
+        Router::new()
+            .route("/buy", post(echo))
+            .route("/healthz", get(async || "ok")),
+    )
+    .await
 }
 
 pub(crate) async fn serve_router(router: Router) -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     eprintln!("{{\"http.address\":\"{}\"}}", listener.local_addr()?);
-    axum::serve(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router).await
+    axum::serve(
+        listener.tap_io(|stream| drop(stream.set_nodelay(true))),
+        router,
+    )
+    .await
 }

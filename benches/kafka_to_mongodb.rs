@@ -17,7 +17,12 @@ fn main() {
     bench::run_child_if_requested();
     let mut arguments = std::env::args().skip_while(|argument| argument != "--soak");
     if arguments.next().is_some() {
-        return soak(arguments.next().and_then(|records| records.parse().ok()).unwrap_or(5_000_000));
+        return soak(
+            arguments
+                .next()
+                .and_then(|records| records.parse().ok())
+                .unwrap_or(5_000_000),
+        );
     }
     bench::main("kafka_to_mongodb", rows);
 }

@@ -57,8 +57,10 @@ impl Load {
             std::thread::spawn(move || load.run_part((first..load.connections).step_by(threads)))
         };
         let parts: Vec<_> = (0..threads).map(start).collect();
-        let (answered, times): (Vec<u64>, Vec<Vec<f64>>) =
-            parts.into_iter().flat_map(|part| part.join().unwrap()).unzip();
+        let (answered, times): (Vec<u64>, Vec<Vec<f64>>) = parts
+            .into_iter()
+            .flat_map(|part| part.join().unwrap())
+            .unzip();
         let times = times.concat();
         Loaded {
             per_second: as_f64(times.len() as u64) / self.time.as_secs_f64(),
@@ -82,9 +84,14 @@ impl Load {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     async fn run_connection(self, number: usize, begun: Instant) -> (u64, Vec<f64>) {
         let (warm, end) = (begun + self.time / 4, begun + self.time / 4 + self.time);
-        let pause = self.rate.map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
+        let pause = self
+            .rate
+            .map(|rate| Duration::from_secs_f64(self.connections as f64 / rate));
         // Staggered start.
-        let mut due = begun + pause.unwrap_or_default().mul_f64(number as f64 / self.connections as f64);
+        let mut due = begun
+            + pause
+                .unwrap_or_default()
+                .mul_f64(number as f64 / self.connections as f64);
         let mut connection = Connection::open(self.address).await;
         let of = |user: usize| match self.batch {
             1 => (buy(&format!("user-{user:05}")), 201),
@@ -107,10 +114,17 @@ impl Load {
                 return (answered, times);
             }
             let answer = connection.send(&request).await;
-            assert_eq!(answer.status, expected, "{}", String::from_utf8_lossy(answer.body));
+            assert_eq!(
+                answer.status,
+                expected,
+                "{}",
+                String::from_utf8_lossy(answer.body)
+            );
             // Each response would cost as much as sending it.
             if self.batch > 1 && answered % 16 == 0 {
-                let acknowledged = String::from_utf8_lossy(answer.body).matches("\"acknowledged\"").count();
+                let acknowledged = String::from_utf8_lossy(answer.body)
+                    .matches("\"acknowledged\"")
+                    .count();
                 assert_eq!(acknowledged, self.batch);
             }
             answered += 1;
@@ -131,9 +145,12 @@ pub const KEY_SHA256: &str = "9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b
 #[must_use]
 pub fn buy(user: &str) -> Vec<u8> {
     let body = format!(r#"{{"username":"Ada {user}","userid":"{user}","price":1195.30}}"#);
-    let head =
-        "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer ";
-    format!("{head}{KEY}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    let head = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nauthorization: Bearer ";
+    format!(
+        "{head}{KEY}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 /// `POST /v1/purchases:batch` of `users` users, as NDJSON.
@@ -141,7 +158,9 @@ pub fn buy(user: &str) -> Vec<u8> {
 pub fn batch(prefix: &str, purchases: usize) -> Vec<u8> {
     let line = |number| {
         let price = format!("{}.{:02}", number % 2_000, number % 100);
-        format!("{{\"username\":\"Ada {number}\",\"userid\":\"{prefix}-{number}\",\"price\":{price}}}\n")
+        format!(
+            "{{\"username\":\"Ada {number}\",\"userid\":\"{prefix}-{number}\",\"price\":{price}}}\n"
+        )
     };
     let body: String = (0..purchases).map(line).collect();
     let head = "POST /v1/purchases:batch HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: ";
@@ -178,7 +197,10 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, received: Vec::with_capacity(4_096) }
+        Self {
+            stream,
+            received: Vec::with_capacity(4_096),
+        }
     }
 
     /// Sends a request and waits for the whole response, which must have a content length.
@@ -194,7 +216,10 @@ impl Connection {
         while self.received.len() < head + body {
             self.receive().await;
         }
-        Answer { status, body: &self.received[head..head + body] }
+        Answer {
+            status,
+            body: &self.received[head..head + body],
+        }
     }
 
     async fn receive(&mut self) {
@@ -210,8 +235,13 @@ impl Connection {
 fn lengths(received: &[u8]) -> Option<(u16, usize, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(head) = response.parse(received).unwrap() else { return None };
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let httparse::Status::Complete(head) = response.parse(received).unwrap() else {
+        return None;
+    };
+    let length = response
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length = std::str::from_utf8(length.unwrap().value).unwrap();
     Some((response.code.unwrap(), head, length.parse().unwrap()))
 }

@@ -20,9 +20,14 @@ struct Log {
     topic: String,
 }
 
-async fn buy(State(log): State<Log>, Json(purchase): Json<Purchase>) -> (StatusCode, Json<Purchase>) {
+async fn buy(
+    State(log): State<Log>,
+    Json(purchase): Json<Purchase>,
+) -> (StatusCode, Json<Purchase>) {
     let value = serde_json::to_vec(&purchase).unwrap();
-    let record = FutureRecord::to(&log.topic).key(&purchase.userid).payload(&value);
+    let record = FutureRecord::to(&log.topic)
+        .key(&purchase.userid)
+        .payload(&value);
     log.producer.send(record, Duration::ZERO).await.unwrap();
     (StatusCode::CREATED, Json(purchase))
 }
@@ -33,12 +38,20 @@ async fn buy(State(log): State<Log>, Json(purchase): Json<Purchase>) -> (StatusC
 /// When it cannot listen.
 pub(crate) async fn serve() -> std::io::Result<()> {
     let producer = ClientConfig::new()
-        .set("bootstrap.servers", variable("KAFKA_BOOTSTRAP_SERVERS").unwrap())
+        .set(
+            "bootstrap.servers",
+            variable("KAFKA_BOOTSTRAP_SERVERS").unwrap(),
+        )
         .set("enable.idempotence", "true")
         .set("linger.ms", "0.5")
         .create()
         .unwrap();
-    let log = Log { producer, topic: variable("KAFKA_TOPIC").unwrap() };
-    let router = Router::new().route("/buy", post(buy)).route("/healthz", get(async || "ok"));
+    let log = Log {
+        producer,
+        topic: variable("KAFKA_TOPIC").unwrap(),
+    };
+    let router = Router::new()
+        .route("/buy", post(buy))
+        .route("/healthz", get(async || "ok"));
     echo::serve_router(router.with_state(log)).await
 }

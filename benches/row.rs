@@ -50,28 +50,64 @@ pub enum Goal {
 impl Row {
     /// A row of figures without a baseline.
     #[must_use]
-    pub fn new(what: impl Into<String>, figures: Vec<f64>, unit: Unit, ours: impl Into<String>) -> Self {
+    pub fn new(
+        what: impl Into<String>,
+        figures: Vec<f64>,
+        unit: Unit,
+        ours: impl Into<String>,
+    ) -> Self {
         let ours = ours.into().trim().to_owned();
-        Self { what: what.into(), figures, unit, goal: None, ours, baseline: String::new() }
+        Self {
+            what: what.into(),
+            figures,
+            unit,
+            goal: None,
+            ours,
+            baseline: String::new(),
+        }
     }
 
     /// The same row without what the row above has too.
     #[must_use]
     pub fn below(&self, above: &Self) -> Self {
-        let shortened =
-            |own: &str, above: &str| if own == above && !own.is_empty() { "″" } else { own }.to_owned();
-        let subject = |what: &str| what.split_once(": ").map_or(what.len(), |(subject, _)| subject.len());
-        let (own, other) = (&self.what[..subject(&self.what)], &above.what[..subject(&above.what)]);
-        let what = if own == other { format!("″{}", &self.what[own.len()..]) } else { self.what.clone() };
+        let shortened = |own: &str, above: &str| {
+            if own == above && !own.is_empty() {
+                "″"
+            } else {
+                own
+            }
+            .to_owned()
+        };
+        let subject = |what: &str| {
+            what.split_once(": ")
+                .map_or(what.len(), |(subject, _)| subject.len())
+        };
+        let (own, other) = (
+            &self.what[..subject(&self.what)],
+            &above.what[..subject(&above.what)],
+        );
+        let what = if own == other {
+            format!("″{}", &self.what[own.len()..])
+        } else {
+            self.what.clone()
+        };
         let [ours, baseline] = [(&self.ours, &above.ours), (&self.baseline, &above.baseline)]
             .map(|(own, above)| shortened(own, above));
-        Self { what, ours, baseline, ..self.clone() }
+        Self {
+            what,
+            ours,
+            baseline,
+            ..self.clone()
+        }
     }
 
     /// The same row, with a goal.
     #[must_use]
     pub fn with_goal(self, goal: impl Into<Option<Goal>>) -> Self {
-        Self { goal: goal.into(), ..self }
+        Self {
+            goal: goal.into(),
+            ..self
+        }
     }
 
     /// The median.
@@ -98,7 +134,11 @@ impl Row {
 
     /// The goal, and whether it is reached, as text; empty without a goal.
     fn goal_text(&self) -> (String, &'static str) {
-        let reached = if self.is_reached() == Some(true) { "reached" } else { "missed" };
+        let reached = if self.is_reached() == Some(true) {
+            "reached"
+        } else {
+            "missed"
+        };
         match self.goal {
             Some(Goal::AtLeast(least)) => (format!("≥ {}", self.unit.show(least)), reached),
             Some(Goal::AtMost(most)) => (format!("≤ {}", self.unit.show(most)), reached),
@@ -109,21 +149,33 @@ impl Row {
     /// The row as a line of the Markdown table with the head [`TABLE_HEAD`].
     #[must_use]
     pub fn markdown(&self) -> String {
-        let Self { what, figures, unit, ours, baseline, .. } = self;
+        let Self {
+            what,
+            figures,
+            unit,
+            ours,
+            baseline,
+            ..
+        } = self;
         let (low, high) = self.spread();
         let spread = match figures.len() {
             1 => String::new(),
             runs => format!("{}–{} ({runs})", unit.show(low), unit.show(high)),
         };
         let (goal, _) = self.goal_text();
-        let goal = if self.is_reached() == Some(false) { format!("{goal} **missed**") } else { goal };
+        let goal = if self.is_reached() == Some(false) {
+            format!("{goal} **missed**")
+        } else {
+            goal
+        };
         let median = unit.show(self.median());
         format!("|{what}|{median}|{spread}|{goal}|{ours}|{baseline}|")
     }
 }
 
 /// The head of the table of [`Row::markdown`].
-pub const TABLE_HEAD: &str = "|what|median|spread (runs)|goal|ours|beside|\n|---|---|---|---|---|---|";
+pub const TABLE_HEAD: &str =
+    "|what|median|spread (runs)|goal|ours|beside|\n|---|---|---|---|---|---|";
 
 impl Goal {
     /// The bound.
@@ -152,21 +204,44 @@ impl Unit {
 #[must_use]
 pub fn thousands(figure: f64) -> String {
     let digits = format!("{figure:.0}");
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    let groups: Vec<_> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(String::from_utf8_lossy)
+        .collect();
     groups.join(",")
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, unit, ours, baseline, .. } = self;
+        let Self {
+            what,
+            unit,
+            ours,
+            baseline,
+            ..
+        } = self;
         let (low, high) = self.spread();
-        write!(f, "{what}: {} ({} to {})", unit.show(self.median()), unit.show(low), unit.show(high))?;
+        write!(
+            f,
+            "{what}: {} ({} to {})",
+            unit.show(self.median()),
+            unit.show(low),
+            unit.show(high)
+        )?;
         let (goal, reached) = self.goal_text();
-        for (before, text, after) in
-            [(", goal ", &goal, reached), ("\n  ours    ", ours, ""), ("\n  beside  ", baseline, "")]
-        {
+        for (before, text, after) in [
+            (", goal ", &goal, reached),
+            ("\n  ours    ", ours, ""),
+            ("\n  beside  ", baseline, ""),
+        ] {
             if !text.is_empty() {
-                write!(f, "{before}{text}{}{after}", if after.is_empty() { "" } else { ": " })?;
+                write!(
+                    f,
+                    "{before}{text}{}{after}",
+                    if after.is_empty() { "" } else { ": " }
+                )?;
             }
         }
         Ok(())
@@ -179,18 +254,23 @@ mod tests {
 
     #[test]
     fn a_row_shows_a_missed_goal() {
-        let row =
-            Row::new("publish", vec![0.7, 0.8, 0.9], Unit::Ratio, "80/s").with_goal(Goal::AtLeast(0.85));
-        let row = Row { baseline: "a bare loop, 100/s".to_owned(), ..row };
+        let row = Row::new("publish", vec![0.7, 0.8, 0.9], Unit::Ratio, "80/s")
+            .with_goal(Goal::AtLeast(0.85));
+        let row = Row {
+            baseline: "a bare loop, 100/s".to_owned(),
+            ..row
+        };
         assert_eq!(row.is_reached(), Some(false));
         let line = "|publish|0.80|0.70–0.90 (3)|≥ 0.85 **missed**|80/s|a bare loop, 100/s|";
         assert_eq!(row.markdown(), line);
-        let text =
-            "publish: 0.80 (0.70 to 0.90), goal ≥ 0.85: missed\n  ours    80/s\n  beside  a bare loop, 100/s";
+        let text = "publish: 0.80 (0.70 to 0.90), goal ≥ 0.85: missed\n  ours    80/s\n  beside  a bare loop, 100/s";
         assert_eq!(row.to_string(), text);
         let row = row.with_goal(Goal::AtMost(0.8));
         assert_eq!(row.is_reached(), Some(true));
-        assert_eq!(row.markdown().split('|').count(), TABLE_HEAD.lines().next().unwrap().split('|').count());
+        assert_eq!(
+            row.markdown().split('|').count(),
+            TABLE_HEAD.lines().next().unwrap().split('|').count()
+        );
     }
 
     #[test]

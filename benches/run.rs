@@ -26,7 +26,10 @@ pub(crate) const RUN: &str = "run-one";
 impl Run {
     /// The work `what` with `argument`.
     pub fn new(what: &'static str, argument: &impl Serialize) -> Self {
-        Self { what, argument: to_json(argument) }
+        Self {
+            what,
+            argument: to_json(argument),
+        }
     }
 
     /// The command that runs this in a child process.
@@ -39,8 +42,16 @@ impl Run {
     /// Runs it in a child process and returns its result.
     #[must_use]
     pub fn in_own_process<T: DeserializeOwned>(&self) -> T {
-        let Output { status, stdout, stderr } = self.command().output().unwrap();
-        assert!(status.success(), "{self:?}: {}", String::from_utf8_lossy(&stderr));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command().output().unwrap();
+        assert!(
+            status.success(),
+            "{self:?}: {}",
+            String::from_utf8_lossy(&stderr)
+        );
         serde_json::from_slice(&stdout).unwrap()
     }
 }
@@ -83,7 +94,11 @@ pub struct Pairs<T> {
 
 impl<T> Pairs<T> {
     /// Alternates both, `count` times.
-    pub fn alternate(pairs: usize, mut ours: impl FnMut() -> T, mut baseline: impl FnMut() -> T) -> Self {
+    pub fn alternate(
+        pairs: usize,
+        mut ours: impl FnMut() -> T,
+        mut baseline: impl FnMut() -> T,
+    ) -> Self {
         let (ours, baseline) = (0..pairs).map(|_| (ours(), baseline())).unzip();
         Self { ours, baseline }
     }
@@ -94,7 +109,11 @@ impl<T> Pairs<T> {
     where
         T: DeserializeOwned,
     {
-        Self::alternate(pairs, || ours.in_own_process(), || baseline.in_own_process())
+        Self::alternate(
+            pairs,
+            || ours.in_own_process(),
+            || baseline.in_own_process(),
+        )
     }
 
     /// A row of ratios: `figure` of each of our runs divided by that of the baseline, which is called `name`. `show`
@@ -106,9 +125,15 @@ impl<T> Pairs<T> {
         name: &str,
         show: impl Fn(&[T]) -> String,
     ) -> Row {
-        let ratios =
-            self.ours.iter().zip(&self.baseline).map(|(ours, baseline)| figure(ours) / figure(baseline));
+        let ratios = self
+            .ours
+            .iter()
+            .zip(&self.baseline)
+            .map(|(ours, baseline)| figure(ours) / figure(baseline));
         let row = Row::new(what, ratios.collect(), Unit::Ratio, show(&self.ours));
-        Row { baseline: format!("{name}, {}", show(&self.baseline)), ..row }
+        Row {
+            baseline: format!("{name}, {}", show(&self.baseline)),
+            ..row
+        }
     }
 }

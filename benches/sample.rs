@@ -41,7 +41,11 @@ pub fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number: u64| {
         let user = number % USERS;
         let price = format!("{}.{:02}", number % 2_000, number % 100);
-        purchase(&format!("user-{user:05}"), &format!("Ada Lovelace {user}"), &price)
+        purchase(
+            &format!("user-{user:05}"),
+            &format!("Ada Lovelace {user}"),
+            &price,
+        )
     };
     (0..count).map(purchase).collect()
 }
@@ -58,7 +62,11 @@ pub async fn fill_topic(options: KafkaLogOptions, records: u64) {
     let sink = KafkaLog::open(options).await.unwrap().sink();
     let all = purchases(records);
     let publish = async |purchase: &Purchase| while sink.publish(purchase).await.is_err() {};
-    stream::iter(&all).map(publish).buffer_unordered(5_000).collect::<()>().await;
+    stream::iter(&all)
+        .map(publish)
+        .buffer_unordered(5_000)
+        .collect::<()>()
+        .await;
     sink.close(Duration::from_secs(10)).await.unwrap();
 }
 
@@ -79,7 +87,8 @@ impl Ingested {
     /// The time for all `records` at the rate after the first batch.
     #[must_use]
     pub fn extrapolated(&self, records: u64) -> Duration {
-        self.since_first.mul_f64(as_f64(records) / as_f64((records - self.first).max(1)))
+        self.since_first
+            .mul_f64(as_f64(records) / as_f64((records - self.first).max(1)))
     }
 }
 
@@ -95,14 +104,27 @@ pub async fn ingest(
     let (monitor, start) = (ingest.monitor(), Instant::now());
     let (sender, since_first) = tokio::sync::oneshot::channel();
     let all = async move {
-        let first = monitor.wait_for(|status| status.counters.inserted > 0).await.counters.inserted;
+        let first = monitor
+            .wait_for(|status| status.counters.inserted > 0)
+            .await
+            .counters
+            .inserted;
         let (begun, before) = (Instant::now(), processor_time());
         // A purchase that an attempt without a response has stored is a duplicate for the next one. It fails the run.
-        monitor.wait_for(|status| status.counters.inserted + status.counters.duplicates >= records).await;
-        sender.send((first, begun.elapsed(), processor_time() - before)).unwrap();
+        monitor
+            .wait_for(|status| status.counters.inserted + status.counters.duplicates >= records)
+            .await;
+        sender
+            .send((first, begun.elapsed(), processor_time() - before))
+            .unwrap();
     };
     let tally = ingest.run(all).await.unwrap();
     assert_eq!(tally.inserted, records, "{tally:?}");
     let (first, since_first, processor_since_first) = since_first.await.unwrap();
-    Ingested { whole: start.elapsed(), since_first, processor_since_first, first }
+    Ingested {
+        whole: start.elapsed(),
+        since_first,
+        processor_since_first,
+        first,
+    }
 }

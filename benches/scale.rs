@@ -37,13 +37,19 @@ impl Scale {
     #[must_use]
     pub fn pairs(self) -> usize {
         let chosen = variable("SHOP_BENCH_PAIRS").and_then(|pairs| pairs.parse().ok());
-        chosen.filter(|_| self != Self::Tiny).unwrap_or_else(|| self.pick(1, 3, 15))
+        chosen
+            .filter(|_| self != Self::Tiny)
+            .unwrap_or_else(|| self.pick(1, 3, 15))
     }
 
     /// The number of runs of slow measurements: at most 5, and one at the quick scale.
     #[must_use]
     pub fn long_runs(self) -> usize {
-        if self == Self::Full { self.pairs().min(5) } else { 1 }
+        if self == Self::Full {
+            self.pairs().min(5)
+        } else {
+            1
+        }
     }
 }
 
@@ -55,7 +61,10 @@ pub fn has_flag(flag: &str) -> bool {
 
 /// An environment variable, if it is not empty.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the servers are configured in the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the servers are configured in the environment"
+)]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

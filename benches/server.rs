@@ -58,7 +58,11 @@ impl Server {
     /// The naive handler with `settings`: of Kafka.
     #[must_use]
     pub fn naive(settings: &[(&str, &str)]) -> Self {
-        Self::start(Command::new(THIS).env(SERVE, "naive").envs(settings.iter().copied()))
+        Self::start(
+            Command::new(THIS)
+                .env(SERVE, "naive")
+                .envs(settings.iter().copied()),
+        )
     }
 
     /// `facing` with `settings`, for purchases only, with its files in `folder`. Without settings it runs everything in
@@ -66,21 +70,35 @@ impl Server {
     #[must_use]
     pub fn facing(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(THIS);
-        command.env_clear().env(SERVE, "facing").env("SHOP_ROLES", "purchases");
+        command
+            .env_clear()
+            .env(SERVE, "facing")
+            .env("SHOP_ROLES", "purchases");
         Self::start(with_files_in(folder, &mut command).envs(settings.iter().copied()))
     }
 
     /// Starts `command` and waits until it listens.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         let address = lines.find_map(|line| {
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
-            line["http.address"].as_str().map(|address| address.parse().unwrap())
+            line["http.address"]
+                .as_str()
+                .map(|address| address.parse().unwrap())
         });
         // Keeps reading the log: a full pipe would block the server.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { address: address.unwrap(), child }
+        Self {
+            address: address.unwrap(),
+            child,
+        }
     }
 
     /// Its address.
@@ -98,7 +116,10 @@ impl Server {
 
 /// Configures a facing to listen on any port, to log as JSON, and to keep its files in `folder`.
 pub fn with_files_in<'a>(folder: &Path, command: &'a mut Command) -> &'a mut Command {
-    command.env("PORT", "0").env("LOG_FORMAT", "json").env("SHOP_DATA_DIR", folder)
+    command
+        .env("PORT", "0")
+        .env("LOG_FORMAT", "json")
+        .env("SHOP_DATA_DIR", folder)
 }
 
 impl Drop for Server {

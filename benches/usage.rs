@@ -43,16 +43,31 @@ impl Cost {
     #[must_use]
     pub fn medians(costs: &[Self]) -> String {
         let of = |part: fn(&Self) -> f64| median(costs.iter().map(part).collect());
-        let (rate, processor, memory) =
-            (of(|cost| cost.rate), of(|cost| cost.processor), of(|cost| cost.memory));
-        Self { rate, processor, memory }.to_string()
+        let (rate, processor, memory) = (
+            of(|cost| cost.rate),
+            of(|cost| cost.processor),
+            of(|cost| cost.memory),
+        );
+        Self {
+            rate,
+            processor,
+            memory,
+        }
+        .to_string()
     }
 }
 
 impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, processor, memory } = self;
-        write!(f, "{rate:7.0}/s, {processor:.2} s/100,000, {memory:3.0} MiB")
+        let Self {
+            rate,
+            processor,
+            memory,
+        } = self;
+        write!(
+            f,
+            "{rate:7.0}/s, {processor:.2} s/100,000, {memory:3.0} MiB"
+        )
     }
 }
 
@@ -80,7 +95,10 @@ pub fn median(figures: Vec<f64>) -> f64 {
 pub fn quantile(mut figures: Vec<f64>, share: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
     let place = (figures.len() as f64 * share) as usize;
-    figures.get(place.min(figures.len().saturating_sub(1))).copied().unwrap_or_default()
+    figures
+        .get(place.min(figures.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// The processor time of this process, over all threads.
@@ -115,7 +133,10 @@ pub struct Memory {
 #[must_use]
 pub fn memory_of(process: &Process) -> Option<Memory> {
     let status = process.status().ok()?;
-    Some(Memory { resident: as_f64(status.vmrss?) / 1_024.0, peak: as_f64(status.vmhwm?) / 1_024.0 })
+    Some(Memory {
+        resident: as_f64(status.vmrss?) / 1_024.0,
+        peak: as_f64(status.vmhwm?) / 1_024.0,
+    })
 }
 
 /// The peak memory of this process in MiB.
@@ -130,11 +151,18 @@ mod tests {
 
     #[test]
     fn the_time_of_two_runs_is_their_sum() {
-        let cost = |rate, processor, memory| Cost { rate, processor, memory };
+        let cost = |rate, processor, memory| Cost {
+            rate,
+            processor,
+            memory,
+        };
         // 100,000 records in one second, and as many in three.
         let both = cost(100_000.0, 0.2, 70.0).and(cost(100_000.0 / 3.0, 0.4, 60.0));
         assert!((both.rate - 50_000.0).abs() < 1e-6, "{both}");
-        assert!((both.processor - 0.3).abs() < 1e-9 && both.memory > 69.0, "{both}");
+        assert!(
+            (both.processor - 0.3).abs() < 1e-9 && both.memory > 69.0,
+            "{both}"
+        );
     }
 
     #[test]

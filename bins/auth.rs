@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shop_core::{Clock, ErrorKind, SystemClock};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Metrics, Refreshed, TextSource,
-    TokenVerifier,
+    AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Metrics, Refreshed,
+    TextSource, TokenVerifier,
 };
 
 use crate::settings::{AuthMode, HostPort, Settings};
@@ -32,12 +32,17 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     }
     let listeners = [
         Some(("SHOP_HOST", settings.listen())),
-        settings.admin_addr.clone().map(|addr| ("SHOP_ADMIN_ADDR", addr)),
+        settings
+            .admin_addr
+            .clone()
+            .map(|addr| ("SHOP_ADMIN_ADDR", addr)),
     ];
     for (setting, HostPort { host, port }) in listeners.into_iter().flatten() {
         // An address that does not resolve is an error when the service listens on it.
         let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
-        if addresses.is_ok_and(|mut all| all.any(|address| !address.ip().to_canonical().is_loopback())) {
+        if addresses
+            .is_ok_and(|mut all| all.any(|address| !address.ip().to_canonical().is_loopback()))
+        {
             return Err(CliError::new(format!(
                 "{setting} {host} can be reached from other machines, and SHOP_AUTH is not set: set SHOP_AUTH=jwt or \
                  SHOP_AUTH=keys to authenticate requests, or SHOP_AUTH=off if everybody may read and write everything"
@@ -55,8 +60,14 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
     let mut all = Vec::<Arc<dyn Authenticate>>::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if let Some(path) = &settings.api_keys_file {
-        let parse = |text: &str| ApiKeys::parse_known(text).map_err(|error: InvalidApiKeys| error.into());
-        let keys = Arc::new(Refreshed::new(FileSource::new(path), parse, FILE_MAX_AGE, Arc::clone(&clock)));
+        let parse =
+            |text: &str| ApiKeys::parse_known(text).map_err(|error: InvalidApiKeys| error.into());
+        let keys = Arc::new(Refreshed::new(
+            FileSource::new(path),
+            parse,
+            FILE_MAX_AGE,
+            Arc::clone(&clock),
+        ));
         check("SHOP_API_KEYS_FILE", &*keys).await?;
         metrics.watch("api_keys", &keys);
         all.push(Arc::new(keys));
@@ -65,7 +76,12 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
         let parse = |text: &str| Ok(KeySet::parse(text)?);
         let keys = match (&settings.auth_jwks_file, &settings.auth_jwks_url) {
             (Some(path), _) => {
-                let keys = Refreshed::new(FileSource::new(path), parse, FILE_MAX_AGE, Arc::clone(&clock));
+                let keys = Refreshed::new(
+                    FileSource::new(path),
+                    parse,
+                    FILE_MAX_AGE,
+                    Arc::clone(&clock),
+                );
                 check("SHOP_AUTH_JWKS_FILE", &keys).await?;
                 keys
             }
@@ -75,9 +91,14 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
                         "SHOP_AUTH_JWKS_URL is not https: a network in between can replace the keys"
                     );
                 }
-                let http =
-                    reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?;
-                let source = UrlSource { http, url: url.clone() };
+                let http = reqwest::Client::builder()
+                    .timeout(ISSUER_TIMEOUT)
+                    .build()
+                    .map_err(CliError::new)?;
+                let source = UrlSource {
+                    http,
+                    url: url.clone(),
+                };
                 let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::clone(&clock));
                 // For a service, an issuer that is unavailable now may be available for the first request.
                 if settings.check_config {
@@ -85,7 +106,11 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
                 }
                 keys
             }
-            (None, None) => return Err(CliError::new("SHOP_AUTH=jwt requires the keys of the issuer")),
+            (None, None) => {
+                return Err(CliError::new(
+                    "SHOP_AUTH=jwt requires the keys of the issuer",
+                ));
+            }
         };
         let issuer = settings.auth_issuer.clone().unwrap_or_default();
         let audience = settings.auth_audience.clone().unwrap_or_default();
@@ -103,7 +128,9 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
 
 /// Reads keys for the first time.
 async fn check<T: Send + Sync + 'static>(setting: &str, file: &Refreshed<T>) -> Result<()> {
-    file.try_read().await.map_err(|error| CliError::new(format!("{setting}: {}", error.chain())))
+    file.try_read()
+        .await
+        .map_err(|error| CliError::new(format!("{setting}: {}", error.chain())))
 }
 
 /// The keys at an address.
@@ -115,7 +142,11 @@ struct UrlSource {
 /// Without the path and the query, which may be secret.
 impl fmt::Debug for UrlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.url.parse::<reqwest::Url>().ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = self
+            .url
+            .parse::<reqwest::Url>()
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned));
         f.write_str(host.as_deref().unwrap_or("an address without a host"))
     }
 }
@@ -135,7 +166,8 @@ pub(crate) async fn text_of(mut response: reqwest::Response) -> Result<String, r
 #[async_trait]
 impl TextSource for UrlSource {
     async fn read(&self) -> shop_core::Result<String> {
-        let fetched = async { text_of(self.http.get(&self.url).send().await?.error_for_status()?).await };
+        let fetched =
+            async { text_of(self.http.get(&self.url).send().await?.error_for_status()?).await };
         fetched.await.map_err(|error| {
             let message = "failed to fetch the keys of the issuer";
             shop_core::Error::new(ErrorKind::Unavailable, message).with_source(error.without_url())

@@ -1,6 +1,9 @@
 //! Names the build for `--version`, the log and `app_info`: the commit of its source, and its features.
 
-#![expect(clippy::disallowed_methods, reason = "cargo passes what it knows in the environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cargo passes what it knows in the environment"
+)]
 
 use std::env;
 use std::path::Path;
@@ -9,15 +12,22 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
     // Set where the source has no repository, as in a container image.
-    let given = env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
+    let given = env::var("BUILD_REVISION")
+        .ok()
+        .filter(|revision| !revision.is_empty());
     let given = given.map(|revision| revision.chars().take(12).collect());
-    let commit = given.or_else(of_clone).unwrap_or_else(|| "unknown".to_owned());
+    let commit = given
+        .or_else(of_clone)
+        .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=BUILD_COMMIT={commit}");
-    let features =
-        env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()));
+    let features = env::vars()
+        .filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()));
     let mut features: Vec<_> = features.filter(|name| name != "default").collect();
     features.sort();
-    println!("cargo::rustc-env=BUILD_FEATURES={}", features.join(" ").replace('_', "-"));
+    println!(
+        "cargo::rustc-env=BUILD_FEATURES={}",
+        features.join(" ").replace('_', "-")
+    );
 }
 
 /// The commit of the clone whose workspace this package is in. Only this package is built again after a commit.
@@ -33,8 +43,12 @@ fn of_clone() -> Option<String> {
 
 /// What `git` prints, at the root of the workspace. It takes no lock.
 fn git(arguments: &[&str]) -> Option<String> {
-    let output =
-        Command::new("git").arg("-C").arg("..").args(arguments).env("GIT_OPTIONAL_LOCKS", "0").output();
+    let output = Command::new("git")
+        .arg("-C")
+        .arg("..")
+        .args(arguments)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .output();
     let output = output.ok().filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

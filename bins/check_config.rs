@@ -35,23 +35,58 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
 fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
     let mut lines = vec![("listen", settings.url())];
     lines.extend(parts.into_iter().map(|part| (part.place.what, part.name)));
-    lines.push(("ingest", if settings.ingests() { "on" } else { "off" }.to_owned()));
+    lines.push((
+        "ingest",
+        if settings.ingests() { "on" } else { "off" }.to_owned(),
+    ));
     let (service, works) = (settings.service.name(), faults.is_empty());
     let name = |what: &str| what.to_lowercase().replace(' ', "_");
-    let of_settings = settings.in_effect.iter().map(|setting| (&*setting.name, setting.value.clone()));
-    let values = lines.iter().cloned().chain(of_settings).map(|(what, value)| (name(what), value));
-    let origins = settings.in_effect.iter().map(|setting| (name(&setting.name), setting.origin));
+    let of_settings = settings
+        .in_effect
+        .iter()
+        .map(|setting| (&*setting.name, setting.value.clone()));
+    let values = lines
+        .iter()
+        .cloned()
+        .chain(of_settings)
+        .map(|(what, value)| (name(what), value));
+    let origins = settings
+        .in_effect
+        .iter()
+        .map(|setting| (name(&setting.name), setting.origin));
     let report = json!({
         "service": service, "ok": works, "settings": values.collect::<Value>(), "origins": origins.collect::<Value>(),
         "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
     });
-    lines.extend(settings.in_effect.iter().map(|InEffect { name, value, origin, alias }| {
-        let alias = alias.as_ref().map(|alias| format!(", {alias}")).unwrap_or_default();
-        (name.as_str(), format!("{value} ({origin}{alias})"))
-    }));
-    let lines: String = lines.iter().map(|(what, value)| format!("  {what:<31} {value}\n")).collect();
-    let result = if works { "all is well" } else { "not all is well" };
-    commands::print_report(settings.json, &[], format!("{service}\n{lines}{result}"), &report)
+    lines.extend(settings.in_effect.iter().map(
+        |InEffect {
+             name,
+             value,
+             origin,
+             alias,
+         }| {
+            let alias = alias
+                .as_ref()
+                .map(|alias| format!(", {alias}"))
+                .unwrap_or_default();
+            (name.as_str(), format!("{value} ({origin}{alias})"))
+        },
+    ));
+    let lines: String = lines
+        .iter()
+        .map(|(what, value)| format!("  {what:<31} {value}\n"))
+        .collect();
+    let result = if works {
+        "all is well"
+    } else {
+        "not all is well"
+    };
+    commands::print_report(
+        settings.json,
+        &[],
+        format!("{service}\n{lines}{result}"),
+        &report,
+    )
 }
 
 /// A part that a service would use, and whether it works.
@@ -67,9 +102,13 @@ pub(crate) struct Part<'a> {
 impl Part<'_> {
     /// Whether both fail by one cause: on one server, errors differ in what they were about at most.
     fn has_cause_of(&self, other: &Self) -> bool {
-        let cause =
-            |part: &Self| part.failure.as_ref().map(|text| text.split(" (").next().map(str::to_owned));
-        self.failure == other.failure || (self.place.name == other.place.name && cause(self) == cause(other))
+        let cause = |part: &Self| {
+            part.failure
+                .as_ref()
+                .map(|text| text.split(" (").next().map(str::to_owned))
+        };
+        self.failure == other.failure
+            || (self.place.name == other.place.name && cause(self) == cause(other))
     }
 }
 
@@ -83,22 +122,30 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
     let (host, keys, tls, parts) = tokio::join!(
         within("SHOP_HOST", auth::require_choice(settings)),
-        within("the keys of SHOP_AUTH", auth::authenticator(settings, &metrics)),
+        within(
+            "the keys of SHOP_AUTH",
+            auth::authenticator(settings, &metrics)
+        ),
         within("SHOP_TLS_CERT_FILE", tls::of_listener(settings)),
         join_all(places(settings).map(|place| part(settings, place))),
     );
     let of_settings = [host, keys.map(drop), tls.map(drop), log_file];
     let mut faults: Vec<(Vec<&str>, &Part<'_>)> = Vec::new();
     for part in parts.iter().filter(|part| part.failure.is_some()) {
-        match faults.iter_mut().find(|(_, first)| first.has_cause_of(part)) {
+        match faults
+            .iter_mut()
+            .find(|(_, first)| first.has_cause_of(part))
+        {
             Some((names, _)) => names.push(part.place.what),
             None => faults.push((vec![part.place.what], part)),
         }
     }
-    let of_parts = faults
-        .iter()
-        .filter_map(|(names, part)| Some(format!("{}: {}", names.join(", "), part.failure.as_ref()?)));
-    let of_settings = of_settings.into_iter().filter_map(|check| Some(check.err()?.to_string()));
+    let of_parts = faults.iter().filter_map(|(names, part)| {
+        Some(format!("{}: {}", names.join(", "), part.failure.as_ref()?))
+    });
+    let of_settings = of_settings
+        .into_iter()
+        .filter_map(|check| Some(check.err()?.to_string()));
     let faults = of_settings.chain(of_parts).collect();
     (parts, faults)
 }
@@ -111,9 +158,18 @@ async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
     };
     let (name, state) = checked.unwrap_or_else(|failure| (place.name.clone(), Err(failure)));
     let exists = state != Ok(false);
-    let note = if exists { "" } else { " (not there yet: a service makes it)" };
+    let note = if exists {
+        ""
+    } else {
+        " (not there yet: a service makes it)"
+    };
     let failure = state.err().map(|failure| failure.to_string());
-    Part { place, name: name + note, exists, failure }
+    Part {
+        place,
+        name: name + note,
+        exists,
+        failure,
+    }
 }
 
 /// Opens a part, and checks it.
@@ -122,7 +178,10 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
     match kind {
         Kind::Log(topic) => {
             let log = backend::for_log(settings).log(topic).await?;
-            state(log, |port| async { port.log.writer().check().await }.boxed()).await
+            state(log, |port| {
+                async { port.log.writer().check().await }.boxed()
+            })
+            .await
         }
         Kind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
@@ -146,24 +205,41 @@ async fn state<T: Send>(
     check: impl FnOnce(&T) -> BoxFuture<'_, shop_core::Result<()>>,
 ) -> Checked {
     let exists = !opened.to_be_made;
-    let checked = if exists { check(&opened.port).await } else { Ok(()) };
-    Ok((opened.name, checked.map(|()| exists).map_err(CliError::from)))
+    let checked = if exists {
+        check(&opened.port).await
+    } else {
+        Ok(())
+    };
+    Ok((
+        opened.name,
+        checked.map(|()| exists).map_err(CliError::from),
+    ))
 }
 
 /// The result of `check`, or that it takes too long.
 async fn within<T>(what: &str, check: impl Future<Output = Result<T>> + Send) -> Result<T> {
     let checked = tokio::time::timeout(CHECK_TIMEOUT, check).await;
-    checked
-        .unwrap_or_else(|_elapsed| Err(CliError::new(format!("{what}: no answer within {CHECK_TIMEOUT:?}"))))
+    checked.unwrap_or_else(|_elapsed| {
+        Err(CliError::new(format!(
+            "{what}: no answer within {CHECK_TIMEOUT:?}"
+        )))
+    })
 }
 
 /// Whether `file` exists. An error if it is not writable, or cannot be created.
 fn usable(file: &Path) -> Result<bool> {
     let refused = |path: &Path, why: &str| {
-        CliError::new(format!("the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}", path.display()))
+        CliError::new(format!(
+            "the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}",
+            path.display()
+        ))
     };
     let is_there = |path: &&Path| !path.as_os_str().is_empty() && path.exists();
-    let folder = file.ancestors().skip(1).find(is_there).unwrap_or(Path::new("."));
+    let folder = file
+        .ancestors()
+        .skip(1)
+        .find(is_there)
+        .unwrap_or(Path::new("."));
     if !folder.is_dir() {
         return Err(refused(folder, "there is a file where a folder is needed"));
     }
@@ -186,7 +262,12 @@ mod tests {
         assert!(!usable(&file).unwrap());
         assert!(!folder.path().join("a").exists());
         std::fs::write(folder.path().join("a"), "").unwrap();
-        assert!(usable(&file).unwrap_err().to_string().contains("a file where a folder is needed"));
+        assert!(
+            usable(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("a file where a folder is needed")
+        );
         assert!(usable(&folder.path().join("a")).unwrap());
     }
 }

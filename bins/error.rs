@@ -35,22 +35,36 @@ impl CliError {
 
     /// All of `faults`; there is at least one.
     pub(crate) const fn all(faults: Vec<String>) -> Self {
-        Self { faults, cause: Cause::Undone, is_command: false }
+        Self {
+            faults,
+            cause: Cause::Undone,
+            is_command: false,
+        }
     }
 
     /// An error if there are `faults`.
     pub(crate) fn if_any(faults: Vec<String>) -> Result<()> {
-        if faults.is_empty() { Ok(()) } else { Err(Self::all(faults)) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Self::all(faults))
+        }
     }
 
     /// A finding of a command.
     pub(crate) fn finding(fault: impl fmt::Display) -> Self {
-        Self { cause: Cause::Finding, ..Self::new(fault) }
+        Self {
+            cause: Cause::Finding,
+            ..Self::new(fault)
+        }
     }
 
     /// The same error, caused by wrong options or settings.
     pub(crate) fn usage(self) -> Self {
-        Self { cause: Cause::Usage, ..self }
+        Self {
+            cause: Cause::Usage,
+            ..self
+        }
     }
 
     /// Converts an error of a port; `what` is its prefix.
@@ -58,7 +72,9 @@ impl CliError {
         move |error| {
             let failure = Self::new(format!("{what}: {}", error.chain()));
             match error.kind() {
-                shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported => failure.usage(),
+                shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported => {
+                    failure.usage()
+                }
                 _ => failure,
             }
         }
@@ -66,7 +82,10 @@ impl CliError {
 
     /// The same error, of a command.
     pub(crate) fn for_command(self) -> Self {
-        Self { is_command: true, ..self }
+        Self {
+            is_command: true,
+            ..self
+        }
     }
 
     fn exit_code(&self) -> u8 {
@@ -79,7 +98,9 @@ impl CliError {
 /// A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or settings, and 3 when a
 /// server is unavailable, or the log or store does not exist.
 pub(crate) fn ended(result: Result<()>) -> ExitCode {
-    let Err(failure) = result else { return ExitCode::SUCCESS };
+    let Err(failure) = result else {
+        return ExitCode::SUCCESS;
+    };
     // A closed standard error does not change the exit code.
     let _unread = writeln!(std::io::stderr(), "Error: {failure}");
     ExitCode::from(failure.exit_code())
@@ -106,8 +127,18 @@ mod tests {
 
     #[test]
     fn exit_code_depends_on_the_cause_for_commands_only() {
-        let failures = [CliError::finding("x"), CliError::new("x").usage(), CliError::new("x")];
-        assert_eq!(failures.clone().map(|failure| failure.exit_code()), [1, 1, 1]);
-        assert_eq!(failures.map(|failure| failure.for_command().exit_code()), [1, 2, 3]);
+        let failures = [
+            CliError::finding("x"),
+            CliError::new("x").usage(),
+            CliError::new("x"),
+        ];
+        assert_eq!(
+            failures.clone().map(|failure| failure.exit_code()),
+            [1, 1, 1]
+        );
+        assert_eq!(
+            failures.map(|failure| failure.for_command().exit_code()),
+            [1, 2, 3]
+        );
     }
 }

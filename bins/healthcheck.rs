@@ -13,13 +13,19 @@ pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
     let client = client(settings, &url)?.build();
     let checked = async { client?.check_process().await };
-    checked.await.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
+    checked
+        .await
+        .map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
 }
 
 /// A client of the service with these settings, at its probes.
 pub(crate) fn client(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
     let client = ShopClient::builder(url);
     // The admin listener has no TLS.
-    let own = if settings.admin_addr.is_none() { tls::client_of_own_service(settings)? } else { None };
+    let own = if settings.admin_addr.is_none() {
+        tls::client_of_own_service(settings)?
+    } else {
+        None
+    };
     Ok(own.into_iter().fold(client, ShopClientBuilder::http_client))
 }

@@ -22,8 +22,16 @@
 //! | `error` | the error of a binary, and its exit code |
 
 #![cfg_attr(
-    not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")),
-    allow(dead_code, reason = "a build without a backend does not read its settings")
+    not(all(
+        feature = "embedded",
+        feature = "kafka",
+        feature = "mongodb",
+        feature = "postgres"
+    )),
+    allow(
+        dead_code,
+        reason = "a build without a backend does not read its settings"
+    )
 )]
 
 mod auth;

@@ -46,10 +46,16 @@ impl Lines {
     /// When the operating system cannot start it.
     pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, received) = bounded(QUEUE);
-        let lines = Self { queue, is_failing: Arc::default(), dropped: Arc::default() };
+        let lines = Self {
+            queue,
+            is_failing: Arc::default(),
+            dropped: Arc::default(),
+        };
         let (is_failing, dropped) = (Arc::clone(&lines.is_failing), Arc::clone(&lines.dropped));
         let write = move || write_all(&received, output, &is_failing, &dropped);
-        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(write)?;
         Ok(lines)
     }
 
@@ -57,13 +63,18 @@ impl Lines {
     fn add(&self, line: Vec<u8>, is_audit: bool) {
         let has_room = is_audit || self.queue.len() < QUEUE - OF_AUDIT;
         let is_added = has_room && self.queue.try_send(Message::Line(line)).is_ok();
-        self.dropped.fetch_add(u64::from(!is_added), Ordering::Relaxed);
+        self.dropped
+            .fetch_add(u64::from(!is_added), Ordering::Relaxed);
     }
 
     /// Waits until the lines are written, at most for [`FLUSH_WAIT`].
     pub(crate) fn write_out(&self) {
         let (written, end) = bounded(0);
-        if self.queue.send_timeout(Message::Flush(written), FLUSH_WAIT).is_ok() {
+        if self
+            .queue
+            .send_timeout(Message::Flush(written), FLUSH_WAIT)
+            .is_ok()
+        {
             let _written = end.recv_timeout(FLUSH_WAIT);
         }
     }
@@ -85,7 +96,11 @@ fn write_all(
                 Message::Line(line) => chunk.extend_from_slice(&line),
                 Message::Flush(written) => flushed.push(written),
             }
-            next = if chunk.len() < CHUNK { received.try_recv().ok() } else { None };
+            next = if chunk.len() < CHUNK {
+                received.try_recv().ok()
+            } else {
+                None
+            };
         }
         if !chunk.is_empty() {
             is_failing.store(!write_lines(&mut output, &mut chunk), Ordering::Relaxed);
@@ -138,7 +153,8 @@ impl<S: Subscriber> Layer<S> for Records {
         let target = event.metadata().target();
         let mut line = Fields(Vec::with_capacity(512));
         line.0.extend_from_slice(b"{\"timestamp\":\"");
-        line.0.extend_from_slice(SystemClock.now().to_string().as_bytes());
+        line.0
+            .extend_from_slice(SystemClock.now().to_string().as_bytes());
         line.0.extend_from_slice(b"\",\"level\":\"INFO\"");
         event.record(&mut line);
         line.add("target", target);
@@ -168,8 +184,9 @@ impl Visit for Fields {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         // Most texts need no escaping, and this test takes many bytes at once.
-        let is_plain =
-            value.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\'));
+        let is_plain = value.bytes().fold(true, |plain, byte| {
+            plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\')
+        });
         if !is_plain {
             return self.add(field.name(), value);
         }
@@ -222,12 +239,21 @@ mod tests {
         let texts = ["plain, ä", "a \"quoted\" one", "a\\b", "a\nb\u{1}"];
         let subscriber = tracing_subscriber::registry().with(Records(lines.clone()));
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(a = texts[0], b = texts[1], c = texts[2], d = texts[3], number = 7_u64);
+            tracing::info!(
+                a = texts[0],
+                b = texts[1],
+                c = texts[2],
+                d = texts[3],
+                number = 7_u64
+            );
         });
         lines.write_out();
         let line: Vec<u8> = output.try_iter().flatten().collect();
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(["a", "b", "c", "d"].map(|name| line[name].as_str().unwrap()), texts);
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|name| line[name].as_str().unwrap()),
+            texts
+        );
         assert_eq!(line["number"], 7);
     }
 
@@ -259,10 +285,12 @@ mod tests {
 
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let fits = bytes.split_inclusive(|byte| *byte == b'\n').scan(0, |end, line| {
-                *end += line.len();
-                (*end <= self.0).then_some(*end)
-            });
+            let fits = bytes
+                .split_inclusive(|byte| *byte == b'\n')
+                .scan(0, |end, line| {
+                    *end += line.len();
+                    (*end <= self.0).then_some(*end)
+                });
             let taken = fits.last().ok_or(io::ErrorKind::StorageFull)?;
             self.0 -= taken;
             self.1.send(bytes[..taken].to_vec()).unwrap();
@@ -278,14 +306,24 @@ mod tests {
     fn lines_that_a_full_disk_refuses_are_counted() {
         let (written, output) = bounded(QUEUE);
         let lines = Lines::start(Full(8, written)).unwrap();
-        for (line, is_failing, dropped) in
-            [("one\n", false, 0), ("two\nthree\nfour\n", true, 2), ("five\n", true, 3), ("", true, 3)]
-        {
+        for (line, is_failing, dropped) in [
+            ("one\n", false, 0),
+            ("two\nthree\nfour\n", true, 2),
+            ("five\n", true, 3),
+            ("", true, 3),
+        ] {
             lines.add(line.as_bytes().to_vec(), true);
             lines.write_out();
             let counted = lines.dropped.load(Ordering::Relaxed);
-            assert_eq!((lines.is_failing.load(Ordering::Relaxed), counted), (is_failing, dropped), "{line}");
+            assert_eq!(
+                (lines.is_failing.load(Ordering::Relaxed), counted),
+                (is_failing, dropped),
+                "{line}"
+            );
         }
-        assert_eq!(output.try_iter().flatten().collect::<Vec<u8>>(), b"one\ntwo\n");
+        assert_eq!(
+            output.try_iter().flatten().collect::<Vec<u8>>(),
+            b"one\ntwo\n"
+        );
     }
 }

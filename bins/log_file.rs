@@ -31,7 +31,12 @@ impl LogFile {
     /// When it cannot be written, with the setting that names it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = open(path).map_err(|error| unusable(path, error))?;
-        Ok(Self { path: path.to_owned(), file, checked: Instant::now(), check_every: CHECK_EVERY })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            checked: Instant::now(),
+            check_every: CHECK_EVERY,
+        })
     }
 
     /// Whether the file can be written, or created. Creates nothing.
@@ -46,7 +51,10 @@ impl LogFile {
         if path.exists() {
             return access(path, Access::WRITE_OK).map_err(refused);
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(refused)
     }
 }
@@ -54,20 +62,36 @@ impl LogFile {
 fn open(path: &Path) -> io::Result<File> {
     // A named pipe without a reader is an error. Writes to one wait for its reader.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(flags)
+        .open(path)?;
     fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
 }
 
 fn unusable(path: &Path, error: impl Display) -> CliError {
-    CliError::new(format!("SHOP_LOG_FILE: {} cannot be written: {error}", path.display()))
+    CliError::new(format!(
+        "SHOP_LOG_FILE: {} cannot be written: {error}",
+        path.display()
+    ))
 }
 
 /// Removes what `written`, the end of `file`, has behind its last whole line. Returns the number of bytes that are left.
 fn remove_half_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
-    let half = written.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let half = written
+        .iter()
+        .rev()
+        .take_while(|byte| **byte != b'\n')
+        .count();
     // A pipe has no position, and keeps what it has taken.
-    let end = if half > 0 { file.stream_position().ok() } else { None };
+    let end = if half > 0 {
+        file.stream_position().ok()
+    } else {
+        None
+    };
     // Unless another process has appended.
     if let Some(end) = end
         && file.metadata()?.len() == end
@@ -80,7 +104,9 @@ fn remove_half_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
 
 impl LogFile {
     fn is_at_its_path(&self) -> bool {
-        let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else { return false };
+        let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else {
+            return false;
+        };
         (there.dev(), there.ino()) == (opened.dev(), opened.ino())
     }
 
@@ -119,7 +145,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, rotated) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
         fs::write(&path, "before\n").unwrap();
-        let mut log = LogFile { check_every: Duration::ZERO, ..LogFile::open(&path).unwrap() };
+        let mut log = LogFile {
+            check_every: Duration::ZERO,
+            ..LogFile::open(&path).unwrap()
+        };
         log.write_all(b"one\n").unwrap();
         fs::rename(&path, &rotated).unwrap();
         log.write_all(b"two\n").unwrap();
@@ -141,7 +170,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        assert!(LogFile::open(&path).unwrap_err().to_string().starts_with("SHOP_LOG_FILE: "));
+        assert!(
+            LogFile::open(&path)
+                .unwrap_err()
+                .to_string()
+                .starts_with("SHOP_LOG_FILE: ")
+        );
     }
 
     #[test]
@@ -152,8 +186,14 @@ mod tests {
             fs::write(&path, "before\n").unwrap();
             let mut file = open(&path).unwrap();
             file.write_all(written.as_bytes()).unwrap();
-            assert_eq!(remove_half_line(&mut file, written.as_bytes()).unwrap(), left.len());
-            assert_eq!(fs::read_to_string(&path).unwrap(), format!("before\n{left}"));
+            assert_eq!(
+                remove_half_line(&mut file, written.as_bytes()).unwrap(),
+                left.len()
+            );
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                format!("before\n{left}")
+            );
         }
         // The bytes of another process stay.
         let mut file = open(&path).unwrap();
@@ -169,7 +209,10 @@ mod tests {
         for path in [folder.path(), &missing] {
             for refused in [LogFile::check(path), LogFile::open(path).map(drop)] {
                 let said = refused.unwrap_err().to_string();
-                assert!(said.starts_with("SHOP_LOG_FILE: ") && said.contains("cannot be written"), "{said}");
+                assert!(
+                    said.starts_with("SHOP_LOG_FILE: ") && said.contains("cannot be written"),
+                    "{said}"
+                );
             }
         }
         let path = folder.path().join("a.log");

@@ -19,8 +19,8 @@ use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
 use crate::{
-    CliError, Result, auth, backend, check_config, commands, descriptors, ended, healthcheck, telemetry, tls,
-    version,
+    CliError, Result, auth, backend, check_config, commands, descriptors, ended, healthcheck,
+    telemetry, tls, version,
 };
 
 /// Runs a binary: reads its settings, runs the service or the command, and returns the exit code.
@@ -39,7 +39,9 @@ async fn work(service: ServiceKind) -> Result<()> {
     let shutdown = signal::shutdown()?;
     // Flushes the log at the end.
     let mut telemetry = telemetry::init(&settings)?;
-    settings.warnings().for_each(|warning| tracing::warn!("{warning}"));
+    settings
+        .warnings()
+        .for_each(|warning| tracing::warn!("{warning}"));
     if settings.healthcheck {
         return healthcheck::run(&settings).await;
     }
@@ -56,13 +58,20 @@ async fn work(service: ServiceKind) -> Result<()> {
     let authenticator = auth::authenticator(&settings, &metrics).await?;
     drop(tls::for_services(ShopClient::builder("https://localhost"), &settings).await?);
     let opened = shutdown.run_until_cancelled(Ports::open(&settings)).await;
-    let Some(mut ports) = opened.transpose()? else { return Ok(()) };
+    let Some(mut ports) = opened.transpose()? else {
+        return Ok(());
+    };
     let listeners = Listeners::bind(&settings).await?;
     // A program that waits for the address has it before anything else happens.
     telemetry.lines.iter().for_each(Lines::write_out);
     metrics.note_build(version::LABELS);
     tls.iter().for_each(|tls| tls.expose(&metrics));
-    if let Some(Lines { dropped, is_failing, .. }) = &telemetry.lines {
+    if let Some(Lines {
+        dropped,
+        is_failing,
+        ..
+    }) = &telemetry.lines
+    {
         metrics.count_dropped_lines(Arc::clone(dropped), Arc::clone(is_failing));
     }
     let background = ports.start(&settings, &metrics, &shutdown)?;
@@ -73,9 +82,12 @@ async fn work(service: ServiceKind) -> Result<()> {
         notify_systemd(NotifyState::Stopping);
     });
     let router = routes(ports.parts(service, metrics));
-    let router = authenticator.into_iter().fold(router, RouterBuilder::authenticate);
+    let router = authenticator
+        .into_iter()
+        .fold(router, RouterBuilder::authenticate);
     let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
-    let ended = run_until_shutdown(server, background, ports, &shutdown, settings.drain_timeout).await;
+    let ended =
+        run_until_shutdown(server, background, ports, &shutdown, settings.drain_timeout).await;
     if let Some(exporter) = telemetry.exporter.take() {
         exporter.shutdown().await;
     }
@@ -107,8 +119,9 @@ impl Listeners {
         let HostPort { host, port } = settings.listen();
         let public = bind(&host, port, &format!("SHOP_HOST {host}, SHOP_PORT {port}")).await?;
         let admin = settings.admin_addr.as_ref();
-        let admin =
-            admin.map(async |addr| bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await);
+        let admin = admin.map(async |addr| {
+            bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await
+        });
         let admin = OptionFuture::from(admin).await.transpose()?;
         let name = settings.service.name();
         if let Some(admin) = &admin {
@@ -160,7 +173,10 @@ async fn serve_apart<F: Future<Output = std::io::Result<()>>>(
     serve: impl FnOnce(TcpListener) -> F + Send + 'static,
 ) -> std::io::Result<()> {
     let (ended, end) = oneshot::channel();
-    let (listener, runtime) = (listener.into_std()?, Builder::new_current_thread().enable_all().build()?);
+    let (listener, runtime) = (
+        listener.into_std()?,
+        Builder::new_current_thread().enable_all().build()?,
+    );
     let serve = move || {
         runtime.block_on(async {
             let served = async { serve(TcpListener::from_std(listener)?).await };
@@ -168,27 +184,41 @@ async fn serve_apart<F: Future<Output = std::io::Result<()>>>(
             std::future::pending::<()>().await;
         });
     };
-    std::thread::Builder::new().name("admin".to_owned()).spawn(serve)?;
-    end.await.unwrap_or_else(|_panicked| Err(std::io::Error::other("the admin listener has panicked")))
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(serve)?;
+    end.await
+        .unwrap_or_else(|_panicked| Err(std::io::Error::other("the admin listener has panicked")))
 }
 
 async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {
     let failed = |error: std::io::Error| {
         let what = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there: end it, or choose another port",
-            std::io::ErrorKind::PermissionDenied => "this user may not: choose a port of 1024 or above",
+            std::io::ErrorKind::AddrInUse => {
+                "another program listens there: end it, or choose another port"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "this user may not: choose a port of 1024 or above"
+            }
             _ => "choose another host or port",
         };
         CliError::new(format!("cannot listen on {settings}: {what} ({error})"))
     };
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    let mut listeners = tokio::net::lookup_host((host, port)).await.map_err(failed)?.map(listen);
+    let mut listeners = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(failed)?
+        .map(listen);
     let first = listeners.find_map(|listener| listener.map_err(|error| last = error).ok());
     first.ok_or_else(|| failed(last))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

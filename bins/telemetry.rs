@@ -46,24 +46,44 @@ impl Drop for Telemetry {
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let filter = format!("{QUIET},{},{AUDIT}=info", settings.log_level);
     let filter = EnvFilter::try_new(filter).map_err(CliError::new)?;
-    let file = settings.log_file.as_deref().filter(|_| settings.serves()).map(LogFile::open).transpose()?;
+    let file = settings
+        .log_file
+        .as_deref()
+        .filter(|_| settings.serves())
+        .map(LogFile::open)
+        .transpose()?;
     let on_terminal = file.is_none() && stderr().is_terminal();
     let output: Box<dyn Write + Send> = match file {
         Some(file) => Box::new(file),
         None => Box::new(stderr()),
     };
-    let lines = settings.serves().then(|| Lines::start(output)).transpose().map_err(CliError::new)?;
+    let lines = settings
+        .serves()
+        .then(|| Lines::start(output))
+        .transpose()
+        .map_err(CliError::new)?;
     let queue = lines.clone();
     let output = move || {
-        queue.as_ref().map_or_else(|| EitherWriter::A(stderr()), |lines| EitherWriter::B(lines.clone()))
+        queue.as_ref().map_or_else(
+            || EitherWriter::A(stderr()),
+            |lines| EitherWriter::B(lines.clone()),
+        )
     };
-    let is_json = settings.log_format.map_or(!on_terminal, |format| format == LogFormat::Json);
+    let is_json = settings
+        .log_format
+        .map_or(!on_terminal, |format| format == LogFormat::Json);
     let exporter = Exporter::start(settings)?;
     // A command has no access log, and writes its audit lines like the others.
-    let is_plain = !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
+    let is_plain =
+        !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
     let layer = fmt::layer().with_writer(output);
     let text_or_json = match is_json {
-        true => layer.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        true => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed(),
         false => layer.with_ansi(on_terminal).boxed(),
     };
     // One filter around everything: filters of single layers cost more per span.
@@ -72,15 +92,25 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     } else {
         let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()));
         // Without this hint it would enable every level.
-        let others = text_or_json.with_filter(filter.and(is_other.with_max_level_hint(Level::TRACE)));
+        let others =
+            text_or_json.with_filter(filter.and(is_other.with_max_level_hint(Level::TRACE)));
         let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
         let records = lines.clone().map(Records).with_filter(access);
-        registry().with(others).with(records).with(exporter.as_ref().map(Exporter::layer)).try_init()
+        registry()
+            .with(others)
+            .with(records)
+            .with(exporter.as_ref().map(Exporter::layer))
+            .try_init()
     };
     begun.map_err(CliError::new)?;
     if settings.serves() {
         let places: Vec<_> = places(settings).collect();
-        let place = |what| places.iter().find(|place| place.what == what).map(|place| &*place.name);
+        let place = |what| {
+            places
+                .iter()
+                .find(|place| place.what == what)
+                .map(|place| &*place.name)
+        };
         let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
         tracing::info!(
             log = place("log"),

@@ -21,8 +21,9 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
         return Ok(None);
     };
     let tls = Tls::from_files(certificate, key, settings.tls_client_ca_file.clone()).await;
-    let tls =
-        tls.map_err(CliError::about("SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE"))?;
+    let tls = tls.map_err(CliError::about(
+        "SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE",
+    ))?;
     if let Some(end) = tls.not_after().await {
         let days = (end.as_millis() - SystemClock.now().as_millis()).div_euclid(DAY_MILLIS);
         let expires = if days < 0 { "has expired" } else { "expires" };
@@ -49,18 +50,30 @@ pub(crate) async fn for_services(
     client: ShopClientBuilder,
     settings: &Settings,
 ) -> Result<ShopClientBuilder> {
-    let files = [&settings.service_ca_file, &settings.service_cert_file, &settings.service_key_file];
+    let files = [
+        &settings.service_ca_file,
+        &settings.service_cert_file,
+        &settings.service_key_file,
+    ];
     let mut files = files.into_iter().flatten();
-    let Some(first) = files.next() else { return Ok(client) };
+    let Some(first) = files.next() else {
+        return Ok(client);
+    };
     let source = files.fold(FileSource::new(first), FileSource::and);
-    let http = Arc::new(Refreshed::new(source, http_client, MAX_AGE, Arc::new(SystemClock)));
+    let http = Arc::new(Refreshed::new(
+        source,
+        http_client,
+        MAX_AGE,
+        Arc::new(SystemClock),
+    ));
     let about = "SHOP_SERVICE_CA_FILE, SHOP_SERVICE_CERT_FILE, SHOP_SERVICE_KEY_FILE";
     http.try_read().await.map_err(CliError::about(about))?;
     Ok(client.http_client_provider(move || {
         let http = Arc::clone(&http);
         async move {
             // There is one since the start.
-            let missing = || shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate");
+            let missing =
+                || shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate");
             http.get().await.as_deref().cloned().ok_or_else(missing)
         }
     }))
@@ -94,10 +107,15 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
     let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return Ok(None);
     };
-    let mut client =
-        reqwest::Client::builder().no_proxy().tls_certs_only([]).tls_danger_accept_invalid_certs(true);
+    let mut client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .tls_danger_accept_invalid_certs(true);
     if settings.tls_client_ca_file.is_some() {
-        let own = settings.service_cert_file.as_ref().zip(settings.service_key_file.as_ref());
+        let own = settings
+            .service_cert_file
+            .as_ref()
+            .zip(settings.service_key_file.as_ref());
         let (certificate, key) = own.unwrap_or((certificate, key));
         let pem = [read(certificate)?, read(key)?].join(&b'\n');
         client = client.identity(reqwest::Identity::from_pem(&pem).map_err(CliError::new)?);
@@ -106,5 +124,6 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| CliError::new(format!("failed to read {}: {error}", path.display())))
+    fs::read(path)
+        .map_err(|error| CliError::new(format!("failed to read {}: {error}", path.display())))
 }

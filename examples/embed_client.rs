@@ -21,12 +21,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shop = client.shop();
 
     // With your own key a purchase can be repeated safely.
-    let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+    let order = NewPurchase::of("u1")
+        .named("ada")
+        .priced("29.99")?
+        .with_key("order-7")?;
     let first = shop.buy(order.clone()).await?;
     let again = shop.buy(order).await?;
     let same = first.purchase.id == again.purchase.id;
-    println!("bought {}, repeated as the same purchase: {same}", first.purchase.price);
-    let last = shop.buy(NewPurchase::of("u1").named("ada").priced("15.50")?).await?;
+    println!(
+        "bought {}, repeated as the same purchase: {same}",
+        first.purchase.price
+    );
+    let last = shop
+        .buy(NewPurchase::of("u1").named("ada").priced("15.50")?)
+        .await?;
 
     // The new purchases are in the listing.
     let user = shop.user("u1").waiting_for(&last.receipt);

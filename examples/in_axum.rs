@@ -33,7 +33,10 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self.0.kind() {
             ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "no such order"),
-            _ if self.0.is_retryable() => (StatusCode::SERVICE_UNAVAILABLE, "not available, please retry"),
+            _ if self.0.is_retryable() => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not available, please retry",
+            ),
             _ => (StatusCode::BAD_GATEWAY, "this cannot be bought"),
         }
         .into_response()
@@ -46,25 +49,50 @@ async fn checkout(
     Path(order): Path<u32>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, String), Failure> {
-    let new = NewPurchase::of("u1").named("ada").priced(format!("{order}.99"))?;
+    let new = NewPurchase::of("u1")
+        .named("ada")
+        .priced(format!("{order}.99"))?;
     // The request's id is transmitted with the purchase, for correlation in all logs.
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let shop = shop.with_context(RequestContext::new(header("x-request-id"), header("traceparent")));
+    let header = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let shop = shop.with_context(RequestContext::new(
+        header("x-request-id"),
+        header("traceparent"),
+    ));
     let bought = shop.buy(new.with_key(format!("order-{order}"))).await?;
-    Ok((StatusCode::CREATED, format!("thanks: {}", bought.purchase.id)))
+    Ok((
+        StatusCode::CREATED,
+        format!("thanks: {}", bought.purchase.id),
+    ))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A checkout does not wait longer than its customer.
     let brief = RetryPolicy::default().total_timeout(Duration::from_secs(1));
-    for address in [examples::service_in_memory().await?, "http://127.0.0.1:1".to_owned()] {
-        let client =
-            ShopClient::builder(address).user_agent("checkout/1.0").retries(brief.clone()).build()?;
-        let app = Router::new().route("/checkout/{order}", post(checkout)).with_state(client.shop());
-        let answer = app.oneshot(Request::post("/checkout/7").body(Body::empty())?).await?;
+    for address in [
+        examples::service_in_memory().await?,
+        "http://127.0.0.1:1".to_owned(),
+    ] {
+        let client = ShopClient::builder(address)
+            .user_agent("checkout/1.0")
+            .retries(brief.clone())
+            .build()?;
+        let app = Router::new()
+            .route("/checkout/{order}", post(checkout))
+            .with_state(client.shop());
+        let answer = app
+            .oneshot(Request::post("/checkout/7").body(Body::empty())?)
+            .await?;
         let status = answer.status();
-        println!("{status} {}", String::from_utf8(to_bytes(answer.into_body(), 1_000).await?.into())?);
+        println!(
+            "{status} {}",
+            String::from_utf8(to_bytes(answer.into_body(), 1_000).await?.into())?
+        );
     }
     Ok(())
 }

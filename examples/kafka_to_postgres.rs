@@ -45,9 +45,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", options)?;
 
     let shop = pipeline.shop();
-    let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+    let bought = shop
+        .buy(NewPurchase::of("u1").named("ada").priced("29.99")?)
+        .await?;
     let durability = bought.receipt.durability;
-    let spent = shop.user(bought.purchase.user_id).waiting_for(&bought.receipt).summary().await?;
+    let spent = shop
+        .user(bought.purchase.user_id)
+        .waiting_for(&bought.receipt)
+        .summary()
+        .await?;
     println!(
         "{durability:?} after the buy, {} purchase for {} in PostgreSQL",
         spent.count, spent.total_spent

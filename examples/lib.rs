@@ -9,7 +9,9 @@ use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{HttpOptions, OrdersRole, Parts, PurchasesRole, ServiceKind, UsersRole, router, serve};
+use shop_http::{
+    HttpOptions, OrdersRole, Parts, PurchasesRole, ServiceKind, UsersRole, router, serve,
+};
 use shop_store::embedded::{EmbeddedOrders, EmbeddedStoreOptions, EmbeddedUsers};
 use tokio::net::TcpListener;
 
@@ -17,7 +19,12 @@ use tokio::net::TcpListener;
 pub fn facing_in_memory() -> Parts {
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+    let ingest = Ingest::new(
+        source,
+        Arc::new(store.clone()),
+        dead_letters,
+        IngestOptions::default(),
+    );
     let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
     purchases.ingest = Some(ingest.monitor());
     tokio::spawn(ingest.run(std::future::pending()));
@@ -60,7 +67,12 @@ async fn managed(parts: Parts) -> std::io::Result<String> {
     // An order waits this long for the event of its user.
     options.unknown_user_wait = Duration::from_secs(1);
     let (listener, address) = bound().await?;
-    tokio::spawn(serve(listener, router(parts, options.clone()), &options, std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        router(parts, options.clone()),
+        &options,
+        std::future::pending(),
+    ));
     Ok(address)
 }
 

@@ -31,7 +31,15 @@ impl RecordStore<Refund> for Refunds {
     async fn apply(&self, batch: Arc<[Refund]>) -> Result<Vec<InsertOutcome>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = batch.iter().map(|refund| known.insert(refund.clone()));
-        Ok(is_new.map(|new| if new { InsertOutcome::Inserted } else { InsertOutcome::Duplicate }).collect())
+        Ok(is_new
+            .map(|new| {
+                if new {
+                    InsertOutcome::Inserted
+                } else {
+                    InsertOutcome::Duplicate
+                }
+            })
+            .collect())
     }
     async fn check(&self) -> Result<()> {
         Ok(())
@@ -48,19 +56,42 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The row and its event are stored together, or neither is. In PostgreSQL, see `own_postgres`.
     let transaction = database.transaction()?;
     transaction.execute("INSERT INTO refunds VALUES ('order-7')", [])?;
-    SqliteOutbox::write(&transaction, &Refund { order: "order-7".to_owned() })?;
+    SqliteOutbox::write(
+        &transaction,
+        &Refund {
+            order: "order-7".to_owned(),
+        },
+    )?;
     transaction.commit()?;
     outbox.notify();
 
     // The relay and the ingest run until their shutdown signals; here, until their work is done.
     let (log, refunds) = (InMemoryLog::default(), Arc::new(Refunds::default()));
-    Relay::new(Arc::new(outbox), Arc::new(log.clone()), RelayOptions::default()).run(async {}).await;
-    let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::<Refunds>::clone(&refunds), dead_letters, IngestOptions::default());
+    Relay::new(
+        Arc::new(outbox),
+        Arc::new(log.clone()),
+        RelayOptions::default(),
+    )
+    .run(async {})
+    .await;
+    let (source, dead_letters) = (
+        Arc::new(log.source("refunds")),
+        Arc::new(log.dead_letters()),
+    );
+    let ingest = Ingest::new(
+        source,
+        Arc::<Refunds>::clone(&refunds),
+        dead_letters,
+        IngestOptions::default(),
+    );
     let monitor = ingest.monitor();
     ingest
         .run(async move {
-            drop(monitor.wait_for(|status| status.counters.inserted == 1).await);
+            drop(
+                monitor
+                    .wait_for(|status| status.counters.inserted == 1)
+                    .await,
+            );
         })
         .await?;
     println!("{refunds:?}");

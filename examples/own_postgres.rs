@@ -43,24 +43,42 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut database, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
     let outbox = PostgresOutbox::open(PostgresStoreOptions::new(url)).await?;
-    database.batch_execute("create table if not exists refunds (number text not null)").await?;
+    database
+        .batch_execute("create table if not exists refunds (number text not null)")
+        .await?;
 
     // The row and its event are stored together, or neither is.
     let transaction = database.transaction().await?;
-    transaction.execute("insert into refunds (number) values ($1)", &[&"order-7"]).await?;
-    PostgresOutbox::write(&transaction, &Refund { order: "order-7".to_owned() }).await?;
+    transaction
+        .execute("insert into refunds (number) values ($1)", &[&"order-7"])
+        .await?;
+    PostgresOutbox::write(
+        &transaction,
+        &Refund {
+            order: "order-7".to_owned(),
+        },
+    )
+    .await?;
     transaction.commit().await?;
     outbox.notify();
 
     // The relay runs until your shutdown signal, and publishes to your log, such as a `KafkaLog`.
     let log = InMemoryLog::default();
-    let relay = Relay::new(Arc::new(outbox), Arc::new(log.clone()), RelayOptions::default());
+    let relay = Relay::new(
+        Arc::new(outbox),
+        Arc::new(log.clone()),
+        RelayOptions::default(),
+    );
     let monitor = relay.monitor();
     relay.run(async {}).await;
     let batches: Vec<_> = log.scan().await?.try_collect().await?;
     for record in batches.into_iter().flat_map(|batch| batch.records) {
         let value = record.value.unwrap_or_default();
-        println!("{} published: {}", monitor.status().published, String::from_utf8_lossy(&value));
+        println!(
+            "{} published: {}",
+            monitor.status().published,
+            String::from_utf8_lossy(&value)
+        );
     }
     Ok(())
 }

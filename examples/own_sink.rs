@@ -33,7 +33,10 @@ impl<S: PurchaseSink> PurchaseSink for Audited<S> {
             file.write_all(line.as_bytes())?;
             file.sync_data()
         };
-        let written = tokio::task::spawn_blocking(write).await.map_err(std::io::Error::other).flatten();
+        let written = tokio::task::spawn_blocking(write)
+            .await
+            .map_err(std::io::Error::other)
+            .flatten();
         // Nothing was published, so the caller may try again.
         let failed = "the audit file cannot be written";
         written.map_err(|error| Error::new(ErrorKind::Unavailable, failed).with_source(error))?;
@@ -59,11 +62,23 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let file = Arc::new(Mutex::new(File::options().append(true).open(&path)?));
     // Any shop: in files, over HTTP, on Kafka.
     let inner = Shop::in_memory();
-    let shop = Shop::of(Audited { inner: inner.sink(), file }, inner.query());
+    let shop = Shop::of(
+        Audited {
+            inner: inner.sink(),
+            file,
+        },
+        inner.query(),
+    );
 
-    let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+    let bought = shop
+        .buy(NewPurchase::of("u1").named("ada").priced("29.99")?)
+        .await?;
     print!("audited: {}", read_to_string(&path)?);
-    let spent = shop.user(bought.purchase.user_id).waiting_for(&bought.receipt).summary().await?;
+    let spent = shop
+        .user(bought.purchase.user_id)
+        .waiting_for(&bought.receipt)
+        .summary()
+        .await?;
     println!("{} purchase for {}", spent.count, spent.total_spent);
     Ok(())
 }

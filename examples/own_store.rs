@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::conformance::store_suite;
 use shop_core::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, RecordStore, Selector, Summary,
+    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, RecordStore, Selector,
+    Summary,
 };
 use shop_core::{Purchase, PurchaseId, Result, Total};
 
@@ -16,14 +17,21 @@ impl OwnStore {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
     fn selected(&self, selector: &Selector) -> Vec<Purchase> {
-        self.with(|rows| rows.iter().filter(|row| selector.matches(row)).cloned().collect())
+        self.with(|rows| {
+            rows.iter()
+                .filter(|row| selector.matches(row))
+                .cloned()
+                .collect()
+        })
     }
 }
 
 #[async_trait]
 impl RecordStore<Purchase> for OwnStore {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        let insert = |rows: &mut Vec<Purchase>, new: &Purchase| match rows.iter().find(|row| row.id == new.id)
+        let insert = |rows: &mut Vec<Purchase>, new: &Purchase| match rows
+            .iter()
+            .find(|row| row.id == new.id)
         {
             Some(first) if first.same_content(new) => InsertOutcome::Duplicate,
             Some(_) => InsertOutcome::Conflict,
@@ -53,7 +61,11 @@ impl PurchaseQuery for OwnStore {
             // Compared by position: the last purchase may have been deleted.
             let last = cursor.decode(selector, request)?;
             found.retain(|row| {
-                if newest_first { Keyset::for_purchase(row) < last } else { Keyset::for_purchase(row) > last }
+                if newest_first {
+                    Keyset::for_purchase(row) < last
+                } else {
+                    Keyset::for_purchase(row) > last
+                }
             });
         }
         Ok(Page::from_overfetch(found, selector, request))
@@ -64,7 +76,10 @@ impl PurchaseQuery for OwnStore {
         Ok(Summary::new(found.len() as u64, total))
     }
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.selected(&Selector::All).into_iter().find(|row| row.id == *id))
+        Ok(self
+            .selected(&Selector::All)
+            .into_iter()
+            .find(|row| row.id == *id))
     }
     async fn check_reads(&self) -> Result<()> {
         Ok(())

@@ -24,22 +24,32 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // One request. Each purchase has a result, and a failed one does not affect the others.
     let new = |user: &str| NewPurchase::of(user).named("ada").priced("29.99");
-    let bought = shop.buy_many(vec![new("u1")?, new("u2")?, new("u3")?]).await;
+    let bought = shop
+        .buy_many(vec![new("u1")?, new("u2")?, new("u3")?])
+        .await;
     let bought = bought.into_iter().collect::<Result<Vec<_>, _>>()?;
     println!("bought {}", bought.len());
 
     // They are durable, and listed a moment later.
     for bought in bought {
-        shop.query().wait_for(&bought.receipt.id, Duration::from_secs(5)).await?;
+        shop.query()
+            .wait_for(&bought.receipt.id, Duration::from_secs(5))
+            .await?;
     }
     // Of one name; management alone lists everyone.
     let all = shop.user_named("ada");
     for day in all.totals(Period::Day, "+01:00").await? {
-        println!("{}: {} purchases for {}", day.from, day.summary.count, day.summary.total_spent);
+        println!(
+            "{}: {} purchases for {}",
+            day.from, day.summary.count, day.summary.total_spent
+        );
     }
     let mut purchases = all.oldest_first().purchases();
     while let Some(purchase) = purchases.try_next().await? {
-        println!("{},{},{}", purchase.user_id, purchase.user_name, purchase.price);
+        println!(
+            "{},{},{}",
+            purchase.user_id, purchase.user_name, purchase.price
+        );
     }
     Ok(())
 }

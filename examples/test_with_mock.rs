@@ -60,9 +60,15 @@ mod tests {
         for seed in 0..50 {
             let shop = Shop::simulated(seed);
             for number in 0..20 {
-                insist(&shop, new().with_key(format!("order-{number}")).unwrap()).await.unwrap();
+                insist(&shop, new().with_key(format!("order-{number}")).unwrap())
+                    .await
+                    .unwrap();
             }
-            assert_eq!(shop.user("u1").summary().await.unwrap().count, 20, "seed {seed}");
+            assert_eq!(
+                shop.user("u1").summary().await.unwrap().count,
+                20,
+                "seed {seed}"
+            );
         }
     }
 
@@ -73,8 +79,13 @@ mod tests {
             (ErrorKind::DeadlineExceeded, "we are looking into it"),
         ] {
             let mut sink = MockPurchaseSink::new();
-            sink.expect_publish_new().times(1).returning(move |_, _| Err(Error::new(kind, "on demand")));
-            assert_eq!(outcome(&Shop::of(sink, InMemoryStore::new()), new()).await, text);
+            sink.expect_publish_new()
+                .times(1)
+                .returning(move |_, _| Err(Error::new(kind, "on demand")));
+            assert_eq!(
+                outcome(&Shop::of(sink, InMemoryStore::new()), new()).await,
+                text
+            );
         }
     }
 }

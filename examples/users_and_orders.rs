@@ -17,11 +17,18 @@ use shop_client::{Insertion, NewUser, ShopClient, UserNumber};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In your program these are the addresses of a management with these roles, or twice the address of facing.
     let (users, orders) = examples::users_and_orders().await?;
-    let (users, orders) = (ShopClient::builder(users).build()?, ShopClient::builder(orders).build()?);
+    let (users, orders) = (
+        ShopClient::builder(users).build()?,
+        ShopClient::builder(orders).build()?,
+    );
     let (users, orders) = (users.users(), orders.orders());
 
     // With your own key a registration can be repeated safely.
-    let ada = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
+    let ada = NewUser::new(
+        "sign-up-7".parse()?,
+        "ada@example.com".parse()?,
+        "Ada".parse()?,
+    );
     let Insertion::Inserted(user) = users.insert(&ada).await? else {
         return Err("the address is taken".into());
     };
@@ -36,11 +43,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The service of orders has received the user's event, or waits for it.
     match orders.place_new(user.id, "Notebook", 2, "50.00").await? {
         Insertion::Inserted(order) => {
-            println!("order {}: {} × {} for {}", order.id, order.quantity, order.product, order.total_price);
+            println!(
+                "order {}: {} × {} for {}",
+                order.id, order.quantity, order.product, order.total_price
+            );
         }
         other => println!("{other:?}"),
     }
     let unknown = UserNumber::new(99);
-    println!("order of an unknown user: {:?}", orders.place_new(unknown, "Pencil", 1, "0.50").await?);
+    println!(
+        "order of an unknown user: {:?}",
+        orders.place_new(unknown, "Pencil", 1, "0.50").await?
+    );
     Ok(())
 }

@@ -17,7 +17,11 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let time = Duration::from_millis(scale.pick(200, 1_000, 3_000));
     let brokers = scale::kafka().unwrap_or_default();
     // The topic is not read: one is sufficient for all runs.
-    let on_kafka = [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-batch")];
+    let on_kafka = [
+        EDGE_ONLY,
+        ("KAFKA_BOOTSTRAP_SERVERS", &*brokers),
+        ("KAFKA_TOPIC", "shop-bench-batch"),
+    ];
     let on_embedded = "embedded log and store";
     let mut cases = vec![
         ("embedded log", &on_kafka[..1], Some(250_000.0)),

@@ -19,5 +19,10 @@ pub(super) async fn open_collection(uri: String, collection: String) -> MongoSto
 /// Drops a collection.
 pub(super) async fn drop_collection(uri: &str, name: &str) {
     let client = Client::with_uri_str(uri).await.unwrap();
-    client.database(DATABASE).collection::<Document>(name).drop().await.unwrap();
+    client
+        .database(DATABASE)
+        .collection::<Document>(name)
+        .drop()
+        .await
+        .unwrap();
 }

@@ -35,18 +35,28 @@ impl Reader {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let request = get(&format!("/v1/purchases/events?userid=user-{user:05}"));
         stream.write_all(&request).await.unwrap();
-        let mut reader = Self { stream, text: Vec::new() };
+        let mut reader = Self {
+            stream,
+            text: Vec::new(),
+        };
         // The first event has the position alone.
         while !reader.text.windows(4).any(|part| part == b"\nid:") {
             reader.read().await;
-            assert!(reader.text.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&reader.text));
+            assert!(
+                reader.text.starts_with(b"HTTP/1.1 200 "),
+                "{}",
+                String::from_utf8_lossy(&reader.text)
+            );
         }
         reader.text.clear();
         reader
     }
 
     async fn read(&mut self) {
-        assert!(self.stream.read_buf(&mut self.text).await.unwrap() > 0, "a stream has ended");
+        assert!(
+            self.stream.read_buf(&mut self.text).await.unwrap() > 0,
+            "a stream has ended"
+        );
     }
 
     async fn count(mut self, events: Arc<watch::Sender<u64>>) {
@@ -74,11 +84,21 @@ fn measure(readers: usize, time: Duration) -> (Measured, f64) {
         }
     });
     let memory = resident() - before;
-    let load =
-        Load { address: server.address(), connections: BUYERS, time, batch: 1, rate: Some(RATE), users: 0 };
+    let load = Load {
+        address: server.address(),
+        connections: BUYERS,
+        time,
+        batch: 1,
+        rate: Some(RATE),
+        users: 0,
+    };
     let measured = measure_load(&server, &load);
     // Each purchase has a reader.
-    let expected = if readers == 0 { 0 } else { measured.loaded.answered };
+    let expected = if readers == 0 {
+        0
+    } else {
+        measured.loaded.answered
+    };
     runtime.block_on(async {
         let mut received = events.subscribe();
         let all = timeout(PATIENCE, received.wait_for(|events| *events >= expected)).await;
@@ -92,15 +112,31 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     // One client may have seven eighths of 1,000 streams.
     let readers = scale.pick(BUYERS, 800, 800);
     let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
-    let pairs = Pairs::alternate(scale.pairs(), || measure(readers, time), || measure(0, time));
+    let pairs = Pairs::alternate(
+        scale.pairs(),
+        || measure(readers, time),
+        || measure(0, time),
+    );
     let show = |runs: &[(Measured, f64)]| {
-        let of = |part: fn(&Measured) -> f64| median(runs.iter().map(|(run, _)| part(run)).collect());
+        let of =
+            |part: fn(&Measured) -> f64| median(runs.iter().map(|(run, _)| part(run)).collect());
         let (p50, p99) = (of(|run| run.loaded.p50), of(|run| run.loaded.p99));
-        format!("p50 {p50:.1} ms, p99 {p99:.1} ms, {:.0} µs of processor", of(|run| run.processor))
+        format!(
+            "p50 {p50:.1} ms, p99 {p99:.1} ms, {:.0} µs of processor",
+            of(|run| run.processor)
+        )
     };
     let what = format!("POST /buy at {RATE}/s beside {readers} readers of events, p99");
     emit(pairs.row(what, |(run, _)| run.loaded.p99, "no readers", show));
     let memory: Vec<_> = pairs.ours.iter().map(|(_, memory)| *memory).collect();
-    let each = format!("{:.0} KiB for each", median(memory.clone()) * 1_024.0 / as_f64(readers as u64));
-    emit(Row::new(format!("memory of {readers} readers of events"), memory, Unit::Mebibytes, each));
+    let each = format!(
+        "{:.0} KiB for each",
+        median(memory.clone()) * 1_024.0 / as_f64(readers as u64)
+    );
+    emit(Row::new(
+        format!("memory of {readers} readers of events"),
+        memory,
+        Unit::Mebibytes,
+        each,
+    ));
 }

@@ -36,9 +36,11 @@ pub enum Store {
 impl Store {
     async fn open(self) -> Arc<dyn PurchaseStore> {
         match self {
-            Self::Embedded(folder) => {
-                Arc::new(EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await.unwrap())
-            }
+            Self::Embedded(folder) => Arc::new(
+                EmbeddedStore::open(folder, EmbeddedStoreOptions::default())
+                    .await
+                    .unwrap(),
+            ),
             Self::MongoDb(uri, collection) => Arc::new(open_collection(uri, collection).await),
         }
     }
@@ -99,12 +101,21 @@ fn measure(alone: Store, start: impl FnOnce() -> Server, size: Size) -> Fresh {
         rate: Some(rate),
         users: 0,
     };
-    let mut load = Run::new(load::RUN, &load).command().stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut load = Run::new(load::RUN, &load)
+        .command()
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let seen = probes.block_on(probe(&server, size.probes));
     load.kill().unwrap();
     load.wait().unwrap();
     let (p50, p99) = (median(seen.clone()), quantile(seen, 0.99));
-    Fresh { rate, seen: [p50, p99], insert: median(inserts), listing: median(listing) }
+    Fresh {
+        rate,
+        seen: [p50, p99],
+        insert: median(inserts),
+        listing: median(listing),
+    }
 }
 
 /// Listings of a user with one purchase, on an otherwise idle server.
@@ -134,7 +145,9 @@ async fn highest_rate(server: &Server, size: Size) -> f64 {
         users: 0,
     };
     let taken: Loaded =
-        tokio::task::spawn_blocking(move || Run::new(load::RUN, &load).in_own_process()).await.unwrap();
+        tokio::task::spawn_blocking(move || Run::new(load::RUN, &load).in_own_process())
+            .await
+            .unwrap();
     let after = stored(&mut connection).await;
     let rate = (as_f64(after - before) / start.elapsed().as_secs_f64()).min(taken.per_second);
     // Purchases that are still to be stored must not affect the next measurement.
@@ -147,7 +160,9 @@ async fn stored(connection: &mut Connection) -> u64 {
     let mut count = 0;
     // Each connection has its own user.
     for user in 0..CONNECTIONS {
-        let answer = connection.send(&get(&format!("/v1/summary?userid=user-{user:05}"))).await;
+        let answer = connection
+            .send(&get(&format!("/v1/summary?userid=user-{user:05}")))
+            .await;
         let summary: Value = serde_json::from_slice(answer.body).unwrap();
         count += summary["count"].as_u64().unwrap();
     }
@@ -225,20 +240,31 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
 async fn has_plans(uri: &str) -> bool {
     let client = mongodb::Client::with_uri_str(uri).await.unwrap();
     let question = doc! { "explain": { "find": "nothing", "filter": {} } };
-    client.database(DATABASE).run_command(question).await.is_ok()
+    client
+        .database(DATABASE)
+        .run_command(question)
+        .await
+        .is_ok()
 }
 
 fn from_runs(place: &str, scale: Scale, run: impl Fn(&Path) -> Fresh, emit: &mut dyn FnMut(Row)) {
-    let runs: Vec<_> = (0..scale.long_runs()).map(|_| run(tempfile::tempdir().unwrap().path())).collect();
+    let runs: Vec<_> = (0..scale.long_runs())
+        .map(|_| run(tempfile::tempdir().unwrap().path()))
+        .collect();
     let middle = |part: &dyn Fn(&Fresh) -> f64| median(runs.iter().map(part).collect());
     let (insert, listing) = (middle(&|run| run.insert), middle(&|run| run.listing));
     let rate = thousands(middle(&|run| run.rate));
     for (place_in, which, most) in [(0, "p50", 2.0), (1, "p99", 5.0)] {
-        let what = format!("201 → in a listing, {place}, {which}, at half the highest rate: {rate}/s");
+        let what =
+            format!("201 → in a listing, {place}, {which}, at half the highest rate: {rate}/s");
         let ratio = |run: &Fresh| run.seen[place_in] / (run.insert + run.listing);
         let ours = format!("{:.2} ms", middle(&|run| run.seen[place_in]));
         let row = Row::new(what, runs.iter().map(ratio).collect(), Unit::Ratio, ours);
-        let baseline = format!("one insert {insert:.2} ms and one listing {listing:.2} ms, medians, alone");
-        emit(Row { baseline, ..row.with_goal(Goal::AtMost(most)) });
+        let baseline =
+            format!("one insert {insert:.2} ms and one listing {listing:.2} ms, medians, alone");
+        emit(Row {
+            baseline,
+            ..row.with_goal(Goal::AtMost(most))
+        });
     }
 }

@@ -75,19 +75,28 @@ async fn dead_letters(
     let pages = processor(scale.pairs(), || async {
         assert_eq!(admin.dead_letters(&filter, PAGE).await.unwrap().len(), PAGE);
     });
-    let what =
-        |name: &str| format!("{name} among {} dead letters, {on}: processor time", thousands(as_f64(count)));
+    let what = |name: &str| {
+        format!(
+            "{name} among {} dead letters, {on}: processor time",
+            thousands(as_f64(count))
+        )
+    };
     let row = Row::new(what("a page of 50"), pages.await, Unit::Milliseconds, "");
     let page = row.with_goal(Goal::AtMost(10.0));
     let only = DeadLetterFilter::default().positions(BTreeSet::from([middle]));
     let one = processor(scale.pairs(), || async {
         assert_eq!(admin.dead_letters(&only, PAGE).await.unwrap().len(), 1);
     });
-    [page, Row::new(what("one"), one.await, Unit::Milliseconds, "").with_goal(Goal::AtMost(2.0))]
+    [
+        page,
+        Row::new(what("one"), one.await, Unit::Milliseconds, "").with_goal(Goal::AtMost(2.0)),
+    ]
 }
 
 async fn fill(store: &dyn PurchaseStore, count: u64) {
-    let mut all = (0..count).map(|_| purchase(USER, USER, "1195.30")).peekable();
+    let mut all = (0..count)
+        .map(|_| purchase(USER, USER, "1195.30"))
+        .peekable();
     while all.peek().is_some() {
         let batch: Arc<[Purchase]> = all.by_ref().take(1_000).collect();
         store.insert(batch).await.unwrap();
@@ -97,7 +106,9 @@ async fn fill(store: &dyn PurchaseStore, count: u64) {
 async fn totals(count: u64, scale: Scale) -> Vec<Row> {
     let mut rows = Vec::new();
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
     fill(&store, count).await;
     let selector = Selector::User(USER.parse().unwrap());
     for (period, name) in [(Period::Day, "day"), (Period::Month, "month")] {
@@ -118,10 +129,15 @@ async fn totals(count: u64, scale: Scale) -> Vec<Row> {
 async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
     let schema = format!("growth_{}", uuid::Uuid::now_v7().simple());
     let client = connect(url).await;
-    client.batch_execute(&format!("create schema {schema}")).await.unwrap();
+    client
+        .batch_execute(&format!("create schema {schema}"))
+        .await
+        .unwrap();
     let separator = if url.contains('?') { '&' } else { '?' };
     let of_schema = format!("{url}{separator}options=-c%20search_path%3D{schema}");
-    let store = PostgresStore::open(PostgresStoreOptions::new(of_schema.as_str())).await.unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(of_schema.as_str()))
+        .await
+        .unwrap();
     store.wait_for_schema().await;
     fill(&store, count).await;
     let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
@@ -129,20 +145,30 @@ async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
     let get = |path: String| {
         let router = router.clone();
         async move {
-            let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+            let response = router
+                .oneshot(Request::get(path).body(Body::empty()).unwrap())
+                .await
+                .unwrap();
             assert_eq!(response.status(), 200);
-            let link = response.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
+            let link = response
+                .headers()
+                .get("link")
+                .map(|link| link.to_str().unwrap().to_owned());
             let body = response.into_body().collect().await.unwrap().to_bytes();
             (link, serde_json::from_slice::<Value>(&body).unwrap())
         }
     };
     let next = |path: &str, (link, body): (Option<String>, Value)| match &body["next"] {
         Value::String(cursor) => format!("{path}&cursor={cursor}"),
-        _ => link.and_then(|link| Some(link.split_once('<')?.1.split_once('>')?.0.to_owned())).unwrap(),
+        _ => link
+            .and_then(|link| Some(link.split_once('<')?.1.split_once('>')?.0.to_owned()))
+            .unwrap(),
     };
     let mut paths = Vec::new();
-    for path in [format!("/getAllUserBuys/{USER}?limit=50"), format!("/v1/purchases?userid={USER}&limit=50")]
-    {
+    for path in [
+        format!("/getAllUserBuys/{USER}?limit=50"),
+        format!("/v1/purchases?userid={USER}&limit=50"),
+    ] {
         let first = get(path.clone()).await;
         paths.push(next(&path, first));
     }
@@ -164,7 +190,10 @@ async fn carried_sums(url: &str, count: u64, scale: Scale) -> Row {
     );
     let show = |times: &[f64]| format!("{:.2} ms", median(times.to_vec()));
     let row = Pairs { ours, baseline }.row(what, |time| *time, "/v1/purchases", show);
-    client.batch_execute(&format!("drop schema {schema} cascade")).await.unwrap();
+    client
+        .batch_execute(&format!("drop schema {schema} cascade"))
+        .await
+        .unwrap();
     row.with_goal(Goal::AtMost(1.3))
 }
 
@@ -175,7 +204,9 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let runtime = two_threads();
     let embedded = async {
         let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+            .await
+            .unwrap();
         dead_letters("embedded", (&log, &log.dead_letters()), (letters, scale)).await
     };
     runtime.block_on(embedded).into_iter().for_each(&mut *emit);
@@ -189,7 +220,10 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         };
         runtime.block_on(kafka).into_iter().for_each(&mut *emit);
     }
-    runtime.block_on(totals(purchases, scale)).into_iter().for_each(&mut *emit);
+    runtime
+        .block_on(totals(purchases, scale))
+        .into_iter()
+        .for_each(&mut *emit);
     if let Some(url) = scale::postgres() {
         emit(runtime.block_on(carried_sums(&url, purchases, scale)));
     }

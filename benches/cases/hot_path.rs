@@ -55,14 +55,22 @@ pub async fn memory_log(all: &[Purchase], size: usize) -> InMemoryLog {
 /// From an in-memory log into a counting store.
 pub async fn memory_to_counting(log: &InMemoryLog, records: u64) -> Duration {
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    ingest(source, Arc::new(CountingStore::default()), dead_letters, records, IngestOptions::default())
-        .await
-        .whole
+    ingest(
+        source,
+        Arc::new(CountingStore::default()),
+        dead_letters,
+        records,
+        IngestOptions::default(),
+    )
+    .await
+    .whole
 }
 
 /// An embedded log in `folder` with `all`.
 pub(super) async fn embedded_log(folder: &Path, all: &[Purchase]) -> EmbeddedLog {
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let sink = log.sink();
     for few in all.chunks(1_000) {
         for published in join_all(few.iter().map(|purchase| sink.publish(purchase))).await {
@@ -75,11 +83,19 @@ pub(super) async fn embedded_log(folder: &Path, all: &[Purchase]) -> EmbeddedLog
 /// From the embedded log into a new embedded store.
 async fn embedded_to_embedded(log: &EmbeddedLog, records: u64) -> Duration {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
-    let source = Arc::new(log.source("group").unwrap());
-    ingest(source, Arc::new(store), Arc::new(log.dead_letters()), records, IngestOptions::default())
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
         .await
-        .whole
+        .unwrap();
+    let source = Arc::new(log.source("group").unwrap());
+    ingest(
+        source,
+        Arc::new(store),
+        Arc::new(log.dead_letters()),
+        records,
+        IngestOptions::default(),
+    )
+    .await
+    .whole
 }
 
 /// The statements that store a purchase.
@@ -94,14 +110,23 @@ impl<'a> BareInserts<'a> {
         let buyer = connection.prepare_cached(sql).unwrap();
         let sql = "INSERT INTO purchases (buyer, timestamp, id, price)
                    SELECT buyer, ?3, ?4, ?5 FROM buyers WHERE userid = ?1 AND username = ?2";
-        Self { buyer, purchase: connection.prepare_cached(sql).unwrap() }
+        Self {
+            buyer,
+            purchase: connection.prepare_cached(sql).unwrap(),
+        }
     }
 
     pub(super) fn insert(&mut self, purchase: &Purchase) {
         let id = [&[1], &purchase.id.as_uuid().unwrap().as_bytes()[..]].concat();
         let (user, name) = (purchase.user_id.as_str(), purchase.user_name.as_str());
         self.buyer.execute([user, name]).unwrap();
-        let row = params![user, name, purchase.timestamp.as_millis(), id, purchase.price.to_string()];
+        let row = params![
+            user,
+            name,
+            purchase.timestamp.as_millis(),
+            id,
+            purchase.price.to_string()
+        ];
         self.purchase.execute(row).unwrap();
     }
 }
@@ -112,10 +137,14 @@ fn bare_inserts(all: &[Purchase]) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     // The store's own tables, so both write the same rows and indexes.
     two_threads().block_on(async {
-        EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+        EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+            .await
+            .unwrap();
     });
     let connection = Connection::open(folder.path().join("shop.db")).unwrap();
-    connection.pragma_update(None, "synchronous", "full").unwrap();
+    connection
+        .pragma_update(None, "synchronous", "full")
+        .unwrap();
     let start = Instant::now();
     for batch in all.chunks(1_000) {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -143,7 +172,10 @@ pub fn measure(way: Way, records: u64) -> Cost {
             let (before, start) = (processor_time(), Instant::now());
             for batch in &batches {
                 let batch = batch.as_ref().unwrap();
-                let decoded = batch.records.iter().map(|record| decode(record, &batch.partition));
+                let decoded = batch
+                    .records
+                    .iter()
+                    .map(|record| decode(record, &batch.partition));
                 black_box(decoded.collect::<Result<Vec<_>, _>>().unwrap());
             }
             cost(before, start.elapsed())
@@ -172,9 +204,15 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         let (ours, decoding) = (Way::MemoryToCounting(size), Way::DecodeOnly);
         let pairs: Pairs<Cost> =
             Pairs::from_runs(scale.pairs(), &run(ours, records), &run(decoding, records));
-        let batches = if size == 1_000 { String::new() } else { format!(", batches of {size}") };
-        let what =
-            format!("memory → counting store, one thread{batches}, {} records", thousands(as_f64(records)));
+        let batches = if size == 1_000 {
+            String::new()
+        } else {
+            format!(", batches of {size}")
+        };
+        let what = format!(
+            "memory → counting store, one thread{batches}, {} records",
+            thousands(as_f64(records))
+        );
         let rates = pairs.ours.iter().map(|cost| cost.rate).collect();
         let goal = (size == 1_000).then_some(Goal::AtLeast(2_000_000.0));
         emit(Row::new(&what, rates, Unit::PerSecond, Cost::medians(&pairs.ours)).with_goal(goal));
@@ -182,9 +220,20 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         emit(pairs.row(what, |cost| cost.rate, "decoding alone", Cost::medians));
     }
     let records = scale.pick(2_000, 50_000, 200_000);
-    let pairs: Pairs<Cost> =
-        Pairs::from_runs(scale.pairs(), &run(Way::Embedded, records), &run(Way::BareInserts, records));
-    let what = format!("embedded log → embedded store, {} records", thousands(as_f64(records)));
-    let row = pairs.row(what, |cost| cost.rate, "bare prepared inserts", Cost::medians);
+    let pairs: Pairs<Cost> = Pairs::from_runs(
+        scale.pairs(),
+        &run(Way::Embedded, records),
+        &run(Way::BareInserts, records),
+    );
+    let what = format!(
+        "embedded log → embedded store, {} records",
+        thousands(as_f64(records))
+    );
+    let row = pairs.row(
+        what,
+        |cost| cost.rate,
+        "bare prepared inserts",
+        Cost::medians,
+    );
     emit(row.with_goal(Goal::AtLeast(0.7)));
 }

@@ -18,8 +18,23 @@ pub(super) struct Measured {
 }
 
 /// Measures requests of this many purchases.
-pub(super) fn measure_batches(server: &Server, connections: usize, time: Duration, batch: usize) -> Measured {
-    measure_load(server, &Load { address: server.address(), connections, time, batch, rate: None, users: 0 })
+pub(super) fn measure_batches(
+    server: &Server,
+    connections: usize,
+    time: Duration,
+    batch: usize,
+) -> Measured {
+    measure_load(
+        server,
+        &Load {
+            address: server.address(),
+            connections,
+            time,
+            batch,
+            rate: None,
+            users: 0,
+        },
+    )
 }
 
 /// Measures `load` on `server`.
@@ -28,7 +43,11 @@ pub(super) fn measure_load(server: &Server, load: &Load) -> Measured {
     let before = processor_seconds_of(&process);
     let loaded: Loaded = Run::new(load::RUN, load).in_own_process();
     let processor = (processor_seconds_of(&process) - before) * 1e6 / as_f64(loaded.answered);
-    Measured { loaded, processor, memory: memory_of(&process).unwrap().peak }
+    Measured {
+        loaded,
+        processor,
+        memory: memory_of(&process).unwrap().peak,
+    }
 }
 
 /// The baseline of a comparison.
@@ -52,11 +71,26 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn measure(&self, scale: Scale, (connections, goals): (usize, usize), emit: &mut dyn FnMut(Row)) {
+    fn measure(
+        &self,
+        scale: Scale,
+        (connections, goals): (usize, usize),
+        emit: &mut dyn FnMut(Row),
+    ) {
         let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
         let measure = |server: &Server| {
             let (address, users) = (server.address(), self.users);
-            measure_load(server, &Load { address, connections, time, batch: 1, rate: None, users })
+            measure_load(
+                server,
+                &Load {
+                    address,
+                    connections,
+                    time,
+                    batch: 1,
+                    rate: None,
+                    users,
+                },
+            )
         };
         let facing = |settings| {
             let folder = tempfile::tempdir().unwrap();
@@ -73,7 +107,11 @@ impl Case<'_> {
             Beside::Ours => facing(&self.settings[..1]),
         };
         let pairs = Pairs::alternate(scale.pairs(), || facing(self.settings), beside);
-        let users = if self.users > 0 { format!(", {} users", self.users) } else { String::new() };
+        let users = if self.users > 0 {
+            format!(", {} users", self.users)
+        } else {
+            String::new()
+        };
         let what = format!("POST /buy, {}, {connections} connections{users}", self.on);
         let row = pairs.row(&what, |run| run.loaded.per_second, name, show);
         emit(row.with_goal(self.rate[goals].map(Goal::AtLeast)));
@@ -88,27 +126,58 @@ impl Case<'_> {
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let brokers = scale::kafka().unwrap_or_default();
     // The topic is not read: one is sufficient for all runs.
-    let on_kafka =
-        [EDGE_ONLY, ("KAFKA_BOOTSTRAP_SERVERS", &*brokers), ("KAFKA_TOPIC", "shop-bench-http-post")];
+    let on_kafka = [
+        EDGE_ONLY,
+        ("KAFKA_BOOTSTRAP_SERVERS", &*brokers),
+        ("KAFKA_TOPIC", "shop-bench-http-post"),
+    ];
     let keys = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&keys, format!("till {} purchases:write:any\n", load::KEY_SHA256)).unwrap();
+    std::fs::write(
+        &keys,
+        format!("till {} purchases:write:any\n", load::KEY_SHA256),
+    )
+    .unwrap();
     let keys = ("SHOP_API_KEYS_FILE", keys.path().to_str().unwrap());
     let production = [EDGE_ONLY, keys, ("SHOP_ACCESS_LOG", "on")];
     let rated = [EDGE_ONLY, ("SHOP_RATE_WRITES", "1000000")];
     // This dialect logs each purchase.
     let dialect = [EDGE_ONLY, ("SHOP_DIALECT", "purchase-tracking")];
-    let case =
-        |on, settings, beside, rate, processor| Case { on, settings, users: 0, beside, rate, processor };
+    let case = |on, settings, beside, rate, processor| Case {
+        on,
+        settings,
+        users: 0,
+        beside,
+        rate,
+        processor,
+    };
     let with_store = Case {
         users: scale.pick(1_000, 100_000, 100_000),
-        ..case("embedded log and store", &[], Beside::Echo, [Some(0.4); 2], [Some(2.6); 2])
+        ..case(
+            "embedded log and store",
+            &[],
+            Beside::Echo,
+            [Some(0.4); 2],
+            [Some(2.6); 2],
+        )
     };
     let full = "embedded log, API key, access and audit log";
     let mut cases = vec![
         with_store,
         case(full, &production, Beside::Ours, [None; 2], [Some(1.2); 2]),
-        case("embedded log, rate limit", &rated, Beside::Ours, [None; 2], [None; 2]),
-        case("embedded log, purchase lines", &dialect, Beside::Ours, [None; 2], [None; 2]),
+        case(
+            "embedded log, rate limit",
+            &rated,
+            Beside::Ours,
+            [None; 2],
+            [None; 2],
+        ),
+        case(
+            "embedded log, purchase lines",
+            &dialect,
+            Beside::Ours,
+            [None; 2],
+            [None; 2],
+        ),
     ];
     if brokers.is_empty() {
         eprintln!("POST /buy on Kafka: skipped, SHOP_TEST_KAFKA is not set");
@@ -130,6 +199,9 @@ pub(super) fn median_of(runs: &[Measured], part: fn(&Measured) -> f64) -> f64 {
 fn show(runs: &[Measured]) -> String {
     let of = |part: fn(&Measured) -> f64| median_of(runs, part);
     let (p50, p99) = (of(|run| run.loaded.p50), of(|run| run.loaded.p99));
-    let (per_second, memory) = (thousands(of(|run| run.loaded.per_second)), of(|run| run.memory));
+    let (per_second, memory) = (
+        thousands(of(|run| run.loaded.per_second)),
+        of(|run| run.memory),
+    );
     format!("{per_second}/s, p50 {p50:.1} ms, p99 {p99:.1} ms, {memory:.0} MiB")
 }

@@ -68,11 +68,19 @@ impl Ingestion {
             match self.way {
                 Way::Pipeline => {
                     let log = KafkaLog::open(self.topic(5)).await.unwrap();
-                    let source = Arc::new(log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap());
+                    let source = Arc::new(
+                        log.source(&format!("group-{}", uuid::Uuid::now_v7()))
+                            .unwrap(),
+                    );
                     let dead_letters = Arc::new(log.dead_letters());
-                    let ingested =
-                        ingest(source, Arc::new(store), dead_letters, self.records, IngestOptions::default())
-                            .await;
+                    let ingested = ingest(
+                        source,
+                        Arc::new(store),
+                        dead_letters,
+                        self.records,
+                        IngestOptions::default(),
+                    )
+                    .await;
                     ingested.extrapolated(self.records)
                 }
                 Way::Bare => self.insert().await,
@@ -91,18 +99,34 @@ impl Ingestion {
 
     async fn insert(&self) -> Duration {
         let client = Client::with_uri_str(&self.servers.mongodb).await.unwrap();
-        let durable = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+        let durable = WriteConcern::builder()
+            .w(Acknowledgment::Majority)
+            .journal(true)
+            .build();
         let documents: Vec<RawDocumentBuf> = purchases(self.records).iter().map(document).collect();
-        let batches: Vec<Vec<RawDocumentBuf>> = documents.chunks(BATCH).map(<[_]>::to_vec).collect();
+        let batches: Vec<Vec<RawDocumentBuf>> =
+            documents.chunks(BATCH).map(<[_]>::to_vec).collect();
         let start = Instant::now();
-        let collection = client.database(DATABASE).collection::<RawDocumentBuf>(&self.name);
+        let collection = client
+            .database(DATABASE)
+            .collection::<RawDocumentBuf>(&self.name);
         let insert = |batch: Vec<RawDocumentBuf>| {
             let (collection, durable) = (collection.clone(), durable.clone());
             tokio::spawn(async move {
-                collection.insert_many(batch).ordered(false).write_concern(durable).await.unwrap()
+                collection
+                    .insert_many(batch)
+                    .ordered(false)
+                    .write_concern(durable)
+                    .await
+                    .unwrap()
             })
         };
-        stream::iter(batches).map(insert).buffer_unordered(IN_FLIGHT).try_collect::<Vec<_>>().await.unwrap();
+        stream::iter(batches)
+            .map(insert)
+            .buffer_unordered(IN_FLIGHT)
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap();
         start.elapsed()
     }
 
@@ -110,8 +134,12 @@ impl Ingestion {
     /// determines its speed is tuned.
     async fn loop_over(&self) -> Duration {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.servers.kafka).set("auto.offset.reset", "earliest");
-        config.set("group.id", format!("naive-{}", uuid::Uuid::now_v7())).set("fetch.queue.backoff.ms", "5");
+        config
+            .set("bootstrap.servers", &self.servers.kafka)
+            .set("auto.offset.reset", "earliest");
+        config
+            .set("group.id", format!("naive-{}", uuid::Uuid::now_v7()))
+            .set("fetch.queue.backoff.ms", "5");
         let consumer: StreamConsumer = config.create().unwrap();
         consumer.subscribe(&[&self.name]).unwrap();
         let client = Client::with_uri_str(&self.servers.mongodb).await.unwrap();
@@ -127,7 +155,9 @@ impl Ingestion {
             }
         }
         let (before, start) = begun.unwrap();
-        start.elapsed().mul_f64(as_f64(self.records) / as_f64((self.records - before).max(1)))
+        start
+            .elapsed()
+            .mul_f64(as_f64(self.records) / as_f64((self.records - before).max(1)))
     }
 
     fn clear(&self) {
@@ -158,33 +188,56 @@ fn document(purchase: &Purchase) -> RawDocumentBuf {
 /// Runs on the servers, if they are configured.
 fn on_servers(name: &str, records: u64) -> Option<Ingestion> {
     let Some((kafka, mongodb)) = scale::kafka().zip(scale::mongodb()) else {
-        eprintln!("kafka_to_mongodb: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are not set");
+        eprintln!(
+            "kafka_to_mongodb: skipped, SHOP_TEST_KAFKA and SHOP_TEST_MONGODB_URI are not set"
+        );
         return None;
     };
     let name = format!("{name}-{}", uuid::Uuid::now_v7().simple());
-    Some(Ingestion { way: Way::Pipeline, servers: Servers { kafka, mongodb }, name, records })
+    Some(Ingestion {
+        way: Way::Pipeline,
+        servers: Servers { kafka, mongodb },
+        name,
+        records,
+    })
 }
 
 /// Measures one partition and five.
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let records = scale.pick(2_000, 100_000, 1_000_000);
     for partitions in [1, 5] {
-        let Some(run) = on_servers("bench", records) else { return };
+        let Some(run) = on_servers("bench", records) else {
+            return;
+        };
         two_threads().block_on(fill_topic(run.topic(partitions), records));
-        let runs = [Way::Pipeline, Way::Bare, Way::Naive].map(|way| Ingestion { way, ..run.clone() });
+        let runs =
+            [Way::Pipeline, Way::Bare, Way::Naive].map(|way| Ingestion { way, ..run.clone() });
         let [ours, bare, naive] = rounds(scale.pairs(), RUN, &runs, Ingestion::clear);
         run.clear();
         let plural = if partitions == 1 { "" } else { "s" };
         let what = format!("Kafka to MongoDB, {partitions} partition{plural}, {records} records");
         let memory = ours.iter().map(|cost| cost.memory).collect();
-        let pairs = Pairs { ours, baseline: bare };
+        let pairs = Pairs {
+            ours,
+            baseline: bare,
+        };
         let row = pairs.row(&what, |cost| cost.rate, "bare insert_many", Cost::medians);
         emit(row.with_goal(Goal::AtLeast(0.95)));
-        let pairs = Pairs { baseline: naive, ..pairs };
-        let by_naive =
-            |what: String, figure: fn(&Cost) -> f64| pairs.row(what, figure, "naive loop", Cost::medians);
-        emit(by_naive(format!("{what}: rate beside a naive loop"), |cost| cost.rate));
-        let row = by_naive(format!("{what}: processor time beside a naive loop"), |cost| cost.processor);
+        let pairs = Pairs {
+            baseline: naive,
+            ..pairs
+        };
+        let by_naive = |what: String, figure: fn(&Cost) -> f64| {
+            pairs.row(what, figure, "naive loop", Cost::medians)
+        };
+        emit(by_naive(
+            format!("{what}: rate beside a naive loop"),
+            |cost| cost.rate,
+        ));
+        let row = by_naive(
+            format!("{what}: processor time beside a naive loop"),
+            |cost| cost.processor,
+        );
         emit(row.with_goal(Goal::AtMost(1.25)));
         let row = Row::new(format!("{what}: peak memory"), memory, Unit::Mebibytes, "");
         emit(row.with_goal(Goal::AtMost(100e6 / f64::from(1 << 20))));
@@ -202,7 +255,9 @@ const LOOKS: usize = 20;
 /// Soak test: ingests millions of `records` while the collection is dropped repeatedly, so the server stays small.
 /// Prints the memory of the first third and of the last third.
 pub fn soak(records: u64) {
-    let Some(run) = on_servers("soak", records) else { return };
+    let Some(run) = on_servers("soak", records) else {
+        return;
+    };
     for published in (0..records).step_by(AT_A_TIME) {
         let more = (records - published).min(AT_A_TIME as u64);
         two_threads().block_on(fill_topic(run.topic(PARTITIONS), more));
@@ -224,7 +279,10 @@ pub fn soak(records: u64) {
     let cost: Cost = serde_json::from_slice(&output.stdout).unwrap();
     println!("Soak, {PARTITIONS} partitions, {records} records: {cost}");
     let third = (memory.len() / 3).max(1);
-    for (which, part) in [("first", &memory[..third]), ("last", &memory[memory.len() - third..])] {
+    for (which, part) in [
+        ("first", &memory[..third]),
+        ("last", &memory[memory.len() - third..]),
+    ] {
         let (middle, most) = (median(part.to_vec()), quantile(part.to_vec(), 1.0));
         println!("  {which} third: median {middle:.0} MiB, most {most:.0} MiB");
     }

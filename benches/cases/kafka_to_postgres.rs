@@ -61,7 +61,13 @@ enum Way {
 
 /// The columns of prepared rows.
 const COLUMNS: &str = r#"id, userid, username, price, "timestamp""#;
-const TYPES: [Type; 5] = [Type::TEXT, Type::TEXT, Type::TEXT, Type::NUMERIC, Type::TIMESTAMPTZ];
+const TYPES: [Type; 5] = [
+    Type::TEXT,
+    Type::TEXT,
+    Type::TEXT,
+    Type::NUMERIC,
+    Type::TIMESTAMPTZ,
+];
 
 impl Ingestion {
     /// The cost, including the start of the process.
@@ -69,7 +75,9 @@ impl Ingestion {
     pub fn measure(&self) -> Cost {
         let time = two_threads().block_on(async {
             // All write into the same table with the same indexes.
-            let store = PostgresStore::open(PostgresStoreOptions::new(self.postgres.as_str())).await.unwrap();
+            let store = PostgresStore::open(PostgresStoreOptions::new(self.postgres.as_str()))
+                .await
+                .unwrap();
             store.wait_for_schema().await;
             match self.way {
                 Way::Kafka => self.ingest_kafka(store).await,
@@ -89,15 +97,20 @@ impl Ingestion {
 
     async fn ingest_kafka(&self, store: PostgresStore) -> Duration {
         let log = KafkaLog::open(self.topic()).await.unwrap();
-        let source = Arc::new(log.source(&format!("group-{}", uuid::Uuid::now_v7())).unwrap());
-        self.ingest(source, store, Arc::new(log.dead_letters())).await
+        let source = Arc::new(
+            log.source(&format!("group-{}", uuid::Uuid::now_v7()))
+                .unwrap(),
+        );
+        self.ingest(source, store, Arc::new(log.dead_letters()))
+            .await
     }
 
     async fn ingest_embedded(&self, store: PostgresStore) -> Duration {
         let folder = tempfile::tempdir().unwrap();
         let log = embedded_log(folder.path(), &purchases(self.records)).await;
         let source = Arc::new(log.source("group").unwrap());
-        self.ingest(source, store, Arc::new(log.dead_letters())).await
+        self.ingest(source, store, Arc::new(log.dead_letters()))
+            .await
     }
 
     async fn ingest(
@@ -145,7 +158,10 @@ impl Ingestion {
     async fn session(&self) -> Client {
         let client = connect(&self.postgres).await;
         if !self.synchronous_commit {
-            client.batch_execute("set synchronous_commit = off").await.unwrap();
+            client
+                .batch_execute("set synchronous_commit = off")
+                .await
+                .unwrap();
         }
         client
     }
@@ -153,12 +169,18 @@ impl Ingestion {
     /// Empties the schema, or creates it.
     fn clear(&self) {
         let name = &self.name;
-        self.execute(&format!("drop schema if exists {name} cascade; create schema {name}; checkpoint"));
+        self.execute(&format!(
+            "drop schema if exists {name} cascade; create schema {name}; checkpoint"
+        ));
     }
 
     fn execute(&self, sql: &str) {
         two_threads().block_on(async {
-            connect(&self.postgres).await.batch_execute(sql).await.unwrap();
+            connect(&self.postgres)
+                .await
+                .batch_execute(sql)
+                .await
+                .unwrap();
         });
     }
 }
@@ -174,11 +196,26 @@ async fn unnest(client: &Client, batch: &[Purchase]) -> Result<(), Error> {
     let sql = format!(
         "insert into purchases ({COLUMNS}) select * from unnest($1::text[], $2::text[], $3::text[], $4::numeric[], $5::timestamptz[])"
     );
-    let ids: Vec<_> = batch.iter().map(|purchase| purchase.id.to_string()).collect();
-    let users: Vec<_> = batch.iter().map(|purchase| purchase.user_id.as_str()).collect();
-    let names: Vec<_> = batch.iter().map(|purchase| purchase.user_name.as_str()).collect();
-    let prices: Vec<_> = batch.iter().map(|purchase| purchase.price.as_decimal()).collect();
-    let times: Vec<_> = batch.iter().map(|purchase| SystemTime::from(purchase.timestamp)).collect();
+    let ids: Vec<_> = batch
+        .iter()
+        .map(|purchase| purchase.id.to_string())
+        .collect();
+    let users: Vec<_> = batch
+        .iter()
+        .map(|purchase| purchase.user_id.as_str())
+        .collect();
+    let names: Vec<_> = batch
+        .iter()
+        .map(|purchase| purchase.user_name.as_str())
+        .collect();
+    let prices: Vec<_> = batch
+        .iter()
+        .map(|purchase| purchase.price.as_decimal())
+        .collect();
+    let times: Vec<_> = batch
+        .iter()
+        .map(|purchase| SystemTime::from(purchase.timestamp))
+        .collect();
     client
         .query_typed(
             &sql,
@@ -195,12 +232,20 @@ async fn unnest(client: &Client, batch: &[Purchase]) -> Result<(), Error> {
 }
 
 async fn copy(client: &Client, batch: &[Purchase]) -> Result<(), Error> {
-    let sink = client.copy_in(&format!("copy purchases ({COLUMNS}) from stdin binary")).await?;
+    let sink = client
+        .copy_in(&format!("copy purchases ({COLUMNS}) from stdin binary"))
+        .await?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &TYPES));
     for purchase in batch {
-        let (id, time) = (purchase.id.to_string(), SystemTime::from(purchase.timestamp));
+        let (id, time) = (
+            purchase.id.to_string(),
+            SystemTime::from(purchase.timestamp),
+        );
         let (user, name) = (purchase.user_id.as_str(), purchase.user_name.as_str());
-        writer.as_mut().write(&[&id, &user, &name, &purchase.price.as_decimal(), &time]).await?;
+        writer
+            .as_mut()
+            .write(&[&id, &user, &name, &purchase.price.as_decimal(), &time])
+            .await?;
     }
     writer.finish().await.map(drop)
 }
@@ -208,59 +253,161 @@ async fn copy(client: &Client, batch: &[Purchase]) -> Result<(), Error> {
 /// Runs on the servers, if they are configured.
 fn on_servers(records: u64) -> Option<Ingestion> {
     let Some((kafka, url)) = scale::kafka().zip(scale::postgres()) else {
-        eprintln!("kafka_to_postgres: skipped, SHOP_TEST_KAFKA and SHOP_TEST_POSTGRES_URL are not set");
+        eprintln!(
+            "kafka_to_postgres: skipped, SHOP_TEST_KAFKA and SHOP_TEST_POSTGRES_URL are not set"
+        );
         return None;
     };
     let name = format!("bench_{}", uuid::Uuid::now_v7().simple());
     let separator = if url.contains('?') { '&' } else { '?' };
     let postgres = format!("{url}{separator}options=-c%20search_path%3D{name}");
     let (batch, in_flight, synchronous_commit) = (1_000, 8, true);
-    Some(Ingestion { way: Way::Kafka, kafka, postgres, name, records, batch, in_flight, synchronous_commit })
+    Some(Ingestion {
+        way: Way::Kafka,
+        kafka,
+        postgres,
+        name,
+        records,
+        batch,
+        in_flight,
+        synchronous_commit,
+    })
 }
 
 /// The pipeline on Kafka and on the embedded log, both bare statements, then the same with other settings.
 fn contenders(run: &Ingestion) -> [Ingestion; 10] {
-    let [kafka, embedded, unnest, copy] =
-        [Way::Kafka, Way::Embedded, Way::Unnest, Way::Copy].map(|way| Ingestion { way, ..run.clone() });
+    let [kafka, embedded, unnest, copy] = [Way::Kafka, Way::Embedded, Way::Unnest, Way::Copy]
+        .map(|way| Ingestion { way, ..run.clone() });
     [
         kafka.clone(),
         embedded,
         unnest.clone(),
         copy,
-        Ingestion { batch: 100, ..kafka.clone() },
-        Ingestion { in_flight: 1, ..kafka.clone() },
-        Ingestion { in_flight: 2, ..kafka },
-        Ingestion { batch: 100, ..unnest.clone() },
-        Ingestion { batch: 5_000, ..unnest.clone() },
-        Ingestion { synchronous_commit: false, ..unnest },
+        Ingestion {
+            batch: 100,
+            ..kafka.clone()
+        },
+        Ingestion {
+            in_flight: 1,
+            ..kafka.clone()
+        },
+        Ingestion {
+            in_flight: 2,
+            ..kafka
+        },
+        Ingestion {
+            batch: 100,
+            ..unnest.clone()
+        },
+        Ingestion {
+            batch: 5_000,
+            ..unnest.clone()
+        },
+        Ingestion {
+            synchronous_commit: false,
+            ..unnest
+        },
     ]
 }
 
 /// Measures the pipeline compared with both bare statements, and the effect of the settings.
 pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let records = scale.pick(2_000, 100_000, 500_000);
-    let Some(run) = on_servers(records) else { return };
+    let Some(run) = on_servers(records) else {
+        return;
+    };
     two_threads().block_on(fill_topic(run.topic(), records));
-    let [ours, embedded, unnest, copy, small, one, two, bare_small, bare_large, relaxed] =
-        rounds(scale.pairs(), RUN, &contenders(&run), Ingestion::clear);
+    let [
+        ours,
+        embedded,
+        unnest,
+        copy,
+        small,
+        one,
+        two,
+        bare_small,
+        bare_large,
+        relaxed,
+    ] = rounds(scale.pairs(), RUN, &contenders(&run), Ingestion::clear);
     run.execute(&format!("drop schema {} cascade", run.name));
     let what = format!("Kafka to PostgreSQL, {PARTITIONS} partitions, {records} records");
     let mut row = |ours: &[Cost], what: &str, baseline: &[Cost], name: &str, goal: Option<Goal>| {
-        let pairs = Pairs { ours: ours.to_vec(), baseline: baseline.to_vec() };
-        emit(pairs.row(what, |cost| cost.rate, name, Cost::medians).with_goal(goal));
+        let pairs = Pairs {
+            ours: ours.to_vec(),
+            baseline: baseline.to_vec(),
+        };
+        emit(
+            pairs
+                .row(what, |cost| cost.rate, name, Cost::medians)
+                .with_goal(goal),
+        );
     };
     let bare = "bare insert … unnest";
     row(&ours, &what, &unnest, bare, Some(Goal::AtLeast(0.8)));
     let from_embedded = format!("Embedded log to PostgreSQL, {records} records");
-    row(&embedded, &from_embedded, &unnest, bare, Some(Goal::AtLeast(0.8)));
-    row(&ours, &format!("{what}: beside COPY"), &copy, "bare COPY", None);
+    row(
+        &embedded,
+        &from_embedded,
+        &unnest,
+        bare,
+        Some(Goal::AtLeast(0.8)),
+    );
+    row(
+        &ours,
+        &format!("{what}: beside COPY"),
+        &copy,
+        "bare COPY",
+        None,
+    );
     let default = "batches of 1,000, 8 at a time";
-    row(&small, &format!("{what}: batches of 100"), &ours, default, None);
-    row(&one, &format!("{what}: 1 batch at a time"), &ours, default, None);
-    row(&two, &format!("{what}: 2 batches at a time"), &ours, default, None);
+    row(
+        &small,
+        &format!("{what}: batches of 100"),
+        &ours,
+        default,
+        None,
+    );
+    row(
+        &one,
+        &format!("{what}: 1 batch at a time"),
+        &ours,
+        default,
+        None,
+    );
+    row(
+        &two,
+        &format!("{what}: 2 batches at a time"),
+        &ours,
+        default,
+        None,
+    );
     let statement = format!("Bare insert … unnest, {records} records");
-    row(&small, &format!("{what}: batches of 100, beside the bare statement"), &bare_small, bare, None);
-    row(&bare_small, &format!("{statement}: batches of 100"), &unnest, default, None);
-    row(&bare_large, &format!("{statement}: batches of 5,000"), &unnest, default, None);
-    row(&relaxed, &format!("{statement}: synchronous_commit off"), &unnest, "synchronous_commit on", None);
+    row(
+        &small,
+        &format!("{what}: batches of 100, beside the bare statement"),
+        &bare_small,
+        bare,
+        None,
+    );
+    row(
+        &bare_small,
+        &format!("{statement}: batches of 100"),
+        &unnest,
+        default,
+        None,
+    );
+    row(
+        &bare_large,
+        &format!("{statement}: batches of 5,000"),
+        &unnest,
+        default,
+        None,
+    );
+    row(
+        &relaxed,
+        &format!("{statement}: synchronous_commit off"),
+        &unnest,
+        "synchronous_commit on",
+        None,
+    );
 }

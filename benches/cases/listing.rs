@@ -76,7 +76,11 @@ pub fn look(folder: &Path, lookup: Lookup) -> Found {
     two_threads().block_on(async {
         let store = open(folder).await;
         match lookup {
-            Lookup::InTurn { summary, pairs, calls } => in_turn(&store, summary, pairs, calls).await,
+            Lookup::InTurn {
+                summary,
+                pairs,
+                calls,
+            } => in_turn(&store, summary, pairs, calls).await,
             Lookup::Whole(user) => whole(store, &user).await,
             Lookup::Totals(user) => totals(&store, &user).await,
         }
@@ -84,12 +88,15 @@ pub fn look(folder: &Path, lookup: Lookup) -> Found {
 }
 
 async fn open(folder: &Path) -> EmbeddedStore {
-    EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await.unwrap()
+    EmbeddedStore::open(folder, EmbeddedStoreOptions::default())
+        .await
+        .unwrap()
 }
 
 async fn fill(folder: &Path, many: u64) {
     let store = open(folder).await;
-    let bought = |user: &'static str, count: u64| (0..count).map(move |_| purchase(user, user, "1195.30"));
+    let bought =
+        |user: &'static str, count: u64| (0..count).map(move |_| purchase(user, user, "1195.30"));
     let mut all = bought(MANY, many).chain(bought(FEW, PAGE)).peekable();
     while all.peek().is_some() {
         let batch: Arc<[Purchase]> = all.by_ref().take(1_000).collect();
@@ -132,20 +139,29 @@ async fn whole(store: EmbeddedStore, user: &str) -> Found {
     let router = router(parts, HttpOptions::default());
     let before = peak_memory();
     let start = Instant::now();
-    let request = Request::get(format!("/getAllUserBuys/{user}")).body(Body::empty()).unwrap();
+    let request = Request::get(format!("/getAllUserBuys/{user}"))
+        .body(Body::empty())
+        .unwrap();
     let answer = router.oneshot(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     let (mut body, mut bytes) = (answer.into_body(), 0);
     while let Some(frame) = body.frame().await {
         bytes += frame.unwrap().into_data().unwrap().len() as u64;
     }
-    Found::Whole { bytes, seconds: start.elapsed().as_secs_f64(), grown: peak_memory() - before }
+    Found::Whole {
+        bytes,
+        seconds: start.elapsed().as_secs_f64(),
+        grown: peak_memory() - before,
+    }
 }
 
 async fn totals(store: &EmbeddedStore, user: &str) -> Found {
     let (before, start) = (peak_memory(), Instant::now());
     let request = TotalsRequest::of(TimeRange::ALL, Period::Day);
-    let days = store.totals(&Selector::User(user.parse().unwrap()), &request).await.unwrap();
+    let days = store
+        .totals(&Selector::User(user.parse().unwrap()), &request)
+        .await
+        .unwrap();
     assert!(!days.is_empty());
     Found::Totals(start.elapsed().as_secs_f64(), peak_memory() - before)
 }
@@ -159,18 +175,28 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let look = |lookup| -> Found { Run::new(RUN, &(folder.path(), lookup)).in_own_process() };
     let (pairs, calls) = (scale.pairs(), scale.pick(10, 200, 1_000));
     for (summary, name) in [(false, "first page of 50"), (true, "summary")] {
-        let Found::InTurn(ours, baseline) = look(Lookup::InTurn { summary, pairs, calls }) else {
+        let Found::InTurn(ours, baseline) = look(Lookup::InTurn {
+            summary,
+            pairs,
+            calls,
+        }) else {
             unreachable!("asked for")
         };
         let what = format!("{name}, embedded, a user with {size} purchases");
         let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));
-        let row = Pairs { ours, baseline }.row(what, |time| *time, &format!("a user with {PAGE}"), show);
+        let row =
+            Pairs { ours, baseline }.row(what, |time| *time, &format!("a user with {PAGE}"), show);
         emit(row.with_goal(Goal::AtMost(1.5)));
     }
     let (mut grown, mut few_grown, mut ours) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..scale.long_runs() {
         for (user, grown_of) in [(MANY, &mut grown), (FEW, &mut few_grown)] {
-            let Found::Whole { bytes, seconds, grown } = look(Lookup::Whole(user.to_owned())) else {
+            let Found::Whole {
+                bytes,
+                seconds,
+                grown,
+            } = look(Lookup::Whole(user.to_owned()))
+            else {
                 unreachable!("asked for")
             };
             grown_of.push(grown);
@@ -188,11 +214,21 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         (seconds, grown)
     };
     let (seconds, memory): (Vec<_>, Vec<_>) = (0..scale.long_runs()).map(|_| totals()).unzip();
-    let shown = format!("{:.2} s, {:.1} MiB more memory", median(seconds.clone()), median(memory));
-    let rates = seconds.iter().map(|seconds| as_f64(count) / seconds).collect();
+    let shown = format!(
+        "{:.2} s, {:.1} MiB more memory",
+        median(seconds.clone()),
+        median(memory)
+    );
+    let rates = seconds
+        .iter()
+        .map(|seconds| as_f64(count) / seconds)
+        .collect();
     let what = format!("totals per day, embedded, a user with {size} purchases");
     emit(Row::new(what, rates, Unit::PerSecond, shown).with_goal(Goal::AtLeast(1e6)));
     let what = format!("memory that {size} purchases take, streamed as JSON");
     let baseline = format!("{PAGE} purchases, {:.1} MiB", median(few_grown));
-    emit(Row { baseline, ..Row::new(what, grown, Unit::Mebibytes, ours) });
+    emit(Row {
+        baseline,
+        ..Row::new(what, grown, Unit::Mebibytes, ours)
+    });
 }

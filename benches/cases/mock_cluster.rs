@@ -47,15 +47,20 @@ impl Consume {
     /// The cost from the first records on, without the time to join the group.
     #[must_use]
     pub fn measure(&self) -> Cost {
-        let (rest, time, processor) =
-            if self.is_bare { self.poll() } else { two_threads().block_on(self.ingest()) };
+        let (rest, time, processor) = if self.is_bare {
+            self.poll()
+        } else {
+            two_threads().block_on(self.ingest())
+        };
         Cost::new(rest.max(1), time, processor)
     }
 
     async fn ingest(&self) -> (u64, Duration, Duration) {
         let log = KafkaLog::open(options(&self.brokers)).await.unwrap();
-        let (source, dead_letters) =
-            (Arc::new(log.source(&fresh_group()).unwrap()), Arc::new(log.dead_letters()));
+        let (source, dead_letters) = (
+            Arc::new(log.source(&fresh_group()).unwrap()),
+            Arc::new(log.dead_letters()),
+        );
         let ingested = ingest(
             source,
             Arc::new(CountingStore::default()),
@@ -64,7 +69,11 @@ impl Consume {
             IngestOptions::default(),
         )
         .await;
-        (self.records - ingested.first, ingested.since_first, ingested.processor_since_first)
+        (
+            self.records - ingested.first,
+            ingested.since_first,
+            ingested.processor_since_first,
+        )
     }
 
     /// The ceiling: each record is polled and its bytes are touched, without commits.
@@ -83,7 +92,9 @@ impl Consume {
         let mut begun = None;
         for _ in 0..self.records {
             // No records while the member joins the group.
-            let record = std::iter::repeat_with(|| consumer.poll(Duration::from_secs(1))).flatten().next();
+            let record = std::iter::repeat_with(|| consumer.poll(Duration::from_secs(1)))
+                .flatten()
+                .next();
             black_box(record.unwrap().unwrap().payload().unwrap());
             begun.get_or_insert_with(|| (Instant::now(), processor_time()));
         }
@@ -99,9 +110,20 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
     let brokers = cluster.bootstrap_servers();
     two_threads().block_on(fill_topic(options(&brokers), records));
-    let run = |is_bare| Run::new(RUN, &Consume { is_bare, brokers: brokers.clone(), records });
+    let run = |is_bare| {
+        Run::new(
+            RUN,
+            &Consume {
+                is_bare,
+                brokers: brokers.clone(),
+                records,
+            },
+        )
+    };
     let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
-    let what =
-        format!("librdkafka's own test cluster → counting store, {} records", thousands(as_f64(records)));
+    let what = format!(
+        "librdkafka's own test cluster → counting store, {} records",
+        thousands(as_f64(records))
+    );
     emit(pairs.row(what, |cost| cost.rate, "bare consumer loop", Cost::medians));
 }

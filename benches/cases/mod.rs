@@ -24,5 +24,9 @@ pub fn one_thread() -> Runtime {
 /// A runtime with two threads.
 #[must_use]
 pub fn two_threads() -> Runtime {
-    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }

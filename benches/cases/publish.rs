@@ -61,7 +61,9 @@ const GROUP: &str = "group";
 
 /// An embedded log in `folder`, with its store.
 async fn opened(folder: &Path) -> (EmbeddedLog, EmbeddedStore) {
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
     log.register(GROUP).await.unwrap();
     (log, store)
@@ -71,7 +73,11 @@ async fn opened(folder: &Path) -> (EmbeddedLog, EmbeddedStore) {
 async fn through_the_sink(all: &[Purchase], callers: usize, stores: bool) -> Duration {
     let folder = tempfile::tempdir().unwrap();
     let (log, _store) = opened(folder.path()).await;
-    let sink = Arc::new(if stores { log.storing_sink(GROUP).await.unwrap() } else { log.sink() });
+    let sink = Arc::new(if stores {
+        log.storing_sink(GROUP).await.unwrap()
+    } else {
+        log.sink()
+    });
     let publish = move |purchase: Purchase| {
         let sink = Arc::clone(&sink);
         async move { drop(sink.publish(&purchase).await.unwrap()) }
@@ -91,9 +97,14 @@ fn write_groups(connection: &Connection, stores: bool, mut waiting: mpsc::Receiv
         let mut store = BareInserts::new(connection);
         for (purchase, _) in &group {
             let encoded = encode(purchase).unwrap();
-            let (key, headers, value) =
-                (encoded.key.as_deref(), &encoded.headers.as_bytes()[..], encoded.value.as_deref());
-            statement.execute(params![purchase.timestamp.as_millis(), key, headers, value]).unwrap();
+            let (key, headers, value) = (
+                encoded.key.as_deref(),
+                &encoded.headers.as_bytes()[..],
+                encoded.value.as_deref(),
+            );
+            statement
+                .execute(params![purchase.timestamp.as_millis(), key, headers, value])
+                .unwrap();
             if stores {
                 store.insert(purchase);
             }
@@ -119,7 +130,9 @@ async fn bare(all: &[Purchase], callers: usize, stores: bool) -> Duration {
     // The tables of log and store.
     drop(opened(folder.path()).await);
     let connection = Connection::open(folder.path().join("shop.db")).unwrap();
-    connection.pragma_update(None, "synchronous", "full").unwrap();
+    connection
+        .pragma_update(None, "synchronous", "full")
+        .unwrap();
     let (sender, waiting) = mpsc::channel(10_000);
     let writer = std::thread::spawn(move || write_groups(&connection, stores, waiting));
     let publish = move |purchase: Purchase| {
@@ -159,7 +172,17 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         (false, 128, scale.pick(1_000, 50_000, 200_000)),
         (true, 64, scale.pick(1_000, 20_000, 100_000)),
     ] {
-        let run = |is_bare| Run::new(RUN, &Publish { is_bare, stores, callers, records });
+        let run = |is_bare| {
+            Run::new(
+                RUN,
+                &Publish {
+                    is_bare,
+                    stores,
+                    callers,
+                    records,
+                },
+            )
+        };
         let pairs: Pairs<Cost> = Pairs::from_runs(scale.pairs(), &run(false), &run(true));
         let into = if stores { "log and store" } else { "log" };
         let what = format!("publish into the embedded {into}, {callers} waiting callers");

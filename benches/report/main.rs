@@ -63,21 +63,45 @@ struct Part {
 }
 
 const fn part(name: &'static str, title: &'static str, measure: Measure) -> Part {
-    Part { name, title, measure }
+    Part {
+        name,
+        title,
+        measure,
+    }
 }
 
 const PARTS: [Part; 15] = [
-    part("kafka-to-mongodb", "From Kafka into MongoDB", cases::kafka_to_mongodb::rows),
-    part("kafka-to-postgres", "From Kafka into PostgreSQL", cases::kafka_to_postgres::rows),
-    part("hot-path", "From the log into the store", cases::hot_path::rows),
-    part("mock-cluster", "From Kafka's client into nothing", cases::mock_cluster::rows),
+    part(
+        "kafka-to-mongodb",
+        "From Kafka into MongoDB",
+        cases::kafka_to_mongodb::rows,
+    ),
+    part(
+        "kafka-to-postgres",
+        "From Kafka into PostgreSQL",
+        cases::kafka_to_postgres::rows,
+    ),
+    part(
+        "hot-path",
+        "From the log into the store",
+        cases::hot_path::rows,
+    ),
+    part(
+        "mock-cluster",
+        "From Kafka's client into nothing",
+        cases::mock_cluster::rows,
+    ),
     part("publish", "Into the embedded log", cases::publish::rows),
     part("http-post", "POST /buy", cases::http_post::rows),
     part("batch", "POST /v1/purchases:batch", cases::batch::rows),
     part("authentication", "A verified token", |scale, emit| {
         programs::rows("authentication", scale, emit);
     }),
-    part("freshness", "Until it is in a listing", cases::freshness::rows),
+    part(
+        "freshness",
+        "Until it is in a listing",
+        cases::freshness::rows,
+    ),
     part("events", "Readers of events", cases::events::rows),
     part("listing", "Listings", cases::listing::rows),
     part("growth", "Among very many", cases::growth::rows),
@@ -85,28 +109,51 @@ const PARTS: [Part; 15] = [
         programs::rows("allocations", scale, emit);
     }),
     part("start", "Start, idle memory, size", start::rows),
-    part("resources", "The programs as they are started by default", resources::rows),
+    part(
+        "resources",
+        "The programs as they are started by default",
+        resources::rows,
+    ),
 ];
 
 fn main() {
     bench::run_child_if_requested();
     let arguments = Arguments::parse();
-    let scale = if arguments.quick { Scale::Quick } else { Scale::Full };
+    let scale = if arguments.quick {
+        Scale::Quick
+    } else {
+        Scale::Full
+    };
     let mut parts = Vec::from(PARTS);
     if let Some(only) = &arguments.only {
         let known = PARTS.map(|part| part.name);
         for name in only.split(',') {
-            assert!(known.contains(&name), "--only {name}: must be one of {}", known.join(", "));
+            assert!(
+                known.contains(&name),
+                "--only {name}: must be one of {}",
+                known.join(", ")
+            );
         }
         parts.retain(|part| only.split(',').any(|name| name == part.name));
     }
     // Fails early if the file has no markers.
     let file = arguments.write.map(|path| page::File::open(&path));
-    let folder =
-        arguments.out.unwrap_or_else(|| std::env::current_exe().unwrap().with_file_name("report-plots"));
+    let folder = arguments.out.unwrap_or_else(|| {
+        std::env::current_exe()
+            .unwrap()
+            .with_file_name("report-plots")
+    });
     std::fs::create_dir_all(&folder).unwrap();
     let mut report = page::head(&conditions::this_machine(scale, arguments.servers));
-    for (number, Part { name, title, measure }) in parts.iter().enumerate() {
+    for (
+        number,
+        Part {
+            name,
+            title,
+            measure,
+        },
+    ) in parts.iter().enumerate()
+    {
         eprintln!("[{}/{}] {title}", number + 1, parts.len());
         let mut rows = Vec::new();
         let mut emit = |row: Row| {

@@ -9,8 +9,12 @@ const END: &str = "<!-- the report ends -->";
 
 /// The conditions.
 pub(crate) fn head(conditions: &[(&str, String)]) -> String {
-    let rows = conditions.iter().map(|(name, value)| format!("|{name}|{value}|\n"));
-    rows.fold("|condition||\n|---|---|\n".to_owned(), |text, row| text + &row)
+    let rows = conditions
+        .iter()
+        .map(|(name, value)| format!("|{name}|{value}|\n"));
+    rows.fold("|condition||\n|---|---|\n".to_owned(), |text, row| {
+        text + &row
+    })
 }
 
 /// The table of a section. What a row has in common with the one above is left out.
@@ -21,7 +25,10 @@ pub(crate) fn part(title: &str, rows: &[Row]) -> String {
     }
     let (mut text, mut above) = (head + TABLE_HEAD + "\n", None);
     for row in rows {
-        text += &(above.map_or_else(|| row.clone(), |above| row.below(above)).markdown() + "\n");
+        text += &(above
+            .map_or_else(|| row.clone(), |above| row.below(above))
+            .markdown()
+            + "\n");
         above = Some(row);
     }
     text
@@ -37,13 +44,22 @@ pub(crate) struct File {
 impl File {
     pub(crate) fn open(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
-        let (before, after) = around(&text)
-            .unwrap_or_else(|| panic!("{} has no line {BEGIN} with {END} below it", path.display()));
-        Self { path: path.to_owned(), before: before.to_owned(), after: after.to_owned() }
+        let (before, after) = around(&text).unwrap_or_else(|| {
+            panic!("{} has no line {BEGIN} with {END} below it", path.display())
+        });
+        Self {
+            path: path.to_owned(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+        }
     }
 
     pub(crate) fn write(&self, report: &str) {
-        let Self { path, before, after } = self;
+        let Self {
+            path,
+            before,
+            after,
+        } = self;
         std::fs::write(path, format!("{before}\n\n{report}\n{after}")).unwrap();
     }
 }

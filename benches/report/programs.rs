@@ -12,21 +12,35 @@ use serde_json::Value;
 pub(crate) fn built(what: &[&str]) -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let mut command = Command::new(variable("CARGO").unwrap_or_else(|| "cargo".to_owned()));
-    command.args(["build", "--profile", "dist", "--quiet", "--message-format=json-render-diagnostics"]);
+    command.args([
+        "build",
+        "--profile",
+        "dist",
+        "--quiet",
+        "--message-format=json-render-diagnostics",
+    ]);
     let mut executable = None;
-    each_line(command.args(["--manifest-path", manifest]).args(what), |line| {
-        let message: Value = serde_json::from_str(line).unwrap();
-        if what.last().is_some_and(|name| message["target"]["name"] == *name) {
-            executable = message["executable"].as_str().map(PathBuf::from);
-        }
-    });
+    each_line(
+        command.args(["--manifest-path", manifest]).args(what),
+        |line| {
+            let message: Value = serde_json::from_str(line).unwrap();
+            if what
+                .last()
+                .is_some_and(|name| message["target"]["name"] == *name)
+            {
+                executable = message["executable"].as_str().map(PathBuf::from);
+            }
+        },
+    );
     executable.unwrap_or_else(|| panic!("cargo built no executable: {what:?}"))
 }
 
 /// The rows of a bench that is a program with an allocator or dependencies that the others do not have.
 pub(crate) fn rows(bench: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
     let mut command = Command::new(built(&["-p", "benches", "--bench", bench]));
-    command.args(["--bench", "--json"]).args((scale == Scale::Quick).then_some("--quick"));
+    command
+        .args(["--bench", "--json"])
+        .args((scale == Scale::Quick).then_some("--quick"));
     each_line(&mut command, |line| {
         emit(serde_json::from_str(line).unwrap());
     });

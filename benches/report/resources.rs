@@ -38,7 +38,11 @@ fn switches(process: &Process) -> u64 {
         let status = task.status().ok()?;
         Some(status.voluntary_ctxt_switches? + status.nonvoluntary_ctxt_switches?)
     };
-    process.tasks().unwrap().filter_map(|task| of_task(task.ok()?)).sum()
+    process
+        .tasks()
+        .unwrap()
+        .filter_map(|task| of_task(task.ok()?))
+        .sum()
 }
 
 /// Measures `server` without requests, for `time`.
@@ -58,7 +62,12 @@ fn idle(what: &str, server: &Server, time: Duration, goals: [f64; 3], emit: &mut
     row(switched, "switches per second", goals[1]);
     row(threads, "threads", goals[2]);
     let memory = memory_of(&process).unwrap().resident;
-    emit(Row::new(format!("{what}: memory"), vec![memory], Unit::Mebibytes, ""));
+    emit(Row::new(
+        format!("{what}: memory"),
+        vec![memory],
+        Unit::Mebibytes,
+        "",
+    ));
 }
 
 /// Starts `program` with its files in `folder`.
@@ -71,24 +80,54 @@ fn embedded(facing: &Path, management: &Path, time: Duration, emit: &mut dyn FnM
     let folder = tempfile::tempdir().unwrap();
     let alone = started(facing, folder.path(), &[]);
     let request = buy("ada");
-    let bought = async { Connection::open(alone.address()).await.send(&request).await.status };
+    let bought = async {
+        Connection::open(alone.address())
+            .await
+            .send(&request)
+            .await
+            .status
+    };
     assert_eq!(two_threads().block_on(bought), 201);
     pause(SETTLED);
     idle("facing, idle", &alone, time, [0.2, 50.0, 12.0], emit);
     let beside = started(management, folder.path(), &[]);
     pause(SETTLED);
-    idle("facing beside management, idle", &alone, time, [0.2, 50.0, 12.0], emit);
-    idle("management beside facing, idle", &beside, time, [0.2, 50.0, 12.0], emit);
+    idle(
+        "facing beside management, idle",
+        &alone,
+        time,
+        [0.2, 50.0, 12.0],
+        emit,
+    );
+    idle(
+        "management beside facing, idle",
+        &beside,
+        time,
+        [0.2, 50.0, 12.0],
+        emit,
+    );
 }
 
 fn connections(facing: &Path, time: Duration, emit: &mut dyn FnMut(Row)) {
     let folder = tempfile::tempdir().unwrap();
     let server = started(facing, folder.path(), &[]);
-    let loaded =
-        Load { address: server.address(), connections: 512, time, batch: 1, rate: None, users: 0 }.run();
+    let loaded = Load {
+        address: server.address(),
+        connections: 512,
+        time,
+        batch: 1,
+        rate: None,
+        users: 0,
+    }
+    .run();
     let peak = memory_of(&server.process()).unwrap().peak;
     let rate = format!("{:.0}/s", loaded.per_second);
-    let row = Row::new("facing, 512 connections: peak memory", vec![peak], Unit::Mebibytes, rate);
+    let row = Row::new(
+        "facing, 512 connections: peak memory",
+        vec![peak],
+        Unit::Mebibytes,
+        rate,
+    );
     emit(row.with_goal(megabytes(40.0)));
 }
 
@@ -102,8 +141,13 @@ async fn stored(server: &Server) -> u64 {
 }
 
 fn on_servers(management: &Path, records: u64, time: Duration, emit: &mut dyn FnMut(Row)) {
-    let Some((kafka, mongodb)) = scale::kafka().zip(scale::mongodb()) else { return };
-    let (folder, name) = (tempfile::tempdir().unwrap(), format!("bench-{}", uuid::Uuid::now_v7().simple()));
+    let Some((kafka, mongodb)) = scale::kafka().zip(scale::mongodb()) else {
+        return;
+    };
+    let (folder, name) = (
+        tempfile::tempdir().unwrap(),
+        format!("bench-{}", uuid::Uuid::now_v7().simple()),
+    );
     let settings = [
         ("KAFKA_BOOTSTRAP_SERVERS", &*kafka),
         ("MONGODB_URI", &*mongodb),
@@ -113,23 +157,40 @@ fn on_servers(management: &Path, records: u64, time: Duration, emit: &mut dyn Fn
     ];
     let waiting = started(management, folder.path(), &settings);
     pause(SETTLED);
-    idle("management on servers, idle", &waiting, time, [0.5, 200.0, 20.0], emit);
+    idle(
+        "management on servers, idle",
+        &waiting,
+        time,
+        [0.5, 200.0, 20.0],
+        emit,
+    );
     drop(waiting);
     let mut options = KafkaLogOptions::new(&*kafka);
     (options.topic, options.partitions) = (format!("{name}-backlog"), PARTITIONS);
     two_threads().block_on(fill_topic(options, records));
     let backlog = format!("{name}-backlog");
-    let reading =
-        started(management, folder.path(), &[&settings[..], &[("KAFKA_TOPIC", &*backlog)]].concat());
+    let reading = started(
+        management,
+        folder.path(),
+        &[&settings[..], &[("KAFKA_TOPIC", &*backlog)]].concat(),
+    );
     while two_threads().block_on(stored(&reading)) < records {
         pause(PROGRESS);
     }
     let peak = memory_of(&reading.process()).unwrap().peak;
-    let what = format!("management, a backlog of {records} records in {PARTITIONS} partitions: peak memory");
+    let what = format!(
+        "management, a backlog of {records} records in {PARTITIONS} partitions: peak memory"
+    );
     emit(Row::new(what, vec![peak], Unit::Mebibytes, "").with_goal(megabytes(100.0)));
     drop(reading);
     // Other parts use the same server, which may keep all documents in memory.
-    let dropped = async { Client::with_uri_str(&mongodb).await?.database(&name).drop().await };
+    let dropped = async {
+        Client::with_uri_str(&mongodb)
+            .await?
+            .database(&name)
+            .drop()
+            .await
+    };
     two_threads().block_on(dropped).unwrap();
 }
 
@@ -140,5 +201,10 @@ pub(crate) fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let time = Duration::from_secs(scale.pick(1, 5, 20));
     embedded(&facing, &management, time, emit);
     connections(&facing, Duration::from_secs(scale.pick(1, 2, 5)), emit);
-    on_servers(&management, scale.pick(1_000, 100_000, 1_000_000), time, emit);
+    on_servers(
+        &management,
+        scale.pick(1_000, 100_000, 1_000_000),
+        time,
+        emit,
+    );
 }

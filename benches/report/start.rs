@@ -27,7 +27,10 @@ const IDLE: Duration = Duration::from_secs(1);
 fn start(program: &Path) -> Started {
     let folder = tempfile::tempdir().unwrap();
     let start = Instant::now();
-    let server = Server::start(with_files_in(folder.path(), Command::new(program).env_clear()));
+    let server = Server::start(with_files_in(
+        folder.path(),
+        Command::new(program).env_clear(),
+    ));
     let milliseconds = two_threads().block_on(async {
         let mut connection = Connection::open(server.address()).await;
         assert_eq!(connection.send(&buy("ada")).await.status, 201);
@@ -35,7 +38,10 @@ fn start(program: &Path) -> Started {
         tokio::time::sleep(IDLE).await;
         time.as_secs_f64() * 1_000.0
     });
-    Started { milliseconds, resident: memory_of(&server.process()).unwrap().resident }
+    Started {
+        milliseconds,
+        resident: memory_of(&server.process()).unwrap().resident,
+    }
 }
 
 /// Compares `facing` with the bare axum program.
@@ -44,13 +50,21 @@ pub(crate) fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let bare = built(&["-p", "benches", "--bin", "bare_axum"]);
     let pairs = Pairs::alternate(scale.pairs(), || start(&facing), || start(&bare));
     let mut row = |what: &str, unit: &str, part: fn(&Started) -> f64| {
-        let show = |all: &[Started]| format!("{:.1} {unit}", median(all.iter().map(part).collect()));
+        let show =
+            |all: &[Started]| format!("{:.1} {unit}", median(all.iter().map(part).collect()));
         emit(pairs.row(what, part, "bare axum echo", show));
     };
-    row("start to first purchase acknowledged, embedded, empty folder", "ms", |started| started.milliseconds);
-    row("memory when idle, after one purchase", "MiB", |started| started.resident);
-    let [ours, baseline] = [facing, bare]
-        .map(|program| vec![as_f64(std::fs::metadata(program).unwrap().len()) / f64::from(1 << 20)]);
+    row(
+        "start to first purchase acknowledged, embedded, empty folder",
+        "ms",
+        |started| started.milliseconds,
+    );
+    row("memory when idle, after one purchase", "MiB", |started| {
+        started.resident
+    });
+    let [ours, baseline] = [facing, bare].map(|program| {
+        vec![as_f64(std::fs::metadata(program).unwrap().len()) / f64::from(1 << 20)]
+    });
     let show = |sizes: &[f64]| Unit::Mebibytes.show(sizes[0]);
     emit(Pairs { ours, baseline }.row("size of the program", |size| *size, "bare axum echo", show));
 }

@@ -15,7 +15,8 @@ use shop_store::embedded::{
 
 use super::places::Kind;
 use super::port::{
-    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users, note_opened,
+    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users,
+    note_opened,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
@@ -29,7 +30,9 @@ impl Backend for Embedded<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let log = self.open_log(topic).await?;
         if self.0.serves() && self.0.ingests() && !topic.is_events {
-            log.register(topic.group).await.map_err(CliError::about(ABOUT))?;
+            log.register(topic.group)
+                .await
+                .map_err(CliError::about(ABOUT))?;
         }
         let sinks = log.clone();
         Ok(self.topic_log(topic, log, Arc::new(move || Arc::new(sinks.sink()))))
@@ -62,14 +65,18 @@ impl Backend for Embedded<'_> {
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
         let options = self.entity_options();
-        let store = EmbeddedUsers::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedUsers::open(&self.0.data_dir, options)
+            .await
+            .map_err(CliError::about(ABOUT))?;
         note_opened(store.closed());
         Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Users))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let options = self.entity_options();
-        let store = EmbeddedOrders::open(&self.0.data_dir, options).await.map_err(CliError::about(ABOUT))?;
+        let store = EmbeddedOrders::open(&self.0.data_dir, options)
+            .await
+            .map_err(CliError::about(ABOUT))?;
         note_opened(store.closed());
         Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Orders))
     }
@@ -87,7 +94,9 @@ impl Backend for Embedded<'_> {
     }
 
     async fn vacuum(&self) -> Result<()> {
-        embedded::vacuum(&self.0.data_dir).await.map_err(CliError::about(ABOUT))
+        embedded::vacuum(&self.0.data_dir)
+            .await
+            .map_err(CliError::about(ABOUT))
     }
 
     fn file(&self, part: Kind<'_>) -> Option<PathBuf> {
@@ -105,22 +114,40 @@ impl Backend for Embedded<'_> {
 impl Embedded<'_> {
     async fn open_log(&self, topic: Topic<'_>) -> Result<EmbeddedLog> {
         let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await;
-        log.inspect(|log| note_opened(log.closed())).map_err(CliError::about(ABOUT))
+        log.inspect(|log| note_opened(log.closed()))
+            .map_err(CliError::about(ABOUT))
     }
 
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
-        self.opened(TopicLog::new(topic, Arc::new(log), sink, ABOUT), Kind::Log(topic))
+        self.opened(
+            TopicLog::new(topic, Arc::new(log), sink, ABOUT),
+            Kind::Log(topic),
+        )
     }
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
         note_opened(store.closed());
         let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        self.opened(PurchasesStore { store, durability, unreadable: None }, Kind::Purchases)
+        self.opened(
+            PurchasesStore {
+                store,
+                durability,
+                unreadable: None,
+            },
+            Kind::Purchases,
+        )
     }
 
     fn opened<T>(&self, port: T, part: Kind<'_>) -> OpenPort<T> {
-        let name = format!("embedded, {}", self.file(part).unwrap_or_default().display());
-        OpenPort { port, name, to_be_made: false }
+        let name = format!(
+            "embedded, {}",
+            self.file(part).unwrap_or_default().display()
+        );
+        OpenPort {
+            port,
+            name,
+            to_be_made: false,
+        }
     }
 
     fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {
@@ -148,5 +175,8 @@ impl Embedded<'_> {
 }
 
 fn copied(files: shop_core::Result<Vec<embedded::CopiedFile>>) -> Result<Vec<CopiedFile>> {
-    Ok(files?.into_iter().map(|file| (file.name, file.bytes)).collect())
+    Ok(files?
+        .into_iter()
+        .map(|file| (file.name, file.bytes))
+        .collect())
 }

@@ -33,9 +33,18 @@ impl Backend for Kafka<'_> {
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         let to_be_made = may_create && !log.exists().await?;
         let sinks = log.clone();
-        let port = TopicLog::new(topic, Arc::new(log), Arc::new(move || Arc::new(sinks.sink()) as _), ABOUT);
+        let port = TopicLog::new(
+            topic,
+            Arc::new(log),
+            Arc::new(move || Arc::new(sinks.sink()) as _),
+            ABOUT,
+        );
         let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
-        Ok(OpenPort { port, name, to_be_made })
+        Ok(OpenPort {
+            port,
+            name,
+            to_be_made,
+        })
     }
 }
 
@@ -44,18 +53,27 @@ impl Kafka<'_> {
         let settings = self.settings;
         let mut options = KafkaLogOptions::new(self.brokers);
         topic.name.clone_into(&mut options.topic);
-        options.client_id =
-            settings.kafka_client_id.clone().unwrap_or_else(|| format!("shop-{}", settings.service.name()));
+        options.client_id = settings
+            .kafka_client_id
+            .clone()
+            .unwrap_or_else(|| format!("shop-{}", settings.service.name()));
         options.properties.clone_from(&settings.kafka_properties);
         options.infinite_retention = topic.is_events;
         options.partitions = settings.kafka_partitions;
         options.replication_factor = settings.kafka_replicas;
         options.create_topics = settings.kafka_create_topics && settings.serves();
-        options.group_instance_id.clone_from(&settings.kafka_instance_id);
+        options
+            .group_instance_id
+            .clone_from(&settings.kafka_instance_id);
         options.username.clone_from(&settings.kafka_username);
         options.password.clone_from(&settings.kafka_password);
-        options.oauth = TokenEndpoint::from_settings(settings)?.map(|endpoint| Arc::new(endpoint) as _);
-        let default = if options.oauth.is_some() { SaslMechanism::OauthBearer } else { options.mechanism };
+        options.oauth =
+            TokenEndpoint::from_settings(settings)?.map(|endpoint| Arc::new(endpoint) as _);
+        let default = if options.oauth.is_some() {
+            SaslMechanism::OauthBearer
+        } else {
+            options.mechanism
+        };
         options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(default);
         options.tls = settings.kafka_tls;
         options.ca_file.clone_from(&settings.kafka_ca_file);

@@ -12,7 +12,12 @@ mod places;
 mod port;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(not(all(feature = "embedded", feature = "kafka", feature = "mongodb", feature = "postgres")))]
+#[cfg(not(all(
+    feature = "embedded",
+    feature = "kafka",
+    feature = "mongodb",
+    feature = "postgres"
+)))]
 mod unsupported;
 
 use std::sync::Arc;
@@ -24,15 +29,19 @@ use crate::settings::Settings;
 
 pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
-    Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic, TopicLog,
-    authorized, client, close,
+    Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic,
+    TopicLog, authorized, client, close,
 };
 
 /// The backend of the log, by the settings.
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.kafka_bootstrap_servers {
         #[cfg(feature = "kafka")]
-        Some(brokers) => Box::new(kafka::Kafka { settings, brokers, first: std::sync::OnceLock::new() }),
+        Some(brokers) => Box::new(kafka::Kafka {
+            settings,
+            brokers,
+            first: std::sync::OnceLock::new(),
+        }),
         #[cfg(feature = "embedded")]
         None => Box::new(embedded::Embedded(settings)),
         #[cfg(not(all(feature = "embedded", feature = "kafka")))]
@@ -41,9 +50,20 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
 }
 
 /// Opens the log of `topic` for a command: before a store, so that none is created without a log.
-pub(crate) async fn log_admin(settings: &Settings, topic: Topic<'_>) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
-    let OpenPort { port, name, to_be_made } = for_log(settings).log(topic).await?;
-    Ok(OpenPort { port: port.log.admin(), name, to_be_made })
+pub(crate) async fn log_admin(
+    settings: &Settings,
+    topic: Topic<'_>,
+) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
+    let OpenPort {
+        port,
+        name,
+        to_be_made,
+    } = for_log(settings).log(topic).await?;
+    Ok(OpenPort {
+        port: port.log.admin(),
+        name,
+        to_be_made,
+    })
 }
 
 /// The backend of files in the data folder, if the log or the store is one.

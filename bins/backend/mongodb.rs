@@ -28,14 +28,30 @@ pub(super) struct Mongodb<'a> {
 impl Backend for Mongodb<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = self.connect().await?;
-        let (name, unreadable) = (format!("MongoDB, {}", store.namespace()), Some(store.unreadable()));
-        let port = PurchasesStore { store: Arc::new(store), durability: Durability::Replicated, unreadable };
-        Ok(OpenPort { port, name, to_be_made: false })
+        let (name, unreadable) = (
+            format!("MongoDB, {}", store.namespace()),
+            Some(store.unreadable()),
+        );
+        let port = PurchasesStore {
+            store: Arc::new(store),
+            durability: Durability::Replicated,
+            unreadable,
+        };
+        Ok(OpenPort {
+            port,
+            name,
+            to_be_made: false,
+        })
     }
 
     async fn convert(&self, back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
         let store = self.connect().await?;
-        let Migration { scanned, migrated, skipped, .. } = match back_to {
+        let Migration {
+            scanned,
+            migrated,
+            skipped,
+            ..
+        } = match back_to {
             None => store.migrate(progress).await?,
             Some(system) => store.convert_back(system, progress).await?,
         };
@@ -45,7 +61,14 @@ impl Backend for Mongodb<'_> {
     }
 }
 
-fn progress(Migration { scanned, migrated, skipped, .. }: Migration) {
+fn progress(
+    Migration {
+        scanned,
+        migrated,
+        skipped,
+        ..
+    }: Migration,
+) {
     tracing::info!(scanned, migrated, skipped, "migrating");
 }
 
@@ -53,14 +76,18 @@ impl Mongodb<'_> {
     async fn connect(&self) -> Result<MongoStore> {
         let mut options = MongoStoreOptions::new(self.uri.expose_secret());
         options.database.clone_from(&self.settings.mongodb_database);
-        options.collection.clone_from(&self.settings.mongodb_collection);
+        options
+            .collection
+            .clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.serves();
         let store = self.open(options).await?;
         let opened = store.clone();
         // The driver panics if the runtime ends before.
         note_opened(async move { opened.close().await });
         if let Some(command) = &self.settings.command {
-            is_there(&store, command.writes()).await.map_err(CliError::about(ABOUT))?;
+            is_there(&store, command.writes())
+                .await
+                .map_err(CliError::about(ABOUT))?;
         }
         Ok(store)
     }
@@ -84,9 +111,9 @@ impl Mongodb<'_> {
 async fn is_there(store: &MongoStore, writes: bool) -> shop_core::Result<()> {
     match store.exists().await {
         Ok(false) => {
-            let message =
-                "the collection does not exist: name the database and the collection that the services use";
-            Err(Error::new(ErrorKind::Unavailable, message).with_context("missing", store.namespace()))
+            let message = "the collection does not exist: name the database and the collection that the services use";
+            Err(Error::new(ErrorKind::Unavailable, message)
+                .with_context("missing", store.namespace()))
         }
         Err(error) if error.kind() != ErrorKind::Denied => Err(error),
         Ok(true) | Err(_) if writes => store.check().await,

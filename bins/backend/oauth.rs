@@ -37,7 +37,10 @@ impl TokenEndpoint {
             return Ok(None);
         };
         let credentials = Credentials {
-            http: reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build().map_err(CliError::new)?,
+            http: reqwest::Client::builder()
+                .timeout(ISSUER_TIMEOUT)
+                .build()
+                .map_err(CliError::new)?,
             url: url.clone(),
             client_id: client_id.clone(),
             secret: settings.secret("SHOP_KAFKA_OAUTH_CLIENT_SECRET", secret),
@@ -67,14 +70,24 @@ impl OauthTokenProvider for TokenEndpoint {
             // On the runtime, which has the timers.
             timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await
         });
-        let unavailable =
-            || Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka does not respond");
-        known.ok().and_then(|known| known.ok()?.clone()).ok_or_else(unavailable)?
+        let unavailable = || {
+            Error::new(
+                ErrorKind::Unavailable,
+                "the token endpoint of Kafka does not respond",
+            )
+        };
+        known
+            .ok()
+            .and_then(|known| known.ok()?.clone())
+            .ok_or_else(unavailable)?
     }
 }
 
 /// Keeps a valid token in `latest`.
-async fn renew(credentials: &Credentials, latest: &watch::Sender<Option<shop_core::Result<OauthToken>>>) {
+async fn renew(
+    credentials: &Credentials,
+    latest: &watch::Sender<Option<shop_core::Result<OauthToken>>>,
+) {
     loop {
         let fetched = credentials.fetch().await;
         let wait = match &fetched {
@@ -86,7 +99,8 @@ async fn renew(credentials: &Credentials, latest: &watch::Sender<Option<shop_cor
             }
         };
         let is_usable = |token: &OauthToken| token.expires_at > SystemClock.now();
-        let keeps = fetched.is_err() && matches!(&*latest.borrow(), Some(Ok(token)) if is_usable(token));
+        let keeps =
+            fetched.is_err() && matches!(&*latest.borrow(), Some(Ok(token)) if is_usable(token));
         if !keeps {
             latest.send_replace(Some(fetched.map(|(token, _)| token)));
         }
@@ -108,18 +122,23 @@ impl Credentials {
     /// A new token, and its lifetime.
     async fn fetch(&self) -> shop_core::Result<(OauthToken, Duration)> {
         let unavailable = |error: reqwest::Error| {
-            Error::new(ErrorKind::Unavailable, "the token endpoint of Kafka is unavailable")
-                .with_source(error.without_url())
+            Error::new(
+                ErrorKind::Unavailable,
+                "the token endpoint of Kafka is unavailable",
+            )
+            .with_source(error.without_url())
         };
         let response = self.request().send().await.map_err(unavailable)?;
         let status = response.status();
         let text = text_of(response).await.map_err(unavailable)?;
         if status.is_client_error() {
-            let message =
-                "the token endpoint of Kafka refused: check SHOP_KAFKA_OAUTH_CLIENT_ID and its secret";
+            let message = "the token endpoint of Kafka refused: check SHOP_KAFKA_OAUTH_CLIENT_ID and its secret";
             return Err(Error::new(ErrorKind::Denied, message).with_context("status", status));
         }
-        let token = status.is_success().then(|| parse(&text, &self.client_id)).flatten();
+        let token = status
+            .is_success()
+            .then(|| parse(&text, &self.client_id))
+            .flatten();
         token.ok_or_else(|| {
             let message = "the token endpoint of Kafka returned no token";
             Error::new(ErrorKind::Unavailable, message).with_context("status", status)
@@ -129,19 +148,32 @@ impl Credentials {
     fn request(&self) -> reqwest::RequestBuilder {
         let secret = self.secret.current();
         let scope = self.scope.as_ref().map(|scope| ("scope", scope.as_str()));
-        let form: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(scope).collect();
+        let form: Vec<_> = [("grant_type", "client_credentials")]
+            .into_iter()
+            .chain(scope)
+            .collect();
         let request = self.http.post(&self.url).form(&form);
-        request.basic_auth(encoded(&self.client_id), Some(encoded(secret.expose_secret())))
+        request.basic_auth(
+            encoded(&self.client_id),
+            Some(encoded(secret.expose_secret())),
+        )
     }
 }
 
 /// The token in the response of an endpoint, and its lifetime.
 fn parse(text: &str, client_id: &str) -> Option<(OauthToken, Duration)> {
     let response: serde_json::Value = serde_json::from_str(text).ok()?;
-    let token = response["access_token"].as_str().filter(|token| !token.is_empty())?;
-    let lifetime = response["expires_in"].as_u64().map_or(DEFAULT_LIFETIME, Duration::from_secs);
+    let token = response["access_token"]
+        .as_str()
+        .filter(|token| !token.is_empty())?;
+    let lifetime = response["expires_in"]
+        .as_u64()
+        .map_or(DEFAULT_LIFETIME, Duration::from_secs);
     let lifetime_millis = i64::try_from(lifetime.as_millis()).ok()?;
-    let expires_at = SystemClock.now().as_millis().saturating_add(lifetime_millis);
+    let expires_at = SystemClock
+        .now()
+        .as_millis()
+        .saturating_add(lifetime_millis);
     let expires_at = Timestamp::from_millis(expires_at).unwrap_or(Timestamp::MAX);
     Some((OauthToken::new(token, client_id, expires_at), lifetime))
 }
@@ -156,7 +188,9 @@ mod tests {
     use super::*;
 
     /// An endpoint that gives these responses in turn. Returns its address, and what was sent.
-    async fn endpoint(responses: Vec<(u16, &'static str)>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    async fn endpoint(
+        responses: Vec<(u16, &'static str)>,
+    ) -> (String, tokio::task::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/token", listener.local_addr().unwrap());
         let served = tokio::spawn(async move {
@@ -171,8 +205,9 @@ mod tests {
                 }
                 requests.push(request);
                 let length = body.len();
-                let head =
-                    format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+                let head = format!(
+                    "HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+                );
                 stream.write_all((head + body).as_bytes()).await.unwrap();
             }
             requests
@@ -181,32 +216,71 @@ mod tests {
     }
 
     fn credentials(url: String, secret: Secret) -> Credentials {
-        let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let http = reqwest::Client::builder()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
         let (client_id, scope) = ("shop:1".to_owned(), Some("kafka write".to_owned()));
-        Credentials { http, url, client_id, secret, scope }
+        Credentials {
+            http,
+            url,
+            client_id,
+            secret,
+            scope,
+        }
     }
 
     #[tokio::test]
     async fn a_token_is_requested_with_the_secret_in_the_file() {
         let token = r#"{"access_token":"abc","token_type":"bearer","expires_in":60}"#;
-        let responses = vec![(200, token), (401, "{}"), (200, "{}"), (500, ""), (200, token)];
+        let responses = vec![
+            (200, token),
+            (401, "{}"),
+            (200, "{}"),
+            (500, ""),
+            (200, token),
+        ];
         let (url, served) = endpoint(responses).await;
         let file = tempfile::NamedTempFile::new().unwrap();
-        let credentials =
-            credentials(url, Secret { at_start: "first".into(), file: Some(file.path().into()) });
+        let credentials = credentials(
+            url,
+            Secret {
+                at_start: "first".into(),
+                file: Some(file.path().into()),
+            },
+        );
         let (token, lifetime) = credentials.fetch().await.unwrap();
-        assert_eq!((token.token.expose_secret(), lifetime), ("abc", Duration::from_secs(60)));
-        for kind in [ErrorKind::Denied, ErrorKind::Unavailable, ErrorKind::Unavailable] {
+        assert_eq!(
+            (token.token.expose_secret(), lifetime),
+            ("abc", Duration::from_secs(60))
+        );
+        for kind in [
+            ErrorKind::Denied,
+            ErrorKind::Unavailable,
+            ErrorKind::Unavailable,
+        ] {
             assert_eq!(credentials.fetch().await.unwrap_err().kind(), kind);
         }
         std::fs::write(file.path(), "second\n").unwrap();
         credentials.fetch().await.unwrap();
         let requests = served.await.unwrap();
         // shop%3A1:first
-        assert!(requests[0].contains("authorization: Basic c2hvcCUzQTE6Zmlyc3Q=\r\n"), "{}", requests[0]);
-        assert!(requests[0].ends_with("grant_type=client_credentials&scope=kafka+write"), "{}", requests[0]);
+        assert!(
+            requests[0].contains("authorization: Basic c2hvcCUzQTE6Zmlyc3Q=\r\n"),
+            "{}",
+            requests[0]
+        );
+        assert!(
+            requests[0].ends_with("grant_type=client_credentials&scope=kafka+write"),
+            "{}",
+            requests[0]
+        );
         // shop%3A1:second
-        assert!(requests[4].contains("authorization: Basic c2hvcCUzQTE6c2Vjb25k\r\n"), "{}", requests[4]);
+        assert!(
+            requests[4].contains("authorization: Basic c2hvcCUzQTE6c2Vjb25k\r\n"),
+            "{}",
+            requests[4]
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,16 +291,29 @@ mod tests {
             (200, r#"{"access_token":"second","expires_in":3600}"#),
         ];
         let (url, served) = endpoint(responses).await;
-        let secret = Secret { at_start: "secret".into(), file: None };
+        let secret = Secret {
+            at_start: "secret".into(),
+            file: None,
+        };
         let endpoint = Arc::new(TokenEndpoint::new(credentials(url, secret)));
         let token = || {
             let endpoint = Arc::clone(&endpoint);
             tokio::task::spawn_blocking(move || endpoint.token())
         };
-        assert_eq!(token().await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            token().await.unwrap().unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
         served.await.unwrap();
-        while token().await.unwrap().is_ok_and(|token| token.token.expose_secret() != "second") {}
+        while token()
+            .await
+            .unwrap()
+            .is_ok_and(|token| token.token.expose_secret() != "second")
+        {}
         let latest = token().await.unwrap().unwrap();
-        assert_eq!((latest.token.expose_secret(), latest.principal.as_str()), ("second", "shop:1"));
+        assert_eq!(
+            (latest.token.expose_secret(), latest.principal.as_str()),
+            ("second", "shop:1")
+        );
     }
 }

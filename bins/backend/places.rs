@@ -36,13 +36,29 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
     let (keeps_users, keeps_orders) = settings.keeps();
     let has_events = keeps_users || keeps_orders;
     let parts = [
-        ("log", has_purchases.then(|| Kind::Log(Topic::purchases(settings)))),
-        ("events of users", has_events.then(|| Kind::Log(Topic::users(settings)))),
-        ("events of orders", has_events.then(|| Kind::Log(Topic::orders(settings)))),
+        (
+            "log",
+            has_purchases.then(|| Kind::Log(Topic::purchases(settings))),
+        ),
+        (
+            "events of users",
+            has_events.then(|| Kind::Log(Topic::users(settings))),
+        ),
+        (
+            "events of orders",
+            has_events.then(|| Kind::Log(Topic::orders(settings))),
+        ),
         ("store", has_store.then_some(Kind::Purchases)),
         ("users", keeps_users.then_some(Kind::Users)),
         ("orders", keeps_orders.then_some(Kind::Orders)),
-        ("listings", settings.management_url.as_deref().filter(|_| has_purchases).map(Kind::Service)),
+        (
+            "listings",
+            settings
+                .management_url
+                .as_deref()
+                .filter(|_| has_purchases)
+                .map(Kind::Service),
+        ),
         ("users", settings.users_url.as_deref().map(Kind::Service)),
         ("orders", settings.orders_url.as_deref().map(Kind::Service)),
     ];
@@ -51,9 +67,10 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
         let brokers = settings.kafka_bootstrap_servers.as_ref();
         let postgres = settings.postgres_url.as_ref();
         let (server, file) = match kind {
-            Kind::Log(_) => {
-                (brokers.map(|brokers| format!("Kafka at {brokers}")), for_log(settings).file(kind))
-            }
+            Kind::Log(_) => (
+                brokers.map(|brokers| format!("Kafka at {brokers}")),
+                for_log(settings).file(kind),
+            ),
             Kind::Purchases => (settings.store_address(), for_purchases(settings).file(kind)),
             Kind::Users | Kind::Orders => {
                 let address = postgres.map(|url| Settings::address(url.expose_secret()));
@@ -62,6 +79,11 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
             Kind::Service(url) => (Some(url.to_owned()), None),
         };
         let embedded = || format!("embedded, {}", file.clone().unwrap_or_default().display());
-        Some(Place { what, kind, name: server.unwrap_or_else(embedded), file })
+        Some(Place {
+            what,
+            kind,
+            name: server.unwrap_or_else(embedded),
+            file,
+        })
     })
 }

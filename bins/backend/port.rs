@@ -15,7 +15,8 @@ use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{
-    Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore, UnreadableEntry,
+    Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore,
+    UnreadableEntry,
 };
 use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
@@ -64,7 +65,8 @@ pub(crate) trait Backend: Send + Sync {
     /// Converts the documents of the replaced systems to the current form, or back to that of one. Returns what it has
     /// converted.
     async fn convert(&self, _back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
-        let message = "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
+        let message =
+            "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
         Err(CliError::new(message).usage())
     }
 
@@ -75,12 +77,18 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Copies the files of this backend into a folder. Returns the copies.
     async fn backup(&self, _into: &Path) -> Result<Vec<CopiedFile>> {
-        Err(CliError::new("backup is for embedded files: back up the servers with their own tools").usage())
+        Err(
+            CliError::new("backup is for embedded files: back up the servers with their own tools")
+                .usage(),
+        )
     }
 
     /// Copies the files of a backup into the data folder. Returns the copies.
     async fn restore(&self, _from: &Path) -> Result<Vec<CopiedFile>> {
-        Err(CliError::new("restore is for embedded files: restore the servers with their own tools").usage())
+        Err(CliError::new(
+            "restore is for embedded files: restore the servers with their own tools",
+        )
+        .usage())
     }
 
     /// Rewrites the files of purchases and users, so that unused parts have no erased content. Servers have none.
@@ -115,17 +123,32 @@ pub(crate) struct Topic<'a> {
 impl<'a> Topic<'a> {
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
         let (name, group) = (&settings.purchases_topic, &settings.purchases_group_id);
-        Self { name, record: Purchase::TYPE, is_events: false, group }
+        Self {
+            name,
+            record: Purchase::TYPE,
+            is_events: false,
+            group,
+        }
     }
 
     pub(crate) fn users(settings: &'a Settings) -> Self {
         let (name, group) = (&settings.users_topic, &settings.orders_group_id);
-        Self { name, record: User::TYPE, is_events: true, group }
+        Self {
+            name,
+            record: User::TYPE,
+            is_events: true,
+            group,
+        }
     }
 
     pub(crate) fn orders(settings: &'a Settings) -> Self {
         let (name, group) = (&settings.orders_topic, &settings.users_group_id);
-        Self { name, record: Order::TYPE, is_events: true, group }
+        Self {
+            name,
+            record: Order::TYPE,
+            is_events: true,
+            group,
+        }
     }
 }
 
@@ -136,7 +159,10 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lets the process wait for `closed` at its end.
 pub(super) fn note_opened(closed: impl Future<Output = ()> + Send + 'static) {
-    OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(closed));
+    OPENED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(Box::pin(closed));
 }
 
 /// Waits when all ports are dropped, at most for `limit`, until their files and connections are closed.
@@ -171,13 +197,26 @@ pub(crate) struct TopicLog {
 }
 
 impl TopicLog {
-    pub(super) fn new(topic: Topic<'_>, log: Arc<dyn Log>, sink: Sinks, about: &'static str) -> Self {
-        Self { log, sink, topic: topic.name.to_owned(), group: topic.group.to_owned(), about }
+    pub(super) fn new(
+        topic: Topic<'_>,
+        log: Arc<dyn Log>,
+        sink: Sinks,
+        about: &'static str,
+    ) -> Self {
+        Self {
+            log,
+            sink,
+            topic: topic.name.to_owned(),
+            group: topic.group.to_owned(),
+            about,
+        }
     }
 
     /// A new member of the topic's group.
     pub(crate) fn source(&self) -> Result<Arc<dyn LogSource>> {
-        self.log.source(&self.group).map_err(CliError::about(self.about))
+        self.log
+            .source(&self.group)
+            .map_err(CliError::about(self.about))
     }
 }
 
@@ -208,10 +247,17 @@ pub(crate) struct EntityPorts<S: ?Sized, R: Record> {
 
 impl<S: ?Sized, R: Record> EntityPorts<S, R> {
     /// All ports of `store`; `as_store` converts it to the store itself.
-    pub(super) fn new<T: Outbox + RecordStore<R>>(store: T, as_store: fn(Arc<T>) -> Arc<S>) -> Self {
+    pub(super) fn new<T: Outbox + RecordStore<R>>(
+        store: T,
+        as_store: fn(Arc<T>) -> Arc<S>,
+    ) -> Self {
         let store = Arc::new(store);
         let (outbox, projection) = (Arc::clone(&store), Arc::clone(&store));
-        Self { store: as_store(store), outbox, projection }
+        Self {
+            store: as_store(store),
+            outbox,
+            projection,
+        }
     }
 }
 
@@ -222,10 +268,15 @@ pub(crate) async fn client(url: &str, settings: &Settings) -> Result<ShopClient>
 }
 
 /// `client` with the token of the services.
-pub(crate) fn authorized(client: ShopClientBuilder, settings: &Settings) -> Result<ShopClientBuilder> {
+pub(crate) fn authorized(
+    client: ShopClientBuilder,
+    settings: &Settings,
+) -> Result<ShopClientBuilder> {
     // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
     let client = client.retries(RetryPolicy::none()).gzip(false);
-    let Some(token) = &settings.service_token else { return Ok(client) };
+    let Some(token) = &settings.service_token else {
+        return Ok(client);
+    };
     BearerToken::new(token.expose_secret())?;
     let token = settings.secret("SHOP_SERVICE_TOKEN", token);
     // The client keeps it until it is rejected.

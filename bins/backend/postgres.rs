@@ -8,7 +8,9 @@ use shop_core::entity::EntityStore;
 use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
 use shop_core::users::User;
-use shop_store::postgres::{Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers};
+use shop_store::postgres::{
+    Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers,
+};
 
 use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, Users};
 use crate::settings::{ProcessRole, Settings};
@@ -24,27 +26,45 @@ pub(super) struct Postgres<'a> {
 #[async_trait]
 impl Backend for Postgres<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = PostgresStore::open(self.options()).await.map_err(CliError::about(ABOUT))?;
+        let store = PostgresStore::open(self.options())
+            .await
+            .map_err(CliError::about(ABOUT))?;
         if self.settings.command.is_some() {
             store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
         let found = self.found(store.inspect()).await?;
         let (name, unreadable) = (store.name().to_owned(), Some(store.unreadable()));
         // What the standbys have depends on the settings of the server.
-        let port = PurchasesStore { store: Arc::new(store), durability: Durability::LocalDisk, unreadable };
+        let port = PurchasesStore {
+            store: Arc::new(store),
+            durability: Durability::LocalDisk,
+            unreadable,
+        };
         Ok(opened(name, &found, port))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
-        let store = PostgresUsers::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
+        let store = PostgresUsers::open(self.entity_options())
+            .await
+            .map_err(CliError::about(ABOUT))?;
         let found = self.found(store.inspect()).await?;
-        Ok(opened(store.name().to_owned(), &found, EntityPorts::new(store, |store| store)))
+        Ok(opened(
+            store.name().to_owned(),
+            &found,
+            EntityPorts::new(store, |store| store),
+        ))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
-        let store = PostgresOrders::open(self.entity_options()).await.map_err(CliError::about(ABOUT))?;
+        let store = PostgresOrders::open(self.entity_options())
+            .await
+            .map_err(CliError::about(ABOUT))?;
         let found = self.found(store.inspect()).await?;
-        Ok(opened(store.name().to_owned(), &found, EntityPorts::new(store, |store| store)))
+        Ok(opened(
+            store.name().to_owned(),
+            &found,
+            EntityPorts::new(store, |store| store),
+        ))
     }
 
     async fn read_rows(&self, of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
@@ -67,7 +87,9 @@ impl Postgres<'_> {
     /// For users or orders, whose inserts wait for each other: a quarter.
     fn entity_options(&self) -> PostgresStoreOptions {
         let connections = self.settings.postgres_max_connections as usize / 4;
-        self.options().max_connections(connections).adopt_tables(self.settings.adopt_tables)
+        self.options()
+            .max_connections(connections)
+            .adopt_tables(self.settings.adopt_tables)
     }
 
     /// What is in the database. A service waits for a server or a right that is missing, but does not start on tables
@@ -77,13 +99,20 @@ impl Postgres<'_> {
         inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
     ) -> Result<Inspection> {
         // A command that reads needs no right to write.
-        if self.settings.command.as_ref().is_some_and(|command| !command.writes()) {
+        if self
+            .settings
+            .command
+            .as_ref()
+            .is_some_and(|command| !command.writes())
+        {
             return Ok(Inspection::default());
         }
         match inspection.await {
             Err(error)
                 if !self.settings.serves()
-                    || ["tables", "encoding"].iter().any(|cause| error.context(cause).is_some()) =>
+                    || ["tables", "encoding"]
+                        .iter()
+                        .any(|cause| error.context(cause).is_some()) =>
             {
                 Err(CliError::about(ABOUT)(error))
             }
@@ -93,6 +122,13 @@ impl Postgres<'_> {
 }
 
 fn opened<T>(name: String, found: &Inspection, port: T) -> OpenPort<T> {
-    let rows = found.taken_over.map(|rows| format!(", takes over {rows} rows")).unwrap_or_default();
-    OpenPort { port, name: format!("PostgreSQL, {}", name + &rows), to_be_made: !found.exists }
+    let rows = found
+        .taken_over
+        .map(|rows| format!(", takes over {rows} rows"))
+        .unwrap_or_default();
+    OpenPort {
+        port,
+        name: format!("PostgreSQL, {}", name + &rows),
+        to_be_made: !found.exists,
+    }
 }

@@ -41,7 +41,10 @@ pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
         }
         // A sparse one writes any amount of zeros.
         if !entry.header().entry_type().is_file() {
-            return Err(Error::other(format!("{} is not a plain file", name.display())));
+            return Err(Error::other(format!(
+                "{} is not a plain file",
+                name.display()
+            )));
         }
         // The file is copied once more.
         let free = statvfs(folder)?;
@@ -54,7 +57,11 @@ pub(super) fn read(input: impl Read, folder: &Path) -> io::Result<()> {
         }
     }
     let message = || format!("the archive is not complete: it has no entry {END}");
-    if is_complete { Ok(()) } else { Err(Error::new(ErrorKind::UnexpectedEof, message())) }
+    if is_complete {
+        Ok(())
+    } else {
+        Err(Error::new(ErrorKind::UnexpectedEof, message()))
+    }
 }
 
 #[cfg(test)]
@@ -101,17 +108,27 @@ mod tests {
 
     #[test]
     fn only_a_plain_file_for_which_there_is_room_is_written() {
-        for (kind, size) in
-            [(EntryType::GNUSparse, 1 << 30), (EntryType::Symlink, 0), (EntryType::Regular, 1 << 60)]
-        {
+        for (kind, size) in [
+            (EntryType::GNUSparse, 1 << 30),
+            (EntryType::Symlink, 0),
+            (EntryType::Regular, 1 << 60),
+        ] {
             let mut header = Header::new_gnu();
             header.set_path("shop.db").unwrap();
             header.set_entry_type(kind);
             header.as_gnu_mut().unwrap().set_real_size(1 << 30);
-            header.set_size(if kind == EntryType::GNUSparse { 0 } else { size });
+            header.set_size(if kind == EntryType::GNUSparse {
+                0
+            } else {
+                size
+            });
             header.set_cksum();
             let folder = tempfile::tempdir().unwrap();
-            read(&[header.as_bytes().as_slice(), &[0; 1_024]].concat()[..], folder.path()).unwrap_err();
+            read(
+                &[header.as_bytes().as_slice(), &[0; 1_024]].concat()[..],
+                folder.path(),
+            )
+            .unwrap_err();
             assert!(!folder.path().join("shop.db").exists(), "{kind:?}");
         }
     }
@@ -129,7 +146,9 @@ mod tests {
         }
         fs::create_dir_all(folder.path().join("a/b")).unwrap();
         read(&*outside.into_inner().unwrap(), &folder.path().join("a/b")).unwrap();
-        assert!(folder.path().join("a/b/shop.db").exists() && !folder.path().join("shop.db").exists());
+        assert!(
+            folder.path().join("a/b/shop.db").exists() && !folder.path().join("shop.db").exists()
+        );
     }
 
     #[test]
@@ -137,7 +156,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("x.tar"), archive(b"content")).unwrap();
         let mut tar = std::process::Command::new("tar");
-        assert!(tar.current_dir(&folder).args(["xf", "x.tar"]).status().unwrap().success());
+        assert!(
+            tar.current_dir(&folder)
+                .args(["xf", "x.tar"])
+                .status()
+                .unwrap()
+                .success()
+        );
         assert_eq!(fs::read(folder.path().join("shop.db")).unwrap(), b"content");
     }
 }

@@ -19,7 +19,9 @@ use crate::{CliError, Result};
 pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
     let is_stream = into == Path::new("-");
     if is_stream && stdout().is_terminal() {
-        return Err(CliError::new("standard output is a terminal: write to a file or a pipe").usage());
+        return Err(
+            CliError::new("standard output is a terminal: write to a file or a pipe").usage(),
+        );
     }
     let scratch = is_stream.then(|| Scratch::new(settings, false));
     let progress = progress();
@@ -27,9 +29,12 @@ pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
     let folder = scratch.as_ref().map_or(into, |scratch| &scratch.folder);
     let copied = backend::for_files(settings).backup(folder).await?;
     if is_stream {
-        let (folder, names): (_, Vec<_>) =
-            (folder.to_owned(), copied.iter().map(|(name, _)| name.clone()).collect());
-        let write = move || archive::write(stdout().lock(), &folder, names.iter().map(String::as_str));
+        let (folder, names): (_, Vec<_>) = (
+            folder.to_owned(),
+            copied.iter().map(|(name, _)| name.clone()).collect(),
+        );
+        let write =
+            move || archive::write(stdout().lock(), &folder, names.iter().map(String::as_str));
         piped("standard output", write).await?;
     }
     drop(progress);
@@ -42,7 +47,10 @@ pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
     progress.set_message(format!("copying {}", from.display()));
     if let Some(Scratch { folder, .. }) = &scratch {
         let folder = folder.clone();
-        piped("standard input", move || archive::read(stdin().lock(), &folder)).await?;
+        piped("standard input", move || {
+            archive::read(stdin().lock(), &folder)
+        })
+        .await?;
     }
     let from = scratch.as_ref().map_or(from, |scratch| &scratch.folder);
     let copied = backend::for_files(settings).restore(from).await;
@@ -54,7 +62,9 @@ pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
 async fn piped(what: &str, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<()> {
     let (sender, done) = oneshot::channel();
     thread::spawn(move || drop(sender.send(work())));
-    let done = done.await.unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()));
+    let done = done
+        .await
+        .unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()));
     done.map_err(|error| CliError::new(format!("{what}: {error}")))
 }
 
@@ -70,11 +80,22 @@ impl Scratch {
     /// Without a data folder none is made, unless it `creates` that.
     fn new(settings: &Settings, creates: bool) -> Self {
         remove_left_copies(settings);
-        let folder = settings.data_dir.join(format!("{SCRATCH}{}", SystemClock.fresh_id()));
-        let made = DirBuilder::new().recursive(creates).mode(0o700).create(&folder);
+        let folder = settings
+            .data_dir
+            .join(format!("{SCRATCH}{}", SystemClock.fresh_id()));
+        let made = DirBuilder::new()
+            .recursive(creates)
+            .mode(0o700)
+            .create(&folder);
         // What uses the folder reports an error.
-        let lock = made.and_then(|()| File::open(&folder)).ok().filter(|lock| lock.try_lock().is_ok());
-        Self { folder, _lock: lock }
+        let lock = made
+            .and_then(|()| File::open(&folder))
+            .ok()
+            .filter(|lock| lock.try_lock().is_ok());
+        Self {
+            folder,
+            _lock: lock,
+        }
     }
 }
 
@@ -88,7 +109,11 @@ impl Drop for Scratch {
 
 /// Removes the copies of `backup -` and `restore -` that were killed.
 pub(super) fn remove_left_copies(settings: &Settings) {
-    for folder in fs::read_dir(&settings.data_dir).into_iter().flatten().flatten() {
+    for folder in fs::read_dir(&settings.data_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let is_left = || File::open(folder.path()).is_ok_and(|left| left.try_lock().is_ok());
         if folder.file_name().to_string_lossy().starts_with(SCRATCH) && is_left() {
             let _missing = fs::remove_dir_all(folder.path());
@@ -107,17 +132,34 @@ fn left_out(settings: &Settings) -> Vec<&'static str> {
 }
 
 /// Prints what was copied into `folder`. Standard output has nothing but an archive.
-fn report(settings: &Settings, folder: &Path, copied: &[CopiedFile], left_out: &[&str]) -> Result<()> {
-    let copied = copied.iter().map(|(name, bytes)| (folder.join(name).display().to_string(), bytes));
-    let mut text: Vec<_> = copied.clone().map(|(path, bytes)| format!("{path}  {bytes} bytes")).collect();
+fn report(
+    settings: &Settings,
+    folder: &Path,
+    copied: &[CopiedFile],
+    left_out: &[&str],
+) -> Result<()> {
+    let copied = copied
+        .iter()
+        .map(|(name, bytes)| (folder.join(name).display().to_string(), bytes));
+    let mut text: Vec<_> = copied
+        .clone()
+        .map(|(path, bytes)| format!("{path}  {bytes} bytes"))
+        .collect();
     if !left_out.is_empty() {
-        text.push(format!("on servers, not in the backup: {}", left_out.join(", ")));
+        text.push(format!(
+            "on servers, not in the backup: {}",
+            left_out.join(", ")
+        ));
     }
     let files = copied.map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
     let report = json!({ "files": files.collect::<Vec<_>>(), "left_out": left_out });
     if folder != Path::new("-") {
         return print_report(settings.json, &[], text.join("\n"), &report);
     }
-    let text = if settings.json { report.to_string() } else { text.join("\n") };
+    let text = if settings.json {
+        report.to_string()
+    } else {
+        text.join("\n")
+    };
     writeln!(stderr(), "{text}").map_err(CliError::new)
 }

@@ -17,7 +17,12 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings) -> Result<()> {
-    let mut report = Report { json: settings.json, progress: progress(), purchases: 0, findings: 0 };
+    let mut report = Report {
+        json: settings.json,
+        progress: progress(),
+        purchases: 0,
+        findings: 0,
+    };
     for file in files(settings) {
         let name = file.display().to_string();
         report.progress.set_message(format!("checking {name}"));
@@ -29,9 +34,19 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
             scan(store.port.store, &mut report).await?;
-            let (Report { purchases, findings, .. }, name) = (&report, store.name);
+            let (
+                Report {
+                    purchases,
+                    findings,
+                    ..
+                },
+                name,
+            ) = (&report, store.name);
             let text = format!("store  {name}: {purchases} purchases, unreadable {findings}");
-            report.print(text, &json!({ "store": name, "purchases": purchases, "unreadable": findings }))?;
+            report.print(
+                text,
+                &json!({ "store": name, "purchases": purchases, "unreadable": findings }),
+            )?;
         }
         Err(error) if report.findings == 0 => return Err(error),
         Err(error) => report.found(&UnreadableEntry::new("store", error))?,
@@ -39,7 +54,9 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     if report.findings == 0 {
         return Ok(());
     }
-    Err(CliError::finding("some of the data cannot be read: standard output names it"))
+    Err(CliError::finding(
+        "some of the data cannot be read: standard output names it",
+    ))
 }
 
 /// The findings so far.
@@ -59,16 +76,25 @@ impl Report {
     }
 
     fn print(&self, text: String, report: &Value) -> Result<()> {
-        self.progress.suspend(|| print_report(self.json, &[], text, report))
+        self.progress
+            .suspend(|| print_report(self.json, &[], text, report))
     }
 }
 
 /// The files of the embedded log and stores that exist.
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let (log, store) = (backend::for_log(settings), backend::for_purchases(settings));
-    let topics = [Topic::purchases(settings), Topic::users(settings), Topic::orders(settings)];
-    let logs = topics.into_iter().filter_map(|topic| log.file(Kind::Log(topic)));
-    let stores = [Kind::Purchases, Kind::Users, Kind::Orders].into_iter().filter_map(|part| store.file(part));
+    let topics = [
+        Topic::purchases(settings),
+        Topic::users(settings),
+        Topic::orders(settings),
+    ];
+    let logs = topics
+        .into_iter()
+        .filter_map(|topic| log.file(Kind::Log(topic)));
+    let stores = [Kind::Purchases, Kind::Users, Kind::Orders]
+        .into_iter()
+        .filter_map(|part| store.file(part));
     logs.chain(stores).filter(|file| file.exists()).collect()
 }
 
@@ -78,8 +104,13 @@ async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> 
         match batches.try_next().await {
             Ok(Some(batch)) => {
                 report.purchases += batch.purchases.len() as u64;
-                batch.unreadable.iter().try_for_each(|entry| report.found(entry))?;
-                report.progress.set_message(format!("{} purchases read", report.purchases));
+                batch
+                    .unreadable
+                    .iter()
+                    .try_for_each(|entry| report.found(entry))?;
+                report
+                    .progress
+                    .set_message(format!("{} purchases read", report.purchases));
             }
             Ok(None) => return Ok(()),
             // The rest of a damaged file cannot be read.

@@ -13,18 +13,33 @@ use crate::{CliError, Result};
 
 /// Erases the purchases of the user, and the user of that number.
 pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
-    let settings::Erase::User { user: id, dry_run, vacuum, .. } = command;
+    let settings::Erase::User {
+        user: id,
+        dry_run,
+        vacuum,
+        ..
+    } = command;
     let (keeps_users, _) = settings.keeps();
     let progress = progress();
-    let show = |EraseProgress { records, purchases, .. }: EraseProgress| {
-        progress.set_message(format!("{records} records read, {purchases} purchases erased"));
+    let show = |EraseProgress {
+                    records, purchases, ..
+                }: EraseProgress| {
+        progress.set_message(format!(
+            "{records} records read, {purchases} purchases erased"
+        ));
     };
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
-            let store = backend::for_purchases(settings).purchases().await?.port.store;
-            erase.purchases(&log.name, &*log.port, &*store, &*store).await?;
+            let store = backend::for_purchases(settings)
+                .purchases()
+                .await?
+                .port
+                .store;
+            erase
+                .purchases(&log.name, &*log.port, &*store, &*store)
+                .await?;
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
             let users = backend::for_entities(settings).users().await?.port.store;
@@ -49,7 +64,15 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let report = erase.report;
     drop(progress);
     if !dry_run {
-        let EraseReport { user, purchases, users, records, dead_letters, kept, .. } = &report;
+        let EraseReport {
+            user,
+            purchases,
+            users,
+            records,
+            dead_letters,
+            kept,
+            ..
+        } = &report;
         tracing::info!(
             target: AUDIT,
             action = "erase_user",

@@ -7,22 +7,34 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use shop_core::UserId;
 use shop_core::api::RowFormat;
-use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector};
+use shop_core::ports::{
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector,
+};
 
 use super::output::{print, progress};
 use crate::backend;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-pub(super) async fn run(settings: &Settings, user: Option<&UserId>, format: RowFormat) -> Result<()> {
+pub(super) async fn run(
+    settings: &Settings,
+    user: Option<&UserId>,
+    format: RowFormat,
+) -> Result<()> {
     let store = backend::for_purchases(settings).purchases().await?;
     // Pages skip what cannot be read, and only the store counts it.
-    let skipped = store.port.unreadable.filter(|_| user.is_some()).unwrap_or_default();
+    let skipped = store
+        .port
+        .unreadable
+        .filter(|_| user.is_some())
+        .unwrap_or_default();
     let unreadable = write_all(store.port.store, user, format, &progress()).await?;
     match (unreadable + skipped.load(Ordering::Relaxed), store.name) {
         (0, _) => Ok(()),
         (unreadable, name) => {
-            let what = format!("{name}: {unreadable} entries cannot be read: `management doctor` names them");
+            let what = format!(
+                "{name}: {unreadable} entries cannot be read: `management doctor` names them"
+            );
             Err(CliError::finding(what))
         }
     }
@@ -46,9 +58,15 @@ async fn write_all(
         let mut batches = match user {
             Some(user) => {
                 let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-                query.pages(Selector::User(user.clone()), first).map_ok(|page| (page.items, 0)).boxed()
+                query
+                    .pages(Selector::User(user.clone()), first)
+                    .map_ok(|page| (page.items, 0))
+                    .boxed()
             }
-            None => query.scan_batches().map_ok(|batch| (batch.purchases, batch.unreadable.len())).boxed(),
+            None => query
+                .scan_batches()
+                .map_ok(|batch| (batch.purchases, batch.unreadable.len()))
+                .boxed(),
         };
         while let Some((mut purchases, left_out)) = batches.try_next().await? {
             unreadable += if are_refunds { 0 } else { left_out as u64 };

@@ -17,14 +17,19 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
         let all = "--list, --describe, --delete or --reset-offsets";
         return Err(CliError::new(format!("{message} {tool} with {all}")).usage());
     }
-    let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?).await?.port;
+    let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?)
+        .await?
+        .port;
     let (text, report) = apply(&*log, &command.action).await?;
     print_report(settings.json, &[], text, &report)
 }
 
 /// Returns the output, as text and as JSON.
 async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Value)> {
-    let usage = log.usage().await?.ok_or_else(|| CliError::new("the groups of this log are not known"))?;
+    let usage = log
+        .usage()
+        .await?
+        .ok_or_else(|| CliError::new("the groups of this log are not known"))?;
     // An unknown group would get the file of a lock.
     let is_known = |group: &String| usage.groups.iter().any(|known| known.name == *group);
     let (group, next_offset) = match action {
@@ -34,35 +39,68 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
             tracing::info!(target: AUDIT, action = "forget_group", group);
             return Ok((format!("{group} forgotten"), json!({ "forgotten": group })));
         }
-        GroupsAction::Reset { to: ResetTo { to_offset: Some(offset), .. }, .. }
-            if *offset > usage.next_offset =>
-        {
-            let fault = format!("--to-offset {offset} is behind the end of the log, {}", usage.next_offset);
+        GroupsAction::Reset {
+            to: ResetTo {
+                to_offset: Some(offset),
+                ..
+            },
+            ..
+        } if *offset > usage.next_offset => {
+            let fault = format!(
+                "--to-offset {offset} is behind the end of the log, {}",
+                usage.next_offset
+            );
             return Err(CliError::new(fault).usage());
         }
-        GroupsAction::Reset { group, to: ResetTo { to_end: true, .. } } => (group, usage.next_offset),
-        GroupsAction::Reset { group, to } => (group, to.to_offset.unwrap_or_else(|| log.first_offset())),
+        GroupsAction::Reset {
+            group,
+            to: ResetTo { to_end: true, .. },
+        } => (group, usage.next_offset),
+        GroupsAction::Reset { group, to } => {
+            (group, to.to_offset.unwrap_or_else(|| log.first_offset()))
+        }
     };
-    found(is_known(group) && log.reset_group(group, next_offset).await?, group)?;
+    found(
+        is_known(group) && log.reset_group(group, next_offset).await?,
+        group,
+    )?;
     tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
     // Records before the first one do not exist any more.
-    let groups = log.usage().await?.map(|usage| usage.groups).unwrap_or_default();
-    let next_offset =
-        groups.iter().find(|known| known.name == *group).map_or(next_offset, |known| known.next_offset);
+    let groups = log
+        .usage()
+        .await?
+        .map(|usage| usage.groups)
+        .unwrap_or_default();
+    let next_offset = groups
+        .iter()
+        .find(|known| known.name == *group)
+        .map_or(next_offset, |known| known.next_offset);
     let report = json!({ "group": group, "next_offset": next_offset });
     Ok((format!("{group} is at offset {next_offset}"), report))
 }
 
 fn found(is_found: bool, group: &str) -> Result<()> {
-    let unknown = || CliError::new(format!("there is no group {group:?}: management groups ls lists all"));
+    let unknown = || {
+        CliError::new(format!(
+            "there is no group {group:?}: management groups ls lists all"
+        ))
+    };
     is_found.then_some(()).ok_or_else(unknown)
 }
 
 fn list(usage: &LogUsage) -> String {
     let group = |group: &GroupPosition| {
-        format!("{}  next offset {}, {} behind\n", group.name, group.next_offset, group.behind)
+        format!(
+            "{}  next offset {}, {} behind\n",
+            group.name, group.next_offset, group.behind
+        )
     };
     let groups: String = usage.groups.iter().map(group).collect();
-    let oldest = usage.oldest.map_or("no records".to_owned(), |time| format!("oldest record {time}"));
-    format!("{groups}log  {} bytes, {oldest}, {} bytes free", usage.bytes, usage.free_bytes)
+    let oldest = usage.oldest.map_or("no records".to_owned(), |time| {
+        format!("oldest record {time}")
+    });
+    format!(
+        "{groups}log  {} bytes, {oldest}, {} bytes free",
+        usage.bytes, usage.free_bytes
+    )
 }

@@ -19,27 +19,46 @@ pub(super) async fn run(
     format: Option<RowFormat>,
     from_line: u64,
 ) -> Result<()> {
-    let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let format = format.unwrap_or(if is_csv { RowFormat::Csv } else { RowFormat::Ndjson });
+    let is_csv = file
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let format = format.unwrap_or(if is_csv {
+        RowFormat::Csv
+    } else {
+        RowFormat::Ndjson
+    });
     let input = open(file)?;
-    let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
-    let import = Import::new(format).from_line(from_line).retention(settings.purchase_retention);
+    let log = backend::for_log(settings)
+        .log(Topic::purchases(settings))
+        .await?;
+    let import = Import::new(format)
+        .from_line(from_line)
+        .retention(settings.purchase_retention);
     let import = import.currency(settings.currency.clone());
     let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), progress());
     let show = |report: &ImportReport| {
-        let ImportReport { lines, rejected, .. } = report;
+        let ImportReport {
+            lines, rejected, ..
+        } = report;
         progress.set_message(format!("{lines} lines read, {rejected} rejected"));
     };
     let imported = import.run(&*sink, input, &mut report, show).await;
     drop(progress);
     let name = log.name;
     if imported.is_ok() || report.lines > 0 {
-        print_report(settings.json, &[("log", &name)], format!("log    {name}\n{report}"), &report)?;
+        print_report(
+            settings.json,
+            &[("log", &name)],
+            format!("log    {name}\n{report}"),
+            &report,
+        )?;
     }
     imported.map_err(|error| match report.resume_at {
         Some(line) => {
             let error = error.chain();
-            CliError::new(format!("line {line}: {error}: run it again, with --from-line {line} for the rest"))
+            CliError::new(format!(
+                "line {line}: {error}: run it again, with --from-line {line} for the rest"
+            ))
         }
         None => CliError::about(&file.display().to_string())(error),
     })?;
@@ -54,6 +73,7 @@ fn open(file: &Path) -> Result<Box<dyn BufRead + Send>> {
     if file == Path::new("-") {
         return Ok(Box::new(BufReader::new(std::io::stdin())));
     }
-    let opened = File::open(file).map_err(|error| CliError::new(format!("{}: {error}", file.display())))?;
+    let opened =
+        File::open(file).map_err(|error| CliError::new(format!("{}: {error}", file.display())))?;
     Ok(Box::new(BufReader::new(opened)))
 }

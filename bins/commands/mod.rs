@@ -34,7 +34,9 @@ pub(crate) use output::{print, print_report};
 /// # Errors
 /// When a backend cannot be opened or fails, when a verification has findings, and when it was stopped.
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let done = shutdown.run_until_cancelled(Box::pin(work(command, settings))).await;
+    let done = shutdown
+        .run_until_cancelled(Box::pin(work(command, settings)))
+        .await;
     let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")));
     done.map_err(CliError::for_command)
 }
@@ -47,7 +49,9 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
         Command::Verify { wait, named } => {
             let topic = Topic::purchases(settings);
             let wait = Duration::from_secs((*wait).into());
-            let options = VerifyOptions::default().quiet_period(wait).max_reported(*named);
+            let options = VerifyOptions::default()
+                .quiet_period(wait)
+                .max_reported(*named);
             verify::run(settings, topic, options).await
         }
         Command::Doctor => doctor::run(settings).await,
@@ -56,7 +60,11 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
         Command::Groups(command) => groups::run(settings, command).await,
         Command::Erase(command) => erase::run(settings, command).await,
         Command::Refund(command) => refund::run(settings, command).await,
-        Command::Import { file, format, from_line } => import::run(settings, file, *format, *from_line).await,
+        Command::Import {
+            file,
+            format,
+            from_line,
+        } => import::run(settings, file, *format, *from_line).await,
         Command::Export { user, format } => export::run(settings, user.as_ref(), *format).await,
         Command::Backup { folder } => backup::backup(settings, folder).await,
         Command::Restore { folder } => backup::restore(settings, folder).await,
@@ -65,6 +73,15 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
 
 async fn convert(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
     let report = backend::for_purchases(settings).convert(back_to).await?;
-    let members = report.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {value}"));
-    print_report(settings.json, &[], members.collect::<Vec<_>>().join(", "), &report)
+    let members = report
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| format!("{name} {value}"));
+    print_report(
+        settings.json,
+        &[],
+        members.collect::<Vec<_>>().join(", "),
+        &report,
+    )
 }

@@ -50,16 +50,27 @@ pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
     let rows = rows.map(|row| row.as_array().into_iter().flatten().map(cell).collect());
     let titles = titles.split(' ').map(str::to_owned).collect();
     let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  "));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}  "));
         cells.collect::<String>().trim_end().to_owned()
     };
     if rows.len() == 1 {
         String::new()
     } else {
-        format!("\n{}\n", rows.iter().map(line).collect::<Vec<_>>().join("\n"))
+        format!(
+            "\n{}\n",
+            rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        )
     }
 }
 
@@ -68,6 +79,8 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<bool> {
     match std::io::stdout().lock().write_all(text.as_ref()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(CliError::new(format!("standard output cannot be written: {error}"))),
+        Err(error) => Err(CliError::new(format!(
+            "standard output cannot be written: {error}"
+        ))),
     }
 }

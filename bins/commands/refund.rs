@@ -15,14 +15,26 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
     if !settings.refunds() {
         return Err(CliError::new("purchases cannot be refunded: set SHOP_REFUNDS to on").usage());
     }
-    let settings::Refund { purchase: id, amount, reason } = command;
-    let log = backend::for_log(settings).log(Topic::purchases(settings)).await?;
-    let query: Arc<dyn PurchaseQuery> = backend::for_purchases(settings).purchases().await?.port.store;
-    let refunded = Shop::of((log.port.sink)(), query).refund(*id, *amount, reason.clone()).await;
+    let settings::Refund {
+        purchase: id,
+        amount,
+        reason,
+    } = command;
+    let log = backend::for_log(settings)
+        .log(Topic::purchases(settings))
+        .await?;
+    let query: Arc<dyn PurchaseQuery> = backend::for_purchases(settings)
+        .purchases()
+        .await?
+        .port
+        .store;
+    let refunded = Shop::of((log.port.sink)(), query)
+        .refund(*id, *amount, reason.clone())
+        .await;
     let refunded = refunded.map_err(|error| match error.kind() {
-        ErrorKind::Conflict => {
-            CliError::finding(format!("{id}: it was refunded with another amount or reason"))
-        }
+        ErrorKind::Conflict => CliError::finding(format!(
+            "{id}: it was refunded with another amount or reason"
+        )),
         _ => CliError::about(&id.to_string())(error),
     })?;
     let (refund, is_repetition) = (&refunded.purchase, refunded.replayed);
@@ -33,6 +45,9 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
         purchase.id = %refund.id,
         replayed = is_repetition,
     );
-    let text = format!("log    {}\nrefund {} of {id}: {}", log.name, refund.id, refund.price);
+    let text = format!(
+        "log    {}\nrefund {} of {id}: {}",
+        log.name, refund.id, refund.price
+    );
     print_report(settings.json, &[("log", &log.name)], text, &refunded)
 }

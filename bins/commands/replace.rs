@@ -52,17 +52,35 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
         group: options.old_group.as_deref().unwrap_or(ours.group),
         ..ours
     };
-    let old = Group { topic: theirs, log: backend::log_admin(settings, theirs).await?.port };
-    let new = Group { topic: ours, log: backend::log_admin(settings, ours).await?.port };
+    let old = Group {
+        topic: theirs,
+        log: backend::log_admin(settings, theirs).await?.port,
+    };
+    let new = Group {
+        topic: ours,
+        log: backend::log_admin(settings, ours).await?.port,
+    };
     let settle = Duration::from_secs(options.settle.into());
     let first_ends = OnceLock::new();
-    let replacement =
-        Replacement { settings, role, rows, system: options.system, settle, old, new, first_ends };
+    let replacement = Replacement {
+        settings,
+        role,
+        rows,
+        system: options.system,
+        settle,
+        old,
+        new,
+        first_ends,
+    };
     if options.dry_run {
         return replacement.survey().await;
     }
     let end = "done: to return, run `management replace --back` with the same options";
-    let (steps, end) = if options.back { replacement.steps_back() } else { (replacement.steps(), end) };
+    let (steps, end) = if options.back {
+        replacement.steps_back()
+    } else {
+        (replacement.steps(), end)
+    };
     replacement.walk(steps, end).await
 }
 
@@ -82,7 +100,8 @@ fn role(settings: &Settings, options: &Replace) -> Result<ProcessRole> {
         _ => ("SHOP_POSTGRES_URL", settings.postgres_url.is_some()),
     };
     if settings.kafka_bootstrap_servers.is_none() || !has_store {
-        let needs = "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and";
+        let needs =
+            "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and";
         return Err(CliError::new(format!("{needs} {store}")).usage());
     }
     Ok(role)
@@ -98,13 +117,19 @@ impl Group<'_> {
     /// The number of records that the group has not read, and the end of the topic.
     async fn lag(&self) -> shop_core::Result<(u64, u64)> {
         let partitions = Consumed::by(self.topic.group, &*self.log).await?;
-        let (lag, end) = (partitions.iter().map(|at| at.lag), partitions.iter().map(|at| at.end));
+        let (lag, end) = (
+            partitions.iter().map(|at| at.lag),
+            partitions.iter().map(|at| at.end),
+        );
         Ok((lag.sum(), end.sum()))
     }
 
     /// The members by whether they are ours.
     async fn members(&self, settings: &Settings) -> shop_core::Result<(Vec<String>, Vec<String>)> {
-        let ours = settings.kafka_client_id.as_deref().unwrap_or("shop-management");
+        let ours = settings
+            .kafka_client_id
+            .as_deref()
+            .unwrap_or("shop-management");
         let members = self.log.members(self.topic.group).await?;
         Ok(members.into_iter().partition(|member| member == ours))
     }
@@ -112,10 +137,15 @@ impl Group<'_> {
     /// Whether the newest record was written by one of our services.
     async fn is_written_by_us(&self) -> shop_core::Result<bool> {
         let mut newest = None;
-        for at in Consumed::by(self.topic.group, &*self.log).await?.iter().filter(|at| at.end > 0) {
+        for at in Consumed::by(self.topic.group, &*self.log)
+            .await?
+            .iter()
+            .filter(|at| at.end > 0)
+        {
             let found = self.log.find(at.partition, at.end - 1).await?;
-            newest =
-                newest.max(found.map(|(_, record)| (record.time, record.headers.contains(header::SCHEMA))));
+            newest = newest.max(
+                found.map(|(_, record)| (record.time, record.headers.contains(header::SCHEMA))),
+            );
         }
         Ok(newest.is_some_and(|(_, is_ours)| is_ours))
     }
@@ -142,9 +172,15 @@ struct Odd(BTreeMap<String, (u64, String)>);
 impl Odd {
     fn add(&mut self, kind: impl Display, example: impl Display) {
         let kind = kind.to_string().replace(char::is_control, " ");
-        let kind =
-            if self.0.len() < MAX_KINDS || self.0.contains_key(&kind) { kind } else { "others".into() };
-        self.0.entry(kind).or_insert_with(|| (0, example.to_string())).0 += 1;
+        let kind = if self.0.len() < MAX_KINDS || self.0.contains_key(&kind) {
+            kind
+        } else {
+            "others".into()
+        };
+        self.0
+            .entry(kind)
+            .or_insert_with(|| (0, example.to_string()))
+            .0 += 1;
     }
 
     fn count(&self) -> u64 {
@@ -185,7 +221,10 @@ impl Replacement<'_> {
             None => format!(", of which `migrate` and `verify` take about {seconds} s each"),
             Some(_) => String::new(),
         };
-        let numbered = steps.iter().enumerate().map(|(number, step)| format!("\n  {}. {step}", number + 1));
+        let numbered = steps
+            .iter()
+            .enumerate()
+            .map(|(number, step)| format!("\n  {}. {step}", number + 1));
         let text = format!(
             "topic  {name}: {records} records, {} are not {events} and become dead letters{}\n\
              group  {group}: {lag} records behind, members {members:?}\n\
@@ -210,15 +249,22 @@ impl Replacement<'_> {
     async fn stored(&self) -> Result<(String, u64, Odd)> {
         let (progress, mut odd, mut purchases) = (progress(), Odd::default(), 0);
         if let Some((name, _)) = &self.rows {
-            let (count, unreadable) = backend::for_entities(self.settings).read_rows(self.role).await?;
-            unreadable.iter().for_each(|entry| odd.add(&entry.reason, &entry.id));
+            let (count, unreadable) = backend::for_entities(self.settings)
+                .read_rows(self.role)
+                .await?;
+            unreadable
+                .iter()
+                .for_each(|entry| odd.add(&entry.reason, &entry.id));
             return Ok((name.clone(), count, odd));
         }
         let store = backend::for_purchases(self.settings).purchases().await?;
         let mut batches = pin!(store.port.store.scan_batches());
         while let Some(batch) = batches.try_next().await? {
             purchases += batch.purchases.len() as u64;
-            batch.unreadable.iter().for_each(|entry| odd.add(&entry.reason, &entry.id));
+            batch
+                .unreadable
+                .iter()
+                .for_each(|entry| odd.add(&entry.reason, &entry.id));
             progress.set_message(format!("{purchases} purchases read"));
         }
         Ok((store.name, purchases, odd))
@@ -237,7 +283,10 @@ impl Replacement<'_> {
                 };
                 if let Some(error) = error {
                     let topic = Arc::clone(&batch.partition.topic);
-                    odd.add(error, RecordPosition::new(topic, batch.partition.index, record.offset));
+                    odd.add(
+                        error,
+                        RecordPosition::new(topic, batch.partition.index, record.offset),
+                    );
                 }
             }
             progress.set_message(format!("{records} records read"));
@@ -251,7 +300,9 @@ impl Replacement<'_> {
 
     /// The steps, each with what is seen when it is done.
     fn steps(&self) -> Vec<(String, Seen)> {
-        let Topic { name: topic, group, .. } = self.new.topic;
+        let Topic {
+            name: topic, group, ..
+        } = self.new.topic;
         if self.rows.is_some() {
             let (role, port) = (self.settings.role_names(), self.settings.listen().port);
             let start = format!(
@@ -260,8 +311,14 @@ impl Replacement<'_> {
             );
             return vec![
                 (start, Seen::NoOldMember),
-                (format!("wait until ours has taken the group {group}"), Seen::OurMember),
-                ("wait until ours has read what was written".to_owned(), Seen::Read),
+                (
+                    format!("wait until ours has taken the group {group}"),
+                    Seen::OurMember,
+                ),
+                (
+                    "wait until ours has read what was written".to_owned(),
+                    Seen::Read,
+                ),
                 ("count the rows".to_owned(), Seen::Counted),
             ];
         }
@@ -270,8 +327,9 @@ impl Replacement<'_> {
             "start our management with topic {topic} and group {group} on the old collection, and point the listings of \
              the old facing to it: {listings}"
         );
-        let facing =
-            format!("start our facing on topic {topic}, move the clients to it, and stop the old facing");
+        let facing = format!(
+            "start our facing on topic {topic}, move the clients to it, and stop the old facing"
+        );
         let stop = "stop the old consumer: every replica, and its autoscaler".to_owned();
         let read = "wait until the old consumer has read everything".to_owned();
         let migrate = "migrate the documents (management migrate)".to_owned();
@@ -289,7 +347,10 @@ impl Replacement<'_> {
             false => vec![
                 (read, Seen::Read),
                 (format!("{start}; then {stop}"), Seen::NoOldMember),
-                ("wait until ours has taken the group".to_owned(), Seen::OurMember),
+                (
+                    "wait until ours has taken the group".to_owned(),
+                    Seen::OurMember,
+                ),
                 (facing, Seen::OurRecords),
                 (migrate, Seen::Migrated),
                 (verify, Seen::Verified),
@@ -305,20 +366,40 @@ impl Replacement<'_> {
             let stop = format!("let the clients of {role} wait, and stop ours: every replica");
             let start = format!("start the old {role} on the database, and turn the proxy to it");
             let count = "count the rows".to_owned();
-            return (vec![(stop, Seen::NoMember), (start, Seen::OldMember), (count, Seen::Counted)], "done");
+            return (
+                vec![
+                    (stop, Seen::NoMember),
+                    (start, Seen::OldMember),
+                    (count, Seen::Counted),
+                ],
+                "done",
+            );
         }
         let steps = [
-            ("convert the documents back, while our services run", Seen::ConvertedBack),
-            ("stop our facing, and let the clients wait or use the old facing", Seen::ReadByUs),
+            (
+                "convert the documents back, while our services run",
+                Seen::ConvertedBack,
+            ),
+            (
+                "stop our facing, and let the clients wait or use the old facing",
+                Seen::ReadByUs,
+            ),
             ("stop our management, every replica", Seen::NoMember),
             ("convert what was written meanwhile", Seen::ConvertedBack),
         ];
         let steps = steps.map(|(step, seen)| (step.to_owned(), seen)).into();
-        (steps, "done: start the old consumer in its group, then the old facing")
+        (
+            steps,
+            "done: start the old consumer in its group, then the old facing",
+        )
     }
 
     async fn walk(&self, steps: Vec<(String, Seen)>, end: &str) -> Result<()> {
-        let before = if self.rows.is_some() { self.stored().await?.1 } else { 0 };
+        let before = if self.rows.is_some() {
+            self.stored().await?.1
+        } else {
+            0
+        };
         for (step, seen) in steps {
             self.say(&step)?;
             match seen {
@@ -328,7 +409,10 @@ impl Replacement<'_> {
                     let rows = self.stored().await?.1;
                     self.say(&format!("{rows} rows are there, {before} at the beginning"))?;
                     if rows < before {
-                        return Err(CliError::finding(format!("{} rows are missing", before - rows)));
+                        return Err(CliError::finding(format!(
+                            "{} rows are missing",
+                            before - rows
+                        )));
                     }
                 }
                 Seen::Verified => {
@@ -344,7 +428,9 @@ impl Replacement<'_> {
     }
 
     async fn verify(&self, topic: Topic<'_>) -> Result<()> {
-        let options = VerifyOptions::default().quiet_period(self.settle).skip_undecodable(true);
+        let options = VerifyOptions::default()
+            .quiet_period(self.settle)
+            .skip_undecodable(true);
         verify::run(self.settings, topic, options).await
     }
 
@@ -391,13 +477,19 @@ impl Replacement<'_> {
                     end.saturating_sub(at.end - at.lag)
                 };
                 let behind: u64 = consumed.iter().map(behind).sum();
-                (behind == 0, format!("group {} is {behind} records behind", old.topic.group))
+                (
+                    behind == 0,
+                    format!("group {} is {behind} records behind", old.topic.group),
+                )
             }
             Seen::Read | Seen::ReadByUs => {
                 let group = if seen == Seen::Read { old } else { new };
                 let (lag, end) = group.lag().await?;
                 let group = group.topic.group;
-                (lag == 0, format!("group {group} is {lag} records behind, of {end}"))
+                (
+                    lag == 0,
+                    format!("group {group} is {lag} records behind, of {end}"),
+                )
             }
             Seen::NoOldMember | Seen::OurMember | Seen::NoMember | Seen::OldMember => {
                 let group = if seen == Seen::NoOldMember { old } else { new };
@@ -420,9 +512,14 @@ impl Replacement<'_> {
             Seen::OurRecords => {
                 let (_, end) = old.lag().await?;
                 let is_ours = new.is_written_by_us().await?;
-                (is_ours, format!("topic {} has {end} records", old.topic.name))
+                (
+                    is_ours,
+                    format!("topic {} has {end} records", old.topic.name),
+                )
             }
-            Seen::Migrated | Seen::ConvertedBack | Seen::Verified | Seen::Counted => (true, String::new()),
+            Seen::Migrated | Seen::ConvertedBack | Seen::Verified | Seen::Counted => {
+                (true, String::new())
+            }
         })
     }
 }

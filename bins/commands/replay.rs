@@ -25,8 +25,12 @@ struct ReplayCounters {
 pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
     let store = backend::for_entities(settings);
     match role {
-        ProcessRole::Users => replay(settings, "users", Topic::orders(settings), store.users()).await,
-        ProcessRole::Orders => replay(settings, "orders", Topic::users(settings), store.orders()).await,
+        ProcessRole::Users => {
+            replay(settings, "users", Topic::orders(settings), store.users()).await
+        }
+        ProcessRole::Orders => {
+            replay(settings, "orders", Topic::users(settings), store.orders()).await
+        }
         ProcessRole::Purchases => {
             Err(CliError::new("purchases consume no events: choose users or orders").usage())
         }
@@ -43,11 +47,21 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     let store = opening.await?;
     let counters = apply_all(&*log.port, &*store.port.projection, &progress()).await?;
     let (log, store) = (log.name, store.name);
-    let ReplayCounters { records, new, known, skipped } = counters;
+    let ReplayCounters {
+        records,
+        new,
+        known,
+        skipped,
+    } = counters;
     let text = format!(
         "log    {log}: {records} records\n{role:<6} {store}\nnew {new}, known already {known}, skipped {skipped}"
     );
-    print_report(settings.json, &[("log", &log), ("store", &store), ("role", role)], text, &counters)
+    print_report(
+        settings.json,
+        &[("log", &log), ("store", &store), ("role", role)],
+        text,
+        &counters,
+    )
 }
 
 /// An unknown outcome ends the replay; it is safe to run again.
@@ -60,8 +74,11 @@ async fn apply_all<R: Record>(
     let mut batches = log.scan().await?;
     let mut counters = ReplayCounters::default();
     while let Some(batch) = batches.try_next().await? {
-        let events: Vec<R> =
-            batch.records.iter().filter_map(|record| R::decode(record, &batch.partition).ok()).collect();
+        let events: Vec<R> = batch
+            .records
+            .iter()
+            .filter_map(|record| R::decode(record, &batch.partition).ok())
+            .collect();
         counters.records += batch.records.len() as u64;
         counters.skipped += (batch.records.len() - events.len()) as u64;
         for outcome in store.apply(events.into()).await? {

@@ -28,11 +28,20 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
     let ((parts, mut findings), service) = tokio::join!(check(settings), health(settings, &url));
     let mut reads = Vec::new();
-    for Part { place, exists, failure, .. } in &parts {
+    for Part {
+        place,
+        exists,
+        failure,
+        ..
+    } in &parts
+    {
         match place.kind {
             // A command runs on what services have created.
             _ if !exists => {
-                findings.push(format!("{}: does not exist: give the settings of the services", place.what));
+                findings.push(format!(
+                    "{}: does not exist: give the settings of the services",
+                    place.what
+                ));
             }
             Kind::Log(topic) if failure.is_none() => {
                 reads.push(async move { (place.what, TopicStatus::read(settings, topic).await) });
@@ -49,13 +58,25 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     }
     let is_available = findings.is_empty();
     topics.iter().for_each(|topic| topic.find(&mut findings));
-    service.iter().for_each(|health| find_of_service(health, &mut findings));
+    service
+        .iter()
+        .for_each(|health| find_of_service(health, &mut findings));
     let is_healthy = findings.is_empty();
-    let (text, report) = rendered(settings, &findings, &parts, (&url, service.as_ref().ok()), &topics);
+    let (text, report) = rendered(
+        settings,
+        &findings,
+        &parts,
+        (&url, service.as_ref().ok()),
+        &topics,
+    );
     print_report(settings.json, &[], text.trim_end(), &report)?;
     match (is_available, is_healthy) {
-        (false, _) => Err(CliError::new("a part is unavailable: standard output names it")),
-        (true, false) => Err(CliError::finding("an operator is needed: standard output says why")),
+        (false, _) => Err(CliError::new(
+            "a part is unavailable: standard output names it",
+        )),
+        (true, false) => Err(CliError::finding(
+            "an operator is needed: standard output says why",
+        )),
         (true, true) => Ok(()),
     }
 }
@@ -73,13 +94,22 @@ fn rendered(
     let service = json!(["service", state.unwrap_or("no response"), url]);
     let text = [
         format!("Version:  {VERSION}\nHealthy:  {is_healthy}\n"),
-        findings.iter().map(|finding| format!("  - {finding}\n")).collect(),
-        table("PART STATE BACKEND", parts.iter().map(part_row).chain([service])),
+        findings
+            .iter()
+            .map(|finding| format!("  - {finding}\n"))
+            .collect(),
+        table(
+            "PART STATE BACKEND",
+            parts.iter().map(part_row).chain([service]),
+        ),
         table(
             "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
             topics.iter().flat_map(TopicStatus::rows),
         ),
-        table("TOPIC REASON DEAD-LETTERS", topics.iter().flat_map(TopicStatus::dead_letter_rows)),
+        table(
+            "TOPIC REASON DEAD-LETTERS",
+            topics.iter().flat_map(TopicStatus::dead_letter_rows),
+        ),
         table("FILE BYTES", files.iter().map(|file| json!(file))),
     ];
     let part = |part: &Part<'_>| json!({ "part": part.place.what, "backend": part.name, "exists": part.exists, "failure": part.failure });
@@ -114,14 +144,24 @@ impl<'a> TopicStatus<'a> {
         let log = backend::log_admin(settings, topic).await?.port;
         let read = async {
             let partitions = Consumed::by(topic.group, &*log).await?;
-            Ok(Self { topic, log: Inspection::of(&*log).await?, partitions })
+            Ok(Self {
+                topic,
+                log: Inspection::of(&*log).await?,
+                partitions,
+            })
         };
         let read = timeout(READ_TIMEOUT, read).await;
-        read.unwrap_or_else(|_elapsed| Err(CliError::new(format!("not read within {READ_TIMEOUT:?}"))))
+        read.unwrap_or_else(|_elapsed| {
+            Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")))
+        })
     }
 
     fn json(&self) -> Value {
-        let dead_letters = self.log.dead_letters.iter().map(|(reason, count)| (reason.as_str(), *count));
+        let dead_letters = self
+            .log
+            .dead_letters
+            .iter()
+            .map(|(reason, count)| (reason.as_str(), *count));
         json!({
             "topic": self.topic.name,
             "group": self.topic.group,
@@ -137,24 +177,41 @@ impl<'a> TopicStatus<'a> {
         let retention = self.log.retention.map(human);
         self.partitions.iter().map(move |at| {
             let (Topic { name, group, .. }, age) = (self.topic, age(at).map(human));
-            json!([group, name, at.partition, at.committed, at.end, at.lag, age, retention])
+            json!([
+                group,
+                name,
+                at.partition,
+                at.committed,
+                at.end,
+                at.lag,
+                age,
+                retention
+            ])
         })
     }
 
     fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
-        let row = |(reason, count): (&ReasonKind, &u64)| json!([self.topic.name, reason.as_str(), count]);
+        let row =
+            |(reason, count): (&ReasonKind, &u64)| json!([self.topic.name, reason.as_str(), count]);
         self.log.dead_letters.iter().map(row)
     }
 
     /// Adds what needs an operator.
     fn find(&self, findings: &mut Vec<String>) {
-        findings.extend(self.log.gaps.iter().map(|gap| format!("lost records: {gap}")));
+        findings.extend(
+            self.log
+                .gaps
+                .iter()
+                .map(|gap| format!("lost records: {gap}")),
+        );
         // As the alert ShopRetentionNear.
         let limit = self.log.retention.map(|kept| kept / 2);
         let oldest = self.partitions.iter().filter_map(age).max();
         if let Some(age) = oldest.filter(|age| limit.is_some_and(|limit| *age > limit)) {
             let (topic, age) = (self.topic.name, human(age));
-            findings.push(format!("{topic}: records have been unread for {age}, half of the retention"));
+            findings.push(format!(
+                "{topic}: records have been unread for {age}, half of the retention"
+            ));
         }
     }
 }
@@ -170,8 +227,16 @@ fn find_of_service(health: &Health, findings: &mut Vec<String>) {
         findings.push(format!("service: /health is {}", health.status));
     }
     let entities = [&health.users, &health.orders].into_iter().flatten();
-    let ingests = entities.filter_map(|entity| entity.events.as_ref()).chain(&health.ingest);
-    for StuckBody { position, age_seconds, error, .. } in ingests.filter_map(|ingest| ingest.stuck.as_ref()) {
+    let ingests = entities
+        .filter_map(|entity| entity.events.as_ref())
+        .chain(&health.ingest);
+    for StuckBody {
+        position,
+        age_seconds,
+        error,
+        ..
+    } in ingests.filter_map(|ingest| ingest.stuck.as_ref())
+    {
         let age = human(Duration::from_secs(*age_seconds));
         findings.push(format!(
             "{position} has been stuck for {age} ({error}): fix the store, or management dlq park {position}"
@@ -191,9 +256,12 @@ fn part_row(part: &Part<'_>) -> Value {
 /// The embedded files, and their sizes with their write-ahead logs.
 fn files(settings: &Settings) -> impl Iterator<Item = (String, u64)> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    doctor::files(settings)
-        .into_iter()
-        .map(move |path| (path.display().to_string(), bytes(&path) + bytes(&path.with_extension("db-wal"))))
+    doctor::files(settings).into_iter().map(move |path| {
+        (
+            path.display().to_string(),
+            bytes(&path) + bytes(&path.with_extension("db-wal")),
+        )
+    })
 }
 
 /// The duration in its largest unit, such as `7d`.

@@ -10,15 +10,30 @@ const DECODED: usize = 4 * LISTED;
 
 /// One line: position, time, reason, the beginning of the value.
 pub(super) fn line(dead_letter: &DeadLetter, _of: RecordType) -> String {
-    let gap = || dead_letter.gap().map_or("no value".to_owned(), |gap| format!("{gap}"));
-    let value = dead_letter.record.value.as_deref().map_or_else(gap, beginning);
+    let gap = || {
+        dead_letter
+            .gap()
+            .map_or("no value".to_owned(), |gap| format!("{gap}"))
+    };
+    let value = dead_letter
+        .record
+        .value
+        .as_deref()
+        .map_or_else(gap, beginning);
     let (place, time) = (dead_letter.position(), dead_letter.record.time);
-    format!("{place}  {time}  {}  {value}\n", dead_letter.reason.kind().as_str())
+    format!(
+        "{place}  {time}  {}  {value}\n",
+        dead_letter.reason.kind().as_str()
+    )
 }
 
 fn beginning(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(&value[..value.len().min(DECODED)]);
-    let mut shown: String = text.chars().take(LISTED).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(LISTED)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if text.chars().nth(LISTED).is_some() {
         shown.push('…');
     }
@@ -33,19 +48,29 @@ pub(super) fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
     let mut fields = vec![
         ("time", body.time.to_string()),
         ("reason", body.detail.into_line()),
-        ("attempts", format!("{}, by version {}", body.attempts, body.version.into_line())),
+        (
+            "attempts",
+            format!("{}, by version {}", body.attempts, body.version.into_line()),
+        ),
         ("cluster", body.cluster),
     ];
     fields.extend(body.id.map(|id| (of.name, id)));
     if let Some(record) = body.record {
         fields.push(("key", readable(record.key)));
         for header in record.headers {
-            fields.push(("header", format!("{}: {}", header.name.into_line(), readable(header.value))));
+            fields.push((
+                "header",
+                format!("{}: {}", header.name.into_line(), readable(header.value)),
+            ));
         }
         fields.push(("value", readable(record.value)));
     }
     let line = |(name, value)| format!("  {name:<9} {value}\n");
-    format!("{}\n{}", body.position, fields.into_iter().map(line).collect::<String>())
+    format!(
+        "{}\n{}",
+        body.position,
+        fields.into_iter().map(line).collect::<String>()
+    )
 }
 
 #[cfg(test)]
@@ -61,18 +86,29 @@ mod tests {
 
     fn dead_letter(value: &[u8]) -> DeadLetter {
         let time = Timestamp::from_millis(1_772_355_600_000).unwrap();
-        let headers = Headers::builder().with("their\u{7}", Some(b"\xff")).with("none", None).build();
+        let headers = Headers::builder()
+            .with("their\u{7}", Some(b"\xff"))
+            .with("none", None)
+            .build();
         let record = LogRecord::new(42, time, Some(value.to_vec().into()))
             .with_key(Some("u1".into()))
             .with_headers(headers);
-        DeadLetter::new(record, Partition::new("c".into(), "t".into(), 3, 0), Reason::conflict(OF), 2)
+        DeadLetter::new(
+            record,
+            Partition::new("c".into(), "t".into(), 3, 0),
+            Reason::conflict(OF),
+            2,
+        )
     }
 
     #[test]
     fn line_is_one_line_for_any_value() {
         let long = "ü\u{1b}[2J\n".repeat(100);
         let line = line(&dead_letter(long.as_bytes()), OF);
-        assert!(line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "), "{line}");
+        assert!(
+            line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "),
+            "{line}"
+        );
         assert!(
             line.ends_with("…\n") && line.matches('\n').count() == 1 && !line.contains('\u{1b}'),
             "{line}"
@@ -82,9 +118,14 @@ mod tests {
     #[test]
     fn values_are_text_or_base64() {
         let text = whole(&dead_letter(b"{\"price\": 1}"), OF);
-        for part in
-            ["t-3-42\n", "conflict: ", "2, by", "key       u1", "none: none", "value     {\"price\": 1}"]
-        {
+        for part in [
+            "t-3-42\n",
+            "conflict: ",
+            "2, by",
+            "key       u1",
+            "none: none",
+            "value     {\"price\": 1}",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.contains("\n  purchase  "), "{text}");

@@ -1,7 +1,9 @@
 //! `management verify`: checks the store against the log.
 
 use serde_json::{Value, json};
-use shop_core::verify::{Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
+use shop_core::verify::{
+    Findings, UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport,
+};
 use shop_core::{Clock as _, SystemClock};
 
 use super::output::{print_report, progress};
@@ -10,37 +12,60 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 /// What to do about missing purchases, after a restore.
-const OLDER_STORE: &str =
-    ". If the store is an older copy, reset the offsets of its group to before it, then start management";
+const OLDER_STORE: &str = ". If the store is an older copy, reset the offsets of its group to before it, then start management";
 
-pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: VerifyOptions) -> Result<()> {
+pub(super) async fn run(
+    settings: &Settings,
+    topic: Topic<'_>,
+    mut options: VerifyOptions,
+) -> Result<()> {
     let log = backend::log_admin(settings, topic).await?;
     let store = backend::for_purchases(settings).purchases().await?;
-    options.retained_from = settings.purchase_retention.map(|keep| SystemClock.now().saturating_sub(keep));
+    options.retained_from = settings
+        .purchase_retention
+        .map(|keep| SystemClock.now().saturating_sub(keep));
     let progress = progress();
-    let show = |VerifyProgress { records, pending, scanned, .. }: VerifyProgress| {
+    let show = |VerifyProgress {
+                    records,
+                    pending,
+                    scanned,
+                    ..
+                }: VerifyProgress| {
         progress.set_message(match (pending, scanned) {
             (0, 0) => format!("{records} records checked"),
             (0, _) => format!("{records} records checked, {scanned} purchases scanned"),
             _ => format!("{records} records checked, waiting for {pending} of them"),
         });
     };
-    let verified = Verify::new(store.port.store, options).run(&*log.port, show).await?;
+    let verified = Verify::new(store.port.store, options)
+        .run(&*log.port, show)
+        .await?;
     drop(progress);
     let result = text(&verified, log.port.first_offset());
     let (log, store) = (log.name, store.name);
-    let VerifyReport { records, purchases, .. } = verified;
-    let written = verified.written.map_or_else(String::new, |count| format!(", {count} ever written"));
-    let text =
-        format!("log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}");
-    print_report(settings.json, &[("log", &log), ("store", &store)], text, &json(&verified))?;
+    let VerifyReport {
+        records, purchases, ..
+    } = verified;
+    let written = verified
+        .written
+        .map_or_else(String::new, |count| format!(", {count} ever written"));
+    let text = format!(
+        "log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}"
+    );
+    print_report(
+        settings.json,
+        &[("log", &log), ("store", &store)],
+        text,
+        &json(&verified),
+    )?;
     if verified.is_clean() {
         return Ok(());
     }
     if !verified.has_findings() {
         return Err(CliError::new(verified));
     }
-    let differs = verified.missing.count + verified.mismatched.count + verified.duplicates.count > 0;
+    let differs =
+        verified.missing.count + verified.mismatched.count + verified.duplicates.count > 0;
     let what = if differs {
         "the store differs from the log"
     } else if verified.gaps.count > 0 {
@@ -50,8 +75,14 @@ pub(super) async fn run(settings: &Settings, topic: Topic<'_>, mut options: Veri
     } else {
         "the log was not read to its end"
     };
-    let remedy = if verified.missing.count > 0 { OLDER_STORE } else { "" };
-    Err(CliError::finding(format!("{what}: standard output has the findings{remedy}")))
+    let remedy = if verified.missing.count > 0 {
+        OLDER_STORE
+    } else {
+        ""
+    };
+    Err(CliError::finding(format!(
+        "{what}: standard output has the findings{remedy}"
+    )))
 }
 
 /// The report as JSON. Counts have the words of the text, and samples their names beside them.
@@ -62,7 +93,9 @@ fn json(report: &VerifyReport) -> Value {
     };
     let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
     let mut json = json!(report);
-    json["clean"] = (report.is_clean() || report.has_findings()).then_some(report.is_clean()).into();
+    json["clean"] = (report.is_clean() || report.has_findings())
+        .then_some(report.is_clean())
+        .into();
     json["missing"] = report.missing.count.into();
     json["mismatched"] = report.mismatched.count.into();
     json["twice"] = report.duplicates.count.into();
@@ -79,7 +112,10 @@ fn json(report: &VerifyReport) -> Value {
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let mut lines = vec![verified.to_string()];
     lines.extend(notes(verified));
-    let begins = verified.first_offsets.iter().filter(|(_, first)| **first > first_offset);
+    let begins = verified
+        .first_offsets
+        .iter()
+        .filter(|(_, first)| **first > first_offset);
     lines.extend(begins.map(|((topic, partition), first)| {
         format!(
             "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
@@ -88,41 +124,111 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
     name(&mut lines, "gap", &verified.gaps, ToString::to_string);
     name(&mut lines, "missing", &verified.missing, place);
-    name(&mut lines, "stored with other content", &verified.mismatched, place);
-    name(&mut lines, "twice", &verified.duplicates, ToString::to_string);
+    name(
+        &mut lines,
+        "stored with other content",
+        &verified.mismatched,
+        place,
+    );
+    name(
+        &mut lines,
+        "twice",
+        &verified.duplicates,
+        ToString::to_string,
+    );
     lines.join("\n")
 }
 
 /// A line for each count that is not zero and is not in the first line of the report.
 fn notes(verified: &VerifyReport) -> impl Iterator<Item = String> {
-    let VerifyReport { dead_lettered, conflicts, lost, unstable, compacted, .. } = verified;
-    let VerifyReport { resolved, erased, expired, .. } = verified;
-    let (others, deleted, unreadable) = (dead_lettered - conflicts, erased + expired, verified.unreadable);
-    let VerifyReport { by_others, undecodable, .. } = verified;
-    let beyond = verified.written.map_or(0, |written| verified.purchases.saturating_sub(written));
+    let VerifyReport {
+        dead_lettered,
+        conflicts,
+        lost,
+        unstable,
+        compacted,
+        ..
+    } = verified;
+    let VerifyReport {
+        resolved,
+        erased,
+        expired,
+        ..
+    } = verified;
+    let (others, deleted, unreadable) = (
+        dead_lettered - conflicts,
+        erased + expired,
+        verified.unreadable,
+    );
+    let VerifyReport {
+        by_others,
+        undecodable,
+        ..
+    } = verified;
+    let beyond = verified
+        .written
+        .map_or(0, |written| verified.purchases.saturating_sub(written));
     let notes = [
         (
             beyond,
-            format!("stored but never written to this log {beyond}: it is older, or not the only source"),
+            format!(
+                "stored but never written to this log {beyond}: it is older, or not the only source"
+            ),
         ),
-        (*dead_lettered, format!("dead letters: {conflicts} conflicts, {others} others")),
-        (*lost, format!("lost {lost}: the log no longer had them when they were to be read")),
+        (
+            *dead_lettered,
+            format!("dead letters: {conflicts} conflicts, {others} others"),
+        ),
+        (
+            *lost,
+            format!("lost {lost}: the log no longer had them when they were to be read"),
+        ),
         (
             *unstable,
-            format!("not read {unstable}: offsets behind a transaction of another producer that is open"),
+            format!(
+                "not read {unstable}: offsets behind a transaction of another producer that is open"
+            ),
         ),
-        (*compacted, format!("without a record {compacted}: a compacted topic, or aborted transactions")),
+        (
+            *compacted,
+            format!("without a record {compacted}: a compacted topic, or aborted transactions"),
+        ),
         (*resolved, format!("resolved dead letters {resolved}")),
-        (*undecodable, format!("not purchases {undecodable}, as the dry run has named")),
-        (*by_others, format!("stored by another consumer {by_others}, as of a replaced system")),
-        (deleted, format!("erased {erased}, older than the retention {expired}")),
-        (unreadable, format!("unreadable {unreadable}: `management doctor` names them")),
+        (
+            *undecodable,
+            format!("not purchases {undecodable}, as the dry run has named"),
+        ),
+        (
+            *by_others,
+            format!("stored by another consumer {by_others}, as of a replaced system"),
+        ),
+        (
+            deleted,
+            format!("erased {erased}, older than the retention {expired}"),
+        ),
+        (
+            unreadable,
+            format!("unreadable {unreadable}: `management doctor` names them"),
+        ),
     ];
-    notes.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note)
+    notes
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(_, note)| note)
 }
 
-fn name<T>(lines: &mut Vec<String>, what: &str, findings: &Findings<T>, show: impl Fn(&T) -> String) {
-    lines.extend(findings.samples.iter().map(|finding| format!("  {what}: {}", show(finding))));
+fn name<T>(
+    lines: &mut Vec<String>,
+    what: &str,
+    findings: &Findings<T>,
+    show: impl Fn(&T) -> String,
+) {
+    lines.extend(
+        findings
+            .samples
+            .iter()
+            .map(|finding| format!("  {what}: {}", show(finding))),
+    );
     let more = findings.count - findings.samples.len() as u64;
     if more > 0 {
         lines.push(format!("  {what}: {more} more"));

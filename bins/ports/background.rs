@@ -25,7 +25,11 @@ pub(crate) struct Background {
 
 impl Background {
     pub(super) fn new(shutdown: &Shutdown) -> Self {
-        Self { tasks: Vec::new(), shutdown: shutdown.clone(), served: CancellationToken::new() }
+        Self {
+            tasks: Vec::new(),
+            shutdown: shutdown.clone(),
+            served: CancellationToken::new(),
+        }
     }
 
     /// Runs `relay`.
@@ -49,10 +53,16 @@ impl Background {
     ) -> IngestMonitor {
         let (monitor, shutdown) = (ingest.monitor(), self.shutdown.clone());
         let run = ingest.run(shutdown.cancelled_owned());
-        self.tasks.push(tokio::spawn(async move { run.await.map(drop) }));
+        self.tasks
+            .push(tokio::spawn(async move { run.await.map(drop) }));
         let (admin, metrics) = (log.log.admin(), metrics.clone());
-        let count =
-            pending_dead_letters::count(admin, log.topic.clone(), monitor.clone(), metrics, spot_check);
+        let count = pending_dead_letters::count(
+            admin,
+            log.topic.clone(),
+            monitor.clone(),
+            metrics,
+            spot_check,
+        );
         self.until_shutdown(count);
         monitor
     }
@@ -73,7 +83,10 @@ impl Background {
     }
 
     /// Runs `work` until it ends, or the process does.
-    pub(super) fn until_shutdown<T: Send>(&mut self, work: impl Future<Output = T> + Send + 'static) {
+    pub(super) fn until_shutdown<T: Send>(
+        &mut self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) {
         let shutdown = self.shutdown.clone();
         self.tasks.push(tokio::spawn(async move {
             let _ended = shutdown.run_until_cancelled(work).await;
@@ -86,7 +99,10 @@ impl Background {
         self.served.cancel();
         let mut first_failure = Ok(());
         for task in self.tasks {
-            let ended = task.await.map_err(CliError::new).and_then(|ended| Ok(ended?));
+            let ended = task
+                .await
+                .map_err(CliError::new)
+                .and_then(|ended| Ok(ended?));
             first_failure = first_failure.and(ended);
         }
         first_failure

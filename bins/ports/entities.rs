@@ -29,19 +29,27 @@ pub(super) struct Entity<S: ?Sized, R: Record> {
 impl<S: ?Sized, R: Record> Entity<S, R> {
     /// Rows that another process stores.
     const fn remote(store: Arc<S>) -> Self {
-        Self { role: EntityRole::new(store), local: None }
+        Self {
+            role: EntityRole::new(store),
+            local: None,
+        }
     }
 
     /// Rows that this process stores. It publishes their events to `own`, and consumes those in `subscribed`.
     fn local(rows: EntityPorts<S, R>, own: &TopicLog, subscribed: &TopicLog) -> Self {
         let mut role = EntityRole::new(Arc::clone(&rows.store));
         role.subscribed_topic = Some(subscribed.topic.clone());
-        Self { role, local: Some((rows, own.log.writer(), subscribed.clone())) }
+        Self {
+            role,
+            local: Some((rows, own.log.writer(), subscribed.clone())),
+        }
     }
 
     /// The dead letters of the events that these rows' projection consumes, if this process stores them.
     pub(super) fn dead_letters(&self) -> Option<DeadLetterLog> {
-        self.local.as_ref().map(|(.., subscribed)| dead_letters(subscribed, R::TYPE))
+        self.local
+            .as_ref()
+            .map(|(.., subscribed)| dead_letters(subscribed, R::TYPE))
     }
 
     /// Starts the relay of the rows' events, if this process stores them, and the ingest of the other's events, if the
@@ -52,9 +60,15 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         settings: &Settings,
         metrics: &Metrics,
     ) -> Result<()> {
-        let Some((rows, writer, subscribed)) = &self.local else { return Ok(()) };
+        let Some((rows, writer, subscribed)) = &self.local else {
+            return Ok(());
+        };
         self.role.is_local = settings.postgres_url.is_none();
-        let relay = Relay::new(Arc::clone(&rows.outbox), Arc::clone(writer), RelayOptions::default());
+        let relay = Relay::new(
+            Arc::clone(&rows.outbox),
+            Arc::clone(writer),
+            RelayOptions::default(),
+        );
         self.role.relay = Some(background.relay(relay));
         if settings.ingests() {
             let (source, dead_letters) = (subscribed.source()?, subscribed.log.dead_letters());
@@ -67,16 +81,23 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
 }
 
 /// Users and orders, if they are roles of this process.
-type Entities = (Option<Entity<dyn UserStore, Order>>, Option<Entity<dyn EntityStore<Order>, User>>);
+type Entities = (
+    Option<Entity<dyn UserStore, Order>>,
+    Option<Entity<dyn EntityStore<Order>, User>>,
+);
 
 /// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Entities> {
     let (mut users, mut orders): Entities = (None, None);
     if let Some(url) = &settings.users_url {
-        users = Some(Entity::remote(Arc::new(client(url, settings).await?.users())));
+        users = Some(Entity::remote(Arc::new(
+            client(url, settings).await?.users(),
+        )));
     }
     if let Some(url) = &settings.orders_url {
-        orders = Some(Entity::remote(Arc::new(client(url, settings).await?.orders())));
+        orders = Some(Entity::remote(Arc::new(
+            client(url, settings).await?.orders(),
+        )));
     }
     let (keeps_users, keeps_orders) = settings.keeps();
     if !keeps_users && !keeps_orders {
@@ -86,8 +107,16 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Enti
     let order_events = logs.log(Topic::orders(settings)).await?.port;
     if keeps_users {
         let rows = backend::for_entities(settings).users().await?.port;
-        let EntityPorts { store, outbox, projection } = rows;
-        let rows = EntityPorts { store: store as Arc<dyn UserStore>, outbox, projection };
+        let EntityPorts {
+            store,
+            outbox,
+            projection,
+        } = rows;
+        let rows = EntityPorts {
+            store: store as Arc<dyn UserStore>,
+            outbox,
+            projection,
+        };
         users = Some(Entity::local(rows, &user_events, &order_events));
     }
     if keeps_orders {

@@ -75,7 +75,10 @@ impl Ports {
 
     /// The parts of the service's router.
     pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Parts {
-        let purchases = self.purchases.as_ref().map(|purchases| purchases.role.clone());
+        let purchases = self
+            .purchases
+            .as_ref()
+            .map(|purchases| purchases.role.clone());
         let mut parts = Parts::new(service, purchases);
         parts.metrics = metrics;
         if let Some(purchases) = &self.purchases {
@@ -84,8 +87,12 @@ impl Ports {
         parts.users = self.users.as_ref().map(|users| users.role.clone());
         parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
         if service == ServiceKind::Management {
-            parts.dead_letters.extend(self.users.as_ref().and_then(Entity::dead_letters));
-            parts.dead_letters.extend(self.orders.as_ref().and_then(Entity::dead_letters));
+            parts
+                .dead_letters
+                .extend(self.users.as_ref().and_then(Entity::dead_letters));
+            parts
+                .dead_letters
+                .extend(self.orders.as_ref().and_then(Entity::dead_letters));
         }
         parts
     }

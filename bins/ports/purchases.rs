@@ -60,29 +60,49 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
             }
             (None, Some(store)) => {
                 let group = settings.purchases_group_id.as_str().into();
-                let positions = GroupPositions { log: Arc::clone(&admin), group };
+                let positions = GroupPositions {
+                    log: Arc::clone(&admin),
+                    group,
+                };
                 (Arc::clone(&store.store) as _, Arc::new(positions))
             }
             (None, None) => return Err(CliError::new("there is no store to list purchases from")),
         };
-    let feed = PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
+    let feed =
+        PurchaseFeed::with_options(admin, positions, Arc::clone(&query), FeedOptions::default());
     let is_facing = settings.service == ServiceKind::Facing;
     let sink: Arc<dyn PurchaseSink> = match &store {
-        Some(store) if !is_facing => {
-            Arc::new(StoreSink::new(Arc::clone(&store.store) as _, store.durability))
-        }
+        Some(store) if !is_facing => Arc::new(StoreSink::new(
+            Arc::clone(&store.store) as _,
+            store.durability,
+        )),
         _ => (log.sink)(),
     };
     let mut role = PurchasesRole::new(sink, query);
-    role.local = LocalPorts::new(settings.kafka_bootstrap_servers.is_none(), settings.has_local_store());
+    role.local = LocalPorts::new(
+        settings.kafka_bootstrap_servers.is_none(),
+        settings.has_local_store(),
+    );
     role.feed = Some(feed.clone());
     // Clients reach facing.
     role.log = (!is_facing).then(|| dead_letters(&log, Purchase::TYPE));
-    let retained = store.as_ref().filter(|_| settings.purchase_retention.is_some());
+    let retained = store
+        .as_ref()
+        .filter(|_| settings.purchase_retention.is_some());
     let seen = OptionFuture::from(retained.map(|store| store.store.last_seen())).await;
     // Without it while the server of the store is unavailable.
-    let clock = SystemClockFrom(seen.and_then(Result::ok).flatten().unwrap_or(Timestamp::MIN));
-    Ok(Purchases { role, log, store, feed, clock })
+    let clock = SystemClockFrom(
+        seen.and_then(Result::ok)
+            .flatten()
+            .unwrap_or(Timestamp::MIN),
+    );
+    Ok(Purchases {
+        role,
+        log,
+        store,
+        feed,
+        clock,
+    })
 }
 
 impl Purchases {
@@ -100,7 +120,9 @@ impl Purchases {
             shutdown.cancelled().await;
             feed.close();
         });
-        let Some(store) = &self.store else { return Ok(()) };
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
         if let Some(unreadable) = &store.unreadable {
             metrics.count_unreadable(Arc::clone(unreadable));
         }
@@ -119,14 +141,21 @@ impl Purchases {
                     .map(|system| (system, settings.purchases_group_id.clone())),
             }));
             // A store in the file of its log is lost with it.
-            let is_apart = settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
-            let (group, query) = (settings.purchases_group_id.clone(), Arc::clone(&store.store));
-            let spot_check = SpotCheck::new(&*self.log.log, group, query, settings.purchase_retention);
-            let monitor = background.ingest(ingest, &self.log, metrics, is_apart.then_some(spot_check));
+            let is_apart =
+                settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
+            let (group, query) = (
+                settings.purchases_group_id.clone(),
+                Arc::clone(&store.store),
+            );
+            let spot_check =
+                SpotCheck::new(&*self.log.log, group, query, settings.purchase_retention);
+            let monitor =
+                background.ingest(ingest, &self.log, metrics, is_apart.then_some(spot_check));
             background.sample(monitor.clone(), self.feed.clone(), metrics);
             self.role.ingest = Some(monitor);
             if let Some(keep) = settings.purchase_retention {
-                let retention = Retention::new(Arc::clone(&store.store) as _, RetentionOptions::new(keep));
+                let retention =
+                    Retention::new(Arc::clone(&store.store) as _, RetentionOptions::new(keep));
                 metrics.count_expired(retention.monitor());
                 background.until_shutdown(async move { retention.run().await });
             }
@@ -151,14 +180,23 @@ impl IngestObserver for Observer {
     }
 
     fn spans(&self, batch: &Batch) -> Vec<Span> {
-        self.traced.iter().flat_map(|(system, group)| traces::spans(batch, system, group)).collect()
+        self.traced
+            .iter()
+            .flat_map(|(system, group)| traces::spans(batch, system, group))
+            .collect()
     }
 
     fn records_durable(&self, batch: &Batch) {
         self.metrics.records_durable(batch);
-        let logged = if self.logs_purchases { &*batch.records } else { &[] };
+        let logged = if self.logs_purchases {
+            &*batch.records
+        } else {
+            &[]
+        };
         // Dead letters have separate lines.
-        let purchases = logged.iter().filter_map(|record| decode(record, &batch.partition).ok());
+        let purchases = logged
+            .iter()
+            .filter_map(|record| decode(record, &batch.partition).ok());
         for Purchase { id, user_id, .. } in purchases {
             tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
         }

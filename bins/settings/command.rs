@@ -234,7 +234,10 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it needs the right to write to the store.
     pub(crate) const fn writes(&self) -> bool {
-        !matches!(self, Self::Verify { .. } | Self::Doctor | Self::Export { .. } | Self::Refund(_))
+        !matches!(
+            self,
+            Self::Verify { .. } | Self::Doctor | Self::Export { .. } | Self::Refund(_)
+        )
     }
 }
 
@@ -391,7 +394,10 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub(crate) fn filter(&self) -> DeadLetterFilter {
-        let filter = DeadLetterFilter::default().reason(self.reason).since(self.since).until(self.until);
+        let filter = DeadLetterFilter::default()
+            .reason(self.reason)
+            .since(self.since)
+            .until(self.until);
         filter.positions(self.positions.iter().cloned().collect())
     }
 }
@@ -492,6 +498,8 @@ pub(crate) enum Erase {
 
 fn read_time(text: &str) -> Result<Timestamp, String> {
     let midnight = || format!("{text}T00:00:00Z").parse();
-    let read = text.parse::<Timestamp>().or_else(|error| midnight().map_err(|_no_date| error));
+    let read = text
+        .parse::<Timestamp>()
+        .or_else(|error| midnight().map_err(|_no_date| error));
     read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
 }

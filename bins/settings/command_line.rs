@@ -41,8 +41,13 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
 pub(super) fn command_line(service: ServiceKind) -> Command {
     let (is_facing, mut group) = (service == ServiceKind::Facing, "");
     let line = names::arguments().mut_args(|setting| {
-        group = GROUPS.iter().find(|(_, first)| setting.get_id() == first).map_or(group, |(group, _)| group);
-        let is_common = setting.get_long().is_some_and(|long| COMMON.split(' ').any(|common| common == long));
+        group = GROUPS
+            .iter()
+            .find(|(_, first)| setting.get_id() == first)
+            .map_or(group, |(group, _)| group);
+        let is_common = setting
+            .get_long()
+            .is_some_and(|long| COMMON.split(' ').any(|common| common == long));
         let setting = readable(setting).global(!is_facing);
         match is_common && (is_facing || group != "Facing") {
             true => setting,
@@ -51,11 +56,23 @@ pub(super) fn command_line(service: ServiceKind) -> Command {
     });
     let hidden = line.get_arguments().filter(|setting| setting.is_hide_set());
     let hidden = hidden.map(|setting| {
-        let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
-        format!("  {}\n          {help}\n", setting.get_long().unwrap_or_default())
+        let help = setting
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        format!(
+            "  {}\n          {help}\n",
+            setting.get_long().unwrap_or_default()
+        )
     });
-    let hidden = format!("Environment variables without a flag:\n{}", hidden.collect::<String>());
-    let line = line.name(service.name()).version(version::VERSION).propagate_version(true);
+    let hidden = format!(
+        "Environment variables without a flag:\n{}",
+        hidden.collect::<String>()
+    );
+    let line = line
+        .name(service.name())
+        .version(version::VERSION)
+        .propagate_version(true);
     let [short, long] =
         [line.get_about(), line.get_long_about()].map(|text| text.cloned().unwrap_or_default());
     let line = match service {
@@ -88,19 +105,31 @@ pub(super) fn parse(
     let plain = command_line(service);
     let invalid = |error: clap::Error| {
         // A misspelled option or command must not hide that there is one: the exit code depends on it.
-        let is_name = |word: &OsString| plain.get_subcommands().any(|command| command.get_name() == word);
-        let is_command = error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
+        let is_name = |word: &OsString| {
+            plain
+                .get_subcommands()
+                .any(|command| command.get_name() == word)
+        };
+        let is_command =
+            error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
         (argument_fault(&error, &plain), is_command)
     };
     let flags = match plain.clone().try_get_matches_from(arguments) {
         // Help shows the defaults, rather than the values of variables.
-        Err(requested) if requested.exit_code() == 0 => {
-            with_short_commands(plain).try_get_matches_from(arguments).err().unwrap_or(requested).exit()
-        }
+        Err(requested) if requested.exit_code() == 0 => with_short_commands(plain)
+            .try_get_matches_from(arguments)
+            .err()
+            .unwrap_or(requested)
+            .exit(),
         parsed => parsed.map_err(invalid)?,
     };
-    let flag = flags.get_one::<PathBuf>("config").map(|path| path.display().to_string());
-    let variable = environment.values.get("SHOP_CONFIG").map(|given| given.text.clone());
+    let flag = flags
+        .get_one::<PathBuf>("config")
+        .map(|path| path.display().to_string());
+    let variable = environment
+        .values
+        .get("SHOP_CONFIG")
+        .map(|given| given.text.clone());
     if let Some(path) = flag.or(variable) {
         environment.add_file(&path);
     }
@@ -117,12 +146,17 @@ pub(super) fn parse(
         None => setting,
     });
     let matches = line.try_get_matches_from(arguments).map_err(invalid)?;
-    let is_flag =
-        |setting: &Arg| matches.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let hidden = plain.get_arguments().filter(|setting| setting.is_hide_set() && is_flag(setting));
+    let is_flag = |setting: &Arg| {
+        matches.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let hidden = plain
+        .get_arguments()
+        .filter(|setting| setting.is_hide_set() && is_flag(setting));
     let names = hidden.filter_map(Arg::get_long);
     faults.extend(names.map(|name| format!("{name} has no flag: set the variable")));
-    let command = matches.subcommand_name().map(|_| command::Command::from_arg_matches(&matches));
+    let command = matches
+        .subcommand_name()
+        .map(|_| command::Command::from_arg_matches(&matches));
     let command = command.transpose().map_err(invalid)?;
     let variables = Variables::from_arg_matches(&matches).map_err(invalid)?;
     let in_effect = plain.get_arguments().filter_map(|setting| {
@@ -131,21 +165,37 @@ pub(super) fn parse(
             return Some(InEffect::given(&name, setting.is_hide_set(), given));
         }
         let value = match matches.get_raw(setting.get_id().as_str()) {
-            Some(values) => {
-                values.map(|value| Settings::address(&value.to_string_lossy())).collect::<Vec<_>>().join(",")
-            }
+            Some(values) => values
+                .map(|value| Settings::address(&value.to_string_lossy()))
+                .collect::<Vec<_>>()
+                .join(","),
             None => words_of_default(setting).unwrap_or_else(|| "none".to_owned()),
         };
         let origin = if is_flag { "flag" } else { DEFAULT };
-        Some(InEffect { name, value, origin, alias: None })
+        Some(InEffect {
+            name,
+            value,
+            origin,
+            alias: None,
+        })
     });
-    Ok(Arguments { command, variables, in_effect: in_effect.collect() })
+    Ok(Arguments {
+        command,
+        variables,
+        in_effect: in_effect.collect(),
+    })
 }
 
 /// The words for a default that depends on other settings.
 pub(super) fn words_of_default(setting: &Arg) -> Option<String> {
     let help = setting.get_help()?.to_string();
-    Some(help.split_once("[default: ")?.1.split_once(']')?.0.to_owned())
+    Some(
+        help.split_once("[default: ")?
+            .1
+            .split_once(']')?
+            .0
+            .to_owned(),
+    )
 }
 
 /// Why a value is invalid for `setting`.
@@ -153,7 +203,10 @@ fn value_fault(setting: &Arg, Given { text, name, .. }: &Given) -> Option<String
     let flag = format!("--{}={text}", setting.get_long().unwrap_or_default());
     let line = Command::new("").no_binary_name(true).arg(setting.clone());
     let error = line.try_get_matches_from([flag]).err()?;
-    Some(format!("{name}: invalid value '{text}': {}", reason(&error)?))
+    Some(format!(
+        "{name}: invalid value '{text}': {}",
+        reason(&error)?
+    ))
 }
 
 /// Why a value is invalid.
@@ -176,7 +229,10 @@ fn reason(error: &clap::Error) -> Option<String> {
 }
 
 /// The completions or the manual page that `variables` request.
-pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io::Result<Option<Vec<u8>>> {
+pub(super) fn generated(
+    service: ServiceKind,
+    variables: &Variables,
+) -> std::io::Result<Option<Vec<u8>>> {
     let mut command = command_line(service);
     let mut text = Vec::new();
     match variables.completions {
@@ -191,17 +247,24 @@ pub(super) fn generated(service: ServiceKind, variables: &Variables) -> std::io:
 fn with_hints(command: Command, hidden: &str) -> Command {
     let more = "SHOP_MONGODB_URI names MongoDB for purchases, SHOP_POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
     // A missing word is an error that lists the choices, rather than the help.
-    let command = command.after_help(more).after_long_help(hidden.to_owned()).arg_required_else_help(false);
+    let command = command
+        .after_help(more)
+        .after_long_help(hidden.to_owned())
+        .arg_required_else_help(false);
     command.mut_subcommands(|command| with_hints(command, hidden))
 }
 
 /// `line` for help: the help of its commands has no settings but the common ones.
 fn with_short_commands(line: Command) -> Command {
     fn shorten(command: Command, hidden: &[Arg]) -> Command {
-        let command = command.args(hidden).after_long_help("All settings: `management --help`.");
+        let command = command
+            .args(hidden)
+            .after_long_help("All settings: `management --help`.");
         command.mut_subcommands(|command| shorten(command, hidden))
     }
-    let uncommon = line.get_arguments().filter(|setting| setting.is_hide_short_help_set());
+    let uncommon = line
+        .get_arguments()
+        .filter(|setting| setting.is_hide_short_help_set());
     let hidden: Vec<Arg> = uncommon.map(|setting| setting.clone().hide(true)).collect();
     line.mut_subcommands(|command| shorten(command, &hidden))
 }
@@ -209,20 +272,35 @@ fn with_short_commands(line: Command) -> Command {
 /// `setting` with its variable and, in the long help, other names; the last word of the variable is its placeholder.
 fn readable(setting: Arg) -> Arg {
     let id = setting.get_id().to_string();
-    let help = setting.get_help().map(ToString::to_string).unwrap_or_default();
-    let name = if help.contains("on or off") { "ON|OFF" } else { id.rsplit('_').next().unwrap_or_default() };
+    let help = setting
+        .get_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let name = if help.contains("on or off") {
+        "ON|OFF"
+    } else {
+        id.rsplit('_').next().unwrap_or_default()
+    };
     let name = name.to_uppercase();
     let setting = match setting.get_action().takes_values() {
         true => setting.value_name(name).hide_possible_values(true),
         false => setting,
     };
     let variable = names::variable(&setting);
-    let aliases = variable.iter().flat_map(|name| names::aliases(name)).collect::<Vec<_>>().join(", ");
-    let also = if aliases.is_empty() { aliases } else { format!(" [also: {aliases}]") };
+    let aliases = variable
+        .iter()
+        .flat_map(|name| names::aliases(name))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let also = if aliases.is_empty() {
+        aliases
+    } else {
+        format!(" [also: {aliases}]")
+    };
     match variable.filter(|_| !setting.is_hide_set()) {
-        Some(name) => {
-            setting.help(format!("{help} [env: {name}]")).long_help(format!("{help}{also} [env: {name}]"))
-        }
+        Some(name) => setting
+            .help(format!("{help} [env: {name}]"))
+            .long_help(format!("{help}{also} [env: {name}]")),
         None => setting.help(help + &also),
     }
 }
@@ -235,21 +313,33 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
         _ => Vec::new(),
     };
     let (what, given, similar) = match error.kind() {
-        ErrorKind::InvalidSubcommand => {
-            ("command", context(ContextKind::InvalidSubcommand), context(ContextKind::SuggestedSubcommand))
-        }
-        ErrorKind::UnknownArgument => {
-            ("argument", context(ContextKind::InvalidArg), context(ContextKind::SuggestedArg))
-        }
+        ErrorKind::InvalidSubcommand => (
+            "command",
+            context(ContextKind::InvalidSubcommand),
+            context(ContextKind::SuggestedSubcommand),
+        ),
+        ErrorKind::UnknownArgument => (
+            "argument",
+            context(ContextKind::InvalidArg),
+            context(ContextKind::SuggestedArg),
+        ),
         ErrorKind::MissingSubcommand => {
             let command = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             let mut choices = list(ContextKind::ValidSubcommand);
             choices.retain(|choice| choice != "help");
-            return format!("{command}: select one of {} (--help describes each)", choices.join(", "));
+            return format!(
+                "{command}: select one of {} (--help describes each)",
+                choices.join(", ")
+            );
         }
         ErrorKind::MissingRequiredArgument => {
             let usage = context(ContextKind::Usage).unwrap_or_default();
-            let usage = usage.trim_start_matches("Usage: ").lines().next().unwrap_or_default().to_owned();
+            let usage = usage
+                .trim_start_matches("Usage: ")
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             let missing = list(ContextKind::InvalidArg);
             let verb = if missing.len() == 1 { "is" } else { "are" };
             return format!("{} {verb} missing: {usage}", missing.join(" and "));
@@ -260,16 +350,25 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
         let mut owners = Vec::new();
         find_owners(line, "", given.trim_start_matches('-'), &mut owners);
         if !owners.is_empty() {
-            return format!("`{given}` is an option of `{}`: it follows that", owners.join("`, `"));
+            return format!(
+                "`{given}` is an option of `{}`: it follows that",
+                owners.join("`, `")
+            );
         }
     }
     let text = error.to_string();
-    let text = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let text = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
     match (given, similar) {
         (Some(given), _) if given == "version" => {
             format!("unknown {what} `{given}`; did you mean `--version`?")
         }
-        (Some(given), Some(similar)) => format!("unknown {what} `{given}`; did you mean `{similar}`?"),
+        (Some(given), Some(similar)) => {
+            format!("unknown {what} `{given}`; did you mean `{similar}`?")
+        }
         (Some(given), None) => format!("unknown {what} `{given}`; `--help` lists all"),
         _ => match (error.source(), reason(error)) {
             (Some(cause), Some(why)) => text.replace(&cause.to_string(), &why),
@@ -284,7 +383,10 @@ fn find_owners(command: &Command, path: &str, long: &str, owners: &mut Vec<Strin
     for command in command.get_subcommands() {
         let path = format!("{path} {}", command.get_name()).trim().to_owned();
         find_owners(command, &path, long, owners);
-        if command.get_arguments().any(|argument| argument.get_long() == Some(long)) {
+        if command
+            .get_arguments()
+            .any(|argument| argument.get_long() == Some(long))
+        {
             owners.push(path);
         }
     }

@@ -13,32 +13,71 @@ use super::variables::{AuthMode, ProcessRole, Variables};
 /// Settings of which all are set, or none.
 const TOGETHER: [&[&str]; 5] = [
     &["SHOP_KAFKA_USERNAME", "SHOP_KAFKA_PASSWORD"],
-    &["SHOP_KAFKA_OAUTH_TOKEN_URL", "SHOP_KAFKA_OAUTH_CLIENT_ID", "SHOP_KAFKA_OAUTH_CLIENT_SECRET"],
+    &[
+        "SHOP_KAFKA_OAUTH_TOKEN_URL",
+        "SHOP_KAFKA_OAUTH_CLIENT_ID",
+        "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
+    ],
     &["SHOP_KAFKA_CERT_FILE", "SHOP_KAFKA_KEY_FILE"],
     &["SHOP_TLS_CERT_FILE", "SHOP_TLS_KEY_FILE"],
     &["SHOP_SERVICE_CERT_FILE", "SHOP_SERVICE_KEY_FILE"],
 ];
 
 /// Settings, and beginnings of settings, that facing alone reads; the roles users and orders; the embedded log.
-const OF_FACING: [&str; 5] =
-    ["SHOP_MANAGEMENT_URL", "SHOP_USERS_URL", "SHOP_ORDERS_URL", "SHOP_SERVICE_", "SHOP_CORS_"];
-const OF_ENTITIES: [&str; 4] = ["SHOP_USERS_", "SHOP_ORDERS_", "SHOP_ORDER_", "SHOP_ADOPT_TABLES"];
+const OF_FACING: [&str; 5] = [
+    "SHOP_MANAGEMENT_URL",
+    "SHOP_USERS_URL",
+    "SHOP_ORDERS_URL",
+    "SHOP_SERVICE_",
+    "SHOP_CORS_",
+];
+const OF_ENTITIES: [&str; 4] = [
+    "SHOP_USERS_",
+    "SHOP_ORDERS_",
+    "SHOP_ORDER_",
+    "SHOP_ADOPT_TABLES",
+];
 const OF_FILES: [&str; 2] = ["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_SIZE"];
 
 /// The only protocol of traces.
 const OTLP: &str = "http/protobuf";
 
 /// Settings of the verification of tokens, the keys of the issuer first.
-const OF_TOKENS: [&str; 4] =
-    ["SHOP_AUTH_JWKS_URL", "SHOP_AUTH_JWKS_FILE", "SHOP_AUTH_ISSUER", "SHOP_AUTH_AUDIENCE"];
+const OF_TOKENS: [&str; 4] = [
+    "SHOP_AUTH_JWKS_URL",
+    "SHOP_AUTH_JWKS_FILE",
+    "SHOP_AUTH_ISSUER",
+    "SHOP_AUTH_AUDIENCE",
+];
 
 /// The backends that the settings select and this program was built without.
 fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     let mut faults = Vec::new();
     for (is_selected, is_built, feature, what, setting, embedded) in [
-        (kafka, cfg!(feature = "kafka"), "kafka", "Kafka", "SHOP_KAFKA_BOOTSTRAP_SERVERS", "log"),
-        (mongodb, cfg!(feature = "mongodb"), "mongodb", "MongoDB", "SHOP_MONGODB_URI", "store"),
-        (postgres, cfg!(feature = "postgres"), "postgres", "PostgreSQL", "SHOP_POSTGRES_URL", "store"),
+        (
+            kafka,
+            cfg!(feature = "kafka"),
+            "kafka",
+            "Kafka",
+            "SHOP_KAFKA_BOOTSTRAP_SERVERS",
+            "log",
+        ),
+        (
+            mongodb,
+            cfg!(feature = "mongodb"),
+            "mongodb",
+            "MongoDB",
+            "SHOP_MONGODB_URI",
+            "store",
+        ),
+        (
+            postgres,
+            cfg!(feature = "postgres"),
+            "postgres",
+            "PostgreSQL",
+            "SHOP_POSTGRES_URL",
+            "store",
+        ),
     ] {
         if is_selected && !is_built {
             faults.push(format!(
@@ -72,7 +111,10 @@ pub(super) fn conflicts(
     let is_facing = service == ServiceKind::Facing;
     let has_listings = given.management_url.is_some() || has_store;
     let wrong = [
-        (command.is_some() && given.check_config, "--check-config checks a service: leave out the command"),
+        (
+            command.is_some() && given.check_config,
+            "--check-config checks a service: leave out the command",
+        ),
         (
             has_mongodb && !has_postgres && opens_entities,
             "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each service, or \
@@ -97,9 +139,18 @@ pub(super) fn conflicts(
             "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management",
         ),
     ];
-    faults.extend(wrong.into_iter().filter(|(applies, _)| *applies).map(|(_, fault)| fault.to_owned()));
+    faults.extend(
+        wrong
+            .into_iter()
+            .filter(|(applies, _)| *applies)
+            .map(|(_, fault)| fault.to_owned()),
+    );
     for (name, embedded, is_missing) in [
-        ("SHOP_KAFKA_BOOTSTRAP_SERVERS", "log", opens_log && !has_kafka),
+        (
+            "SHOP_KAFKA_BOOTSTRAP_SERVERS",
+            "log",
+            opens_log && !has_kafka,
+        ),
         ("SHOP_MONGODB_URI", "store", opens_purchases && !has_store),
         ("SHOP_POSTGRES_URL", "store", opens_entities && !has_store),
     ] {
@@ -125,13 +176,18 @@ pub(super) fn conflicts(
 
 /// Settings that others require.
 fn incomplete(auth: Option<AuthMode>, is_set: &impl Fn(&&str) -> bool) -> Vec<String> {
-    let partly = TOGETHER.iter().filter(|all| all.iter().any(is_set) && !all.iter().all(is_set));
-    let mut faults: Vec<_> =
-        partly.map(|all| format!("{} go together: set all or none", all.join(" and "))).collect();
+    let partly = TOGETHER
+        .iter()
+        .filter(|all| all.iter().any(is_set) && !all.iter().all(is_set));
+    let mut faults: Vec<_> = partly
+        .map(|all| format!("{} go together: set all or none", all.join(" and ")))
+        .collect();
     let (of_issuer, of_claims) = OF_TOKENS.split_at(2);
     if auth == Some(AuthMode::Jwt) && of_issuer.iter().filter(|name| is_set(name)).count() != 1 {
         let all = of_issuer.join(" or ");
-        faults.push(format!("SHOP_AUTH=jwt requires the keys of the issuer: set {all}, one of them"));
+        faults.push(format!(
+            "SHOP_AUTH=jwt requires the keys of the issuer: set {all}, one of them"
+        ));
     }
     let (required, mode): (&[_], _) = match auth {
         Some(AuthMode::Jwt) => (of_claims, "jwt"),
@@ -144,13 +200,24 @@ fn incomplete(auth: Option<AuthMode>, is_set: &impl Fn(&&str) -> bool) -> Vec<St
 }
 
 /// Settings that have no effect beside others.
-fn without_effect(serves: Option<ServiceKind>, given: &Variables, set: &BTreeSet<&str>) -> Vec<String> {
+fn without_effect(
+    serves: Option<ServiceKind>,
+    given: &Variables,
+    set: &BTreeSet<&str>,
+) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let is_management = serves == Some(ServiceKind::Management);
     let has_no_entities = serves.is_some() && !given.has_entities();
-    let (is_off, is_jwt) = (given.auth == Some(AuthMode::Off), given.auth == Some(AuthMode::Jwt));
+    let (is_off, is_jwt) = (
+        given.auth == Some(AuthMode::Off),
+        given.auth == Some(AuthMode::Jwt),
+    );
     let rules: [(bool, &[&str], &str); 12] = [
-        (is_management, &OF_FACING, "management does not read it: unset it, or set it for facing alone"),
+        (
+            is_management,
+            &OF_FACING,
+            "management does not read it: unset it, or set it for facing alone",
+        ),
         (
             has_no_entities,
             &OF_ENTITIES,
@@ -181,23 +248,40 @@ fn without_effect(serves: Option<ServiceKind>, given: &Variables, set: &BTreeSet
             &["SHOP_KAFKA_OAUTH_TOKEN_URL"],
             "SHOP_KAFKA_USERNAME is too: unset one of them",
         ),
-        (!given.kafka_tls, &["SHOP_KAFKA_CERT_FILE"], "SHOP_KAFKA_TLS is off: set SHOP_KAFKA_TLS=on"),
+        (
+            !given.kafka_tls,
+            &["SHOP_KAFKA_CERT_FILE"],
+            "SHOP_KAFKA_TLS is off: set SHOP_KAFKA_TLS=on",
+        ),
         (
             given.tls_cert_file.is_none(),
             &["SHOP_TLS_CLIENT_CA_FILE"],
             "SHOP_TLS_CERT_FILE is not: plain HTTP has no certificates of clients",
         ),
         (is_off, &OF_TOKENS, "SHOP_AUTH is off: unset one of them"),
-        (is_off, &["SHOP_API_KEYS_FILE"], "SHOP_AUTH is off: unset one of them"),
-        (!is_off && !is_jwt, &OF_TOKENS, "only SHOP_AUTH=jwt accepts tokens"),
+        (
+            is_off,
+            &["SHOP_API_KEYS_FILE"],
+            "SHOP_AUTH is off: unset one of them",
+        ),
+        (
+            !is_off && !is_jwt,
+            &OF_TOKENS,
+            "only SHOP_AUTH=jwt accepts tokens",
+        ),
     ];
-    let faults = rules.into_iter().filter(|(applies, ..)| *applies).filter_map(|(_, names, why)| {
-        let is_one = |set: &&&str| {
-            names.iter().any(|name| *set == name || (name.ends_with('_') && set.starts_with(name)))
-        };
-        let names: Vec<_> = set.iter().filter(is_one).copied().collect();
-        (!names.is_empty()).then(|| format!("{}: set, but {why}", names.join(", ")))
-    });
+    let faults = rules
+        .into_iter()
+        .filter(|(applies, ..)| *applies)
+        .filter_map(|(_, names, why)| {
+            let is_one = |set: &&&str| {
+                names
+                    .iter()
+                    .any(|name| *set == name || (name.ends_with('_') && set.starts_with(name)))
+            };
+            let names: Vec<_> = set.iter().filter(is_one).copied().collect();
+            (!names.is_empty()).then(|| format!("{}: set, but {why}", names.join(", ")))
+        });
     faults.collect()
 }
 
@@ -211,17 +295,33 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     let mut faults = Vec::new();
     for (index, (name, topic)) in topics.iter().enumerate() {
         for (other, _) in topics[..index].iter().filter(|(_, before)| before == topic) {
-            faults.push(format!("{other} and {name} are both {topic}: each needs its own topic"));
+            faults.push(format!(
+                "{other} and {name} are both {topic}: each needs its own topic"
+            ));
         }
     }
     for (name, url, schemes) in [
-        ("SHOP_MONGODB_URI", &given.mongodb_uri, ["mongodb://", "mongodb+srv://"]),
-        ("SHOP_POSTGRES_URL", &given.postgres_url, ["postgresql://", "postgres://"]),
+        (
+            "SHOP_MONGODB_URI",
+            &given.mongodb_uri,
+            ["mongodb://", "mongodb+srv://"],
+        ),
+        (
+            "SHOP_POSTGRES_URL",
+            &given.postgres_url,
+            ["postgresql://", "postgres://"],
+        ),
     ] {
-        let begins =
-            |url: &SecretString| schemes.iter().any(|scheme| url.expose_secret().starts_with(scheme));
+        let begins = |url: &SecretString| {
+            schemes
+                .iter()
+                .any(|scheme| url.expose_secret().starts_with(scheme))
+        };
         if url.as_ref().is_some_and(|url| !begins(url)) {
-            faults.push(format!("{name} (or DATABASE_URL) must begin with {}", schemes.join(" or ")));
+            faults.push(format!(
+                "{name} (or DATABASE_URL) must begin with {}",
+                schemes.join(" or ")
+            ));
         }
     }
     for (name, url) in [
@@ -234,10 +334,19 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         }
     }
     for (name, protocol) in [
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", &given.otel_exporter_otlp_protocol),
-        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &given.otel_exporter_otlp_traces_protocol),
+        (
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            &given.otel_exporter_otlp_protocol,
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            &given.otel_exporter_otlp_traces_protocol,
+        ),
     ] {
-        if let Some(protocol) = protocol.as_ref().filter(|protocol| given.has_traces() && *protocol != OTLP) {
+        if let Some(protocol) = protocol
+            .as_ref()
+            .filter(|protocol| given.has_traces() && *protocol != OTLP)
+        {
             let port = "and the port of that, usually 4318, in the address";
             faults.push(format!(
                 "{name}: {protocol} is not supported: set {OTLP}, {port}, or OTEL_TRACES_EXPORTER=none"
@@ -248,7 +357,11 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         let has_login = !url.username().is_empty() || url.password().is_some();
         matches!(url.scheme(), "http" | "https") && url.has_host() && !has_login
     };
-    if given.auth_jwks_url.as_ref().is_some_and(|url| !url.parse().is_ok_and(is_fit)) {
+    if given
+        .auth_jwks_url
+        .as_ref()
+        .is_some_and(|url| !url.parse().is_ok_and(is_fit))
+    {
         let needs = "must start with https:// and have a host, without a user name or a password";
         faults.push(format!("SHOP_AUTH_JWKS_URL: {needs}"));
     }
@@ -262,9 +375,15 @@ fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) ->
         Some(Command::Dlq(_) | Command::Import { .. }) => [true, false, false],
         // They are for the embedded files.
         Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => [false; 3],
-        Some(Command::Verify { .. } | Command::Replace(_) | Command::Refund(_)) => [true, true, false],
+        Some(Command::Verify { .. } | Command::Replace(_) | Command::Refund(_)) => {
+            [true, true, false]
+        }
         Some(Command::Replay { .. }) => [true, false, true],
-        Some(Command::Erase(_)) => [true, given.has(ProcessRole::Purchases), given.has(ProcessRole::Users)],
+        Some(Command::Erase(_)) => [
+            true,
+            given.has(ProcessRole::Purchases),
+            given.has(ProcessRole::Users),
+        ],
         Some(Command::Status) | None => {
             let forwards = |url: &Option<String>| {
                 service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
@@ -272,9 +391,13 @@ fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) ->
             // Without SHOP_MANAGEMENT_URL, listings come from the store.
             let lists = !forwards(&None) || given.ingest == Some(true);
             let keeps = |role, url: &Option<String>| given.has(role) && !forwards(url);
-            let keeps_entities =
-                keeps(ProcessRole::Users, &given.users_url) || keeps(ProcessRole::Orders, &given.orders_url);
-            [true, given.has(ProcessRole::Purchases) && lists, keeps_entities]
+            let keeps_entities = keeps(ProcessRole::Users, &given.users_url)
+                || keeps(ProcessRole::Orders, &given.orders_url);
+            [
+                true,
+                given.has(ProcessRole::Purchases) && lists,
+                keeps_entities,
+            ]
         }
     }
 }

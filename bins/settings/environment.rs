@@ -53,7 +53,11 @@ impl InEffect {
     pub(super) fn given(name: &str, is_secret: bool, given: &Given) -> Self {
         Self {
             name: name.to_owned(),
-            value: if is_secret { "***".to_owned() } else { Settings::address(&given.text) },
+            value: if is_secret {
+                "***".to_owned()
+            } else {
+                Settings::address(&given.text)
+            },
             origin: given.origin,
             alias: (given.name != name).then(|| given.name.clone()),
         }
@@ -62,7 +66,10 @@ impl InEffect {
 
 impl Environment {
     /// The variables of this process.
-    #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that reads the environment"
+    )]
     pub(super) fn from_process() -> Self {
         Self::from_os(std::env::vars_os())
     }
@@ -88,7 +95,10 @@ impl Environment {
     }
 
     fn read(config: Option<String>, mut pairs: Vec<(String, String)>) -> Self {
-        let mut environment = Self { config, ..Self::default() };
+        let mut environment = Self {
+            config,
+            ..Self::default()
+        };
         let mut known = names::known();
         known.retain(|name| environment.config.is_none() || name.starts_with(OURS));
         pairs.retain(|(name, value)| !names::is_of_kubernetes(name, value));
@@ -113,7 +123,9 @@ impl Environment {
 
     /// How the user wrote the name of a variable.
     fn shown(&self, name: &str) -> String {
-        self.config.as_ref().map_or(name.to_owned(), |file| format!("{} in {file}", names::key(name)))
+        self.config.as_ref().map_or(name.to_owned(), |file| {
+            format!("{} in {file}", names::key(name))
+        })
     }
 
     /// Adds the settings of a TOML file that no variable sets.
@@ -121,7 +133,12 @@ impl Environment {
         let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
         match text.and_then(|text| pairs(&text)) {
             Ok(pairs) => {
-                let Self { values, faults, empty, .. } = Self::read(Some(path.to_owned()), pairs);
+                let Self {
+                    values,
+                    faults,
+                    empty,
+                    ..
+                } = Self::read(Some(path.to_owned()), pairs);
                 self.faults.extend(faults);
                 self.empty.extend(empty);
                 for (name, value) in values {
@@ -140,11 +157,16 @@ impl Environment {
             let path = PathBuf::from(text);
             text = match fs::read_to_string(&path) {
                 Ok(text) if text.trim().is_empty() => {
-                    return self.faults.push(format!("{shown}: {} is empty", path.display()));
+                    return self
+                        .faults
+                        .push(format!("{shown}: {} is empty", path.display()));
                 }
                 Ok(text) => without_line_end(&text).to_owned(),
                 Err(error) => {
-                    return self.faults.push(format!("{shown}: {} cannot be read: {error}", path.display()));
+                    return self.faults.push(format!(
+                        "{shown}: {} cannot be read: {error}",
+                        path.display()
+                    ));
                 }
             };
             (name, file) = (secret, Some(path));
@@ -153,8 +175,14 @@ impl Environment {
         if matches!(name, "MANAGEMENT_API_ENDPOINT" | "CM_API_HOST") && !text.contains("://") {
             text.insert_str(0, "http://");
         }
-        let Some(setting) = names::setting(name, &text) else { return };
-        let origin = if self.config.is_some() { "file" } else { "environment" };
+        let Some(setting) = names::setting(name, &text) else {
+            return;
+        };
+        let origin = if self.config.is_some() {
+            "file"
+        } else {
+            "environment"
+        };
         match self.values.get(&setting) {
             // Their values may be secret, so they are not printed.
             Some(other) if other.text != text => self.faults.push(format!(
@@ -170,11 +198,18 @@ impl Environment {
     pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<InEffect>) {
         let (mut properties, mut in_effect) = (BTreeMap::new(), Vec::new());
         for (name, given) in &self.values {
-            let Some(property) = names::property(name) else { continue };
-            let is_secret = ["pass", "secret", "pem", "jaas"].iter().any(|word| property.contains(word))
+            let Some(property) = names::property(name) else {
+                continue;
+            };
+            let is_secret = ["pass", "secret", "pem", "jaas"]
+                .iter()
+                .any(|word| property.contains(word))
                 || given.file.is_some();
             in_effect.push(InEffect::given(name, is_secret, given));
-            if properties.insert(property, given.text.as_str().into()).is_some() {
+            if properties
+                .insert(property, given.text.as_str().into())
+                .is_some()
+            {
                 let fault = "is another name of a variable that is set: unset one of them";
                 self.faults.push(format!("{} {fault}", given.name));
             }
@@ -184,8 +219,16 @@ impl Environment {
 
     /// Composes addresses from their parts, unless they are set themselves.
     fn compose(&mut self) {
-        let [host, port, hosts, user, password, database, management_host, management_port] =
-            PARTS.map(|part| self.values.remove(part).map(|given| given.text));
+        let [
+            host,
+            port,
+            hosts,
+            user,
+            password,
+            database,
+            management_host,
+            management_port,
+        ] = PARTS.map(|part| self.values.remove(part).map(|given| given.text));
         if let (Some(host), Some(port)) = (management_host, management_port)
             && !self.values.contains_key("SHOP_MANAGEMENT_URL")
         {
@@ -207,8 +250,10 @@ impl Environment {
 fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     let document = text.parse::<DocumentMut>().map_err(|error| {
         // Its whole text quotes the line, which may have a secret.
-        let line =
-            error.span().and_then(|span| text.get(..span.start)).map_or(1, |text| text.split('\n').count());
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |text| text.split('\n').count());
         format!("line {line}: {}", error.message())
     })?;
     let mut pairs = Vec::new();
@@ -216,7 +261,11 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(pairs)
 }
 
-fn flatten(table: &dyn TableLike, prefix: &str, pairs: &mut Vec<(String, String)>) -> Result<(), String> {
+fn flatten(
+    table: &dyn TableLike,
+    prefix: &str,
+    pairs: &mut Vec<(String, String)>,
+) -> Result<(), String> {
     for (key, item) in table.iter() {
         let name = format!("{prefix}{}", key.to_uppercase());
         if let Some(table) = item.as_table_like() {
@@ -224,14 +273,22 @@ fn flatten(table: &dyn TableLike, prefix: &str, pairs: &mut Vec<(String, String)
             continue;
         }
         let text = match item.as_value() {
-            _ if name == "SHOP_CONFIG" => return Err("config: a file cannot name another one".to_owned()),
-            Some(Value::Array(all)) => {
-                all.iter().map(text_of).collect::<Option<Vec<_>>>().map(|all| all.join(","))
+            _ if name == "SHOP_CONFIG" => {
+                return Err("config: a file cannot name another one".to_owned());
             }
+            Some(Value::Array(all)) => all
+                .iter()
+                .map(text_of)
+                .collect::<Option<Vec<_>>>()
+                .map(|all| all.join(",")),
             value => value.and_then(text_of),
         };
-        let wrong =
-            || format!("{}: must be a text, a number, true or false, or a list of them", names::key(&name));
+        let wrong = || {
+            format!(
+                "{}: must be a text, a number, true or false, or a list of them",
+                names::key(&name)
+            )
+        };
         let text = text.ok_or_else(wrong)?;
         pairs.push((name, text));
     }
@@ -276,13 +333,19 @@ fn mongodb_uri(
         (Some(_), None) => return Err("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not"),
         (None, Some(_)) => return Err("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not"),
     };
-    let path = database.map(|database| format!("{}?authSource={0}", encoded(&database))).unwrap_or_default();
+    let path = database
+        .map(|database| format!("{}?authSource={0}", encoded(&database)))
+        .unwrap_or_default();
     Ok(hosts.map(|hosts| format!("mongodb://{login}{hosts}/{path}")))
 }
 
 /// `text` with everything but the unreserved characters of a URI encoded.
 pub(crate) fn encoded(text: &str) -> String {
-    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
     utf8_percent_encode(text, RESERVED).to_string()
 }
 
@@ -291,22 +354,44 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> (BTreeMap<String, String>, Vec<String>) {
-        let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let Environment { values, faults, .. } = Environment::from_pairs(owned);
-        (values.into_iter().map(|(name, given)| (name, given.text)).collect(), faults)
+        (
+            values
+                .into_iter()
+                .map(|(name, given)| (name, given.text))
+                .collect(),
+            faults,
+        )
     }
 
     #[test]
     fn every_other_name_sets_its_setting() {
         for name in names::SETTINGS.iter() {
-            let given = if name == "SHOP_POSTGRES_URL" { "postgres://value" } else { "http://value" };
+            let given = if name == "SHOP_POSTGRES_URL" {
+                "postgres://value"
+            } else {
+                "http://value"
+            };
             for alias in names::aliases(name) {
                 let (values, faults) = read(&[(alias, given)]);
                 let value = values.get(name).map(String::as_str);
-                assert_eq!((value, faults.len(), values.len()), (Some(given), 0, 1), "{alias}");
+                assert_eq!(
+                    (value, faults.len(), values.len()),
+                    (Some(given), 0, 1),
+                    "{alias}"
+                );
             }
         }
-        for other in ["HOSTS", "TLS_CERT_FILE", "LOG_FILE", "LOG_RETENTION", "INGEST"] {
+        for other in [
+            "HOSTS",
+            "TLS_CERT_FILE",
+            "LOG_FILE",
+            "LOG_RETENTION",
+            "INGEST",
+        ] {
             assert!(read(&[(other, "x")]).0.is_empty(), "{other}");
         }
     }
@@ -317,41 +402,71 @@ mod tests {
             let (values, faults) = read(&[("DATABASE_URL", url)]);
             assert_eq!(
                 (values, faults.len()),
-                (BTreeMap::from([("SHOP_POSTGRES_URL".into(), url.into())]), 0)
+                (
+                    BTreeMap::from([("SHOP_POSTGRES_URL".into(), url.into())]),
+                    0
+                )
             );
         }
         let both = |url| read(&[("DATABASE_URL", "postgresql://h/a"), ("POSTGRES_URL", url)]).1;
         assert_eq!(both("postgresql://h/a"), Vec::<String>::new());
-        assert!(both("postgresql://h/b")[0].contains("DATABASE_URL and POSTGRES_URL are two names"));
+        assert!(
+            both("postgresql://h/b")[0].contains("DATABASE_URL and POSTGRES_URL are two names")
+        );
     }
 
     #[test]
     fn contradicting_aliases_are_reported() {
-        let (_, faults) =
-            read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "b:1"), ("PORT", "1"), ("APP_PORT", "2")]);
+        let (_, faults) = read(&[
+            ("KAFKA_BROKERS", "a:1"),
+            ("KAFKA_BROKER", "b:1"),
+            ("PORT", "1"),
+            ("APP_PORT", "2"),
+        ]);
         assert_eq!(faults.len(), 2);
-        assert!(faults[0].contains("KAFKA_BROKER and KAFKA_BROKERS"), "{faults:?}");
+        assert!(
+            faults[0].contains("KAFKA_BROKER and KAFKA_BROKERS"),
+            "{faults:?}"
+        );
         assert!(faults[1].contains("APP_PORT and PORT"), "{faults:?}");
         let (values, faults) = read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "a:1")]);
-        assert_eq!((values.len(), faults.len()), (1, 0), "the same twice is fine");
-        let (_, faults) =
-            read(&[("MONGODB_URI", "mongodb://u:secret@h"), ("DATABASE_URL", "mongodb://other")]);
-        assert!(faults.len() == 1 && !faults[0].contains("secret"), "{faults:?}");
+        assert_eq!(
+            (values.len(), faults.len()),
+            (1, 0),
+            "the same twice is fine"
+        );
+        let (_, faults) = read(&[
+            ("MONGODB_URI", "mongodb://u:secret@h"),
+            ("DATABASE_URL", "mongodb://other"),
+        ]);
+        assert!(
+            faults.len() == 1 && !faults[0].contains("secret"),
+            "{faults:?}"
+        );
     }
 
     #[test]
     fn value_that_is_not_utf8_is_an_error_for_settings_only() {
         use std::os::unix::ffi::OsStringExt;
         let no_text = || OsString::from_vec(vec![0xff]);
-        let pairs = [("KAFKA_TOPIC".into(), no_text()), ("LESSOPEN".into(), no_text())];
+        let pairs = [
+            ("KAFKA_TOPIC".into(), no_text()),
+            ("LESSOPEN".into(), no_text()),
+        ];
         let faults = Environment::from_os(pairs.into_iter()).faults;
-        assert!(faults.len() == 1 && faults[0].contains("KAFKA_TOPIC"), "{faults:?}");
+        assert!(
+            faults.len() == 1 && faults[0].contains("KAFKA_TOPIC"),
+            "{faults:?}"
+        );
     }
 
     #[test]
     fn misspelled_names_are_errors_and_kubernetes_services_are_ignored() {
-        let (_, faults) =
-            read(&[("SHOP_DATADIR", "hunter2"), ("MONGO_URI", "hunter2"), ("CORS_ALLOWED_ORIGINS", "x")]);
+        let (_, faults) = read(&[
+            ("SHOP_DATADIR", "hunter2"),
+            ("MONGO_URI", "hunter2"),
+            ("CORS_ALLOWED_ORIGINS", "x"),
+        ]);
         assert_eq!(faults.len(), 3, "{faults:?}");
         assert!(!faults.concat().contains("hunter2"), "{faults:?}");
         let services = [
@@ -364,7 +479,10 @@ mod tests {
         assert_eq!(faults, [""; 0]);
         assert_eq!(
             values,
-            BTreeMap::from([("SHOP_MONGODB_URI".to_owned(), "mongodb://mongo:27017/".to_owned())])
+            BTreeMap::from([(
+                "SHOP_MONGODB_URI".to_owned(),
+                "mongodb://mongo:27017/".to_owned()
+            )])
         );
         let (_, faults) = read(&[("SHOP_DATADIR", "")]);
         assert_eq!(faults, [""; 0], "empty counts as unset");
@@ -379,8 +497,14 @@ mod tests {
     #[test]
     fn mongodb_uri_is_composed_from_its_parts_unless_it_is_set() {
         let uri = |pairs: &[(&str, &str)]| read(pairs).0.get("SHOP_MONGODB_URI").cloned();
-        assert_eq!(uri(&[("MONGO_HOSTNAME", "db")]).unwrap(), "mongodb://db:27017/");
-        assert_eq!(uri(&[("MONGO_HOSTNAME", "db"), ("MONGO_PORT", "1")]).unwrap(), "mongodb://db:1/");
+        assert_eq!(
+            uri(&[("MONGO_HOSTNAME", "db")]).unwrap(),
+            "mongodb://db:27017/"
+        );
+        assert_eq!(
+            uri(&[("MONGO_HOSTNAME", "db"), ("MONGO_PORT", "1")]).unwrap(),
+            "mongodb://db:1/"
+        );
         assert_eq!(uri(&[("MONGO_PORT", "1")]), None);
         let parts = [
             ("MONGODB_HOSTS", "a:1,b:2"),
@@ -388,13 +512,19 @@ mod tests {
             ("MONGODB_PASSWORD", "p@ss/word"),
             ("MONGODB_AUTHDB", "admin"),
         ];
-        assert_eq!(uri(&parts).unwrap(), "mongodb://root:p%40ss%2Fword@a:1,b:2/admin?authSource=admin");
+        assert_eq!(
+            uri(&parts).unwrap(),
+            "mongodb://root:p%40ss%2Fword@a:1,b:2/admin?authSource=admin"
+        );
         let whole = [&parts[..], &[("MONGODB_URI", "mongodb://x")]].concat();
         assert_eq!(uri(&whole).unwrap(), "mongodb://x");
         for (given, said) in [
             (&parts[..2], "MONGODB_PASSWORD is not"),
             (&parts[1..3], "neither MONGODB_URI nor MONGODB_HOSTS"),
-            (&[parts[0], ("MONGO_HOSTNAME", "db")], "MONGO_HOSTNAME and MONGODB_HOSTS"),
+            (
+                &[parts[0], ("MONGO_HOSTNAME", "db")],
+                "MONGO_HOSTNAME and MONGODB_HOSTS",
+            ),
         ] {
             let (_, faults) = read(given);
             assert!(faults.len() == 1 && faults[0].contains(said), "{faults:?}");
@@ -404,10 +534,20 @@ mod tests {
     #[test]
     fn management_url_is_composed_from_host_and_port() {
         let url = |pairs: &[(&str, &str)]| read(pairs).0.get("SHOP_MANAGEMENT_URL").cloned();
-        assert_eq!(url(&[("CM_API_HOST", "cm:3000")]).unwrap(), "http://cm:3000");
-        assert_eq!(url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(), "http://cm:3000");
+        assert_eq!(
+            url(&[("CM_API_HOST", "cm:3000")]).unwrap(),
+            "http://cm:3000"
+        );
+        assert_eq!(
+            url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(),
+            "http://cm:3000"
+        );
         assert_eq!(url(&[("CM_API_HOSTNAME", "cm")]), None);
-        let both = [("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000"), ("MANAGEMENT_URL", "http://other")];
+        let both = [
+            ("CM_API_HOSTNAME", "cm"),
+            ("CM_API_PORT", "3000"),
+            ("MANAGEMENT_URL", "http://other"),
+        ];
         assert_eq!(url(&both).unwrap(), "http://other");
     }
 
@@ -416,10 +556,22 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "s3cret \r\n").unwrap();
         let path = file.path().to_str().unwrap();
-        assert_eq!(read(&[("KAFKA_PASSWORD_FILE", path)]).0.get("SHOP_KAFKA_PASSWORD").unwrap(), "s3cret ");
+        assert_eq!(
+            read(&[("KAFKA_PASSWORD_FILE", path)])
+                .0
+                .get("SHOP_KAFKA_PASSWORD")
+                .unwrap(),
+            "s3cret "
+        );
         let (_, faults) = read(&[("KAFKA_PASSWORD_FILE", path), ("KAFKA_PASSWORD", "x")]);
-        assert!(faults[0].contains("KAFKA_PASSWORD and KAFKA_PASSWORD_FILE are two names"), "{faults:?}");
+        assert!(
+            faults[0].contains("KAFKA_PASSWORD and KAFKA_PASSWORD_FILE are two names"),
+            "{faults:?}"
+        );
         let (_, faults) = read(&[("MONGODB_URI_FILE", "/nowhere")]);
-        assert!(faults[0].contains("MONGODB_URI_FILE: /nowhere cannot be read"), "{faults:?}");
+        assert!(
+            faults[0].contains("MONGODB_URI_FILE: /nowhere cannot be read"),
+            "{faults:?}"
+        );
     }
 }

@@ -18,7 +18,10 @@ impl HostPort {
             "::" => "::1",
             host => host,
         };
-        Self { host: host.to_owned(), port: self.port }
+        Self {
+            host: host.to_owned(),
+            port: self.port,
+        }
     }
 }
 
@@ -28,11 +31,16 @@ impl FromStr for HostPort {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = "must be host:port, such as 127.0.0.1:9000 or [::1]:9000";
         let (host, port) = text.rsplit_once(':').ok_or(invalid)?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         let is_valid = bare.is_some() || !host.contains(':');
         let host = bare.unwrap_or(host);
         match port.parse() {
-            Ok(port) if is_valid && !host.is_empty() => Ok(Self { host: host.to_owned(), port }),
+            Ok(port) if is_valid && !host.is_empty() => Ok(Self {
+                host: host.to_owned(),
+                port,
+            }),
             _ => Err(invalid),
         }
     }
@@ -41,7 +49,11 @@ impl FromStr for HostPort {
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+        if host.contains(':') {
+            write!(f, "[{host}]:{port}")
+        } else {
+            write!(f, "{host}:{port}")
+        }
     }
 }
 
@@ -51,16 +63,34 @@ mod tests {
 
     #[test]
     fn host_and_port_are_separated_by_the_last_colon() {
-        for (text, host, port) in
-            [("127.0.0.1:9000", "127.0.0.1", 9000), ("[::1]:0", "::1", 0), ("localhost:80", "localhost", 80)]
-        {
+        for (text, host, port) in [
+            ("127.0.0.1:9000", "127.0.0.1", 9000),
+            ("[::1]:0", "::1", 0),
+            ("localhost:80", "localhost", 80),
+        ] {
             let parsed: HostPort = text.parse().unwrap();
             assert_eq!((parsed.host.as_str(), parsed.port), (host, port));
             assert_eq!(parsed.to_string(), text);
         }
-        for wrong in ["", "9000", ":9000", "localhost", "localhost:", "::1:9000", "a:70000", "[]:1"] {
+        for wrong in [
+            "",
+            "9000",
+            ":9000",
+            "localhost",
+            "localhost:",
+            "::1:9000",
+            "a:70000",
+            "[]:1",
+        ] {
             assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
         }
-        assert_eq!("0.0.0.0:1".parse::<HostPort>().unwrap().seen_from_here().to_string(), "127.0.0.1:1");
+        assert_eq!(
+            "0.0.0.0:1"
+                .parse::<HostPort>()
+                .unwrap()
+                .seen_from_here()
+                .to_string(),
+            "127.0.0.1:1"
+        );
     }
 }

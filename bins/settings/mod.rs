@@ -113,13 +113,28 @@ impl Settings {
     ) -> Result<Self> {
         let parsed = command_line::parse(service, arguments, &mut environment);
         let (kafka_properties, of_properties) = environment.properties();
-        let Environment { values, mut faults, empty, .. } = environment;
+        let Environment {
+            values,
+            mut faults,
+            empty,
+            ..
+        } = environment;
         let is_command = match &parsed {
             Ok(parsed) => parsed.command.is_some(),
             Err((_, is_command)) => *is_command,
         };
-        let failed = |failure: CliError| if is_command { failure.for_command() } else { failure };
-        let Arguments { command, mut variables, mut in_effect } = match parsed {
+        let failed = |failure: CliError| {
+            if is_command {
+                failure.for_command()
+            } else {
+                failure
+            }
+        };
+        let Arguments {
+            command,
+            mut variables,
+            mut in_effect,
+        } = match parsed {
             Ok(parsed) => parsed,
             Err((fault, _)) => {
                 faults.push(fault);
@@ -142,19 +157,41 @@ impl Settings {
         let [calls_users, calls_orders] =
             [ProcessRole::Users, ProcessRole::Orders].map(|role| is_facing && variables.has(role));
         let management = || variables.management_url.clone();
-        variables.users_url = variables.users_url.take().or_else(management).filter(|_| calls_users);
-        variables.orders_url = variables.orders_url.take().or_else(management).filter(|_| calls_orders);
+        variables.users_url = variables
+            .users_url
+            .take()
+            .or_else(management)
+            .filter(|_| calls_users);
+        variables.orders_url = variables
+            .orders_url
+            .take()
+            .or_else(management)
+            .filter(|_| calls_orders);
         if variables.orders_url.is_some() {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        let secret_files = values.into_iter().filter_map(|(name, given)| Some((name, given.file?))).collect();
-        Ok(Self { service, command, in_effect, empty, variables, kafka_properties, secret_files })
+        let secret_files = values
+            .into_iter()
+            .filter_map(|(name, given)| Some((name, given.file?)))
+            .collect();
+        Ok(Self {
+            service,
+            command,
+            in_effect,
+            empty,
+            variables,
+            kafka_properties,
+            secret_files,
+        })
     }
 
     /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.
     pub(crate) fn secret(&self, name: &str, value: &SecretString) -> Secret {
-        Secret { at_start: value.clone(), file: self.secret_files.get(name).cloned() }
+        Secret {
+            at_start: value.clone(),
+            file: self.secret_files.get(name).cloned(),
+        }
     }
 
     /// The completions or the manual page, when one of them was requested.
@@ -176,28 +213,46 @@ impl Settings {
 
     /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
     pub(crate) fn store_address(&self) -> Option<String> {
-        self.mongodb_uri.as_ref().or(self.postgres_url.as_ref()).map(|url| Self::address(url.expose_secret()))
+        self.mongodb_uri
+            .as_ref()
+            .or(self.postgres_url.as_ref())
+            .map(|url| Self::address(url.expose_secret()))
     }
 
     /// What the log of this folder feeds, if that is not in the folder. The URI of MongoDB need not name the database.
     pub(crate) fn fed_store(&self) -> Option<String> {
         let (address, collection) = (self.store_address()?, &self.mongodb_collection);
         let database = self.mongodb_database.as_deref().unwrap_or("default");
-        Some(if self.mongodb_uri.is_some() { format!("{address} {database}.{collection}") } else { address })
+        Some(if self.mongodb_uri.is_some() {
+            format!("{address} {database}.{collection}")
+        } else {
+            address
+        })
     }
 
     /// `text`, and if it is a URL, without its login and query.
     pub(crate) fn address(text: &str) -> String {
-        let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return text.to_owned();
+        };
         // A password may have a question mark.
-        let place = rest.rsplit('@').next().unwrap_or_default().split('?').next().unwrap_or_default();
+        let place = rest
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .split('?')
+            .next()
+            .unwrap_or_default();
         format!("{scheme}://{place}")
     }
 
     /// Whether this process stores users, and whether it stores orders.
     pub(crate) fn keeps(&self) -> (bool, bool) {
         let keeps = |role, url: &Option<String>| self.has(role) && url.is_none();
-        (keeps(ProcessRole::Users, &self.users_url), keeps(ProcessRole::Orders, &self.orders_url))
+        (
+            keeps(ProcessRole::Users, &self.users_url),
+            keeps(ProcessRole::Orders, &self.orders_url),
+        )
     }
 
     /// Host and port to listen on.
@@ -210,12 +265,19 @@ impl Settings {
                 ServiceKind::Management => 3001,
             }
         };
-        HostPort { host: self.host.trim_matches(['[', ']']).to_owned(), port: self.port.unwrap_or_else(port) }
+        HostPort {
+            host: self.host.trim_matches(['[', ']']).to_owned(),
+            port: self.port.unwrap_or_else(port),
+        }
     }
 
     /// `http`, or `https` with a certificate.
     pub(crate) const fn scheme(&self) -> &'static str {
-        if self.variables.tls_cert_file.is_some() { "https" } else { "http" }
+        if self.variables.tls_cert_file.is_some() {
+            "https"
+        } else {
+            "http"
+        }
     }
 
     /// The address in messages.
@@ -245,8 +307,8 @@ impl Settings {
     /// The options of ingest.
     pub(crate) fn ingest_options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
-        options.dead_letter_limit =
-            DeadLetterLimit::consecutive(self.dead_letter_limit).with_setting_name("SHOP_DEAD_LETTER_LIMIT");
+        options.dead_letter_limit = DeadLetterLimit::consecutive(self.dead_letter_limit)
+            .with_setting_name("SHOP_DEAD_LETTER_LIMIT");
         // Ingest must end before the whole shutdown times out.
         options.drain_timeout = self.drain_timeout / 10 * 9;
         options
@@ -267,23 +329,32 @@ impl Settings {
         options.currency.clone_from(&self.currency);
         options.refunds = self.refunds();
         // Management publishes to its store.
-        let system = self.messaging_system().filter(|_| self.service == ServiceKind::Facing);
+        let system = self
+            .messaging_system()
+            .filter(|_| self.service == ServiceKind::Facing);
         options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
         // With a local log and store, a client can list its own purchases at once.
-        options.read_your_writes =
-            self.kafka_bootstrap_servers.is_none() && self.has_local_store() && !self.stores_at_once();
+        options.read_your_writes = self.kafka_bootstrap_servers.is_none()
+            && self.has_local_store()
+            && !self.stores_at_once();
         options
     }
 
     /// Whether purchases can be refunded.
     pub(crate) fn refunds(&self) -> bool {
-        self.variables.refunds.unwrap_or(self.dialect.name() == Dialect::DEFAULT.name())
+        self.variables
+            .refunds
+            .unwrap_or(self.dialect.name() == Dialect::DEFAULT.name())
     }
 
     /// The options of the admin listener: a limit of a client would reject a scrape, and few connections are enough.
     pub(crate) fn admin_options(&self) -> HttpOptions {
         let mut options = self.http_options();
-        (options.rate_writes, options.rate_reads, options.client_connections) = (None, None, None);
+        (
+            options.rate_writes,
+            options.rate_reads,
+            options.client_connections,
+        ) = (None, None, None);
         options.max_connections = ADMIN_CONNECTIONS;
         options
     }
@@ -300,7 +371,13 @@ impl Settings {
 
     /// Which requests have a line in the access log.
     pub(crate) fn access_log(&self) -> AccessLog {
-        let default = || if self.authenticates() { AccessLog::All } else { AccessLog::Off };
+        let default = || {
+            if self.authenticates() {
+                AccessLog::All
+            } else {
+                AccessLog::Off
+            }
+        };
         self.variables.access_log.unwrap_or_else(default)
     }
 
@@ -312,19 +389,31 @@ impl Settings {
     /// The system of the log, as traces name it, if this process exports traces.
     pub(crate) fn messaging_system(&self) -> Option<&'static str> {
         let is_kafka = self.kafka_bootstrap_servers.is_some();
-        self.exports_traces().then_some(if is_kafka { "kafka" } else { "shop_embedded" })
+        self.exports_traces()
+            .then_some(if is_kafka { "kafka" } else { "shop_embedded" })
     }
 
     /// The origins whose pages may call facing.
     pub(crate) fn cors(&self) -> CorsOrigins {
         let is_open = self.dialect.is_open && !self.authenticates();
-        let default = || if is_open { CorsOrigins::Any } else { CorsOrigins::List(Vec::new()) };
+        let default = || {
+            if is_open {
+                CorsOrigins::Any
+            } else {
+                CorsOrigins::List(Vec::new())
+            }
+        };
         self.cors_allow_origins.clone().unwrap_or_else(default)
     }
 
     /// Whether purchases are listed from a file of this process.
     pub(crate) const fn has_local_store(&self) -> bool {
-        let Variables { mongodb_uri, postgres_url, management_url, .. } = &self.variables;
+        let Variables {
+            mongodb_uri,
+            postgres_url,
+            management_url,
+            ..
+        } = &self.variables;
         mongodb_uri.is_none() && postgres_url.is_none() && management_url.is_none()
     }
 }

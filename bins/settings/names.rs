@@ -10,24 +10,34 @@ use super::variables::Variables;
 
 /// The names of settings that the replaced systems have, beside those of [`BARE`].
 const ALIASES: [(&str, &[&str]); 10] = [
-    ("SHOP_KAFKA_BOOTSTRAP_SERVERS", &["KAFKA_BROKERS", "KAFKA_BROKER"]),
+    (
+        "SHOP_KAFKA_BOOTSTRAP_SERVERS",
+        &["KAFKA_BROKERS", "KAFKA_BROKER"],
+    ),
     ("SHOP_PURCHASES_TOPIC", &["KAFKA_TOPIC", "PURCHASE_TOPIC"]),
-    ("SHOP_PURCHASES_GROUP_ID", &["KAFKA_GROUP_ID", "KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"]),
+    (
+        "SHOP_PURCHASES_GROUP_ID",
+        &["KAFKA_GROUP_ID", "KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"],
+    ),
     ("SHOP_MONGODB_URI", &["DATABASE_URL"]),
     ("SHOP_POSTGRES_URL", &["DATABASE_URL"]),
     ("SHOP_MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
     ("SHOP_MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
     (
         "SHOP_MANAGEMENT_URL",
-        &["CUSTOMER_MANAGEMENT_URL", "CUSTOMER_MGMT_API_URL", "MANAGEMENT_API_ENDPOINT", "CM_API_HOST"],
+        &[
+            "CUSTOMER_MANAGEMENT_URL",
+            "CUSTOMER_MGMT_API_URL",
+            "MANAGEMENT_API_ENDPOINT",
+            "CM_API_HOST",
+        ],
     ),
     ("SHOP_PORT", &["APP_PORT"]),
     ("SHOP_LOG_LEVEL", &["RUST_LOG"]),
 ];
 
 /// Settings, and beginnings of settings, that are accepted without `SHOP_` too.
-const BARE: &str =
-    "KAFKA_ MONGODB_ POSTGRES_ CORS_ MANAGEMENT_URL USERS_URL ORDERS_URL HOST PORT LOG_LEVEL LOG_FORMAT";
+const BARE: &str = "KAFKA_ MONGODB_ POSTGRES_ CORS_ MANAGEMENT_URL USERS_URL ORDERS_URL HOST PORT LOG_LEVEL LOG_FORMAT";
 
 /// The parts of the addresses of MongoDB and of management.
 pub(super) const PARTS: [&str; 8] = [
@@ -52,8 +62,17 @@ pub(super) const PROPERTY: &str = "SHOP_KAFKA_PROPERTY_";
 pub(super) const OURS: &str = "SHOP_";
 
 /// A variable with one of these prefixes may be for another program; a name similar to a setting is an error.
-const SHARED: [&str; 9] =
-    ["KAFKA_", "MONGO", "CORS_", "DATABASE_", "POSTGRES_", "MANAGEMENT_", "CUSTOMER_M", "CM_API_", "LOG_"];
+const SHARED: [&str; 9] = [
+    "KAFKA_",
+    "MONGO",
+    "CORS_",
+    "DATABASE_",
+    "POSTGRES_",
+    "MANAGEMENT_",
+    "CUSTOMER_M",
+    "CM_API_",
+    "LOG_",
+];
 
 /// The maximum edit distance of a misspelled name.
 const MAX_DISTANCE: usize = 2;
@@ -73,8 +92,13 @@ const MISTAKEN: [(&str, &str); 10] = [
 ];
 
 /// Variables of the project's tests, benches, image and compose file, which a shell may export, and of librdkafka.
-const FOR_OTHERS: [&str; 5] =
-    ["SHOP_IMAGE", "SHOP_BIND", "SHOP_SECRETS", "SHOP_BUILD_ARGS", "MANAGEMENT_PORT"];
+const FOR_OTHERS: [&str; 5] = [
+    "SHOP_IMAGE",
+    "SHOP_BIND",
+    "SHOP_SECRETS",
+    "SHOP_BUILD_ARGS",
+    "MANAGEMENT_PORT",
+];
 const PREFIXES_FOR_OTHERS: [&str; 3] = ["SHOP_TEST_", "SHOP_BENCH_", PROPERTY];
 
 /// All settings, by their variables.
@@ -83,14 +107,18 @@ pub(super) static SETTINGS: LazyLock<Vec<String>> =
 
 /// The property of the variable `name`, if it is that of one.
 pub(super) fn property(name: &str) -> Option<String> {
-    let words = name.strip_prefix(PROPERTY)?.split("__").map(|words| words.replace('_', "."));
+    let words = name
+        .strip_prefix(PROPERTY)?
+        .split("__")
+        .map(|words| words.replace('_', "."));
     Some(words.collect::<Vec<_>>().join("_").to_lowercase())
 }
 
 /// The other names of a setting.
 pub(super) fn aliases(setting: &str) -> impl Iterator<Item = &str> {
     let is_bare = |name: &&str| {
-        BARE.split(' ').any(|bare| *name == bare || (bare.ends_with('_') && name.starts_with(bare)))
+        BARE.split(' ')
+            .any(|bare| *name == bare || (bare.ends_with('_') && name.starts_with(bare)))
     };
     let of_others = ALIASES.iter().filter(move |(known, _)| *known == setting);
     setting
@@ -104,7 +132,14 @@ pub(super) fn aliases(setting: &str) -> impl Iterator<Item = &str> {
 pub(super) fn setting(name: &str, value: &str) -> Option<String> {
     if name == "DATABASE_URL" {
         let is_postgres = value.starts_with("postgres");
-        return Some(if is_postgres { "SHOP_POSTGRES_URL" } else { "SHOP_MONGODB_URI" }.to_owned());
+        return Some(
+            if is_postgres {
+                "SHOP_POSTGRES_URL"
+            } else {
+                "SHOP_MONGODB_URI"
+            }
+            .to_owned(),
+        );
     }
     let bare = name.strip_prefix(OURS).unwrap_or(name);
     if PARTS.contains(&bare) {
@@ -114,7 +149,10 @@ pub(super) fn setting(name: &str, value: &str) -> Option<String> {
     if ours.starts_with(PROPERTY) {
         return Some(ours);
     }
-    SETTINGS.iter().find(|setting| *setting == name || aliases(setting).any(|alias| alias == name)).cloned()
+    SETTINGS
+        .iter()
+        .find(|setting| *setting == name || aliases(setting).any(|alias| alias == name))
+        .cloned()
 }
 
 /// The secret whose file the variable `name` names, by a name of the secret.
@@ -130,10 +168,22 @@ fn is_secret(setting: &str) -> bool {
 
 /// All names of settings.
 pub(super) fn known() -> Vec<String> {
-    let aliases = SETTINGS.iter().flat_map(|setting| aliases(setting).map(str::to_owned));
-    let parts = PARTS.iter().flat_map(|part| [format!("{OURS}{part}"), (*part).to_owned()]);
-    let mut all: Vec<_> = SETTINGS.iter().cloned().chain(aliases).chain(parts).collect();
-    let files = all.iter().map(|name| format!("{name}_FILE")).filter(|file| secret_of_file(file).is_some());
+    let aliases = SETTINGS
+        .iter()
+        .flat_map(|setting| aliases(setting).map(str::to_owned));
+    let parts = PARTS
+        .iter()
+        .flat_map(|part| [format!("{OURS}{part}"), (*part).to_owned()]);
+    let mut all: Vec<_> = SETTINGS
+        .iter()
+        .cloned()
+        .chain(aliases)
+        .chain(parts)
+        .collect();
+    let files = all
+        .iter()
+        .map(|name| format!("{name}_FILE"))
+        .filter(|file| secret_of_file(file).is_some());
     all.extend(files.collect::<Vec<_>>());
     all
 }
@@ -145,7 +195,10 @@ pub(super) fn arguments() -> Command {
     Variables::command().mut_args(|setting| {
         let flag = setting.get_id().as_str().replace('_', "-");
         let hidden = variable(&setting).filter(|name| !name.starts_with(OURS) || is_secret(name));
-        setting.hide(hidden.is_some()).long(hidden.unwrap_or(flag)).display_order(order.next())
+        setting
+            .hide(hidden.is_some())
+            .long(hidden.unwrap_or(flag))
+            .display_order(order.next())
     })
 }
 
@@ -169,14 +222,24 @@ pub(super) fn key(name: &str) -> String {
 }
 
 /// The fault of a name that is similar to one of `known`; `shown` is how the user wrote a name.
-pub(super) fn misspelled(name: &str, known: &[String], shown: impl Fn(&str) -> String) -> Option<String> {
-    let is_for_others =
-        FOR_OTHERS.contains(&name) || PREFIXES_FOR_OTHERS.iter().any(|prefix| name.starts_with(prefix));
+pub(super) fn misspelled(
+    name: &str,
+    known: &[String],
+    shown: impl Fn(&str) -> String,
+) -> Option<String> {
+    let is_for_others = FOR_OTHERS.contains(&name)
+        || PREFIXES_FOR_OTHERS
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
     if is_for_others || known.iter().any(|known| known == name) {
         return None;
     }
     if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
-        return Some(format!("{} is not a setting: use {}", shown(name), shown(meant)));
+        return Some(format!(
+            "{} is not a setting: use {}",
+            shown(name),
+            shown(meant)
+        ));
     }
     if !may_be_setting(name) {
         return None;
@@ -185,10 +248,12 @@ pub(super) fn misspelled(name: &str, known: &[String], shown: impl Fn(&str) -> S
     let nearest = known.iter().min_by_key(|known| distance(known))?;
     let (given, meant) = (shown(name), shown(nearest));
     match distance(nearest) {
-        0..=MAX_DISTANCE => Some(format!("{given} is not a setting: {meant} was probably meant")),
-        _ if name.starts_with(OURS) => {
-            Some(format!("{given} is not a setting: remove it (the nearest is {meant}; --help lists all)"))
-        }
+        0..=MAX_DISTANCE => Some(format!(
+            "{given} is not a setting: {meant} was probably meant"
+        )),
+        _ if name.starts_with(OURS) => Some(format!(
+            "{given} is not a setting: remove it (the nearest is {meant}; --help lists all)"
+        )),
         _ => None,
     }
 }
@@ -199,7 +264,9 @@ pub(super) fn is_of_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
     let is_url = || {
         let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
-        PROTOCOLS.iter().any(|protocol| protocol.eq_ignore_ascii_case(scheme))
+        PROTOCOLS
+            .iter()
+            .any(|protocol| protocol.eq_ignore_ascii_case(scheme))
     };
     let of_a_port = || {
         let (_, port) = name.split_once("_PORT_")?;
@@ -250,7 +317,10 @@ mod tests {
             ("LOG_LEVLE", "LOG_LEVEL"),
         ] {
             let fault = fault_of(name).unwrap_or_default();
-            assert!(fault.starts_with(name) && fault.contains(meant), "{name}: {fault}");
+            assert!(
+                fault.starts_with(name) && fault.contains(meant),
+                "{name}: {fault}"
+            );
         }
     }
 
@@ -276,7 +346,10 @@ mod tests {
             ("KAFKA_PROPERTY_LOG__LEVEL", "log_level"),
         ] {
             let setting = setting(name, "").unwrap();
-            assert_eq!((property(&setting).as_deref(), fault_of(name)), (Some(expected), None));
+            assert_eq!(
+                (property(&setting).as_deref(), fault_of(name)),
+                (Some(expected), None)
+            );
         }
         assert_eq!(property("SHOP_KAFKA_TLS"), None);
     }
@@ -296,9 +369,12 @@ mod tests {
         ] {
             assert!(is_of_kubernetes(name, value), "{name}");
         }
-        for (name, value) in
-            [("MONGO_PORT", "27017"), ("PORT", "tcp://x"), ("SHOP_PORT_X_TCP", "1"), ("SHOP_DATA_DIR", url)]
-        {
+        for (name, value) in [
+            ("MONGO_PORT", "27017"),
+            ("PORT", "tcp://x"),
+            ("SHOP_PORT_X_TCP", "1"),
+            ("SHOP_DATA_DIR", url),
+        ] {
             assert!(!is_of_kubernetes(name, value), "{name}");
         }
     }

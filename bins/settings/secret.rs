@@ -17,7 +17,9 @@ pub(crate) struct Secret {
 impl Secret {
     /// The secret that is in the file now, or else the one at the start of the process.
     pub(crate) fn current(&self) -> SecretString {
-        let Some(path) = &self.file else { return self.at_start.clone() };
+        let Some(path) = &self.file else {
+            return self.at_start.clone();
+        };
         let error = match fs::read_to_string(path) {
             Ok(text) if !text.trim().is_empty() => return without_line_end(&text).into(),
             Ok(_) => "the file is empty".to_owned(),
@@ -37,14 +39,24 @@ mod tests {
     #[test]
     fn current_follows_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let secret = Secret { at_start: "first".into(), file: Some(file.path().into()) };
-        for (text, expected) in [("", "first"), ("second\n", "second"), ("third \r\n", "third ")] {
+        let secret = Secret {
+            at_start: "first".into(),
+            file: Some(file.path().into()),
+        };
+        for (text, expected) in [
+            ("", "first"),
+            ("second\n", "second"),
+            ("third \r\n", "third "),
+        ] {
             fs::write(file.path(), text).unwrap();
             assert_eq!(secret.current().expose_secret(), expected);
         }
         file.close().unwrap();
         assert_eq!(secret.current().expose_secret(), "first");
-        let fixed = Secret { at_start: "first".into(), file: None };
+        let fixed = Secret {
+            at_start: "first".into(),
+            file: None,
+        };
         assert_eq!(fixed.current().expose_secret(), "first");
     }
 }

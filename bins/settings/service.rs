@@ -15,7 +15,9 @@ fn from_command_line(command_line: &[u8]) -> Option<ServiceKind> {
     command_line.split(|byte| *byte == 0).find_map(|word| {
         let name = word.rsplit(|byte| *byte == b'/').next();
         let services = [ServiceKind::Facing, ServiceKind::Management];
-        services.into_iter().find(|service| name == Some(service.name().as_bytes()))
+        services
+            .into_iter()
+            .find(|service| name == Some(service.name().as_bytes()))
     })
 }
 
@@ -28,8 +30,14 @@ mod tests {
         for (line, expected) in [
             ("facing\0", Some(ServiceKind::Facing)),
             ("management\0", Some(ServiceKind::Management)),
-            ("/usr/local/bin/management\0--purchases-topic\0facing\0", Some(ServiceKind::Management)),
-            ("/sbin/docker-init\0--\0management\0", Some(ServiceKind::Management)),
+            (
+                "/usr/local/bin/management\0--purchases-topic\0facing\0",
+                Some(ServiceKind::Management),
+            ),
+            (
+                "/sbin/docker-init\0--\0management\0",
+                Some(ServiceKind::Management),
+            ),
             ("/lib/systemd/systemd\0--system\0", None),
             ("/sbin/init\0", None),
             ("", None),

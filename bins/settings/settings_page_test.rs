@@ -40,24 +40,35 @@ fn page() -> String {
         let (id, name) = (setting.get_id().as_str(), variable(setting));
         if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
             let kind = if name.is_some() { "variable" } else { "flag" };
-            write!(page, "\n## {heading}\n\n| {kind} | default | meaning |\n|---|---|---|\n").unwrap();
+            write!(
+                page,
+                "\n## {heading}\n\n| {kind} | default | meaning |\n|---|---|---|\n"
+            )
+            .unwrap();
             group = heading;
         }
         assert!(!group.is_empty());
         let code = |text: &str| format!("`{text}`");
         // Defaults that depend on other settings are in the text.
         let mut meaning = setting.get_help().unwrap().to_string();
-        let mut default = setting.get_default_values().first().map(|text| code(text.to_str().unwrap()));
+        let mut default = setting
+            .get_default_values()
+            .first()
+            .map(|text| code(text.to_str().unwrap()));
         if let Some((before, rest)) = meaning.clone().split_once(" [default: ") {
             let (text, after) = rest.split_once(']').unwrap();
             (meaning, default) = (format!("{before}{after}"), Some(text.to_owned()));
         }
         let is_clear = |alias: &&str| {
-            !["KAFKA_", "MONGODB_", "POSTGRES_"]
-                .iter()
-                .any(|bare| name.as_deref() == Some(&format!("SHOP_{alias}")) && alias.starts_with(bare))
+            !["KAFKA_", "MONGODB_", "POSTGRES_"].iter().any(|bare| {
+                name.as_deref() == Some(&format!("SHOP_{alias}")) && alias.starts_with(bare)
+            })
         };
-        let aliases: Vec<_> = name.iter().flat_map(|name| aliases(name)).filter(is_clear).collect();
+        let aliases: Vec<_> = name
+            .iter()
+            .flat_map(|name| aliases(name))
+            .filter(is_clear)
+            .collect();
         if !aliases.is_empty() {
             write!(meaning, "; also {}", aliases.join(", ")).unwrap();
         }
@@ -65,7 +76,12 @@ fn page() -> String {
             meaning.push_str(" (no flag)");
         }
         let name = code(&name.unwrap_or_else(|| format!("--{}", setting.get_long().unwrap())));
-        writeln!(page, "| {name} | {} | {meaning} |", default.unwrap_or_default()).unwrap();
+        writeln!(
+            page,
+            "| {name} | {} | {meaning} |",
+            default.unwrap_or_default()
+        )
+        .unwrap();
     }
     page
 }
@@ -76,16 +92,27 @@ fn rows(command: &Command, path: &str, table: &mut String) {
         let path = format!("{path} {}", command.get_name());
         match command.has_subcommands() {
             true => rows(command, &path, table),
-            false => writeln!(table, "| `{}` | {} |", path.trim(), command.get_about().unwrap()).unwrap(),
+            false => writeln!(
+                table,
+                "| `{}` | {} |",
+                path.trim(),
+                command.get_about().unwrap()
+            )
+            .unwrap(),
         }
     }
 }
 
 /// Fails if `file` of the documentation is not what `page` makes of it, unless the test is to write it.
 fn assert_fresh(file: &str, page: impl Fn(&str) -> String) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(file);
     let page = page(&fs::read_to_string(&path).unwrap_or_default());
-    #[expect(clippy::disallowed_methods, reason = "this is a switch of the test, no setting")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is a switch of the test, no setting"
+    )]
     if std::env::var_os("SHOP_TEST_WRITE").is_some() {
         fs::write(&path, &page).unwrap();
     }

@@ -322,12 +322,17 @@ fn read_log_level(text: &str) -> Result<String, String> {
         "warning" => Ok("warn".to_owned()),
         "critical" | "fatal" => Ok("error".to_owned()),
         // A single word would be parsed as the name of a module, and disable all other modules.
-        word if !word.contains('=') && !LEVELS.contains(&word) => {
-            Err(format!("{word:?} is not a level: choose one of {}", LEVELS.join(", ")))
-        }
+        word if !word.contains('=') && !LEVELS.contains(&word) => Err(format!(
+            "{word:?} is not a level: choose one of {}",
+            LEVELS.join(", ")
+        )),
         other => Ok(other.to_owned()),
     };
-    let directives = text.split(',').map(directive).collect::<Result<Vec<_>, _>>()?.join(",");
+    let directives = text
+        .split(',')
+        .map(directive)
+        .collect::<Result<Vec<_>, _>>()?
+        .join(",");
     EnvFilter::try_new(&directives).map_err(|error| format!("cannot be read: {error}"))?;
     Ok(directives)
 }
@@ -338,27 +343,56 @@ fn read_role(text: &str) -> Result<ProcessRole, String> {
 }
 
 /// The units of a duration, in milliseconds, and of a size, in bytes.
-const TIMES: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 24 * 3_600_000)];
-const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const TIMES: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 24 * 3_600_000),
+];
+const SIZES: [(&str, u64); 4] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
 /// Far beyond any retention, and within the range of dates.
 const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
 
 /// A whole number with one of `units`.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
-    let (number, unit) =
-        text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-    let factor = units.iter().find(|(name, _)| *name == unit).map(|(_, factor)| factor);
-    let value =
-        number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(*factor));
-    let names = || units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let (number, unit) = text.split_at(
+        text.find(|letter: char| !letter.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let factor = units
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, factor)| factor);
+    let value = number
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(*factor));
+    let names = || {
+        units
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     value.ok_or_else(|| format!("{text:?} is not a whole number with a unit of {}", names()))
 }
 
 /// A duration of `min` to `max` milliseconds.
 fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     move |text| {
-        let limit = |what, limit| Err(format!("must be at {what} {:?}", Duration::from_millis(limit)));
+        let limit = |what, limit| {
+            Err(format!(
+                "must be at {what} {:?}",
+                Duration::from_millis(limit)
+            ))
+        };
         match quantity(text, &TIMES)? {
             millis if millis < min => limit("least", min),
             millis if millis > max => limit("most", max),
@@ -370,15 +404,21 @@ fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + C
 /// A size of at least 1 MiB.
 fn read_log_size(text: &str) -> Result<u64, String> {
     let size = quantity(text, &SIZES)?;
-    if size < 1 << 20 { Err("must be at least 1MiB".to_owned()) } else { Ok(size) }
+    if size < 1 << 20 {
+        Err("must be at least 1MiB".to_owned())
+    } else {
+        Ok(size)
+    }
 }
 
 impl Variables {
     /// Whether the settings name a collector of traces, and do not turn it off.
     pub(crate) fn has_traces(&self) -> bool {
-        let has_address =
-            self.otel_exporter_otlp_endpoint.is_some() || self.otel_exporter_otlp_traces_endpoint.is_some();
-        has_address && self.otel_traces_exporter.eq_ignore_ascii_case("otlp") && !self.otel_sdk_disabled
+        let has_address = self.otel_exporter_otlp_endpoint.is_some()
+            || self.otel_exporter_otlp_traces_endpoint.is_some();
+        has_address
+            && self.otel_traces_exporter.eq_ignore_ascii_case("otlp")
+            && !self.otel_sdk_disabled
     }
 
     /// Whether this process has users or orders.
@@ -388,7 +428,9 @@ impl Variables {
 
     /// The roles of this process, separated by commas.
     pub(crate) fn role_names(&self) -> String {
-        let roles = ProcessRole::value_variants().iter().filter(|role| self.has(**role));
+        let roles = ProcessRole::value_variants()
+            .iter()
+            .filter(|role| self.has(**role));
         let names = roles.filter_map(|role| Some(role.to_possible_value()?.get_name().to_owned()));
         names.collect::<Vec<_>>().join(",")
     }

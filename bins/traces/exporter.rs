@@ -26,11 +26,15 @@ impl Exporter {
         if !settings.exports_traces() {
             return Ok(None);
         }
-        let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
-        let exporter =
-            exporter.map_err(|error| CliError::new(format!("traces cannot be exported: {error}")))?;
-        let provider =
-            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource(settings));
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .build();
+        let exporter = exporter
+            .map_err(|error| CliError::new(format!("traces cannot be exported: {error}")))?;
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource(settings));
         let provider = provider.build();
         global::set_text_map_propagator(TraceContextPropagator::new());
         Ok(Some(Self(provider)))
@@ -64,9 +68,15 @@ impl Exporter {
 fn resource(settings: &Settings) -> Resource {
     const SERVICE_NAME: Key = Key::from_static_str("service.name");
     let detected = Resource::builder().build();
-    let is_named =
-        detected.get(&SERVICE_NAME).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    let is_named = detected
+        .get(&SERVICE_NAME)
+        .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_attribute(version);
-    if is_named { resource } else { resource.with_service_name(settings.service.name()) }.build()
+    if is_named {
+        resource
+    } else {
+        resource.with_service_name(settings.service.name())
+    }
+    .build()
 }

@@ -14,9 +14,13 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
     let span = |record: &LogRecord| {
         let text = |value| str::from_utf8(value).ok();
-        let headers = record.headers.iter().filter_map(|(name, value)| Some((name, value.and_then(text)?)));
-        let headers: HashMap<_, _> =
-            headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let headers = record
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.and_then(text)?)));
+        let headers: HashMap<_, _> = headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let sender = get_text_map_propagator(|propagator| propagator.extract(&headers));
         // Without a trace of the sender there is nothing to continue.
         if !sender.span().span_context().is_sampled() {

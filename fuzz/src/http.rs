@@ -15,8 +15,8 @@ use shop_http::axum::Router;
 use shop_http::axum::body::Body;
 use shop_http::axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, EntityRole, InvalidApiKeys, KeySet, Parts, Refreshed, RouterBuilder,
-    TextSource, TokenVerifier, async_trait, routes,
+    AnyOf, ApiKeys, Authenticate, EntityRole, InvalidApiKeys, KeySet, Parts, Refreshed,
+    RouterBuilder, TextSource, TokenVerifier, async_trait, routes,
 };
 use tower::ServiceExt as _;
 
@@ -49,17 +49,26 @@ thread_local! {
 impl Shop {
     fn new() -> Self {
         // Time is paused: a request that waits for a purchase takes no time.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
         let facing = || {
             let mut facing = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
-            let (users, orders): (Arc<dyn UserStore>, Arc<dyn EntityStore<Order>>) =
-                (Arc::new(InMemoryUsers::new()), Arc::new(InMemoryOrders::new()));
-            (facing.users, facing.orders) = (Some(EntityRole::new(users)), Some(EntityRole::new(orders)));
+            let (users, orders): (Arc<dyn UserStore>, Arc<dyn EntityStore<Order>>) = (
+                Arc::new(InMemoryUsers::new()),
+                Arc::new(InMemoryOrders::new()),
+            );
+            (facing.users, facing.orders) =
+                (Some(EntityRole::new(users)), Some(EntityRole::new(orders)));
             facing
         };
-        let management =
-            Parts::management(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
+        let management = Parts::management(
+            Arc::new(store.clone()),
+            Durability::Memory,
+            Arc::new(store.clone()),
+        );
         Self {
             runtime: runtime.expect("a runtime"),
             facing: routes(facing()).build(),
@@ -88,7 +97,14 @@ impl Shop {
             let (parts, body) = response.into_parts();
             let body = body.collect().await.expect("a whole body").to_bytes();
             let is_compressed = parts.headers.contains_key(header::CONTENT_ENCODING);
-            (parts.status, if is_compressed { Vec::new() } else { body.to_vec() })
+            (
+                parts.status,
+                if is_compressed {
+                    Vec::new()
+                } else {
+                    body.to_vec()
+                },
+            )
         };
         self.runtime.block_on(called)
     }
@@ -98,7 +114,8 @@ impl Shop {
 const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k1","use":"sig","alg":"ES256",
     "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 /// An API key of which only the digest is known.
-const API_KEYS: &str = "ops 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 operate\n";
+const API_KEYS: &str =
+    "ops 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 operate\n";
 
 #[derive(Debug)]
 struct Text(&'static str);
@@ -123,7 +140,10 @@ fn protected(routes: RouterBuilder) -> Router {
 }
 
 fn check(status: StatusCode, body: &[u8], what: &str) {
-    assert!(!status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED, "{what}: {status}");
+    assert!(
+        !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED,
+        "{what}: {status}"
+    );
     if status.is_client_error() {
         std::str::from_utf8(body).expect("errors are text");
     }
@@ -131,7 +151,9 @@ fn check(status: StatusCode, body: &[u8], what: &str) {
 
 /// A body: the first byte chooses the path, the service and the media type.
 pub fn bodies(data: &[u8]) {
-    let Some((choice, body)) = data.split_first() else { return };
+    let Some((choice, body)) = data.split_first() else {
+        return;
+    };
     let path = PATHS[usize::from(choice & 7)];
     let mut request = Request::post(path);
     if choice & 16 == 0 {
@@ -139,24 +161,46 @@ pub fn bodies(data: &[u8]) {
     }
     let request = request.body(Body::from(body.to_vec())).expect("a request");
     Shop::with(|shop| {
-        let router = if choice & 8 == 0 { &shop.facing } else { &shop.management };
+        let router = if choice & 8 == 0 {
+            &shop.facing
+        } else {
+            &shop.management
+        };
         let (status, answer) = shop.call(router, request);
         check(status, &answer, path);
-        assert!(answer.starts_with(b"{"), "{path}: {status} without a JSON object");
+        assert!(
+            answer.starts_with(b"{"),
+            "{path}: {status} without a JSON object"
+        );
     });
 }
 
 /// A method and a target in the first line, then headers.
 pub fn requests(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
-    let mut words = lines.next().unwrap_or_default().splitn(2, |byte| *byte == b' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let (Ok(method), Ok(uri)) = (Method::from_bytes(method), Uri::try_from(target)) else { return };
+    let mut words = lines
+        .next()
+        .unwrap_or_default()
+        .splitn(2, |byte| *byte == b' ');
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let (Ok(method), Ok(uri)) = (Method::from_bytes(method), Uri::try_from(target)) else {
+        return;
+    };
     // The server accepts nothing else.
-    if uri.path_and_query().is_none_or(|target| !target.as_str().starts_with('/')) {
+    if uri
+        .path_and_query()
+        .is_none_or(|target| !target.as_str().starts_with('/'))
+    {
         return;
     }
-    let mut request = Request::builder().method(method).uri(uri).body(Body::empty()).expect("a request");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .body(Body::empty())
+        .expect("a request");
     for line in lines {
         let mut parts = line.splitn(2, |byte| *byte == b':');
         let name = HeaderName::from_bytes(parts.next().unwrap_or_default());
@@ -186,7 +230,9 @@ pub fn tokens(data: &[u8]) {
             let _holder = keys.holder(text);
         }
     }
-    let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", data].concat()) else { return };
+    let Ok(value) = HeaderValue::from_bytes(&[b"Bearer ", data].concat()) else {
+        return;
+    };
     let request = Request::get("/v1/purchases?userid=u1").header("authorization", value);
     let request = request.body(Body::empty()).expect("a request");
     Shop::with(|shop| {

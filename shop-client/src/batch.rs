@@ -12,7 +12,9 @@ use crate::client::generate_key;
 use crate::error::client_error;
 use crate::response::Response;
 use crate::transport::{Sent, json};
-use crate::{Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient};
+use crate::{
+    Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient,
+};
 
 /// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
 #[derive(Debug)]
@@ -33,7 +35,14 @@ impl Batch {
     /// All purchases must have a key.
     fn new(purchases: Vec<NewPurchase>) -> Arc<Self> {
         let results = purchases.iter().map(|_| None).collect();
-        Arc::new(Self { purchases, state: Mutex::new(State { results, sent: Vec::new(), attempts: 0 }) })
+        Arc::new(Self {
+            purchases,
+            state: Mutex::new(State {
+                results,
+                sent: Vec::new(),
+                attempts: 0,
+            }),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -44,7 +53,9 @@ impl Batch {
     pub(crate) fn body(&self) -> Result<Vec<u8>> {
         let mut state = self.state();
         state.attempts += 1;
-        state.sent = (0..self.purchases.len()).filter(|index| state.results[*index].is_none()).collect();
+        state.sent = (0..self.purchases.len())
+            .filter(|index| state.results[*index].is_none())
+            .collect();
         let mut body = Vec::with_capacity(state.sent.len() * 160);
         for index in &state.sent {
             body.extend(json(&self.purchases[*index])?);
@@ -58,7 +69,11 @@ impl Batch {
     /// # Errors
     /// When the outcome of a purchase is still unknown: the next attempt repeats it.
     pub(crate) fn judged(&self, answer: Response) -> Result<Response> {
-        let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate();
+        let lines = answer
+            .body
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .enumerate();
         let results = lines.map(|(index, line)| {
             let result: BatchResultBody = serde_json::from_slice(line).ok()?;
             (result.line == index).then_some((result, line))
@@ -67,7 +82,9 @@ impl Batch {
         let sent = std::mem::take(&mut state.sent);
         let results: Option<Vec<_>> = results.collect();
         let Some(results) = results.filter(|results| results.len() == sent.len()) else {
-            return Err(answer.unreadable("the response is not one of this service: check the address"));
+            return Err(
+                answer.unreadable("the response is not one of this service: check the address")
+            );
         };
         let mut failed = None;
         for (index, (result, line)) in sent.into_iter().zip(results) {
@@ -82,10 +99,15 @@ impl Batch {
     /// The results; `error` is that of purchases without one.
     fn take_results(&self, error: Option<&Error>) -> Vec<Result<PublishedPurchase>> {
         let missing = || {
-            Err(error.cloned().unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing")))
+            Err(error
+                .cloned()
+                .unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing")))
         };
         let results = std::mem::take(&mut self.state().results);
-        results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(missing))
+            .collect()
     }
 }
 
@@ -98,18 +120,37 @@ fn published(
 ) -> Result<PublishedPurchase> {
     if let (BatchStatus::Acknowledged, Some(receipt)) = (result.status, result.receipt) {
         let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
-        let purchase = purchase.clone().with_timestamp(time).into_purchase(time, || SystemClock.fresh_id());
+        let purchase = purchase
+            .clone()
+            .with_timestamp(time)
+            .into_purchase(time, || SystemClock.fresh_id());
         if receipt.id != purchase.id {
             let message = "the response contains another purchase";
-            return Err(client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown));
+            return Err(
+                client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown)
+            );
         }
         let published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
-        return Ok(if result.replayed { published.as_replayed() } else { published });
+        return Ok(if result.replayed {
+            published.as_replayed()
+        } else {
+            published
+        });
     }
-    let kind = result.problem_type.as_deref().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
-    let error = Response::new(status_of(kind), line.to_vec()).refused("").with_attempts(attempts);
+    let kind = result
+        .problem_type
+        .as_deref()
+        .and_then(kind_of_problem)
+        .unwrap_or(ErrorKind::Internal);
+    let error = Response::new(status_of(kind), line.to_vec())
+        .refused("")
+        .with_attempts(attempts);
     let is_rejected = result.status == BatchStatus::Rejected;
-    Err(if is_rejected { error.with_outcome(Outcome::NotApplied) } else { error })
+    Err(if is_rejected {
+        error.with_outcome(Outcome::NotApplied)
+    } else {
+        error
+    })
 }
 
 /// The status that the error of a single purchase has.
@@ -143,7 +184,11 @@ impl ShopClient {
             }
             let batch = Batch::new(part.clone());
             let sent = Sent::Batch(Arc::clone(&batch));
-            let call = self.inner.transport.post("buy_many", "v1/purchases:batch", sent).large();
+            let call = self
+                .inner
+                .transport
+                .post("buy_many", "v1/purchases:batch", sent)
+                .large();
             let sent = self.send(call, context).await;
             match sent.as_ref().map_err(Error::kind) {
                 Err(ErrorKind::TooLarge) => {

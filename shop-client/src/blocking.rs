@@ -67,9 +67,15 @@ pub trait BlockingStream: Stream<Item: Send> + Send + Unpin + Sized {
 
 impl<S: Stream<Item: Send> + Send + Unpin> BlockingStream for S {}
 
-#[expect(clippy::expect_used, reason = "the standard library panics as well if it cannot start a thread")]
+#[expect(
+    clippy::expect_used,
+    reason = "the standard library panics as well if it cannot start a thread"
+)]
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let threads =
-        Builder::new_multi_thread().worker_threads(1).thread_name("shop-client").enable_all().build();
+    let threads = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("shop-client")
+        .enable_all()
+        .build();
     threads.expect("the thread of the blocking client cannot be started")
 });

@@ -84,8 +84,11 @@ impl ShopClient {
     /// # Ok::<(), shop_client::Error>(())
     /// ```
     pub fn builder(base_url: impl Into<String>) -> ShopClientBuilder {
-        let timeouts =
-            Timeouts { buy: DEFAULT_TIMEOUT, query: DEFAULT_TIMEOUT, check: Duration::from_secs(3) };
+        let timeouts = Timeouts {
+            buy: DEFAULT_TIMEOUT,
+            query: DEFAULT_TIMEOUT,
+            check: Duration::from_secs(3),
+        };
         let client = Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(2))
@@ -297,10 +300,28 @@ impl ShopClientBuilder {
                 Box::new(move || -> BoxFuture<'static, _> { Box::pin(ready(Ok(client.clone()))) })
             }
         };
-        let Self { timeouts, tokens, retries, observer, .. } = self;
+        let Self {
+            timeouts,
+            tokens,
+            retries,
+            observer,
+            ..
+        } = self;
         let (budget, tokens) = (retries.shared_budget(), tokens?);
-        let transport = Transport { http, base, headers, timeouts, tokens, budget, observer };
-        Ok(ShopClient::with_transport(transport, retries, self.max_in_flight))
+        let transport = Transport {
+            http,
+            base,
+            headers,
+            timeouts,
+            tokens,
+            budget,
+            observer,
+        };
+        Ok(ShopClient::with_transport(
+            transport,
+            retries,
+            self.max_in_flight,
+        ))
     }
 
     /// Builds the HTTP client alone: the one that [`build`](Self::build) creates if none is passed.
@@ -335,14 +356,17 @@ impl ShopClientBuilder {
             let all = reqwest::Certificate::from_pem_bundle(pem);
             let all = all.map_err(|error| invalid("the CA certificates are", error))?;
             if all.is_empty() {
-                return Err(client_error(ErrorKind::Invalid, "there is no CA certificate in the PEM"));
+                return Err(client_error(
+                    ErrorKind::Invalid,
+                    "there is no CA certificate in the PEM",
+                ));
             }
             builder = builder.tls_certs_only(all);
         }
         if let Some(pem) = &self.identity {
             let identity = reqwest::Identity::from_pem(pem);
-            builder =
-                builder.identity(identity.map_err(|error| invalid("the client certificate is", error))?);
+            builder = builder
+                .identity(identity.map_err(|error| invalid("the client certificate is", error))?);
         }
         Ok(builder)
     }
@@ -358,8 +382,12 @@ impl ShopClientBuilder {
     }
 
     fn parsed_url(&self) -> Result<Url> {
-        let wrong =
-            |problem: &str| client_error(ErrorKind::Invalid, format!("the address of the service {problem}"));
+        let wrong = |problem: &str| {
+            client_error(
+                ErrorKind::Invalid,
+                format!("the address of the service {problem}"),
+            )
+        };
         let mut url: Url = self.base_url.parse().map_err(|error| {
             wrong("is not a URL: use one such as http://localhost:3000").with_source(error)
         })?;
@@ -401,12 +429,23 @@ mod tests {
 
     #[test]
     fn addresses_are_checked() {
-        for good in ["http://localhost:3000", "https://shop.example/api/", "http://[::1]:3000/prefix"] {
+        for good in [
+            "http://localhost:3000",
+            "https://shop.example/api/",
+            "http://[::1]:3000/prefix",
+        ] {
             assert!(ShopClient::builder(good).build().is_ok(), "{good}");
         }
-        for bad in
-            ["", "localhost:3000", "ftp://a", "http://", "http://a?x=1", "http://a/#b", "/x", "http://u:p@a"]
-        {
+        for bad in [
+            "",
+            "localhost:3000",
+            "ftp://a",
+            "http://",
+            "http://a?x=1",
+            "http://a/#b",
+            "/x",
+            "http://u:p@a",
+        ] {
             let error = ShopClient::builder(bad).build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}: {error}");
         }
@@ -420,13 +459,26 @@ mod tests {
     #[test]
     fn a_number_of_retries_keeps_the_timeout_in_any_order() {
         let (builder, time) = (|| ShopClient::builder("http://a"), Duration::from_secs(9));
-        for options in [builder().retries(3).timeout(time), builder().timeout(time).retries(3)] {
+        for options in [
+            builder().retries(3).timeout(time),
+            builder().timeout(time).retries(3),
+        ] {
             let retries = options.build().unwrap().retries;
-            assert_eq!((retries.delays().count(), retries.longest(Duration::ZERO)), (3, time));
+            assert_eq!(
+                (retries.delays().count(), retries.longest(Duration::ZERO)),
+                (3, time)
+            );
         }
-        let never = builder().retries(RetryPolicy::none()).timeout(time).build().unwrap();
+        let never = builder()
+            .retries(RetryPolicy::none())
+            .timeout(time)
+            .build()
+            .unwrap();
         assert!(!never.retries.is_enabled());
         let patient = never.with_retries(1).retries;
-        assert_eq!((patient.delays().count(), patient.longest(Duration::ZERO)), (1, time));
+        assert_eq!(
+            (patient.delays().count(), patient.longest(Duration::ZERO)),
+            (1, time)
+        );
     }
 }

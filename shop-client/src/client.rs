@@ -22,8 +22,8 @@ use crate::observer::CallState;
 use crate::response::Response;
 use crate::transport::{Call, Sent, Transport};
 use crate::{
-    ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
-    RequestContext, Result, RetryPolicy, Shop,
+    ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase,
+    PurchaseId, RequestContext, Result, RetryPolicy, Shop,
 };
 
 /// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
@@ -88,14 +88,29 @@ pub(crate) struct Inner {
 /// The maximum wait for a purchase in one request to the service.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 
-const NO_READINESS: &str = "whether it is ready is unknown: the service is older, or at another address";
+const NO_READINESS: &str =
+    "whether it is ready is unknown: the service is older, or at another address";
 
 impl ShopClient {
-    pub(crate) fn with_transport(transport: Transport, retries: RetryPolicy, max_in_flight: usize) -> Self {
+    pub(crate) fn with_transport(
+        transport: Transport,
+        retries: RetryPolicy,
+        max_in_flight: usize,
+    ) -> Self {
         let write_permits = Arc::new(Semaphore::new(max_in_flight));
-        let inner = Inner { transport, writes: TaskTracker::new(), write_permits, max_in_flight };
+        let inner = Inner {
+            transport,
+            writes: TaskTracker::new(),
+            write_permits,
+            max_in_flight,
+        };
         let (inner, correlation) = (Arc::new(inner), Correlation::default());
-        Self { inner, correlation, retries, shop: OnceLock::new() }
+        Self {
+            inner,
+            correlation,
+            retries,
+            shop: OnceLock::new(),
+        }
     }
 
     /// The service as a [`Shop`], for code that does not depend on the backend. It shares everything with this client.
@@ -137,7 +152,11 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_context(&self, context: RequestContext) -> Self {
-        Self { correlation: Correlation::new(context), shop: OnceLock::new(), ..self.clone() }
+        Self {
+            correlation: Correlation::new(context),
+            shop: OnceLock::new(),
+            ..self.clone()
+        }
     }
 
     /// A client whose calls are retried by `policy`, or at most so many times. Connections, token, limits and the retry
@@ -160,7 +179,11 @@ impl ShopClient {
     pub fn with_retries(&self, policy: impl Into<RetryPolicy>) -> Self {
         let mut policy: RetryPolicy = policy.into();
         policy.timeout = self.retries.timeout;
-        Self { retries: policy, shop: OnceLock::new(), ..self.clone() }
+        Self {
+            retries: policy,
+            shop: OnceLock::new(),
+            ..self.clone()
+        }
     }
 
     /// A client whose calls take at most `time` each, with all attempts and pauses. It replaces the
@@ -181,7 +204,11 @@ impl ShopClient {
     pub fn with_timeout(&self, time: Duration) -> Self {
         let mut retries = self.retries.clone();
         retries.timeout = Some(time);
-        Self { retries, shop: OnceLock::new(), ..self.clone() }
+        Self {
+            retries,
+            shop: OnceLock::new(),
+            ..self.clone()
+        }
     }
 
     /// Sends a purchase, which has no key itself: `key` is sent in a header, and determines the id.
@@ -192,8 +219,12 @@ impl ShopClient {
         context: Option<&RequestContext>,
     ) -> Result<PublishedPurchase> {
         let id = id_from_key(&purchase.user_id, &key);
-        let call = self.inner.transport.write("buy", "v1/purchases", purchase, key)?;
-        self.published(call, context, move |published| published.id == id).await
+        let call = self
+            .inner
+            .transport
+            .write("buy", "v1/purchases", purchase, key)?;
+        self.published(call, context, move |published| published.id == id)
+            .await
     }
 
     /// Sends the refund of the purchase `of`. The service derives its id from that, whatever the key is.
@@ -207,9 +238,15 @@ impl ShopClient {
         let amount = refund.price.negated().to_string();
         let body = json!({"amount": amount, "reason": refund.details.reason});
         let path = format!("v1/purchases/{of}:refund");
-        let mut call = self.inner.transport.write("refund", &path, &body, generate_key())?;
+        let mut call = self
+            .inner
+            .transport
+            .write("refund", &path, &body, generate_key())?;
         call.not_found_hint = "the service refunds nothing: it is older, or SHOP_REFUNDS is off";
-        self.published(call, context, move |published| published.details.of == Some(of)).await
+        self.published(call, context, move |published| {
+            published.details.of == Some(of)
+        })
+        .await
     }
 
     /// The purchase that the service has published, if it is the expected one.
@@ -221,20 +258,35 @@ impl ShopClient {
     ) -> Result<PublishedPurchase> {
         let answer = self.send(call, context).await?;
         let published: PublishedPurchase = answer.parsed()?;
-        let PublishedPurchase { purchase, receipt, .. } = &published;
+        let PublishedPurchase {
+            purchase, receipt, ..
+        } = &published;
         if receipt.id != purchase.id || !is_expected(purchase) {
             return Err(answer.unreadable("the response contains another purchase"));
         }
         let published = published.with_attempts(answer.attempts);
-        Ok(if answer.is_replayed() { published.as_replayed() } else { published })
+        Ok(if answer.is_replayed() {
+            published.as_replayed()
+        } else {
+            published
+        })
     }
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
-    pub(crate) async fn send(&self, call: Call, context: Option<&RequestContext>) -> Result<Response> {
+    pub(crate) async fn send(
+        &self,
+        call: Call,
+        context: Option<&RequestContext>,
+    ) -> Result<Response> {
         let (start, mut retries) = (Instant::now(), self.retries.clone());
         let total = retries.longest(call.timeout);
         let permit = self.inner.admit(&call, total).await.inspect_err(|error| {
-            self.inner.transport.observer.report(call.name, 0, start.elapsed(), CallState::Failed(error));
+            self.inner.transport.observer.report(
+                call.name,
+                0,
+                start.elapsed(),
+                CallState::Failed(error),
+            );
         })?;
         retries.timeout = Some(total.saturating_sub(start.elapsed()));
         let inner = Arc::clone(&self.inner);
@@ -256,14 +308,27 @@ impl ShopClient {
     pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
         require_runtime()?;
         let correlation = self.correlation.clone().or_current();
-        self.inner.transport.answer(call, &correlation, &self.retries).await
+        self.inner
+            .transport
+            .answer(call, &correlation, &self.retries)
+            .await
     }
 
     /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
     pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
-        let waiting = [("wait_for", id.to_string()), ("wait", format!("{:.3}", wait.as_secs_f64()))];
-        let parameters = if wait.is_zero() { &[][..] } else { &waiting[..] };
-        let mut call = self.inner.transport.query("get", &format!("v1/purchases/{id}"), parameters);
+        let waiting = [
+            ("wait_for", id.to_string()),
+            ("wait", format!("{:.3}", wait.as_secs_f64())),
+        ];
+        let parameters = if wait.is_zero() {
+            &[][..]
+        } else {
+            &waiting[..]
+        };
+        let mut call = self
+            .inner
+            .transport
+            .query("get", &format!("v1/purchases/{id}"), parameters);
         call.timeout = call.timeout.saturating_add(wait);
         call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
         let answer = self.query(&call).await?;
@@ -302,15 +367,26 @@ impl ShopClient {
     /// # Errors
     /// The reason why it cannot. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
-        self.readiness("readyz", "there is no such probe at this address: check it", None).await
+        self.readiness(
+            "readyz",
+            "there is no such probe at this address: check it",
+            None,
+        )
+        .await
     }
 
     async fn readiness(&self, path: &str, hint: &'static str, part: Option<&str>) -> Result<()> {
         let Health { status, parts, .. } = self.report("check", path, &[], hint).await?;
-        if part.and_then(|part| parts.get(part).copied()).unwrap_or(status == "ready") {
+        if part
+            .and_then(|part| parts.get(part).copied())
+            .unwrap_or(status == "ready")
+        {
             return Ok(());
         }
-        let error = client_error(ErrorKind::Unavailable, "the service does not report that it is ready");
+        let error = client_error(
+            ErrorKind::Unavailable,
+            "the service does not report that it is ready",
+        );
         Err(error.with_outcome(Outcome::NotApplied))
     }
 
@@ -329,7 +405,13 @@ impl ShopClient {
         call.accepts = |status| [200, 500, 503].contains(&status.as_u16());
         let answer = self.query(&call).await?;
         let is_ok = answer.status == StatusCode::OK;
-        answer.parsed().map_err(|error| if is_ok { error } else { answer.refused(not_found_hint) })
+        answer.parsed().map_err(|error| {
+            if is_ok {
+                error
+            } else {
+                answer.refused(not_found_hint)
+            }
+        })
     }
 }
 
@@ -338,7 +420,8 @@ impl Deref for ShopClient {
     type Target = Shop;
 
     fn deref(&self) -> &Shop {
-        self.shop.get_or_init(|| Shop::of(self.clone(), self.clone()).with_events(self.clone()))
+        self.shop
+            .get_or_init(|| Shop::of(self.clone(), self.clone()).with_events(self.clone()))
     }
 }
 
@@ -346,13 +429,19 @@ impl Inner {
     /// The permit for the writes of this call, once it is free. Permits are given in the order of the calls.
     async fn admit(&self, call: &Call, limit: Duration) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;
-        let writes = if let Some(Sent::Batch(batch)) = &call.sent { batch.purchases.len() } else { 1 };
+        let writes = if let Some(Sent::Batch(batch)) = &call.sent {
+            batch.purchases.len()
+        } else {
+            1
+        };
         let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.write_permits).acquire_many_owned(writes);
-        let permit = tokio::time::timeout(limit, permit).await.map_err(|_all_taken| {
-            let message = format!("{} writes of this client are in flight", self.max_in_flight);
-            client_error(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
-        })?;
+        let permit = tokio::time::timeout(limit, permit)
+            .await
+            .map_err(|_all_taken| {
+                let message = format!("{} writes of this client are in flight", self.max_in_flight);
+                client_error(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
+            })?;
         permit.map_err(|_closed| client_error(ErrorKind::Closed, "the client is closed"))
     }
 }

@@ -7,8 +7,8 @@ use shop_core::api::header;
 use shop_core::{Clock, RequestContext, SystemClock};
 #[cfg(feature = "otel")]
 use {
-    opentelemetry::global::get_text_map_propagator, opentelemetry_http::HeaderInjector, tracing::Span,
-    tracing_opentelemetry::OpenTelemetrySpanExt,
+    opentelemetry::global::get_text_map_propagator, opentelemetry_http::HeaderInjector,
+    tracing::Span, tracing_opentelemetry::OpenTelemetrySpanExt,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
@@ -19,26 +19,38 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 pub(crate) struct Correlation {
     context: Option<Arc<RequestContext>>,
     /// Whether it is that of the current request rather than one that the caller has passed.
-    #[cfg_attr(not(feature = "otel"), expect(dead_code, reason = "the current span has precedence over it"))]
+    #[cfg_attr(
+        not(feature = "otel"),
+        expect(dead_code, reason = "the current span has precedence over it")
+    )]
     is_ambient: bool,
 }
 
 impl Correlation {
     pub(crate) fn new(context: RequestContext) -> Self {
-        Self { context: Some(Arc::new(context)), is_ambient: false }
+        Self {
+            context: Some(Arc::new(context)),
+            is_ambient: false,
+        }
     }
 
     /// The context of the current request, unless there is one of the client.
     pub(crate) fn or_current(self) -> Self {
         match self.context {
             Some(_) => self,
-            None => Self { context: RequestContext::current(), is_ambient: true },
+            None => Self {
+                context: RequestContext::current(),
+                is_ambient: true,
+            },
         }
     }
 
     /// The request id of the context, or a fresh one.
     pub(crate) fn request_id(&self) -> String {
-        let given = self.context.as_ref().and_then(|context| context.request_id.clone());
+        let given = self
+            .context
+            .as_ref()
+            .and_then(|context| context.request_id.clone());
         given.unwrap_or_else(|| SystemClock.fresh_id().to_string())
     }
 
@@ -48,7 +60,10 @@ impl Correlation {
             head.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
         };
         put(head, REQUEST_ID, id);
-        let given = self.context.as_ref().and_then(|context| context.traceparent.as_deref());
+        let given = self
+            .context
+            .as_ref()
+            .and_then(|context| context.traceparent.as_deref());
         // The current span belongs to the trace of the current request.
         #[cfg(feature = "otel")]
         if given.is_none() || self.is_ambient {

@@ -45,7 +45,11 @@ struct Resolved {
 impl ShopClient {
     /// The dead letters of the service.
     pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters { client: self.clone(), filter: Vec::new(), dry_run: false }
+        DeadLetters {
+            client: self.clone(),
+            filter: Vec::new(),
+            dry_run: false,
+        }
     }
 }
 
@@ -87,11 +91,17 @@ impl DeadLetters {
         let mut parameters = self.filter.clone();
         parameters.push(("limit", limit.get().to_string()));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        let call = self.client.inner.transport.query("dead_letters", "v1/dead-letters", &parameters).large();
+        let call = self
+            .client
+            .inner
+            .transport
+            .query("dead_letters", "v1/dead-letters", &parameters)
+            .large();
         let answer = self.client.query(&call).await?;
         let page: DeadLettersBody = answer.parsed()?;
         if page.next.is_some() && page.next.as_deref() == cursor {
-            return Err(answer.unreadable("the cursor of a page does not advance: the list would never end"));
+            return Err(answer
+                .unreadable("the cursor of a page does not advance: the list would never end"));
         }
         Ok(page)
     }
@@ -99,11 +109,19 @@ impl DeadLetters {
     /// All of them, without their records. Pages are requested as the stream is read. It ends after an error.
     #[must_use]
     pub fn list(&self) -> BoxStream<'static, Result<DeadLetterBody>> {
-        let pages = stream::try_unfold((self.clone(), Some(None::<String>)), async |(this, cursor)| {
-            let Some(cursor) = cursor else { return Ok::<_, Error>(None) };
-            let page = this.page(PageLimit::MAX, cursor.as_deref()).await?;
-            Ok(Some((stream::iter(page.items.into_iter().map(Ok)), (this, page.next.map(Some)))))
-        });
+        let pages = stream::try_unfold(
+            (self.clone(), Some(None::<String>)),
+            async |(this, cursor)| {
+                let Some(cursor) = cursor else {
+                    return Ok::<_, Error>(None);
+                };
+                let page = this.page(PageLimit::MAX, cursor.as_deref()).await?;
+                Ok(Some((
+                    stream::iter(page.items.into_iter().map(Ok)),
+                    (this, page.next.map(Some)),
+                )))
+            },
+        );
         pages.try_flatten().boxed()
     }
 
@@ -111,12 +129,24 @@ impl DeadLetters {
     ///
     /// # Errors
     /// As [`page`](Self::page).
-    pub async fn get(&self, position: impl IntoValid<RecordPosition>) -> Result<Option<DeadLetterBody>> {
+    pub async fn get(
+        &self,
+        position: impl IntoValid<RecordPosition>,
+    ) -> Result<Option<DeadLetterBody>> {
         let path = format!("v1/dead-letters/{}", position.into_valid()?);
-        let mut call = self.client.inner.transport.query("dead_letter", &path, &[]).large();
+        let mut call = self
+            .client
+            .inner
+            .transport
+            .query("dead_letter", &path, &[])
+            .large();
         call.outcomes = &[UNKNOWN_DEAD_LETTER];
         let answer = self.client.query(&call).await?;
-        if answer.status == StatusCode::OK { answer.parsed().map(Some) } else { Ok(None) }
+        if answer.status == StatusCode::OK {
+            answer.parsed().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Publishes the records at these positions again, 1 to 1,000, and resolves their dead letters. Returns a result
@@ -173,7 +203,9 @@ impl DeadLetters {
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
         reason: Option<&str>,
     ) -> Result<Vec<ResolvedBody>> {
-        let positions = positions.into_iter().map(|position| Ok(position.into_valid()?.to_string()));
+        let positions = positions
+            .into_iter()
+            .map(|position| Ok(position.into_valid()?.to_string()));
         let positions = positions.collect::<Result<Vec<_>>>()?;
         let mut body = json!({ "positions": positions, "dry_run": self.dry_run });
         if let Some(reason) = reason {

@@ -63,7 +63,9 @@ impl fmt::Display for ErrorResponse {
 
 impl StdError for ErrorResponse {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause.as_deref().map(|cause| cause as &(dyn StdError + 'static))
+        self.cause
+            .as_deref()
+            .map(|cause| cause as &(dyn StdError + 'static))
     }
 }
 
@@ -115,8 +117,15 @@ mod tests {
     fn all_errors_are_listed() {
         let json = r##"{"detail":"x","errors":[{"pointer":"#/price","detail":"a"},{"parameter":"limit","detail":"b"}]}"##;
         let problem: Problem = serde_json::from_str(json).unwrap();
-        let errors: Vec<_> = problem.errors.iter().map(|error| error.detail.as_str()).collect();
-        assert_eq!((problem.detail.as_deref(), errors), (Some("x"), vec!["a", "b"]));
+        let errors: Vec<_> = problem
+            .errors
+            .iter()
+            .map(|error| error.detail.as_str())
+            .collect();
+        assert_eq!(
+            (problem.detail.as_deref(), errors),
+            (Some("x"), vec!["a", "b"])
+        );
         assert_eq!(problem.errors[0].pointer.as_deref(), Some("#/price"));
         assert_eq!(problem.errors[1].parameter.as_deref(), Some("limit"));
     }

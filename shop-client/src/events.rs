@@ -35,8 +35,13 @@ impl PurchaseEvents for ShopClient {
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
         let mut events = Events::new(self.clone(), selector, after);
-        let first = events.connect().await?.filter(|first| events.yielded.add(first.purchase.id));
-        let rest = stream::try_unfold(events, async |mut events| Ok(Some((events.next().await?, events))));
+        let first = events
+            .connect()
+            .await?
+            .filter(|first| events.yielded.add(first.purchase.id));
+        let rest = stream::try_unfold(events, async |mut events| {
+            Ok(Some((events.next().await?, events)))
+        });
         Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
     }
 
@@ -65,13 +70,24 @@ impl Events {
         let (transport, parameters) = (&client.inner.transport, selection(selector));
         let call = transport.query("events", "v1/purchases/events", parameters.as_slice());
         let (call, delays) = (call.streaming(EVENT_STREAM), client.retries.delays());
-        Self { client, call, last, lines: None, delays, yielded: RecentIds::default() }
+        Self {
+            client,
+            call,
+            last,
+            lines: None,
+            delays,
+            yielded: RecentIds::default(),
+        }
     }
 
     async fn next(&mut self) -> Result<FeedItem> {
         loop {
             let was_connected = self.lines.is_some();
-            let read = if was_connected { self.event().await } else { self.connect().await };
+            let read = if was_connected {
+                self.event().await
+            } else {
+                self.connect().await
+            };
             let retries = &self.client.retries;
             match read {
                 Ok(item) => {
@@ -84,7 +100,11 @@ impl Events {
                 }
                 Err(error) if error.is_retryable() && (was_connected || retries.is_enabled()) => {
                     self.lines = None;
-                    let pause = self.delays.next().max(error.retry_after()).unwrap_or_default();
+                    let pause = self
+                        .delays
+                        .next()
+                        .max(error.retry_after())
+                        .unwrap_or_default();
                     tracing::debug!(%error, ?pause, "connecting again");
                     sleep(pause).await;
                 }
@@ -95,12 +115,23 @@ impl Events {
 
     /// Connects, and reads the first event: that has the position alone, from which on nothing is missed.
     async fn connect(&mut self) -> Result<Option<FeedItem>> {
-        if let Some(last) = self.last.as_ref().and_then(|last| HeaderValue::from_str(last.as_str()).ok()) {
+        if let Some(last) = self
+            .last
+            .as_ref()
+            .and_then(|last| HeaderValue::from_str(last.as_str()).ok())
+        {
             self.call.head.insert(LAST_EVENT_ID, last);
         }
-        self.lines = Some(self.client.query(&self.call).await?.lines(EVENT_STREAM, MAX_IDLE)?);
+        self.lines = Some(
+            self.client
+                .query(&self.call)
+                .await?
+                .lines(EVENT_STREAM, MAX_IDLE)?,
+        );
         let limit = self.call.timeout;
-        timeout(limit, self.event()).await.unwrap_or_else(|_elapsed| Err(lost("no first event in time")))
+        timeout(limit, self.event())
+            .await
+            .unwrap_or_else(|_elapsed| Err(lost("no first event in time")))
     }
 
     /// The purchase of the next event, if it has one. It continues behind it from then on.
@@ -125,13 +156,22 @@ impl Events {
         if !is_purchase {
             return Ok(None);
         }
-        let purchase = serde_json::from_str(&data).map_err(|error| foreign_line().with_source(error))?;
-        Ok(Some(FeedItem::new(purchase, self.last.clone().ok_or_else(foreign_line)?)))
+        let purchase =
+            serde_json::from_str(&data).map_err(|error| foreign_line().with_source(error))?;
+        Ok(Some(FeedItem::new(
+            purchase,
+            self.last.clone().ok_or_else(foreign_line)?,
+        )))
     }
 
     async fn line(&mut self) -> Result<String> {
-        let Some(lines) = &mut self.lines else { return Err(lost("there is no connection")) };
-        lines.try_next().await?.ok_or_else(|| lost("the stream has ended"))
+        let Some(lines) = &mut self.lines else {
+            return Err(lost("there is no connection"));
+        };
+        lines
+            .try_next()
+            .await?
+            .ok_or_else(|| lost("the stream has ended"))
     }
 }
 

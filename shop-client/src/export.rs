@@ -47,7 +47,12 @@ pub struct Export {
 impl ShopClient {
     /// All purchases of `selector`, newest first, in one response. Only management exports those of all users.
     pub fn export(&self, selector: Selector) -> Export {
-        Export { client: self.clone(), selector, order: ListOrder::NewestFirst, range: TimeRange::ALL }
+        Export {
+            client: self.clone(),
+            selector,
+            order: ListOrder::NewestFirst,
+            range: TimeRange::ALL,
+        }
     }
 }
 
@@ -68,12 +73,16 @@ impl Export {
     #[must_use]
     pub fn purchases(self) -> BoxStream<'static, Result<Purchase>> {
         let lines = self.open(NDJSON, |answer, idle| answer.lines(NDJSON, idle));
-        let read =
-            |line: String| serde_json::from_str(&line).map_err(|error| foreign_line().with_source(error));
+        let read = |line: String| {
+            serde_json::from_str(&line).map_err(|error| foreign_line().with_source(error))
+        };
         let purchases = lines.map(move |line| line.and_then(read));
         // Nothing follows an error.
         stream::try_unfold(purchases, async |mut purchases| {
-            Ok(purchases.try_next().await?.map(|purchase| (purchase, purchases)))
+            Ok(purchases
+                .try_next()
+                .await?
+                .map(|purchase| (purchase, purchases)))
         })
         .boxed()
     }
@@ -99,7 +108,9 @@ impl Export {
         let opened = async move {
             let transport = &self.client.inner.transport;
             let parameters = listing(&self.selector, self.order, self.range);
-            let call = transport.query("export", "v1/purchases", &parameters).streaming(media_type);
+            let call = transport
+                .query("export", "v1/purchases", &parameters)
+                .streaming(media_type);
             read(self.client.query(&call).await?, call.timeout)
         };
         stream::once(opened).try_flatten().boxed()

@@ -103,6 +103,12 @@ impl ShopClient {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the service does not respond. It is not retried.
     pub async fn health(&self) -> Result<Health> {
         let details = [("details", "true".to_owned())];
-        self.report("health", "health", &details, "there is no such path at this address: check it").await
+        self.report(
+            "health",
+            "health",
+            &details,
+            "there is no such path at this address: check it",
+        )
+        .await
     }
 }

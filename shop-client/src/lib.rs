@@ -177,8 +177,8 @@ mod transport;
 
 #[cfg(feature = "accounts")]
 pub use accounts::{
-    Email, Entities, EntityStore, Insertion, NewOrder, NewUser, Order, OrderNumber, Orders, PersonName,
-    Product, TotalPrice, User, UserNumber, UserOrders, UserStore, Users,
+    Email, Entities, EntityStore, Insertion, NewOrder, NewUser, Order, OrderNumber, Orders,
+    PersonName, Product, TotalPrice, User, UserNumber, UserOrders, UserStore, Users,
 };
 #[cfg(all(feature = "accounts", feature = "mock"))]
 pub use accounts::{MockEntityStore, MockUserOrders};
@@ -199,8 +199,8 @@ pub use retries::RetryPolicy;
 pub use shop_core;
 #[doc(inline)]
 pub use shop_core::api::{
-    BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody, ResolvedBody,
-    ResolvedStatus, StuckBody,
+    BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody,
+    ResolvedBody, ResolvedStatus, StuckBody,
 };
 pub use shop_core::domain::RefundReason;
 pub use shop_core::feed::{FeedCursor, FeedItem};
@@ -209,16 +209,17 @@ pub use shop_core::memory;
 #[cfg(feature = "mock")]
 pub use shop_core::mockall;
 pub use shop_core::ports::{
-    Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period, PurchaseEvents,
-    PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
+    Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period,
+    PurchaseEvents, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange,
+    TotalsRequest, UtcOffset,
 };
 #[cfg(feature = "mock")]
 pub use shop_core::ports::{MockPurchaseEvents, MockPurchaseQuery, MockPurchaseSink};
 pub use shop_core::{
-    Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Outcome,
-    Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Stream, StreamExt,
-    Timestamp, Total, TotalOverflow, TryStreamExt, UserId, UserName, UserPurchases, Uuid, async_trait, jiff,
-    stream,
+    Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase,
+    Outcome, Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop,
+    Stream, StreamExt, Timestamp, Total, TotalOverflow, TryStreamExt, UserId, UserName,
+    UserPurchases, Uuid, async_trait, jiff, stream,
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 

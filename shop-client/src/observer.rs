@@ -54,9 +54,20 @@ impl Observer {
     }
 
     /// Reports an event. A panic of the observer does not end the call.
-    pub(crate) fn report(&self, call: &'static str, attempts: u32, duration: Duration, state: CallState<'_>) {
+    pub(crate) fn report(
+        &self,
+        call: &'static str,
+        attempts: u32,
+        duration: Duration,
+        state: CallState<'_>,
+    ) {
         let Some(observer) = &self.0 else { return };
-        let event = CallEvent { call, attempts, duration, state };
+        let event = CallEvent {
+            call,
+            attempts,
+            duration,
+            state,
+        };
         if catch_unwind(AssertUnwindSafe(|| observer(&event))).is_err() {
             tracing::error!(call, "call observer panicked");
         }

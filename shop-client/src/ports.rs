@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::client::{MAX_WAIT, generate_key, require_runtime};
 use crate::error::client_error;
 use crate::{
-    Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period, PublishedPurchase,
-    Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, RequestContext, Result, Selector, ShopClient,
-    Summary, TimeRange, Timestamp,
+    Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period,
+    PublishedPurchase, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, RequestContext,
+    Result, Selector, ShopClient, Summary, TimeRange, Timestamp,
 };
 
 #[async_trait]
@@ -21,12 +21,16 @@ impl PurchaseSink for ShopClient {
     /// Sends the purchase with its id as the key. Only a UUID of version 4 or 7 can be sent: the service gives another
     /// id to every other key. A refund is sent as one.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let (new, context) = (NewPurchase::from(purchase.clone()), purchase.context.as_deref());
+        let (new, context) = (
+            NewPurchase::from(purchase.clone()),
+            purchase.context.as_deref(),
+        );
         let published = match (new.details.of, purchase.id.as_key()) {
             (Some(of), _) => self.send_refund(&new, of, context).await?,
             (None, Some(key)) => self.send_purchase(&new, key, context).await?,
             (None, None) => {
-                let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
+                let message =
+                    "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
                 return Err(client_error(ErrorKind::Unsupported, message));
             }
         };
@@ -36,15 +40,27 @@ impl PurchaseSink for ShopClient {
     /// Sends the purchases in one request, with their ids as the keys.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         // A request has one context.
-        let context = purchases.first().and_then(|purchase| purchase.context.as_deref());
+        let context = purchases
+            .first()
+            .and_then(|purchase| purchase.context.as_deref());
         let new = purchases.iter().map(|purchase| {
             let mut new = NewPurchase::from(purchase.clone());
-            new.key = Some(purchase.id.as_key().filter(|_| purchase.context.as_deref() == context)?);
+            new.key = Some(
+                purchase
+                    .id
+                    .as_key()
+                    .filter(|_| purchase.context.as_deref() == context)?,
+            );
             Some(new)
         });
-        let Some(new) = new.collect() else { return publish_each(self, purchases).await };
+        let Some(new) = new.collect() else {
+            return publish_each(self, purchases).await;
+        };
         let published = self.send_batch(new, context).await;
-        published.into_iter().map(|published| published.map(|published| published.receipt)).collect()
+        published
+            .into_iter()
+            .map(|published| published.map(|published| published.receipt))
+            .collect()
     }
 
     /// As [`publish_many`](Self::publish_many), with the purchases' own keys.
@@ -88,9 +104,14 @@ impl PurchaseSink for ShopClient {
         self.inner.writes.close();
         self.inner.write_permits.close();
         require_runtime()?;
-        tokio::time::timeout(timeout, self.inner.writes.wait()).await.map_err(|_elapsed| {
-            client_error(ErrorKind::DeadlineExceeded, "some writes were not completed in time")
-        })
+        tokio::time::timeout(timeout, self.inner.writes.wait())
+            .await
+            .map_err(|_elapsed| {
+                client_error(
+                    ErrorKind::DeadlineExceeded,
+                    "some writes were not completed in time",
+                )
+            })
     }
 }
 
@@ -100,8 +121,17 @@ impl PurchaseQuery for ShopClient {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let mut parameters = listing(selector, request.order, request.range);
         parameters.push(("limit", request.limit.get().to_string()));
-        parameters.extend(request.cursor.as_ref().map(|cursor| ("cursor", cursor.to_string())));
-        let call = self.inner.transport.query("page", "v1/purchases", &parameters).large();
+        parameters.extend(
+            request
+                .cursor
+                .as_ref()
+                .map(|cursor| ("cursor", cursor.to_string())),
+        );
+        let call = self
+            .inner
+            .transport
+            .query("page", "v1/purchases", &parameters)
+            .large();
         let answer = self.query(&call).await?;
         let mut page: Page = answer.parsed()?;
         page.is_pending = answer.is_pending();
@@ -128,8 +158,15 @@ impl PurchaseQuery for ShopClient {
         };
         let mut parameters = vec![("per", per.to_owned()), ("zone", request.zone.to_string())];
         parameters.extend(selection(selector).into_iter().chain(times(request.range)));
-        let call = self.inner.transport.query("totals", "v1/totals", &parameters).large();
-        self.query(&call).await?.parsed().map(|body: TotalsBody| body.into())
+        let call = self
+            .inner
+            .transport
+            .query("totals", "v1/totals", &parameters)
+            .large();
+        self.query(&call)
+            .await?
+            .parsed()
+            .map(|body: TotalsBody| body.into())
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -165,21 +202,41 @@ pub(crate) fn listing(
     order: ListOrder,
     range: TimeRange,
 ) -> Vec<(&'static str, String)> {
-    let order = if order == ListOrder::OldestFirst { "oldest" } else { "newest" };
+    let order = if order == ListOrder::OldestFirst {
+        "oldest"
+    } else {
+        "newest"
+    };
     let order = ("order", order.to_owned());
-    [order].into_iter().chain(selection(selector)).chain(times(range)).collect()
+    [order]
+        .into_iter()
+        .chain(selection(selector))
+        .chain(times(range))
+        .collect()
 }
 
 /// The query parameters for `range`.
 fn times(range: TimeRange) -> impl Iterator<Item = (&'static str, String)> {
     let times = [("from", range.from()), ("to", range.to())];
-    times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string())))
+    times
+        .into_iter()
+        .filter_map(|(name, time)| Some((name, time?.to_string())))
 }
 
 impl ShopClient {
     async fn summary_of(&self, selector: &Selector, range: TimeRange) -> Result<Summary> {
-        let parameters: Vec<_> = selection(selector).into_iter().chain(times(range)).collect();
-        self.query(&self.inner.transport.query("summary", "v1/summary", &parameters)).await?.parsed()
+        let parameters: Vec<_> = selection(selector)
+            .into_iter()
+            .chain(times(range))
+            .collect();
+        self.query(
+            &self
+                .inner
+                .transport
+                .query("summary", "v1/summary", &parameters),
+        )
+        .await?
+        .parsed()
     }
 }
 
@@ -187,8 +244,14 @@ impl ShopClient {
 #[async_trait]
 impl IngestPositions for ShopClient {
     async fn positions(&self) -> Result<Offsets> {
-        let call = self.inner.transport.query("positions", "v1/purchases:positions", &[]);
-        self.query(&call).await?.parsed().map(|body: PositionsBody| body.into())
+        let call = self
+            .inner
+            .transport
+            .query("positions", "v1/purchases:positions", &[]);
+        self.query(&call)
+            .await?
+            .parsed()
+            .map(|body: PositionsBody| body.into())
     }
 }
 

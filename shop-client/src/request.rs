@@ -43,32 +43,45 @@ impl ShopClient {
     /// ```
     pub fn request(&self, method: Method, path: &str) -> RawRequest {
         let transport = &self.inner.transport;
-        let mut call = transport.query("request", path.trim_start_matches('/'), &[]).large();
-        let is_below = call.url.path().starts_with(transport.base.path()) && !path.contains(['?', '#']);
+        let mut call = transport
+            .query("request", path.trim_start_matches('/'), &[])
+            .large();
+        let is_below =
+            call.url.path().starts_with(transport.base.path()) && !path.contains(['?', '#']);
         let call = if is_below {
             if !method.is_safe() {
                 call.timeout = transport.timeouts.buy;
             }
-            (call.repeats, call.accepts) = (method.is_idempotent(), |status: StatusCode| status.is_success());
+            (call.repeats, call.accepts) = (method.is_idempotent(), |status: StatusCode| {
+                status.is_success()
+            });
             call.method = method;
             Ok(call)
         } else {
             let message = "the path leads elsewhere or has a query: add parameters by query";
             Err(client_error(ErrorKind::Invalid, message))
         };
-        RawRequest { client: self.clone(), call }
+        RawRequest {
+            client: self.clone(),
+            call,
+        }
     }
 }
 
 impl RawRequest {
     fn with(self, change: impl FnOnce(Call) -> Result<Call>) -> Self {
-        Self { call: self.call.and_then(change), ..self }
+        Self {
+            call: self.call.and_then(change),
+            ..self
+        }
     }
 
     /// Adds a query parameter.
     pub fn query(self, name: &str, value: impl Display) -> Self {
         self.with(|mut call| {
-            call.url.query_pairs_mut().append_pair(name, &value.to_string());
+            call.url
+                .query_pairs_mut()
+                .append_pair(name, &value.to_string());
             Ok(call)
         })
     }
@@ -84,18 +97,33 @@ impl RawRequest {
 
     /// Sends `body` as JSON.
     pub fn json(self, body: &impl Serialize) -> Self {
-        self.with(|call| Ok(Call { sent: Some(Sent::One(json(body)?.into())), ..call }))
+        self.with(|call| {
+            Ok(Call {
+                sent: Some(Sent::One(json(body)?.into())),
+                ..call
+            })
+        })
     }
 
     /// Sends this key, with which the service applies the request once: it is then retried.
     pub fn idempotency_key(self, key: IdempotencyKey) -> Self {
-        self.idempotent().with(|call| Ok(Call { key: Some(key), ..call }))
+        self.idempotent().with(|call| {
+            Ok(Call {
+                key: Some(key),
+                ..call
+            })
+        })
     }
 
     /// Retries the request whatever its method, because its effect is the same however often it is sent. `POST` and
     /// `PATCH` are not retried otherwise.
     pub fn idempotent(self) -> Self {
-        self.with(|call| Ok(Call { repeats: true, ..call }))
+        self.with(|call| {
+            Ok(Call {
+                repeats: true,
+                ..call
+            })
+        })
     }
 
     /// Sends the request. At most 16 MiB of a response are read.
@@ -114,9 +142,14 @@ impl RawRequest {
         if key.is_some() {
             call.sent.get_or_insert(Sent::One(Bytes::new()));
         }
-        let answer =
-            if call.method.is_safe() { client.query(&call).await } else { client.send(call, None).await };
-        answer.map(RawResponse).map_err(|error| key.into_iter().fold(error, Error::with_idempotency_key))
+        let answer = if call.method.is_safe() {
+            client.query(&call).await
+        } else {
+            client.send(call, None).await
+        };
+        answer
+            .map(RawResponse)
+            .map_err(|error| key.into_iter().fold(error, Error::with_idempotency_key))
     }
 }
 

@@ -47,16 +47,35 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) fn new(status: StatusCode, body: Vec<u8>) -> Self {
-        Self { status, headers: HeaderMap::new(), body, stream: None, attempts: 1, is_read: false }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body,
+            stream: None,
+            attempts: 1,
+            is_read: false,
+        }
     }
 
     /// Reads at most `limit` bytes of `response`; without a limit it is a stream that is read later.
-    pub(crate) async fn read(mut response: reqwest::Response, limit: Option<usize>) -> Result<Self> {
+    pub(crate) async fn read(
+        mut response: reqwest::Response,
+        limit: Option<usize>,
+    ) -> Result<Self> {
         let mut answer = Self::new(response.status(), Vec::new());
         std::mem::swap(&mut answer.headers, response.headers_mut());
         let is_refusal = !answer.status.is_success();
-        let limit = if is_refusal { Some(REFUSAL_BYTES) } else { limit };
-        let Some(limit) = limit else { return Ok(Self { stream: Some(response), ..answer }) };
+        let limit = if is_refusal {
+            Some(REFUSAL_BYTES)
+        } else {
+            limit
+        };
+        let Some(limit) = limit else {
+            return Ok(Self {
+                stream: Some(response),
+                ..answer
+            });
+        };
         loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
@@ -84,12 +103,19 @@ impl Response {
 
     /// The body of a call that streams, if it has this type.
     fn chunks(&mut self, media_type: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
-        let is_expected = self.header("content-type").is_some_and(|found| found.starts_with(media_type));
+        let is_expected = self
+            .header("content-type")
+            .is_some_and(|found| found.starts_with(media_type));
         let Some(body) = self.stream.take().filter(|_| is_expected) else {
-            return Err(self.unreadable("the response is not one of this service: check the address"));
+            return Err(
+                self.unreadable("the response is not one of this service: check the address")
+            );
         };
         let chunks = stream::try_unfold(body, async |mut body| {
-            let chunk = body.chunk().await.map_err(|failure| io::Error::other(failure.without_url()))?;
+            let chunk = body
+                .chunk()
+                .await
+                .map_err(|failure| io::Error::other(failure.without_url()))?;
             Ok(chunk.map(|chunk| (chunk, body)))
         });
         Ok(chunks.boxed())
@@ -150,7 +176,10 @@ impl Response {
             Ok(seconds) => Duration::from_secs(seconds),
             Err(_no_number) => {
                 let date = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
-                let now = self.header("date").and_then(date).map(jiff::Timestamp::as_millisecond);
+                let now = self
+                    .header("date")
+                    .and_then(date)
+                    .map(jiff::Timestamp::as_millisecond);
                 let now = now.unwrap_or_else(|| SystemClock.now().as_millis());
                 let millis = date(text)?.as_millisecond().saturating_sub(now);
                 Duration::from_millis(u64::try_from(millis).unwrap_or_default())
@@ -177,31 +206,51 @@ impl Response {
     /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
     pub(crate) fn refused(&self, not_found_hint: &str) -> Error {
         let problem = self.problem();
-        let named = problem.as_ref().and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
+        let named = problem
+            .as_ref()
+            .and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
         let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
             // The service is closed, perhaps to be restarted; this client is not.
             ErrorKind::Closed => ErrorKind::Unavailable,
             kind => kind,
         };
-        let detail = problem.as_ref().and_then(|problem| problem.detail.as_deref());
-        let detail = detail.filter(|detail| Some(*detail) != self.status.canonical_reason()).map(in_one_line);
+        let detail = problem
+            .as_ref()
+            .and_then(|problem| problem.detail.as_deref());
+        let detail = detail
+            .filter(|detail| Some(*detail) != self.status.canonical_reason())
+            .map(in_one_line);
         let message = detail.unwrap_or_else(|| match self.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => not_found_hint.to_owned(),
-            StatusCode::UNAUTHORIZED => "the service requires authentication: set a bearer token".to_owned(),
+            StatusCode::UNAUTHORIZED => {
+                "the service requires authentication: set a bearer token".to_owned()
+            }
             status if status.is_redirection() => {
-                "the service responded with a redirect, which is not followed: check the address".to_owned()
+                "the service responded with a redirect, which is not followed: check the address"
+                    .to_owned()
             }
             status => format!("the service responded with {status}"),
         });
         let outcome = match problem.as_ref().and_then(Problem::outcome) {
             Some(outcome) => outcome,
-            None if self.status.is_client_error() || self.status.is_redirection() => Outcome::NotApplied,
+            None if self.status.is_client_error() || self.status.is_redirection() => {
+                Outcome::NotApplied
+            }
             // Another success, or an undefined status: the request may have taken effect.
             None => Outcome::Unknown,
         };
-        let field = problem.as_ref().and_then(|problem| problem.field.as_deref()).map(in_one_line);
-        let error = self.annotate(client_error(kind, message).with_outcome(outcome), problem, None);
-        let error = field.into_iter().fold(error, |error, field| error.with_context("field", field));
+        let field = problem
+            .as_ref()
+            .and_then(|problem| problem.field.as_deref())
+            .map(in_one_line);
+        let error = self.annotate(
+            client_error(kind, message).with_outcome(outcome),
+            problem,
+            None,
+        );
+        let error = field
+            .into_iter()
+            .fold(error, |error, field| error.with_context("field", field));
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
@@ -211,10 +260,21 @@ impl Response {
     /// Adds the response and its headers to the error.
     fn annotate(&self, error: Error, problem: Option<Problem>, cause: Option<Cause>) -> Error {
         let status = self.status.as_u16();
-        let error =
-            error.with_context("status", status).with_source(ErrorResponse { status, problem, cause });
-        let error = if self.is_read { error.with_outcome(Outcome::NotApplied) } else { error };
-        self.header(header::REQUEST_ID).into_iter().fold(error, Error::with_request_id)
+        let error = error
+            .with_context("status", status)
+            .with_source(ErrorResponse {
+                status,
+                problem,
+                cause,
+            });
+        let error = if self.is_read {
+            error.with_outcome(Outcome::NotApplied)
+        } else {
+            error
+        };
+        self.header(header::REQUEST_ID)
+            .into_iter()
+            .fold(error, Error::with_request_id)
     }
 }
 
@@ -225,7 +285,9 @@ fn until_silent<T: Send + 'static>(
 ) -> BoxStream<'static, Result<T>> {
     let items = stream::try_unfold(items.boxed(), move |mut items| async move {
         let silent = |_elapsed| Err(lost(io::ErrorKind::TimedOut.into()));
-        let item = timeout(idle, items.try_next()).await.unwrap_or_else(silent)?;
+        let item = timeout(idle, items.try_next())
+            .await
+            .unwrap_or_else(silent)?;
         Ok(item.map(|item| (item, items)))
     });
     items.boxed()
@@ -233,7 +295,9 @@ fn until_silent<T: Send + 'static>(
 
 fn lost(failure: io::Error) -> Error {
     let message = "the connection was lost or silent before the end of the response";
-    client_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied).with_source(failure)
+    client_error(ErrorKind::Unavailable, message)
+        .with_outcome(Outcome::NotApplied)
+        .with_source(failure)
 }
 
 /// The error for a line of a stream that cannot be understood.
@@ -244,7 +308,10 @@ pub(crate) fn foreign_line() -> Error {
 
 /// Untrusted text, made fit for a line of a log.
 fn in_one_line(text: &str) -> String {
-    text.chars().take(MAX_DETAIL_BYTES).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.chars()
+        .take(MAX_DETAIL_BYTES)
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .collect()
 }
 
 /// For responses of other servers, such as a proxy in front of the service.
@@ -274,15 +341,35 @@ pub(crate) fn not_answered(failure: reqwest::Error) -> Error {
 
 fn failed(failure: &reqwest::Error) -> Error {
     let (kind, outcome, message) = if failure.is_connect() {
-        (ErrorKind::Unavailable, Outcome::NotApplied, "the service cannot be reached")
+        (
+            ErrorKind::Unavailable,
+            Outcome::NotApplied,
+            "the service cannot be reached",
+        )
     } else if failure.is_timeout() {
-        (ErrorKind::DeadlineExceeded, Outcome::Unknown, "no response in time")
+        (
+            ErrorKind::DeadlineExceeded,
+            Outcome::Unknown,
+            "no response in time",
+        )
     } else if failure.is_builder() {
-        (ErrorKind::Invalid, Outcome::NotApplied, "the request could not be built")
+        (
+            ErrorKind::Invalid,
+            Outcome::NotApplied,
+            "the request could not be built",
+        )
     } else if failure.is_redirect() {
-        (ErrorKind::Unsupported, Outcome::Unknown, "too many redirects: check the address")
+        (
+            ErrorKind::Unsupported,
+            Outcome::Unknown,
+            "too many redirects: check the address",
+        )
     } else {
-        (ErrorKind::Unavailable, Outcome::Unknown, "the connection failed before the response was read")
+        (
+            ErrorKind::Unavailable,
+            Outcome::Unknown,
+            "the connection failed before the response was read",
+        )
     };
     client_error(kind, message).with_outcome(outcome)
 }
@@ -293,9 +380,14 @@ mod tests {
     use crate::HttpErrorExt;
 
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Response {
-        let headers =
-            headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        Response { headers, ..Response::new(StatusCode::from_u16(status).unwrap(), body.into()) }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        Response {
+            headers,
+            ..Response::new(StatusCode::from_u16(status).unwrap(), body.into())
+        }
     }
 
     #[test]
@@ -310,10 +402,19 @@ mod tests {
             ("soon", None),
         ] {
             let error = answer(429, &[date, ("retry-after", after)], "").refused("absent");
-            assert_eq!(error.retry_after(), seconds.map(Duration::from_secs), "{after}");
+            assert_eq!(
+                error.retry_after(),
+                seconds.map(Duration::from_secs),
+                "{after}"
+            );
             assert!(error.is_retryable());
         }
-        assert_eq!(answer(400, &[("retry-after", "3")], "").refused("absent").retry_after(), None);
+        assert_eq!(
+            answer(400, &[("retry-after", "3")], "")
+                .refused("absent")
+                .retry_after(),
+            None
+        );
     }
 
     #[test]
@@ -321,18 +422,38 @@ mod tests {
         let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
             "outcome":"unknown","more":{"deep":[1]}}"#;
         let error = answer(500, &[("x-request-id", "r-1")], body).refused("absent");
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
-        assert_eq!((error.status(), error.request_id(), error.message()), (Some(500), Some("r-1"), "a b"));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Conflict, Outcome::Unknown)
+        );
+        assert_eq!(
+            (error.status(), error.request_id(), error.message()),
+            (Some(500), Some("r-1"), "a b")
+        );
         assert_eq!(error.problem().unwrap().field.as_deref(), Some("price"));
-        assert_eq!(error.to_string(), "shop-client: a b (status=500, field=price, request_id=r-1)");
+        assert_eq!(
+            error.to_string(),
+            "shop-client: a b (status=500, field=price, request_id=r-1)"
+        );
         let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
-        assert_eq!(answer(400, &[], &long).refused("absent").message().len(), MAX_DETAIL_BYTES);
+        assert_eq!(
+            answer(400, &[], &long).refused("absent").message().len(),
+            MAX_DETAIL_BYTES
+        );
     }
 
     #[test]
     fn a_closed_service_is_retryable() {
-        let error = answer(503, &[], r#"{"type":"/problems/closed","outcome":"not_sent"}"#).refused("absent");
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+        let error = answer(
+            503,
+            &[],
+            r#"{"type":"/problems/closed","outcome":"not_sent"}"#,
+        )
+        .refused("absent");
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unavailable, Outcome::NotApplied)
+        );
         assert!(error.is_retryable());
     }
 }

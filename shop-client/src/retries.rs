@@ -81,7 +81,10 @@ impl RetryPolicy {
     /// ```
     #[must_use]
     pub fn none() -> Self {
-        Self { total_timeout: None, ..Self::default() }
+        Self {
+            total_timeout: None,
+            ..Self::default()
+        }
     }
 
     /// The maximum duration of a call with all retries and pauses (default 20 s). The last attempt is cut off by it.
@@ -123,7 +126,10 @@ impl RetryPolicy {
     }
 
     pub(crate) fn without_retries(&self) -> Self {
-        Self { total_timeout: None, ..self.clone() }
+        Self {
+            total_timeout: None,
+            ..self.clone()
+        }
     }
 
     /// The maximum duration of a call with its attempts and pauses. Without retries, that of one attempt.
@@ -140,14 +146,20 @@ impl RetryPolicy {
             .with_jitter()
             .with_min_delay(self.first_pause)
             .with_max_delay(self.longest_pause.max(self.first_pause))
-            .with_max_times(usize::try_from(self.max_attempts.saturating_sub(1)).unwrap_or(usize::MAX))
+            .with_max_times(
+                usize::try_from(self.max_attempts.saturating_sub(1)).unwrap_or(usize::MAX),
+            )
             .build()
     }
 
     /// The budget of a client and its clones.
     pub(crate) fn shared_budget(&self) -> TpsBudget {
         // Values outside of this range would make the budget panic.
-        let share = if self.share.is_nan() { 0.0 } else { self.share.clamp(0.0, 1_000.0) };
+        let share = if self.share.is_nan() {
+            0.0
+        } else {
+            self.share.clamp(0.0, 1_000.0)
+        };
         TpsBudget::new(BUDGET_WINDOW, self.per_second.min(1_000_000), share)
     }
 
@@ -179,7 +191,11 @@ impl RetryPolicy {
             unknown |= error.outcome() == Outcome::Unknown;
             let Some(pause) = pause(&error, &mut delays, left(), budget) else {
                 // A failed last attempt does not undo an earlier one that may have taken effect.
-                let error = if unknown { error.with_outcome(Outcome::Unknown) } else { error };
+                let error = if unknown {
+                    error.with_outcome(Outcome::Unknown)
+                } else {
+                    error
+                };
                 return (Err(error), attempts);
             };
             tracing::debug!(%error, ?pause, "retrying");
@@ -221,13 +237,18 @@ mod tests {
     }
 
     /// The result of a call whose attempts fail with `errors`, and the number of attempts.
-    async fn call((budget, policy): &(TpsBudget, RetryPolicy), errors: &[Error]) -> (Result<()>, usize) {
+    async fn call(
+        (budget, policy): &(TpsBudget, RetryPolicy),
+        errors: &[Error],
+    ) -> (Result<()>, usize) {
         let mut begun = 0;
         let attempt = |_left| {
             begun += 1;
             std::future::ready(errors.get(begun - 1).cloned().map_or(Ok(()), Err))
         };
-        let (result, attempts) = policy.run(budget, attempt, |_error, _attempts, _pause| {}).await;
+        let (result, attempts) = policy
+            .run(budget, attempt, |_error, _attempts, _pause| {})
+            .await;
         assert_eq!(attempts as usize, begun);
         (result, begun)
     }
@@ -240,19 +261,28 @@ mod tests {
     async fn attempts_have_a_maximum() {
         for (max, expected) in [(0, 1), (1, 1), (2, 2), (4, 4)] {
             let retrier = retries(RetryPolicy::default().max_attempts(max));
-            assert_eq!(call(&retrier, &vec![unavailable(); 100]).await.1, expected, "{max}");
+            assert_eq!(
+                call(&retrier, &vec![unavailable(); 100]).await.1,
+                expected,
+                "{max}"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_timeout_replaces_the_total_timeout_and_enables_nothing() {
         for (timeout, attempts) in [(1, 3..=4), (10, 5..=8)] {
-            let (retrier, mut policy) = retries(RetryPolicy::default().total_timeout(Duration::from_secs(3)));
+            let (retrier, mut policy) =
+                retries(RetryPolicy::default().total_timeout(Duration::from_secs(3)));
             policy.timeout = Some(Duration::from_secs(timeout));
             let start = Instant::now();
             let count = call(&(retrier, policy), &vec![unavailable(); 100]).await.1;
             assert!(attempts.contains(&count), "{timeout}: {count}");
-            assert!(start.elapsed() <= Duration::from_secs(timeout), "{:?}", start.elapsed());
+            assert!(
+                start.elapsed() <= Duration::from_secs(timeout),
+                "{:?}",
+                start.elapsed()
+            );
         }
         let (retrier, mut policy) = retries(RetryPolicy::none());
         policy.timeout = Some(Duration::from_secs(60));
@@ -264,7 +294,11 @@ mod tests {
         let retrier = retries(RetryPolicy::default().total_timeout(Duration::from_secs(10)));
         let start = Instant::now();
         let (result, attempts) = call(&retrier, &vec![unavailable(); 100]).await;
-        assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() <= Duration::from_secs(10),
+            "{:?}",
+            start.elapsed()
+        );
         // 0.1 to 0.2 s, 0.2 to 0.4 s, and so on.
         assert!((5..=8).contains(&attempts), "{attempts}");
         assert!(result.is_err());
@@ -280,7 +314,10 @@ mod tests {
         // Longer than the total time-out.
         let start = Instant::now();
         let (result, attempts) = call(&retrier, &[busy(30)]).await;
-        assert_eq!((result.unwrap_err().retry_after(), attempts), (Some(Duration::from_secs(30)), 1));
+        assert_eq!(
+            (result.unwrap_err().retry_after(), attempts),
+            (Some(Duration::from_secs(30)), 1)
+        );
         assert!(start.elapsed().is_zero());
     }
 
@@ -296,16 +333,28 @@ mod tests {
         for share in [f32::NAN, -1.0, f32::INFINITY] {
             retries(RetryPolicy::default().budget(u32::MAX, share));
         }
-        let longest =
-            RetryPolicy::default().total_timeout(Duration::MAX).backoff(Duration::MAX, Duration::MAX);
-        assert_eq!(call(&retries(longest), &[unavailable(), unavailable()]).await.1, 1);
+        let longest = RetryPolicy::default()
+            .total_timeout(Duration::MAX)
+            .backoff(Duration::MAX, Duration::MAX);
+        assert_eq!(
+            call(&retries(longest), &[unavailable(), unavailable()])
+                .await
+                .1,
+            1
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_outcome_is_kept() {
         let lost = Error::new(ErrorKind::DeadlineExceeded, "late");
         let refused = Error::new(ErrorKind::Conflict, "taken");
-        let error = call(&retries(RetryPolicy::default()), &[lost, refused]).await.0.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Conflict, Outcome::Unknown));
+        let error = call(&retries(RetryPolicy::default()), &[lost, refused])
+            .await
+            .0
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Conflict, Outcome::Unknown)
+        );
     }
 }

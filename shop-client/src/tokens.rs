@@ -81,12 +81,20 @@ impl BearerToken {
     pub fn new(token: impl AsRef<str>) -> Result<Self> {
         let token = token.as_ref();
         let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let header = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| fits);
+        let header = HeaderValue::try_from(format!("Bearer {token}"))
+            .ok()
+            .filter(|_| fits);
         let mut header = header.ok_or_else(|| {
-            client_error(ErrorKind::Invalid, "a bearer token must be visible ASCII without spaces")
+            client_error(
+                ErrorKind::Invalid,
+                "a bearer token must be visible ASCII without spaces",
+            )
         })?;
         header.set_sensitive(true);
-        Ok(Self { header, ends_in: None })
+        Ok(Self {
+            header,
+            ends_in: None,
+        })
     }
 
     /// The same token, which expires after `time` from now.
@@ -99,7 +107,9 @@ impl BearerToken {
 
 impl fmt::Debug for BearerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BearerToken").field("ends_in", &self.ends_in).finish_non_exhaustive()
+        f.debug_struct("BearerToken")
+            .field("ends_in", &self.ends_in)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +126,10 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn new(provider: impl TokenProvider) -> Self {
-        Self { provider: Some(Box::new(provider)), held: Mutex::default() }
+        Self {
+            provider: Some(Box::new(provider)),
+            held: Mutex::default(),
+        }
     }
 
     /// The header to send, if there is one other than `refused`.
@@ -125,12 +138,16 @@ impl Tokens {
         refused: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<Option<HeaderValue>> {
-        let Some(provider) = &self.provider else { return Ok(None) };
+        let Some(provider) = &self.provider else {
+            return Ok(None);
+        };
         let late = |_elapsed| {
             let error = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
             Err(error.with_outcome(Outcome::NotApplied))
         };
-        let token = timeout(limit, self.valid(&**provider, refused)).await.unwrap_or_else(late)?;
+        let token = timeout(limit, self.valid(&**provider, refused))
+            .await
+            .unwrap_or_else(late)?;
         Ok(Some(token).filter(|token| Some(token) != refused))
     }
 
@@ -144,9 +161,13 @@ impl Tokens {
         let mut held = self.held.lock().await;
         let now = Instant::now();
         let is_valid = |(token, fetched): &&(BearerToken, Instant), margin: Duration| {
-            token.ends_in.is_none_or(|life| (now - *fetched) + margin.min(life / 10) < life)
+            token
+                .ends_in
+                .is_none_or(|life| (now - *fetched) + margin.min(life / 10) < life)
         };
-        let usable = held.as_ref().filter(|(token, _)| Some(&token.header) != refused);
+        let usable = held
+            .as_ref()
+            .filter(|(token, _)| Some(&token.header) != refused);
         if let Some((token, _)) = usable.filter(|held| is_valid(held, MAX_MARGIN)) {
             return Ok(token.header.clone());
         }
@@ -155,9 +176,11 @@ impl Tokens {
             Err(error) => match usable.filter(|held| is_valid(held, Duration::ZERO)) {
                 // Still valid for a moment.
                 Some((token, _)) => Ok(token.header.clone()),
-                None => Err(client_error(ErrorKind::Unavailable, "no bearer token available")
-                    .with_outcome(Outcome::NotApplied)
-                    .with_source(io::Error::other(error))),
+                None => Err(
+                    client_error(ErrorKind::Unavailable, "no bearer token available")
+                        .with_outcome(Outcome::NotApplied)
+                        .with_source(io::Error::other(error)),
+                ),
             },
         }
     }
@@ -185,21 +208,32 @@ mod tests {
                 if number > max {
                     return Err("the issuer is unavailable".into());
                 }
-                Ok(BearerToken::new(format!("token-{number}"))?.expires_in(Duration::from_secs(100)))
+                Ok(BearerToken::new(format!("token-{number}"))?
+                    .expires_in(Duration::from_secs(100)))
             }
         };
         (Tokens::new(fetch), count)
     }
 
     async fn now(tokens: &Tokens) -> String {
-        tokens.header(None, LIMIT).await.unwrap().unwrap().to_str().unwrap().to_owned()
+        tokens
+            .header(None, LIMIT)
+            .await
+            .unwrap()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_is_fetched_once_and_renewed_before_it_expires() {
         let (tokens, count) = counted(2);
         let (first, second) = tokio::join!(now(&tokens), now(&tokens));
-        assert_eq!((first.as_str(), second.as_str()), ("Bearer token-1", "Bearer token-1"));
+        assert_eq!(
+            (first.as_str(), second.as_str()),
+            ("Bearer token-1", "Bearer token-1")
+        );
         advance(Duration::from_secs(89)).await;
         assert_eq!(now(&tokens).await, "Bearer token-1");
         advance(Duration::from_secs(2)).await;
@@ -210,16 +244,24 @@ mod tests {
         assert_eq!(now(&tokens).await, "Bearer token-2");
         advance(Duration::from_secs(6)).await;
         let error = tokens.header(None, LIMIT).await.unwrap_err();
-        assert!(error.is_retryable() && error.outcome() == Outcome::NotApplied, "{error}");
-        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "the issuer is unavailable");
+        assert!(
+            error.is_retryable() && error.outcome() == Outcome::NotApplied,
+            "{error}"
+        );
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            "the issuer is unavailable"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rejected_token_is_replaced_once_for_all_callers() {
         let (tokens, count) = counted(2);
         let refused = tokens.header(None, LIMIT).await.unwrap().unwrap();
-        let (first, second) =
-            tokio::join!(tokens.header(Some(&refused), LIMIT), tokens.header(Some(&refused), LIMIT));
+        let (first, second) = tokio::join!(
+            tokens.header(Some(&refused), LIMIT),
+            tokens.header(Some(&refused), LIMIT)
+        );
         assert_eq!(first.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(second.unwrap().unwrap(), "Bearer token-2");
         assert_eq!(count.load(Ordering::Relaxed), 2);
@@ -232,13 +274,20 @@ mod tests {
     async fn a_hanging_provider_times_out() {
         let tokens = Tokens::new(std::future::pending::<Result<BearerToken, TokenError>>);
         let error = tokens.header(None, LIMIT).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::DeadlineExceeded, Outcome::NotApplied)
+        );
     }
 
     #[test]
     fn invalid_tokens_are_rejected() {
         for text in ["", "a b", "a\n", "ä"] {
-            assert_eq!(BearerToken::new(text).unwrap_err().kind(), ErrorKind::Invalid, "{text:?}");
+            assert_eq!(
+                BearerToken::new(text).unwrap_err().kind(),
+                ErrorKind::Invalid,
+                "{text:?}"
+            );
         }
     }
 }

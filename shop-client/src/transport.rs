@@ -30,7 +30,8 @@ pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 pub(crate) const PAGE_BYTES: usize = 16 << 20;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, application/problem+json");
+const ACCEPTED: HeaderValue =
+    HeaderValue::from_static("application/json, application/problem+json");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 
 /// The connection to one service.
@@ -93,13 +94,22 @@ const NO_SERVICE: &str = "there is no such service at this address: check it";
 impl Call {
     /// The same call, whose response may be as large as a page.
     pub(crate) fn large(self) -> Self {
-        Self { answer_bytes: Some(PAGE_BYTES), ..self }
+        Self {
+            answer_bytes: Some(PAGE_BYTES),
+            ..self
+        }
     }
 
     /// The same call, whose response is a stream of this type.
     pub(crate) fn streaming(self, media_type: &'static str) -> Self {
-        let head = [(ACCEPT, HeaderValue::from_static(media_type))].into_iter().collect();
-        Self { answer_bytes: None, head, ..self }
+        let head = [(ACCEPT, HeaderValue::from_static(media_type))]
+            .into_iter()
+            .collect();
+        Self {
+            answer_bytes: None,
+            head,
+            ..self
+        }
     }
 }
 
@@ -126,7 +136,8 @@ impl Transport {
             let head = self.head(call, correlation, &id);
             let start = Instant::now();
             let report = |attempts, state: CallState<'_>| {
-                self.observer.report(call.name, attempts, start.elapsed(), state);
+                self.observer
+                    .report(call.name, attempts, start.elapsed(), state);
             };
             let is_read = call.method.is_safe();
             let attempt = |left| {
@@ -137,15 +148,34 @@ impl Transport {
             let retrying = |error: &Error, attempts, pause| {
                 report(attempts, CallState::Retrying { error, pause });
             };
-            let retries = if call.repeats { retries.clone() } else { retries.without_retries() };
+            let retries = if call.repeats {
+                retries.clone()
+            } else {
+                retries.without_retries()
+            };
             let (answer, attempts) = retries.run(&self.budget, attempt, retrying).await;
-            let answer = answer.map(|answer| Response { attempts, is_read, ..answer }).map_err(|error| {
-                let error = error.with_attempts(attempts);
-                // The service may have replaced the id.
-                if error.request_id().is_some() { error } else { error.with_request_id(&id) }
-            });
+            let answer = answer
+                .map(|answer| Response {
+                    attempts,
+                    is_read,
+                    ..answer
+                })
+                .map_err(|error| {
+                    let error = error.with_attempts(attempts);
+                    // The service may have replaced the id.
+                    if error.request_id().is_some() {
+                        error
+                    } else {
+                        error.with_request_id(&id)
+                    }
+                });
             record(&answer, attempts);
-            report(attempts, answer.as_ref().map_or_else(CallState::Failed, |_| CallState::Succeeded));
+            report(
+                attempts,
+                answer
+                    .as_ref()
+                    .map_or_else(CallState::Failed, |_| CallState::Succeeded),
+            );
             answer
         };
         answered.instrument(span).await
@@ -163,7 +193,10 @@ impl Transport {
             None => {}
         }
         // A key is visible ASCII.
-        let key = call.key.as_ref().and_then(|key| HeaderValue::from_str(key.as_str()).ok());
+        let key = call
+            .key
+            .as_ref()
+            .and_then(|key| HeaderValue::from_str(key.as_str()).ok());
         head.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
         correlation.write(&mut head, id);
         head.extend(call.head.clone());
@@ -187,7 +220,9 @@ impl Transport {
 
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
         let http = (self.http)().await?;
-        let request = http.request(call.method.clone(), call.url.clone()).headers(head);
+        let request = http
+            .request(call.method.clone(), call.url.clone())
+            .headers(head);
         let request = match &call.sent {
             Some(Sent::One(body)) => request.body(body.clone()),
             Some(Sent::Batch(batch)) => request.body(batch.body()?),
@@ -213,17 +248,31 @@ impl Transport {
         key: IdempotencyKey,
     ) -> Result<Call> {
         let call = self.post(name, path, Sent::One(json(body)?.into()));
-        Ok(Call { key: Some(key), accepts: |status| status == StatusCode::CREATED, ..call })
+        Ok(Call {
+            key: Some(key),
+            accepts: |status| status == StatusCode::CREATED,
+            ..call
+        })
     }
 
     /// A request with a body.
     pub(crate) fn post(&self, name: &'static str, path: &str, sent: Sent) -> Call {
         let call = self.query(name, path, &[]);
-        Call { method: Method::POST, sent: Some(sent), timeout: self.timeouts.buy, ..call }
+        Call {
+            method: Method::POST,
+            sent: Some(sent),
+            timeout: self.timeouts.buy,
+            ..call
+        }
     }
 
     /// A query of `path` below the address of the service. Its expected status is 200.
-    pub(crate) fn query(&self, name: &'static str, path: &str, parameters: &[(&str, String)]) -> Call {
+    pub(crate) fn query(
+        &self,
+        name: &'static str,
+        path: &str,
+        parameters: &[(&str, String)],
+    ) -> Call {
         let mut url = self.base.clone();
         // The base ends with a slash, and the paths contain nothing that leads elsewhere.
         url.set_path(&format!("{}{path}", self.base.path()));
@@ -250,13 +299,21 @@ impl Transport {
 /// The body of a request, as JSON.
 pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(body).map_err(|error| {
-        client_error(ErrorKind::Internal, "the request body could not be written as JSON").with_source(error)
+        client_error(
+            ErrorKind::Internal,
+            "the request body could not be written as JSON",
+        )
+        .with_source(error)
     })
 }
 
 /// Returns `error` with the outcome "not applied" if the call only reads, because a read changes nothing.
 fn read_has_no_effect(error: Error, is_read: bool) -> Error {
-    if is_read { error.with_outcome(Outcome::NotApplied) } else { error }
+    if is_read {
+        error.with_outcome(Outcome::NotApplied)
+    } else {
+        error
+    }
 }
 
 fn judged(call: &Call, answer: Response) -> Result<Response> {

@@ -1,7 +1,10 @@
 //! The conformance kit over real HTTP: the client as the sink, the query, and the store of users and of orders, of
 //! services on the in-memory ports.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::sync::Arc;
 
@@ -19,7 +22,9 @@ use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
-use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::ports::{
+    Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore,
+};
 use shop_core::users::{User, UserStore};
 use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router, serve};
 use tokio::net::TcpListener;
@@ -28,12 +33,22 @@ use tokio::net::TcpListener;
 async fn client_of(router: Router) -> ShopClient {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, router, &HttpOptions::default(), std::future::pending()));
-    ShopClient::builder(format!("http://{address}")).build().unwrap()
+    tokio::spawn(serve(
+        listener,
+        router,
+        &HttpOptions::default(),
+        std::future::pending(),
+    ));
+    ShopClient::builder(format!("http://{address}"))
+        .build()
+        .unwrap()
 }
 
 fn facing_on(sink: Arc<dyn PurchaseSink>) -> Router {
-    router(Parts::facing(sink, Arc::new(InMemoryStore::new())), HttpOptions::default())
+    router(
+        Parts::facing(sink, Arc::new(InMemoryStore::new())),
+        HttpOptions::default(),
+    )
 }
 
 /// A log whose every sink is a client of its own facing.
@@ -77,7 +92,11 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        let parts = Parts::management(self.0.store().await, Durability::Memory, self.0.query().await);
+        let parts = Parts::management(
+            self.0.store().await,
+            Durability::Memory,
+            self.0.query().await,
+        );
         let client = Arc::new(client_of(router(parts, HttpOptions::default())).await);
         match self.1 {
             Way::Management => client,
@@ -101,7 +120,9 @@ impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
         let query = Arc::new(client_of(router(management, HttpOptions::default())).await);
         let mut parts = Parts::facing(shop.sink(), query);
         parts.purchases.as_mut().unwrap().feed = self.0.feed().await;
-        client_of(router(parts, HttpOptions::default())).await.shop()
+        client_of(router(parts, HttpOptions::default()))
+            .await
+            .shop()
     }
 
     async fn feed(&self) -> Option<PurchaseFeed> {
@@ -129,7 +150,10 @@ async fn through_facing(
     let mut management = Parts::new(ServiceKind::Management, None);
     roles(&mut management);
     let client = client_of(router(management, HttpOptions::default())).await;
-    let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let mut facing = Parts::facing(
+        Arc::new(InMemoryLog::default().sink()),
+        Arc::new(InMemoryStore::new()),
+    );
     clients(&mut facing, client);
     client_of(router(facing, HttpOptions::default())).await
 }
@@ -190,11 +214,21 @@ impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     }
 }
 
-users_suite!(users_of_facing, async { UsersOverHttp(MemoryEntities::default()) });
-orders_suite!(orders_of_facing, async { OrdersOverHttp(MemoryEntities::default()) });
-log_suite!(log_in_memory, async { LogOverHttp(MemoryFixture::default()) });
-store_suite!(store_in_memory, async { StoreOverHttp(MemoryFixture::default(), Way::Management) });
-store_suite!(store_of_facing, async { StoreOverHttp(MemoryFixture::default(), Way::Facing) });
+users_suite!(users_of_facing, async {
+    UsersOverHttp(MemoryEntities::default())
+});
+orders_suite!(orders_of_facing, async {
+    OrdersOverHttp(MemoryEntities::default())
+});
+log_suite!(log_in_memory, async {
+    LogOverHttp(MemoryFixture::default())
+});
+store_suite!(store_in_memory, async {
+    StoreOverHttp(MemoryFixture::default(), Way::Management)
+});
+store_suite!(store_of_facing, async {
+    StoreOverHttp(MemoryFixture::default(), Way::Facing)
+});
 shop_suite!(shop_in_memory, async {
     ShopOverHttp(ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await)
 });

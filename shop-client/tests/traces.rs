@@ -1,6 +1,9 @@
 //! The client's spans and events, in a separate process: the set of enabled callsites is global to a process.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 #[path = "wire/shop.rs"]
 #[expect(dead_code, reason = "most of it is for other tests")]
@@ -47,7 +50,12 @@ fn keep(metadata: &tracing::Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) {
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keep {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, _id: &span::Id, _context: Context<'_, S>) {
+    fn on_new_span(
+        &self,
+        attributes: &span::Attributes<'_>,
+        _id: &span::Id,
+        _context: Context<'_, S>,
+    ) {
         keep(attributes.metadata(), |visit| attributes.record(visit));
     }
 
@@ -64,7 +72,8 @@ fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
-        let traces = tracing_opentelemetry::layer().with_tracer(SdkTracerProvider::default().tracer("test"));
+        let traces =
+            tracing_opentelemetry::layer().with_tracer(SdkTracerProvider::default().tracer("test"));
         let subscriber = tracing_subscriber::registry().with(Keep).with(traces);
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
@@ -79,14 +88,29 @@ async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
         let client = script.before(Shop::new().router).await.build().unwrap();
         let client = client.with_context(RequestContext::new(Some("r-1".to_owned()), None));
         assert_eq!(client.buy(ada("1")).await.is_ok(), status == 201);
-        let kept: Vec<_> = kept().iter().filter(|(thread, ..)| *thread == current().id()).cloned().collect();
-        let [(_, Level::INFO, span), (_, Level::DEBUG, event), recorded @ ..] = &kept[..] else {
+        let kept: Vec<_> = kept()
+            .iter()
+            .filter(|(thread, ..)| *thread == current().id())
+            .cloned()
+            .collect();
+        let [
+            (_, Level::INFO, span),
+            (_, Level::DEBUG, event),
+            recorded @ ..,
+        ] = &kept[..]
+        else {
             panic!("{kept:?}")
         };
-        assert!(span.contains("call=\"buy\"") && span.contains("request.id=\"r-1\""), "{span}");
+        assert!(
+            span.contains("call=\"buy\"") && span.contains("request.id=\"r-1\""),
+            "{span}"
+        );
         assert!(event.contains("retrying"), "{event}");
         let recorded: String = recorded.iter().map(|(_, _, text)| text.as_str()).collect();
-        assert!(recorded.contains(&format!("status_code={status}")), "{recorded}");
+        assert!(
+            recorded.contains(&format!("status_code={status}")),
+            "{recorded}"
+        );
         assert!(recorded.contains("attempts=2"), "{recorded}");
     }
 }
@@ -101,7 +125,10 @@ async fn the_current_span_is_the_parent_of_the_service_s() {
     let trace = span.context().span().span_context().trace_id().to_string();
     let seen = script.seen();
     let sent = seen[0].header("traceparent");
-    assert!(sent.starts_with(&format!("00-{trace}-")) && sent.ends_with("-01"), "{sent}");
+    assert!(
+        sent.starts_with(&format!("00-{trace}-")) && sent.ends_with("-01"),
+        "{sent}"
+    );
     // A context that is set explicitly takes precedence.
     let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let client = client.with_context(RequestContext::new(None, Some(given.to_owned())));

@@ -23,11 +23,18 @@ pub trait Clock: Debug + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that reads the system clock"
+    )]
     fn now(&self) -> Timestamp {
         // A clock outside of years 1 to 9999 is clamped.
         let millis = jiff::Timestamp::now().as_millisecond();
-        Timestamp::from_millis(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+        Timestamp::from_millis(millis).unwrap_or(if millis < 0 {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        })
     }
 
     fn fresh_id(&self) -> Uuid {

@@ -22,8 +22,8 @@ use serde::Serialize;
 
 use crate::json::{Members, text};
 use crate::log::{
-    DeadLetterFilter, Log, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition, RecordType,
-    Resolution, ResolveOptions, resolve,
+    DeadLetterFilter, Log, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition,
+    RecordType, Resolution, ResolveOptions, resolve,
 };
 use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseErase, PurchaseQuery, Selector};
 use crate::record::{self, Record as _};
@@ -126,8 +126,20 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// An erasure of `user`, which calls `progress` after each batch.
     pub fn new(user: UserId, progress: F) -> Self {
         let (purchases, users, records, dead_letters, kept) = (0, 0, 0, 0, Vec::new());
-        let report = EraseReport { user, dry_run: false, purchases, users, records, dead_letters, kept };
-        Self { progress, scanned: 0, report }
+        let report = EraseReport {
+            user,
+            dry_run: false,
+            purchases,
+            users,
+            records,
+            dead_letters,
+            kept,
+        };
+        Self {
+            progress,
+            scanned: 0,
+            report,
+        }
     }
 
     /// The same erasure, which only counts if `dry_run`.
@@ -153,9 +165,16 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         store: &dyn PurchaseErase,
     ) -> Result<()> {
         let user = self.report.user.clone();
-        let is_about = |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
+        let is_about =
+            |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
         // The ids in the log are marked before the store is erased, so that a purchase that is not stored yet never is.
-        self.records(name, log, &is_about, (!self.report.dry_run).then_some(store)).await?;
+        self.records(
+            name,
+            log,
+            &is_about,
+            (!self.report.dry_run).then_some(store),
+        )
+        .await?;
         // Refunds are erased too, which a summary does not count.
         let selector = Selector::User(user.clone());
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
@@ -178,7 +197,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     }
 
     fn show(&self) {
-        (self.progress)(EraseProgress { records: self.scanned, purchases: self.report.purchases });
+        (self.progress)(EraseProgress {
+            records: self.scanned,
+            purchases: self.report.purchases,
+        });
     }
 
     /// Erases the records about the user, or notes those that the log keeps. Purchases are marked in `marks`.
@@ -195,10 +217,16 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             self.scanned += batch.records.len() as u64;
             self.show();
             let partition = &batch.partition;
-            let about: Vec<_> = batch.records.iter().filter(|record| is_about(record, partition)).collect();
+            let about: Vec<_> = batch
+                .records
+                .iter()
+                .filter(|record| is_about(record, partition))
+                .collect();
             let Some(last) = about.last() else { continue };
             if let Some(marks) = marks {
-                let purchases = about.iter().filter_map(|record| Purchase::decode(record, partition).ok());
+                let purchases = about
+                    .iter()
+                    .filter_map(|record| Purchase::decode(record, partition).ok());
                 let ids: Vec<PurchaseId> = purchases.map(|purchase| purchase.id).collect();
                 marks.mark_erased(&ids).await?;
             }
@@ -207,8 +235,11 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             };
             let positions: Vec<_> = about.iter().map(position).collect();
             // Erasing none says whether the log can.
-            let (erased, would) =
-                if self.report.dry_run { (&[][..], positions.len()) } else { (&*positions, 0) };
+            let (erased, would) = if self.report.dry_run {
+                (&[][..], positions.len())
+            } else {
+                (&*positions, 0)
+            };
             match log.erase(erased).await {
                 Ok(count) => self.report.records += count + would as u64,
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
@@ -229,7 +260,9 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             }
         }
         if let Some(kept) = &mut kept {
-            kept.until = log.retention().map(|time| kept.last_time.saturating_add(time));
+            kept.until = log
+                .retention()
+                .map(|time| kept.last_time.saturating_add(time));
         }
         self.report.kept.extend(kept);
         Ok(())
@@ -260,7 +293,11 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     }
     let named = || {
         let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
-        members.get_alias(&record::USER_ID).ok()??.text_or_number().map(|text| text == user.as_str())
+        members
+            .get_alias(&record::USER_ID)
+            .ok()??
+            .text_or_number()
+            .map(|text| text == user.as_str())
     };
     has_key(record, user.as_str()) || named().unwrap_or_default()
 }
@@ -271,18 +308,51 @@ pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
 
 impl fmt::Display for EraseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { purchases, users, records, dead_letters, .. } = self;
-        let would = if self.dry_run { "would be erased" } else { "erased" };
+        let Self {
+            purchases,
+            users,
+            records,
+            dead_letters,
+            ..
+        } = self;
+        let would = if self.dry_run {
+            "would be erased"
+        } else {
+            "erased"
+        };
         let records = format_args!("records of the log {records}, dead letters {dead_letters}");
-        write!(f, "purchases {purchases}, users {users}, {records}: {would}")?;
-        for KeptRecords { log, topic, records, last, last_time, until } in &self.kept {
-            write!(f, "\nkept: {records} records in {log}, the last {last} of {last_time}: ")?;
+        write!(
+            f,
+            "purchases {purchases}, users {users}, {records}: {would}"
+        )?;
+        for KeptRecords {
+            log,
+            topic,
+            records,
+            last,
+            last_time,
+            until,
+        } in &self.kept
+        {
+            write!(
+                f,
+                "\nkept: {records} records in {log}, the last {last} of {last_time}: "
+            )?;
             match until {
-                Some(until) => write!(f, "it deletes them from {until} on, a whole segment at a time")?,
-                None => write!(f, "the topic {topic} has no retention, so it never deletes them")?,
+                Some(until) => write!(
+                    f,
+                    "it deletes them from {until} on, a whole segment at a time"
+                )?,
+                None => write!(
+                    f,
+                    "the topic {topic} has no retention, so it never deletes them"
+                )?,
             }
             let backups = "backups have what they had when they were made";
-            write!(f, "\ndiscarded dead letters stay in {topic}.dlq, and {backups}")?;
+            write!(
+                f,
+                "\ndiscarded dead letters stay in {topic}.dlq, and {backups}"
+            )?;
         }
         Ok(())
     }
@@ -310,27 +380,50 @@ mod tests {
         let poison = LogRecord::new(0, Timestamp::MIN, Some("{\"userid\":\"1\"}".into()));
         let _position = log.append(poison);
         // The second one is not stored yet.
-        store.insert([purchase("1", 1), purchase("2", 3)].into()).await.unwrap();
+        store
+            .insert([purchase("1", 1), purchase("2", 3)].into())
+            .await
+            .unwrap();
         let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
         for batch in batches {
             let poison = batch.records.iter().filter(|record| record.key.is_none());
             let dead_letter = |record: &LogRecord| {
-                DeadLetter::new(record.clone(), batch.partition.clone(), Reason::parked("by hand"), 1)
+                DeadLetter::new(
+                    record.clone(),
+                    batch.partition.clone(),
+                    Reason::parked("by hand"),
+                    1,
+                )
             };
-            log.dead_letters().put(&poison.map(dead_letter).collect::<Vec<_>>()).await.unwrap();
+            log.dead_letters()
+                .put(&poison.map(dead_letter).collect::<Vec<_>>())
+                .await
+                .unwrap();
         }
         let erase = async |dry_run| {
             let mut erase = Erase::new("1".parse().unwrap(), |_| ()).dry_run(dry_run);
-            erase.purchases("memory", &log, &store, &store).await.unwrap();
+            erase
+                .purchases("memory", &log, &store, &store)
+                .await
+                .unwrap();
             let counts = (erase.report.purchases, erase.report.dead_letters);
-            let in_log =
-                erase.report.records + erase.report.kept.iter().map(|kept| kept.records).sum::<u64>();
+            let in_log = erase.report.records
+                + erase
+                    .report
+                    .kept
+                    .iter()
+                    .map(|kept| kept.records)
+                    .sum::<u64>();
             assert_eq!(in_log, if counts == (0, 0) { 0 } else { 3 });
             (counts, erase)
         };
         let (counts, counted) = erase(true).await;
         assert_eq!(counts, (1, 1));
-        assert!(counted.report.to_string().ends_with(": would be erased"), "{}", counted.report);
+        assert!(
+            counted.report.to_string().ends_with(": would be erased"),
+            "{}",
+            counted.report
+        );
         let (counts, erased) = erase(false).await;
         assert_eq!(counts, (1, 1));
         let json = serde_json::to_value(&erased.report).unwrap();
@@ -338,8 +431,17 @@ mod tests {
             (&json["user"], &json["dry_run"], &json["purchases"]),
             (&"1".into(), &false.into(), &1.into())
         );
-        assert!(matches!(store.look_up(&purchase("1", 2).id).await.unwrap(), Lookup::Erased), "it is marked");
-        assert!(matches!(store.look_up(&purchase("2", 3).id).await.unwrap(), Lookup::Stored(_)));
+        assert!(
+            matches!(
+                store.look_up(&purchase("1", 2).id).await.unwrap(),
+                Lookup::Erased
+            ),
+            "it is marked"
+        );
+        assert!(matches!(
+            store.look_up(&purchase("2", 3).id).await.unwrap(),
+            Lookup::Stored(_)
+        ));
         assert_eq!(log.pending_dead_letters().await.unwrap(), []);
         assert_eq!(erase(false).await.0, (0, 0));
     }

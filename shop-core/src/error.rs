@@ -110,12 +110,16 @@ impl Error {
     /// `message` is lower case without a full stop, and states what to do if that is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let retry = match kind {
-            ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => Retry::Safe,
+            ErrorKind::Unavailable | ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => {
+                Retry::Safe
+            }
             _ => Retry::Never,
         };
         let outcome = match kind {
             // Callers with better knowledge override it.
-            ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Internal => Outcome::Unknown,
+            ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Internal => {
+                Outcome::Unknown
+            }
             _ => Outcome::NotApplied,
         };
         Self(Arc::new(Inner {
@@ -135,7 +139,9 @@ impl Error {
     /// The error of a call that panicked.
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        let text = text
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no text");
         Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", text)
     }
 
@@ -196,7 +202,11 @@ impl Error {
     #[doc(hidden)]
     #[must_use]
     pub fn with_generated_key(self, key: IdempotencyKey) -> Self {
-        let error = if self.outcome() == Outcome::Unknown { self.with_retry(Retry::Never) } else { self };
+        let error = if self.outcome() == Outcome::Unknown {
+            self.with_retry(Retry::Never)
+        } else {
+            self
+        };
         error.with_idempotency_key(key)
     }
 
@@ -232,7 +242,11 @@ impl Error {
     /// The fact of this name, such as the wrong parameter as `field`.
     #[must_use]
     pub fn context(&self, name: &str) -> Option<&str> {
-        self.0.context.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        self.0
+            .context
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The message alone, without origin and context.
@@ -311,20 +325,34 @@ impl fmt::Display for Error {
         if let Some(key) = &inner.idempotency_key {
             field("idempotency_key", key)?;
         }
-        if open == " (" { Ok(()) } else { f.write_str(")") }
+        if open == " (" {
+            Ok(())
+        } else {
+            f.write_str(")")
+        }
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
-        write!(f, "{:?}/{:?}/{:?}: {}", inner.kind, inner.retry, inner.outcome, self.chain())
+        write!(
+            f,
+            "{:?}/{:?}/{:?}: {}",
+            inner.kind,
+            inner.retry,
+            inner.outcome,
+            self.chain()
+        )
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -348,8 +376,8 @@ mod tests {
 
     #[test]
     fn chain_has_no_control_characters() {
-        let error =
-            Error::new(ErrorKind::Unavailable, "a").with_source(std::io::Error::other("b\n\u{1b}]0;c\u{7}"));
+        let error = Error::new(ErrorKind::Unavailable, "a")
+            .with_source(std::io::Error::other("b\n\u{1b}]0;c\u{7}"));
         assert_eq!(error.chain().to_string(), "a: b  ]0;c ");
     }
 
@@ -364,16 +392,30 @@ mod tests {
             error.to_string(),
             "embedded log: disk full: free some space (path=/data/shop.db, code=13)"
         );
-        assert!(error.chain().to_string().ends_with("code=13): no space left on device"));
+        assert!(
+            error
+                .chain()
+                .to_string()
+                .ends_with("code=13): no space left on device")
+        );
     }
 
     #[test]
     fn the_default_outcome_follows_from_the_kind() {
-        assert_eq!(Error::new(ErrorKind::Unavailable, "unavailable").outcome(), Outcome::Unknown);
+        assert_eq!(
+            Error::new(ErrorKind::Unavailable, "unavailable").outcome(),
+            Outcome::Unknown
+        );
         let late = Error::new(ErrorKind::DeadlineExceeded, "no answer within 5 s");
-        assert_eq!((late.outcome(), late.retry()), (Outcome::Unknown, Retry::Safe));
+        assert_eq!(
+            (late.outcome(), late.retry()),
+            (Outcome::Unknown, Retry::Safe)
+        );
         let full = Error::new(ErrorKind::Overloaded, "the queue is full");
-        assert_eq!((full.outcome(), full.retry()), (Outcome::NotApplied, Retry::Safe));
+        assert_eq!(
+            (full.outcome(), full.retry()),
+            (Outcome::NotApplied, Retry::Safe)
+        );
         assert!(!Error::new(ErrorKind::Invalid, "no").is_retryable());
     }
 
@@ -401,8 +443,11 @@ mod tests {
         let unknown = Error::new(ErrorKind::Unavailable, "no response");
         assert!(unknown.clone().with_idempotency_key(key()).is_retryable());
         assert!(!unknown.with_generated_key(key()).is_retryable());
-        let full =
-            Error::new(ErrorKind::Overloaded, "the queue is full").with_retry(Retry::After(Duration::ZERO));
-        assert_eq!(full.with_generated_key(key()).retry_after(), Some(Duration::ZERO));
+        let full = Error::new(ErrorKind::Overloaded, "the queue is full")
+            .with_retry(Retry::After(Duration::ZERO));
+        assert_eq!(
+            full.with_generated_key(key()).retry_after(),
+            Some(Duration::ZERO)
+        );
     }
 }

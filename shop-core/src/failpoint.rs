@@ -9,9 +9,14 @@
 pub async fn failpoints<T>(step: &str, call: impl Future<Output = T>) -> T {
     reached("before", step);
     let mut call = std::pin::pin!(call);
-    let polled = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
+    let polled =
+        std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
     reached("during", step);
-    let result = if let std::task::Poll::Ready(result) = polled { result } else { call.await };
+    let result = if let std::task::Poll::Ready(result) = polled {
+        result
+    } else {
+        call.await
+    };
     reached("after", step);
     result
 }
@@ -31,5 +36,6 @@ pub fn init_failpoints() {
 #[cfg(feature = "failpoints")]
 fn reached(time: &str, step: &str) {
     // No unwinding and no cleanup, as in a crash.
-    let _not_to_end_here: Option<()> = fail::eval(&format!("{time}-{step}"), |_| std::process::abort());
+    let _not_to_end_here: Option<()> =
+        fail::eval(&format!("{time}-{step}"), |_| std::process::abort());
 }

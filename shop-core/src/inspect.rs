@@ -36,7 +36,11 @@ impl Inspection {
     pub async fn of(log: &dyn LogAdmin) -> Result<Self> {
         // Without its size, gaps are known.
         let (retention, usage) = (log.retention(), log.usage().await.unwrap_or_default());
-        let mut found = Self { retention, usage, ..Self::default() };
+        let mut found = Self {
+            retention,
+            usage,
+            ..Self::default()
+        };
         let mut pending = DeadLetterFilter::default();
         // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.
         loop {
@@ -44,7 +48,10 @@ impl Inspection {
             let Some(last) = page.last() else { break };
             pending.after = Some(last.position());
             for dead_letter in &page {
-                *found.dead_letters.entry(dead_letter.reason.kind()).or_default() += 1;
+                *found
+                    .dead_letters
+                    .entry(dead_letter.reason.kind())
+                    .or_default() += 1;
                 found.gaps.extend(dead_letter.gap());
             }
         }
@@ -79,14 +86,23 @@ impl Consumed {
         let partition = |(&partition, &end): (&u32, &u64)| {
             let lag = end.saturating_sub(tail.start.get(&partition).copied().unwrap_or(end));
             let committed = positions.get(&partition).copied();
-            Self { partition, committed, end, lag, oldest_unread: None }
+            Self {
+                partition,
+                committed,
+                end,
+                lag,
+                oldest_unread: None,
+            }
         };
         let mut partitions: Vec<_> = tail.end.iter().map(partition).collect();
         let is_awaited = |at: &Self| at.lag > 0 && at.oldest_unread.is_none();
         let read = async {
             while partitions.iter().any(is_awaited) {
-                let Some(batch) = tail.batches.try_next().await? else { break };
-                let of_batch = |at: &&mut Self| at.partition == batch.partition.index && is_awaited(at);
+                let Some(batch) = tail.batches.try_next().await? else {
+                    break;
+                };
+                let of_batch =
+                    |at: &&mut Self| at.partition == batch.partition.index && is_awaited(at);
                 if let Some(partition) = partitions.iter_mut().find(of_batch) {
                     partition.oldest_unread = batch.records.first().and_then(LogRecord::known_time);
                 }
@@ -109,19 +125,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_log_says_how_far_a_group_is_and_what_is_pending() {
         let log = InMemoryLog::default();
-        assert_eq!(Consumed::by("group", &log).await.unwrap()[0].committed, None);
-        let positions = [(); 3].map(|()| log.append(LogRecord::new(0, Timestamp::MIN, Some("x".into()))));
+        assert_eq!(
+            Consumed::by("group", &log).await.unwrap()[0].committed,
+            None
+        );
+        let positions =
+            [(); 3].map(|()| log.append(LogRecord::new(0, Timestamp::MIN, Some("x".into()))));
         let source = log.source("group");
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-        let lost = Gap::new(batch.partition.clone(), 0, 1, GapCause::Deleted).dead_letter(Timestamp::MIN);
-        source.commit(&[CommitOffset::new(batch.partition.clone(), 1)]).await.unwrap();
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+            panic!("a batch")
+        };
+        let lost =
+            Gap::new(batch.partition.clone(), 0, 1, GapCause::Deleted).dead_letter(Timestamp::MIN);
+        source
+            .commit(&[CommitOffset::new(batch.partition.clone(), 1)])
+            .await
+            .unwrap();
         let consumed = &Consumed::by("group", &log).await.unwrap()[0];
-        assert_eq!((consumed.committed, consumed.end, consumed.lag), (Some(1), 3, 2));
+        assert_eq!(
+            (consumed.committed, consumed.end, consumed.lag),
+            (Some(1), 3, 2)
+        );
         assert_eq!(consumed.oldest_unread, batch.records[1].known_time());
         let parked = log.parked(&positions[1], "by hand").await.unwrap().unwrap();
         log.dead_letters().put(&[lost, parked]).await.unwrap();
         let found = Inspection::of(&log).await.unwrap();
-        assert_eq!(found.dead_letters, BTreeMap::from([(ReasonKind::Gap, 1), (ReasonKind::Parked, 1)]));
+        assert_eq!(
+            found.dead_letters,
+            BTreeMap::from([(ReasonKind::Gap, 1), (ReasonKind::Parked, 1)])
+        );
         assert_eq!(found.gaps.iter().map(Gap::count).collect::<Vec<_>>(), [1]);
     }
 }

@@ -133,8 +133,8 @@ pub use bytes;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock, SystemClockFrom};
 pub use domain::{
-    Details, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
-    RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
+    Details, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase,
+    PurchaseId, RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 #[doc(hidden)]

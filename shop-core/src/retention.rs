@@ -39,7 +39,9 @@ use crate::{Clock, Invalid, Result, SystemClock, Timestamp};
 /// # Cancel safety
 /// Dropping the future may delete one more batch.
 pub async fn retain(store: impl PurchaseErase, keep: Duration) {
-    Retention::new(Arc::new(store), RetentionOptions::new(keep)).run().await;
+    Retention::new(Arc::new(store), RetentionOptions::new(keep))
+        .run()
+        .await;
 }
 
 /// A [`retain`] with options, and a monitor. A [`DeletionGuard`] limits what a round deletes while the clock may be wrong.
@@ -104,7 +106,10 @@ impl AcceptedTimes {
     #[must_use]
     pub fn new(now: Timestamp, keep: Option<Duration>) -> Self {
         let first = now.saturating_sub(keep.unwrap_or(Duration::MAX));
-        Self { first, last: now.saturating_add(MAX_CLIENT_AHEAD) }
+        Self {
+            first,
+            last: now.saturating_add(MAX_CLIENT_AHEAD),
+        }
     }
 
     /// Checks `time`.
@@ -115,7 +120,9 @@ impl AcceptedTimes {
         let refused = |reason| Err(Invalid::malformed("the timestamp", reason));
         match time {
             time if time > self.last => refused("must not be more than 5 minutes in the future"),
-            time if time < self.first => refused("must not be older than the retention of purchases"),
+            time if time < self.first => {
+                refused("must not be older than the retention of purchases")
+            }
             time => Ok(time),
         }
     }
@@ -125,7 +132,12 @@ impl Retention {
     /// A retention for `store`. It deletes nothing before it [runs](Self::run).
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseErase>, options: RetentionOptions) -> Self {
-        Self { store, options, guard: DeletionGuard::counting_to(MAX_COUNT as u64), monitor: Arc::default() }
+        Self {
+            store,
+            options,
+            guard: DeletionGuard::counting_to(MAX_COUNT as u64),
+            monitor: Arc::default(),
+        }
     }
 
     /// What it has deleted, and what it will delete.
@@ -158,10 +170,17 @@ impl Retention {
         let (store, now) = (Arc::clone(&self.store), self.options.clock.now());
         let before = now.saturating_sub(self.options.keep);
         let due = store.count_before(before, MAX_COUNT).await?;
-        let Allowance { rows: mut left, seen } = self.guard.round(now, store.last_seen().await?, due);
+        let Allowance {
+            rows: mut left,
+            seen,
+        } = self.guard.round(now, store.last_seen().await?, due);
         while left > 0 {
             let begun = Instant::now();
-            let batch = self.options.batch.max(1).min(usize::try_from(left).unwrap_or(usize::MAX));
+            let batch = self
+                .options
+                .batch
+                .max(1)
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             let deleted = store.delete_before(before, batch).await?;
             if deleted == 0 {
                 break;
@@ -175,7 +194,10 @@ impl Retention {
             store.store_last_seen(seen).await?;
         }
         let next = before.saturating_add(self.options.interval);
-        self.monitor.due.store(store.count_before(next, MAX_COUNT).await?, Ordering::Relaxed);
+        self.monitor.due.store(
+            store.count_before(next, MAX_COUNT).await?,
+            Ordering::Relaxed,
+        );
         Ok(())
     }
 }
@@ -216,7 +238,10 @@ impl Allowance {
     /// each slice may be a round.
     #[must_use]
     pub fn after(self, deleted: u64) -> Option<Self> {
-        (self.rows < u64::MAX).then(|| Self { rows: self.rows.saturating_sub(deleted), ..self })
+        (self.rows < u64::MAX).then(|| Self {
+            rows: self.rows.saturating_sub(deleted),
+            ..self
+        })
     }
 }
 
@@ -232,7 +257,10 @@ impl DeletionGuard {
     /// A guard for rows that are counted up to `max_count`.
     #[must_use]
     pub const fn counting_to(max_count: u64) -> Self {
-        Self { suspect: None, max_count: Some(max_count) }
+        Self {
+            suspect: None,
+            max_count: Some(max_count),
+        }
     }
 
     /// Returns what a round at `now` may delete of the `due` rows. Without a stored time the clock is trusted if no row
@@ -243,8 +271,12 @@ impl DeletionGuard {
         });
         if is_plausible {
             self.suspect = None;
-            let is_recent = last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
-            return Allowance { rows: u64::MAX, seen: (!is_recent).then_some(now) };
+            let is_recent =
+                last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
+            return Allowance {
+                rows: u64::MAX,
+                seen: (!is_recent).then_some(now),
+            };
         }
         let last_seen = last_seen.map(tracing::field::display);
         let suspect = self.suspect.get_or_insert_with(|| {
@@ -252,16 +284,26 @@ impl DeletionGuard {
             Suspect { since: Instant::now(), rounds_left: ROUNDS }
         });
         if suspect.since.elapsed() < HOLD {
-            return Allowance { rows: 0, seen: None };
+            return Allowance {
+                rows: 0,
+                seen: None,
+            };
         }
         let is_counted = self.max_count.is_none_or(|max| due < max);
-        let rows = due.div_ceil(if is_counted { suspect.rounds_left } else { ROUNDS });
+        let rows = due.div_ceil(if is_counted {
+            suspect.rounds_left
+        } else {
+            ROUNDS
+        });
         let is_last = due == 0 || is_counted && suspect.rounds_left == 1;
         if is_counted {
             suspect.rounds_left = (suspect.rounds_left - 1).max(1);
         }
         tracing::warn!(%now, last_seen, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
-        Allowance { rows, seen: is_last.then_some(now) }
+        Allowance {
+            rows,
+            seen: is_last.then_some(now),
+        }
     }
 }
 
@@ -295,7 +337,13 @@ mod tests {
 
     fn purchase(age: i64) -> Purchase {
         let id = PurchaseId::from_uuid(Uuid::from_u128(age.unsigned_abs().into()));
-        Purchase::new(id, "u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap(), at(NOW - age))
+        Purchase::new(
+            id,
+            "u1".parse().unwrap(),
+            "ada".parse().unwrap(),
+            "1".parse().unwrap(),
+            at(NOW - age),
+        )
     }
 
     /// A store of a hundred purchases, one per hour until [`NOW`], whose clock was right then.
@@ -327,7 +375,11 @@ mod tests {
         let monitor = retention.monitor();
         let task = tokio::spawn(retention.run());
         wait_for(&monitor, 89).await;
-        assert_eq!(store.summary(&Selector::All).await.unwrap().count, 11, "up to exactly ten hours");
+        assert_eq!(
+            store.summary(&Selector::All).await.unwrap().count,
+            11,
+            "up to exactly ten hours"
+        );
         // A log delivers all of them again.
         store.insert(all.into()).await.unwrap();
         wait_for(&monitor, 178).await;
@@ -337,7 +389,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wrong_clock_deletes_nothing_for_six_hours_then_a_tenth_per_round() {
-        for (wrong, due) in [(NOW + 1_000 * DAY, 100), (NOW + DAY + 1, 100), (NOW - HOUR - 60_000, 88)] {
+        for (wrong, due) in [
+            (NOW + 1_000 * DAY, 100),
+            (NOW + DAY + 1, 100),
+            (NOW - HOUR - 60_000, 88),
+        ] {
             let (store, _) = store().await;
             let mut retention = retention(&store, wrong);
             let (begun, monitor) = (Instant::now(), retention.monitor());
@@ -345,31 +401,61 @@ mod tests {
                 retention.round().await.unwrap();
                 assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
                 assert_eq!(monitor.due.load(Ordering::Relaxed), due);
-                assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)), "it is not trusted");
+                assert_eq!(
+                    store.last_seen().await.unwrap(),
+                    Some(at(NOW)),
+                    "it is not trusted"
+                );
                 sleep(Duration::from_secs(60)).await;
             }
             for round in 1..=ROUNDS {
                 assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)));
                 retention.round().await.unwrap();
                 let deleted = monitor.deleted.load(Ordering::Relaxed);
-                assert!(deleted <= round * due.div_ceil(ROUNDS), "{deleted} after {round} rounds");
+                assert!(
+                    deleted <= round * due.div_ceil(ROUNDS),
+                    "{deleted} after {round} rounds"
+                );
             }
             assert_eq!(monitor.deleted.load(Ordering::Relaxed), due);
-            assert_eq!(store.last_seen().await.unwrap(), Some(at(wrong)), "then it is");
+            assert_eq!(
+                store.last_seen().await.unwrap(),
+                Some(at(wrong)),
+                "then it is"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_right_again_is_trusted_at_once() {
         let mut guard = DeletionGuard::default();
-        let (trusted, held) = (Allowance { rows: u64::MAX, seen: None }, Allowance { rows: 0, seen: None });
+        let (trusted, held) = (
+            Allowance {
+                rows: u64::MAX,
+                seen: None,
+            },
+            Allowance {
+                rows: 0,
+                seen: None,
+            },
+        );
         let mut round = |now| guard.round(at(now), Some(at(NOW)), 7);
         assert_eq!(round(NOW + DAY + 1), held);
-        assert_eq!(round(NOW - HOUR / 12), trusted, "clocks of two processes differ");
+        assert_eq!(
+            round(NOW - HOUR / 12),
+            trusted,
+            "clocks of two processes differ"
+        );
         tokio::time::advance(HOLD).await;
         assert_eq!(round(NOW + DAY + 1), held, "six hours from now on");
         let seen = Some(at(NOW + DAY));
-        assert_eq!(round(NOW + DAY), Allowance { rows: u64::MAX, seen });
+        assert_eq!(
+            round(NOW + DAY),
+            Allowance {
+                rows: u64::MAX,
+                seen
+            }
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -392,22 +478,53 @@ mod tests {
     #[test]
     fn without_a_stored_time_the_clock_is_trusted_if_nothing_is_due() {
         let first = |due| DeletionGuard::default().round(at(NOW), None, due);
-        assert_eq!(first(0), Allowance { rows: u64::MAX, seen: Some(at(NOW)) });
-        assert_eq!(first(1), Allowance { rows: 0, seen: None });
+        assert_eq!(
+            first(0),
+            Allowance {
+                rows: u64::MAX,
+                seen: Some(at(NOW))
+            }
+        );
+        assert_eq!(
+            first(1),
+            Allowance {
+                rows: 0,
+                seen: None
+            }
+        );
     }
 
     #[test]
     fn a_round_of_slices_ends_when_its_allowance_is_used() {
-        let allowance = Allowance { rows: 1_500, seen: Some(at(NOW)) };
+        let allowance = Allowance {
+            rows: 1_500,
+            seen: Some(at(NOW)),
+        };
         let rest = allowance.after(1_000).unwrap();
-        assert_eq!(rest, Allowance { rows: 500, ..allowance });
+        assert_eq!(
+            rest,
+            Allowance {
+                rows: 500,
+                ..allowance
+            }
+        );
         assert_eq!(rest.after(500).unwrap().rows, 0);
-        assert_eq!(Allowance { rows: u64::MAX, seen: None }.after(1_000), None);
+        assert_eq!(
+            Allowance {
+                rows: u64::MAX,
+                seen: None
+            }
+            .after(1_000),
+            None
+        );
     }
 
     #[test]
     fn a_long_retention_keeps_everything() {
         assert_eq!(Timestamp::MAX.saturating_sub(Duration::MAX), Timestamp::MIN);
-        assert_eq!(Timestamp::MAX.saturating_sub(Duration::ZERO), Timestamp::MAX);
+        assert_eq!(
+            Timestamp::MAX.saturating_sub(Duration::ZERO),
+            Timestamp::MAX
+        );
     }
 }

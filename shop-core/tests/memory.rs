@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use shop_core::conformance::{
-    MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore, erase_suite, feed_suite, log_admin_suite,
-    log_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,
+    MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore, erase_suite, feed_suite,
+    log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite,
+    store_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore, Rebalancing};
@@ -44,12 +45,20 @@ async fn a_pointer_forwards_overridden_defaults() {
     let query: Arc<dyn PurchaseQuery> = Arc::new(InMemoryStore::new());
     let boxed: (Box<dyn LogAdmin>, Box<dyn PurchaseQuery>) = (Box::new(admin), Box::new(query));
     // By default both are unsupported.
-    assert!(boxed.0.positions("group").await.is_ok_and(|positions| positions.is_empty()));
+    assert!(
+        boxed
+            .0
+            .positions("group")
+            .await
+            .is_ok_and(|positions| positions.is_empty())
+    );
     assert!(boxed.1.next_name("").await.is_ok_and(|name| name.is_none()));
 }
 
 log_suite!(one_partition, async { MemoryFixture::default() });
-log_suite!(five_partitions, async { partitions(Rebalancing::Cooperative) });
+log_suite!(five_partitions, async {
+    partitions(Rebalancing::Cooperative)
+});
 shop_core::conformance_cases!(
     eager_rebalances, fixture = (async { partitions(Rebalancing::Eager) }), log, (&fixture);
     a_rebalance_waits_for_the_revocation,
@@ -63,17 +72,34 @@ log_admin_suite!(admin, async { partitions(Rebalancing::Cooperative) });
 erase_suite!(memory_erase, async { MemoryFixture::default() });
 refund_suite!(memory_refunds, async { MemoryFixture::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
-pipeline_suite!(pipeline, async { (partitions(Rebalancing::Cooperative), MemoryFixture::default()) });
-feed_suite!(feed, async { (partitions(Rebalancing::Cooperative), MemoryFixture::default()) });
-record_store_suite!(purchase_records, async { PurchaseRecords(MemoryFixture::default()) });
-shop_suite!(shop_on_store, async { ShopOnStore(MemoryFixture::default()) });
-shop_suite!(shop_on_log, ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()));
+pipeline_suite!(pipeline, async {
+    (
+        partitions(Rebalancing::Cooperative),
+        MemoryFixture::default(),
+    )
+});
+feed_suite!(feed, async {
+    (
+        partitions(Rebalancing::Cooperative),
+        MemoryFixture::default(),
+    )
+});
+record_store_suite!(purchase_records, async {
+    PurchaseRecords(MemoryFixture::default())
+});
+shop_suite!(shop_on_store, async {
+    ShopOnStore(MemoryFixture::default())
+});
+shop_suite!(
+    shop_on_log,
+    ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default())
+);
 
 #[cfg(feature = "accounts")]
 mod accounts {
     use shop_core::conformance::{
-        MemoryEntities, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, UsersOfOrders, erase_users_suite,
-        orders_suite, outbox_suite, record_store_suite, users_suite,
+        MemoryEntities, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, UsersOfOrders,
+        erase_users_suite, orders_suite, outbox_suite, record_store_suite, users_suite,
     };
     use shop_core::entity::EntityStore;
     use shop_core::orders::Order;
@@ -95,8 +121,16 @@ mod accounts {
     erase_users_suite!(erase_users, async { MemoryEntities::default() });
     users_suite!(users, async { MemoryEntities::default() });
     orders_suite!(orders, async { MemoryEntities::default() });
-    outbox_suite!(outbox_of_users, async { OutboxOfUsers::new(MemoryEntities::default()) });
-    outbox_suite!(outbox_of_orders, async { OutboxOfOrders(MemoryEntities::default()) });
-    record_store_suite!(orders_of_users, async { OrdersOfUsers(MemoryEntities::default()) });
-    record_store_suite!(users_of_orders, async { UsersOfOrders(MemoryEntities::default()) });
+    outbox_suite!(outbox_of_users, async {
+        OutboxOfUsers::new(MemoryEntities::default())
+    });
+    outbox_suite!(outbox_of_orders, async {
+        OutboxOfOrders(MemoryEntities::default())
+    });
+    record_store_suite!(orders_of_users, async {
+        OrdersOfUsers(MemoryEntities::default())
+    });
+    record_store_suite!(users_of_orders, async {
+        UsersOfOrders(MemoryEntities::default())
+    });
 }

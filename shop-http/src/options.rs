@@ -161,7 +161,9 @@ impl FromStr for CorsOrigins {
             return Ok(Self::Any);
         }
         let origins = list(text, ORIGINS, |origin| {
-            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))?;
+            let host = origin
+                .strip_prefix("https://")
+                .or_else(|| origin.strip_prefix("http://"))?;
             let fits = !host.is_empty() && !host.contains(['/', ' ', '*']);
             HeaderValue::from_str(origin).ok().filter(|_| fits)
         });
@@ -183,7 +185,12 @@ pub(crate) fn list<T>(
     expected: &'static str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Vec<T>, InvalidList> {
-    let parse = |one: &str| parse(one).ok_or_else(|| InvalidList { given: one.to_owned(), expected });
+    let parse = |one: &str| {
+        parse(one).ok_or_else(|| InvalidList {
+            given: one.to_owned(),
+            expected,
+        })
+    };
     text.split(',').map(|one| parse(one.trim())).collect()
 }
 
@@ -194,9 +201,18 @@ mod tests {
     #[test]
     fn origins_are_a_star_or_a_list() {
         assert_eq!("*".parse(), Ok(CorsOrigins::Any));
-        let two = "https://shop.example, http://localhost:8080".parse::<CorsOrigins>().unwrap();
+        let two = "https://shop.example, http://localhost:8080"
+            .parse::<CorsOrigins>()
+            .unwrap();
         assert!(matches!(two, CorsOrigins::List(origins) if origins.len() == 2));
-        for text in ["", "shop.example", "https://", "https://a/b", "https://*.a", "https://a,"] {
+        for text in [
+            "",
+            "shop.example",
+            "https://",
+            "https://a/b",
+            "https://*.a",
+            "https://a,",
+        ] {
             assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
         }
     }

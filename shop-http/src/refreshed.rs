@@ -115,9 +115,22 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (text, valid_at) = (String::new(), clock.now());
-        let state = State { value: None, text, valid_at, failed_at: None };
+        let state = State {
+            value: None,
+            text,
+            valid_at,
+            failed_at: None,
+        };
         let (state, source) = (RwLock::new(state), Box::new(source));
-        Self { source, parse, max_age, clock, expiry: |_| None, state, reading: Mutex::default() }
+        Self {
+            source,
+            parse,
+            max_age,
+            clock,
+            expiry: |_| None,
+            state,
+            reading: Mutex::default(),
+        }
     }
 
     /// The value, if there has been a valid one. Waits for a read if the value is older than the maximum age.
@@ -179,8 +192,15 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
     pub async fn try_read(&self) -> Result<()> {
         let begun = self.clock.now();
-        let late = |_elapsed| Err(Error::new(ErrorKind::Unavailable, "it was not read within 5 s"));
-        let text = timeout(READ_TIMEOUT, self.source.read()).await.unwrap_or_else(late);
+        let late = |_elapsed| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "it was not read within 5 s",
+            ))
+        };
+        let text = timeout(READ_TIMEOUT, self.source.read())
+            .await
+            .unwrap_or_else(late);
         let read = text.and_then(|text| self.use_text(text));
         let mut state = self.state.write();
         match read {
@@ -209,9 +229,14 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let (value, now) = (state.value.clone(), self.clock.now().as_millis());
         // A clock that was set back does not stop reads.
         let is_within = |age: Duration, at: Timestamp| {
-            (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX)).contains(&(now - at.as_millis()))
+            (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+                .contains(&(now - at.as_millis()))
         };
-        let pause = if value.is_some() { age.min(RETRY_FAILED) } else { RETRY };
+        let pause = if value.is_some() {
+            age.min(RETRY_FAILED)
+        } else {
+            RETRY
+        };
         let is_fresh = match state.failed_at {
             Some(failed_at) => is_within(pause, failed_at),
             None => value.is_some() && is_within(age, state.valid_at),
@@ -281,7 +306,10 @@ mod tests {
         let source = Slow::default();
         let clock = Arc::new(TestClock(Instant::now()));
         let parse = |text: &str| Ok(text.parse::<usize>().unwrap());
-        (source.clone(), Arc::new(Refreshed::new(source, parse, SECOND, clock)))
+        (
+            source.clone(),
+            Arc::new(Refreshed::new(source, parse, SECOND, clock)),
+        )
     }
 
     #[tokio::test(start_paused = true)]
@@ -298,8 +326,15 @@ mod tests {
             sleep(SECOND).await;
             let reads = source.reads.load(Ordering::Relaxed);
             let all = join_all((0..40).map(|_| value.get())).await;
-            assert!(all.iter().all(|found| found.as_deref() == Some(&number)), "{number}: {all:?}");
-            assert_eq!(source.reads.load(Ordering::Relaxed), reads + 1, "one read for all");
+            assert!(
+                all.iter().all(|found| found.as_deref() == Some(&number)),
+                "{number}: {all:?}"
+            );
+            assert_eq!(
+                source.reads.load(Ordering::Relaxed),
+                reads + 1,
+                "one read for all"
+            );
         }
     }
 

@@ -1,6 +1,9 @@
 //! How often a purchase allocates memory. The figures are the same on every machine.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::alloc::System;
 use std::sync::Arc;
@@ -31,7 +34,11 @@ fn buy(path: &str) -> request::Builder {
 async fn counted(router: Router, request: impl Fn() -> request::Builder) -> usize {
     let region = Region::new(ALLOCATOR);
     for _ in 0..REQUESTS {
-        let response = router.clone().oneshot(request().body(Body::from(BUY)).unwrap()).await.unwrap();
+        let response = router
+            .clone()
+            .oneshot(request().body(Body::from(BUY)).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), StatusCode::CREATED);
         drop(response.into_body().collect().await.unwrap());
     }
@@ -41,7 +48,10 @@ async fn counted(router: Router, request: impl Fn() -> request::Builder) -> usiz
 
 #[tokio::test]
 async fn allocations_of_a_purchase_are_bounded() {
-    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = Parts::facing(
+        Arc::new(InMemoryLog::default().sink()),
+        Arc::new(InMemoryStore::new()),
+    );
     for (path, most) in [("/buy", 49), ("/v1/purchases", 53)] {
         let each = counted(routes(parts.clone()).build(), || buy(path)).await;
         println!("{path}: {each}");
@@ -49,7 +59,13 @@ async fn allocations_of_a_purchase_are_bounded() {
     }
     let keys = ApiKeys::parse(&format!("till {SHA256_OF_SECRET} purchases:write:any")).unwrap();
     let router = routes(parts).authenticate(keys).build();
-    let with_key = counted(router, || buy("/buy").header("authorization", "Bearer secret")).await;
+    let with_key = counted(router, || {
+        buy("/buy").header("authorization", "Bearer secret")
+    })
+    .await;
     println!("/buy with an API key: {with_key}");
-    assert!(with_key <= 70, "{with_key} allocations for a request with an API key");
+    assert!(
+        with_key <= 70,
+        "{with_key} allocations for a request with an API key"
+    );
 }

@@ -30,7 +30,10 @@ impl LogAdmin for KafkaLog {
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
-        self.shared.topic.ready(self.shared.options.publish_timeout).await?;
+        self.shared
+            .topic
+            .ready(self.shared.options.publish_timeout)
+            .await?;
         self.shared.request(group, committed).await
     }
 
@@ -39,10 +42,22 @@ impl LogAdmin for KafkaLog {
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        let batch = self.scan_range(ScanRange::At(index, offset)).await?.batches.try_next().await?;
-        Ok(batch.and_then(|Batch { partition, records, .. }| {
-            records.into_iter().find(|record| record.offset == offset).map(|record| (partition, record))
-        }))
+        let batch = self
+            .scan_range(ScanRange::At(index, offset))
+            .await?
+            .batches
+            .try_next()
+            .await?;
+        Ok(batch.and_then(
+            |Batch {
+                 partition, records, ..
+             }| {
+                records
+                    .into_iter()
+                    .find(|record| record.offset == offset)
+                    .map(|record| (partition, record))
+            },
+        ))
     }
 
     fn first_offset(&self) -> u64 {
@@ -58,8 +73,14 @@ impl LogAdmin for KafkaLog {
         Self::dead_letters(self).scan().await
     }
 
-    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
-        Self::dead_letters(self).select(|index| index.page(filter, limit)).await
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>> {
+        Self::dead_letters(self)
+            .select(|index| index.page(filter, limit))
+            .await
     }
 
     async fn resolve(
@@ -69,7 +90,9 @@ impl LogAdmin for KafkaLog {
         resolution: Resolution,
     ) -> Result<u64> {
         resolution.check(dead_letters)?;
-        Self::dead_letters(self).resolve(dead_letters, of, resolution).await
+        Self::dead_letters(self)
+            .resolve(dead_letters, of, resolution)
+            .await
     }
 }
 
@@ -82,7 +105,10 @@ impl KafkaLog {
         let ((spans, unstable), batches) = scan(shared, &topic, range).await?;
         let of = (Arc::clone(&cluster), Arc::clone(&topic));
         let batches = batches.map_ok(move |(index, records)| {
-            Batch::new(Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0), records)
+            Batch::new(
+                Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0),
+                records,
+            )
         });
         let mut tail = Tail::new(of, spans, batches.boxed());
         (tail.unstable, tail.is_sparse) = (unstable, true);

@@ -24,11 +24,18 @@ impl BatchRoom {
     pub(crate) fn new(queue_capacity: usize) -> Self {
         let records = (queue_capacity / 2).clamp(1, Semaphore::MAX_PERMITS);
         // So few that two batches are in the queue at once.
-        Self { records: Semaphore::new(records), chunk: records.div_ceil(2) }
+        Self {
+            records: Semaphore::new(records),
+            chunk: records.div_ceil(2),
+        }
     }
 
     /// Publishes all purchases. Waits for room in the queue for at most the time of a publish.
-    pub(crate) async fn publish(&self, log: &Shared, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+    pub(crate) async fn publish(
+        &self,
+        log: &Shared,
+        purchases: &[Purchase],
+    ) -> Vec<Result<Receipt>> {
         let deadline = Instant::now() + log.options.publish_timeout;
         let mut receipts = Vec::with_capacity(purchases.len());
         for chunk in purchases.chunks(self.chunk) {
@@ -38,7 +45,11 @@ impl BatchRoom {
                 publish_chunk(log, chunk, deadline, &mut receipts).await;
             } else {
                 let full = "other batches have filled the producer's queue";
-                receipts.extend(chunk.iter().map(|_| Err(kafka_error(ErrorKind::Overloaded, full))));
+                receipts.extend(
+                    chunk
+                        .iter()
+                        .map(|_| Err(kafka_error(ErrorKind::Overloaded, full))),
+                );
             }
         }
         receipts
@@ -52,19 +63,29 @@ async fn publish_chunk(
     receipts: &mut Vec<Result<Receipt>>,
 ) {
     let enqueue = |index: usize| log.enqueue(&encode(&chunk[index])?);
-    let mut reported = log.producer.publish_all(chunk.len(), deadline, enqueue).await.into_iter();
+    let mut reported = log
+        .producer
+        .publish_all(chunk.len(), deadline, enqueue)
+        .await
+        .into_iter();
     let durability = log.durability();
     for (index, purchase) in chunk.iter().enumerate() {
         let position = match reported.next() {
             Some(Ok(Some(position))) => Ok(position),
             Some(Err(error)) => Err(error),
             // It is not certain that the record was written.
-            _ if is_followed(purchase, chunk.iter().skip(index + 1).zip(reported.as_slice())) => {
+            _ if is_followed(
+                purchase,
+                chunk.iter().skip(index + 1).zip(reported.as_slice()),
+            ) =>
+            {
                 Err(no_position())
             }
             _ => publish_again(log, purchase).await,
         };
-        receipts.push(position.map(|position| Receipt::new(purchase.id, durability).with_position(position)));
+        receipts.push(
+            position.map(|position| Receipt::new(purchase.id, durability).with_position(position)),
+        );
     }
 }
 
@@ -74,14 +95,18 @@ fn is_followed<'a>(
     later: impl IntoIterator<Item = (&'a Purchase, &'a Reported)>,
 ) -> bool {
     let may_be_written = |reported: &Reported| !matches!(reported, Ok(None));
-    later.into_iter().any(|(later, reported)| later.user_id == purchase.user_id && may_be_written(reported))
+    later
+        .into_iter()
+        .any(|(later, reported)| later.user_id == purchase.user_id && may_be_written(reported))
 }
 
 /// Publishes a record whose position no broker has reported, see
 /// [`deliver`](crate::producer::ProducerHandle::deliver).
 async fn publish_again(log: &Shared, purchase: &Purchase) -> Result<RecordPosition> {
     let published = async { log.append(&encode(purchase)?).await };
-    published.await.map_err(|error| error.with_outcome(Outcome::Unknown))
+    published
+        .await
+        .map_err(|error| error.with_outcome(Outcome::Unknown))
 }
 
 #[cfg(test)]
@@ -92,7 +117,11 @@ mod tests {
 
     fn purchase(user: &str) -> Purchase {
         let id = PurchaseId::from_uuid(SystemClock.fresh_id());
-        let (user, name, price) = (user.parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
+        let (user, name, price) = (
+            user.parse().unwrap(),
+            "ada".parse().unwrap(),
+            "1".parse().unwrap(),
+        );
         Purchase::new(id, user, name, price, SystemClock.now())
     }
 
@@ -106,7 +135,10 @@ mod tests {
             is_followed(&purchase("u1"), [(&first, of_first), (&second, of_second)])
         };
         assert!(is_followed([("u2", &without_position), ("u1", &written)]));
-        assert!(is_followed([("u1", &rejected), ("u2", &written)]), "it may be in the log");
+        assert!(
+            is_followed([("u1", &rejected), ("u2", &written)]),
+            "it may be in the log"
+        );
         assert!(
             !is_followed([("u1", &without_position), ("u2", &written)]),
             "both are published again, in order"

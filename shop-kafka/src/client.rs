@@ -40,7 +40,10 @@ const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
 
 impl Health {
     pub(crate) fn new(oauth: Option<Arc<dyn OauthTokenProvider>>) -> Self {
-        Self { oauth, ..Self::default() }
+        Self {
+            oauth,
+            ..Self::default()
+        }
     }
 
     fn note(&self, error: &KafkaError, reason: &str) {
@@ -67,7 +70,10 @@ impl Health {
     /// Keeps the id of a topic that a debug line of librdkafka states: 'Topic purchases changed id from … to …'. A client
     /// writes it before it reads from the topic of that id. No safe call returns the id.
     fn note_topic_id(&self, line: &str) -> Option<()> {
-        let (topic, ids) = line.split_once("Topic ")?.1.split_once(" changed id from ")?;
+        let (topic, ids) = line
+            .split_once("Topic ")?
+            .1
+            .split_once(" changed id from ")?;
         // All zeros is the id of a broker that has none.
         let id = ids.split_once(" to ")?.1.trim_end();
         if id.starts_with("AAAAAAAAAAAA") {
@@ -118,7 +124,11 @@ pub(crate) struct Context<T> {
 
 impl<T> Context<T> {
     pub(crate) fn new(health: Arc<Health>, own: T) -> Self {
-        Self { health, token_requested: AtomicBool::new(false), own }
+        Self {
+            health,
+            token_requested: AtomicBool::new(false),
+            own,
+        }
     }
 }
 
@@ -161,9 +171,16 @@ pub(crate) fn authenticate(consumer: &Observer) {
 impl<T: State> ClientContext for Context<T> {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
-    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         self.token_requested.store(true, Ordering::Release);
-        let provider = self.health.oauth.as_ref().ok_or("there is no provider of tokens")?;
+        let provider = self
+            .health
+            .oauth
+            .as_ref()
+            .ok_or("there is no provider of tokens")?;
         // Foreign code, whose panic must not end a thread of a client.
         let token = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| provider.token()));
         match token.map_err(|_panic| "the provider of tokens panicked")? {
@@ -222,9 +239,12 @@ pub(crate) fn start_thread(
         let _guard = guard;
         run();
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        kafka_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
-    })?;
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| {
+            kafka_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
+        })?;
     Ok(token)
 }
 
@@ -233,13 +253,18 @@ pub(crate) async fn blocking<T: Send + 'static>(
     what: &str,
     call: impl FnOnce() -> shop_core::Result<T> + Send + 'static,
 ) -> shop_core::Result<T> {
-    tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
-        Err(kafka_error(ErrorKind::Internal, format!("{what} aborted")).with_source(error))
-    })
+    tokio::task::spawn_blocking(call)
+        .await
+        .unwrap_or_else(|error| {
+            Err(kafka_error(ErrorKind::Internal, format!("{what} aborted")).with_source(error))
+        })
 }
 
 /// Calls `first`, then drops `value`, in a new thread: closing a client blocks.
-pub(crate) fn close_in_background<T: Send + 'static>(value: T, first: impl FnOnce(&T) + Send + 'static) {
+pub(crate) fn close_in_background<T: Send + 'static>(
+    value: T,
+    first: impl FnOnce(&T) + Send + 'static,
+) {
     let ending = start_thread("shop-kafka-end", move || {
         first(&value);
         drop(value);
@@ -256,7 +281,9 @@ pub(crate) fn partitions<C: ClientContext>(
     topic: &str,
     timeout: Duration,
 ) -> shop_core::Result<Vec<i32>> {
-    let metadata = client.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
+    let metadata = client
+        .fetch_metadata(Some(topic), timeout)
+        .map_err(from_kafka)?;
     let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
     Ok(partitions.map(MetadataPartition::id).collect())
 }

@@ -57,30 +57,58 @@ const FETCH_WAIT: Duration = Duration::from_millis(500);
 /// The configuration that all clients share.
 pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     let login = options.username.is_some() || options.oauth.is_some();
-    let protocol = [if login { "sasl_" } else { "" }, if options.tls { "ssl" } else { "plaintext" }].concat();
+    let protocol = [
+        if login { "sasl_" } else { "" },
+        if options.tls { "ssl" } else { "plaintext" },
+    ]
+    .concat();
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.brokers)
         .set("client.id", &options.client_id)
         .set("socket.timeout.ms", millis(REQUEST_TIMEOUT))
-        .set("socket.connection.setup.timeout.ms", millis(CONNECT_TIMEOUT))
+        .set(
+            "socket.connection.setup.timeout.ms",
+            millis(CONNECT_TIMEOUT),
+        )
         .set("api.version.request.timeout.ms", millis(CONNECT_TIMEOUT))
         .set("socket.keepalive.enable", "true")
         .set("reconnect.backoff.max.ms", millis(MAX_RECONNECT_BACKOFF))
-        .set("topic.metadata.refresh.interval.ms", millis(METADATA_REFRESH))
+        .set(
+            "topic.metadata.refresh.interval.ms",
+            millis(METADATA_REFRESH),
+        )
         .set("security.protocol", protocol);
-    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let text = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
+    };
     // `probe`: a statically linked OpenSSL does not know the system's certificate folder.
-    let ca = options.tls.then(|| text(&options.ca_file).unwrap_or_else(|| "probe".to_owned()));
+    let ca = options
+        .tls
+        .then(|| text(&options.ca_file).unwrap_or_else(|| "probe".to_owned()));
     let optional = [
-        ("sasl.mechanism", login.then(|| options.mechanism.as_str().to_owned())),
+        (
+            "sasl.mechanism",
+            login.then(|| options.mechanism.as_str().to_owned()),
+        ),
         ("sasl.username", options.username.clone()),
-        ("sasl.password", options.password.as_ref().map(|password| password.expose_secret().to_owned())),
+        (
+            "sasl.password",
+            options
+                .password
+                .as_ref()
+                .map(|password| password.expose_secret().to_owned()),
+        ),
         ("ssl.certificate.location", text(&options.cert_file)),
         ("ssl.key.location", text(&options.key_file)),
         ("ssl.ca.location", ca),
     ];
-    config.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    config.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+    );
     config
 }
 
@@ -100,8 +128,14 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
         .set("partitioner", "murmur2_random")
         .set("compression.type", options.compression.as_str())
         .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
-        .set("queue.buffering.max.messages", options.producer_queue_capacity.to_string())
-        .set("linger.ms", format!("{:.3}", options.producer_linger.as_secs_f64() * 1_000.0))
+        .set(
+            "queue.buffering.max.messages",
+            options.producer_queue_capacity.to_string(),
+        )
+        .set(
+            "linger.ms",
+            format!("{:.3}", options.producer_linger.as_secs_f64() * 1_000.0),
+        )
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
     with_properties(config, options)
 }
@@ -126,8 +160,14 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         // The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the
         // partitions of a hanging member stay unread for as long. Ours stops polling only for a revocation, at most for
         // its timeout, and for a commit that then waits for a coordinator.
-        .set("max.poll.interval.ms", millis(options.session_timeout * 2 + options.revocation_timeout))
-        .set("queued.max.messages.kbytes", (options.consumer_queue_bytes / 1024).max(1).to_string())
+        .set(
+            "max.poll.interval.ms",
+            millis(options.session_timeout * 2 + options.revocation_timeout),
+        )
+        .set(
+            "queued.max.messages.kbytes",
+            (options.consumer_queue_bytes / 1024).max(1).to_string(),
+        )
         .set("queued.min.messages", MIN_QUEUED)
         // The default of one second costs a third of the throughput.
         .set("fetch.queue.backoff.ms", "5")
@@ -136,7 +176,10 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
         config.set("group.instance.id", instance_id);
     }
     // Consumer lag is read from the statistics.
-    config.set("statistics.interval.ms", millis(options.statistics_interval));
+    config.set(
+        "statistics.interval.ms",
+        millis(options.statistics_interval),
+    );
     with_topic_ids(with_properties(config, options))
 }
 
@@ -149,15 +192,24 @@ fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> Clien
 
 /// `config` with the debug lines that state the ids of topics: see [`Health::topic_id`].
 fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
-    let others = config.get("debug").map(|others| format!("{others},")).unwrap_or_default();
-    config.set("debug", others + "topic").set_log_level(RDKafkaLogLevel::Debug);
+    let others = config
+        .get("debug")
+        .map(|others| format!("{others},"))
+        .unwrap_or_default();
+    config
+        .set("debug", others + "topic")
+        .set_log_level(RDKafkaLogLevel::Debug);
     config
 }
 
 /// Checks the properties of the options: by [`REFUSED`], and by librdkafka, with a client of each kind. These have no
 /// brokers, so they contact none.
 pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
-    let refused: Vec<_> = options.properties.keys().filter_map(|name| refusal(name, options.tls)).collect();
+    let refused: Vec<_> = options
+        .properties
+        .keys()
+        .filter_map(|name| refusal(name, options.tls))
+        .collect();
     if !refused.is_empty() {
         let message = format!("properties that cannot be set: {}", refused.join("; "));
         return Err(kafka_error(ErrorKind::Invalid, message));
@@ -165,22 +217,32 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     if options.properties.is_empty() {
         return Ok(());
     }
-    let kinds = [(producer(options), RD_KAFKA_PRODUCER), (consumer(options, "check"), RD_KAFKA_CONSUMER)];
+    let kinds = [
+        (producer(options), RD_KAFKA_PRODUCER),
+        (consumer(options, "check"), RD_KAFKA_CONSUMER),
+    ];
     kinds.into_iter().try_for_each(|(mut config, kind)| {
         config.remove("bootstrap.servers").set("log_level", "0");
         let context = Context::new(Arc::new(Health::new(options.oauth.clone())), ());
         let native = config.create_native_config();
-        native.and_then(|native| Client::new(&config, native, kind, context)).map(drop).map_err(from_kafka)
+        native
+            .and_then(|native| Client::new(&config, native, kind, context))
+            .map(drop)
+            .map_err(from_kafka)
     })
 }
 
 /// The property with the reason why it cannot be set, if it cannot.
 fn refusal(name: &str, tls: bool) -> Option<String> {
-    let is_meant = |listed: &str| name == listed || listed.ends_with('.') && name.starts_with(listed);
+    let is_meant =
+        |listed: &str| name == listed || listed.ends_with('.') && name.starts_with(listed);
     let mut rules = REFUSED.lines().filter_map(|line| line.split_once(": "));
     let rule = rules.find(|(names, _)| names.split(' ').any(is_meant));
     let without_tls = (name.starts_with("ssl.") && !tls).then_some("it has no effect without TLS");
-    Some(format!("{name} ({})", rule.map(|(_, reason)| reason).or(without_tls)?))
+    Some(format!(
+        "{name} ({})",
+        rule.map(|(_, reason)| reason).or(without_tls)?
+    ))
 }
 
 fn millis(duration: Duration) -> String {

@@ -20,16 +20,18 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
             let message = format!("librdkafka rejected a setting: {}", why.trim_end());
             return kafka_error(ErrorKind::Invalid, message);
         }
-        KafkaError::ClientCreation(_) => {
-            (ErrorKind::Invalid, "librdkafka could not create a client: see the cause")
-        }
+        KafkaError::ClientCreation(_) => (
+            ErrorKind::Invalid,
+            "librdkafka could not create a client: see the cause",
+        ),
         // `rdkafka_error_code` returns no code for these.
         KafkaError::AdminOp(code) => classify(*code),
         // librdkafka finds no partition where it finds no leader.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
-        other => {
-            other.rdkafka_error_code().map_or((ErrorKind::Internal, "librdkafka rejected a call"), classify)
-        }
+        other => other.rdkafka_error_code().map_or(
+            (ErrorKind::Internal, "librdkafka rejected a call"),
+            classify,
+        ),
     };
     kafka_error(kind, message).with_source(error)
 }
@@ -47,16 +49,25 @@ pub(crate) fn closed(port: &str) -> Error {
 
 /// Kafka has not responded since the start, and the operation was not applied.
 pub(crate) fn not_reached() -> Error {
-    kafka_error(ErrorKind::Unavailable, "kafka has not been reached yet: check that the brokers run")
-        .with_outcome(Outcome::NotApplied)
+    kafka_error(
+        ErrorKind::Unavailable,
+        "kafka has not been reached yet: check that the brokers run",
+    )
+    .with_outcome(Outcome::NotApplied)
 }
 
 /// Records were still unacknowledged at the deadline of a close.
 pub(crate) fn too_late() -> Error {
-    kafka_error(ErrorKind::DeadlineExceeded, "some records were not acknowledged in time")
+    kafka_error(
+        ErrorKind::DeadlineExceeded,
+        "some records were not acknowledged in time",
+    )
 }
 
-#[expect(clippy::too_many_lines, reason = "one match that names every code with its advice")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one match that names every code with its advice"
+)]
 fn classify(code: Code) -> (ErrorKind, &'static str) {
     use ErrorKind::{Corrupt, DeadlineExceeded, Denied};
     use ErrorKind::{Invalid, Overloaded, TooLarge, Unavailable, Unsupported};
@@ -65,15 +76,18 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
             Denied,
             "wrong user or password, or the brokers do not support the mechanism: check SHOP_KAFKA_USERNAME, SHOP_KAFKA_PASSWORD, SHOP_KAFKA_SASL_MECHANISM",
         ),
-        Code::UnsupportedSASLMechanism => {
-            (Denied, "the brokers do not support this mechanism: check SHOP_KAFKA_SASL_MECHANISM")
-        }
-        Code::TopicAuthorizationFailed => {
-            (Denied, "the user is not authorized for the topic: grant READ, WRITE and DESCRIBE on it")
-        }
-        Code::GroupAuthorizationFailed => {
-            (Denied, "the user is not authorized for the consumer group: grant READ on it")
-        }
+        Code::UnsupportedSASLMechanism => (
+            Denied,
+            "the brokers do not support this mechanism: check SHOP_KAFKA_SASL_MECHANISM",
+        ),
+        Code::TopicAuthorizationFailed => (
+            Denied,
+            "the user is not authorized for the topic: grant READ, WRITE and DESCRIBE on it",
+        ),
+        Code::GroupAuthorizationFailed => (
+            Denied,
+            "the user is not authorized for the consumer group: grant READ on it",
+        ),
         Code::ClusterAuthorizationFailed => (
             Denied,
             "the user is not authorized: grant WRITE on the topic and, before Kafka 2.8, IDEMPOTENT_WRITE on the cluster",
@@ -86,31 +100,39 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
             Denied,
             "another process uses the same instance id: set a different SHOP_KAFKA_INSTANCE_ID for each process",
         ),
-        Code::SSL => (Unavailable, "the TLS handshake failed: check SHOP_KAFKA_TLS and SHOP_KAFKA_CA_FILE"),
-        Code::Resolve => {
-            (Unavailable, "no broker's host name can be resolved: check SHOP_KAFKA_BOOTSTRAP_SERVERS and DNS")
-        }
+        Code::SSL => (
+            Unavailable,
+            "the TLS handshake failed: check SHOP_KAFKA_TLS and SHOP_KAFKA_CA_FILE",
+        ),
+        Code::Resolve => (
+            Unavailable,
+            "no broker's host name can be resolved: check SHOP_KAFKA_BOOTSTRAP_SERVERS and DNS",
+        ),
         Code::BrokerTransportFailure
         | Code::AllBrokersDown
         | Code::BrokerDestroy
         | Code::DestroyBroker
         | Code::NodeUpdate
         | Code::NetworkException
-        | Code::BrokerNotAvailable => {
-            (Unavailable, "the brokers cannot be reached: check that they run and that the address is right")
-        }
+        | Code::BrokerNotAvailable => (
+            Unavailable,
+            "the brokers cannot be reached: check that they run and that the address is right",
+        ),
         Code::OperationTimedOut | Code::TimedOutQueue | Code::RequestTimedOut => {
             (Unavailable, "the brokers did not respond in time")
         }
-        Code::MessageTimedOut => {
-            (DeadlineExceeded, "the brokers did not acknowledge the record in time; it may be in the log")
-        }
-        Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => {
-            (Unavailable, "the topic or partition does not exist: create it")
-        }
-        Code::ISRInsufficient | Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
-            (Unavailable, "not enough replicas are in sync: check the brokers and min.insync.replicas")
-        }
+        Code::MessageTimedOut => (
+            DeadlineExceeded,
+            "the brokers did not acknowledge the record in time; it may be in the log",
+        ),
+        Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition => (
+            Unavailable,
+            "the topic or partition does not exist: create it",
+        ),
+        Code::ISRInsufficient | Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => (
+            Unavailable,
+            "not enough replicas are in sync: check the brokers and min.insync.replicas",
+        ),
         Code::LeaderNotAvailable
         | Code::NotLeaderForPartition
         | Code::ReplicaNotAvailable
@@ -124,7 +146,10 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::WaitingForCoordinator
         | Code::CoordinatorLoadInProgress
         | Code::CoordinatorNotAvailable
-        | Code::NotCoordinator => (Unavailable, "the group has no coordinator: one is elected automatically"),
+        | Code::NotCoordinator => (
+            Unavailable,
+            "the group has no coordinator: one is elected automatically",
+        ),
         Code::IllegalGeneration
         | Code::UnknownMemberId
         | Code::RebalanceInProgress
@@ -132,19 +157,26 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         | Code::AssignmentLost
         | Code::UnstableOffsetCommit
         | Code::PollExceeded => (Unavailable, "the group is rebalancing"),
-        Code::KafkaStorageError | Code::LogDirNotFound => (Unavailable, "a broker's disk has failed"),
-        Code::ThrottlingQuotaExceeded => {
-            (Unavailable, "the user's quota is exhausted: raise it, or send less")
+        Code::KafkaStorageError | Code::LogDirNotFound => {
+            (Unavailable, "a broker's disk has failed")
         }
-        Code::CriticalSystemResource | Code::FileSystem => {
-            (Unavailable, "the machine has no memory, threads or file descriptors left")
-        }
+        Code::ThrottlingQuotaExceeded => (
+            Unavailable,
+            "the user's quota is exhausted: raise it, or send less",
+        ),
+        Code::CriticalSystemResource | Code::FileSystem => (
+            Unavailable,
+            "the machine has no memory, threads or file descriptors left",
+        ),
         Code::Fatal
         | Code::OutOfOrderSequenceNumber
         | Code::DuplicateSequenceNumber
         | Code::InvalidProducerEpoch
         | Code::UnknownProducerId
-        | Code::Inconsistent => (Unavailable, "the idempotent producer failed; it is replaced by a new one"),
+        | Code::Inconsistent => (
+            Unavailable,
+            "the idempotent producer failed; it is replaced by a new one",
+        ),
         Code::PurgeQueue | Code::PurgeInflight => (
             Unavailable,
             "the producer was closed before the brokers acknowledged the record; it may be in the log",
@@ -156,9 +188,10 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor
-        | Code::InvalidConfig => {
-            (Invalid, "the cluster rejected the topic: check its name, partitions and replicas")
-        }
+        | Code::InvalidConfig => (
+            Invalid,
+            "the cluster rejected the topic: check its name, partitions and replicas",
+        ),
         Code::InvalidGroupId
         | Code::InvalidSessionTimeout
         | Code::InconsistentGroupProtocol
@@ -166,23 +199,30 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
             Invalid,
             "the group rejected this member: all members must use the same assignment strategy, with timeouts that the brokers allow",
         ),
-        Code::InvalidArgument | Code::NotConfigured => (Invalid, "librdkafka rejected the settings"),
-        Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidDifferentRecord => {
-            (Invalid, "the brokers rejected the record: check the topic's settings")
+        Code::InvalidArgument | Code::NotConfigured => {
+            (Invalid, "librdkafka rejected the settings")
         }
+        Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidDifferentRecord => (
+            Invalid,
+            "the brokers rejected the record: check the topic's settings",
+        ),
         Code::UnsupportedVersion
         | Code::UnsupportedFeature
         | Code::UnsupportedForMessageFormat
         | Code::UnsupportedCompressionType
-        | Code::NotImplemented => {
-            (Unsupported, "the brokers, or this build of librdkafka, do not support the operation")
-        }
+        | Code::NotImplemented => (
+            Unsupported,
+            "the brokers, or this build of librdkafka, do not support the operation",
+        ),
         Code::BadMessage
         | Code::BadCompression
         | Code::InvalidMessage
         | Code::OffsetOutOfRange
         | Code::AutoOffsetReset => (Corrupt, "the brokers returned data that cannot be read"),
         // Interruptions, and codes that later versions add. As an unknown code may be an outage, it is retried.
-        _ => (Unavailable, "kafka returned an unexpected error: see the cause and the brokers' logs"),
+        _ => (
+            Unavailable,
+            "kafka returned an unexpected error: see the cause and the brokers' logs",
+        ),
     }
 }

@@ -50,7 +50,9 @@ impl KafkaLog {
         let health = Arc::new(Health::new(options.oauth.clone()));
         let monitor = Arc::new(TopicMonitor::start(&options, &health)?);
         let producer = Arc::new(ProducerHandle::new(&options, &health));
-        Ok(Self { shared: Arc::new(Shared::new(options, health, monitor, producer)) })
+        Ok(Self {
+            shared: Arc::new(Shared::new(options, health, monitor, producer)),
+        })
     }
 
     /// Opens the log of another topic of the same cluster, on the clients of this log that all topics can share.
@@ -60,12 +62,27 @@ impl KafkaLog {
     /// As [`open`](Self::open), and [`Invalid`](ErrorKind::Invalid) if the bootstrap servers are others.
     pub fn open_topic(&self, options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
-        let Shared { health, monitor, producer, .. } = &*self.shared;
+        let Shared {
+            health,
+            monitor,
+            producer,
+            ..
+        } = &*self.shared;
         if options.brokers != self.shared.options.brokers {
-            return Err(kafka_error(ErrorKind::Invalid, "the topic is on another cluster"));
+            return Err(kafka_error(
+                ErrorKind::Invalid,
+                "the topic is on another cluster",
+            ));
         }
-        let shared = Shared::new(options, Arc::clone(health), Arc::clone(monitor), Arc::clone(producer));
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared::new(
+            options,
+            Arc::clone(health),
+            Arc::clone(monitor),
+            Arc::clone(producer),
+        );
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Whether the topic exists. Waits until it is known, at most for
@@ -76,7 +93,11 @@ impl KafkaLog {
     /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in time; otherwise the
     /// reason why the topic could not be created.
     pub async fn exists(&self) -> Result<bool> {
-        let exists = self.shared.topic.exists(self.shared.options.publish_timeout).await;
+        let exists = self
+            .shared
+            .topic
+            .exists(self.shared.options.publish_timeout)
+            .await;
         exists.map_err(|error| self.shared.health.explain(error))
     }
 
@@ -94,7 +115,10 @@ impl KafkaLog {
     /// [`Unavailable`](ErrorKind::Unavailable) if no thread can be started.
     pub fn source(&self, group: &str) -> Result<KafkaSource> {
         if group.is_empty() {
-            return Err(kafka_error(ErrorKind::Invalid, "the consumer group's name is empty"));
+            return Err(kafka_error(
+                ErrorKind::Invalid,
+                "the consumer group's name is empty",
+            ));
         }
         KafkaSource::start(&self.shared, group)
     }
@@ -102,7 +126,10 @@ impl KafkaLog {
     /// The dead letters of the log, in the topic `<topic>.dlq`.
     #[must_use]
     pub fn dead_letters(&self) -> KafkaDeadLetters {
-        KafkaDeadLetters { log: Arc::clone(&self.shared), topic: self.shared.dead_letters() }
+        KafkaDeadLetters {
+            log: Arc::clone(&self.shared),
+            topic: self.shared.dead_letters(),
+        }
     }
 
     /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike
@@ -111,7 +138,10 @@ impl KafkaLog {
     /// # Errors
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        self.shared.topic.ready(self.shared.options.publish_timeout).await?;
+        self.shared
+            .topic
+            .ready(self.shared.options.publish_timeout)
+            .await?;
         self.shared.append(&record).await
     }
 }

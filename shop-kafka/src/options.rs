@@ -186,8 +186,16 @@ pub struct OauthToken {
 
 impl OauthToken {
     /// A token of `principal`.
-    pub fn new(token: impl Into<SecretString>, principal: impl Into<String>, expires_at: Timestamp) -> Self {
-        Self { token: token.into(), principal: principal.into(), expires_at }
+    pub fn new(
+        token: impl Into<SecretString>,
+        principal: impl Into<String>,
+        expires_at: Timestamp,
+    ) -> Self {
+        Self {
+            token: token.into(),
+            principal: principal.into(),
+            expires_at,
+        }
     }
 }
 
@@ -241,7 +249,10 @@ impl KafkaLogOptions {
     /// Checks the options before a client is created.
     pub(crate) fn validate(&self) -> Result<()> {
         let problems = [
-            (self.brokers.trim().is_empty(), "no bootstrap server is given: set at least one host:port"),
+            (
+                self.brokers.trim().is_empty(),
+                "no bootstrap server is given: set at least one host:port",
+            ),
             (
                 !is_topic_name(&self.topic),
                 "invalid topic name: use at most 245 characters of A-Z, a-z, 0-9, dot, dash and underscore",
@@ -251,7 +262,9 @@ impl KafkaLogOptions {
                 "partitions and replication factor must be at least 1",
             ),
             (
-                self.batch_records == 0 || self.batch_bytes == 0 || self.producer_queue_capacity == 0,
+                self.batch_records == 0
+                    || self.batch_bytes == 0
+                    || self.producer_queue_capacity == 0,
                 "batch size and producer queue capacity must be at least 1",
             ),
             (
@@ -272,22 +285,29 @@ impl KafkaLogOptions {
                 "OAUTHBEARER needs a provider of tokens (SHOP_KAFKA_OAUTH_TOKEN_URL) and no user, other mechanisms none",
             ),
             (
-                self.cert_file.is_some() != self.key_file.is_some() || self.cert_file.is_some() && !self.tls,
+                self.cert_file.is_some() != self.key_file.is_some()
+                    || self.cert_file.is_some() && !self.tls,
                 "a client certificate needs TLS and a key: SHOP_KAFKA_TLS, SHOP_KAFKA_CERT_FILE and SHOP_KAFKA_KEY_FILE",
             ),
         ];
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(kafka_error(ErrorKind::Invalid, problem));
         }
-        let is_scram = matches!(self.mechanism, SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512);
+        let is_scram = matches!(
+            self.mechanism,
+            SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512
+        );
         let features = [
             (self.tls, "TLS"),
             (self.mechanism == SaslMechanism::OauthBearer, "OAUTHBEARER"),
             (is_scram && self.username.is_some(), "SCRAM"),
         ];
-        if let Some((_, what)) = features.into_iter().find(|(is_used, _)| *is_used && !cfg!(feature = "tls"))
+        if let Some((_, what)) = features
+            .into_iter()
+            .find(|(is_used, _)| *is_used && !cfg!(feature = "tls"))
         {
-            let message = format!("{what} requires a build with the feature tls or tls-static of shop-kafka");
+            let message =
+                format!("{what} requires a build with the feature tls or tls-static of shop-kafka");
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
         config::check(self)
@@ -328,7 +348,10 @@ mod tests {
             },
         ];
         for change in invalid {
-            assert_eq!(problem(change).map(|error| error.kind()), Some(ErrorKind::Invalid));
+            assert_eq!(
+                problem(change).map(|error| error.kind()),
+                Some(ErrorKind::Invalid)
+            );
         }
     }
 
@@ -355,18 +378,36 @@ mod tests {
         let with = |pairs: &[(&str, &str)], tls| {
             problem(|options| {
                 options.tls = tls;
-                options.properties.extend(pairs.iter().map(|&(name, value)| (name.into(), value.into())));
+                options.properties.extend(
+                    pairs
+                        .iter()
+                        .map(|&(name, value)| (name.into(), value.into())),
+                );
             })
         };
         assert!(
-            with(&[("client.rack", "eu-1a"), ("linger.ms", "20"), ("session.timeout.ms", "7000")], false)
-                .is_none()
+            with(
+                &[
+                    ("client.rack", "eu-1a"),
+                    ("linger.ms", "20"),
+                    ("session.timeout.ms", "7000")
+                ],
+                false
+            )
+            .is_none()
         );
-        let options = KafkaLogOptions::new("k:1").client_id("a".to_owned()).property("client.rack", "eu-1a");
+        let options = KafkaLogOptions::new("k:1")
+            .client_id("a".to_owned())
+            .property("client.rack", "eu-1a");
         let clients: [fn(&KafkaLogOptions) -> rdkafka::ClientConfig; 3] =
-            [config::observer, config::producer, |options| config::consumer(options, "group")];
+            [config::observer, config::producer, |options| {
+                config::consumer(options, "group")
+            }];
         for client in clients.map(|client| client(&options)) {
-            assert_eq!((client.get("client.id"), client.get("client.rack")), (Some("a"), Some("eu-1a")));
+            assert_eq!(
+                (client.get("client.id"), client.get("client.rack")),
+                (Some("a"), Some("eu-1a"))
+            );
         }
         let linger = config::producer(&options.property("linger.ms", "20"));
         assert_eq!(linger.get("linger.ms"), Some("20"), "it takes precedence");
@@ -384,25 +425,41 @@ mod tests {
         }
         // The message of librdkafka, without the value.
         for (name, value, text) in [
-            ("client.rock", "hunter2", "No such configuration property: \"client.rock\""),
+            (
+                "client.rock",
+                "hunter2",
+                "No such configuration property: \"client.rock\"",
+            ),
             (
                 "fetch.min.bytes",
                 "0",
                 "Configuration property \"fetch.min.bytes\" value 0 is outside allowed range",
             ),
-            ("max.in.flight", "6", "`max.in.flight` must be set <= 5 when `enable.idempotence` is true"),
-            ("max.poll.interval.ms", "1", "must be >= `session.timeout.ms`"),
+            (
+                "max.in.flight",
+                "6",
+                "`max.in.flight` must be set <= 5 when `enable.idempotence` is true",
+            ),
+            (
+                "max.poll.interval.ms",
+                "1",
+                "must be >= `session.timeout.ms`",
+            ),
         ] {
             let error = with(&[(name, value)], false).unwrap();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             let chain = error.chain().to_string();
-            assert!(chain.contains(text) && !chain.contains("hunter2"), "{chain}");
+            assert!(
+                chain.contains(text) && !chain.contains("hunter2"),
+                "{chain}"
+            );
         }
     }
 
     #[test]
     fn debug_output_hides_the_password() {
-        let mut options = KafkaLogOptions::new("localhost:9092").property("ssl.key.password", "hunter2");
+        let mut options =
+            KafkaLogOptions::new("localhost:9092").property("ssl.key.password", "hunter2");
         options.password = Some("hunter2".to_owned().into());
         assert!(!format!("{options:?}").contains("hunter2"));
     }

@@ -37,7 +37,11 @@ pub(crate) struct ProducerHandle {
 
 impl ProducerHandle {
     pub(crate) fn new(options: &KafkaLogOptions, health: &Arc<Health>) -> Self {
-        Self { current: RwLock::default(), options: options.clone(), health: Arc::clone(health) }
+        Self {
+            current: RwLock::default(),
+            options: options.clone(),
+            health: Arc::clone(health),
+        }
     }
 
     /// The producer, if there is one.
@@ -74,7 +78,11 @@ impl ProducerHandle {
 
     /// Returns the partitions of a topic. Blocks.
     pub(crate) fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
-        let found = partitions(self.current()?.client(), topic, self.options.publish_timeout);
+        let found = partitions(
+            self.current()?.client(),
+            topic,
+            self.options.publish_timeout,
+        );
         found.map_err(|error| self.health.explain(error))
     }
 
@@ -91,7 +99,10 @@ impl ProducerHandle {
         native.key = record.key.as_deref();
         native.payload = record.value.as_deref();
         native.partition = partition;
-        Ok(PendingDelivery { topic: Arc::clone(topic), delivered: self.send(native)? })
+        Ok(PendingDelivery {
+            topic: Arc::clone(topic),
+            delivered: self.send(native)?,
+        })
     }
 
     fn send(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture> {
@@ -106,7 +117,10 @@ impl ProducerHandle {
                 Err((second, _)) => error = second,
             }
         }
-        Err(self.health.explain(from_kafka(error)).with_outcome(Outcome::NotApplied))
+        Err(self
+            .health
+            .explain(from_kafka(error))
+            .with_outcome(Outcome::NotApplied))
     }
 
     /// Publishes the record that `enqueue` adds to the queue, and waits until all in-sync replicas have it. Returns its
@@ -126,7 +140,9 @@ impl ProducerHandle {
             if position.is_some() {
                 break;
             }
-            tracing::info!("a record was acknowledged without its position, publishing it once more");
+            tracing::info!(
+                "a record was acknowledged without its position, publishing it once more"
+            );
             let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
             position = enqueue().map_err(unknown)?.reported(self).await?;
         }
@@ -172,17 +188,24 @@ impl ProducerHandle {
         // An earlier attempt may have been written, whatever the last one returned. This includes a record that was
         // purged from the queue: it may have waited there for a retry.
         let not_applied = error.kind() == ErrorKind::TooLarge;
-        error.with_outcome(if not_applied { Outcome::NotApplied } else { Outcome::Unknown })
+        error.with_outcome(if not_applied {
+            Outcome::NotApplied
+        } else {
+            Outcome::Unknown
+        })
     }
 
     /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
     fn replace_if_broken(&self) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = &mut *current else { return };
-        let Some((code, reason)) = current.0.client().fatal_error() else { return };
+        let Some((code, reason)) = current.0.client().fatal_error() else {
+            return;
+        };
         let error = from_code(code);
         if error.kind() == ErrorKind::Denied {
-            self.health.set_denied(error.with_context("reason", &reason));
+            self.health
+                .set_denied(error.with_context("reason", &reason));
         }
         if current.1.elapsed() < MIN_LIFETIME {
             return;
@@ -199,14 +222,21 @@ impl ProducerHandle {
 
     /// Waits until no record is in flight. Blocks.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
-        let Some(producer) = self.existing() else { return Ok(()) };
-        producer.flush(timeout).map_err(|error| too_late().with_source(error))
+        let Some(producer) = self.existing() else {
+            return Ok(());
+        };
+        producer
+            .flush(timeout)
+            .map_err(|error| too_late().with_source(error))
     }
 }
 
 /// Waits until no other reference is left. Dropping the last one blocks until the producer is closed, which must not
 /// happen in a publish.
-#[expect(clippy::disallowed_methods, reason = "an `Arc` does not notify of dropped references")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an `Arc` does not notify of dropped references"
+)]
 fn wait_until_alone(producer: &Arc<Producer>) {
     while Arc::strong_count(producer) > 1 {
         std::thread::sleep(Duration::from_millis(10));
@@ -215,7 +245,9 @@ fn wait_until_alone(producer: &Arc<Producer>) {
 
 impl Drop for ProducerHandle {
     fn drop(&mut self) {
-        let Some(producer) = self.existing() else { return };
+        let Some(producer) = self.existing() else {
+            return;
+        };
         // Enqueued records are still sent, although their tasks are gone.
         let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
         close_in_background(producer, move |producer| {

@@ -13,17 +13,30 @@ use crate::number::unsigned;
 /// Copies `message` into a record: a message keeps its whole fetch response in memory. The bytes are written to
 /// `buffer`, which the records of a batch share, for few allocations.
 pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut) -> LogRecord {
-    let timestamp = message.timestamp().to_millis().and_then(|millis| Timestamp::from_millis(millis).ok());
+    let timestamp = message
+        .timestamp()
+        .to_millis()
+        .and_then(|millis| Timestamp::from_millis(millis).ok());
     // The timestamp may be missing or out of range; it is then 1970-01-01.
-    let timestamp = timestamp.or_else(|| Timestamp::from_millis(0).ok()).unwrap_or(Timestamp::MIN);
+    let timestamp = timestamp
+        .or_else(|| Timestamp::from_millis(0).ok())
+        .unwrap_or(Timestamp::MIN);
     let mut copy = |bytes: &[u8]| {
         buffer.extend_from_slice(bytes);
         buffer.split().freeze()
     };
-    let (key, value) = (message.key().map(&mut copy), message.payload().map(&mut copy));
+    let (key, value) = (
+        message.key().map(&mut copy),
+        message.payload().map(&mut copy),
+    );
     let offset = unsigned(message.offset());
-    let headers = message.headers().map(|headers| from_headers(headers, buffer)).unwrap_or_default();
-    LogRecord::new(offset, timestamp, value).with_key(key).with_headers(headers)
+    let headers = message
+        .headers()
+        .map(|headers| from_headers(headers, buffer))
+        .unwrap_or_default();
+    LogRecord::new(offset, timestamp, value)
+        .with_key(key)
+        .with_headers(headers)
 }
 
 fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
@@ -44,6 +57,10 @@ fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
 
 /// Converts the headers, followed by `more`.
 pub(crate) fn to_headers(headers: &Headers, more: &[(&str, &[u8])]) -> OwnedHeaders {
-    let all = headers.iter().chain(more.iter().map(|(name, value)| (*name, Some(*value))));
-    all.fold(OwnedHeaders::new(), |owned, (key, value)| owned.insert(Header { key, value }))
+    let all = headers
+        .iter()
+        .chain(more.iter().map(|(name, value)| (*name, Some(*value))));
+    all.fold(OwnedHeaders::new(), |owned, (key, value)| {
+        owned.insert(Header { key, value })
+    })
 }

@@ -59,7 +59,9 @@ impl ScanRange {
                 ((*offset).max(low), offset.saturating_add(1).min(high))
             }
             Self::At(..) => (high, high),
-            Self::From(start) | Self::Tail(start) => (Tail::start_of(start, partition, low, high), high),
+            Self::From(start) | Self::Tail(start) => {
+                (Tail::start_of(start, partition, low, high), high)
+            }
         }
     }
 
@@ -75,22 +77,31 @@ pub(crate) async fn scan(
     log: &Arc<Shared>,
     topic: &Arc<str>,
     range: ScanRange,
-) -> Result<((Spans, Unstable), impl Stream<Item = Result<ScanBatch>> + Send + use<>)> {
+) -> Result<(
+    (Spans, Unstable),
+    impl Stream<Item = Result<ScanBatch>> + Send + use<>,
+)> {
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
     let (log, topic) = (Arc::clone(log), Arc::clone(topic));
-    drop(start_thread("shop-kafka-scan", move || match Scan::start(&log, topic, &range) {
-        Err(error) => drop(started.send(Err(log.health.explain(error)))),
-        Ok((scan, spans)) => {
-            // The caller may be gone. `run` then finds the channel of batches closed.
-            let _caller_gone = started.send(Ok(spans));
-            scan.run(&log, &batches);
-        }
-    })?);
+    drop(start_thread(
+        "shop-kafka-scan",
+        move || match Scan::start(&log, topic, &range) {
+            Err(error) => drop(started.send(Err(log.health.explain(error)))),
+            Ok((scan, spans)) => {
+                // The caller may be gone. `run` then finds the channel of batches closed.
+                let _caller_gone = started.send(Ok(spans));
+                scan.run(&log, &batches);
+            }
+        },
+    )?);
     let aborted = |error| kafka_error(ErrorKind::Internal, "topic scan aborted").with_source(error);
     let spans = starting.await.map_err(aborted)??;
-    Ok((spans, stream::poll_fn(move |context| received.poll_recv(context))))
+    Ok((
+        spans,
+        stream::poll_fn(move |context| received.poll_recv(context)),
+    ))
 }
 
 struct Scan {
@@ -112,7 +123,11 @@ struct Scan {
 }
 
 impl Scan {
-    fn start(log: &Shared, topic: Arc<str>, range: &ScanRange) -> Result<(Self, (Spans, Unstable))> {
+    fn start(
+        log: &Shared,
+        topic: Arc<str>,
+        range: &ScanRange,
+    ) -> Result<(Self, (Spans, Unstable))> {
         // Of few records, more than those should not be fetched.
         let few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
         let topic_changes = log.health.topic_changes();
@@ -127,7 +142,9 @@ impl Scan {
         let read = spans(&consumer, &topic, range)?;
         for (partition, (start, end)) in &read {
             let offset = Offset::Offset(int64(*start));
-            assignment.add_partition_offset(&topic, int32(*partition), offset).map_err(from_kafka)?;
+            assignment
+                .add_partition_offset(&topic, int32(*partition), offset)
+                .map_err(from_kafka)?;
             ends.insert(*partition, *end);
             if let Some((_, last)) = unstable_ends.get(partition).filter(|(_, last)| last > end) {
                 unstable.insert(*partition, last - end);
@@ -139,18 +156,36 @@ impl Scan {
             consumer.resume(&assignment).map_err(from_kafka)?;
         }
         let (follows, buffered, buffer) = (range.follows(), BTreeMap::new(), BytesMut::new());
-        let scan = Self { consumer, topic, ends, follows, few, topic_changes, buffered, bytes: 0, buffer };
+        let scan = Self {
+            consumer,
+            topic,
+            ends,
+            follows,
+            few,
+            topic_changes,
+            buffered,
+            bytes: 0,
+            buffer,
+        };
         Ok((scan, (read, unstable)))
     }
 
     /// Sends batches until all partitions are read or the receiver is dropped.
     fn run(mut self, log: &Shared, batches: &mpsc::Sender<Result<ScanBatch>>) {
         let (mut last_read, mut last_error) = (Instant::now(), None);
-        let idle_timeout = if self.few { REQUEST_TIMEOUT } else { IDLE_TIMEOUT };
+        let idle_timeout = if self.few {
+            REQUEST_TIMEOUT
+        } else {
+            IDLE_TIMEOUT
+        };
         while (self.follows || !self.ends.is_empty()) && !batches.is_closed() {
             // What is buffered is sent before a follower waits for more.
             let is_current = self.follows && self.bytes > 0;
-            match self.consumer.poll(if is_current { Duration::ZERO } else { POLL_TIMEOUT }) {
+            match self.consumer.poll(if is_current {
+                Duration::ZERO
+            } else {
+                POLL_TIMEOUT
+            }) {
                 None if is_current => {
                     if !self.flush(batches) {
                         return;
@@ -177,7 +212,9 @@ impl Scan {
                 }
                 Some(Ok(_)) if log.health.topic_changes() != self.topic_changes => {
                     let message = "a topic was deleted and created again while it was read";
-                    return drop(batches.blocking_send(Err(kafka_error(ErrorKind::Unavailable, message))));
+                    return drop(
+                        batches.blocking_send(Err(kafka_error(ErrorKind::Unavailable, message))),
+                    );
                 }
                 Some(Ok(message)) => {
                     let partition = unsigned(rdkafka::Message::partition(&message));
@@ -187,7 +224,8 @@ impl Scan {
                 }
             }
             let count: usize = self.buffered.values().map(Vec::len).sum();
-            let full = self.bytes >= log.options.batch_bytes || count >= log.options.batch_records.max(1);
+            let full =
+                self.bytes >= log.options.batch_bytes || count >= log.options.batch_records.max(1);
             if (full || (self.ends.is_empty() && !self.follows)) && !self.flush(batches) {
                 return;
             }
@@ -225,7 +263,9 @@ impl Scan {
     fn flush(&mut self, batches: &mpsc::Sender<Result<ScanBatch>>) -> bool {
         self.bytes = 0;
         let buffered = std::mem::take(&mut self.buffered);
-        buffered.into_iter().all(|batch| batches.blocking_send(Ok(batch)).is_ok())
+        buffered
+            .into_iter()
+            .all(|batch| batches.blocking_send(Ok(batch)).is_ok())
     }
 }
 
@@ -249,17 +289,29 @@ fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<Spans> {
 
 /// Whether an offset that is to be read is not in the log.
 fn is_outside(error: &KafkaError) -> bool {
-    matches!(error.rdkafka_error_code(), Some(Code::AutoOffsetReset | Code::UnknownPartition))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::AutoOffsetReset | Code::UnknownPartition)
+    )
 }
 
 /// The first offset of a partition and its end. Waits for the election of a leader, such as that of a new topic.
 fn watermarks(consumer: &Observer, topic: &str, partition: i32) -> Result<(i64, i64)> {
     let fetch = || consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
-    let pauses = ConstantBuilder::new().with_delay(POLL_TIMEOUT).with_max_times(MAX_ELECTION_PAUSES);
+    let pauses = ConstantBuilder::new()
+        .with_delay(POLL_TIMEOUT)
+        .with_max_times(MAX_ELECTION_PAUSES);
     let has_no_leader = |error: &KafkaError| {
         let code = error.rdkafka_error_code();
         // The last is what librdkafka finds where it finds no leader.
-        matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition))
+        matches!(
+            code,
+            Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition)
+        )
     };
-    fetch.retry(pauses).when(has_no_leader).call().map_err(from_kafka)
+    fetch
+        .retry(pauses)
+        .when(has_no_leader)
+        .call()
+        .map_err(from_kafka)
 }

@@ -55,7 +55,12 @@ impl Shared {
 
     /// Adds a record to the producer's queue.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
-        self.producer.enqueue(&self.topic.name, None, record, to_headers(&record.headers, &[]))
+        self.producer.enqueue(
+            &self.topic.name,
+            None,
+            record,
+            to_headers(&record.headers, &[]),
+        )
     }
 
     /// Appends a record, and waits until all in-sync replicas have it.
@@ -76,7 +81,9 @@ impl Shared {
     pub(crate) fn next_epoch(&self) -> u64 {
         let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
         let next = |last: u64| Some(now.max(last + 1));
-        let last = self.last_epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        let last = self
+            .last_epoch
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
         // The closure always returns `Some`, so both variants hold the previous value.
         let (Ok(last) | Err(last)) = last;
         now.max(last + 1)
@@ -84,12 +91,16 @@ impl Shared {
 
     /// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.
     pub(crate) fn durability(&self) -> Durability {
-        Durability::Broker { replicas: self.topic.guaranteed_replicas() }
+        Durability::Broker {
+            replicas: self.topic.guaranteed_replicas(),
+        }
     }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }

@@ -77,22 +77,34 @@ impl KafkaSink {
                 // The first check decides: a service responds before its own deadline, with a known outcome.
                 ready = log.topic.checked(log.options.publish_timeout) => ready?,
             }
-            let left = log.options.publish_timeout.saturating_sub(started.elapsed());
+            let left = log
+                .options
+                .publish_timeout
+                .saturating_sub(started.elapsed());
             if left < MIN_TIMEOUT {
                 return Err(not_reached());
             }
             let published = receipt(&log, id, &record);
             // Shorter than librdkafka's delivery timeout, which ends every other delivery.
-            tokio::time::timeout(left, published).await.unwrap_or_else(|_elapsed| {
-                Err(from_kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)))
-            })
+            tokio::time::timeout(left, published)
+                .await
+                .unwrap_or_else(|_elapsed| {
+                    Err(from_kafka(KafkaError::MessageProduction(
+                        RDKafkaErrorCode::MessageTimedOut,
+                    )))
+                })
         });
-        let aborted = |error| kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error);
+        let aborted =
+            |error| kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error);
         task.await.map_err(aborted)?
     }
 
     fn open(&self) -> Result<()> {
-        if self.waiting.is_closed() { Err(closed("sink")) } else { Ok(()) }
+        if self.waiting.is_closed() {
+            Err(closed("sink"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -107,7 +119,10 @@ impl PurchaseSink for KafkaSink {
         self.open()?;
         match self.log.topic.state() {
             Some(Err(error)) => Err(error),
-            None => self.publish_before_ready(purchase.id, encode(purchase)?).await,
+            None => {
+                self.publish_before_ready(purchase.id, encode(purchase)?)
+                    .await
+            }
             Some(Ok(_)) => receipt(&self.log, purchase.id, &encode(purchase)?).await,
         }
     }

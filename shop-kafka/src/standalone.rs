@@ -12,8 +12,8 @@ use shop_core::Result;
 use shop_core::log::Offsets;
 
 use crate::client::{
-    Context, Observer, authenticate, blocking, close_in_background, deliver_events, is_of_other_topic, lock,
-    partitions,
+    Context, Observer, authenticate, blocking, close_in_background, deliver_events,
+    is_of_other_topic, lock, partitions,
 };
 use crate::config;
 use crate::error::from_kafka;
@@ -50,10 +50,17 @@ impl Shared {
             .set("enable.partition.eof", "true")
             // Skips records that are deleted during a scan.
             .set("auto.offset.reset", "earliest")
-            .set("queued.max.messages.kbytes", (self.options.consumer_queue_bytes / 1024).max(1).to_string())
+            .set(
+                "queued.max.messages.kbytes",
+                (self.options.consumer_queue_bytes / 1024)
+                    .max(1)
+                    .to_string(),
+            )
             .set("fetch.queue.backoff.ms", "5");
         if few {
-            config.set("queued.min.messages", "1").set("fetch.message.max.bytes", "65536");
+            config
+                .set("queued.min.messages", "1")
+                .set("fetch.message.max.bytes", "65536");
             config.set("auto.offset.reset", "error");
         }
         let context = Context::new(Arc::clone(&self.health), ());
@@ -77,7 +84,9 @@ impl Shared {
         group: &str,
         request: fn(&Observer, &Self, &str) -> Result<T>,
     ) -> Result<T> {
-        let turn = Arc::clone(&self.idle_consumers.positions).lock_owned().await;
+        let turn = Arc::clone(&self.idle_consumers.positions)
+            .lock_owned()
+            .await;
         let (log, group) = (Arc::clone(self), Arc::<str>::from(group));
         let read = move || {
             let _turn = turn;
@@ -86,15 +95,21 @@ impl Shared {
             log.keep(group, false, consumer);
             Ok(found)
         };
-        blocking("request of a group", read).await.map_err(|error| self.health.explain(error))
+        blocking("request of a group", read)
+            .await
+            .map_err(|error| self.health.explain(error))
     }
 }
 
 /// The client ids of the members of `group`.
 pub(crate) fn members(consumer: &Observer, _: &Shared, group: &str) -> Result<Vec<String>> {
-    let list = consumer.fetch_group_list(Some(group), REQUEST_TIMEOUT).map_err(from_kafka)?;
+    let list = consumer
+        .fetch_group_list(Some(group), REQUEST_TIMEOUT)
+        .map_err(from_kafka)?;
     let members = list.groups().iter().flat_map(GroupInfo::members);
-    Ok(members.map(|member| member.client_id().to_owned()).collect())
+    Ok(members
+        .map(|member| member.client_id().to_owned())
+        .collect())
 }
 
 /// The committed positions of the consumer's group in the topic of the log.
@@ -104,12 +119,15 @@ pub(crate) fn committed(consumer: &Observer, log: &Shared, _: &str) -> Result<Of
     for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
         list.add_partition(topic, partition);
     }
-    let committed = consumer.committed_offsets(list, REQUEST_TIMEOUT).map_err(from_kafka)?;
+    let committed = consumer
+        .committed_offsets(list, REQUEST_TIMEOUT)
+        .map_err(from_kafka)?;
     let (mut positions, id) = (Offsets::new(), log.health.topic_id(topic));
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
         // That of an earlier topic is none in this one.
-        if let (Ok(index), Offset::Offset(next)) = (element.partition().try_into(), element.offset())
+        if let (Ok(index), Offset::Offset(next)) =
+            (element.partition().try_into(), element.offset())
             && !is_of_other_topic(element.metadata(), id.as_ref())
         {
             positions.insert(index, unsigned(next));

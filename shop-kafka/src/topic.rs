@@ -38,17 +38,38 @@ impl Topic {
     /// The topic of the log.
     pub(crate) fn for_log(options: &KafkaLogOptions) -> Self {
         // Set explicitly, because the broker's defaults may differ.
-        let forever = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+        let forever = [
+            ("cleanup.policy", "delete"),
+            ("retention.ms", "-1"),
+            ("retention.bytes", "-1"),
+        ];
         let forever = forever.map(|(name, value)| (name, value.to_owned()));
-        let config = if options.infinite_retention { forever.to_vec() } else { Vec::new() };
-        Self::new(options.topic.as_str().into(), options.partitions, options, config)
+        let config = if options.infinite_retention {
+            forever.to_vec()
+        } else {
+            Vec::new()
+        };
+        Self::new(
+            options.topic.as_str().into(),
+            options.partitions,
+            options,
+            config,
+        )
     }
 
     /// The dead-letter topic of the log. It has one partition, because dead letters are few, and unlimited retention. A
     /// dead letter is larger than its record by some headers.
     pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
-        let config = [("max.message.bytes", MAX_RECORD_BYTES.to_string()), ("retention.ms", "-1".into())];
-        Self::new(format!("{}.dlq", options.topic).into(), 1, options, config.into())
+        let config = [
+            ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
+            ("retention.ms", "-1".into()),
+        ];
+        Self::new(
+            format!("{}.dlq", options.topic).into(),
+            1,
+            options,
+            config.into(),
+        )
     }
 
     fn new(
@@ -58,9 +79,18 @@ impl Topic {
         mut config: Vec<(&'static str, String)>,
     ) -> Self {
         // With three or more replicas, two must have a record before it is acknowledged.
-        config.extend((options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into())));
+        config.extend(
+            (options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into())),
+        );
         let state = watch::Sender::new(None);
-        Self { name, partitions, config, options: options.clone(), state, last_ping: Default::default() }
+        Self {
+            name,
+            partitions,
+            config,
+            options: options.clone(),
+            state,
+            last_ping: Default::default(),
+        }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -99,10 +129,15 @@ impl Topic {
     }
 
     /// Waits for a state that `is_final`, at most for `timeout`. Returns an error unless the topic exists.
-    async fn known_by(&self, timeout: Duration, is_final: impl FnMut(&State) -> bool) -> Result<()> {
+    async fn known_by(
+        &self,
+        timeout: Duration,
+        is_final: impl FnMut(&State) -> bool,
+    ) -> Result<()> {
         // After the time, the last state decides.
-        let _elapsed =
-            tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final)).await.is_err();
+        let _elapsed = tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
+            .await
+            .is_err();
         self.state().unwrap_or_else(|| Err(not_reached())).map(drop)
     }
 
@@ -151,11 +186,15 @@ impl Topic {
         if is_new {
             self.create(admin)?;
         }
-        let (mut found, deadline) = (existing.unwrap_or_default(), Instant::now() + LEADER_TIMEOUT);
+        let (mut found, deadline) = (
+            existing.unwrap_or_default(),
+            Instant::now() + LEADER_TIMEOUT,
+        );
         loop {
             let is_over = Instant::now() >= deadline;
             // The leaders of a new topic are elected shortly after its creation, and not every broker knows it yet.
-            let has_leaders = found.leader.is_some() && (found.leaderless.is_empty() || !is_new || is_over);
+            let has_leaders =
+                found.leader.is_some() && (found.leaderless.is_empty() || !is_new || is_over);
             let settings = if has_leaders {
                 self.read_settings(admin, &found)
             } else {
@@ -163,7 +202,12 @@ impl Topic {
             };
             match settings {
                 Err(error) if error.is_retryable() && !is_over => {}
-                settings => return Ok(Description { settings: settings?, ..found }),
+                settings => {
+                    return Ok(Description {
+                        settings: settings?,
+                        ..found
+                    });
+                }
             }
             drop(admin.observer.poll(LEADER_POLL_INTERVAL));
             found = admin.describe(&self.name)?.unwrap_or_default();
@@ -184,10 +228,15 @@ impl Topic {
         }
         let topic = ResourceSpecifier::Topic(&self.name);
         // Any broker has the settings. By default, librdkafka waits for the controller.
-        let described = admin
-            .request(|client, options| client.describe_configs([&topic], &options.broker_id(found.leader)));
+        let described = admin.request(|client, options| {
+            client.describe_configs([&topic], &options.broker_id(found.leader))
+        });
         let described = described.and_then(|resources| {
-            resources.into_iter().next().map(|resource| resource.map_err(from_code)).transpose()
+            resources
+                .into_iter()
+                .next()
+                .map(|resource| resource.map_err(from_code))
+                .transpose()
         });
         let config = match (described, known) {
             (Ok(config), _) => config,
@@ -225,7 +274,9 @@ impl Topic {
             tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
             return;
         }
-        let error = error.with_outcome(Outcome::NotApplied).with_context("topic", &self.name);
+        let error = error
+            .with_outcome(Outcome::NotApplied)
+            .with_context("topic", &self.name);
         self.set(Err(error));
     }
 
@@ -246,7 +297,12 @@ impl Topic {
 
     fn report(&self, found: &Result<Description>) {
         let topic = &*self.name;
-        let Description { replicas, leaderless, settings, .. } = match found {
+        let Description {
+            replicas,
+            leaderless,
+            settings,
+            ..
+        } = match found {
             Ok(found) => found,
             Err(error) if error.is_retryable() => {
                 return tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
@@ -258,7 +314,10 @@ impl Topic {
         let min_in_sync = settings.min_in_sync;
         tracing::info!(kafka.topic = topic, replicas, min_in_sync, "topic ready");
         if min_in_sync > Some(*replicas) {
-            tracing::warn!(kafka.topic = topic, "min.insync.replicas is above the replicas");
+            tracing::warn!(
+                kafka.topic = topic,
+                "min.insync.replicas is above the replicas"
+            );
         }
         let expected = self.options.replication_factor;
         if let Some(expected) = expected.filter(|expected| *replicas < *expected as usize) {
@@ -284,9 +343,13 @@ impl Topic {
             return Err(self.missing());
         }
         // -1 selects the cluster's default.
-        let replication = TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
+        let replication =
+            TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
         let topic = NewTopic::new(&self.name, int32(self.partitions), replication);
-        let topic = self.config.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        let topic = self
+            .config
+            .iter()
+            .fold(topic, |topic, (name, value)| topic.set(name, value));
         let created = admin.request(|client, options| client.create_topics([&topic], &options))?;
         for topic in created {
             match topic {
@@ -302,7 +365,11 @@ impl Topic {
     }
 
     fn missing(&self) -> Error {
-        let reason = if self.options.oauth.is_some() { "OAUTHBEARER" } else { "SHOP_KAFKA_CREATE_TOPICS" };
+        let reason = if self.options.oauth.is_some() {
+            "OAUTHBEARER"
+        } else {
+            "SHOP_KAFKA_CREATE_TOPICS"
+        };
         let message = format!(
             "the topic {} is missing, and is not created here ({reason}): create it with {} partitions",
             self.name, self.partitions
@@ -319,7 +386,11 @@ impl Topic {
             "the topic {} is missing and could not be created: create it with {} partitions, or grant CREATE on it",
             self.name, self.partitions
         );
-        let kind = if error.kind() == ErrorKind::Invalid { error.kind() } else { ErrorKind::Denied };
+        let kind = if error.kind() == ErrorKind::Invalid {
+            error.kind()
+        } else {
+            ErrorKind::Denied
+        };
         kafka_error(kind, message).with_source(error)
     }
 }
@@ -358,9 +429,13 @@ impl Description {
             Some(code) => return Err(from_code(code)),
         }
         let partitions = topic.partitions();
-        let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
-        let (leaderless, led): (Vec<_>, Vec<_>) =
-            partitions.iter().partition(|partition| partition.leader() < 0);
+        let replicas = partitions
+            .iter()
+            .map(|partition| partition.replicas().len())
+            .min();
+        let (leaderless, led): (Vec<_>, Vec<_>) = partitions
+            .iter()
+            .partition(|partition| partition.leader() < 0);
         Ok(Some(Self {
             leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
             leader: led.first().map(|partition| partition.leader()),
@@ -396,7 +471,9 @@ pub(crate) fn check_served<C>(
 where
     Context<C>: ConsumerContext,
 {
-    let metadata = consumer.fetch_metadata(Some(topic), timeout).map_err(from_kafka)?;
+    let metadata = consumer
+        .fetch_metadata(Some(topic), timeout)
+        .map_err(from_kafka)?;
     health.clear();
     match Description::find(&metadata, topic)? {
         Some(found) if found.leader.is_some() => Ok(()),
@@ -416,15 +493,28 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_topic_that_is_rejected_later_is_not_read_until_it_is_accepted() {
         let fixture = KafkaFixture::in_process().await;
-        let append = async || fixture.log().append(LogRecord::new(0, Timestamp::MIN, None)).await.unwrap();
+        let append = async || {
+            fixture
+                .log()
+                .append(LogRecord::new(0, Timestamp::MIN, None))
+                .await
+                .unwrap()
+        };
         append().await;
         let source = fixture.log().source("group").unwrap();
-        let next = async || tokio::time::timeout(Duration::from_secs(60), source.next()).await.unwrap();
+        let next = async || {
+            tokio::time::timeout(Duration::from_secs(60), source.next())
+                .await
+                .unwrap()
+        };
         assert!(matches!(next().await, Ok(SourceEvent::Batch(_))));
         let topic = &fixture.log().shared.topic;
         let accepted = topic.state();
         topic.fail(kafka_error(ErrorKind::Denied, "compacted"));
-        while !next().await.is_err_and(|error| error.kind() == ErrorKind::Denied) {}
+        while !next()
+            .await
+            .is_err_and(|error| error.kind() == ErrorKind::Denied)
+        {}
         topic.set(accepted.unwrap());
         append().await;
         while !matches!(next().await, Ok(SourceEvent::Batch(_))) {}
@@ -432,10 +522,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_check_is_repeated_unless_an_operator_has_to_act() {
-        let topic = Topic::new("purchases".into(), 1, &KafkaLogOptions::new("127.0.0.1:1"), Vec::new());
+        let topic = Topic::new(
+            "purchases".into(),
+            1,
+            &KafkaLogOptions::new("127.0.0.1:1"),
+            Vec::new(),
+        );
         let patience = Duration::from_secs(3_600);
         topic.fail(kafka_error(ErrorKind::Unavailable, "no response"));
-        assert!(topic.checked(patience).await.is_err() && topic.ready(Duration::ZERO).await.is_err());
+        assert!(
+            topic.checked(patience).await.is_err() && topic.ready(Duration::ZERO).await.is_err()
+        );
         let later = async { topic.set(Ok(Description::default())) };
         tokio::join!(topic.ready(patience), later).0.unwrap();
         for error in [topic.missing(), kafka_error(ErrorKind::Denied, "compacted")] {
@@ -446,9 +543,14 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_topic_is_not_created_without_its_settings() {
-        let Some(fixture) = KafkaFixture::on_test_server().await else { return };
+        let Some(fixture) = KafkaFixture::on_test_server().await else {
+            return;
+        };
         let log = &fixture.log().shared;
-        let (name, unknown) = (format!("{}.required", log.topic.name), ("no.such.setting", "1".to_owned()));
+        let (name, unknown) = (
+            format!("{}.required", log.topic.name),
+            ("no.such.setting", "1".to_owned()),
+        );
         let topic = Arc::new(Topic::new(name.into(), 1, &log.options, vec![unknown]));
         log.monitor.add(Arc::clone(&topic));
         let error = topic.ready(Duration::from_secs(30)).await.unwrap_err();

@@ -41,7 +41,10 @@ impl TopicAdmin {
 
     /// Describes a topic, without its settings; `None` if it is missing. Blocks.
     pub(crate) fn describe(&self, topic: &str) -> Result<Option<Description>> {
-        let metadata = self.observer.fetch_metadata(Some(topic), METADATA_TIMEOUT).map_err(from_kafka)?;
+        let metadata = self
+            .observer
+            .fetch_metadata(Some(topic), METADATA_TIMEOUT)
+            .map_err(from_kafka)?;
         // The cluster's id is part of every metadata response.
         if self.cluster.get().is_none()
             && let Some(id) = self.observer.client().fetch_cluster_id(METADATA_TIMEOUT)
@@ -65,14 +68,19 @@ impl TopicAdmin {
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
         let context = Context::new(Arc::clone(&self.health), ());
-        let admin = AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
+        let admin =
+            AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
         let options = AdminOptions::new()
             .request_timeout(Some(REQUEST_TIMEOUT))
             .operation_timeout(Some(REQUEST_TIMEOUT));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "failed to start a runtime").with_source(error)
-        })?;
-        let response = runtime.block_on(request(&admin, options)).map_err(from_kafka);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "failed to start a runtime").with_source(error)
+            })?;
+        let response = runtime
+            .block_on(request(&admin, options))
+            .map_err(from_kafka);
         // Closing the client blocks: not on the caller's thread.
         close_in_background(admin, |_| {});
         response
@@ -96,9 +104,15 @@ impl TopicMonitor {
         // The ends of partitions are behind the transactions that are open.
         observing.set("isolation.level", "read_uncommitted");
         let context = Context::new(Arc::clone(health), ());
-        let observer = Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
+        let observer =
+            Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
         let (observer, health) = (Arc::new(observer), Arc::clone(health));
-        let admin = TopicAdmin { observer, health, config, cluster: Arc::default() };
+        let admin = TopicAdmin {
+            observer,
+            health,
+            config,
+            cluster: Arc::default(),
+        };
         let (added, topics) = channel();
         let monitored = admin.clone();
         start_thread("shop-kafka-topics", move || monitor(&monitored, &topics))?;
@@ -114,7 +128,11 @@ impl TopicMonitor {
     /// Returns the cluster's id, which is known at the latest when the first topic is ready.
     pub(crate) fn cluster(&self) -> Result<Arc<str>> {
         let message = "the cluster reports no id, and record ids are derived from it";
-        self.admin.cluster.get().cloned().ok_or_else(|| kafka_error(ErrorKind::Unavailable, message))
+        self.admin
+            .cluster
+            .get()
+            .cloned()
+            .ok_or_else(|| kafka_error(ErrorKind::Unavailable, message))
     }
 
     /// Checks that Kafka is available and serves `topic`.
@@ -123,9 +141,15 @@ impl TopicMonitor {
             topic.checked(CHECK_TIMEOUT).await?;
             topic.ping(&self.admin).await
         };
-        let result =
-            tokio::time::timeout(CHECK_TIMEOUT, checked).await.unwrap_or_else(|_elapsed| Err(not_reached()));
-        result.map_err(|error| self.admin.health.explain(error).with_outcome(Outcome::NotApplied))
+        let result = tokio::time::timeout(CHECK_TIMEOUT, checked)
+            .await
+            .unwrap_or_else(|_elapsed| Err(not_reached()));
+        result.map_err(|error| {
+            self.admin
+                .health
+                .explain(error)
+                .with_outcome(Outcome::NotApplied)
+        })
     }
 }
 
@@ -148,9 +172,13 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
             *due = Instant::now() + interval(admin, topic);
         }
         admin.deliver_events();
-        let are_ready =
-            topics.iter().all(|(topic, _)| topic.known().is_some()) && admin.cluster.get().is_some();
-        match added.recv_timeout(if are_ready { READY_POLL_PAUSE } else { Duration::ZERO }) {
+        let are_ready = topics.iter().all(|(topic, _)| topic.known().is_some())
+            && admin.cluster.get().is_some();
+        match added.recv_timeout(if are_ready {
+            READY_POLL_PAUSE
+        } else {
+            Duration::ZERO
+        }) {
             Ok(topic) => topics.push((topic, Instant::now())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -21,7 +21,10 @@ pub(crate) trait PurchaseRows: Sync {
 /// No transaction is needed: a stored purchase never changes, so a concurrent call finds the same one. A refund that is
 /// delivered again is compared by its id, as a purchase is. If the purchase is erased in between, the ids of its user's
 /// records are marked as erased, that of the refund among them.
-pub(crate) async fn insert(rows: &impl PurchaseRows, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
+pub(crate) async fn insert(
+    rows: &impl PurchaseRows,
+    batch: &[Purchase],
+) -> Result<Vec<InsertOutcome>> {
     if batch.iter().all(|purchase| purchase.details.of.is_none()) {
         return rows.insert_rows(batch).await;
     }
@@ -29,7 +32,13 @@ pub(crate) async fn insert(rows: &impl PurchaseRows, batch: &[Purchase]) -> Resu
     let (mut refunds, purchases): (Vec<usize>, Vec<usize>) =
         (0..batch.len()).partition(|index| batch[*index].details.of.is_some());
     insert_only(rows, batch, &purchases, &mut outcomes).await?;
-    let ids = refunds.iter().flat_map(|index| batch[*index].details.of.into_iter().chain([batch[*index].id]));
+    let ids = refunds.iter().flat_map(|index| {
+        batch[*index]
+            .details
+            .of
+            .into_iter()
+            .chain([batch[*index].id])
+    });
     let found = rows.find(ids.collect()).await?;
     refunds.retain(|index| {
         let refund = &batch[*index];

@@ -8,7 +8,10 @@ use tokio::time::{Instant, sleep};
 
 /// Returns an unlimited exponential backoff with jitter.
 pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
-    let builder = ExponentialBuilder::new().with_jitter().with_min_delay(min).with_max_delay(max);
+    let builder = ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(min)
+        .with_max_delay(max);
     builder.without_max_times().build()
 }
 
@@ -22,8 +25,15 @@ where
     F: Future<Output = Result<T>>,
 {
     // 0.35 s in total, and up to twice that with jitter.
-    let policy = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(50));
-    let in_time =
-        |_: &Error, pause: Option<Duration>| pause.filter(|pause| Instant::now() + *pause < deadline);
-    call.retry(policy.with_max_times(3)).sleep(sleep).when(is_retryable).adjust(in_time).await
+    let policy = ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(50));
+    let in_time = |_: &Error, pause: Option<Duration>| {
+        pause.filter(|pause| Instant::now() + *pause < deadline)
+    };
+    call.retry(policy.with_max_times(3))
+        .sleep(sleep)
+        .when(is_retryable)
+        .adjust(in_time)
+        .await
 }

@@ -19,7 +19,10 @@ pub(crate) struct Unreadable {
 }
 
 pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreadable {
-    Unreadable { member, problem: problem.to_string() }
+    Unreadable {
+        member,
+        problem: problem.to_string(),
+    }
 }
 
 /// A member that is not valid.

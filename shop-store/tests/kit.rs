@@ -34,9 +34,13 @@ erase_suite!(embedded_erase, EmbeddedFixture::new());
 refund_suite!(embedded_refunds, EmbeddedFixture::new());
 shop_suite!(embedded_shop, OpenShop::new());
 feed_suite!(embedded_feed, OneFile::new());
-pipeline_suite!(embedded_to_embedded, async { (EmbeddedFixture::new().await, EmbeddedFixture::new().await) });
+pipeline_suite!(embedded_to_embedded, async {
+    (EmbeddedFixture::new().await, EmbeddedFixture::new().await)
+});
 
-record_store_suite!(embedded_purchase_records, async { PurchaseRecords(EmbeddedFixture::new().await) });
+record_store_suite!(embedded_purchase_records, async {
+    PurchaseRecords(EmbeddedFixture::new().await)
+});
 
 store_suite!(mongo_store, if MongoFixture::on_test_server());
 erase_suite!(mongo_erase, if MongoFixture::on_test_server());

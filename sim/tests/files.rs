@@ -106,9 +106,18 @@ pub fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Disk {
     /// Watches `folder`, and cuts the power before one of `per_cut` writes. What is there already is on the disk.
-    pub fn watch(folder: &Path, history: &Arc<Mutex<History>>, seed: u64, per_cut: u64) -> Arc<Self> {
+    pub fn watch(
+        folder: &Path,
+        history: &Arc<Mutex<History>>,
+        seed: u64,
+        per_cut: u64,
+    ) -> Arc<Self> {
         let on_disk = |path: PathBuf| {
-            let file = File { synced: fs::read(&path).ok()?, is_named: true, changes: Vec::new() };
+            let file = File {
+                synced: fs::read(&path).ok()?,
+                is_named: true,
+                changes: Vec::new(),
+            };
             Some((path.file_name()?.to_str()?.to_owned(), file))
         };
         let files = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -122,9 +131,16 @@ impl Disk {
             fault: None,
             failed: None,
         };
-        let disk = Self { folder: folder.to_owned(), history: Arc::clone(history), state: Mutex::new(state) };
+        let disk = Self {
+            folder: folder.to_owned(),
+            history: Arc::clone(history),
+            state: Mutex::new(state),
+        };
         let disk = Arc::new(disk);
-        DISKS.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&disk));
+        DISKS
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&disk));
         disk
     }
 
@@ -147,7 +163,9 @@ impl Disk {
 
     /// Whether calls may fail: for some time after the fault.
     pub fn may_fail(&self) -> bool {
-        locked(&self.state).failed.is_some_and(|failed| failed.elapsed() < RECOVERY)
+        locked(&self.state)
+            .failed
+            .is_some_and(|failed| failed.elapsed() < RECOVERY)
     }
 
     /// What a power cut leaves now that keeps nothing that was not synced.
@@ -160,9 +178,10 @@ impl Disk {
 impl State {
     /// The file `name`, with what it had before it was seen.
     fn file(&mut self, name: &str, path: &Path) -> &mut File {
-        self.files
-            .entry(name.to_owned())
-            .or_insert_with(|| File { synced: fs::read(path).unwrap_or_default(), ..File::default() })
+        self.files.entry(name.to_owned()).or_insert_with(|| File {
+            synced: fs::read(path).unwrap_or_default(),
+            ..File::default()
+        })
     }
 
     fn cut(&mut self, keeps: Keeps, history: &Mutex<History>) -> Cut {
@@ -182,23 +201,35 @@ impl State {
         }
         for (name, file) in &self.removed {
             // The removal is not on the disk.
-            if !self.files.contains_key(name) && !matches!(keeps, Keeps::All) && self.random.bool() {
+            if !self.files.contains_key(name) && !matches!(keeps, Keeps::All) && self.random.bool()
+            {
                 leave(name, file, &mut self.random);
             }
         }
-        Cut { number: self.count, image, history: locked(history).clone() }
+        Cut {
+            number: self.count,
+            image,
+            history: locked(history).clone(),
+        }
     }
 
     /// Counts a write, a sync or a removal, before it happens. Returns a fault that it has.
     fn count(&mut self, history: &Mutex<History>, possible: &[Fault]) -> Option<Fault> {
         if self.per_cut > 0 && self.random.u64(..self.per_cut) == 0 {
-            let keeps = [Keeps::Nothing, Keeps::All, Keeps::First, Keeps::Some, Keeps::Sectors];
+            let keeps = [
+                Keeps::Nothing,
+                Keeps::All,
+                Keeps::First,
+                Keeps::Some,
+                Keeps::Sectors,
+            ];
             let keeps = keeps[self.random.usize(..keeps.len())];
             let cut = self.cut(keeps, history);
             self.cuts.push(cut);
         }
         self.count += 1;
-        let is_due = |(number, fault): &mut (u64, Fault)| *number < self.count && possible.contains(fault);
+        let is_due =
+            |(number, fault): &mut (u64, Fault)| *number < self.count && possible.contains(fault);
         let fault = self.fault.take_if(is_due).map(|(_, fault)| fault);
         if fault.is_some() {
             self.failed = Some(Instant::now());
@@ -228,7 +259,10 @@ impl File {
 
     /// The content after a power cut.
     fn after(&self, keeps: Keeps, random: &mut fastrand::Rng) -> Vec<u8> {
-        let mut left = Self { synced: self.synced.clone(), ..Self::default() };
+        let mut left = Self {
+            synced: self.synced.clone(),
+            ..Self::default()
+        };
         let first = random.usize(..=self.changes.len());
         for (number, change) in self.changes.iter().enumerate() {
             let is_kept = match keeps {
@@ -255,7 +289,9 @@ impl File {
 /// The disk of the file `path`, with its name.
 fn watched(path: &Path) -> Option<(Arc<Disk>, String)> {
     let disks = DISKS.read().unwrap_or_else(PoisonError::into_inner);
-    let disk = disks.iter().find(|disk| path.parent() == Some(&disk.folder))?;
+    let disk = disks
+        .iter()
+        .find(|disk| path.parent() == Some(&disk.folder))?;
     Some((Arc::clone(disk), path.file_name()?.to_str()?.to_owned()))
 }
 
@@ -271,7 +307,8 @@ fn fail<T: From<i8>>(errno: c_int) -> T {
 fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
     let write = |bytes: &[u8]| {
         // SAFETY: the pointer and the length are those of a slice.
-        let written = unsafe { libc::syscall(libc::SYS_pwrite64, fd, bytes.as_ptr(), bytes.len(), offset) };
+        let written =
+            unsafe { libc::syscall(libc::SYS_pwrite64, fd, bytes.as_ptr(), bytes.len(), offset) };
         written as ssize_t
     };
     let path = path_of(fd);
@@ -289,9 +326,14 @@ fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
     let file = state.file(&name, &path);
     let written = write(bytes);
     if let Ok(length) = usize::try_from(written) {
-        file.changes.push(Change::Write(offset as usize, bytes[..length].to_vec()));
+        file.changes
+            .push(Change::Write(offset as usize, bytes[..length].to_vec()));
     }
-    steps::note(|| bytes.iter().fold(offset as u64, |sum, byte| sum.wrapping_mul(31) ^ u64::from(*byte)));
+    steps::note(|| {
+        bytes.iter().fold(offset as u64, |sum, byte| {
+            sum.wrapping_mul(31) ^ u64::from(*byte)
+        })
+    });
     drop(state);
     steps::pass(steps::WRITE, 2);
     written
@@ -315,11 +357,17 @@ fn sync(fd: c_int) -> c_int {
         steps::note(|| name.len() as u64);
         drop(state);
         steps::pass(steps::WRITE, 2);
-    } else if let Some(disk) =
-        DISKS.read().unwrap_or_else(PoisonError::into_inner).iter().find(|disk| disk.folder == path)
+    } else if let Some(disk) = DISKS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .find(|disk| disk.folder == path)
     {
         let mut state = locked(&disk.state);
-        state.files.values_mut().for_each(|file| file.is_named = true);
+        state
+            .files
+            .values_mut()
+            .for_each(|file| file.is_named = true);
         state.removed.clear();
     }
     0
@@ -331,7 +379,9 @@ extern "C" fn write(fd: c_int, bytes: *const c_void, length: size_t) -> ssize_t 
     // SAFETY: the caller's promise, as to libc.
     let write = || unsafe { libc::syscall(libc::SYS_write, fd, bytes, length) as ssize_t };
     let path = path_of(fd);
-    let Some((disk, name)) = watched(&path) else { return write() };
+    let Some((disk, name)) = watched(&path) else {
+        return write();
+    };
     let mut state = locked(&disk.state);
     state.count(&disk.history, &[]);
     let file = state.file(&name, &path);
@@ -339,17 +389,30 @@ extern "C" fn write(fd: c_int, bytes: *const c_void, length: size_t) -> ssize_t 
     if let Ok(written) = usize::try_from(result) {
         // SAFETY: as above. The position is behind what was written.
         let (bytes, end) = unsafe {
-            (std::slice::from_raw_parts(bytes.cast::<u8>(), written), libc::lseek64(fd, 0, libc::SEEK_CUR))
+            (
+                std::slice::from_raw_parts(bytes.cast::<u8>(), written),
+                libc::lseek64(fd, 0, libc::SEEK_CUR),
+            )
         };
-        file.changes.push(Change::Write(end as usize - written, bytes.to_vec()));
+        file.changes
+            .push(Change::Write(end as usize - written, bytes.to_vec()));
     }
     result
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pwrite64(fd: c_int, bytes: *const c_void, length: size_t, offset: off64_t) -> ssize_t {
+extern "C" fn pwrite64(
+    fd: c_int,
+    bytes: *const c_void,
+    length: size_t,
+    offset: off64_t,
+) -> ssize_t {
     // SAFETY: the caller's promise, as to libc.
-    write_at(fd, unsafe { std::slice::from_raw_parts(bytes.cast(), length) }, offset)
+    write_at(
+        fd,
+        unsafe { std::slice::from_raw_parts(bytes.cast(), length) },
+        offset,
+    )
 }
 
 #[unsafe(no_mangle)]
@@ -372,7 +435,9 @@ extern "C" fn ftruncate64(fd: c_int, length: off64_t) -> c_int {
     // SAFETY: no memory is passed.
     let set = || unsafe { libc::syscall(libc::SYS_ftruncate, fd, length) as c_int };
     let path = path_of(fd);
-    let Some((disk, name)) = watched(&path).filter(|(_, name)| !name.ends_with("-shm")) else { return set() };
+    let Some((disk, name)) = watched(&path).filter(|(_, name)| !name.ends_with("-shm")) else {
+        return set();
+    };
     let mut state = locked(&disk.state);
     state.count(&disk.history, &[]);
     let file = state.file(&name, &path);
@@ -388,9 +453,15 @@ extern "C" fn ftruncate(fd: c_int, length: off64_t) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn unlink(path: *const c_char) -> c_int {
     // SAFETY: the caller's promise, as to libc.
-    let (text, remove) = unsafe { (CStr::from_ptr(path), || libc::syscall(libc::SYS_unlink, path) as c_int) };
+    let (text, remove) = unsafe {
+        (CStr::from_ptr(path), || {
+            libc::syscall(libc::SYS_unlink, path) as c_int
+        })
+    };
     let name = Path::new(text.to_str().unwrap_or_default());
-    let Some((disk, name)) = watched(name) else { return remove() };
+    let Some((disk, name)) = watched(name) else {
+        return remove();
+    };
     let mut state = locked(&disk.state);
     state.count(&disk.history, &[]);
     if let Some(file) = state.files.remove(&name) {

@@ -42,7 +42,9 @@ impl Follower {
                         continue;
                     }
                     None => return Ok(()),
-                    Some(Err(error)) if !disk.may_fail() => return Err(unexpected("events end")(error)),
+                    Some(Err(error)) if !disk.may_fail() => {
+                        return Err(unexpected("events end")(error));
+                    }
                     // Without a cursor, some would be missed.
                     Some(Err(_)) if cursor.is_none() => return Ok(()),
                     Some(Err(_)) => sleep(RECOVERY).await,
@@ -52,7 +54,10 @@ impl Follower {
                 }
             }
         };
-        Ok(Self { events, task: tokio::spawn(follow) })
+        Ok(Self {
+            events,
+            task: tokio::spawn(follow),
+        })
     }
 
     /// Compares the events since the attempt `first` with what was answered, as soon as they are there.

@@ -51,14 +51,22 @@ pub const fn price_of(attempt: usize) -> i64 {
 impl History {
     /// Notes an attempt. Returns its number.
     pub fn begin(&mut self, user: usize, key: Option<String>, is_appended: bool) -> usize {
-        self.attempts.push(Attempt { user, key, is_appended, answer: Answer::None });
+        self.attempts.push(Attempt {
+            user,
+            key,
+            is_appended,
+            answer: Answer::None,
+        });
         self.attempts.len() - 1
     }
 
     /// What a copy must and may have that was begun at this history, and has ended at `end`.
     pub fn copied_until(&self, mut end: Self) -> Self {
         for (number, attempt) in end.attempts.iter_mut().enumerate() {
-            let is_before = self.attempts.get(number).is_some_and(|before| before.answer == attempt.answer);
+            let is_before = self
+                .attempts
+                .get(number)
+                .is_some_and(|before| before.answer == attempt.answer);
             if !is_before {
                 attempt.answer = Answer::None;
             }
@@ -81,10 +89,16 @@ impl History {
     /// What is wrong.
     pub fn judge_dead_letters(&self, numbers: &[usize]) -> Result<(), String> {
         let found: BTreeSet<_> = numbers.iter().copied().collect();
-        if found.len() < numbers.len() || found.last().is_some_and(|last| *last >= self.poison.len()) {
-            return Err(format!("{} records have the dead letters {numbers:?}", self.poison.len()));
+        if found.len() < numbers.len()
+            || found.last().is_some_and(|last| *last >= self.poison.len())
+        {
+            return Err(format!(
+                "{} records have the dead letters {numbers:?}",
+                self.poison.len()
+            ));
         }
-        match (0..self.poison.len()).find(|number| self.poison[*number] && !found.contains(number)) {
+        match (0..self.poison.len()).find(|number| self.poison[*number] && !found.contains(number))
+        {
             Some(lost) => Err(format!("record {lost} is no dead letter")),
             None => Ok(()),
         }
@@ -92,12 +106,22 @@ impl History {
 
     /// Whether a purchase may, and whether it must be listed.
     fn listed(&self, number: usize) -> (bool, bool) {
-        let Attempt { user, answer, is_appended, .. } = &self.attempts[number];
-        let erasure = self.erasures.get(user).filter(|erasure| number < erasure.before);
+        let Attempt {
+            user,
+            answer,
+            is_appended,
+            ..
+        } = &self.attempts[number];
+        let erasure = self
+            .erasures
+            .get(user)
+            .filter(|erasure| number < erasure.before);
         let is_bought = matches!(answer, Answer::Bought(_));
         match erasure {
             // One without an answer, or in the log, may be on its way still.
-            Some(Erasure { is_answered: true, .. }) => (*is_appended || *answer == Answer::None, false),
+            Some(Erasure {
+                is_answered: true, ..
+            }) => (*is_appended || *answer == Answer::None, false),
             Some(_) => (*answer != Answer::NotApplied, false),
             None => (*answer != Answer::NotApplied, is_bought),
         }
@@ -109,9 +133,12 @@ impl History {
         let number = usize::try_from(units / UNITS - 1).unwrap_or(usize::MAX);
         match self.attempts.get(number).filter(|_| units % UNITS == 0) {
             None => Err(format!("{purchase:?} was never bought")),
-            Some(Attempt { answer: Answer::Bought(bought), .. }) if bought != purchase => {
-                Err(format!("attempt {number} was bought as {bought:?}, and is there as {purchase:?}"))
-            }
+            Some(Attempt {
+                answer: Answer::Bought(bought),
+                ..
+            }) if bought != purchase => Err(format!(
+                "attempt {number} was bought as {bought:?}, and is there as {purchase:?}"
+            )),
             Some(_) => Ok(number),
         }
     }
@@ -132,8 +159,14 @@ impl History {
             let Attempt { user, answer, .. } = &self.attempts[*number];
             matches!(answer, Answer::Bought(_)) && !self.erasures.contains_key(user)
         };
-        match (first..self.attempts.len()).filter(must).find(|number| !seen.contains(number)) {
-            Some(lost) => Err(format!("attempt {lost} has no event: {:?}", self.attempts[lost])),
+        match (first..self.attempts.len())
+            .filter(must)
+            .find(|number| !seen.contains(number))
+        {
+            Some(lost) => Err(format!(
+                "attempt {lost} has no event: {:?}",
+                self.attempts[lost]
+            )),
             None => Ok(()),
         }
     }
@@ -155,7 +188,10 @@ impl History {
             let number = self.attempt_of(purchase)?;
             let attempt = &self.attempts[number];
             if attempt.user != user {
-                return Err(format!("user {user} has {purchase:?} of user {}", attempt.user));
+                return Err(format!(
+                    "user {user} has {purchase:?} of user {}",
+                    attempt.user
+                ));
             }
             if !seen.insert(number) {
                 return Err(format!("user {user} has attempt {number} twice"));
@@ -165,20 +201,31 @@ impl History {
                     "user {user} has attempt {number}, which was erased or refused: {attempt:?}"
                 ));
             }
-            sum = sum.checked_add_price(purchase.price).map_err(|error| error.to_string())?;
+            sum = sum
+                .checked_add_price(purchase.price)
+                .map_err(|error| error.to_string())?;
         }
-        if let Some(pair) = listed.windows(2).find(|pair| pair[0].timestamp < pair[1].timestamp) {
+        if let Some(pair) = listed
+            .windows(2)
+            .find(|pair| pair[0].timestamp < pair[1].timestamp)
+        {
             return Err(format!("user {user} has {pair:?} in this order"));
         }
         let own = (0..self.attempts.len()).filter(|number| self.attempts[*number].user == user);
-        let mut must =
-            own.filter(|number| self.listed(*number).1 && (with_log || !self.attempts[*number].is_appended));
+        let mut must = own.filter(|number| {
+            self.listed(*number).1 && (with_log || !self.attempts[*number].is_appended)
+        });
         if let Some(lost) = must.find(|number| !seen.contains(number)) {
-            return Err(format!("user {user} lost attempt {lost}: {:?}", self.attempts[lost]));
+            return Err(format!(
+                "user {user} lost attempt {lost}: {:?}",
+                self.attempts[lost]
+            ));
         }
         let expected = Summary::new(listed.len() as u64, sum);
         if *summary != expected {
-            return Err(format!("user {user} has {expected:?} in its list, and {summary:?} in its sums"));
+            return Err(format!(
+                "user {user} has {expected:?} in its list, and {summary:?} in its sums"
+            ));
         }
         Ok(())
     }

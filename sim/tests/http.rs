@@ -27,14 +27,22 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
 
 impl Http {
     async fn call(&self, request: Request<Body>) -> Result<(HeaderMap, Bytes)> {
-        let response = self.0.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let response = self
+            .0
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {});
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, MOST).await.map_err(internal)?;
         if parts.status.is_success() {
             return Ok((parts.headers, body));
         }
         let problem: serde_json::Value = read(&body)?;
-        let kind = problem["type"].as_str().and_then(kind_of_problem).unwrap_or(ErrorKind::Internal);
+        let kind = problem["type"]
+            .as_str()
+            .and_then(kind_of_problem)
+            .unwrap_or(ErrorKind::Internal);
         let members: ProblemMembers = read(&body)?;
         let error = Error::new(kind, String::from_utf8_lossy(&body).into_owned());
         Err(error.with_outcome(members.outcome()))
@@ -52,11 +60,17 @@ impl Http {
         let request = request.body(body.into()).map_err(internal)?;
         let (headers, body) = self.call(request).await?;
         let bought: PublishedPurchase = read(&body)?;
-        Ok(if headers.contains_key(IDEMPOTENT_REPLAYED) { bought.as_replayed() } else { bought })
+        Ok(if headers.contains_key(IDEMPOTENT_REPLAYED) {
+            bought.as_replayed()
+        } else {
+            bought
+        })
     }
 
     async fn get<T: for<'a> Deserialize<'a>>(&self, path: String) -> Result<T> {
-        let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty());
+        let request = Request::get(path)
+            .header(header::HOST, "localhost")
+            .body(Body::empty());
         let request = request.map_err(internal)?;
         read(&self.call(request).await?.1)
     }
@@ -64,11 +78,18 @@ impl Http {
     pub async fn list(&self, user: &str) -> Result<(Vec<Purchase>, Summary)> {
         let (mut listed, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page: Page = self.get(format!("/v1/purchases?userid={user}&limit=300{cursor}")).await?;
+            let page: Page = self
+                .get(format!("/v1/purchases?userid={user}&limit=300{cursor}"))
+                .await?;
             listed.extend(page.items);
             match page.next {
                 Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok((listed, self.get(format!("/v1/summary?userid={user}")).await?)),
+                None => {
+                    return Ok((
+                        listed,
+                        self.get(format!("/v1/summary?userid={user}")).await?,
+                    ));
+                }
             }
         }
     }

@@ -113,7 +113,11 @@ fn run_all(arguments: &Arguments) -> Checked<String> {
             }
             let ran = run_apart(seed, arguments.operations).and_then(|one| {
                 let is_equal = !arguments.twice || run_apart(seed, arguments.operations)? == one;
-                if is_equal { Ok(one) } else { Err("it differs from run to run".to_owned()) }
+                if is_equal {
+                    Ok(one)
+                } else {
+                    Err("it differs from run to run".to_owned())
+                }
             });
             let one = ran.map_err(|found| {
                 has_failed.store(true, Ordering::Relaxed);
@@ -128,11 +132,18 @@ fn run_all(arguments: &Arguments) -> Checked<String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let parts: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     let parts: Vec<Done> = parts.into_iter().collect::<Checked<_>>()?;
     let sum = |of: fn(&Done) -> u64| parts.iter().map(of).sum::<u64>();
-    let (operations, writes, cuts) = (sum(|one| one.operations), sum(|one| one.writes), sum(|one| one.cuts));
+    let (operations, writes, cuts) = (
+        sum(|one| one.operations),
+        sum(|one| one.writes),
+        sum(|one| one.cuts),
+    );
     let (seeds, seconds) = (arguments.seeds, begun.elapsed().as_secs_f64());
     Ok(format!(
         "{seeds} seeds, {operations} operations, {writes} writes, {cuts} power cuts, {seconds:.1} seconds"
@@ -144,18 +155,35 @@ fn run_apart(seed: u64, operations: usize) -> Checked<Done> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(this);
     // A thread that has ended frees nothing beside the others, whose addresses would differ.
-    command.env_clear().env("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0");
-    command.args(["--run", &seed.to_string(), "--operations", &operations.to_string()]);
+    command.env_clear().env(
+        "GLIBC_TUNABLES",
+        "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0",
+    );
+    command.args([
+        "--run",
+        &seed.to_string(),
+        "--operations",
+        &operations.to_string(),
+    ]);
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let numbers: Vec<u64> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
     match numbers[..] {
-        [operations, writes, cuts, trace] if output.status.success() => {
-            Ok(Done { operations, writes, cuts, trace })
-        }
-        _ => {
-            Err(format!("{} {}({})", text.trim_end(), String::from_utf8_lossy(&output.stderr), output.status))
-        }
+        [operations, writes, cuts, trace] if output.status.success() => Ok(Done {
+            operations,
+            writes,
+            cuts,
+            trace,
+        }),
+        _ => Err(format!(
+            "{} {}({})",
+            text.trim_end(),
+            String::from_utf8_lossy(&output.stderr),
+            output.status
+        )),
     }
 }
 
@@ -171,22 +199,37 @@ fn run_here(seed: u64, operations: usize) -> Checked<String> {
     // The clock of the metrics compares itself with that of the system for a while, at first.
     drop(quanta::Clock::new());
     let (ran, trace) = steps::run(seed, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(run(seed, operations))
     })?;
-    let Done { operations, writes, cuts, .. } = ran?;
+    let Done {
+        operations,
+        writes,
+        cuts,
+        ..
+    } = ran?;
     Ok(format!("{operations} {writes} {cuts} {trace}"))
 }
 
 /// A folder in memory, whose name no other process uses, and is as long as that of others.
 fn folder() -> TempDir {
     let prefix = format!("sim-{:010}-", std::process::id());
-    tempfile::Builder::new().prefix(&prefix).tempdir_in(memory()).unwrap()
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in(memory())
+        .unwrap()
 }
 
 fn memory() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+    if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// The free space in bytes of the folder in memory.
@@ -204,10 +247,19 @@ async fn run(seed: u64, operations: usize) -> Checked<Done> {
     let mut random = fastrand::Rng::with_seed(seed);
     let (folder, history) = (folder(), Shared::default());
     // Some have time for several copies of the log.
-    let (operations, per_cut) = if seed % 12 == 11 { (operations * 5, 1_000) } else { (operations, 150) };
+    let (operations, per_cut) = if seed % 12 == 11 {
+        (operations * 5, 1_000)
+    } else {
+        (operations, 150)
+    };
     let disk = Disk::watch(folder.path(), &history, random.u64(..), per_cut);
     // Most have a disk that fails once.
-    let fault = [None, Some(Fault::Sync), Some(Fault::Full), Some(Fault::Short)][random.usize(..4)];
+    let fault = [
+        None,
+        Some(Fault::Sync),
+        Some(Fault::Full),
+        Some(Fault::Short),
+    ][random.usize(..4)];
     if let Some(fault) = fault {
         let most = 1 << random.u32(4..13);
         disk.fail(random.u64(..most), fault);
@@ -217,7 +269,11 @@ async fn run(seed: u64, operations: usize) -> Checked<Done> {
     let context = |found| format!("{found} (fault: {fault:?})");
     ran.map_err(context)?;
     cuts.push(at_end);
-    let mut done = Done { operations: operations as u64, writes, ..Done::default() };
+    let mut done = Done {
+        operations: operations as u64,
+        writes,
+        ..Done::default()
+    };
     for cut in cuts {
         let number = cut.number;
         let again = random.u32(..8) == 0;

@@ -88,7 +88,10 @@ unsafe extern "C" fn syscall(
             // SAFETY: the caller's promise, as to the kernel.
             let (is_same, time) = unsafe {
                 let time = (d as *const timespec).as_ref().map(nanoseconds);
-                ((*(a as *const AtomicU32)).load(Ordering::SeqCst) == c as u32, time)
+                (
+                    (*(a as *const AtomicU32)).load(Ordering::SeqCst) == c as u32,
+                    time,
+                )
             };
             if !is_same {
                 set_error(libc::EAGAIN);
@@ -99,7 +102,11 @@ unsafe extern "C" fn syscall(
             } else {
                 libc::CLOCK_MONOTONIC
             };
-            let begun = if operation == libc::FUTEX_WAIT { 0 } else { now(clock).unwrap_or_default() };
+            let begun = if operation == libc::FUTEX_WAIT {
+                0
+            } else {
+                now(clock).unwrap_or_default()
+            };
             if wait(State::Futex(a), time.map(|time| time.saturating_sub(begun))) {
                 set_error(libc::ETIMEDOUT);
                 return -1;
@@ -134,12 +141,23 @@ unsafe extern "C" fn epoll_wait(
     let look = |timeout: c_int| {
         // SAFETY: the caller's promise, as to libc.
         let found = returned(unsafe {
-            raw(libc::SYS_epoll_wait, [file as usize, events as usize, most as usize, timeout as usize, 0, 0])
+            raw(
+                libc::SYS_epoll_wait,
+                [
+                    file as usize,
+                    events as usize,
+                    most as usize,
+                    timeout as usize,
+                    0,
+                    0,
+                ],
+            )
         });
         // The kernel calls the watches of a file in the order of their addresses.
         // SAFETY: the kernel has written so many events.
-        let written =
-            unsafe { std::slice::from_raw_parts_mut(events, usize::try_from(found).unwrap_or_default()) };
+        let written = unsafe {
+            std::slice::from_raw_parts_mut(events, usize::try_from(found).unwrap_or_default())
+        };
         written.sort_unstable_by_key(|event| event.u64);
         found as c_int
     };
@@ -167,20 +185,28 @@ unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_i
             0
         }
         // SAFETY: as above.
-        None => {
-            returned(unsafe { raw(libc::SYS_clock_gettime, [clock as usize, time as usize, 0, 0, 0, 0]) })
-                as c_int
-        }
+        None => returned(unsafe {
+            raw(
+                libc::SYS_clock_gettime,
+                [clock as usize, time as usize, 0, 0, 0, 0],
+            )
+        }) as c_int,
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn gettimeofday(time: *mut timeval, _zone: *mut c_void) -> c_int {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the caller's promise, as to libc.
     unsafe {
         clock_gettime(libc::CLOCK_REALTIME, &raw mut now);
-        *time = timeval { tv_sec: now.tv_sec, tv_usec: now.tv_nsec / 1_000 };
+        *time = timeval {
+            tv_sec: now.tv_sec,
+            tv_usec: now.tv_nsec / 1_000,
+        };
     }
     0
 }
@@ -198,7 +224,11 @@ unsafe extern "C" fn clock_nanosleep(
         Some(begun) => {
             wait(
                 State::Asleep,
-                Some(if flags == libc::TIMER_ABSTIME { wanted.saturating_sub(begun) } else { wanted }),
+                Some(if flags == libc::TIMER_ABSTIME {
+                    wanted.saturating_sub(begun)
+                } else {
+                    wanted
+                }),
             );
             0
         }
@@ -206,7 +236,14 @@ unsafe extern "C" fn clock_nanosleep(
         None => -unsafe {
             raw(
                 libc::SYS_clock_nanosleep,
-                [clock as usize, flags as usize, time as usize, left as usize, 0, 0],
+                [
+                    clock as usize,
+                    flags as usize,
+                    time as usize,
+                    left as usize,
+                    0,
+                    0,
+                ],
             )
         } as c_int,
     }
@@ -230,7 +267,10 @@ unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, length: usize, off
     pass(READ, 8);
     // SAFETY: the caller's promise, as to libc.
     returned(unsafe {
-        raw(libc::SYS_pread64, [file as usize, bytes as usize, length, offset as usize, 0, 0])
+        raw(
+            libc::SYS_pread64,
+            [file as usize, bytes as usize, length, offset as usize, 0, 0],
+        )
     }) as isize
 }
 
@@ -243,8 +283,12 @@ unsafe extern "C" fn pread(file: c_int, bytes: *mut c_void, length: usize, offse
 #[unsafe(no_mangle)]
 unsafe extern "C" fn flock(file: c_int, operation: c_int) -> c_int {
     // SAFETY: no memory is passed.
-    let call =
-        |operation: c_int| unsafe { raw(libc::SYS_flock, [file as usize, operation as usize, 0, 0, 0, 0]) };
+    let call = |operation: c_int| unsafe {
+        raw(
+            libc::SYS_flock,
+            [file as usize, operation as usize, 0, 0, 0, 0],
+        )
+    };
     if with(|_, _| ()).is_none() {
         return returned(call(operation)) as c_int;
     }
@@ -262,7 +306,9 @@ unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
     type Lock = unsafe extern "C" fn(*mut pthread_mutex_t) -> c_int;
     if with(|_, _| ()).is_none() {
         // SAFETY: it is that function.
-        return unsafe { mem::transmute::<*mut c_void, Lock>(original(c"pthread_mutex_lock"))(mutex) };
+        return unsafe {
+            mem::transmute::<*mut c_void, Lock>(original(c"pthread_mutex_lock"))(mutex)
+        };
     }
     pass(1, 16);
     loop {
@@ -278,13 +324,19 @@ unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
 unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: u32) -> isize {
     let filled = with(|steps, _| {
         // SAFETY: the caller's promise, as to libc.
-        steps.random.fill(unsafe { std::slice::from_raw_parts_mut(bytes.cast(), length) });
+        steps
+            .random
+            .fill(unsafe { std::slice::from_raw_parts_mut(bytes.cast(), length) });
         length as isize
     });
     // SAFETY: as above.
     filled.unwrap_or_else(|| {
-        returned(unsafe { raw(libc::SYS_getrandom, [bytes as usize, length, flags as usize, 0, 0, 0]) })
-            as isize
+        returned(unsafe {
+            raw(
+                libc::SYS_getrandom,
+                [bytes as usize, length, flags as usize, 0, 0, 0],
+            )
+        }) as isize
     })
 }
 
@@ -293,7 +345,11 @@ unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: u32) ->
 unsafe extern "C" fn dlsym(_library: *mut c_void, name: *const c_char) -> *mut c_void {
     // SAFETY: the caller's promise, as to libc.
     let is_it = unsafe { CStr::from_ptr(name) } == c"getrandom";
-    if is_it { getrandom as *mut c_void } else { std::ptr::null_mut() }
+    if is_it {
+        getrandom as *mut c_void
+    } else {
+        std::ptr::null_mut()
+    }
 }
 
 type Start = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -305,7 +361,8 @@ unsafe extern "C" fn pthread_create(
     start: Start,
     argument: *mut c_void,
 ) -> c_int {
-    type Create = unsafe extern "C" fn(*mut pthread_t, *const pthread_attr_t, Start, *mut c_void) -> c_int;
+    type Create =
+        unsafe extern "C" fn(*mut pthread_t, *const pthread_attr_t, Start, *mut c_void) -> c_int;
     // SAFETY: it is that function.
     let create: Create = unsafe { mem::transmute(original(c"pthread_create")) };
     let Some((number, turn)) = with(|steps, _| {
@@ -361,7 +418,13 @@ unsafe extern "C" fn ended(_value: *mut c_void) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_join(handle: pthread_t, result: *mut *mut c_void) -> c_int {
     type Join = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
-    let thread = with(|steps, _| steps.threads.iter().rposition(|thread| thread.handle == handle)).flatten();
+    let thread = with(|steps, _| {
+        steps
+            .threads
+            .iter()
+            .rposition(|thread| thread.handle == handle)
+    })
+    .flatten();
     if let Some(thread) = thread {
         wait(State::Join(thread), None);
     }

@@ -14,7 +14,8 @@ use shop_core::{
     SystemClock, UserId, Uuid,
 };
 use shop_store::embedded::{
-    EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStoreOptions, FILE, backup, check_integrity,
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStoreOptions, FILE, backup,
+    check_integrity,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -83,14 +84,22 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         let client = |number| Client {
             disk: Some(Arc::clone(disk)),
             embedded: Arc::clone(&embedded),
-            shop: other.clone().filter(|_| number % 2 == 1).unwrap_or_else(|| embedded.shop()),
+            shop: other
+                .clone()
+                .filter(|_| number % 2 == 1)
+                .unwrap_or_else(|| embedded.shop()),
             http: (number == 0).then(|| Http(shop_http::routes(embedded.role()).build())),
             history: Arc::clone(history),
             random: random.fork(),
             number,
         };
         let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-        let ended = join_all(clients.into_iter().map(|client| client.run(operations / CLIENTS))).await;
+        let ended = join_all(
+            clients
+                .into_iter()
+                .map(|client| client.run(operations / CLIENTS)),
+        )
+        .await;
         ended.into_iter().collect::<Checked>()?;
         drop(other);
         // What fails now fails for good.
@@ -98,7 +107,10 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         all_right(&embedded, history).await?;
         follower.end(&locked(history).clone(), first).await?;
         let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
-        embedded.close(CLOSE_TIMEOUT).await.map_err(unexpected("it does not close"))?;
+        embedded
+            .close(CLOSE_TIMEOUT)
+            .await
+            .map_err(unexpected("it does not close"))?;
     }
     Ok(())
 }
@@ -188,26 +200,38 @@ impl Client {
             (first, purchases)
         };
         // Some callers go away.
-        let patience = if self.random.u32(..8) == 0 { self.random.u64(..2_000) } else { u64::from(u32::MAX) };
+        let patience = if self.random.u32(..8) == 0 {
+            self.random.u64(..2_000)
+        } else {
+            u64::from(u32::MAX)
+        };
         let answers = async {
             match <[NewPurchase; 1]>::try_from(purchases) {
                 Ok([purchase]) => vec![self.bought(purchase).await],
                 Err(purchases) => self.shop.buy_many(purchases).await,
             }
         };
-        let Ok(answers) = timeout(Duration::from_micros(patience), answers).await else { return Ok(()) };
-        answers.into_iter().enumerate().try_for_each(|(number, answer)| match answer {
-            Ok(bought) if bought.replayed => {
-                Err(format!("attempt {} was never made before: {bought:?}", first + number))
-            }
-            answer => self.answered(first + number, answer),
-        })
+        let Ok(answers) = timeout(Duration::from_micros(patience), answers).await else {
+            return Ok(());
+        };
+        answers
+            .into_iter()
+            .enumerate()
+            .try_for_each(|(number, answer)| match answer {
+                Ok(bought) if bought.replayed => Err(format!(
+                    "attempt {} was never made before: {bought:?}",
+                    first + number
+                )),
+                answer => self.answered(first + number, answer),
+            })
     }
 
     fn answered(&self, attempt: usize, answer: shop_core::Result<PublishedPurchase>) -> Checked {
         let answer = match answer {
             Ok(bought) => Answer::Bought(bought.purchase.without_context()),
-            Err(error) if !self.may_fail() => return Err(unexpected("a purchase is refused")(error)),
+            Err(error) if !self.may_fail() => {
+                return Err(unexpected("a purchase is refused")(error));
+            }
             Err(error) if error.outcome() == Outcome::NotApplied => Answer::NotApplied,
             Err(_) => Answer::None,
         };
@@ -220,7 +244,12 @@ impl Client {
         let id = Uuid::from_u128(self.random.u128(..));
         let attempt = locked(&self.history).begin(user, None, true);
         let purchase = Self::purchase(user, attempt, None).into_purchase(SystemClock.now(), || id);
-        match self.embedded.log().append(encode(&purchase).map_err(unexpected("encoding"))?).await {
+        match self
+            .embedded
+            .log()
+            .append(encode(&purchase).map_err(unexpected("encoding"))?)
+            .await
+        {
             Ok(_) => locked(&self.history).attempts[attempt].answer = Answer::Bought(purchase),
             Err(_) if self.may_fail() => {}
             Err(error) => return Err(unexpected("an append fails")(error)),
@@ -248,12 +277,19 @@ impl Client {
     async fn conflict(&mut self, user: usize) -> Checked {
         let (keys, erased) = {
             let history = locked(&self.history);
-            let own = history.attempts.iter().filter(|attempt| attempt.user == user);
+            let own = history
+                .attempts
+                .iter()
+                .filter(|attempt| attempt.user == user);
             let bought = own.filter(|attempt| matches!(attempt.answer, Answer::Bought(_)));
-            let keys = bought.filter_map(|attempt| attempt.key.clone()).collect::<Vec<_>>();
+            let keys = bought
+                .filter_map(|attempt| attempt.key.clone())
+                .collect::<Vec<_>>();
             (keys, history.erasures.contains_key(&user))
         };
-        let Some(key) = self.random.choice(keys) else { return Ok(()) };
+        let Some(key) = self.random.choice(keys) else {
+            return Ok(());
+        };
         match self.bought(Self::purchase(user, OTHER, Some(&key))).await {
             Err(error) if error.kind() == ErrorKind::Conflict || self.may_fail() => Ok(()),
             Err(error) if error.kind() == ErrorKind::Erased && erased => Ok(()),
@@ -263,7 +299,9 @@ impl Client {
 
     /// Copies the folder, and opens the copy. A backup is not copied again.
     async fn back_up(&self) -> Checked {
-        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(disk) = &self.disk else {
+            return Ok(());
+        };
         let before = locked(&self.history).clone();
         let copy = crate::folder();
         match backup(disk.folder(), copy.path()).await {
@@ -281,30 +319,47 @@ impl Client {
             let history = locked(&self.history);
             let erasure = history.erasures.get(&user).copied();
             let erased = erasure.map_or(0, |erasure| erasure.before);
-            let own = history.attempts.iter().enumerate().filter(|(number, attempt)| {
-                let is_erased = *number < erased && !matches!(attempt.answer, Answer::Bought(_));
-                attempt.user == user && attempt.key.is_some() && !is_erased
-            });
-            let own = own.map(|(number, attempt)| (number, attempt.clone())).collect::<Vec<_>>();
-            (own, erased, erasure.is_some_and(|erasure| erasure.is_answered))
+            let own = history
+                .attempts
+                .iter()
+                .enumerate()
+                .filter(|(number, attempt)| {
+                    let is_erased =
+                        *number < erased && !matches!(attempt.answer, Answer::Bought(_));
+                    attempt.user == user && attempt.key.is_some() && !is_erased
+                });
+            let own = own
+                .map(|(number, attempt)| (number, attempt.clone()))
+                .collect::<Vec<_>>();
+            (
+                own,
+                erased,
+                erasure.is_some_and(|erasure| erasure.is_answered),
+            )
         };
-        let Some((number, attempt)) = self.random.choice(known) else { return Ok(()) };
+        let Some((number, attempt)) = self.random.choice(known) else {
+            return Ok(());
+        };
         if attempt.answer == Answer::NotApplied {
             locked(&self.history).attempts[number].answer = Answer::None;
         }
-        let again = self.bought(Self::purchase(user, number, attempt.key.as_deref())).await;
+        let again = self
+            .bought(Self::purchase(user, number, attempt.key.as_deref()))
+            .await;
         match (again, attempt.answer) {
             (Err(error), _) if number < erased && error.kind() == ErrorKind::Erased => Ok(()),
-            (again, _) if number < erased && is_erased && !self.may_fail() => {
-                Err(format!("attempt {number} was erased, and is bought again: {again:?}"))
-            }
+            (again, _) if number < erased && is_erased && !self.may_fail() => Err(format!(
+                "attempt {number} was erased, and is bought again: {again:?}"
+            )),
             (_, _) if number < erased => Ok(()),
             (Ok(again), Answer::Bought(first)) if again.purchase != first || !again.replayed => {
-                Err(format!("attempt {number} was bought as {first:?}, and again as {again:?}"))
+                Err(format!(
+                    "attempt {number} was bought as {first:?}, and again as {again:?}"
+                ))
             }
-            (Ok(again), Answer::NotApplied) if again.replayed => {
-                Err(format!("attempt {number} was refused, and is there: {again:?}"))
-            }
+            (Ok(again), Answer::NotApplied) if again.replayed => Err(format!(
+                "attempt {number} was refused, and is there: {again:?}"
+            )),
             // A repetition that failed says nothing of the first.
             (Err(_), _) if self.may_fail() => Ok(()),
             (answer, _) => self.answered(number, answer),
@@ -326,7 +381,10 @@ impl Client {
     async fn erase(&self, user: usize) -> Checked {
         let erasure = {
             let mut history = locked(&self.history);
-            let erasure = Erasure { before: history.attempts.len(), is_answered: false };
+            let erasure = Erasure {
+                before: history.attempts.len(),
+                is_answered: false,
+            };
             history.erasures.insert(user, erasure);
             erasure
         };
@@ -339,7 +397,13 @@ impl Client {
                 Err(error) => return Err(unexpected("an erasure fails")(error)),
             }
         }
-        locked(&self.history).erasures.insert(user, Erasure { is_answered: true, ..erasure });
+        locked(&self.history).erasures.insert(
+            user,
+            Erasure {
+                is_answered: true,
+                ..erasure
+            },
+        );
         Ok(())
     }
 }
@@ -365,13 +429,24 @@ async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
 
 /// Reads a list in two ranges of time, in both orders, and in hours of another zone, and compares it with the whole.
 async fn split(shop: &Shop, user: usize, (whole, summary): &Seen) -> shop_core::Result<Checked> {
-    let Some(middle) = whole.get(whole.len() / 2) else { return Ok(Ok(())) };
+    let Some(middle) = whole.get(whole.len() / 2) else {
+        return Ok(Ok(()));
+    };
     let user = shop.user(user_id(user));
-    let later = user.clone().within(TimeRange::new(Some(middle.timestamp), None)?);
-    let earlier = user.clone().within(TimeRange::new(None, Some(middle.timestamp))?);
+    let later = user
+        .clone()
+        .within(TimeRange::new(Some(middle.timestamp), None)?);
+    let earlier = user
+        .clone()
+        .within(TimeRange::new(None, Some(middle.timestamp))?);
     let mut parts: Vec<_> = later.purchases().try_collect().await?;
     parts.extend(earlier.purchases().try_collect::<Vec<_>>().await?);
-    let mut reverse: Vec<_> = user.clone().oldest_first().purchases().try_collect().await?;
+    let mut reverse: Vec<_> = user
+        .clone()
+        .oldest_first()
+        .purchases()
+        .try_collect()
+        .await?;
     reverse.reverse();
     let hours = later.totals(Period::Hour, "+05:45").await?.into_iter();
     let hours = hours.chain(earlier.totals(Period::Hour, "+05:45").await?);
@@ -379,7 +454,11 @@ async fn split(shop: &Shop, user: usize, (whole, summary): &Seen) -> shop_core::
     if parts == *whole && reverse == *whole && count == summary.count {
         return Ok(Ok(()));
     }
-    Ok(Err(format!("a list of {} has {} in ranges and {count} in hours", whole.len(), parts.len())))
+    Ok(Err(format!(
+        "a list of {} has {} in ranges and {count} in hours",
+        whole.len(),
+        parts.len()
+    )))
 }
 
 /// Opens what a power cut has left in `folder`, and compares it with what was answered before.
@@ -387,10 +466,18 @@ async fn split(shop: &Shop, user: usize, (whole, summary): &Seen) -> shop_core::
 /// # Errors
 /// What is wrong, if something is.
 pub async fn judge(folder: &Path, history: &Shared) -> Checked {
-    let embedded = EmbeddedShop::open(folder).await.map_err(unexpected("it does not open"))?;
+    let embedded = EmbeddedShop::open(folder)
+        .await
+        .map_err(unexpected("it does not open"))?;
     let (shop, before) = (embedded.shop(), locked(history).clone());
     for user in 0..CLIENTS * USERS {
-        before.judge(user, &look(&shop, user).await.map_err(unexpected("a listing fails"))?, false)?;
+        before.judge(
+            user,
+            &look(&shop, user)
+                .await
+                .map_err(unexpected("a listing fails"))?,
+            false,
+        )?;
     }
     let embedded = Arc::new(embedded);
     all_right(&embedded, history).await?;
@@ -406,10 +493,19 @@ pub async fn judge(folder: &Path, history: &Shared) -> Checked {
     Box::pin(client.run(12)).await?;
     all_right(&embedded, history).await?;
     let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
-    embedded.close(CLOSE_TIMEOUT).await.map_err(unexpected("it does not close"))?;
+    embedded
+        .close(CLOSE_TIMEOUT)
+        .await
+        .map_err(unexpected("it does not close"))?;
     let file = folder.join(format!("{FILE}.db"));
-    let damage = check_integrity(file).await.map_err(unexpected("the check fails"))?;
-    if damage.is_empty() { Ok(()) } else { Err(format!("the file is damaged: {damage:?}")) }
+    let damage = check_integrity(file)
+        .await
+        .map_err(unexpected("the check fails"))?;
+    if damage.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("the file is damaged: {damage:?}"))
+    }
 }
 
 /// Compares all that is stored with what was answered. What is only in the log is stored soon.
@@ -427,31 +523,59 @@ async fn all_right(embedded: &EmbeddedShop, history: &Shared) -> Checked {
 
 async fn compare(embedded: &EmbeddedShop, history: &History) -> Checked<Checked> {
     let shop = &embedded.shop();
-    let letters = embedded.log().pending_dead_letters().await.map_err(unexpected("dead letters fail"))?;
-    let number = |letter: &DeadLetter| str::from_utf8(letter.record.value.as_deref()?).ok()?.parse().ok();
-    if let Err(found) = history.judge_dead_letters(&letters.iter().filter_map(number).collect::<Vec<_>>()) {
+    let letters = embedded
+        .log()
+        .pending_dead_letters()
+        .await
+        .map_err(unexpected("dead letters fail"))?;
+    let number = |letter: &DeadLetter| {
+        str::from_utf8(letter.record.value.as_deref()?)
+            .ok()?
+            .parse()
+            .ok()
+    };
+    if let Err(found) =
+        history.judge_dead_letters(&letters.iter().filter_map(number).collect::<Vec<_>>())
+    {
         return Ok(Err(found));
     }
     let mut sums = (0, 0);
     for user in 0..CLIENTS * USERS {
-        let seen = look(shop, user).await.map_err(unexpected("a listing fails"))?;
+        let seen = look(shop, user)
+            .await
+            .map_err(unexpected("a listing fails"))?;
         if let Err(found) = history.judge(user, &seen, true) {
             return Ok(Err(found));
         }
-        if let Err(found) = split(shop, user, &seen).await.map_err(unexpected("a range fails"))? {
+        if let Err(found) = split(shop, user, &seen)
+            .await
+            .map_err(unexpected("a range fails"))?
+        {
             return Ok(Err(found));
         }
         sums = (sums.0 + seen.1.count, sums.1 + seen.1.total_spent.units());
     }
-    let days =
-        shop.all_users().totals(Period::Day, UtcOffset::UTC).await.map_err(unexpected("totals fail"))?;
+    let days = shop
+        .all_users()
+        .totals(Period::Day, UtcOffset::UTC)
+        .await
+        .map_err(unexpected("totals fail"))?;
     let days = days.iter().fold((0, 0), |(count, units), day| {
-        (count + day.summary.count, units + day.summary.total_spent.units())
+        (
+            count + day.summary.count,
+            units + day.summary.total_spent.units(),
+        )
     });
-    let whole = shop.all_users().summary().await.map_err(unexpected("totals fail"))?;
+    let whole = shop
+        .all_users()
+        .summary()
+        .await
+        .map_err(unexpected("totals fail"))?;
     let whole = (whole.count, whole.total_spent.units());
     if days == sums && whole == sums {
         return Ok(Ok(()));
     }
-    Ok(Err(format!("all users have {whole:?}, {days:?} by days, and each of them {sums:?} together")))
+    Ok(Err(format!(
+        "all users have {whole:?}, {days:?} by days, and each of them {sums:?} together"
+    )))
 }

@@ -86,7 +86,12 @@ pub fn with<T>(call: impl FnOnce(&mut Steps, usize) -> T) -> Option<T> {
 /// # Errors
 /// When a thread does not end.
 pub fn run<T>(seed: u64, run: impl FnOnce() -> T) -> Result<(T, u64), String> {
-    let steps = Steps { threads: Vec::new(), now: 0, random: fastrand::Rng::with_seed(seed), trace: seed };
+    let steps = Steps {
+        threads: Vec::new(),
+        now: 0,
+        random: fastrand::Rng::with_seed(seed),
+        trace: seed,
+    };
     // SAFETY: no other thread is in lock step yet.
     unsafe { *STEPS.0.get() = Some(steps) };
     ME.set(0);
@@ -94,8 +99,14 @@ pub fn run<T>(seed: u64, run: impl FnOnce() -> T) -> Result<(T, u64), String> {
     with(|steps, _| steps.add());
     let result = run();
     let until = with(|steps, _| steps.now).unwrap_or_default() + TO_END;
-    let left =
-        |steps: &mut Steps, _| (steps.threads[1..].iter().any(|one| one.state != State::Ended), steps.now);
+    let left = |steps: &mut Steps, _| {
+        (
+            steps.threads[1..]
+                .iter()
+                .any(|one| one.state != State::Ended),
+            steps.now,
+        )
+    };
     while let Some((true, now)) = with(left) {
         if now > until {
             return Err("a thread does not end".to_owned());
@@ -127,7 +138,13 @@ pub fn pass(time: u64, most: u32) {
 impl Steps {
     pub fn add(&mut self) -> usize {
         let turn = Box::leak(Box::default());
-        self.threads.push(Thread { state: State::Ready, until: None, timed_out: false, handle: 0, turn });
+        self.threads.push(Thread {
+            state: State::Ready,
+            until: None,
+            timed_out: false,
+            handle: 0,
+            turn,
+        });
         self.threads.len() - 1
     }
 
@@ -150,7 +167,9 @@ impl Steps {
                 State::Join(other) => self.threads[other].state == State::Ended,
                 State::Futex(_) | State::Asleep | State::Ended => false,
             };
-            let ready: Vec<_> = (0..self.threads.len()).filter(|one| can_run(&self.threads[*one])).collect();
+            let ready: Vec<_> = (0..self.threads.len())
+                .filter(|one| can_run(&self.threads[*one]))
+                .collect();
             if let Some(next) = self.random.choice(ready) {
                 (self.threads[next].state, self.threads[next].until) = (State::Ready, None);
                 self.note(next as u64 ^ self.now << 8);
@@ -187,19 +206,48 @@ pub fn wait(state: State, time: Option<u64>) -> bool {
 pub fn give(turn: Turn) {
     turn.store(1, Ordering::Release);
     // SAFETY: the address is that of a static value.
-    unsafe { raw(libc::SYS_futex, [turn.as_ptr() as usize, libc::FUTEX_WAKE as usize, 1, 0, 0, 0]) };
+    unsafe {
+        raw(
+            libc::SYS_futex,
+            [
+                turn.as_ptr() as usize,
+                libc::FUTEX_WAKE as usize,
+                1,
+                0,
+                0,
+                0,
+            ],
+        )
+    };
 }
 
 pub fn take(turn: Turn) {
     while turn.swap(0, Ordering::Acquire) == 0 {
         // SAFETY: as above.
-        unsafe { raw(libc::SYS_futex, [turn.as_ptr() as usize, libc::FUTEX_WAIT as usize, 0, 0, 0, 0]) };
+        unsafe {
+            raw(
+                libc::SYS_futex,
+                [
+                    turn.as_ptr() as usize,
+                    libc::FUTEX_WAIT as usize,
+                    0,
+                    0,
+                    0,
+                    0,
+                ],
+            )
+        };
     }
     // What it frees last has no turn.
     let ending = ENDING.swap(0, Ordering::Relaxed) as usize;
     // SAFETY: no memory is passed, and no signal is sent.
     while ending > 0
-        && unsafe { raw(libc::SYS_tgkill, [std::process::id() as usize, ending, 0, 0, 0, 0]) } == 0
+        && unsafe {
+            raw(
+                libc::SYS_tgkill,
+                [std::process::id() as usize, ending, 0, 0, 0, 0],
+            )
+        } == 0
     {
         // SAFETY: no memory is passed.
         unsafe { raw(libc::SYS_sched_yield, [0; 6]) };
@@ -224,7 +272,11 @@ pub unsafe fn raw(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
 }
 
 fn has_events(file: c_int) -> bool {
-    let mut one = libc::pollfd { fd: file, events: libc::POLLIN, revents: 0 };
+    let mut one = libc::pollfd {
+        fd: file,
+        events: libc::POLLIN,
+        revents: 0,
+    };
     // SAFETY: one entry, which is on the stack.
     unsafe { raw(libc::SYS_poll, [&raw mut one as usize, 1, 0, 0, 0, 0]) > 0 }
 }

@@ -1,6 +1,11 @@
 //! Runs the fuzz targets on their corpora, and for `SHOP_TEST_FUZZ_SECONDS` on mutations of them.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is test code")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this is test code"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -66,7 +71,10 @@ impl Random {
                 4 => drop(bytes.splice(at..at, WORDS[self.below(WORDS.len())].bytes())),
                 _ => {
                     let other = &seeds[self.below(seeds.len())];
-                    drop(bytes.splice(at..end, other[self.below(other.len() + 1)..].iter().copied()));
+                    drop(bytes.splice(
+                        at..end,
+                        other[self.below(other.len() + 1)..].iter().copied(),
+                    ));
                 }
             }
             bytes.truncate(MAX_BYTES);
@@ -76,7 +84,9 @@ impl Random {
 }
 
 fn corpus(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(name)
 }
 
 /// The files of a corpus, in the order of their names.
@@ -84,7 +94,10 @@ fn seeds(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(corpus(name)).expect("a corpus");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    files
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
 }
 
 fn run(name: &str, target: Target, data: &[u8], what: &str) {
@@ -101,7 +114,13 @@ fn every_input_of_the_corpora_follows_the_rules() {
         for (path, data) in seeds {
             run(name, target, &data, &path.display().to_string());
         }
-        for data in [&b""[..], b"\0", b"\xff\xff\xff", &[b'['; 4_096], &[0; 4_096]] {
+        for data in [
+            &b""[..],
+            b"\0",
+            b"\xff\xff\xff",
+            &[b'['; 4_096],
+            &[0; 4_096],
+        ] {
             run(name, target, data, "a short or a long input");
         }
     }
@@ -110,13 +129,19 @@ fn every_input_of_the_corpora_follows_the_rules() {
 #[test]
 fn every_mutation_of_the_corpora_follows_the_rules() {
     let time = Duration::from_secs(setting("SHOP_TEST_FUZZ_SECONDS").unwrap_or(0));
-    let seed = setting("SHOP_TEST_FUZZ_SEED").unwrap_or(0x5eed_5eed_5eed_5eed).max(1);
+    let seed = setting("SHOP_TEST_FUZZ_SEED")
+        .unwrap_or(0x5eed_5eed_5eed_5eed)
+        .max(1);
     let run_all = TARGETS.map(|(name, target)| {
         std::thread::spawn(move || {
             let seeds: Vec<Vec<u8>> = seeds(name).into_iter().map(|(_, data)| data).collect();
             let (mut random, begun, mut count) = (Random(seed), Instant::now(), 0_u64);
             // Requests take less time than settings.
-            let least = if ["bodies", "requests"].contains(&name) { 2_000 } else { 200 };
+            let least = if ["bodies", "requests"].contains(&name) {
+                2_000
+            } else {
+                200
+            };
             while count < least || begun.elapsed() < time {
                 let data = random.mutation(&seeds);
                 run(name, target, &data, &format!("seed {seed}, input {count}"));

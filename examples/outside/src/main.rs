@@ -8,7 +8,9 @@ use shop_store::embedded::EmbeddedShop;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let place = std::env::args().nth(1).unwrap_or_else(|| "./shop-data".to_owned());
+    let place = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "./shop-data".to_owned());
     if place.starts_with("http") {
         let client = ShopClient::builder(place).build()?;
         sell(Checkout::new(client.shop())).await?;

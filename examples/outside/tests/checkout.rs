@@ -18,8 +18,15 @@ async fn an_order_is_bought_once(shop: Shop) {
     let again = checkout.pay(7, "u1", "ada", "29.99").await.unwrap();
     assert_eq!(first, again);
 
-    let Answer::Bought(id) = first else { panic!("{first:?}") };
-    assert!(shop.query().wait_for(&id, Duration::from_secs(10)).await.unwrap());
+    let Answer::Bought(id) = first else {
+        panic!("{first:?}")
+    };
+    assert!(
+        shop.query()
+            .wait_for(&id, Duration::from_secs(10))
+            .await
+            .unwrap()
+    );
     let purchases = shop.user("u1");
     assert_eq!(purchases.summary().await.unwrap().count, 1);
     assert!(checkout.is_known("u1").await.unwrap());
@@ -43,7 +50,10 @@ async fn on_files() {
 async fn over_http() {
     let behind = Shop::in_memory();
     let options = HttpOptions::default();
-    let router = router(Parts::facing(behind.sink(), behind.query()), options.clone());
+    let router = router(
+        Parts::facing(behind.sink(), behind.query()),
+        options.clone(),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { serve(listener, router, &options, std::future::pending()).await });
@@ -54,20 +64,31 @@ async fn over_http() {
 
 #[tokio::test]
 async fn each_error_has_a_message_for_the_customer() {
-    for (kind, expected) in
-        [(ErrorKind::Overloaded, Answer::TryAgain), (ErrorKind::DeadlineExceeded, Answer::Unclear)]
-    {
+    for (kind, expected) in [
+        (ErrorKind::Overloaded, Answer::TryAgain),
+        (ErrorKind::DeadlineExceeded, Answer::Unclear),
+    ] {
         let mut sink = MockPurchaseSink::new();
-        sink.expect_publish_new().times(1).returning(move |_, _| Err(Error::new(kind, "on demand")));
+        sink.expect_publish_new()
+            .times(1)
+            .returning(move |_, _| Err(Error::new(kind, "on demand")));
         let checkout = Checkout::new(Shop::of(sink, MockPurchaseQuery::new()));
-        assert_eq!(checkout.pay(7, "u1", "ada", "29.99").await.unwrap(), expected);
+        assert_eq!(
+            checkout.pay(7, "u1", "ada", "29.99").await.unwrap(),
+            expected
+        );
     }
 }
 
 #[tokio::test]
 async fn a_failed_listing_is_an_error() {
     let mut query = MockPurchaseQuery::new();
-    query.expect_summary().returning(|_| Err(Error::new(ErrorKind::Unavailable, "on demand")));
+    query
+        .expect_summary()
+        .returning(|_| Err(Error::new(ErrorKind::Unavailable, "on demand")));
     let checkout = Checkout::new(Shop::of(Arc::new(MockPurchaseSink::new()), query));
-    assert_eq!(checkout.is_known("u1").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        checkout.is_known("u1").await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
 }

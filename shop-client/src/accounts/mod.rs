@@ -79,7 +79,10 @@ impl ShopClient {
     /// # }
     /// ```
     pub fn users(&self) -> Users {
-        Entities { client: self.clone(), kind: PhantomData }
+        Entities {
+            client: self.clone(),
+            kind: PhantomData,
+        }
     }
 
     /// The orders of the service, if it has the role of orders.
@@ -94,7 +97,10 @@ impl ShopClient {
     /// # }
     /// ```
     pub fn orders(&self) -> Orders {
-        Entities { client: self.clone(), kind: PhantomData }
+        Entities {
+            client: self.clone(),
+            kind: PhantomData,
+        }
     }
 }
 
@@ -162,7 +168,11 @@ impl<E: Resource> Entities<E> {
     pub async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let key = E::key(new);
         let created = async {
-            let mut call = self.client.inner.transport.write(E::CREATE, E::PATH, new, key.clone())?;
+            let mut call =
+                self.client
+                    .inner
+                    .transport
+                    .write(E::CREATE, E::PATH, new, key.clone())?;
             (call.outcomes, call.not_found_hint) = (E::REFUSALS, E::NOT_FOUND_HINT);
             let answer = self.client.send(call, E::context(new)).await?;
             match answer.problem_among(E::REFUSALS) {
@@ -174,9 +184,15 @@ impl<E: Resource> Entities<E> {
             if row.number() < 1.into() || row != E::with_number(new, row.number()) {
                 return Err(Self::another(&answer));
             }
-            Ok(if answer.is_replayed() { Insertion::AlreadyInserted(row) } else { Insertion::Inserted(row) })
+            Ok(if answer.is_replayed() {
+                Insertion::AlreadyInserted(row)
+            } else {
+                Insertion::Inserted(row)
+            })
         };
-        created.await.map_err(|error| error.with_idempotency_key(key.clone()))
+        created
+            .await
+            .map_err(|error| error.with_idempotency_key(key.clone()))
     }
 
     /// Finds the user or the order with this number.
@@ -185,14 +201,24 @@ impl<E: Resource> Entities<E> {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the query fails, and
     /// [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role.
     pub async fn get(&self, number: E::Number) -> Result<Option<E>> {
-        let Some(answer) = self.find(E::NOUN, &format!("/{number}")).await? else { return Ok(None) };
+        let Some(answer) = self.find(E::NOUN, &format!("/{number}")).await? else {
+            return Ok(None);
+        };
         let row: E = answer.parsed()?;
-        if row.number() == number { Ok(Some(row)) } else { Err(Self::another(&answer)) }
+        if row.number() == number {
+            Ok(Some(row))
+        } else {
+            Err(Self::another(&answer))
+        }
     }
 
     /// The response at `path` below that of all; `None` when the number is unknown.
     async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
-        let mut call = self.client.inner.transport.query(name, &format!("{}{path}", E::PATH), &[]);
+        let mut call = self
+            .client
+            .inner
+            .transport
+            .query(name, &format!("{}{path}", E::PATH), &[]);
         (call.outcomes, call.not_found_hint) = (&[E::UNKNOWN], E::NOT_FOUND_HINT);
         let answer = self.client.query(&call).await?;
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
@@ -217,7 +243,9 @@ impl Users {
         name: impl IntoValid<PersonName>,
     ) -> Result<Insertion<User>> {
         let new = NewUser::new(generate_key(), email.into_valid()?, name.into_valid()?);
-        self.insert(&new).await.map_err(|error| error.with_generated_key(new.key))
+        self.insert(&new)
+            .await
+            .map_err(|error| error.with_generated_key(new.key))
     }
 
     /// The numbers of the orders that this user is known to have placed, the first 1,000 in ascending order. `None`
@@ -226,12 +254,16 @@ impl Users {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        let Some(answer) = self.find("orders_of", &format!("/{id}/orders")).await? else { return Ok(None) };
+        let Some(answer) = self.find("orders_of", &format!("/{id}/orders")).await? else {
+            return Ok(None);
+        };
         let body: UserOrdersBody = answer.parsed()?;
         if body.user_id != id {
             return Err(Self::another(&answer));
         }
-        if body.orders.len() > MAX_LISTED_ORDERS || !body.orders.is_sorted_by(|one, next| one < next) {
+        if body.orders.len() > MAX_LISTED_ORDERS
+            || !body.orders.is_sorted_by(|one, next| one < next)
+        {
             return Err(answer.unreadable("the orders in the response are too many or not sorted"));
         }
         Ok(Some(body.orders))
@@ -253,9 +285,16 @@ impl Orders {
         quantity: i32,
         total_price: impl IntoValid<TotalPrice>,
     ) -> Result<Insertion<Order>> {
-        let new =
-            NewOrder::new(generate_key(), user, product.into_valid()?, quantity, total_price.into_valid()?);
-        self.insert(&new).await.map_err(|error| error.with_generated_key(new.key))
+        let new = NewOrder::new(
+            generate_key(),
+            user,
+            product.into_valid()?,
+            quantity,
+            total_price.into_valid()?,
+        );
+        self.insert(&new)
+            .await
+            .map_err(|error| error.with_generated_key(new.key))
     }
 }
 
@@ -272,7 +311,9 @@ impl<E: Resource> EntityStore<E> for Entities<E> {
 
     /// Checks whether the role of the service works.
     async fn check(&self) -> Result<()> {
-        self.client.check_part(E::PATH.trim_start_matches("v1/")).await
+        self.client
+            .check_part(E::PATH.trim_start_matches("v1/"))
+            .await
     }
 }
 

@@ -34,7 +34,10 @@ impl ShopClient {
     /// # Errors
     /// Those of [`ShopClientBuilder::build`], and [`Invalid`](ErrorKind::Invalid) for a variable that is missing or
     /// wrong.
-    #[expect(clippy::disallowed_methods, reason = "the caller asks for the variables of its process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the caller asks for the variables of its process"
+    )]
     pub fn from_env() -> Result<Self> {
         ShopClientBuilder::from_variables(std::env::var_os::<&'static str>)?.build()
     }
@@ -45,13 +48,17 @@ type SetTime = fn(ShopClientBuilder, Duration) -> ShopClientBuilder;
 impl ShopClientBuilder {
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
         // What is not UTF-8 is not valid in any of them.
-        let text =
-            |name| Some(read(name)?.to_string_lossy().trim().to_owned()).filter(|text| !text.is_empty());
-        let missing = || invalid("SHOP_URL is not set: use an address such as http://localhost:3000");
+        let text = |name| {
+            Some(read(name)?.to_string_lossy().trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        let missing =
+            || invalid("SHOP_URL is not set: use an address such as http://localhost:3000");
         let mut builder = ShopClient::builder(text("SHOP_URL").ok_or_else(missing)?);
         let (token, file) = (text("SHOP_TOKEN"), text("SHOP_TOKEN_FILE"));
         if token.is_some() && file.is_some() {
-            return Err(invalid("SHOP_TOKEN and SHOP_TOKEN_FILE are both set: unset one of them"));
+            return Err(invalid(
+                "SHOP_TOKEN and SHOP_TOKEN_FILE are both set: unset one of them",
+            ));
         }
         if let Some(token) = token {
             builder = builder.bearer_token(token);
@@ -61,12 +68,21 @@ impl ShopClientBuilder {
             token_in(&file)?;
             builder = builder.token_provider(move || ready(token_in(&file).map_err(Into::into)));
         }
-        let timeouts: [(&'static str, SetTime); 2] =
-            [("SHOP_TIMEOUT", Self::timeout), ("SHOP_CONNECT_TIMEOUT", Self::connect_timeout)];
+        let timeouts: [(&'static str, SetTime); 2] = [
+            ("SHOP_TIMEOUT", Self::timeout),
+            ("SHOP_CONNECT_TIMEOUT", Self::connect_timeout),
+        ];
         for (name, set) in timeouts {
             let Some(text) = text(name) else { continue };
-            let time = text.parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
-            let wrong = || invalid(format!("{name} must be a duration with its unit, such as 10s or 300ms"));
+            let time = text
+                .parse::<SignedDuration>()
+                .ok()
+                .and_then(|time| Duration::try_from(time).ok());
+            let wrong = || {
+                invalid(format!(
+                    "{name} must be a duration with its unit, such as 10s or 300ms"
+                ))
+            };
             builder = set(builder, time.ok_or_else(wrong)?);
         }
         Ok(builder)
@@ -78,8 +94,9 @@ fn invalid(message: impl Into<String>) -> Error {
 }
 
 fn token_in(file: &str) -> Result<BearerToken> {
-    let text = fs::read_to_string(file)
-        .map_err(|error| invalid(format!("SHOP_TOKEN_FILE: {file} cannot be read")).with_source(error))?;
+    let text = fs::read_to_string(file).map_err(|error| {
+        invalid(format!("SHOP_TOKEN_FILE: {file} cannot be read")).with_source(error)
+    })?;
     BearerToken::new(text.trim_end())
 }
 
@@ -89,7 +106,10 @@ mod tests {
 
     fn built(variables: &[(&str, &str)]) -> Result<ShopClient> {
         let value = |name: &'static str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
         };
         ShopClientBuilder::from_variables(value)?.build()
     }
@@ -98,11 +118,21 @@ mod tests {
 
     #[test]
     fn variables_set_what_they_name() {
-        let client =
-            built(&[URL, ("SHOP_TOKEN", ""), ("SHOP_TIMEOUT", "300ms"), ("SHOP_CONNECT_TIMEOUT", "1s")]);
+        let client = built(&[
+            URL,
+            ("SHOP_TOKEN", ""),
+            ("SHOP_TIMEOUT", "300ms"),
+            ("SHOP_CONNECT_TIMEOUT", "1s"),
+        ]);
         let client = client.unwrap();
-        assert_eq!(client.inner.transport.base.as_str(), "http://localhost:3000/shop/");
-        assert_eq!(client.retries.longest(Duration::ZERO), Duration::from_millis(300));
+        assert_eq!(
+            client.inner.transport.base.as_str(),
+            "http://localhost:3000/shop/"
+        );
+        assert_eq!(
+            client.retries.longest(Duration::ZERO),
+            Duration::from_millis(300)
+        );
     }
 
     #[test]
@@ -112,11 +142,20 @@ mod tests {
             (&[("SHOP_URL", " ")], "SHOP_URL is not set"),
             (&[("SHOP_URL", "localhost")], "the address of the service"),
             (&[URL, ("SHOP_TOKEN", "a b")], "bearer token"),
-            (&[URL, ("SHOP_TOKEN", "t"), ("SHOP_TOKEN_FILE", "f")], "are both set"),
-            (&[URL, ("SHOP_TOKEN_FILE", "/nowhere")], "/nowhere cannot be read"),
+            (
+                &[URL, ("SHOP_TOKEN", "t"), ("SHOP_TOKEN_FILE", "f")],
+                "are both set",
+            ),
+            (
+                &[URL, ("SHOP_TOKEN_FILE", "/nowhere")],
+                "/nowhere cannot be read",
+            ),
             (&[URL, ("SHOP_TIMEOUT", "10")], "SHOP_TIMEOUT must be"),
             (&[URL, ("SHOP_TIMEOUT", "s")], "SHOP_TIMEOUT must be"),
-            (&[URL, ("SHOP_CONNECT_TIMEOUT", "-1s")], "SHOP_CONNECT_TIMEOUT must be"),
+            (
+                &[URL, ("SHOP_CONNECT_TIMEOUT", "-1s")],
+                "SHOP_CONNECT_TIMEOUT must be",
+            ),
         ] {
             let error = built(variables).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
@@ -134,8 +173,14 @@ mod tests {
         let held = tokens.header(None, Duration::from_secs(5)).await.unwrap();
         assert_eq!(held.as_ref().unwrap(), "Bearer first");
         write("second");
-        assert_eq!(tokens.header(None, Duration::from_secs(5)).await.unwrap(), held);
-        let fresh = tokens.header(held.as_ref(), Duration::from_secs(5)).await.unwrap();
+        assert_eq!(
+            tokens.header(None, Duration::from_secs(5)).await.unwrap(),
+            held
+        );
+        let fresh = tokens
+            .header(held.as_ref(), Duration::from_secs(5))
+            .await
+            .unwrap();
         assert_eq!(fresh.unwrap(), "Bearer second");
     }
 }

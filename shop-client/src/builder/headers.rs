@@ -40,7 +40,8 @@ impl ShopClientBuilder {
 
     /// Sends this bearer token with every request. Over plain http it can be read on the network.
     pub fn bearer_token(mut self, token: impl AsRef<str>) -> Self {
-        self.tokens = BearerToken::new(token).map(|token| Tokens::new(move || ready(Ok(token.clone()))));
+        self.tokens =
+            BearerToken::new(token).map(|token| Tokens::new(move || ready(Ok(token.clone()))));
         self
     }
 
@@ -53,9 +54,12 @@ impl ShopClientBuilder {
 
     pub(super) fn user_agent_header(&self) -> Result<Option<HeaderValue>> {
         let name = self.user_agent.as_deref();
-        name.map(HeaderValue::from_str).transpose().map_err(|error| {
-            client_error(ErrorKind::Invalid, "the user agent must be visible ASCII").with_source(error)
-        })
+        name.map(HeaderValue::from_str)
+            .transpose()
+            .map_err(|error| {
+                client_error(ErrorKind::Invalid, "the user agent must be visible ASCII")
+                    .with_source(error)
+            })
     }
 
     pub(super) fn default_headers(&self) -> Result<HeaderMap> {
@@ -81,15 +85,20 @@ pub(crate) fn further_header(
     except: Option<&HeaderName>,
 ) -> Result<(HeaderName, HeaderValue)> {
     let invalid = |problem: &str| {
-        client_error(ErrorKind::Invalid, format!("the header {} {problem}", name.escape_debug()))
+        client_error(
+            ErrorKind::Invalid,
+            format!("the header {} {problem}", name.escape_debug()),
+        )
     };
-    let parsed: HeaderName =
-        name.parse().map_err(|error| invalid("has a name that is not valid").with_source(error))?;
+    let parsed: HeaderName = name
+        .parse()
+        .map_err(|error| invalid("has a name that is not valid").with_source(error))?;
     if OWN_HEADERS.split(' ').any(|own| parsed == own) && except != Some(&parsed) {
         return Err(invalid("is sent by the client itself"));
     }
-    let mut value: HeaderValue =
-        value.parse().map_err(|error| invalid("has a value that is not valid").with_source(error))?;
+    let mut value: HeaderValue = value
+        .parse()
+        .map_err(|error| invalid("has a value that is not valid").with_source(error))?;
     value.set_sensitive(true);
     Ok((parsed, value))
 }
@@ -101,11 +110,20 @@ mod tests {
 
     #[test]
     fn default_headers_do_not_replace_those_of_the_client() {
-        let build =
-            |name: &str, value: &str| ShopClient::builder("http://a").default_header(name, value).build();
+        let build = |name: &str, value: &str| {
+            ShopClient::builder("http://a")
+                .default_header(name, value)
+                .build()
+        };
         assert!(build("X-Tenant", "7").is_ok());
-        let own = OWN_HEADERS.split(' ').map(|name| (name, "x", "is sent by the client itself"));
-        let others = [("Authorization", "x", "is sent by"), ("a b", "x", "name"), ("x-a", "a\nb", "value")];
+        let own = OWN_HEADERS
+            .split(' ')
+            .map(|name| (name, "x", "is sent by the client itself"));
+        let others = [
+            ("Authorization", "x", "is sent by"),
+            ("a b", "x", "name"),
+            ("x-a", "a\nb", "value"),
+        ];
         for (name, value, problem) in own.chain(others) {
             let error = build(name, value).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

@@ -3,8 +3,8 @@
 use futures_util::{StreamExt, stream};
 use shop_client::shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_client::{
-    Error, ErrorKind, HttpErrorExt, NewPurchase, Outcome, PublishedPurchase, Receipt, Result, RetryPolicy,
-    ShopClient,
+    Error, ErrorKind, HttpErrorExt, NewPurchase, Outcome, PublishedPurchase, Receipt, Result,
+    RetryPolicy, ShopClient,
 };
 use shop_http::HttpOptions;
 
@@ -29,7 +29,10 @@ fn receipts(results: Vec<Result<PublishedPurchase>>) -> Vec<Receipt> {
 
 /// The offsets of `receipts`: those of one user are in one partition.
 fn offsets(receipts: &[Receipt]) -> Vec<u64> {
-    receipts.iter().map(|receipt| receipt.position.as_ref().unwrap().offset).collect()
+    receipts
+        .iter()
+        .map(|receipt| receipt.position.as_ref().unwrap().offset)
+        .collect()
 }
 
 /// The number of requests with many purchases, and with one.
@@ -41,14 +44,23 @@ fn requests(script: &Script) -> (usize, usize) {
 
 /// The number of purchases that are stored, with `last` among them.
 async fn stored(client: &ShopClient, last: &Receipt) -> u64 {
-    client.user("u1").waiting_for(last).summary().await.unwrap().count
+    client
+        .user("u1")
+        .waiting_for(last)
+        .summary()
+        .await
+        .unwrap()
+        .count
 }
 
 #[tokio::test]
 async fn a_backlog_is_sent_in_few_requests() {
     let (shop, script) = (Shop::new(), Script::default());
     let client = script.before(shop.router).await.build().unwrap();
-    let results = client.buy_all(stream::iter(orders(2_000)), 500).collect().await;
+    let results = client
+        .buy_all(stream::iter(orders(2_000)), 500)
+        .collect()
+        .await;
     assert_eq!(receipts(results).len(), 2_000);
     assert_eq!(requests(&script), (8, 0));
     // Without a backlog there is nothing to wait for.
@@ -65,7 +77,11 @@ async fn a_batch_that_is_too_large_is_halved() {
     let (shop, script) = (Shop::with(options, &Faults::new()), Script::default());
     let client = script.before(shop.router).await.build().unwrap();
     let receipts = receipts(client.buy_many(orders(1_000)).await);
-    assert_eq!(offsets(&receipts), (0..1_000).collect::<Vec<_>>(), "all, once, in order");
+    assert_eq!(
+        offsets(&receipts),
+        (0..1_000).collect::<Vec<_>>(),
+        "all, once, in order"
+    );
     assert_eq!(requests(&script), (31, 0), "15 were refused");
 }
 
@@ -79,7 +95,10 @@ async fn a_purchase_that_is_too_large_fails_alone() {
     orders[2].key = Some("x".repeat(255).parse().unwrap());
     orders[2].user_name = "y".repeat(250).parse().unwrap();
     let results = client.buy_many(orders).await;
-    let kinds: Vec<_> = results.iter().map(|result| result.as_ref().err().map(Error::kind)).collect();
+    let kinds: Vec<_> = results
+        .iter()
+        .map(|result| result.as_ref().err().map(Error::kind))
+        .collect();
     assert_eq!(kinds, [None, None, Some(ErrorKind::TooLarge), None]);
 }
 
@@ -89,12 +108,20 @@ async fn a_lost_response_is_retried_without_duplicates() {
         let (shop, script) = (Shop::new(), Script::new([lost]));
         let client = script.before(shop.router.clone()).await.build().unwrap();
         let bought = client.buy_many(orders(100)).await;
-        assert!(bought.iter().all(|result| result.as_ref().is_ok_and(|bought| bought.attempts == 2)));
+        assert!(
+            bought
+                .iter()
+                .all(|result| result.as_ref().is_ok_and(|bought| bought.attempts == 2))
+        );
         assert_eq!(offsets(&receipts(bought)), (0..100).collect::<Vec<_>>());
         assert_eq!(requests(&script), (2, 0));
         shop.ingest();
         let mark = client.buy(ada("1")).await.unwrap();
-        assert_eq!(mark.receipt.position.as_ref().unwrap().offset, 100, "the log has each of them once");
+        assert_eq!(
+            mark.receipt.position.as_ref().unwrap().offset,
+            100,
+            "the log has each of them once"
+        );
         assert_eq!(stored(&client, &mark.receipt).await, 101);
     }
 }
@@ -102,20 +129,45 @@ async fn a_lost_response_is_retried_without_duplicates() {
 #[tokio::test(start_paused = true)]
 async fn only_unknown_purchases_are_repeated() {
     let faults = Faults::new();
-    let (shop, script) = (Shop::with(HttpOptions::default(), &faults), Script::default());
+    let (shop, script) = (
+        Shop::with(HttpOptions::default(), &faults),
+        Script::default(),
+    );
     let client = script.before(shop.router.clone()).await.build().unwrap();
     faults.once(Call::Publish, Fault::PartialInsert);
     let mut batch = orders(100);
     batch[7] = ada("7").with_timestamp("2999-01-01T00:00:00Z".parse().unwrap());
     let mut results = client.buy_many(batch).await;
     let rejected = results.remove(7).unwrap_err();
-    assert_eq!((rejected.kind(), rejected.outcome()), (ErrorKind::Invalid, Outcome::NotApplied));
+    assert_eq!(
+        (rejected.kind(), rejected.outcome()),
+        (ErrorKind::Invalid, Outcome::NotApplied)
+    );
     assert_eq!(rejected.status(), Some(422));
-    let attempts: Vec<_> = results.iter().map(|result| result.as_ref().unwrap().attempts).collect();
-    assert_eq!(attempts.iter().filter(|attempts| **attempts == 1).count(), 50);
-    assert_eq!(attempts.iter().filter(|attempts| **attempts == 2).count(), 49);
-    let length = |index: usize| script.seen()[index].header("content-length").parse::<usize>().unwrap();
-    assert!(length(1) < length(0) * 6 / 10, "{} of {}", length(1), length(0));
+    let attempts: Vec<_> = results
+        .iter()
+        .map(|result| result.as_ref().unwrap().attempts)
+        .collect();
+    assert_eq!(
+        attempts.iter().filter(|attempts| **attempts == 1).count(),
+        50
+    );
+    assert_eq!(
+        attempts.iter().filter(|attempts| **attempts == 2).count(),
+        49
+    );
+    let length = |index: usize| {
+        script.seen()[index]
+            .header("content-length")
+            .parse::<usize>()
+            .unwrap()
+    };
+    assert!(
+        length(1) < length(0) * 6 / 10,
+        "{} of {}",
+        length(1),
+        length(0)
+    );
     let mark = client.buy(ada("1")).await.unwrap();
     assert_eq!(mark.receipt.position.unwrap().offset, 99);
 }
@@ -123,14 +175,24 @@ async fn only_unknown_purchases_are_repeated() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_purchase_has_a_key_to_retry_with() {
     let faults = Faults::new();
-    let (shop, script) = (Shop::with(HttpOptions::default(), &faults), Script::default());
-    let client = script.before(shop.router.clone()).await.retries(RetryPolicy::none()).build().unwrap();
+    let (shop, script) = (
+        Shop::with(HttpOptions::default(), &faults),
+        Script::default(),
+    );
+    let client = script
+        .before(shop.router.clone())
+        .await
+        .retries(RetryPolicy::none())
+        .build()
+        .unwrap();
     faults.once(Call::Publish, Fault::LoseAnswer);
     let results = client.buy_many(orders(20)).await;
     let again = results.into_iter().enumerate().map(|(number, result)| {
         let error = result.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
-        ada(&number.to_string()).with_key(error.idempotency_key().unwrap()).unwrap()
+        ada(&number.to_string())
+            .with_key(error.idempotency_key().unwrap())
+            .unwrap()
     });
     shop.ingest();
     let receipts = receipts(client.buy_many(again.collect()).await);
@@ -139,11 +201,25 @@ async fn an_unknown_purchase_has_a_key_to_retry_with() {
 
 #[tokio::test]
 async fn an_unreadable_response_leaves_every_purchase_unknown() {
-    let bodies = ["", "{}", "{\"line\":0,\"status\":\"acknowledged\"}\n", "[]", "<html>"];
+    let bodies = [
+        "",
+        "{}",
+        "{\"line\":0,\"status\":\"acknowledged\"}\n",
+        "[]",
+        "<html>",
+    ];
     for body in bodies {
-        let script =
-            Script::new([Turn::Say(refusal(200, &[("content-type", "application/x-ndjson")], body))]);
-        let client = script.before(Shop::new().router).await.retries(RetryPolicy::none()).build().unwrap();
+        let script = Script::new([Turn::Say(refusal(
+            200,
+            &[("content-type", "application/x-ndjson")],
+            body,
+        ))]);
+        let client = script
+            .before(Shop::new().router)
+            .await
+            .retries(RetryPolicy::none())
+            .build()
+            .unwrap();
         for result in client.buy_many(orders(3)).await {
             let error = result.unwrap_err();
             assert_eq!(error.outcome(), Outcome::Unknown, "{body:?}: {error}");

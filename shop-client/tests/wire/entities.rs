@@ -7,22 +7,33 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::json;
 use shop_client::{
-    Error, ErrorKind, Insertion, NewOrder, NewUser, Order, OrderNumber, Outcome, RetryPolicy, ShopClient,
-    User, UserNumber,
+    Error, ErrorKind, Insertion, NewOrder, NewUser, Order, OrderNumber, Outcome, RetryPolicy,
+    ShopClient, User, UserNumber,
 };
 
 use crate::shop::{Script, Turn, refusal};
 
 const USER: &str = r#"{"id":1,"email":"ada@example.com","name":"Ada"}"#;
-const ORDER: &str = r#"{"id":7,"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
+const ORDER: &str =
+    r#"{"id":7,"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
 
 pub(crate) fn new_user() -> NewUser {
-    NewUser::new("sign-up-7".parse().unwrap(), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap())
+    NewUser::new(
+        "sign-up-7".parse().unwrap(),
+        "ada@example.com".parse().unwrap(),
+        "Ada".parse().unwrap(),
+    )
 }
 
 pub(crate) fn new_order() -> NewOrder {
     let (product, price) = ("Notebook".parse().unwrap(), "50.00".parse().unwrap());
-    NewOrder::new("basket-7".parse().unwrap(), UserNumber::new(1), product, 2, price)
+    NewOrder::new(
+        "basket-7".parse().unwrap(),
+        UserNumber::new(1),
+        product,
+        2,
+        price,
+    )
 }
 
 fn user() -> User {
@@ -31,7 +42,13 @@ fn user() -> User {
 }
 
 fn order() -> Order {
-    let NewOrder { user_id, product, quantity, total_price, .. } = new_order();
+    let NewOrder {
+        user_id,
+        product,
+        quantity,
+        total_price,
+        ..
+    } = new_order();
     Order::new(OrderNumber::new(7), user_id, product, quantity, total_price)
 }
 
@@ -43,7 +60,12 @@ fn responding(status: u16, body: &str) -> Router {
 
 /// A client without retries of a service with one response to everything.
 async fn client_of(status: u16, body: &str) -> ShopClient {
-    Script::new([]).before(responding(status, body)).await.retries(RetryPolicy::none()).build().unwrap()
+    Script::new([])
+        .before(responding(status, body))
+        .await
+        .retries(RetryPolicy::none())
+        .build()
+        .unwrap()
 }
 
 /// The errors of the five calls for one response, writes first.
@@ -63,22 +85,56 @@ async fn errors_of(status: u16, body: &str) -> [Error; 5] {
 async fn an_insertion_is_the_type_of_the_response() {
     for (status, body, expected) in [
         (201, USER, Insertion::Inserted(user())),
-        (409, r#"{"type":"/problems/email-taken"}"#, Insertion::Refused),
-        (409, r#"{"type":"/problems/key-taken","detail":"in other words"}"#, Insertion::KeyTaken),
+        (
+            409,
+            r#"{"type":"/problems/email-taken"}"#,
+            Insertion::Refused,
+        ),
+        (
+            409,
+            r#"{"type":"/problems/key-taken","detail":"in other words"}"#,
+            Insertion::KeyTaken,
+        ),
     ] {
         let users = client_of(status, body).await.users();
         assert_eq!(users.insert(&new_user()).await.unwrap(), expected);
-        assert_eq!(users.register_new(new_user().email, new_user().name).await.unwrap(), expected);
+        assert_eq!(
+            users
+                .register_new(new_user().email, new_user().name)
+                .await
+                .unwrap(),
+            expected
+        );
     }
     for (status, body, expected) in [
         (201, ORDER, Insertion::Inserted(order())),
-        (404, r#"{"type":"/problems/unknown-user"}"#, Insertion::Refused),
-        (409, r#"{"type":"/problems/key-taken"}"#, Insertion::KeyTaken),
+        (
+            404,
+            r#"{"type":"/problems/unknown-user"}"#,
+            Insertion::Refused,
+        ),
+        (
+            409,
+            r#"{"type":"/problems/key-taken"}"#,
+            Insertion::KeyTaken,
+        ),
     ] {
         let orders = client_of(status, body).await.orders();
-        let NewOrder { user_id, product, quantity, total_price, .. } = new_order();
+        let NewOrder {
+            user_id,
+            product,
+            quantity,
+            total_price,
+            ..
+        } = new_order();
         assert_eq!(orders.insert(&new_order()).await.unwrap(), expected);
-        assert_eq!(orders.place_new(user_id, product, quantity, total_price).await.unwrap(), expected);
+        assert_eq!(
+            orders
+                .place_new(user_id, product, quantity, total_price)
+                .await
+                .unwrap(),
+            expected
+        );
     }
 }
 
@@ -92,54 +148,102 @@ async fn a_missing_role_differs_from_an_unknown_row() {
         (404, r#"{"detail":"User not found"}"#, false),
     ] {
         let errors = errors_of(status, body).await;
-        for (error, role) in errors.iter().zip(["users", "orders", "users", "users", "orders"]) {
-            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::NotApplied));
+        for (error, role) in errors
+            .iter()
+            .zip(["users", "orders", "users", "users", "orders"])
+        {
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (ErrorKind::Unsupported, Outcome::NotApplied)
+            );
             let named = error.message().contains(&format!("the role of {role}"));
             assert_eq!(named, has_role, "{body}: {error}");
         }
     }
     // A response of another path is not an outcome either, nor is a failure, whatever its body.
-    for (status, body) in
-        [(404, r#"{"type":"/problems/unknown-order"}"#), (500, r#"{"type":"/problems/unknown-user"}"#)]
-    {
-        client_of(status, body).await.users().get(UserNumber::new(1)).await.unwrap_err();
+    for (status, body) in [
+        (404, r#"{"type":"/problems/unknown-order"}"#),
+        (500, r#"{"type":"/problems/unknown-user"}"#),
+    ] {
+        client_of(status, body)
+            .await
+            .users()
+            .get(UserNumber::new(1))
+            .await
+            .unwrap_err();
     }
 }
 
 #[tokio::test]
 async fn an_outage_has_an_outcome_and_the_key_that_was_sent() {
     for (outcome, body) in [
-        (Outcome::NotApplied, r#"{"outcome":"not_sent","idempotency_key":"theirs"}"#),
-        (Outcome::Unknown, r#"{"outcome":"unknown","idempotency_key":"theirs"}"#),
+        (
+            Outcome::NotApplied,
+            r#"{"outcome":"not_sent","idempotency_key":"theirs"}"#,
+        ),
+        (
+            Outcome::Unknown,
+            r#"{"outcome":"unknown","idempotency_key":"theirs"}"#,
+        ),
     ] {
         let turn = || Turn::Say(refusal(503, &[("idempotency-key", "theirs")], body));
         let script = Script::new([turn(), turn(), turn()]);
-        let client = script.before(responding(500, "")).await.retries(RetryPolicy::none()).build().unwrap();
+        let client = script
+            .before(responding(500, ""))
+            .await
+            .retries(RetryPolicy::none())
+            .build()
+            .unwrap();
         let error = client.users().insert(&new_user()).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, outcome));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unavailable, outcome)
+        );
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
         assert!(error.is_retryable());
         let error = client.orders().insert(&new_order()).await.unwrap_err();
-        assert_eq!((error.outcome(), error.idempotency_key()), (outcome, Some(&new_order().key)));
+        assert_eq!(
+            (error.outcome(), error.idempotency_key()),
+            (outcome, Some(&new_order().key))
+        );
         // With a generated key, the repeated call would be another user.
-        let error = client.users().register_new(new_user().email, new_user().name).await.unwrap_err();
+        let error = client
+            .users()
+            .register_new(new_user().email, new_user().name)
+            .await
+            .unwrap_err();
         assert_eq!(error.is_retryable(), outcome == Outcome::NotApplied);
-        assert_eq!(error.idempotency_key().unwrap().as_str(), script.seen()[2].header("idempotency-key"));
+        assert_eq!(
+            error.idempotency_key().unwrap().as_str(),
+            script.seen()[2].header("idempotency-key")
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_request_is_retried_with_the_same_key() {
-    for turn in [|| Turn::Lose, || Turn::Cut, || Turn::Say(StatusCode::BAD_GATEWAY.into_response())] {
+    for turn in [
+        || Turn::Lose,
+        || Turn::Cut,
+        || Turn::Say(StatusCode::BAD_GATEWAY.into_response()),
+    ] {
         let script = Script::new([turn(), turn()]);
         let client = script.before(responding(201, USER)).await.build().unwrap();
-        let registered = client.users().register_new(new_user().email, new_user().name).await.unwrap();
+        let registered = client
+            .users()
+            .register_new(new_user().email, new_user().name)
+            .await
+            .unwrap();
         assert_eq!(registered, Insertion::Inserted(user()));
         let seen = script.seen();
         assert_eq!(seen.len(), 3);
         for header in ["idempotency-key", "x-request-id"] {
             assert!(!seen[0].header(header).is_empty());
-            assert!(seen.iter().all(|again| again.header(header) == seen[0].header(header)), "{header}");
+            assert!(
+                seen.iter()
+                    .all(|again| again.header(header) == seen[0].header(header)),
+                "{header}"
+            );
         }
     }
 }
@@ -154,7 +258,10 @@ async fn a_dropped_register_is_still_sent() {
     drop(registering);
     client.close(Duration::from_secs(30)).await.unwrap();
     assert_eq!(script.seen().len(), 2);
-    assert_eq!(users.insert(&new).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        users.insert(&new).await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
 }
 
 #[tokio::test]
@@ -168,22 +275,51 @@ async fn invalid_and_mismatched_rows_are_errors() {
         (false, USER.replace("Ada", &"x".repeat(257))),
         (false, "[1]".to_owned()),
     ] {
-        let error = client_of(201, &body).await.users().insert(&new_user()).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
+        let error = client_of(201, &body)
+            .await
+            .users()
+            .insert(&new_user())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unsupported, Outcome::Unknown),
+            "{body}"
+        );
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
-        let found = client_of(200, &body).await.users().get(UserNumber::new(1)).await;
+        let found = client_of(200, &body)
+            .await
+            .users()
+            .get(UserNumber::new(1))
+            .await;
         assert_eq!(found.is_ok(), is_row, "{body}: {found:?}");
     }
     for (is_row, body) in [
         (true, ORDER.replace("_id\":1", "_id\":2")),
         (true, ORDER.replace("50.00", "50.01")),
         (false, ORDER.replace("\"id\":7", "\"id\":-7")),
-        (false, ORDER.replace("quantity\":2", "quantity\":1099511627776")),
+        (
+            false,
+            ORDER.replace("quantity\":2", "quantity\":1099511627776"),
+        ),
         (false, ORDER.replace("50.00", "1e9")),
     ] {
-        let error = client_of(201, &body).await.orders().insert(&new_order()).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{body}");
-        let found = client_of(200, &body).await.orders().get(OrderNumber::new(7)).await;
+        let error = client_of(201, &body)
+            .await
+            .orders()
+            .insert(&new_order())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unsupported, Outcome::Unknown),
+            "{body}"
+        );
+        let found = client_of(200, &body)
+            .await
+            .orders()
+            .get(OrderNumber::new(7))
+            .await;
         assert_eq!(found.is_ok(), is_row, "{body}: {found:?}");
     }
     let many: Vec<i64> = (1..=1_001).collect();
@@ -195,7 +331,11 @@ async fn invalid_and_mismatched_rows_are_errors() {
         (json!(["1"]), false),
     ] {
         let body = json!({"user_id": 1, "orders": orders}).to_string();
-        let orders = client_of(200, &body).await.users().orders_of(UserNumber::new(1)).await;
+        let orders = client_of(200, &body)
+            .await
+            .users()
+            .orders_of(UserNumber::new(1))
+            .await;
         assert_eq!(orders.is_ok(), is_list, "{body:.80}: {orders:?}");
     }
 }

@@ -8,7 +8,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use shop_client::{
-    BearerToken, ErrorKind, FeedItem, HttpErrorExt, PurchaseId, Result, RetryPolicy, Shop, ShopClient,
+    BearerToken, ErrorKind, FeedItem, HttpErrorExt, PurchaseId, Result, RetryPolicy, Shop,
+    ShopClient,
 };
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +27,9 @@ async fn buy(shop: &Shop) -> PurchaseId {
     shop.buy(ada("1.50")).await.unwrap().receipt.id
 }
 
-async fn follow(client: &ShopClient) -> impl Stream<Item = Result<FeedItem>> + Send + Unpin + use<> {
+async fn follow(
+    client: &ShopClient,
+) -> impl Stream<Item = Result<FeedItem>> + Send + Unpin + use<> {
     client.user("u1").events(None).await.unwrap()
 }
 
@@ -37,8 +40,13 @@ async fn next(events: &mut (impl Stream<Item = Result<FeedItem>> + Unpin)) -> Pu
 
 /// A response of these events, which hangs afterwards.
 fn hanging(events: String) -> Response {
-    let events = stream::iter([Ok::<_, std::io::Error>(Bytes::from(events))]).chain(stream::pending());
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+    let events =
+        stream::iter([Ok::<_, std::io::Error>(Bytes::from(events))]).chain(stream::pending());
+    (
+        [(header::CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(events),
+    )
+        .into_response()
 }
 
 fn event(id: &str, purchase: u32) -> String {
@@ -54,13 +62,23 @@ data: {{"id":"0190163d-8694-739b-aea5-{purchase:012}","username":"ada","userid":
 #[tokio::test(start_paused = true)]
 async fn a_stream_resumes_where_it_broke_with_a_valid_token() {
     let (service, shop) = service();
-    let turns = [Turn::CutAfter(1), Turn::Say(refusal(503, &[], "")), Turn::CutAfter(2), Turn::CutAfter(3)];
+    let turns = [
+        Turn::CutAfter(1),
+        Turn::Say(refusal(503, &[], "")),
+        Turn::CutAfter(2),
+        Turn::CutAfter(3),
+    ];
     let (script, count) = (Script::new(turns), AtomicUsize::new(0));
     let provider = move || {
         let token = BearerToken::new(format!("token-{}", count.fetch_add(1, Ordering::Relaxed)));
         async move { Ok(token?.expires_in(Duration::ZERO)) }
     };
-    let client = script.before(service.router.clone()).await.token_provider(provider).build().unwrap();
+    let client = script
+        .before(service.router.clone())
+        .await
+        .token_provider(provider)
+        .build()
+        .unwrap();
     let mut events = follow(&client).await;
     let mut bought = Vec::new();
     for _ in 0..4 {
@@ -70,14 +88,30 @@ async fn a_stream_resumes_where_it_broke_with_a_valid_token() {
         assert_eq!(next(&mut events).await, id);
     }
     let seen = script.seen();
-    assert!(seen.iter().all(|seen| seen.header("accept") == "text/event-stream"));
-    let values = |name| seen.iter().map(|seen| seen.header(name).to_owned()).collect::<Vec<_>>();
-    let (positions, mut tokens, mut ids) =
-        (values("last-event-id"), values("authorization"), values("x-request-id"));
+    assert!(
+        seen.iter()
+            .all(|seen| seen.header("accept") == "text/event-stream")
+    );
+    let values = |name| {
+        seen.iter()
+            .map(|seen| seen.header(name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (positions, mut tokens, mut ids) = (
+        values("last-event-id"),
+        values("authorization"),
+        values("x-request-id"),
+    );
     // The comment at the beginning moves the position.
     assert_eq!(positions[0], "");
-    assert!(positions[1].ends_with(".0-0") && positions[2] == positions[1], "{positions:?}");
-    assert!(positions[3].ends_with(".0-1") && positions[4].ends_with(".0-3"), "{positions:?}");
+    assert!(
+        positions[1].ends_with(".0-0") && positions[2] == positions[1],
+        "{positions:?}"
+    );
+    assert!(
+        positions[3].ends_with(".0-1") && positions[4].ends_with(".0-3"),
+        "{positions:?}"
+    );
     // The retry of a call has its id.
     ids.dedup();
     tokens.dedup();
@@ -107,23 +141,39 @@ async fn an_outage_longer_than_a_call_is_waited_for() {
     let script = Script::new([Turn::CutAfter(1)]);
     let client = script.before(service.router.clone()).await.build().unwrap();
     let mut events = follow(&client).await;
-    script.then(60, || Turn::Say(StatusCode::SERVICE_UNAVAILABLE.into_response()));
+    script.then(60, || {
+        Turn::Say(StatusCode::SERVICE_UNAVAILABLE.into_response())
+    });
     let (start, bought) = (Instant::now(), buy(&shop).await);
     assert_eq!(next(&mut events).await, bought);
-    assert!(start.elapsed() > Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
-    let first = event("c1", 1) + &event("c2", 2) + ": no purchase\nid: c3\n\n" + &event("c4", 3)[..40];
-    let script = Script::new([first, event("c3", 2) + &event("c4", 3)].map(|text| Turn::Say(hanging(text))));
-    let client = script.before(shop::Shop::new().router).await.build().unwrap();
+    let first =
+        event("c1", 1) + &event("c2", 2) + ": no purchase\nid: c3\n\n" + &event("c4", 3)[..40];
+    let script =
+        Script::new([first, event("c3", 2) + &event("c4", 3)].map(|text| Turn::Say(hanging(text))));
+    let client = script
+        .before(shop::Shop::new().router)
+        .await
+        .build()
+        .unwrap();
     let (mut events, start) = (follow(&client).await, Instant::now());
     for purchase in 1..=3 {
         let id = format!("0190163d-8694-739b-aea5-{purchase:012}");
         assert_eq!(next(&mut events).await.to_string(), id);
     }
-    assert!(start.elapsed() > Duration::from_secs(45), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_secs(45),
+        "{:?}",
+        start.elapsed()
+    );
     // An event that was cut off does not move the position.
     assert_eq!(script.seen()[1].header("last-event-id"), "c3");
 }
@@ -148,7 +198,10 @@ async fn permanent_refusals_end_the_stream() {
         let mut events = user.events(None).await.unwrap();
         let error = events.next().await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.status()), (kind, Some(status)));
-        assert!(status != 410 || error.message() == "list the purchases", "{error}");
+        assert!(
+            status != 410 || error.message() == "list the purchases",
+            "{error}"
+        );
         assert!(events.next().await.is_none());
         assert_eq!(script.seen().len(), 3);
     }
@@ -167,14 +220,22 @@ async fn events_of_another_server_are_errors() {
         hanging(long),
     ] {
         let script = Script::new([Turn::Say(response)]);
-        let client = script.before(shop::Shop::new().router).await.build().unwrap();
+        let client = script
+            .before(shop::Shop::new().router)
+            .await
+            .build()
+            .unwrap();
         let error = client.user("u1").events(None).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert_eq!(script.seen().len(), 1);
     }
     // A server that says nothing.
     let script = Script::new([Turn::Say(hanging(String::new()))]);
-    let client = script.before(shop::Shop::new().router).await.build().unwrap();
+    let client = script
+        .before(shop::Shop::new().router)
+        .await
+        .build()
+        .unwrap();
     let error = client.user("u1").events(None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shop_client::shop_core::ports::{PurchaseSink, StoreSink};
 use shop_client::{
-    Durability, ErrorKind, HttpErrorExt, Purchase, Result, Selector, ShopClient, TimeRange, Timestamp,
+    Durability, ErrorKind, HttpErrorExt, Purchase, Result, Selector, ShopClient, TimeRange,
+    Timestamp,
 };
 use tokio::time::Instant;
 
@@ -20,7 +21,10 @@ const COUNT: i64 = 2_500;
 
 fn bought(second: i64) -> Purchase {
     let at = Timestamp::from_millis(1_772_355_600_000 + second * 1_000).unwrap();
-    let purchase = ada("9.50").with_key(format!("k{second}")).unwrap().into_purchase(at, || unreachable!());
+    let purchase = ada("9.50")
+        .with_key(format!("k{second}"))
+        .unwrap()
+        .into_purchase(at, || unreachable!());
     assert_eq!(purchase.timestamp, at);
     purchase
 }
@@ -49,8 +53,17 @@ async fn text(parts: impl stream::Stream<Item = Result<Bytes>>) -> String {
 #[tokio::test]
 async fn everything_is_in_one_response() {
     let (client, script) = client().await;
-    let purchases: Vec<_> = client.export(user()).purchases().try_collect().await.unwrap();
-    assert!(purchases.iter().eq(&(0..COUNT).rev().map(bought).collect::<Vec<_>>()));
+    let purchases: Vec<_> = client
+        .export(user())
+        .purchases()
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(
+        purchases
+            .iter()
+            .eq(&(0..COUNT).rev().map(bought).collect::<Vec<_>>())
+    );
     let oldest = client.export(user()).oldest_first();
     let purchases: Vec<_> = oldest.clone().purchases().try_collect().await.unwrap();
     assert_eq!((purchases.len(), &purchases[0]), (2_500, &bought(0)));
@@ -59,18 +72,34 @@ async fn everything_is_in_one_response() {
     let first: Purchase = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!((lines.lines().count(), first), (2_500, bought(0)));
     let rows = text(oldest.clone().csv()).await;
-    assert!(rows.starts_with("id,username,userid,price,timestamp,item,"), "{rows:.100}");
+    assert!(
+        rows.starts_with("id,username,userid,price,timestamp,item,"),
+        "{rows:.100}"
+    );
     assert_eq!(rows.lines().count(), 2_501);
 
     let range = TimeRange::new(Some(bought(10).timestamp), Some(bought(12).timestamp)).unwrap();
-    let some: Vec<_> = oldest.within(range).purchases().try_collect().await.unwrap();
+    let some: Vec<_> = oldest
+        .within(range)
+        .purchases()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(some, [bought(10), bought(11)]);
     let none = client.export(Selector::User("u2".parse().unwrap()));
     assert_eq!(none.clone().purchases().count().await, 0);
     assert_eq!(text(none.csv()).await.lines().count(), 1);
     assert_eq!(script.seen().len(), 7, "one request for each");
-    let error = client.export(Selector::All).purchases().try_next().await.unwrap_err();
-    assert_eq!((error.kind(), error.status()), (ErrorKind::Denied, Some(403)));
+    let error = client
+        .export(Selector::All)
+        .purchases()
+        .try_next()
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.status()),
+        (ErrorKind::Denied, Some(403))
+    );
 }
 
 #[tokio::test]
@@ -83,7 +112,10 @@ async fn a_listing_that_breaks_off_is_an_error() {
     assert_eq!(last.as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
     for parts in [client.export(user()).csv(), client.export(user()).ndjson()] {
         let parts: Vec<_> = parts.collect().await;
-        assert_eq!(parts.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            parts.last().unwrap().as_ref().unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
     }
     assert_eq!(script.seen().len(), 3, "what was begun is not repeated");
     // The beginning is.
@@ -93,9 +125,14 @@ async fn a_listing_that_breaks_off_is_an_error() {
 
 /// A response of these lines, which continues as `rest` does.
 fn lines(lines: &str, rest: impl stream::Stream<Item = Bytes> + Send + 'static) -> Turn {
-    let body = stream::iter([Bytes::from(lines.to_owned())]).chain(rest).map(Ok::<_, std::io::Error>);
-    let response: Response =
-        ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response();
+    let body = stream::iter([Bytes::from(lines.to_owned())])
+        .chain(rest)
+        .map(Ok::<_, std::io::Error>);
+    let response: Response = (
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(body),
+    )
+        .into_response();
     Turn::Say(response)
 }
 
@@ -112,7 +149,11 @@ async fn listings_of_another_server_are_errors() {
         Turn::Say(refusal(200, &[], "")),
     ] {
         let script = Script::new([turn]);
-        let client = script.before(shop::Shop::new().router).await.build().unwrap();
+        let client = script
+            .before(shop::Shop::new().router)
+            .await
+            .build()
+            .unwrap();
         let mut purchases = client.export(user()).purchases();
         let error = loop {
             match purchases.next().await.unwrap() {
@@ -125,10 +166,16 @@ async fn listings_of_another_server_are_errors() {
     }
     // A connection that becomes silent.
     let script = Script::new([lines(&format!("{one}\n"), stream::pending())]);
-    let builder = script.before(shop::Shop::new().router).await.query_timeout(Duration::from_secs(5));
+    let builder = script
+        .before(shop::Shop::new().router)
+        .await
+        .query_timeout(Duration::from_secs(5));
     let (client, start) = (builder.build().unwrap(), Instant::now());
     let mut purchases = client.export(user()).purchases();
     assert_eq!(purchases.next().await.unwrap().unwrap(), bought(1));
-    assert_eq!(purchases.next().await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        purchases.next().await.unwrap().unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
     assert!(start.elapsed() >= Duration::from_secs(5) && purchases.next().await.is_none());
 }

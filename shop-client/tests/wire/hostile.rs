@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use shop_client::{
-    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, PageLimit, RetryPolicy, Selector, ShopClient,
-    ShopClientBuilder, UserNumber,
+    Error, ErrorKind, HttpErrorExt, OrderNumber, Outcome, PageLimit, RetryPolicy, Selector,
+    ShopClient, ShopClientBuilder, UserNumber,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,7 +46,11 @@ impl Hostile {
                 tokio::spawn(answer(stream, first.clone(), then, Arc::clone(&sent)));
             }
         });
-        Self { url, connections, bytes }
+        Self {
+            url,
+            connections,
+            bytes,
+        }
     }
 
     fn builder(&self) -> ShopClientBuilder {
@@ -78,20 +82,49 @@ impl Hostile {
                 users.get(UserNumber::new(1)).await.unwrap_err(),
                 users.orders_of(UserNumber::new(1)).await.unwrap_err(),
                 orders.get(OrderNumber::new(1)).await.unwrap_err(),
-                client.dead_letters().page(PageLimit::MAX, None).await.unwrap_err(),
-                client.dead_letters().list().next().await.unwrap().unwrap_err(),
+                client
+                    .dead_letters()
+                    .page(PageLimit::MAX, None)
+                    .await
+                    .unwrap_err(),
+                client
+                    .dead_letters()
+                    .list()
+                    .next()
+                    .await
+                    .unwrap()
+                    .unwrap_err(),
                 client.dead_letters().get("t-0-1").await.unwrap_err(),
                 client.health().await.unwrap_err(),
-                client.export(Selector::All).purchases().next().await.unwrap().unwrap_err(),
-                client.export(Selector::All).csv().next().await.unwrap().unwrap_err(),
+                client
+                    .export(Selector::All)
+                    .purchases()
+                    .next()
+                    .await
+                    .unwrap()
+                    .unwrap_err(),
+                client
+                    .export(Selector::All)
+                    .csv()
+                    .next()
+                    .await
+                    .unwrap()
+                    .unwrap_err(),
             ]
         };
         // Only calls that hang take as long.
-        tokio::time::timeout(Duration::from_secs(60), calls).await.unwrap()
+        tokio::time::timeout(Duration::from_secs(60), calls)
+            .await
+            .unwrap()
     }
 }
 
-async fn answer(mut stream: TcpStream, first: String, then: Then, sent: Arc<AtomicUsize>) -> Option<()> {
+async fn answer(
+    mut stream: TcpStream,
+    first: String,
+    then: Then,
+    sent: Arc<AtomicUsize>,
+) -> Option<()> {
     // The request is ignored.
     let mut request = vec![0; 64 << 10];
     let _read = stream.read(&mut request).await.ok()?;
@@ -115,7 +148,9 @@ async fn answer(mut stream: TcpStream, first: String, then: Then, sent: Arc<Atom
 
 /// Whether all of them may have taken effect.
 fn unknown(errors: &[Error]) -> bool {
-    errors.iter().all(|error| error.outcome() == Outcome::Unknown)
+    errors
+        .iter()
+        .all(|error| error.outcome() == Outcome::Unknown)
 }
 
 /// The head and the body of a response with a content length.
@@ -133,16 +168,28 @@ async fn a_response_that_never_ends_times_out() {
         (String::new(), Then::Hang),
         (String::new(), Then::Drip),
         ("HTTP/1.1 201 X\r\n".to_owned(), Then::Hang),
-        ("HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Hang),
-        ("HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Drip),
-        ("HTTP/1.1 503 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(), Then::Drip),
+        (
+            "HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(),
+            Then::Hang,
+        ),
+        (
+            "HTTP/1.1 200 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(),
+            Then::Drip,
+        ),
+        (
+            "HTTP/1.1 503 X\r\ncontent-length: 1000000\r\n\r\n{".to_owned(),
+            Then::Drip,
+        ),
     ];
     // Concurrently: each of them takes as long as all its calls may.
     let all = slow.map(|(first, then)| async move {
         let errors = Hostile::new(first.clone(), then).await.errors().await;
         assert!(unknown(&errors[..5]), "{first}: {errors:?}");
         for error in errors {
-            assert!(error.status() == Some(503) || error.kind() != ErrorKind::Internal, "{first}: {error:?}");
+            assert!(
+                error.status() == Some(503) || error.kind() != ErrorKind::Internal,
+                "{first}: {error:?}"
+            );
         }
     });
     join_all(all).await;
@@ -154,7 +201,11 @@ async fn an_endless_response_is_bounded_in_memory() {
     let chunk: &'static str = chunk.leak();
     for status in ["200", "201", "503"] {
         let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
-        let client = server.builder().query_timeout(Duration::from_secs(60)).build().unwrap();
+        let client = server
+            .builder()
+            .query_timeout(Duration::from_secs(60))
+            .build()
+            .unwrap();
         client.user("u1").page().await.unwrap_err();
         // The limit of a page, and the buffers of the two sockets.
         let read = server.bytes.load(Ordering::Relaxed);
@@ -163,7 +214,11 @@ async fn an_endless_response_is_bounded_in_memory() {
     }
     // Endless heads, and endless interim responses.
     for first in ["HTTP/1.1 200 X\r\n", ""] {
-        let again = if first.is_empty() { "HTTP/1.1 100 Continue\r\n\r\n" } else { "x-more: and more\r\n" };
+        let again = if first.is_empty() {
+            "HTTP/1.1 100 Continue\r\n\r\n"
+        } else {
+            "x-more: and more\r\n"
+        };
         let server = Hostile::new(first, Then::Flood(again)).await;
         server.errors().await;
     }
@@ -182,9 +237,17 @@ async fn a_foreign_response_is_an_error() {
         whole("200", json, "[]"),
         whole("200", json, &deep),
         whole("200", json, &format!("{{\"items\":{deep}")),
-        whole("200", json, "{\"status\":1,\"items\":{},\"count\":-1,\"total_spent\":\"NaN\"}"),
+        whole(
+            "200",
+            json,
+            "{\"status\":1,\"items\":{},\"count\":-1,\"total_spent\":\"NaN\"}",
+        ),
         whole("503", "application/problem+json", &deep),
-        whole("503", "application/problem+json", "{\"type\":1,\"outcome\":[]}"),
+        whole(
+            "503",
+            "application/problem+json",
+            "{\"type\":1,\"outcome\":[]}",
+        ),
         whole("200", json, "\u{0}\u{1}\u{7f}"),
         "HTTP/1.1 200 X\r\ncontent-length: 99999999999999999999\r\n\r\n".to_owned(),
         "HTTP/1.1 200 X\r\ncontent-length: 18446744073709551615\r\n\r\n{}".to_owned(),
@@ -193,16 +256,23 @@ async fn a_foreign_response_is_an_error() {
         String::new(),
     ];
     for first in wrong {
-        let errors = Hostile::new(first.clone(), Then::Close).await.errors().await;
+        let errors = Hostile::new(first.clone(), Then::Close)
+            .await
+            .errors()
+            .await;
         assert!(unknown(&errors[..5]), "{first:.80}: {errors:?}");
-        assert!(errors.iter().all(|error| error.to_string().len() < 1_000), "{first:.80}");
+        assert!(
+            errors.iter().all(|error| error.to_string().len() < 1_000),
+            "{first:.80}"
+        );
     }
 }
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
     for status in ["301", "302", "307", "308"] {
-        let first = format!("HTTP/1.1 {status} X\r\nlocation: /v1/purchases\r\ncontent-length: 0\r\n\r\n");
+        let first =
+            format!("HTTP/1.1 {status} X\r\nlocation: /v1/purchases\r\ncontent-length: 0\r\n\r\n");
         let server = Hostile::new(first, Then::Close).await;
         for error in server.errors().await {
             assert_eq!(
@@ -211,9 +281,16 @@ async fn redirects_are_not_followed() {
                 "{error}"
             );
         }
-        assert_eq!(server.connections.load(Ordering::Relaxed), 18, "one for each call");
+        assert_eq!(
+            server.connections.load(Ordering::Relaxed),
+            18,
+            "one for each call"
+        );
         // A client that follows redirects ends as well.
-        let follows = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let follows = reqwest::Client::builder()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
         let client = server.builder().http_client(follows).build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
         assert!(!error.is_retryable(), "{error:?}");
@@ -222,10 +299,17 @@ async fn redirects_are_not_followed() {
 
 #[tokio::test]
 async fn retries_of_a_hostile_server_end() {
-    let server = Hostile::new("HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{", Then::Close).await;
+    let server = Hostile::new(
+        "HTTP/1.1 201 X\r\ncontent-length: 1000000\r\n\r\n{",
+        Then::Close,
+    )
+    .await;
     let retries = RetryPolicy::default().total_timeout(Duration::from_secs(1));
     let client = server.builder().retries(retries).build().unwrap();
     let error = client.buy(ada("1")).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown));
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::Unknown)
+    );
     assert!(error.attempts() > 1, "{error}");
 }

@@ -1,6 +1,9 @@
 //! The client over HTTP: requests, responses and failures.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod batches;
 mod check;

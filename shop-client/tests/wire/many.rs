@@ -14,7 +14,9 @@ use crate::entities::new_user;
 use crate::shop::{Script, Shop, Turn, ada, refusal};
 
 fn order(number: usize) -> NewPurchase {
-    ada(&number.to_string()).with_key(format!("order-{number}")).unwrap()
+    ada(&number.to_string())
+        .with_key(format!("order-{number}"))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -25,14 +27,20 @@ async fn buy_all_keeps_the_order_and_continues_after_an_error() {
         _ => Turn::Pass,
     }));
     let client = script.before(shop.router).await.build().unwrap();
-    let answers: Vec<_> = client.buy_all(stream::iter((0..100).map(order)), 8).collect().await;
+    let answers: Vec<_> = client
+        .buy_all(stream::iter((0..100).map(order)), 8)
+        .collect()
+        .await;
     assert_eq!(answers.len(), 100);
     assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
     for (number, answer) in answers.iter().enumerate() {
         match answer {
             Ok(bought) => assert_eq!(bought.purchase.price.to_string(), number.to_string()),
             Err(error) => {
-                assert_eq!(error.idempotency_key().unwrap().as_str(), format!("order-{number}"));
+                assert_eq!(
+                    error.idempotency_key().unwrap().as_str(),
+                    format!("order-{number}")
+                );
             }
         }
     }
@@ -74,11 +82,26 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     let hurried = other.with_timeout(Duration::from_millis(10));
     for number in 3..100 {
         let error = hurried.buy(order(number)).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Overloaded, Outcome::NotApplied), "{error}");
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Overloaded, Outcome::NotApplied),
+            "{error}"
+        );
         assert!(error.is_retryable() && error.attempts() == 0);
-        assert_eq!(error.idempotency_key().unwrap().as_str(), format!("order-{number}"));
+        assert_eq!(
+            error.idempotency_key().unwrap().as_str(),
+            format!("order-{number}")
+        );
     }
-    assert_eq!(hurried.users().insert(&new_user()).await.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(
+        hurried
+            .users()
+            .insert(&new_user())
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Overloaded
+    );
     while script.seen().len() < 3 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -87,33 +110,62 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     client.buy(order(100)).await.unwrap();
     assert_eq!(script.seen().len(), 4);
     // A stream may use all of it.
-    let answers: Vec<_> = client.buy_all(stream::iter((0..50).map(order)), 3).collect().await;
+    let answers: Vec<_> = client
+        .buy_all(stream::iter((0..50).map(order)), 3)
+        .collect()
+        .await;
     assert!(answers.iter().all(Result::is_ok));
     // A limit of zero would make the client useless.
-    let narrow = Script::new([]).before(Shop::new().router).await.max_in_flight(0).build().unwrap();
+    let narrow = Script::new([])
+        .before(Shop::new().router)
+        .await
+        .max_in_flight(0)
+        .build()
+        .unwrap();
     narrow.buy(order(0)).await.unwrap();
 }
 
 #[tokio::test]
 async fn more_buys_than_permits_wait_and_succeed() {
-    let client = Script::new([]).before(Shop::new().router).await.max_in_flight(100).build().unwrap();
+    let client = Script::new([])
+        .before(Shop::new().router)
+        .await
+        .max_in_flight(100)
+        .build()
+        .unwrap();
     // The time in which a busy machine answers all of them.
     let client = client.with_timeout(Duration::from_secs(300));
     let bought = join_all((0..1_500).map(|number| client.buy(order(number)))).await;
-    assert!(bought.iter().all(Result::is_ok), "{:?}", bought.iter().find(|bought| bought.is_err()));
+    assert!(
+        bought.iter().all(Result::is_ok),
+        "{:?}",
+        bought.iter().find(|bought| bought.is_err())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn close_ends_the_wait_for_a_permit() {
     let script = Script::new([Turn::Lose]);
-    let client = script.before(Shop::new().router).await.max_in_flight(1).build().unwrap();
+    let client = script
+        .before(Shop::new().router)
+        .await
+        .max_in_flight(1)
+        .build()
+        .unwrap();
     assert!(poll!(pin!(client.buy(order(0)))).is_pending());
     let (waiting, start) = (client.buy(order(1)), Instant::now());
     let mut waiting = pin!(waiting);
     assert!(poll!(&mut waiting).is_pending());
     let _one_in_flight = client.close(Duration::ZERO).await;
-    for error in [waiting.await.unwrap_err(), client.buy(order(2)).await.unwrap_err()] {
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+    for error in [
+        waiting.await.unwrap_err(),
+        client.buy(order(2)).await.unwrap_err(),
+    ] {
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Closed, Outcome::NotApplied),
+            "{error}"
+        );
     }
     assert!(start.elapsed() < Duration::from_millis(10));
 }

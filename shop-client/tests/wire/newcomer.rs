@@ -2,8 +2,8 @@
 
 use shop_client::memory::{InMemoryLogOptions, InMemoryStore};
 use shop_client::{
-    Decimal, Error, ErrorKind, MockPurchaseSink, NewPurchase, Price, PublishedPurchase, Receipt, Shop,
-    ShopClient, StreamExt, Timestamp, Total, TryStreamExt, UserId, jiff, stream,
+    Decimal, Error, ErrorKind, MockPurchaseSink, NewPurchase, Price, PublishedPurchase, Receipt,
+    Shop, ShopClient, StreamExt, Timestamp, Total, TryStreamExt, UserId, jiff, stream,
 };
 use shop_core::ports::Durability;
 use shop_core::{Clock, SystemClock};
@@ -20,8 +20,16 @@ async fn checkout(shop: &Shop, number: &str) -> shop_client::Result<u64> {
     let bought = shop.buy(new.with_key(format!("order-{number}"))).await?;
     let (user, price): (UserId, Price) = ("u1".parse()?, "29.99".parse()?);
     assert!(user == "u1" && price == bought.purchase.price);
-    assert_eq!(sum(&[price])?, shop.user(&user).summary().await?.total_spent);
-    Ok(shop.user(&user).waiting_for(&bought.receipt).summary().await?.count)
+    assert_eq!(
+        sum(&[price])?,
+        shop.user(&user).summary().await?.total_spent
+    );
+    Ok(shop
+        .user(&user)
+        .waiting_for(&bought.receipt)
+        .summary()
+        .await?
+        .count)
 }
 
 /// The error of a program, from one error of this crate.
@@ -48,10 +56,16 @@ async fn one_error_is_enough_from_the_first_member_to_the_buy() {
     let shop = Shop::in_memory();
     assert!(bought(&shop, "1", "k").await.is_ok());
     assert!(shop.buy(order("1")).await.is_ok());
-    for (price, key, kind) in
-        [("-1", "k", ErrorKind::Invalid), ("1", "", ErrorKind::Invalid), ("2", "k", ErrorKind::Conflict)]
-    {
-        assert_eq!(bought(&shop, price, key).await.unwrap_err().0.kind(), kind, "{price} {key}");
+    for (price, key, kind) in [
+        ("-1", "k", ErrorKind::Invalid),
+        ("1", "", ErrorKind::Invalid),
+        ("2", "k", ErrorKind::Conflict),
+    ] {
+        assert_eq!(
+            bought(&shop, price, key).await.unwrap_err().0.kind(),
+            kind,
+            "{price} {key}"
+        );
     }
 }
 
@@ -59,39 +73,65 @@ async fn one_error_is_enough_from_the_first_member_to_the_buy() {
 async fn text_is_a_value_everywhere() {
     let shop = Shop::in_memory();
     let bought = shop
-        .buy(NewPurchase::of("u1").named("ada".to_owned()).priced("29.99").unwrap().with_key("order-7"))
+        .buy(
+            NewPurchase::of("u1")
+                .named("ada".to_owned())
+                .priced("29.99")
+                .unwrap()
+                .with_key("order-7"),
+        )
         .await
         .unwrap();
     assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
     assert_eq!(shop.user_named("ada").summary().await.unwrap().count, 1);
     let id = bought.purchase.id.to_string();
-    for found in
-        [shop.get(&id).await, shop.get(&bought.purchase.id).await, shop.get(bought.purchase.id).await]
-    {
+    for found in [
+        shop.get(&id).await,
+        shop.get(&bought.purchase.id).await,
+        shop.get(bought.purchase.id).await,
+    ] {
         assert_eq!(found.unwrap().as_ref(), Some(&bought.purchase));
     }
     assert_eq!(checkout(&shop, "7").await.unwrap(), 1);
-    assert_eq!(checkout(&shop, " ").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        checkout(&shop, " ").await.unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
 }
 
 #[tokio::test]
 async fn invalid_text_is_the_error_of_the_call() {
     let client = ShopClient::builder("http://127.0.0.1:1").build().unwrap();
     for (error, message) in [
-        (client.user("").summary().await.unwrap_err(), "the user id must not be blank"),
-        (client.user_named(" ").summary().await.unwrap_err(), "the user name must not be blank"),
+        (
+            client.user("").summary().await.unwrap_err(),
+            "the user id must not be blank",
+        ),
+        (
+            client.user_named(" ").summary().await.unwrap_err(),
+            "the user name must not be blank",
+        ),
         (
             client.users().register_new("ada", "Ada").await.unwrap_err(),
             "the email address is not valid: An email address must have an @-sign.",
         ),
         (
-            client.buy(NewPurchase::of("u1").named("ada").priced("-1")).await.unwrap_err(),
+            client
+                .buy(NewPurchase::of("u1").named("ada").priced("-1"))
+                .await
+                .unwrap_err(),
             "the price must not be negative",
         ),
     ] {
-        assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Invalid, message)
+        );
     }
-    assert_eq!(client.get("…").await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        client.get("…").await.unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
 }
 
 #[test]
@@ -113,18 +153,38 @@ fn amounts_and_times_are_members_of_other_bodies() {
 #[tokio::test]
 async fn a_listing_is_read_with_the_crate_alone() {
     let shop = Shop::in_memory();
-    let orders = ["1", "2.50"].map(|price| NewPurchase::of("u1").named("ada").priced(price).unwrap());
-    assert!(shop.buy_all(stream::iter(orders), 2).all(async |bought| bought.is_ok()).await);
-    let prices: Vec<Price> =
-        shop.user("u1").oldest_first().purchases().map_ok(|bought| bought.price).try_collect().await.unwrap();
+    let orders =
+        ["1", "2.50"].map(|price| NewPurchase::of("u1").named("ada").priced(price).unwrap());
+    assert!(
+        shop.buy_all(stream::iter(orders), 2)
+            .all(async |bought| bought.is_ok())
+            .await
+    );
+    let prices: Vec<Price> = shop
+        .user("u1")
+        .oldest_first()
+        .purchases()
+        .map_ok(|bought| bought.price)
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(sum(&prices).unwrap().to_string(), "3.5");
 }
 
 #[test]
 fn setters_take_text() {
     let name = String::from("x");
-    assert_eq!(InMemoryLogOptions::default().topic("x").partitions(3).topic, name);
-    assert_eq!(EmbeddedLogOptions::default().topic(&name).file("shop").topic, name);
+    assert_eq!(
+        InMemoryLogOptions::default().topic("x").partitions(3).topic,
+        name
+    );
+    assert_eq!(
+        EmbeddedLogOptions::default()
+            .topic(&name)
+            .file("shop")
+            .topic,
+        name
+    );
     assert_eq!(EmbeddedShopOptions::default().group("x").group, name);
 }
 
@@ -137,11 +197,23 @@ async fn a_conflict_with_a_first_purchase_can_be_mocked() {
         let receipt = Receipt::new(first.id, Durability::LocalDisk);
         match new.price == first.price {
             true => Ok(PublishedPurchase::new(first.clone(), receipt).as_replayed()),
-            false => Err(Error::new(ErrorKind::Conflict, "the key was used for another purchase")),
+            false => Err(Error::new(
+                ErrorKind::Conflict,
+                "the key was used for another purchase",
+            )),
         }
     });
     let shop = Shop::of(sink, InMemoryStore::new());
-    let order = |price: &str| NewPurchase::of("u1").named("ada").priced(price).unwrap().with_key("order-7");
+    let order = |price: &str| {
+        NewPurchase::of("u1")
+            .named("ada")
+            .priced(price)
+            .unwrap()
+            .with_key("order-7")
+    };
     assert!(shop.buy(order("29.990")).await.unwrap().replayed);
-    assert_eq!(shop.buy(order("1")).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        shop.buy(order("1")).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
 }

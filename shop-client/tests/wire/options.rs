@@ -20,7 +20,10 @@ async fn retries_of_a_clone_share_the_budget() {
     let script = Script::responding(StatusCode::SERVICE_UNAVAILABLE, 1_000);
     let builder = script.before(Shop::new().router).await;
     // One retry for the client and all its clones.
-    let client = builder.retries(RetryPolicy::default().budget(0, 1.0)).build().unwrap();
+    let client = builder
+        .retries(RetryPolicy::default().budget(0, 1.0))
+        .build()
+        .unwrap();
     let never = client.with_retries(RetryPolicy::none());
     assert_eq!(never.buy(ada("1")).await.unwrap_err().attempts(), 1);
     let patient = never.with_retries(RetryPolicy::default().budget(1_000, 1_000.0));
@@ -36,12 +39,23 @@ async fn a_timeout_ends_a_call_with_its_retries() {
         let script = Script::new(lost.chain(refused));
         let client = script.before(Shop::new().router).await.build().unwrap();
         let start = Instant::now();
-        let error = client.with_timeout(Duration::from_secs(2)).buy(ada("1")).await.unwrap_err();
-        assert!(start.elapsed() <= Duration::from_secs(3), "{:?}", start.elapsed());
+        let error = client
+            .with_timeout(Duration::from_secs(2))
+            .buy(ada("1"))
+            .await
+            .unwrap_err();
+        assert!(
+            start.elapsed() <= Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
         if attempts == 0 {
             assert!(error.attempts() > 1, "{error}");
         } else {
-            assert_eq!((error.kind(), error.attempts()), (ErrorKind::DeadlineExceeded, attempts));
+            assert_eq!(
+                (error.kind(), error.attempts()),
+                (ErrorKind::DeadlineExceeded, attempts)
+            );
             assert_eq!(error.outcome(), Outcome::Unknown);
         }
     }
@@ -59,18 +73,27 @@ async fn attempts_are_reported_with_a_purchase_and_to_the_observer() {
             CallState::Failed(error) => format!("failed: {:?}", error.kind()),
             _ => unreachable!(),
         };
-        seen.lock().unwrap().push((event.call, event.attempts, event.duration.as_secs(), state));
+        seen.lock()
+            .unwrap()
+            .push((event.call, event.attempts, event.duration.as_secs(), state));
         assert_ne!(event.call, "check", "a panic does not end the call");
     };
-    let client = script.before(Shop::new().router).await.observer(observer).build().unwrap();
+    let client = script
+        .before(Shop::new().router)
+        .await
+        .observer(observer)
+        .build()
+        .unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
     assert_eq!(bought.attempts, 3);
     client.close(Duration::ZERO).await.unwrap();
     client.buy(ada("29.99")).await.unwrap_err();
     client.check().await.unwrap();
     let events = events.lock().unwrap();
-    let states: Vec<_> =
-        events.iter().map(|(call, attempts, _, state)| (*call, *attempts, state.as_str())).collect();
+    let states: Vec<_> = events
+        .iter()
+        .map(|(call, attempts, _, state)| (*call, *attempts, state.as_str()))
+        .collect();
     assert_eq!(
         states,
         [
@@ -91,7 +114,12 @@ async fn responses_are_compressed_unless_that_is_disabled() {
     shop.store.insert(all.as_slice().into()).await.unwrap();
     for (gzip, accepted) in [(true, "gzip"), (false, "")] {
         let script = Script::new([]);
-        let client = script.before(shop.router.clone()).await.gzip(gzip).build().unwrap();
+        let client = script
+            .before(shop.router.clone())
+            .await
+            .gzip(gzip)
+            .build()
+            .unwrap();
         let user = client.user("u1").oldest_first();
         assert_eq!(user.purchases().try_collect::<Vec<_>>().await.unwrap(), all);
         assert_eq!(script.seen()[0].header("accept-encoding"), accepted);
@@ -100,10 +128,15 @@ async fn responses_are_compressed_unless_that_is_disabled() {
 
 #[tokio::test]
 async fn a_compressed_response_is_limited_by_its_full_size() {
-    let endless = Router::new().fallback(|| async { " ".repeat(64 << 20) }).layer(CompressionLayer::new());
+    let endless = Router::new()
+        .fallback(|| async { " ".repeat(64 << 20) })
+        .layer(CompressionLayer::new());
     let builder = ShopClient::builder(served(endless).await);
     // A busy machine takes seconds for so much.
-    let client = builder.query_timeout(Duration::from_secs(60)).build().unwrap();
+    let client = builder
+        .query_timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
     let error = client.get(&purchase(1).id).await.unwrap_err();
     assert_eq!(error.message(), "the response is too large");
 }

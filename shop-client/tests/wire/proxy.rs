@@ -53,7 +53,10 @@ impl Proxy {
     /// The next of a pseudo-random sequence that is the same in each run: splitmix64,
     /// <https://prng.di.unimi.it/splitmix64.c>.
     fn number(&self) -> u64 {
-        let state = self.count.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let state = self
+            .count
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
@@ -98,7 +101,11 @@ impl Proxy {
         }
     }
 
-    async fn pump(&self, mut from: OwnedReadHalf, mut to: Vec<OwnedWriteHalf>) -> std::io::Result<()> {
+    async fn pump(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: Vec<OwnedWriteHalf>,
+    ) -> std::io::Result<()> {
         let mut bytes = vec![0; 16 << 10];
         loop {
             let mut count = from.read(&mut bytes).await?;
@@ -114,7 +121,11 @@ impl Proxy {
                 }
                 Action::Cut | Action::CutAfterHalf => {
                     self.done.cut.fetch_add(1, Ordering::Relaxed);
-                    count = if matches!(action, Action::Cut) { 0 } else { count / 2 };
+                    count = if matches!(action, Action::Cut) {
+                        0
+                    } else {
+                        count / 2
+                    };
                 }
             }
             for to in &mut to {
@@ -138,8 +149,15 @@ struct Results {
 /// Every other purchase has its own key.
 fn purchase(number: u64) -> NewPurchase {
     let user = format!("user-{}", number % USERS);
-    let new = NewPurchase::of(user).named("ada").priced(format!("{number}.25")).unwrap();
-    if number.is_multiple_of(2) { new.with_key(format!("order-{number}")).unwrap() } else { new }
+    let new = NewPurchase::of(user)
+        .named("ada")
+        .priced(format!("{number}.25"))
+        .unwrap();
+    if number.is_multiple_of(2) {
+        new.with_key(format!("order-{number}")).unwrap()
+    } else {
+        new
+    }
 }
 
 async fn buy_all(client: &ShopClient, numbers: impl Iterator<Item = u64>) -> Results {
@@ -151,9 +169,14 @@ async fn buy_all(client: &ShopClient, numbers: impl Iterator<Item = u64>) -> Res
     let mut answers = calls.buffer_unordered(32);
     while let Some((user, answer)) = answers.next().await {
         match answer {
-            Ok(bought) => assert!(results.bought.insert(bought.purchase.id), "acknowledged twice"),
+            Ok(bought) => assert!(
+                results.bought.insert(bought.purchase.id),
+                "acknowledged twice"
+            ),
             Err(error) if error.outcome() == Outcome::Unknown => {
-                results.unknown.insert(id_from_key(&user, error.idempotency_key().unwrap()));
+                results
+                    .unknown
+                    .insert(id_from_key(&user, error.idempotency_key().unwrap()));
             }
             Err(_) => results.not_bought += 1,
         }
@@ -167,12 +190,25 @@ async fn every_acknowledged_purchase_is_stored_once() {
     let facing = served(shop.router.clone()).await;
     let done = Arc::new(Done::default());
     let address = facing.trim_start_matches("http://").parse().unwrap();
-    let proxy = Proxy { facing: address, done: Arc::clone(&done), count: Arc::default() };
+    let proxy = Proxy {
+        facing: address,
+        done: Arc::clone(&done),
+        count: Arc::default(),
+    };
     let url = proxy.listen().await;
     let pause = Duration::from_millis(1);
-    let client =
-        |retries| ShopClient::builder(&url).buy_timeout(CLIENT_TIMEOUT).retries(retries).build().unwrap();
-    let patient = client(RetryPolicy::default().budget(1_000, 1.0).backoff(pause, pause * 100));
+    let client = |retries| {
+        ShopClient::builder(&url)
+            .buy_timeout(CLIENT_TIMEOUT)
+            .retries(retries)
+            .build()
+            .unwrap()
+    };
+    let patient = client(
+        RetryPolicy::default()
+            .budget(1_000, 1.0)
+            .backoff(pause, pause * 100),
+    );
     let impatient = client(RetryPolicy::none());
     let (most, few) = tokio::join!(
         buy_all(&patient, (0..CALLS).filter(|number| number % 10 != 0)),
@@ -181,11 +217,24 @@ async fn every_acknowledged_purchase_is_stored_once() {
     println!("{done:?}");
     for (name, results) in [("with retries", &most), ("without", &few)] {
         let (bought, unknown) = (results.bought.len(), results.unknown.len());
-        println!("{name}: {bought} bought, {unknown} unknown, {} not bought", results.not_bought);
+        println!(
+            "{name}: {bought} bought, {unknown} unknown, {} not bought",
+            results.not_bought
+        );
     }
-    assert!([&done.cut, &done.delayed, &done.doubled].iter().all(|count| count.load(Ordering::Relaxed) > 0));
-    assert!(!few.unknown.is_empty(), "without unknown outcomes, the test shows nothing");
-    assert!(most.bought.len() > most.unknown.len() * 100, "retries hardly help");
+    assert!(
+        [&done.cut, &done.delayed, &done.doubled]
+            .iter()
+            .all(|count| count.load(Ordering::Relaxed) > 0)
+    );
+    assert!(
+        !few.unknown.is_empty(),
+        "without unknown outcomes, the test shows nothing"
+    );
+    assert!(
+        most.bought.len() > most.unknown.len() * 100,
+        "retries hardly help"
+    );
 
     shop.ingest();
     let direct = ShopClient::builder(facing).build().unwrap();
@@ -193,12 +242,26 @@ async fn every_acknowledged_purchase_is_stored_once() {
     shop.stored_up_to(&mark.receipt).await;
     let stored = shop.store.all();
     let (bought, unknown) = (&most.bought | &few.bought, &most.unknown | &few.unknown);
-    let there: BTreeSet<_> =
-        stored.iter().map(|purchase| purchase.id).filter(|id| *id != mark.purchase.id).collect();
-    println!("{} are stored, {} of them of unknown outcome", there.len(), there.difference(&bought).count());
+    let there: BTreeSet<_> = stored
+        .iter()
+        .map(|purchase| purchase.id)
+        .filter(|id| *id != mark.purchase.id)
+        .collect();
+    println!(
+        "{} are stored, {} of them of unknown outcome",
+        there.len(),
+        there.difference(&bought).count()
+    );
     assert_eq!((&bought - &there).len(), 0, "bought and not stored");
-    assert_eq!((&there - &(&bought | &unknown)).len(), 0, "stored, and reported to no caller");
+    assert_eq!(
+        (&there - &(&bought | &unknown)).len(),
+        0,
+        "stored, and reported to no caller"
+    );
     // All prices differ: one purchase under two ids would show.
-    let prices: BTreeSet<_> = stored.iter().map(|purchase| purchase.price.to_string()).collect();
+    let prices: BTreeSet<_> = stored
+        .iter()
+        .map(|purchase| purchase.price.to_string())
+        .collect();
     assert_eq!(prices.len(), stored.len(), "no purchase twice");
 }

@@ -13,7 +13,13 @@ use crate::shop::{Script, Shop, ada};
 pub(crate) fn purchase(number: u16) -> Purchase {
     let id = PurchaseId::from_uuid(Uuid::from_u128(u128::from(number) + 1));
     let at = Timestamp::from_millis(i64::from(number)).unwrap();
-    Purchase::new(id, "u1".parse().unwrap(), "ada".parse().unwrap(), "1.10".parse().unwrap(), at)
+    Purchase::new(
+        id,
+        "u1".parse().unwrap(),
+        "ada".parse().unwrap(),
+        "1.10".parse().unwrap(),
+        at,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,11 +40,20 @@ async fn pages_are_requested_as_the_stream_is_read() {
 
     let oldest_first: Vec<_> = user.oldest_first().purchases().try_collect().await.unwrap();
     assert_eq!(oldest_first, all);
-    let named: Vec<_> = client.user_named("ada").purchases().try_collect().await.unwrap();
+    let named: Vec<_> = client
+        .user_named("ada")
+        .purchases()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(named.len(), 2_500);
     // The same through the port.
     let query: std::sync::Arc<dyn ports::PurchaseQuery> = std::sync::Arc::new(client);
-    let scanned: Vec<_> = query.scan(user_one(), ports::ListOrder::OldestFirst).try_collect().await.unwrap();
+    let scanned: Vec<_> = query
+        .scan(user_one(), ports::ListOrder::OldestFirst)
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(scanned, all);
 }
 
@@ -66,7 +81,10 @@ async fn only_the_first_page_waits_for_the_purchase() {
     let listed: Vec<_> = user.purchases().try_collect().await.unwrap();
     assert_eq!(listed, std::slice::from_ref(&bought.purchase));
     assert_eq!(user.page().await.unwrap().items.len(), 1);
-    assert_eq!(client.get(&bought.purchase.id).await.unwrap(), Some(bought.purchase));
+    assert_eq!(
+        client.get(&bought.purchase.id).await.unwrap(),
+        Some(bought.purchase)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +95,12 @@ async fn a_purchase_not_stored_in_time_is_an_error() {
     let user = client.user("u1").waiting_for(&bought.receipt);
     for seconds in [0, 2, 10, 25] {
         let start = Instant::now();
-        let error = user.clone().wait_timeout(Duration::from_secs(seconds)).summary().await.unwrap_err();
+        let error = user
+            .clone()
+            .wait_timeout(Duration::from_secs(seconds))
+            .summary()
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
         assert!(error.is_retryable());
         let waited = start.elapsed();
@@ -88,11 +111,22 @@ async fn a_purchase_not_stored_in_time_is_an_error() {
 
 #[tokio::test]
 async fn a_purchase_whose_id_would_change_is_not_sent() {
-    let client = Script::new([]).before(Shop::new().router).await.build().unwrap();
-    for id in [Uuid::from_u128(0x6227_dd3e_4b6e_5903_bbab_a62e_31d7_5856), Uuid::nil(), Uuid::max()] {
+    let client = Script::new([])
+        .before(Shop::new().router)
+        .await
+        .build()
+        .unwrap();
+    for id in [
+        Uuid::from_u128(0x6227_dd3e_4b6e_5903_bbab_a62e_31d7_5856),
+        Uuid::nil(),
+        Uuid::max(),
+    ] {
         let mut refused = purchase(1);
         refused.id = PurchaseId::from_uuid(id);
-        for result in [client.publish(&refused).await, client.publish_many(&[refused]).await.remove(0)] {
+        for result in [
+            client.publish(&refused).await,
+            client.publish_many(&[refused]).await.remove(0),
+        ] {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::Unsupported, "{id}");
         }
     }

@@ -22,21 +22,48 @@ async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
     let refund = client.refund(of, amount(), reason()).await.unwrap();
     assert_eq!((refund.attempts, refund.replayed), (2, true));
     assert_eq!(
-        (refund.purchase.price.to_string(), refund.purchase.details.of),
+        (
+            refund.purchase.price.to_string(),
+            refund.purchase.details.of
+        ),
         ("-9.99".to_owned(), Some(of))
     );
     let path = format!("/v1/purchases/{of}:refund");
-    assert_eq!(script.seen().iter().filter(|seen| seen.path == path).count(), 2);
-    assert_eq!(client.publish(&refund.purchase).await.unwrap().id, refund.purchase.id);
+    assert_eq!(
+        script
+            .seen()
+            .iter()
+            .filter(|seen| seen.path == path)
+            .count(),
+        2
+    );
+    assert_eq!(
+        client.publish(&refund.purchase).await.unwrap().id,
+        refund.purchase.id
+    );
     for (amount, reason) in [(None, reason()), (amount(), None)] {
         let other = client.refund(of, amount, reason).await.unwrap_err();
         assert_eq!(other.kind(), ErrorKind::Conflict, "{other}");
     }
-    let spent = client.user("u1").waiting_for(&refund.receipt).summary().await.unwrap();
-    assert_eq!((spent.count, spent.total_spent.to_string()), (1, "20".to_owned()));
-    let too_much = client.refund(of, Some("30".parse().unwrap()), None).await.unwrap_err();
+    let spent = client
+        .user("u1")
+        .waiting_for(&refund.receipt)
+        .summary()
+        .await
+        .unwrap();
+    assert_eq!(
+        (spent.count, spent.total_spent.to_string()),
+        (1, "20".to_owned())
+    );
+    let too_much = client
+        .refund(of, Some("30".parse().unwrap()), None)
+        .await
+        .unwrap_err();
     assert_eq!(too_much.kind(), ErrorKind::Invalid);
-    let unknown = client.refund(refund.purchase.id, None, None).await.unwrap_err();
+    let unknown = client
+        .refund(refund.purchase.id, None, None)
+        .await
+        .unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::Invalid, "of a refund");
 }
 
@@ -44,10 +71,17 @@ async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
 async fn a_service_without_refunds_says_so() {
     let shop = Shop::with(HttpOptions::default().refunds(false), &Faults::new());
     shop.ingest();
-    let client = Script::default().before(shop.router.clone()).await.build().unwrap();
+    let client = Script::default()
+        .before(shop.router.clone())
+        .await
+        .build()
+        .unwrap();
     let bought = client.buy(ada("1")).await.unwrap();
     shop.stored_up_to(&bought.receipt).await;
-    let error = client.refund(bought.purchase.id, None, None).await.unwrap_err();
+    let error = client
+        .refund(bought.purchase.id, None, None)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("SHOP_REFUNDS"), "{error}");
 }

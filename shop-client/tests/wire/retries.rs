@@ -18,10 +18,16 @@ async fn a_503_then_a_201_is_one_purchase() {
     for header in ["idempotency-key", "x-request-id"] {
         assert_eq!(seen[0].header(header), seen[1].header(header), "{header}");
     }
-    assert_eq!(seen[0].header("idempotency-key"), bought.purchase.id.to_string());
+    assert_eq!(
+        seen[0].header("idempotency-key"),
+        bought.purchase.id.to_string()
+    );
     assert_eq!(bought.receipt.id, bought.purchase.id);
     // Another call is another purchase.
-    assert_ne!(client.buy(ada("29.99")).await.unwrap().purchase.id, bought.purchase.id);
+    assert_ne!(
+        client.buy(ada("29.99")).await.unwrap().purchase.id,
+        bought.purchase.id
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -32,7 +38,12 @@ async fn a_purchase_stored_before_the_timeout_is_not_repeated() {
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
     assert_eq!(script.seen().len(), 3);
-    let seen = client.user("u1").waiting_for(&bought.receipt).summary().await.unwrap();
+    let seen = client
+        .user("u1")
+        .waiting_for(&bought.receipt)
+        .summary()
+        .await
+        .unwrap();
     assert_eq!(seen.count, 1);
     assert_eq!(shop.store.all()[0].id, bought.purchase.id);
 }
@@ -44,11 +55,22 @@ async fn a_lost_response_without_retries_returns_the_key() {
     let builder = script.before(shop.router.clone()).await;
     let client = builder.retries(RetryPolicy::none()).build().unwrap();
     let error = client.buy(ada("29.99")).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
-    assert!(!error.is_retryable(), "without the key it would be another purchase");
-    let again = ada("29.99").with_key(error.idempotency_key().unwrap()).unwrap();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::DeadlineExceeded, Outcome::Unknown)
+    );
+    assert!(
+        !error.is_retryable(),
+        "without the key it would be another purchase"
+    );
+    let again = ada("29.99")
+        .with_key(error.idempotency_key().unwrap())
+        .unwrap();
     let bought = client.buy(again).await.unwrap();
-    assert_eq!(bought.purchase.id.to_string(), error.idempotency_key().unwrap().as_str());
+    assert_eq!(
+        bought.purchase.id.to_string(),
+        error.idempotency_key().unwrap().as_str()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,7 +82,10 @@ async fn retry_after_is_honoured() {
         client.buy(ada("29.99")).await.unwrap();
         let seen = script.seen();
         let waited = seen[1].at - seen[0].at;
-        assert!((Duration::from_secs(7)..Duration::from_secs(8)).contains(&waited), "{status}: {waited:?}");
+        assert!(
+            (Duration::from_secs(7)..Duration::from_secs(8)).contains(&waited),
+            "{status}: {waited:?}"
+        );
     }
 }
 
@@ -70,7 +95,10 @@ async fn a_permanent_error_is_not_retried() {
         let script = Script::responding(StatusCode::from_u16(status).unwrap(), 10);
         let client = script.before(Shop::new().router).await.build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
-        assert_eq!((error.status(), error.attempts(), error.is_retryable()), (Some(status), 1, false));
+        assert_eq!(
+            (error.status(), error.attempts(), error.is_retryable()),
+            (Some(status), 1, false)
+        );
         client.user("u1").summary().await.unwrap_err();
         assert_eq!(script.seen().len(), 2, "{status}");
     }
@@ -99,7 +127,10 @@ async fn a_dropped_buy_is_still_sent() {
     drop(buying);
     client.close(Duration::from_secs(30)).await.unwrap();
     assert_eq!(script.seen().len(), 2);
-    assert_eq!(client.buy(ada("1")).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        client.buy(ada("1")).await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
 }
 
 #[tokio::test]
@@ -110,24 +141,43 @@ async fn a_response_with_another_purchase_is_an_error() {
     let script = Script::new([Turn::Say(refusal(201, &[], other))]);
     let client = script.before(Shop::new().router).await.build().unwrap();
     let error = client.buy(ada("1")).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::Unknown), "{error}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unsupported, Outcome::Unknown),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn only_an_unsent_purchase_is_retryable_without_a_given_key() {
-    for (status, body, outcome) in
-        [(502, "", Outcome::Unknown), (503, r#"{"outcome":"not_sent"}"#, Outcome::NotApplied)]
-    {
-        let refused = || Turn::Say(refusal(status, &[("content-type", "application/problem+json")], body));
-        let builder = Script::new([refused(), refused()]).before(Shop::new().router).await;
+    for (status, body, outcome) in [
+        (502, "", Outcome::Unknown),
+        (503, r#"{"outcome":"not_sent"}"#, Outcome::NotApplied),
+    ] {
+        let refused = || {
+            Turn::Say(refusal(
+                status,
+                &[("content-type", "application/problem+json")],
+                body,
+            ))
+        };
+        let builder = Script::new([refused(), refused()])
+            .before(Shop::new().router)
+            .await;
         let client = builder.retries(RetryPolicy::none()).build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
-        assert_eq!((error.outcome(), error.is_retryable()), (outcome, outcome == Outcome::NotApplied));
+        assert_eq!(
+            (error.outcome(), error.is_retryable()),
+            (outcome, outcome == Outcome::NotApplied)
+        );
         assert!(
             error.idempotency_key().is_some() && error.to_string().contains("idempotency_key"),
             "{error}"
         );
-        let error = client.buy(ada("1").with_key("order-7").unwrap()).await.unwrap_err();
+        let error = client
+            .buy(ada("1").with_key("order-7").unwrap())
+            .await
+            .unwrap_err();
         assert!(error.is_retryable() && error.idempotency_key().unwrap().as_str() == "order-7");
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, TryStreamExt, stream};
-use shop_client::{BlockingFuture as _, BlockingStream as _, ErrorKind, Outcome, ShopClient, UserNumber};
+use shop_client::{
+    BlockingFuture as _, BlockingStream as _, ErrorKind, Outcome, ShopClient, UserNumber,
+};
 use tokio::runtime::Runtime;
 
 use crate::shop::{Shop, ada, served};
@@ -14,12 +16,30 @@ fn outside_of_a_runtime_a_call_is_an_error() {
     let errors = [
         client.buy(ada("1")).now_or_never().unwrap().unwrap_err(),
         client.check().now_or_never().unwrap().unwrap_err(),
-        client.user("u1").summary().now_or_never().unwrap().unwrap_err(),
-        client.user("u1").purchases().try_next().now_or_never().unwrap().unwrap_err(),
-        client.close(Duration::ZERO).now_or_never().unwrap().unwrap_err(),
+        client
+            .user("u1")
+            .summary()
+            .now_or_never()
+            .unwrap()
+            .unwrap_err(),
+        client
+            .user("u1")
+            .purchases()
+            .try_next()
+            .now_or_never()
+            .unwrap()
+            .unwrap_err(),
+        client
+            .close(Duration::ZERO)
+            .now_or_never()
+            .unwrap()
+            .unwrap_err(),
     ];
     for error in errors {
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unsupported, Outcome::NotApplied));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unsupported, Outcome::NotApplied)
+        );
         assert!(error.message().contains("runtime"), "{error}");
     }
 }
@@ -40,15 +60,32 @@ fn blocking_calls_buy_and_list() {
     let listed: Vec<_> = user.purchases().wait_each().map(Result::unwrap).collect();
     assert_eq!(listed, std::slice::from_ref(&bought.purchase));
     assert_eq!(user.oldest_first().page().wait().unwrap().items, listed);
-    assert_eq!(client.get(&bought.purchase.id).wait().unwrap(), Some(bought.purchase));
+    assert_eq!(
+        client.get(&bought.purchase.id).wait().unwrap(),
+        Some(bought.purchase)
+    );
     let orders = stream::iter((0..20).map(|_| ada("1")));
-    assert_eq!(client.buy_all(orders, 4).wait_each().filter(Result::is_ok).count(), 20);
+    assert_eq!(
+        client
+            .buy_all(orders, 4)
+            .wait_each()
+            .filter(Result::is_ok)
+            .count(),
+        20
+    );
     let unknown = client.users().get(UserNumber::new(1)).wait().unwrap_err();
-    assert_eq!(unknown.kind(), ErrorKind::Unsupported, "the service does not have the role");
+    assert_eq!(
+        unknown.kind(),
+        ErrorKind::Unsupported,
+        "the service does not have the role"
+    );
     // Used within another runtime.
     services.block_on(async move {
         client.check().wait().unwrap();
         client.close(Duration::from_secs(10)).wait().unwrap();
-        assert_eq!(client.buy(ada("1")).wait().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(
+            client.buy(ada("1")).wait().unwrap_err().kind(),
+            ErrorKind::Closed
+        );
     });
 }

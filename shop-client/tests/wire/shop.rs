@@ -46,7 +46,12 @@ impl Shop {
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
         let letters = Arc::new(self.log.dead_letters());
-        let ingest = Ingest::new(source, Arc::new(self.store.clone()), letters, IngestOptions::default());
+        let ingest = Ingest::new(
+            source,
+            Arc::new(self.store.clone()),
+            letters,
+            IngestOptions::default(),
+        );
         tokio::spawn(ingest.run(std::future::pending()));
     }
 
@@ -54,11 +59,18 @@ impl Shop {
     pub(crate) async fn stored_up_to(&self, mark: &Receipt) {
         let mark = mark.position.as_ref().unwrap();
         let committed = async {
-            while self.log.committed("group").get(&mark.partition).is_none_or(|next| *next <= mark.offset) {
+            while self
+                .log
+                .committed("group")
+                .get(&mark.partition)
+                .is_none_or(|next| *next <= mark.offset)
+            {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), committed).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), committed)
+            .await
+            .unwrap();
     }
 }
 
@@ -72,7 +84,9 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -111,7 +125,10 @@ impl Script {
 
     /// The same turn this many times, after the others.
     pub(crate) fn then(&self, times: usize, turn: impl Fn() -> Turn) {
-        self.turns.lock().unwrap().extend((0..times).map(|_| turn()));
+        self.turns
+            .lock()
+            .unwrap()
+            .extend((0..times).map(|_| turn()));
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -127,12 +144,18 @@ impl Script {
 
 async fn take_turn(State(script): State<Script>, request: Request, next: Next) -> Response {
     let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
-    script.seen.lock().unwrap().push(Seen { at: Instant::now(), path, headers });
+    script.seen.lock().unwrap().push(Seen {
+        at: Instant::now(),
+        path,
+        headers,
+    });
     let turn = script.turns.lock().unwrap().pop_front();
     match turn {
         Some(Turn::Say(answer)) => {
             // A response before the request was read would break the connection.
-            axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+            axum::body::to_bytes(request.into_body(), usize::MAX)
+                .await
+                .unwrap();
             answer
         }
         Some(Turn::Lose) => {
@@ -151,7 +174,10 @@ async fn take_turn(State(script): State<Script>, request: Request, next: Next) -
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 Err(axum::Error::new(std::io::Error::other("cut")))
             });
-            Response::from_parts(head, Body::from_stream(body.into_data_stream().take(parts).chain(cut)))
+            Response::from_parts(
+                head,
+                Body::from_stream(body.into_data_stream().take(parts).chain(cut)),
+            )
         }
         Some(Turn::Pass) | None => next.run(request).await,
     }
@@ -170,7 +196,11 @@ pub(crate) fn ada(price: &str) -> NewPurchase {
 }
 
 /// A refusal as the service sends it.
-pub(crate) fn refusal(status: u16, headers: &[(&'static str, &'static str)], body: &'static str) -> Response {
+pub(crate) fn refusal(
+    status: u16,
+    headers: &[(&'static str, &'static str)],
+    body: &'static str,
+) -> Response {
     let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
     for (name, value) in headers {
         response.headers_mut().insert(*name, value.parse().unwrap());

@@ -78,8 +78,12 @@ pub trait Entity: Event + PartialEq {
     /// As [`Event::encode`].
     fn event(&self, new: &Self::New) -> Result<LogRecord> {
         let record = self.encode()?;
-        let headers =
-            record.headers.iter().fold(Headers::builder(), |all, (name, value)| all.with(name, value));
+        let headers = record
+            .headers
+            .iter()
+            .fold(Headers::builder(), |all, (name, value)| {
+                all.with(name, value)
+            });
         let headers = header::from_request(headers, Self::context(new)).build();
         Ok(record.with_headers(headers))
     }
@@ -157,6 +161,10 @@ impl<E: Entity> Insertion<E> {
     #[doc(hidden)]
     pub fn with_key_of(new: &E::New, first: E) -> Self {
         let is_same = first == E::with_number(new, first.number());
-        if is_same { Self::AlreadyInserted(first) } else { Self::KeyTaken }
+        if is_same {
+            Self::AlreadyInserted(first)
+        } else {
+            Self::KeyTaken
+        }
     }
 }

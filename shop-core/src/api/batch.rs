@@ -65,16 +65,29 @@ impl BatchResultBody {
     /// A result without any details.
     #[must_use]
     pub fn new(line: usize, status: BatchStatus) -> Self {
-        Self { line, status, ..Self::default() }
+        Self {
+            line,
+            status,
+            ..Self::default()
+        }
     }
 }
 
 /// Appends the result of the purchase at `line` of a batch, as that of a [`BatchResultBody`].
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
-    let PublishedPurchase { purchase, receipt, replayed, .. } = published;
+    let PublishedPurchase {
+        purchase,
+        receipt,
+        replayed,
+        ..
+    } = published;
     write_member(to, "{\"line\":", &(line as u64));
     write_member(to, ",\"status\":\"acknowledged\",\"id\":", &receipt.id);
     write_member(to, ",\"timestamp\":", &purchase.timestamp);
     write_member(to, ",\"receipt\":", receipt);
-    to.put_slice(if *replayed { b",\"replayed\":true}" } else { b"}" });
+    to.put_slice(if *replayed {
+        b",\"replayed\":true}"
+    } else {
+        b"}"
+    });
 }

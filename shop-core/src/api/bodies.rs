@@ -28,21 +28,31 @@ pub struct BucketBody {
 
 impl From<Vec<Bucket>> for TotalsBody {
     fn from(buckets: Vec<Bucket>) -> Self {
-        let body = |Bucket { from, to, summary: Summary { count, total_spent } }| BucketBody {
+        let body = |Bucket {
+                        from,
+                        to,
+                        summary: Summary { count, total_spent },
+                    }| BucketBody {
             from,
             to,
             count,
             total_spent,
         };
-        Self { buckets: buckets.into_iter().map(body).collect() }
+        Self {
+            buckets: buckets.into_iter().map(body).collect(),
+        }
     }
 }
 
 impl From<TotalsBody> for Vec<Bucket> {
     fn from(body: TotalsBody) -> Self {
-        let bucket = |BucketBody { from, to, count, total_spent }| {
-            Bucket::new(from, to, Summary::new(count, total_spent))
-        };
+        let bucket =
+            |BucketBody {
+                 from,
+                 to,
+                 count,
+                 total_spent,
+             }| { Bucket::new(from, to, Summary::new(count, total_spent)) };
         body.buckets.into_iter().map(bucket).collect()
     }
 }
@@ -65,14 +75,22 @@ pub struct PartitionPosition {
 
 impl From<Offsets> for PositionsBody {
     fn from(offsets: Offsets) -> Self {
-        let position = |(partition, next_offset)| PartitionPosition { partition, next_offset };
-        Self { positions: offsets.into_iter().map(position).collect() }
+        let position = |(partition, next_offset)| PartitionPosition {
+            partition,
+            next_offset,
+        };
+        Self {
+            positions: offsets.into_iter().map(position).collect(),
+        }
     }
 }
 
 impl From<PositionsBody> for Offsets {
     fn from(body: PositionsBody) -> Self {
-        body.positions.into_iter().map(|position| (position.partition, position.next_offset)).collect()
+        body.positions
+            .into_iter()
+            .map(|position| (position.partition, position.next_offset))
+            .collect()
     }
 }
 
@@ -106,7 +124,10 @@ mod tests {
         let full = Receipt::new(id, Durability::Broker { replicas: Some(3) })
             .with_position(RecordPosition::new("purchases", 2, 7));
         let json = serde_json::to_string(&full).unwrap();
-        assert!(json.contains(r#""durability":"broker","replicas":3"#), "{json}");
+        assert!(
+            json.contains(r#""durability":"broker","replicas":3"#),
+            "{json}"
+        );
         assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), full);
     }
 
@@ -115,7 +136,10 @@ mod tests {
         let json = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"two_continents"}"#;
         let durability = |json: &str| serde_json::from_str::<Receipt>(json).unwrap().durability;
         assert_eq!(durability(json), Durability::Memory);
-        assert_eq!(durability(&json.replace("two_continents", "replicated")), Durability::Replicated);
+        assert_eq!(
+            durability(&json.replace("two_continents", "replicated")),
+            Durability::Replicated
+        );
     }
 
     #[test]

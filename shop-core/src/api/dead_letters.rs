@@ -27,7 +27,11 @@ pub struct DeadLettersBody {
 impl DeadLettersBody {
     /// A page.
     #[must_use]
-    pub const fn new(items: Vec<DeadLetterBody>, next: Option<String>, stuck: Vec<StuckBody>) -> Self {
+    pub const fn new(
+        items: Vec<DeadLetterBody>,
+        next: Option<String>,
+        stuck: Vec<StuckBody>,
+    ) -> Self {
         Self { items, next, stuck }
     }
 }
@@ -58,11 +62,30 @@ pub struct StuckBody {
 
 impl From<StuckRecord> for StuckBody {
     fn from(stuck: StuckRecord) -> Self {
-        let StuckRecord { topic, partition, offset, id, since, error } = stuck;
+        let StuckRecord {
+            topic,
+            partition,
+            offset,
+            id,
+            since,
+            error,
+        } = stuck;
         let (age_seconds, detail) = (since.elapsed().as_secs(), error.chain().to_string());
         let error = error.kind().as_str().to_owned();
-        let (topic, place) = (topic.to_string(), RecordPosition::new(topic, partition, offset));
-        Self { position: place.to_string(), topic, partition, offset, id, age_seconds, error, detail }
+        let (topic, place) = (
+            topic.to_string(),
+            RecordPosition::new(topic, partition, offset),
+        );
+        Self {
+            position: place.to_string(),
+            topic,
+            partition,
+            offset,
+            id,
+            age_seconds,
+            error,
+            detail,
+        }
     }
 }
 
@@ -83,7 +106,11 @@ impl ResolvedBody {
     /// The result for `position`.
     #[must_use]
     pub const fn new(position: String, status: ResolvedStatus, detail: Option<String>) -> Self {
-        Self { position, status, detail }
+        Self {
+            position,
+            status,
+            detail,
+        }
     }
 }
 
@@ -197,10 +224,16 @@ impl BytesBody {
 
 impl From<&[u8]> for BytesBody {
     fn from(bytes: &[u8]) -> Self {
-        let is_harmless = |text: &&str| !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t');
+        let is_harmless = |text: &&str| {
+            !text
+                .chars()
+                .any(|c| c.is_control() && c != '\n' && c != '\t')
+        };
         match std::str::from_utf8(bytes).ok().filter(is_harmless) {
             Some(text) => Self::Text(text.to_owned()),
-            None => Self::Base64 { base64: BASE64.encode(bytes) },
+            None => Self::Base64 {
+                base64: BASE64.encode(bytes),
+            },
         }
     }
 }
@@ -240,21 +273,33 @@ impl DeadLetterBody {
             headers: record.headers.iter().map(header).collect(),
             value: record.value.as_deref().map(BytesBody::from),
         };
-        Self { record: Some(record), preview: None, ..Self::summary(dead_letter, of) }
+        Self {
+            record: Some(record),
+            preview: None,
+            ..Self::summary(dead_letter, of)
+        }
     }
 }
 
 /// The purchase that the record of `dead_letter` decodes as, if that is its type.
 fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
     let is_purchase = of.name == Purchase::TYPE.name && dead_letter.gap().is_none();
-    is_purchase.then(|| decode(&dead_letter.record, &dead_letter.partition).ok()).flatten()
+    is_purchase
+        .then(|| decode(&dead_letter.record, &dead_letter.partition).ok())
+        .flatten()
 }
 
 /// The beginning of `value` as text.
 fn preview(value: &[u8]) -> String {
     // A character has at most four bytes.
     let beginning = String::from_utf8_lossy(value.get(..4 * MAX_PREVIEW).unwrap_or(value));
-    let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let plain = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
     beginning.chars().map(plain).take(MAX_PREVIEW).collect()
 }
 
@@ -266,7 +311,11 @@ mod tests {
     fn a_preview_is_short_and_harmless() {
         assert_eq!(preview(b"{\"price\": 1}"), "{\"price\": 1}");
         assert_eq!(preview(b"\x1b[2J\xffx\n"), "\u{fffd}[2J\u{fffd}x\u{fffd}");
-        for (long, short) in [("a", "a"), ("\u{1f600}", "\u{1f600}"), ("\u{e4}a", "\u{e4}a")] {
+        for (long, short) in [
+            ("a", "a"),
+            ("\u{1f600}", "\u{1f600}"),
+            ("\u{e4}a", "\u{e4}a"),
+        ] {
             let preview = preview(long.repeat(1_000).as_bytes());
             assert_eq!(preview.chars().count(), MAX_PREVIEW);
             assert!(preview.chars().all(|c| short.contains(c)), "{preview}");

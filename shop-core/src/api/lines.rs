@@ -12,7 +12,11 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let text = rest?;
         let end = text.iter().position(|byte| ends_line(*byte));
-        rest = end.map(|end| text[end..].strip_prefix(b"\r\n").unwrap_or(&text[end + 1..]));
+        rest = end.map(|end| {
+            text[end..]
+                .strip_prefix(b"\r\n")
+                .unwrap_or(&text[end + 1..])
+        });
         Some(&text[..end.unwrap_or(text.len())])
     })
 }

@@ -43,7 +43,10 @@ impl ProblemError {
     /// An error without its location.
     #[must_use]
     pub fn new(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..Self::default() }
+        Self {
+            detail: detail.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -97,7 +100,10 @@ pub fn types() -> impl Iterator<Item = &'static str> {
         KEY_TAKEN,
         RATE_EXCEEDED,
     ];
-    ErrorKind::ALL.into_iter().map(problem_type).chain(of_resources)
+    ErrorKind::ALL
+        .into_iter()
+        .map(problem_type)
+        .chain(of_resources)
 }
 
 /// The `type` of a problem of `kind`.
@@ -123,7 +129,9 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
 /// The error kind of a problem's `type`, if it is one of ours.
 #[must_use]
 pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {
-    ErrorKind::ALL.into_iter().find(|kind| self::problem_type(*kind) == problem_type)
+    ErrorKind::ALL
+        .into_iter()
+        .find(|kind| self::problem_type(*kind) == problem_type)
 }
 
 #[cfg(test)]

@@ -82,16 +82,29 @@ impl RowFormat {
     /// would take for a formula.
     #[must_use]
     pub fn unquote(text: &str) -> String {
-        let cells =
-            cells(text).map(|cell| cell.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(cell));
+        let cells = cells(text).map(|cell| {
+            cell.strip_prefix('\'')
+                .filter(|rest| is_formula(rest))
+                .unwrap_or(cell)
+        });
         cells.collect()
     }
 }
 
 fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
-    let mut rows = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(file);
+    let mut rows = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(file);
     for purchase in purchases {
-        let Purchase { id, user_name, user_id, price, timestamp, details, context: _ } = purchase;
+        let Purchase {
+            id,
+            user_name,
+            user_id,
+            price,
+            timestamp,
+            details,
+            context: _,
+        } = purchase;
         let (id, price, timestamp) = (id.to_string(), price.to_string(), timestamp.to_string());
         let (name, user) = (quoted(user_name.as_str()), quoted(user_id.as_str()));
         let details = details.texts().map(Option::unwrap_or_default);
@@ -107,7 +120,10 @@ fn quoted(text: &str) -> Cow<'_, str> {
     if !cells(text).any(is_formula) {
         return text.into();
     }
-    cells(text).flat_map(|cell| [if is_formula(cell) { "'" } else { "" }, cell]).collect::<String>().into()
+    cells(text)
+        .flat_map(|cell| [if is_formula(cell) { "'" } else { "" }, cell])
+        .collect::<String>()
+        .into()
 }
 
 /// The parts of `text` that can be cells of their own: spreadsheets of some locales separate by semicolons.
@@ -131,7 +147,9 @@ mod tests {
 
     fn named(name: &str) -> Purchase {
         let bought = NewPurchase::of("u1").named(name).priced("1").unwrap();
-        bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || Uuid::from_u128(1))
+        bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || {
+            Uuid::from_u128(1)
+        })
     }
 
     fn name_in_csv(name: &str) -> String {
@@ -166,9 +184,14 @@ mod tests {
     fn lines_are_bodies() {
         let mut file = Vec::new();
         RowFormat::Ndjson.write_head(&mut file);
-        RowFormat::Ndjson.write(&mut file, &[named("=1+1"), named("b")]).unwrap();
+        RowFormat::Ndjson
+            .write(&mut file, &[named("=1+1"), named("b")])
+            .unwrap();
         let text = String::from_utf8(file).unwrap();
-        let purchases: Vec<Purchase> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let purchases: Vec<Purchase> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(purchases, [named("=1+1"), named("b")]);
         assert!(text.ends_with('\n'));
     }

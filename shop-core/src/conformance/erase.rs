@@ -27,23 +27,39 @@ pub(super) fn user(text: &str) -> UserId {
 }
 
 pub(super) async fn insert(fixture: &dyn EraseFixture, batch: &[Purchase]) -> String {
-    outcome_codes(&soon("insert", fixture.store().await.insert(batch.into())).await.expect("insert"))
+    outcome_codes(
+        &soon("insert", fixture.store().await.insert(batch.into()))
+            .await
+            .expect("insert"),
+    )
 }
 
 pub(super) async fn get(fixture: &dyn EraseFixture, id: &PurchaseId) -> Option<Purchase> {
-    soon("get", fixture.query().await.get(id)).await.expect("get")
+    soon("get", fixture.query().await.get(id))
+        .await
+        .expect("get")
 }
 
 pub(super) async fn erase(fixture: &dyn EraseFixture, of: &str, limit: usize) -> u64 {
-    soon("erase", fixture.erase().await.erase(&user(of), limit)).await.expect("erase")
+    soon("erase", fixture.erase().await.erase(&user(of), limit))
+        .await
+        .expect("erase")
 }
 
 async fn mark(fixture: &dyn EraseFixture, ids: &[PurchaseId]) -> u64 {
-    soon("mark", fixture.erase().await.mark_erased(ids)).await.expect("mark")
+    soon("mark", fixture.erase().await.mark_erased(ids))
+        .await
+        .expect("mark")
 }
 
-pub(super) async fn delete_before(fixture: &dyn EraseFixture, time: Timestamp, limit: usize) -> u64 {
-    soon("delete", fixture.erase().await.delete_before(time, limit)).await.expect("delete")
+pub(super) async fn delete_before(
+    fixture: &dyn EraseFixture,
+    time: Timestamp,
+    limit: usize,
+) -> u64 {
+    soon("delete", fixture.erase().await.delete_before(time, limit))
+        .await
+        .expect("delete")
 }
 
 /// The ids of a scan of the whole store.
@@ -76,8 +92,10 @@ pub async fn erased_purchases_are_not_listed(fixture: &dyn EraseFixture) {
     insert(fixture, &purchases(0..20)).await;
     erase(fixture, "user-1", 100).await;
     mark(fixture, &[id(99)]).await;
-    let left: Vec<Purchase> =
-        purchases(0..20).into_iter().filter(|purchase| purchase.user_id != user("user-1")).collect();
+    let left: Vec<Purchase> = purchases(0..20)
+        .into_iter()
+        .filter(|purchase| purchase.user_id != user("user-1"))
+        .collect();
     let query = fixture.query().await;
     let name = |text: &str| Selector::Name(format!("name of {text}").parse().unwrap());
     let selectors = [
@@ -88,15 +106,35 @@ pub async fn erased_purchases_are_not_listed(fixture: &dyn EraseFixture) {
         name("user-2"),
     ];
     for selector in selectors {
-        let of: Vec<&Purchase> = left.iter().filter(|purchase| selector.matches(purchase)).collect();
-        let page = soon("page", query.page(&selector, &PageRequest::default())).await.expect("page");
-        assert_eq!(page.items.iter().rev().collect::<Vec<_>>(), of, "{selector:?}");
+        let of: Vec<&Purchase> = left
+            .iter()
+            .filter(|purchase| selector.matches(purchase))
+            .collect();
+        let page = soon("page", query.page(&selector, &PageRequest::default()))
+            .await
+            .expect("page");
+        assert_eq!(
+            page.items.iter().rev().collect::<Vec<_>>(),
+            of,
+            "{selector:?}"
+        );
         assert_eq!(page.next, None);
-        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
-        let total = of.iter().try_fold(Total::ZERO, |sum, purchase| sum.checked_add_price(purchase.price));
-        assert_eq!((summary.count, summary.total_spent), (of.len() as u64, total.unwrap()), "{selector:?}");
+        let summary = soon("summary", query.summary(&selector))
+            .await
+            .expect("summary");
+        let total = of.iter().try_fold(Total::ZERO, |sum, purchase| {
+            sum.checked_add_price(purchase.price)
+        });
+        assert_eq!(
+            (summary.count, summary.total_spent),
+            (of.len() as u64, total.unwrap()),
+            "{selector:?}"
+        );
     }
-    assert_eq!(scanned(query).await, left.iter().map(|purchase| purchase.id).collect::<Vec<_>>());
+    assert_eq!(
+        scanned(query).await,
+        left.iter().map(|purchase| purchase.id).collect::<Vec<_>>()
+    );
 }
 
 /// Without purchases of the user, nothing changes.
@@ -116,12 +154,23 @@ pub async fn an_erased_purchase_does_not_come_back(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     insert(fixture, &stored).await;
     erase(fixture, "user-1", 100).await;
-    let batch = [stored[1].clone(), purchase(20), contradicting(&stored[6]), stored[2].clone()];
+    let batch = [
+        stored[1].clone(),
+        purchase(20),
+        contradicting(&stored[6]),
+        stored[2].clone(),
+    ];
     assert_eq!(insert(fixture, &batch).await, "eied");
-    assert_eq!((get(fixture, &id(1)).await, get(fixture, &id(6)).await), (None, None));
+    assert_eq!(
+        (get(fixture, &id(1)).await, get(fixture, &id(6)).await),
+        (None, None)
+    );
     let object_id: PurchaseId = "65f0c0ffee0123456789abcd".parse().unwrap();
     if fixture.capabilities().object_ids {
-        let legacy = Purchase { id: object_id, ..purchase(11) };
+        let legacy = Purchase {
+            id: object_id,
+            ..purchase(11)
+        };
         assert_eq!(insert(fixture, std::slice::from_ref(&legacy)).await, "i");
         assert_eq!(erase(fixture, "user-1", 100).await, 1);
         assert_eq!(insert(fixture, &[legacy]).await, "e");
@@ -134,7 +183,11 @@ pub async fn later_purchases_are_stored(fixture: &dyn EraseFixture) {
     insert(fixture, &[purchase_of("ada", 1)]).await;
     erase(fixture, "ada", 100).await;
     assert_eq!(insert(fixture, &[purchase_of("ada", 2)]).await, "i");
-    let summary = soon("summary", fixture.query().await.summary(&Selector::User(user("ada")))).await;
+    let summary = soon(
+        "summary",
+        fixture.query().await.summary(&Selector::User(user("ada"))),
+    )
+    .await;
     assert_eq!(summary.expect("summary").count, 1);
 }
 
@@ -158,9 +211,19 @@ pub async fn marks_are_found(fixture: &dyn EraseFixture) {
     erase(fixture, "user-1", 100).await;
     mark(fixture, &[id(7)]).await;
     let query = fixture.query().await;
-    let expected = [Lookup::Stored(purchase(0)), Lookup::Erased, Lookup::Erased, Lookup::Missing];
+    let expected = [
+        Lookup::Stored(purchase(0)),
+        Lookup::Erased,
+        Lookup::Erased,
+        Lookup::Missing,
+    ];
     for (number, expected) in [0, 1, 7, 8].into_iter().zip(expected) {
-        assert_eq!(soon("look up", query.look_up(&id(number))).await.expect("look up"), expected);
+        assert_eq!(
+            soon("look up", query.look_up(&id(number)))
+                .await
+                .expect("look up"),
+            expected
+        );
     }
 }
 
@@ -171,15 +234,22 @@ pub async fn the_oldest_purchases_are_deleted(fixture: &dyn EraseFixture) {
     let time = stored[6].timestamp;
     assert_eq!(delete_before(fixture, time, 4).await, 4);
     let query = fixture.query().await;
-    let ids =
-        |range: std::ops::Range<usize>| stored[range].iter().map(|purchase| purchase.id).collect::<Vec<_>>();
+    let ids = |range: std::ops::Range<usize>| {
+        stored[range]
+            .iter()
+            .map(|purchase| purchase.id)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(scanned(Arc::clone(&query)).await, ids(4..10));
     assert_eq!(delete_before(fixture, time, 4).await, 2);
     assert_eq!(delete_before(fixture, time, 4).await, 0);
     assert_eq!(scanned(Arc::clone(&query)).await, ids(6..10));
-    let summary = soon("summary", query.summary(&Selector::All)).await.expect("summary");
-    let total =
-        stored[6..].iter().try_fold(Total::ZERO, |sum, purchase| sum.checked_add_price(purchase.price));
+    let summary = soon("summary", query.summary(&Selector::All))
+        .await
+        .expect("summary");
+    let total = stored[6..].iter().try_fold(Total::ZERO, |sum, purchase| {
+        sum.checked_add_price(purchase.price)
+    });
     assert_eq!((summary.count, summary.total_spent), (4, total.unwrap()));
 }
 
@@ -199,12 +269,24 @@ pub async fn old_purchases_are_counted(fixture: &dyn EraseFixture) {
     insert(fixture, &stored).await;
     erase(fixture, "user-1", 100).await;
     let erase = fixture.erase().await;
-    for (time, limit, expected) in
-        [(Timestamp::MAX, 100, 8), (stored[6].timestamp, 100, 5), (Timestamp::MIN, 100, 0)]
-    {
-        assert_eq!(soon("count", erase.count_before(time, limit)).await.expect("count"), expected);
+    for (time, limit, expected) in [
+        (Timestamp::MAX, 100, 8),
+        (stored[6].timestamp, 100, 5),
+        (Timestamp::MIN, 100, 0),
+    ] {
+        assert_eq!(
+            soon("count", erase.count_before(time, limit))
+                .await
+                .expect("count"),
+            expected
+        );
     }
-    assert!(soon("count", erase.count_before(Timestamp::MAX, 3)).await.expect("count") >= 3);
+    assert!(
+        soon("count", erase.count_before(Timestamp::MAX, 3))
+            .await
+            .expect("count")
+            >= 3
+    );
 }
 
 #[derive(Debug)]
@@ -232,15 +314,30 @@ pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
         let mut retention = Retention::new(fixture.erase().await, options);
         soon("a round", retention.round()).await.expect("a round");
         let (monitor, erase) = (retention.monitor(), fixture.erase().await);
-        let [deleted, due] = [&monitor.deleted, &monitor.due].map(|count| count.load(Ordering::Relaxed));
-        (deleted, due, soon("last seen", erase.last_seen()).await.expect("last seen"))
+        let [deleted, due] =
+            [&monitor.deleted, &monitor.due].map(|count| count.load(Ordering::Relaxed));
+        (
+            deleted,
+            due,
+            soon("last seen", erase.last_seen())
+                .await
+                .expect("last seen"),
+        )
     };
-    assert_eq!(soon("last seen", fixture.erase().await.last_seen()).await.expect("last seen"), None);
+    assert_eq!(
+        soon("last seen", fixture.erase().await.last_seen())
+            .await
+            .expect("last seen"),
+        None
+    );
     assert_eq!(round(now, day * 30).await, (0, 0, Some(now)), "a new store");
     insert(fixture, &stored).await;
     let ahead = now.saturating_add(day * 1_000);
     assert_eq!(round(ahead, day * 730).await, (0, 10, Some(now)));
-    assert_eq!(round(now.saturating_sub(day), Duration::ZERO).await.2, Some(now));
+    assert_eq!(
+        round(now.saturating_sub(day), Duration::ZERO).await.2,
+        Some(now)
+    );
     let later = now.saturating_add(day);
     assert_eq!(
         round(later, day).await,

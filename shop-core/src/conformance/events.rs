@@ -26,17 +26,27 @@ async fn follow(shop: &Shop, after: Option<FeedCursor>) -> Items {
 }
 
 async fn next(items: &mut (impl Stream<Item = Result<FeedItem>> + Unpin)) -> FeedItem {
-    soon("a purchase", items.next()).await.expect("the stream is open").expect("a purchase")
+    soon("a purchase", items.next())
+        .await
+        .expect("the stream is open")
+        .expect("a purchase")
 }
 
 async fn buy(shop: &Shop, user: &str, key: &str) -> PurchaseId {
-    let new = NewPurchase::of(user).named("ada").priced("1.50").unwrap().with_key(key).unwrap();
+    let new = NewPurchase::of(user)
+        .named("ada")
+        .priced("1.50")
+        .unwrap()
+        .with_key(key)
+        .unwrap();
     soon("buy", shop.buy(new)).await.expect("buy").receipt.id
 }
 
 /// Each purchase of the selection is yielded once and in order, also if it is bought again.
 pub async fn purchases_are_yielded_in_order_and_once(fixture: &dyn ShopFixture) {
-    let Some(shop) = shop_with_events(fixture).await else { return };
+    let Some(shop) = shop_with_events(fixture).await else {
+        return;
+    };
     let mut mine = follow(&shop, None).await;
     let mut named = shop.user_named("ada").events(None).await.expect("events");
     let mut expected = Vec::new();
@@ -49,7 +59,11 @@ pub async fn purchases_are_yielded_in_order_and_once(fixture: &dyn ShopFixture) 
     for id in expected {
         let purchase = next(&mut mine).await.purchase;
         assert_eq!(purchase.id, id);
-        assert_eq!(shop.get(&id).await.expect("get"), Some(purchase), "it is listed");
+        assert_eq!(
+            shop.get(&id).await.expect("get"),
+            Some(purchase),
+            "it is listed"
+        );
     }
     let mut count = [0; 2];
     for _ in 0..10 {
@@ -60,7 +74,9 @@ pub async fn purchases_are_yielded_in_order_and_once(fixture: &dyn ShopFixture) 
 
 /// A cursor, stored as text, continues behind its event at another process, and yields nothing that was yielded before.
 pub async fn a_cursor_yields_exactly_the_rest(fixture: &dyn ShopFixture) {
-    let Some(shop) = shop_with_events(fixture).await else { return };
+    let Some(shop) = shop_with_events(fixture).await else {
+        return;
+    };
     let mut items = follow(&shop, None).await;
     let mut bought = Vec::new();
     for number in 0..3 {
@@ -85,8 +101,13 @@ pub async fn a_cursor_yields_exactly_the_rest(fixture: &dyn ShopFixture) {
 
 /// A cursor of another log has expired, and a text that is none is invalid.
 pub async fn a_foreign_cursor_is_refused(fixture: &dyn ShopFixture) {
-    let Some(shop) = shop_with_events(fixture).await else { return };
-    for (cursor, kind) in [("rubbish", ErrorKind::Invalid), ("00000000.0-1", ErrorKind::Expired)] {
+    let Some(shop) = shop_with_events(fixture).await else {
+        return;
+    };
+    for (cursor, kind) in [
+        ("rubbish", ErrorKind::Invalid),
+        ("00000000.0-1", ErrorKind::Expired),
+    ] {
         let after = cursor.parse().expect("visible ASCII");
         let refused = soon("follow", shop.user("u1").events(Some(after))).await;
         assert_eq!(refused.err().expect("an error").kind(), kind, "{cursor}");
@@ -95,9 +116,16 @@ pub async fn a_foreign_cursor_is_refused(fixture: &dyn ShopFixture) {
 
 /// A position that was read before anything is bought continues with the first purchase, also at another process.
 pub async fn a_position_yields_what_follows(fixture: &dyn ShopFixture) {
-    let Some(shop) = shop_with_events(fixture).await else { return };
-    let start = soon("position", shop.user("u1").events_position()).await.expect("a position");
-    let bought = [buy(&shop, "u1", "order-0").await, buy(&shop, "u1", "order-1").await];
+    let Some(shop) = shop_with_events(fixture).await else {
+        return;
+    };
+    let start = soon("position", shop.user("u1").events_position())
+        .await
+        .expect("a position");
+    let bought = [
+        buy(&shop, "u1", "order-0").await,
+        buy(&shop, "u1", "order-1").await,
+    ];
     let other = fixture.shop().await;
     let mut rest = follow(&other, Some(start.to_string().parse().expect("a cursor"))).await;
     for id in bought {

@@ -27,7 +27,10 @@ async fn feed(
     options: FeedOptions,
 ) -> PurchaseFeed {
     let (admin, query) = (log.log().admin(), faults.query(store.query().await));
-    let positions = GroupPositions { log: Arc::clone(&admin), group: log.group(GROUP).into() };
+    let positions = GroupPositions {
+        log: Arc::clone(&admin),
+        group: log.group(GROUP).into(),
+    };
     PurchaseFeed::with_options(admin, Arc::new(positions), query, options)
 }
 
@@ -35,8 +38,14 @@ async fn default_feed(log: &dyn LogFixture, store: &dyn StoreFixture) -> Purchas
     feed(log, store, &Faults::new(), FeedOptions::default()).await
 }
 
-async fn subscribe(feed: &PurchaseFeed, selector: &Selector, after: Option<&FeedCursor>) -> Subscription {
-    soon("subscribe", feed.subscribe(selector.clone(), after)).await.expect("a subscription")
+async fn subscribe(
+    feed: &PurchaseFeed,
+    selector: &Selector,
+    after: Option<&FeedCursor>,
+) -> Subscription {
+    soon("subscribe", feed.subscribe(selector.clone(), after))
+        .await
+        .expect("a subscription")
 }
 
 fn of(user: &str) -> Selector {
@@ -47,10 +56,18 @@ fn of(user: &str) -> Selector {
 async fn next(subscription: &mut Subscription, count: usize) -> Vec<FeedItem> {
     let (mut items, mut newest) = (Vec::new(), BTreeMap::new());
     while items.len() < count {
-        let item = soon("a purchase", subscription.next()).await.expect("the feed is open");
-        let Purchase { user_id, timestamp, .. } = item.purchase.clone();
+        let item = soon("a purchase", subscription.next())
+            .await
+            .expect("the feed is open");
+        let Purchase {
+            user_id, timestamp, ..
+        } = item.purchase.clone();
         let before = newest.insert(user_id, timestamp);
-        assert!(before.is_none_or(|before| before < timestamp), "{:?} is not in order", item.purchase);
+        assert!(
+            before.is_none_or(|before| before < timestamp),
+            "{:?} is not in order",
+            item.purchase
+        );
         items.push(item);
     }
     items
@@ -70,15 +87,20 @@ async fn assert_next(subscription: &mut Subscription, expected: &[Purchase]) {
 async fn append(log: &dyn LogFixture, purchases: &[Purchase]) {
     let writer = log.log().writer();
     for purchase in purchases {
-        soon("append", writer.append(encode(purchase).unwrap())).await.expect("append");
+        soon("append", writer.append(encode(purchase).unwrap()))
+            .await
+            .expect("append");
     }
 }
 
 /// The purchases in `batches`.
 fn decoded(batches: &[Batch]) -> Vec<Purchase> {
-    let decoded = batches
-        .iter()
-        .flat_map(|batch| batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok()));
+    let decoded = batches.iter().flat_map(|batch| {
+        batch
+            .records
+            .iter()
+            .filter_map(|record| decode(record, &batch.partition).ok())
+    });
     decoded.map(Purchase::without_context).collect()
 }
 
@@ -90,24 +112,46 @@ async fn consume(
     stored: &[Purchase],
 ) -> Vec<Batch> {
     let batches = read(source, count).await;
-    let stored: Vec<_> = decoded(&batches).into_iter().filter(|it| stored.contains(it)).collect();
-    drop(soon("insert", store.store().await.insert(stored.into())).await.expect("insert"));
+    let stored: Vec<_> = decoded(&batches)
+        .into_iter()
+        .filter(|it| stored.contains(it))
+        .collect();
+    drop(
+        soon("insert", store.store().await.insert(stored.into()))
+            .await
+            .expect("insert"),
+    );
     batches
 }
 
 /// The same, and passes them.
-async fn ingest(source: &dyn LogSource, store: &dyn StoreFixture, count: usize, stored: &[Purchase]) {
+async fn ingest(
+    source: &dyn LogSource,
+    store: &dyn StoreFixture,
+    count: usize,
+    stored: &[Purchase],
+) {
     let batches = consume(source, store, count, stored).await;
     commit(source, &positions(&batches)).await;
 }
 
 /// Every purchase is yielded once, in order per user, also when the log has duplicates.
-pub async fn purchases_are_yielded_in_order_and_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let (running, feed) =
-        (Running::start(log, store, &Faults::new(), options()).await, default_feed(log, store).await);
+pub async fn purchases_are_yielded_in_order_and_once(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
+    let (running, feed) = (
+        Running::start(log, store, &Faults::new(), options()).await,
+        default_feed(log, store).await,
+    );
     let mut everything = subscribe(&feed, &Selector::All, None).await;
     let mut one = subscribe(&feed, &of("user-1"), None).await;
-    let mut named = subscribe(&feed, &Selector::Name("name of user-1".parse().unwrap()), None).await;
+    let mut named = subscribe(
+        &feed,
+        &Selector::Name("name of user-1".parse().unwrap()),
+        None,
+    )
+    .await;
     let all = purchases(0..60);
     for some in all.chunks(10) {
         publish(log, some).await;
@@ -116,7 +160,9 @@ pub async fn purchases_are_yielded_in_order_and_once(log: &dyn LogFixture, store
     assert_next(&mut everything, &all).await;
     publish(log, &purchases(60..65)).await;
     assert_next(&mut everything, &purchases(60..65)).await;
-    let of_one: Vec<_> = (0..13).map(|number| purchase_of("user-1", number * 5 + 1)).collect();
+    let of_one: Vec<_> = (0..13)
+        .map(|number| purchase_of("user-1", number * 5 + 1))
+        .collect();
     for subscription in [&mut one, &mut named] {
         assert_next(subscription, &of_one).await;
     }
@@ -168,7 +214,10 @@ pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &d
 
 /// More than 1,000 purchases that ingest has passed and the store does not have delay no other one, and neither do records
 /// that are no purchases or have other content than the store.
-pub async fn purchases_that_are_never_listed_delay_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn purchases_that_are_never_listed_delay_nothing(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
     let (source, feed) = (log.source(GROUP).await, default_feed(log, store).await);
     let mut mine = subscribe(&feed, &of("u1"), None).await;
     let start = mine.position();
@@ -177,10 +226,27 @@ pub async fn purchases_that_are_never_listed_delay_nothing(log: &dyn LogFixture,
     let writer = log.log().writer();
     let never = (5..1_105).map(|number| encode(&purchase_of("u1", number)).unwrap());
     let never: Vec<_> = never.map(|record| writer.append(record)).collect();
-    assert!(soon("append", join_all(never)).await.iter().all(Result::is_ok));
-    append(log, &[Purchase { price: price("77"), ..listed[1].clone() }]).await;
+    assert!(
+        soon("append", join_all(never))
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
+    append(
+        log,
+        &[Purchase {
+            price: price("77"),
+            ..listed[1].clone()
+        }],
+    )
+    .await;
     let garbage = LogRecord::new(0, at(0), Some(Bytes::from_static(b"no purchase")));
-    soon("append", writer.append(garbage.with_key(Some(Bytes::from_static(b"u1"))))).await.expect("append");
+    soon(
+        "append",
+        writer.append(garbage.with_key(Some(Bytes::from_static(b"u1")))),
+    )
+    .await
+    .expect("append");
     append(log, &listed[2..]).await;
     ingest(&*source, store, 1_107, &listed).await;
     assert_next(&mut mine, &listed).await;
@@ -199,9 +265,17 @@ pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn 
     append(log, &all).await;
     ingest(&*source, store, 40, &all).await;
     let items = next(&mut everything, 40).await;
-    let cursors: Vec<FeedCursor> =
-        items.iter().map(|item| item.cursor.to_string().parse().expect("a cursor")).collect();
-    let nothing_kept = feed(log, store, &Faults::new(), FeedOptions::default().kept_records(0)).await;
+    let cursors: Vec<FeedCursor> = items
+        .iter()
+        .map(|item| item.cursor.to_string().parse().expect("a cursor"))
+        .collect();
+    let nothing_kept = feed(
+        log,
+        store,
+        &Faults::new(),
+        FeedOptions::default().kept_records(0),
+    )
+    .await;
     let another = default_feed(log, store).await;
     for (number, feed) in (40..).zip([&first, &nothing_kept, &another]) {
         let mut subscriptions = Vec::new();
@@ -216,8 +290,11 @@ pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn 
         ingest(&*source, store, 1, &later).await;
         all.extend(later);
         for (before, subscription) in &mut subscriptions {
-            let rest: Vec<_> =
-                all.iter().filter(|purchase| !before.contains(&purchase.id)).cloned().collect();
+            let rest: Vec<_> = all
+                .iter()
+                .filter(|purchase| !before.contains(&purchase.id))
+                .cloned()
+                .collect();
             assert_next(subscription, &rest).await;
         }
     }
@@ -243,7 +320,10 @@ pub async fn a_new_subscription_yields_nothing_old(log: &dyn LogFixture, store: 
 }
 
 /// A subscription that is not read ends when its queue is full, and another one continues at its cursor.
-pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn a_slow_subscription_ends_and_continues(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
     let source = log.source(GROUP).await;
     let feed = feed(log, store, &Faults::new(), FeedOptions::default().queue(2)).await;
     let mut slow = subscribe(&feed, &of("u1"), None).await;
@@ -251,8 +331,14 @@ pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store:
     let all: Vec<_> = (0..10).map(|number| purchase_of("u1", number)).collect();
     append(log, &all).await;
     ingest(&*source, store, 10, &all).await;
-    let tail = soon("tail", log.log().admin().tail(&Offsets::new())).await.expect("tail");
-    let end: String = tail.end.iter().map(|(partition, end)| format!(".{partition}-{end}")).collect();
+    let tail = soon("tail", log.log().admin().tail(&Offsets::new()))
+        .await
+        .expect("tail");
+    let end: String = tail
+        .end
+        .iter()
+        .map(|(partition, end)| format!(".{partition}-{end}"))
+        .collect();
     let passed = async {
         while !other.position().to_string().ends_with(&end) {
             tokio::task::yield_now().await;
@@ -264,7 +350,11 @@ pub async fn a_slow_subscription_ends_and_continues(log: &dyn LogFixture, store:
         items.push(item);
     }
     assert_eq!(items.len(), 2, "the size of its queue");
-    assert_eq!(slow.position(), items[1].cursor, "the position is that of the last yielded purchase");
+    assert_eq!(
+        slow.position(),
+        items[1].cursor,
+        "the position is that of the last yielded purchase"
+    );
     let mut rest = subscribe(&feed, &of("u1"), Some(&items[1].cursor)).await;
     assert_next(&mut rest, &all[2..]).await;
     assert_eq!(items[0].purchase.id, id(0));
@@ -280,11 +370,20 @@ pub async fn a_partition_delays_no_other_one(log: &dyn LogFixture, store: &dyn S
     all.extend((300..320).map(|number| purchase_of(&format!("user-{number}"), number)));
     append(log, &all).await;
     let batches = consume(&*source, store, 320, &all).await;
-    let is_slow =
-        |batch: &Batch| decoded(std::slice::from_ref(batch)).iter().any(|it| all[..300].contains(it));
-    let slow = batches.iter().find(|batch| is_slow(batch)).expect("a batch").partition.index;
-    let (slow, others): (Vec<_>, Vec<_>) =
-        batches.into_iter().partition(|batch| batch.partition.index == slow);
+    let is_slow = |batch: &Batch| {
+        decoded(std::slice::from_ref(batch))
+            .iter()
+            .any(|it| all[..300].contains(it))
+    };
+    let slow = batches
+        .iter()
+        .find(|batch| is_slow(batch))
+        .expect("a batch")
+        .partition
+        .index;
+    let (slow, others): (Vec<_>, Vec<_>) = batches
+        .into_iter()
+        .partition(|batch| batch.partition.index == slow);
     commit(&*source, &positions(&others)).await;
     assert_next(&mut everything, &decoded(&others)).await;
     faults.once(Call::Query, Fault::Delay(Duration::from_secs(3_600)));

@@ -54,7 +54,11 @@ pub trait LogFixture: Debug + Send + Sync {
 
     /// All pending dead letters.
     async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
-        self.log().admin().pending_dead_letters().await.expect("the dead letters")
+        self.log()
+            .admin()
+            .pending_dead_letters()
+            .await
+            .expect("the dead letters")
     }
 
     /// Appends a raw record, as another producer would; offset and time are assigned by the log. Only called if
@@ -66,7 +70,9 @@ pub trait LogFixture: Debug + Send + Sync {
     /// Deletes all records of a partition before `position`, as retention does, whether or not a group has read them.
     /// Only called if [`Capabilities::deletes_records`] is set.
     async fn delete_before(&self, position: &RecordPosition) {
-        panic!("this fixture does not delete the records before {position}: declare it in its capabilities");
+        panic!(
+            "this fixture does not delete the records before {position}: declare it in its capabilities"
+        );
     }
 }
 
@@ -243,5 +249,8 @@ pub(super) async fn poll_once<F: Future + Unpin + Send>(future: &mut F) -> Poll<
 #[doc(hidden)]
 pub async fn limited(name: &str, case: impl Future<Output = ()>) {
     const LIMIT: Duration = Duration::from_secs(300);
-    assert!(tokio::time::timeout(LIMIT, case).await.is_ok(), "{name}: not over within {LIMIT:?}");
+    assert!(
+        tokio::time::timeout(LIMIT, case).await.is_ok(),
+        "{name}: not over within {LIMIT:?}"
+    );
 }

@@ -9,26 +9,31 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::fixture::{declared, lag_of, poll_once, soon};
-use super::log_calls::{assert_all, commit, expected, ids, next, positions, publish, read, revocation_of};
+use super::log_calls::{
+    assert_all, commit, expected, ids, next, positions, publish, read, revocation_of,
+};
 use super::sample::{at, price, purchase, purchase_of, purchases};
 use super::{BATCH_RECORDS, LogFixture};
 use crate::log::{
-    CommitOutcome, ControlEvent, DeadLetter, Headers, LogRecord, Reason, RevocationCause, SourceEvent,
+    CommitOutcome, ControlEvent, DeadLetter, Headers, LogRecord, Reason, RevocationCause,
+    SourceEvent,
 };
 use crate::ports::{Durability, PurchaseSink};
 use crate::record::{DecodeError, decode, header};
 use crate::{Error, ErrorKind, NewPurchase, Purchase, RequestContext};
 
 pub use super::log_batches::{
-    a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing, batches_respect_the_byte_limit,
+    a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing,
+    batches_respect_the_byte_limit,
 };
 pub use super::log_gaps::{
-    an_uncommitted_gap_is_redelivered, deleting_committed_records_is_no_gap, records_deleted_unread_are_a_gap,
+    an_uncommitted_gap_is_redelivered, deleting_committed_records_is_no_gap,
+    records_deleted_unread_are_a_gap,
 };
 pub use super::log_many::{
-    a_batch_has_one_result_per_purchase, a_batch_keeps_the_order_of_each_user, a_batch_may_repeat_a_purchase,
-    a_dropped_batch_can_be_published_again, a_failed_purchase_does_not_fail_its_batch,
-    new_purchases_have_the_ids_of_their_keys,
+    a_batch_has_one_result_per_purchase, a_batch_keeps_the_order_of_each_user,
+    a_batch_may_repeat_a_purchase, a_dropped_batch_can_be_published_again,
+    a_failed_purchase_does_not_fail_its_batch, new_purchases_have_the_ids_of_their_keys,
 };
 
 const GROUP: &str = "group";
@@ -43,13 +48,24 @@ pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
     let mut ends = BTreeMap::new();
     for batch in &batches {
         for record in &batch.records {
-            let before = ends.insert((batch.partition.index, batch.partition.epoch), record.offset);
-            assert!(before.is_none_or(|before| before < record.offset), "offsets rise");
+            let before = ends.insert(
+                (batch.partition.index, batch.partition.epoch),
+                record.offset,
+            );
+            assert!(
+                before.is_none_or(|before| before < record.offset),
+                "offsets rise"
+            );
         }
     }
     sink.check().await.expect("check of the sink");
     source.check().await.expect("check of the source");
-    fixture.dead_letters().await.check().await.expect("check of the dead letters");
+    fixture
+        .dead_letters()
+        .await
+        .check()
+        .await
+        .expect("check of the dead letters");
 }
 
 /// A receipt contains the id of its purchase.
@@ -57,10 +73,15 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     let mut places = BTreeSet::new();
     for purchase in purchases(0..5) {
-        let receipt = soon("publish", sink.publish(&purchase)).await.expect("publish");
+        let receipt = soon("publish", sink.publish(&purchase))
+            .await
+            .expect("publish");
         assert_eq!(receipt.id, purchase.id);
         if let Some(position) = receipt.position {
-            assert!(places.insert(position), "no two records have the same position");
+            assert!(
+                places.insert(position),
+                "no two records have the same position"
+            );
         }
     }
 }
@@ -68,16 +89,29 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
 /// `publish_new` assigns the id: with a key always the same one, without one always another.
 pub async fn a_new_purchase_has_the_id_of_its_key(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
-    let new = || NewPurchase::of("u").named("n").priced(price("1.50")).unwrap();
+    let new = || {
+        NewPurchase::of("u")
+            .named("n")
+            .priced(price("1.50"))
+            .unwrap()
+    };
     let keyed = new().with_key("order-7").unwrap().with_timestamp(at(0));
     let expected = keyed.clone().into_purchase(at(1), || unreachable!());
     let mut published = Vec::new();
-    for (new, expected) in
-        [(new(), None), (new(), None), (keyed.clone(), Some(&expected)), (keyed, Some(&expected))]
-    {
-        let bought = soon("publish_new", sink.publish_new(new, None)).await.expect("publish_new");
+    for (new, expected) in [
+        (new(), None),
+        (new(), None),
+        (keyed.clone(), Some(&expected)),
+        (keyed, Some(&expected)),
+    ] {
+        let bought = soon("publish_new", sink.publish_new(new, None))
+            .await
+            .expect("publish_new");
         assert_eq!(bought.receipt.id, bought.purchase.id);
-        assert!(expected.is_none_or(|expected| *expected == bought.purchase), "{bought:?}");
+        assert!(
+            expected.is_none_or(|expected| *expected == bought.purchase),
+            "{bought:?}"
+        );
         published.push(bought.purchase);
     }
     assert_ne!(published[0].id, published[1].id);
@@ -93,10 +127,14 @@ pub async fn receipts_state_the_durability(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     for purchase in purchases(0..3) {
         let least = sink.durability();
-        let receipt = soon("publish", sink.publish(&purchase)).await.expect("publish");
+        let receipt = soon("publish", sink.publish(&purchase))
+            .await
+            .expect("publish");
         let kept = match (least, receipt.durability) {
             (Durability::Memory, _) => true,
-            (Durability::Broker { replicas: least }, Durability::Broker { replicas }) => replicas >= least,
+            (Durability::Broker { replicas: least }, Durability::Broker { replicas }) => {
+                replicas >= least
+            }
             (least, durability) => least == durability,
         };
         assert!(kept, "{receipt:?} promises less than {least:?}");
@@ -129,9 +167,19 @@ pub async fn published_records_are_unchanged(fixture: &dyn LogFixture) {
     let record = &batches[0].records[0];
     let delivered = decode(record, &batches[0].partition).expect("a purchase");
     assert_eq!(delivered.price.to_string(), "1195.30");
-    assert_eq!(delivered, Purchase { context: None, ..published });
-    let header =
-        |name: &str| record.headers.get(name).map(|value| String::from_utf8(value.to_vec()).unwrap());
+    assert_eq!(
+        delivered,
+        Purchase {
+            context: None,
+            ..published
+        }
+    );
+    let header = |name: &str| {
+        record
+            .headers
+            .get(name)
+            .map(|value| String::from_utf8(value.to_vec()).unwrap())
+    };
     assert_eq!(header(header::REQUEST_ID), context.request_id);
     assert_eq!(header(header::TRACEPARENT), context.traceparent);
 }
@@ -142,7 +190,8 @@ pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
     let users = (0..4_u64).map(|user| {
         let sink = Arc::clone(&sink);
         tokio::spawn(async move {
-            let mine = (0..15).map(|number| purchase_of(&format!("user-{user}"), user * 100 + number));
+            let mine =
+                (0..15).map(|number| purchase_of(&format!("user-{user}"), user * 100 + number));
             publish(&*sink, &mine.collect::<Vec<_>>()).await;
         })
     });
@@ -154,7 +203,11 @@ pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
         for record in &batch.records {
             let purchase = decode(record, &batch.partition).expect("a purchase");
             let before = last.insert(purchase.user_id, purchase.id);
-            assert!(before.is_none_or(|before| before < purchase.id), "{before:?} before {:?}", purchase.id);
+            assert!(
+                before.is_none_or(|before| before < purchase.id),
+                "{before:?} before {:?}",
+                purchase.id
+            );
         }
     }
 }
@@ -176,14 +229,20 @@ pub async fn a_closed_sink_rejects_publishes(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
     soon("close", sink.close(DEADLINE)).await.expect("close");
-    let error = soon("publish", sink.publish(&purchase(5))).await.expect_err("the sink is closed");
+    let error = soon("publish", sink.publish(&purchase(5)))
+        .await
+        .expect_err("the sink is closed");
     assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     let results = soon("publish_many", sink.publish_many(&purchases(5..7))).await;
     let closed = |result| matches!(result, Err(error) if Error::kind(&error) == ErrorKind::Closed);
     assert!(results.len() == 2 && results.into_iter().all(closed));
     assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
     publish(&*fixture.sink().await, &[purchase(5)]).await;
-    assert_eq!(ids(&read(&*source, 1).await), expected(5..6), "another sink still publishes");
+    assert_eq!(
+        ids(&read(&*source, 1).await),
+        expected(5..6),
+        "another sink still publishes"
+    );
 }
 
 /// A batch contains at most the configured number of records.
@@ -191,7 +250,11 @@ pub async fn batches_respect_the_record_limit(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..35)).await;
     let source = fixture.source(GROUP).await;
     for batch in read(&*source, 35).await {
-        assert!((1..=BATCH_RECORDS).contains(&batch.records.len()), "{} records", batch.records.len());
+        assert!(
+            (1..=BATCH_RECORDS).contains(&batch.records.len()),
+            "{} records",
+            batch.records.len()
+        );
     }
 }
 
@@ -227,7 +290,10 @@ pub async fn uncommitted_records_are_redelivered(fixture: &dyn LogFixture) {
 pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     publish(&*sink, &purchases(0..5)).await;
-    assert_all(CommitOutcome::Committed, &commit(&*source, &positions(&read(&*source, 5).await)).await);
+    assert_all(
+        CommitOutcome::Committed,
+        &commit(&*source, &positions(&read(&*source, 5).await)).await,
+    );
     soon("close", source.close(DEADLINE)).await.expect("close");
     publish(&*sink, &purchases(5..8)).await;
     let source = fixture.source(GROUP).await;
@@ -236,8 +302,13 @@ pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
 
 /// A commit with a smaller offset than before moves the position back.
 pub async fn a_smaller_offset_moves_the_position_back(fixture: &dyn LogFixture) {
-    publish(&*fixture.sink().await, &(0..6).map(|number| purchase_of("user-1", number)).collect::<Vec<_>>())
-        .await;
+    publish(
+        &*fixture.sink().await,
+        &(0..6)
+            .map(|number| purchase_of("user-1", number))
+            .collect::<Vec<_>>(),
+    )
+    .await;
     let source = fixture.source(GROUP).await;
     let end = positions(&read(&*source, 6).await);
     assert_eq!(commit(&*source, &end).await, [CommitOutcome::Committed]);
@@ -320,7 +391,10 @@ pub async fn a_rebalance_waits_for_the_revocation(fixture: &dyn LogFixture) {
             SourceEvent::Batch(batch) => {
                 assert!(!given_up.contains(&batch.partition), "its epoch is over");
                 let new = ids(&[batch]);
-                assert!(new.iter().all(|id| !expected(0..40).contains(id)), "committed before the hand-over");
+                assert!(
+                    new.iter().all(|id| !expected(0..40).contains(id)),
+                    "committed before the hand-over"
+                );
                 seen.extend(new);
             }
             SourceEvent::Revoked(revocation) => revocation.done(),
@@ -366,7 +440,9 @@ pub async fn next_control_returns_no_batch(fixture: &dyn LogFixture) {
             control = soon("control event", first.next_control()) => control.expect("control event"),
             event = next(&*second) => panic!("before it was given up: {event:?}"),
         };
-        let ControlEvent::Revoked(revocation) = event else { panic!("a revocation: {event:?}") };
+        let ControlEvent::Revoked(revocation) = event else {
+            panic!("a revocation: {event:?}")
+        };
         drop(revocation);
         soon("close", second.close(DEADLINE)).await.expect("close");
     }
@@ -374,7 +450,9 @@ pub async fn next_control_returns_no_batch(fixture: &dyn LogFixture) {
         all.extend(ids(&read(&*first, 1).await));
     }
     soon("close", first.close(DEADLINE)).await.expect("close");
-    let event = soon("control event", first.next_control()).await.expect("control event");
+    let event = soon("control event", first.next_control())
+        .await
+        .expect("control event");
     assert!(matches!(event, ControlEvent::Closed), "{event:?}");
 }
 
@@ -387,20 +465,31 @@ pub async fn a_commit_of_an_ended_epoch_is_fenced(fixture: &dyn LogFixture) {
     let second = fixture.source(GROUP).await;
     let batches = read(&*second, 5).await;
     assert!(
-        positions(&batches).iter().all(|position| !old.contains(position)),
+        positions(&batches)
+            .iter()
+            .all(|position| !old.contains(position)),
         "a new owner has a new epoch"
     );
     for source in [&first, &second] {
         match soon("commit", source.commit(&old)).await {
             Ok(outcomes) => {
-                assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Fenced), "{outcomes:?}");
+                assert!(
+                    outcomes
+                        .iter()
+                        .all(|outcome| *outcome == CommitOutcome::Fenced),
+                    "{outcomes:?}"
+                );
             }
             Err(error) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
         }
     }
     soon("close", second.close(DEADLINE)).await.expect("close");
     let third = fixture.source(GROUP).await;
-    assert_eq!(ids(&read(&*third, 5).await), expected(0..5), "nothing was moved");
+    assert_eq!(
+        ids(&read(&*third, 5).await),
+        expected(0..5),
+        "nothing was moved"
+    );
 }
 
 /// The lag of a member is the number of uncommitted records.
@@ -435,7 +524,10 @@ pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
 
 /// A record of another producer is delivered unchanged, even if it is not a purchase.
 pub async fn foreign_records_are_delivered_unchanged(fixture: &dyn LogFixture) {
-    if !declared(fixture.capabilities().foreign_records, "records of other producers") {
+    if !declared(
+        fixture.capabilities().foreign_records,
+        "records of other producers",
+    ) {
         return;
     }
     let source = fixture.source(GROUP).await;
@@ -449,11 +541,16 @@ pub async fn foreign_records_are_delivered_unchanged(fixture: &dyn LogFixture) {
 }
 
 fn foreign_records() -> [LogRecord; 3] {
-    let headers =
-        Headers::builder().with("odd", Some(b"\xff\x00")).with("none", None).with("odd", Some(b"")).build();
+    let headers = Headers::builder()
+        .with("odd", Some(b"\xff\x00"))
+        .with("none", None)
+        .with("odd", Some(b""))
+        .build();
     let binary = Bytes::from_static(b"\x00\xff\xfe not text");
     [
-        LogRecord::new(0, at(0), Some(binary.clone())).with_key(Some(binary)).with_headers(headers),
+        LogRecord::new(0, at(0), Some(binary.clone()))
+            .with_key(Some(binary))
+            .with_headers(headers),
         LogRecord::new(1, at(0), Some(Bytes::new())).with_key(Some(Bytes::from_static(b"k"))),
         LogRecord::new(2, at(0), None).with_key(Some(Bytes::from_static(b"k"))),
     ]
@@ -466,14 +563,23 @@ async fn dead_letters(fixture: &dyn LogFixture) -> Vec<DeadLetter> {
     let records = foreign_records().into_iter();
     // Not a conflict: a log may delete an old conflict whose record it does not have.
     records
-        .map(|record| DeadLetter::new(record, partition.clone(), Reason::from(DecodeError::Empty), 3))
+        .map(|record| {
+            DeadLetter::new(
+                record,
+                partition.clone(),
+                Reason::from(DecodeError::Empty),
+                3,
+            )
+        })
         .collect()
 }
 
 /// A dead letter contains value, key and headers unchanged, the position, and the reason.
 pub async fn dead_letters_are_byte_identical(fixture: &dyn LogFixture) {
     let dead_letters = dead_letters(fixture).await;
-    soon("put", fixture.dead_letters().await.put(&dead_letters)).await.expect("put");
+    soon("put", fixture.dead_letters().await.put(&dead_letters))
+        .await
+        .expect("put");
     let mut kept = fixture.pending_dead_letters().await;
     kept.sort_by_key(|dead_letter| dead_letter.record.offset);
     assert_eq!(kept.len(), dead_letters.len());
@@ -483,7 +589,10 @@ pub async fn dead_letters_are_byte_identical(fixture: &dyn LogFixture) {
             (&kept.partition.topic, kept.partition.index),
             (&put.partition.topic, put.partition.index)
         );
-        assert_eq!((&kept.reason, kept.attempts, &kept.version), (&put.reason, put.attempts, &put.version));
+        assert_eq!(
+            (&kept.reason, kept.attempts, &kept.version),
+            (&put.reason, put.attempts, &put.version)
+        );
     }
 }
 
@@ -494,7 +603,17 @@ pub async fn dead_letters_may_be_put_again(fixture: &dyn LogFixture) {
     for _ in 0..2 {
         soon("put", port.put(&dead_letters)).await.expect("put");
     }
-    let kept: BTreeSet<u64> =
-        fixture.pending_dead_letters().await.iter().map(|dead_letter| dead_letter.record.offset).collect();
-    assert_eq!(kept, dead_letters.iter().map(|dead_letter| dead_letter.record.offset).collect());
+    let kept: BTreeSet<u64> = fixture
+        .pending_dead_letters()
+        .await
+        .iter()
+        .map(|dead_letter| dead_letter.record.offset)
+        .collect();
+    assert_eq!(
+        kept,
+        dead_letters
+            .iter()
+            .map(|dead_letter| dead_letter.record.offset)
+            .collect()
+    );
 }

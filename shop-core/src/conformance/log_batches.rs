@@ -18,20 +18,35 @@ const GROUP: &str = "group";
 
 /// A batch ends at the latest with the record that reaches the configured bytes.
 pub async fn batches_respect_the_byte_limit(fixture: &dyn LogFixture) {
-    if !declared(fixture.capabilities().foreign_records, "records of other producers") {
+    if !declared(
+        fixture.capabilities().foreign_records,
+        "records of other producers",
+    ) {
         return;
     }
     let quarters = [1, 1, 1, 1, 1, 1, 8, 1, 1];
     for quarters in quarters {
         let value = vec![b'x'; quarters * BATCH_BYTES / 4];
         let record = LogRecord::new(0, at(0), Some(value.into()));
-        soon("append", fixture.append(record.with_key(Some(Bytes::from_static(b"one"))))).await;
+        soon(
+            "append",
+            fixture.append(record.with_key(Some(Bytes::from_static(b"one")))),
+        )
+        .await;
     }
     let source = fixture.source(GROUP).await;
     for batch in read(&*source, quarters.len()).await {
         let before_last = &batch.records[..batch.records.len() - 1];
-        let bytes: usize = before_last.iter().flat_map(|record| &record.value).map(Bytes::len).sum();
-        assert!(bytes < BATCH_BYTES, "{} records, full before the last of them", batch.records.len());
+        let bytes: usize = before_last
+            .iter()
+            .flat_map(|record| &record.value)
+            .map(Bytes::len)
+            .sum();
+        assert!(
+            bytes < BATCH_BYTES,
+            "{} records, full before the last of them",
+            batch.records.len()
+        );
     }
 }
 
@@ -44,10 +59,15 @@ async fn known(fixture: &dyn LogFixture, count: usize) -> Known {
     for batch in read(&*source, count).await {
         for record in &batch.records {
             let purchase = decode(record, &batch.partition).expect("a purchase");
-            known.insert((batch.partition.index, record.offset), (record.time, purchase.id));
+            known.insert(
+                (batch.partition.index, record.offset),
+                (record.time, purchase.id),
+            );
         }
     }
-    soon("close", source.close(Duration::from_secs(10))).await.expect("close");
+    soon("close", source.close(Duration::from_secs(10)))
+        .await
+        .expect("close");
     known
 }
 
@@ -61,14 +81,22 @@ pub async fn a_record_keeps_its_timestamp(fixture: &dyn LogFixture) {
         // Longer than the resolution of timestamps, one millisecond.
         sleep(Duration::from_millis(20)).await;
     }
-    if declared(fixture.capabilities().foreign_records, "records of other producers") {
+    if declared(
+        fixture.capabilities().foreign_records,
+        "records of other producers",
+    ) {
         for number in 2..5 {
             soon("append", fixture.append(foreign("one", number))).await;
             count += 1;
         }
     }
     let first = known(fixture, count).await;
-    let time = |number| first.values().find(|(_, of)| *of == id(number)).map(|(time, _)| *time);
+    let time = |number| {
+        first
+            .values()
+            .find(|(_, of)| *of == id(number))
+            .map(|(time, _)| *time)
+    };
     assert!(time(0) < time(1), "{first:?}");
     for _ in 0..2 {
         assert_eq!(known(fixture, count).await, first);
@@ -77,7 +105,9 @@ pub async fn a_record_keeps_its_timestamp(fixture: &dyn LogFixture) {
 
 /// One purchase per user for many users, so that every partition has some.
 fn for_users(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
-    numbers.map(|number| purchase_of(&format!("user-{number}"), number)).collect()
+    numbers
+        .map(|number| purchase_of(&format!("user-{number}"), number))
+        .collect()
 }
 
 /// After its revocation, nothing of a partition is delivered in that epoch.
@@ -107,7 +137,10 @@ pub async fn a_revoked_partition_delivers_nothing(fixture: &dyn LogFixture) {
         }
     }
     revocation.done();
-    let mut missing = for_users(120..180).into_iter().map(|purchase| purchase.id).collect::<Vec<_>>();
+    let mut missing = for_users(120..180)
+        .into_iter()
+        .map(|purchase| purchase.id)
+        .collect::<Vec<_>>();
     publish(&*sink, &for_users(120..180)).await;
     while !missing.is_empty() {
         let event = tokio::select! {

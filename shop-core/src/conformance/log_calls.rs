@@ -13,7 +13,9 @@ use crate::{Purchase, PurchaseId};
 /// Publishes all purchases sequentially.
 pub(super) async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
     for purchase in purchases {
-        soon("publish", sink.publish(purchase)).await.expect("publish");
+        soon("publish", sink.publish(purchase))
+            .await
+            .expect("publish");
     }
 }
 
@@ -61,14 +63,19 @@ pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSour
 /// Each position must have this outcome.
 #[track_caller]
 pub(super) fn assert_all(expected: CommitOutcome, outcomes: &[CommitOutcome]) {
-    assert!(outcomes.iter().all(|outcome| *outcome == expected), "{outcomes:?}");
+    assert!(
+        outcomes.iter().all(|outcome| *outcome == expected),
+        "{outcomes:?}"
+    );
 }
 
 /// The ids in `batches`.
 pub(super) fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
     let decoded = |batch: &Batch| {
         let records = batch.records.iter();
-        records.map(|record| decode(record, &batch.partition).expect("a purchase").id).collect::<Vec<_>>()
+        records
+            .map(|record| decode(record, &batch.partition).expect("a purchase").id)
+            .collect::<Vec<_>>()
     };
     batches.iter().flat_map(decoded).collect()
 }
@@ -84,12 +91,17 @@ pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
         let last = batch.records.last().expect("a batch is never empty");
         ends.insert(batch.partition.clone(), last.offset + 1);
     }
-    ends.into_iter().map(|(partition, next)| CommitOffset::new(partition, next)).collect()
+    ends.into_iter()
+        .map(|(partition, next)| CommitOffset::new(partition, next))
+        .collect()
 }
 
 /// Commits, and returns an outcome for each position. Repeats a commit that may be repeated, as ingest does: a broker on a
 /// busy machine may be between two phases of a rebalance.
-pub(super) async fn commit(source: &dyn LogSource, positions: &[CommitOffset]) -> Vec<CommitOutcome> {
+pub(super) async fn commit(
+    source: &dyn LogSource,
+    positions: &[CommitOffset],
+) -> Vec<CommitOutcome> {
     let committed = async {
         loop {
             match source.commit(positions).await {

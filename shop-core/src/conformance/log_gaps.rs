@@ -23,7 +23,10 @@ async fn ten_records(fixture: &dyn LogFixture, committed: usize) -> Batch {
     let source = fixture.source(GROUP).await;
     let batches = read(&*source, 10).await;
     let partition = batches[0].partition.clone();
-    let records: Vec<_> = batches.into_iter().flat_map(|batch| batch.records).collect();
+    let records: Vec<_> = batches
+        .into_iter()
+        .flat_map(|batch| batch.records)
+        .collect();
     let next = CommitOffset::new(partition.clone(), records[committed - 1].offset + 1);
     commit(&*source, &[next]).await;
     close(&*source).await;
@@ -52,13 +55,22 @@ async fn gap(source: &dyn LogSource) -> Gap {
 }
 
 fn assert_gap(gap: &Gap, batch: &Batch, (from, to): (u64, u64)) {
-    assert_eq!((&gap.partition.topic, gap.partition.index), (&batch.partition.topic, batch.partition.index));
-    assert_eq!((gap.from, gap.to, gap.next_offset, gap.cause), (from, to, to, GapCause::Deleted));
+    assert_eq!(
+        (&gap.partition.topic, gap.partition.index),
+        (&batch.partition.topic, batch.partition.index)
+    );
+    assert_eq!(
+        (gap.from, gap.to, gap.next_offset, gap.cause),
+        (from, to, to, GapCause::Deleted)
+    );
 }
 
 /// Records that were deleted before the group has read them are delivered as a gap, then the records after them.
 pub async fn records_deleted_unread_are_a_gap(fixture: &dyn LogFixture) {
-    if !declared(fixture.capabilities().deletes_records, "the deletion of records") {
+    if !declared(
+        fixture.capabilities().deletes_records,
+        "the deletion of records",
+    ) {
         return;
     }
     let batch = ten_records(fixture, 4).await;
@@ -68,15 +80,26 @@ pub async fn records_deleted_unread_are_a_gap(fixture: &dyn LogFixture) {
     let found = gap(&*source).await;
     assert_gap(&found, &batch, (from, to));
     assert_eq!(ids(&read(&*source, 3).await), expected(7..10));
-    commit(&*source, &[CommitOffset::new(found.partition, found.next_offset)]).await;
+    commit(
+        &*source,
+        &[CommitOffset::new(found.partition, found.next_offset)],
+    )
+    .await;
     close(&*source).await;
     let source = fixture.source(GROUP).await;
-    assert_eq!(ids(&read(&*source, 3).await), expected(7..10), "the committed gap is not delivered again");
+    assert_eq!(
+        ids(&read(&*source, 3).await),
+        expected(7..10),
+        "the committed gap is not delivered again"
+    );
 }
 
 /// A gap without records after it is delivered to each member of the group until it is committed.
 pub async fn an_uncommitted_gap_is_redelivered(fixture: &dyn LogFixture) {
-    if !declared(fixture.capabilities().deletes_records, "the deletion of records") {
+    if !declared(
+        fixture.capabilities().deletes_records,
+        "the deletion of records",
+    ) {
         return;
     }
     let batch = ten_records(fixture, 4).await;
@@ -89,7 +112,11 @@ pub async fn an_uncommitted_gap_is_redelivered(fixture: &dyn LogFixture) {
     }
     let source = fixture.source(GROUP).await;
     let found = gap(&*source).await;
-    commit(&*source, &[CommitOffset::new(found.partition, found.next_offset)]).await;
+    commit(
+        &*source,
+        &[CommitOffset::new(found.partition, found.next_offset)],
+    )
+    .await;
     publish_numbers(fixture, 10..12).await;
     let batches = read(&*source, 2).await;
     assert_eq!(ids(&batches), expected(10..12));
@@ -98,7 +125,10 @@ pub async fn an_uncommitted_gap_is_redelivered(fixture: &dyn LogFixture) {
 
 /// Deleting records that the group has committed is no gap. A new group starts at the first record that is left.
 pub async fn deleting_committed_records_is_no_gap(fixture: &dyn LogFixture) {
-    if !declared(fixture.capabilities().deletes_records, "the deletion of records") {
+    if !declared(
+        fixture.capabilities().deletes_records,
+        "the deletion of records",
+    ) {
         return;
     }
     let batch = ten_records(fixture, 8).await;

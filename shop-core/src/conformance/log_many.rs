@@ -22,7 +22,10 @@ async fn publish_many(sink: &dyn PurchaseSink, purchases: &[Purchase]) -> Vec<Re
 /// The id of each receipt. All purchases must have been published.
 async fn published(sink: &dyn PurchaseSink, purchases: &[Purchase]) -> Vec<PurchaseId> {
     let results = publish_many(sink, purchases).await;
-    results.into_iter().map(|receipt| receipt.expect("publish_many").id).collect()
+    results
+        .into_iter()
+        .map(|receipt| receipt.expect("publish_many").id)
+        .collect()
 }
 
 fn ids_of(purchases: &[Purchase]) -> Vec<PurchaseId> {
@@ -40,7 +43,10 @@ pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
         let receipt = receipt.expect("publish_many");
         assert_eq!(receipt.id, purchase.id);
         if let Some(position) = receipt.position {
-            assert!(places.insert(position), "no two records have the same position");
+            assert!(
+                places.insert(position),
+                "no two records have the same position"
+            );
         }
     }
     assert_eq!(ids(&read(&*source, 250).await), expected(0..250));
@@ -52,15 +58,23 @@ pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) 
     let new = |number: u64| NewPurchase::from(purchase(number));
     let keyed = new(7).with_key("order-7").unwrap();
     let batch: Vec<_> = (0..40).map(new).chain([keyed.clone(), keyed]).collect();
-    let published = soon("publish_new_many", sink.publish_new_many(batch.clone(), None)).await;
+    let published = soon(
+        "publish_new_many",
+        sink.publish_new_many(batch.clone(), None),
+    )
+    .await;
     assert_eq!(published.len(), batch.len());
     let mut ids_left = BTreeSet::new();
     for (published, new) in published.into_iter().zip(batch) {
         let published = published.expect("publish_new_many");
         let is_known = new.key.is_some() && ids_left.contains(&published.receipt.id);
-        let expected = new.into_purchase(at(0), || published.receipt.id.as_uuid().copied().unwrap());
+        let expected =
+            new.into_purchase(at(0), || published.receipt.id.as_uuid().copied().unwrap());
         assert_eq!(published.purchase, expected);
-        assert!(ids_left.insert(expected.id) || is_known, "a fresh id is new");
+        assert!(
+            ids_left.insert(expected.id) || is_known,
+            "a fresh id is new"
+        );
     }
     assert_eq!(ids_left.len(), 41);
     while !ids_left.is_empty() {
@@ -100,7 +114,11 @@ pub async fn a_batch_keeps_the_order_of_each_user(fixture: &dyn LogFixture) {
         for record in &batch.records {
             let purchase = decode(record, &batch.partition).expect("a purchase");
             let before = last.insert(purchase.user_id, purchase.id);
-            assert!(before.is_none_or(|before| before < purchase.id), "{before:?} before {:?}", purchase.id);
+            assert!(
+                before.is_none_or(|before| before < purchase.id),
+                "{before:?} before {:?}",
+                purchase.id
+            );
         }
     }
 }
@@ -110,7 +128,11 @@ pub async fn a_batch_may_repeat_a_purchase(fixture: &dyn LogFixture) {
     let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
     let batch = [purchase(1), purchase(2), purchase(1), purchase(1)];
     assert_eq!(published(&*sink, &batch).await, ids_of(&batch));
-    assert_eq!(published(&*sink, &batch).await, ids_of(&batch), "as a repeated batch");
+    assert_eq!(
+        published(&*sink, &batch).await,
+        ids_of(&batch),
+        "as a repeated batch"
+    );
     let mut seen = BTreeSet::new();
     while seen != expected(1..3) {
         seen.extend(ids(&read(&*source, 1).await));

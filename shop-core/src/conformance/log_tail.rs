@@ -19,8 +19,18 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The ids of the next `count` records of `tail`.
 async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
     let mut batches: Vec<Batch> = Vec::new();
-    while batches.iter().map(|batch| batch.records.len()).sum::<usize>() < count {
-        batches.push(soon("tail", tail.batches.try_next()).await.expect("tail").expect("a tail has no end"));
+    while batches
+        .iter()
+        .map(|batch| batch.records.len())
+        .sum::<usize>()
+        < count
+    {
+        batches.push(
+            soon("tail", tail.batches.try_next())
+                .await
+                .expect("tail")
+                .expect("a tail has no end"),
+        );
     }
     ids(&batches)
 }
@@ -28,7 +38,10 @@ async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
 /// A tail of `fixture` from `start` on; `None` if the log cannot be followed.
 async fn tail(fixture: &dyn LogFixture, start: &Offsets) -> Option<Tail> {
     let tail = soon("tail", fixture.log().admin().tail(start)).await;
-    if tail.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+    if tail
+        .as_ref()
+        .is_err_and(|error| error.kind() == ErrorKind::Unsupported)
+    {
         return None;
     }
     Some(tail.expect("tail"))
@@ -37,7 +50,9 @@ async fn tail(fixture: &dyn LogFixture, start: &Offsets) -> Option<Tail> {
 /// A tail yields the records from its start on, and those that are appended later.
 pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
-    let Some(mut empty) = tail(fixture, &Offsets::new()).await else { return };
+    let Some(mut empty) = tail(fixture, &Offsets::new()).await else {
+        return;
+    };
     assert_eq!(empty.start, empty.end);
     publish(&*sink, &purchases(0..20)).await;
     assert_eq!(next_of(&mut empty, 20).await, expected(0..20));
@@ -45,44 +60,71 @@ pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
     assert_eq!(whole.end.len(), empty.end.len(), "the partitions");
     publish(&*sink, &purchases(20..25)).await;
     assert_eq!(next_of(&mut whole, 25).await, expected(0..25));
-    assert_eq!(next_of(&mut empty, 5).await, expected(20..25), "without those that it has yielded");
+    assert_eq!(
+        next_of(&mut empty, 5).await,
+        expected(20..25),
+        "without those that it has yielded"
+    );
 }
 
 /// A tail starts at the offsets that it is given, and reports where it starts if the log does not have them.
 pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     publish(&*sink, &purchases(0..20)).await;
-    let Some(before) = tail(fixture, &Offsets::new()).await else { return };
+    let Some(before) = tail(fixture, &Offsets::new()).await else {
+        return;
+    };
     publish(&*sink, &purchases(20..30)).await;
     let mut later = tail(fixture, &before.end).await.expect("a second tail");
     assert_eq!(later.start, before.end);
     assert_eq!(next_of(&mut later, 10).await, expected(20..30));
     let first = fixture.log().admin().first_offset();
-    let behind = later.end.iter().map(|(partition, end)| (*partition, end + 1)).collect();
+    let behind = later
+        .end
+        .iter()
+        .map(|(partition, end)| (*partition, end + 1))
+        .collect();
     for start in [behind, Offsets::new()] {
         let mut whole = tail(fixture, &start).await.expect("a third tail");
-        assert!(whole.start.values().all(|start| *start == first), "{start:?}: {whole:?}");
+        assert!(
+            whole.start.values().all(|start| *start == first),
+            "{start:?}: {whole:?}"
+        );
         assert_eq!(next_of(&mut whole, 30).await, expected(0..30));
     }
 }
 
 /// The positions of a group are those that it has committed. A group that does not exist has none.
 pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFixture) {
-    let (sink, source, admin) = (fixture.sink().await, fixture.source("group").await, fixture.log().admin());
+    let (sink, source, admin) = (
+        fixture.sink().await,
+        fixture.source("group").await,
+        fixture.log().admin(),
+    );
     let of = async |group: &str| soon("positions", admin.positions(&fixture.group(group))).await;
-    if of("group").await.is_err_and(|error| error.kind() == ErrorKind::Unsupported) {
+    if of("group")
+        .await
+        .is_err_and(|error| error.kind() == ErrorKind::Unsupported)
+    {
         return;
     }
     publish(&*sink, &purchases(0..30)).await;
     let consumed = read(&*source, 30).await;
     let first = admin.first_offset();
     let before = of("group").await.expect("the positions");
-    assert!(before.values().all(|next| *next == first), "nothing is committed: {before:?}");
+    assert!(
+        before.values().all(|next| *next == first),
+        "nothing is committed: {before:?}"
+    );
     for count in [1, consumed.len()] {
         let mut expected = before.clone();
         let committed = positions(&consumed[..count]);
         commit(&*source, &committed).await;
-        expected.extend(committed.iter().map(|position| (position.partition.index, position.next_offset)));
+        expected.extend(
+            committed
+                .iter()
+                .map(|position| (position.partition.index, position.next_offset)),
+        );
         let mut found = of("group").await.expect("the positions");
         // A partition without records may have got its first position meanwhile.
         found.retain(|partition, next| expected.contains_key(partition) || *next != first);
@@ -101,8 +143,9 @@ pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
     let admin = log.admin();
     let change = |result: crate::Result<bool>| result.map_err(|error| error.kind());
     let forget = async |group: &str| change(soon("forget", admin.forget_group(group)).await);
-    let reset =
-        async |group: &str, offset: u64| change(soon("reset", admin.reset_group(group, offset)).await);
+    let reset = async |group: &str, offset: u64| {
+        change(soon("reset", admin.reset_group(group, offset)).await)
+    };
     let first = admin.first_offset();
     if soon("usage", admin.usage()).await.expect("usage").is_none() {
         assert_eq!(forget(GROUP).await, Err(ErrorKind::Unsupported));
@@ -110,23 +153,42 @@ pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
         return;
     }
     let groups = async || -> Vec<(String, u64, u64)> {
-        let usage = soon("usage", admin.usage()).await.expect("usage").expect("this log manages its groups");
+        let usage = soon("usage", admin.usage())
+            .await
+            .expect("usage")
+            .expect("this log manages its groups");
         assert_eq!(usage.next_offset, first + 15);
-        usage.groups.into_iter().map(|group| (group.name, group.next_offset, group.behind)).collect()
+        usage
+            .groups
+            .into_iter()
+            .map(|group| (group.name, group.next_offset, group.behind))
+            .collect()
     };
     let next = positions(&consumed[..1])[0].next_offset;
-    assert_eq!(groups().await, [(GROUP.to_owned(), next, first + 15 - next)]);
+    assert_eq!(
+        groups().await,
+        [(GROUP.to_owned(), next, first + 15 - next)]
+    );
     assert_eq!(forget(GROUP).await, Err(ErrorKind::Conflict));
     assert_eq!(reset(GROUP, first).await, Err(ErrorKind::Conflict));
     soon("close", source.close(DEADLINE)).await.expect("close");
 
-    assert_eq!((reset("another", first).await, forget("another").await), (Ok(false), Ok(false)));
+    assert_eq!(
+        (reset("another", first).await, forget("another").await),
+        (Ok(false), Ok(false))
+    );
     assert_eq!(reset(GROUP, first + 5).await, Ok(true));
     assert_eq!(groups().await, [(GROUP.to_owned(), first + 5, 10)]);
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 10).await), expected(5..15));
     soon("close", source.close(DEADLINE)).await.expect("close");
-    assert_eq!((forget(GROUP).await, forget(GROUP).await), (Ok(true), Ok(false)));
+    assert_eq!(
+        (forget(GROUP).await, forget(GROUP).await),
+        (Ok(true), Ok(false))
+    );
     assert_eq!(groups().await, []);
-    assert_eq!(ids(&read(&*fixture.source(GROUP).await, 15).await), expected(0..15));
+    assert_eq!(
+        ids(&read(&*fixture.source(GROUP).await, 15).await),
+        expected(0..15)
+    );
 }

@@ -24,7 +24,10 @@ impl MemoryFixture {
     #[must_use]
     pub fn new(options: InMemoryLogOptions) -> Self {
         // A single partition stays with its member until that leaves.
-        let capabilities = Capabilities { revokes: options.partitions > 1, ..Capabilities::default() };
+        let capabilities = Capabilities {
+            revokes: options.partitions > 1,
+            ..Capabilities::default()
+        };
         let limits = InMemoryLogOptions {
             batch_records: BATCH_RECORDS,
             batch_bytes: BATCH_BYTES,
@@ -32,7 +35,11 @@ impl MemoryFixture {
             ..options
         };
         let log = InMemoryLog::new(limits);
-        Self { log, store: InMemoryStore::new(), capabilities }
+        Self {
+            log,
+            store: InMemoryStore::new(),
+            capabilities,
+        }
     }
 }
 

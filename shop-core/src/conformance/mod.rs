@@ -60,6 +60,6 @@ pub use skip::skip;
 #[cfg(feature = "accounts")]
 pub use crate::accounts::conformance::*;
 pub use crate::{
-    erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite,
-    shop_suite, store_suite,
+    erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite,
+    refund_suite, shop_suite, store_suite,
 };

@@ -9,7 +9,8 @@ use futures_util::TryStreamExt;
 
 use super::fixture::{declared, soon};
 use super::pipeline_calls::{
-    Running, assert_redelivered, assert_stored, delivered_next, options, publish, short_drain, stored,
+    Running, assert_redelivered, assert_stored, delivered_next, options, publish, short_drain,
+    stored,
 };
 use super::sample::{at, foreign, id, price, purchase, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
@@ -31,9 +32,15 @@ pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFi
     publish(log, &all[50..]).await;
     running.ingested(100).await;
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (100, 0, 0));
+    assert_eq!(
+        (tally.inserted, tally.duplicates, tally.dead_lettered),
+        (100, 0, 0)
+    );
     assert_stored(&*store.query().await, &all).await;
-    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+    assert_eq!(
+        delivered_next(log, &[purchase(100)]).await,
+        BTreeSet::from([id(100)])
+    );
 }
 
 /// Redelivered purchases are stored once.
@@ -63,11 +70,18 @@ pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixt
         })
     };
     let status = soon("notice the outage", failing(1)).await;
-    assert!(status.in_flight <= options().max_in_flight_batches, "what is in flight is bounded");
+    assert!(
+        status.in_flight <= options().max_in_flight_batches,
+        "what is in flight is bounded"
+    );
     assert_eq!(status.phase, Phase::Running);
     faults.clear(Call::Insert);
     running.ingested(200).await;
-    let status = soon("recover", running.monitor.wait_for(|status| status.errors.is_empty())).await;
+    let status = soon(
+        "recover",
+        running.monitor.wait_for(|status| status.errors.is_empty()),
+    )
+    .await;
     assert_eq!(status.counters.dead_lettered, 0);
     running.stop().await.expect("a clean end");
     assert_stored(&*store.query().await, &all).await;
@@ -91,12 +105,18 @@ pub async fn unknown_outcomes_are_retried(log: &dyn LogFixture, store: &dyn Stor
     let running = Running::start(log, store, &faults, options()).await;
     running.ingested(40).await;
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted + tally.duplicates, tally.dead_lettered), (40, 0));
+    assert_eq!(
+        (tally.inserted + tally.duplicates, tally.dead_lettered),
+        (40, 0)
+    );
     assert_stored(&*store.query().await, &all).await;
 }
 
 /// After a crash between insert and commit all records are redelivered, and none is stored twice.
-pub async fn a_crash_before_commit_duplicates_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn a_crash_before_commit_duplicates_nothing(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
     let faults = Faults::new();
     faults.always(Call::Commit, Fault::unavailable());
     let all = purchases(0..30);
@@ -140,32 +160,63 @@ pub async fn a_shutdown_drains_batches_in_flight(log: &dyn LogFixture, store: &d
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(200)));
     let all = purchases(0..100);
     publish(log, &all).await;
-    let running =
-        Running::start(log, store, &faults, IngestOptions { max_in_flight_batches: 2, ..options() }).await;
-    soon("read", running.monitor.wait_for(|status| status.in_flight > 0)).await;
+    let running = Running::start(
+        log,
+        store,
+        &faults,
+        IngestOptions {
+            max_in_flight_batches: 2,
+            ..options()
+        },
+    )
+    .await;
+    soon(
+        "read",
+        running.monitor.wait_for(|status| status.in_flight > 0),
+    )
+    .await;
     running.stop().await.expect("a clean end");
     let query = store.query().await;
     let mut stored = BTreeSet::new();
     for purchase in &all {
-        stored.extend(query.get(&purchase.id).await.unwrap().map(|purchase| purchase.id));
+        stored.extend(
+            query
+                .get(&purchase.id)
+                .await
+                .unwrap()
+                .map(|purchase| purchase.id),
+        );
     }
     assert!(!stored.is_empty());
     // One of each of the five users.
     let next = delivered_next(log, &purchases(100..105)).await;
-    assert!(stored.is_disjoint(&next), "a stored purchase is redelivered");
-    assert_eq!(stored.len() + next.len(), 105, "committed, but neither stored nor dead-lettered");
+    assert!(
+        stored.is_disjoint(&next),
+        "a stored purchase is redelivered"
+    );
+    assert_eq!(
+        stored.len() + next.len(),
+        105,
+        "committed, but neither stored nor dead-lettered"
+    );
 }
 
 /// A record that does not decode is dead-lettered byte for byte, with key and headers; good records are stored.
 pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let poison = Bytes::from_static(b"{\"not\": \"a purchase\xff\"");
-    let headers = Headers::builder().with("odd", Some(b"\xff\x00")).with("none", None).build();
+    let headers = Headers::builder()
+        .with("odd", Some(b"\xff\x00"))
+        .with("none", None)
+        .build();
     let foreign = LogRecord::new(0, at(0), Some(poison.clone()))
         .with_key(Some(Bytes::from_static(b"\xfe")))
         .with_headers(headers);
     let faults = Faults::new();
     let mut all = purchases(0..40);
-    if declared(log.capabilities().foreign_records, "records of other producers") {
+    if declared(
+        log.capabilities().foreign_records,
+        "records of other producers",
+    ) {
         publish(log, &all[..20]).await;
         log.append(foreign.clone()).await;
         publish(log, &all[20..]).await;
@@ -174,7 +225,13 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
         publish(log, &all).await;
     }
     let running = Running::start(log, store, &faults, options()).await;
-    running.ingested(if log.capabilities().foreign_records { 41 } else { 40 }).await;
+    running
+        .ingested(if log.capabilities().foreign_records {
+            41
+        } else {
+            40
+        })
+        .await;
     let tally = running.stop().await.expect("a clean end");
     assert_eq!(tally.dead_lettered, 1);
     let dead_letters = log.pending_dead_letters().await;
@@ -202,16 +259,25 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
 /// A purchase whose id is used by another is dead-lettered as a conflict; the first one stays.
 pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let first = purchase(1);
-    let other = Purchase { price: price("999"), ..first.clone() };
+    let other = Purchase {
+        price: price("999"),
+        ..first.clone()
+    };
     publish(log, std::slice::from_ref(&first)).await;
     let running = Running::start(log, store, &Faults::new(), options()).await;
     running.ingested(1).await;
     publish(log, &[other, first.clone(), purchase(2)]).await;
     running.ingested(4).await;
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (2, 1, 1));
+    assert_eq!(
+        (tally.inserted, tally.duplicates, tally.dead_lettered),
+        (2, 1, 1)
+    );
     let dead_letters = log.pending_dead_letters().await;
-    assert_eq!((dead_letters.len(), dead_letters[0].reason.kind()), (1, ReasonKind::Conflict));
+    assert_eq!(
+        (dead_letters.len(), dead_letters[0].reason.kind()),
+        (1, ReasonKind::Conflict)
+    );
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
 }
 
@@ -228,11 +294,17 @@ pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn S
     let running = Running::start(log, store, &faults, options()).await;
     running.ingested(32).await;
     let dead_letters = log.pending_dead_letters().await;
-    assert_eq!((dead_letters.len(), dead_letters[0].reason.kind()), (1, ReasonKind::Parked));
+    assert_eq!(
+        (dead_letters.len(), dead_letters[0].reason.kind()),
+        (1, ReasonKind::Parked)
+    );
     publish(log, &[late, of_late.clone()]).await;
     running.ingested(34).await;
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (33, 0, 1));
+    assert_eq!(
+        (tally.inserted, tally.duplicates, tally.dead_lettered),
+        (33, 0, 1)
+    );
     let query = store.query().await;
     for refund in &all[30..] {
         assert_eq!(query.get(&refund.id).await.unwrap().as_ref(), Some(refund));
@@ -242,7 +314,8 @@ pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn S
 /// A purchase that the store rejects is dead-lettered with the store's reason. The others are stored, and nothing is
 /// redelivered.
 pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let reason = Reason::refused(Error::new(ErrorKind::TooLarge, "too large on purpose")).expect("a reason");
+    let reason =
+        Reason::refused(Error::new(ErrorKind::TooLarge, "too large on purpose")).expect("a reason");
     let faults = Faults::new();
     faults.once(Call::Insert, Fault::Reject(reason.clone()));
     let mut all: Vec<_> = (0..30).map(|number| purchase_of("one", number)).collect();
@@ -250,21 +323,33 @@ pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &
     let running = Running::start(log, store, &faults, options()).await;
     running.ingested(30).await;
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (29, 0, 1));
+    assert_eq!(
+        (tally.inserted, tally.duplicates, tally.dead_lettered),
+        (29, 0, 1)
+    );
     let dead_letters = log.pending_dead_letters().await;
     assert_eq!(dead_letters.len(), 1);
-    assert_eq!((dead_letters[0].reason.kind(), &dead_letters[0].reason), (ReasonKind::Refused, &reason));
+    assert_eq!(
+        (dead_letters[0].reason.kind(), &dead_letters[0].reason),
+        (ReasonKind::Refused, &reason)
+    );
     let rejected = decode(&dead_letters[0].record, &dead_letters[0].partition).expect("a purchase");
     all.retain(|purchase| *purchase != rejected);
     assert_eq!(all.len(), 29);
     assert_stored(&*store.query().await, &all).await;
-    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+    assert_eq!(
+        delivered_next(log, &[purchase(100)]).await,
+        BTreeSet::from([id(100)])
+    );
 }
 
 /// Records that the log has deleted unread are kept as a dead letter before the position passes them, and are reported
 /// until it is discarded. The records after them are stored.
 pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    if !declared(log.capabilities().deletes_records, "the deletion of records") {
+    if !declared(
+        log.capabilities().deletes_records,
+        "the deletion of records",
+    ) {
         return;
     }
     let all: Vec<_> = (0..10).map(|number| purchase_of("one", number)).collect();
@@ -274,10 +359,20 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     running.stop().await.expect("a clean end");
     publish(log, &all[4..]).await;
     let admin = log.log().admin();
-    let batches: Vec<Batch> = admin.scan().await.expect("scan").try_collect().await.expect("scan");
+    let batches: Vec<Batch> = admin
+        .scan()
+        .await
+        .expect("scan")
+        .try_collect()
+        .await
+        .expect("scan");
     let partition = &batches[0].partition;
     let records: Vec<_> = batches.iter().flat_map(|batch| &batch.records).collect();
-    let position = RecordPosition::new(Arc::clone(&partition.topic), partition.index, records[7].offset);
+    let position = RecordPosition::new(
+        Arc::clone(&partition.topic),
+        partition.index,
+        records[7].offset,
+    );
     log.delete_before(&position).await;
     let running = Running::start(log, store, &Faults::new(), options()).await;
     running.ingested(3).await;
@@ -287,32 +382,67 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     assert_stored(&*store.query().await, &stored).await;
     let dead_letters = log.pending_dead_letters().await;
     let gaps: Vec<_> = dead_letters.iter().filter_map(DeadLetter::gap).collect();
-    let [gap] = &gaps[..] else { panic!("one gap of {dead_letters:?}") };
-    assert_eq!((gap.from, gap.to, gap.count()), (records[4].offset, records[7].offset, 3));
+    let [gap] = &gaps[..] else {
+        panic!("one gap of {dead_letters:?}")
+    };
+    assert_eq!(
+        (gap.from, gap.to, gap.count()),
+        (records[4].offset, records[7].offset, 3)
+    );
     let verify = Verify::new(store.query().await, VerifyOptions::default());
     let verified = verify.run(&*admin, |_| ()).await.expect("verify");
-    assert_eq!((verified.gaps.count, verified.lost, verified.is_clean()), (1, 3, false));
-    assert_eq!(admin.discard(&dead_letters, Purchase::TYPE).await.expect("discard"), 1);
+    assert_eq!(
+        (verified.gaps.count, verified.lost, verified.is_clean()),
+        (1, 3, false)
+    );
+    assert_eq!(
+        admin
+            .discard(&dead_letters, Purchase::TYPE)
+            .await
+            .expect("discard"),
+        1
+    );
     let verified = verify.run(&*admin, |_| ()).await.expect("verify");
     assert!(verified.is_clean() && verified.lost == 0, "{verified:?}");
     // Deleted records are not verified.
     let end = records[9].offset + 1;
-    log.delete_before(&RecordPosition { offset: end, ..position.clone() }).await;
+    log.delete_before(&RecordPosition {
+        offset: end,
+        ..position.clone()
+    })
+    .await;
     let verified = verify.run(&*admin, |_| ()).await.expect("verify");
-    assert_eq!((verified.records, verified.written), (0, Some(10)), "{verified:?}");
-    assert!(!verified.is_clean() && !verified.has_findings(), "{verified:?}");
+    assert_eq!(
+        (verified.records, verified.written),
+        (0, Some(10)),
+        "{verified:?}"
+    );
+    assert!(
+        !verified.is_clean() && !verified.has_findings(),
+        "{verified:?}"
+    );
     let partition = (position.topic.to_string(), position.partition);
     assert_eq!(verified.first_offsets, BTreeMap::from([(partition, end)]));
-    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+    assert_eq!(
+        delivered_next(log, &[purchase(100)]).await,
+        BTreeSet::from([id(100)])
+    );
 }
 
 /// Valid records of other producers are stored once, even if they are delivered twice or redelivered after a crash.
 pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    if !declared(log.capabilities().foreign_records, "records of other producers") {
+    if !declared(
+        log.capabilities().foreign_records,
+        "records of other producers",
+    ) {
         return;
     }
     for number in 0..20 {
-        soon("append", log.append(foreign(&format!("user-{}", number % 5), number))).await;
+        soon(
+            "append",
+            log.append(foreign(&format!("user-{}", number % 5), number)),
+        )
+        .await;
     }
     let faults = Faults::new();
     faults.always(Call::Next, Fault::DeliverTwice);
@@ -323,13 +453,20 @@ pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn S
     let running = Running::start(log, store, &Faults::new(), options()).await;
     running.ingested(20).await;
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted, tally.duplicates, tally.dead_lettered), (0, 20, 0));
+    assert_eq!(
+        (tally.inserted, tally.duplicates, tally.dead_lettered),
+        (0, 20, 0)
+    );
     let query = store.query().await;
     for user in 0..5 {
-        let prices = (0..20).filter(|number| number % 5 == user).map(|number| purchase(number).price);
+        let prices = (0..20)
+            .filter(|number| number % 5 == user)
+            .map(|number| purchase(number).price);
         let total = Total::checked_sum(prices).unwrap();
         let selector = Selector::User(purchase(user).user_id);
-        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
+        let summary = soon("summary", query.summary(&selector))
+            .await
+            .expect("summary");
         assert_eq!((summary.count, summary.total_spent), (4, total));
     }
 }
@@ -351,7 +488,10 @@ pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &
     assert_eq!(faults.injected().get(&(Call::Next, "Revoke")), Some(&3));
     assert_stored(&*query, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
-    assert_eq!(delivered_next(log, &[purchase(100)]).await, BTreeSet::from([id(100)]));
+    assert_eq!(
+        delivered_next(log, &[purchase(100)]).await,
+        BTreeSet::from([id(100)])
+    );
 }
 
 /// At the limit of bytes in flight the pipeline reads no further batch.
@@ -360,9 +500,14 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
     faults.always(Call::Insert, Fault::unavailable());
     let all = purchases(0..100);
     publish(log, &all).await;
-    let one_batch = IngestOptions { max_in_flight_bytes: 1, ..options() };
+    let one_batch = IngestOptions {
+        max_in_flight_bytes: 1,
+        ..options()
+    };
     let running = Running::start(log, store, &faults, one_batch).await;
-    let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::Store));
+    let failing = running
+        .monitor
+        .wait_for(|status| status.errors.contains_key(&Component::Store));
     soon("notice the outage", failing).await;
     // Long enough for any source to deliver available batches.
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -374,14 +519,19 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
 }
 
 /// The position does not pass a record whose dead letter could not be put: it is redelivered.
-pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn the_position_waits_for_the_dead_letters(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
     let faults = Faults::new();
     faults.always(Call::PutDeadLetters, Fault::unavailable());
     faults.once(Call::Next, Fault::Poison(Bytes::from_static(b"poison")));
     let all = purchases(0..5);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, short_drain()).await;
-    let failing = running.monitor.wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
+    let failing = running
+        .monitor
+        .wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
     soon("notice that dead letters cannot be put", failing).await;
     // Shut down cleanly, so it commits all offsets that it considers durable.
     running.stop().await.expect("a clean end");
@@ -390,12 +540,23 @@ pub async fn the_position_waits_for_the_dead_letters(log: &dyn LogFixture, store
 }
 
 /// Too many dead letters stop the pipeline with an error. A restart counts from zero and continues after them.
-pub async fn too_many_dead_letters_stop_the_pipeline(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    if !declared(log.capabilities().foreign_records, "records of other producers") {
+pub async fn too_many_dead_letters_stop_the_pipeline(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
+    if !declared(
+        log.capabilities().foreign_records,
+        "records of other producers",
+    ) {
         return;
     }
     for _ in 0..20 {
-        log.append(LogRecord::new(0, at(0), Some(Bytes::from_static(b"poison")))).await;
+        log.append(LogRecord::new(
+            0,
+            at(0),
+            Some(Bytes::from_static(b"poison")),
+        ))
+        .await;
     }
     let limited = IngestOptions {
         dead_letter_limit: DeadLetterLimit::consecutive(8),
@@ -404,13 +565,22 @@ pub async fn too_many_dead_letters_stop_the_pipeline(log: &dyn LogFixture, store
     };
     for kept in [8, 16] {
         let running = Running::start(log, store, &Faults::new(), limited.clone()).await;
-        let status = soon("stop", running.monitor.wait_for(|status| status.phase == Phase::Stopped)).await;
+        let status = soon(
+            "stop",
+            running
+                .monitor
+                .wait_for(|status| status.phase == Phase::Stopped),
+        )
+        .await;
         assert!(status.fatal_error.is_some());
         let error = running.stop().await.expect_err("ingest has stopped");
         assert!(error.to_string().contains("8 records in a row"), "{error}");
         assert_eq!(log.pending_dead_letters().await.len(), kept);
     }
-    let unlimited = IngestOptions { dead_letter_limit: DeadLetterLimit::OFF, ..options() };
+    let unlimited = IngestOptions {
+        dead_letter_limit: DeadLetterLimit::OFF,
+        ..options()
+    };
     let running = Running::start(log, store, &Faults::new(), unlimited).await;
     running.ingested(4).await;
     running.stop().await.expect("a clean end");
@@ -419,24 +589,40 @@ pub async fn too_many_dead_letters_stop_the_pipeline(log: &dyn LogFixture, store
 
 /// Conflicts are caused by clients: any number of them does not stop the pipeline, nor do they affect how other dead
 /// letters count.
-pub async fn conflicts_do_not_count_towards_the_limit(log: &dyn LogFixture, store: &dyn StoreFixture) {
+pub async fn conflicts_do_not_count_towards_the_limit(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+) {
     // One user, so all purchases are in one partition.
     let of_one = |number| purchase_of("one", number);
     let first = of_one(0);
     publish(log, std::slice::from_ref(&first)).await;
-    let limited = IngestOptions { dead_letter_limit: DeadLetterLimit::consecutive(3), ..options() };
+    let limited = IngestOptions {
+        dead_letter_limit: DeadLetterLimit::consecutive(3),
+        ..options()
+    };
     let running = Running::start(log, store, &Faults::new(), limited).await;
     running.ingested(1).await;
-    let other = |number: u32| Purchase { price: price(&format!("99{number}")), ..first.clone() };
+    let other = |number: u32| Purchase {
+        price: price(&format!("99{number}")),
+        ..first.clone()
+    };
     let conflicts: Vec<_> = (0..40).map(other).collect();
     publish(log, &conflicts).await;
     publish(log, &[of_one(1)]).await;
-    let stored =
-        running.monitor.wait_for(|status| status.counters.inserted == 2 || status.fatal_error.is_some());
+    let stored = running
+        .monitor
+        .wait_for(|status| status.counters.inserted == 2 || status.fatal_error.is_some());
     let status = soon("store the purchases after the conflicts", stored).await;
-    assert!(status.fatal_error.is_none() && status.phase == Phase::Running, "{status:?}");
+    assert!(
+        status.fatal_error.is_none() && status.phase == Phase::Running,
+        "{status:?}"
+    );
     let tally = running.stop().await.expect("a clean end");
-    assert_eq!((tally.inserted, tally.conflicts, tally.dead_lettered), (2, 40, 40));
+    assert_eq!(
+        (tally.inserted, tally.conflicts, tally.dead_lettered),
+        (2, 40, 40)
+    );
     assert_eq!(log.pending_dead_letters().await.len(), 40);
 }
 

@@ -30,7 +30,10 @@ pub(super) fn options() -> IngestOptions {
 
 /// The options of a pipeline with a short drain.
 pub(super) fn short_drain() -> IngestOptions {
-    IngestOptions { drain_timeout: Duration::from_secs(1), ..options() }
+    IngestOptions {
+        drain_timeout: Duration::from_secs(1),
+        ..options()
+    }
 }
 
 /// A running ingest.
@@ -57,13 +60,23 @@ impl Running {
         let monitor = ingest.monitor();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-        Self { monitor, stop, task }
+        Self {
+            monitor,
+            stop,
+            task,
+        }
     }
 
     /// Waits until `count` records are processed.
     pub(super) async fn ingested(&self, count: u64) {
-        let ended = |tally: &IngestCounters| tally.inserted + tally.duplicates + tally.dead_lettered;
-        soon("process all records", self.monitor.wait_for(|status| ended(&status.counters) >= count)).await;
+        let ended =
+            |tally: &IngestCounters| tally.inserted + tally.duplicates + tally.dead_lettered;
+        soon(
+            "process all records",
+            self.monitor
+                .wait_for(|status| ended(&status.counters) >= count),
+        )
+        .await;
     }
 
     /// Shuts down cleanly.
@@ -82,29 +95,43 @@ impl Running {
 pub(super) async fn publish(log: &dyn LogFixture, purchases: &[Purchase]) {
     let sink = log.sink().await;
     for purchase in purchases {
-        soon("publish", sink.publish(purchase)).await.expect("publish");
+        soon("publish", sink.publish(purchase))
+            .await
+            .expect("publish");
     }
 }
 
 /// All ids in the store. Checks that each is stored once and that the sum is correct.
 pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purchase]) {
     for purchase in purchases {
-        assert_eq!(query.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+        assert_eq!(
+            query.get(&purchase.id).await.unwrap().as_ref(),
+            Some(purchase)
+        );
     }
     let total = Total::checked_sum(purchases.iter().map(|purchase| purchase.price)).unwrap();
     let summary = query.summary(&Selector::All).await.unwrap();
-    assert_eq!((summary.count, summary.total_spent), (purchases.len() as u64, total));
+    assert_eq!(
+        (summary.count, summary.total_spent),
+        (purchases.len() as u64, total)
+    );
 }
 
 /// The ids that are delivered to the group's next member, until all of `markers`, published now, are among them.
-pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -> BTreeSet<PurchaseId> {
+pub(super) async fn delivered_next(
+    log: &dyn LogFixture,
+    markers: &[Purchase],
+) -> BTreeSet<PurchaseId> {
     publish(log, markers).await;
     let source = log.source(GROUP).await;
     let mut seen = BTreeSet::new();
     while !markers.iter().all(|marker| seen.contains(&marker.id)) {
         match soon("next", source.next()).await.expect("next") {
             SourceEvent::Batch(batch) => {
-                let decoded = batch.records.iter().filter_map(|record| decode(record, &batch.partition).ok());
+                let decoded = batch
+                    .records
+                    .iter()
+                    .filter_map(|record| decode(record, &batch.partition).ok());
                 seen.extend(decoded.map(|purchase| purchase.id));
             }
             SourceEvent::Gap(gap) => panic!("{gap}"),
@@ -112,7 +139,9 @@ pub(super) async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -
             SourceEvent::Closed => panic!("the source was not closed"),
         }
     }
-    soon("close", source.close(Duration::from_secs(10))).await.expect("close");
+    soon("close", source.close(Duration::from_secs(10)))
+        .await
+        .expect("close");
     seen
 }
 
@@ -133,10 +162,15 @@ pub(super) async fn assert_redelivered(
     assert!(!not_stored.is_empty());
     // One per user, at the end of that user's partition: all earlier records were delivered by then.
     let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
-    let markers: Vec<_> =
-        (1_000..).zip(users).map(|(number, user)| purchase_of(user.as_str(), number)).collect();
+    let markers: Vec<_> = (1_000..)
+        .zip(users)
+        .map(|(number, user)| purchase_of(user.as_str(), number))
+        .collect();
     let seen = delivered_next(log, &markers).await;
-    assert!(not_stored.is_subset(&seen), "committed, but neither stored nor dead-lettered");
+    assert!(
+        not_stored.is_subset(&seen),
+        "committed, but neither stored nor dead-lettered"
+    );
 }
 
 /// Waits until `count` purchases are stored.

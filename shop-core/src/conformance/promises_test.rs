@@ -21,14 +21,20 @@ fn promises() -> Vec<String> {
     let mut promises: Vec<String> = Vec::new();
     for port in PORTS {
         let behaviors = port.split("# Behavior").skip(1);
-        assert!(behaviors.clone().next().is_some(), "every port documents its behavior");
-        let lines =
-            behaviors.flat_map(|behavior| behavior.lines().take_while(|line| !line.starts_with("#[")));
+        assert!(
+            behaviors.clone().next().is_some(),
+            "every port documents its behavior"
+        );
+        let lines = behaviors
+            .flat_map(|behavior| behavior.lines().take_while(|line| !line.starts_with("#[")));
         for line in lines.map(str::trim) {
             let text = line.trim_start_matches("///").trim();
             match text.strip_prefix("- ") {
                 Some(promise) => promises.push(promise.to_owned()),
-                None => promises.last_mut().into_iter().for_each(|promise| promise.push_str(text)),
+                None => promises
+                    .last_mut()
+                    .into_iter()
+                    .for_each(|promise| promise.push_str(text)),
             }
         }
     }
@@ -52,11 +58,19 @@ fn named(promises: &[String]) -> BTreeSet<String> {
         "outbox::",
     ];
     let of_suite = |name: &&str| suites.iter().any(|suite| name.starts_with(suite));
-    promises.iter().flat_map(|promise| promise.split('`')).filter(of_suite).map(str::to_owned).collect()
+    promises
+        .iter()
+        .flat_map(|promise| promise.split('`'))
+        .filter(of_suite)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn functions(suite: &str, source: &str) -> BTreeSet<String> {
-    let names = source.split("\npub async fn ").skip(1).filter_map(|rest| rest.split('(').next());
+    let names = source
+        .split("\npub async fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split('(').next());
     names.map(|name| format!("{suite}::{name}")).collect()
 }
 
@@ -75,13 +89,19 @@ fn written() -> BTreeSet<String> {
         ("query", include_str!("query_names.rs")),
         ("erase", include_str!("erase.rs")),
         ("refund", include_str!("refund.rs")),
-        ("erase_users", include_str!("../accounts/conformance/erase_users.rs")),
+        (
+            "erase_users",
+            include_str!("../accounts/conformance/erase_users.rs"),
+        ),
         ("events", include_str!("events.rs")),
         ("users", include_str!("../accounts/conformance/users.rs")),
         ("orders", include_str!("../accounts/conformance/orders.rs")),
         ("outbox", include_str!("../accounts/conformance/outbox.rs")),
     ];
-    sources.iter().flat_map(|(suite, source)| functions(suite, source)).collect()
+    sources
+        .iter()
+        .flat_map(|(suite, source)| functions(suite, source))
+        .collect()
 }
 
 #[test]
@@ -89,7 +109,10 @@ fn every_promise_names_a_function_that_exists() {
     let promises = promises();
     assert!(promises.len() > 30, "{promises:#?}");
     for promise in &promises {
-        assert!(!named(std::slice::from_ref(promise)).is_empty(), "no function proves: {promise}");
+        assert!(
+            !named(std::slice::from_ref(promise)).is_empty(),
+            "no function proves: {promise}"
+        );
     }
     assert_eq!(named(&promises), written());
 }
@@ -97,7 +120,10 @@ fn every_promise_names_a_function_that_exists() {
 /// `suite::case` of every case that the macros run.
 fn run() -> BTreeSet<String> {
     let mut run = BTreeSet::new();
-    let suites = concat!(include_str!("suites.rs"), include_str!("../accounts/conformance/suites.rs"));
+    let suites = concat!(
+        include_str!("suites.rs"),
+        include_str!("../accounts/conformance/suites.rs")
+    );
     for call in suites.split("conformance_cases!(").skip(1) {
         let (head, cases) = call.split_once(';').expect("the cases of a suite");
         let suite = head.split(", ").nth(2).expect("a suite");

@@ -59,7 +59,11 @@ fn records<F: RecordStoreFixture>(fixture: &F, numbers: Range<i64>) -> Vec<F::Re
 
 /// Applies `batch`. Returns one character per outcome.
 async fn apply<R: Record>(store: &dyn RecordStore<R>, batch: &[R]) -> String {
-    outcome_codes(&soon("apply", store.apply(batch.into())).await.expect("apply"))
+    outcome_codes(
+        &soon("apply", store.apply(batch.into()))
+            .await
+            .expect("apply"),
+    )
 }
 
 /// One outcome per record, in the order of the batch. The checks succeed.
@@ -94,9 +98,15 @@ pub async fn racing_batches_apply_once(fixture: &impl RecordStoreFixture) {
         let (store, batch) = (Arc::clone(&store), batch.clone());
         tokio::spawn(async move { apply(&*store, &batch).await })
     });
-    let outcomes: String =
-        soon("racing calls", join_all(calls)).await.into_iter().map(Result::unwrap).collect();
-    assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+    let outcomes: String = soon("racing calls", join_all(calls))
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert!(
+        outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')),
+        "{outcomes}"
+    );
     assert_eq!(outcomes.matches('i').count(), 50);
 }
 
@@ -108,8 +118,15 @@ pub async fn a_conflict_does_not_block_the_batch(fixture: &impl RecordStoreFixtu
     };
     let store = fixture.store().await;
     assert_eq!(apply(&*store, &[fixture.record(2)]).await, "i");
-    assert_eq!(apply(&*store, &[fixture.record(1), other, fixture.record(3)]).await, "ici");
-    assert_eq!(apply(&*store, &[fixture.record(2)]).await, "d", "the first content stays");
+    assert_eq!(
+        apply(&*store, &[fixture.record(1), other, fixture.record(3)]).await,
+        "ici"
+    );
+    assert_eq!(
+        apply(&*store, &[fixture.record(2)]).await,
+        "d",
+        "the first content stays"
+    );
 }
 
 /// An empty batch has no outcomes.
@@ -127,6 +144,9 @@ pub async fn a_dropped_apply_may_be_repeated(fixture: &impl RecordStoreFixture) 
         }
     }
     let outcomes = apply(&*store, &batch).await;
-    assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+    assert!(
+        outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')),
+        "{outcomes}"
+    );
     assert_eq!(apply(&*store, &batch).await, "d".repeat(100));
 }

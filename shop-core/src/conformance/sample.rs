@@ -10,7 +10,9 @@ use crate::{Details, Price, Purchase, PurchaseId, Timestamp};
 const START: i64 = 1_767_225_600_000;
 
 pub(super) fn id(number: u64) -> PurchaseId {
-    PurchaseId::from_uuid(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(number)))
+    PurchaseId::from_uuid(Uuid::from_u128(
+        0x0190_0000_0000_7000_8000_0000_0000_0000 | u128::from(number),
+    ))
 }
 
 pub(super) fn at(millis: i64) -> Timestamp {
@@ -49,9 +51,19 @@ pub(super) fn purchases(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
 /// The raw record of another producer for purchase `number` of `user`: without an id, and every other one without a
 /// time.
 pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
-    let Purchase { user_name, price, timestamp, .. } = purchase_of(user, number);
-    let time =
-        if number.is_multiple_of(2) { String::new() } else { format!(r#", "timestamp": "{timestamp}""#) };
-    let value = format!(r#"{{"username": "{user_name}", "userid": "{user}", "price": {price}{time}}}"#);
-    LogRecord::new(0, at(0), Some(value.into())).with_key(Some(Bytes::copy_from_slice(user.as_bytes())))
+    let Purchase {
+        user_name,
+        price,
+        timestamp,
+        ..
+    } = purchase_of(user, number);
+    let time = if number.is_multiple_of(2) {
+        String::new()
+    } else {
+        format!(r#", "timestamp": "{timestamp}""#)
+    };
+    let value =
+        format!(r#"{{"username": "{user_name}", "userid": "{user}", "price": {price}{time}}}"#);
+    LogRecord::new(0, at(0), Some(value.into()))
+        .with_key(Some(Bytes::copy_from_slice(user.as_bytes())))
 }

@@ -10,11 +10,15 @@ use std::sync::LazyLock;
 /// # Panics
 /// If `required`, a comma-separated list, contains the server: then a skip is a failure.
 pub fn skip(server: &str, required: Option<&str>, why: &str) {
-    let is_required = required.is_some_and(|names| names.split(',').any(|name| name.trim() == server));
+    let is_required =
+        required.is_some_and(|names| names.split(',').any(|name| name.trim() == server));
     assert!(!is_required, "a test needs {server}, but {why}");
     let line = format!("{}\n", why.replace('\n', " "));
     // Short enough to be written at once, so lines of concurrent tests are not mixed.
-    if COUNTER.as_ref().is_none_or(|mut counter| counter.write_all(line.as_bytes()).is_err()) {
+    if COUNTER
+        .as_ref()
+        .is_none_or(|mut counter| counter.write_all(line.as_bytes()).is_err())
+    {
         // Not captured, unlike `eprintln!`. Without standard error there is no report.
         let _unread = write!(io::stderr(), "1 test skipped: {line}");
     }
@@ -27,9 +31,11 @@ static COUNTER: LazyLock<Option<ChildStdin>> = LazyLock::new(|| {
     // Cargo appends a hash to the name of a test binary.
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let name = name.rsplit_once('-').map_or(&*name, |(name, _hash)| name);
-    let script =
-        r#"sort | uniq -c | while read -r count why; do echo "$0: $count tests skipped: $why" >&2; done"#;
-    let counter = Command::new("sh").args(["-c", script, name]).stdin(Stdio::piped()).spawn();
+    let script = r#"sort | uniq -c | while read -r count why; do echo "$0: $count tests skipped: $why" >&2; done"#;
+    let counter = Command::new("sh")
+        .args(["-c", script, name])
+        .stdin(Stdio::piped())
+        .spawn();
     counter.ok()?.stdin
 });
 
@@ -53,11 +59,18 @@ mod tests {
         }
         let name = "conformance::skip::tests::skipped_tests_are_counted_on_uncaptured_output";
         let mut binary = Command::new(std::env::current_exe().unwrap());
-        let output = binary.args(["--exact", name]).env(IS_CHILD, "").output().unwrap();
+        let output = binary
+            .args(["--exact", name])
+            .env(IS_CHILD, "")
+            .output()
+            .unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains("1 passed"), "{said}");
         let report = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(report, "shop_core: 2 tests skipped: no kafka\nshop_core: 1 tests skipped: no mongo\n");
+        assert_eq!(
+            report,
+            "shop_core: 2 tests skipped: no kafka\nshop_core: 1 tests skipped: no mongo\n"
+        );
     }
 
     #[test]

@@ -12,11 +12,16 @@ use crate::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseStore, Sel
 use crate::{Details, Price, Purchase, PurchaseId, RequestContext, Timestamp, Total};
 
 async fn insert(store: &dyn PurchaseStore, batch: &[Purchase]) -> Vec<InsertOutcome> {
-    soon("insert", store.insert(batch.into())).await.expect("insert")
+    soon("insert", store.insert(batch.into()))
+        .await
+        .expect("insert")
 }
 
 async fn listed(query: &dyn PurchaseQuery, selector: &Selector) -> Vec<Purchase> {
-    soon("page", query.page(selector, &PageRequest::default())).await.expect("page").items
+    soon("page", query.page(selector, &PageRequest::default()))
+        .await
+        .expect("page")
+        .items
 }
 
 async fn get(query: &dyn PurchaseQuery, id: &PurchaseId) -> Option<Purchase> {
@@ -38,8 +43,15 @@ pub(super) fn outcome_codes(outcomes: &[InsertOutcome]) -> String {
 
 /// `purchase` with the same id and another price.
 pub(super) fn contradicting(purchase: &Purchase) -> Purchase {
-    let other = if purchase.price == Price::ZERO { price("1") } else { Price::ZERO };
-    Purchase { price: other, ..purchase.clone() }
+    let other = if purchase.price == Price::ZERO {
+        price("1")
+    } else {
+        Price::ZERO
+    };
+    Purchase {
+        price: other,
+        ..purchase.clone()
+    }
 }
 
 /// One outcome per purchase, in the order of the batch.
@@ -65,7 +77,10 @@ pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     for purchase in purchases(0..5) {
         assert_eq!(get(&*query, &purchase.id).await, None);
-        assert_eq!(outcome_codes(&insert(&*store, std::slice::from_ref(&purchase)).await), "i");
+        assert_eq!(
+            outcome_codes(&insert(&*store, std::slice::from_ref(&purchase)).await),
+            "i"
+        );
         assert_eq!(get(&*query, &purchase.id).await.as_ref(), Some(&purchase));
     }
     store.check().await.expect("check of the store");
@@ -76,9 +91,27 @@ pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
 pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let long = "ä".repeat(128);
-    let texts = ["u1", " u1 ", "joe b", "ünï—😀", "<img src=x>", "..%2Fhealth", "$gt", "a.b", "'; --", &long];
-    let prices =
-        ["0", "0.00", "0.00000001", "1195.30", "29.99", "999999999999999.99999999", "1000000000000000"];
+    let texts = [
+        "u1",
+        " u1 ",
+        "joe b",
+        "ünï—😀",
+        "<img src=x>",
+        "..%2Fhealth",
+        "$gt",
+        "a.b",
+        "'; --",
+        &long,
+    ];
+    let prices = [
+        "0",
+        "0.00",
+        "0.00000001",
+        "1195.30",
+        "29.99",
+        "999999999999999.99999999",
+        "1000000000000000",
+    ];
     let times = [Timestamp::MIN, at(-1), at(1), Timestamp::MAX];
     let mut given = Vec::new();
     for (number, text) in texts.iter().enumerate() {
@@ -90,31 +123,47 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
         given.push(purchase);
     }
     if declared(fixture.capabilities().object_ids, "ids of old documents") {
-        given.push(Purchase { id: PurchaseId::from_object_id([7; 12]), ..purchase(99) });
+        given.push(Purchase {
+            id: PurchaseId::from_object_id([7; 12]),
+            ..purchase(99)
+        });
     }
     let context = RequestContext::new(Some("r-1".into()), Some("00-a-b-01".into()));
     let sent: Vec<_> = given
         .iter()
-        .map(|purchase| Purchase { context: Some(Box::new(context.clone())), ..purchase.clone() })
+        .map(|purchase| Purchase {
+            context: Some(Box::new(context.clone())),
+            ..purchase.clone()
+        })
         .collect();
     insert(&*store, &sent).await;
     for purchase in given {
         let kept = get(&*query, &purchase.id).await.expect("stored");
-        assert_eq!(kept.price.to_string(), purchase.price.to_string(), "the scale is kept");
+        assert_eq!(
+            kept.price.to_string(),
+            purchase.price.to_string(),
+            "the scale is kept"
+        );
         assert_eq!(kept, purchase);
     }
 }
 
 /// The summary of all stored purchases: of all users, or of the sample users where a backend denies that.
 async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Summary {
-    let of_samples = (0..5).map(|number| format!("user-{number}")).chain(["other".to_owned()]);
+    let of_samples = (0..5)
+        .map(|number| format!("user-{number}"))
+        .chain(["other".to_owned()]);
     let selectors: Vec<_> = match fixture.capabilities().lists_everybody {
         true => vec![Selector::All],
-        false => of_samples.map(|user| Selector::User(user.parse().unwrap())).collect(),
+        false => of_samples
+            .map(|user| Selector::User(user.parse().unwrap()))
+            .collect(),
     };
     let mut all = Summary::default();
     for selector in selectors {
-        let summary = soon("summary", query.summary(&selector)).await.expect("summary");
+        let summary = soon("summary", query.summary(&selector))
+            .await
+            .expect("summary");
         all.count += summary.count;
         all.total_spent = all.total_spent.checked_add(summary.total_spent).unwrap();
     }
@@ -126,14 +175,31 @@ pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let first = purchase(120);
     insert(&*store, std::slice::from_ref(&first)).await;
-    let later = Purchase { timestamp: at(9_999), ..first.clone() };
-    let same_value = Purchase { price: price("1.2"), ..first.clone() };
+    let later = Purchase {
+        timestamp: at(9_999),
+        ..first.clone()
+    };
+    let same_value = Purchase {
+        price: price("1.2"),
+        ..first.clone()
+    };
     // Each separately, so that one change cannot hide another, and all in one batch.
-    let batches = [vec![later.clone()], vec![same_value.clone()], vec![first.clone(), same_value, later]];
+    let batches = [
+        vec![later.clone()],
+        vec![same_value.clone()],
+        vec![first.clone(), same_value, later],
+    ];
     for batch in batches {
-        assert_eq!(outcome_codes(&insert(&*store, &batch).await), "d".repeat(batch.len()));
+        assert_eq!(
+            outcome_codes(&insert(&*store, &batch).await),
+            "d".repeat(batch.len())
+        );
         let kept = get(&*query, &first.id).await.expect("stored");
-        assert_eq!(kept.price.to_string(), first.price.to_string(), "the scale stays");
+        assert_eq!(
+            kept.price.to_string(),
+            first.price.to_string(),
+            "the scale stays"
+        );
         assert_eq!(kept, first, "the first document and its time stay");
     }
     assert_eq!(everything(fixture, &*query).await.count, 1);
@@ -146,15 +212,26 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
     insert(&*store, std::slice::from_ref(&first)).await;
     let others = [
         contradicting(&first),
-        Purchase { user_id: "other".parse().unwrap(), ..first.clone() },
-        Purchase { user_name: "other".parse().unwrap(), ..first.clone() },
+        Purchase {
+            user_id: "other".parse().unwrap(),
+            ..first.clone()
+        },
+        Purchase {
+            user_name: "other".parse().unwrap(),
+            ..first.clone()
+        },
         first.clone().with_details(Details::NONE),
-        first.clone().with_details(details(r#"{"item":"other","quantity":2,"reference":"order-1"}"#)),
+        first.clone().with_details(details(
+            r#"{"item":"other","quantity":2,"reference":"order-1"}"#,
+        )),
     ];
     assert_eq!(outcome_codes(&insert(&*store, &others).await), "ccccc");
     assert_eq!(get(&*query, &first.id).await.as_ref(), Some(&first));
     let summary = everything(fixture, &*query).await;
-    assert_eq!((summary.count, summary.total_spent), (1, Total::checked_sum([first.price]).unwrap()));
+    assert_eq!(
+        (summary.count, summary.total_spent),
+        (1, Total::checked_sum([first.price]).unwrap())
+    );
 }
 
 /// Members of details that this version does not know are stored: they are content.
@@ -162,9 +239,17 @@ pub async fn details_of_a_later_version_are_kept(fixture: &dyn StoreFixture) {
     let store = fixture.store().await;
     let of_later = |json| purchase(2).with_details(details(json));
     let first = of_later(r#"{"reference":"order-7","gift":{"to":["eva",null]},"tax":"1.10"}"#);
-    assert_eq!(outcome_codes(&insert(&*store, std::slice::from_ref(&first)).await), "i");
+    assert_eq!(
+        outcome_codes(&insert(&*store, std::slice::from_ref(&first)).await),
+        "i"
+    );
     let other = of_later(r#"{"reference":"order-7","gift":{"to":["eva"]},"tax":"1.10"}"#);
-    let batch = [first, other, of_later(r#"{"reference":"order-7"}"#), purchase(2)];
+    let batch = [
+        first,
+        other,
+        of_later(r#"{"reference":"order-7"}"#),
+        purchase(2),
+    ];
     assert_eq!(outcome_codes(&insert(&*store, &batch).await), "dccc");
 }
 
@@ -176,8 +261,14 @@ fn details(json: &str) -> Details {
 pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let (one, two) = (purchase(1), purchase(2));
-    let batch =
-        [one.clone(), one.clone(), two.clone(), contradicting(&one), one.clone(), contradicting(&two)];
+    let batch = [
+        one.clone(),
+        one.clone(),
+        two.clone(),
+        contradicting(&one),
+        one.clone(),
+        contradicting(&two),
+    ];
     assert_eq!(outcome_codes(&insert(&*store, &batch).await), "idicdc");
     assert_eq!(get(&*query, &one.id).await, Some(one));
     assert_eq!(everything(fixture, &*query).await.count, 2);
@@ -186,7 +277,10 @@ pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
 /// Of concurrent calls with the same purchases, one inserts each purchase.
 pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
-    let contents = [purchases(0..50), purchases(0..50).iter().map(contradicting).collect()];
+    let contents = [
+        purchases(0..50),
+        purchases(0..50).iter().map(contradicting).collect(),
+    ];
     let calls = (0..8).map(|racer| {
         let (store, mut batch) = (Arc::clone(&store), contents[racer % 2].clone());
         // In different orders.
@@ -196,10 +290,20 @@ pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
     let mut inserted = 0;
     for call in soon("racing inserts", join_all(calls)).await {
         let (outcomes, batch) = call.unwrap();
-        for (purchase, outcome) in batch.iter().zip(outcome_codes(&outcomes.expect("insert")).chars()) {
+        for (purchase, outcome) in batch
+            .iter()
+            .zip(outcome_codes(&outcomes.expect("insert")).chars())
+        {
             let first = get(&*query, &purchase.id).await.expect("a purchase");
-            let expected = if first.same_content(purchase) { "id" } else { "c" };
-            assert!(expected.contains(outcome), "{outcome}, of {expected}: {purchase:?}");
+            let expected = if first.same_content(purchase) {
+                "id"
+            } else {
+                "c"
+            };
+            assert!(
+                expected.contains(outcome),
+                "{outcome}, of {expected}: {purchase:?}"
+            );
             inserted += usize::from(outcome == 'i');
         }
     }
@@ -236,7 +340,10 @@ pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFix
         }
     }
     let outcomes = outcome_codes(&insert(&*store, &batch).await);
-    assert!(outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')), "{outcomes}");
+    assert!(
+        outcomes.chars().all(|outcome| matches!(outcome, 'i' | 'd')),
+        "{outcomes}"
+    );
     for purchase in batch {
         assert_eq!(get(&*query, &purchase.id).await, Some(purchase));
     }
@@ -247,9 +354,14 @@ pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFix
 pub async fn a_reopened_store_has_its_purchases(fixture: &dyn StoreFixture) {
     let (store, query) = (fixture.store().await, fixture.query().await);
     let stored = purchases(0..60);
-    assert_eq!(outcome_codes(&insert(&*store, &stored).await), "i".repeat(60));
+    assert_eq!(
+        outcome_codes(&insert(&*store, &stored).await),
+        "i".repeat(60)
+    );
     let (before, users) = (everything(fixture, &*query).await, stored[..5].iter());
-    let selectors: Vec<_> = users.map(|purchase| Selector::User(purchase.user_id.clone())).collect();
+    let selectors: Vec<_> = users
+        .map(|purchase| Selector::User(purchase.user_id.clone()))
+        .collect();
     let mut pages = Vec::new();
     for selector in &selectors {
         pages.push(listed(&*query, selector).await);
@@ -263,5 +375,8 @@ pub async fn a_reopened_store_has_its_purchases(fixture: &dyn StoreFixture) {
         assert_eq!(page.len(), 12, "{selector:?}");
         assert_eq!(listed(&*query, selector).await, page, "{selector:?}");
     }
-    assert_eq!(outcome_codes(&insert(&*store, &stored).await), "d".repeat(60));
+    assert_eq!(
+        outcome_codes(&insert(&*store, &stored).await),
+        "d".repeat(60)
+    );
 }

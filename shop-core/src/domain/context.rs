@@ -37,7 +37,10 @@ impl RequestContext {
     /// A context with the given members.
     #[must_use]
     pub const fn new(request_id: Option<String>, traceparent: Option<String>) -> Self {
-        Self { request_id, traceparent }
+        Self {
+            request_id,
+            traceparent,
+        }
     }
 
     /// Runs `work` with this as the [current](Self::current) context. Tasks that `work` spawns are outside of it.

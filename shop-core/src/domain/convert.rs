@@ -54,7 +54,11 @@ eq_text!(UserId, UserName, IdempotencyKey);
 impl From<Timestamp> for SystemTime {
     fn from(at: Timestamp) -> Self {
         let distance = Duration::from_millis(at.as_millis().unsigned_abs());
-        if at.as_millis() < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+        if at.as_millis() < 0 {
+            UNIX_EPOCH - distance
+        } else {
+            UNIX_EPOCH + distance
+        }
     }
 }
 
@@ -63,7 +67,9 @@ impl TryFrom<SystemTime> for Timestamp {
 
     /// Rounded down to milliseconds.
     fn try_from(time: SystemTime) -> Result<Self, Self::Error> {
-        jiff::Timestamp::try_from(time).map_err(|_range| Self::INVALID)?.try_into()
+        jiff::Timestamp::try_from(time)
+            .map_err(|_range| Self::INVALID)?
+            .try_into()
     }
 }
 
@@ -81,7 +87,9 @@ impl TryFrom<jiff::Timestamp> for Timestamp {
     fn try_from(instant: jiff::Timestamp) -> Result<Self, Self::Error> {
         // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
         let millis = instant.as_nanosecond().div_euclid(1_000_000);
-        i64::try_from(millis).map_err(|_range| Self::INVALID).and_then(Self::from_millis)
+        i64::try_from(millis)
+            .map_err(|_range| Self::INVALID)
+            .and_then(Self::from_millis)
     }
 }
 
@@ -94,20 +102,33 @@ mod tests {
     fn text_converts_as_it_parses() {
         assert_eq!(UserId::try_from("u1").unwrap(), "u1");
         assert_eq!(UserName::try_from("ada".to_owned()).unwrap(), *"ada");
-        assert_eq!(UserId::try_from(" ").unwrap_err().kind(), InvalidKind::Blank);
-        assert_eq!(UserName::try_from("").unwrap_err().to_string(), "the user name must not be blank");
+        assert_eq!(
+            UserId::try_from(" ").unwrap_err().kind(),
+            InvalidKind::Blank
+        );
+        assert_eq!(
+            UserName::try_from("").unwrap_err().to_string(),
+            "the user name must not be blank"
+        );
         assert_eq!(Price::try_from("29.99").unwrap(), "29.99".parse().unwrap());
     }
 
     #[test]
     fn times_convert_both_ways_with_milliseconds() {
-        for text in ["0001-01-01T00:00:00.000Z", "1969-12-31T23:59:59.999Z", "9999-12-30T22:00:00.000Z"] {
+        for text in [
+            "0001-01-01T00:00:00.000Z",
+            "1969-12-31T23:59:59.999Z",
+            "9999-12-30T22:00:00.000Z",
+        ] {
             let at: Timestamp = text.parse().unwrap();
             assert_eq!(Timestamp::try_from(SystemTime::from(at)), Ok(at));
             assert_eq!(Timestamp::try_from(jiff::Timestamp::from(at)), Ok(at));
         }
         let before = UNIX_EPOCH - Duration::from_micros(1);
         assert_eq!(Timestamp::try_from(before).unwrap().as_millis(), -1);
-        assert_eq!(Timestamp::try_from(jiff::Timestamp::MAX), Err(Timestamp::INVALID));
+        assert_eq!(
+            Timestamp::try_from(jiff::Timestamp::MAX),
+            Err(Timestamp::INVALID)
+        );
     }
 }

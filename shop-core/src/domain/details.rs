@@ -142,7 +142,10 @@ fn letters(text: &str, length: usize, too_long: Invalid) -> Result<CompactString
     if text.len() == length && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(text.into());
     }
-    Err(Invalid::malformed(too_long.subject, "must be three upper-case letters, such as EUR"))
+    Err(Invalid::malformed(
+        too_long.subject,
+        "must be three upper-case letters, such as EUR",
+    ))
 }
 
 /// How many of an item: 1 to 1,000,000.
@@ -153,7 +156,8 @@ pub struct Quantity(u32);
 crate::macros::format_as!(Quantity: |this| Display = Display(this.0));
 
 impl Quantity {
-    const INVALID: Invalid = Invalid::malformed("the quantity", "must be a whole number from 1 to 1000000");
+    const INVALID: Invalid =
+        Invalid::malformed("the quantity", "must be a whole number from 1 to 1000000");
 
     /// The number.
     #[must_use]
@@ -202,7 +206,11 @@ impl FromStr for Quantity {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         // No sign, and no white space.
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<i64>().ok().filter(|_| is_number).ok_or(Self::INVALID)?.try_into()
+        text.parse::<i64>()
+            .ok()
+            .filter(|_| is_number)
+            .ok_or(Self::INVALID)?
+            .try_into()
     }
 }
 
@@ -249,11 +257,16 @@ impl Details {
                 continue;
             }
             let Some(member) = Self::COLUMNS.into_iter().find(|known| known == name) else {
-                details.others.insert(name.clone(), value.as_json().to_owned());
+                details
+                    .others
+                    .insert(name.clone(), value.as_json().to_owned());
                 continue;
             };
-            let text = Self::text_of(member, value).ok_or((member, "has another type".to_owned()))?;
-            details.set(member, &text).map_err(|invalid| (member, invalid.reason().to_owned()))?;
+            let text =
+                Self::text_of(member, value).ok_or((member, "has another type".to_owned()))?;
+            details
+                .set(member, &text)
+                .map_err(|invalid| (member, invalid.reason().to_owned()))?;
         }
         Ok(details)
     }
@@ -283,7 +296,9 @@ impl Details {
         let mut json = Vec::new();
         self.write_all(&mut json);
         let members = String::from_utf8(json).ok()?;
-        members.strip_prefix(',').map(|members| format!("{{{members}}}"))
+        members
+            .strip_prefix(',')
+            .map(|members| format!("{{{members}}}"))
     }
 
     /// Appends all members, each with a comma in front.
@@ -300,10 +315,16 @@ impl Details {
     /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS), or as many as `N` has room for.
     #[doc(hidden)]
     #[must_use]
-    pub const fn after<const B: usize, const N: usize>(before: [&'static str; B]) -> [&'static str; N] {
+    pub const fn after<const B: usize, const N: usize>(
+        before: [&'static str; B],
+    ) -> [&'static str; N] {
         let (mut all, mut at) = ([""; N], 0);
         while at < N {
-            all[at] = if at < B { before[at] } else { Self::COLUMNS[at - B] };
+            all[at] = if at < B {
+                before[at]
+            } else {
+                Self::COLUMNS[at - B]
+            };
             at += 1;
         }
         all
@@ -343,7 +364,9 @@ impl Serialize for Details {
 impl<'de> Deserialize<'de> for Details {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = DetailMembers::deserialize(deserializer)?;
-        Ok(Self((members != DetailMembers::NONE).then(|| Box::new(members))))
+        Ok(Self(
+            (members != DetailMembers::NONE).then(|| Box::new(members)),
+        ))
     }
 }
 
@@ -360,7 +383,10 @@ mod tests {
     fn members_are_read_and_written() {
         let json = r#"{"item":"a \"b\"","quantity":2,"currency":"EUR","reference":"order-7","of":"0190163d-8694-739b-aea5-966c26f8ad91","reason":"broken"}"#;
         assert_eq!(details(json).to_json().unwrap(), json);
-        assert_eq!(serde_json::from_str::<Details>(json).unwrap(), details(json));
+        assert_eq!(
+            serde_json::from_str::<Details>(json).unwrap(),
+            details(json)
+        );
         assert_eq!(details("{}").to_json(), None);
         for (member, values) in [
             ("item", r#"5 "" null"#),
@@ -370,7 +396,11 @@ mod tests {
         ] {
             for value in values.split(' ') {
                 let json = format!(r#"{{"{member}":{value}}}"#);
-                assert_eq!(Details::from_json(json.as_bytes(), &[]).unwrap_err().0, member, "{json}");
+                assert_eq!(
+                    Details::from_json(json.as_bytes(), &[]).unwrap_err().0,
+                    member,
+                    "{json}"
+                );
             }
         }
     }
@@ -386,13 +416,20 @@ mod tests {
     #[test]
     fn details_are_content_and_part_of_the_json_of_a_purchase() {
         let bought = |item| {
-            let new = NewPurchase::of("u1").named("ada").item(item).priced("1.50").unwrap();
+            let new = NewPurchase::of("u1")
+                .named("ada")
+                .item(item)
+                .priced("1.50")
+                .unwrap();
             new.into_purchase(crate::Timestamp::MIN, || crate::Uuid::from_u128(1))
         };
         assert!(!bought("tea").same_content(&bought("coffee")));
         let (mut written, json) = (Vec::new(), serde_json::to_string(&bought("tea")).unwrap());
         bought("tea").write_json(&mut written);
         assert_eq!(String::from_utf8(written).unwrap(), json);
-        assert_eq!(serde_json::from_str::<Purchase>(&json).unwrap(), bought("tea"));
+        assert_eq!(
+            serde_json::from_str::<Purchase>(&json).unwrap(),
+            bought("tea")
+        );
     }
 }

@@ -15,8 +15,14 @@ impl NewPurchaseDraft<UserId> {
     }
 
     /// The name of the user.
-    pub fn named(self, user_name: impl IntoValid<UserName>) -> NewPurchaseDraft<(UserId, UserName)> {
-        NewPurchaseDraft(self.0.and_then(|id| Ok((id, user_name.into_valid()?))), self.1)
+    pub fn named(
+        self,
+        user_name: impl IntoValid<UserName>,
+    ) -> NewPurchaseDraft<(UserId, UserName)> {
+        NewPurchaseDraft(
+            self.0.and_then(|id| Ok((id, user_name.into_valid()?))),
+            self.1,
+        )
     }
 }
 
@@ -30,7 +36,10 @@ impl NewPurchaseDraft<(UserId, UserName)> {
         Ok(NewPurchase::new(user_id, user_name, price.into_valid()?).with_details(self.1))
     }
 
-    pub(super) fn with_detail(mut self, set: impl FnOnce(&mut Details) -> Result<(), Invalid>) -> Self {
+    pub(super) fn with_detail(
+        mut self,
+        set: impl FnOnce(&mut Details) -> Result<(), Invalid>,
+    ) -> Self {
         self.0 = self.0.and_then(|user| set(&mut self.1).map(|()| user));
         self
     }
@@ -43,10 +52,22 @@ mod tests {
 
     #[test]
     fn members_are_texts_or_values() {
-        let by_text = NewPurchase::of("u1").named("ada".to_owned()).priced("29.99").unwrap();
+        let by_text = NewPurchase::of("u1")
+            .named("ada".to_owned())
+            .priced("29.99")
+            .unwrap();
         let (id, name): (UserId, UserName) = ("u1".parse().unwrap(), "ada".parse().unwrap());
-        assert_eq!(NewPurchase::of(id).named(name).priced(Decimal::new(2999, 2)).unwrap(), by_text);
-        assert_eq!((by_text.user_id, by_text.user_name), ("u1".parse().unwrap(), "ada".parse().unwrap()));
+        assert_eq!(
+            NewPurchase::of(id)
+                .named(name)
+                .priced(Decimal::new(2999, 2))
+                .unwrap(),
+            by_text
+        );
+        assert_eq!(
+            (by_text.user_id, by_text.user_name),
+            ("u1".parse().unwrap(), "ada".parse().unwrap())
+        );
     }
 
     #[test]
@@ -55,8 +76,16 @@ mod tests {
         assert_eq!(blank.to_string(), "the user id must not be blank");
         let unnamed = NewPurchase::of("u1").named("").priced("x").unwrap_err();
         assert_eq!(unnamed.to_string(), "the user name must not be blank");
-        let many = NewPurchase::of("u1").named("ada").quantity(0).item("").priced("x").unwrap_err();
-        assert_eq!(many.to_string(), "the quantity must be a whole number from 1 to 1000000");
+        let many = NewPurchase::of("u1")
+            .named("ada")
+            .quantity(0)
+            .item("")
+            .priced("x")
+            .unwrap_err();
+        assert_eq!(
+            many.to_string(),
+            "the quantity must be a whole number from 1 to 1000000"
+        );
         let negative = NewPurchase::of("u1").named("ada").priced("-1").unwrap_err();
         assert_eq!(negative.kind(), ErrorKind::Invalid);
         assert_eq!(negative.to_string(), "the price must not be negative");

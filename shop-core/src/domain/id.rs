@@ -64,7 +64,8 @@ impl PurchaseId {
 
     /// Whether it is a UUID of version 4 or 7, which cannot be guessed.
     pub(crate) fn is_random(&self) -> bool {
-        self.as_uuid().is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
+        self.as_uuid()
+            .is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
     }
 
     /// The key that gives this id, for every user: only a UUID of version 4 or 7 has one.
@@ -79,7 +80,9 @@ impl PurchaseId {
     #[must_use]
     #[doc(hidden)]
     pub fn as_key(&self) -> Option<IdempotencyKey> {
-        self.as_uuid().filter(|_| self.is_random()).map(|uuid| (*uuid).into())
+        self.as_uuid()
+            .filter(|_| self.is_random())
+            .map(|uuid| (*uuid).into())
     }
 
     /// Writes the text into the beginning of `buffer`, without an allocation.
@@ -115,7 +118,9 @@ impl FromStr for PurchaseId {
     /// often a hash than a UUID, and a key that *is* an id is shared by all users.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.len() {
-            36 => Uuid::try_parse(text).map(Self::from_uuid).map_err(|_malformed| INVALID),
+            36 => Uuid::try_parse(text)
+                .map(Self::from_uuid)
+                .map_err(|_malformed| INVALID),
             24 => {
                 let mut bytes = [0; 12];
                 match data_encoding::HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut bytes) {
@@ -134,7 +139,10 @@ mod tests {
 
     #[test]
     fn both_forms_read_back_as_written() {
-        for text in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
+        for text in [
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "65a1f0c2d3e4b5a697887766",
+        ] {
             let id: PurchaseId = text.parse().unwrap();
             assert_eq!(id.to_string(), text);
             assert_eq!(id.encode(&mut [0; PurchaseId::MAX_BYTES]), text);

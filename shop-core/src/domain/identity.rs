@@ -35,7 +35,10 @@ pub(crate) fn refund_id(of: &PurchaseId) -> PurchaseId {
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
         Ok(id) if id.is_random() => id,
-        _ => PurchaseId::from_uuid(hashed(KEYED, &[user.as_str().as_bytes(), key.as_str().as_bytes()])),
+        _ => PurchaseId::from_uuid(hashed(
+            KEYED,
+            &[user.as_str().as_bytes(), key.as_str().as_bytes()],
+        )),
     }
 }
 
@@ -59,7 +62,10 @@ mod tests {
 
     #[test]
     fn a_random_uuid_is_the_id_for_every_user() {
-        for key in ["0190163d-8694-739b-aea5-966c26f8ad91", "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10"] {
+        for key in [
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10",
+        ] {
             assert_eq!(id("u1", key).to_string(), key);
             assert_eq!(id("u1", key), id("u2", key));
             assert_eq!(id("u1", key).as_key().unwrap().as_str(), key);
@@ -69,7 +75,11 @@ mod tests {
     #[test]
     fn a_computed_uuid_is_a_key_of_its_user() {
         let of_u1 = id("u1", "order-7");
-        for key in [of_u1.to_string(), Uuid::nil().to_string(), Uuid::max().to_string()] {
+        for key in [
+            of_u1.to_string(),
+            Uuid::nil().to_string(),
+            Uuid::max().to_string(),
+        ] {
             assert_ne!(id("u2", &key).to_string(), key);
             assert_ne!(id("u2", &key), id("u1", &key));
         }
@@ -88,7 +98,13 @@ mod tests {
     #[test]
     fn ids_never_change_between_versions() {
         // Stores contain these ids: if this test fails, redelivery duplicates purchases.
-        assert_eq!(id("u1", "order-7").to_string(), "6227dd3e-4b6e-5903-bbab-a62e31d75856");
-        assert_eq!(refund_id(&id("u1", "order-7")).to_string(), "3dce74b5-f0ab-573f-9166-85f0b93d7404");
+        assert_eq!(
+            id("u1", "order-7").to_string(),
+            "6227dd3e-4b6e-5903-bbab-a62e31d75856"
+        );
+        assert_eq!(
+            refund_id(&id("u1", "order-7")).to_string(),
+            "3dce74b5-f0ab-573f-9166-85f0b93d7404"
+        );
     }
 }

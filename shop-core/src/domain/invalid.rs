@@ -52,8 +52,16 @@ pub enum InvalidKind {
 }
 
 impl Invalid {
-    pub(crate) const fn new(kind: InvalidKind, subject: &'static str, reason: &'static str) -> Self {
-        Self { kind, subject, reason }
+    pub(crate) const fn new(
+        kind: InvalidKind,
+        subject: &'static str,
+        reason: &'static str,
+    ) -> Self {
+        Self {
+            kind,
+            subject,
+            reason,
+        }
     }
 
     /// A value that does not have the form of its type.

@@ -38,7 +38,10 @@ impl FromStr for IdempotencyKey {
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         (fits && visible)
             .then(|| Self(text.into()))
-            .ok_or(Invalid::malformed("the idempotency key", "must be 1 to 255 visible ASCII characters"))
+            .ok_or(Invalid::malformed(
+                "the idempotency key",
+                "must be 1 to 255 visible ASCII characters",
+            ))
     }
 }
 

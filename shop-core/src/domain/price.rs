@@ -59,7 +59,8 @@ impl Price {
     /// # Errors
     /// [`Invalid`] for a price that is negative, too large or has too many decimals.
     pub fn from_minor(units: i64, scale: u32) -> Result<Self, Invalid> {
-        let value = Decimal::try_new(units, scale).map_err(|_scale| invalid(InvalidKind::TooManyDecimals))?;
+        let value = Decimal::try_new(units, scale)
+            .map_err(|_scale| invalid(InvalidKind::TooManyDecimals))?;
         value.try_into()
     }
 
@@ -80,8 +81,14 @@ impl Price {
             if error.kind() != InvalidKind::TooManyDecimals {
                 return Err(error);
             }
-            let exact = text.parse().or_else(|_exponent| Decimal::from_scientific(text));
-            exact.map_err(|_unreadable| error)?.round_dp(Self::MAX_DECIMALS).normalize().try_into()
+            let exact = text
+                .parse()
+                .or_else(|_exponent| Decimal::from_scientific(text));
+            exact
+                .map_err(|_unreadable| error)?
+                .round_dp(Self::MAX_DECIMALS)
+                .normalize()
+                .try_into()
         })
     }
 
@@ -89,7 +96,11 @@ impl Price {
     #[doc(hidden)]
     #[must_use]
     pub fn negated(self) -> Self {
-        if self.0.is_zero() { self } else { Self(-self.0) }
+        if self.0.is_zero() {
+            self
+        } else {
+            Self(-self.0)
+        }
     }
 
     /// Whether it is the amount of a refund.
@@ -127,7 +138,9 @@ impl Price {
         let [whole, fraction] = match (u64::try_from(units), u128::from(one)) {
             (Ok(units), _) => [units / one, units % one],
             // Both are far below 2^64.
-            (_, one) => [units / one, units % one].map(|part| u64::try_from(part).unwrap_or_default()),
+            (_, one) => {
+                [units / one, units % one].map(|part| u64::try_from(part).unwrap_or_default())
+            }
         };
         let mut start = buffer.len();
         if decimals > 0 {
@@ -157,7 +170,9 @@ fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_least: usize)
 impl fmt::Display for Price {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (f.width(), f.precision()) {
-            (None, None) => f.write_str(&String::from_utf8_lossy(self.encode(&mut [0; Self::MAX_BYTES]))),
+            (None, None) => f.write_str(&String::from_utf8_lossy(
+                self.encode(&mut [0; Self::MAX_BYTES]),
+            )),
             _ => fmt::Display::fmt(&self.0, f),
         }
     }
@@ -183,7 +198,11 @@ impl TryFrom<Decimal> for Price {
             return Ok(Self(value));
         }
         let short = value.round_dp(Self::MAX_DECIMALS);
-        if short == value { Ok(Self(short)) } else { Err(invalid(InvalidKind::TooManyDecimals)) }
+        if short == value {
+            Ok(Self(short))
+        } else {
+            Err(invalid(InvalidKind::TooManyDecimals))
+        }
     }
 }
 
@@ -205,7 +224,9 @@ const MAX_WHOLE_DIGITS: usize = 16;
 
 /// `text` without zeros after its eighth decimal, which do not change the value.
 fn without_spare_zeros(text: &str) -> &str {
-    let first = text.find('.').map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
+    let first = text
+        .find('.')
+        .map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
     let spare = text.get(first..).unwrap_or_default();
     &text[..text.len() - (spare.len() - spare.trim_end_matches('0').len())]
 }
@@ -238,7 +259,9 @@ fn plain(text: &str) -> Result<Decimal, Invalid> {
 fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> {
     /// Beyond the largest double: other systems read such text as infinity, which is not a valid number here.
     const MAX_EXPONENT: i32 = 308;
-    let exponent: i32 = exponent.parse().map_err(|_no_integer| invalid(InvalidKind::NotANumber))?;
+    let exponent: i32 = exponent
+        .parse()
+        .map_err(|_no_integer| invalid(InvalidKind::NotANumber))?;
     if exponent > MAX_EXPONENT {
         return Err(invalid(InvalidKind::NotANumber));
     }
@@ -248,18 +271,24 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> 
     if mantissa.is_sign_negative() {
         return Err(invalid(InvalidKind::Negative));
     }
-    let (mut units, mut scale) = (mantissa.mantissa(), i64::from(mantissa.scale()) - i64::from(exponent));
+    let (mut units, mut scale) = (
+        mantissa.mantissa(),
+        i64::from(mantissa.scale()) - i64::from(exponent),
+    );
     // Trailing zeros would count as decimals.
     while scale > i64::from(Price::MAX_DECIMALS) && units % 10 == 0 {
         (units, scale) = (units / 10, scale - 1);
     }
     let Ok(scale) = u32::try_from(scale) else {
-        let power = u32::try_from(-scale).ok().and_then(|power| 10_i128.checked_pow(power));
+        let power = u32::try_from(-scale)
+            .ok()
+            .and_then(|power| 10_i128.checked_pow(power));
         let units = power.and_then(|power| units.checked_mul(power));
         let value = units.and_then(|units| Decimal::try_from_i128_with_scale(units, 0).ok());
         return value.ok_or(invalid(InvalidKind::TooLarge));
     };
-    Decimal::try_from_i128_with_scale(units, scale).map_err(|_scale| invalid(InvalidKind::TooManyDecimals))
+    Decimal::try_from_i128_with_scale(units, scale)
+        .map_err(|_scale| invalid(InvalidKind::TooManyDecimals))
 }
 
 /// The exact sum of prices, with room for 10^15 purchases at the maximum price.
@@ -280,7 +309,8 @@ pub struct TotalOverflow;
 
 impl From<TotalOverflow> for Error {
     fn from(overflow: TotalOverflow) -> Self {
-        Self::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly").with_source(overflow)
+        Self::new(ErrorKind::Corrupt, "the purchases cannot be summed exactly")
+            .with_source(overflow)
     }
 }
 
@@ -321,7 +351,9 @@ impl Total {
     /// # Errors
     /// [`TotalOverflow`] instead of a rounded sum.
     pub fn checked_sum(prices: impl IntoIterator<Item = Price>) -> Result<Self, TotalOverflow> {
-        prices.into_iter().try_fold(Self::ZERO, Self::checked_add_price)
+        prices
+            .into_iter()
+            .try_fold(Self::ZERO, Self::checked_add_price)
     }
 
     /// The sum rounded half to even to cents.
@@ -345,7 +377,11 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, fraction) = (self.0.abs() / UNITS, self.0.abs() % UNITS);
         let text = format!("{whole}.{fraction:08}");
-        f.pad_integral(self.0 >= 0, "", text.trim_end_matches('0').trim_end_matches('.'))
+        f.pad_integral(
+            self.0 >= 0,
+            "",
+            text.trim_end_matches('0').trim_end_matches('.'),
+        )
     }
 }
 
@@ -357,13 +393,20 @@ impl FromStr for Total {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let fraction = fraction.trim_end_matches('0');
-        let is_number = digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+        let is_number = digits
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
         let is_exact = is_number
             && digits.contains(|c: char| c.is_ascii_digit())
             && fraction.len() <= Price::MAX_DECIMALS as usize;
-        let units = is_exact.then(|| format!("{whole}{fraction:0<8}").parse::<i128>().ok()).flatten();
-        let invalid = Invalid::malformed("the sum", "must be a number with no more than 8 decimals");
-        units.map(|units| Self(if digits == text { units } else { -units })).ok_or(invalid)
+        let units = is_exact
+            .then(|| format!("{whole}{fraction:0<8}").parse::<i128>().ok())
+            .flatten();
+        let invalid =
+            Invalid::malformed("the sum", "must be a number with no more than 8 decimals");
+        units
+            .map(|units| Self(if digits == text { units } else { -units }))
+            .ok_or(invalid)
     }
 }
 

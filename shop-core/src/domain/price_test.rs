@@ -10,12 +10,27 @@ fn price(text: &str) -> Price {
 
 #[test]
 fn minor_units_keep_their_scale() {
-    assert_eq!(Price::from_minor(119_530, 2).unwrap().to_string(), "1195.30");
+    assert_eq!(
+        Price::from_minor(119_530, 2).unwrap().to_string(),
+        "1195.30"
+    );
     assert_eq!(Price::from_minor(7, 0).unwrap().to_string(), "7");
-    assert_eq!(Price::from_minor(-1, 2), Err(invalid(InvalidKind::Negative)));
-    assert_eq!(Price::from_minor(1, 9), Err(invalid(InvalidKind::TooManyDecimals)));
-    assert_eq!(Price::from_minor(1, 99), Err(invalid(InvalidKind::TooManyDecimals)));
-    assert_eq!(Price::from_minor(i64::MAX, 0), Err(invalid(InvalidKind::TooLarge)));
+    assert_eq!(
+        Price::from_minor(-1, 2),
+        Err(invalid(InvalidKind::Negative))
+    );
+    assert_eq!(
+        Price::from_minor(1, 9),
+        Err(invalid(InvalidKind::TooManyDecimals))
+    );
+    assert_eq!(
+        Price::from_minor(1, 99),
+        Err(invalid(InvalidKind::TooManyDecimals))
+    );
+    assert_eq!(
+        Price::from_minor(i64::MAX, 0),
+        Err(invalid(InvalidKind::TooLarge))
+    );
 }
 
 proptest! {
@@ -29,9 +44,15 @@ proptest! {
 
 #[test]
 fn the_scale_is_kept() {
-    for text in
-        ["1195.30", "0", "0.00000001", "29.99", "1000000000000000", "1000000000000000.00000000", "0.0"]
-    {
+    for text in [
+        "1195.30",
+        "0",
+        "0.00000001",
+        "29.99",
+        "1000000000000000",
+        "1000000000000000.00000000",
+        "0.0",
+    ] {
         assert_eq!(price(text).to_string(), text);
     }
     assert_eq!(price("1e2").to_string(), "100");
@@ -52,18 +73,38 @@ fn zeros_after_the_eighth_decimal_are_ignored() {
         ("0.000000010", "0.00000001"),
         ("0.000000000", "0.00000000"),
         ("1000000000000000.000000000", "1000000000000000.00000000"),
-        ("29.99000000000000000000000000000000000000000000", "29.99000000"),
+        (
+            "29.99000000000000000000000000000000000000000000",
+            "29.99000000",
+        ),
         ("100", "100"),
         ("1.50", "1.50"),
     ] {
         assert_eq!(price(text).to_string(), kept, "{text}");
     }
-    assert_eq!(Price::try_from(Decimal::new(29_990_000_000_000, 12)), Ok(price("29.99")));
-    assert_eq!(Price::try_from(Decimal::new(1, 9)), Err(invalid(InvalidKind::TooManyDecimals)));
-    for text in ["0.0000000010", "0.1234567890", "0.00000000000000000000000000000000010"] {
-        assert_eq!(text.parse::<Price>(), Err(invalid(InvalidKind::TooManyDecimals)), "{text}");
+    assert_eq!(
+        Price::try_from(Decimal::new(29_990_000_000_000, 12)),
+        Ok(price("29.99"))
+    );
+    assert_eq!(
+        Price::try_from(Decimal::new(1, 9)),
+        Err(invalid(InvalidKind::TooManyDecimals))
+    );
+    for text in [
+        "0.0000000010",
+        "0.1234567890",
+        "0.00000000000000000000000000000000010",
+    ] {
+        assert_eq!(
+            text.parse::<Price>(),
+            Err(invalid(InvalidKind::TooManyDecimals)),
+            "{text}"
+        );
     }
-    assert_eq!("1.0000000000000000x00".parse::<Price>(), Err(invalid(InvalidKind::NotANumber)));
+    assert_eq!(
+        "1.0000000000000000x00".parse::<Price>(),
+        Err(invalid(InvalidKind::NotANumber))
+    );
 }
 
 #[test]
@@ -75,7 +116,10 @@ fn the_text_of_a_total_does_not_depend_on_the_scale_of_prices() {
         (&["1195.30", "0.2"], "1195.5"),
     ] {
         let total = Total::checked_sum(prices.iter().map(|text| price(text))).unwrap();
-        assert_eq!((total.to_string(), format!("{total:?}")), (text.to_owned(), text.to_owned()));
+        assert_eq!(
+            (total.to_string(), format!("{total:?}")),
+            (text.to_owned(), text.to_owned())
+        );
         assert_eq!(text.parse(), Ok(total));
     }
 }
@@ -107,11 +151,20 @@ fn invalid_text_is_rejected() {
         ("1e-999999999999", InvalidKind::NotANumber),
         ("1e-+5", InvalidKind::NotANumber),
         ("1e5e5", InvalidKind::NotANumber),
-        ("0.00000000000000012345678901249e20", InvalidKind::TooManyDecimals),
-        ("0.00000000000000000000000000001e0", InvalidKind::TooManyDecimals),
+        (
+            "0.00000000000000012345678901249e20",
+            InvalidKind::TooManyDecimals,
+        ),
+        (
+            "0.00000000000000000000000000001e0",
+            InvalidKind::TooManyDecimals,
+        ),
         ("12345678901234567890123456789012e-3", InvalidKind::TooLarge),
         (".", InvalidKind::NotANumber),
-        ("0.1234567890123456789012345678901234", InvalidKind::TooManyDecimals),
+        (
+            "0.1234567890123456789012345678901234",
+            InvalidKind::TooManyDecimals,
+        ),
     ] {
         assert_eq!(text.parse::<Price>(), Err(invalid(why)), "{text:?}");
     }
@@ -133,22 +186,49 @@ fn sums_are_exact_or_an_error() {
     // A million purchases at the maximum price, and one of the smallest unit.
     let many = Total::from_units(Total::from(Price::MAX).units() * 1_000_000);
     let text = "1000000000000000000000.00000001";
-    assert_eq!(many.checked_add_price(price("0.00000001")).unwrap().to_string(), text);
-    for text in [text, "-12.5", "0", "1701411834604692317316873037158.84105727"] {
+    assert_eq!(
+        many.checked_add_price(price("0.00000001"))
+            .unwrap()
+            .to_string(),
+        text
+    );
+    for text in [
+        text,
+        "-12.5",
+        "0",
+        "1701411834604692317316873037158.84105727",
+    ] {
         assert_eq!(text.parse::<Total>().unwrap().to_string(), text);
     }
     assert_eq!(
-        "1701411834604692317316873037158.84105727".parse::<Total>().unwrap().checked_add(many),
+        "1701411834604692317316873037158.84105727"
+            .parse::<Total>()
+            .unwrap()
+            .checked_add(many),
         Err(TotalOverflow)
     );
-    for text in ["", "-", ".", "+1", "1e3", "1.2.3", "0.000000001", &"9".repeat(39)] {
+    for text in [
+        "",
+        "-",
+        ".",
+        "+1",
+        "1e3",
+        "1.2.3",
+        "0.000000001",
+        &"9".repeat(39),
+    ] {
         text.parse::<Total>().unwrap_err();
     }
 }
 
 #[test]
 fn rounding_is_half_to_even() {
-    for (exact, rounded) in [("0.125", "0.12"), ("0.135", "0.14"), ("2.5", "2.5"), ("0.30", "0.3")] {
+    for (exact, rounded) in [
+        ("0.125", "0.12"),
+        ("0.135", "0.14"),
+        ("2.5", "2.5"),
+        ("0.30", "0.3"),
+    ] {
         assert_eq!(Total::from(price(exact)).rounded().to_string(), rounded);
     }
 }

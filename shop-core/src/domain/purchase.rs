@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::identity::{id_from_key, refund_id};
 use super::serialize::signed;
 use super::{
-    Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RequestContext,
-    Timestamp, UserId, UserName,
+    Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId,
+    RequestContext, Timestamp, UserId, UserName,
 };
 use crate::{Error, Result};
 
@@ -46,7 +46,11 @@ pub struct NewPurchase {
 fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Details, D::Error> {
     let details = Details::deserialize(deserializer)?;
     let is_fine = details.of.is_none() && details.reason.is_none();
-    if is_fine { Ok(details) } else { Err(serde::de::Error::custom("of and reason belong to a refund")) }
+    if is_fine {
+        Ok(details)
+    } else {
+        Err(serde::de::Error::custom("of and reason belong to a refund"))
+    }
 }
 
 impl NewPurchase {
@@ -67,7 +71,11 @@ impl NewPurchase {
     /// # }
     /// ```
     #[must_use]
-    pub fn new(user_id: impl Into<UserId>, user_name: impl Into<UserName>, price: impl Into<Price>) -> Self {
+    pub fn new(
+        user_id: impl Into<UserId>,
+        user_name: impl Into<UserName>,
+        price: impl Into<Price>,
+    ) -> Self {
         Self {
             key: None,
             user_id: user_id.into(),
@@ -107,22 +115,52 @@ impl NewPurchase {
     /// `received` is used if the purchase has no timestamp. `fresh` creates the id of a purchase without a key, a
     /// UUIDv7 outside of tests; it is called only then. The id of a refund is derived from that of its purchase.
     pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
-        let Self { key, user_id, user_name, price, timestamp, details } = self;
+        let Self {
+            key,
+            user_id,
+            user_name,
+            price,
+            timestamp,
+            details,
+        } = self;
         let id = match (&details.of, &key) {
             (Some(of), _) => refund_id(of),
             (None, Some(key)) => id_from_key(&user_id, key),
             (None, None) => fresh().into(),
         };
         let timestamp = timestamp.unwrap_or(received);
-        Purchase { id, user_name, user_id, price, timestamp, details, context: None }
+        Purchase {
+            id,
+            user_name,
+            user_id,
+            price,
+            timestamp,
+            details,
+            context: None,
+        }
     }
 }
 
 /// The purchase without its id, for another service, which assigns one.
 impl From<Purchase> for NewPurchase {
     fn from(purchase: Purchase) -> Self {
-        let Purchase { id: _, user_name, user_id, price, timestamp, details, context: _ } = purchase;
-        Self { key: None, user_id, user_name, price, timestamp: Some(timestamp), details }
+        let Purchase {
+            id: _,
+            user_name,
+            user_id,
+            price,
+            timestamp,
+            details,
+            context: _,
+        } = purchase;
+        Self {
+            key: None,
+            user_id,
+            user_name,
+            price,
+            timestamp: Some(timestamp),
+            details,
+        }
     }
 }
 
@@ -169,7 +207,15 @@ impl Purchase {
         price: Price,
         timestamp: Timestamp,
     ) -> Self {
-        Self { id, user_name, user_id, price, timestamp, details: Details::NONE, context: None }
+        Self {
+            id,
+            user_name,
+            user_id,
+            price,
+            timestamp,
+            details: Details::NONE,
+            context: None,
+        }
     }
 
     /// The same purchase with these details.
@@ -202,10 +248,24 @@ impl Purchase {
             let reason = "must be more than 0, and not more than the price of a purchase";
             return Err(Invalid::malformed("the amount of a refund", reason).into());
         }
-        let Self { id, user_name, user_id, price: _, timestamp: _, details, context } = self.clone();
+        let Self {
+            id,
+            user_name,
+            user_id,
+            price: _,
+            timestamp: _,
+            details,
+            context,
+        } = self.clone();
         // A listing has it behind its purchase, whose time may be ahead.
         let timestamp = timestamp.max(self.timestamp);
-        let mut refund = Self::new(refund_id(&id), user_id, user_name, amount.negated(), timestamp);
+        let mut refund = Self::new(
+            refund_id(&id),
+            user_id,
+            user_name,
+            amount.negated(),
+            timestamp,
+        );
         refund.details.currency.clone_from(&details.currency);
         refund.details.reference.clone_from(&details.reference);
         refund.details.of = Some(id);
@@ -222,9 +282,25 @@ impl Purchase {
 
     /// A copy without the context, which is not cloned.
     pub(crate) fn clone_stored(&self) -> Self {
-        let Self { id, user_name, user_id, price, timestamp, details, context: _ } = self;
+        let Self {
+            id,
+            user_name,
+            user_id,
+            price,
+            timestamp,
+            details,
+            context: _,
+        } = self;
         let (user_name, user_id, details) = (user_name.clone(), user_id.clone(), details.clone());
-        Self { id: *id, user_name, user_id, price: *price, timestamp: *timestamp, details, context: None }
+        Self {
+            id: *id,
+            user_name,
+            user_id,
+            price: *price,
+            timestamp: *timestamp,
+            details,
+            context: None,
+        }
     }
 
     /// Whether both have the same content: equal user id, user name, details, and price by value. Times are not compared,
@@ -233,9 +309,22 @@ impl Purchase {
     /// Two purchases with one id are a duplicate if their content is the same, otherwise a conflict.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
-        let Self { id: _, user_name, user_id, price, timestamp: _, details, context: _ } = self;
+        let Self {
+            id: _,
+            user_name,
+            user_id,
+            price,
+            timestamp: _,
+            details,
+            context: _,
+        } = self;
         (user_id, user_name, price, details)
-            == (&other.user_id, &other.user_name, &other.price, &other.details)
+            == (
+                &other.user_id,
+                &other.user_name,
+                &other.price,
+                &other.details,
+            )
     }
 }
 
@@ -263,7 +352,10 @@ mod tests {
 
     #[test]
     fn with_a_key_no_fresh_id_is_generated() {
-        let repeatable = buy("u1", "ada", "1").with_key("order-7").unwrap().with_timestamp(at(3));
+        let repeatable = buy("u1", "ada", "1")
+            .with_key("order-7")
+            .unwrap()
+            .with_timestamp(at(3));
         let once = repeatable.clone().into_purchase(at(5), || unreachable!());
         let again = repeatable.into_purchase(at(6), || unreachable!());
         assert_eq!(once, again);
@@ -274,7 +366,11 @@ mod tests {
     fn content_is_user_name_and_price_by_value() {
         let base = buy("u1", "ada", "29.90").into_purchase(at(5), fresh);
         assert!(base.same_content(&buy("u1", "ada", "29.9").into_purchase(at(9), fresh)));
-        for other in [buy("u2", "ada", "29.9"), buy("u1", "eva", "29.9"), buy("u1", "ada", "29.91")] {
+        for other in [
+            buy("u2", "ada", "29.9"),
+            buy("u1", "eva", "29.9"),
+            buy("u1", "ada", "29.91"),
+        ] {
             assert!(!base.same_content(&other.into_purchase(at(5), fresh)));
         }
     }

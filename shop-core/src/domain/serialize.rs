@@ -57,7 +57,11 @@ impl FromStr for Signed {
 /// Reads a price, or the amount of a refund.
 pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
     let is_readable = deserializer.is_human_readable();
-    let read = if is_readable { number::deserialize(deserializer) } else { text::deserialize(deserializer) };
+    let read = if is_readable {
+        number::deserialize(deserializer)
+    } else {
+        text::deserialize(deserializer)
+    };
     read.map(|Signed(price)| price)
 }
 
@@ -76,7 +80,10 @@ mod tests {
     const PURCHASE: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","username":"ada","userid":"u1","price":1195.30,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
 
     /// Writes `value` as `json` and reads it back.
-    fn both_ways<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T, json: &str) {
+    fn both_ways<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+        value: &T,
+        json: &str,
+    ) {
         assert_eq!(serde_json::to_string(value).unwrap(), json);
         assert_eq!(serde_json::from_str::<T>(json).unwrap(), *value);
         // By way of a value tree, as some extractors do.
@@ -87,16 +94,33 @@ mod tests {
     #[test]
     fn values_have_the_forms_of_the_api() {
         both_ways(&UserId::try_from("u1").unwrap(), r#""u1""#);
-        both_ways(&IdempotencyKey::try_from("order-7").unwrap(), r#""order-7""#);
+        both_ways(
+            &IdempotencyKey::try_from("order-7").unwrap(),
+            r#""order-7""#,
+        );
         both_ways(&Price::try_from("29.90").unwrap(), "29.90");
         both_ways(&Total::ZERO, "0");
         let large = serde_json::to_string(&Total::from_units(i128::MAX)).unwrap();
         assert_eq!(large, "1701411834604692317316873037158.84105727");
-        assert_eq!(serde_json::from_str::<Total>(&large).unwrap().units(), i128::MAX);
+        assert_eq!(
+            serde_json::from_str::<Total>(&large).unwrap().units(),
+            i128::MAX
+        );
         let exact = "123456789012345.12345678";
-        assert_eq!(serde_json::to_string(&Price::try_from(exact).unwrap()).unwrap(), exact);
-        assert_eq!(serde_json::from_str::<Price>(exact).unwrap().to_string(), exact);
-        assert_eq!(serde_json::from_str::<Price>(r#""29.99""#).unwrap().to_string(), "29.99");
+        assert_eq!(
+            serde_json::to_string(&Price::try_from(exact).unwrap()).unwrap(),
+            exact
+        );
+        assert_eq!(
+            serde_json::from_str::<Price>(exact).unwrap().to_string(),
+            exact
+        );
+        assert_eq!(
+            serde_json::from_str::<Price>(r#""29.99""#)
+                .unwrap()
+                .to_string(),
+            "29.99"
+        );
         for invalid in ["-1", "1e99", r#""x""#, "true", "null"] {
             assert!(serde_json::from_str::<Price>(invalid).is_err(), "{invalid}");
         }
@@ -112,13 +136,22 @@ mod tests {
         let json = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"broker","replicas":2,"position":{"topic":"purchases","partition":2,"offset":7}}"#;
         both_ways(&receipt, json);
         let published = PublishedPurchase::new(purchase.clone(), receipt);
-        both_ways(&published, &format!(r#"{{"purchase":{PURCHASE},"receipt":{json}}}"#));
-        both_ways(&Summary::new(3, "87.49".parse().unwrap()), r#"{"count":3,"total_spent":87.49}"#);
+        both_ways(
+            &published,
+            &format!(r#"{{"purchase":{PURCHASE},"receipt":{json}}}"#),
+        );
+        both_ways(
+            &Summary::new(3, "87.49".parse().unwrap()),
+            r#"{"count":3,"total_spent":87.49}"#,
+        );
         let selector = Selector::User(purchase.user_id.clone());
         let cursor = Cursor::after(&selector, &PageRequest::default(), &purchase);
         both_ways(&cursor, &format!(r#""{cursor}""#));
         let page = Page::new(vec![purchase], Some(cursor.clone()));
-        both_ways(&page, &format!(r#"{{"items":[{PURCHASE}],"next":"{cursor}"}}"#));
+        both_ways(
+            &page,
+            &format!(r#"{{"items":[{PURCHASE}],"next":"{cursor}"}}"#),
+        );
     }
 
     #[test]

@@ -17,7 +17,9 @@ pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<Compact
 pub(super) fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     let invalid = |kind, reason| Err(Invalid::new(kind, too_long.subject, reason));
     // Most texts are printable ASCII.
-    if text.bytes().any(|byte| byte > b' ') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+    if text.bytes().any(|byte| byte > b' ')
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    {
         return short(text, max, too_long);
     }
     if text.chars().all(char::is_whitespace) {
@@ -25,7 +27,10 @@ pub(super) fn visible(text: &str, max: usize, too_long: Invalid) -> Result<Compa
     }
     let kept = short(text, max, too_long)?;
     if text.chars().any(char::is_control) {
-        return invalid(InvalidKind::ControlCharacter, "must not contain control characters");
+        return invalid(
+            InvalidKind::ControlCharacter,
+            "must not contain control characters",
+        );
     }
     Ok(kept)
 }
@@ -91,7 +96,15 @@ mod tests {
 
     #[test]
     fn kept_as_given() {
-        for text in ["u1", " u1 ", "joe b", "ünï—😀", "<script>", "..%2Fhealth", &"ä".repeat(128)] {
+        for text in [
+            "u1",
+            " u1 ",
+            "joe b",
+            "ünï—😀",
+            "<script>",
+            "..%2Fhealth",
+            &"ä".repeat(128),
+        ] {
             assert_eq!(text.parse::<UserId>().unwrap().as_str(), text);
         }
     }
@@ -110,6 +123,9 @@ mod tests {
         }
         assert!("n".repeat(256).parse::<UserName>().is_ok());
         let long = "n".repeat(257).parse::<UserName>().unwrap_err();
-        assert_eq!(long.to_string(), "the user name must not be longer than 256 characters");
+        assert_eq!(
+            long.to_string(),
+            "the user name must not be longer than 256 characters"
+        );
     }
 }

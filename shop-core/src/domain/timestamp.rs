@@ -38,7 +38,11 @@ impl Timestamp {
     /// # Errors
     /// [`Invalid`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     pub const fn from_millis(millis: i64) -> Result<Self, Invalid> {
-        if millis < Self::MIN.0 || millis > Self::MAX.0 { Err(Self::INVALID) } else { Ok(Self(millis)) }
+        if millis < Self::MIN.0 || millis > Self::MAX.0 {
+            Err(Self::INVALID)
+        } else {
+            Ok(Self(millis))
+        }
     }
 
     /// Parses RFC 3339 text alone: a date, a time without a leap second, and an offset up to 23:59, with or without its
@@ -63,18 +67,27 @@ impl Timestamp {
             text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_like)
         };
         let (civil, rest) = text.split_at_checked(FORM.len()).unwrap_or_default();
-        let fraction =
-            rest.strip_prefix('.').filter(|digits| digits.starts_with(|first: char| first.is_ascii_digit()));
-        let zone =
-            fraction.map_or(rest, |digits| digits.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+        let fraction = rest
+            .strip_prefix('.')
+            .filter(|digits| digits.starts_with(|first: char| first.is_ascii_digit()));
+        let zone = fraction.map_or(rest, |digits| {
+            digits.trim_start_matches(|digit: char| digit.is_ascii_digit())
+        });
         let is_offset = || {
-            ["+00:00", "-00:00", "+0000", "-0000"].iter().any(|form| has_form(zone, form))
+            ["+00:00", "-00:00", "+0000", "-0000"]
+                .iter()
+                .any(|form| has_form(zone, form))
                 && &zone[1..3] <= "23"
                 && &zone[zone.len() - 2..] <= "59"
         };
-        let is_valid =
-            has_form(civil, FORM) && &civil[17..] <= "59" && (zone.eq_ignore_ascii_case("Z") || is_offset());
-        if is_valid { text.parse() } else { Err(Self::INVALID) }
+        let is_valid = has_form(civil, FORM)
+            && &civil[17..] <= "59"
+            && (zone.eq_ignore_ascii_case("Z") || is_offset());
+        if is_valid {
+            text.parse()
+        } else {
+            Err(Self::INVALID)
+        }
     }
 
     /// The instant of a number in seconds or milliseconds after 1970-01-01T00:00:00Z, whichever is plausible.
@@ -85,7 +98,11 @@ impl Timestamp {
     pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, Invalid> {
         /// From here on milliseconds: as seconds this is the year 5138, as milliseconds 1973.
         const MIN_MILLIS: f64 = 1e11;
-        Self::from_unix_seconds(if number.abs() >= MIN_MILLIS { number / 1_000.0 } else { number })
+        Self::from_unix_seconds(if number.abs() >= MIN_MILLIS {
+            number / 1_000.0
+        } else {
+            number
+        })
     }
 
     /// The instant this many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
@@ -95,7 +112,11 @@ impl Timestamp {
     pub(crate) fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
         let millis = (seconds * 1_000.0).round();
         // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
-        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "within 2^53")]
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "within 2^53"
+        )]
         if millis >= Self::MIN.0 as f64 && millis <= Self::MAX.0 as f64 {
             Ok(Self(millis as i64))
         } else {
@@ -139,9 +160,19 @@ impl Timestamp {
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
         let at = jiff::tz::Offset::UTC.to_datetime(instant);
         let [year, millis] = [at.year(), at.millisecond()].map(i16::unsigned_abs);
-        let [month, day, hour, minute, second] = [at.month(), at.day(), at.hour(), at.minute(), at.second()]
-            .map(|part| part.unsigned_abs().into());
-        let pairs = [year / 100, year % 100, month, day, hour, minute, second, millis / 10];
+        let [month, day, hour, minute, second] =
+            [at.month(), at.day(), at.hour(), at.minute(), at.second()]
+                .map(|part| part.unsigned_abs().into());
+        let pairs = [
+            year / 100,
+            year % 100,
+            month,
+            day,
+            hour,
+            minute,
+            second,
+            millis / 10,
+        ];
         for (start, pair) in [1, 3, 6, 9, 12, 15, 18, 21].into_iter().zip(pairs) {
             text[start] = digit(pair / 10);
             text[start + 1] = digit(pair % 10);
@@ -164,11 +195,19 @@ impl FromStr for Timestamp {
         let zoned = text.parse::<jiff::Timestamp>();
         let instant = zoned.or_else(|error| {
             // A zone that is present but invalid must not be ignored.
-            let has_zone = text.get(10..).is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
-            let naive = if has_zone { Err(error) } else { text.parse::<jiff::civil::DateTime>() };
+            let has_zone = text
+                .get(10..)
+                .is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
+            let naive = if has_zone {
+                Err(error)
+            } else {
+                text.parse::<jiff::civil::DateTime>()
+            };
             naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
         });
-        instant.map_err(|_malformed| Self::INVALID).and_then(Self::try_from)
+        instant
+            .map_err(|_malformed| Self::INVALID)
+            .and_then(Self::try_from)
     }
 }
 
@@ -185,27 +224,48 @@ mod tests {
     #[test]
     fn common_formats_are_converted_to_utc_milliseconds() {
         assert_eq!(read("2026-03-01T09:00:00Z"), "2026-03-01T09:00:00.000Z");
-        assert_eq!(read("2026-03-01T09:00:00.1239Z"), "2026-03-01T09:00:00.123Z");
-        assert_eq!(read("2026-03-01T10:00:00+01:00"), "2026-03-01T09:00:00.000Z");
-        assert_eq!(read("2026-03-01T09:00:00.123456"), "2026-03-01T09:00:00.123Z");
+        assert_eq!(
+            read("2026-03-01T09:00:00.1239Z"),
+            "2026-03-01T09:00:00.123Z"
+        );
+        assert_eq!(
+            read("2026-03-01T10:00:00+01:00"),
+            "2026-03-01T09:00:00.000Z"
+        );
+        assert_eq!(
+            read("2026-03-01T09:00:00.123456"),
+            "2026-03-01T09:00:00.123Z"
+        );
         assert_eq!(read("2026-03-01 09:00:00"), "2026-03-01T09:00:00.000Z");
-        assert_eq!(read("1969-12-31T23:59:59.9999Z"), "1969-12-31T23:59:59.999Z");
+        assert_eq!(
+            read("1969-12-31T23:59:59.9999Z"),
+            "1969-12-31T23:59:59.999Z"
+        );
     }
 
     #[test]
     fn invalid_text_is_rejected() {
-        for text in
-            ["2026-03-01T10:00:00[Europe/Berlin]", "9999-12-30T21:00:00-05:00", "2026-03-01T10:00:00+99:00"]
-        {
+        for text in [
+            "2026-03-01T10:00:00[Europe/Berlin]",
+            "9999-12-30T21:00:00-05:00",
+            "2026-03-01T10:00:00+99:00",
+        ] {
             assert_eq!(text.parse::<Timestamp>(), Err(Timestamp::INVALID), "{text}");
         }
-        for text in
-            ["", "yesterday", "2026-13-01T00:00:00Z", "2026-02-30T00:00:00Z", "-000001-01-01T00:00:00Z"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "2026-02-30T00:00:00Z",
+            "-000001-01-01T00:00:00Z",
+        ] {
             assert_eq!(text.parse::<Timestamp>(), Err(Timestamp::INVALID), "{text}");
         }
         for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
-            assert_eq!(Timestamp::from_unix_seconds(seconds), Err(Timestamp::INVALID));
+            assert_eq!(
+                Timestamp::from_unix_seconds(seconds),
+                Err(Timestamp::INVALID)
+            );
         }
         assert_eq!(Timestamp::from_millis(i64::MAX), Err(Timestamp::INVALID));
     }
@@ -244,7 +304,11 @@ mod tests {
             "2026-03-01T09:00:0\u{661}Z",
             "2026-03-01T09:00:00+\u{661}0:00",
         ] {
-            assert_eq!(Timestamp::from_rfc3339(text), Err(Timestamp::INVALID), "{text}");
+            assert_eq!(
+                Timestamp::from_rfc3339(text),
+                Err(Timestamp::INVALID),
+                "{text}"
+            );
         }
     }
 

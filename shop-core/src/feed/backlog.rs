@@ -36,19 +36,36 @@ impl Backlog {
     pub(super) fn new(shared: &Arc<Shared>, selector: Selector, until: Offsets) -> Self {
         let (batches, waiting) = (stream::empty().boxed(), Waiting::new(shared));
         let (shared, left, looked_up) = (Arc::clone(shared), Offsets::new(), VecDeque::new());
-        Self { shared, selector, until, batches, left, waiting, looked_up, room: None }
+        Self {
+            shared,
+            selector,
+            until,
+            batches,
+            left,
+            waiting,
+            looked_up,
+            room: None,
+        }
     }
 
     /// Reads the entries from `after` on from the log.
     pub(super) async fn read_log(&mut self, after: &Place) -> Result<()> {
         // The semaphore is never closed.
-        self.room = Arc::clone(&self.shared.catching_up).acquire_owned().await.ok();
+        self.room = Arc::clone(&self.shared.catching_up)
+            .acquire_owned()
+            .await
+            .ok();
         let tail = self.shared.log.tail(&after.offsets).await?;
         after.check_start(&tail.start)?;
-        let is_left =
-            |(partition, until): &(&u32, &u64)| tail.start.get(partition).is_some_and(|start| start < until);
-        self.left =
-            self.until.iter().filter(is_left).map(|(partition, until)| (*partition, *until)).collect();
+        let is_left = |(partition, until): &(&u32, &u64)| {
+            tail.start.get(partition).is_some_and(|start| start < until)
+        };
+        self.left = self
+            .until
+            .iter()
+            .filter(is_left)
+            .map(|(partition, until)| (*partition, *until))
+            .collect();
         self.batches = tail.batches;
         Ok(())
     }
@@ -56,7 +73,11 @@ impl Backlog {
     /// Adds those of `entries` that are selected.
     pub(super) fn extend(&mut self, entries: impl IntoIterator<Item = Arc<Entry>>) {
         for entry in entries {
-            let until = self.until.get(&entry.partition).copied().unwrap_or_default();
+            let until = self
+                .until
+                .get(&entry.partition)
+                .copied()
+                .unwrap_or_default();
             if entry.offset < until && self.selector.matches(&entry.purchase) {
                 self.waiting.push(entry);
             }

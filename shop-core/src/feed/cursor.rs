@@ -48,12 +48,21 @@ pub(super) struct Place {
 const INVALID: Invalid = Invalid::malformed("the cursor", "is not a position of this feed");
 
 /// A short digest of what identifies a log: a position in another one is recognized.
-pub(super) fn digest(Tail { cluster, topic, generation, .. }: &Tail) -> u32 {
+pub(super) fn digest(
+    Tail {
+        cluster,
+        topic,
+        generation,
+        ..
+    }: &Tail,
+) -> u32 {
     let names = [Some(cluster), generation.as_ref(), Some(topic)];
     let digest = names
         .into_iter()
         .flatten()
-        .fold(Uuid::NAMESPACE_OID, |digest, name| Uuid::new_v5(&digest, name.as_bytes()));
+        .fold(Uuid::NAMESPACE_OID, |digest, name| {
+            Uuid::new_v5(&digest, name.as_bytes())
+        });
     digest.as_fields().0
 }
 
@@ -68,7 +77,10 @@ fn expired(why: &str) -> Error {
 impl Place {
     /// The place of `cursor`.
     pub(super) fn of(cursor: &FeedCursor) -> Result<Self> {
-        cursor.0.parse().map_err(|invalid: Invalid| Error::from(invalid).with_source(invalid))
+        cursor
+            .0
+            .parse()
+            .map_err(|invalid: Invalid| Error::from(invalid).with_source(invalid))
     }
 
     pub(super) fn cursor(&self) -> FeedCursor {
@@ -88,7 +100,9 @@ impl Place {
 
     /// Moves to `offsets`, where these are ahead.
     pub(super) fn advance_to(&mut self, offsets: &Offsets) {
-        offsets.iter().for_each(|(partition, offset)| self.advance(*partition, *offset));
+        offsets
+            .iter()
+            .for_each(|(partition, offset)| self.advance(*partition, *offset));
     }
 
     /// Checks that a subscription can continue here, in `log`, of which `passed` was passed on. It may be ahead of that:
@@ -97,7 +111,9 @@ impl Place {
         if self.log != log {
             return Err(expired("the cursor is of another log"));
         }
-        let behind = passed.iter().map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
+        let behind = passed
+            .iter()
+            .map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
         if behind.fold(0, u64::saturating_add) > max_catch_up {
             return Err(expired("the cursor is too far behind"));
         }
@@ -108,14 +124,18 @@ impl Place {
     pub(super) fn check_start(&self, start: &Offsets) -> Result<()> {
         let is_there = |(partition, at)| start.get(partition).is_none_or(|start| start == at);
         let is_complete = self.offsets.iter().all(is_there);
-        is_complete.then_some(()).ok_or_else(|| expired("the log does not have the records after the cursor"))
+        is_complete
+            .then_some(())
+            .ok_or_else(|| expired("the log does not have the records after the cursor"))
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.log)?;
-        self.offsets.iter().try_for_each(|(partition, offset)| write!(f, ".{partition}-{offset}"))
+        self.offsets
+            .iter()
+            .try_for_each(|(partition, offset)| write!(f, ".{partition}-{offset}"))
     }
 }
 
@@ -124,7 +144,10 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let mut parts = text.split('.');
-        let log = parts.next().filter(|log| log.len() == 8 && !log.starts_with('+')).ok_or(INVALID)?;
+        let log = parts
+            .next()
+            .filter(|log| log.len() == 8 && !log.starts_with('+'))
+            .ok_or(INVALID)?;
         let log = u32::from_str_radix(log, 16).map_err(|_invalid| INVALID)?;
         let offset = |part: &str| {
             let (partition, offset) = part.split_once('-')?;
@@ -149,7 +172,10 @@ mod tests {
     }
 
     fn place(offsets: &[(u32, u64)]) -> Place {
-        Place { log: log("purchases", None), offsets: offsets.iter().copied().collect() }
+        Place {
+            log: log("purchases", None),
+            offsets: offsets.iter().copied().collect(),
+        }
     }
 
     #[test]
@@ -171,13 +197,28 @@ mod tests {
     #[test]
     fn a_cursor_of_another_log_or_too_far_behind_is_rejected() {
         let (known, passed) = (log("purchases", None), Offsets::from([(0, 20), (1, 5)]));
-        assert!(place(&[(0, 15)]).check(known, &passed, 10).is_ok(), "5 of each partition");
+        assert!(
+            place(&[(0, 15)]).check(known, &passed, 10).is_ok(),
+            "5 of each partition"
+        );
         assert!(place(&[(0, 14)]).check(known, &passed, 10).is_err());
-        assert!(place(&[(0, 21)]).check(known, &passed, 10).is_ok(), "another process was ahead");
+        assert!(
+            place(&[(0, 21)]).check(known, &passed, 10).is_ok(),
+            "another process was ahead"
+        );
         for other in [log("other", None), log("purchases", Some("restored"))] {
             assert!(place(&[(0, 20)]).check(other, &passed, 10).is_err());
         }
-        assert!(place(&[(0, 15)]).check_start(&Offsets::from([(0, 15), (1, 0)])).is_ok());
-        assert!(place(&[(0, 15)]).check_start(&Offsets::from([(0, 16)])).is_err(), "deleted by retention");
+        assert!(
+            place(&[(0, 15)])
+                .check_start(&Offsets::from([(0, 15), (1, 0)]))
+                .is_ok()
+        );
+        assert!(
+            place(&[(0, 15)])
+                .check_start(&Offsets::from([(0, 16)]))
+                .is_err(),
+            "deleted by retention"
+        );
     }
 }

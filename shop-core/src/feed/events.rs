@@ -40,7 +40,10 @@ impl PurchaseEvents for PurchaseFeed {
                 let continued = retried(|| feed.subscribe(selector.clone(), Some(&after))).await;
                 subscription = match continued {
                     Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
-                    continued => Subscription { yielded, ..continued? },
+                    continued => Subscription {
+                        yielded,
+                        ..continued?
+                    },
                 };
             }
         });

@@ -48,10 +48,14 @@ pub(super) struct Registered {
 
 fn selectors(purchase: &Purchase) -> Vec<Selector> {
     let user = || purchase.user_id.clone();
-    let mut selectors =
-        vec![Selector::User(user()), Selector::Name(purchase.user_name.clone()), Selector::All];
+    let mut selectors = vec![
+        Selector::User(user()),
+        Selector::Name(purchase.user_name.clone()),
+        Selector::All,
+    ];
     if let Some(reference) = &purchase.details.reference {
-        selectors.extend([None, Some(user())].map(|user| Selector::Reference(reference.clone(), user)));
+        selectors
+            .extend([None, Some(user())].map(|user| Selector::Reference(reference.clone(), user)));
     }
     selectors
 }
@@ -59,8 +63,17 @@ fn selectors(purchase: &Purchase) -> Vec<Selector> {
 impl Hub {
     /// A hub of the log with this digest, which is read from `start` on.
     pub(super) fn new(log: u32, start: Offsets, options: &FeedOptions) -> Self {
-        let state = State { passed: Arc::new(start.clone()), recent_from: start, ..State::default() };
-        Self { log, queue: options.queue.max(1), kept: options.kept_records, state: Mutex::new(state) }
+        let state = State {
+            passed: Arc::new(start.clone()),
+            recent_from: start,
+            ..State::default()
+        };
+        Self {
+            log,
+            queue: options.queue.max(1),
+            kept: options.kept_records,
+            state: Mutex::new(state),
+        }
     }
 
     /// Registers a subscription of `selector`; `None` if the reader has ended.
@@ -70,8 +83,15 @@ impl Hub {
             return None;
         }
         let (sender, deliveries) = mpsc::channel(self.queue);
-        state.subscriptions.entry(selector.clone()).or_default().push(sender);
-        let recent = state.recent.iter().filter(|entry| selector.matches(&entry.purchase));
+        state
+            .subscriptions
+            .entry(selector.clone())
+            .or_default()
+            .push(sender);
+        let recent = state
+            .recent
+            .iter()
+            .filter(|entry| selector.matches(&entry.purchase));
         Some(Registered {
             hub: Arc::clone(self),
             deliveries,
@@ -82,7 +102,10 @@ impl Hub {
     }
 
     /// What is passed on, unless `deliveries` has something to be read first or has ended.
-    pub(super) fn passed_unless_queued(&self, deliveries: &mpsc::Receiver<Delivery>) -> Option<Arc<Offsets>> {
+    pub(super) fn passed_unless_queued(
+        &self,
+        deliveries: &mpsc::Receiver<Delivery>,
+    ) -> Option<Arc<Offsets>> {
         let state = self.state();
         (deliveries.is_empty() && !deliveries.is_closed()).then(|| Arc::clone(&state.passed))
     }
@@ -90,14 +113,22 @@ impl Hub {
     /// Whether a subscription selects `entry`.
     pub(super) fn selects(&self, entry: &Entry) -> bool {
         let state = self.state();
-        selectors(&entry.purchase).iter().any(|selector| state.subscriptions.contains_key(selector))
+        selectors(&entry.purchase)
+            .iter()
+            .any(|selector| state.subscriptions.contains_key(selector))
     }
 
     /// Passes `entries` of one partition to the subscriptions that select them. One whose queue is full is ended. Returns
     /// the entries from the first one on that must be looked up before: a subscription has come meanwhile.
     pub(super) fn pass_on(&self, entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
         let mut state = self.state();
-        let State { passed, recent, recent_from, subscriptions, .. } = &mut *state;
+        let State {
+            passed,
+            recent,
+            recent_from,
+            subscriptions,
+            ..
+        } = &mut *state;
         let (mut entries, mut last) = (entries.into_iter(), None);
         while let Some(entry) = entries.as_slice().first() {
             let selectors = selectors(&entry.purchase);
@@ -105,7 +136,9 @@ impl Hub {
                 break;
             }
             for selector in selectors.iter().filter(|_| entry.visible().is_some()) {
-                let Some(senders) = subscriptions.get_mut(selector) else { continue };
+                let Some(senders) = subscriptions.get_mut(selector) else {
+                    continue;
+                };
                 let delivery = || (Arc::clone(entry), Arc::clone(passed));
                 senders.retain(|sender| sender.try_send(delivery()).is_ok());
             }
@@ -126,7 +159,11 @@ impl Hub {
     /// Notes that nothing before `offsets` is left to be passed on. New partitions are known from then on.
     pub(super) fn advance(&self, offsets: impl Iterator<Item = (u32, u64)>) {
         let mut state = self.state();
-        let State { passed, recent_from, .. } = &mut *state;
+        let State {
+            passed,
+            recent_from,
+            ..
+        } = &mut *state;
         for (partition, offset) in offsets {
             recent_from.entry(partition).or_insert(offset);
             if passed.get(&partition).is_none_or(|passed| *passed < offset) {

@@ -118,7 +118,10 @@ impl PurchaseFeed {
     /// The purchases of `log` that `group` has ingested into the store of `query`.
     #[must_use]
     pub fn new(log: Arc<dyn LogAdmin>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
-        let positions = GroupPositions { log: Arc::clone(&log), group: group.into() };
+        let positions = GroupPositions {
+            log: Arc::clone(&log),
+            group: group.into(),
+        };
         Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
     }
 
@@ -131,11 +134,31 @@ impl PurchaseFeed {
         query: Arc<dyn PurchaseQuery>,
         options: FeedOptions,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(options.max_subscriptions.min(Semaphore::MAX_PERMITS)));
-        let catching_up = Arc::new(Semaphore::new(options.max_catch_ups.clamp(1, Semaphore::MAX_PERMITS)));
-        let (hub, closed, looking_up) = (Default::default(), Default::default(), Semaphore::new(LOOK_UPS));
-        let shared = Shared { log, positions, query, options, hub, room, catching_up, looking_up, closed };
-        Self { shared: Arc::new(shared) }
+        let room = Arc::new(Semaphore::new(
+            options.max_subscriptions.min(Semaphore::MAX_PERMITS),
+        ));
+        let catching_up = Arc::new(Semaphore::new(
+            options.max_catch_ups.clamp(1, Semaphore::MAX_PERMITS),
+        ));
+        let (hub, closed, looking_up) = (
+            Default::default(),
+            Default::default(),
+            Semaphore::new(LOOK_UPS),
+        );
+        let shared = Shared {
+            log,
+            positions,
+            query,
+            options,
+            hub,
+            room,
+            catching_up,
+            looking_up,
+            closed,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The purchases of `selector` that become visible from now on, or since `after` was yielded.
@@ -151,16 +174,37 @@ impl PurchaseFeed {
     /// # Cancel safety
     /// Dropping the future has no effect.
     #[doc(hidden)]
-    pub async fn subscribe(&self, selector: Selector, after: Option<&FeedCursor>) -> Result<Subscription> {
+    pub async fn subscribe(
+        &self,
+        selector: Selector,
+        after: Option<&FeedCursor>,
+    ) -> Result<Subscription> {
         let shared = &self.shared;
         if shared.closed.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the feed is closed"));
         }
         let after = after.map(Place::of).transpose()?;
-        let full = |_taken| Error::new(ErrorKind::Overloaded, "the feed has its maximum of subscriptions");
+        let full = |_taken| {
+            Error::new(
+                ErrorKind::Overloaded,
+                "the feed has its maximum of subscriptions",
+            )
+        };
         let room = Arc::clone(&shared.room).try_acquire_owned().map_err(full)?;
-        let Registered { hub, deliveries, passed, recent, recent_from } = self.register(&selector).await?;
-        let (mut cursor, mut backlog) = (Place { log: hub.log, offsets: passed.clone() }, None);
+        let Registered {
+            hub,
+            deliveries,
+            passed,
+            recent,
+            recent_from,
+        } = self.register(&selector).await?;
+        let (mut cursor, mut backlog) = (
+            Place {
+                log: hub.log,
+                offsets: passed.clone(),
+            },
+            None,
+        );
         if let Some(after) = after {
             after.check(hub.log, &passed, shared.options.max_catch_up)?;
             let is_recent = passed.iter().all(|(partition, passed)| {
@@ -169,7 +213,11 @@ impl PurchaseFeed {
             });
             let mut rest = Backlog::new(shared, selector, passed);
             if is_recent {
-                rest.extend(recent.into_iter().filter(|entry| entry.offset >= after.offset(entry.partition)));
+                rest.extend(
+                    recent
+                        .into_iter()
+                        .filter(|entry| entry.offset >= after.offset(entry.partition)),
+                );
             } else {
                 rest.read_log(&after).await?;
             }
@@ -177,7 +225,15 @@ impl PurchaseFeed {
             cursor = after;
         }
         let (closed, yielded) = (shared.closed.clone(), RecentIds::default());
-        Ok(Subscription { closed, hub, deliveries, backlog, cursor, yielded, _room: room })
+        Ok(Subscription {
+            closed,
+            hub,
+            deliveries,
+            backlog,
+            cursor,
+            yielded,
+            _room: room,
+        })
     }
 
     /// The positions of ingest, for other services.

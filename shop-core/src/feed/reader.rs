@@ -73,7 +73,8 @@ impl Reader {
 
     async fn follow(&mut self) -> Result<()> {
         let closed = self.shared.closed.clone();
-        let (mut checks, mut opened, mut has_new) = (interval(CHECK_INTERVAL), Instant::now(), false);
+        let (mut checks, mut opened, mut has_new) =
+            (interval(CHECK_INTERVAL), Instant::now(), false);
         loop {
             tokio::select! {
                 () = closed.cancelled() => return Ok(()),
@@ -94,8 +95,16 @@ impl Reader {
                 },
             }
             let room = self.limit() / 2;
-            if self.full.iter().any(|index| self.waiting.count_of(*index) <= room)
-                || opened.elapsed() >= if has_new { CHECK_INTERVAL } else { REOPEN_INTERVAL }
+            if self
+                .full
+                .iter()
+                .any(|index| self.waiting.count_of(*index) <= room)
+                || opened.elapsed()
+                    >= if has_new {
+                        CHECK_INTERVAL
+                    } else {
+                        REOPEN_INTERVAL
+                    }
             {
                 (opened, has_new) = (Instant::now(), false);
                 self.reopen().await?;
@@ -112,8 +121,16 @@ impl Reader {
     /// Keeps the purchases of `batch` until ingest has passed them.
     fn keep(&mut self, batch: &Batch) {
         let partition = batch.partition.index;
-        let Some(last) = batch.records.last().filter(|_| !self.full.contains(&partition)) else { return };
-        Entry::all_of(batch).map(Arc::new).for_each(|entry| self.waiting.push(entry));
+        let Some(last) = batch
+            .records
+            .last()
+            .filter(|_| !self.full.contains(&partition))
+        else {
+            return;
+        };
+        Entry::all_of(batch)
+            .map(Arc::new)
+            .for_each(|entry| self.waiting.push(entry));
         self.read.insert(partition, last.offset + 1);
         if self.waiting.count_of(partition) >= self.limit() {
             self.full.insert(partition);
@@ -122,7 +139,9 @@ impl Reader {
 
     /// Whether it has read what ingest has not passed, as far as is known.
     fn is_ahead(&self) -> bool {
-        self.read.iter().any(|(partition, read)| self.position(*partition) < *read)
+        self.read
+            .iter()
+            .any(|(partition, read)| self.position(*partition) < *read)
     }
 
     fn position(&self, partition: u32) -> u64 {
@@ -132,7 +151,8 @@ impl Reader {
     /// Starts what can be started, and notes what is passed.
     fn proceed(&mut self) {
         let hub = &self.hub;
-        self.waiting.start(&self.positions, |entry| hub.selects(entry));
+        self.waiting
+            .start(&self.positions, |entry| hub.selects(entry));
         hub.advance(self.read.iter().map(|(partition, read)| {
             let first = self.waiting.first(*partition).unwrap_or(u64::MAX);
             (*partition, self.position(*partition).min(*read).min(first))
@@ -144,10 +164,14 @@ impl Reader {
         let tail = self.shared.log.tail(&self.read).await?;
         let is_behind = |(partition, read)| tail.start.get(partition) != Some(read);
         if digest(&tail) != self.hub.log || self.read.iter().any(is_behind) {
-            return Err(Error::new(ErrorKind::Unavailable, "records that were not read are gone"));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "records that were not read are gone",
+            ));
         }
         let room = self.limit() / 2;
-        self.full.retain(|index| self.waiting.count_of(*index) > room);
+        self.full
+            .retain(|index| self.waiting.count_of(*index) > room);
         (self.read, self.batches) = (tail.start, tail.batches);
         Ok(())
     }

@@ -97,7 +97,10 @@ impl Subscription {
                 continue;
             }
             self.cursor.advance(entry.partition, entry.offset + 1);
-            if let Some(purchase) = entry.visible().filter(|purchase| self.yielded.add(purchase.id)) {
+            if let Some(purchase) = entry
+                .visible()
+                .filter(|purchase| self.yielded.add(purchase.id))
+            {
                 return Some(FeedItem::new(purchase.clone(), self.cursor.cursor()));
             }
         }
@@ -141,6 +144,8 @@ impl Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("cursor", &self.cursor).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }

@@ -38,7 +38,12 @@ impl Entry {
         records.iter().filter_map(move |record| {
             let purchase = decode(record, partition).ok()?.without_context();
             let (partition, offset, found) = (partition.index, record.offset, OnceCell::new());
-            Some(Self { partition, offset, purchase, found })
+            Some(Self {
+                partition,
+                offset,
+                purchase,
+                found,
+            })
         })
     }
 
@@ -54,7 +59,9 @@ impl Entry {
                 drop(room);
                 match stored {
                     // A record with the same id and other content becomes a dead letter.
-                    Ok(Ok(stored)) => return stored.filter(|stored| stored.same_content(&self.purchase)),
+                    Ok(Ok(stored)) => {
+                        return stored.filter(|stored| stored.same_content(&self.purchase));
+                    }
                     Ok(Err(error)) => {
                         tracing::debug!(%error, "a look-up of the feed failed, retrying");
                     }
@@ -98,28 +105,45 @@ struct Line {
 
 impl Waiting {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), partitions: BTreeMap::new(), running: FuturesUnordered::new() }
+        Self {
+            shared: Arc::clone(shared),
+            partitions: BTreeMap::new(),
+            running: FuturesUnordered::new(),
+        }
     }
 
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
-        self.partitions.entry(entry.partition).or_default().entries.push_back(entry);
+        self.partitions
+            .entry(entry.partition)
+            .or_default()
+            .entries
+            .push_back(entry);
     }
 
     /// Puts `entries`, which [`next`](Self::next) has returned, before all others of their partition.
     pub(super) fn put_back(&mut self, entries: Vec<Arc<Entry>>) {
         for entry in entries.into_iter().rev() {
-            self.partitions.entry(entry.partition).or_default().entries.push_front(entry);
+            self.partitions
+                .entry(entry.partition)
+                .or_default()
+                .entries
+                .push_front(entry);
         }
     }
 
     /// The number of entries of `partition` that are not being looked up.
     pub(super) fn count_of(&self, partition: u32) -> usize {
-        self.partitions.get(&partition).map_or(0, |line| line.entries.len())
+        self.partitions
+            .get(&partition)
+            .map_or(0, |line| line.entries.len())
     }
 
     /// The number of all entries that are not being looked up.
     pub(super) fn count(&self) -> usize {
-        self.partitions.values().map(|line| line.entries.len()).sum()
+        self.partitions
+            .values()
+            .map(|line| line.entries.len())
+            .sum()
     }
 
     /// The offset of the first entry of `partition`.
@@ -137,9 +161,14 @@ impl Waiting {
             if count == 0 || running.is_some() {
                 continue;
             }
-            let (entries, shared): (Vec<_>, _) = (entries.drain(..count).collect(), Arc::clone(&self.shared));
+            let (entries, shared): (Vec<_>, _) =
+                (entries.drain(..count).collect(), Arc::clone(&self.shared));
             *running = entries.first().map(|first| first.offset);
-            let selected: Vec<_> = entries.iter().filter(|entry| is_selected(entry)).cloned().collect();
+            let selected: Vec<_> = entries
+                .iter()
+                .filter(|entry| is_selected(entry))
+                .cloned()
+                .collect();
             let look_up = async move {
                 join_all(selected.iter().map(|entry| entry.look_up(&shared))).await;
                 entries
@@ -154,7 +183,9 @@ impl Waiting {
     /// Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<Vec<Arc<Entry>>> {
         let entries = self.running.next().await?;
-        let line = entries.first().and_then(|first| self.partitions.get_mut(&first.partition));
+        let line = entries
+            .first()
+            .and_then(|first| self.partitions.get_mut(&first.partition));
         line.into_iter().for_each(|line| line.running = None);
         Some(entries)
     }

@@ -99,8 +99,17 @@ impl ImportReport {
 
 impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lines, imported, repeated, rejected, .. } = self;
-        write!(f, "lines {lines}: imported {imported}, repeated {repeated}, rejected {rejected}")?;
+        let Self {
+            lines,
+            imported,
+            repeated,
+            rejected,
+            ..
+        } = self;
+        write!(
+            f,
+            "lines {lines}: imported {imported}, repeated {repeated}, rejected {rejected}"
+        )?;
         for RejectedLine { line, detail } in &self.rejected_lines {
             write!(f, "\n  line {line}: {detail}")?;
         }
@@ -131,9 +140,12 @@ impl Import {
     ) -> Result<()> {
         sink.check().await?;
         let import = self.clone();
-        let mut reading = tokio::task::spawn_blocking(move || Rows::new(import, input)?.next_batch(BATCH));
+        let mut reading =
+            tokio::task::spawn_blocking(move || Rows::new(import, input)?.next_batch(BATCH));
         loop {
-            let read = reading.await.map_err(|panicked| unreadable().with_source(panicked))?;
+            let read = reading
+                .await
+                .map_err(|panicked| unreadable().with_source(panicked))?;
             let (rows, batch) = read?;
             if batch.is_empty() {
                 return Ok(());
@@ -151,8 +163,15 @@ fn unreadable() -> Error {
 }
 
 /// Publishes a batch until each purchase is acknowledged or rejected.
-async fn publish(sink: &dyn PurchaseSink, batch: Vec<Row>, report: &mut ImportReport) -> Result<()> {
-    let (mut lines, mut purchases) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+async fn publish(
+    sink: &dyn PurchaseSink,
+    batch: Vec<Row>,
+    report: &mut ImportReport,
+) -> Result<()> {
+    let (mut lines, mut purchases) = (
+        Vec::with_capacity(batch.len()),
+        Vec::with_capacity(batch.len()),
+    );
     for (line, row) in batch {
         report.lines += 1;
         match row {
@@ -165,7 +184,11 @@ async fn publish(sink: &dyn PurchaseSink, batch: Vec<Row>, report: &mut ImportRe
     }
     for pause in 0.. {
         let (mut failed, mut again) = (None, (Vec::new(), Vec::<Purchase>::new()));
-        let results = if purchases.is_empty() { Vec::new() } else { sink.publish_many(&purchases).await };
+        let results = if purchases.is_empty() {
+            Vec::new()
+        } else {
+            sink.publish_many(&purchases).await
+        };
         for ((line, purchase), result) in lines.into_iter().zip(purchases).zip(results) {
             match result {
                 Ok(receipt) if receipt.is_duplicate => report.repeated += 1,

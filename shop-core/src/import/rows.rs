@@ -7,8 +7,8 @@ use crate::api::{RowFormat, ends_line};
 use crate::json::Members;
 use crate::retention::AcceptedTimes;
 use crate::{
-    Clock as _, Details, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId, SystemClock,
-    Timestamp, Uuid, id_from_key,
+    Clock as _, Details, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId,
+    SystemClock, Timestamp, Uuid, id_from_key,
 };
 
 /// The maximum length of a line, in bytes: far more than a purchase has.
@@ -37,10 +37,19 @@ pub(super) struct Rows<R> {
 impl<R: BufRead> Rows<R> {
     /// Reads the header of CSV.
     pub(super) fn new(import: Import, input: R) -> crate::Result<Self> {
-        let mut rows =
-            Self { import, input, text: Vec::new(), line: 0, is_after_cr: false, columns: Vec::new() };
+        let mut rows = Self {
+            import,
+            input,
+            text: Vec::new(),
+            line: 0,
+            is_after_cr: false,
+            columns: Vec::new(),
+        };
         if rows.import.format == RowFormat::Csv {
-            let header = rows.next_line()?.unwrap_or(Ok(())).and_then(|()| csv_row(&rows.text));
+            let header = rows
+                .next_line()?
+                .unwrap_or(Ok(()))
+                .and_then(|()| csv_row(&rows.text));
             rows.columns = header
                 .map_err(|why| format!("line 1: {why}"))
                 .and_then(|header| columns(&header))
@@ -96,7 +105,8 @@ impl<R: BufRead> Rows<R> {
             }
             let end = buffer.iter().position(|byte| ends_line(*byte));
             let part = &buffer[..end.unwrap_or(buffer.len())];
-            self.text.extend_from_slice(&part[..part.len().min(MAX_LINE + 1 - self.text.len())]);
+            self.text
+                .extend_from_slice(&part[..part.len().min(MAX_LINE + 1 - self.text.len())]);
             (is_begun, self.is_after_cr) = (true, end.is_some_and(|end| buffer[end] == b'\r'));
             let read = part.len() + usize::from(end.is_some());
             self.input.consume(read);
@@ -113,10 +123,13 @@ impl<R: BufRead> Rows<R> {
             RowFormat::Csv => self.csv_values()?,
             RowFormat::Ndjson => json_values(text)?,
         };
-        let given = |name: &str, value: Option<String>| value.ok_or_else(|| format!("{name} is missing"));
+        let given =
+            |name: &str, value: Option<String>| value.ok_or_else(|| format!("{name} is missing"));
         let price = given("price", price)?;
         // The first member of a refund alone is the id of its purchase.
-        let amount = price.strip_prefix('-').filter(|_| details[Details::MEMBERS.len()].is_some());
+        let amount = price
+            .strip_prefix('-')
+            .filter(|_| details[Details::MEMBERS.len()].is_some());
         let mut new = NewPurchase::of(given("userid", userid)?)
             .named(given("username", username)?)
             .priced(amount.unwrap_or(&price))
@@ -133,12 +146,17 @@ impl<R: BufRead> Rows<R> {
         let now = SystemClock.now();
         let times = AcceptedTimes::new(now, self.import.retention);
         let time = timestamp.map(|text| {
-            let time =
-                text.parse::<Timestamp>().map_err(|_invalid| format!("timestamp {text} is not valid"))?;
-            times.check(time).map_err(|error| format!("timestamp {text} {}", error.reason()))
+            let time = text
+                .parse::<Timestamp>()
+                .map_err(|_invalid| format!("timestamp {text} is not valid"))?;
+            times
+                .check(time)
+                .map_err(|error| format!("timestamp {text} {}", error.reason()))
         });
         if is_refund(&new)? {
-            return Ok(new.into_purchase(time.transpose()?.unwrap_or(now), || SystemClock.fresh_id()));
+            return Ok(
+                new.into_purchase(time.transpose()?.unwrap_or(now), || SystemClock.fresh_id())
+            );
         }
         let from_key = |text: &str| {
             let key: IdempotencyKey = text.parse().map_err(|error| format!("{error}"))?;
@@ -154,18 +172,34 @@ impl<R: BufRead> Rows<R> {
             }
         };
         let time = time.transpose()?.unwrap_or(now);
-        Ok(Purchase::new(id, new.user_id, new.user_name, new.price, time).with_details(new.details))
+        Ok(
+            Purchase::new(id, new.user_id, new.user_name, new.price, time)
+                .with_details(new.details),
+        )
     }
 
     fn csv_values(&self) -> Result<Values, String> {
         let row = csv_row(&self.text)?;
         if row.len() != self.columns.len() {
-            return Err(format!("has {} columns, and the first line {}", row.len(), self.columns.len()));
+            return Err(format!(
+                "has {} columns, and the first line {}",
+                row.len(),
+                self.columns.len()
+            ));
         }
         let mut values = Values::default();
-        for (column, value) in self.columns.iter().zip(&row).filter(|(_, value)| !value.is_empty()) {
+        for (column, value) in self
+            .columns
+            .iter()
+            .zip(&row)
+            .filter(|(_, value)| !value.is_empty())
+        {
             let is_text = !["id", "key", "price", "timestamp"].contains(&COLUMNS[*column]);
-            values[*column] = Some(if is_text { RowFormat::unquote(value) } else { value.to_owned() });
+            values[*column] = Some(if is_text {
+                RowFormat::unquote(value)
+            } else {
+                value.to_owned()
+            });
         }
         Ok(values)
     }
@@ -173,7 +207,11 @@ impl<R: BufRead> Rows<R> {
 
 /// Whether it is a refund, whose id is derived from that of its purchase.
 fn is_refund(new: &NewPurchase) -> Result<bool, String> {
-    match (new.details.of.is_some(), new.price.is_negative(), new.details.reason.is_some()) {
+    match (
+        new.details.of.is_some(),
+        new.price.is_negative(),
+        new.details.reason.is_some(),
+    ) {
         (true, true, _) => Ok(true),
         (false, false, false) => Ok(false),
         _ => Err("of, reason and a negative price belong to a refund, which has of".to_owned()),
@@ -189,10 +227,17 @@ fn columns(header: &csv::StringRecord) -> Result<Vec<usize>, String> {
     }
     let column = |(at, name): (usize, &str)| {
         if header.iter().take(at).any(|before| before == name) {
-            return Err(format!("the column {name:?} is there twice: remove one of them"));
+            return Err(format!(
+                "the column {name:?} is there twice: remove one of them"
+            ));
         }
         let known = COLUMNS.iter().position(|column| *column == name);
-        known.ok_or_else(|| format!("the column {name:?} is unknown: there are {}", COLUMNS.join(", ")))
+        known.ok_or_else(|| {
+            format!(
+                "the column {name:?} is unknown: there are {}",
+                COLUMNS.join(", ")
+            )
+        })
     };
     header.iter().enumerate().map(column).collect()
 }
@@ -203,19 +248,29 @@ fn csv_row(text: &[u8]) -> Result<csv::StringRecord, String> {
         return Err("a quote is not closed".to_owned());
     }
     let mut row = csv::StringRecord::new();
-    let mut csv = csv::ReaderBuilder::new().has_headers(false).buffer_capacity(text.len()).from_reader(text);
-    csv.read_record(&mut row).map_err(|error| error.to_string())?;
+    let mut csv = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .buffer_capacity(text.len())
+        .from_reader(text);
+    csv.read_record(&mut row)
+        .map_err(|error| error.to_string())?;
     Ok(row)
 }
 
 fn json_values(text: &[u8]) -> Result<Values, String> {
-    let members = Members::parse(text, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
+    let members =
+        Members::parse(text, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
     if let [unknown, ..] = &members.unknown[..] {
-        return Err(format!("{unknown} is unknown: there are {}", COLUMNS.join(", ")));
+        return Err(format!(
+            "{unknown} is unknown: there are {}",
+            COLUMNS.join(", ")
+        ));
     }
     let mut values = Values::default();
     for (index, name) in COLUMNS.into_iter().enumerate() {
-        let Some(member) = members.get(name).filter(|member| !member.is_null()) else { continue };
+        let Some(member) = members.get(name).filter(|member| !member.is_null()) else {
+            continue;
+        };
         values[index] = match (member.text(), name) {
             (Some(text), _) => Some(text.into_owned()),
             (None, "price") => Some(member.as_json().to_owned()),

@@ -24,15 +24,30 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new(options: &IngestOptions) -> Self {
-        let IngestOptions { initial_backoff: initial, max_backoff: max, jitter_seed, .. } = *options;
-        Self { initial, max, jitter_seed, pauses: 0, not_before: None, failing: None }
+        let IngestOptions {
+            initial_backoff: initial,
+            max_backoff: max,
+            jitter_seed,
+            ..
+        } = *options;
+        Self {
+            initial,
+            max,
+            jitter_seed,
+            pauses: 0,
+            not_before: None,
+            failing: None,
+        }
     }
 
     /// The next pause: twice as long as the previous one, plus up to 100 % jitter.
     fn next_pause(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
         let pause = self.initial.saturating_mul(factor).min(self.max);
-        let builder = ExponentialBuilder::new().with_jitter().with_min_delay(pause).with_max_delay(pause);
+        let builder = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(pause)
+            .with_max_delay(pause);
         let builder = match self.jitter_seed {
             Some(seed) => builder.with_jitter_seed(seed.wrapping_add(self.pauses.into())),
             None => builder,
@@ -44,7 +59,11 @@ impl Backoff {
     /// Records a failure. Returns when to retry: after the next pause, or later if the error requires it.
     pub(super) fn failed(&mut self, error: &Error, now: Instant) -> Instant {
         self.report(error, now);
-        let min = if let Retry::After(min) = error.retry() { min } else { Duration::ZERO };
+        let min = if let Retry::After(min) = error.retry() {
+            min
+        } else {
+            Duration::ZERO
+        };
         let until = after(now, self.next_pause().max(min));
         self.not_before = Some(until);
         until
@@ -99,7 +118,12 @@ impl Backoff {
 #[cfg(test)]
 impl std::hash::Hash for Backoff {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.pauses, self.not_before, self.failing.as_ref().map(|(since, _)| since)).hash(state);
+        (
+            self.pauses,
+            self.not_before,
+            self.failing.as_ref().map(|(since, _)| since),
+        )
+            .hash(state);
     }
 }
 
@@ -115,7 +139,10 @@ mod tests {
     use crate::ErrorKind;
 
     fn backoff() -> Backoff {
-        Backoff::new(&IngestOptions { jitter_seed: Some(1), ..IngestOptions::default() })
+        Backoff::new(&IngestOptions {
+            jitter_seed: Some(1),
+            ..IngestOptions::default()
+        })
     }
 
     fn unavailable() -> Error {
@@ -123,7 +150,9 @@ mod tests {
     }
 
     fn pauses(backoff: &mut Backoff, now: Instant) -> Vec<Duration> {
-        (0..8).map(|_| backoff.failed(&unavailable(), now) - now).collect()
+        (0..8)
+            .map(|_| backoff.failed(&unavailable(), now) - now)
+            .collect()
     }
 
     #[test]
@@ -148,7 +177,10 @@ mod tests {
         let until = backoff.failed(&unavailable().with_retry(Retry::After(long)), now);
         assert_eq!(until, now + long);
         assert!(!backoff.is_due(now) && backoff.is_due(until));
-        assert_eq!(backoff.healthy_at(), Some(until + IngestOptions::default().max_backoff));
+        assert_eq!(
+            backoff.healthy_at(),
+            Some(until + IngestOptions::default().max_backoff)
+        );
         backoff.hurry();
         assert!(backoff.is_due(now) && backoff.failing().is_some());
     }
@@ -159,9 +191,9 @@ mod tests {
         let later = backoff.failed(&unavailable(), now);
         backoff.failed(&Error::new(ErrorKind::Denied, "denied"), later);
         assert!(
-            backoff
-                .failing()
-                .is_some_and(|(since, error)| { *since == now && error.kind() == ErrorKind::Denied })
+            backoff.failing().is_some_and(|(since, error)| {
+                *since == now && error.kind() == ErrorKind::Denied
+            })
         );
     }
 }

@@ -44,8 +44,16 @@ impl<R: Record> BatchWorker<R> {
             Some(refused) => BatchState::StoppedAt(records[refused.index].offset),
             None => BatchState::Durable(records.last().map_or(0, |last| last.offset + 1)),
         };
-        rejected[..admitted].iter().for_each(|record| tally.dead_lettered(record.reason.kind()));
-        Ok(BatchOutcome { counters: tally, gap: None, state, stop, freshness })
+        rejected[..admitted]
+            .iter()
+            .for_each(|record| tally.dead_lettered(record.reason.kind()));
+        Ok(BatchOutcome {
+            counters: tally,
+            gap: None,
+            state,
+            stop,
+            freshness,
+        })
     }
 
     /// Inserts records again that refer to others, behind all that the log has before them: batches are inserted
@@ -56,7 +64,8 @@ impl<R: Record> BatchWorker<R> {
         job: &Job,
     ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
         self.earlier_batches(job).await?;
-        let (parked, others): (Vec<_>, Vec<_>) = rejected.drain(..).partition(RejectedRecord::is_parked);
+        let (parked, others): (Vec<_>, Vec<_>) =
+            rejected.drain(..).partition(RejectedRecord::is_parked);
         rejected.extend(others);
         let mut indices: Vec<usize> = parked.iter().map(|record| record.index).collect();
         indices.sort_unstable();
@@ -75,9 +84,19 @@ impl<R: Record> BatchWorker<R> {
             cause = gap.cause.as_str(),
             "records lost: the log no longer has them"
         );
-        self.put(job, &[gap.dead_letter(self.options.clock.now())]).await?;
-        let (counters, state) = (IngestCounters::default(), BatchState::Durable(gap.next_offset));
-        Ok(BatchOutcome { counters, gap: Some(gap.from..gap.to), state, stop: None, freshness: None })
+        self.put(job, &[gap.dead_letter(self.options.clock.now())])
+            .await?;
+        let (counters, state) = (
+            IngestCounters::default(),
+            BatchState::Durable(gap.next_offset),
+        );
+        Ok(BatchOutcome {
+            counters,
+            gap: Some(gap.from..gap.to),
+            state,
+            stop: None,
+            freshness: None,
+        })
     }
 
     /// Dead-letters rejected records, as far as the limit allows. Returns their number, and the error that stops the
@@ -87,9 +106,23 @@ impl<R: Record> BatchWorker<R> {
         job: &Job,
         rejected: &[RejectedRecord],
     ) -> Result<(usize, Option<Error>), Aborted> {
-        let Job { number, batch, stop, .. } = job;
-        let dead_letter = |RejectedRecord { index, reason, attempts }: &RejectedRecord| {
-            DeadLetter::new(batch.records[*index].clone(), batch.partition.clone(), reason.clone(), *attempts)
+        let Job {
+            number,
+            batch,
+            stop,
+            ..
+        } = job;
+        let dead_letter = |RejectedRecord {
+                               index,
+                               reason,
+                               attempts,
+                           }: &RejectedRecord| {
+            DeadLetter::new(
+                batch.records[*index].clone(),
+                batch.partition.clone(),
+                reason.clone(),
+                *attempts,
+            )
         };
         let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
         let is_limited = self.options.dead_letter_limit.row().is_some();
@@ -98,7 +131,9 @@ impl<R: Record> BatchWorker<R> {
             self.put(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
-        let turn = stop.run_until_cancelled(self.breaker.turn(*number, batch, rejected)).await;
+        let turn = stop
+            .run_until_cancelled(self.breaker.turn(*number, batch, rejected))
+            .await;
         let (mut counts, mut admission) = turn.ok_or(Aborted::Abandoned)?;
         let (admitted, limit) = (admission.admitted, admission.stop.take());
         match self.put(job, &dead_letters[..admitted]).await {
@@ -131,7 +166,8 @@ impl<R: Record> BatchWorker<R> {
         dead_letters: &[DeadLetter],
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
-        while let Err(error) = failpoints("dead-letters", self.dead_letters.put(dead_letters)).await {
+        while let Err(error) = failpoints("dead-letters", self.dead_letters.put(dead_letters)).await
+        {
             match dead_letters {
                 [dead_letter] if is_permanent(&error) => {
                     return Err(Aborted::Broken(rejected_dead_letter(dead_letter, error)));
@@ -157,8 +193,10 @@ impl<R: Record> BatchWorker<R> {
 /// Whether retrying the same dead letters is pointless. Errors that an operator can fix, such as a missing right, are
 /// retried.
 fn is_permanent(error: &Error) -> bool {
-    let about_the_records =
-        matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported);
+    let about_the_records = matches!(
+        error.kind(),
+        ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported
+    );
     about_the_records && error.retry() == Retry::Never
 }
 
@@ -169,7 +207,9 @@ fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
         dead_letter.position(),
         dead_letter.reason.kind().as_str()
     );
-    Error::new(error.kind(), message).with_origin("ingest").with_source(error)
+    Error::new(error.kind(), message)
+        .with_origin("ingest")
+        .with_source(error)
 }
 
 /// The decoded records at `indices`, their indices in the batch, and the records that do not decode.
@@ -178,16 +218,25 @@ fn decode_all<R: Record>(
     indices: impl IntoIterator<Item = usize>,
 ) -> ((Vec<R>, Vec<usize>), Vec<RejectedRecord>) {
     let count = batch.records.len();
-    let (mut records, mut positions, mut rejected) =
-        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::new());
-    let all = indices.into_iter().map(|index| (index, &batch.records[index]));
+    let (mut records, mut positions, mut rejected) = (
+        Vec::with_capacity(count),
+        Vec::with_capacity(count),
+        Vec::new(),
+    );
+    let all = indices
+        .into_iter()
+        .map(|index| (index, &batch.records[index]));
     for (index, record) in all.filter(|(_, record)| !record.is_erased()) {
         match R::decode(record, &batch.partition) {
             Ok(decoded) => {
                 records.push(decoded);
                 positions.push(index);
             }
-            Err(error) => rejected.push(RejectedRecord { index, reason: error.into(), attempts: 1 }),
+            Err(error) => rejected.push(RejectedRecord {
+                index,
+                reason: error.into(),
+                attempts: 1,
+            }),
         }
     }
     ((records, positions), rejected)

@@ -38,7 +38,10 @@ pub(super) struct Admission {
 
 impl DeadLetterBreaker {
     pub(super) fn new(limit: DeadLetterLimit) -> Self {
-        Self { counts: Mutex::new(Counts::new(limit)), passed: AtomicU64::new(0) }
+        Self {
+            counts: Mutex::new(Counts::new(limit)),
+            passed: AtomicU64::new(0),
+        }
     }
 
     /// Counts good records of a batch that needs no turn.
@@ -81,7 +84,14 @@ type Place = (Arc<str>, u32, u64);
 
 impl Counts {
     const fn new(limit: DeadLetterLimit) -> Self {
-        Self { limit, seen: 0, row_start: 0, dead: VecDeque::new(), known: BTreeSet::new(), open: None }
+        Self {
+            limit,
+            seen: 0,
+            row_start: 0,
+            dead: VecDeque::new(),
+            known: BTreeSet::new(),
+            open: None,
+        }
     }
 
     fn pass(&mut self, good: u64) {
@@ -97,17 +107,32 @@ impl Counts {
     fn admit(&mut self, number: u64, batch: &Batch, rejected: &[RejectedRecord]) -> Admission {
         let Batch { partition, records } = batch;
         let before = (self.seen, self.row_start);
-        let all = Admission { admitted: rejected.len(), stop: None, counted: 0, before };
-        let Some(row) = self.limit.row() else { return all };
+        let all = Admission {
+            admitted: rejected.len(),
+            stop: None,
+            counted: 0,
+            before,
+        };
+        let Some(row) = self.limit.row() else {
+            return all;
+        };
         if let Some((by, error)) = &self.open {
             let admitted = if number < *by { rejected.len() } else { 0 };
-            return Admission { admitted, stop: Some(error.clone()), ..all };
+            return Admission {
+                admitted,
+                stop: Some(error.clone()),
+                ..all
+            };
         }
         let (mut following, mut counted) = (0, 0);
         for (admitted, record) in (1..).zip(rejected) {
             self.pass((record.index - following) as u64);
             following = record.index + 1;
-            let place = (Arc::clone(&partition.topic), partition.index, records[record.index].offset);
+            let place = (
+                Arc::clone(&partition.topic),
+                partition.index,
+                records[record.index].offset,
+            );
             if !record.counts() || self.known.contains(&place) {
                 continue;
             }
@@ -115,7 +140,12 @@ impl Counts {
             counted += 1;
             if let Some(error) = self.too_many(row) {
                 self.open = Some((number, error.clone()));
-                return Admission { admitted, stop: Some(error), counted, ..all };
+                return Admission {
+                    admitted,
+                    stop: Some(error),
+                    counted,
+                    ..all
+                };
             }
         }
         self.pass((records.len() - following) as u64);
@@ -136,7 +166,13 @@ impl Counts {
     }
 
     /// Undoes the last admission, that of batch `number`.
-    pub(super) fn take_back(&mut self, number: u64, Admission { counted, before, .. }: &Admission) {
+    pub(super) fn take_back(
+        &mut self,
+        number: u64,
+        Admission {
+            counted, before, ..
+        }: &Admission,
+    ) {
         (self.seen, self.row_start) = *before;
         for (_, place) in self.dead.drain(self.dead.len().saturating_sub(*counted)..) {
             self.known.remove(&place);
@@ -147,7 +183,10 @@ impl Counts {
     /// The error that stops the pipeline, if the limit is reached.
     fn too_many(&self, row: usize) -> Option<Error> {
         let (window, too_many) = self.limit.window();
-        let in_a_row = self.dead.len() - self.dead.partition_point(|(number, _)| *number < self.row_start);
+        let in_a_row = self.dead.len()
+            - self
+                .dead
+                .partition_point(|(number, _)| *number < self.row_start);
         let what = if in_a_row >= row {
             format!("{row} records in a row could not be stored")
         } else if self.dead.len() >= too_many {
@@ -155,8 +194,11 @@ impl Counts {
         } else {
             return None;
         };
-        let setting =
-            self.limit.setting().map(|name| format!(" ({name} changes the limit)")).unwrap_or_default();
+        let setting = self
+            .limit
+            .setting()
+            .map(|name| format!(" ({name} changes the limit)"))
+            .unwrap_or_default();
         let message = format!(
             "{what}: ingest has stopped before it dead-letters more; look at the dead letters, fix the cause, \
              then restart{setting}"
@@ -183,9 +225,22 @@ mod tests {
         }
 
         /// As `batch`. The records at the indices `conflicts` do not count.
-        fn mixed(&mut self, number: u64, records: usize, dead: &[usize], conflicts: &[usize]) -> Admission {
-            let mut all: Vec<_> = dead.iter().map(|index| rejected(*index, undecodable())).collect();
-            all.extend(conflicts.iter().map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))));
+        fn mixed(
+            &mut self,
+            number: u64,
+            records: usize,
+            dead: &[usize],
+            conflicts: &[usize],
+        ) -> Admission {
+            let mut all: Vec<_> = dead
+                .iter()
+                .map(|index| rejected(*index, undecodable()))
+                .collect();
+            all.extend(
+                conflicts
+                    .iter()
+                    .map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))),
+            );
             all.sort_by_key(|record| record.index);
             self.admit(number, &batch(number * 1_000_000, records), &all)
         }
@@ -193,7 +248,9 @@ mod tests {
 
     /// Records from `offset` on.
     fn batch(offset: u64, records: usize) -> Batch {
-        let records = (offset..).take(records).map(|offset| LogRecord::new(offset, Timestamp::MIN, None));
+        let records = (offset..)
+            .take(records)
+            .map(|offset| LogRecord::new(offset, Timestamp::MIN, None));
         let partition = Partition::new("cluster".into(), "purchases".into(), 0, 1);
         Batch::new(partition, records.collect())
     }
@@ -203,7 +260,11 @@ mod tests {
     }
 
     fn rejected(index: usize, reason: Reason) -> RejectedRecord {
-        RejectedRecord { index, reason, attempts: 1 }
+        RejectedRecord {
+            index,
+            reason,
+            attempts: 1,
+        }
     }
 
     #[test]
@@ -211,9 +272,22 @@ mod tests {
         let mut counts = counts(5);
         assert!(counts.batch(0, 10, &[7, 8, 9]).stop.is_none());
         let admission = counts.batch(1, 10, &[0, 1, 2, 3]);
-        assert_eq!(admission.admitted, 2, "the fifth in a row is dead-lettered, the sixth is not");
-        assert!(admission.stop.unwrap().to_string().contains("5 records in a row"));
-        assert_eq!(counts.batch(2, 1, &[0]).admitted, 0, "nothing more after that");
+        assert_eq!(
+            admission.admitted, 2,
+            "the fifth in a row is dead-lettered, the sixth is not"
+        );
+        assert!(
+            admission
+                .stop
+                .unwrap()
+                .to_string()
+                .contains("5 records in a row")
+        );
+        assert_eq!(
+            counts.batch(2, 1, &[0]).admitted,
+            0,
+            "nothing more after that"
+        );
     }
 
     #[test]
@@ -245,8 +319,17 @@ mod tests {
         assert!(admission.stop.is_none() && admission.admitted == 1_000);
         assert!(counts.mixed(1, 3, &[0, 2], &[1]).stop.is_none());
         let admission = counts.mixed(2, 4, &[1, 3], &[0, 2]);
-        assert_eq!(admission.admitted, 2, "the third in a row, whatever conflicts are between");
-        assert!(admission.stop.unwrap().to_string().contains("3 records in a row"));
+        assert_eq!(
+            admission.admitted, 2,
+            "the third in a row, whatever conflicts are between"
+        );
+        assert!(
+            admission
+                .stop
+                .unwrap()
+                .to_string()
+                .contains("3 records in a row")
+        );
     }
 
     #[test]
@@ -256,7 +339,10 @@ mod tests {
             let admission = counts.batch(0, 4, &[0, 1, 3]);
             assert!(admission.stop.is_none() && admission.admitted == 3);
         }
-        assert!(counts.dead.len() == 3 && counts.known.len() == 3, "{counts:?}");
+        assert!(
+            counts.dead.len() == 3 && counts.known.len() == 3,
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -267,13 +353,22 @@ mod tests {
             // Below the limit, and at the limit.
             for dead in [&[0, 1][..], &[0, 1, 2]] {
                 let admission = counts.batch(number, 4, dead);
-                assert!(admission.admitted == dead.len() && admission.stop.is_some() == (dead.len() == 3));
+                assert!(
+                    admission.admitted == dead.len()
+                        && admission.stop.is_some() == (dead.len() == 3)
+                );
                 counts.take_back(number, &admission);
             }
         }
-        assert!(counts.dead.len() == 2 && counts.known.len() == 2, "{counts:?}");
+        assert!(
+            counts.dead.len() == 2 && counts.known.len() == 2,
+            "{counts:?}"
+        );
         assert!(counts.batch(100, 2, &[0, 1]).stop.is_none());
-        assert!(counts.batch(101, 2, &[0, 1]).stop.is_some(), "what was put is not forgotten");
+        assert!(
+            counts.batch(101, 2, &[0, 1]).stop.is_some(),
+            "what was put is not forgotten"
+        );
     }
 
     #[test]
@@ -282,11 +377,17 @@ mod tests {
             let mut counts = counts(10);
             counts.pass(1_000);
             // 50: the first record, and every second one up to the last.
-            let dead: Vec<usize> = [0].into_iter().chain((records - 97..records).step_by(2)).collect();
+            let dead: Vec<usize> = [0]
+                .into_iter()
+                .chain((records - 97..records).step_by(2))
+                .collect();
             let admission = counts.batch(0, records, &dead);
             assert_eq!(admission.admitted, 50);
             let stop = admission.stop.map(|error| error.to_string());
-            assert_eq!(stop.is_some_and(|error| error.contains("half of the last 100")), is_too_many);
+            assert_eq!(
+                stop.is_some_and(|error| error.contains("half of the last 100")),
+                is_too_many
+            );
         }
     }
 
@@ -303,7 +404,14 @@ mod tests {
     #[test]
     fn the_error_names_the_setting() {
         let mut counts = Counts::new(DeadLetterLimit::consecutive(1).with_setting_name("LIMIT"));
-        assert!(counts.batch(0, 1, &[0]).stop.unwrap().to_string().contains("(LIMIT changes the limit)"));
+        assert!(
+            counts
+                .batch(0, 1, &[0])
+                .stop
+                .unwrap()
+                .to_string()
+                .contains("(LIMIT changes the limit)")
+        );
     }
 
     #[test]
@@ -325,7 +433,10 @@ mod tests {
         let turn = breaker.turn(0, &batch(0, 1), &bad).await;
         breaker.pass(1);
         drop(turn);
-        assert!(breaker.turn(1, &batch(2, 1), &bad).await.1.stop.is_none(), "a good one was between");
+        assert!(
+            breaker.turn(1, &batch(2, 1), &bad).await.1.stop.is_none(),
+            "a good one was between"
+        );
         let (mut counts, admission) = breaker.turn(2, &batch(3, 1), &bad).await;
         counts.take_back(2, &admission);
         drop(counts);

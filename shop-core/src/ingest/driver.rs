@@ -39,7 +39,14 @@ pub(super) struct Driver<R: Record> {
 }
 
 impl<R: Record> Driver<R> {
-    pub(super) fn new(Ingest { source, worker, status, observer }: Ingest<R>) -> Self {
+    pub(super) fn new(
+        Ingest {
+            source,
+            worker,
+            status,
+            observer,
+        }: Ingest<R>,
+    ) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
         Self {
             source,
@@ -53,7 +60,10 @@ impl<R: Record> Driver<R> {
         }
     }
 
-    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
+    pub(super) async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<IngestCounters> {
         tokio::pin!(shutdown);
         self.publish_status();
         let mut actions = Vec::new();
@@ -81,7 +91,12 @@ impl<R: Record> Driver<R> {
     async fn next_event(&mut self, shutdown: impl Future<Output = ()>, now: Instant) -> Event {
         let asked = self.pipeline.wants(now.into_std());
         let deadline = self.pipeline.next_deadline(now.into_std());
-        let Self { source, events, pipeline, .. } = self;
+        let Self {
+            source,
+            events,
+            pipeline,
+            ..
+        } = self;
         let answer = async {
             match asked {
                 Wants::Next => source.next().await,
@@ -128,21 +143,40 @@ impl<R: Record> Driver<R> {
 
     /// Starts a batch as its own task, so an insert is never dropped half-way.
     fn start(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
-        let stop = self.stops.entry(batch.partition.clone()).or_default().clone();
+        let stop = self
+            .stops
+            .entry(batch.partition.clone())
+            .or_default()
+            .clone();
         let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
-        let job = Job { number, batch, gap, read: Instant::now(), stop, events };
+        let job = Job {
+            number,
+            batch,
+            gap,
+            read: Instant::now(),
+            stop,
+            events,
+        };
         let observer = self.observer.clone().filter(|_| job.gap.is_none());
         let in_flight = (job.batch.partition.clone(), number);
-        worker.in_flight.send_modify(|batches| drop(batches.replace(in_flight.clone())));
+        worker
+            .in_flight
+            .send_modify(|batches| drop(batches.replace(in_flight.clone())));
         tokio::spawn(async move {
-            let spans = observer.as_ref().map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
+            let spans = observer
+                .as_ref()
+                .map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
             let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
                 Ok(outcome) => outcome,
                 Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
-            worker.in_flight.send_modify(|batches| drop(batches.take(&in_flight)));
+            worker
+                .in_flight
+                .send_modify(|batches| drop(batches.take(&in_flight)));
             // `None` if it was stopped: the next consumer of the partition has its records.
-            let is_durable = outcome.as_ref().map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
+            let is_durable = outcome
+                .as_ref()
+                .map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
             for span in spans.iter().flatten().filter(|_| is_durable == Some(false)) {
                 span.record("otel.status_code", "error");
             }
@@ -158,16 +192,20 @@ impl<R: Record> Driver<R> {
     fn commit(&self, offsets: Vec<CommitOffset>) {
         let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
-            let commit = AssertUnwindSafe(failpoints("commit", source.commit(&offsets))).catch_unwind().await;
-            let outcome =
-                commit.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
+            let commit = AssertUnwindSafe(failpoints("commit", source.commit(&offsets)))
+                .catch_unwind()
+                .await;
+            let outcome = commit
+                .unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
             // The pipeline may have ended.
             drop(events.send(Event::Committed(offsets, outcome)).await);
         });
     }
 
     fn publish_status(&mut self) {
-        let Self { status, pipeline, .. } = self;
+        let Self {
+            status, pipeline, ..
+        } = self;
         status.send_if_modified(|status| pipeline.report(status));
         pipeline.log_transitions();
     }
@@ -179,9 +217,12 @@ impl<R: Record> Driver<R> {
         let close = tokio::spawn(async move { failpoints("close", source.close(deadline)).await });
         let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
             Ok(Ok(closed)) => closed,
-            Ok(Err(error)) => Err(Error::new(ErrorKind::Internal, "a task of the pipeline has ended early")
-                .with_origin("ingest")
-                .with_source(error)),
+            Ok(Err(error)) => Err(Error::new(
+                ErrorKind::Internal,
+                "a task of the pipeline has ended early",
+            )
+            .with_origin("ingest")
+            .with_source(error)),
             Err(_elapsed) => Err(overdue("the close of the source", deadline)),
         };
         if let Err(error) = closed {
@@ -204,8 +245,15 @@ impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
         let phase = self.status.borrow().phase;
         if phase != Phase::Stopped {
-            let broken = Error::new(ErrorKind::Internal, "the pipeline was dropped or has panicked");
-            let failure = self.pipeline.failure.clone().unwrap_or_else(|| broken.with_origin("ingest"));
+            let broken = Error::new(
+                ErrorKind::Internal,
+                "the pipeline was dropped or has panicked",
+            );
+            let failure = self
+                .pipeline
+                .failure
+                .clone()
+                .unwrap_or_else(|| broken.with_origin("ingest"));
             self.end(Some(failure));
         }
     }

@@ -18,7 +18,10 @@ pub(super) enum Event {
     /// A deadline may have passed.
     Time,
     /// The source has returned.
-    Source { asked: Wants, answer: Result<SourceEvent> },
+    Source {
+        asked: Wants,
+        answer: Result<SourceEvent>,
+    },
     /// A report of the batch with this number.
     Batch(u64, BatchEvent),
     /// The commit in progress has ended.
@@ -44,7 +47,11 @@ pub(super) enum BatchEvent {
 #[derive(Debug)]
 pub(super) enum Action {
     /// Process a batch, or keep a gap as a dead letter: its batch has no records.
-    Start { number: u64, batch: Batch, gap: Option<Gap> },
+    Start {
+        number: u64,
+        batch: Batch,
+        gap: Option<Gap>,
+    },
     /// Abandon the batches in flight of this partition and epoch.
     Abandon(Partition),
     /// Commit these offsets. There is at most one commit in progress.

@@ -30,8 +30,14 @@ impl<R: Record> SubBatch<R> {
     /// The records at these positions.
     fn only(&self, positions: &[usize]) -> Self {
         Self {
-            records: positions.iter().map(|position| self.records[*position].clone()).collect(),
-            indices: positions.iter().map(|position| self.indices[*position]).collect(),
+            records: positions
+                .iter()
+                .map(|position| self.records[*position].clone())
+                .collect(),
+            indices: positions
+                .iter()
+                .map(|position| self.indices[*position])
+                .collect(),
             attempts: self.attempts,
             attempts_alone: self.attempts_alone,
             taken_before: self.taken_before,
@@ -49,7 +55,9 @@ impl<R: Record> SubBatch<R> {
     fn split_one_off(&self) -> [Self; 2] {
         let tried = self.attempts.saturating_sub(SPLIT_AFTER_ATTEMPTS) as usize;
         let one = self.len() - 1 - (tried * PROBE_STRIDE) % self.len();
-        let others: Vec<usize> = (0..self.len()).filter(|position| *position != one).collect();
+        let others: Vec<usize> = (0..self.len())
+            .filter(|position| *position != one)
+            .collect();
         [self.only(&[one]), self.only(&others)]
     }
 
@@ -98,9 +106,22 @@ impl<R: Record> BatchWorker<R> {
         let (counters, mut waiting) = (IngestCounters::default(), VecDeque::new());
         if !indices.is_empty() {
             let records = records.into();
-            waiting.push_back(SubBatch { records, indices, attempts: 0, attempts_alone: 0, taken_before: 0 });
+            waiting.push_back(SubBatch {
+                records,
+                indices,
+                attempts: 0,
+                attempts_alone: 0,
+                taken_before: 0,
+            });
         }
-        let mut insertion = Insertion { job, counters, freshness: None, rejected, waiting, tolerated: 0 };
+        let mut insertion = Insertion {
+            job,
+            counters,
+            freshness: None,
+            rejected,
+            waiting,
+            tolerated: 0,
+        };
         let mut backoff = Backoff::new(&self.options);
         while let Some(sub_batch) = insertion.waiting.pop_front() {
             let count = sub_batch.len();
@@ -161,7 +182,10 @@ impl<R: Record> BatchWorker<R> {
 
     /// Whether an operator has parked the only record of `sub_batch`. If the dead letters cannot be read, it is retried.
     async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &Job) -> bool {
-        let (record, partition) = (&job.batch.records[sub_batch.indices[0]], &job.batch.partition);
+        let (record, partition) = (
+            &job.batch.records[sub_batch.indices[0]],
+            &job.batch.partition,
+        );
         let is_parked = self.dead_letters.contains(record, partition).await.unwrap_or_else(|error| {
             tracing::debug!(error = %error.chain(), "failed to look up a stuck record among the dead letters");
             false
@@ -203,12 +227,20 @@ impl<R: Record> BatchWorker<R> {
         }
         sub_batch.attempts += 1;
         sub_batch.attempts_alone += u32::from(count == 1);
-        let outcomes = match failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records))).await {
-            Ok(outcomes) if outcomes.len() == count => outcomes,
-            Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
-            Err(error) => vec![InsertOutcome::Unknown(error); count],
-        };
-        let Insertion { job, counters, freshness, rejected, waiting, tolerated } = insertion;
+        let outcomes =
+            match failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records))).await {
+                Ok(outcomes) if outcomes.len() == count => outcomes,
+                Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
+                Err(error) => vec![InsertOutcome::Unknown(error); count],
+            };
+        let Insertion {
+            job,
+            counters,
+            freshness,
+            rejected,
+            waiting,
+            tolerated,
+        } = insertion;
         let (mut unknown, mut failure, mut oldest) = (Vec::new(), None, None::<Timestamp>);
         for (position, outcome) in outcomes.into_iter().enumerate() {
             let reason = match outcome {
@@ -233,9 +265,14 @@ impl<R: Record> BatchWorker<R> {
                 InsertOutcome::Rejected(reason) => reason,
             };
             let (index, attempts) = (sub_batch.indices[position], sub_batch.attempts);
-            rejected.push(RejectedRecord { index, reason, attempts });
+            rejected.push(RejectedRecord {
+                index,
+                reason,
+                attempts,
+            });
         }
-        *freshness = (*freshness).max(oldest.map(|oldest| self.options.clock.now().saturating_since(oldest)));
+        *freshness = (*freshness)
+            .max(oldest.map(|oldest| self.options.clock.now().saturating_since(oldest)));
         if unknown.len() < count {
             *tolerated = waiting.len() + 1;
         }
@@ -249,20 +286,34 @@ impl<R: Record> BatchWorker<R> {
         if count == 1 && sub_batch.attempts == 1 {
             sub_batch.taken_before = self.taken.load(Ordering::Relaxed);
         }
-        Ok(Some((if unknown.len() < count { sub_batch.only(&unknown) } else { sub_batch }, error)))
+        Ok(Some((
+            if unknown.len() < count {
+                sub_batch.only(&unknown)
+            } else {
+                sub_batch
+            },
+            error,
+        )))
     }
 
     /// Whether the store responds. A store that reports corruption does: it accepts records that are not affected.
     async fn store_answers(&self) -> bool {
-        self.store.check().await.err().is_none_or(|error| error.kind() == ErrorKind::Corrupt)
+        self.store
+            .check()
+            .await
+            .err()
+            .is_none_or(|error| error.kind() == ErrorKind::Corrupt)
     }
 }
 
 fn miscounted(sent: usize, answered: usize) -> Error {
-    Error::new(ErrorKind::Internal, "the store did not return one outcome per record")
-        .with_origin("ingest")
-        .with_context("records", sent)
-        .with_context("outcomes", answered)
+    Error::new(
+        ErrorKind::Internal,
+        "the store did not return one outcome per record",
+    )
+    .with_origin("ingest")
+    .with_context("records", sent)
+    .with_context("outcomes", answered)
 }
 
 #[cfg(test)]

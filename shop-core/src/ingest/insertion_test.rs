@@ -35,7 +35,11 @@ struct Failing {
 impl Failing {
     fn check_available(&self) -> Result<()> {
         let error = Error::new(ErrorKind::Unavailable, "unavailable on purpose");
-        if *self.unavailable.lock().unwrap() { Err(error) } else { Ok(()) }
+        if *self.unavailable.lock().unwrap() {
+            Err(error)
+        } else {
+            Ok(())
+        }
     }
 
     async fn try_to_insert(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
@@ -76,10 +80,18 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
 
 /// A pipeline into `store`, with this many purchases in one batch.
 async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
-    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: count, ..Default::default() });
+    let log = InMemoryLog::new(InMemoryLogOptions {
+        batch_records: count,
+        ..Default::default()
+    });
     let all = publish(&log, count).await;
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::clone(store) as _, dead_letters, IngestOptions::default());
+    let ingest = Ingest::new(
+        source,
+        Arc::clone(store) as _,
+        dead_letters,
+        IngestOptions::default(),
+    );
     let monitor = ingest.monitor();
     *store.over.lock().unwrap() = BTreeSet::from([all[count / 3].id]);
     tokio::spawn(ingest.run(std::future::pending()));
@@ -98,8 +110,13 @@ async fn a_failing_record_does_not_block_its_batch() {
     }
     assert_eq!(monitor.status().counters.dead_lettered, 0, "ingest retries");
     store.over.lock().unwrap().clear();
-    let status = monitor.wait_for(|status| status.counters.inserted == 1_000).await;
-    assert!(status.errors.is_empty() && status.counters.dead_lettered == 0, "{status:?}");
+    let status = monitor
+        .wait_for(|status| status.counters.inserted == 1_000)
+        .await;
+    assert!(
+        status.errors.is_empty() && status.counters.dead_lettered == 0,
+        "{status:?}"
+    );
     assert_eq!(store.inner.all().len(), all.len());
 }
 
@@ -114,7 +131,11 @@ async fn an_unavailable_store_is_retried_with_the_whole_batch() {
         store.called.notified().await;
     }
     *store.unavailable.lock().unwrap() = false;
-    drop(monitor.wait_for(|status| status.counters.inserted == 100).await);
+    drop(
+        monitor
+            .wait_for(|status| status.counters.inserted == 100)
+            .await,
+    );
     let sizes = store.sizes.lock().unwrap();
     assert!(sizes.iter().all(|size| *size == all.len()), "{sizes:?}");
 }
@@ -124,7 +145,10 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
     let _running = in_time();
     let logged = Logged::begin();
     let store = Arc::new(Failing::default());
-    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 3, ..Default::default() });
+    let log = InMemoryLog::new(InMemoryLogOptions {
+        batch_records: 3,
+        ..Default::default()
+    });
     let ingest = Ingest::new(
         Arc::new(log.source("group")),
         Arc::clone(&store) as _,
@@ -145,24 +169,50 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
         }
         seen += 1;
         let waiting = status.failing_since[&Component::Store].elapsed();
-        assert!(waiting > Duration::from_secs(number - 5), "{waiting:?} at {number}");
+        assert!(
+            waiting > Duration::from_secs(number - 5),
+            "{waiting:?} at {number}"
+        );
         let stuck = status.stuck.expect("a stuck record");
-        let place = (&*stuck.topic, stuck.partition, stuck.offset, stuck.id.as_deref());
+        let place = (
+            &*stuck.topic,
+            stuck.partition,
+            stuck.offset,
+            stuck.id.as_deref(),
+        );
         assert_eq!(place, ("purchases", 0, 0, Some(&*all[0].id.to_string())));
-        assert!(stuck.since.elapsed() > Duration::from_secs(number) && !stuck.error.message().is_empty());
+        assert!(
+            stuck.since.elapsed() > Duration::from_secs(number)
+                && !stuck.error.message().is_empty()
+        );
         let oldest = status.oldest_uncommitted["purchases"].expect("one that is not committed");
         assert!(oldest.elapsed() > Duration::from_secs(number));
     }
-    assert!(seen == 590 && monitor.status().counters.inserted == 599, "the others continue");
+    assert!(
+        seen == 590 && monitor.status().counters.inserted == 599,
+        "the others continue"
+    );
     let named = logged.lines_with(&all[0].id.to_string());
-    assert!(named.len() == 1 && named[0].contains("log.offset=0"), "{named:?}");
-    assert_eq!(logged.lines_with("ingest failing").len(), 1, "one pause without attempts in between");
+    assert!(
+        named.len() == 1 && named[0].contains("log.offset=0"),
+        "{named:?}"
+    );
+    assert_eq!(
+        logged.lines_with("ingest failing").len(),
+        1,
+        "one pause without attempts in between"
+    );
 
     store.over.lock().unwrap().clear();
     let status = monitor
-        .wait_for(|status| status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none())
+        .wait_for(|status| {
+            status.stuck.is_none() && status.oldest_uncommitted["purchases"].is_none()
+        })
         .await;
-    assert!(status.errors.is_empty() && status.counters.inserted == 600, "{status:?}");
+    assert!(
+        status.errors.is_empty() && status.counters.inserted == 600,
+        "{status:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +223,9 @@ async fn a_stored_record_of_a_stuck_batch_is_not_stuck() {
     for first in [3, 7] {
         *store.over.lock().unwrap() = BTreeSet::from([all[first].id, all[7].id]);
         let id = Some(all[first].id.to_string());
-        monitor.wait_for(|status| status.stuck.as_ref().is_some_and(|stuck| stuck.id == id)).await;
+        monitor
+            .wait_for(|status| status.stuck.as_ref().is_some_and(|stuck| stuck.id == id))
+            .await;
     }
 }
 
@@ -200,7 +252,10 @@ async fn no_record_is_stuck_while_the_store_rejects_all() {
             store.called.notified().await;
         }
         let status = monitor.status();
-        assert!(status.stuck.is_none() && status.errors.contains_key(&Component::Store), "{status:?}");
+        assert!(
+            status.stuck.is_none() && status.errors.contains_key(&Component::Store),
+            "{status:?}"
+        );
     }
 }
 
@@ -243,17 +298,28 @@ impl RecordStore<Purchase> for LastTaken {
 async fn inserts_during_the_first_attempt_do_not_make_a_record_stuck() {
     let _running = in_time();
     let store = Arc::new(LastTaken::default());
-    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 1, ..Default::default() });
+    let log = InMemoryLog::new(InMemoryLogOptions {
+        batch_records: 1,
+        ..Default::default()
+    });
     publish(&log, 2).await;
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::clone(&store) as _, dead_letters, IngestOptions::default());
+    let ingest = Ingest::new(
+        source,
+        Arc::clone(&store) as _,
+        dead_letters,
+        IngestOptions::default(),
+    );
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
     while *store.calls.lock().unwrap() < 50 {
         store.called.notified().await;
     }
     let status = monitor.status();
-    assert!(status.stuck.is_none() && status.counters.inserted == 1, "{status:?}");
+    assert!(
+        status.stuck.is_none() && status.counters.inserted == 1,
+        "{status:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,14 +331,30 @@ async fn a_dead_letter_counts_its_attempts() {
     faults.once(Call::Insert, Fault::unavailable());
     faults.once(Call::Insert, Fault::unavailable());
     let too_large = || Error::new(ErrorKind::TooLarge, "too large");
-    faults.once(Call::Insert, Fault::Reject(Reason::refused(too_large()).unwrap()));
-    let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
-    let ingest = Ingest::new(source, store, Arc::new(log.dead_letters()), IngestOptions::default());
+    faults.once(
+        Call::Insert,
+        Fault::Reject(Reason::refused(too_large()).unwrap()),
+    );
+    let (source, store) = (
+        Arc::new(log.source("group")),
+        faults.store(Arc::new(InMemoryStore::new())),
+    );
+    let ingest = Ingest::new(
+        source,
+        store,
+        Arc::new(log.dead_letters()),
+        IngestOptions::default(),
+    );
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
-    monitor.wait_for(|status| status.counters.refused == 1).await;
+    monitor
+        .wait_for(|status| status.counters.refused == 1)
+        .await;
     let dead_letters = log.dead_letters().all();
-    assert!(matches!(&dead_letters[..], [dead_letter] if dead_letter.attempts == 3), "{dead_letters:?}");
+    assert!(
+        matches!(&dead_letters[..], [dead_letter] if dead_letter.attempts == 3),
+        "{dead_letters:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,12 +367,26 @@ async fn a_store_that_refuses_all_writes_costs_two_inserts_per_retry() {
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     let retries = usize::try_from(monitor.status().retries[&Component::Store]).unwrap();
     let sizes = std::mem::take(&mut *store.sizes.lock().unwrap());
-    assert!(retries > 800 && sizes.len() <= 2 * retries + 2, "{} inserts in {retries} retries", sizes.len());
-    assert!(sizes.iter().all(|size| [1, all.len()].contains(size)), "no halves");
-    assert!(monitor.status().stuck.is_none(), "the store refuses all of them");
+    assert!(
+        retries > 800 && sizes.len() <= 2 * retries + 2,
+        "{} inserts in {retries} retries",
+        sizes.len()
+    );
+    assert!(
+        sizes.iter().all(|size| [1, all.len()].contains(size)),
+        "no halves"
+    );
+    assert!(
+        monitor.status().stuck.is_none(),
+        "the store refuses all of them"
+    );
 
     *store.refuses.lock().unwrap() = false;
-    drop(monitor.wait_for(|status| status.counters.inserted == 1_000).await);
+    drop(
+        monitor
+            .wait_for(|status| status.counters.inserted == 1_000)
+            .await,
+    );
     let sizes = store.sizes.lock().unwrap();
     assert!(sizes.len() <= 3, "stored together: {sizes:?}");
 }
@@ -307,38 +403,77 @@ async fn many_failing_records_do_not_delay_the_others() {
     }
     let (took, inserts) = (begun.elapsed(), store.sizes.lock().unwrap().len());
     // Each failing record costs its path of halves, and no pause of seconds.
-    assert!(took < Duration::from_secs(30) && inserts < 1_500, "{inserts} inserts in {took:?}");
+    assert!(
+        took < Duration::from_secs(30) && inserts < 1_500,
+        "{inserts} inserts in {took:?}"
+    );
     store.over.lock().unwrap().clear();
-    drop(monitor.wait_for(|status| status.counters.inserted == 1_000).await);
+    drop(
+        monitor
+            .wait_for(|status| status.counters.inserted == 1_000)
+            .await,
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_parked_record_is_skipped_without_a_restart() {
     let _running = in_time();
     let store = Arc::new(Failing::default());
-    let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 3, ..Default::default() });
+    let log = InMemoryLog::new(InMemoryLogOptions {
+        batch_records: 3,
+        ..Default::default()
+    });
     let all = publish(&log, 3).await;
     *store.over.lock().unwrap() = BTreeSet::from([all[1].id]);
     let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let ingest = Ingest::new(source, Arc::clone(&store) as _, dead_letters, IngestOptions::default());
+    let ingest = Ingest::new(
+        source,
+        Arc::clone(&store) as _,
+        dead_letters,
+        IngestOptions::default(),
+    );
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
-    let stuck = monitor.wait_for(|status| status.stuck.is_some()).await.stuck.unwrap();
-    assert_eq!(log.committed("group").get(&0).copied().unwrap_or_default(), 0);
+    let stuck = monitor
+        .wait_for(|status| status.stuck.is_some())
+        .await
+        .stuck
+        .unwrap();
+    assert_eq!(
+        log.committed("group").get(&0).copied().unwrap_or_default(),
+        0
+    );
 
-    let (partition, record) = log.find(stuck.partition, stuck.offset).await.unwrap().unwrap();
+    let (partition, record) = log
+        .find(stuck.partition, stuck.offset)
+        .await
+        .unwrap()
+        .unwrap();
     let parked = DeadLetter::new(record, partition, Reason::parked("on purpose"), 0);
     log.dead_letters().put(&[parked]).await.unwrap();
     let status = monitor.wait_for(|status| status.counters.parked == 1).await;
-    assert!(status.stuck.is_none() && status.errors.is_empty(), "{status:?}");
-    assert_eq!((status.counters.inserted, status.counters.dead_lettered), (2, 1));
+    assert!(
+        status.stuck.is_none() && status.errors.is_empty(),
+        "{status:?}"
+    );
+    assert_eq!(
+        (status.counters.inserted, status.counters.dead_lettered),
+        (2, 1)
+    );
     while log.committed("group").get(&0) != Some(&3) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let kept = log.pending_dead_letters().await.unwrap();
-    assert!(matches!(&kept[..], [one] if one.reason.kind() == ReasonKind::Parked), "{kept:?}");
+    assert!(
+        matches!(&kept[..], [one] if one.reason.kind() == ReasonKind::Parked),
+        "{kept:?}"
+    );
 
     store.over.lock().unwrap().clear();
     assert_eq!(log.replay(&kept, Purchase::TYPE).await.unwrap(), 1);
-    drop(monitor.wait_for(|status| status.counters.inserted == 3).await);
+    drop(
+        monitor
+            .wait_for(|status| status.counters.inserted == 3)
+            .await,
+    );
 }

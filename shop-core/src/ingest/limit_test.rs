@@ -10,10 +10,14 @@ use tokio::task::JoinHandle;
 
 use super::logged_test::Logged;
 use super::time_limit_test::in_time;
-use super::{Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase};
+use super::{
+    Component, DeadLetterLimit, Ingest, IngestCounters, IngestMonitor, IngestOptions, Phase,
+};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters, LogRecord, LogSource};
-use crate::memory::{InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
+use crate::memory::{
+    InMemoryDeadLetters, InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore,
+};
 use crate::ports::PurchaseSink as _;
 use crate::{Clock as _, Error, ErrorKind, NewPurchase, Purchase, Result, SystemClock, Timestamp};
 
@@ -25,26 +29,44 @@ struct Running {
 }
 
 fn log(batch_records: usize) -> InMemoryLog {
-    InMemoryLog::new(InMemoryLogOptions { partitions: 1, batch_records, ..Default::default() })
+    InMemoryLog::new(InMemoryLogOptions {
+        partitions: 1,
+        batch_records,
+        ..Default::default()
+    })
 }
 
 fn start(log: &InMemoryLog, dead_letters: Arc<dyn DeadLetters>, limit: usize) -> Running {
     let source = Arc::new(log.source("group"));
     let (monitor, stop, task) = start_from(Arc::clone(&source) as _, dead_letters, limit);
-    Running { source, monitor, _stop: stop, task }
+    Running {
+        source,
+        monitor,
+        _stop: stop,
+        task,
+    }
 }
 
 fn start_from(
     source: Arc<dyn LogSource>,
     dead_letters: Arc<dyn DeadLetters>,
     limit: usize,
-) -> (IngestMonitor, oneshot::Sender<()>, JoinHandle<Result<IngestCounters>>) {
+) -> (
+    IngestMonitor,
+    oneshot::Sender<()>,
+    JoinHandle<Result<IngestCounters>>,
+) {
     let options = IngestOptions {
         dead_letter_limit: DeadLetterLimit::consecutive(limit),
         jitter_seed: Some(1),
         ..IngestOptions::default()
     };
-    let ingest = Ingest::new(source, Arc::new(InMemoryStore::new()), dead_letters, options);
+    let ingest = Ingest::new(
+        source,
+        Arc::new(InMemoryStore::new()),
+        dead_letters,
+        options,
+    );
     let monitor = ingest.monitor();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
@@ -82,11 +104,17 @@ async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
         running.source.lose_membership();
     }
     faults.clear(Call::PutDeadLetters);
-    let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 3).await;
+    let status = running
+        .monitor
+        .wait_for(|status| status.counters.dead_lettered == 3)
+        .await;
     assert_eq!(status.phase, Phase::Running);
     poison(&log, 2);
     let error = running.task.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("5 records in a row"), "stored dead letters count: {error}");
+    assert!(
+        error.to_string().contains("5 records in a row"),
+        "stored dead letters count: {error}"
+    );
 }
 
 /// Rejects the dead letters of one offset.
@@ -100,7 +128,10 @@ struct Narrow {
 #[async_trait]
 impl DeadLetters for Narrow {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        if dead_letters.iter().any(|dead_letter| dead_letter.record.offset == self.offset) {
+        if dead_letters
+            .iter()
+            .any(|dead_letter| dead_letter.record.offset == self.offset)
+        {
             *self.refused.lock().unwrap() += 1;
             return Err(Error::new(ErrorKind::TooLarge, "a message may have 1 MB"));
         }
@@ -118,7 +149,11 @@ async fn a_rejected_dead_letter_stops_the_pipeline_and_is_reported() {
     for limit in [0, 1_000] {
         let log = log(10);
         poison(&log, 8);
-        let narrow = Arc::new(Narrow { inner: log.dead_letters(), offset: 5, refused: Mutex::new(0) });
+        let narrow = Arc::new(Narrow {
+            inner: log.dead_letters(),
+            offset: 5,
+            refused: Mutex::new(0),
+        });
         let running = start(&log, Arc::clone(&narrow) as _, limit);
         let ended = tokio::time::timeout(Duration::from_secs(3_600), running.task).await;
         let error = ended.expect("the retries end").unwrap().unwrap_err();
@@ -126,10 +161,24 @@ async fn a_rejected_dead_letter_stops_the_pipeline_and_is_reported() {
         for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(*narrow.refused.lock().unwrap() <= 4, "all, halves, and the one");
-        assert_eq!(log.dead_letters().all().len(), 5, "earlier dead letters are stored");
-        assert_eq!(log.committed("group").values().sum::<u64>(), 0, "the position stays before the batch");
-        assert_eq!(running.monitor.status().fatal_error.unwrap().kind(), ErrorKind::TooLarge);
+        assert!(
+            *narrow.refused.lock().unwrap() <= 4,
+            "all, halves, and the one"
+        );
+        assert_eq!(
+            log.dead_letters().all().len(),
+            5,
+            "earlier dead letters are stored"
+        );
+        assert_eq!(
+            log.committed("group").values().sum::<u64>(),
+            0,
+            "the position stays before the batch"
+        );
+        assert_eq!(
+            running.monitor.status().fatal_error.unwrap().kind(),
+            ErrorKind::TooLarge
+        );
     }
 }
 
@@ -156,13 +205,22 @@ impl DeadLetters for Scripted {
 async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
     let log = log(10);
     poison(&log, 2);
-    let retries = script.iter().filter(|fate| **fate == Some(ErrorKind::Unavailable)).count() as u64;
-    let dead_letters = Scripted(log.dead_letters(), Mutex::new(script.iter().copied().collect()));
+    let retries = script
+        .iter()
+        .filter(|fate| **fate == Some(ErrorKind::Unavailable))
+        .count() as u64;
+    let dead_letters = Scripted(
+        log.dead_letters(),
+        Mutex::new(script.iter().copied().collect()),
+    );
     let begun = tokio::time::Instant::now();
     let running = start(&log, Arc::new(dead_letters), 0);
     wait_for_dead_letter_retries(&running, retries).await;
     let since = running.monitor.status().failing_since[&Component::DeadLetters];
-    let kept = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
+    let kept = running
+        .monitor
+        .wait_for(|status| status.counters.dead_lettered == 2)
+        .await;
     assert!(kept.failing_since.is_empty(), "{kept:?}");
     since - begun
 }
@@ -173,7 +231,10 @@ async fn a_dead_letter_fails_since_its_own_first_failure() {
     let (outage, too_large) = (Some(ErrorKind::Unavailable), Some(ErrorKind::TooLarge));
     let at_once = Duration::ZERO;
     let first_again = failing_since(&[outage, too_large, outage]).await;
-    assert_eq!(first_again, at_once, "the first has failed with the second before");
+    assert_eq!(
+        first_again, at_once,
+        "the first has failed with the second before"
+    );
     let second_again = failing_since(&[outage, too_large, None, outage]).await;
     assert_eq!(second_again, at_once, "so has the second");
     let second_later = failing_since(&[too_large, outage, None, outage]).await;
@@ -188,9 +249,15 @@ async fn a_missing_right_to_put_dead_letters_is_retried() {
     let _running = in_time();
     let log = log(10);
     poison(&log, 2);
-    let dead_letters = Scripted(log.dead_letters(), Mutex::new(VecDeque::from([Some(ErrorKind::Denied)])));
+    let dead_letters = Scripted(
+        log.dead_letters(),
+        Mutex::new(VecDeque::from([Some(ErrorKind::Denied)])),
+    );
     let running = start(&log, Arc::new(dead_letters), 0);
-    let status = running.monitor.wait_for(|status| status.counters.dead_lettered == 2).await;
+    let status = running
+        .monitor
+        .wait_for(|status| status.counters.dead_lettered == 2)
+        .await;
     assert_eq!(status.retries.get(&Component::DeadLetters), Some(&1));
 }
 
@@ -202,13 +269,20 @@ async fn a_store_that_has_recovered_is_healthy_before_its_batch_ends() {
     log.sink().publish(&purchase()).await.unwrap();
     faults.once(Call::Insert, Fault::unavailable());
     faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(60)));
-    let (source, store) = (Arc::new(log.source("group")), faults.store(Arc::new(InMemoryStore::new())));
+    let (source, store) = (
+        Arc::new(log.source("group")),
+        faults.store(Arc::new(InMemoryStore::new())),
+    );
     let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
-    monitor.wait_for(|status| status.errors.contains_key(&Component::Store)).await;
-    monitor.wait_for(|status| status.errors.is_empty() && status.in_flight == 1).await;
+    monitor
+        .wait_for(|status| status.errors.contains_key(&Component::Store))
+        .await;
+    monitor
+        .wait_for(|status| status.errors.is_empty() && status.in_flight == 1)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,8 +294,13 @@ async fn the_stop_is_logged_after_the_drain() {
     faults.once(Call::Close, Fault::Delay(Duration::from_secs(1)));
     let source = faults.source(Arc::new(log.source("group")));
     let (monitor, _stop, task) = start_from(source, Arc::new(log.dead_letters()), 3);
-    monitor.wait_for(|status| status.phase == Phase::Draining).await;
-    assert!(logged.lines_with("ingest stopped").is_empty(), "it still drains");
+    monitor
+        .wait_for(|status| status.phase == Phase::Draining)
+        .await;
+    assert!(
+        logged.lines_with("ingest stopped").is_empty(),
+        "it still drains"
+    );
     task.await.unwrap().unwrap_err();
     assert_eq!(logged.lines_with("ingest stopped").len(), 1);
 }

@@ -36,9 +36,15 @@ impl Logged {
     /// subscriber of one thread comes is without a subscriber from then on.
     pub(super) fn begin() -> Self {
         static SUBSCRIBED: Once = Once::new();
-        LINES.lock().unwrap().insert(thread::current().id(), Vec::new());
+        LINES
+            .lock()
+            .unwrap()
+            .insert(thread::current().id(), Vec::new());
         SUBSCRIBED.call_once(|| {
-            let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(|| OfThread).finish();
+            let lines = tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(|| OfThread)
+                .finish();
             tracing::subscriber::set_global_default(lines).unwrap();
         });
         // Those that were being registered when it came.
@@ -50,7 +56,10 @@ impl Logged {
     pub(super) fn lines_with(&self, part: &str) -> Vec<String> {
         let lines = LINES.lock().unwrap();
         let text = String::from_utf8_lossy(&lines[&thread::current().id()]);
-        text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.contains(part))
+            .map(str::to_owned)
+            .collect()
     }
 }
 

@@ -118,8 +118,20 @@ impl<R: Record> Ingest<R> {
     ) -> Self {
         let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
         let (taken, in_flight) = (AtomicU64::new(0), watch::Sender::default());
-        let worker = BatchWorker { store, dead_letters, options, breaker, taken, in_flight };
-        Self { source, worker, status: watch::Sender::default(), observer: None }
+        let worker = BatchWorker {
+            store,
+            dead_letters,
+            options,
+            breaker,
+            taken,
+            in_flight,
+        };
+        Self {
+            source,
+            worker,
+            status: watch::Sender::default(),
+            observer: None,
+        }
     }
 
     /// The same pipeline with an observer that is called after every batch.
@@ -132,7 +144,10 @@ impl<R: Record> Ingest<R> {
     /// A handle to the state of this pipeline. It does not keep the pipeline alive.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
-        IngestMonitor { status: self.status.subscribe(), source: Arc::downgrade(&self.source) }
+        IngestMonitor {
+            status: self.status.subscribe(),
+            source: Arc::downgrade(&self.source),
+        }
     }
 
     /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes the source.

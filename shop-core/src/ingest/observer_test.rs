@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::time_limit_test::in_time;
-use super::{BatchReport, Component, Ingest, IngestCounters, IngestMonitor, IngestObserver, IngestOptions};
+use super::{
+    BatchReport, Component, Ingest, IngestCounters, IngestMonitor, IngestObserver, IngestOptions,
+};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{LogRecord, Reason};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
@@ -65,19 +67,40 @@ impl Shop {
     fn new() -> Self {
         let appended = Arc::new(StoppedClock(NOW.into()));
         let clock = Arc::clone(&appended) as _;
-        let log = InMemoryLog::new(InMemoryLogOptions { batch_records: 10, clock, ..Default::default() });
-        Self { log, appended, store: InMemoryStore::new(), faults: Faults::new(), seen: Arc::default() }
+        let log = InMemoryLog::new(InMemoryLogOptions {
+            batch_records: 10,
+            clock,
+            ..Default::default()
+        });
+        Self {
+            log,
+            appended,
+            store: InMemoryStore::new(),
+            faults: Faults::new(),
+            seen: Arc::default(),
+        }
     }
 
     async fn publish(&self, purchase: Purchase) {
-        self.appended.0.store(purchase.timestamp.as_millis() + IMPORTED_AFTER, Ordering::Relaxed);
+        self.appended.0.store(
+            purchase.timestamp.as_millis() + IMPORTED_AFTER,
+            Ordering::Relaxed,
+        );
         self.log.sink().publish(&purchase).await.unwrap();
     }
 
     fn ingest(&self, store: Arc<dyn PurchaseStore>) -> Ingest {
-        let options = IngestOptions { clock: Arc::new(StoppedClock(NOW.into())), ..IngestOptions::default() };
+        let options = IngestOptions {
+            clock: Arc::new(StoppedClock(NOW.into())),
+            ..IngestOptions::default()
+        };
         let dead_letters = self.faults.dead_letters(Arc::new(self.log.dead_letters()));
-        let ingest = Ingest::new(Arc::new(self.log.source("group")), store, dead_letters, options);
+        let ingest = Ingest::new(
+            Arc::new(self.log.source("group")),
+            store,
+            dead_letters,
+            options,
+        );
         ingest.with_observer(Arc::clone(&self.seen) as _)
     }
 
@@ -100,15 +123,22 @@ impl Shop {
 async fn a_batch_is_reported_with_its_outcomes() {
     let _running = in_time();
     let shop = Shop::new();
-    shop.store.insert([purchase(1, "1", 500), purchase(2, "1", 400)].into()).await.unwrap();
+    shop.store
+        .insert([purchase(1, "1", 500), purchase(2, "1", 400)].into())
+        .await
+        .unwrap();
     for (number, price, ago) in [(1, "1", 300), (2, "2", 200), (3, "1", 7), (4, "1", -60)] {
         shop.publish(purchase(number, price, ago)).await;
     }
     let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
     // All of one user, so they are in one partition.
     drop(shop.log.append(poison.with_key(Some("u1".into()))));
-    shop.faults.once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
-    let status = shop.start().wait_for(|status| status.counters.inserted == 2).await;
+    shop.faults
+        .once(Call::Insert, Fault::Delay(Duration::from_secs(2)));
+    let status = shop
+        .start()
+        .wait_for(|status| status.counters.inserted == 2)
+        .await;
     let batch = shop.only_batch();
     let tally = IngestCounters {
         inserted: 2,
@@ -118,7 +148,10 @@ async fn a_batch_is_reported_with_its_outcomes() {
         conflicts: 1,
         ..IngestCounters::default()
     };
-    assert_eq!((batch.records, batch.counters, status.counters), (5, tally, tally));
+    assert_eq!(
+        (batch.records, batch.counters, status.counters),
+        (5, tally, tally)
+    );
     assert_eq!(batch.duration, Duration::from_secs(2));
     assert!(batch.bytes > 5 * 50, "{batch:?}");
     assert_eq!(
@@ -127,7 +160,14 @@ async fn a_batch_is_reported_with_its_outcomes() {
         "since inserted records were appended, however old their purchases are"
     );
     assert_eq!(status.freshness, batch.freshness);
-    assert_eq!((status.in_flight, status.in_flight_records, status.in_flight_bytes), (0, 0, 0));
+    assert_eq!(
+        (
+            status.in_flight,
+            status.in_flight_records,
+            status.in_flight_bytes
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,15 +177,32 @@ async fn failing_batches_are_reported_with_their_retries() {
     shop.publish(purchase(1, "1", -10)).await;
     shop.faults.always(Call::Insert, Fault::unavailable());
     let monitor = shop.start();
-    let status = monitor.wait_for(|status| status.retries.get(&Component::Store) == Some(&3)).await;
+    let status = monitor
+        .wait_for(|status| status.retries.get(&Component::Store) == Some(&3))
+        .await;
     assert_eq!((status.in_flight, status.in_flight_records), (1, 1));
     assert!(status.in_flight_bytes > 50);
-    assert!(status.failing_since[&Component::Store].elapsed() > Duration::ZERO, "since the first of them");
+    assert!(
+        status.failing_since[&Component::Store].elapsed() > Duration::ZERO,
+        "since the first of them"
+    );
     assert_eq!(monitor.lag().await.unwrap().total(), 1);
     shop.faults.clear(Call::Insert);
-    let status = monitor.wait_for(|status| status.counters.inserted == 1).await;
-    assert_eq!((status.retries[&Component::Store], status.failing_since.len()), (3, 0));
-    assert_eq!(status.freshness, Some(Duration::ZERO), "a timestamp in the future has no age");
+    let status = monitor
+        .wait_for(|status| status.counters.inserted == 1)
+        .await;
+    assert_eq!(
+        (
+            status.retries[&Component::Store],
+            status.failing_since.len()
+        ),
+        (3, 0)
+    );
+    assert_eq!(
+        status.freshness,
+        Some(Duration::ZERO),
+        "a timestamp in the future has no age"
+    );
     while monitor.lag().await.unwrap().total() > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -159,7 +216,10 @@ struct Small;
 impl RecordStore<Purchase> for Small {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let refused = || Reason::refused(Error::new(ErrorKind::TooLarge, "too large")).unwrap();
-        Ok(batch.iter().map(|_| InsertOutcome::Rejected(refused())).collect())
+        Ok(batch
+            .iter()
+            .map(|_| InsertOutcome::Rejected(refused()))
+            .collect())
     }
 
     async fn check(&self) -> Result<()> {
@@ -175,7 +235,9 @@ async fn refused_records_are_reported_and_an_ended_pipeline_has_no_lag() {
     let (ingest, (stop, stopped)) = (shop.ingest(Arc::new(Small)), oneshot::channel::<()>());
     let monitor = ingest.monitor();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
-    monitor.wait_for(|status| status.counters.dead_lettered == 1).await;
+    monitor
+        .wait_for(|status| status.counters.dead_lettered == 1)
+        .await;
     let batch = shop.only_batch();
     assert_eq!((batch.counters.refused, batch.freshness), (1, None));
     drop(stop);
@@ -198,10 +260,14 @@ async fn a_panicking_observer_does_not_stop_the_pipeline() {
     let _running = in_time();
     let shop = Shop::new();
     shop.publish(purchase(1, "1", 1)).await;
-    let ingest = shop.ingest(Arc::new(shop.store.clone())).with_observer(Arc::new(Broken));
+    let ingest = shop
+        .ingest(Arc::new(shop.store.clone()))
+        .with_observer(Arc::new(Broken));
     let monitor = ingest.monitor();
     tokio::spawn(ingest.run(std::future::pending()));
-    monitor.wait_for(|status| status.counters.inserted == 1).await;
+    monitor
+        .wait_for(|status| status.counters.inserted == 1)
+        .await;
     while monitor.lag().await.unwrap().total() > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -55,7 +55,10 @@ impl DeadLetterLimit {
     /// [`OFF`](Self::OFF).
     #[must_use]
     pub const fn consecutive(count: usize) -> Self {
-        Self { in_a_row: count, setting: None }
+        Self {
+            in_a_row: count,
+            setting: None,
+        }
     }
 
     /// The same limit with the name of the setting that an operator changes. The error names it when the limit is
@@ -68,7 +71,11 @@ impl DeadLetterLimit {
     }
 
     pub(super) const fn row(self) -> Option<usize> {
-        if self.in_a_row == 0 { None } else { Some(self.in_a_row) }
+        if self.in_a_row == 0 {
+            None
+        } else {
+            Some(self.in_a_row)
+        }
     }
 
     /// The number of records in the window, and the number of dead letters in it that is too many.

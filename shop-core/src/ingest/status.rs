@@ -56,7 +56,9 @@ impl IngestStatus {
         self.phase = Phase::Stopped;
         (self.in_flight, self.in_flight_records, self.in_flight_bytes) = (0, 0, 0);
         self.failing_since.clear();
-        self.oldest_uncommitted.values_mut().for_each(|oldest| *oldest = None);
+        self.oldest_uncommitted
+            .values_mut()
+            .for_each(|oldest| *oldest = None);
         self.stuck = None;
         self.fatal_error = failure;
     }
@@ -191,7 +193,10 @@ impl IngestMonitor {
 
     /// Waits until `condition` holds, and returns the status in which it did, or the last status when the ingest has
     /// ended.
-    pub async fn wait_for(&self, condition: impl FnMut(&IngestStatus) -> bool + Send) -> IngestStatus {
+    pub async fn wait_for(
+        &self,
+        condition: impl FnMut(&IngestStatus) -> bool + Send,
+    ) -> IngestStatus {
         let mut watch = self.status.clone();
         let found = watch.wait_for(condition).await.map(|status| status.clone());
         found.unwrap_or_else(|_gone| self.status())

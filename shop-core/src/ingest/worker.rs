@@ -36,9 +36,16 @@ impl<R: Record> BatchWorker<R> {
     pub(super) async fn earlier_batches(&self, job: &Job) -> Result<(), Aborted> {
         let [first, this] = [0, job.number].map(|number| (job.batch.partition.clone(), number));
         let mut in_flight = self.in_flight.subscribe();
-        let earlier = in_flight
-            .wait_for(|batches| batches.range::<(Partition, u64), _>(&first..&this).next().is_none());
-        let waited = job.stop.run_until_cancelled(async { drop(earlier.await) }).await;
+        let earlier = in_flight.wait_for(|batches| {
+            batches
+                .range::<(Partition, u64), _>(&first..&this)
+                .next()
+                .is_none()
+        });
+        let waited = job
+            .stop
+            .run_until_cancelled(async { drop(earlier.await) })
+            .await;
         waited.ok_or(Aborted::Abandoned)
     }
 }
@@ -104,9 +111,18 @@ impl Job {
         let now = Instant::now().into_std();
         let until = backoff.failed(error, now);
         let since = backoff.failing().map_or(now, |(since, _)| *since);
-        self.report(BatchEvent::Failed(part, since, error.clone())).await;
-        let stopped = self.stop.run_until_cancelled(sleep_until(until.into())).await.is_none();
-        if stopped { Err(Aborted::Abandoned) } else { Ok(()) }
+        self.report(BatchEvent::Failed(part, since, error.clone()))
+            .await;
+        let stopped = self
+            .stop
+            .run_until_cancelled(sleep_until(until.into()))
+            .await
+            .is_none();
+        if stopped {
+            Err(Aborted::Abandoned)
+        } else {
+            Ok(())
+        }
     }
 
     /// Reports that a call succeeds again, if it was failing.

@@ -46,7 +46,11 @@ impl<'a, const N: usize> Members<'a, N> {
         Self::parse_with(json, names, false)
     }
 
-    fn parse_with(json: &'a [u8], names: [&'static str; N], once: bool) -> Result<Self, serde_json::Error> {
+    fn parse_with(
+        json: &'a [u8],
+        names: [&'static str; N],
+        once: bool,
+    ) -> Result<Self, serde_json::Error> {
         // Ignored members are not parsed further; this finds invalid text in them.
         let text = without_mark(std::str::from_utf8(json).map_err(serde_json::Error::custom)?);
         let mut json = serde_json::Deserializer::from_str(text);
@@ -70,7 +74,10 @@ impl<'a, const N: usize> Members<'a, N> {
         let mut values = names.iter().filter_map(|name| self.get(name));
         let first = values.next();
         if values.any(|other| Some(other) != first) {
-            let text = format!("{} and an alias of it differ", names.first().copied().unwrap_or_default());
+            let text = format!(
+                "{} and an alias of it differ",
+                names.first().copied().unwrap_or_default()
+            );
             return Err(serde_json::Error::custom(text));
         }
         Ok(first)
@@ -108,7 +115,11 @@ impl Visitor<'_> for NameVisitor<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().position(|known| *known == name).ok_or_else(|| name.to_owned()))
+        Ok(self
+            .0
+            .iter()
+            .position(|known| *known == name)
+            .ok_or_else(|| name.to_owned()))
     }
 }
 
@@ -142,7 +153,11 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
                 }
             }
         }
-        Ok(Members { names, values, unknown })
+        Ok(Members {
+            names,
+            values,
+            unknown,
+        })
     }
 }
 
@@ -168,13 +183,20 @@ mod tests {
         let names = ["userid", "userId", "user_id"];
         let user_id = |json: &str| {
             let members = Members::parse(json.as_bytes(), names).unwrap();
-            members.get_alias(&names).map(|value| value.unwrap().text().unwrap().into_owned())
+            members
+                .get_alias(&names)
+                .map(|value| value.unwrap().text().unwrap().into_owned())
         };
         for alias in names {
             assert_eq!(user_id(&format!(r#"{{"{alias}":"u1"}}"#)).unwrap(), "u1");
         }
         assert_eq!(user_id(r#"{"userId":"u1","userid":"u1"}"#).unwrap(), "u1");
-        assert!(user_id(r#"{"userId":"u1","user_id":"u2"}"#).unwrap_err().to_string().contains("userid"));
+        assert!(
+            user_id(r#"{"userId":"u1","user_id":"u2"}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("userid")
+        );
     }
 
     #[test]
@@ -202,7 +224,10 @@ mod tests {
             &deep,
             &deep_member,
         ] {
-            assert!(Members::parse(json.as_bytes(), PURCHASE).is_err(), "{json:.40}");
+            assert!(
+                Members::parse(json.as_bytes(), PURCHASE).is_err(),
+                "{json:.40}"
+            );
         }
         assert!(Members::parse(b"{\"x\":\"\xff\"}", PURCHASE).is_err());
     }

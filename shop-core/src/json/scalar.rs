@@ -37,7 +37,8 @@ impl<'a> RawScalar<'a> {
     /// replaced systems have ids and names.
     #[must_use]
     pub fn text_or_number(&self) -> Option<Cow<'a, str>> {
-        self.text_or_integer().or_else(|| self.float().map(|number| Cow::Owned(number.to_string())))
+        self.text_or_integer()
+            .or_else(|| self.float().map(|number| Cow::Owned(number.to_string())))
     }
 
     /// The nearest double. Not for money.
@@ -54,7 +55,11 @@ impl<'a> RawScalar<'a> {
     pub fn price(&self, is_exact: bool) -> Result<Price, Invalid> {
         let read = if is_exact { str::parse } else { Price::rounded };
         // What is no text is no number either.
-        if self.is_number() { read(self.0) } else { read(self.text().unwrap_or_default().trim_ascii()) }
+        if self.is_number() {
+            read(self.0)
+        } else {
+            read(self.text().unwrap_or_default().trim_ascii())
+        }
     }
 
     /// The time, from text with or without a zone, or from a number of seconds or milliseconds.
@@ -77,7 +82,8 @@ impl<'a> RawScalar<'a> {
     /// Whether the value is a number.
     #[must_use]
     pub fn is_number(&self) -> bool {
-        self.0.starts_with(|first: char| first == '-' || first.is_ascii_digit())
+        self.0
+            .starts_with(|first: char| first == '-' || first.is_ascii_digit())
     }
 
     /// The value as JSON.
@@ -122,8 +128,19 @@ mod tests {
     fn integers_are_text_on_request() {
         assert_eq!(scalar("5").text_or_integer().unwrap(), "5");
         assert_eq!(scalar("-5").text_or_integer().unwrap(), "-5");
-        assert_eq!(scalar("123456789012345678901234").text_or_integer().unwrap(), "123456789012345678901234");
-        for (json, text) in [("5.0", "5"), ("1e3", "1000"), ("1.5", "1.5"), ("\"5.0\"", "5.0"), ("7", "7")] {
+        assert_eq!(
+            scalar("123456789012345678901234")
+                .text_or_integer()
+                .unwrap(),
+            "123456789012345678901234"
+        );
+        for (json, text) in [
+            ("5.0", "5"),
+            ("1e3", "1000"),
+            ("1.5", "1.5"),
+            ("\"5.0\"", "5.0"),
+            ("7", "7"),
+        ] {
             assert_eq!(scalar(json).text_or_number().unwrap(), text, "{json}");
         }
         for json in ["5.0", "1e3", "true", "null", "[5]"] {
@@ -133,12 +150,24 @@ mod tests {
 
     #[test]
     fn prices_are_numbers_or_numeric_text() {
-        for (json, price) in
-            [("29.99", "29.99"), (r#""1195.30""#, "1195.30"), (r#"" 5 ""#, "5"), ("1e2", "100")]
-        {
+        for (json, price) in [
+            ("29.99", "29.99"),
+            (r#""1195.30""#, "1195.30"),
+            (r#"" 5 ""#, "5"),
+            ("1e2", "100"),
+        ] {
             assert_eq!(scalar(json).price(true).unwrap().to_string(), price);
         }
-        for json in ["true", "null", "[5]", "{}", r#""0x10""#, r#""""#, r#""NaN""#, "1e999"] {
+        for json in [
+            "true",
+            "null",
+            "[5]",
+            "{}",
+            r#""0x10""#,
+            r#""""#,
+            r#""NaN""#,
+            "1e999",
+        ] {
             assert_eq!(scalar(json).price(false), "".parse::<Price>(), "{json}");
         }
     }

@@ -12,7 +12,10 @@ pub mod text {
     ///
     /// # Errors
     /// Those of the serializer.
-    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
 
@@ -36,17 +39,24 @@ pub mod number {
     use std::str::FromStr;
 
     use compact_str::ToCompactString;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _,
+    };
     use serde_json::value::RawValue;
 
     /// Writes the value's digits.
     ///
     /// # Errors
     /// Those of the serializer, and when the value's text is not a JSON number.
-    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         // Digits of a usual length are not allocated.
         let digits = value.to_compact_string();
-        serde_json::from_str::<&RawValue>(&digits).map_err(S::Error::custom)?.serialize(serializer)
+        serde_json::from_str::<&RawValue>(&digits)
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 
     /// Reads the value from its digits.
@@ -59,6 +69,9 @@ pub mod number {
         D: Deserializer<'de>,
     {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        raw.get().trim_matches('"').parse().map_err(D::Error::custom)
+        raw.get()
+            .trim_matches('"')
+            .parse()
+            .map_err(D::Error::custom)
     }
 }

@@ -89,7 +89,10 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// and a failed stream has ended.
     async fn tail(&self, start: &Offsets) -> Result<Tail> {
         let _unused = start;
-        Err(Error::new(ErrorKind::Unsupported, "this log cannot be followed"))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this log cannot be followed",
+        ))
     }
 
     /// The positions that `group` has committed: the next offset of each partition. Partitions without one, and groups that
@@ -140,9 +143,17 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`scan_dead_letters`](Self::scan_dead_letters).
-    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
-        let selected = |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
-        let all = self.scan_dead_letters().await?.try_filter_map(|state| ready(Ok(selected(state))));
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>> {
+        let selected =
+            |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
+        let all = self
+            .scan_dead_letters()
+            .await?
+            .try_filter_map(|state| ready(Ok(selected(state))));
         let mut all: Vec<_> = all.try_collect().await?;
         all.sort_by_key(DeadLetter::position);
         let positions = all.chunk_by(|one, next| one.position() == next.position());
@@ -159,7 +170,12 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
-    async fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, how: Resolution) -> Result<u64>;
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        how: Resolution,
+    ) -> Result<u64>;
 
     /// Deletes key, headers and value of the records at these positions, whether or not they were read. Returns the
     /// number of records that were not erased before.
@@ -172,7 +188,10 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// Dropping the future may leave some of the records erased.
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
         let _unused = records;
-        Err(Error::new(ErrorKind::Unsupported, "this log deletes records by its retention only"))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this log deletes records by its retention only",
+        ))
     }
 
     /// The disk space and the groups of the log. The default is `None`: a server manages both.
@@ -206,8 +225,11 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
 }
 
 fn groups_unsupported(group: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, "the groups of this log are managed by its server")
-        .with_context("group", group)
+    Error::new(
+        ErrorKind::Unsupported,
+        "the groups of this log are managed by its server",
+    )
+    .with_context("group", group)
 }
 
 /// Extension methods for every [`LogAdmin`].
@@ -218,7 +240,10 @@ pub trait LogAdminExt: LogAdmin {
     /// # Errors
     /// As [`LogAdmin::scan_dead_letters`].
     async fn pending_dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        self.select_dead_letters(DeadLetterFilter::default()).await?.try_collect().await
+        self.select_dead_letters(DeadLetterFilter::default())
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The pending dead letters that `filter` selects. Dead letters that are put later are excluded, so that they can be
@@ -231,13 +256,20 @@ pub trait LogAdminExt: LogAdmin {
         filter: DeadLetterFilter,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
         if !filter.positions.is_empty() {
-            return Ok(
-                stream::iter(self.dead_letters(&filter, usize::MAX).await?.into_iter().map(Ok)).boxed()
-            );
+            return Ok(stream::iter(
+                self.dead_letters(&filter, usize::MAX)
+                    .await?
+                    .into_iter()
+                    .map(Ok),
+            )
+            .boxed());
         }
-        let selected = move |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
+        let selected =
+            move |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
         let all = self.scan_dead_letters().await?;
-        Ok(all.try_filter_map(move |state| ready(Ok(selected(state)))).boxed())
+        Ok(all
+            .try_filter_map(move |state| ready(Ok(selected(state))))
+            .boxed())
     }
 
     /// The dead letter that parks the record at `position`, with this `note`; `None` if the log has no such record.
@@ -246,7 +278,8 @@ pub trait LogAdminExt: LogAdmin {
     /// As [`LogAdmin::find`].
     async fn parked(&self, position: &RecordPosition, note: &str) -> Result<Option<DeadLetter>> {
         let found = self.find(position.partition, position.offset).await?;
-        Ok(found.map(|(partition, record)| DeadLetter::new(record, partition, Reason::parked(note), 0)))
+        Ok(found
+            .map(|(partition, record)| DeadLetter::new(record, partition, Reason::parked(note), 0)))
     }
 
     /// Publishes the records of `dead_letters` again: see [`LogAdmin::resolve`].
@@ -287,8 +320,19 @@ pub struct LogUsage {
 impl LogUsage {
     /// The usage of a log without groups.
     #[must_use]
-    pub const fn new(bytes: u64, free_bytes: u64, oldest: Option<Timestamp>, next_offset: u64) -> Self {
-        Self { bytes, free_bytes, oldest, next_offset, groups: Vec::new() }
+    pub const fn new(
+        bytes: u64,
+        free_bytes: u64,
+        oldest: Option<Timestamp>,
+        next_offset: u64,
+    ) -> Self {
+        Self {
+            bytes,
+            free_bytes,
+            oldest,
+            next_offset,
+            groups: Vec::new(),
+        }
     }
 }
 
@@ -309,6 +353,10 @@ impl GroupPosition {
     /// The group `name`, `behind` records before the end.
     #[must_use]
     pub const fn new(name: String, next_offset: u64, behind: u64) -> Self {
-        Self { name, next_offset, behind }
+        Self {
+            name,
+            next_offset,
+            behind,
+        }
     }
 }

@@ -77,7 +77,13 @@ impl DeadLetter {
     /// A dead letter about `record`, written by this version after `attempts` attempts.
     #[must_use]
     pub fn new(record: LogRecord, partition: Partition, reason: Reason, attempts: u32) -> Self {
-        Self { record, partition, reason, attempts, version: env!("CARGO_PKG_VERSION").to_owned() }
+        Self {
+            record,
+            partition,
+            reason,
+            attempts,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 }
 
@@ -118,7 +124,11 @@ impl ResolvedDeadLetter {
     /// The resolution of the dead letter about the record `record_id`.
     #[must_use]
     pub const fn new(record_id: RecordId, id: Option<String>, resolution: Resolution) -> Self {
-        Self { record_id, id, resolution }
+        Self {
+            record_id,
+            id,
+            resolution,
+        }
     }
 }
 
@@ -138,7 +148,11 @@ impl DeadLetter {
     /// The position of its record.
     #[must_use]
     pub fn position(&self) -> RecordPosition {
-        RecordPosition::new(Arc::clone(&self.partition.topic), self.partition.index, self.record.offset)
+        RecordPosition::new(
+            Arc::clone(&self.partition.topic),
+            self.partition.index,
+            self.record.offset,
+        )
     }
 
     /// The id of its record, which identifies the dead letter. That of a gap depends on its offsets, not on the time at
@@ -149,8 +163,11 @@ impl DeadLetter {
             ReasonKind::Gap => {
                 // The first offset takes the place of a time that no record has.
                 let from = self.gap().map_or(0, |gap| gap.from);
-                let time = Timestamp::from_millis(Timestamp::MIN.as_millis().saturating_add_unsigned(from));
-                let record = LogRecord::new(self.record.offset, time.unwrap_or(Timestamp::MIN), None);
+                let time = Timestamp::from_millis(
+                    Timestamp::MIN.as_millis().saturating_add_unsigned(from),
+                );
+                let record =
+                    LogRecord::new(self.record.offset, time.unwrap_or(Timestamp::MIN), None);
                 RecordId::new(&record, &self.partition)
             }
             _ => RecordId::new(&self.record, &self.partition),
@@ -160,7 +177,9 @@ impl DeadLetter {
     /// The id of its record as defined by the record's type: see [`RecordType::id`]. `None` for a gap.
     #[must_use]
     pub fn id(&self, of: RecordType) -> Option<String> {
-        (self.reason.kind() != ReasonKind::Gap).then(|| of.id(&self.record, &self.partition)).flatten()
+        (self.reason.kind() != ReasonKind::Gap)
+            .then(|| of.id(&self.record, &self.partition))
+            .flatten()
     }
 
     /// The record to publish in order to process it again: see [`RecordType::replay_record`].
@@ -191,12 +210,21 @@ impl DeadLetterFilter {
     /// Whether `dead_letter` is selected.
     #[must_use]
     pub fn selects(&self, dead_letter: &DeadLetter) -> bool {
-        self.selects_at(&dead_letter.position(), dead_letter.reason.kind(), dead_letter.record.time)
+        self.selects_at(
+            &dead_letter.position(),
+            dead_letter.reason.kind(),
+            dead_letter.record.time,
+        )
     }
 
     /// Whether a dead letter with this position, reason and time of its record is selected.
     #[must_use]
-    pub fn selects_at(&self, position: &RecordPosition, reason: ReasonKind, time: Timestamp) -> bool {
+    pub fn selects_at(
+        &self,
+        position: &RecordPosition,
+        reason: ReasonKind,
+        time: Timestamp,
+    ) -> bool {
         self.reason.is_none_or(|kind| kind == reason)
             && self.since.is_none_or(|since| time >= since)
             && self.until.is_none_or(|until| time < until)
@@ -220,11 +248,17 @@ mod tests {
     }
 
     fn dead_letter(headers: Headers) -> DeadLetter {
-        let value = br#"{"username":"ada","userid":"u1","price":1,"timestamp":"2026-03-01T09:00:00Z"}"#;
+        let value =
+            br#"{"username":"ada","userid":"u1","price":1,"timestamp":"2026-03-01T09:00:00Z"}"#;
         let record = LogRecord::new(7, Timestamp::MIN, Some(value.to_vec().into()))
             .with_key(Some("u1".into()))
             .with_headers(headers);
-        DeadLetter::new(record, Partition::new("c".into(), "t-1".into(), 3, 9), Reason::conflict(OF), 1)
+        DeadLetter::new(
+            record,
+            Partition::new("c".into(), "t-1".into(), 3, 9),
+            Reason::conflict(OF),
+            1,
+        )
     }
 
     fn elsewhere() -> Partition {
@@ -234,21 +268,39 @@ mod tests {
     #[test]
     fn a_replay_keeps_the_id_from_the_position() {
         let dead_letter = dead_letter(Headers::builder().with("their", Some(b"own")).build());
-        let id = decode(&dead_letter.record, &dead_letter.partition).unwrap().id;
+        let id = decode(&dead_letter.record, &dead_letter.partition)
+            .unwrap()
+            .id;
         let mut replayed = dead_letter.replay_record(OF);
         replayed.offset = 1_000;
         assert_eq!(decode(&replayed, &elsewhere()).unwrap().id, id);
-        assert_eq!((purchase_id(&dead_letter), replayed.headers.get("their")), (Some(id), Some(&b"own"[..])));
-        assert_eq!((&replayed.key, &replayed.value), (&dead_letter.record.key, &dead_letter.record.value));
+        assert_eq!(
+            (purchase_id(&dead_letter), replayed.headers.get("their")),
+            (Some(id), Some(&b"own"[..]))
+        );
+        assert_eq!(
+            (&replayed.key, &replayed.value),
+            (&dead_letter.record.key, &dead_letter.record.value)
+        );
         // A replayed record that fails again can be replayed once more, as the same purchase.
         let again = DeadLetter::new(replayed.clone(), elsewhere(), Reason::conflict(OF), 1);
-        assert_eq!((purchase_id(&again), again.replay_record(OF)), (Some(id), replayed));
+        assert_eq!(
+            (purchase_id(&again), again.replay_record(OF)),
+            (Some(id), replayed)
+        );
     }
 
     #[test]
     fn a_record_with_an_id_is_replayed_as_it_is() {
-        for (id, kept) in [(&b"0190163d-8694-739b-aea5-966c26f8ad91"[..], true), (b"no id", false)] {
-            let dead_letter = dead_letter(Headers::builder().with(header::PURCHASE_ID, Some(id)).build());
+        for (id, kept) in [
+            (&b"0190163d-8694-739b-aea5-966c26f8ad91"[..], true),
+            (b"no id", false),
+        ] {
+            let dead_letter = dead_letter(
+                Headers::builder()
+                    .with(header::PURCHASE_ID, Some(id))
+                    .build(),
+            );
             assert_eq!(dead_letter.replay_record(OF), dead_letter.record);
             assert_eq!(purchase_id(&dead_letter).is_some(), kept);
         }
@@ -262,7 +314,13 @@ mod tests {
             (None, dead_letter.record.clone())
         );
         let conflict = |of| Reason::conflict(of).detail().to_owned();
-        assert_eq!(conflict(EVENT), "the id is taken by a record with other content");
-        assert_eq!(conflict(OF), "the id is taken by a purchase with other content");
+        assert_eq!(
+            conflict(EVENT),
+            "the id is taken by a record with other content"
+        );
+        assert_eq!(
+            conflict(OF),
+            "the id is taken by a purchase with other content"
+        );
     }
 }

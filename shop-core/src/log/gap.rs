@@ -87,7 +87,13 @@ impl Gap {
     /// The offsets `from` to `to`, without `to`, of `partition`.
     #[must_use]
     pub const fn new(partition: Partition, from: u64, to: u64, cause: GapCause) -> Self {
-        Self { partition, from, to, cause, next_offset: to }
+        Self {
+            partition,
+            from,
+            to,
+            cause,
+            next_offset: to,
+        }
     }
 
     /// The same gap, with the records from `next_offset` on delivered after it.
@@ -118,7 +124,13 @@ impl Gap {
     /// position is committed is a new dead letter.
     #[must_use]
     pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
-        let Self { partition, from, to, cause, .. } = self;
+        let Self {
+            partition,
+            from,
+            to,
+            cause,
+            ..
+        } = self;
         let values = [
             (header::TOPIC, partition.topic.to_string()),
             (header::PARTITION, partition.index.to_string()),
@@ -129,9 +141,16 @@ impl Gap {
         ];
         let headers = values
             .iter()
-            .fold(Headers::builder(), |headers, (name, value)| headers.with(name, Some(value.as_bytes())));
+            .fold(Headers::builder(), |headers, (name, value)| {
+                headers.with(name, Some(value.as_bytes()))
+            });
         let record = LogRecord::new(self.last(), detected_at, None).with_headers(headers.build());
-        DeadLetter::new(record, partition.clone(), Reason::from_parts(ReasonKind::Gap, self.to_string()), 1)
+        DeadLetter::new(
+            record,
+            partition.clone(),
+            Reason::from_parts(ReasonKind::Gap, self.to_string()),
+            1,
+        )
     }
 
     /// Merges gaps that overlap or touch. A gap may have several dead letters: it grows until its position is
@@ -158,7 +177,13 @@ impl Gap {
 /// The form in JSON: offsets from `from` to before `to`.
 impl Serialize for Gap {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let Self { partition, from, to, cause, .. } = self;
+        let Self {
+            partition,
+            from,
+            to,
+            cause,
+            ..
+        } = self;
         let (topic, partition, count) = (&*partition.topic, partition.index, self.count());
         let (from, to, cause) = (*from, *to, cause.as_str());
         json!({ "topic": topic, "partition": partition, "from": from, "to": to, "count": count, "cause": cause })
@@ -176,7 +201,12 @@ impl DeadLetter {
         let text = |name: &str| from_utf8(self.record.headers.get(name)?).ok();
         let number = |name: &str| text(name)?.parse::<u64>().ok();
         let (from, to) = (number(header::FROM)?, number(header::TO)?);
-        Some(Gap::new(self.partition.clone(), from, to, text(header::CAUSE)?.parse().ok()?))
+        Some(Gap::new(
+            self.partition.clone(),
+            from,
+            to,
+            text(header::CAUSE)?.parse().ok()?,
+        ))
     }
 }
 
@@ -198,8 +228,13 @@ impl Resolution {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) with the first that it [refuses](Self::refuses).
     pub fn check(self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let fault = |one: &DeadLetter| self.refuses(one).map(|why| format!("{} {why}", one.position()));
-        let Some(fault) = dead_letters.iter().find_map(fault) else { return Ok(()) };
+        let fault = |one: &DeadLetter| {
+            self.refuses(one)
+                .map(|why| format!("{} {why}", one.position()))
+        };
+        let Some(fault) = dead_letters.iter().find_map(fault) else {
+            return Ok(());
+        };
         Err(Error::new(ErrorKind::Invalid, fault).with_origin("log"))
     }
 }
@@ -225,15 +260,25 @@ mod tests {
             assert_eq!(dead_letter.gap(), Some(gap));
         }
         let text = gap(200, 450).to_string();
-        assert_eq!(text, "purchases-0: offsets 200 to 449 (250 records) were deleted before they were read");
+        assert_eq!(
+            text,
+            "purchases-0: offsets 200 to 449 (250 records) were deleted before they were read"
+        );
     }
 
     #[test]
     fn a_gap_is_the_same_dead_letter_whenever_it_is_detected() {
-        let (first, again) = (gap(2, 5).dead_letter(Timestamp::MIN), gap(2, 5).dead_letter(Timestamp::MAX));
+        let (first, again) = (
+            gap(2, 5).dead_letter(Timestamp::MIN),
+            gap(2, 5).dead_letter(Timestamp::MAX),
+        );
         assert_eq!(first.record_id(), again.record_id());
         for other in [gap(2, 6), gap(1, 5)] {
-            assert_ne!(first.record_id(), other.dead_letter(Timestamp::MIN).record_id(), "it has grown");
+            assert_ne!(
+                first.record_id(),
+                other.dead_letter(Timestamp::MIN).record_id(),
+                "it has grown"
+            );
         }
         assert!(Resolution::Replayed.check(&[first]).is_err());
     }
@@ -241,9 +286,15 @@ mod tests {
     #[test]
     fn overlapping_gaps_are_merged() {
         let ranges = |gaps: Vec<Gap>| {
-            Gap::merge(gaps).iter().map(|gap| (gap.partition.index, gap.from, gap.to)).collect::<Vec<_>>()
+            Gap::merge(gaps)
+                .iter()
+                .map(|gap| (gap.partition.index, gap.from, gap.to))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(ranges(vec![gap(5, 9), gap(2, 5), gap(3, 4), gap(10, 11)]), [(0, 2, 9), (0, 10, 11)]);
+        assert_eq!(
+            ranges(vec![gap(5, 9), gap(2, 5), gap(3, 4), gap(10, 11)]),
+            [(0, 2, 9), (0, 10, 11)]
+        );
         let other = Gap::new(partition(1), 2, 5, GapCause::Deleted);
         assert_eq!(ranges(vec![other, gap(2, 5)]), [(0, 2, 5), (1, 2, 5)]);
     }

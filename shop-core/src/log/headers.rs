@@ -64,14 +64,19 @@ impl Headers {
     /// The same headers with one more appended.
     #[must_use]
     pub fn with(&self, name: &str, value: Option<&[u8]>) -> Self {
-        let copied = self.iter().fold(Self::builder(), |copied, (name, value)| copied.with(name, value));
+        let copied = self.iter().fold(Self::builder(), |copied, (name, value)| {
+            copied.with(name, value)
+        });
         copied.with(name, value).build()
     }
 
     /// The last value under `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().filter(|(found, _)| *found == name).last().and_then(|(_, value)| value)
+        self.iter()
+            .filter(|(found, _)| *found == name)
+            .last()
+            .and_then(|(_, value)| value)
     }
 }
 
@@ -96,8 +101,11 @@ fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 
 impl std::fmt::Debug for Headers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |value: Option<&[u8]>| value.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        f.debug_map().entries(self.iter().map(|(name, value)| (name, shown(value)))).finish()
+        let shown =
+            |value: Option<&[u8]>| value.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, shown(value))))
+            .finish()
     }
 }
 
@@ -111,7 +119,10 @@ impl HeadersBuilder {
     #[doc(hidden)]
     #[must_use]
     pub fn with_buffer(buffer: BytesMut) -> Self {
-        debug_assert!(buffer.is_empty(), "the buffer must be empty: its content would be read as headers");
+        debug_assert!(
+            buffer.is_empty(),
+            "the buffer must be empty: its content would be read as headers"
+        );
         Self(buffer)
     }
 
@@ -126,7 +137,9 @@ impl HeadersBuilder {
     fn part(&mut self, part: Option<&[u8]>) {
         // A part of 4 GiB does not fit into any log. It would be truncated, not mistaken for another one.
         let part = part.map(|bytes| &bytes[..bytes.len().min(NO_VALUE as usize - 1)]);
-        let length = part.map_or(NO_VALUE, |bytes| u32::try_from(bytes.len()).unwrap_or(NO_VALUE - 1));
+        let length = part.map_or(NO_VALUE, |bytes| {
+            u32::try_from(bytes.len()).unwrap_or(NO_VALUE - 1)
+        });
         self.0.put_u32_le(length);
         self.0.extend_from_slice(part.unwrap_or_default());
     }
@@ -161,7 +174,12 @@ mod tests {
         let all: Vec<_> = again.iter().collect();
         assert_eq!(
             all,
-            [("a", Some(&b"1"[..])), ("", Some(&b""[..])), ("b", None), ("a", Some(&b"\xff\x00"[..]))]
+            [
+                ("a", Some(&b"1"[..])),
+                ("", Some(&b""[..])),
+                ("b", None),
+                ("a", Some(&b"\xff\x00"[..]))
+            ]
         );
         assert_eq!(again.get("a"), Some(&b"\xff\x00"[..]));
         assert_eq!((again.get("b"), again.get("c")), (None, None));
@@ -171,7 +189,10 @@ mod tests {
     fn damaged_bytes_are_rejected() {
         let good = Headers::builder().with("name", Some(b"value")).build();
         for length in 1..good.as_bytes().len() {
-            assert_eq!(Headers::from_bytes(good.as_bytes().slice(..length)), Err(InvalidHeaders));
+            assert_eq!(
+                Headers::from_bytes(good.as_bytes().slice(..length)),
+                Err(InvalidHeaders)
+            );
         }
         let no_name = Bytes::from_static(&[0xff; 8]);
         assert_eq!(Headers::from_bytes(no_name), Err(InvalidHeaders));

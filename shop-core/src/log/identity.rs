@@ -49,7 +49,9 @@ impl FromStr for RecordId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let reason = "must be a UUID such as bb8a1e84-3cdd-55ff-999d-00f040a84f59";
-        Uuid::try_parse(text).map(Self).map_err(|_malformed| Invalid::malformed("the record id", reason))
+        Uuid::try_parse(text)
+            .map(Self)
+            .map_err(|_malformed| Invalid::malformed("the record id", reason))
     }
 }
 
@@ -70,7 +72,10 @@ impl RecordType {
     /// Records without an id. Applying one again changes nothing, at any position.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name, id_header: None }
+        Self {
+            name,
+            id_header: None,
+        }
     }
 
     /// Records whose id is in the header `name`, or is derived from their position if the header is absent. `read`
@@ -97,7 +102,10 @@ impl RecordType {
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();
-        if let Some((name, _)) = self.id_header.filter(|(name, _)| !record.headers.contains(name)) {
+        if let Some((name, _)) = self
+            .id_header
+            .filter(|(name, _)| !record.headers.contains(name))
+        {
             let id = RecordId::new(&record, partition).to_string();
             record.headers = record.headers.with(name, Some(id.as_bytes()));
         }
@@ -110,9 +118,16 @@ mod tests {
     use super::*;
     use crate::Timestamp;
 
-    fn id((cluster, topic): (&str, &str), (partition, offset): (u32, u64), millis: i64) -> RecordId {
+    fn id(
+        (cluster, topic): (&str, &str),
+        (partition, offset): (u32, u64),
+        millis: i64,
+    ) -> RecordId {
         let record = LogRecord::new(offset, Timestamp::from_millis(millis).unwrap(), None);
-        RecordId::new(&record, &Partition::new(cluster.into(), topic.into(), partition, offset + 7))
+        RecordId::new(
+            &record,
+            &Partition::new(cluster.into(), topic.into(), partition, offset + 7),
+        )
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub use record::{LogRecord, RecordPosition};
 #[cfg(feature = "mock")]
 pub use source::MockLogSource;
 pub use source::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
-    SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
+    RevocationCause, SourceEvent,
 };
 pub use tail::{Offsets, Tail};
 #[doc(hidden)]

@@ -50,23 +50,40 @@ pub(crate) fn follow_positions(
     positions: &Arc<dyn IngestPositions>,
     before: Offsets,
 ) -> BoxStream<'static, Offsets> {
-    let state = (Arc::clone(positions), before, Instant::now(), Duration::ZERO);
-    let requests = stream::unfold(state, |(positions, before, mut last, mut pause)| async move {
-        loop {
-            if last.elapsed() < pause {
-                sleep_until(last + pause).await;
-            }
-            let late = |_elapsed| Err(Error::new(ErrorKind::Unavailable, "they were not reported in time"));
-            let now = timeout(TIMEOUT, positions.positions()).await.unwrap_or_else(late);
-            (last, pause) = (Instant::now(), (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE));
-            match now {
-                Ok(now) if now == before => return Some((now, (positions, before, last, pause))),
-                Ok(now) => return Some((now.clone(), (positions, now, last, Duration::ZERO))),
-                Err(error) => {
-                    tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");
+    let state = (
+        Arc::clone(positions),
+        before,
+        Instant::now(),
+        Duration::ZERO,
+    );
+    let requests = stream::unfold(
+        state,
+        |(positions, before, mut last, mut pause)| async move {
+            loop {
+                if last.elapsed() < pause {
+                    sleep_until(last + pause).await;
+                }
+                let late = |_elapsed| {
+                    Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "they were not reported in time",
+                    ))
+                };
+                let now = timeout(TIMEOUT, positions.positions())
+                    .await
+                    .unwrap_or_else(late);
+                (last, pause) = (Instant::now(), (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE));
+                match now {
+                    Ok(now) if now == before => {
+                        return Some((now, (positions, before, last, pause)));
+                    }
+                    Ok(now) => return Some((now.clone(), (positions, now, last, Duration::ZERO))),
+                    Err(error) => {
+                        tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     requests.boxed()
 }

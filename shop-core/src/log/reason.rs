@@ -38,7 +38,10 @@ impl Reason {
     #[must_use]
     pub fn conflict(of: RecordType) -> Self {
         let detail = format!("the id is taken by a {} with other content", of.name);
-        Self { kind: ReasonKind::Conflict, detail }
+        Self {
+            kind: ReasonKind::Conflict,
+            detail,
+        }
     }
 
     /// The store rejects the record itself.
@@ -51,14 +54,20 @@ impl Reason {
         if !of_the_record || error.is_retryable() || error.outcome() == Outcome::Unknown {
             return Err(error);
         }
-        Ok(Self { kind: ReasonKind::Refused, detail: error.chain().to_string() })
+        Ok(Self {
+            kind: ReasonKind::Refused,
+            detail: error.chain().to_string(),
+        })
     }
 
     /// The record can be replayed later: an operator has parked it, or it refunds a purchase that is not stored. `note`
     /// says why.
     #[must_use]
     pub fn parked(note: impl Into<String>) -> Self {
-        Self { kind: ReasonKind::Parked, detail: note.into() }
+        Self {
+            kind: ReasonKind::Parked,
+            detail: note.into(),
+        }
     }
 
     /// Restores the reason of a stored dead letter.
@@ -99,7 +108,10 @@ mod tests {
             ErrorKind::Internal,
         ];
         for kind in kinds {
-            assert_eq!(Reason::refused(Error::new(kind, "x")).unwrap_err().kind(), kind);
+            assert_eq!(
+                Reason::refused(Error::new(kind, "x")).unwrap_err().kind(),
+                kind
+            );
         }
         let large = Error::new(ErrorKind::TooLarge, "x");
         assert!(Reason::refused(large.clone().with_retry(Retry::Safe)).is_err());

@@ -33,7 +33,13 @@ impl LogRecord {
     /// The record at `offset` with `value`, without key and headers.
     #[must_use]
     pub const fn new(offset: u64, time: Timestamp, value: Option<Bytes>) -> Self {
-        Self { offset, time, key: None, headers: Headers::EMPTY, value }
+        Self {
+            offset,
+            time,
+            key: None,
+            headers: Headers::EMPTY,
+            value,
+        }
     }
 
     /// The timestamp that the log assigned, if it has one. A producer of Kafka may leave it out.
@@ -96,7 +102,11 @@ impl RecordPosition {
     /// The position of a record.
     #[must_use]
     pub fn new(topic: impl Into<Arc<str>>, partition: u32, offset: u64) -> Self {
-        Self { topic: topic.into(), partition, offset }
+        Self {
+            topic: topic.into(),
+            partition,
+            offset,
+        }
     }
 }
 
@@ -106,13 +116,24 @@ impl FromStr for RecordPosition {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const INVALID: Invalid =
-            Invalid::malformed("the position", "must be topic-partition-offset, such as purchases-0-42");
+        const INVALID: Invalid = Invalid::malformed(
+            "the position",
+            "must be topic-partition-offset, such as purchases-0-42",
+        );
         // Parsed from the end: topic names may contain dashes.
         let mut parts = text.rsplitn(3, '-');
-        let offset = parts.next().and_then(|part| part.parse().ok()).ok_or(INVALID)?;
-        let partition = parts.next().and_then(|part| part.parse().ok()).ok_or(INVALID)?;
-        let topic = parts.next().filter(|topic| !topic.is_empty()).ok_or(INVALID)?;
+        let offset = parts
+            .next()
+            .and_then(|part| part.parse().ok())
+            .ok_or(INVALID)?;
+        let partition = parts
+            .next()
+            .and_then(|part| part.parse().ok())
+            .ok_or(INVALID)?;
+        let topic = parts
+            .next()
+            .filter(|topic| !topic.is_empty())
+            .ok_or(INVALID)?;
         Ok(Self::new(topic, partition, offset))
     }
 }

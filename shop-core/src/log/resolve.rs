@@ -59,7 +59,11 @@ pub async fn resolve(
                 }
                 continue;
             }
-            bytes += dead_letter.record.value.as_ref().map_or(0, bytes::Bytes::len);
+            bytes += dead_letter
+                .record
+                .value
+                .as_ref()
+                .map_or(0, bytes::Bytes::len);
             batch.push(dead_letter);
         }
         if batch.len() >= batch_size || bytes > MAX_BATCH_BYTES || is_end && !batch.is_empty() {
@@ -93,7 +97,9 @@ fn paced(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{CUT, DeadLetters as _, Headers, LogAdminExt as _, LogRecord, Partition, Reason};
+    use crate::log::{
+        CUT, DeadLetters as _, Headers, LogAdminExt as _, LogRecord, Partition, Reason,
+    };
     use crate::memory::InMemoryLog;
     use crate::record::Record as _;
     use crate::{Purchase, Timestamp};
@@ -103,13 +109,23 @@ mod tests {
         let log = InMemoryLog::default();
         let letter = |offset, headers| {
             let record = LogRecord::new(offset, Timestamp::MIN, None).with_headers(headers);
-            DeadLetter::new(record, Partition::new("c".into(), "t".into(), 0, 0), Reason::parked("x"), 1)
+            DeadLetter::new(
+                record,
+                Partition::new("c".into(), "t".into(), 0, 0),
+                Reason::parked("x"),
+                1,
+            )
         };
-        let all = [letter(1, Headers::EMPTY.with(CUT, None)), letter(2, Headers::EMPTY)];
+        let all = [
+            letter(1, Headers::EMPTY.with(CUT, None)),
+            letter(2, Headers::EMPTY),
+        ];
         log.dead_letters().put(&all).await.unwrap();
         let pending = log.select_dead_letters(Default::default()).await.unwrap();
         let options = ResolveOptions::new(Resolution::Replayed);
-        resolve(&log, Purchase::TYPE, pending, &options, |_, _| true).await.unwrap();
+        resolve(&log, Purchase::TYPE, pending, &options, |_, _| true)
+            .await
+            .unwrap();
         assert_eq!(log.pending_dead_letters().await.unwrap(), all[..1]);
     }
 
@@ -125,7 +141,10 @@ mod tests {
                 resolved += batch_size;
             }
             let most = usize::try_from(rate).unwrap() * 10 + batch_size * 2;
-            assert!((most / 2..=most).contains(&resolved), "{rate}: {resolved} in 10 s");
+            assert!(
+                (most / 2..=most).contains(&resolved),
+                "{rate}: {resolved} in 10 s"
+            );
         }
         assert_eq!(paced(None).0, 100);
     }

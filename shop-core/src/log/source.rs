@@ -183,7 +183,12 @@ impl Partition {
     /// Partition `index` of `topic`, owned in `epoch`.
     #[must_use]
     pub const fn new(cluster: Arc<str>, topic: Arc<str>, index: u32, epoch: u64) -> Self {
-        Self { cluster, topic, index, epoch }
+        Self {
+            cluster,
+            topic,
+            index,
+            epoch,
+        }
     }
 }
 
@@ -225,7 +230,10 @@ impl CommitOffset {
     /// The position `next_offset` of `partition`.
     #[must_use]
     pub const fn new(partition: Partition, next_offset: u64) -> Self {
-        Self { partition, next_offset }
+        Self {
+            partition,
+            next_offset,
+        }
     }
 }
 
@@ -259,7 +267,12 @@ impl Lag {
     /// The lag of `group` in `topic`, with the records per partition.
     #[must_use]
     pub const fn new(topic: Arc<str>, group: String, records: BTreeMap<u32, u64>) -> Self {
-        Self { topic, group, records, open_transactions: BTreeMap::new() }
+        Self {
+            topic,
+            group,
+            records,
+            open_transactions: BTreeMap::new(),
+        }
     }
 
     /// Since when records wait for the end of a transaction, if they do.
@@ -310,7 +323,12 @@ impl Revocation {
         timeout: Duration,
         ended: impl FnOnce() + Send + Sync + 'static,
     ) -> Self {
-        Self { partitions, cause, timeout, ended: Some(Box::new(ended)) }
+        Self {
+            partitions,
+            cause,
+            timeout,
+            ended: Some(Box::new(ended)),
+        }
     }
 
     /// Lets the rebalance continue. To be called when all durable records have been committed.
@@ -329,7 +347,12 @@ impl Drop for Revocation {
 
 impl fmt::Debug for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partitions, cause, timeout, ended: _ } = self;
+        let Self {
+            partitions,
+            cause,
+            timeout,
+            ended: _,
+        } = self;
         f.debug_struct("Revocation")
             .field("partitions", partitions)
             .field("cause", cause)

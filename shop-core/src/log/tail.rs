@@ -44,21 +44,39 @@ impl Tail {
         spans: impl IntoIterator<Item = (u32, (u64, u64))>,
         batches: BoxStream<'static, Result<Batch>>,
     ) -> Self {
-        let spans = spans.into_iter().map(|(partition, (start, end))| ((partition, start), (partition, end)));
+        let spans = spans
+            .into_iter()
+            .map(|(partition, (start, end))| ((partition, start), (partition, end)));
         let ((start, end), unstable) = (spans.unzip(), Offsets::new());
-        Self { cluster, topic, generation: None, start, end, unstable, is_sparse: false, batches }
+        Self {
+            cluster,
+            topic,
+            generation: None,
+            start,
+            end,
+            unstable,
+            is_sparse: false,
+            batches,
+        }
     }
 
     /// The offset at which a tail from `start` on starts in `partition`, whose first record is at `first` and whose next
     /// one will be at `end`.
     #[must_use]
     pub fn start_of(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
-        start.get(&partition).copied().filter(|at| (first..=end).contains(at)).unwrap_or(first)
+        start
+            .get(&partition)
+            .copied()
+            .filter(|at| (first..=end).contains(at))
+            .unwrap_or(first)
     }
 }
 
 impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tail").field("topic", &self.topic).field("start", &self.start).finish_non_exhaustive()
+        f.debug_struct("Tail")
+            .field("topic", &self.topic)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
     }
 }

@@ -11,8 +11,8 @@ use super::log::{Shared, State};
 use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,
-    RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Offsets, Partition,
+    ReasonKind, RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail,
 };
 
 /// The dead letters of an [`InMemoryLog`], without duplicates.
@@ -34,7 +34,10 @@ impl InMemoryDeadLetters {
 /// The index of the pending dead letter about the record `id`, which is at `offset`.
 fn pending_index(state: &State, offset: u64, id: RecordId) -> Option<usize> {
     // Most differ without a hash.
-    state.dead_letters.iter().position(|pending| pending.record.offset == offset && pending.record_id() == id)
+    state
+        .dead_letters
+        .iter()
+        .position(|pending| pending.record.offset == offset && pending.record_id() == id)
 }
 
 #[async_trait]
@@ -42,7 +45,10 @@ impl DeadLetters for InMemoryDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let mut state = lock(&self.log.state);
         for dead_letter in dead_letters {
-            let (id, is_gap) = (dead_letter.record_id(), dead_letter.reason.kind() == ReasonKind::Gap);
+            let (id, is_gap) = (
+                dead_letter.record_id(),
+                dead_letter.reason.kind() == ReasonKind::Gap,
+            );
             let is_resolved = !is_gap && state.resolved.contains_key(&id);
             if !is_resolved && pending_index(&state, dead_letter.record.offset, id).is_none() {
                 state.dead_letters.push(dead_letter.clone());
@@ -77,9 +83,12 @@ impl Shared {
 impl LogAdmin for InMemoryLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         let held = lock(&self.shared.state).partitions.clone();
-        let held = held.into_iter().filter(|(_, held)| !held.records.is_empty());
+        let held = held
+            .into_iter()
+            .filter(|(_, held)| !held.records.is_empty());
         let shared = Arc::clone(&self.shared);
-        let batches = held.map(move |(index, held)| Ok(Batch::new(shared.partition(index, 0), held.records)));
+        let batches =
+            held.map(move |(index, held)| Ok(Batch::new(shared.partition(index, 0), held.records)));
         Ok(stream::iter(batches).boxed())
     }
 
@@ -89,22 +98,34 @@ impl LogAdmin for InMemoryLog {
             .iter()
             .map(|(index, held)| {
                 let end = held.end();
-                (*index, (Tail::start_of(start, *index, held.first, end), end))
+                (
+                    *index,
+                    (Tail::start_of(start, *index, held.first, end), end),
+                )
             })
             .collect::<Vec<_>>();
-        let next = spans.iter().map(|(index, (start, _))| (*index, *start)).collect::<Offsets>();
-        let batches = stream::unfold((Arc::clone(&self.shared), next), |(shared, mut next)| async move {
-            loop {
-                let changed = shared.changed.notified();
-                let mut changed = std::pin::pin!(changed);
-                changed.as_mut().enable();
-                if let Some(batch) = shared.next_batch(&mut next) {
-                    return Some((Ok(batch), (Arc::clone(&shared), next)));
+        let next = spans
+            .iter()
+            .map(|(index, (start, _))| (*index, *start))
+            .collect::<Offsets>();
+        let batches = stream::unfold(
+            (Arc::clone(&self.shared), next),
+            |(shared, mut next)| async move {
+                loop {
+                    let changed = shared.changed.notified();
+                    let mut changed = std::pin::pin!(changed);
+                    changed.as_mut().enable();
+                    if let Some(batch) = shared.next_batch(&mut next) {
+                        return Some((Ok(batch), (Arc::clone(&shared), next)));
+                    }
+                    changed.await;
                 }
-                changed.await;
-            }
-        });
-        let topic = (Arc::clone(&self.shared.cluster), Arc::clone(&self.shared.topic));
+            },
+        );
+        let topic = (
+            Arc::clone(&self.shared.cluster),
+            Arc::clone(&self.shared.topic),
+        );
         Ok(Tail::new(topic, spans, batches.boxed()))
     }
 
@@ -130,21 +151,38 @@ impl LogAdmin for InMemoryLog {
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         let state = lock(&self.shared.state);
-        let pending = state.dead_letters.iter().cloned().map(DeadLetterState::Pending);
-        let resolved = state.resolved.values().cloned().map(DeadLetterState::Resolved);
+        let pending = state
+            .dead_letters
+            .iter()
+            .cloned()
+            .map(DeadLetterState::Pending);
+        let resolved = state
+            .resolved
+            .values()
+            .cloned()
+            .map(DeadLetterState::Resolved);
         Ok(stream::iter(pending.chain(resolved).map(Ok).collect::<Vec<_>>()).boxed())
     }
 
     /// Resolves those that are pending. Replayed records become visible at once.
-    async fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, how: Resolution) -> Result<u64> {
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        how: Resolution,
+    ) -> Result<u64> {
         how.check(dead_letters)?;
         let mut guard = lock(&self.shared.state);
         let (state, mut count) = (&mut *guard, 0);
         for dead_letter in dead_letters {
             let id = dead_letter.record_id();
-            let Some(pending) = pending_index(state, dead_letter.record.offset, id) else { continue };
+            let Some(pending) = pending_index(state, dead_letter.record.offset, id) else {
+                continue;
+            };
             state.dead_letters.remove(pending);
-            state.resolved.insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), how));
+            state
+                .resolved
+                .insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), how));
             if how == Resolution::Replayed {
                 self.shared.append_to(state, dead_letter.replay_record(of));
             }

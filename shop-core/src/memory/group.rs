@@ -45,7 +45,11 @@ struct Owned {
 }
 
 impl Group {
-    pub(super) fn new(partitions: u32, rebalancing: Rebalancing, revocation_timeout: Duration) -> Self {
+    pub(super) fn new(
+        partitions: u32,
+        rebalancing: Rebalancing,
+        revocation_timeout: Duration,
+    ) -> Self {
         Self {
             committed: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -69,8 +73,14 @@ impl Group {
     /// Evicts a member, as a coordinator does after a missed session timeout: its partitions are lost before it is
     /// notified. It joins again at once, without partitions.
     pub(super) fn expel(&mut self, member: MemberId) {
-        let Some(expelled) = self.members.get_mut(&member) else { return };
-        let lost = expelled.owned.iter().map(|(index, owned)| (*index, owned.epoch)).collect();
+        let Some(expelled) = self.members.get_mut(&member) else {
+            return;
+        };
+        let lost = expelled
+            .owned
+            .iter()
+            .map(|(index, owned)| (*index, owned.epoch))
+            .collect();
         expelled.owned.clear();
         expelled.events.push_back((lost, RevocationCause::Lost));
         // The others are served first, so the partitions change owners where possible.
@@ -85,27 +95,49 @@ impl Group {
     }
 
     /// The pending revocation of `member`, which it receives before further records.
-    pub(super) fn take_event(&mut self, member: MemberId) -> Option<(Vec<(u32, u64)>, RevocationCause)> {
+    pub(super) fn take_event(
+        &mut self,
+        member: MemberId,
+    ) -> Option<(Vec<(u32, u64)>, RevocationCause)> {
         self.members.get_mut(&member)?.events.pop_front()
     }
 
     /// The partitions that `member` may read: index, epoch and offset.
-    pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = (u32, u64, Option<u64>)> {
-        let owned = self.members.get(&member).into_iter().flat_map(|member| &member.owned);
+    pub(super) fn readable(
+        &self,
+        member: MemberId,
+    ) -> impl Iterator<Item = (u32, u64, Option<u64>)> {
+        let owned = self
+            .members
+            .get(&member)
+            .into_iter()
+            .flat_map(|member| &member.owned);
         owned
             .filter(|(_, owned)| owned.revoked_at.is_none())
             .map(|(index, owned)| (*index, owned.epoch, owned.fetch))
     }
 
     pub(super) fn advance(&mut self, member: MemberId, partition: u32, fetch: u64) {
-        let owned = self.members.get_mut(&member).and_then(|member| member.owned.get_mut(&partition));
+        let owned = self
+            .members
+            .get_mut(&member)
+            .and_then(|member| member.owned.get_mut(&partition));
         if let Some(owned) = owned {
             owned.fetch = Some(fetch);
         }
     }
 
-    pub(super) fn commit(&mut self, member: MemberId, index: u32, epoch: u64, next: u64) -> CommitOutcome {
-        let owned = self.members.get(&member).and_then(|member| member.owned.get(&index));
+    pub(super) fn commit(
+        &mut self,
+        member: MemberId,
+        index: u32,
+        epoch: u64,
+        next: u64,
+    ) -> CommitOutcome {
+        let owned = self
+            .members
+            .get(&member)
+            .and_then(|member| member.owned.get(&index));
         if owned.is_some_and(|owned| owned.epoch == epoch) {
             self.committed.insert(index, next);
             CommitOutcome::Committed
@@ -116,9 +148,15 @@ impl Group {
 
     /// Ends the revocation of `partitions`.
     pub(super) fn give_up(&mut self, member: MemberId, partitions: &[(u32, u64)]) {
-        let Some(member) = self.members.get_mut(&member) else { return };
+        let Some(member) = self.members.get_mut(&member) else {
+            return;
+        };
         for (index, epoch) in partitions {
-            if member.owned.get(index).is_some_and(|owned| owned.epoch == *epoch) {
+            if member
+                .owned
+                .get(index)
+                .is_some_and(|owned| owned.epoch == *epoch)
+            {
                 member.owned.remove(index);
             }
         }
@@ -127,11 +165,20 @@ impl Group {
 
     /// Takes partitions whose revocation has timed out. Returns when the next timeout ends.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let owned = || self.members.values().flat_map(|member| member.owned.values());
-        let next = owned().filter_map(|owned| owned.revoked_at).filter(|at| *at > now).min();
+        let owned = || {
+            self.members
+                .values()
+                .flat_map(|member| member.owned.values())
+        };
+        let next = owned()
+            .filter_map(|owned| owned.revoked_at)
+            .filter(|at| *at > now)
+            .min();
         if owned().any(|owned| owned.revoked_at.is_some_and(|at| at <= now)) {
             let is_left = |owned: &Owned| owned.revoked_at.is_none_or(|at| at > now);
-            self.members.values_mut().for_each(|member| member.owned.retain(|_, owned| is_left(owned)));
+            self.members
+                .values_mut()
+                .for_each(|member| member.owned.retain(|_, owned| is_left(owned)));
             self.rebalance();
         }
         next
@@ -141,14 +188,18 @@ impl Group {
     fn rebalance(&mut self) {
         let wanted = self.wanted();
         let moves = self.members.iter().any(|(id, member)| {
-            let keeps =
-                |(index, owned): (&u32, &Owned)| owned.revoked_at.is_some() || wanted.get(index) == Some(id);
+            let keeps = |(index, owned): (&u32, &Owned)| {
+                owned.revoked_at.is_some() || wanted.get(index) == Some(id)
+            };
             !member.owned.iter().all(keeps)
         });
         if moves {
             self.revoke(&wanted);
         }
-        let revoking = self.members.values().flat_map(|member| member.owned.values());
+        let revoking = self
+            .members
+            .values()
+            .flat_map(|member| member.owned.values());
         let all_given_up = revoking.into_iter().all(|owned| owned.revoked_at.is_none());
         if self.rebalancing == Rebalancing::Cooperative || all_given_up {
             self.give_out(&wanted);
@@ -166,11 +217,18 @@ impl Group {
         for (rank, (id, member)) in by_size.into_iter().enumerate() {
             let quota = partitions / members + usize::from(rank < partitions % members);
             wanted.extend(member.owned.keys().take(quota).map(|index| (*index, *id)));
-            places.extend(std::iter::repeat_n(*id, quota.saturating_sub(member.owned.len())));
+            places.extend(std::iter::repeat_n(
+                *id,
+                quota.saturating_sub(member.owned.len()),
+            ));
         }
         places.sort_unstable();
-        let free: Vec<u32> =
-            self.epochs.keys().copied().filter(|index| !wanted.contains_key(index)).collect();
+        let free: Vec<u32> = self
+            .epochs
+            .keys()
+            .copied()
+            .filter(|index| !wanted.contains_key(index))
+            .collect();
         wanted.extend(free.into_iter().zip(places));
         wanted
     }
@@ -187,19 +245,33 @@ impl Group {
                 }
             }
             if !revoked.is_empty() {
-                member.events.push_back((revoked, RevocationCause::Rebalance));
+                member
+                    .events
+                    .push_back((revoked, RevocationCause::Rebalance));
             }
         }
     }
 
     fn give_out(&mut self, wanted: &BTreeMap<u32, MemberId>) {
         for (index, id) in wanted {
-            let is_owned = self.members.values().any(|member| member.owned.contains_key(index));
-            let Some(member) = self.members.get_mut(id).filter(|_| !is_owned) else { continue };
+            let is_owned = self
+                .members
+                .values()
+                .any(|member| member.owned.contains_key(index));
+            let Some(member) = self.members.get_mut(id).filter(|_| !is_owned) else {
+                continue;
+            };
             let epoch = self.epochs.entry(*index).or_default();
             *epoch += 1;
             let fetch = self.committed.get(index).copied();
-            member.owned.insert(*index, Owned { epoch: *epoch, fetch, revoked_at: None });
+            member.owned.insert(
+                *index,
+                Owned {
+                    epoch: *epoch,
+                    fetch,
+                    revoked_at: None,
+                },
+            );
         }
     }
 }
@@ -231,7 +303,11 @@ mod tests {
         group.join(1);
         assert_eq!(owns(&group, 1), [0, 1, 2, 3, 4]);
         group.join(2);
-        assert_eq!(owns(&group, 1), [0, 1, 2], "two are revoked, three are read on");
+        assert_eq!(
+            owns(&group, 1),
+            [0, 1, 2],
+            "two are revoked, three are read on"
+        );
         assert!(owns(&group, 2).is_empty());
         assert_eq!(give_up_all(&mut group, 1), 2);
         assert_eq!(owns(&group, 2), [3, 4]);

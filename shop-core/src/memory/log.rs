@@ -89,7 +89,8 @@ impl PartitionRecords {
     }
 
     pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut LogRecord> {
-        self.records.get_mut(usize::try_from(offset.checked_sub(self.first)?).ok()?)
+        self.records
+            .get_mut(usize::try_from(offset.checked_sub(self.first)?).ok()?)
     }
 
     fn delete_before(&mut self, offset: u64) {
@@ -112,14 +113,19 @@ impl InMemoryLog {
     pub fn new(mut options: InMemoryLogOptions) -> Self {
         options.partitions = options.partitions.max(1);
         options.batch_records = options.batch_records.max(1);
-        let partitions = (0..options.partitions).map(|index| (index, PartitionRecords::default())).collect();
+        let partitions = (0..options.partitions)
+            .map(|index| (index, PartitionRecords::default()))
+            .collect();
         let topic = options.topic.as_str().into();
         Self {
             shared: Arc::new(Shared {
                 options,
                 cluster: "memory".into(),
                 topic,
-                state: Mutex::new(State { partitions, ..State::default() }),
+                state: Mutex::new(State {
+                    partitions,
+                    ..State::default()
+                }),
                 changed: Notify::new(),
             }),
         }
@@ -140,7 +146,9 @@ impl InMemoryLog {
     /// The dead letters of this log.
     #[must_use]
     pub fn dead_letters(&self) -> InMemoryDeadLetters {
-        InMemoryDeadLetters { log: Arc::clone(&self.shared) }
+        InMemoryDeadLetters {
+            log: Arc::clone(&self.shared),
+        }
     }
 
     /// Appends a raw record, as another producer would. Its offset and timestamp are assigned.
@@ -153,7 +161,11 @@ impl InMemoryLog {
     /// [`Gap`](crate::log::Gap).
     pub fn delete_before(&self, partition: u32, offset: u64) {
         let mut state = lock(&self.shared.state);
-        state.partitions.entry(partition).or_default().delete_before(offset);
+        state
+            .partitions
+            .entry(partition)
+            .or_default()
+            .delete_before(offset);
         drop(state);
         self.shared.changed.notify_waiters();
     }
@@ -162,7 +174,11 @@ impl InMemoryLog {
     #[must_use]
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
         let state = lock(&self.shared.state);
-        state.groups.get(group).map(|group| group.committed.clone()).unwrap_or_default()
+        state
+            .groups
+            .get(group)
+            .map(|group| group.committed.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -198,7 +214,12 @@ impl Log for InMemoryLog {
 
 impl Shared {
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Partition {
-        Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), index, epoch)
+        Partition::new(
+            Arc::clone(&self.cluster),
+            Arc::clone(&self.topic),
+            index,
+            epoch,
+        )
     }
 
     pub(super) fn append(&self, record: LogRecord) -> RecordPosition {

@@ -27,5 +27,7 @@ pub use crate::accounts::conformance::memory::{
 /// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
 /// made whole before anything can panic.
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -21,12 +21,17 @@ pub struct InMemorySink {
 
 impl InMemorySink {
     pub(super) const fn new(log: Arc<Shared>) -> Self {
-        Self { log, closed: AtomicBool::new(false) }
+        Self {
+            log,
+            closed: AtomicBool::new(false),
+        }
     }
 
     fn open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("memory log"));
+            return Err(
+                Error::new(ErrorKind::Closed, "the sink is closed").with_origin("memory log")
+            );
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use super::lock;
 use super::log::{PartitionRecords, Shared, State};
 use crate::Result;
 use crate::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Gap, GapCause, Lag, LogRecord, LogSource, Partition,
-    Revocation, RevocationCause, SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Gap, GapCause, Lag, LogRecord, LogSource,
+    Partition, Revocation, RevocationCause, SourceEvent,
 };
 
 /// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or dropped.
@@ -30,12 +30,26 @@ impl InMemorySource {
             state.last_member += 1;
             let member = state.last_member;
             let options = &log.options;
-            let new = || Group::new(options.partitions, options.rebalancing, options.revocation_timeout);
-            state.groups.entry(group.to_owned()).or_insert_with(new).join(member);
+            let new = || {
+                Group::new(
+                    options.partitions,
+                    options.rebalancing,
+                    options.revocation_timeout,
+                )
+            };
+            state
+                .groups
+                .entry(group.to_owned())
+                .or_insert_with(new)
+                .join(member);
             member
         };
         log.changed.notify_waiters();
-        Self { log, group: group.to_owned(), member }
+        Self {
+            log,
+            group: group.to_owned(),
+            member,
+        }
     }
 
     /// Loses the membership, as after a missed session timeout. The member joins again by itself.
@@ -45,7 +59,10 @@ impl InMemorySource {
     }
 
     fn with_group<T>(&self, change: impl FnOnce(&mut Group) -> T) -> Option<T> {
-        let result = lock(&self.log.state).groups.get_mut(&self.group).map(change);
+        let result = lock(&self.log.state)
+            .groups
+            .get_mut(&self.group)
+            .map(change);
         self.log.changed.notify_waiters();
         result
     }
@@ -53,19 +70,26 @@ impl InMemorySource {
     /// The next event: any, or control events only. If there is none, when to poll again at the latest.
     fn poll_once(&self, has_room: bool) -> Result<SourceEvent, Option<Instant>> {
         let mut state = lock(&self.log.state);
-        let State { partitions, groups, .. } = &mut *state;
-        let Some(group) = groups.get_mut(&self.group).filter(|group| group.has(self.member)) else {
+        let State {
+            partitions, groups, ..
+        } = &mut *state;
+        let Some(group) = groups
+            .get_mut(&self.group)
+            .filter(|group| group.has(self.member))
+        else {
             return Ok(SourceEvent::Closed);
         };
         let next_timeout = group.expire(Instant::now());
         if let Some((revoked, cause)) = group.take_event(self.member) {
             return Ok(SourceEvent::Revoked(self.revocation(revoked, cause)));
         }
-        let readable = group.readable(self.member).find_map(|(index, epoch, fetch)| {
-            let held = partitions.get(&index)?;
-            let fetch = fetch.unwrap_or(held.first);
-            (fetch < held.end()).then_some((index, epoch, fetch, held))
-        });
+        let readable = group
+            .readable(self.member)
+            .find_map(|(index, epoch, fetch)| {
+                let held = partitions.get(&index)?;
+                let fetch = fetch.unwrap_or(held.first);
+                (fetch < held.end()).then_some((index, epoch, fetch, held))
+            });
         let Some((index, epoch, fetch, held)) = readable.filter(|_| has_room) else {
             return Err(next_timeout);
         };
@@ -93,7 +117,12 @@ impl InMemorySource {
     }
 
     /// What comes at offset `fetch`, and the offset after it.
-    fn read(&self, partition: Partition, held: &PartitionRecords, fetch: u64) -> (SourceEvent, u64) {
+    fn read(
+        &self,
+        partition: Partition,
+        held: &PartitionRecords,
+        fetch: u64,
+    ) -> (SourceEvent, u64) {
         if fetch < held.first {
             let gap = Gap::new(partition, fetch, held.first, GapCause::Deleted);
             return (SourceEvent::Gap(gap), held.first);
@@ -112,18 +141,31 @@ impl InMemorySource {
             bytes += record.size();
             first || bytes <= options.batch_bytes
         };
-        records.iter().take(options.batch_records).take_while(fits).cloned().collect()
+        records
+            .iter()
+            .take(options.batch_records)
+            .take_while(fits)
+            .cloned()
+            .collect()
     }
 
     fn revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
-        let partitions = revoked.iter().map(|(index, epoch)| self.log.partition(*index, *epoch)).collect();
+        let partitions = revoked
+            .iter()
+            .map(|(index, epoch)| self.log.partition(*index, *epoch))
+            .collect();
         let (log, group, member) = (Arc::clone(&self.log), self.group.clone(), self.member);
-        Revocation::new(partitions, cause, self.log.options.revocation_timeout, move || {
-            if let Some(group) = lock(&log.state).groups.get_mut(&group) {
-                group.give_up(member, &revoked);
-            }
-            log.changed.notify_waiters();
-        })
+        Revocation::new(
+            partitions,
+            cause,
+            self.log.options.revocation_timeout,
+            move || {
+                if let Some(group) = lock(&log.state).groups.get_mut(&group) {
+                    group.give_up(member, &revoked);
+                }
+                log.changed.notify_waiters();
+            },
+        )
     }
 }
 
@@ -147,7 +189,12 @@ impl LogSource for InMemorySource {
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let outcomes = self.with_group(|group| {
             let commit = |at: &CommitOffset| {
-                group.commit(self.member, at.partition.index, at.partition.epoch, at.next_offset)
+                group.commit(
+                    self.member,
+                    at.partition.index,
+                    at.partition.epoch,
+                    at.next_offset,
+                )
             };
             positions.iter().map(commit).collect()
         });
@@ -158,13 +205,27 @@ impl LogSource for InMemorySource {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);
         let behind = |(index, ..): (u32, u64, Option<u64>)| {
-            let (first, end) = state.partitions.get(&index).map_or((0, 0), |held| (held.first, held.end()));
-            let next = group.and_then(|group| group.committed.get(&index)).copied().unwrap_or_default();
+            let (first, end) = state
+                .partitions
+                .get(&index)
+                .map_or((0, 0), |held| (held.first, held.end()));
+            let next = group
+                .and_then(|group| group.committed.get(&index))
+                .copied()
+                .unwrap_or_default();
             // The committed position may be beyond the end.
             (index, end.saturating_sub(next.max(first)))
         };
-        let records = group.into_iter().flat_map(|group| group.readable(self.member)).map(behind).collect();
-        Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
+        let records = group
+            .into_iter()
+            .flat_map(|group| group.readable(self.member))
+            .map(behind)
+            .collect();
+        Ok(Lag::new(
+            Arc::clone(&self.log.topic),
+            self.group.clone(),
+            records,
+        ))
     }
 
     async fn check(&self) -> Result<()> {
@@ -194,8 +255,13 @@ mod tests {
         let log = InMemoryLog::default();
         let source = log.source("group");
         drop(log.append(LogRecord::new(0, Timestamp::MIN, None)));
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-        source.commit(&[CommitOffset::new(batch.partition, 7)]).await.unwrap();
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+            panic!("a batch")
+        };
+        source
+            .commit(&[CommitOffset::new(batch.partition, 7)])
+            .await
+            .unwrap();
         assert_eq!(source.lag().await.unwrap().total(), 0);
     }
 }

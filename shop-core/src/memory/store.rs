@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::{
-    InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery,
-    RecordStore, Selector, Summary,
+    InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase,
+    PurchaseQuery, RecordStore, Selector, Summary,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, Total, UserId, Uuid};
 
@@ -47,7 +47,11 @@ impl Tables {
     fn insert(&mut self, purchase: &Purchase) -> InsertOutcome {
         if let Some(first) = self.purchases.get(&purchase.id) {
             let same = first.same_content(purchase);
-            return if same { InsertOutcome::Duplicate } else { InsertOutcome::Conflict };
+            return if same {
+                InsertOutcome::Duplicate
+            } else {
+                InsertOutcome::Conflict
+            };
         }
         if self.erased.contains(&purchase.id) {
             return InsertOutcome::Erased;
@@ -76,25 +80,47 @@ impl Tables {
         selector: &'a Selector,
         range: impl RangeBounds<Keyset>,
     ) -> impl DoubleEndedIterator<Item = &'a Purchase> {
-        let purchases = self.by_time.range(range).filter_map(move |key| self.purchases.get(&key.id));
+        let purchases = self
+            .by_time
+            .range(range)
+            .filter_map(move |key| self.purchases.get(&key.id));
         purchases.filter(move |purchase| selector.matches(purchase))
     }
 
     /// The first selected purchases within `bounds`.
-    fn within(&self, of: &Selector, order: ListOrder, bounds: &PageBounds, limit: usize) -> Vec<Purchase> {
+    fn within(
+        &self,
+        of: &Selector,
+        order: ListOrder,
+        bounds: &PageBounds,
+        limit: usize,
+    ) -> Vec<Purchase> {
         // The lowest id of all, so that a bound is before all purchases of its time.
-        let before = |timestamp: Timestamp| Keyset { timestamp, id: PurchaseId::from_uuid(Uuid::nil()) };
+        let before = |timestamp: Timestamp| Keyset {
+            timestamp,
+            id: PurchaseId::from_uuid(Uuid::nil()),
+        };
         let after = bounds.after.map(Bound::Excluded);
         let from = bounds.from.map(|time| Bound::Included(before(time)));
         let to = bounds.to.map(|time| Bound::Excluded(before(time)));
         match order {
             ListOrder::OldestFirst => {
-                let range = (after.or(from).unwrap_or(Bound::Unbounded), to.unwrap_or(Bound::Unbounded));
+                let range = (
+                    after.or(from).unwrap_or(Bound::Unbounded),
+                    to.unwrap_or(Bound::Unbounded),
+                );
                 self.selected(of, range).take(limit).cloned().collect()
             }
             ListOrder::NewestFirst => {
-                let range = (from.unwrap_or(Bound::Unbounded), after.or(to).unwrap_or(Bound::Unbounded));
-                self.selected(of, range).rev().take(limit).cloned().collect()
+                let range = (
+                    from.unwrap_or(Bound::Unbounded),
+                    after.or(to).unwrap_or(Bound::Unbounded),
+                );
+                self.selected(of, range)
+                    .rev()
+                    .take(limit)
+                    .cloned()
+                    .collect()
             }
         }
     }
@@ -105,8 +131,11 @@ impl PurchaseErase for InMemoryStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let mut tables = lock(&self.tables);
         let selector = Selector::User(user.clone());
-        let keys: Vec<Keyset> =
-            tables.selected(&selector, ..).take(limit).map(Keyset::for_purchase).collect();
+        let keys: Vec<Keyset> = tables
+            .selected(&selector, ..)
+            .take(limit)
+            .map(Keyset::for_purchase)
+            .collect();
         tables.erased.extend(keys.iter().map(|key| key.id));
         Ok(tables.delete(&keys))
     }
@@ -127,7 +156,12 @@ impl PurchaseErase for InMemoryStore {
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let tables = lock(&self.tables);
-        Ok(tables.by_time.iter().take_while(|key| key.timestamp < time).take(limit).count() as u64)
+        Ok(tables
+            .by_time
+            .iter()
+            .take_while(|key| key.timestamp < time)
+            .take(limit)
+            .count() as u64)
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
@@ -144,7 +178,10 @@ impl PurchaseErase for InMemoryStore {
 impl RecordStore<Purchase> for InMemoryStore {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
-        Ok(batch.iter().map(|purchase| tables.insert(purchase)).collect())
+        Ok(batch
+            .iter()
+            .map(|purchase| tables.insert(purchase))
+            .collect())
     }
 
     async fn check(&self) -> Result<()> {
@@ -156,7 +193,8 @@ impl RecordStore<Purchase> for InMemoryStore {
 impl PurchaseQuery for InMemoryStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let bounds = request.bounds(selector)?;
-        let found = lock(&self.tables).within(selector, request.order, &bounds, request.limit.get() + 1);
+        let found =
+            lock(&self.tables).within(selector, request.order, &bounds, request.limit.get() + 1);
         Ok(Page::from_overfetch(found, selector, request))
     }
 
@@ -185,7 +223,10 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let tables = lock(&self.tables);
-        let names = tables.purchases.values().map(|purchase| purchase.user_name.as_str());
+        let names = tables
+            .purchases
+            .values()
+            .map(|purchase| purchase.user_name.as_str());
         Ok(names.filter(|name| *name >= from).min().map(str::to_owned))
     }
 

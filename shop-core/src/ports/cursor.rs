@@ -31,7 +31,10 @@ impl Keyset {
     /// The position of `purchase`.
     #[must_use]
     pub const fn for_purchase(purchase: &Purchase) -> Self {
-        Self { timestamp: purchase.timestamp, id: purchase.id }
+        Self {
+            timestamp: purchase.timestamp,
+            id: purchase.id,
+        }
     }
 }
 
@@ -74,7 +77,8 @@ impl Cursor {
     #[must_use]
     #[doc(hidden)]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
-        self.decoded().is_some_and(|bytes| is_of(&bytes, selector, range))
+        self.decoded()
+            .is_some_and(|bytes| is_of(&bytes, selector, range))
     }
 
     /// Decodes the position to continue from, for the listing of `selector` in the range and the order of `request`.
@@ -94,10 +98,16 @@ impl Cursor {
             return Err(foreign());
         }
         let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
-        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis)).map_err(|_range| foreign())?;
+        let timestamp =
+            Timestamp::from_millis(i64::from_be_bytes(*millis)).map_err(|_range| foreign())?;
         let id = match id.len() {
-            16 => Uuid::from_slice(id).map(PurchaseId::from_uuid).map_err(|_length| foreign())?,
-            _ => id.try_into().map(PurchaseId::from_object_id).map_err(|_length| foreign())?,
+            16 => Uuid::from_slice(id)
+                .map(PurchaseId::from_uuid)
+                .map_err(|_length| foreign())?,
+            _ => id
+                .try_into()
+                .map(PurchaseId::from_object_id)
+                .map_err(|_length| foreign())?,
         };
         Ok(Keyset { timestamp, id })
     }
@@ -105,7 +115,8 @@ impl Cursor {
     /// The bytes, if length and version are valid.
     fn decoded(&self) -> Option<Vec<u8>> {
         let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
-        let bytes = (self.0.len() <= longest).then(|| BASE64URL_NOPAD.decode(self.0.as_bytes()).ok())??;
+        let bytes =
+            (self.0.len() <= longest).then(|| BASE64URL_NOPAD.decode(self.0.as_bytes()).ok())??;
         let known = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
         known.then_some(bytes)
     }
@@ -173,11 +184,14 @@ mod tests {
 
     #[test]
     fn a_cursor_round_trips() {
-        for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65a1f0c2d3e4b5a697887766"] {
+        for id in [
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "65a1f0c2d3e4b5a697887766",
+        ] {
             let last = purchase(id);
             let cursor = Cursor::after(&user("u1"), &listing(ListOrder::NewestFirst), &last);
-            let resumed =
-                Cursor::from_text(cursor.to_string()).decode(&user("u1"), &listing(ListOrder::NewestFirst));
+            let resumed = Cursor::from_text(cursor.to_string())
+                .decode(&user("u1"), &listing(ListOrder::NewestFirst));
             assert_eq!(resumed.unwrap(), Keyset::for_purchase(&last));
             assert!(cursor.belongs_to(&user("u1"), TimeRange::ALL));
         }
@@ -193,24 +207,48 @@ mod tests {
         let name = Selector::Name("u1".parse().unwrap());
         for selector in [user("u2"), name, Selector::All] {
             assert!(!cursor.belongs_to(&selector, TimeRange::ALL));
-            let error = cursor.decode(&selector, &listing(ListOrder::NewestFirst)).unwrap_err();
+            let error = cursor
+                .decode(&selector, &listing(ListOrder::NewestFirst))
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
         }
-        assert!(cursor.decode(&user("u1"), &listing(ListOrder::OldestFirst)).is_err());
+        assert!(
+            cursor
+                .decode(&user("u1"), &listing(ListOrder::OldestFirst))
+                .is_err()
+        );
         for (from, to) in [(Some(Timestamp::MIN), None), (None, Some(Timestamp::MIN))] {
             let range = TimeRange::new(from, to).unwrap();
             assert!(!cursor.belongs_to(&user("u1"), range));
-            assert!(cursor.decode(&user("u1"), &listing(ListOrder::NewestFirst).with_range(range)).is_err());
+            assert!(
+                cursor
+                    .decode(
+                        &user("u1"),
+                        &listing(ListOrder::NewestFirst).with_range(range)
+                    )
+                    .is_err()
+            );
         }
     }
 
     #[test]
     fn an_invalid_cursor_is_rejected() {
         let long = "A".repeat(100_000);
-        for text in ["", "x", "ä", "AAAA", &long, "AQEBAAAAAAAAAAAAAAAAAAAAAP__________AAAAAAAAAAAAAAAAAAAA"]
-        {
+        for text in [
+            "",
+            "x",
+            "ä",
+            "AAAA",
+            &long,
+            "AQEBAAAAAAAAAAAAAAAAAAAAAP__________AAAAAAAAAAAAAAAAAAAA",
+        ] {
             let cursor = Cursor::from_text(text.to_owned());
-            assert!(cursor.decode(&user("u1"), &listing(ListOrder::NewestFirst)).is_err(), "{text}");
+            assert!(
+                cursor
+                    .decode(&user("u1"), &listing(ListOrder::NewestFirst))
+                    .is_err(),
+                "{text}"
+            );
         }
     }
 }

@@ -32,11 +32,17 @@ pub trait PurchaseQueryExt: PurchaseQuery {
     ) -> impl Stream<Item = Result<Page>> + Send + 'static {
         let start = Some((self, selector, first));
         stream::try_unfold(start, move |state| async move {
-            let Some((query, selector, request)) = state else { return Ok(None) };
+            let Some((query, selector, request)) = state else {
+                return Ok(None);
+            };
             let page = query.page(&selector, &request).await?;
             let following = page.next_cursor(&request)?;
             let following = following.map(|cursor| {
-                let request = PageRequest { limit, cursor: Some(cursor), ..request };
+                let request = PageRequest {
+                    limit,
+                    cursor: Some(cursor),
+                    ..request
+                };
                 (query, selector, request)
             });
             Ok(Some((page, following)))
@@ -58,7 +64,9 @@ pub trait PurchaseQueryExt: PurchaseQuery {
     /// for about half a minute each.
     fn scan_batches(self: Arc<Self>) -> impl Stream<Item = Result<ScanBatch>> + Send + 'static {
         stream::try_unfold(Some((self, None)), |state| async move {
-            let Some((query, after)) = state else { return Ok(None) };
+            let Some((query, after)) = state else {
+                return Ok(None);
+            };
             let mut batch = retried(|| query.scan_batch(after.as_ref())).await?;
             let following = batch.next.take().map(|next| (query, Some(next)));
             Ok(Some((batch, following)))

@@ -31,7 +31,9 @@ pub use idempotent::{IdSource, IdempotentSink};
 pub use query::MockPurchaseQuery;
 #[doc(hidden)]
 pub use query::added_up;
-pub use query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary};
+pub use query::{
+    ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
+};
 pub use range::TimeRange;
 pub(crate) use scan::retried;
 pub use scan::{ScanBatch, UnreadableEntry};

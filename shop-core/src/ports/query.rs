@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{Bucket, Cursor, ScanBatch, TimeRange, Totals, TotalsRequest};
 use crate::domain::Reference;
-use crate::{Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Total, UserId, UserName};
+use crate::{
+    Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Total, UserId, UserName,
+};
 
 /// Lists, sums up and finds stored purchases.
 ///
@@ -144,7 +146,10 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// store cannot be reached.
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let _unused = from;
-        Err(Error::new(ErrorKind::Unsupported, "this store finds no names by their beginning"))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this store finds no names by their beginning",
+        ))
     }
 
     /// The next part of a scan of the whole store, from the beginning without `after`. The order is any that lasts.
@@ -181,7 +186,8 @@ pub async fn added_up(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let mut totals = Totals::new(*request);
-    let mut page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(request.range);
+    let mut page =
+        PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(request.range);
     loop {
         let found = query.page(selector, &page).await?;
         for purchase in &found.items {
@@ -308,7 +314,10 @@ impl PageLimit {
     pub const fn new(count: u16) -> Result<Self, Invalid> {
         match NonZeroU16::new(count) {
             Some(count) if count.get() <= Self::MAX.0.get() => Ok(Self(count)),
-            _ => Err(Invalid::malformed("the page limit", "must be a whole number from 1 to 1000")),
+            _ => Err(Invalid::malformed(
+                "the page limit",
+                "must be a whole number from 1 to 1000",
+            )),
         }
     }
 
@@ -343,7 +352,12 @@ impl PageRequest {
     /// The first page in `order`, of all times.
     #[must_use]
     pub const fn first(order: ListOrder, limit: PageLimit) -> Self {
-        Self { limit, order, range: TimeRange::ALL, cursor: None }
+        Self {
+            limit,
+            order,
+            range: TimeRange::ALL,
+            cursor: None,
+        }
     }
 
     /// The same request, for purchases in `range`.
@@ -378,13 +392,21 @@ impl Page {
     /// A page received from another service.
     #[must_use]
     pub const fn new(items: Vec<Purchase>, next: Option<Cursor>) -> Self {
-        Self { items, next, is_pending: false }
+        Self {
+            items,
+            next,
+            is_pending: false,
+        }
     }
 
     /// A page from `found`, which an adapter has read with `limit + 1`. An extra purchase indicates a next page and is
     /// dropped.
     #[must_use]
-    pub fn from_overfetch(mut found: Vec<Purchase>, selector: &Selector, request: &PageRequest) -> Self {
+    pub fn from_overfetch(
+        mut found: Vec<Purchase>,
+        selector: &Selector,
+        request: &PageRequest,
+    ) -> Self {
         let more = found.len() > request.limit.get();
         found.truncate(request.limit.get());
         let last = found.last().filter(|_| more);
@@ -399,7 +421,8 @@ impl Page {
     /// advance.
     #[doc(hidden)]
     pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
-        let stands_still = self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
+        let stands_still =
+            self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
         if stands_still {
             let message = "the cursor of a page does not advance: the listing would never end";
             return Err(Error::new(ErrorKind::Corrupt, message));

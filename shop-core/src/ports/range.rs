@@ -21,7 +21,10 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// All times.
-    pub const ALL: Self = Self { from: None, to: None };
+    pub const ALL: Self = Self {
+        from: None,
+        to: None,
+    };
 
     /// The range from `from` to before `to`.
     ///
@@ -30,7 +33,8 @@ impl TimeRange {
     pub fn new(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Self> {
         match (from, to) {
             (Some(from), Some(to)) if from >= to => {
-                Err(Error::new(ErrorKind::Invalid, "to must be after from").with_context("field", "to"))
+                Err(Error::new(ErrorKind::Invalid, "to must be after from")
+                    .with_context("field", "to"))
             }
             _ => Ok(Self { from, to }),
         }
@@ -74,13 +78,25 @@ impl PageRequest {
     /// [`Invalid`](ErrorKind::Invalid) when the cursor does not belong to this listing.
     #[doc(hidden)]
     pub fn bounds(&self, selector: &Selector) -> Result<PageBounds> {
-        let after = self.cursor.as_ref().map(|cursor| cursor.decode(selector, self)).transpose()?;
+        let after = self
+            .cursor
+            .as_ref()
+            .map(|cursor| cursor.decode(selector, self))
+            .transpose()?;
         let (from, to) = (self.range.from, self.range.to);
         // A made-up position outside of the range is as none.
         let after = after.filter(|after| self.range.contains(after.timestamp));
         Ok(match self.order {
-            ListOrder::OldestFirst => PageBounds { after, from: from.filter(|_| after.is_none()), to },
-            ListOrder::NewestFirst => PageBounds { after, from, to: to.filter(|_| after.is_none()) },
+            ListOrder::OldestFirst => PageBounds {
+                after,
+                from: from.filter(|_| after.is_none()),
+                to,
+            },
+            ListOrder::NewestFirst => PageBounds {
+                after,
+                from,
+                to: to.filter(|_| after.is_none()),
+            },
         })
     }
 }
@@ -98,10 +114,18 @@ mod tests {
     #[test]
     fn a_range_includes_its_start_and_excludes_its_end() {
         let range = TimeRange::new(Some(at(5)), Some(at(7))).unwrap();
-        assert_eq!([4, 5, 6, 7].map(|millis| range.contains(at(millis))), [false, true, true, false]);
+        assert_eq!(
+            [4, 5, 6, 7].map(|millis| range.contains(at(millis))),
+            [false, true, true, false]
+        );
         assert!(TimeRange::ALL.contains(Timestamp::MAX));
         for to in [4, 5] {
-            assert_eq!(TimeRange::new(Some(at(5)), Some(at(to))).unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(
+                TimeRange::new(Some(at(5)), Some(at(to)))
+                    .unwrap_err()
+                    .kind(),
+                ErrorKind::Invalid
+            );
         }
     }
 
@@ -110,14 +134,25 @@ mod tests {
         let all = Selector::All;
         let range = TimeRange::new(Some(at(5)), Some(at(7))).unwrap();
         let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
-        let last =
-            |millis| Purchase::new(id, "u".parse().unwrap(), "n".parse().unwrap(), Price::ZERO, at(millis));
-        for (order, from, to) in
-            [(ListOrder::OldestFirst, None, Some(at(7))), (ListOrder::NewestFirst, Some(at(5)), None)]
-        {
+        let last = |millis| {
+            Purchase::new(
+                id,
+                "u".parse().unwrap(),
+                "n".parse().unwrap(),
+                Price::ZERO,
+                at(millis),
+            )
+        };
+        for (order, from, to) in [
+            (ListOrder::OldestFirst, None, Some(at(7))),
+            (ListOrder::NewestFirst, Some(at(5)), None),
+        ] {
             let first = PageRequest::first(order, PageLimit::DEFAULT).with_range(range);
             let bounds = first.bounds(&all).unwrap();
-            assert_eq!((bounds.after, bounds.from, bounds.to), (None, Some(at(5)), Some(at(7))));
+            assert_eq!(
+                (bounds.after, bounds.from, bounds.to),
+                (None, Some(at(5)), Some(at(7)))
+            );
             let continued = |millis| {
                 let cursor = Cursor::after(&all, &first, &last(millis));
                 first.clone().with_cursor(cursor).bounds(&all).unwrap()
@@ -127,7 +162,11 @@ mod tests {
                 (bounds.after, bounds.from, bounds.to),
                 (Some(Keyset::for_purchase(&last(6))), from, to)
             );
-            assert_eq!(continued(7), first.bounds(&all).unwrap(), "as without a position");
+            assert_eq!(
+                continued(7),
+                first.bounds(&all).unwrap(),
+                "as without a position"
+            );
         }
     }
 }

@@ -25,7 +25,11 @@ impl ScanBatch {
     /// A part with these purchases, followed by the one at `next`.
     #[must_use]
     pub const fn new(purchases: Vec<Purchase>, next: Option<Cursor>) -> Self {
-        Self { purchases, unreadable: Vec::new(), next }
+        Self {
+            purchases,
+            unreadable: Vec::new(),
+            next,
+        }
     }
 
     /// The same part with these unreadable entries.
@@ -50,7 +54,10 @@ impl UnreadableEntry {
     /// The entry with this id.
     #[must_use]
     pub fn new(id: impl Into<String>, reason: impl fmt::Display) -> Self {
-        Self { id: id.into(), reason: reason.to_string() }
+        Self {
+            id: id.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -60,10 +67,18 @@ impl UnreadableEntry {
 /// The last error.
 pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
     // 10 pauses: 0.1 s to 5 s, and up to twice that with jitter.
-    let policy = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
-    let policy = policy.with_max_delay(Duration::from_secs(5)).with_max_times(10);
+    let policy = ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(100));
+    let policy = policy
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(10);
     let warn = |error: &Error, pause| {
         tracing::warn!(error = %error.chain(), ?pause, "a read failed, retrying");
     };
-    call.retry(policy).sleep(sleep).when(Error::is_retryable).notify(warn).await
+    call.retry(policy)
+        .sleep(sleep)
+        .when(Error::is_retryable)
+        .notify(warn)
+        .await
 }

@@ -11,7 +11,9 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::log::RecordPosition;
-use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId};
+use crate::{
+    Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId,
+};
 
 /// Publishes purchases durably to a log.
 ///
@@ -283,7 +285,12 @@ impl PublishedPurchase {
     #[must_use]
     pub const fn new(purchase: Purchase, receipt: Receipt) -> Self {
         let replayed = receipt.is_duplicate;
-        Self { purchase, receipt, attempts: 1, replayed }
+        Self {
+            purchase,
+            receipt,
+            attempts: 1,
+            replayed,
+        }
     }
 
     /// The same purchase, published before.
@@ -324,7 +331,13 @@ impl Receipt {
     /// A receipt without a position.
     #[must_use]
     pub const fn new(id: PurchaseId, durability: Durability) -> Self {
-        Self { id, durability, position: None, is_duplicate: false, first: None }
+        Self {
+            id,
+            durability,
+            position: None,
+            is_duplicate: false,
+            first: None,
+        }
     }
 
     /// The same receipt, with the record's position.
@@ -347,14 +360,33 @@ struct ReceiptJson {
 }
 
 impl From<Receipt> for ReceiptJson {
-    fn from(Receipt { id, durability, position, .. }: Receipt) -> Self {
+    fn from(
+        Receipt {
+            id,
+            durability,
+            position,
+            ..
+        }: Receipt,
+    ) -> Self {
         let (durability, replicas) = durability.name();
-        Self { id, durability: durability.into(), replicas, position }
+        Self {
+            id,
+            durability: durability.into(),
+            replicas,
+            position,
+        }
     }
 }
 
 impl From<ReceiptJson> for Receipt {
-    fn from(ReceiptJson { id, durability, replicas, position }: ReceiptJson) -> Self {
+    fn from(
+        ReceiptJson {
+            id,
+            durability,
+            replicas,
+            position,
+        }: ReceiptJson,
+    ) -> Self {
         let durability = match &*durability {
             "local_disk" => Durability::LocalDisk,
             "broker" => Durability::Broker { replicas },
@@ -362,7 +394,10 @@ impl From<ReceiptJson> for Receipt {
             // A name that only newer services use guarantees nothing.
             _ => Durability::Memory,
         };
-        Self { position, ..Self::new(id, durability) }
+        Self {
+            position,
+            ..Self::new(id, durability)
+        }
     }
 }
 
@@ -424,7 +459,10 @@ pub async fn publish_new_each<S: PurchaseSink + ?Sized>(
 ) -> Vec<Result<PublishedPurchase>> {
     let users = new.iter().map(|new| &new.user_id);
     let context = || context.cloned().map(Box::new);
-    by_user(users, |index| sink.publish_new(new[index].clone(), context())).await
+    by_user(users, |index| {
+        sink.publish_new(new[index].clone(), context())
+    })
+    .await
 }
 
 /// The results of `publish` for each index of `of_users`, the user ids: sequentially for one user.
@@ -449,7 +487,10 @@ async fn by_user<'a, T: Send>(
         }
         results
     });
-    let published: Vec<_> = stream::iter(published).buffer_unordered(CONCURRENT_USERS).collect().await;
+    let published: Vec<_> = stream::iter(published)
+        .buffer_unordered(CONCURRENT_USERS)
+        .collect()
+        .await;
     let mut results: Vec<_> = published.into_iter().flatten().collect();
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()

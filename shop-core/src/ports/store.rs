@@ -131,7 +131,9 @@ impl InsertOutcome {
     #[must_use]
     pub fn of_refund(refund: &Purchase, bought: Option<&Purchase>) -> Option<Self> {
         let Some(bought) = bought else {
-            return Some(Self::Rejected(Reason::parked("the purchase of the refund is not stored")));
+            return Some(Self::Rejected(Reason::parked(
+                "the purchase of the refund is not stored",
+            )));
         };
         // Under another id it could be a second one.
         let is_of = refund.id == refund_id(&bought.id)
@@ -144,7 +146,10 @@ impl InsertOutcome {
         } else {
             return None;
         };
-        Some(Self::Rejected(Reason::from_parts(ReasonKind::Refused, problem.to_owned())))
+        Some(Self::Rejected(Reason::from_parts(
+            ReasonKind::Refused,
+            problem.to_owned(),
+        )))
     }
 }
 
@@ -198,7 +203,10 @@ pub trait PurchaseStore: RecordStore<Purchase> {
         match self.insert(Arc::new([purchase])).await?.pop() {
             Some(InsertOutcome::Unknown(error)) => Err(error),
             Some(outcome) => Ok(outcome),
-            None => Err(Error::new(ErrorKind::Internal, "the store returned no outcome for a purchase")),
+            None => Err(Error::new(
+                ErrorKind::Internal,
+                "the store returned no outcome for a purchase",
+            )),
         }
     }
 }

@@ -39,7 +39,11 @@ impl StoreSink {
     /// A sink over `store`, where a stored purchase has this durability.
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability) -> Self {
-        Self { store, durability, closed: Arc::default() }
+        Self {
+            store,
+            durability,
+            closed: Arc::default(),
+        }
     }
 
     fn open(&self) -> Result<()> {
@@ -61,12 +65,18 @@ impl InsertOutcome {
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
         let (kind, message) = match self {
             Self::Inserted => return Ok(Receipt::new(id, durability)),
-            Self::Duplicate => return Ok(Receipt { is_duplicate: true, ..Receipt::new(id, durability) }),
+            Self::Duplicate => {
+                return Ok(Receipt {
+                    is_duplicate: true,
+                    ..Receipt::new(id, durability)
+                });
+            }
             Self::Unknown(error) => return Err(error),
             Self::Erased => return Err(super::idempotent::erased()),
-            Self::Conflict => {
-                (ErrorKind::Conflict, "the id is taken by a purchase with other content".to_owned())
-            }
+            Self::Conflict => (
+                ErrorKind::Conflict,
+                "the id is taken by a purchase with other content".to_owned(),
+            ),
             Self::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
         };
         Err(Error::new(kind, message).with_outcome(Outcome::NotApplied))
@@ -77,7 +87,10 @@ impl InsertOutcome {
 impl PurchaseSink for StoreSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
-        self.store.insert_one(purchase.clone()).await?.into_receipt(purchase.id, self.durability)
+        self.store
+            .insert_one(purchase.clone())
+            .await?
+            .into_receipt(purchase.id, self.durability)
     }
 
     /// Inserts all of them as one batch.
@@ -89,8 +102,9 @@ impl PurchaseSink for StoreSink {
         match inserted.await {
             Ok(outcomes) => {
                 // A store of others may miscount.
-                let missing =
-                    || InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"));
+                let missing = || {
+                    InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"))
+                };
                 let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(missing));
                 purchases
                     .iter()

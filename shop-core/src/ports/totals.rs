@@ -30,7 +30,11 @@ impl TotalsRequest {
     /// A request for the totals of `range`, per period in UTC.
     #[must_use]
     pub const fn of(range: TimeRange, per: Period) -> Self {
-        Self { range, per, zone: UtcOffset::UTC }
+        Self {
+            range,
+            per,
+            zone: UtcOffset::UTC,
+        }
     }
 
     /// The same request, for periods of `zone`.
@@ -86,15 +90,21 @@ impl UtcOffset {
     /// UTC.
     pub const UTC: Self = Self(0);
 
-    const INVALID: Invalid =
-        Invalid::malformed("the offset", "must be Z or an offset such as +02:00, from -23:59 to +23:59");
+    const INVALID: Invalid = Invalid::malformed(
+        "the offset",
+        "must be Z or an offset such as +02:00, from -23:59 to +23:59",
+    );
 
     /// An offset of this many minutes; east of Greenwich they are positive.
     ///
     /// # Errors
     /// [`Invalid`] for a day or more.
     pub const fn from_minutes(minutes: i16) -> Result<Self, Invalid> {
-        if minutes.unsigned_abs() < 24 * 60 { Ok(Self(minutes)) } else { Err(Self::INVALID) }
+        if minutes.unsigned_abs() < 24 * 60 {
+            Ok(Self(minutes))
+        } else {
+            Err(Self::INVALID)
+        }
     }
 
     /// The minutes.
@@ -118,7 +128,9 @@ impl FromStr for UtcOffset {
             [b'-', digits @ ..] => (-1, digits),
             _ => return Err(Self::INVALID),
         };
-        let [h1, h2, b':', m1, m2] = digits else { return Err(Self::INVALID) };
+        let [h1, h2, b':', m1, m2] = digits else {
+            return Err(Self::INVALID);
+        };
         let number = |tens: &u8, ones: &u8| {
             let digit = |byte: &u8| byte.is_ascii_digit().then(|| i16::from(byte - b'0'));
             Some(digit(tens)? * 10 + digit(ones)?)
@@ -154,7 +166,11 @@ impl Bucket {
     #[doc(hidden)]
     pub fn of_everything(summary: Summary) -> Vec<Self> {
         let bucket = Self::new(Timestamp::MIN, Timestamp::MAX, summary);
-        if summary == Summary::default() { Vec::new() } else { vec![bucket] }
+        if summary == Summary::default() {
+            Vec::new()
+        } else {
+            vec![bucket]
+        }
     }
 }
 
@@ -176,7 +192,10 @@ impl Totals {
     /// Nothing so far.
     #[must_use]
     pub const fn new(request: TotalsRequest) -> Self {
-        Self { request, sums: BTreeMap::new() }
+        Self {
+            request,
+            sums: BTreeMap::new(),
+        }
     }
 
     /// The slots that a server can add up by itself: purchases whose milliseconds, plus the first number and divided by
@@ -190,7 +209,10 @@ impl Totals {
             Period::Day | Period::Month => DAY,
         };
         // A day more, as the zone may be west of Greenwich.
-        Some((DAY - Timestamp::MIN.as_millis() + offset(request.zone), length))
+        Some((
+            DAY - Timestamp::MIN.as_millis() + offset(request.zone),
+            length,
+        ))
     }
 
     /// Adds a purchase.
@@ -215,7 +237,8 @@ impl Totals {
         sum.count += summary.count;
         sum.total_spent = sum.total_spent.checked_add(summary.total_spent)?;
         if self.sums.len() > TotalsRequest::MAX_BUCKETS {
-            let message = "more than 1,000 periods have purchases: choose longer periods or a shorter range";
+            let message =
+                "more than 1,000 periods have purchases: choose longer periods or a shorter range";
             return Err(Error::new(ErrorKind::Invalid, message).with_context("field", "per"));
         }
         Ok(())
@@ -228,7 +251,11 @@ impl Totals {
         let clipped = |(period, summary)| {
             let [from, to] = [period, period + 1].map(|period| start(&request, period));
             let from = range.from().unwrap_or(Timestamp::MIN).max(from);
-            Bucket { from, to: range.to().unwrap_or(Timestamp::MAX).min(to), summary }
+            Bucket {
+                from,
+                to: range.to().unwrap_or(Timestamp::MAX).min(to),
+                summary,
+            }
         };
         self.sums.into_iter().map(clipped).collect()
     }
@@ -251,7 +278,13 @@ impl Totals {
 /// The first instant of a period. One that cannot be represented is replaced by the first or the last that can.
 fn start(request: &TotalsRequest, period: i64) -> Timestamp {
     let millis = match request.per {
-        Period::Whole => return if period == 0 { Timestamp::MIN } else { Timestamp::MAX },
+        Period::Whole => {
+            return if period == 0 {
+                Timestamp::MIN
+            } else {
+                Timestamp::MAX
+            };
+        }
         Period::Hour => period * HOUR - offset(request.zone),
         Period::Day => period * DAY - offset(request.zone),
         // The month after the last one cannot be represented.
@@ -287,21 +320,34 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn buckets(request: TotalsRequest, purchases: &[(&str, &str)]) -> Vec<(String, String, u64, String)> {
+    fn buckets(
+        request: TotalsRequest,
+        purchases: &[(&str, &str)],
+    ) -> Vec<(String, String, u64, String)> {
         let mut totals = Totals::new(request);
         for (time, price) in purchases {
             totals.add(at(time), price.parse().unwrap()).unwrap();
         }
         let text = |time: Timestamp| time.to_string().replace(":00.000Z", "");
         let read = |Bucket { from, to, summary }| {
-            (text(from), text(to), summary.count, summary.total_spent.to_string())
+            (
+                text(from),
+                text(to),
+                summary.count,
+                summary.total_spent.to_string(),
+            )
         };
         totals.into_buckets().into_iter().map(read).collect()
     }
 
     fn expected(rows: &[(&str, &str, u64, &str)]) -> Vec<(String, String, u64, String)> {
         let owned = |(from, to, count, sum): &(&str, &str, u64, &str)| {
-            ((*from).to_owned(), (*to).to_owned(), *count, (*sum).to_owned())
+            (
+                (*from).to_owned(),
+                (*to).to_owned(),
+                *count,
+                (*sum).to_owned(),
+            )
         };
         rows.iter().map(owned).collect()
     }
@@ -339,13 +385,19 @@ mod tests {
             ])
         );
         let west = "-00:30".parse().unwrap();
-        assert_eq!(buckets(request(Period::Day).in_zone(west), &purchases)[0].2, 3);
+        assert_eq!(
+            buckets(request(Period::Day).in_zone(west), &purchases)[0].2,
+            3
+        );
     }
 
     #[test]
     fn buckets_end_with_the_range() {
-        let range =
-            TimeRange::new(Some(at("2026-03-01T10:30:00Z")), Some(at("2026-03-02T10:30:00Z"))).unwrap();
+        let range = TimeRange::new(
+            Some(at("2026-03-01T10:30:00Z")),
+            Some(at("2026-03-02T10:30:00Z")),
+        )
+        .unwrap();
         let purchases = [("2026-03-01T23:00:00Z", "1"), ("2026-03-02T00:00:00Z", "2")];
         assert_eq!(
             buckets(TotalsRequest::of(range, Period::Day), &purchases),
@@ -373,7 +425,11 @@ mod tests {
                     assert!(time.as_millis() + shift >= 0, "{per:?} {zone}");
                 }
                 let buckets = totals.into_buckets();
-                assert_eq!(buckets.first().unwrap().from, Timestamp::MIN, "{per:?} {zone}");
+                assert_eq!(
+                    buckets.first().unwrap().from,
+                    Timestamp::MIN,
+                    "{per:?} {zone}"
+                );
                 assert_eq!(buckets.last().unwrap().to, Timestamp::MAX, "{per:?} {zone}");
             }
         }
@@ -386,9 +442,19 @@ mod tests {
         }
         assert_eq!("z".parse(), Ok(UtcOffset::UTC));
         assert_eq!("-00:00".parse(), Ok(UtcOffset::UTC));
-        for text in
-            ["", "5", "+5:30", "+24:00", "+00:60", "+0530", "05:30", "+05:30:00", "UTC", "+-1:00", "+०५:३०"]
-        {
+        for text in [
+            "",
+            "5",
+            "+5:30",
+            "+24:00",
+            "+00:60",
+            "+0530",
+            "05:30",
+            "+05:30:00",
+            "UTC",
+            "+-1:00",
+            "+०५:३०",
+        ] {
             assert_eq!(text.parse::<UtcOffset>(), Err(UtcOffset::INVALID), "{text}");
         }
         assert_eq!(UtcOffset::from_minutes(1_440), Err(UtcOffset::INVALID));

@@ -7,7 +7,9 @@ use bytes::BytesMut;
 use super::{DETAILED_SCHEMA, REFUND, SCHEMA_VERSION, header};
 use crate::json::{Members, RawScalar, write_members};
 use crate::log::{HeadersBuilder, LogRecord, Partition, Reason, ReasonKind, RecordId};
-use crate::{Clock as _, Details, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp};
+use crate::{
+    Clock as _, Details, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp,
+};
 
 /// The reason why a record does not decode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,11 @@ pub const MEMBERS: [&str; 7] = {
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let Headers { id, schema, is_refund } = Headers::of(record)?;
+    let Headers {
+        id,
+        schema,
+        is_refund,
+    } = Headers::of(record)?;
     let no_object =
         |error: serde_json::Error| undecodable("the value is no JSON object:", &error.to_string());
     let members = Members::parse(value, MEMBERS).map_err(no_object)?;
@@ -96,8 +102,12 @@ impl<'a> Headers<'a> {
         for (name, value) in record.headers.iter() {
             match (name, value) {
                 (header::PURCHASE_ID, value) => {
-                    let invalid =
-                        || undecodable("the header purchase-id", "is neither a UUID nor 24 hex digits");
+                    let invalid = || {
+                        undecodable(
+                            "the header purchase-id",
+                            "is neither a UUID nor 24 hex digits",
+                        )
+                    };
                     id = Some(value.and_then(read_id).ok_or_else(invalid)?);
                 }
                 (header::SCHEMA, Some(version)) => match std::str::from_utf8(version) {
@@ -115,8 +125,14 @@ impl<'a> Headers<'a> {
         // Other producers may have such a header too.
         let of_type = of_type.filter(|_| schema.is_some());
         match of_type.filter(|of| *of != REFUND.as_bytes()) {
-            Some(other) => Err(DecodeError::UnknownType(String::from_utf8_lossy(other).into_owned())),
-            None => Ok(Self { id, schema, is_refund: of_type.is_some() }),
+            Some(other) => Err(DecodeError::UnknownType(
+                String::from_utf8_lossy(other).into_owned(),
+            )),
+            None => Ok(Self {
+                id,
+                schema,
+                is_refund: of_type.is_some(),
+            }),
         }
     }
 }
@@ -149,19 +165,29 @@ where
     T: FromStr<Err = Invalid>,
 {
     let value = value.ok_or_else(|| undecodable(member, "is missing"))?;
-    let text = value.text_or_number().ok_or_else(|| undecodable(member, "is neither text nor a number"))?;
-    text.parse().map_err(|error: T::Err| undecodable(member, error.reason()))
+    let text = value
+        .text_or_number()
+        .ok_or_else(|| undecodable(member, "is neither text nor a number"))?;
+    text.parse()
+        .map_err(|error: T::Err| undecodable(member, error.reason()))
 }
 
 fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeError> {
     let value = value.ok_or_else(|| undecodable("price", "is missing"))?;
-    value.price(is_ours).map_err(|error| undecodable("price", error.reason()))
+    value
+        .price(is_ours)
+        .map_err(|error| undecodable("price", error.reason()))
 }
 
 fn amount(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
     let value = value.ok_or_else(|| undecodable("price", "is missing"))?;
-    let amount = Price::signed(value.as_json()).map_err(|error| undecodable("price", error.reason()))?;
-    if amount.is_negative() { Ok(amount) } else { Err(undecodable("price", "must be negative for a refund")) }
+    let amount =
+        Price::signed(value.as_json()).map_err(|error| undecodable("price", error.reason()))?;
+    if amount.is_negative() {
+        Ok(amount)
+    } else {
+        Err(undecodable("price", "must be negative for a refund"))
+    }
 }
 
 /// Encodes `purchase` as JSON with exactly `username`, `userid`, `price`, `timestamp` and its details. The key is the user
@@ -178,7 +204,9 @@ pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     let (headers, mut buffer) = headers(purchase, buffer).build_and_split();
     write_members(purchase, &mut buffer);
     let value = buffer.freeze();
-    Ok(LogRecord::new(0, Timestamp::MIN, Some(value)).with_key(Some(key)).with_headers(headers))
+    Ok(LogRecord::new(0, Timestamp::MIN, Some(value))
+        .with_key(Some(key))
+        .with_headers(headers))
 }
 
 /// About 230 bytes of headers: 36 of the id, 55 of a trace, 36 of a request id, their names, and 8 of lengths each.
@@ -187,11 +215,22 @@ const TYPICAL_BYTES: usize = 448;
 
 fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     let mut text = [0; PurchaseId::MAX_BYTES];
-    let schema = if purchase.details == Details::NONE { SCHEMA_VERSION } else { DETAILED_SCHEMA };
+    let schema = if purchase.details == Details::NONE {
+        SCHEMA_VERSION
+    } else {
+        DETAILED_SCHEMA
+    };
     let headers = HeadersBuilder::with_buffer(buffer)
-        .with(header::PURCHASE_ID, Some(purchase.id.encode(&mut text).as_bytes()))
+        .with(
+            header::PURCHASE_ID,
+            Some(purchase.id.encode(&mut text).as_bytes()),
+        )
         .with(header::SCHEMA, Some(schema.as_bytes()));
     let is_refund = purchase.details.of.is_some();
-    let headers = if is_refund { headers.with(header::TYPE, Some(REFUND.as_bytes())) } else { headers };
+    let headers = if is_refund {
+        headers.with(header::TYPE, Some(REFUND.as_bytes()))
+    } else {
+        headers
+    };
     header::from_request(headers, purchase.context.as_deref())
 }

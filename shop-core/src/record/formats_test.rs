@@ -13,7 +13,11 @@ fn partition() -> Partition {
 }
 
 fn record(value: &str) -> LogRecord {
-    LogRecord::new(42, RECORD_TIME.parse().unwrap(), Some(Bytes::copy_from_slice(value.as_bytes())))
+    LogRecord::new(
+        42,
+        RECORD_TIME.parse().unwrap(),
+        Some(Bytes::copy_from_slice(value.as_bytes())),
+    )
 }
 
 fn read(value: &str) -> Result<Purchase, DecodeError> {
@@ -23,15 +27,24 @@ fn read(value: &str) -> Result<Purchase, DecodeError> {
 /// user id | user name | price | timestamp
 fn shown(value: &str) -> String {
     let purchase = read(value).unwrap();
-    format!("{}|{}|{}|{}", purchase.user_id, purchase.user_name, purchase.price, purchase.timestamp)
+    format!(
+        "{}|{}|{}|{}",
+        purchase.user_id, purchase.user_name, purchase.price, purchase.timestamp
+    )
 }
 
 #[test]
 fn encoded_purchases_decode() {
     let id = uuid::Uuid::from_u128(9);
-    let new = NewPurchase::of("u\"1").named("ada é").priced("1195.30").unwrap();
+    let new = NewPurchase::of("u\"1")
+        .named("ada é")
+        .priced("1195.30")
+        .unwrap();
     let mut purchase = new.into_purchase("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
-    purchase.context = Some(Box::new(RequestContext::new(Some("r-1".into()), Some("00-aa-bb-01".into()))));
+    purchase.context = Some(Box::new(RequestContext::new(
+        Some("r-1".into()),
+        Some("00-aa-bb-01".into()),
+    )));
 
     let encoded = encode(&purchase).unwrap();
     let value = std::str::from_utf8(encoded.value.as_deref().unwrap()).unwrap();
@@ -41,23 +54,48 @@ fn encoded_purchases_decode() {
     );
     assert_eq!(encoded.key.as_deref(), Some(&b"u\"1"[..]));
     assert_eq!(encoded.headers.get(header::REQUEST_ID), Some(&b"r-1"[..]));
-    assert_eq!(encoded.headers.get(header::TRACEPARENT), Some(&b"00-aa-bb-01"[..]));
+    assert_eq!(
+        encoded.headers.get(header::TRACEPARENT),
+        Some(&b"00-aa-bb-01"[..])
+    );
 
-    let stored = decode(&record(value).with_headers(encoded.headers.clone()), &partition()).unwrap();
-    assert_eq!(stored, Purchase { context: None, ..purchase });
+    let stored = decode(
+        &record(value).with_headers(encoded.headers.clone()),
+        &partition(),
+    )
+    .unwrap();
+    assert_eq!(
+        stored,
+        Purchase {
+            context: None,
+            ..purchase
+        }
+    );
 }
 
 #[test]
 fn a_refund_is_read_by_its_type_alone() {
     let at = RECORD_TIME.parse().unwrap();
-    let new = NewPurchase::of("u1").named("ada").reference("order-7").priced("29.99").unwrap();
+    let new = NewPurchase::of("u1")
+        .named("ada")
+        .reference("order-7")
+        .priced("29.99")
+        .unwrap();
     let bought = new.into_purchase(at, || uuid::Uuid::from_u128(9));
     let refund = bought.refund(Some("9.90".parse().unwrap()), at).unwrap();
     let encoded = encode(&refund).unwrap();
     assert_eq!(decode(&encoded, &partition()), Ok(refund));
-    let of_purchase = encoded.clone().with_headers(encode(&bought).unwrap().headers);
-    assert_eq!(decode(&of_purchase, &partition()).unwrap_err().to_string(), "price must not be negative");
-    let headers = Headers::builder().with(header::SCHEMA, Some(b"1")).with(header::TYPE, Some(b"x")).build();
+    let of_purchase = encoded
+        .clone()
+        .with_headers(encode(&bought).unwrap().headers);
+    assert_eq!(
+        decode(&of_purchase, &partition()).unwrap_err().to_string(),
+        "price must not be negative"
+    );
+    let headers = Headers::builder()
+        .with(header::SCHEMA, Some(b"1"))
+        .with(header::TYPE, Some(b"x"))
+        .build();
     let other = decode(&encoded.with_headers(headers), &partition());
     assert_eq!(other, Err(DecodeError::UnknownType("x".into())));
 }
@@ -71,7 +109,10 @@ fn records_of_the_replaced_systems_are_decoded() {
         let value = sample["value"].as_str().unwrap();
         let Some(stored) = sample["stored"].as_object() else {
             let error = read(value).unwrap_err().to_string();
-            assert!(error.starts_with(sample["refused"].as_str().unwrap()), "{sample}: {error}");
+            assert!(
+                error.starts_with(sample["refused"].as_str().unwrap()),
+                "{sample}: {error}"
+            );
             continue;
         };
         let member = |name: &str| stored[name].as_str().unwrap_or(RECORD_TIME);
@@ -104,8 +145,14 @@ fn a_decode_error_states_its_cause() {
         (r#"["ada","u1",5]"#, "the value is no JSON object"),
         ("{\"username\":\"\u{0}\"", "the value is no JSON object"),
         (r#"{"username":"ada","userid":"u1"}"#, "price is missing"),
-        (r#"{"username":"ada","userid":{"a":1},"price":1}"#, "userid is neither text nor a number"),
-        (r#"{"username":"ada","userid":"u1","price":null}"#, "price must be a valid number"),
+        (
+            r#"{"username":"ada","userid":{"a":1},"price":1}"#,
+            "userid is neither text nor a number",
+        ),
+        (
+            r#"{"username":"ada","userid":"u1","price":null}"#,
+            "price must be a valid number",
+        ),
     ] {
         let error = read(value).unwrap_err().to_string();
         assert!(error.starts_with(why), "{value}: {error}");
@@ -118,15 +165,36 @@ fn a_decode_error_states_its_cause() {
 fn the_id_is_from_the_header_or_the_position() {
     let value = r#"{"username":"ada","userid":"u1","price":1}"#;
     let with = |name: &str, text: &[u8]| {
-        let headers = Headers::builder().with("other", None).with(name, Some(text)).build();
+        let headers = Headers::builder()
+            .with("other", None)
+            .with(name, Some(text))
+            .build();
         decode(&record(value).with_headers(headers), &partition())
     };
     let id = "0190163d-8694-739b-aea5-966c26f8ad91";
-    assert_eq!(with(header::PURCHASE_ID, id.as_bytes()).unwrap().id.to_string(), id);
-    assert_eq!(with(header::PURCHASE_ID, b"65a1f0c2d3e4b5a697887766").unwrap().id.as_uuid(), None);
+    assert_eq!(
+        with(header::PURCHASE_ID, id.as_bytes())
+            .unwrap()
+            .id
+            .to_string(),
+        id
+    );
+    assert_eq!(
+        with(header::PURCHASE_ID, b"65a1f0c2d3e4b5a697887766")
+            .unwrap()
+            .id
+            .as_uuid(),
+        None
+    );
     let error = with(header::PURCHASE_ID, b"\xff").unwrap_err().to_string();
-    assert_eq!(error, "the header purchase-id is neither a UUID nor 24 hex digits");
-    assert_eq!(with(header::SCHEMA, b"3"), Err(DecodeError::UnknownSchema("3".into())));
+    assert_eq!(
+        error,
+        "the header purchase-id is neither a UUID nor 24 hex digits"
+    );
+    assert_eq!(
+        with(header::SCHEMA, b"3"),
+        Err(DecodeError::UnknownSchema("3".into()))
+    );
     assert!(with(header::SCHEMA, b"1").is_ok());
     // Our own records are exact.
     let calculated = record(r#"{"username":"ada","userid":"u1","price":0.30000000000000004}"#);

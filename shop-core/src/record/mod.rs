@@ -50,8 +50,13 @@ pub mod header {
         mut headers: HeadersBuilder,
         context: Option<&RequestContext>,
     ) -> HeadersBuilder {
-        let Some(context) = context else { return headers };
-        for (name, value) in [(TRACEPARENT, &context.traceparent), (REQUEST_ID, &context.request_id)] {
+        let Some(context) = context else {
+            return headers;
+        };
+        for (name, value) in [
+            (TRACEPARENT, &context.traceparent),
+            (REQUEST_ID, &context.request_id),
+        ] {
             if let Some(value) = value {
                 headers = headers.with(name, Some(value.as_bytes()));
             }

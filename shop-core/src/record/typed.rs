@@ -181,7 +181,9 @@ impl<T: JsonEvent> Event for T {
 
 impl Record for Purchase {
     const TYPE: RecordType = RecordType::new("purchase")
-        .with_id_header(header::PURCHASE_ID, |value| super::codec::read_id(value).map(|id| id.to_string()));
+        .with_id_header(header::PURCHASE_ID, |value| {
+            super::codec::read_id(value).map(|id| id.to_string())
+        });
 
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         decode(record, partition)
@@ -205,12 +207,16 @@ pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<L
 }
 
 /// Decodes the value of `record`.
-pub(crate) fn decode_event<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B, DecodeError> {
+pub(crate) fn decode_event<'a, B: Deserialize<'a>>(
+    record: &'a LogRecord,
+) -> Result<B, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     if let Some(version) = record.headers.get(header::SCHEMA)
         && version != SCHEMA_VERSION.as_bytes()
     {
-        return Err(DecodeError::UnknownSchema(String::from_utf8_lossy(version).into_owned()));
+        return Err(DecodeError::UnknownSchema(
+            String::from_utf8_lossy(version).into_owned(),
+        ));
     }
     serde_json::from_slice(value).map_err(|error| DecodeError::NotAnEvent(error.to_string()))
 }

@@ -47,7 +47,8 @@ impl Shop {
         S: Stream<Item = NewPurchase> + Send + 'static,
     {
         let purchases = purchases.map(|purchase| Ok::<_, Infallible>(((), purchase)));
-        self.try_buy_all(purchases, in_flight).map(|Ok(((), result))| result)
+        self.try_buy_all(purchases, in_flight)
+            .map(|Ok(((), result))| result)
     }
 
     /// As [`buy_all`](Self::buy_all), from a source that can fail, such as a file or a database. The result of a
@@ -89,16 +90,25 @@ impl Shop {
     {
         let (shop, in_flight) = (self.clone(), in_flight.clamp(1, Semaphore::MAX_PERMITS));
         let room = Arc::new(Semaphore::new(in_flight));
-        let taken = stream::unfold((purchases.boxed(), room), |(mut purchases, room)| async move {
-            // Before a purchase is taken, and at once while there is room. The semaphore is never closed.
-            let place = unconstrained(Arc::clone(&room).acquire_owned()).await.ok();
-            let item = purchases.next().await?;
-            Some(((item, place), (purchases, room)))
-        });
+        let taken = stream::unfold(
+            (purchases.boxed(), room),
+            |(mut purchases, room)| async move {
+                // Before a purchase is taken, and at once while there is room. The semaphore is never closed.
+                let place = unconstrained(Arc::clone(&room).acquire_owned()).await.ok();
+                let item = purchases.next().await?;
+                Some(((item, place), (purchases, room)))
+            },
+        );
         let together = (in_flight / 2).clamp(1, MAX_BATCH);
-        let calls = taken.ready_chunks(together).flat_map(move |ready| stream::iter(shop.calls(ready)));
+        let calls = taken
+            .ready_chunks(together)
+            .flat_map(move |ready| stream::iter(shop.calls(ready)));
         // A result has its place until it is read.
-        calls.buffered(in_flight).flat_map(stream::iter).map(|(result, _place)| result).boxed()
+        calls
+            .buffered(in_flight)
+            .flat_map(stream::iter)
+            .map(|(result, _place)| result)
+            .boxed()
     }
 
     /// The calls that buy what is `ready`: one for each, or one for all if these are many.
@@ -121,7 +131,10 @@ impl Shop {
             };
             return ready.into_iter().map(one).collect();
         }
-        let (mut purchases, mut tags) = (Vec::with_capacity(ready.len()), Vec::with_capacity(ready.len()));
+        let (mut purchases, mut tags) = (
+            Vec::with_capacity(ready.len()),
+            Vec::with_capacity(ready.len()),
+        );
         for (item, place) in ready {
             let tag = item.map(|(tag, purchase)| {
                 purchases.push(purchase);
@@ -131,10 +144,17 @@ impl Shop {
         }
         let shop = self.clone();
         let all = async move {
-            let missing = || Err(Error::new(ErrorKind::Internal, "a sink has miscounted its results"));
+            let missing = || {
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    "a sink has miscounted its results",
+                ))
+            };
             let mut results = shop.buy_many(purchases).await.into_iter();
             let mut result = |tag| (tag, results.next().unwrap_or_else(missing));
-            tags.into_iter().map(|(tag, place)| (tag.map(&mut result), place)).collect::<Vec<_>>()
+            tags.into_iter()
+                .map(|(tag, place)| (tag.map(&mut result), place))
+                .collect::<Vec<_>>()
         };
         vec![all.boxed()]
     }

@@ -36,12 +36,12 @@ pub use user_purchases::UserPurchases;
 use crate::domain::RefundReason;
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchaseQuery, PurchaseSink, Selector,
-    StoreSink,
+    Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchaseQuery, PurchaseSink,
+    Selector, StoreSink,
 };
 use crate::{
-    Clock, Error, ErrorKind, IntoValid, NewPurchase, Price, Purchase, PurchaseId, RequestContext, Result,
-    SystemClock, UserId, UserName,
+    Clock, Error, ErrorKind, IntoValid, NewPurchase, Price, Purchase, PurchaseId, RequestContext,
+    Result, SystemClock, UserId, UserName,
 };
 
 /// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
@@ -90,7 +90,12 @@ impl Shop {
         } else {
             Arc::new(IdempotentSink::new(sink, Arc::clone(&query)))
         };
-        Self { sink, query, events: None, context: None }
+        Self {
+            sink,
+            query,
+            events: None,
+            context: None,
+        }
     }
 
     /// A shop in memory, where a purchase is listed as soon as it is bought. It has no log, and so no
@@ -113,7 +118,10 @@ impl Shop {
     #[must_use]
     pub fn in_memory() -> Self {
         let store = InMemoryStore::new();
-        Self::of(StoreSink::new(Arc::new(store.clone()), Durability::Memory), store)
+        Self::of(
+            StoreSink::new(Arc::new(store.clone()), Durability::Memory),
+            store,
+        )
     }
 
     /// The same shop with [`events`](UserPurchases::events), such as those of a
@@ -138,7 +146,10 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn with_context(&self, context: RequestContext) -> Self {
-        Self { context: Some(Box::new(context)), ..self.clone() }
+        Self {
+            context: Some(Box::new(context)),
+            ..self.clone()
+        }
     }
 
     /// The port that purchases are published to.
@@ -180,10 +191,16 @@ impl Shop {
     ///
     /// # Cancel safety
     /// Once polled, the purchase may be published even if the future is dropped.
-    pub async fn buy(&self, new: impl TryInto<NewPurchase, Error: Into<Error>>) -> Result<PublishedPurchase> {
+    pub async fn buy(
+        &self,
+        new: impl TryInto<NewPurchase, Error: Into<Error>>,
+    ) -> Result<PublishedPurchase> {
         let mut purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
         let with_key = with_key(&mut purchase);
-        self.sink.publish_new(purchase, self.context.clone()).await.map_err(with_key)
+        self.sink
+            .publish_new(purchase, self.context.clone())
+            .await
+            .map_err(with_key)
     }
 
     /// Buys all of them together, as [`buy`](Self::buy), and returns one result per purchase, in their order.
@@ -205,10 +222,20 @@ impl Shop {
     ///
     /// # Cancel safety
     /// As [`PurchaseSink::publish_many`].
-    pub async fn buy_many(&self, mut purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
+    pub async fn buy_many(
+        &self,
+        mut purchases: Vec<NewPurchase>,
+    ) -> Vec<Result<PublishedPurchase>> {
         let keys: Vec<_> = purchases.iter_mut().map(with_key).collect();
-        let results = self.sink.publish_new_many(purchases, self.context.clone()).await;
-        results.into_iter().zip(keys).map(|(result, with_key)| result.map_err(with_key)).collect()
+        let results = self
+            .sink
+            .publish_new_many(purchases, self.context.clone())
+            .await;
+        results
+            .into_iter()
+            .zip(keys)
+            .map(|(result, with_key)| result.map_err(with_key))
+            .collect()
     }
 
     /// Pays back `amount`, or the whole price, of the purchase with this id: a further entry of its user, whose negative
@@ -254,7 +281,9 @@ impl Shop {
         let bought = self.query.get(&id).await?.ok_or_else(unknown)?;
         let mut refund = bought.refund(amount, SystemClock.now())?;
         refund.details.reason = reason;
-        self.sink.publish_new(refund.into(), self.context.clone()).await
+        self.sink
+            .publish_new(refund.into(), self.context.clone())
+            .await
     }
 
     /// The purchase with this id, if it is stored.
@@ -313,7 +342,10 @@ impl Shop {
 /// Generates a key for `purchase` unless it has one. Returns what adds the key to the error of the purchase.
 fn with_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
     let is_given = purchase.key.is_some();
-    let key = purchase.key.get_or_insert_with(|| SystemClock.fresh_id().into()).clone();
+    let key = purchase
+        .key
+        .get_or_insert_with(|| SystemClock.fresh_id().into())
+        .clone();
     move |error| match is_given {
         true => error.with_idempotency_key(key),
         false => error.with_generated_key(key),

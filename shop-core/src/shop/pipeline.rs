@@ -71,12 +71,19 @@ impl Pipeline {
         S: PurchaseStore + PurchaseQuery + Clone,
     {
         let stored = Arc::new(store.clone());
-        let ingest = Ingest::<Purchase>::new(log.source(group)?, stored, log.dead_letters(), options);
+        let ingest =
+            Ingest::<Purchase>::new(log.source(group)?, stored, log.dead_letters(), options);
         let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
         let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
         let shop = Shop::of(sink, store).with_events(feed.clone());
         let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
-        Ok(Self { shop, feed, monitor, ingest, stop: stop.drop_guard() })
+        Ok(Self {
+            shop,
+            feed,
+            monitor,
+            ingest,
+            stop: stop.drop_guard(),
+        })
     }
 
     /// The shop, to buy and to list with, and with events.
@@ -115,7 +122,13 @@ impl Pipeline {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
     /// lost. The error of the ingest when it had stopped by itself.
     pub async fn close(self, timeout: Duration) -> Result<()> {
-        let Self { shop, feed, monitor: _, ingest, stop } = self;
+        let Self {
+            shop,
+            feed,
+            monitor: _,
+            ingest,
+            stop,
+        } = self;
         let until = Instant::now() + timeout;
         feed.close();
         let flushed = shop.close(timeout).await;
@@ -123,7 +136,11 @@ impl Pipeline {
         let ended = timeout_at(until, ingest).await;
         flushed?;
         let ended = ended.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "the ingest did not stop in time").with_origin("pipeline")
+            Error::new(
+                ErrorKind::DeadlineExceeded,
+                "the ingest did not stop in time",
+            )
+            .with_origin("pipeline")
         })?;
         ended.map_err(|error| {
             Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)

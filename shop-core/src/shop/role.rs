@@ -66,7 +66,14 @@ impl PurchasesRole {
     /// Purchases that are published to `sink` and listed from `query`, without an ingest in this process.
     #[must_use]
     pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self { sink, query, ingest: None, local: LocalPorts::default(), feed: None, log: None }
+        Self {
+            sink,
+            query,
+            ingest: None,
+            local: LocalPorts::default(),
+            feed: None,
+            log: None,
+        }
     }
 }
 
@@ -82,6 +89,10 @@ impl DeadLetterLog {
     /// The log of `topic`, whose records are of type `record_type`.
     #[must_use]
     pub fn new(topic: impl Into<String>, record_type: RecordType, log: Arc<dyn Log>) -> Self {
-        Self { topic: topic.into(), record_type, log }
+        Self {
+            topic: topic.into(),
+            record_type,
+            log,
+        }
     }
 }

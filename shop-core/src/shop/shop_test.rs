@@ -68,26 +68,45 @@ impl PurchaseQuery for Noting {
 async fn in_memory_a_purchase_is_listed_at_once() {
     let shop = Shop::in_memory();
     let bought = shop.buy(new("29.99")).await.unwrap();
-    assert_eq!(shop.get(&bought.receipt.id).await.unwrap(), Some(bought.purchase));
+    assert_eq!(
+        shop.get(&bought.receipt.id).await.unwrap(),
+        Some(bought.purchase)
+    );
     assert_eq!(shop.user_named("ada").summary().await.unwrap().count, 1);
     assert_eq!(shop.all_users().summary().await.unwrap().count, 1);
     shop.check().await.unwrap();
 
     shop.clone().close(Duration::ZERO).await.unwrap();
-    assert_eq!(shop.buy(new("1")).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        shop.buy(new("1")).await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
     assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
 }
 
 #[tokio::test]
 async fn an_error_has_a_key_to_retry_with() {
     let shop = Shop::of(Unavailable, InMemoryStore::new());
-    let keyed = shop.buy(new("1").with_key("order-7").unwrap()).await.unwrap_err();
-    assert_eq!((keyed.outcome(), keyed.is_retryable()), (Outcome::Unknown, true));
+    let keyed = shop
+        .buy(new("1").with_key("order-7").unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (keyed.outcome(), keyed.is_retryable()),
+        (Outcome::Unknown, true)
+    );
     assert_eq!(keyed.idempotency_key().unwrap(), "order-7");
     // A repetition without the generated key would be another purchase.
     let generated = shop.buy(new("1")).await.unwrap_err();
     assert!(!generated.is_retryable());
-    assert!(generated.idempotency_key().unwrap().as_str().parse::<PurchaseId>().is_ok());
+    assert!(
+        generated
+            .idempotency_key()
+            .unwrap()
+            .as_str()
+            .parse::<PurchaseId>()
+            .is_ok()
+    );
     assert!(shop.check().await.is_err());
 }
 
@@ -97,8 +116,13 @@ async fn the_context_is_transmitted() {
     let shop = Shop::of(log.sink(), InMemoryStore::new());
     let context = RequestContext::new(Some("r-1".into()), None);
     shop.with_context(context).buy(new("1")).await.unwrap();
-    let SourceEvent::Batch(batch) = log.source("group").next().await.unwrap() else { panic!("a batch") };
-    assert_eq!(batch.records[0].headers.get("request-id"), Some(&b"r-1"[..]));
+    let SourceEvent::Batch(batch) = log.source("group").next().await.unwrap() else {
+        panic!("a batch")
+    };
+    assert_eq!(
+        batch.records[0].headers.get("request-id"),
+        Some(&b"r-1"[..])
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,12 +133,19 @@ async fn a_listing_waits_for_the_receipt() {
     let user = shop.user("u1");
     let first = Duration::from_millis(300);
     for hurried in [
-        user.clone().waiting_for(&bought.receipt).wait_timeout(first),
-        user.clone().wait_timeout(first).waiting_for(&bought.receipt),
+        user.clone()
+            .waiting_for(&bought.receipt)
+            .wait_timeout(first),
+        user.clone()
+            .wait_timeout(first)
+            .waiting_for(&bought.receipt),
     ] {
         let start = Instant::now();
         let error = hurried.summary().await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::NotApplied));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::DeadlineExceeded, Outcome::NotApplied)
+        );
         assert_eq!(start.elapsed(), first);
     }
     let waiting = user.waiting_for(&bought.receipt);
@@ -131,31 +162,60 @@ async fn a_listing_waits_for_the_receipt() {
 #[tokio::test]
 async fn a_stream_starts_with_small_pages() {
     let query = Noting::default();
-    let shop = Shop::of(StoreSink::new(Arc::new(query.0.clone()), Durability::Memory), query.clone());
+    let shop = Shop::of(
+        StoreSink::new(Arc::new(query.0.clone()), Durability::Memory),
+        query.clone(),
+    );
     let at = |second: i64| Timestamp::from_millis(second * 1_000).unwrap();
-    let orders: Vec<_> = (0..120).map(|second| new("1").with_timestamp(at(second))).collect();
-    let bought: Vec<_> = shop.buy_all(stream::iter(orders), 8).try_collect().await.unwrap();
-    assert!(bought.iter().map(|bought| bought.purchase.timestamp).eq((0..120).map(at)), "in order");
+    let orders: Vec<_> = (0..120)
+        .map(|second| new("1").with_timestamp(at(second)))
+        .collect();
+    let bought: Vec<_> = shop
+        .buy_all(stream::iter(orders), 8)
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(
+        bought
+            .iter()
+            .map(|bought| bought.purchase.timestamp)
+            .eq((0..120).map(at)),
+        "in order"
+    );
 
     let user = shop.user("u1");
     let limits = || std::mem::take(&mut *query.1.lock().unwrap());
     assert_eq!(user.purchases().take(10).count().await, 10);
     assert_eq!(limits(), [50]);
     let newest: Vec<_> = user.purchases().try_collect().await.unwrap();
-    assert_eq!((newest.len(), newest[0].timestamp, limits()), (120, at(119), vec![50, 1_000]));
+    assert_eq!(
+        (newest.len(), newest[0].timestamp, limits()),
+        (120, at(119), vec![50, 1_000])
+    );
     let sized = user.oldest_first().page_size(PageLimit::new(60).unwrap());
     let oldest: Vec<_> = sized.purchases().try_collect().await.unwrap();
-    assert_eq!((oldest.len(), oldest[0].timestamp, limits()), (120, at(0), vec![60, 60]));
+    assert_eq!(
+        (oldest.len(), oldest[0].timestamp, limits()),
+        (120, at(0), vec![60, 60])
+    );
 }
 
 #[tokio::test]
 async fn a_fallible_source_keeps_its_tags_and_errors() {
     let shop = Shop::in_memory();
-    let source = stream::iter([Ok((1, new("1"))), Err("line 2 is damaged"), Ok((3, new("3")))]);
+    let source = stream::iter([
+        Ok((1, new("1"))),
+        Err("line 2 is damaged"),
+        Ok((3, new("3"))),
+    ]);
     let results: Vec<_> = shop.try_buy_all(source, 0).collect().await;
-    let prices = results
-        .into_iter()
-        .map(|result| result.map(|(tag, bought)| (tag, bought.unwrap().purchase.price.to_string())));
-    let expected = [Ok((1, "1".to_owned())), Err("line 2 is damaged"), Ok((3, "3".to_owned()))];
+    let prices = results.into_iter().map(|result| {
+        result.map(|(tag, bought)| (tag, bought.unwrap().purchase.price.to_string()))
+    });
+    let expected = [
+        Ok((1, "1".to_owned())),
+        Err("line 2 is damaged"),
+        Ok((3, "3".to_owned())),
+    ];
     assert_eq!(prices.collect::<Vec<_>>(), expected);
 }

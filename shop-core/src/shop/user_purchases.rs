@@ -52,7 +52,16 @@ impl UserPurchases {
     pub(super) fn new(shop: &Shop, selector: Result<Selector, Invalid>) -> Self {
         let (query, events) = (shop.query(), shop.events.clone());
         let (order, range, wait_timeout) = (ListOrder::NewestFirst, TimeRange::ALL, DEFAULT_WAIT);
-        Self { query, events, selector, order, range, page_size: None, awaited: None, wait_timeout }
+        Self {
+            query,
+            events,
+            selector,
+            order,
+            range,
+            page_size: None,
+            awaited: None,
+            wait_timeout,
+        }
     }
 
     /// Selects the purchases with this reference alone: those of the user, or after
@@ -74,7 +83,10 @@ impl UserPurchases {
                 Selector::Reference(_, user) => user,
                 Selector::All => None,
                 Selector::Name(_) => {
-                    return Err(Invalid::malformed("the reference", "cannot be combined with a user name"));
+                    return Err(Invalid::malformed(
+                        "the reference",
+                        "cannot be combined with a user name",
+                    ));
                 }
             };
             Ok(Selector::Reference(reference.into_valid()?, user))
@@ -166,7 +178,9 @@ impl UserPurchases {
     /// # Errors
     /// Those of [`PurchaseQuery::page`].
     pub async fn page(&self) -> Result<Page> {
-        self.query.page(self.wait().await?, &self.first_page()).await
+        self.query
+            .page(self.wait().await?, &self.first_page())
+            .await
     }
 
     /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same order and range.
@@ -174,7 +188,9 @@ impl UserPurchases {
     /// # Errors
     /// Those of [`PurchaseQuery::page`]. [`Invalid`](ErrorKind::Invalid) for a cursor of another listing.
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page> {
-        self.query.page(self.wait().await?, &self.first_page().with_cursor(cursor)).await
+        self.query
+            .page(self.wait().await?, &self.first_page().with_cursor(cursor))
+            .await
     }
 
     fn first_page(&self) -> PageRequest {
@@ -208,7 +224,11 @@ impl UserPurchases {
     ///
     /// # Errors
     /// Those of [`PurchaseQuery::totals`].
-    pub async fn totals(&self, per: Period, zone: impl IntoValid<UtcOffset>) -> Result<Vec<Bucket>> {
+    pub async fn totals(
+        &self,
+        per: Period,
+        zone: impl IntoValid<UtcOffset>,
+    ) -> Result<Vec<Bucket>> {
         let request = TotalsRequest::of(self.range, per).in_zone(zone.into_valid()?);
         self.query.totals(self.wait().await?, &request).await
     }
@@ -234,7 +254,10 @@ impl UserPurchases {
             Ok::<_, Error>(user.query.growing_pages(selector, first, following))
         };
         let purchases = stream::once(pages).try_flatten();
-        purchases.map_ok(|page| stream::iter(page.items.into_iter().map(Ok))).try_flatten().boxed()
+        purchases
+            .map_ok(|page| stream::iter(page.items.into_iter().map(Ok)))
+            .try_flatten()
+            .boxed()
     }
 
     /// The purchases that become visible from now on, or since the event of `after`, as they do. The stream continues
@@ -296,8 +319,12 @@ impl UserPurchases {
     }
 
     fn followed(&self) -> Result<(&dyn PurchaseEvents, &Selector)> {
-        let missing =
-            || Error::new(ErrorKind::Unsupported, "this shop has no events: add them by with_events");
+        let missing = || {
+            Error::new(
+                ErrorKind::Unsupported,
+                "this shop has no events: add them by with_events",
+            )
+        };
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
         Ok((&**self.events.as_ref().ok_or_else(missing)?, selector))
     }
@@ -307,9 +334,11 @@ impl UserPurchases {
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
         match self.awaited {
             Some(id) if !self.query.wait_for(&id, self.wait_timeout).await? => {
-                let message =
-                    format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");
-                Err(Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied))
+                let message = format!(
+                    "purchase {id} was accepted, but is not stored yet: increase wait_timeout"
+                );
+                Err(Error::new(ErrorKind::DeadlineExceeded, message)
+                    .with_outcome(Outcome::NotApplied))
             }
             _ => Ok(selector),
         }

@@ -59,14 +59,21 @@ pub(super) async fn scan(
     report: &mut VerifyReport,
     progress: impl Fn(u64) + Send + Sync,
 ) -> Result<()> {
-    let mut partitions =
-        HashPartitions { count: 1, current: 0, seen: BTreeSet::new(), duplicates: BTreeSet::new() };
+    let mut partitions = HashPartitions {
+        count: 1,
+        current: 0,
+        seen: BTreeSet::new(),
+        duplicates: BTreeSet::new(),
+    };
     let mut scanned = 0;
     while partitions.current < partitions.count {
         let mut batches = pin!(Arc::clone(query).scan_batches());
         while let Some(batch) = batches.try_next().await? {
             scanned += batch.purchases.len() as u64;
-            batch.purchases.iter().for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
+            batch
+                .purchases
+                .iter()
+                .for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
             if partitions.current == 0 {
                 report.unreadable += batch.unreadable.len() as u64;
             }

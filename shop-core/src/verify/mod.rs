@@ -73,7 +73,10 @@ pub async fn verify(
     keep: Option<Duration>,
 ) -> Result<VerifyReport> {
     let retained_from = keep.map(|keep| SystemClock.now().saturating_sub(keep));
-    let verify = Verify::new(Arc::new(store), VerifyOptions::default().retained_from(retained_from));
+    let verify = Verify::new(
+        Arc::new(store),
+        VerifyOptions::default().retained_from(retained_from),
+    );
     let log = log.admin();
     verify.run(&*log, |_progress| ()).await
 }
@@ -201,21 +204,31 @@ impl VerifyReport {
     /// Whether a purchase is missing, duplicated or mismatched, a gap is pending, or the log was not read to its end.
     #[must_use]
     pub const fn has_findings(&self) -> bool {
-        let found = self.missing.count + self.mismatched.count + self.duplicates.count + self.gaps.count;
+        let found =
+            self.missing.count + self.mismatched.count + self.duplicates.count + self.gaps.count;
         found + self.unstable + self.compacted > 0
     }
 }
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { missing, duplicates: twice, dead_lettered, .. } = self;
+        let Self {
+            missing,
+            duplicates: twice,
+            dead_lettered,
+            ..
+        } = self;
         if self.records == 0 && !self.has_findings() {
             return match self.written {
                 Some(0) => f.write_str("nothing verified: no record was ever written to the log"),
                 _ => f.write_str("nothing verified: the log has no records any more"),
             };
         }
-        write!(f, "missing {}, twice {}, dead-lettered {dead_lettered}", missing.count, twice.count)
+        write!(
+            f,
+            "missing {}, twice {}, dead-lettered {dead_lettered}",
+            missing.count, twice.count
+        )
     }
 }
 
@@ -231,7 +244,10 @@ pub struct Findings<T> {
 
 impl<T> Default for Findings<T> {
     fn default() -> Self {
-        Self { count: 0, samples: Vec::new() }
+        Self {
+            count: 0,
+            samples: Vec::new(),
+        }
     }
 }
 
@@ -283,7 +299,11 @@ impl Verify {
         let mut report = log_scan.end().await?;
         let records = report.records;
         let scanned = |scanned| {
-            progress(VerifyProgress { records, pending: 0, scanned });
+            progress(VerifyProgress {
+                records,
+                pending: 0,
+                scanned,
+            });
         };
         duplicates::scan(self, &mut report, scanned).await?;
         Ok(report)

@@ -13,7 +13,9 @@ use crate::log::{
     Batch, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind, RecordId,
     RecordPosition, Resolution,
 };
-use crate::ports::{self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, retried};
+use crate::ports::{
+    self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, retried,
+};
 use crate::record::{decode, header};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
@@ -67,14 +69,27 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         let (unstable, holes) = read_bounds(log, &mut report).await?;
         let dead_letters = DeadLetterIndex::read(log).await?;
         let (pending, missing) = (Vec::new(), BTreeSet::new());
-        Ok(LogScan { verify, log, progress, dead_letters, pending, missing, report, unstable, holes })
+        Ok(LogScan {
+            verify,
+            log,
+            progress,
+            dead_letters,
+            pending,
+            missing,
+            report,
+            unstable,
+            holes,
+        })
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
         let mut records = Vec::new();
         if let Some(first) = batch.records.first() {
             let partition = (batch.partition.topic.to_string(), batch.partition.index);
-            self.report.first_offsets.entry(partition).or_insert(first.offset);
+            self.report
+                .first_offsets
+                .entry(partition)
+                .or_insert(first.offset);
         }
         for record in &batch.records {
             self.report.records += 1;
@@ -95,12 +110,21 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                         self.report.undecodable += 1;
                         continue;
                     }
-                    let id = purchase.as_ref().map_or_else(|| record_id.into(), |purchase| purchase.id);
+                    let id = purchase
+                        .as_ref()
+                        .map_or_else(|| record_id.into(), |purchase| purchase.id);
                     let Partition { topic, index, .. } = &batch.partition;
                     let position = RecordPosition::new(Arc::clone(topic), *index, record.offset);
                     let is_foreign = !has_id(record);
                     let differs = false;
-                    records.push(PendingRecord { record_id, position, id, purchase, differs, is_foreign });
+                    records.push(PendingRecord {
+                        record_id,
+                        position,
+                        id,
+                        purchase,
+                        differs,
+                        is_foreign,
+                    });
                 }
             }
         }
@@ -136,7 +160,11 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     fn report_progress(&self) {
         let pending = self.pending.len() as u64;
-        (self.progress)(VerifyProgress { records: self.report.records, pending, scanned: 0 });
+        (self.progress)(VerifyProgress {
+            records: self.report.records,
+            pending,
+            scanned: 0,
+        });
     }
 
     /// Those of `records` that are not stored with the same content.
@@ -149,7 +177,9 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
             match lookup {
                 Lookup::Stored => {}
                 Lookup::StoredTwice(id) => {
-                    self.report.duplicates.add(id, self.verify.options.max_reported);
+                    self.report
+                        .duplicates
+                        .add(id, self.verify.options.max_reported);
                 }
                 Lookup::StoredByOther => self.report.by_others += 1,
                 Lookup::Erased => self.report.erased += 1,
@@ -168,7 +198,11 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
             let records = std::mem::take(&mut self.pending);
             self.pending = self.look_up(records).await?;
             let since = *last_found.get_or_insert_with(Instant::now);
-            let left = self.verify.options.quiet_period.saturating_sub(since.elapsed());
+            let left = self
+                .verify
+                .options
+                .quiet_period
+                .saturating_sub(since.elapsed());
             if self.pending.len() == before && left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
                 self.dead_letters = DeadLetterIndex::read(self.log).await?;
@@ -194,8 +228,13 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
         while !self.unstable.is_empty() {
             let ends = self.log.tail(&Offsets::new()).await?.end;
-            self.unstable.retain(|partition, (end, _)| ends.get(partition) == Some(end));
-            let left = self.verify.options.quiet_period.saturating_sub(started.elapsed());
+            self.unstable
+                .retain(|partition, (end, _)| ends.get(partition) == Some(end));
+            let left = self
+                .verify
+                .options
+                .quiet_period
+                .saturating_sub(started.elapsed());
             if left.is_zero() {
                 break;
             }
@@ -213,8 +252,11 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         if holes(&self.holes) > explained {
             let starts = self.log.tail(&Offsets::new()).await?.start;
             // Retention may have deleted records before they were scanned.
-            self.holes.retain(|partition, (start, ..)| starts.get(partition) == Some(start));
-            self.report.compacted = Some(holes(&self.holes)).filter(|holes| *holes > explained).unwrap_or(0);
+            self.holes
+                .retain(|partition, (start, ..)| starts.get(partition) == Some(start));
+            self.report.compacted = Some(holes(&self.holes))
+                .filter(|holes| *holes > explained)
+                .unwrap_or(0);
         }
         Ok(())
     }
@@ -223,7 +265,10 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         for record in std::mem::take(&mut self.pending) {
             // By a replay an operator has decided which of two contents to store.
             let chosen = record.differs && self.dead_letters.replayed.contains(&record.id);
-            match self.dead_letters.disposition(&record.record_id).or(chosen.then_some(Disposition::Resolved))
+            match self
+                .dead_letters
+                .disposition(&record.record_id)
+                .or(chosen.then_some(Disposition::Resolved))
             {
                 Some(disposition) => self.count(disposition),
                 None => self.pending.push(record),
@@ -232,13 +277,27 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
     }
 
     fn give_up(&mut self) {
-        let VerifyOptions { max_reported: max, dedup_window: window, .. } = self.verify.options;
-        for PendingRecord { id, position, differs, .. } in std::mem::take(&mut self.pending) {
+        let VerifyOptions {
+            max_reported: max,
+            dedup_window: window,
+            ..
+        } = self.verify.options;
+        for PendingRecord {
+            id,
+            position,
+            differs,
+            ..
+        } in std::mem::take(&mut self.pending)
+        {
             let is_known = !differs && self.missing.len() < window && !self.missing.insert(id);
             if is_known {
                 continue;
             }
-            let VerifyReport { missing, mismatched, .. } = &mut self.report;
+            let VerifyReport {
+                missing,
+                mismatched,
+                ..
+            } = &mut self.report;
             let findings = if differs { mismatched } else { missing };
             findings.add(UnverifiedRecord { id, position }, max);
         }
@@ -258,13 +317,29 @@ async fn read_bounds(
     };
     let (topic, first) = (bounds.topic, log.first_offset());
     let skipped = bounds.start.iter().filter(|_| bounds.is_sparse);
-    let holes = skipped.map(|(partition, start)| (*partition, (*start, *start, 0))).collect();
-    report.written = Some(bounds.end.values().map(|end| end.saturating_sub(first)).sum());
+    let holes = skipped
+        .map(|(partition, start)| (*partition, (*start, *start, 0)))
+        .collect();
+    report.written = Some(
+        bounds
+            .end
+            .values()
+            .map(|end| end.saturating_sub(first))
+            .sum(),
+    );
     let used = |partition: &u32| bounds.end.get(partition).is_some_and(|end| *end > first);
-    let starts = bounds.start.into_iter().filter(|(partition, _)| used(partition));
-    report.first_offsets = starts.map(|(index, start)| ((topic.to_string(), index), start)).collect();
+    let starts = bounds
+        .start
+        .into_iter()
+        .filter(|(partition, _)| used(partition));
+    report.first_offsets = starts
+        .map(|(index, start)| ((topic.to_string(), index), start))
+        .collect();
     let end = |partition| bounds.end.get(&partition).copied().unwrap_or_default();
-    let unstable = bounds.unstable.into_iter().map(|(partition, count)| (partition, (end(partition), count)));
+    let unstable = bounds
+        .unstable
+        .into_iter()
+        .map(|(partition, count)| (partition, (end(partition), count)));
     Ok((unstable.collect(), holes))
 }
 
@@ -285,11 +360,17 @@ enum Lookup {
 }
 
 async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Lookup> {
-    let Some(purchase) = &record.purchase else { return Ok(Lookup::NotFound(record)) };
+    let Some(purchase) = &record.purchase else {
+        return Ok(Lookup::NotFound(record));
+    };
     match retried(|| verify.query.look_up(&purchase.id)).await? {
         ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
             let is_twice = record.is_foreign && is_stored_by_other(verify, purchase).await?;
-            return Ok(if is_twice { Lookup::StoredTwice(record.id) } else { Lookup::Stored });
+            return Ok(if is_twice {
+                Lookup::StoredTwice(record.id)
+            } else {
+                Lookup::Stored
+            });
         }
         ports::Lookup::Stored(_) => record.differs = true,
         ports::Lookup::Erased => return Ok(Lookup::Erased),
@@ -298,7 +379,11 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
             if record.is_foreign && is_stored_by_other(verify, purchase).await? {
                 return Ok(Lookup::StoredByOther);
             }
-            if verify.options.retained_from.is_some_and(|from| purchase.timestamp < from) {
+            if verify
+                .options
+                .retained_from
+                .is_some_and(|from| purchase.timestamp < from)
+            {
                 return Ok(Lookup::Expired);
             }
         }
@@ -318,7 +403,8 @@ async fn is_stored_by_other(verify: &Verify, purchase: &Purchase) -> Result<bool
     let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
     let selector = Selector::User(purchase.user_id.clone());
     let page = retried(|| verify.query.page(&selector, &request)).await?;
-    let is_same = |other: &Purchase| other.id.as_object_id().is_some() && other.same_content(purchase);
+    let is_same =
+        |other: &Purchase| other.id.as_object_id().is_some() && other.same_content(purchase);
     Ok(page.items.iter().any(is_same))
 }
 
@@ -346,12 +432,16 @@ impl DeadLetterIndex {
             match state {
                 DeadLetterState::Pending(dead_letter) => {
                     index.gaps.extend(dead_letter.gap());
-                    index.pending.insert(dead_letter.record_id(), dead_letter.reason.kind());
+                    index
+                        .pending
+                        .insert(dead_letter.record_id(), dead_letter.reason.kind());
                 }
                 DeadLetterState::Resolved(dead_letter) => {
                     index.resolved.insert(dead_letter.record_id);
                     if dead_letter.resolution == Resolution::Replayed {
-                        index.replayed.extend(dead_letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
+                        index
+                            .replayed
+                            .extend(dead_letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
                     }
                 }
             }
@@ -365,6 +455,8 @@ impl DeadLetterIndex {
         if let Some(reason) = self.pending.get(record) {
             return Some(Disposition::DeadLettered(*reason));
         }
-        self.resolved.contains(record).then_some(Disposition::Resolved)
+        self.resolved
+            .contains(record)
+            .then_some(Disposition::Resolved)
     }
 }

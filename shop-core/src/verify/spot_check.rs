@@ -44,7 +44,14 @@ impl SpotCheck {
         retention: Option<Duration>,
     ) -> Self {
         let (log, dead_letters) = (log.admin(), log.dead_letters());
-        Self { log, dead_letters, group, query, retention, reported: BTreeSet::new() }
+        Self {
+            log,
+            dead_letters,
+            group,
+            query,
+            retention,
+            reported: BTreeSet::new(),
+        }
     }
 
     /// Checks the store once.
@@ -63,7 +70,9 @@ impl SpotCheck {
                     log.group = self.group,
                     "{gap}: the store is another one or an older copy: set the group back to the beginning to store them again"
                 );
-                self.dead_letters.put(&[gap.dead_letter(SystemClock.now())]).await?;
+                self.dead_letters
+                    .put(&[gap.dead_letter(SystemClock.now())])
+                    .await?;
                 self.reported.insert(index);
             }
         }
@@ -73,8 +82,9 @@ impl SpotCheck {
     /// The records before `next` of which the store does not have the first and the last one.
     async fn absent(&self, index: u32, next: u64) -> Result<Option<Gap>> {
         let (mut gap, mut distance) = (None::<Gap>, 1);
-        while let Some(offset) =
-            next.checked_sub(distance).filter(|offset| *offset >= self.log.first_offset())
+        while let Some(offset) = next
+            .checked_sub(distance)
+            .filter(|offset| *offset >= self.log.first_offset())
         {
             if let Some((partition, record)) = self.log.find(index, offset).await?
                 && self.is_absent(&record, &partition).await?
@@ -89,7 +99,9 @@ impl SpotCheck {
 
     async fn is_absent(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         // Without an id, the consumer of a replaced system may have stored it under another one.
-        let Ok(purchase) = decode(record, partition) else { return Ok(false) };
+        let Ok(purchase) = decode(record, partition) else {
+            return Ok(false);
+        };
         if !has_id(record) {
             return Ok(false);
         }
@@ -125,10 +137,23 @@ mod tests {
         for number in 0..COUNT {
             log.sink().publish(&purchase(number)).await.unwrap();
         }
-        store.insert((0..COUNT).filter(|number| has(*number)).map(purchase).collect()).await.unwrap();
+        store
+            .insert(
+                (0..COUNT)
+                    .filter(|number| has(*number))
+                    .map(purchase)
+                    .collect(),
+            )
+            .await
+            .unwrap();
         let source = log.source("group");
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
-        source.commit(&[CommitOffset::new(batch.partition, COUNT)]).await.unwrap();
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+            panic!("no batch")
+        };
+        source
+            .commit(&[CommitOffset::new(batch.partition, COUNT)])
+            .await
+            .unwrap();
         let mut check = SpotCheck::new(&log, "group".to_owned(), Arc::new(store.clone()), None);
         change(&mut check, &store).await;
         for _ in 0..2 {
@@ -136,7 +161,9 @@ mod tests {
         }
         let mut gaps: Vec<_> = log.pending_dead_letters().await.unwrap();
         assert!(gaps.len() < 2, "{gaps:?}");
-        gaps.pop().map(|letter| letter.gap().unwrap()).map(|gap| (gap.from, gap.to))
+        gaps.pop()
+            .map(|letter| letter.gap().unwrap())
+            .map(|gap| (gap.from, gap.to))
     }
 
     #[tokio::test(start_paused = true)]
@@ -147,10 +174,18 @@ mod tests {
             let _position = log.append(LogRecord::new(0, SystemClock.now(), Some(value.into())));
         }
         let source = log.source("group");
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
-        source.commit(&[CommitOffset::new(batch.partition, COUNT)]).await.unwrap();
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+            panic!("no batch")
+        };
+        source
+            .commit(&[CommitOffset::new(batch.partition, COUNT)])
+            .await
+            .unwrap();
         let store = Arc::new(InMemoryStore::new());
-        SpotCheck::new(&log, "group".to_owned(), store, None).check().await.unwrap();
+        SpotCheck::new(&log, "group".to_owned(), store, None)
+            .check()
+            .await
+            .unwrap();
         assert!(log.pending_dead_letters().await.unwrap().is_empty());
     }
 
@@ -158,7 +193,11 @@ mod tests {
     async fn a_store_that_has_lost_what_ingest_passed_is_noticed() {
         let nothing = async |_: &mut SpotCheck, _: &InMemoryStore| ();
         assert_eq!(found(|_| true, nothing).await, None);
-        assert_eq!(found(|_| false, nothing).await, Some((COUNT - 64, COUNT)), "created again");
+        assert_eq!(
+            found(|_| false, nothing).await,
+            Some((COUNT - 64, COUNT)),
+            "created again"
+        );
         assert_eq!(
             found(|number| number >= 180, nothing).await,
             Some((COUNT - 64, COUNT - 63)),
@@ -169,7 +208,8 @@ mod tests {
             Some((136, 185)),
             "an older copy"
         );
-        let expired = async |check: &mut SpotCheck, _: &InMemoryStore| check.retention = Some(Duration::ZERO);
+        let expired =
+            async |check: &mut SpotCheck, _: &InMemoryStore| check.retention = Some(Duration::ZERO);
         assert_eq!(found(|_| false, expired).await, None);
         let erased = async |_: &mut SpotCheck, store: &InMemoryStore| {
             let ids: Vec<_> = (0..COUNT).map(|number| purchase(number).id).collect();

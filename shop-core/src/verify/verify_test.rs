@@ -12,8 +12,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord, Offsets,
-    Partition, Reason, RecordPosition, RecordType, Resolution, Tail,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord,
+    Offsets, Partition, Reason, RecordPosition, RecordType, Resolution, Tail,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -45,8 +45,14 @@ struct World {
 impl World {
     /// Purchases 0 to 29, in both.
     async fn new() -> Self {
-        let options = InMemoryLogOptions { partitions: 3, ..InMemoryLogOptions::default() };
-        let world = Self { log: InMemoryLog::new(options), store: InMemoryStore::new() };
+        let options = InMemoryLogOptions {
+            partitions: 3,
+            ..InMemoryLogOptions::default()
+        };
+        let world = Self {
+            log: InMemoryLog::new(options),
+            store: InMemoryStore::new(),
+        };
         for number in 0..30 {
             world.publish(&purchase(number)).await;
             world.insert(purchase(number)).await;
@@ -55,32 +61,59 @@ impl World {
     }
 
     async fn publish(&self, purchase: &Purchase) -> RecordPosition {
-        self.log.sink().publish(purchase).await.unwrap().position.unwrap()
+        self.log
+            .sink()
+            .publish(purchase)
+            .await
+            .unwrap()
+            .position
+            .unwrap()
     }
 
     async fn insert(&self, purchase: Purchase) {
-        assert!(matches!(self.store.insert_one(purchase).await.unwrap(), InsertOutcome::Inserted));
+        assert!(matches!(
+            self.store.insert_one(purchase).await.unwrap(),
+            InsertOutcome::Inserted
+        ));
     }
 
     /// Dead-letters the record at `position`.
     async fn dead_letter(&self, position: &RecordPosition) -> DeadLetter {
-        self.dead_letter_for(position, Reason::conflict(Purchase::TYPE)).await
+        self.dead_letter_for(position, Reason::conflict(Purchase::TYPE))
+            .await
     }
 
     async fn dead_letter_for(&self, position: &RecordPosition, reason: Reason) -> DeadLetter {
         let batches: Vec<_> = self.log.scan().await.unwrap().try_collect().await.unwrap();
-        let batch = batches.iter().find(|batch| batch.partition.index == position.partition).unwrap();
-        let record = batch.records.iter().find(|record| record.offset == position.offset).unwrap();
+        let batch = batches
+            .iter()
+            .find(|batch| batch.partition.index == position.partition)
+            .unwrap();
+        let record = batch
+            .records
+            .iter()
+            .find(|record| record.offset == position.offset)
+            .unwrap();
         let dead_letter = DeadLetter::new(record.clone(), batch.partition.clone(), reason, 1);
-        self.log.dead_letters().put(std::slice::from_ref(&dead_letter)).await.unwrap();
+        self.log
+            .dead_letters()
+            .put(std::slice::from_ref(&dead_letter))
+            .await
+            .unwrap();
         dead_letter
     }
 
     async fn verify(&self) -> VerifyReport {
-        self.verify_by(Arc::new(self.store.clone()), VerifyOptions::default()).await.unwrap()
+        self.verify_by(Arc::new(self.store.clone()), VerifyOptions::default())
+            .await
+            .unwrap()
     }
 
-    async fn verify_by(&self, query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Result<VerifyReport> {
+    async fn verify_by(
+        &self,
+        query: Arc<dyn PurchaseQuery>,
+        options: VerifyOptions,
+    ) -> Result<VerifyReport> {
         Verify::new(query, options).run(&self.log, |_| ()).await
     }
 }
@@ -108,11 +141,20 @@ async fn missing_records_are_counted_and_sampled() {
     }
     let mut options = VerifyOptions::default();
     (options.max_pending, options.max_reported) = (8, 5);
-    let verified = world.verify_by(Arc::new(world.store.clone()), options).await.unwrap();
-    assert_eq!((verified.missing.count, verified.missing.samples.len()), (50, 5));
+    let verified = world
+        .verify_by(Arc::new(world.store.clone()), options)
+        .await
+        .unwrap();
+    assert_eq!(
+        (verified.missing.count, verified.missing.samples.len()),
+        (50, 5)
+    );
     assert!(!verified.is_clean());
     let all: BTreeSet<_> = (100..150).map(|number| purchase(number).id).collect();
-    assert!(ids(&verified.missing.samples).is_subset(&all), "{verified:?}");
+    assert!(
+        ids(&verified.missing.samples).is_subset(&all),
+        "{verified:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,19 +166,44 @@ async fn a_purchase_with_two_missing_records_counts_once() {
     }
     // Discarded one by one.
     let options = VerifyOptions::default().max_pending(1);
-    let verified = world.verify_by(Arc::new(world.store.clone()), options).await.unwrap();
+    let verified = world
+        .verify_by(Arc::new(world.store.clone()), options)
+        .await
+        .unwrap();
     let missing = &verified.missing;
-    assert_eq!((missing.count, missing.samples.len(), verified.records), (2, 2, 34), "{verified:?}");
-    assert_eq!(ids(&missing.samples), BTreeSet::from([purchase(100).id, purchase(101).id]));
-    assert!(missing.samples.iter().any(|missing| missing.position == first), "{verified:?}");
+    assert_eq!(
+        (missing.count, missing.samples.len(), verified.records),
+        (2, 2, 34),
+        "{verified:?}"
+    );
+    assert_eq!(
+        ids(&missing.samples),
+        BTreeSet::from([purchase(100).id, purchase(101).id])
+    );
+    assert!(
+        missing
+            .samples
+            .iter()
+            .any(|missing| missing.position == first),
+        "{verified:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_without_records_verifies_nothing() {
-    let world = World { log: InMemoryLog::default(), store: InMemoryStore::new() };
+    let world = World {
+        log: InMemoryLog::default(),
+        store: InMemoryStore::new(),
+    };
     let verified = world.verify().await;
-    assert!(!verified.is_clean() && !verified.has_findings(), "{verified:?}");
-    assert_eq!(verified.to_string(), "nothing verified: no record was ever written to the log");
+    assert!(
+        !verified.is_clean() && !verified.has_findings(),
+        "{verified:?}"
+    );
+    assert_eq!(
+        verified.to_string(),
+        "nothing verified: no record was ever written to the log"
+    );
     for number in 0..3 {
         world.publish(&purchase(number)).await;
         world.insert(purchase(number)).await;
@@ -144,14 +211,32 @@ async fn a_log_without_records_verifies_nothing() {
     assert!(world.verify().await.is_clean());
     world.log.delete_before(0, 3);
     let verified = world.verify().await;
-    assert!(!verified.is_clean() && !verified.has_findings(), "{verified:?}");
-    assert_eq!((verified.records, verified.purchases, verified.written), (0, 3, Some(3)));
-    assert_eq!(verified.first_offsets, BTreeMap::from([(("purchases".to_owned(), 0), 3)]));
-    assert_eq!(verified.to_string(), "nothing verified: the log has no records any more");
+    assert!(
+        !verified.is_clean() && !verified.has_findings(),
+        "{verified:?}"
+    );
+    assert_eq!(
+        (verified.records, verified.purchases, verified.written),
+        (0, 3, Some(3))
+    );
+    assert_eq!(
+        verified.first_offsets,
+        BTreeMap::from([(("purchases".to_owned(), 0), 3)])
+    );
+    assert_eq!(
+        verified.to_string(),
+        "nothing verified: the log has no records any more"
+    );
     // Duplicates in the store are still found.
     let query = Arc::new(Doubling(world.store.clone()));
-    let verified = world.verify_by(query, VerifyOptions::default()).await.unwrap();
-    assert!(verified.has_findings() && verified.to_string().starts_with("missing 0, twice 1"), "{verified}");
+    let verified = world
+        .verify_by(query, VerifyOptions::default())
+        .await
+        .unwrap();
+    assert!(
+        verified.has_findings() && verified.to_string().starts_with("missing 0, twice 1"),
+        "{verified}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,16 +259,32 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
     other.price = "1".parse().unwrap();
     let position = world.publish(&other).await;
     let verified = world.verify().await;
-    assert_eq!(ids(&verified.mismatched.samples), BTreeSet::from([other.id]));
-    assert!(!verified.is_clean() && verified.missing.count == 0, "{verified:?}");
+    assert_eq!(
+        ids(&verified.mismatched.samples),
+        BTreeSet::from([other.id])
+    );
+    assert!(
+        !verified.is_clean() && verified.missing.count == 0,
+        "{verified:?}"
+    );
 
     let dead_letter = world.dead_letter(&position).await;
     let verified = world.verify().await;
-    assert!(verified.is_clean() && verified.dead_lettered == 1, "{verified:?}");
+    assert!(
+        verified.is_clean() && verified.dead_lettered == 1,
+        "{verified:?}"
+    );
     assert_eq!(verified.conflicts, 1);
 
     // The stored one is deleted, the other one replayed: the log still has both.
-    assert_eq!(world.log.replay(&[dead_letter], Purchase::TYPE).await.unwrap(), 1);
+    assert_eq!(
+        world
+            .log
+            .replay(&[dead_letter], Purchase::TYPE)
+            .await
+            .unwrap(),
+        1
+    );
     world.store = InMemoryStore::new();
     for number in (0..30).filter(|number| *number != 7) {
         world.insert(purchase(number)).await;
@@ -207,12 +308,22 @@ struct Truncated {
 
 impl Truncated {
     fn new(world: &World, gone: usize, open: Option<usize>) -> Self {
-        Self { log: world.log.clone(), gone, deleted: Default::default(), open: open.map(AtomicUsize::new) }
+        Self {
+            log: world.log.clone(),
+            gone,
+            deleted: Default::default(),
+            open: open.map(AtomicUsize::new),
+        }
     }
 
     async fn longest(&self) -> Result<u32> {
         let batches: Vec<_> = self.log.scan().await?.try_collect().await?;
-        Ok(batches.iter().max_by_key(|batch| batch.records.len()).unwrap().partition.index)
+        Ok(batches
+            .iter()
+            .max_by_key(|batch| batch.records.len())
+            .unwrap()
+            .partition
+            .index)
     }
 }
 
@@ -231,14 +342,24 @@ impl LogAdmin for Truncated {
 
     async fn tail(&self, start: &Offsets) -> Result<Tail> {
         let Some(open) = &self.open else {
-            return Err(Error::new(ErrorKind::Unsupported, format!("cannot be followed from {start:?}")));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("cannot be followed from {start:?}"),
+            ));
         };
-        let is_open =
-            open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+        let is_open = open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
         let end = if is_open { 10 } else { 13 };
         let start = self.deleted.1.fetch_add(self.deleted.0, Ordering::Relaxed);
         let spans = (0..3).map(|index| (index, (start, end)));
-        let mut tail = Tail::new(("cluster".into(), "purchases".into()), spans, stream::empty().boxed());
+        let mut tail = Tail::new(
+            ("cluster".into(), "purchases".into()),
+            spans,
+            stream::empty().boxed(),
+        );
         tail.is_sparse = true;
         tail.unstable.extend(is_open.then_some((0, 2)));
         Ok(tail)
@@ -260,7 +381,12 @@ impl LogAdmin for Truncated {
         self.log.scan_dead_letters().await
     }
 
-    async fn resolve(&self, all: &[DeadLetter], of: RecordType, resolution: Resolution) -> Result<u64> {
+    async fn resolve(
+        &self,
+        all: &[DeadLetter],
+        of: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
         self.log.resolve(all, of, resolution).await
     }
 }
@@ -270,14 +396,21 @@ async fn the_report_contains_first_offsets() {
     let world = World::new().await;
     let verified = world.verify().await;
     assert!(!verified.first_offsets.is_empty(), "{verified:?}");
-    assert!(verified.first_offsets.values().all(|first| *first == 0), "{verified:?}");
+    assert!(
+        verified.first_offsets.values().all(|first| *first == 0),
+        "{verified:?}"
+    );
     let truncated = Truncated::new(&world, 3, None);
     let longest = truncated.longest().await.unwrap();
     let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
     let verified = verify.run(&truncated, |_| ()).await.unwrap();
     let partition = ("purchases".to_owned(), longest);
     assert_eq!(verified.first_offsets[&partition], 3);
-    assert_eq!(verified.first_offsets.values().sum::<u64>(), 3, "{verified:?}");
+    assert_eq!(
+        verified.first_offsets.values().sum::<u64>(),
+        3,
+        "{verified:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,7 +420,11 @@ async fn a_transaction_that_ends_meanwhile_is_no_finding() {
         let log = Truncated::new(&world, 3, Some(calls));
         let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
         let verified = verify.run(&log, |_| ()).await.unwrap();
-        assert_eq!((verified.unstable, verified.has_findings()), (unstable, unstable > 0), "{calls} calls");
+        assert_eq!(
+            (verified.unstable, verified.has_findings()),
+            (unstable, unstable > 0),
+            "{calls} calls"
+        );
     }
 }
 
@@ -301,13 +438,20 @@ async fn a_log_that_was_compacted_is_a_finding() {
     }
     let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
     let all = world.verify().await.records;
-    for (gone, deleted, is_found) in [(all / 2 + 60, 0, true), (all / 2, 0, false), (all / 2 + 60, 1, false)]
-    {
+    for (gone, deleted, is_found) in [
+        (all / 2 + 60, 0, true),
+        (all / 2, 0, false),
+        (all / 2 + 60, 1, false),
+    ] {
         let mut log = Truncated::new(&world, usize::try_from(gone).unwrap(), Some(0));
         log.deleted.0 = deleted;
         let verified = verify.run(&log, |_| ()).await.unwrap();
         let expected = if is_found { gone } else { 0 };
-        assert_eq!((verified.compacted, verified.is_clean()), (expected, !is_found), "{gone} {deleted}");
+        assert_eq!(
+            (verified.compacted, verified.is_clean()),
+            (expected, !is_found),
+            "{gone} {deleted}"
+        );
     }
 }
 
@@ -316,7 +460,14 @@ async fn discarded_dead_letters_are_resolved() {
     let world = World::new().await;
     let position = world.log.append(poison());
     let dead_letter = world.dead_letter(&position).await;
-    assert_eq!(world.log.discard(&[dead_letter], Purchase::TYPE).await.unwrap(), 1);
+    assert_eq!(
+        world
+            .log
+            .discard(&[dead_letter], Purchase::TYPE)
+            .await
+            .unwrap(),
+        1
+    );
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.resolved, verified.dead_lettered), (1, 0));
@@ -344,7 +495,10 @@ impl PurchaseQuery for Lagging {
         let found = self.store.get(id).await?;
         if found.is_none() {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let next = self.late.get(self.lookups.fetch_add(1, Ordering::Relaxed)).cloned();
+            let next = self
+                .late
+                .get(self.lookups.fetch_add(1, Ordering::Relaxed))
+                .cloned();
             self.store.insert(next.into_iter().collect()).await?;
         }
         Ok(found)
@@ -362,12 +516,19 @@ async fn records_in_flight_are_waited_for() {
     for purchase in &late {
         world.publish(purchase).await;
     }
-    let query = Lagging { store: world.store.clone(), late, lookups: AtomicUsize::new(0) };
+    let query = Lagging {
+        store: world.store.clone(),
+        late,
+        lookups: AtomicUsize::new(0),
+    };
     let mut options = VerifyOptions::default();
     // One by one, so the whole takes a minute: far longer than the quiet period, which restarts with each.
     (options.max_lookups, options.quiet_period) = (1, Duration::from_secs(10));
     let verified = world.verify_by(Arc::new(query), options).await.unwrap();
-    assert!(verified.is_clean() && verified.purchases == 90, "{verified:?}");
+    assert!(
+        verified.is_clean() && verified.purchases == 90,
+        "{verified:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -383,10 +544,21 @@ async fn every_wait_lasts_for_the_quiet_period() {
             world.publish(purchase).await;
         }
         let unrelated = (1_000..).map(purchase).take(others.len());
-        let late = std::iter::once(first).chain(unrelated).chain(others.iter().cloned()).collect();
-        let query = Lagging { store: world.store.clone(), late, lookups: AtomicUsize::new(0) };
+        let late = std::iter::once(first)
+            .chain(unrelated)
+            .chain(others.iter().cloned())
+            .collect();
+        let query = Lagging {
+            store: world.store.clone(),
+            late,
+            lookups: AtomicUsize::new(0),
+        };
         let mut options = VerifyOptions::default();
-        (options.max_lookups, options.max_pending, options.quiet_period) = (1, 1, Duration::from_secs(10));
+        (
+            options.max_lookups,
+            options.max_pending,
+            options.quiet_period,
+        ) = (1, 1, Duration::from_secs(10));
         let verified = world.verify_by(Arc::new(query), options).await.unwrap();
         assert!(verified.is_clean(), "{verified:?}");
     }
@@ -400,9 +572,15 @@ struct Doubling(InMemoryStore);
 impl PurchaseQuery for Doubling {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let page = self.0.page(selector, request).await?;
-        let odd = page.items.iter().filter(|purchase| purchase.id.as_uuid().unwrap().as_u128() % 2 == 1);
+        let odd = page
+            .items
+            .iter()
+            .filter(|purchase| purchase.id.as_uuid().unwrap().as_u128() % 2 == 1);
         let odd: Vec<_> = odd.cloned().collect();
-        Ok(Page::new([page.items, odd.clone(), odd].concat(), page.next))
+        Ok(Page::new(
+            [page.items, odd.clone(), odd].concat(),
+            page.next,
+        ))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
@@ -426,9 +604,24 @@ async fn duplicates_are_found_with_any_window() {
         (options.dedup_window, options.max_reported) = (at_once, 100);
         let query = Arc::new(Doubling(world.store.clone()));
         let verified = world.verify_by(query, options).await.unwrap();
-        assert_eq!((verified.duplicates.count, verified.purchases), (15, 60), "{at_once}");
-        let odd: BTreeSet<_> = (0..30).filter(|number| number % 2 == 1).map(|n| purchase(n).id).collect();
-        assert_eq!(verified.duplicates.samples.into_iter().collect::<BTreeSet<_>>(), odd, "{at_once}");
+        assert_eq!(
+            (verified.duplicates.count, verified.purchases),
+            (15, 60),
+            "{at_once}"
+        );
+        let odd: BTreeSet<_> = (0..30)
+            .filter(|number| number % 2 == 1)
+            .map(|n| purchase(n).id)
+            .collect();
+        assert_eq!(
+            verified
+                .duplicates
+                .samples
+                .into_iter()
+                .collect::<BTreeSet<_>>(),
+            odd,
+            "{at_once}"
+        );
         assert_eq!(verified.missing.count, 0);
     }
 }
@@ -440,17 +633,27 @@ async fn an_outage_is_an_error_and_not_a_loss() {
     let query = faults.query(Arc::new(world.store.clone()));
     // A short outage is waited for, in the lookups and in the scan.
     (0..35).for_each(|_| faults.once(Call::Query, Fault::unavailable()));
-    let verified = world.verify_by(Arc::clone(&query), VerifyOptions::default()).await.unwrap();
-    assert!(verified.is_clean() && verified.purchases == 30, "{verified:?}");
+    let verified = world
+        .verify_by(Arc::clone(&query), VerifyOptions::default())
+        .await
+        .unwrap();
+    assert!(
+        verified.is_clean() && verified.purchases == 30,
+        "{verified:?}"
+    );
     faults.always(Call::Query, Fault::unavailable());
-    let error = world.verify_by(query, VerifyOptions::default()).await.unwrap_err();
+    let error = world
+        .verify_by(query, VerifyOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 /// A record of a replaced system, and the purchase that its consumer stores.
 fn of_another_system(number: u128) -> (LogRecord, Purchase) {
     let millis = 1_772_355_600_000 + i64::try_from(number).unwrap();
-    let value = format!(r#"{{"username":"ada","userid":"u{number}","price":5,"timestamp":{millis}}}"#);
+    let value =
+        format!(r#"{{"username":"ada","userid":"u{number}","price":5,"timestamp":{millis}}}"#);
     let record = LogRecord::new(0, Timestamp::MIN, Some(value.into()));
     let id = PurchaseId::from_object_id([u8::try_from(number).unwrap(); 12]);
     let purchase = Purchase::new(
@@ -475,14 +678,32 @@ async fn what_another_consumer_has_stored_is_not_missing_and_what_both_have_is_t
     let by_both = of_another_system(2);
     let position = world.log.append(by_both.0);
     world.insert(by_both.1.clone()).await;
-    let (partition, record) = world.log.find(position.partition, position.offset).await.unwrap().unwrap();
-    world.insert(crate::record::decode(&record, &partition).unwrap()).await;
+    let (partition, record) = world
+        .log
+        .find(position.partition, position.offset)
+        .await
+        .unwrap()
+        .unwrap();
+    world
+        .insert(crate::record::decode(&record, &partition).unwrap())
+        .await;
     let by_none = of_another_system(3);
     let _position = world.log.append(by_none.0);
     let mut later = by_none.1;
     later.timestamp = Timestamp::from_millis(later.timestamp.as_millis() + 1).unwrap();
     world.insert(later).await;
     let report = world.verify().await;
-    assert_eq!((report.duplicates.count, report.missing.count, report.by_others), (1, 1, 1), "{report:?}");
-    assert_eq!(report.duplicates.samples, [crate::record::decode(&record, &partition).unwrap().id]);
+    assert_eq!(
+        (
+            report.duplicates.count,
+            report.missing.count,
+            report.by_others
+        ),
+        (1, 1, 1),
+        "{report:?}"
+    );
+    assert_eq!(
+        report.duplicates.samples,
+        [crate::record::decode(&record, &partition).unwrap().id]
+    );
 }

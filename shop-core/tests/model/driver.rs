@@ -35,15 +35,25 @@ pub(crate) struct Ran {
 
 /// Runs a plan on paused time.
 pub(crate) fn run(plan: &Plan, rebalancing: Rebalancing) -> Ran {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut world = World::new(&plan.setting, rebalancing);
         let violation = world.live(&plan.steps).await.err();
         let mut summary = world.oracle.summary();
         summary.add_faults(&world.faults.injected());
-        world.retired.iter().for_each(|faults| summary.add_faults(&faults.injected()));
-        Ran { violation, summary, trace: world.oracle.trace() }
+        world
+            .retired
+            .iter()
+            .for_each(|faults| summary.add_faults(&faults.injected()));
+        Ran {
+            violation,
+            summary,
+            trace: world.oracle.trace(),
+        }
     })
 }
 
@@ -104,9 +114,13 @@ impl World {
         for (number, step) in steps.iter().enumerate() {
             self.oracle.count(step.name());
             self.apply(step).await;
-            self.check().await.map_err(|violation| format!("after step {number}, {step:?}: {violation}"))?;
+            self.check()
+                .await
+                .map_err(|violation| format!("after step {number}, {step:?}: {violation}"))?;
         }
-        self.heal().await.map_err(|violation| format!("after the recovery: {violation}"))
+        self.heal()
+            .await
+            .map_err(|violation| format!("after the recovery: {violation}"))
     }
 
     async fn apply(&mut self, step: &Step) {
@@ -121,7 +135,9 @@ impl World {
             Step::Trouble(place, trouble) => self.trouble(*place, *trouble),
             Step::StoreAway => self.faults.always(Call::Insert, Fault::unavailable()),
             Step::StoreBack => self.faults.clear(Call::Insert),
-            Step::LettersAway => self.faults.always(Call::PutDeadLetters, Fault::unavailable()),
+            Step::LettersAway => self
+                .faults
+                .always(Call::PutDeadLetters, Fault::unavailable()),
             Step::LettersBack => self.faults.clear(Call::PutDeadLetters),
             Step::Join if self.members.len() < MAX_MEMBERS => self.join(),
             Step::Join => {}
@@ -187,9 +203,18 @@ impl World {
             leaving: Mutex::new(None),
         });
         let (faults, source) = (Faults::new(), Arc::new(self.log.source(GROUP)));
-        let watched = WatchedSource { inner: Arc::clone(&source), line: Arc::clone(&line) };
-        let store = WatchedStore { inner: self.store.clone(), line: Arc::clone(&line) };
-        let dead_letters = WatchedDeadLetters { inner: self.log.dead_letters(), line: Arc::clone(&line) };
+        let watched = WatchedSource {
+            inner: Arc::clone(&source),
+            line: Arc::clone(&line),
+        };
+        let store = WatchedStore {
+            inner: self.store.clone(),
+            line: Arc::clone(&line),
+        };
+        let dead_letters = WatchedDeadLetters {
+            inner: self.log.dead_letters(),
+            line: Arc::clone(&line),
+        };
         let ingest = Ingest::new(
             faults.source(Arc::new(watched)),
             self.faults.store(Arc::new(store)),
@@ -200,11 +225,20 @@ impl World {
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
         self.retired.push(faults.clone());
-        self.members.push(Member { line, faults, source, monitor, stop: Some(stop), task });
+        self.members.push(Member {
+            line,
+            faults,
+            source,
+            monitor,
+            stop: Some(stop),
+            task,
+        });
     }
 
     fn leave(&mut self, number: usize) {
-        let Some(mut member) = self.take_member(number) else { return };
+        let Some(mut member) = self.take_member(number) else {
+            return;
+        };
         let drain = Duration::from_millis(self.setting.drain) / 4 * 3;
         *member.line.leaving.lock().unwrap() = Some((Instant::now(), drain));
         if let Some(stop) = member.stop.take() {
@@ -214,10 +248,20 @@ impl World {
         self.leaving.push(member);
     }
 
-    fn crash(&mut self, Crash { member, lingers, arrives }: &Crash) {
-        let Some(member) = self.take_member(*member) else { return };
+    fn crash(
+        &mut self,
+        Crash {
+            member,
+            lingers,
+            arrives,
+        }: &Crash,
+    ) {
+        let Some(member) = self.take_member(*member) else {
+            return;
+        };
         if member.monitor.status().in_flight > 0 {
-            self.oracle.count("event: a member crashes with batches in flight");
+            self.oracle
+                .count("event: a member crashes with batches in flight");
         }
         self.crashed += 1;
         member.line.gone.store(true, Ordering::Relaxed);
@@ -233,7 +277,11 @@ impl World {
     /// All members and the store end at once. Records that the log has acknowledged stay.
     fn cut_power(&mut self) {
         for _ in 0..self.members.len() {
-            self.crash(&Crash { member: 0, lingers: 1, arrives: false });
+            self.crash(&Crash {
+                member: 0,
+                lingers: 1,
+                arrives: false,
+            });
         }
         self.store.cut_power();
     }
@@ -241,10 +289,19 @@ impl World {
     async fn check(&mut self) -> Result<(), String> {
         self.look_after_members().await;
         let store = self.store.durable();
-        self.oracle.check(&self.log.committed(GROUP), &store.all(), &self.log.dead_letters().all());
-        let count = store.summary(&Selector::All).await.map_err(|error| error.to_string())?.count;
+        self.oracle.check(
+            &self.log.committed(GROUP),
+            &store.all(),
+            &self.log.dead_letters().all(),
+        );
+        let count = store
+            .summary(&Selector::All)
+            .await
+            .map_err(|error| error.to_string())?
+            .count;
         if count != store.all().len() as u64 {
-            self.oracle.accuse(format!("the store counts {count} purchases"));
+            self.oracle
+                .accuse(format!("the store counts {count} purchases"));
         }
         self.oracle.violation().map_or(Ok(()), Err)
     }
@@ -252,12 +309,25 @@ impl World {
     /// Removes members that have ended, and checks how they ended.
     async fn look_after_members(&mut self) {
         let in_flight = self.setting.in_flight;
-        if self.members.iter().any(|member| member.monitor.status().in_flight > in_flight) {
-            self.oracle.accuse("more batches are in flight than may be".to_owned());
+        if self
+            .members
+            .iter()
+            .any(|member| member.monitor.status().in_flight > in_flight)
+        {
+            self.oracle
+                .accuse("more batches are in flight than may be".to_owned());
         }
-        let budget = self.setting.in_flight_bytes.saturating_add(self.oracle.largest_batch());
-        if self.members.iter().any(|member| member.monitor.status().in_flight_bytes >= budget) {
-            self.oracle.accuse("more bytes are in flight than may be, and the last batch".to_owned());
+        let budget = self
+            .setting
+            .in_flight_bytes
+            .saturating_add(self.oracle.largest_batch());
+        if self
+            .members
+            .iter()
+            .any(|member| member.monitor.status().in_flight_bytes >= budget)
+        {
+            self.oracle
+                .accuse("more bytes are in flight than may be, and the last batch".to_owned());
         }
         let has_ended = |member: &mut Member| member.task.is_finished();
         let mut ended: Vec<Member> = self.members.extract_if(.., has_ended).collect();
@@ -271,9 +341,11 @@ impl World {
         match member.task.await {
             Ok(Ok(_)) if member.stop.is_none() => {}
             Ok(Err(error))
-                if self.setting.dead_letter_limit > 0 && error.to_string().contains("could not") =>
+                if self.setting.dead_letter_limit > 0
+                    && error.to_string().contains("could not") =>
             {
-                self.oracle.count("event: a member stops at the limit of dead letters");
+                self.oracle
+                    .count("event: a member stops at the limit of dead letters");
             }
             ended => self.oracle.accuse(format!("a member has ended: {ended:?}")),
         }
@@ -284,12 +356,18 @@ impl World {
         let calls = [Call::Insert, Call::PutDeadLetters, Call::Commit, Call::Next];
         for call in calls {
             self.faults.clear(call);
-            self.members.iter().for_each(|member| member.faults.clear(call));
+            self.members
+                .iter()
+                .for_each(|member| member.faults.clear(call));
         }
         tokio::time::sleep(LONG).await;
         self.check().await?;
-        if !self.members.is_empty() && self.setting.dead_letter_limit == 0 && !self.has_fallen_back() {
-            self.oracle.count("event: everything is processed without a restart");
+        if !self.members.is_empty()
+            && self.setting.dead_letter_limit == 0
+            && !self.has_fallen_back()
+        {
+            self.oracle
+                .count("event: everything is processed without a restart");
             self.oracle.missing().map_or(Ok(()), Err)?;
         }
         (0..MAX_MEMBERS).for_each(|_| self.leave(0));
@@ -301,9 +379,14 @@ impl World {
     /// Whether the committed position may be before the reader's: a commit was lost, or an older one was applied
     /// after a newer one. The next owner of the partition corrects it.
     fn has_fallen_back(&self) -> bool {
-        let falls_back = [(Call::Commit, "LoseCommit"), (Call::Commit, "CompleteAfterTimeout")];
+        let falls_back = [
+            (Call::Commit, "LoseCommit"),
+            (Call::Commit, "CompleteAfterTimeout"),
+        ];
         let injected = self.retired.iter().map(Faults::injected);
-        injected.into_iter().any(|faults| falls_back.iter().any(|fault| faults.contains_key(fault)))
+        injected
+            .into_iter()
+            .any(|faults| falls_back.iter().any(|fault| faults.contains_key(fault)))
     }
 
     /// A position that moved back, or a limit of dead letters, requires further members. Each makes progress

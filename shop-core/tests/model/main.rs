@@ -34,9 +34,14 @@ use summary::Summary;
 const MANY: u32 = 5_000;
 
 /// `SHOP_TEST_SEED`, if there is one.
-#[expect(clippy::disallowed_methods, reason = "a failure is replayed by the seed that it has printed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a failure is replayed by the seed that it has printed"
+)]
 fn chosen_seed() -> Option<u64> {
-    std::env::var("SHOP_TEST_SEED").ok().map(|text| text.parse().unwrap())
+    std::env::var("SHOP_TEST_SEED")
+        .ok()
+        .map(|text| text.parse().unwrap())
 }
 
 /// A runner for the case of `seed`.
@@ -55,7 +60,8 @@ fn run_case(seed: u64, rebalancing: Rebalancing, total: &Mutex<Summary>) {
     let result = runner(seed).run(&plan::plans(), |plan| {
         let ran = driver::run(&plan, rebalancing);
         total.lock().unwrap().add_all(&ran.summary);
-        ran.violation.map_or(Ok(()), |violation| Err(TestCaseError::fail(violation)))
+        ran.violation
+            .map_or(Ok(()), |violation| Err(TestCaseError::fail(violation)))
     });
     match result {
         Ok(()) => {}
@@ -78,7 +84,11 @@ fn run_cases(rebalancing: Rebalancing) {
     let total = total.into_inner().unwrap();
     println!("{rebalancing:?}: {cases} cases, seeds from {first}\n{total}");
     if cases >= MANY {
-        assert_eq!(total.never_happened(), Vec::<&str>::new(), "these were not tested");
+        assert_eq!(
+            total.never_happened(),
+            Vec::<&str>::new(),
+            "these were not tested"
+        );
     }
 }
 

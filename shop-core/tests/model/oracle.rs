@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use shop_core::log::{
-    Batch, CommitOffset, CommitOutcome, DeadLetter, LogRecord, Partition, ReasonKind, RevocationCause,
+    Batch, CommitOffset, CommitOutcome, DeadLetter, LogRecord, Partition, ReasonKind,
+    RevocationCause,
 };
 use shop_core::ports::InsertOutcome;
 use shop_core::{Purchase, PurchaseId};
@@ -77,7 +78,9 @@ impl Oracle {
             summary: Summary::default(),
             trace: Vec::new(),
         };
-        Self { book: Arc::new(Mutex::new(book)) }
+        Self {
+            book: Arc::new(Mutex::new(book)),
+        }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -96,9 +99,19 @@ impl Oracle {
     pub(crate) fn published(&self, partition: u32, record: LogRecord, purchase: Option<Purchase>) {
         let mut book = self.book();
         if let Some(purchase) = &purchase {
-            book.contents.entry(purchase.id).or_default().push(purchase.clone());
+            book.contents
+                .entry(purchase.id)
+                .or_default()
+                .push(purchase.clone());
         }
-        book.published.entry(partition).or_default().push(Published { record, purchase, durable: false });
+        book.published
+            .entry(partition)
+            .or_default()
+            .push(Published {
+                record,
+                purchase,
+                durable: false,
+            });
     }
 
     /// The first violation, if any.
@@ -137,7 +150,9 @@ impl Oracle {
 
     pub(crate) fn put(&self, dead_letters: &[DeadLetter]) {
         let mut book = self.book();
-        dead_letters.iter().for_each(|dead_letter| book.put(dead_letter));
+        dead_letters
+            .iter()
+            .for_each(|dead_letter| book.put(dead_letter));
     }
 
     pub(crate) fn committed(&self, positions: &[CommitOffset], outcomes: &[CommitOutcome]) {
@@ -150,7 +165,11 @@ impl Oracle {
             let (index, epoch) = (position.partition.index, position.partition.epoch);
             book.note("event: a position is committed", position.next_offset);
             book.committed.insert(index, position.next_offset);
-            if book.owners.get(&index).is_some_and(|(_, newest)| epoch < *newest) {
+            if book
+                .owners
+                .get(&index)
+                .is_some_and(|(_, newest)| epoch < *newest)
+            {
                 book.accuse(format!("{position:?} was committed, but its epoch is over"));
             }
             book.expect_durable_before(index, position.next_offset);
@@ -162,7 +181,9 @@ impl Oracle {
         let mut book = self.book();
         let mut all = true;
         for Partition { index, epoch, .. } in partitions {
-            let Some(handed) = book.handed.get(&(member, *index)) else { continue };
+            let Some(handed) = book.handed.get(&(member, *index)) else {
+                continue;
+            };
             // The member may have the partition again, in a later epoch.
             if handed.epoch == *epoch {
                 all &= book.committed.get(index) >= Some(&handed.next);
@@ -207,15 +228,27 @@ impl Oracle {
         }
         if &book.committed != committed {
             let known = book.committed.clone();
-            book.accuse(format!("the log has the positions {committed:?}, but committed were {known:?}"));
+            book.accuse(format!(
+                "the log has the positions {committed:?}, but committed were {known:?}"
+            ));
         }
         if !book.stored.values().eq(stored) {
-            book.accuse(format!("the store has {stored:?}, which was not inserted first"));
+            book.accuse(format!(
+                "the store has {stored:?}, which was not inserted first"
+            ));
         }
         let kept = dead_letters.iter().map(|dead_letter| {
-            ((dead_letter.partition.index, dead_letter.record.offset), &dead_letter.record)
+            (
+                (dead_letter.partition.index, dead_letter.record.offset),
+                &dead_letter.record,
+            )
         });
-        if !book.dead_letters.iter().map(|(place, record)| (*place, record)).eq(kept) {
+        if !book
+            .dead_letters
+            .iter()
+            .map(|(place, record)| (*place, record))
+            .eq(kept)
+        {
             book.accuse("the dead letters differ from those that were put".to_owned());
         }
     }
@@ -223,8 +256,11 @@ impl Oracle {
     /// What is missing until all records are stored or dead-lettered and committed.
     pub(crate) fn missing(&self) -> Option<String> {
         let mut book = self.book();
-        let ends: Vec<(u32, u64)> =
-            book.published.iter().map(|(index, records)| (*index, records.len() as u64)).collect();
+        let ends: Vec<(u32, u64)> = book
+            .published
+            .iter()
+            .map(|(index, records)| (*index, records.len() as u64))
+            .collect();
         for (index, end) in ends {
             if book.committed.get(&index) != Some(&end) {
                 return Some(format!(
@@ -238,8 +274,10 @@ impl Oracle {
                 ));
             }
         }
-        let lost =
-            book.contents.keys().find(|id| !book.stored.contains_key(id) && !book.refused.contains(id));
+        let lost = book
+            .contents
+            .keys()
+            .find(|id| !book.stored.contains_key(id) && !book.refused.contains(id));
         lost.map(|id| format!("{id} was acknowledged and is not stored"))
     }
 
@@ -261,7 +299,8 @@ impl Oracle {
 impl Book {
     fn note(&mut self, what: &'static str, number: u64) {
         self.summary.add(what, 1);
-        self.trace.push((self.started.elapsed().as_micros(), what, number));
+        self.trace
+            .push((self.started.elapsed().as_micros(), what, number));
     }
 
     fn accuse(&mut self, violation: String) {
@@ -270,13 +309,18 @@ impl Book {
 
     fn expect_identical(&mut self, index: u32, record: &LogRecord, what: &str) {
         let offset = usize::try_from(record.offset).unwrap();
-        let published = self.published.get(&index).and_then(|records| records.get(offset));
+        let published = self
+            .published
+            .get(&index)
+            .and_then(|records| records.get(offset));
         let is_identical = published.is_some_and(|published| {
             let ours = &published.record;
             (&ours.key, &ours.headers, &ours.value) == (&record.key, &record.headers, &record.value)
         });
         if !is_identical {
-            self.accuse(format!("{what}, but not published like this: {index}, {record:?}"));
+            self.accuse(format!(
+                "{what}, but not published like this: {index}, {record:?}"
+            ));
         }
     }
 
@@ -286,30 +330,50 @@ impl Book {
             self.accuse(format!("inserted, but never published: {purchase:?}"));
         }
         let (is_right, what) = match self.stored.get(&purchase.id) {
-            None => (matches!(outcome, InsertOutcome::Inserted), "event: a purchase is inserted"),
-            Some(first) if first.same_content(purchase) => {
-                (matches!(outcome, InsertOutcome::Duplicate), "event: a duplicate is inserted")
-            }
-            Some(_) => (matches!(outcome, InsertOutcome::Conflict), "event: a conflict is inserted"),
+            None => (
+                matches!(outcome, InsertOutcome::Inserted),
+                "event: a purchase is inserted",
+            ),
+            Some(first) if first.same_content(purchase) => (
+                matches!(outcome, InsertOutcome::Duplicate),
+                "event: a duplicate is inserted",
+            ),
+            Some(_) => (
+                matches!(outcome, InsertOutcome::Conflict),
+                "event: a conflict is inserted",
+            ),
         };
         self.note(what, 0);
         if !is_right {
             let stored = self.stored.get(&purchase.id);
-            self.accuse(format!("{outcome:?} is wrong for {purchase:?}: {stored:?} was stored"));
+            self.accuse(format!(
+                "{outcome:?} is wrong for {purchase:?}: {stored:?} was stored"
+            ));
         }
-        self.stored.entry(purchase.id).or_insert_with(|| purchase.clone());
+        self.stored
+            .entry(purchase.id)
+            .or_insert_with(|| purchase.clone());
     }
 
     fn put(&mut self, dead_letter: &DeadLetter) {
         let (index, offset) = (dead_letter.partition.index, dead_letter.record.offset);
         self.expect_identical(index, &dead_letter.record, "dead-lettered");
-        let published = self.published.get(&index).and_then(|all| all.get(usize::try_from(offset).unwrap()));
+        let published = self
+            .published
+            .get(&index)
+            .and_then(|all| all.get(usize::try_from(offset).unwrap()));
         let purchase = published.and_then(|published| published.purchase.as_ref());
         let (is_right, what) = match purchase {
-            None => (dead_letter.reason.kind() == ReasonKind::Undecodable, "event: poison is dead-lettered"),
+            None => (
+                dead_letter.reason.kind() == ReasonKind::Undecodable,
+                "event: poison is dead-lettered",
+            ),
             Some(purchase) if dead_letter.reason.kind() == ReasonKind::Refused => {
                 self.refused.insert(purchase.id);
-                (true, "event: a purchase that the store rejects is dead-lettered")
+                (
+                    true,
+                    "event: a purchase that the store rejects is dead-lettered",
+                )
             }
             Some(purchase) => {
                 let first = self.stored.get(&purchase.id);
@@ -324,7 +388,11 @@ impl Book {
             self.accuse(format!("dead-lettered without a reason: {dead_letter:?}"));
         }
         self.note(what, offset);
-        if self.dead_letters.insert((index, offset), dead_letter.record.clone()).is_some() {
+        if self
+            .dead_letters
+            .insert((index, offset), dead_letter.record.clone())
+            .is_some()
+        {
             self.note("event: a dead letter is put again", offset);
         }
     }
@@ -332,21 +400,33 @@ impl Book {
     fn expect_durable_before(&mut self, index: u32, next: u64) {
         if let Some(offset) = self.first_not_durable(index, next) {
             let record = format!("record {offset}, neither stored nor dead-lettered");
-            self.accuse(format!("the position {next} of partition {index} is past {record}"));
+            self.accuse(format!(
+                "the position {next} of partition {index} is past {record}"
+            ));
         }
     }
 
     /// The first record before offset `next` that is neither stored with its content nor dead-lettered.
     fn first_not_durable(&mut self, index: u32, next: u64) -> Option<u64> {
-        let Self { published, stored, dead_letters, .. } = self;
-        let records = published.get_mut(&index).map(Vec::as_mut_slice).unwrap_or_default();
+        let Self {
+            published,
+            stored,
+            dead_letters,
+            ..
+        } = self;
+        let records = published
+            .get_mut(&index)
+            .map(Vec::as_mut_slice)
+            .unwrap_or_default();
         for offset in 0..next {
             let Some(published) = records.get_mut(usize::try_from(offset).unwrap()) else {
                 return Some(offset);
             };
             if !published.durable {
                 let same = |purchase: &Purchase| {
-                    stored.get(&purchase.id).is_some_and(|first| first.same_content(purchase))
+                    stored
+                        .get(&purchase.id)
+                        .is_some_and(|first| first.same_content(purchase))
                 };
                 published.durable = dead_letters.contains_key(&(index, offset))
                     || published.purchase.as_ref().is_some_and(same);

@@ -174,7 +174,8 @@ impl Step {
 }
 
 pub(crate) fn plans() -> impl Strategy<Value = Plan> {
-    (settings(), prop::collection::vec(step(), 1..80)).prop_map(|(setting, steps)| Plan { setting, steps })
+    (settings(), prop::collection::vec(step(), 1..80))
+        .prop_map(|(setting, steps)| Plan { setting, steps })
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
@@ -257,7 +258,8 @@ fn trouble() -> impl Strategy<Value = (Place, Trouble)> {
             millis().prop_map(Trouble::Outlive),
         ]
     };
-    let insert = prop_oneof![4 => any_call(), 1 => Just(Trouble::HalfOut), 1 => Just(Trouble::Reject)];
+    let insert =
+        prop_oneof![4 => any_call(), 1 => Just(Trouble::HalfOut), 1 => Just(Trouble::Reject)];
     let commit = prop_oneof![4 => any_call(), 1 => Just(Trouble::Forget)];
     let next = prop_oneof![Just(Trouble::Refuse), Just(Trouble::Twice)];
     prop_oneof![

@@ -25,13 +25,18 @@ pub(crate) struct VirtualClock {
 
 impl VirtualClock {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), ids: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            ids: AtomicU64::new(0),
+        }
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(START).unwrap().saturating_add(self.started.elapsed())
+        Timestamp::from_millis(START)
+            .unwrap()
+            .saturating_add(self.started.elapsed())
     }
 
     fn fresh_id(&self) -> Uuid {
@@ -54,7 +59,12 @@ fn user(number: u8) -> UserId {
 
 impl Publisher {
     pub(crate) const fn new(log: InMemoryLog, clock: Arc<VirtualClock>, oracle: Oracle) -> Self {
-        Self { log, clock, oracle, purchases: Vec::new() }
+        Self {
+            log,
+            clock,
+            oracle,
+            purchases: Vec::new(),
+        }
     }
 
     pub(crate) async fn publish(&mut self, items: &[Item]) {
@@ -65,7 +75,8 @@ impl Publisher {
                 Item::Fresh(user) => self.buy(*user).await,
                 Item::Again(earlier) => self.repeat(*earlier, |_| ()).await,
                 Item::OtherPrice(earlier) => {
-                    self.repeat(*earlier, |purchase| purchase.price = price(9_999)).await;
+                    self.repeat(*earlier, |purchase| purchase.price = price(9_999))
+                        .await;
                 }
                 Item::OtherUser(earlier) => {
                     self.repeat(*earlier, |purchase| {
@@ -79,7 +90,10 @@ impl Publisher {
 
     async fn buy(&mut self, number: u8) {
         let cents = self.purchases.len();
-        let new = NewPurchase::of(user(number)).named("ada").priced(price(cents)).unwrap();
+        let new = NewPurchase::of(user(number))
+            .named("ada")
+            .priced(price(cents))
+            .unwrap();
         let purchase = new.into_purchase(self.clock.now(), || self.clock.fresh_id());
         self.purchases.push(purchase.clone());
         self.send(purchase).await;
@@ -87,7 +101,9 @@ impl Publisher {
 
     /// Publishes one of the earlier purchases under its id again, with a change.
     async fn repeat(&self, earlier: usize, change: impl FnOnce(&mut Purchase)) {
-        let Some(earlier) = self.purchases.get(earlier % self.purchases.len().max(1)) else { return };
+        let Some(earlier) = self.purchases.get(earlier % self.purchases.len().max(1)) else {
+            return;
+        };
         let mut purchase = earlier.clone();
         purchase.timestamp = self.clock.now();
         change(&mut purchase);
@@ -99,21 +115,30 @@ impl Publisher {
         let position = receipt.position.unwrap();
         let mut record = encode(&purchase).unwrap();
         (record.offset, record.time) = (position.offset, self.clock.now());
-        self.oracle.published(position.partition, record, Some(purchase));
+        self.oracle
+            .published(position.partition, record, Some(purchase));
     }
 
     /// Another producer's purchase has the id of its position: the oracle reads it from the log.
     fn foreign(&self, number: u8) {
-        let value = format!(r#"{{"username":"ada","userid":"{}","price":"1.50"}}"#, user(number));
+        let value = format!(
+            r#"{{"username":"ada","userid":"{}","price":"1.50"}}"#,
+            user(number)
+        );
         let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());
-        let mut record = LogRecord::new(0, self.clock.now(), Some(value.into())).with_key(Some(key));
+        let mut record =
+            LogRecord::new(0, self.clock.now(), Some(value.into())).with_key(Some(key));
         let position = self.log.append(record.clone());
         record.offset = position.offset;
         let topic = Arc::clone(&position.topic);
-        let purchase =
-            decode(&record, &Partition::new("memory".into(), topic, position.partition, 0)).unwrap();
+        let purchase = decode(
+            &record,
+            &Partition::new("memory".into(), topic, position.partition, 0),
+        )
+        .unwrap();
         self.oracle.count("event: a foreign purchase is published");
-        self.oracle.published(position.partition, record, Some(purchase));
+        self.oracle
+            .published(position.partition, record, Some(purchase));
     }
 
     fn poison(&self, poison: Poison, number: u8) {
@@ -125,12 +150,15 @@ impl Publisher {
             Poison::Tombstone => (None, headers(header::PURCHASE_ID, id.as_bytes())),
             Poison::BadId => (Some(good), headers(header::PURCHASE_ID, b"seven")),
             Poison::UnknownSchema => (Some(good), headers(header::SCHEMA, b"3")),
-            Poison::NoPrice => {
-                (Some(Bytes::from_static(br#"{"username":"ada","userid":"u1"}"#)), Headers::EMPTY)
-            }
+            Poison::NoPrice => (
+                Some(Bytes::from_static(br#"{"username":"ada","userid":"u1"}"#)),
+                Headers::EMPTY,
+            ),
         };
         let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());
-        let mut record = LogRecord::new(0, self.clock.now(), value).with_key(Some(key)).with_headers(headers);
+        let mut record = LogRecord::new(0, self.clock.now(), value)
+            .with_key(Some(key))
+            .with_headers(headers);
         let position = self.log.append(record.clone());
         record.offset = position.offset;
         self.oracle.published(position.partition, record, None);
@@ -138,5 +166,7 @@ impl Publisher {
 }
 
 fn price(cents: usize) -> Price {
-    format!("{}.{:02}", cents / 100, cents % 100).parse().unwrap()
+    format!("{}.{:02}", cents / 100, cents % 100)
+        .parse()
+        .unwrap()
 }

@@ -46,17 +46,25 @@ impl Summary {
     }
 
     pub(crate) fn add_all(&mut self, other: &Self) {
-        other.0.iter().for_each(|(what, times)| self.add(what, *times));
+        other
+            .0
+            .iter()
+            .for_each(|(what, times)| self.add(what, *times));
     }
 
     /// The expected events that were not reached.
     pub(crate) fn never_happened(&self) -> Vec<&'static str> {
-        EVENTS.split("; ").filter(|what| !self.0.contains_key(*what)).collect()
+        EVENTS
+            .split("; ")
+            .filter(|what| !self.0.contains_key(*what))
+            .collect()
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(what, times)| writeln!(f, "{times:>10}  {what}"))
+        self.0
+            .iter()
+            .try_for_each(|(what, times)| writeln!(f, "{times:>10}  {what}"))
     }
 }

@@ -78,7 +78,9 @@ impl WatchedSource {
                     "event: a revocation is out of time"
                 });
                 if in_time && !all {
-                    line.oracle.accuse(format!("{partitions:?} were given up before they were drained"));
+                    line.oracle.accuse(format!(
+                        "{partitions:?} were given up before they were drained"
+                    ));
                 }
             }
             revocation.done();
@@ -126,9 +128,14 @@ impl LogSource for WatchedSource {
         let leaving = *self.line.leaving.lock().unwrap();
         let in_time = leaving.is_some_and(|(asked, drain)| asked.elapsed() < drain);
         if in_time && self.line.is_undisturbed() {
-            self.line.oracle.count("event: a member leaves and nothing is redelivered");
+            self.line
+                .oracle
+                .count("event: a member leaves and nothing is redelivered");
             if !all {
-                self.line.oracle.accuse(format!("member {} left before it was drained", self.line.member));
+                self.line.oracle.accuse(format!(
+                    "member {} left before it was drained",
+                    self.line.member
+                ));
             }
         }
         self.inner.close(deadline).await
@@ -152,7 +159,11 @@ impl VolatileStore {
     }
 
     /// Applies a batch after `time`, in which it is lost if the power is cut. `None` then.
-    async fn apply(&self, batch: Arc<[Purchase]>, time: Duration) -> Result<Option<Vec<InsertOutcome>>> {
+    async fn apply(
+        &self,
+        batch: Arc<[Purchase]>,
+        time: Duration,
+    ) -> Result<Option<Vec<InsertOutcome>>> {
         let cuts = self.cuts.load(Ordering::Relaxed);
         tokio::time::sleep(time).await;
         if self.cuts.load(Ordering::Relaxed) > cuts {
@@ -173,15 +184,25 @@ impl RecordStore<Purchase> for WatchedStore {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let losses = self.line.losses.load(Ordering::Relaxed);
         self.line.send(self.line.latency / 2).await;
-        let Some(outcomes) = self.inner.apply(Arc::clone(&batch), self.line.latency / 2).await? else {
-            self.line.oracle.count("event: purchases are lost that were not durable");
+        let Some(outcomes) = self
+            .inner
+            .apply(Arc::clone(&batch), self.line.latency / 2)
+            .await?
+        else {
+            self.line
+                .oracle
+                .count("event: purchases are lost that were not durable");
             return Err(Error::new(ErrorKind::Unavailable, "the power was cut"));
         };
         if self.line.losses.load(Ordering::Relaxed) > losses {
-            self.line.oracle.count("event: an insert ends after the membership was lost");
+            self.line
+                .oracle
+                .count("event: an insert ends after the membership was lost");
         }
         if self.line.gone.load(Ordering::Relaxed) {
-            self.line.oracle.count("event: an insert ends after its member has crashed");
+            self.line
+                .oracle
+                .count("event: an insert ends after its member has crashed");
         }
         self.line.oracle.inserted(&batch, &outcomes);
         Ok(outcomes)

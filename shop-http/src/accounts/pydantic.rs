@@ -19,14 +19,26 @@ fn error((kind, text): (&'static str, &str)) -> Error {
 }
 
 /// An error with the parameter `name` of its message.
-fn error_with(kind: &'static str, text: String, name: &'static str, value: impl Into<Value>) -> Error {
-    (Kind::Pydantic(kind, Some(Box::new((name, value.into())))), text)
+fn error_with(
+    kind: &'static str,
+    text: String,
+    name: &'static str,
+    value: impl Into<Value>,
+) -> Error {
+    (
+        Kind::Pydantic(kind, Some(Box::new((name, value.into())))),
+        text,
+    )
 }
 
-const NO_INTEGER_TEXT: (&str, &str) =
-    ("int_parsing", "Input should be a valid integer, unable to parse string as an integer");
-const TOO_MANY_DIGITS: (&str, &str) =
-    ("int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size");
+const NO_INTEGER_TEXT: (&str, &str) = (
+    "int_parsing",
+    "Input should be a valid integer, unable to parse string as an integer",
+);
+const TOO_MANY_DIGITS: (&str, &str) = (
+    "int_parsing_size",
+    "Unable to parse input string as an integer, exceeded maximum size",
+);
 const NOT_FINITE: (&str, &str) = ("finite_number", "Input should be a finite number");
 const NO_DECIMAL_TEXT: (&str, &str) = ("decimal_parsing", "Input should be a valid decimal");
 
@@ -41,7 +53,8 @@ const WHOLE_DIGITS: i64 = 8;
 pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, Error> {
     value.text().ok_or_else(|| {
         if value.as_json().starts_with('"') {
-            let text = "Input should be a valid string, unable to parse raw data as a unicode string";
+            let text =
+                "Input should be a valid string, unable to parse raw data as a unicode string";
             return error(("string_unicode", text));
         }
         error(("string_type", "Input should be a valid string"))
@@ -60,8 +73,12 @@ pub(crate) fn short_text<T: FromStr>(value: RawScalar<'_>, most: usize) -> Resul
 pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, Error> {
     let text = text(value)?;
     let trimmed = text.trim_matches([' ', '\t']);
-    let in_brackets = trimmed.strip_suffix('>').and_then(|rest| rest.split_once('<'));
-    let address = in_brackets.filter(|(name, _)| !name.contains('@')).map_or(trimmed, |(_, address)| address);
+    let in_brackets = trimmed
+        .strip_suffix('>')
+        .and_then(|rest| rest.split_once('<'));
+    let address = in_brackets
+        .filter(|(name, _)| !name.contains('@'))
+        .map_or(trimmed, |(_, address)| address);
     address.parse().map_err(|why: Invalid| {
         let why = why.reason();
         let text = format!("value is not a valid email address: {why}");
@@ -106,24 +123,39 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
         return Err(error(TOO_MANY_DIGITS));
     }
     let behind_minus = text.strip_prefix('-');
-    let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
+    let number = behind_minus
+        .or_else(|| text.strip_prefix('+'))
+        .unwrap_or(text);
     let digits = match number.split_once('.') {
-        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => whole,
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => {
+            whole
+        }
         Some(_) => return Err(error(NO_INTEGER_TEXT)),
         None => number,
     };
-    let is_number = |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
     if !digits.split('_').all(is_number) {
         return Err(error(NO_INTEGER_TEXT));
     }
     let digits = digits.bytes().filter(u8::is_ascii_digit);
-    let magnitude =
-        digits.fold(0_i64, |so_far, digit| so_far.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
-    Ok(if behind_minus.is_some() { -magnitude } else { magnitude })
+    let magnitude = digits.fold(0_i64, |so_far, digit| {
+        so_far
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    });
+    Ok(if behind_minus.is_some() {
+        -magnitude
+    } else {
+        magnitude
+    })
 }
 
 fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
-    let float = value.float().filter(|float| float.is_finite()).ok_or_else(|| error(NOT_FINITE))?;
+    let float = value
+        .float()
+        .filter(|float| float.is_finite())
+        .ok_or_else(|| error(NOT_FINITE))?;
     if float.fract() != 0.0 {
         let text = "Input should be a valid integer, got a number with a fractional part";
         return Err(error(("int_from_float", text)));
@@ -131,7 +163,9 @@ fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
     if float.abs() >= INTEGER_LIMIT {
         return Err(error(TOO_MANY_DIGITS));
     }
-    format!("{float:.0}").parse().map_err(|_no_integer| error(NO_INTEGER_TEXT))
+    format!("{float:.0}")
+        .parse()
+        .map_err(|_no_integer| error(NO_INTEGER_TEXT))
 }
 
 /// A price, from a number or from numeric text, digit by digit: without floats.
@@ -146,12 +180,21 @@ pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Error> {
             return Err(error(("decimal_type", text)));
         }
     };
-    text.trim().replace('_', "").parse().map_err(|why: Invalid| match why.kind() {
-        InvalidKind::TooLarge => {
-            let text = "Decimal input should have no more than 8 digits before the decimal point";
-            error_with("decimal_whole_digits", text.to_owned(), "whole_digits", WHOLE_DIGITS)
-        }
-        InvalidKind::NotFinite => error(NOT_FINITE),
-        _ => error(NO_DECIMAL_TEXT),
-    })
+    text.trim()
+        .replace('_', "")
+        .parse()
+        .map_err(|why: Invalid| match why.kind() {
+            InvalidKind::TooLarge => {
+                let text =
+                    "Decimal input should have no more than 8 digits before the decimal point";
+                error_with(
+                    "decimal_whole_digits",
+                    text.to_owned(),
+                    "whole_digits",
+                    WHOLE_DIGITS,
+                )
+            }
+            InvalidKind::NotFinite => error(NOT_FINITE),
+            _ => error(NO_DECIMAL_TEXT),
+        })
 }

@@ -39,7 +39,12 @@ impl CreateRequest {
         }
         let key = purchase::idempotency_key(request.headers())?;
         let key = key.unwrap_or_else(|| service.clock.fresh_id().into());
-        Ok(Self { dialect, body, key, context: purchase::context(request.headers()) })
+        Ok(Self {
+            dialect,
+            body,
+            key,
+            context: purchase::context(request.headers()),
+        })
     }
 
     /// The user.
@@ -62,15 +67,26 @@ impl CreateRequest {
             let user = body.read("user_id", strict::integer::<i64>);
             let product = body.read("product", line);
             let quantity = body.read("quantity", strict::quantity);
-            (user, product, quantity, body.read("total_price", strict::total_price))
+            (
+                user,
+                product,
+                quantity,
+                body.read("total_price", strict::total_price),
+            )
         } else {
             let user = body.read("user_id", pydantic::integer);
             let product = |value: RawScalar<'_>| pydantic::short_text(value, Product::MAX_CHARS);
             let product = body.read("product", product);
             let quantity = body.read("quantity", pydantic::small_integer);
-            (user, product, quantity, body.read("total_price", pydantic::total_price))
+            (
+                user,
+                product,
+                quantity,
+                body.read("total_price", pydantic::total_price),
+            )
         };
-        let ((user, product), (quantity, price)) = body.finish(user.zip(product).zip(quantity.zip(price)))?;
+        let ((user, product), (quantity, price)) =
+            body.finish(user.zip(product).zip(quantity.zip(price)))?;
         let user = UserNumber::new(user);
         Ok(NewOrder::new(self.key, user, product, quantity, price).with_context(self.context))
     }
@@ -80,21 +96,28 @@ impl CreateRequest {
         if self.dialect.is_strict {
             return Body::parse(&self.body, names);
         }
-        let mut members =
-            Members::parse_last(&self.body, names).map_err(|error| match self.body.trim_ascii() {
+        let mut members = Members::parse_last(&self.body, names).map_err(|error| {
+            match self.body.trim_ascii() {
                 // A body that is present but empty.
-                b"null" => {
-                    HttpError::no_object(ValidationError::no_object("null".to_owned(), error.to_string()))
-                }
+                b"null" => HttpError::no_object(ValidationError::no_object(
+                    "null".to_owned(),
+                    error.to_string(),
+                )),
                 _ => no_object(&self.body, &error),
-            })?;
+            }
+        })?;
         members.unknown.clear();
         Ok(Body::new(&self.body, members))
     }
 }
 
 /// The number in a path whose only parameter is `parameter`.
-pub(crate) fn number(path: PathText, name: &'static str, dialect: &Dialect, uri: &Uri) -> HttpResult<i64> {
+pub(crate) fn number(
+    path: PathText,
+    name: &'static str,
+    dialect: &Dialect,
+    uri: &Uri,
+) -> HttpResult<i64> {
     if dialect.is_strict {
         let mut query = Query::new(uri, &[])?;
         let number = path.0.and_then(|text| strict::parsed_integer(&text));
@@ -106,6 +129,12 @@ pub(crate) fn number(path: PathText, name: &'static str, dialect: &Dialect, uri:
     let text = path.0.unwrap_or_else(|| "\u{fffd}".to_owned());
     pydantic::integer_of_text(&text).map_err(|(kind, words)| {
         let input = serde_json::Value::from(text).to_string();
-        ValidationError { location: Location::Path(name), kind, text: words, input }.into()
+        ValidationError {
+            location: Location::Path(name),
+            kind,
+            text: words,
+            input,
+        }
+        .into()
     })
 }

@@ -39,8 +39,11 @@ const ORDER: Subject = Subject::Other(["order", "write order", "query orders"]);
 /// There is no such user, or its event has not been received yet.
 const UNKNOWN_USER: HttpError = unknown(problem::UNKNOWN_USER, "User not found");
 const UNKNOWN_ORDER: HttpError = unknown(problem::UNKNOWN_ORDER, "Order not found");
-const EMAIL_TAKEN: HttpError =
-    HttpError::new(StatusCode::CONFLICT, Some(problem::EMAIL_TAKEN), "Email already registered");
+const EMAIL_TAKEN: HttpError = HttpError::new(
+    StatusCode::CONFLICT,
+    Some(problem::EMAIL_TAKEN),
+    "Email already registered",
+);
 
 /// What the handlers get of a request.
 type Read = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
@@ -52,9 +55,14 @@ pub(crate) async fn post_user(
     let store = &users(&service)?.store;
     let caller = Caller::of(request.extensions());
     service.policy.check(&caller, &Action::RegisterUser)?;
-    let mut new = CreateRequest::from_request(&service, dialect, request).await?.user()?;
+    let mut new = CreateRequest::from_request(&service, dialect, request)
+        .await?
+        .user()?;
     // Anonymous callers share their keys.
-    let own = caller.principal.owner().map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+    let own = caller
+        .principal
+        .owner()
+        .map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
     let key = std::mem::replace(&mut new.key, own);
     let inserting = failpoints("row", store.insert(&new));
     let failure = |error| HttpError::write(error, USER, key);
@@ -67,12 +75,21 @@ pub(crate) async fn post_order(
 ) -> HttpResult {
     let store = &orders(&service)?.store;
     let caller = Caller::of(request.extensions());
-    let new = CreateRequest::from_request(&service, dialect, request).await?.order()?;
-    service.policy.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
+    let new = CreateRequest::from_request(&service, dialect, request)
+        .await?
+        .order()?;
+    service
+        .policy
+        .check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
     let placing = place(&**store, &new, &service.options);
     let failure = |error| HttpError::write(error, ORDER, new.key.clone());
     let inserted = in_time(service.options.publish_timeout, placing, failure).await?;
-    created(inserted, ("/v1/orders", ORDER, UNKNOWN_USER), dialect, &mount)
+    created(
+        inserted,
+        ("/v1/orders", ORDER, UNKNOWN_USER),
+        dialect,
+        &mount,
+    )
 }
 
 /// The result of a call of a store of these, if it is known in `time`.
@@ -81,11 +98,13 @@ async fn in_time<T>(
     call: impl Future<Output = PortResult<T>> + Send,
     failure: impl FnOnce(Error) -> HttpError + Send,
 ) -> HttpResult<T> {
-    within(time, call).await.map_err(|error| match error.kind() {
-        // The backend does not have this role.
-        ErrorKind::Unsupported => HttpError::NO_ROUTE,
-        _ => failure(error),
-    })
+    within(time, call)
+        .await
+        .map_err(|error| match error.kind() {
+            // The backend does not have this role.
+            ErrorKind::Unsupported => HttpError::NO_ROUTE,
+            _ => failure(error),
+        })
 }
 
 /// The result of a query of a store of these, if it completes in time.
@@ -94,7 +113,10 @@ async fn query<T>(
     subject: Subject,
     call: impl Future<Output = PortResult<T>> + Send,
 ) -> HttpResult<T> {
-    in_time(service.options.query_timeout, call, |error| HttpError::query(error, subject)).await
+    in_time(service.options.query_timeout, call, |error| {
+        HttpError::query(error, subject)
+    })
+    .await
 }
 
 /// Places an order, with retries while its user is unknown and there is time.
@@ -136,7 +158,12 @@ fn created<E: Entity + Serialize>(
         }
         Insertion::Refused => return Err(refused),
     };
-    let location = || [(header::LOCATION, mount.path(format_args!("{path}/{}", row.number())))];
+    let location = || {
+        [(
+            header::LOCATION,
+            mount.path(format_args!("{path}/{}", row.number())),
+        )]
+    };
     let location = dialect.is_strict.then(location);
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
     Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
@@ -145,7 +172,10 @@ fn created<E: Entity + Serialize>(
 pub(crate) async fn get_user(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
-    let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
+    let (store, id) = (
+        &users(&service)?.store,
+        UserNumber::new(number(path, "user_id", dialect, &uri)?),
+    );
     service.policy.check(&caller, &Action::ReadUser(id.get()))?;
     let found = query(&service, USER, store.get(id)).await?;
     Ok(Json(found.ok_or(UNKNOWN_USER)?).into_response())
@@ -155,20 +185,34 @@ pub(crate) async fn get_user(
 pub(crate) async fn get_orders_of_user(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
-    let (store, id) = (&users(&service)?.store, UserNumber::new(number(path, "user_id", dialect, &uri)?));
-    service.policy.check(&caller, &Action::ReadOrders(id.get()))?;
+    let (store, id) = (
+        &users(&service)?.store,
+        UserNumber::new(number(path, "user_id", dialect, &uri)?),
+    );
+    service
+        .policy
+        .check(&caller, &Action::ReadOrders(id.get()))?;
     let found = query(&service, USER, store.orders_of(id)).await?;
     let orders = found.ok_or(UNKNOWN_USER)?;
-    Ok(Json(UserOrdersBody { user_id: id, orders }).into_response())
+    Ok(Json(UserOrdersBody {
+        user_id: id,
+        orders,
+    })
+    .into_response())
 }
 
 pub(crate) async fn get_order(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
-    let (store, id) = (&orders(&service)?.store, number(path, "order_id", dialect, &uri)?);
+    let (store, id) = (
+        &orders(&service)?.store,
+        number(path, "order_id", dialect, &uri)?,
+    );
     let found = query(&service, ORDER, store.get(OrderNumber::new(id))).await?;
     let order = found.ok_or(UNKNOWN_ORDER)?;
-    let may = service.policy.check(&caller, &Action::ReadOrders(order.user_id.get()));
+    let may = service
+        .policy
+        .check(&caller, &Action::ReadOrders(order.user_id.get()));
     // A client does not learn which orders of others exist.
     may.map_err(|_denied| UNKNOWN_ORDER)?;
     Ok(Json(order).into_response())

@@ -51,7 +51,13 @@ impl<S> EntityRole<S> {
     /// A role with `store`, without a relay and without an ingest in this process.
     #[must_use]
     pub const fn new(store: S) -> Self {
-        Self { store, ingest: None, relay: None, subscribed_topic: None, is_local: false }
+        Self {
+            store,
+            ingest: None,
+            relay: None,
+            subscribed_topic: None,
+            is_local: false,
+        }
     }
 }
 
@@ -64,8 +70,14 @@ pub(crate) struct Accounts {
 impl Accounts {
     /// The state of both.
     pub(crate) fn roles(&self) -> Vec<OtherRole<'_>> {
-        let users = self.users.iter().map(|role| state("users", Order::TOPIC, role, role.store.check()));
-        let orders = self.orders.iter().map(|role| state("orders", User::TOPIC, role, role.store.check()));
+        let users = self
+            .users
+            .iter()
+            .map(|role| state("users", Order::TOPIC, role, role.store.check()));
+        let orders = self
+            .orders
+            .iter()
+            .map(|role| state("orders", User::TOPIC, role, role.store.check()));
         users.chain(orders).collect()
     }
 }
@@ -77,10 +89,30 @@ fn state<'a, S>(
     check: BoxFuture<'a, Result<()>>,
 ) -> OtherRole<'a> {
     let outbox = role.relay.as_ref().map(|relay| {
-        let RelayStatus { published, last_error, .. } = relay.status();
-        let backlog = async { relay.backlog().await.map(|backlog| (backlog.entries, backlog.oldest)) };
-        Outbox { published, waits_for: last_error.map(|error| error.kind()), backlog: Box::pin(backlog) }
+        let RelayStatus {
+            published,
+            last_error,
+            ..
+        } = relay.status();
+        let backlog = async {
+            relay
+                .backlog()
+                .await
+                .map(|backlog| (backlog.entries, backlog.oldest))
+        };
+        Outbox {
+            published,
+            waits_for: last_error.map(|error| error.kind()),
+            backlog: Box::pin(backlog),
+        }
     });
     let subscribed_topic = role.subscribed_topic.as_deref().unwrap_or(topic);
-    OtherRole { name, subscribed_topic, ingest: role.ingest.as_ref(), outbox, is_local: role.is_local, check }
+    OtherRole {
+        name,
+        subscribed_topic,
+        ingest: role.ingest.as_ref(),
+        outbox,
+        is_local: role.is_local,
+        check,
+    }
 }

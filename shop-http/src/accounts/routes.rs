@@ -28,7 +28,11 @@ pub(crate) fn routes(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
 
 /// The same route without `/v1`, as in the replaced system.
 fn outside_of_v1(route: &Route) -> Route {
-    let path = route.path.strip_prefix("/v1").unwrap_or(&route.path).to_owned();
+    let path = route
+        .path
+        .strip_prefix("/v1")
+        .unwrap_or(&route.path)
+        .to_owned();
     let mut route = route.clone().at(path);
     route.group = Dialects;
     route

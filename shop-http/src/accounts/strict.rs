@@ -28,21 +28,33 @@ pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Kind,
 /// The quantity of an order.
 pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, (Kind, String)> {
     let quantity = integer(value)?;
-    if quantity > 0 { Ok(quantity) } else { Err((Kind::Value, "must be at least 1".to_owned())) }
+    if quantity > 0 {
+        Ok(quantity)
+    } else {
+        Err((Kind::Value, "must be at least 1".to_owned()))
+    }
 }
 
 /// The integer in a text that is a valid JSON integer.
 pub(super) fn parsed_integer(text: &str) -> Option<i64> {
-    text.parse().ok().filter(|number: &i64| number.to_string() == text)
+    text.parse()
+        .ok()
+        .filter(|number: &i64| number.to_string() == text)
 }
 
 /// A price, from a number or its text. It is not negative, and not rounded.
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, String)> {
-    let digits = if value.is_number() { Some(value.as_json().into()) } else { value.text() };
+    let digits = if value.is_number() {
+        Some(value.as_json().into())
+    } else {
+        value.text()
+    };
     let Some(digits) = digits.filter(|_| is_json_number(value)) else {
         return Err((Kind::NoNumber, "must be a decimal number".to_owned()));
     };
-    let price: TotalPrice = digits.parse().map_err(|why: Invalid| (Kind::Value, why.reason().to_owned()))?;
+    let price: TotalPrice = digits
+        .parse()
+        .map_err(|why: Invalid| (Kind::Value, why.reason().to_owned()))?;
     if price.cents() < 0 {
         return Err((Kind::Value, "must not be negative".to_owned()));
     }
@@ -68,7 +80,10 @@ mod tests {
     #[test]
     fn integers_are_decimal_and_within_bounds() {
         assert_eq!(integer::<i32>(scalar("-7")).unwrap(), -7);
-        assert_eq!(integer::<i64>(scalar("9223372036854775807")).unwrap(), i64::MAX);
+        assert_eq!(
+            integer::<i64>(scalar("9223372036854775807")).unwrap(),
+            i64::MAX
+        );
         for json in ["2147483648", "1.0", "1e3", "\"1\"", "true", "null", "-0"] {
             assert!(integer::<i32>(scalar(json)).is_err(), "{json}");
         }
@@ -87,14 +102,27 @@ mod tests {
 
     #[test]
     fn prices_are_exact() {
-        for (json, cents) in
-            [("50", 5_000), ("\"0.50\"", 50), ("1e2", 10_000), ("1.500", 150), ("99999999.99", 9_999_999_999)]
-        {
+        for (json, cents) in [
+            ("50", 5_000),
+            ("\"0.50\"", 50),
+            ("1e2", 10_000),
+            ("1.500", 150),
+            ("99999999.99", 9_999_999_999),
+        ] {
             assert_eq!(total_price(scalar(json)).unwrap().cents(), cents, "{json}");
         }
-        for json in
-            ["-0.01", "0.005", "1e-3", "100000000", "\" 5 \"", "\"NaN\"", "\"+5\"", "true", "null", "[]"]
-        {
+        for json in [
+            "-0.01",
+            "0.005",
+            "1e-3",
+            "100000000",
+            "\" 5 \"",
+            "\"NaN\"",
+            "\"+5\"",
+            "true",
+            "null",
+            "[]",
+        ] {
             assert!(total_price(scalar(json)).is_err(), "{json}");
         }
     }

@@ -70,7 +70,9 @@ impl ApiKeys {
     /// As [`parse`](Self::parse).
     #[doc(hidden)]
     pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
-        Self::parse_if(text, |scope| Scopes::ALL.split(' ').any(|known| known == scope))
+        Self::parse_if(text, |scope| {
+            Scopes::ALL.split(' ').any(|known| known == scope)
+        })
     }
 
     fn parse_if(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Self, InvalidApiKeys> {
@@ -80,9 +82,13 @@ impl ApiKeys {
             if content.is_empty() || content.starts_with('#') {
                 continue;
             }
-            let key = parse_line(content, &is_known).map_err(|problem| InvalidApiKeys { line, problem })?;
+            let key = parse_line(content, &is_known)
+                .map_err(|problem| InvalidApiKeys { line, problem })?;
             if keys.iter().any(|known| known.hash == key.hash) {
-                return Err(InvalidApiKeys { line, problem: "repeats the key of an earlier line" });
+                return Err(InvalidApiKeys {
+                    line,
+                    problem: "repeats the key of an earlier line",
+                });
             }
             keys.push(key);
         }
@@ -115,16 +121,24 @@ fn parse_line(line: &str, is_known: impl Fn(&str) -> bool) -> Result<ApiKey, &'s
         return Err("has an unknown scope");
     }
     let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
-    let hash = hash.and_then(|hash| hash.try_into().ok()).ok_or("has no SHA-256 of 64 hex digits")?;
-    let principal =
-        subject.map_or_else(|| Principal::service(name), |user| Principal::new(user).with_name(name));
-    Ok(ApiKey { hash, principal: principal.with_scopes(scopes) })
+    let hash = hash
+        .and_then(|hash| hash.try_into().ok())
+        .ok_or("has no SHA-256 of 64 hex digits")?;
+    let principal = subject.map_or_else(
+        || Principal::service(name),
+        |user| Principal::new(user).with_name(name),
+    );
+    Ok(ApiKey {
+        hash,
+        principal: principal.with_scopes(scopes),
+    })
 }
 
 #[async_trait]
 impl Authenticate for ApiKeys {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
-        self.holder(token).ok_or_else(|| Rejection::invalid("is unknown"))
+        self.holder(token)
+            .ok_or_else(|| Rejection::invalid("is unknown"))
     }
 }
 
@@ -132,7 +146,8 @@ impl Authenticate for ApiKeys {
 impl Authenticate for Arc<Refreshed<ApiKeys>> {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
         let keys = self.get().await.ok_or(Rejection::Unavailable)?;
-        keys.holder(token).ok_or_else(|| Rejection::invalid("is unknown"))
+        keys.holder(token)
+            .ok_or_else(|| Rejection::invalid("is unknown"))
     }
 }
 
@@ -157,19 +172,41 @@ mod tests {
             assert!(!error.to_string().contains(HASH), "{error}");
         }
         let unknown = format!("a {HASH} operate,PURCHASES:READ:ANY");
-        assert_eq!(ApiKeys::parse_known(&unknown).unwrap_err().problem, "has an unknown scope");
-        assert!(ApiKeys::parse(&unknown).is_ok(), "a policy of the embedder may know it");
-        assert!(ApiKeys::parse_known(&format!("a {HASH} {}", Scopes::ALL.replace(' ', ","))).is_ok());
+        assert_eq!(
+            ApiKeys::parse_known(&unknown).unwrap_err().problem,
+            "has an unknown scope"
+        );
+        assert!(
+            ApiKeys::parse(&unknown).is_ok(),
+            "a policy of the embedder may know it"
+        );
+        assert!(
+            ApiKeys::parse_known(&format!("a {HASH} {}", Scopes::ALL.replace(' ', ","))).is_ok()
+        );
     }
 
     #[test]
     fn a_key_has_the_scopes_and_the_subject_of_its_line() {
-        let text = format!("# all\nreports {} operate,purchases:read:any u1\n", HASH.to_uppercase());
+        let text = format!(
+            "# all\nreports {} operate,purchases:read:any u1\n",
+            HASH.to_uppercase()
+        );
         let found = ApiKeys::parse(&text).unwrap().holder("secret").unwrap();
-        assert_eq!((found.name(), found.subject()), (Some("reports"), Some("u1")));
+        assert_eq!(
+            (found.name(), found.subject()),
+            (Some("reports"), Some("u1"))
+        );
         assert_ne!(found.owner(), Principal::service("u1").owner());
-        assert_eq!(found.owner(), Some("u1"), "two keys of a user share its limits and its idempotency keys");
-        assert!(found.has_scope("operate") && found.has_scope("purchases:read:any") && !found.has_scope(""));
+        assert_eq!(
+            found.owner(),
+            Some("u1"),
+            "two keys of a user share its limits and its idempotency keys"
+        );
+        assert!(
+            found.has_scope("operate")
+                && found.has_scope("purchases:read:any")
+                && !found.has_scope("")
+        );
         assert!(ApiKeys::default().holder("secret").is_none());
     }
 }

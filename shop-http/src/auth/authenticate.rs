@@ -113,7 +113,9 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> 
     // The name of the scheme is case-insensitive.
     let token = value.to_str().ok().and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim_start_matches(' '))
     });
     Some(match token {
         None | Some("") => Err("is missing: Authorization must be Bearer and a token"),
@@ -161,6 +163,9 @@ mod tests {
             assert_eq!(of(&[value]), Some(Err(())), "{value}");
         }
         assert_eq!(of(&["Bearer a", "Bearer a"]), Some(Err(())));
-        assert_eq!(of(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1))]), Some(Err(())));
+        assert_eq!(
+            of(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1))]),
+            Some(Err(()))
+        );
     }
 }

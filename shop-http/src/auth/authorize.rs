@@ -48,7 +48,12 @@ impl Principal {
     pub fn new(subject: impl Into<String>) -> Self {
         let (subject, scopes) = (subject.into(), BTreeSet::new());
         let (name, owner) = (subject.clone(), subject.clone());
-        Self(Some(Arc::new(Identity { name, owner, subject: Some(subject), scopes })))
+        Self(Some(Arc::new(Identity {
+            name,
+            owner,
+            subject: Some(subject),
+            scopes,
+        })))
     }
 
     /// A sender that is not a user, such as the holder of an API key with this name. It owns nothing.
@@ -56,7 +61,12 @@ impl Principal {
     pub fn service(name: impl Into<String>) -> Self {
         let (name, scopes) = (name.into(), BTreeSet::new());
         let owner = format!("\0{name}");
-        Self(Some(Arc::new(Identity { name, owner, subject: None, scopes })))
+        Self(Some(Arc::new(Identity {
+            name,
+            owner,
+            subject: None,
+            scopes,
+        })))
     }
 
     /// The same sender with this name, such as that of the API key of a user.
@@ -97,7 +107,9 @@ impl Principal {
     /// Whether the sender has `scope`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.0.as_ref().is_some_and(|identity| identity.scopes.contains(scope))
+        self.0
+            .as_ref()
+            .is_some_and(|identity| identity.scopes.contains(scope))
     }
 }
 
@@ -152,7 +164,9 @@ impl Action<'_> {
         match *self {
             Self::Buy(id)
             | Self::Refund(id)
-            | Self::ReadPurchases(Selector::User(id) | Selector::Reference(_, Some(id))) => Some(id),
+            | Self::ReadPurchases(Selector::User(id) | Selector::Reference(_, Some(id))) => {
+                Some(id)
+            }
             _ => None,
         }
     }
@@ -161,7 +175,9 @@ impl Action<'_> {
     #[must_use]
     pub const fn user_number(&self) -> Option<i64> {
         match self {
-            Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => Some(*number),
+            Self::ReadUser(number) | Self::PlaceOrder(number) | Self::ReadOrders(number) => {
+                Some(*number)
+            }
             _ => None,
         }
     }
@@ -255,7 +271,12 @@ impl Caller {
         if let Some((action, user, is_write)) = described(action)
             && (is_write || is_foreign)
         {
-            self.audit(Audited { action, user, is_allowed, ..Audited::default() });
+            self.audit(Audited {
+                action,
+                user,
+                is_allowed,
+                ..Audited::default()
+            });
         }
     }
 
@@ -307,7 +328,9 @@ fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)
         Action::ReadPurchases(Selector::User(user) | Selector::Reference(_, Some(user))) => {
             ("read_purchases", Some(user.to_string()), false)
         }
-        Action::ReadPurchases(Selector::Reference(_, None)) => ("read_purchases_by_reference", None, false),
+        Action::ReadPurchases(Selector::Reference(_, None)) => {
+            ("read_purchases_by_reference", None, false)
+        }
         // A name is personal data, and not an id.
         Action::ReadPurchases(Selector::Name(_)) => ("read_purchases_by_name", None, false),
         Action::ReadPurchases(_) => ("read_all_purchases", None, false),
@@ -315,7 +338,9 @@ fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)
         Action::ReadUser(user) => ("read_user", Some(user.to_string()), false),
         Action::PlaceOrder(user) => ("place_order", Some(user.to_string()), true),
         Action::ReadOrders(user) => ("read_orders", Some(user.to_string()), false),
-        Action::ReadErased | Action::ReadPositions | Action::Observe | Action::Operate => return None,
+        Action::ReadErased | Action::ReadPositions | Action::Observe | Action::Operate => {
+            return None;
+        }
     })
 }
 
@@ -337,7 +362,9 @@ impl Policy {
 
     /// Asks whether `caller` may perform `action`.
     pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
-        let Some(policy) = &self.authorize else { return Ok(()) };
+        let Some(policy) = &self.authorize else {
+            return Ok(());
+        };
         match policy.may(&caller.principal, action) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(HttpError::denied(self.requires_token, reason)),
@@ -349,7 +376,11 @@ impl Policy {
     ///
     /// # Errors
     /// When there are none of them.
-    pub(crate) fn readable(&self, caller: &Caller, selectors: &[Selector]) -> HttpResult<Vec<Selector>> {
+    pub(crate) fn readable(
+        &self,
+        caller: &Caller,
+        selectors: &[Selector],
+    ) -> HttpResult<Vec<Selector>> {
         let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
         for selector in selectors {
             match self.decide(caller, &Action::ReadPurchases(selector)) {

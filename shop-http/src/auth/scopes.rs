@@ -55,7 +55,10 @@ impl Authorize for Scopes {
         let (own, any) = required(action);
         let own = own.filter(|_| action.is_limited_to(principal));
         let is_included = any == OBSERVE && principal.has_scope(OPERATE);
-        if is_included || principal.has_scope(any) || own.is_some_and(|own| principal.has_scope(own)) {
+        if is_included
+            || principal.has_scope(any)
+            || own.is_some_and(|own| principal.has_scope(own))
+        {
             return Decision::Allow;
         }
         Decision::deny(format!("The scope {} is required", own.unwrap_or(any)))
@@ -91,26 +94,57 @@ mod tests {
         let selectors = [&own, &other].map(|user| Selector::User(user.clone()));
         for (scope, own, other) in [
             ("purchases:write", Action::Buy(&own), Action::Buy(&other)),
-            ("purchases:refund", Action::Refund(&own), Action::Refund(&other)),
-            ("purchases:read", Action::ReadPurchases(&selectors[0]), Action::ReadPurchases(&selectors[1])),
-            ("users:read", Action::ReadUser(own_number), Action::ReadUser(other_number)),
-            ("orders:write", Action::PlaceOrder(own_number), Action::PlaceOrder(other_number)),
-            ("orders:read", Action::ReadOrders(own_number), Action::ReadOrders(other_number)),
+            (
+                "purchases:refund",
+                Action::Refund(&own),
+                Action::Refund(&other),
+            ),
+            (
+                "purchases:read",
+                Action::ReadPurchases(&selectors[0]),
+                Action::ReadPurchases(&selectors[1]),
+            ),
+            (
+                "users:read",
+                Action::ReadUser(own_number),
+                Action::ReadUser(other_number),
+            ),
+            (
+                "orders:write",
+                Action::PlaceOrder(own_number),
+                Action::PlaceOrder(other_number),
+            ),
+            (
+                "orders:read",
+                Action::ReadOrders(own_number),
+                Action::ReadOrders(other_number),
+            ),
         ] {
             assert!(Scopes::ALL.split(' ').any(|known| known == scope));
             let user = Principal::new("7").with_scopes([scope]);
             assert_eq!(Scopes.may(&user, &own), Decision::Allow, "{scope}");
             let missing = format!("The scope {scope}:any is required");
-            assert_eq!(Scopes.may(&user, &other), Decision::deny(missing), "{scope}");
+            assert_eq!(
+                Scopes.may(&user, &other),
+                Decision::deny(missing),
+                "{scope}"
+            );
             let service = Principal::service("7").with_scopes([scope]);
-            assert_ne!(Scopes.may(&service, &own), Decision::Allow, "a service owns nothing");
+            assert_ne!(
+                Scopes.may(&service, &own),
+                Decision::Allow,
+                "a service owns nothing"
+            );
             let any = Principal::service("7").with_scopes([format!("{scope}:any")]);
             assert_eq!(
                 [Scopes.may(&any, &own), Scopes.may(&any, &other)],
                 [Decision::Allow, Decision::Allow]
             );
             let without = Scopes.may(&Principal::new("7"), &own);
-            assert_eq!(without, Decision::deny(format!("The scope {scope} is required")));
+            assert_eq!(
+                without,
+                Decision::deny(format!("The scope {scope} is required"))
+            );
         }
     }
 
@@ -127,7 +161,8 @@ mod tests {
             ("users:write:any", Action::RegisterUser),
         ] {
             // Who operates, observes.
-            let includes = |other: &str| other == scope || (scope == "observe" && other == "operate");
+            let includes =
+                |other: &str| other == scope || (scope == "observe" && other == "operate");
             let others = Scopes::ALL.split(' ').filter(|other| !includes(other));
             assert_ne!(
                 Scopes.may(&Principal::new("7").with_scopes(others), &action),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, errors};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -42,7 +44,9 @@ impl From<InvalidKeySet> for Error {
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.id)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|key| &key.id))
+            .finish()
     }
 }
 
@@ -57,11 +61,19 @@ impl KeySet {
     /// # Errors
     /// [`InvalidKeySet`] if `text` is not such a set, or has no usable key.
     pub fn parse(text: &str) -> Result<Self, InvalidKeySet> {
-        let document: Document = serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
+        let document: Document =
+            serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
         // A key of an unknown type does not make the others unusable.
-        let known = document.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
+        let known = document
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value(key).ok());
         let keys: Vec<_> = known.filter_map(verification_key).collect();
-        if keys.is_empty() { Err(InvalidKeySet(None)) } else { Ok(Self(keys)) }
+        if keys.is_empty() {
+            Err(InvalidKeySet(None))
+        } else {
+            Ok(Self(keys))
+        }
     }
 
     /// The key with this id. A token without an id is for the only key of the set.
@@ -77,10 +89,20 @@ impl KeySet {
 
 /// The key for signatures, unless its algorithm is not supported.
 fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
-    if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
+    if jwk
+        .common
+        .public_key_use
+        .as_ref()
+        .is_some_and(|of| *of != PublicKeyUse::Signature)
+    {
         return None;
     }
-    if jwk.common.key_operations.as_ref().is_some_and(|all| !all.contains(&KeyOperations::Verify)) {
+    if jwk
+        .common
+        .key_operations
+        .as_ref()
+        .is_some_and(|all| !all.contains(&KeyOperations::Verify))
+    {
         return None;
     }
     let (algorithm, name) = match &jwk.algorithm {
@@ -93,11 +115,20 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
         }
         _ => return None,
     };
-    if jwk.common.key_algorithm.as_ref().is_some_and(|given| *given != name) {
+    if jwk
+        .common
+        .key_algorithm
+        .as_ref()
+        .is_some_and(|given| *given != name)
+    {
         return None;
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    Some(VerificationKey { id: jwk.common.key_id, algorithm, key })
+    Some(VerificationKey {
+        id: jwk.common.key_id,
+        algorithm,
+        key,
+    })
 }
 
 /// Verifies JSON Web Tokens with the keys of their issuer.
@@ -171,35 +202,66 @@ impl TokenVerifier {
         // A program may have both backends of jsonwebtoken, which then needs a choice. Another choice stands.
         let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         let verified = Mutex::new(LruCache::new(MAX_REMEMBERED));
-        Self { keys, issuer: issuer.into(), audience: audience.into(), clock, verified }
+        Self {
+            keys,
+            issuer: issuer.into(),
+            audience: audience.into(),
+            clock,
+            verified,
+        }
     }
 
     /// Verifies a token. Returns its principal, and until when it is valid, in seconds since 1970.
-    fn verify(&self, key: &VerificationKey, token: &str, now: i64) -> Result<(Principal, i64), Rejection> {
+    fn verify(
+        &self,
+        key: &VerificationKey,
+        token: &str,
+        now: i64,
+    ) -> Result<(Principal, i64), Rejection> {
         let mut validation = Validation::new(key.algorithm);
         validation.set_required_spec_claims(&["iss", "aud"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         // Compared below, with the clock of this service.
         validation.validate_exp = false;
-        let Claims { sub, client_id, azp, exp, nbf, scope, scp, .. } =
-            decode::<Claims>(token, &key.key, &validation).map_err(|error| rejection(error.kind()))?.claims;
+        let Claims {
+            sub,
+            client_id,
+            azp,
+            exp,
+            nbf,
+            scope,
+            scp,
+            ..
+        } = decode::<Claims>(token, &key.key, &validation)
+            .map_err(|error| rejection(error.kind()))?
+            .claims;
         let exp = exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "out of range is far in the past or in the future"
         )]
-        let (until, from) =
-            ((exp as i64).saturating_add(LEEWAY), nbf.map(|nbf| (nbf as i64).saturating_sub(LEEWAY)));
+        let (until, from) = (
+            (exp as i64).saturating_add(LEEWAY),
+            nbf.map(|nbf| (nbf as i64).saturating_sub(LEEWAY)),
+        );
         if until < now {
             return Err(Rejection::invalid("has expired"));
         }
         if from.is_some_and(|from| from > now) {
             return Err(Rejection::invalid("is not valid yet"));
         }
-        let scopes = [scope, scp].into_iter().flatten().flat_map(ScopeClaim::into_scopes);
+        let scopes = [scope, scp]
+            .into_iter()
+            .flatten()
+            .flat_map(ScopeClaim::into_scopes);
         // No API key has such a name: it has no spaces.
-        let service = || format!("token of {}", client_id.or(azp).as_deref().unwrap_or("no client"));
+        let service = || {
+            format!(
+                "token of {}",
+                client_id.or(azp).as_deref().unwrap_or("no client")
+            )
+        };
         let principal = sub.map_or_else(|| Principal::service(service()), Principal::new);
         Ok((principal.with_scopes(scopes), until))
     }
@@ -221,7 +283,9 @@ const fn rejection(error: &errors::ErrorKind) -> Rejection {
         errors::ErrorKind::InvalidAudience => "is for another audience",
         errors::ErrorKind::MissingRequiredClaim(_) => MISSING_CLAIM,
         errors::ErrorKind::Json(_) => "has a claim of a wrong type",
-        errors::ErrorKind::InvalidAlgorithm => "is signed by another algorithm than that of its key",
+        errors::ErrorKind::InvalidAlgorithm => {
+            "is signed by another algorithm than that of its key"
+        }
         errors::ErrorKind::InvalidSignature => "has an invalid signature",
         _ => "is not a valid JSON Web Token",
     }))
@@ -231,29 +295,43 @@ const fn rejection(error: &errors::ErrorKind) -> Rejection {
 impl Authenticate for TokenVerifier {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
         // Before the keys, which may be unavailable: what is no token is never valid, such as an API key that was removed.
-        let Header { kid, typ, crit, .. } =
-            decode_header(token).map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
+        let Header { kid, typ, crit, .. } = decode_header(token)
+            .map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
         // A key that was removed has no valid tokens.
         let is_valid = |(of, _, until): &&Verified| Arc::ptr_eq(of, &keys) && *until >= now;
-        let known =
-            self.verified.lock().get(token).filter(is_valid).map(|(_, principal, _)| principal.clone());
+        let known = self
+            .verified
+            .lock()
+            .get(token)
+            .filter(is_valid)
+            .map(|(_, principal, _)| principal.clone());
         if let Some(principal) = known {
             return Ok(principal);
         }
         if crit.is_some() {
-            return Err(Rejection::invalid("has extensions that are not supported (crit)"));
+            return Err(Rejection::invalid(
+                "has extensions that are not supported (crit)",
+            ));
         }
         if !typ.as_deref().is_none_or(is_access_token) {
             return Err(Rejection::invalid("is not an access token (typ)"));
         }
         if keys.find(kid.as_deref()).is_none() {
-            keys = self.keys.no_older_than(MIN_READ_INTERVAL).await.ok_or(Rejection::Unavailable)?;
+            keys = self
+                .keys
+                .no_older_than(MIN_READ_INTERVAL)
+                .await
+                .ok_or(Rejection::Unavailable)?;
         }
-        let key = keys.find(kid.as_deref()).ok_or(Rejection::invalid("is signed with an unknown key"))?;
+        let key = keys
+            .find(kid.as_deref())
+            .ok_or(Rejection::invalid("is signed with an unknown key"))?;
         let (principal, until) = self.verify(key, token, now)?;
-        self.verified.lock().put(token.into(), (keys, principal.clone(), until));
+        self.verified
+            .lock()
+            .put(token.into(), (keys, principal.clone(), until));
         Ok(principal)
     }
 }
@@ -264,7 +342,8 @@ mod tests {
 
     #[test]
     fn a_key_verifies_unless_it_is_for_something_else() {
-        let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
+        let key =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo""#;
         for (more, is_usable) in [
             ("", true),
             (r#","use":"sig""#, true),

@@ -35,21 +35,29 @@ impl Dialect {
         let found = NAMED.into_iter().find(|dialect| dialect.name == name);
         found.ok_or_else(|| UnknownDialect {
             given: name.to_owned(),
-            known: NAMED.map(|dialect| format!("`{}`", dialect.name)).join(", "),
+            known: NAMED
+                .map(|dialect| format!("`{}`", dialect.name))
+                .join(", "),
         })
     }
 
     /// The dialect of `path`; `configured` is that of paths without a prefix.
     pub(crate) fn from_path(path: &str, configured: &'static Self) -> &'static Self {
-        let ingress = INGRESS_PREFIXES.iter().find_map(|prefix| below(path, prefix));
-        let (path, configured) = ingress.map_or((path, configured), |rest| (rest, Self::BEHIND_INGRESS));
-        let named = DIALECT_PREFIXES.into_iter().find(|(prefix, _)| below(path, prefix).is_some());
+        let ingress = INGRESS_PREFIXES
+            .iter()
+            .find_map(|prefix| below(path, prefix));
+        let (path, configured) =
+            ingress.map_or((path, configured), |rest| (rest, Self::BEHIND_INGRESS));
+        let named = DIALECT_PREFIXES
+            .into_iter()
+            .find(|(prefix, _)| below(path, prefix).is_some());
         named.map_or(configured, |(_, dialect)| dialect)
     }
 }
 
 /// Prefixes that an ingress removes.
-pub(crate) const INGRESS_PREFIXES: [&str; 2] = ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+pub(crate) const INGRESS_PREFIXES: [&str; 2] =
+    ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
 
 /// Prefixes that determine the dialect; the first match counts.
 static DIALECT_PREFIXES: [(&str, &Dialect); 6] = [
@@ -63,7 +71,8 @@ static DIALECT_PREFIXES: [(&str, &Dialect); 6] = [
 
 /// The rest of `path` after `prefix`, if `prefix` is a sequence of its first segments.
 fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -104,6 +113,9 @@ mod tests {
             assert_eq!(Dialect::from_name(dialect.name).unwrap(), dialect);
         }
         let error = Dialect::from_name("klingon").unwrap_err().to_string();
-        assert!(error.contains("klingon") && error.contains("`default`"), "{error}");
+        assert!(
+            error.contains("klingon") && error.contains("`default`"),
+            "{error}"
+        );
     }
 }

@@ -203,11 +203,17 @@ pub(crate) struct Outage {
 }
 
 const fn failed(text: &'static str) -> Outage {
-    Outage { status: StatusCode::INTERNAL_SERVER_ERROR, text }
+    Outage {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        text,
+    }
 }
 
 const fn unavailable(text: &'static str) -> Outage {
-    Outage { status: StatusCode::SERVICE_UNAVAILABLE, text }
+    Outage {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        text,
+    }
 }
 
 /// A response with the purchase under each of these names.
@@ -216,14 +222,23 @@ const fn recorded(
     status: Option<&'static str>,
     purchase_as: &'static [&'static str],
 ) -> PurchaseResponse {
-    PurchaseResponse { code, status, message: "Purchase recorded", purchase_as }
+    PurchaseResponse {
+        code,
+        status,
+        message: "Purchase recorded",
+        purchase_as,
+    }
 }
 
 /// The base of all dialects.
 const BASE: Dialect = Dialect {
     name: "default",
     bought: recorded(StatusCode::CREATED, Some("success"), &["data", "purchase"]),
-    item: ItemForm { price_is_text: false, timestamp: TimestampForm::Iso, extras: Extras::Id },
+    item: ItemForm {
+        price_is_text: false,
+        timestamp: TimestampForm::Iso,
+        extras: Extras::Id,
+    },
     errors: Errors::Text,
     names_all_required: false,
     distinguishes_empty_bodies: true,
@@ -244,7 +259,12 @@ const BASE: Dialect = Dialect {
         nothing: StatusCode::OK,
         cap: None,
     },
-    health: HealthForm { healthy: "healthy", counts_parts: true, reports_store: true, has_details: true },
+    health: HealthForm {
+        healthy: "healthy",
+        counts_parts: true,
+        reports_store: true,
+        has_details: true,
+    },
     is_open: true,
     logs_purchases: false,
     has_flask_durations: false,
@@ -270,7 +290,11 @@ pub(super) static NAMED: [&Dialect; 6] = [
     &DEFAULT,
     &SCALABLE_SHOP,
     &USER_BUY_LIST,
-    &Dialect { name: "ecommerce", document: Some(include_str!("../../openapi/ecommerce.json")), ..BASE },
+    &Dialect {
+        name: "ecommerce",
+        document: Some(include_str!("../../openapi/ecommerce.json")),
+        ..BASE
+    },
     &PURCHASE_TRACKING,
     &Dialect {
         name: "shopping-system",
@@ -300,7 +324,10 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
         message: "Message successfully sent to Kafka!",
         purchase_as: &[],
     },
-    item: ItemForm { price_is_text: true, ..BASE.item },
+    item: ItemForm {
+        price_is_text: true,
+        ..BASE.item
+    },
     errors: Errors::StatusAndMessage,
     is_open: false,
     timestamps: Timestamps::LenientOrReceipt,
@@ -316,7 +343,10 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
 pub(super) static USER_BUY_LIST: Dialect = Dialect {
     name: "user-buy-list",
     bought: recorded(StatusCode::CREATED, None, &["purchase"]),
-    item: ItemForm { extras: Extras::IdAndVersion, ..BASE.item },
+    item: ItemForm {
+        extras: Extras::IdAndVersion,
+        ..BASE.item
+    },
     names_all_required: true,
     distinguishes_empty_bodies: false,
     may_be_free: false,
@@ -327,18 +357,34 @@ pub(super) static USER_BUY_LIST: Dialect = Dialect {
         read: Some(failed("Failed to fetch purchases")),
     },
     timestamps: Timestamps::Ignored,
-    listing: ListingForm { view: View::List, by: Some(By::UserId), ..BASE.listing },
-    health: HealthForm { healthy: "ok", counts_parts: false, reports_store: false, has_details: true },
+    listing: ListingForm {
+        view: View::List,
+        by: Some(By::UserId),
+        ..BASE.listing
+    },
+    health: HealthForm {
+        healthy: "ok",
+        counts_parts: false,
+        reports_store: false,
+        has_details: true,
+    },
     ..BASE
 };
 
 /// Of the paths `/users` and `/orders`.
-pub(super) static ECOMMERCE: Dialect = Dialect { name: "ecommerce", ..FASTAPI };
+pub(super) static ECOMMERCE: Dialect = Dialect {
+    name: "ecommerce",
+    ..FASTAPI
+};
 
 pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
     name: "purchase-tracking",
     bought: recorded(StatusCode::CREATED, Some("success"), &["data"]),
-    item: ItemForm { timestamp: TimestampForm::IsoWithoutZone, extras: Extras::None, ..BASE.item },
+    item: ItemForm {
+        timestamp: TimestampForm::IsoWithoutZone,
+        extras: Extras::None,
+        ..BASE.item
+    },
     outages: Outages {
         publish: failed(BASE.outages.publish.text),
         read: Some(failed("Database error")),
@@ -352,7 +398,10 @@ pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
         nothing: StatusCode::NOT_FOUND,
         ..BASE.listing
     },
-    health: HealthForm { has_details: false, ..BASE.health },
+    health: HealthForm {
+        has_details: false,
+        ..BASE.health
+    },
     is_open: false,
     logs_purchases: true,
     has_flask_durations: true,
@@ -363,13 +412,22 @@ pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
 pub(super) static SHOPPING_SYSTEM: Dialect = Dialect {
     name: "shopping-system",
     bought: recorded(StatusCode::ACCEPTED, Some("success"), &["data"]),
-    item: ItemForm { timestamp: TimestampForm::Seconds, extras: Extras::None, ..BASE.item },
+    item: ItemForm {
+        timestamp: TimestampForm::Seconds,
+        extras: Extras::None,
+        ..BASE.item
+    },
     outages: Outages {
         query: Some(failed("Proxy Error")),
         read: Some(failed("Internal Server Error")),
         ..FASTAPI.outages
     },
     timestamps: Timestamps::Ignored,
-    listing: ListingForm { view: View::List, by: Some(By::UserId), cap: Some(100), ..BASE.listing },
+    listing: ListingForm {
+        view: View::List,
+        by: Some(By::UserId),
+        cap: Some(100),
+        ..BASE.listing
+    },
     ..FASTAPI
 };

@@ -17,8 +17,14 @@ const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
 impl Dialect {
     /// `response`, with a body if it is an error.
     pub(crate) fn render(&self, mut response: Response) -> Response {
-        let Some(error) = response.extensions_mut().remove::<HttpError>() else { return response };
-        let rendered = if self.is_strict { error.problem() } else { self.legacy(&error).into_response() };
+        let Some(error) = response.extensions_mut().remove::<HttpError>() else {
+            return response;
+        };
+        let rendered = if self.is_strict {
+            error.problem()
+        } else {
+            self.legacy(&error).into_response()
+        };
         let (head, body) = rendered.into_parts();
         *response.status_mut() = head.status;
         // That of the response without a body.
@@ -29,7 +35,10 @@ impl Dialect {
 
     /// The status and the body outside of `/v1`.
     fn legacy(&self, error: &HttpError) -> (StatusCode, Json<Value>) {
-        let outage = error.failed.as_ref().and_then(|call| self.outage(call, error));
+        let outage = error
+            .failed
+            .as_ref()
+            .and_then(|call| self.outage(call, error));
         let text = match outage {
             Some(outage) => outage.text.to_owned(),
             None => self.text(error),
@@ -56,8 +65,12 @@ impl Dialect {
         let is_invalid = error.status == StatusCode::UNPROCESSABLE_ENTITY;
         match self.errors {
             _ if self.counts_as_empty(error) => StatusCode::BAD_REQUEST,
-            Errors::Detail if is_invalid || !error.errors.is_empty() => StatusCode::UNPROCESSABLE_ENTITY,
-            _ if is_invalid || error.problem_type == Some(problem::EMAIL_TAKEN) => StatusCode::BAD_REQUEST,
+            Errors::Detail if is_invalid || !error.errors.is_empty() => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            _ if is_invalid || error.problem_type == Some(problem::EMAIL_TAKEN) => {
+                StatusCode::BAD_REQUEST
+            }
             _ => error.status,
         }
     }
@@ -78,7 +91,10 @@ impl Dialect {
             None => query,
             Some(_) if error.is_final() => None,
             Some(_) if error.status == StatusCode::SERVICE_UNAVAILABLE => Some(write),
-            Some(_) => Some(Outage { status: error.status, ..write }),
+            Some(_) => Some(Outage {
+                status: error.status,
+                ..write
+            }),
         }
     }
 
@@ -88,6 +104,9 @@ impl Dialect {
         if self.counts_as_empty(error) || (is_missing && self.names_all_required) {
             return ALL_REQUIRED.to_owned();
         }
-        texts(&error.errors).into_iter().next().unwrap_or_else(|| error.text.clone().into_owned())
+        texts(&error.errors)
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| error.text.clone().into_owned())
     }
 }

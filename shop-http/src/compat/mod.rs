@@ -12,7 +12,8 @@ pub(crate) use choice::INGRESS_PREFIXES;
 pub use choice::UnknownDialect;
 pub use dialects::Dialect;
 pub(crate) use dialects::{
-    By, Errors, Extras, ItemForm, ListingForm, Outage, PurchaseResponse, TimestampForm, Timestamps, V1, View,
+    By, Errors, Extras, ItemForm, ListingForm, Outage, PurchaseResponse, TimestampForm, Timestamps,
+    V1, View,
 };
 
 /// The dialect of a request.

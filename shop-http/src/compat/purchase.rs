@@ -21,7 +21,11 @@ pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: Item
     }
     json.extend_from_slice(b",\"timestamp\":");
     write_time(json, purchase.timestamp, form.timestamp);
-    json.extend_from_slice(if form.extras == Extras::IdAndVersion { b",\"__v\":0}" } else { b"}" });
+    json.extend_from_slice(if form.extras == Extras::IdAndVersion {
+        b",\"__v\":0}"
+    } else {
+        b"}"
+    });
 }
 
 fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
@@ -31,12 +35,16 @@ fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
             let iso = time.to_string();
             let local = iso.trim_end_matches('Z');
             let whole = local.strip_suffix(".000").map(str::to_owned);
-            whole.unwrap_or_else(|| format!("{local}000")).write_json(json);
+            whole
+                .unwrap_or_else(|| format!("{local}000"))
+                .write_json(json);
         }
         TimestampForm::Seconds => {
             let millis = time.as_millis();
             let (sign, millis) = (if millis < 0 { "-" } else { "" }, millis.unsigned_abs());
-            json.extend_from_slice(format!("{sign}{}.{:03}", millis / 1_000, millis % 1_000).as_bytes());
+            json.extend_from_slice(
+                format!("{sign}{}.{:03}", millis / 1_000, millis % 1_000).as_bytes(),
+            );
         }
     }
 }
@@ -54,12 +62,30 @@ mod tests {
             String::from_utf8(json).unwrap()
         };
         for (millis, iso, without_zone, seconds) in [
-            (1_500, "1970-01-01T00:00:01.500Z", "1970-01-01T00:00:01.500000", "1.500"),
-            (2_000, "1970-01-01T00:00:02.000Z", "1970-01-01T00:00:02", "2.000"),
-            (-500, "1969-12-31T23:59:59.500Z", "1969-12-31T23:59:59.500000", "-0.500"),
+            (
+                1_500,
+                "1970-01-01T00:00:01.500Z",
+                "1970-01-01T00:00:01.500000",
+                "1.500",
+            ),
+            (
+                2_000,
+                "1970-01-01T00:00:02.000Z",
+                "1970-01-01T00:00:02",
+                "2.000",
+            ),
+            (
+                -500,
+                "1969-12-31T23:59:59.500Z",
+                "1969-12-31T23:59:59.500000",
+                "-0.500",
+            ),
         ] {
             assert_eq!(written(millis, TimestampForm::Iso), format!("\"{iso}\""));
-            assert_eq!(written(millis, TimestampForm::IsoWithoutZone), format!("\"{without_zone}\""));
+            assert_eq!(
+                written(millis, TimestampForm::IsoWithoutZone),
+                format!("\"{without_zone}\"")
+            );
             assert_eq!(written(millis, TimestampForm::Seconds), seconds);
         }
     }

@@ -58,7 +58,11 @@ pub(super) struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { start: Instant::now(), intervals: Mutex::default(), positions: Mutex::default() }
+        Self {
+            start: Instant::now(),
+            intervals: Mutex::default(),
+            positions: Mutex::default(),
+        }
     }
 }
 
@@ -72,7 +76,10 @@ impl History {
         let number = self.now();
         let mut intervals = self.intervals.lock();
         if intervals.back().is_none_or(|last| last.number < number) {
-            intervals.push_back(Interval { number, ..Interval::default() });
+            intervals.push_back(Interval {
+                number,
+                ..Interval::default()
+            });
             if intervals.len() as u64 > INTERVALS {
                 intervals.pop_front();
             }
@@ -103,8 +110,9 @@ impl History {
     pub(super) fn passed(&self, now: Offsets) {
         let mut positions = self.positions.lock();
         let passed: Option<u64> = positions.as_ref().map(|before| {
-            let passed =
-                |(partition, next): (_, &u64)| next.saturating_sub(*before.get(partition).unwrap_or(next));
+            let passed = |(partition, next): (_, &u64)| {
+                next.saturating_sub(*before.get(partition).unwrap_or(next))
+            };
             now.iter().map(passed).sum()
         });
         *positions = Some(now);
@@ -130,9 +138,14 @@ impl History {
             let found = intervals.binary_search_by_key(&number, |interval| interval.number);
             found.map_or(&idle, |index| &intervals[index])
         };
-        let hour: Vec<_> = (now.saturating_sub(INTERVALS)..now).map(of_number).collect();
-        let all =
-            |figure: fn(&Interval) -> Value| hour.iter().map(|interval| figure(interval)).collect::<Value>();
+        let hour: Vec<_> = (now.saturating_sub(INTERVALS)..now)
+            .map(of_number)
+            .collect();
+        let all = |figure: fn(&Interval) -> Value| {
+            hour.iter()
+                .map(|interval| figure(interval))
+                .collect::<Value>()
+        };
         json!({
             "interval_seconds": INTERVAL.as_secs(),
             // Responses, except of `/health` and `/metrics`.
@@ -160,7 +173,11 @@ mod tests {
         let history = History::default();
         history.bought(3);
         history.lags(7);
-        assert_eq!(history.body()["bought"], json!([]), "the interval has not ended");
+        assert_eq!(
+            history.body()["bought"],
+            json!([]),
+            "the interval has not ended"
+        );
         tokio::time::advance(Duration::from_secs(25)).await;
         for number in 0..100 {
             history.responded(Some(if number < 98 { 0.002 } else { 3.0 }), number == 0);
@@ -185,13 +202,19 @@ mod tests {
 
         tokio::time::advance(Duration::from_secs(3_600)).await;
         let body = history.body();
-        assert_eq!((&body["bought"], &body["stored"]), (&json!(vec![0; 360]), &json!(vec![(); 360])));
+        assert_eq!(
+            (&body["bought"], &body["stored"]),
+            (&json!(vec![0; 360]), &json!(vec![(); 360]))
+        );
         for _ in 0..400 {
             history.responded(Some(60.0), true);
             tokio::time::advance(Duration::from_secs(10)).await;
         }
         assert_eq!(history.intervals.lock().len(), 360);
         let body = history.body();
-        assert_eq!((&body["errors"], &body["p99_ms"][0]), (&json!(vec![1; 360]), &json!(10_000.0)));
+        assert_eq!(
+            (&body["errors"], &body["p99_ms"][0]),
+            (&json!(vec![1; 360]), &json!(10_000.0))
+        );
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use metrics::Histogram;
 use shop_core::ingest::{
-    BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase, StuckRecord,
+    BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase,
+    StuckRecord,
 };
 use shop_core::inspect::Inspection;
 use shop_core::log::{Lag, Offsets, ReasonKind};
@@ -49,9 +50,18 @@ impl Metrics {
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
         Arc::new(Observer {
             metrics: self.clone(),
-            records: self.shared.registry.histogram(names::INGEST_BATCH_RECORDS, &[]),
-            bytes: self.shared.registry.histogram(names::INGEST_BATCH_BYTES, &[]),
-            processing: self.shared.registry.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
+            records: self
+                .shared
+                .registry
+                .histogram(names::INGEST_BATCH_RECORDS, &[]),
+            bytes: self
+                .shared
+                .registry
+                .histogram(names::INGEST_BATCH_BYTES, &[]),
+            processing: self
+                .shared
+                .registry
+                .histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
             freshness: self.shared.registry.histogram(names::INGEST_FRESHNESS, &[]),
         })
     }
@@ -62,7 +72,10 @@ impl Metrics {
     /// Exports how long the log of `topic` keeps a record that was not read; `None` if that is unlimited or unknown.
     pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
         let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
-        self.shared.registry.gauge(names::LOG_RETENTION, &[("topic", topic)]).set(seconds);
+        self.shared
+            .registry
+            .gauge(names::LOG_RETENTION, &[("topic", topic)])
+            .set(seconds);
     }
 
     /// Exports what the log of `topic` says, as an ingest of this process has found it: its size if it manages its own
@@ -70,12 +83,31 @@ impl Metrics {
     pub fn note_log(&self, topic: &str, found: Inspection) {
         let labels = [("topic", topic)];
         if let Some(usage) = &found.usage {
-            let age = usage.oldest.map(|oldest| SystemClock.now().saturating_since(oldest));
-            let slowest = usage.groups.iter().map(|group| group.behind).max().unwrap_or_default();
-            self.shared.registry.gauge(names::LOG_BYTES, &labels).set(approximately(usage.bytes));
-            self.shared.registry.gauge(names::LOG_FREE_BYTES, &labels).set(approximately(usage.free_bytes));
-            self.shared.registry.gauge(names::LOG_OLDEST, &labels).set(age.unwrap_or_default().as_secs_f64());
-            self.shared.registry.gauge(names::LOG_SLOWEST_GROUP, &labels).set(approximately(slowest));
+            let age = usage
+                .oldest
+                .map(|oldest| SystemClock.now().saturating_since(oldest));
+            let slowest = usage
+                .groups
+                .iter()
+                .map(|group| group.behind)
+                .max()
+                .unwrap_or_default();
+            self.shared
+                .registry
+                .gauge(names::LOG_BYTES, &labels)
+                .set(approximately(usage.bytes));
+            self.shared
+                .registry
+                .gauge(names::LOG_FREE_BYTES, &labels)
+                .set(approximately(usage.free_bytes));
+            self.shared
+                .registry
+                .gauge(names::LOG_OLDEST, &labels)
+                .set(age.unwrap_or_default().as_secs_f64());
+            self.shared
+                .registry
+                .gauge(names::LOG_SLOWEST_GROUP, &labels)
+                .set(approximately(slowest));
         }
         self.shared.logs.lock().insert(topic.to_owned(), found);
     }
@@ -109,7 +141,11 @@ impl Metrics {
 pub(crate) fn phase_word(status: &IngestStatus, lag: Option<&Lag>) -> &'static str {
     let is_refused = status.errors.contains_key(&Component::Source);
     let reads = lag.map_or(!is_refused, |lag| !lag.records.is_empty());
-    if status.phase == Phase::Running && !reads { STANDBY } else { status.phase.as_str() }
+    if status.phase == Phase::Running && !reads {
+        STANDBY
+    } else {
+        status.phase.as_str()
+    }
 }
 
 impl Scrape {
@@ -117,18 +153,28 @@ impl Scrape {
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
         self.note_counters(&status);
-        self.registry.gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[]).set(float(status.in_flight_records));
-        self.registry.gauge(names::INGEST_IN_FLIGHT_BATCHES, &[]).set(float(status.in_flight));
-        self.registry.gauge(names::INGEST_IN_FLIGHT_BYTES, &[]).set(float(status.in_flight_bytes));
+        self.registry
+            .gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[])
+            .set(float(status.in_flight_records));
+        self.registry
+            .gauge(names::INGEST_IN_FLIGHT_BATCHES, &[])
+            .set(float(status.in_flight));
+        self.registry
+            .gauge(names::INGEST_IN_FLIGHT_BYTES, &[])
+            .set(float(status.in_flight_bytes));
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
-            self.registry.counter(names::INGEST_RETRIES, &[("part", part.as_str())]).absolute(retries);
+            self.registry
+                .counter(names::INGEST_RETRIES, &[("part", part.as_str())])
+                .absolute(retries);
         }
         self.note_waiting(names::INGEST_WAITING, &status, &[]);
         let current = phase_word(&status, lag);
         for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([STANDBY]) {
             let is_it = f64::from(u8::from(phase == current));
-            self.registry.gauge(names::INGEST_PHASE, &[("phase", phase)]).set(is_it);
+            self.registry
+                .gauge(names::INGEST_PHASE, &[("phase", phase)])
+                .set(is_it);
         }
         self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
         self.note_lost(&status, lag);
@@ -138,7 +184,9 @@ impl Scrape {
     /// Exports whether each part that requests need works.
     pub(crate) fn note_dependencies(&self, parts: &BTreeMap<&'static str, bool>) {
         for (part, works) in parts {
-            self.registry.gauge(names::DEPENDENCY_UP, &[("part", part)]).set(f64::from(u8::from(*works)));
+            self.registry
+                .gauge(names::DEPENDENCY_UP, &[("part", part)])
+                .set(f64::from(u8::from(*works)));
         }
     }
 
@@ -152,20 +200,34 @@ impl Scrape {
         now: Timestamp,
     ) {
         let labels = [("role", role)];
-        self.registry.counter(names::OUTBOX_PUBLISHED, &labels).absolute(published);
+        self.registry
+            .counter(names::OUTBOX_PUBLISHED, &labels)
+            .absolute(published);
         if let Some((entries, oldest)) = pending {
             let oldest = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
-            self.registry.gauge(names::OUTBOX_PENDING, &labels).set(approximately(entries));
-            self.registry.gauge(names::OUTBOX_OLDEST, &labels).set(oldest);
+            self.registry
+                .gauge(names::OUTBOX_PENDING, &labels)
+                .set(approximately(entries));
+            self.registry
+                .gauge(names::OUTBOX_OLDEST, &labels)
+                .set(oldest);
         }
     }
 
     /// Exports the state of the ingest of the events of `topic`; its `lag` was queried before.
-    pub(crate) fn note_events(&self, topic: &str, ingest: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
+    pub(crate) fn note_events(
+        &self,
+        topic: &str,
+        ingest: &IngestMonitor,
+        lag: Option<&Lag>,
+        now: Timestamp,
+    ) {
         let status = ingest.status();
         for (outcome, count) in outcomes(&status.counters) {
             let labels = [("topic", topic), ("outcome", outcome)];
-            self.registry.counter(names::EVENT_RECORDS, &labels).absolute(count);
+            self.registry
+                .counter(names::EVENT_RECORDS, &labels)
+                .absolute(count);
         }
         self.note_waiting(names::EVENT_WAITING, &status, &[("topic", topic)]);
         self.note_oldest(&status, Some(topic), now);
@@ -176,8 +238,13 @@ impl Scrape {
     /// For how long each part of an ingest has been failing.
     fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
         for part in Component::ALL {
-            let waiting = status.failing_since.get(&part).map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.registry.gauge(gauge, &[labels, &[("part", part.as_str())]].concat()).set(waiting);
+            let waiting = status
+                .failing_since
+                .get(&part)
+                .map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.registry
+                .gauge(gauge, &[labels, &[("part", part.as_str())]].concat())
+                .set(waiting);
         }
     }
 
@@ -187,55 +254,88 @@ impl Scrape {
             for reason in ReasonKind::ALL {
                 let count = log.dead_letters.get(&reason).copied().unwrap_or_default();
                 let labels = [("topic", &**topic), ("reason", reason.as_str())];
-                self.registry.gauge(names::DEAD_LETTERS_WAITING, &labels).set(approximately(count));
+                self.registry
+                    .gauge(names::DEAD_LETTERS_WAITING, &labels)
+                    .set(approximately(count));
             }
         }
     }
 
     /// The stuck record of an ingest, if it has one.
     fn note_stuck(&self, status: &IngestStatus) {
-        let Some(StuckRecord { topic, partition, offset, since, error, .. }) = &status.stuck else { return };
+        let Some(StuckRecord {
+            topic,
+            partition,
+            offset,
+            since,
+            error,
+            ..
+        }) = &status.stuck
+        else {
+            return;
+        };
         let labels = [
             ("topic", &**topic),
             ("partition", &partition.to_string()),
             ("offset", &offset.to_string()),
             ("error", error.kind().as_str()),
         ];
-        self.registry.gauge(names::INGEST_STUCK, &labels).set(since.elapsed().as_secs_f64());
+        self.registry
+            .gauge(names::INGEST_STUCK, &labels)
+            .set(since.elapsed().as_secs_f64());
     }
 
     /// Per topic that was consumed. `topic` has a series before its first record.
     fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
         self.note_stuck(status);
         let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
-        let read = status.oldest_uncommitted.iter().map(|(topic, oldest)| (&**topic, *oldest));
+        let read = status
+            .oldest_uncommitted
+            .iter()
+            .map(|(topic, oldest)| (&**topic, *oldest));
         for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
             let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
-            self.registry.gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)]).set(age);
+            self.registry
+                .gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)])
+                .set(age);
             let unread = status.oldest_unread.get(topic).copied().flatten();
             let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
-            self.registry.gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)]).set(age);
+            self.registry
+                .gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)])
+                .set(age);
         }
     }
 
     /// Per partition that was assigned or has lost records. Others are unknown.
     fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
-        let assigned = lag.into_iter().flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
+        let assigned = lag
+            .into_iter()
+            .flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
         let lost = status.lost.keys().map(|(topic, index)| (topic, *index));
         for (topic, index) in assigned.chain(lost) {
-            let count = status.lost.get(&(Arc::clone(topic), index)).copied().unwrap_or_default();
+            let count = status
+                .lost
+                .get(&(Arc::clone(topic), index))
+                .copied()
+                .unwrap_or_default();
             let labels = [("topic", &**topic), ("partition", &*index.to_string())];
-            self.registry.counter(names::INGEST_LOST, &labels).absolute(count);
+            self.registry
+                .counter(names::INGEST_LOST, &labels)
+                .absolute(count);
         }
     }
 
     fn note_counters(&self, IngestStatus { counters, .. }: &IngestStatus) {
         let stored = counters.inserted + counters.duplicates;
         for (status, count) in [("success", stored), ("error", counters.dead_lettered)] {
-            self.registry.counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)]).absolute(count);
+            self.registry
+                .counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)])
+                .absolute(count);
         }
         for (outcome, count) in outcomes(counters) {
-            self.registry.counter(names::INGEST_RECORDS, &[("outcome", outcome)]).absolute(count);
+            self.registry
+                .counter(names::INGEST_RECORDS, &[("outcome", outcome)])
+                .absolute(count);
         }
         for (reason, count) in [
             (ReasonKind::Undecodable, counters.undecodable),
@@ -243,17 +343,34 @@ impl Scrape {
             (ReasonKind::Refused, counters.refused),
             (ReasonKind::Parked, counters.parked),
         ] {
-            self.registry.counter(names::DEAD_LETTERS, &[("reason", reason.as_str())]).absolute(count);
+            self.registry
+                .counter(names::DEAD_LETTERS, &[("reason", reason.as_str())])
+                .absolute(count);
         }
     }
 
     fn note_lag(&self, lag: &Lag) {
-        let Lag { topic, group, records, .. } = lag;
-        let waiting = lag.transaction_since().map_or(0.0, |since| since.elapsed().as_secs_f64());
-        self.registry.gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)]).set(waiting);
+        let Lag {
+            topic,
+            group,
+            records,
+            ..
+        } = lag;
+        let waiting = lag
+            .transaction_since()
+            .map_or(0.0, |since| since.elapsed().as_secs_f64());
+        self.registry
+            .gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)])
+            .set(waiting);
         for (index, behind) in records {
-            let labels = [("topic", &**topic), ("group", group), ("partition", &index.to_string())];
-            self.registry.gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels).set(approximately(*behind));
+            let labels = [
+                ("topic", &**topic),
+                ("group", group),
+                ("partition", &index.to_string()),
+            ];
+            self.registry
+                .gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels)
+                .set(approximately(*behind));
         }
     }
 }
@@ -288,7 +405,11 @@ mod tests {
     #[test]
     fn an_ingest_that_reads_no_partition_is_on_standby() {
         let lag = |records: &[(u32, u64)]| {
-            Some(Lag::new("purchases".into(), "group".to_owned(), records.iter().copied().collect()))
+            Some(Lag::new(
+                "purchases".into(),
+                "group".to_owned(),
+                records.iter().copied().collect(),
+            ))
         };
         for (lag, is_refused, expected) in [
             (None, false, "running"),
@@ -300,10 +421,15 @@ mod tests {
             let mut status = IngestStatus::default();
             status.phase = Phase::Running;
             if is_refused {
-                let error = shop_core::Error::new(shop_core::ErrorKind::Invalid, "of another group");
+                let error =
+                    shop_core::Error::new(shop_core::ErrorKind::Invalid, "of another group");
                 status.errors.insert(Component::Source, error);
             }
-            assert_eq!(phase_word(&status, lag.as_ref()), expected, "{lag:?} {is_refused}");
+            assert_eq!(
+                phase_word(&status, lag.as_ref()),
+                expected,
+                "{lag:?} {is_refused}"
+            );
             status.phase = Phase::Stopped;
             assert_eq!(phase_word(&status, lag.as_ref()), "stopped");
         }
@@ -314,7 +440,13 @@ mod tests {
         let metrics = Metrics::new();
         let note = |topic, reason, count| {
             let dead_letters = BTreeMap::from([(reason, count)]);
-            metrics.note_log(topic, Inspection { dead_letters, ..Inspection::default() });
+            metrics.note_log(
+                topic,
+                Inspection {
+                    dead_letters,
+                    ..Inspection::default()
+                },
+            );
         };
         assert!(metrics.inspected(|_| true).is_empty());
         note("purchases", ReasonKind::Conflict, 2);
@@ -329,15 +461,27 @@ mod tests {
             ("purchases", "undecodable", 0),
             ("user_created", "refused", 1),
         ] {
-            assert!(text.contains(&series(topic, reason, count)), "{topic} {reason}: {text}");
+            assert!(
+                text.contains(&series(topic, reason, count)),
+                "{topic} {reason}: {text}"
+            );
         }
         let counts = |log: Inspection| log.dead_letters.into_values().collect::<Vec<_>>();
         let inspected = metrics.inspected(|topic| topic == "purchases");
         assert_eq!(inspected.into_iter().map(counts).collect::<Vec<_>>(), [[2]]);
         metrics.note_log("purchases", Inspection::default());
-        assert!(metrics.scrape().text().contains(&series("purchases", "conflict", 0)));
+        assert!(
+            metrics
+                .scrape()
+                .text()
+                .contains(&series("purchases", "conflict", 0))
+        );
         assert_eq!(
-            metrics.inspected(|_| true).into_iter().map(counts).collect::<Vec<_>>(),
+            metrics
+                .inspected(|_| true)
+                .into_iter()
+                .map(counts)
+                .collect::<Vec<_>>(),
             [vec![], vec![1]]
         );
     }
@@ -345,7 +489,12 @@ mod tests {
     #[test]
     fn unreadable_documents_are_exposed_if_the_store_counts_them() {
         let metrics = Metrics::new();
-        assert!(!metrics.scrape().text().contains("shop_store_unreadable_documents_total "));
+        assert!(
+            !metrics
+                .scrape()
+                .text()
+                .contains("shop_store_unreadable_documents_total ")
+        );
         metrics.count_unreadable(Arc::new(3.into()));
         let retention = Arc::<RetentionMonitor>::default();
         retention.deleted.store(7, Ordering::Relaxed);

@@ -51,10 +51,13 @@ impl Publishing {
         let acknowledged = results.len() as u64 - not_sent - unknown;
         self.acknowledged.increment(acknowledged);
         self.metrics.shared.history.bought(acknowledged);
-        self.in_log.iter().for_each(|counter| counter.increment(acknowledged));
+        self.in_log
+            .iter()
+            .for_each(|counter| counter.increment(acknowledged));
         self.not_sent.increment(not_sent);
         self.unknown.increment(unknown);
-        self.duration.record_many(begun.elapsed().as_secs_f64(), results.len());
+        self.duration
+            .record_many(begun.elapsed().as_secs_f64(), results.len());
         self.metrics.sampled(results.len());
     }
 }

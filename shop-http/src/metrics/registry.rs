@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use ::metrics::{
-    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
+    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString,
+    with_local_recorder,
 };
 use async_trait::async_trait;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -91,9 +92,15 @@ const SAMPLES: usize = 4_096;
 const VERSION: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
 /// The collector of `process_*` has no counter with fractions, and 0 for unlimited.
 const PROCESS: [(&str, &str); 3] = [
-    ("# TYPE process_cpu_seconds_total gauge\n", "# TYPE process_cpu_seconds_total counter\n"),
+    (
+        "# TYPE process_cpu_seconds_total gauge\n",
+        "# TYPE process_cpu_seconds_total counter\n",
+    ),
     ("\nprocess_max_fds 0\n", "\nprocess_max_fds +Inf\n"),
-    ("\nprocess_virtual_memory_max_bytes 0\n", "\nprocess_virtual_memory_max_bytes +Inf\n"),
+    (
+        "\nprocess_virtual_memory_max_bytes 0\n",
+        "\nprocess_virtual_memory_max_bytes +Inf\n",
+    ),
 ];
 const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
 
@@ -139,10 +146,16 @@ impl Metrics {
     /// Exports `flask_*` as well, for the dialects of the replaced systems; their durations for that which had them.
     pub(crate) fn enable_flask(&self, has_durations: bool) {
         self.shared.flask.get_or_init(|| {
-            self.shared.registry.gauge(names::FLASK_EXPORTER_INFO, VERSION).set(1);
+            self.shared
+                .registry
+                .gauge(names::FLASK_EXPORTER_INFO, VERSION)
+                .set(1);
             for method in ["GET", "POST"] {
                 let labels = [("method", method), ("status", "500")];
-                self.shared.registry.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).absolute(0);
+                self.shared
+                    .registry
+                    .counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels)
+                    .absolute(0);
             }
             has_durations
         });
@@ -158,7 +171,9 @@ impl Metrics {
 impl Metrics {
     /// Exports `count`, the number of documents in a store that are not purchases.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {
-        self.read_count(names::STORE_UNREADABLE, move || count.load(Ordering::Relaxed));
+        self.read_count(names::STORE_UNREADABLE, move || {
+            count.load(Ordering::Relaxed)
+        });
     }
 
     /// Exports `labels` of the build of this program with `app_info`. The first call wins.
@@ -168,20 +183,29 @@ impl Metrics {
 
     /// Exposes the number of lines that the log of the program has dropped, and whether it cannot be written.
     pub fn count_dropped_lines(&self, count: Arc<AtomicU64>, is_failing: Arc<AtomicBool>) {
-        self.read_count(names::LOG_LINES_DROPPED, move || count.load(Ordering::Relaxed));
+        self.read_count(names::LOG_LINES_DROPPED, move || {
+            count.load(Ordering::Relaxed)
+        });
         self.shared.is_log_failing.get_or_init(|| is_failing);
     }
 
     /// Whether the log of the program cannot be written.
     pub(crate) fn is_log_failing(&self) -> bool {
-        self.shared.is_log_failing.get().is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
+        self.shared
+            .is_log_failing
+            .get()
+            .is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
     }
 
     /// Exports what the retention has deleted, and what it will delete.
     pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
         let deleted = Arc::clone(&monitor);
-        self.read_count(names::STORE_EXPIRED, move || deleted.deleted.load(Ordering::Relaxed));
-        self.read_count(names::STORE_EXPIRING, move || monitor.due.load(Ordering::Relaxed));
+        self.read_count(names::STORE_EXPIRED, move || {
+            deleted.deleted.load(Ordering::Relaxed)
+        });
+        self.read_count(names::STORE_EXPIRING, move || {
+            monitor.due.load(Ordering::Relaxed)
+        });
     }
 
     fn read_count(&self, name: Name, count: impl Fn() -> u64 + Send + Sync + 'static) {
@@ -191,12 +215,20 @@ impl Metrics {
     /// Exposes how current `value` is, as `what`, here and in `/health`. It is read again for that, if it is due.
     pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
         let value = Arc::clone(value);
-        self.shared.watched.lock().insert(what, Box::new(move || value.freshness()));
+        self.shared
+            .watched
+            .lock()
+            .insert(what, Box::new(move || value.freshness()));
     }
 
     /// How current each watched value is.
     pub(crate) fn freshness(&self) -> BTreeMap<&'static str, Freshness> {
-        self.shared.watched.lock().iter().map(|(what, freshness)| (*what, freshness())).collect()
+        self.shared
+            .watched
+            .lock()
+            .iter()
+            .map(|(what, freshness)| (*what, freshness()))
+            .collect()
     }
 
     /// The last hour of the service.
@@ -206,7 +238,10 @@ impl Metrics {
 
     /// Starts a scrape.
     pub(crate) fn scrape(&self) -> Scrape {
-        Scrape { registry: Registry::default(), metrics: self.clone() }
+        Scrape {
+            registry: Registry::default(),
+            metrics: self.clone(),
+        }
     }
 
     /// Counts histogram samples.
@@ -250,11 +285,21 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared { registry, build, in_flight, counted, .. } = &*self.metrics.shared;
+        let Shared {
+            registry,
+            build,
+            in_flight,
+            counted,
+            ..
+        } = &*self.metrics.shared;
         let build = build.get().copied().unwrap_or_default();
         let in_flight = approximately(in_flight.load(Ordering::Relaxed));
-        self.registry.gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[]).set(in_flight);
-        self.registry.gauge(names::APP_INFO, &[VERSION, build].concat()).set(1);
+        self.registry
+            .gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[])
+            .set(in_flight);
+        self.registry
+            .gauge(names::APP_INFO, &[VERSION, build].concat())
+            .set(1);
         for (name, count) in &*counted.lock() {
             match name.kind {
                 Kind::Counter => self.registry.counter(*name, &[]).absolute(count()),
@@ -262,7 +307,9 @@ impl Scrape {
             }
         }
         for (what, Freshness { age, not_after, .. }) in self.metrics.freshness() {
-            self.registry.gauge(names::RELOAD_AGE, &[("what", what)]).set(age.as_secs_f64());
+            self.registry
+                .gauge(names::RELOAD_AGE, &[("what", what)])
+                .set(age.as_secs_f64());
             if let Some(end) = not_after {
                 let seconds = approximately((end.as_millis() / 1_000).unsigned_abs());
                 self.registry.gauge(names::TLS_NOT_AFTER, &[]).set(seconds);
@@ -270,7 +317,9 @@ impl Scrape {
         }
         self.note_pending();
         let text = registry.0.handle().render() + &self.registry.0.handle().render();
-        PROCESS.iter().fold(text, |text, (given, conventional)| text.replacen(given, conventional, 1))
+        PROCESS.iter().fold(text, |text, (given, conventional)| {
+            text.replacen(given, conventional, 1)
+        })
     }
 }
 
@@ -285,7 +334,10 @@ impl Default for Registry {
                 .expect("a list of buckets"),
             Kind::Counter | Kind::Gauge => builder,
         };
-        let recorder = ALL.iter().fold(PrometheusBuilder::new(), with_buckets).build_recorder();
+        let recorder = ALL
+            .iter()
+            .fold(PrometheusBuilder::new(), with_buckets)
+            .build_recorder();
         for &Name { name, kind, help } in ALL {
             let help = SharedString::const_str(help);
             match kind {
@@ -313,6 +365,8 @@ impl Registry {
 }
 
 fn key(name: Name, labels: Labels<'_>) -> Key {
-    let labels = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()));
+    let labels = labels
+        .iter()
+        .map(|(name, value)| Label::new(*name, (*value).to_owned()));
     Key::from_parts(name.name, labels.collect::<Vec<_>>())
 }

@@ -47,7 +47,11 @@ type Labels = (String, &'static str, StatusCode);
 
 impl RouteSeries {
     pub(crate) fn new(path: &str, measured: Measured) -> Arc<Self> {
-        Arc::new(Self { path: Some(path.to_owned()), measured, known: RwLock::default() })
+        Arc::new(Self {
+            path: Some(path.to_owned()),
+            measured,
+            known: RwLock::default(),
+        })
     }
 
     /// The template of the whole path below the prefix `outer`; `None` without a route.
@@ -61,7 +65,13 @@ impl RouteSeries {
         })
     }
 
-    fn get(&self, metrics: &Metrics, outer: &str, method: &'static str, status: StatusCode) -> Arc<Series> {
+    fn get(
+        &self,
+        metrics: &Metrics,
+        outer: &str,
+        method: &'static str,
+        status: StatusCode,
+    ) -> Arc<Series> {
         let is_wanted = |((prefix, of, code), _): &&(Labels, Arc<Series>)| {
             *code == status && *of == method && prefix == outer
         };
@@ -97,18 +107,35 @@ impl Metrics {
             self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         }
         let (metrics, method) = (self.clone(), word(method));
-        RequestTimer { metrics, route, outer, method, begun, answered: None, is_stream: false }
+        RequestTimer {
+            metrics,
+            route,
+            outer,
+            method,
+            begun,
+            answered: None,
+            is_stream: false,
+        }
     }
 }
 
 impl Series {
-    fn new(metrics: &Metrics, route: &str, method: &str, status: StatusCode, measured: Measured) -> Self {
+    fn new(
+        metrics: &Metrics,
+        route: &str,
+        method: &str,
+        status: StatusCode,
+        measured: Measured,
+    ) -> Self {
         let (method, status) = (("method", method), ("status", status.as_str()));
         let (route, path) = (("route", route), ("path", route));
         let registry = &metrics.shared.registry;
         let of_work = || {
             let requests = registry.counter(names::HTTP_REQUESTS, &[method, route, status]);
-            (requests, Some(registry.histogram(names::HTTP_REQUEST_DURATION, &[method, route])))
+            (
+                requests,
+                Some(registry.histogram(names::HTTP_REQUEST_DURATION, &[method, route])),
+            )
         };
         let flask = |has_durations: bool| {
             let requests = registry.counter(names::FLASK_HTTP_REQUESTS, &[method, status]);
@@ -117,7 +144,10 @@ impl Series {
             (requests, has_durations.then(durations))
         };
         let is_work = measured == Measured::Everywhere;
-        Self { of_work: is_work.then(of_work), flask: metrics.flask().map(flask) }
+        Self {
+            of_work: is_work.then(of_work),
+            flask: metrics.flask().map(flask),
+        }
     }
 }
 
@@ -158,22 +188,32 @@ impl Drop for RequestTimer {
             metrics.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
         // A client that disconnected earlier got no response. Scrapes of the metrics are not counted.
-        let Some((status, has_panicked)) = self.answered.filter(|_| measured != Measured::Nowhere) else {
+        let Some((status, has_panicked)) = self.answered.filter(|_| measured != Measured::Nowhere)
+        else {
             return;
         };
         let series = self.route.get(metrics, &self.outer, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
         if series.of_work.is_some() {
-            let (seconds, is_error) = ((!self.is_stream).then_some(seconds), status.is_server_error());
+            let (seconds, is_error) = (
+                (!self.is_stream).then_some(seconds),
+                status.is_server_error(),
+            );
             metrics.shared.history.responded(seconds, is_error);
         }
         for (count, duration) in series.of_work.iter().chain(&series.flask) {
             count.increment(1);
-            duration.iter().for_each(|duration| duration.record(seconds));
+            duration
+                .iter()
+                .for_each(|duration| duration.record(seconds));
         }
         if has_panicked && metrics.flask().is_some() {
             let labels = [("method", method), ("status", status.as_str())];
-            metrics.shared.registry.counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels).increment(1);
+            metrics
+                .shared
+                .registry
+                .counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels)
+                .increment(1);
         }
         metrics.sampled(2);
     }
@@ -181,7 +221,11 @@ impl Drop for RequestTimer {
 
 /// The method if HTTP defines it: a client may send others.
 fn word(method: &Method) -> &'static str {
-    const DEFINED: [&str; 9] =
-        ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
-    DEFINED.into_iter().find(|name| *name == method.as_str()).unwrap_or("OTHER")
+    const DEFINED: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    DEFINED
+        .into_iter()
+        .find(|name| *name == method.as_str())
+        .unwrap_or("OTHER")
 }

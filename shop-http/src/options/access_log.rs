@@ -50,7 +50,9 @@ impl FromStr for AccessLog {
             "off" => Ok(Self::Off),
             "on" => Ok(Self::All),
             text => {
-                let number = text.strip_prefix("1/").and_then(|number| number.parse().ok());
+                let number = text
+                    .strip_prefix("1/")
+                    .and_then(|number| number.parse().ok());
                 number.map(Self::OneIn).ok_or(InvalidAccessLog)
             }
         }

@@ -36,7 +36,8 @@ impl FromStr for Hosts {
 
     /// Reads hosts separated by commas.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const HOSTS: &str = "a host: use names such as shop.example or localhost:3000, separated by commas";
+        const HOSTS: &str =
+            "a host: use names such as shop.example or localhost:3000, separated by commas";
         list(text, HOSTS, parsed).map(Self::List)
     }
 }
@@ -60,7 +61,8 @@ impl Hosts {
         // The root of DNS may be written.
         let name = |host: &Authority| host.host().trim_end_matches('.').to_ascii_lowercase();
         let is_same = |known: &&Authority, host: &Authority| {
-            name(known) == name(host) && (known.port().is_none() || known.port_u16() == host.port_u16())
+            name(known) == name(host)
+                && (known.port().is_none() || known.port_u16() == host.port_u16())
         };
         host.is_some_and(|host| hosts.iter().any(|known| is_same(&known, host)))
     }

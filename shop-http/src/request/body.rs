@@ -36,12 +36,19 @@ pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpRe
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
         let text = format!("Content-Type must be application/json, not {other}");
-        return Err(HttpError::media_type((ACCEPT_POST, "application/json"), text));
+        return Err(HttpError::media_type(
+            (ACCEPT_POST, "application/json"),
+            text,
+        ));
     }
     let hold = |bytes: usize| {
         let counted = bytes.saturating_sub(uncounted);
         uncounted = uncounted.saturating_sub(bytes);
-        if counted == 0 { Ok(()) } else { held.hold(counted) }
+        if counted == 0 {
+            Ok(())
+        } else {
+            held.hold(counted)
+        }
     };
     let body = read_up_to(headers, body, limit, options, hold).await?;
     slot.write(1)?;
@@ -61,7 +68,10 @@ pub(crate) async fn read_up_to(
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         read_on(headers, body).await;
         let text = "Content-Encoding must be left out: the body is read as it is";
-        return Err(HttpError::media_type((header::ACCEPT_ENCODING, "identity"), text.to_owned()));
+        return Err(HttpError::media_type(
+            (header::ACCEPT_ENCODING, "identity"),
+            text.to_owned(),
+        ));
     }
     if declared_length(headers).is_some_and(|length| length > limit) {
         read_on(headers, body).await;
@@ -69,10 +79,19 @@ pub(crate) async fn read_up_to(
     }
     let time = options.body_read_timeout;
     let body = collect(headers, body, limit, received);
-    tokio::time::timeout(time, body).await.unwrap_or_else(|_elapsed| {
-        let text = format!("Request body must be sent within {} seconds", time.as_secs());
-        Err(HttpError::of(StatusCode::REQUEST_TIMEOUT, ErrorKind::DeadlineExceeded, text))
-    })
+    tokio::time::timeout(time, body)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            let text = format!(
+                "Request body must be sent within {} seconds",
+                time.as_secs()
+            );
+            Err(HttpError::of(
+                StatusCode::REQUEST_TIMEOUT,
+                ErrorKind::DeadlineExceeded,
+                text,
+            ))
+        })
 }
 
 async fn collect(
@@ -85,9 +104,14 @@ async fn collect(
     let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            HttpError::no_object(ValidationError::no_json(bytes.len(), format!("it ended early: {error}")))
+            HttpError::no_object(ValidationError::no_json(
+                bytes.len(),
+                format!("it ended early: {error}"),
+            ))
         })?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if bytes.len() + data.len() > limit {
             read_on(headers, body).await;
             return Err(body_too_large(limit));
@@ -114,7 +138,12 @@ fn body_too_large(limit: usize) -> HttpError {
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// The media type, if it is not that of JSON.
@@ -131,7 +160,13 @@ fn other_media_type(headers: &HeaderMap) -> Option<String> {
 /// The media type without parameters.
 fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     let given = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    Some(given.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii())
+    Some(
+        given
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii(),
+    )
 }
 
 /// Whether a batch is NDJSON, and not a JSON array.
@@ -143,8 +178,12 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
         return Ok(true);
     }
     other_media_type(headers).map_or(Ok(false), |other| {
-        let text = format!("Content-Type must be application/x-ndjson or application/json, not {other}");
-        Err(HttpError::media_type((ACCEPT_POST, "application/json, application/x-ndjson"), text))
+        let text =
+            format!("Content-Type must be application/x-ndjson or application/json, not {other}");
+        Err(HttpError::media_type(
+            (ACCEPT_POST, "application/json, application/x-ndjson"),
+            text,
+        ))
     })
 }
 
@@ -180,12 +219,21 @@ mod tests {
             other_media_type(&headers)
         };
         assert_eq!(other_media_type(&HeaderMap::new()), None);
-        for json in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json", ""] {
+        for json in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/problem+json",
+            "",
+        ] {
             assert_eq!(media_type(json), None, "{json}");
         }
-        for other in
-            ["text/plain", "text/json", "application/x-www-form-urlencoded", "json", "application/jsonx"]
-        {
+        for other in [
+            "text/plain",
+            "text/json",
+            "application/x-www-form-urlencoded",
+            "json",
+            "application/jsonx",
+        ] {
             assert_eq!(media_type(other).as_deref(), Some(other));
         }
     }

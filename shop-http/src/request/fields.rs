@@ -24,7 +24,11 @@ impl<'a, const N: usize> Body<'a, N> {
     }
 
     pub(crate) const fn new(text: &'a [u8], members: Members<'a, N>) -> Self {
-        Self { text, members, errors: Vec::new() }
+        Self {
+            text,
+            members,
+            errors: Vec::new(),
+        }
     }
 
     /// Reads a member; an error is noted.
@@ -42,7 +46,11 @@ impl<'a, const N: usize> Body<'a, N> {
         member: &'static str,
         read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
     ) -> Option<Option<T>> {
-        if self.members.get(member).is_none() { Some(None) } else { self.read(member, read).map(Some) }
+        if self.members.get(member).is_none() {
+            Some(None)
+        } else {
+            self.read(member, read).map(Some)
+        }
     }
 
     /// Reads `value` of a member; an error is noted.
@@ -60,7 +68,11 @@ impl<'a, const N: usize> Body<'a, N> {
         let read = read(value).map_err(|(kind, text)| {
             // The texts of a price name the member themselves, and pydantic's name none.
             let is_sentence = member == "price" || matches!(kind, Kind::Pydantic(..));
-            let text = if is_sentence { text } else { format!("{member} {text}") };
+            let text = if is_sentence {
+                text
+            } else {
+                format!("{member} {text}")
+            };
             self.note(member, kind, text, value.as_json().to_owned());
         });
         read.ok()
@@ -73,7 +85,12 @@ impl<'a, const N: usize> Body<'a, N> {
         text: String,
         input: String,
     ) {
-        self.errors.push(ValidationError { location: Location::Member(member.into()), kind, text, input });
+        self.errors.push(ValidationError {
+            location: Location::Member(member.into()),
+            kind,
+            text,
+            input,
+        });
     }
 
     /// Returns `read` if there are no errors. Each unknown member is one.
@@ -85,7 +102,8 @@ impl<'a, const N: usize> Body<'a, N> {
                 self.note(name.clone(), Kind::Unknown, text, String::new());
             }
         }
-        read.filter(|_| self.errors.is_empty()).ok_or_else(|| HttpError::invalid(self.errors))
+        read.filter(|_| self.errors.is_empty())
+            .ok_or_else(|| HttpError::invalid(self.errors))
     }
 }
 
@@ -94,19 +112,30 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let trimmed = body.trim_ascii();
     // Valid JSON of another type.
-    let broken = serde_json::from_slice::<IgnoredAny>(body).err().filter(|_| error.is_data());
+    let broken = serde_json::from_slice::<IgnoredAny>(body)
+        .err()
+        .filter(|_| error.is_data());
     let error = broken.as_ref().unwrap_or(error);
     let text = error.to_string();
-    let of_body = |kind, text| ValidationError { location: Location::Body, kind, text, input: String::new() };
+    let of_body = |kind, text| ValidationError {
+        location: Location::Body,
+        kind,
+        text,
+        input: String::new(),
+    };
     HttpError::no_object(match (trimmed, error.is_data()) {
         (b"" | b"null", _) => of_body(Kind::Missing, text),
         // A member is repeated, or it is not UTF-8.
         ([b'{', ..], true) => of_body(Kind::Value, text),
-        (_, true) => ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text),
+        (_, true) => {
+            ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text)
+        }
         // The body is truncated.
         (_, false) if error.is_eof() => ValidationError::no_json(body.len(), text),
         (_, false) => {
-            let lines = body.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+            let lines = body
+                .split_inclusive(|byte| *byte == b'\n')
+                .take(error.line().saturating_sub(1));
             let byte = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
             ValidationError::no_json(byte, text)
         }

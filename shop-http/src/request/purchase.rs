@@ -8,8 +8,8 @@ use shop_core::json::RawScalar;
 use shop_core::record;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
-    Details, ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, PurchaseId, RequestContext,
-    Timestamp, UserId, UserName,
+    Details, ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, PurchaseId,
+    RequestContext, Timestamp, UserId, UserName,
 };
 
 use crate::compat::{Dialect, Timestamps, V1};
@@ -53,7 +53,10 @@ pub(crate) struct Accepted<'a> {
 pub(crate) fn accepted(purchases: &Purchases) -> Accepted<'_> {
     let options = &purchases.options;
     let times = AcceptedTimes::new(purchases.clock.now(), options.purchase_retention);
-    Accepted { times, currency: options.currency.as_ref() }
+    Accepted {
+        times,
+        currency: options.currency.as_ref(),
+    }
 }
 
 /// Reads the purchase in `body`.
@@ -63,7 +66,11 @@ pub(crate) fn read(
     key: Option<IdempotencyKey>,
     purchases: &Purchases,
 ) -> HttpResult<NewPurchase> {
-    let says_nothing = || EMPTY_VALUES.iter().any(|empty| body.trim_ascii() == empty.as_bytes());
+    let says_nothing = || {
+        EMPTY_VALUES
+            .iter()
+            .any(|empty| body.trim_ascii() == empty.as_bytes())
+    };
     if dialect.distinguishes_empty_bodies && says_nothing() {
         return Err(empty_body());
     }
@@ -93,7 +100,11 @@ pub(crate) fn read(
 
 /// Reads one purchase of a batch: its key is a member. Management keeps its `id`; elsewhere that is a key, which must be
 /// an id for every user.
-pub(crate) fn read_line(line: &[u8], accepted: &Accepted<'_>, kind: ServiceKind) -> HttpResult<InBatch> {
+pub(crate) fn read_line(
+    line: &[u8],
+    accepted: &Accepted<'_>,
+    kind: ServiceKind,
+) -> HttpResult<InBatch> {
     match kind {
         ServiceKind::Facing => of_line(Body::parse(line, LINE_MEMBERS)?, accepted, kind),
         ServiceKind::Management => of_line(Body::parse(line, IMPORTED_MEMBERS)?, accepted, kind),
@@ -111,8 +122,11 @@ fn of_line<const N: usize>(
     let [key, id] = ["key", "id"].map(|member| {
         let value = body.members.get(member).filter(|value| !value.is_null())?;
         body.read_value(member, Some(value), |value| {
-            let text = value.text().ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
-            text.parse::<IdempotencyKey>().map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
+            let text = value
+                .text()
+                .ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
+            text.parse::<IdempotencyKey>()
+                .map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
         })
     });
     let mut refuse_id = |text: &str| body.note("id", Kind::Value, text.to_owned(), String::new());
@@ -140,11 +154,13 @@ fn of_line<const N: usize>(
 /// Reads the amount and the reason of a refund, both of them optional.
 pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<RefundReason>)> {
     let mut body = Body::parse(body, ["amount", "reason"])?;
-    let [amount, reason] =
-        ["amount", "reason"].map(|member| body.members.get(member).filter(|value| !value.is_null()));
+    let [amount, reason] = ["amount", "reason"]
+        .map(|member| body.members.get(member).filter(|value| !value.is_null()));
     let amount = amount.map(|value| {
         body.read_value("amount", Some(value), |value| match value.price(true) {
-            Ok(_) if !is_json_number(value) => Err((Kind::NoNumber, "must be a valid number".to_owned())),
+            Ok(_) if !is_json_number(value) => {
+                Err((Kind::NoNumber, "must be a valid number".to_owned()))
+            }
             amount => amount.map_err(|invalid| (Kind::Value, invalid.reason().to_owned())),
         })
     });
@@ -153,7 +169,11 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<Refu
 }
 
 fn empty_body() -> HttpError {
-    HttpError::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, "Request body must be JSON")
+    HttpError::of(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Invalid,
+        "Request body must be JSON",
+    )
 }
 
 /// The purchase in `body`, without a key, unless it has errors already. `timestamps` says how the client's timestamp is
@@ -165,14 +185,27 @@ fn validated<const N: usize>(
 ) -> HttpResult<NewPurchase> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let user_name = body.members.get("username").filter(is_given);
-    let user_name = body.read_value("username", user_name, |value| word::<UserName>(value, dialect));
+    let user_name = body.read_value("username", user_name, |value| {
+        word::<UserName>(value, dialect)
+    });
     let user_id = user_id.filter(is_given);
     let user_id = body.read_value("userid", user_id, |value| word::<UserId>(value, dialect));
     let is_refund = body.members.get("of").is_some_and(|of| !of.is_null());
-    let price = body.read("price", |value| if is_refund { amount(value) } else { price(value, dialect) });
-    let time = body.members.get("timestamp").filter(|value| !value.is_null());
+    let price = body.read("price", |value| {
+        if is_refund {
+            amount(value)
+        } else {
+            price(value, dialect)
+        }
+    });
+    let time = body
+        .members
+        .get("timestamp")
+        .filter(|value| !value.is_null());
     let time = time.map(|value| {
-        body.read_value("timestamp", Some(value), |value| timestamp(value, timestamps, &accepted.times))
+        body.read_value("timestamp", Some(value), |value| {
+            timestamp(value, timestamps, &accepted.times)
+        })
     });
     let details = details(&mut body, accepted.currency);
     let ((user_id, user_name), price) = body.finish(user_id.zip(user_name).zip(price))?;
@@ -185,26 +218,45 @@ fn validated<const N: usize>(
 fn amount(value: RawScalar<'_>) -> Result<Price, (Kind, String)> {
     let text = value.text().unwrap_or(value.as_json().into());
     let amount = Price::signed(&text).ok().filter(Price::is_negative);
-    amount.ok_or_else(|| (Kind::Value, "Price of a refund must be a negative number".to_owned()))
+    amount.ok_or_else(|| {
+        (
+            Kind::Value,
+            "Price of a refund must be a negative number".to_owned(),
+        )
+    })
 }
 
 /// The details. Bodies of replaced systems have none.
 fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) -> Details {
     let mut details = Details::default();
     for member in Details::COLUMNS {
-        let Some(value) = body.members.get(member).filter(|value| !value.is_null()) else { continue };
+        let Some(value) = body.members.get(member).filter(|value| !value.is_null()) else {
+            continue;
+        };
         body.read_value(member, Some(value), |value| {
             let text = Details::text_of(member, &value);
             let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
             strict::check_visible(&text)?;
-            details.set(member, &text).map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
+            details
+                .set(member, &text)
+                .map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
         });
     }
     if let Err(reason) = details.adopt_currency(currency) {
-        body.note("currency", Kind::Value, format!("currency {reason}"), String::new());
+        body.note(
+            "currency",
+            Kind::Value,
+            format!("currency {reason}"),
+            String::new(),
+        );
     }
     if details.reason.is_some() && details.of.is_none() {
-        body.note("reason", Kind::Value, "reason is for a refund, which has of".to_owned(), String::new());
+        body.note(
+            "reason",
+            Kind::Value,
+            "reason is for a refund, which has of".to_owned(),
+            String::new(),
+        );
     }
     details
 }
@@ -214,31 +266,49 @@ fn word<T: FromStr<Err: Into<Invalid>>>(
     value: RawScalar<'_>,
     dialect: &Dialect,
 ) -> Result<T, (Kind, String)> {
-    if dialect.is_strict { strict::line(value) } else { text(value, dialect.integers_are_text) }
+    if dialect.is_strict {
+        strict::line(value)
+    } else {
+        text(value, dialect.integers_are_text)
+    }
 }
 
 pub(crate) fn text<T: FromStr<Err: Into<Invalid>>>(
     value: RawScalar<'_>,
     integers: bool,
 ) -> Result<T, (Kind, String)> {
-    let text = if integers { value.text_or_integer() } else { value.text() };
+    let text = if integers {
+        value.text_or_integer()
+    } else {
+        value.text()
+    };
     let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
-    text.parse().map_err(|problem: T::Err| (Kind::Value, problem.into().reason().to_owned()))
+    text.parse()
+        .map_err(|problem: T::Err| (Kind::Value, problem.into().reason().to_owned()))
 }
 
 /// Whether an id or a name counts as given.
 fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
-    if dialect.names_all_required { !EMPTY_VALUES[..4].contains(&value.as_json()) } else { !value.is_null() }
+    if dialect.names_all_required {
+        !EMPTY_VALUES[..4].contains(&value.as_json())
+    } else {
+        !value.is_null()
+    }
 }
 
 fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String)> {
     // Texts of the replaced systems.
     let (no_number, too_low) = match dialect.may_be_free {
         true => ("Price must be a valid number", "Price cannot be negative"),
-        false => ("Price must be a positive number", "Price must be a positive number"),
+        false => (
+            "Price must be a positive number",
+            "Price must be a positive number",
+        ),
     };
     match value.price(dialect.is_strict) {
-        Ok(_) if dialect.is_strict && !is_json_number(value) => Err((Kind::NoNumber, no_number.to_owned())),
+        Ok(_) if dialect.is_strict && !is_json_number(value) => {
+            Err((Kind::NoNumber, no_number.to_owned()))
+        }
         Ok(price) if price.as_decimal().is_zero() && !dialect.may_be_free => {
             Err((Kind::Value, too_low.to_owned()))
         }
@@ -274,7 +344,9 @@ fn timestamp(
         return Ok(None);
     }
     let accepted = read.and_then(|time| times.check(time));
-    accepted.map(Some).map_err(|error| (Kind::Value, error.reason().to_owned()))
+    accepted
+        .map(Some)
+        .map_err(|error| (Kind::Value, error.reason().to_owned()))
 }
 
 /// The idempotency key of the request.
@@ -285,15 +357,32 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<Idempote
     // A string of RFC 9651, as the draft of the header has it, is the same key as its content.
     let content = |key: &'_ str| -> Option<IdempotencyKey> {
         let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-        quoted.filter(|key| !key.is_empty() && !key.contains(['"', '\\'])).unwrap_or(key).parse().ok()
+        quoted
+            .filter(|key| !key.is_empty() && !key.contains(['"', '\\']))
+            .unwrap_or(key)
+            .parse()
+            .ok()
     };
-    let key = key.to_str().ok().filter(|_| second.is_none()).and_then(content);
-    key.map(Some).ok_or_else(|| Location::Header("Idempotency-Key").invalid(INVALID_KEY).into())
+    let key = key
+        .to_str()
+        .ok()
+        .filter(|_| second.is_none())
+        .and_then(content);
+    key.map(Some).ok_or_else(|| {
+        Location::Header("Idempotency-Key")
+            .invalid(INVALID_KEY)
+            .into()
+    })
 }
 
 /// The context of the request that is stored with the purchase.
 pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
-    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let text = |name: &HeaderName| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let traceparent = text(&TRACEPARENT).filter(|text| is_traceparent(text));
     let context = RequestContext::new(text(&REQUEST_ID), traceparent);
     (context != RequestContext::default()).then(|| Box::new(context))
@@ -305,6 +394,7 @@ fn is_traceparent(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     let is_known = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
     let is_zero = |group: &&str| group.bytes().all(|digit| digit == b'0');
-    let has_form = groups.iter().map(|group| group.len()).eq([2, 32, 16, 2]) && text.bytes().all(is_known);
+    let has_form =
+        groups.iter().map(|group| group.len()).eq([2, 32, 16, 2]) && text.bytes().all(is_known);
     has_form && !text.starts_with("ff") && !groups[1..3].iter().any(is_zero)
 }

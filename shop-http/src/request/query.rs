@@ -10,7 +10,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use shop_core::domain::Reference;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
-    Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest, UtcOffset,
+    Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest,
+    UtcOffset,
 };
 use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 
@@ -40,11 +41,16 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 const MAX_WAIT_SECONDS: f64 = 10.0;
 
 /// The characters to encode in a query: all but the unreserved characters of RFC 3986.
-const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 impl Query {
     /// The parameters of a listing outside of `/v1`.
-    pub(crate) const LEGACY: &[&str] = &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
+    pub(crate) const LEGACY: &[&str] =
+        &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
     /// The parameters of a listing.
     pub(crate) const LISTING: &[&str] = &[
         "userid",
@@ -60,13 +66,32 @@ impl Query {
         "wait",
     ];
     /// The parameters of a summary.
-    pub(crate) const SUMMARY: &[&str] =
-        &["userid", "username", "everyone", "reference", "from", "to", "wait_for", "wait"];
+    pub(crate) const SUMMARY: &[&str] = &[
+        "userid",
+        "username",
+        "everyone",
+        "reference",
+        "from",
+        "to",
+        "wait_for",
+        "wait",
+    ];
     /// The parameters of totals.
-    pub(crate) const TOTALS: &[&str] =
-        &["userid", "username", "everyone", "reference", "from", "to", "per", "zone", "wait_for", "wait"];
+    pub(crate) const TOTALS: &[&str] = &[
+        "userid",
+        "username",
+        "everyone",
+        "reference",
+        "from",
+        "to",
+        "per",
+        "zone",
+        "wait_for",
+        "wait",
+    ];
     /// The parameters of events.
-    pub(crate) const EVENTS: &[&str] = &["userid", "username", "everyone", "reference", "lastEventId"];
+    pub(crate) const EVENTS: &[&str] =
+        &["userid", "username", "everyone", "reference", "lastEventId"];
     /// The parameters of a list of dead letters.
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
     /// The parameters of a search for user names.
@@ -83,7 +108,10 @@ impl Query {
     pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
         let unreadable = |problem: &str| {
             let text = format!("the query string cannot be read: {problem}");
-            ValidationError { text, ..Location::Query.invalid("") }
+            ValidationError {
+                text,
+                ..Location::Query.invalid("")
+            }
         };
         // Invalid UTF-8 would be replaced below, and select another user.
         let decoded = percent_decode_str(uri.query().unwrap_or_default()).decode_utf8();
@@ -104,7 +132,10 @@ impl Query {
             // A repeated name is reported once.
             let location = Location::Parameter(name.into());
             if errors.len() < MAX_ERRORS && !errors.iter().any(|known| known.location == location) {
-                errors.push(ValidationError { text, ..location.invalid("") });
+                errors.push(ValidationError {
+                    text,
+                    ..location.invalid("")
+                });
             }
         }
         Ok(Self { parameters, errors })
@@ -125,14 +156,25 @@ impl Query {
         name: &'static str,
         read: impl FnOnce(&str) -> Result<T, P>,
     ) -> Option<Option<T>> {
-        let read = self.get(name).map(|text| read(text).map_err(|problem| invalid_parameter(name, problem)));
+        let read = self
+            .get(name)
+            .map(|text| read(text).map_err(|problem| invalid_parameter(name, problem)));
         self.note(read.transpose())
     }
 
     /// The value of a parameter with a fixed set of words.
-    fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)], problem: &str) -> Option<Option<T>> {
+    fn word<T: Copy>(
+        &mut self,
+        name: &'static str,
+        words: &[(&str, T)],
+        problem: &str,
+    ) -> Option<Option<T>> {
         self.read(name, |given| {
-            words.iter().find(|(word, _)| *word == given).map(|(_, value)| *value).ok_or(problem)
+            words
+                .iter()
+                .find(|(word, _)| *word == given)
+                .map(|(_, value)| *value)
+                .ok_or(problem)
         })
     }
 
@@ -143,7 +185,11 @@ impl Query {
 
     /// The requested view, if any.
     pub(crate) fn view(&mut self) -> Option<Option<View>> {
-        let words = [("summary", View::Summary), ("list", View::List), ("user", View::Owner)];
+        let words = [
+            ("summary", View::Summary),
+            ("list", View::List),
+            ("user", View::Owner),
+        ];
         self.word("view", &words, "must be summary, list or user")
     }
 
@@ -153,10 +199,15 @@ impl Query {
         default: ListOrder,
         default_limit: PageLimit,
     ) -> Option<PageRequest> {
-        let words = [("newest", ListOrder::NewestFirst), ("oldest", ListOrder::OldestFirst)];
+        let words = [
+            ("newest", ListOrder::NewestFirst),
+            ("oldest", ListOrder::OldestFirst),
+        ];
         let order = self.word("order", &words, "must be newest or oldest");
         let limit = self.limit(default_limit);
-        let cursor = self.get("cursor").map(|cursor| Cursor::from_text(cursor.to_owned()));
+        let cursor = self
+            .get("cursor")
+            .map(|cursor| Cursor::from_text(cursor.to_owned()));
         let mut request = PageRequest::first(order?.unwrap_or(default), limit?);
         request.cursor = cursor;
         Some(request)
@@ -164,7 +215,10 @@ impl Query {
 
     fn limit(&mut self, default: PageLimit) -> Option<PageLimit> {
         let limit = self.read("limit", |text| {
-            let number = text.parse::<u16>().ok().and_then(|number| PageLimit::new(number).ok());
+            let number = text
+                .parse::<u16>()
+                .ok()
+                .and_then(|number| PageLimit::new(number).ok());
             number.ok_or("must be a whole number from 1 to 1000")
         });
         limit.map(|limit| limit.unwrap_or(default))
@@ -174,7 +228,13 @@ impl Query {
     pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let [by, view, order] = ["by", "view", "order"].map(|name| (name, self.get(name)));
         let limit = limit.get().to_string();
-        let pairs = [by, view, order, ("limit", Some(&*limit)), ("cursor", Some(cursor.as_str()))];
+        let pairs = [
+            by,
+            view,
+            order,
+            ("limit", Some(&*limit)),
+            ("cursor", Some(cursor.as_str())),
+        ];
         let encoded = |value| utf8_percent_encode(value, &RESERVED);
         let pairs = pairs.map(|(name, value)| Some(format!("{name}={}", encoded(value?))));
         pairs.into_iter().flatten().collect::<Vec<_>>().join("&")
@@ -182,11 +242,17 @@ impl Query {
 
     fn wait(&mut self) -> Option<Wait> {
         let time = self.read("wait", |text| {
-            let seconds = text.parse().ok().filter(|seconds| (0.0..=MAX_WAIT_SECONDS).contains(seconds));
-            seconds.map(Duration::from_secs_f64).ok_or("must be a number of seconds from 0 to 10")
+            let seconds = text
+                .parse()
+                .ok()
+                .filter(|seconds| (0.0..=MAX_WAIT_SECONDS).contains(seconds));
+            seconds
+                .map(Duration::from_secs_f64)
+                .ok_or("must be a number of seconds from 0 to 10")
         });
         let id = self.read("wait_for", |text| {
-            text.parse().map_err(|error: Invalid| format!("must be a purchase id: {}", error.reason()))
+            text.parse()
+                .map_err(|error: Invalid| format!("must be a purchase id: {}", error.reason()))
         });
         let (time, id) = (time?.unwrap_or(DEFAULT_WAIT), id?);
         Some(id.map(|id| (id, time)))
@@ -194,35 +260,62 @@ impl Query {
 
     /// The selected purchases: of exactly one of three parameters, or with a reference, which may be of one user.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
-        let reference =
-            self.read("reference", |text| text.parse::<Reference>().map_err(|error| error.reason()));
-        let Some(reference) = reference? else { return self.of_users() };
-        let of_all = ["userid", "username", "everyone"].iter().all(|name| self.get(name).is_none());
-        let user = if of_all { Selector::All } else { self.of_users()? };
+        let reference = self.read("reference", |text| {
+            text.parse::<Reference>().map_err(|error| error.reason())
+        });
+        let Some(reference) = reference? else {
+            return self.of_users();
+        };
+        let of_all = ["userid", "username", "everyone"]
+            .iter()
+            .all(|name| self.get(name).is_none());
+        let user = if of_all {
+            Selector::All
+        } else {
+            self.of_users()?
+        };
         self.note(match user {
             Selector::User(user) => Ok(Selector::Reference(reference, Some(user))),
             Selector::All => Ok(Selector::Reference(reference, None)),
-            _ => Err(invalid_parameter("reference", "and username exclude each other: give one of them")),
+            _ => Err(invalid_parameter(
+                "reference",
+                "and username exclude each other: give one of them",
+            )),
         })
     }
 
     /// Those of exactly one of three parameters.
     fn of_users(&mut self) -> Option<Selector> {
-        let given = ["userid", "username", "everyone"].into_iter().filter(|name| self.get(name).is_some());
+        let given = ["userid", "username", "everyone"]
+            .into_iter()
+            .filter(|name| self.get(name).is_some());
         let problem = match &given.collect::<Vec<_>>()[..] {
             [_] => None,
-            [] => Some(invalid_parameter("userid", "or username must be given, or everyone=true")),
+            [] => Some(invalid_parameter(
+                "userid",
+                "or username must be given, or everyone=true",
+            )),
             [first, rest @ ..] => {
-                let text = format!("and {} exclude each other: give one of them", rest.join(" and "));
+                let text = format!(
+                    "and {} exclude each other: give one of them",
+                    rest.join(" and ")
+                );
                 Some(invalid_parameter(first, text))
             }
         };
         self.errors.extend(problem);
         let reason = |error: Invalid| error.reason();
-        let user = self.read("userid", |text| text.parse().map(Selector::User).map_err(reason));
-        let name = self.read("username", |text| text.parse().map(Selector::Name).map_err(reason));
-        let all =
-            self.read("everyone", |text| (text == "true").then_some(Selector::All).ok_or("must be true"));
+        let user = self.read("userid", |text| {
+            text.parse().map(Selector::User).map_err(reason)
+        });
+        let name = self.read("username", |text| {
+            text.parse().map(Selector::Name).map_err(reason)
+        });
+        let all = self.read("everyone", |text| {
+            (text == "true")
+                .then_some(Selector::All)
+                .ok_or("must be true")
+        });
         user?.or(name?).or(all?)
     }
 
@@ -251,7 +344,11 @@ impl Query {
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<Option<T>> {
         self.read(name, |text| {
-            let hint = if text.contains(' ') { "; write + as %2B in a URL" } else { "" };
+            let hint = if text.contains(' ') {
+                "; write + as %2B in a URL"
+            } else {
+                ""
+            };
             parse(text).map_err(|problem| format!("{}{hint}", problem.reason()))
         })
     }
@@ -265,11 +362,18 @@ impl Query {
 
     /// The requested totals: per day in UTC by default.
     pub(crate) fn totals(&mut self) -> Option<TotalsRequest> {
-        let words = [("hour", Period::Hour), ("day", Period::Day), ("month", Period::Month)];
+        let words = [
+            ("hour", Period::Hour),
+            ("day", Period::Day),
+            ("month", Period::Month),
+        ];
         let range = self.range();
         let per = self.word("per", &words, "must be hour, day or month");
         let zone = self.parsed("zone", str::parse::<UtcOffset>);
-        Some(TotalsRequest::of(range?, per?.unwrap_or(Period::Day)).in_zone(zone?.unwrap_or_default()))
+        Some(
+            TotalsRequest::of(range?, per?.unwrap_or(Period::Day))
+                .in_zone(zone?.unwrap_or_default()),
+        )
     }
 
     /// The beginning of the requested user names.
@@ -291,7 +395,10 @@ impl Query {
             position.map_err(|_invalid| "does not belong to this list; omit it to start over")
         });
         let limit = self.limit(PageLimit::DEFAULT);
-        let filter = DeadLetterFilter::default().reason(reason?).since(since?).after(after?);
+        let filter = DeadLetterFilter::default()
+            .reason(reason?)
+            .since(since?)
+            .after(after?);
         Some((topic?, filter, limit?.get()))
     }
 

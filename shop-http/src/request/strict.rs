@@ -9,7 +9,9 @@ use crate::request::purchase::text;
 use crate::response::validation_error::Kind;
 
 /// A text that looks like what it is: a name, an id or a product.
-pub(crate) fn line<T: FromStr<Err: Into<Invalid>>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+pub(crate) fn line<T: FromStr<Err: Into<Invalid>>>(
+    value: RawScalar<'_>,
+) -> Result<T, (Kind, String)> {
     let line = text(value, false)?;
     // All of these follow the rules of user names.
     let visible: UserName = text(value, false)?;
@@ -21,7 +23,10 @@ pub(crate) fn check_visible(text: &str) -> Result<(), (Kind, String)> {
     if text.is_ascii() || !text.chars().any(is_invisible) {
         return Ok(());
     }
-    Err((Kind::Value, "must not contain invisible or bidirectional characters".to_owned()))
+    Err((
+        Kind::Value,
+        "must not contain invisible or bidirectional characters".to_owned(),
+    ))
 }
 
 /// Whether a character hides in a text, or changes its direction. Joiners and variation selectors do not: words and
@@ -45,11 +50,24 @@ mod tests {
 
     #[test]
     fn lines_look_like_what_they_are() {
-        for json in [r#""joe b""#, r#"" u1 ""#, r#""ünï—😀""#, r#""❤️👩‍💻""#, r#""می‌خواهم""#]
-        {
+        for json in [
+            r#""joe b""#,
+            r#"" u1 ""#,
+            r#""ünï—😀""#,
+            r#""❤️👩‍💻""#,
+            r#""می‌خواهم""#,
+        ] {
             assert!(line::<UserName>(scalar(json)).is_ok(), "{json}");
         }
-        for json in [r#""""#, r#"" ""#, r#""a\n""#, r#""a\u200b""#, r#""\u202eada""#, r#""\ufeffu1""#, "7"] {
+        for json in [
+            r#""""#,
+            r#"" ""#,
+            r#""a\n""#,
+            r#""a\u200b""#,
+            r#""\u202eada""#,
+            r#""\ufeffu1""#,
+            "7",
+        ] {
             assert!(line::<UserName>(scalar(json)).is_err(), "{json}");
         }
     }

@@ -39,13 +39,19 @@ pub(crate) async fn post_into_store(
     RequestDialect(dialect): RequestDialect,
     mut request: Request,
 ) -> HttpResult {
-    let PublishedPurchase { purchase, replayed, .. } = buy(&purchases, dialect, &mut request).await?;
+    let PublishedPurchase {
+        purchase, replayed, ..
+    } = buy(&purchases, dialect, &mut request).await?;
     let mut stored = Vec::with_capacity(PURCHASE_BYTES);
     write_purchase(&mut stored, &purchase, dialect.item);
     Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
 }
 
-async fn buy(role: &Purchases, dialect: &Dialect, request: &mut Request) -> HttpResult<PublishedPurchase> {
+async fn buy(
+    role: &Purchases,
+    dialect: &Dialect,
+    request: &mut Request,
+) -> HttpResult<PublishedPurchase> {
     let (bought, shows_position) = {
         let body = request::body::read(request, &role.options).await?;
         if dialect.is_strict {
@@ -82,14 +88,26 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
         let accepted = accepted(StatusCode::CREATED, id, replayed, body);
         return ([(header::LOCATION, location)], accepted).into_response();
     }
-    let PurchaseResponse { code, status, message, purchase_as } = dialect.bought;
-    let form = ItemForm { extras: Extras::None, ..dialect.item };
+    let PurchaseResponse {
+        code,
+        status,
+        message,
+        purchase_as,
+    } = dialect.bought;
+    let form = ItemForm {
+        extras: Extras::None,
+        ..dialect.item
+    };
     let [mut json, mut purchase] = [3, 1].map(|count| Vec::with_capacity(count * PURCHASE_BYTES));
     write_purchase(&mut purchase, &bought.purchase, form);
     if let Some(status) = status {
         write_member(&mut json, "{\"status\":", status);
     }
-    let start = if status.is_some() { ",\"message\":" } else { "{\"message\":" };
+    let start = if status.is_some() {
+        ",\"message\":"
+    } else {
+        "{\"message\":"
+    };
     write_member(&mut json, start, message);
     for name in purchase_as {
         write_member(&mut json, ",", *name);
@@ -103,5 +121,11 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
 /// The response about the purchase `id`, which says whether the request repeats one that was acknowledged before.
 fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, json: Vec<u8>) -> Response {
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-    (code, [(PURCHASE_ID, id.to_string())], replayed, respond_json(json)).into_response()
+    (
+        code,
+        [(PURCHASE_ID, id.to_string())],
+        replayed,
+        respond_json(json),
+    )
+        .into_response()
 }

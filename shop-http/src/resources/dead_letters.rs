@@ -28,13 +28,20 @@ pub(crate) const MAX_POSITIONS: usize = 1_000;
 const MAX_REASON: usize = 200;
 
 /// `GET /v1/dead-letters`.
-pub(crate) async fn list(State(service): State<Arc<Service>>, caller: Caller, uri: Uri) -> HttpResult {
+pub(crate) async fn list(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    uri: Uri,
+) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
     let mut parameters = Query::new(&uri, Query::DEAD_LETTERS)?;
     let filter = parameters.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
     let (filter, _) = parameters.finish(filter)?;
     let (items, next) = query(&service, service.dead_letters.page(&filter)).await?;
-    let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck).map(StuckBody::from);
+    let stuck = service
+        .ingests()
+        .filter_map(|ingest| ingest.status().stuck)
+        .map(StuckBody::from);
     Ok(Json(DeadLettersBody::new(items, next, stuck.collect())).into_response())
 }
 
@@ -49,15 +56,20 @@ pub(crate) async fn get(
     Query::refuse(&uri)?;
     let text = path.0.unwrap_or_default();
     let position = text.parse::<RecordPosition>();
-    let position = position
-        .map_err(|error| Location::Path("position").invalid(format!("is not valid: {}", error.reason())))?;
+    let position = position.map_err(|error| {
+        Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
+    })?;
     let found = query(&service, service.dead_letters.get(&position)).await?;
     let mut found = found.ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
     if let (Some(purchases), Some(purchase)) = (&service.purchases, &found.purchase)
         && found.reason == ReasonKind::Conflict.as_str()
     {
         // While the store is unavailable, the dead letter is shown without it.
-        let stored = purchases.look_up(&purchase.id).await.ok().and_then(Lookup::stored);
+        let stored = purchases
+            .look_up(&purchase.id)
+            .await
+            .ok()
+            .and_then(Lookup::stored);
         found.stored = stored.map(Box::new);
     }
     Ok(Json(found).into_response())
@@ -78,24 +90,40 @@ pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) 
     let (caller, asked) = begin(&service, "park", request).await?;
     let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck);
     let stuck = stuck.map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset));
-    let stuck: BTreeSet<_> = stuck.filter(|position| asked.known.contains(position)).collect();
+    let stuck: BTreeSet<_> = stuck
+        .filter(|position| asked.known.contains(position))
+        .collect();
     let reason = asked.reason.as_deref().unwrap_or_default();
-    let parked = query(&service, service.dead_letters.park(stuck, reason, asked.dry_run)).await?;
+    let parked = query(
+        &service,
+        service.dead_letters.park(stuck, reason, asked.dry_run),
+    )
+    .await?;
     let other = "no ingest of this process is stuck at it".to_owned();
-    Ok(asked.answered(&caller, &parked, |_| (ResolvedStatus::Refused, Some(other.clone()))))
+    Ok(asked.answered(&caller, &parked, |_| {
+        (ResolvedStatus::Refused, Some(other.clone()))
+    }))
 }
 
 /// Resolves the dead letters of a request. `action` is its name in the audit log.
-async fn resolve(service: &Service, how: Resolution, action: &'static str, request: Request) -> HttpResult {
+async fn resolve(
+    service: &Service,
+    how: Resolution,
+    action: &'static str,
+    request: Request,
+) -> HttpResult {
     let (caller, asked) = begin(service, action, request).await?;
     let options = ResolveOptions::new(how).dry_run(asked.dry_run);
     let is_forecast = asked.dry_run && how == Resolution::Replayed;
     let store = service.purchases.clone().filter(|_| is_forecast);
-    let resolved = service.dead_letters.resolve(asked.known.clone(), options, store);
+    let resolved = service
+        .dead_letters
+        .resolve(asked.known.clone(), options, store);
     let resolved = query(service, resolved).await?;
     Ok(asked.answered(&caller, &resolved, |invalid| {
-        let detail =
-            invalid.map_or("there is no pending dead letter".to_owned(), |invalid| invalid.to_string());
+        let detail = invalid.map_or("there is no pending dead letter".to_owned(), |invalid| {
+            invalid.to_string()
+        });
         (ResolvedStatus::Unknown, Some(detail))
     }))
 }
@@ -122,7 +150,10 @@ impl Asked {
         caller.note_resolved(outcomes.values().filter(is_done).count());
         let result = |text: String| {
             let (status, detail) = match text.parse() {
-                Ok(position) => outcomes.get(&position).cloned().unwrap_or_else(|| other(None)),
+                Ok(position) => outcomes
+                    .get(&position)
+                    .cloned()
+                    .unwrap_or_else(|| other(None)),
                 Err(invalid) => other(Some(invalid)),
             };
             ResolvedBody::new(text, status, detail)
@@ -133,12 +164,19 @@ impl Asked {
 }
 
 /// Checks and reads a request, and notes it for the audit log.
-async fn begin(service: &Service, action: &'static str, mut request: Request) -> HttpResult<(Caller, Asked)> {
+async fn begin(
+    service: &Service,
+    action: &'static str,
+    mut request: Request,
+) -> HttpResult<(Caller, Asked)> {
     let caller = Caller::of(request.extensions());
     let may = |needed: Action<'_>| {
         let decision = service.policy.check(&caller, &needed);
         decision.inspect_err(|_denied| {
-            caller.audit(Audited { action, ..Audited::default() });
+            caller.audit(Audited {
+                action,
+                ..Audited::default()
+            });
         })
     };
     may(Action::Observe)?;
@@ -150,7 +188,13 @@ async fn begin(service: &Service, action: &'static str, mut request: Request) ->
         let positions: Vec<_> = asked.known.iter().map(ToString::to_string).collect();
         let (positions, reason) = (Some(positions.join(" ")), asked.reason.clone());
         // Before it begins, as it completes without its client.
-        caller.audit(Audited { action, is_allowed: true, positions, reason, ..Audited::default() });
+        caller.audit(Audited {
+            action,
+            is_allowed: true,
+            positions,
+            reason,
+            ..Audited::default()
+        });
     }
     Ok((caller, asked))
 }
@@ -160,29 +204,56 @@ fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
     let mut body = Body::parse(body, ["positions", "dry_run", "reason"])?;
     let positions = body.read("positions", |value| {
         let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
-        let positions = positions.filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()));
+        let positions =
+            positions.filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()));
         positions.ok_or_else(|| (Kind::Value, format!("must be 1 to {MAX_POSITIONS} texts")))
     });
     let dry_run = body.read_optional("dry_run", |value| {
-        value.as_json().parse().map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
+        value
+            .as_json()
+            .parse()
+            .map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
     });
     let read = |value: RawScalar<'_>| {
-        let text = value.text().filter(|text| !text.chars().any(char::is_control));
+        let text = value
+            .text()
+            .filter(|text| !text.chars().any(char::is_control));
         let text = text.filter(|text| text.chars().count() <= MAX_REASON);
-        let text = text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        text.ok_or_else(|| (Kind::Value, format!("must be one line of 1 to {MAX_REASON} characters")))
+        let text = text
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty());
+        text.ok_or_else(|| {
+            (
+                Kind::Value,
+                format!("must be one line of 1 to {MAX_REASON} characters"),
+            )
+        })
     };
     let is_required = needs_reason && dry_run != Some(Some(true));
-    let reason =
-        if is_required { body.read("reason", read).map(Some) } else { body.read_optional("reason", read) };
+    let reason = if is_required {
+        body.read("reason", read).map(Some)
+    } else {
+        body.read_optional("reason", read)
+    };
     let ((positions, dry_run), reason) = body.finish(positions.zip(dry_run).zip(reason))?;
-    let known = positions.iter().filter_map(|text| text.parse().ok()).collect();
-    Ok(Asked { positions, known, dry_run: dry_run.unwrap_or_default(), reason })
+    let known = positions
+        .iter()
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    Ok(Asked {
+        positions,
+        known,
+        dry_run: dry_run.unwrap_or_default(),
+        reason,
+    })
 }
 
 /// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead
 /// letters and takes longer than a query of a store.
-async fn query<T>(service: &Service, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
+async fn query<T>(
+    service: &Service,
+    call: impl Future<Output = Result<T>> + Send,
+) -> HttpResult<T> {
     let done = within(service.options.request_timeout, call).await;
     done.map_err(|error| HttpError::query(error, Subject::DEAD_LETTER))
 }

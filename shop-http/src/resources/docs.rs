@@ -31,17 +31,25 @@ pub(crate) async fn page(request: HeaderMap) -> HttpResult {
         // The page is beside its folder, so that no redirect is needed.
         let beside = |html: &[u8]| {
             let html = String::from_utf8_lossy(html);
-            html.replace("\"./", "\"docs/").replace("\"index.css", "\"docs/index.css").into()
+            html.replace("\"./", "\"docs/")
+                .replace("\"index.css", "\"docs/index.css")
+                .into()
         };
         vendored("index.html", beside)
     };
-    FILES.get("", make).map(|page| page.respond(&request)).ok_or(HttpError::NO_ROUTE)
+    FILES
+        .get("", make)
+        .map(|page| page.respond(&request))
+        .ok_or(HttpError::NO_ROUTE)
 }
 
 /// `GET /docs/{file}`: a file of the page.
 pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
-    let file = path.0.and_then(|name| FILES.get(&name, || vendored(&name, <[u8]>::to_vec)));
-    file.map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
+    let file = path
+        .0
+        .and_then(|name| FILES.get(&name, || vendored(&name, <[u8]>::to_vec)));
+    file.map(|file| file.respond(&request))
+        .ok_or(HttpError::NO_ROUTE)
 }
 
 /// `GET /redoc`: redirects to the page. Relative, so that it works behind every prefix that a proxy removes.
@@ -58,6 +66,12 @@ fn vendored(name: &str, edited: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Constan
         other => other.to_owned(),
     };
     let kind = (header::CONTENT_TYPE, HeaderValue::from_str(&kind).ok()?);
-    let kept = (header::CACHE_CONTROL, HeaderValue::from_static("max-age=3600"));
-    Some(Constant::new([POLICY, kind, kept], edited(&file.bytes).into()))
+    let kept = (
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("max-age=3600"),
+    );
+    Some(Constant::new(
+        [POLICY, kind, kept],
+        edited(&file.bytes).into(),
+    ))
 }

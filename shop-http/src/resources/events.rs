@@ -54,11 +54,18 @@ pub(crate) async fn get(
     let after = last_event_id(&headers, &query)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
     let place = slot.stream()?;
-    let catch_up = if after.is_some() { slot.turn(|pools| &pools.catch_ups).await } else { None };
+    let catch_up = if after.is_some() {
+        slot.turn(|pools| &pools.catch_ups).await
+    } else {
+        None
+    };
     let subscribed = feed.subscribe(selector.clone(), after.as_ref());
     let subscribed = within(purchases.options.request_timeout, subscribed).await;
     let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
-    let (now, credential) = (Instant::now(), credential.map(|Extension(credential)| credential));
+    let (now, credential) = (
+        Instant::now(),
+        credential.map(|Extension(credential)| credential),
+    );
     Ok(respond(Events {
         subscription,
         purchases,
@@ -73,7 +80,11 @@ pub(crate) async fn get(
 }
 
 /// `GET /v1/purchases:positions`.
-pub(crate) async fn positions(State(role): State<Arc<Purchases>>, caller: Caller, uri: Uri) -> HttpResult {
+pub(crate) async fn positions(
+    State(role): State<Arc<Purchases>>,
+    caller: Caller,
+    uri: Uri,
+) -> HttpResult {
     Query::refuse(&uri)?;
     role.policy.check(&caller, &Action::ReadPositions)?;
     let feed = role.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
@@ -85,7 +96,10 @@ pub(crate) async fn positions(State(role): State<Arc<Purchases>>, caller: Caller
 fn failure(error: Error, purchases: &Purchases) -> HttpError {
     match error.kind() {
         ErrorKind::Invalid
-            if error.source().and_then(|source| source.downcast_ref::<Invalid>()).is_some() =>
+            if error
+                .source()
+                .and_then(|source| source.downcast_ref::<Invalid>())
+                .is_some() =>
         {
             no_event_id().into()
         }
@@ -98,10 +112,17 @@ fn failure(error: Error, purchases: &Purchases) -> HttpError {
 
 /// Where to continue, by the header, or by the parameter of clients that cannot send it. Empty is absent.
 fn last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
-    let of_header = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("not text"));
+    let of_header = headers
+        .get("last-event-id")
+        .map(|id| id.to_str().unwrap_or("not text"));
     let of_query = query.get("lastEventId");
-    let id = [of_header, of_query].into_iter().flatten().find(|id| !id.is_empty());
-    id.map(str::parse).transpose().map_err(|_invalid| no_event_id().into())
+    let id = [of_header, of_query]
+        .into_iter()
+        .flatten()
+        .find(|id| !id.is_empty());
+    id.map(str::parse)
+        .transpose()
+        .map_err(|_invalid| no_event_id().into())
 }
 
 fn no_event_id() -> ValidationError {
@@ -112,7 +133,8 @@ fn respond(events: Events) -> Response {
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
     let events = stream::unfold(events, move |mut events| {
-        Arc::clone(&context).scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
+        Arc::clone(&context)
+            .scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
     });
     // nginx would buffer the events otherwise.
     let unbuffered = [("x-accel-buffering", HeaderValue::from_static("no"))];
@@ -139,13 +161,18 @@ impl Events {
     async fn next(&mut self) -> Option<Event> {
         if std::mem::take(&mut self.is_first) {
             // A reader that loses the connection before the first purchase continues from here.
-            let start = Event::default().retry(RETRY).comment("purchases from here on");
+            let start = Event::default()
+                .retry(RETRY)
+                .comment("purchases from here on");
             return Some(start.id(self.subscription.position().as_str()));
         }
         let comment = Instant::now() + COMMENT_INTERVAL;
         let next = loop {
             let mut until = comment.min(self.ends);
-            self.catch_up = self.catch_up.take().filter(|_| self.subscription.is_catching_up());
+            self.catch_up = self
+                .catch_up
+                .take()
+                .filter(|_| self.subscription.is_catching_up());
             if self.catch_up.is_some() {
                 until = until.min(Instant::now() + CATCH_UP_INTERVAL);
             }
@@ -169,7 +196,9 @@ impl Events {
 
     /// Whether the reader may still read this, by its token.
     async fn is_authorized(&mut self) -> bool {
-        let Some(credential) = &self.credential else { return true };
+        let Some(credential) = &self.credential else {
+            return true;
+        };
         if self.authorized.elapsed() < AUTHORIZATION_INTERVAL {
             return true;
         }
@@ -181,11 +210,21 @@ impl Events {
             Err(Rejection::Invalid(_)) => return false,
         };
         let read = Action::ReadPurchases(&self.selector);
-        self.purchases.policy.decide(&Caller::new(principal, None), &read).is_ok()
+        self.purchases
+            .policy
+            .decide(&Caller::new(principal, None), &read)
+            .is_ok()
     }
 }
 
-fn event(FeedItem { purchase, cursor, .. }: FeedItem) -> Event {
+fn event(
+    FeedItem {
+        purchase, cursor, ..
+    }: FeedItem,
+) -> Event {
     let json = written(&purchase, PURCHASE_BYTES);
-    Event::default().event("purchase").id(cursor.as_str()).data(String::from_utf8_lossy(&json))
+    Event::default()
+        .event("purchase")
+        .id(cursor.as_str())
+        .data(String::from_utf8_lossy(&json))
 }

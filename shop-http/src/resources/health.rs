@@ -47,14 +47,27 @@ pub(crate) async fn alive() -> Json<Value> {
 pub(crate) async fn ready_to_answer(State(service): State<Arc<Service>>) -> Response {
     let LocalPorts { log, store, .. } = service.local();
     // The sink of management is its store.
-    let sink = if service.kind == ServiceKind::Facing { log } else { store };
-    let is_ready = Checks::of(&service, [sink, store], |role| role.is_local).await.all_respond();
-    probed(is_ready, json!({"status": if is_ready { "ready" } else { "not ready" }}))
+    let sink = if service.kind == ServiceKind::Facing {
+        log
+    } else {
+        store
+    };
+    let is_ready = Checks::of(&service, [sink, store], |role| role.is_local)
+        .await
+        .all_respond();
+    probed(
+        is_ready,
+        json!({"status": if is_ready { "ready" } else { "not ready" }}),
+    )
 }
 
 /// The response of a probe.
 fn probed(is_ready: bool, body: Value) -> Response {
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(body)).into_response()
 }
 
@@ -88,10 +101,22 @@ impl<'a> Checks<'a> {
         let purchases = |is_selected| service.purchases.as_ref().filter(|_| is_selected);
         let writes = purchases(writes).map(|purchases| is_healthy(purchases.sink.check()));
         let reads = purchases(reads).map(|purchases| is_healthy(purchases.query.check_reads()));
-        let others = service.other_roles().into_iter().filter(selects).map(|role| is_healthy(role.check));
-        let (writes, reads, others) =
-            tokio::join!(OptionFuture::from(writes), OptionFuture::from(reads), join_all(others));
-        Self { service, writes: writes.unwrap_or(true), reads: reads.unwrap_or(true), others }
+        let others = service
+            .other_roles()
+            .into_iter()
+            .filter(selects)
+            .map(|role| is_healthy(role.check));
+        let (writes, reads, others) = tokio::join!(
+            OptionFuture::from(writes),
+            OptionFuture::from(reads),
+            join_all(others)
+        );
+        Self {
+            service,
+            writes: writes.unwrap_or(true),
+            reads: reads.unwrap_or(true),
+            others,
+        }
     }
 
     fn all_respond(&self) -> bool {
@@ -115,8 +140,13 @@ impl<'a> Checks<'a> {
 
     fn are_ready(&self) -> bool {
         // No ingest of this process has stopped, or is refused by its log.
-        let needs_operator = |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
-        let ingests = !self.service.ingests().map(IngestMonitor::status).any(needs_operator);
+        let needs_operator =
+            |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
+        let ingests = !self
+            .service
+            .ingests()
+            .map(IngestMonitor::status)
+            .any(needs_operator);
         self.log() && self.store() && ingests
     }
 
@@ -126,22 +156,38 @@ impl<'a> Checks<'a> {
         let (service, mut parts) = (self.service, BTreeMap::new());
         let mut needs = |part, works| *parts.entry(part).or_insert(true) &= works;
         if service.purchases.is_some() {
-            needs(if service.kind == ServiceKind::Facing { "log" } else { "store" }, self.writes);
+            needs(
+                if service.kind == ServiceKind::Facing {
+                    "log"
+                } else {
+                    "store"
+                },
+                self.writes,
+            );
             needs("listings", self.reads);
         }
         if let Some(status) = service.ingest().map(IngestMonitor::status) {
             let fails = |part| status.errors.contains_key(&part);
             needs(
                 "log",
-                ![Component::Source, Component::Commit, Component::DeadLetters].into_iter().any(fails),
+                ![Component::Source, Component::Commit, Component::DeadLetters]
+                    .into_iter()
+                    .any(fails),
             );
             needs("store", !fails(Component::Store));
-            needs("ingest", status.phase == Phase::Running && status.stuck.is_none());
+            needs(
+                "ingest",
+                status.phase == Phase::Running && status.stuck.is_none(),
+            );
         }
         for (role, is_healthy) in service.other_roles().iter().zip(&self.others) {
-            let runs = |status: IngestStatus| status.phase == Phase::Running && status.errors.is_empty();
+            let runs =
+                |status: IngestStatus| status.phase == Phase::Running && status.errors.is_empty();
             let consumes = role.ingest.is_none_or(|ingest| runs(ingest.status()));
-            let publishes = role.outbox.as_ref().is_none_or(|outbox| outbox.waits_for.is_none());
+            let publishes = role
+                .outbox
+                .as_ref()
+                .is_none_or(|outbox| outbox.waits_for.is_none());
             needs(role.name, *is_healthy && consumes && publishes);
         }
         parts
@@ -150,20 +196,25 @@ impl<'a> Checks<'a> {
 
 /// Whether the log refuses to be read: an operator has to change its settings or grant a right.
 fn is_refused(status: &IngestStatus) -> bool {
-    status.errors.get(&Component::Source).is_some_and(|error| error.kind() == ErrorKind::Denied)
+    status
+        .errors
+        .get(&Component::Source)
+        .is_some_and(|error| error.kind() == ErrorKind::Denied)
 }
 
 /// `GET /-/ready`: whether the service is ready for requests.
 pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
     let checks = Checks::of_readiness(&service).await;
-    let (is_ready, word) = (checks.are_ready(), |up: bool| if up { "up" } else { "down" });
+    let (is_ready, word) = (
+        checks.are_ready(),
+        |up: bool| if up { "up" } else { "down" },
+    );
     let body = match (service.kind, is_ready) {
         (ServiceKind::Facing, true) => json!({"status": "ready"}),
         (ServiceKind::Facing, false) => json!({"detail": why_not_ready(&checks)}),
         (ServiceKind::Management, true) => json!({"status": "ready", "mongo": "up", "kafka": "up"}),
         (ServiceKind::Management, false) => {
-            let detail =
-                json!({"status": "not_ready", "mongo": word(checks.store()), "kafka": word(checks.log())});
+            let detail = json!({"status": "not_ready", "mongo": word(checks.store()), "kafka": word(checks.log())});
             json!({"detail": detail})
         }
     };
@@ -174,12 +225,17 @@ pub(crate) async fn ready(State(service): State<Arc<Service>>) -> Response {
 /// the other paths may be on an admin listener alone.
 pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
     let purchases = service.purchases.as_ref().map(|_| "purchases");
-    let roles: Vec<_> =
-        purchases.into_iter().chain(service.other_roles().iter().map(|role| role.name)).collect();
+    let roles: Vec<_> = purchases
+        .into_iter()
+        .chain(service.other_roles().iter().map(|role| role.name))
+        .collect();
     let checks = Checks::all(&service).await;
     let is_ready = checks.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
-    probed(is_ready, json!({"roles": roles, "status": status, "parts": checks.parts()}))
+    probed(
+        is_ready,
+        json!({"roles": roles, "status": status, "parts": checks.parts()}),
+    )
 }
 
 /// The reason why `/-/ready` of facing is 503. The text about Kafka is the one that 004 documents.
@@ -204,18 +260,34 @@ pub(crate) async fn legacy_ready(State(service): State<Arc<Service>>) -> Respons
 }
 
 /// The state of an ingest of this process, which consumes the topics for which `is_its` holds.
-async fn ingest_health(service: &Service, ingest: &IngestMonitor, is_its: impl Fn(&str) -> bool) -> Value {
+async fn ingest_health(
+    service: &Service,
+    ingest: &IngestMonitor,
+    is_its: impl Fn(&str) -> bool,
+) -> Value {
     let (status, lag) = (ingest.status(), check_with_timeout(ingest.lag()).await.ok());
     let phase = phase_word(&status, lag.as_ref());
     // Without a partition, that of the group is known to another member.
     let lag = lag.filter(|lag| !lag.records.is_empty());
-    let IngestStatus { counters, in_flight, freshness, errors, stuck, fatal_error: failure, .. } = status;
+    let IngestStatus {
+        counters,
+        in_flight,
+        freshness,
+        errors,
+        stuck,
+        fatal_error: failure,
+        ..
+    } = status;
     let logs = service.metrics.inspected(is_its);
-    let pending = logs.iter().map(|log| log.dead_letters.values().sum::<u64>());
+    let pending = logs
+        .iter()
+        .map(|log| log.dead_letters.values().sum::<u64>());
     let mut gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
     let lost = gaps.iter().map(|gap| gap.count()).sum::<u64>();
     gaps.truncate(MAX_GAPS);
-    let waiting_for = errors.iter().map(|(part, error)| (part.to_string(), error.kind().as_str()));
+    let waiting_for = errors
+        .iter()
+        .map(|(part, error)| (part.to_string(), error.kind().as_str()));
     known(json!({
         "phase": phase,
         "inserted": counters.inserted,
@@ -255,8 +327,14 @@ fn known(mut body: Value) -> Value {
 async fn role_health(service: &Service, role: OtherRole<'_>) -> (String, Value) {
     let waits_for = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
     let outbox = async { Some(check_with_timeout(role.outbox?.backlog).await.ok()?.0) };
-    let events =
-        async { Some(ingest_health(service, role.ingest?, |topic| topic == role.subscribed_topic).await) };
+    let events = async {
+        Some(
+            ingest_health(service, role.ingest?, |topic| {
+                topic == role.subscribed_topic
+            })
+            .await,
+        )
+    };
     let (store, outbox, events) = tokio::join!(is_healthy(role.check), outbox, events);
     // Whether the store responds, the kind of error that keeps events in the outbox, and the ingest of the other role's
     // events.
@@ -277,23 +355,38 @@ pub(crate) async fn health(
     uri: Uri,
     caller: Caller,
 ) -> Response {
-    let events: Vec<_> = service.other_roles().iter().map(|role| role.subscribed_topic.to_owned()).collect();
+    let events: Vec<_> = service
+        .other_roles()
+        .iter()
+        .map(|role| role.subscribed_topic.to_owned())
+        .collect();
     let is_of_purchases = |topic: &str| !events.iter().any(|other| other == topic);
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
     let others = join_all(service.own_roles().map(|role| role_health(&service, role)));
     let (checks, ingest, others) = tokio::join!(Checks::all(&service), ingest, others);
     let (has_store, parts) = (checks.store(), checks.parts());
-    let has_lost = service.metrics.inspected(|_| true).iter().any(|log| !log.gaps.is_empty());
-    let is_blocked = ingest.as_ref().and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
+    let has_lost = service
+        .metrics
+        .inspected(|_| true)
+        .iter()
+        .any(|log| !log.gaps.is_empty());
+    let is_blocked = ingest
+        .as_ref()
+        .and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
     let (reloads, now) = (service.metrics.freshness(), service.clock.now());
-    let is_outdated =
-        reloads.values().any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
+    let is_outdated = reloads
+        .values()
+        .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
     let is_down = dialect.health.counts_parts && parts.values().any(|works| !works);
     let is_log_failing = service.metrics.is_log_failing();
     let is_failing = has_lost || is_blocked || is_outdated || is_log_failing;
     let is_degraded = is_down || is_failing || service.ingests().any(is_degraded);
-    let mut word = if is_degraded { "degraded" } else { dialect.health.healthy };
+    let mut word = if is_degraded {
+        "degraded"
+    } else {
+        dialect.health.healthy
+    };
     let (mut code, mut body) = (StatusCode::OK, Map::new());
     let is_management = service.kind == ServiceKind::Management;
     let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
@@ -303,7 +396,11 @@ pub(crate) async fn health(
     if is_management && service.purchases.is_some() {
         body.insert("mongoReady".into(), has_store.into());
         if dialect.health.reports_store {
-            let store = if has_store { "connected" } else { "disconnected" };
+            let store = if has_store {
+                "connected"
+            } else {
+                "disconnected"
+            };
             body.insert("mongodb".into(), store.into());
             if !has_store {
                 (word, code) = ("unhealthy", StatusCode::INTERNAL_SERVER_ERROR);
@@ -319,11 +416,27 @@ pub(crate) async fn health(
             body.insert("history".into(), json!(service.metrics.history()));
         }
         body.extend(is_log_failing.then(|| ("log_lines".to_owned(), json!({"failing": true}))));
-        body.extend(reloads.into_iter().map(|(what, Freshness { age, is_failing, not_after, .. })| {
-            let (age, end) = (age.as_secs(), not_after);
-            (what.to_owned(), known(json!({"age_seconds": age, "failing": is_failing, "not_after": end})))
-        }));
-        if !dialect.health.has_details && service.listener != Listener::Admin && !asks_for(&uri, DETAILS) {
+        body.extend(reloads.into_iter().map(
+            |(
+                what,
+                Freshness {
+                    age,
+                    is_failing,
+                    not_after,
+                    ..
+                },
+            )| {
+                let (age, end) = (age.as_secs(), not_after);
+                (
+                    what.to_owned(),
+                    known(json!({"age_seconds": age, "failing": is_failing, "not_after": end})),
+                )
+            },
+        ));
+        if !dialect.health.has_details
+            && service.listener != Listener::Admin
+            && !asks_for(&uri, DETAILS)
+        {
             body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
         }
     } else {
@@ -333,7 +446,8 @@ pub(crate) async fn health(
 }
 
 fn asks_for(uri: &Uri, asked: &str) -> bool {
-    uri.query().is_some_and(|query| query.split('&').any(|parameter| parameter == asked))
+    uri.query()
+        .is_some_and(|query| query.split('&').any(|parameter| parameter == asked))
 }
 
 /// Whether an ingest needs an operator: it does not recover by itself.

@@ -21,7 +21,13 @@ use crate::server::pools::Slot;
 use crate::service::Purchases;
 
 /// What the handlers get of a request, besides the text in its path.
-type Request = (State<Arc<Purchases>>, RequestDialect, Caller, Slot, OriginalUri);
+type Request = (
+    State<Arc<Purchases>>,
+    RequestDialect,
+    Caller,
+    Slot,
+    OriginalUri,
+);
 
 /// A request for a listing.
 struct ListingRequest {
@@ -44,7 +50,15 @@ pub(crate) async fn get(request: Request, path: PathText) -> HttpResult {
 /// `GET /buyList/{username}`.
 pub(crate) async fn buy_list(request: Request, path: PathText) -> HttpResult {
     let RequestDialect(dialect) = request.1;
-    list_user(request, ListingForm { view: View::Status, ..dialect.listing }, path).await
+    list_user(
+        request,
+        ListingForm {
+            view: View::Status,
+            ..dialect.listing
+        },
+        path,
+    )
+    .await
 }
 
 /// `GET /purchases`: an array, newest first, in the dialects that have it.
@@ -64,13 +78,20 @@ pub(crate) async fn list_all(request: Request) -> HttpResult {
 }
 
 async fn list_user(request: Request, form: ListingForm, path: PathText) -> HttpResult {
-    let who = path.0.ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
+    let who = path
+        .0
+        .ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
     list(&request, form, Some(who)).await
 }
 
 impl ListingRequest {
     /// A listing of one user, or of all, in `form`, changed by the parameters.
-    fn new(form: ListingForm, item: ItemForm, who: Option<String>, query: &mut Query) -> HttpResult<Self> {
+    fn new(
+        form: ListingForm,
+        item: ItemForm,
+        who: Option<String>,
+        query: &mut Query,
+    ) -> HttpResult<Self> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = limit.is_some() || query.get("limit").or(query.get("cursor")).is_some();
         let by = who.as_ref().and_then(|_| query.by().flatten().or(form.by));
@@ -78,23 +99,44 @@ impl ListingRequest {
         let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
         let ((view, mut request), wait) = query.finish(view.zip(request))?;
         let view = view.unwrap_or(form.view);
-        let candidates = who.as_ref().map_or(Ok(vec![Selector::All]), |who| candidates(who, by))?;
+        let candidates = who
+            .as_ref()
+            .map_or(Ok(vec![Selector::All]), |who| candidates(who, by))?;
         let (who, requested) = (who.unwrap_or_default(), by.unwrap_or(By::UserId));
-        let envelope = Envelope { view, item, who, requested, found: None };
+        let envelope = Envelope {
+            view,
+            item,
+            who,
+            requested,
+            found: None,
+        };
         if !is_page {
             request.limit = listing_body::FIRST_PAGE;
         }
         let (cursor, sums) = request.cursor.map(without_sums).unzip();
         request.cursor = cursor;
-        Ok(Self { candidates, envelope, request, sums: sums.flatten(), is_page, wait })
+        Ok(Self {
+            candidates,
+            envelope,
+            request,
+            sums: sums.flatten(),
+            is_page,
+            wait,
+        })
     }
 }
 
 /// The possible meanings of the text: a user's id, or a user's name.
 fn candidates(who: &str, by: Option<By>) -> Result<Vec<Selector>, ValidationError> {
     let invalid = |name, error: Invalid| Location::Path(name).invalid(error.reason());
-    let id = who.parse().map(Selector::User).map_err(|error| invalid("userid", error));
-    let name = who.parse().map(Selector::Name).map_err(|error| invalid("username", error));
+    let id = who
+        .parse()
+        .map(Selector::User)
+        .map_err(|error| invalid("userid", error));
+    let name = who
+        .parse()
+        .map(Selector::Name)
+        .map_err(|error| invalid("username", error));
     match by {
         Some(By::UserId) => Ok(vec![id?]),
         Some(By::UserName) => Ok(vec![name?]),
@@ -115,16 +157,25 @@ async fn list(
     let mut query = Query::new(uri, Query::LEGACY)?;
     let mut listing = ListingRequest::new(form, dialect.item, who, &mut query)?;
     listing.candidates = purchases.policy.readable(caller, &listing.candidates)?;
-    let pending = purchases.wait((caller, slot), listing.wait, &listing.candidates).await?;
+    let pending = purchases
+        .wait((caller, slot), listing.wait, &listing.candidates)
+        .await?;
     let found = find(purchases, &listing).await?;
-    if let Some(selector) = found.as_ref().map(|(selector, _)| selector).or(listing.candidates.last()) {
+    if let Some(selector) = found
+        .as_ref()
+        .map(|(selector, _)| selector)
+        .or(listing.candidates.last())
+    {
         caller.note(&Action::ReadPurchases(selector), true);
     }
     listing.envelope.found = found.as_ref().map(|(selector, _)| match selector {
         Selector::Name(_) => By::UserName,
         _ => By::UserId,
     });
-    let found_by = listing.envelope.found.filter(|_| listing.candidates.len() > 1);
+    let found_by = listing
+        .envelope
+        .found
+        .filter(|_| listing.candidates.len() > 1);
     let is_found = found.is_some();
     let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
     let body = if listing.is_page {
@@ -134,11 +185,23 @@ async fn list(
             Some(sums) => sums,
             None => purchases.query(purchases.query.summary(&selector)).await?,
         };
-        page.next = page.next.map(|next| if counts { with_sums(&next, summary) } else { next });
+        page.next = page.next.map(|next| {
+            if counts {
+                with_sums(&next, summary)
+            } else {
+                next
+            }
+        });
         Ok(page_body(&listing.envelope, &page, summary))
     } else {
         let (purchases, request) = (Arc::clone(purchases), listing.request.clone());
-        listing_body::whole(purchases, StreamForm::Envelope(listing.envelope), selector, request, &page)
+        listing_body::whole(
+            purchases,
+            StreamForm::Envelope(listing.envelope),
+            selector,
+            request,
+            &page,
+        )
     };
     let body = body.map_err(|error| HttpError::query(error, purchases.subject()))?;
     let next = page.next.filter(|_| listing.is_page);
@@ -150,13 +213,20 @@ async fn list(
         let next = query.for_next_page(listing.request.limit, &next);
         HeaderValue::try_from(format!("<{}?{next}>; rel=\"next\"", uri.path())).ok()
     });
-    response.headers_mut().extend(link.map(|link| (header::LINK, link)));
-    response.headers_mut().extend(found_by.map(|by| (FOUND_BY, HeaderValue::from_static(by.name()))));
+    response
+        .headers_mut()
+        .extend(link.map(|link| (header::LINK, link)));
+    response
+        .headers_mut()
+        .extend(found_by.map(|by| (FOUND_BY, HeaderValue::from_static(by.name()))));
     Ok((pending, response).into_response())
 }
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
-async fn find(purchases: &Purchases, listing: &ListingRequest) -> HttpResult<Option<(Selector, Page)>> {
+async fn find(
+    purchases: &Purchases,
+    listing: &ListingRequest,
+) -> HttpResult<Option<(Selector, Page)>> {
     let cursor = listing.request.cursor.as_ref();
     for candidate in &listing.candidates {
         if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, listing.request.range)) {
@@ -179,15 +249,22 @@ const SEPARATOR: char = '~';
 
 /// The cursor with the sums of the whole listing.
 fn with_sums(cursor: &Cursor, sums: Summary) -> Cursor {
-    let Summary { count, total_spent, .. } = sums;
-    Cursor::from_text(format!("{}{SEPARATOR}{count}{SEPARATOR}{total_spent}", cursor.as_str()))
+    let Summary {
+        count, total_spent, ..
+    } = sums;
+    Cursor::from_text(format!(
+        "{}{SEPARATOR}{count}{SEPARATOR}{total_spent}",
+        cursor.as_str()
+    ))
 }
 
 /// The cursor without sums, and the sums if it had them.
 fn without_sums(cursor: Cursor) -> (Cursor, Option<Summary>) {
-    let Some((text, sums)) = cursor.as_str().split_once(SEPARATOR) else { return (cursor, None) };
-    let sums = sums
-        .split_once(SEPARATOR)
-        .and_then(|(count, total_spent)| Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?)));
+    let Some((text, sums)) = cursor.as_str().split_once(SEPARATOR) else {
+        return (cursor, None);
+    };
+    let sums = sums.split_once(SEPARATOR).and_then(|(count, total_spent)| {
+        Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?))
+    });
     (Cursor::from_text(text.to_owned()), sums)
 }

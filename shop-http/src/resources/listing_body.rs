@@ -45,7 +45,12 @@ pub(crate) fn page_body(envelope: &Envelope, page: &Page, summary: Summary) -> B
     let mut json = Vec::new();
     write_head(&mut json, envelope);
     write_items(&mut json, envelope, &page.items, true);
-    write_trailer(&mut json, envelope, summary, Some(page.next.as_ref().map(Cursor::as_str)));
+    write_trailer(
+        &mut json,
+        envelope,
+        summary,
+        Some(page.next.as_ref().map(Cursor::as_str)),
+    );
     json.into()
 }
 
@@ -58,7 +63,11 @@ fn write_head(json: &mut Vec<u8>, envelope: &Envelope) {
             write_member(json, ",\"username\":", &is_name.then_some(who));
         }
         View::Summary | View::Owner => {
-            write_member(json, "{", envelope.found.unwrap_or(envelope.requested).name());
+            write_member(
+                json,
+                "{",
+                envelope.found.unwrap_or(envelope.requested).name(),
+            );
             write_member(json, ":", who);
         }
         View::Status => json.extend_from_slice(b"{\"status\":\"Ok!\""),
@@ -68,9 +77,17 @@ fn write_head(json: &mut Vec<u8>, envelope: &Envelope) {
 }
 
 /// Returns whether the next item is still the first one. The replaced systems have no refunds.
-fn write_items(json: &mut Vec<u8>, envelope: &Envelope, purchases: &[Purchase], mut is_first: bool) -> bool {
+fn write_items(
+    json: &mut Vec<u8>,
+    envelope: &Envelope,
+    purchases: &[Purchase],
+    mut is_first: bool,
+) -> bool {
     json.reserve(purchases.len() * PURCHASE_BYTES);
-    for purchase in purchases.iter().filter(|purchase| purchase.details.of.is_none()) {
+    for purchase in purchases
+        .iter()
+        .filter(|purchase| purchase.details.of.is_none())
+    {
         if !std::mem::take(&mut is_first) {
             json.push(b',');
         }
@@ -79,7 +96,12 @@ fn write_items(json: &mut Vec<u8>, envelope: &Envelope, purchases: &[Purchase], 
     is_first
 }
 
-fn write_trailer(json: &mut Vec<u8>, envelope: &Envelope, summary: Summary, next: Option<Option<&str>>) {
+fn write_trailer(
+    json: &mut Vec<u8>,
+    envelope: &Envelope,
+    summary: Summary,
+    next: Option<Option<&str>>,
+) {
     json.push(b']');
     if envelope.view.counts() {
         let (count, sum) = (summary.count, summary.total_spent.rounded());
@@ -130,7 +152,9 @@ pub(crate) fn whole(
     }
     let rest = stream::try_unfold(Some(writer), move |state| {
         Arc::clone(&context).scope(async move {
-            let Some(mut writer) = state else { return Ok(None) };
+            let Some(mut writer) = state else {
+                return Ok(None);
+            };
             let (chunk, more) = writer.next_chunk().await?;
             Ok(Some((chunk, more.then_some(writer))))
         })
@@ -153,9 +177,13 @@ struct Writer {
 impl Writer {
     async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
         // The status is sent already: only a truncated body can signal a failure.
-        let page = self.purchases.read_page(&self.selector, &self.request).await.inspect_err(|error| {
-            tracing::warn!(error = %error.chain(), "listing truncated");
-        })?;
+        let page = self
+            .purchases
+            .read_page(&self.selector, &self.request)
+            .await
+            .inspect_err(|error| {
+                tracing::warn!(error = %error.chain(), "listing truncated");
+            })?;
         self.chunk(&page)
     }
 
@@ -168,7 +196,11 @@ impl Writer {
                     write_head(&mut text, envelope);
                 }
                 self.is_empty = write_items(&mut text, envelope, &page.items, self.is_empty);
-                for one in page.items.iter().map(|purchase| Summary::of(purchase.price)) {
+                for one in page
+                    .items
+                    .iter()
+                    .map(|purchase| Summary::of(purchase.price))
+                {
                     let spent = self.summary.total_spent.checked_add(one.total_spent)?;
                     self.summary = Summary::new(self.summary.count + one.count, spent);
                 }
@@ -187,8 +219,9 @@ impl Writer {
             self.request.cursor = next;
             let fitting = CHUNK * page.items.len() / text.len().max(1);
             let fitting = fitting.clamp(MIN_PAGE, PageLimit::MAX.get());
-            self.request.limit = u16::try_from(fitting)
-                .map_or(PageLimit::MAX, |fitting| PageLimit::new(fitting).unwrap_or(PageLimit::MAX));
+            self.request.limit = u16::try_from(fitting).map_or(PageLimit::MAX, |fitting| {
+                PageLimit::new(fitting).unwrap_or(PageLimit::MAX)
+            });
         } else if let StreamForm::Envelope(envelope) = &self.form {
             write_trailer(&mut text, envelope, self.summary, None);
         }

@@ -29,7 +29,12 @@ async fn note(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
     let events = async {
         if let Some(events) = role.ingest {
             let lag = check_with_timeout(events.lag()).await.ok();
-            scrape.note_events(role.subscribed_topic, events, lag.as_ref(), service.clock.now());
+            scrape.note_events(
+                role.subscribed_topic,
+                events,
+                lag.as_ref(),
+                service.clock.now(),
+            );
         }
     };
     tokio::join!(outbox, events);

@@ -38,10 +38,17 @@ impl Document {
             document.extend(Self::parse(routes_of_system));
         }
         let kind = service.kind.name();
-        document.info.insert("title".to_owned(), format!("Purchase tracking: {kind}").into());
-        document.info.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+        document.info.insert(
+            "title".to_owned(),
+            format!("Purchase tracking: {kind}").into(),
+        );
+        document
+            .info
+            .insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
         let listed = service.listed.get();
-        document.paths.retain(|path, _| listed.is_some_and(|listed| listed.paths.contains(path)));
+        document
+            .paths
+            .retain(|path, _| listed.is_some_and(|listed| listed.paths.contains(path)));
         if !service.policy.requires_token {
             document.components.remove("securitySchemes");
             let operations = document.paths.values_mut().flat_map(BTreeMap::values_mut);
@@ -69,15 +76,29 @@ impl Document {
         if !mount.prefix().is_empty() {
             self.servers = Some(json!([{"url": mount.prefix()}]));
         }
-        let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Some(Constant::new([json], serde_json::to_vec(&self).ok()?.into()))
+        let json = (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        Some(Constant::new(
+            [json],
+            serde_json::to_vec(&self).ok()?.into(),
+        ))
     }
 }
 
 /// `GET /openapi.json`.
-pub(crate) async fn get(State(service): State<Arc<Service>>, mount: Mount, request: HeaderMap) -> HttpResult {
-    let document = service.documents.get(mount.prefix(), || Document::new(&service).at(&mount));
-    document.map(|document| document.respond(&request)).ok_or(HttpError::NO_ROUTE)
+pub(crate) async fn get(
+    State(service): State<Arc<Service>>,
+    mount: Mount,
+    request: HeaderMap,
+) -> HttpResult {
+    let document = service
+        .documents
+        .get(mount.prefix(), || Document::new(&service).at(&mount));
+    document
+        .map(|document| document.respond(&request))
+        .ok_or(HttpError::NO_ROUTE)
 }
 
 /// In the order in which `/docs` shows them.
@@ -85,7 +106,8 @@ fn purchases_first<S: Serializer>(
     paths: &BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let (first, others): (Vec<_>, Vec<_>) =
-        paths.iter().partition(|(path, _)| path.starts_with("/v1/purchases"));
+    let (first, others): (Vec<_>, Vec<_>) = paths
+        .iter()
+        .partition(|(path, _)| path.starts_with("/v1/purchases"));
     serializer.collect_map(first.into_iter().chain(others))
 }

@@ -13,7 +13,13 @@ use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};
 
 /// The characters to encode in an attribute, besides those that a path cannot have.
-const QUOTED: &AsciiSet = &CONTROLS.add(b'"').add(b'&').add(b'\'').add(b'<').add(b'>').add(b'`');
+const QUOTED: &AsciiSet = &CONTROLS
+    .add(b'"')
+    .add(b'&')
+    .add(b'\'')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`');
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const DOCUMENT: &str = "text/html; charset=utf-8";
@@ -52,8 +58,12 @@ const POLICY: (HeaderName, HeaderValue) = (
 /// The response to a browser: the document of the page.
 pub(crate) fn respond(service: &Service, request: &HeaderMap) -> HttpResult {
     // Beside the OpenAPI documents, whose names are prefixes: empty, or with a slash first.
-    let document = service.documents.get("page", || Some(constant(DOCUMENT, text(service))));
-    document.map(|document| document.respond(request)).ok_or(HttpError::NO_ROUTE)
+    let document = service
+        .documents
+        .get("page", || Some(constant(DOCUMENT, text(service))));
+    document
+        .map(|document| document.respond(request))
+        .ok_or(HttpError::NO_ROUTE)
 }
 
 /// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.
@@ -61,26 +71,39 @@ pub(crate) fn respond_above(service: &Service, folder: &str, request: &HeaderMap
     // With the dot, a segment with a colon is not a scheme.
     let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
     let links = ["href", "src"].map(|name| format!(" {name}=\""));
-    let content =
-        links.iter().fold(text(service), |text, link| text.replace(link, &format!("{link}{folder}/")));
+    let content = links.iter().fold(text(service), |text, link| {
+        text.replace(link, &format!("{link}{folder}/"))
+    });
     constant(DOCUMENT, content).respond(request)
 }
 
 fn text(service: &Service) -> String {
     let text = match service.kind {
         // For buyers. Users and orders are on the console.
-        ServiceKind::Facing if service.purchases.is_some() => include_str!("../../page/facing.html"),
+        ServiceKind::Facing if service.purchases.is_some() => {
+            include_str!("../../page/facing.html")
+        }
         _ => include_str!("../../page/management.html"),
     };
     // The page asks for a key before it requests anything else.
-    let access = if service.policy.requires_token { "key" } else { "open" };
-    text.replace("name=\"access\" content=\"open\"", &format!("name=\"access\" content=\"{access}\""))
+    let access = if service.policy.requires_token {
+        "key"
+    } else {
+        "open"
+    };
+    text.replace(
+        "name=\"access\" content=\"open\"",
+        &format!("name=\"access\" content=\"{access}\""),
+    )
 }
 
 /// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
     let name = name.0.ok_or(HttpError::NO_ROUTE)?;
-    FILES.get(&name, || made(&name)).map(|file| file.respond(&request)).ok_or(HttpError::NO_ROUTE)
+    FILES
+        .get(&name, || made(&name))
+        .map(|file| file.respond(&request))
+        .ok_or(HttpError::NO_ROUTE)
 }
 
 /// The file with this name.
@@ -91,9 +114,15 @@ fn made(name: &str) -> Option<Constant> {
         // Views that are loaded when they are first shown.
         "deadletters.js" | "importing.js" => return script(Some("management.js")),
         "icon.svg" => ("image/svg+xml", include_str!("../../page/icon.svg")),
-        "page.css" => ("text/css; charset=utf-8", include_str!("../../page/page.css")),
+        "page.css" => (
+            "text/css; charset=utf-8",
+            include_str!("../../page/page.css"),
+        ),
         // A link to `docs/runbooks.md`. As text, a browser shows it too.
-        "runbooks.txt" => ("text/plain; charset=utf-8", include_str!("../../page/runbooks.txt")),
+        "runbooks.txt" => (
+            "text/plain; charset=utf-8",
+            include_str!("../../page/runbooks.txt"),
+        ),
         _ => return None,
     };
     Some(constant(media_type, text))

@@ -37,7 +37,13 @@ pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
 }
 
 /// The texts are ours and need no escaping.
-fn page(Problem { name, title, advice }: &Problem) -> String {
+fn page(
+    Problem {
+        name,
+        title,
+        advice,
+    }: &Problem,
+) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
@@ -54,14 +60,28 @@ mod tests {
 
     #[test]
     fn every_type_has_a_page_and_is_documented() {
-        let names: Vec<_> = PROBLEMS.iter().map(|problem| format!("/problems/{}", problem.name)).collect();
+        let names: Vec<_> = PROBLEMS
+            .iter()
+            .map(|problem| format!("/problems/{}", problem.name))
+            .collect();
         for known in types() {
-            assert_eq!(names.iter().filter(|name| *name == known).count(), 1, "{known}");
+            assert_eq!(
+                names.iter().filter(|name| *name == known).count(),
+                1,
+                "{known}"
+            );
             let document = include_str!("../../openapi.json");
-            assert!(document.contains(&format!("\"{known}\"")), "{known} is not in openapi.json");
+            assert!(
+                document.contains(&format!("\"{known}\"")),
+                "{known} is not in openapi.json"
+            );
         }
         assert_eq!(types().count(), names.len());
         let is_plain = |text: &str| !text.contains(['<', '&']);
-        assert!(PROBLEMS.iter().all(|problem| is_plain(&problem.title) && is_plain(&problem.advice)));
+        assert!(
+            PROBLEMS
+                .iter()
+                .all(|problem| is_plain(&problem.title) && is_plain(&problem.advice))
+        );
     }
 }

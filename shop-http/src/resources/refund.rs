@@ -34,7 +34,10 @@ pub(crate) async fn post(
     let refund = bought.refund(amount, purchases.clock.now());
     let mut refund = refund.map_err(|error| {
         let text = error.message().to_owned();
-        ValidationError { text, ..Location::Member("amount".into()).invalid("") }
+        ValidationError {
+            text,
+            ..Location::Member("amount".into()).invalid("")
+        }
     })?;
     refund.details.reason = reason;
     refund.context = request::purchase::context(request.headers());
@@ -45,13 +48,20 @@ pub(crate) async fn post(
 }
 
 /// The purchase with this id, if `caller` may refund it.
-async fn refundable(purchases: &Purchases, caller: &Caller, id: &PurchaseId) -> HttpResult<Purchase> {
+async fn refundable(
+    purchases: &Purchases,
+    caller: &Caller,
+    id: &PurchaseId,
+) -> HttpResult<Purchase> {
     // Past the log, as each write.
     let is_operation = purchases.kind == ServiceKind::Management;
     if is_operation {
         let decision = purchases.policy.decide(caller, &Action::Operate);
         decision.inspect_err(|_denied| {
-            caller.audit(Audited { action: "refund", ..Audited::default() });
+            caller.audit(Audited {
+                action: "refund",
+                ..Audited::default()
+            });
         })?;
     }
     let bought = match purchases.look_up(id).await? {
@@ -62,7 +72,11 @@ async fn refundable(purchases: &Purchases, caller: &Caller, id: &PurchaseId) -> 
         _ => return Err(HttpError::UNKNOWN_PURCHASE),
     };
     let refund = Action::Refund(&bought.user_id);
-    let decision = if is_operation { Ok(()) } else { purchases.policy.decide(caller, &refund) };
+    let decision = if is_operation {
+        Ok(())
+    } else {
+        purchases.policy.decide(caller, &refund)
+    };
     caller.note(&refund, decision.is_ok());
     let owner = Selector::User(bought.user_id.clone());
     // A client does not learn which purchases of others exist.

@@ -24,8 +24,15 @@ pub(super) fn joined(modules: &[Module], entry: &str, page: Option<&str>) -> Str
 }
 
 /// Appends a module to `script`, and returns the names of its exports.
-fn append(modules: &[Module], name: &str, seen: &mut BTreeSet<&'static str>, script: &mut String) -> String {
-    let Some(&(name, text)) = modules.iter().find(|(known, _)| *known == name) else { return String::new() };
+fn append(
+    modules: &[Module],
+    name: &str,
+    seen: &mut BTreeSet<&'static str>,
+    script: &mut String,
+) -> String {
+    let Some(&(name, text)) = modules.iter().find(|(known, _)| *known == name) else {
+        return String::new();
+    };
     if !seen.insert(name) {
         return String::new();
     }
@@ -33,7 +40,10 @@ fn append(modules: &[Module], name: &str, seen: &mut BTreeSet<&'static str>, scr
     for line in code(text) {
         if let Some((names, from)) = import(line) {
             append(modules, from, seen, script);
-            body += &format!("const {{{}}} = modules[\"{from}\"];", names.replace(" as ", ": "));
+            body += &format!(
+                "const {{{}}} = modules[\"{from}\"];",
+                names.replace(" as ", ": ")
+            );
         } else if let Some(declaration) = line.strip_prefix("export ") {
             exports.push(declared(declaration).to_owned());
             body += declaration;
@@ -75,7 +85,10 @@ fn import(line: &str) -> Option<(&str, &str)> {
 fn declared(declaration: &str) -> &str {
     let is_name = |part: &&str| !["async", "function", "class", "const", "let"].contains(part);
     let parts = declaration.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
-    parts.into_iter().find(|part| is_name(part)).unwrap_or_default()
+    parts
+        .into_iter()
+        .find(|part| is_name(part))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -85,9 +98,18 @@ mod tests {
     #[test]
     fn modules_are_functions_that_run_once_in_order() {
         let modules = [
-            ("a.js", "import { b, c as d } from \"./b.js\";\nimport { e } from \"./e.js\";\nb(d, e);\n"),
-            ("b.js", "import { e } from \"./e.js\";\nexport async function b() {}\nexport const c = e;\n"),
-            ("e.js", "// exported\n/** Of\n * two lines. */\n\n  let f=1;export{f as e,g};\n"),
+            (
+                "a.js",
+                "import { b, c as d } from \"./b.js\";\nimport { e } from \"./e.js\";\nb(d, e);\n",
+            ),
+            (
+                "b.js",
+                "import { e } from \"./e.js\";\nexport async function b() {}\nexport const c = e;\n",
+            ),
+            (
+                "e.js",
+                "// exported\n/** Of\n * two lines. */\n\n  let f=1;export{f as e,g};\n",
+            ),
             ("unused.js", "export class H {}\n"),
         ];
         let lines = |all: &[&str]| all.join("\n") + "\n";

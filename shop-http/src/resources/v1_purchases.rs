@@ -23,10 +23,16 @@ use crate::server::pools::Slot;
 use crate::service::{PendingHeader, Purchases, ServiceKind};
 
 /// Only management lists all users' purchases. The policy decides the rest.
-pub(crate) fn may_select(purchases: &Purchases, caller: &Caller, selector: &Selector) -> HttpResult<()> {
+pub(crate) fn may_select(
+    purchases: &Purchases,
+    caller: &Caller,
+    selector: &Selector,
+) -> HttpResult<()> {
     match (purchases.kind, selector) {
         (ServiceKind::Facing, Selector::All) => Err(HttpError::NOT_FOR_EVERYONE),
-        _ => purchases.policy.check(caller, &Action::ReadPurchases(selector)),
+        _ => purchases
+            .policy
+            .check(caller, &Action::ReadPurchases(selector)),
     }
 }
 
@@ -44,13 +50,19 @@ async fn selected<T>(
     let (selector, read) = (query.selector(), read(&mut query));
     let ((selector, read), wait) = query.finish(selector.zip(read))?;
     may_select(purchases, caller, &selector)?;
-    let pending = purchases.wait((caller, slot), wait, std::slice::from_ref(&selector)).await?;
+    let pending = purchases
+        .wait((caller, slot), wait, std::slice::from_ref(&selector))
+        .await?;
     Ok((pending, selector, read))
 }
 
 pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
     let format = row_format(&headers)?;
-    let page = if format.is_some() { Query::whole } else { Query::page };
+    let page = if format.is_some() {
+        Query::whole
+    } else {
+        Query::page
+    };
     let (pending, selector, request) = selected(&read, Query::LISTING, page).await?;
     let State(purchases) = read.0;
     let page = purchases.page(&selector, &request).await?;
@@ -59,30 +71,48 @@ pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
         Some(format) => {
             let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
             let body = listing_body::whole(all, form, selector, request, &page);
-            file(format, body.map_err(|error| HttpError::query(error, purchases.subject()))?)
+            file(
+                format,
+                body.map_err(|error| HttpError::query(error, purchases.subject()))?,
+            )
         }
     };
-    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    response
+        .headers_mut()
+        .append(header::VARY, HeaderValue::from_static("accept"));
     Ok((pending, response).into_response())
 }
 
 /// A file to download.
 fn file(format: RowFormat, content: Body) -> Response {
     let (media_type, name) = match format {
-        RowFormat::Csv => {
-            ("text/csv; charset=utf-8; header=present", "attachment; filename=\"purchases.csv\"")
-        }
-        _ => (format.media_type(), "attachment; filename=\"purchases.ndjson\""),
+        RowFormat::Csv => (
+            "text/csv; charset=utf-8; header=present",
+            "attachment; filename=\"purchases.csv\"",
+        ),
+        _ => (
+            format.media_type(),
+            "attachment; filename=\"purchases.ndjson\"",
+        ),
     };
-    let headers = [(header::CONTENT_TYPE, media_type), (header::CONTENT_DISPOSITION, name)];
-    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), content).into_response()
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    (
+        headers.map(|(name, value)| (name, HeaderValue::from_static(value))),
+        content,
+    )
+        .into_response()
 }
 
 /// `GET /v1/summary`: the number of purchases and their exact sum.
 pub(crate) async fn summary(read: Read) -> HttpResult {
     let (pending, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
     let (State(purchases), _, slot, _) = &read;
-    let whole = purchases.totals(slot, &selector, &TotalsRequest::of(range, Period::Whole)).await?;
+    let whole = purchases
+        .totals(slot, &selector, &TotalsRequest::of(range, Period::Whole))
+        .await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
     Ok((pending, Json(summary)).into_response())
 }
@@ -96,7 +126,11 @@ pub(crate) async fn totals(read: Read) -> HttpResult {
 }
 
 /// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all purchases.
-pub(crate) async fn names(State(purchases): State<Arc<Purchases>>, caller: Caller, uri: Uri) -> HttpResult {
+pub(crate) async fn names(
+    State(purchases): State<Arc<Purchases>>,
+    caller: Caller,
+    uri: Uri,
+) -> HttpResult {
     let mut query = Query::new(&uri, Query::NAMES)?;
     let prefix = query.prefix();
     let (prefix, _no_wait) = query.finish(prefix)?;
@@ -106,7 +140,8 @@ pub(crate) async fn names(State(purchases): State<Arc<Purchases>>, caller: Calle
 
 /// The id in a path.
 pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
-    let invalid = |error: Invalid| Location::Path("id").invalid(format!("is not valid: {}", error.reason()));
+    let invalid =
+        |error: Invalid| Location::Path("id").invalid(format!("is not valid: {}", error.reason()));
     text.parse().map_err(invalid)
 }
 
@@ -127,7 +162,12 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
             }
             respond_json(json)
         }
-        Lookup::Erased if purchases.policy.decide(&caller, &Action::ReadErased).is_ok() => {
+        Lookup::Erased
+            if purchases
+                .policy
+                .decide(&caller, &Action::ReadErased)
+                .is_ok() =>
+        {
             HttpError::ERASED_PURCHASE.into_response()
         }
         _ => HttpError::UNKNOWN_PURCHASE.into_response(),

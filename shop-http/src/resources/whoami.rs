@@ -12,14 +12,21 @@ use crate::service::Service;
 
 pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> Json<Value> {
     let may = |action: &Action<'_>| service.policy.decide(&caller, action).is_ok();
-    let of_others = || "any".parse().is_ok_and(|name| may(&Action::ReadPurchases(&Selector::Name(name))));
+    let of_others = || {
+        "any"
+            .parse()
+            .is_ok_and(|name| may(&Action::ReadPurchases(&Selector::Name(name))))
+    };
     let actions = [
         ("observe", may(&Action::Observe)),
         ("operate", may(&Action::Operate)),
         ("list_any_user", of_others()),
         ("list_everyone", may(&Action::ReadPurchases(&Selector::All))),
     ];
-    let allowed: Vec<_> = actions.into_iter().filter_map(|(name, may)| may.then_some(name)).collect();
+    let allowed: Vec<_> = actions
+        .into_iter()
+        .filter_map(|(name, may)| may.then_some(name))
+        .collect();
     let Caller { principal, .. } = &caller;
     Json(json!({"name": principal.name(), "subject": principal.subject(), "may": allowed}))
 }

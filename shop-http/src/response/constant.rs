@@ -29,27 +29,49 @@ pub(crate) struct Constant {
 
 impl Constant {
     /// A response with `headers`. A client asks again each time, which costs it a 304.
-    pub(crate) fn new(headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>, content: Bytes) -> Self {
+    pub(crate) fn new(
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        content: Bytes,
+    ) -> Self {
         let revalidated = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let mut headers: HeaderMap = [revalidated].into_iter().chain(headers).collect();
         // Weak: both forms have it.
-        let tag = format!("W/\"{}\"", Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple());
-        headers.extend(HeaderValue::try_from(tag).ok().map(|tag| (header::ETAG, tag)));
-        Self { headers, content, gzip: None }
+        let tag = format!(
+            "W/\"{}\"",
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple()
+        );
+        headers.extend(
+            HeaderValue::try_from(tag)
+                .ok()
+                .map(|tag| (header::ETAG, tag)),
+        );
+        Self {
+            headers,
+            content,
+            gzip: None,
+        }
     }
 
     /// Compresses the content, for the clients that accept that.
     pub(crate) fn compressed(mut self) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        let gzip = encoder.write_all(&self.content).and_then(|()| encoder.finish());
-        self.gzip = gzip.ok().filter(|gzip| gzip.len() < self.content.len()).map(Bytes::from);
-        self.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        let gzip = encoder
+            .write_all(&self.content)
+            .and_then(|()| encoder.finish());
+        self.gzip = gzip
+            .ok()
+            .filter(|gzip| gzip.len() < self.content.len())
+            .map(Bytes::from);
+        self.headers
+            .insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         self
     }
 
     /// The response to a request with these headers: 304 if the client has the content.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
-        let known = request.typed_get::<IfNoneMatch>().zip(self.headers.typed_get::<ETag>());
+        let known = request
+            .typed_get::<IfNoneMatch>()
+            .zip(self.headers.typed_get::<ETag>());
         let accepts_gzip =
             || named(request, header::ACCEPT_ENCODING, "gzip").is_some_and(|weight| weight > 0.0);
         let (mut response, mut headers) = (Response::default(), self.headers.clone());
@@ -75,7 +97,11 @@ impl Constants {
     }
 
     /// The constant with this name, if `make` knows one.
-    pub(crate) fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {
+    pub(crate) fn get(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Option<Constant>,
+    ) -> Option<Arc<Constant>> {
         let mut kept = self.0.lock();
         if let Some(known) = kept.get(name) {
             return Some(Arc::clone(known));

@@ -119,8 +119,10 @@ impl HttpError {
     pub(crate) const METHOD_NOT_ALLOWED: Self =
         Self::new(StatusCode::METHOD_NOT_ALLOWED, None, "Method Not Allowed");
     /// All users' purchases were requested from a service that does not list them.
-    pub(crate) const NOT_FOR_EVERYONE: Self =
-        denied(StatusCode::FORBIDDEN, "everyone=true is answered by management alone");
+    pub(crate) const NOT_FOR_EVERYONE: Self = denied(
+        StatusCode::FORBIDDEN,
+        "everyone=true is answered by management alone",
+    );
     pub(crate) const UNKNOWN_HOST: Self = denied(
         StatusCode::MISDIRECTED_REQUEST,
         "This service is not configured for this host: name it in SHOP_HOSTS",
@@ -134,14 +136,24 @@ impl HttpError {
         ErrorKind::Unavailable,
         "Tokens cannot be verified now - please try again",
     );
-    pub(crate) const UNKNOWN_PURCHASE: Self =
-        unknown(problem::UNKNOWN_PURCHASE, "No purchase with this id is stored");
-    pub(crate) const ERASED_PURCHASE: Self =
-        Self::new(StatusCode::GONE, Some(problem::ERASED), "The purchase with this id was erased");
-    pub(crate) const NOT_REFUNDABLE: Self =
-        of_kind(StatusCode::CONFLICT, ErrorKind::Conflict, "Nothing was paid that can be refunded");
-    pub(crate) const UNKNOWN_DEAD_LETTER: Self =
-        unknown(problem::UNKNOWN_DEAD_LETTER, "There is no pending dead letter at this position");
+    pub(crate) const UNKNOWN_PURCHASE: Self = unknown(
+        problem::UNKNOWN_PURCHASE,
+        "No purchase with this id is stored",
+    );
+    pub(crate) const ERASED_PURCHASE: Self = Self::new(
+        StatusCode::GONE,
+        Some(problem::ERASED),
+        "The purchase with this id was erased",
+    );
+    pub(crate) const NOT_REFUNDABLE: Self = of_kind(
+        StatusCode::CONFLICT,
+        ErrorKind::Conflict,
+        "Nothing was paid that can be refunded",
+    );
+    pub(crate) const UNKNOWN_DEAD_LETTER: Self = unknown(
+        problem::UNKNOWN_DEAD_LETTER,
+        "There is no pending dead letter at this position",
+    );
     /// Events cannot continue at this cursor.
     pub(crate) const CURSOR_EXPIRED: Self = Self::new(
         StatusCode::GONE,
@@ -151,10 +163,17 @@ impl HttpError {
     pub(crate) const NO_EVENTS: Self = unsupported("This service does not follow a log");
     pub(crate) const NO_NAMES: Self = unsupported("This store finds no names by their beginning");
     /// A route has panicked.
-    pub(crate) const PANICKED: Self =
-        of_kind(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, "Internal Server Error");
+    pub(crate) const PANICKED: Self = of_kind(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::Internal,
+        "Internal Server Error",
+    );
 
-    pub(crate) const fn new(status: StatusCode, kind: Option<&'static str>, text: &'static str) -> Self {
+    pub(crate) const fn new(
+        status: StatusCode,
+        kind: Option<&'static str>,
+        text: &'static str,
+    ) -> Self {
         Self {
             status,
             problem_type: kind,
@@ -168,8 +187,15 @@ impl HttpError {
     }
 
     /// An error of this kind.
-    pub(crate) fn of(status: StatusCode, kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { text: text.into(), ..Self::new(status, Some(problem_type(kind)), "") }
+    pub(crate) fn of(
+        status: StatusCode,
+        kind: ErrorKind,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::new(status, Some(problem_type(kind)), "")
+        }
     }
 
     /// Something of the request is larger than allowed.
@@ -190,55 +216,98 @@ impl HttpError {
     pub(crate) fn media_type(wanted: (HeaderName, &'static str), text: String) -> Self {
         let errors = vec![ValidationError::no_object(String::new(), text.clone())];
         let error = Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text);
-        Self { errors, wanted: Some(wanted.into()), ..error }
+        Self {
+            errors,
+            wanted: Some(wanted.into()),
+            ..error
+        }
     }
 
     /// Whether the media type of the body is not that of JSON.
     pub(crate) fn is_of_media_type(&self) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| wanted.0 == ACCEPT_POST)
+        self.wanted
+            .as_ref()
+            .is_some_and(|wanted| wanted.0 == ACCEPT_POST)
     }
 
     /// Members, parameters, a header or a part of the path are missing or invalid; at least one.
     pub(crate) fn invalid(errors: Vec<ValidationError>) -> Self {
         let text = in_short(texts(&errors));
-        Self { errors, ..Self::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, text) }
+        Self {
+            errors,
+            ..Self::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, text)
+        }
     }
 
     /// The policy refuses the request, with this text. `by_token` says whether a token with more scopes would do.
     pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
-        let challenge = || Box::new((header::WWW_AUTHENTICATE, "Bearer error=\"insufficient_scope\""));
+        let challenge = || {
+            Box::new((
+                header::WWW_AUTHENTICATE,
+                "Bearer error=\"insufficient_scope\"",
+            ))
+        };
         let error = Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text);
-        Self { wanted: by_token.then(challenge), ..error }
+        Self {
+            wanted: by_token.then(challenge),
+            ..error
+        }
     }
 
     /// The request has no valid credentials. The challenge is that of RFC 6750.
-    pub(crate) fn unauthenticated(challenge: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn unauthenticated(
+        challenge: &'static str,
+        text: impl Into<Cow<'static, str>>,
+    ) -> Self {
         let error = Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text);
-        Self { wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))), ..error }
+        Self {
+            wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))),
+            ..error
+        }
     }
 
     /// There are too many concurrent requests; this one was not processed.
     pub(crate) fn overloaded(writes: bool) -> Self {
         let text = "Too many requests at once - please try again";
         let error = Self::of(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, text);
-        Self { outcome: writes.then_some(Outcome::NotApplied), ..error }
+        Self {
+            outcome: writes.then_some(Outcome::NotApplied),
+            ..error
+        }
     }
 
     /// The client sends more than `rate` requests per second; this one was not processed.
     pub(crate) fn rate_exceeded(rate: u32, retry_after: Duration, writes: bool) -> Self {
         let what = if writes { "writes" } else { "reads" };
-        let text = format!("Too many requests: at most {rate} {what} per second - please try again");
+        let text =
+            format!("Too many requests: at most {rate} {what} per second - please try again");
         // Rounded up: earlier is too early.
         let retry_after = retry_after.as_secs() + 1;
-        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, Some(problem::RATE_EXCEEDED), "");
-        Self { text: text.into(), retry_after, outcome: writes.then_some(Outcome::NotApplied), ..error }
+        let error = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            Some(problem::RATE_EXCEEDED),
+            "",
+        );
+        Self {
+            text: text.into(),
+            retry_after,
+            outcome: writes.then_some(Outcome::NotApplied),
+            ..error
+        }
     }
 
     /// The response did not begin within `deadline`.
     pub(crate) fn timed_out(deadline: Duration, writes: bool) -> Self {
         let text = format!("No answer within {} seconds", deadline.as_secs());
-        let error = Self::of(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::DeadlineExceeded, text);
-        Self { outcome: writes.then_some(Outcome::Unknown), ..error }
+        let error = Self::of(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::DeadlineExceeded,
+            text,
+        );
+        Self {
+            outcome: writes.then_some(Outcome::Unknown),
+            ..error
+        }
     }
 
     /// A write with `key` failed, or its outcome is unknown.
@@ -260,37 +329,56 @@ impl HttpError {
             (_, Outcome::NotApplied) => format!("The {noun} was not recorded: {UNAVAILABLE}"),
             _ => format!("It is not known whether the {noun} was recorded: {UNAVAILABLE}"),
         };
-        let failure = Self { outcome: Some(error.outcome()), ..Self::of(status, error.kind(), text) };
-        failure.failed(FailedCall { error, subject, key: Some(key) })
+        let failure = Self {
+            outcome: Some(error.outcome()),
+            ..Self::of(status, error.kind(), text)
+        };
+        failure.failed(FailedCall {
+            error,
+            subject,
+            key: Some(key),
+        })
     }
 
     /// A query failed.
     pub(crate) fn query(error: Error, subject: Subject) -> Self {
         let (status, text) = match error.kind() {
-            ErrorKind::DeadlineExceeded => {
-                (StatusCode::SERVICE_UNAVAILABLE, "Service timeout - please try again".into())
-            }
+            ErrorKind::DeadlineExceeded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service timeout - please try again".into(),
+            ),
             ErrorKind::Corrupt | ErrorKind::Internal => {
                 let text = format!("Failed to fetch {}s", subject.words()[0]);
                 (StatusCode::INTERNAL_SERVER_ERROR, text.into())
             }
-            _ => (StatusCode::SERVICE_UNAVAILABLE, Cow::Borrowed("Service unavailable")),
+            _ => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Cow::Borrowed("Service unavailable"),
+            ),
         };
         let kind = match error.kind() {
             // Not the request's fault: the service behind does not respond.
-            ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Conflict | ErrorKind::Unsupported => {
-                ErrorKind::Unavailable
-            }
+            ErrorKind::Invalid
+            | ErrorKind::TooLarge
+            | ErrorKind::Conflict
+            | ErrorKind::Unsupported => ErrorKind::Unavailable,
             kind => kind,
         };
-        Self::of(status, kind, text).failed(FailedCall { error, subject, key: None })
+        Self::of(status, kind, text).failed(FailedCall {
+            error,
+            subject,
+            key: None,
+        })
     }
 
     fn failed(mut self, call: FailedCall) -> Self {
         if let Retry::After(time) = call.error.retry() {
             self.retry_after = time.as_secs().max(RETRY_AFTER_SECONDS);
         }
-        Self { failed: Some(Arc::new(call)), ..self }
+        Self {
+            failed: Some(Arc::new(call)),
+            ..self
+        }
     }
 
     /// The key to repeat a write with.
@@ -311,7 +399,11 @@ impl HttpError {
 
     /// The entries of a problem.
     fn problem_errors(&self) -> Vec<ProblemError> {
-        self.errors.iter().filter_map(ValidationError::problem_error).take(MAX_ERRORS).collect()
+        self.errors
+            .iter()
+            .filter_map(ValidationError::problem_error)
+            .take(MAX_ERRORS)
+            .collect()
     }
 
     /// The response with a problem.
@@ -319,7 +411,11 @@ impl HttpError {
         let members = ProblemMembers {
             outcome: self.outcome().map(str::to_owned),
             idempotency_key: self.key().map(ToString::to_string),
-            field: self.errors.first().and_then(|error| error.location.name()).map(str::to_owned),
+            field: self
+                .errors
+                .first()
+                .and_then(|error| error.location.name())
+                .map(str::to_owned),
             errors: self.problem_errors(),
         };
         let problem = Problem {
@@ -329,25 +425,44 @@ impl HttpError {
             detail: &self.text,
             members,
         };
-        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
+        (
+            self.status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            Json(problem),
+        )
+            .into_response()
     }
 
     /// As a problem of one purchase of a batch.
     pub(crate) fn of_line(&self, line: usize) -> BatchResultBody {
-        let key = self.key().filter(|_| !self.is_final()).map(ToString::to_string);
-        let status = if key.is_some() { BatchStatus::Unknown } else { BatchStatus::Rejected };
+        let key = self
+            .key()
+            .filter(|_| !self.is_final())
+            .map(ToString::to_string);
+        let status = if key.is_some() {
+            BatchStatus::Unknown
+        } else {
+            BatchStatus::Rejected
+        };
         let mut result = BatchResultBody::new(line, status);
         result.outcome = self.outcome().filter(|_| key.is_some()).map(str::to_owned);
         result.key = key;
         result.problem_type = self.problem_type.map(str::to_owned);
-        result.detail = Some(self.text.strip_prefix(BODY).unwrap_or(&self.text).to_owned());
+        result.detail = Some(
+            self.text
+                .strip_prefix(BODY)
+                .unwrap_or(&self.text)
+                .to_owned(),
+        );
         result.errors = self.problem_errors();
         result
     }
 
     /// The failed call, for the log, with all that the client does not see.
     pub(crate) fn cause(&self) -> Option<Arc<FailedCall>> {
-        self.failed.clone().filter(|call| call.key.is_none() || !self.is_final())
+        self.failed
+            .clone()
+            .filter(|call| call.key.is_none() || !self.is_final())
     }
 }
 
@@ -364,13 +479,19 @@ impl IntoResponse for HttpError {
             response.extensions_mut().insert(cause);
         }
         let headers = response.headers_mut();
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        if matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         if let Some((name, value)) = self.wanted.as_deref() {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        if let Some(key) = self.key().and_then(|key| HeaderValue::from_str(key.as_str()).ok()) {
+        if let Some(key) = self
+            .key()
+            .and_then(|key| HeaderValue::from_str(key.as_str()).ok())
+        {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
         response.extensions_mut().insert(self);
@@ -380,7 +501,10 @@ impl IntoResponse for HttpError {
 
 /// The text for a key that was used for another one.
 pub(crate) fn key_taken(subject: Subject) -> String {
-    format!("The Idempotency-Key was used for another {}", subject.words()[0])
+    format!(
+        "The Idempotency-Key was used for another {}",
+        subject.words()[0]
+    )
 }
 
 /// All of `texts` in one line, truncated after the first few.

@@ -58,7 +58,11 @@ mod tests {
         let write = || log.due("write purchase", ErrorKind::Unavailable);
         assert_eq!(write(), Some(0));
         assert!((0..5_000).all(|_| write().is_none()));
-        assert_eq!(log.due("query purchase", ErrorKind::Unavailable), Some(0), "another cause");
+        assert_eq!(
+            log.due("query purchase", ErrorKind::Unavailable),
+            Some(0),
+            "another cause"
+        );
         tokio::time::advance(INTERVAL).await;
         assert_eq!(write(), Some(5_000));
         assert_eq!(write(), None);

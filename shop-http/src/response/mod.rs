@@ -27,5 +27,12 @@ pub(crate) fn written(value: &impl WriteJson, bytes: usize) -> Vec<u8> {
 
 /// A response with the body `json`.
 pub(crate) fn respond_json(json: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(json)).into_response()
+    (
+        [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )],
+        Body::from(json),
+    )
+        .into_response()
 }

@@ -57,7 +57,12 @@ const MAX_NAME: usize = 64;
 /// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
 const MAX_INPUT_BYTES: usize = 8 << 10;
 /// The characters to encode in the fragment of a URI.
-const FRAGMENT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'$');
+const FRAGMENT: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'$');
 
 impl Location {
     /// The name of the member, the parameter or the header.
@@ -73,7 +78,12 @@ impl Location {
     /// The error of what is here; `problem` continues the sentence after its name.
     pub(crate) fn invalid(self, problem: impl Display) -> ValidationError {
         let text = format!("{} {problem}", self.name().unwrap_or_default());
-        ValidationError { location: self, kind: Kind::Value, text, input: String::new() }
+        ValidationError {
+            location: self,
+            kind: Kind::Value,
+            text,
+            input: String::new(),
+        }
     }
 }
 
@@ -86,17 +96,25 @@ pub(crate) fn invalid_parameter(name: &'static str, problem: impl Display) -> Va
 pub(crate) fn texts(errors: &[ValidationError]) -> Vec<String> {
     let is_missing =
         |error: &&ValidationError| error.kind == Kind::Missing && error.location.name().is_some();
-    let missing: Vec<_> =
-        errors.iter().filter(is_missing).filter_map(|error| error.location.name()).collect();
-    let missing =
-        (!missing.is_empty()).then(|| format!("Missing required fields: ['{}']", missing.join("', '")));
-    let others = errors.iter().filter(|error| !is_missing(error)).map(|error| error.text.clone());
+    let missing: Vec<_> = errors
+        .iter()
+        .filter(is_missing)
+        .filter_map(|error| error.location.name())
+        .collect();
+    let missing = (!missing.is_empty())
+        .then(|| format!("Missing required fields: ['{}']", missing.join("', '")));
+    let others = errors
+        .iter()
+        .filter(|error| !is_missing(error))
+        .map(|error| error.text.clone());
     missing.into_iter().chain(others).collect()
 }
 
 /// `name`, truncated.
 fn shown(name: &str) -> &str {
-    name.char_indices().nth(MAX_NAME).map_or(name, |(end, _)| &name[..end])
+    name.char_indices()
+        .nth(MAX_NAME)
+        .map_or(name, |(end, _)| &name[..end])
 }
 
 /// The error of an unknown `name`, with the `known` ones.
@@ -114,12 +132,22 @@ pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
 impl ValidationError {
     /// The body is not JSON from `byte` on.
     pub(crate) fn no_json(byte: usize, text: String) -> Self {
-        Self { location: Location::Byte(byte), kind: Kind::NoJson, text, input: "{}".to_owned() }
+        Self {
+            location: Location::Byte(byte),
+            kind: Kind::NoJson,
+            text,
+            input: "{}".to_owned(),
+        }
     }
 
     /// The body is `input`, which is not an object.
     pub(crate) fn no_object(input: String, text: String) -> Self {
-        Self { location: Location::Body, kind: Kind::NoObject, text, input }
+        Self {
+            location: Location::Body,
+            kind: Kind::NoObject,
+            text,
+            input,
+        }
     }
 
     /// The entry of a problem's `errors`. An error of the whole body has none.
@@ -144,7 +172,8 @@ impl ValidationError {
     /// The entry of pydantic's list.
     pub(crate) fn entry(&self) -> Value {
         let (kind, message) = self.kind_and_message();
-        let mut entry = json!({"type": kind, "loc": self.loc(), "msg": message, "input": self.input()});
+        let mut entry =
+            json!({"type": kind, "loc": self.loc(), "msg": message, "input": self.input()});
         if let Kind::Pydantic(_, Some(context)) = &self.kind {
             let (name, value) = &**context;
             entry["ctx"] = json!({*name: value});
@@ -168,9 +197,10 @@ impl ValidationError {
         let (kind, message) = match &self.kind {
             Kind::Missing => ("missing", "Field required"),
             Kind::NoText => ("string_type", "Input should be a valid string"),
-            Kind::NoNumber if self.input.starts_with('"') => {
-                ("float_parsing", "Input should be a valid number, unable to parse string as a number")
-            }
+            Kind::NoNumber if self.input.starts_with('"') => (
+                "float_parsing",
+                "Input should be a valid number, unable to parse string as a number",
+            ),
             Kind::NoNumber => ("float_type", "Input should be a valid number"),
             Kind::Value => return ("value_error", format!("Value error, {}", self.text).into()),
             Kind::Unknown => ("extra_forbidden", "Extra inputs are not permitted"),

@@ -58,7 +58,9 @@ pub struct RouterBuilder {
 
 impl fmt::Debug for RouterBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RouterBuilder").field("kind", &self.parts.kind).finish_non_exhaustive()
+        f.debug_struct("RouterBuilder")
+            .field("kind", &self.parts.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +133,9 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
-        self.policy.authorize.get_or_insert_with(|| Arc::new(Scopes));
+        self.policy
+            .authorize
+            .get_or_insert_with(|| Arc::new(Scopes));
         self.policy.requires_token = true;
         let authenticate: Arc<dyn Authenticate> = Arc::new(authenticate);
         if self.authenticate.is_none() && self.guards.is_empty() {
@@ -186,7 +190,8 @@ impl RouterBuilder {
         <L::Service as TowerService<Request>>::Error: Into<Infallible> + 'static,
         <L::Service as TowerService<Request>>::Future: Send + 'static,
     {
-        self.guards.push(Arc::new(move |router| router.layer(layer.clone())));
+        self.guards
+            .push(Arc::new(move |router| router.layer(layer.clone())));
         self
     }
 
@@ -196,18 +201,39 @@ impl RouterBuilder {
     /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
-        let Self { parts, options, groups, policy, authenticate, guards } = self;
-        site::router(Service::new(parts, options, policy, groups), authenticate, &guards)
+        let Self {
+            parts,
+            options,
+            groups,
+            policy,
+            authenticate,
+            guards,
+        } = self;
+        site::router(
+            Service::new(parts, options, policy, groups),
+            authenticate,
+            &guards,
+        )
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
     /// `/v1/purchases/{id}`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
-        let Self { parts, options, groups, policy, .. } = self.clone();
+        let Self {
+            parts,
+            options,
+            groups,
+            policy,
+            ..
+        } = self.clone();
         let service = Arc::new(Service::new(parts, options, policy, groups));
         site::listed(&service);
-        service.listed.get().map(|listed| listed.paths.clone()).unwrap_or_default()
+        service
+            .listed
+            .get()
+            .map(|listed| listed.paths.clone())
+            .unwrap_or_default()
     }
 
     /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.
@@ -242,19 +268,33 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
-        let Self { parts, options, groups, policy, authenticate, guards } = self;
+        let Self {
+            parts,
+            options,
+            groups,
+            policy,
+            authenticate,
+            guards,
+        } = self;
         let requires_token = policy.requires_token;
-        let without = Policy { authorize: Some(Arc::new(WithoutOperations(policy.clone()))), requires_token };
+        let without = Policy {
+            authorize: Some(Arc::new(WithoutOperations(policy.clone()))),
+            requires_token,
+        };
         let is_management = parts.kind == ServiceKind::Management;
         let mut public = Service::new(parts.clone(), options.clone(), without, groups.clone());
         public.listener = Listener::Public;
-        let is_operation = |group: &RouteGroup| matches!(group, RouteGroup::Health | RouteGroup::Metrics);
+        let is_operation =
+            |group: &RouteGroup| matches!(group, RouteGroup::Health | RouteGroup::Metrics);
         let of_admin = |group: &RouteGroup| is_management || is_operation(group);
         let groups = groups.into_iter().filter(of_admin).collect();
         let hosts = options.hosts.clone().or_local();
         let mut admin = Service::new(parts, options.hosts(hosts), policy, groups);
         admin.listener = Listener::Admin;
-        (site::router(public, authenticate.clone(), &guards), site::router(admin, authenticate, &guards))
+        (
+            site::router(public, authenticate.clone(), &guards),
+            site::router(admin, authenticate, &guards),
+        )
     }
 }
 

@@ -25,8 +25,14 @@ pub enum RouteGroup {
 
 impl RouteGroup {
     /// All groups.
-    pub const ALL: [Self; 6] =
-        [Self::V1, Self::Dialects, Self::Page, Self::Docs, Self::Health, Self::Metrics];
+    pub const ALL: [Self; 6] = [
+        Self::V1,
+        Self::Dialects,
+        Self::Page,
+        Self::Docs,
+        Self::Health,
+        Self::Metrics,
+    ];
 }
 
 /// The listener that a router is for.

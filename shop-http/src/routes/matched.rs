@@ -31,15 +31,24 @@ pub(crate) struct Matched {
 
 impl Matched {
     /// What `route` says about `request`. `configured` is the dialect of paths that no route has.
-    pub(crate) fn new(request: &Request, route: Option<Arc<Route>>, configured: &'static Dialect) -> Self {
+    pub(crate) fn new(
+        request: &Request,
+        route: Option<Arc<Route>>,
+        configured: &'static Dialect,
+    ) -> Self {
         let (path, method) = (request.uri().path(), request.method());
         let endpoint = route.as_ref().and_then(|route| route.endpoint(method));
         Self {
-            access: endpoint.and(route.as_ref()).map_or(Access::Open, |route| route.access),
-            class: route.as_ref().map_or_else(|| Class::of(method), |route| route.class(method)),
-            dialect: route
+            access: endpoint
+                .and(route.as_ref())
+                .map_or(Access::Open, |route| route.access),
+            class: route
                 .as_ref()
-                .map_or_else(|| Dialect::from_path(path, configured), |route| route.dialect),
+                .map_or_else(|| Class::of(method), |route| route.class(method)),
+            dialect: route.as_ref().map_or_else(
+                || Dialect::from_path(path, configured),
+                |route| route.dialect,
+            ),
             trail: None,
             slot: None,
             route,
@@ -55,22 +64,34 @@ impl Matched {
 
 /// The template of the prefix of outer routers, without a slash at its end.
 pub(crate) fn outer_template(request: &Request) -> &str {
-    request.extensions().get().map_or("", NestedPath::as_str).trim_end_matches('/')
+    request
+        .extensions()
+        .get()
+        .map_or("", NestedPath::as_str)
+        .trim_end_matches('/')
 }
 
 impl Slot {
     /// The slot of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> HttpResult<Self> {
         // Each request that is admitted has one.
-        Matched::of(extensions)?.slot.clone().ok_or(HttpError::PANICKED)
+        Matched::of(extensions)?
+            .slot
+            .clone()
+            .ok_or(HttpError::PANICKED)
     }
 }
 
 impl Caller {
     /// The sender of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        let trail = extensions.get::<Matched>().and_then(|matched| matched.trail.clone());
-        Self::new(extensions.get().cloned().unwrap_or(Principal::anonymous()), trail)
+        let trail = extensions
+            .get::<Matched>()
+            .and_then(|matched| matched.trail.clone());
+        Self::new(
+            extensions.get().cloned().unwrap_or(Principal::anonymous()),
+            trail,
+        )
     }
 }
 
@@ -101,6 +122,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> HttpResult<Self> {
         let all = RawPathParams::from_request_parts(parts, state).await.ok();
         // Before it are those of outer routers.
-        Ok(Self(all.and_then(|all| all.iter().last().map(|(_, text)| text.to_owned()))))
+        Ok(Self(all.and_then(|all| {
+            all.iter().last().map(|(_, text)| text.to_owned())
+        })))
     }
 }

@@ -18,7 +18,11 @@ impl Mount {
             return None;
         }
         // `/shop` and `/shop/` are both the root of what is mounted at `/shop`.
-        let prefix = if inner == "/" { whole.trim_end_matches('/') } else { whole.strip_suffix(inner)? };
+        let prefix = if inner == "/" {
+            whole.trim_end_matches('/')
+        } else {
+            whole.strip_suffix(inner)?
+        };
         Some(Self(prefix.to_owned()))
     }
 
@@ -42,7 +46,9 @@ mod tests {
     fn mount(original: &'static str, inner: &'static str) -> String {
         let (mut request, ()) = Request::new(()).into_parts();
         request.uri = inner.parse().unwrap();
-        request.extensions.insert(OriginalUri(original.parse().unwrap()));
+        request
+            .extensions
+            .insert(OriginalUri(original.parse().unwrap()));
         Mount::of(&request).unwrap_or_default().prefix().to_owned()
     }
 
@@ -53,7 +59,11 @@ mod tests {
             ("/", "/", ""),
             ("/shop", "/", "/shop"),
             ("/shop/", "/", "/shop"),
-            ("/shop/v1/purchases?limit=1", "/v1/purchases?limit=1", "/shop"),
+            (
+                "/shop/v1/purchases?limit=1",
+                "/v1/purchases?limit=1",
+                "/shop",
+            ),
             ("/a/%C3%BC/buy", "/buy", "/a/%C3%BC"),
             // Rewritten rather than mounted.
             ("/old/path", "/v1/purchases", ""),

@@ -42,7 +42,11 @@ impl Class {
 
     /// That of a request without a route.
     pub(crate) fn of(method: &Method) -> Self {
-        if *method == Method::POST { Self::Write } else { Self::Read }
+        if *method == Method::POST {
+            Self::Write
+        } else {
+            Self::Read
+        }
     }
 }
 
@@ -72,7 +76,10 @@ pub(crate) struct Endpoint {
 }
 
 /// A handler that boxes its future, as async functions do.
-pub(crate) trait Handles<T, S>: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync {}
+pub(crate) trait Handles<T, S>:
+    Handler<T, S, Future = BoxFuture<'static, Response>> + Sync
+{
+}
 
 impl<T, S, H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync> Handles<T, S> for H {}
 
@@ -83,7 +90,12 @@ pub(crate) struct To<S>(pub(crate) S);
 impl<S: Clone + Send + Sync + 'static> To<S> {
     /// A route for `GET` within the context of the request: other services that it calls get the same request id and trace.
     /// Responses are compressed if the client accepts that.
-    pub(crate) fn read<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
+    pub(crate) fn read<T>(
+        &self,
+        row: Row,
+        about: &'static str,
+        handler: impl Handles<T, S>,
+    ) -> Route {
         let called = self.called(handler);
         let handled = service_fn(move |request| called(request).map(Ok::<Response, Infallible>));
         let compressed = CompressionLayer::new().layer(handled);
@@ -103,7 +115,12 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
     }
 
     /// A route whose responses are small, or not worth compressing.
-    pub(crate) fn plain<T>(&self, row: Row, about: &'static str, handler: impl Handles<T, S>) -> Route {
+    pub(crate) fn plain<T>(
+        &self,
+        row: Row,
+        about: &'static str,
+        handler: impl Handles<T, S>,
+    ) -> Route {
         Route::new(row, self.called(handler), about)
     }
 
@@ -135,7 +152,11 @@ pub(crate) struct Route {
 impl Route {
     /// A route for requests that authentication accepts, in the dialect [`Dialect::DEFAULT`].
     fn new((group, path, class): Row, call: Call, about: &'static str) -> Self {
-        let method = Some(if class.writes() { Method::POST } else { Method::GET });
+        let method = Some(if class.writes() {
+            Method::POST
+        } else {
+            Method::GET
+        });
         Self {
             group,
             path: path.to_owned(),
@@ -143,7 +164,12 @@ impl Route {
             measured: Measured::Everywhere,
             dialect: Dialect::DEFAULT,
             listed_as: None,
-            endpoints: vec![Endpoint { method, class, call, about }],
+            endpoints: vec![Endpoint {
+                method,
+                class,
+                call,
+                about,
+            }],
             series: Arc::default(),
         }
     }
@@ -160,11 +186,18 @@ impl Route {
     }
 
     pub(crate) fn with(self, access: Access, measured: Measured) -> Self {
-        Self { access, measured, ..self }
+        Self {
+            access,
+            measured,
+            ..self
+        }
     }
 
     pub(crate) fn listed_as(self, path: &'static str) -> Self {
-        Self { listed_as: Some(path), ..self }
+        Self {
+            listed_as: Some(path),
+            ..self
+        }
     }
 
     pub(crate) fn at(self, path: String) -> Self {
@@ -174,9 +207,19 @@ impl Route {
     /// The same route below `prefix`, which the index does not have.
     pub(crate) fn below(&self, prefix: &str) -> Self {
         // The root of a prefix has no slash.
-        let path = if self.path == "/" { prefix.to_owned() } else { format!("{prefix}{}", self.path) };
-        let mut route = Self { path, ..self.clone() };
-        route.endpoints.iter_mut().for_each(|endpoint| endpoint.about = "");
+        let path = if self.path == "/" {
+            prefix.to_owned()
+        } else {
+            format!("{prefix}{}", self.path)
+        };
+        let mut route = Self {
+            path,
+            ..self.clone()
+        };
+        route
+            .endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.about = "");
         route
     }
 
@@ -184,12 +227,19 @@ impl Route {
     pub(crate) fn with_slash(&self) -> Self {
         let redirect = async |OriginalUri(uri): OriginalUri| {
             let path = uri.path().trim_end_matches('/');
-            let path = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+            let path = uri
+                .query()
+                .map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
             Redirect::temporary(&path)
         };
-        let mut route = To(()).plain((self.group, "", Class::Read), "", redirect).open();
+        let mut route = To(())
+            .plain((self.group, "", Class::Read), "", redirect)
+            .open();
         route.path = format!("{}/", self.path);
-        route.endpoints.iter_mut().for_each(|endpoint| endpoint.method = None);
+        route
+            .endpoints
+            .iter_mut()
+            .for_each(|endpoint| endpoint.method = None);
         route
     }
 
@@ -200,25 +250,48 @@ impl Route {
 
     /// The endpoint for `method`.
     pub(crate) fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
-        let wanted = if *method == Method::HEAD { &Method::GET } else { method };
-        self.endpoints.iter().find(|endpoint| endpoint.method.as_ref().is_none_or(|known| known == wanted))
+        let wanted = if *method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        self.endpoints
+            .iter()
+            .find(|endpoint| endpoint.method.as_ref().is_none_or(|known| known == wanted))
     }
 
     /// The class of requests with `method`, also where no endpoint has it: a probe is never limited.
     pub(crate) fn class(&self, method: &Method) -> Class {
-        let unlimited =
-            || self.endpoints.iter().find(|it| matches!(it.class, Class::Probe | Class::Operation));
-        self.endpoint(method).or_else(unlimited).map_or_else(|| Class::of(method), |endpoint| endpoint.class)
+        let unlimited = || {
+            self.endpoints
+                .iter()
+                .find(|it| matches!(it.class, Class::Probe | Class::Operation))
+        };
+        self.endpoint(method)
+            .or_else(unlimited)
+            .map_or_else(|| Class::of(method), |endpoint| endpoint.class)
     }
 
     /// The response to other methods than those of the endpoints.
     pub(crate) fn not_allowed(&self) -> Response {
-        let methods = self.endpoints.iter().filter_map(|endpoint| endpoint.method.as_ref());
-        let names: Vec<_> =
-            methods.map(|method| if *method == Method::GET { "GET,HEAD" } else { method.as_str() }).collect();
+        let methods = self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.method.as_ref());
+        let names: Vec<_> = methods
+            .map(|method| {
+                if *method == Method::GET {
+                    "GET,HEAD"
+                } else {
+                    method.as_str()
+                }
+            })
+            .collect();
         let mut response = HttpError::METHOD_NOT_ALLOWED.into_response();
         let allowed = HeaderValue::try_from(names.join(",")).ok();
-        response.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+        response
+            .headers_mut()
+            .extend(allowed.map(|allowed| (header::ALLOW, allowed)));
         response
     }
 }
@@ -233,18 +306,30 @@ pub(crate) struct Listed {
 
 impl Listed {
     pub(crate) fn new(routes: &[Route]) -> Self {
-        let mut listed = Self { paths: Vec::new(), index: Vec::new() };
-        for Route { group, path, listed_as, endpoints, .. } in routes {
+        let mut listed = Self {
+            paths: Vec::new(),
+            index: Vec::new(),
+        };
+        for Route {
+            group,
+            path,
+            listed_as,
+            endpoints,
+            ..
+        } in routes
+        {
             if endpoints.iter().any(|endpoint| endpoint.method.is_some()) {
                 listed.paths.push(path.clone());
             }
             let path = listed_as.unwrap_or(path);
-            for Endpoint { method, about, .. } in
-                endpoints.iter().filter(|endpoint| !endpoint.about.is_empty())
+            for Endpoint { method, about, .. } in endpoints
+                .iter()
+                .filter(|endpoint| !endpoint.about.is_empty())
             {
                 // Those of the replaced systems have no method, as they had it.
                 let method = method.as_ref().filter(|_| *group == RouteGroup::V1);
-                let path = method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"));
+                let path =
+                    method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"));
                 listed.index.push((path, about));
             }
         }

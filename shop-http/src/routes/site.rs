@@ -63,24 +63,42 @@ pub(crate) fn router(
     let source = Arc::downgrade(&service);
     service.metrics.read_from(source);
     if service.has(RouteGroup::Dialects) {
-        service.metrics.enable_flask(service.options.dialect.has_flask_durations);
+        service
+            .metrics
+            .enable_flask(service.options.dialect.has_flask_durations);
     }
     let routes = listed(&service).into_iter().map(Arc::new);
     // A path of the router ends with its parameter.
     let (actions, routes): (Vec<_>, Vec<_>) = routes.partition(|route| route.action().is_some());
     let authenticates = authenticate.is_some() || !guards.is_empty();
-    let gate = Arc::new(Gate { admission: Admission::new(&service.options), authenticate });
+    let gate = Arc::new(Gate {
+        admission: Admission::new(&service.options),
+        authenticate,
+    });
     let guarded = (!guards.is_empty()).then(|| {
         let gate = Arc::clone(&gate);
         let entered = service_fn(move |mut request: Request| {
             let gate = Arc::clone(&gate);
             async move { Ok::<_, Infallible>(gate.enter(&mut request).await.into_response()) }
         });
-        guards.iter().fold(Router::new().fallback_service(entered), |router, guard| guard(router))
+        guards
+            .iter()
+            .fold(Router::new().fallback_service(entered), |router, guard| {
+                guard(router)
+            })
     });
-    let (observer, browsers) = (Observer::new(&service), Browsers::new(&service, authenticates));
+    let (observer, browsers) = (
+        Observer::new(&service),
+        Browsers::new(&service, authenticates),
+    );
     let options = Arc::clone(&service.options);
-    let site = Arc::new(Site { options, observer, browsers, gate, guarded });
+    let site = Arc::new(Site {
+        options,
+        observer,
+        browsers,
+        gate,
+        guarded,
+    });
     let served = |route: Option<Arc<Route>>| {
         let site = Arc::clone(&site);
         let path = route.as_ref().map(|route| route.path.as_str());
@@ -88,7 +106,9 @@ pub(crate) fn router(
         let actions: Arc<[_]> = actions.iter().filter(acts_here).cloned().collect();
         service_fn(move |mut request: Request| {
             let is_meant = |action: &&Arc<Route>| {
-                action.action().is_some_and(|(_, end)| request.uri().path().ends_with(end))
+                action
+                    .action()
+                    .is_some_and(|(_, end)| request.uri().path().ends_with(end))
             };
             let route = actions.iter().find(is_meant).or(route.as_ref()).cloned();
             let site = Arc::clone(&site);
@@ -97,9 +117,9 @@ pub(crate) fn router(
     };
     // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
     let router = Router::new().fallback_service(served(None));
-    routes
-        .into_iter()
-        .fold(router, |router, route| router.route_service(&route.path, served(Some(Arc::clone(&route)))))
+    routes.into_iter().fold(router, |router, route| {
+        router.route_service(&route.path, served(Some(Arc::clone(&route))))
+    })
 }
 
 /// The routes of `service`, which lists them from now on.
@@ -122,7 +142,10 @@ impl Site {
                 return preflight;
             }
             let asked = self.browsers.asked(request);
-            let response = self.limited(request, class).await.unwrap_or_else(IntoResponse::into_response);
+            let response = self
+                .limited(request, class)
+                .await
+                .unwrap_or_else(IntoResponse::into_response);
             let mut response = dialect.render(response);
             self.browsers.add_headers(&mut response, asked);
             response
@@ -139,7 +162,10 @@ impl Site {
     async fn limited(&self, request: &mut Request, class: Class) -> HttpResult {
         self.check_head(request, class)?;
         let admission = &self.gate.admission;
-        let (address, deadline) = (admission.counted_address(request), self.options.request_timeout);
+        let (address, deadline) = (
+            admission.counted_address(request),
+            self.options.request_timeout,
+        );
         if let Err(refused) = self.browsers.check(request) {
             return Ok(admission.count(address, class.writes(), refused.into_response()));
         }
@@ -149,7 +175,10 @@ impl Site {
                 Class::Operation => admission.pools.operations.acquire().await.ok(),
                 _ => None,
             };
-            AssertUnwindSafe(self.guarded(request)).catch_unwind().await.unwrap_or_else(|_| Ok(panicked()))
+            AssertUnwindSafe(self.guarded(request))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Ok(panicked()))
         };
         if class == Class::Probe {
             return response.await;
@@ -164,24 +193,41 @@ impl Site {
     }
 
     fn check_head(&self, request: &Request, class: Class) -> HttpResult<()> {
-        let uri = request.uri().path_and_query().map_or(0, |uri| uri.as_str().len());
+        let uri = request
+            .uri()
+            .path_and_query()
+            .map_or(0, |uri| uri.as_str().len());
         if uri > self.options.max_uri_bytes {
-            let text = format!("Path and query must not have more than {} bytes", self.options.max_uri_bytes);
+            let text = format!(
+                "Path and query must not have more than {} bytes",
+                self.options.max_uri_bytes
+            );
             return Err(HttpError::too_large(StatusCode::URI_TOO_LONG, text));
         }
         if size(request.headers()) > self.options.max_header_bytes {
             let limit = self.options.max_header_bytes;
             let text = format!("Headers must not have more than {limit} bytes together");
-            return Err(HttpError::too_large(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+            return Err(HttpError::too_large(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                text,
+            ));
         }
-        gate::check(request, &self.options.hosts, matches!(class, Class::Probe | Class::Operation))
+        gate::check(
+            request,
+            &self.options.hosts,
+            matches!(class, Class::Probe | Class::Operation),
+        )
     }
 
     /// The response within the layers of the embedder.
     async fn guarded(&self, request: &mut Request) -> HttpResult {
         match &self.guarded {
             Some(guarded) if Matched::of(request.extensions())?.access != Access::Open => {
-                Ok(guarded.clone().oneshot(take(request)).await.unwrap_or_else(|never| match never {}))
+                Ok(guarded
+                    .clone()
+                    .oneshot(take(request))
+                    .await
+                    .unwrap_or_else(|never| match never {}))
             }
             _ => self.gate.enter(request).await,
         }
@@ -193,7 +239,11 @@ impl Gate {
     async fn enter(&self, request: &mut Request) -> HttpResult {
         let matched = Matched::of(request.extensions())?;
         let class = matched.class;
-        if let Some(authenticate) = self.authenticate.as_ref().filter(|_| matched.access != Access::Open) {
+        if let Some(authenticate) = self
+            .authenticate
+            .as_ref()
+            .filter(|_| matched.access != Access::Open)
+        {
             // A response, as a rejection counts for the rate of its address.
             if let Err(rejected) = identify(authenticate, request).await {
                 return Ok(rejected.into_response());
@@ -207,7 +257,10 @@ impl Gate {
 }
 
 fn size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// The response to a request whose handler or authentication has panicked. The panic hook of the process logs a panic.
@@ -217,12 +270,23 @@ fn panicked() -> Response {
 
 /// The response of the handler, unless it panics.
 async fn handled(request: &mut Request) -> Response {
-    let Ok(Matched { route: Some(route), class, slot, .. }) = Matched::of(request.extensions()) else {
+    let Ok(Matched {
+        route: Some(route),
+        class,
+        slot,
+        ..
+    }) = Matched::of(request.extensions())
+    else {
         return HttpError::NO_ROUTE.into_response();
     };
     let (route, slot) = (Arc::clone(route), slot.clone().filter(|_| class.writes()));
-    let Some(endpoint) = route.endpoint(request.method()) else { return route.not_allowed() };
-    let mut work = Work { rest: (endpoint.call)(take(request)).fuse(), slot };
+    let Some(endpoint) = route.endpoint(request.method()) else {
+        return route.not_allowed();
+    };
+    let mut work = Work {
+        rest: (endpoint.call)(take(request)).fuse(),
+        slot,
+    };
     let response = AssertUnwindSafe(&mut work.rest).catch_unwind().await;
     response.unwrap_or_else(|_panic| {
         work.slot = None;
@@ -258,7 +322,10 @@ impl Drop for Work {
 /// The response to `HEAD`, with the length of the body if it is known.
 fn without_body(mut response: Response) -> Response {
     if let Some(length) = response.body().size_hint().exact() {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
     }
     response.map(|_body| Body::empty())
 }

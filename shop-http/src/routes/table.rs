@@ -8,8 +8,8 @@ use crate::metrics::{Measured, RouteSeries};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
 use crate::resources::{
-    batch, buy, dead_letters, events, health, index, listing, metrics, openapi, page, problems, refund,
-    v1_purchases, whoami,
+    batch, buy, dead_letters, events, health, index, listing, metrics, openapi, page, problems,
+    refund, v1_purchases, whoami,
 };
 use crate::routes::groups::Listener::{Admin, Public};
 use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
@@ -22,10 +22,17 @@ use crate::service::{Purchases, Service};
 /// The routes of `service`, with those below the prefixes of the replaced systems.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     let to = To(Arc::clone(service));
-    let mut own =
-        service.purchases.as_ref().map_or_else(Vec::new, |role| of_systems(service, &To(Arc::clone(role))));
+    let mut own = service
+        .purchases
+        .as_ref()
+        .map_or_else(Vec::new, |role| of_systems(service, &To(Arc::clone(role))));
     own.push(
-        to.plain((Health, "/healthz", Probe), "Whether the process is alive", health::alive_text).open(),
+        to.plain(
+            (Health, "/healthz", Probe),
+            "Whether the process is alive",
+            health::alive_text,
+        )
+        .open(),
     );
     let mut all = [own.clone(), of_all(&to)].concat();
     #[cfg(feature = "accounts")]
@@ -121,12 +128,24 @@ fn add_prefixes(service: &Service, to: &To<Arc<Service>>, all: &mut Vec<Route>, 
     let in_v1: Vec<_> = in_v1.map(|route| route.below("/api/v1")).collect();
     all.extend(in_v1.iter().map(Route::with_slash));
     all.extend(in_v1);
-    all.extend(own.iter().chain([&described]).map(|route| route.below("/api")));
+    all.extend(
+        own.iter()
+            .chain([&described])
+            .map(|route| route.below("/api")),
+    );
     all.push(described.at("/api/".to_owned()));
-    let unprefixed: Vec<_> = all.iter().filter(|route| route.group != Docs).cloned().collect();
+    let unprefixed: Vec<_> = all
+        .iter()
+        .filter(|route| route.group != Docs)
+        .cloned()
+        .collect();
     for prefix in INGRESS_PREFIXES {
         all.extend(unprefixed.iter().map(|route| route.below(prefix)));
-        all.push(to.plain((Page, "", Read), "", index::get).open().at(format!("{prefix}/")));
+        all.push(
+            to.plain((Page, "", Read), "", index::get)
+                .open()
+                .at(format!("{prefix}/")),
+        );
     }
 }
 

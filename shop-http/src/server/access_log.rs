@@ -35,7 +35,11 @@ impl AccessLogger {
             AccessLog::OneIn(number) => number,
         };
         let proxies = options.trusted_proxies.clone();
-        Some(Self { one_in, requests: AtomicU64::new(0), proxies })
+        Some(Self {
+            one_in,
+            requests: AtomicU64::new(0),
+            proxies,
+        })
     }
 
     /// Begins the entry of `request`, whose id is `id`, at `begun`.
@@ -46,7 +50,10 @@ impl AccessLogger {
         id: &HeaderValue,
         begun: Instant,
     ) -> Entry {
-        let is_sampled = self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in.get());
+        let is_sampled = self
+            .requests
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(self.one_in.get());
         let client = self.proxies.client_of(request);
         Entry {
             trail: Arc::default(),
@@ -100,11 +107,15 @@ impl Drop for Entry {
         let (sender, request) = (self.trail.principal.get(), self.id.to_str().ok());
         let principal = sender.and_then(Principal::name);
         // The same for most users of tokens.
-        let subject = sender.and_then(Principal::subject).filter(|subject| Some(*subject) != principal);
+        let subject = sender
+            .and_then(Principal::subject)
+            .filter(|subject| Some(*subject) != principal);
         let audited = self.trail.audited.get();
         // Formatted once for both lines, and not for a request without any.
-        let client =
-            self.client.filter(|_| self.is_sampled || audited.is_some()).map(|client| client.to_string());
+        let client = self
+            .client
+            .filter(|_| self.is_sampled || audited.is_some())
+            .map(|client| client.to_string());
         // The span of the request contains its path, which may contain names.
         if self.is_sampled {
             let micros = (self.begun.elapsed().as_secs_f64() * 1_000_000.0).round();

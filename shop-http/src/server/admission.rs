@@ -17,8 +17,13 @@ use crate::server::client::network;
 use crate::server::pools::{Client, Pools, Slot};
 
 /// Scopes of services, which ask on behalf of many: their requests have no share.
-const FOR_OTHERS: [&str; 5] =
-    ["observe", "operate", "purchases:read:any", "purchases:write:any", "purchases:refund:any"];
+const FOR_OTHERS: [&str; 5] = [
+    "observe",
+    "operate",
+    "purchases:read:any",
+    "purchases:write:any",
+    "purchases:refund:any",
+];
 
 /// Admits the requests of a router.
 pub(crate) struct Admission {
@@ -52,7 +57,11 @@ impl Admission {
     pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> Response {
         let is_counted = response.extensions().get::<IsCounted>().is_some();
         let is_done = writes && response.status().is_success();
-        let rates = self.pools.rates.as_ref().filter(|_| !is_counted && !is_done);
+        let rates = self
+            .pools
+            .rates
+            .as_ref()
+            .filter(|_| !is_counted && !is_done);
         let Some(rates) = rates else { return response };
         let (mut response, left) = match rates.check(address.unwrap_or_default(), writes) {
             Ok(left) => (response, left),
@@ -64,7 +73,10 @@ impl Admission {
 
     /// The address, if requests are counted.
     pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
-        self.pools.rates.as_ref().and_then(|_| self.address(request))
+        self.pools
+            .rates
+            .as_ref()
+            .and_then(|_| self.address(request))
     }
 
     /// The response that `handle` makes of a request, if the rate of its client and the pools have room for it.
@@ -78,7 +90,14 @@ impl Admission {
         let (mut response, left) = match self.enter(request, class) {
             Ok((slot, left)) => {
                 let response = handle(request).await;
-                (if writes { response } else { self.pools.hold(response, &slot)? }, left)
+                (
+                    if writes {
+                        response
+                    } else {
+                        self.pools.hold(response, &slot)?
+                    },
+                    left,
+                )
             }
             Err(failure) => (failure.into_response(), None),
         };
@@ -91,8 +110,10 @@ impl Admission {
 
     /// The slot of a request, and how many more its client may send now, if that is known and there is a rate.
     fn enter(&self, request: &mut Request, class: Class) -> HttpResult<(Slot, Option<u32>)> {
-        let principal =
-            request.extensions().get::<Principal>().filter(|principal| principal.name().is_some());
+        let principal = request
+            .extensions()
+            .get::<Principal>()
+            .filter(|principal| principal.name().is_some());
         let (id, is_for_others) = match principal {
             Some(principal) => (
                 Some(self.hasher.hash_one(principal.owner())),
@@ -106,14 +127,21 @@ impl Admission {
             // What is left is known when the batch was read.
             left = checked.filter(|_| class != Class::Batch);
         }
-        let of = if is_for_others { Client::ForOthers } else { Client::Limited };
+        let of = if is_for_others {
+            Client::ForOthers
+        } else {
+            Client::Limited
+        };
         let client = id.map_or(Client::Unlimited, of);
         let slot = Slot::new(&self.pools, client);
         // The slot of a write is taken when its body is read.
         if !class.writes() {
             slot.read()?;
         }
-        let matched = request.extensions_mut().get_mut::<Matched>().ok_or(HttpError::PANICKED)?;
+        let matched = request
+            .extensions_mut()
+            .get_mut::<Matched>()
+            .ok_or(HttpError::PANICKED)?;
         matched.slot = Some(slot.clone());
         Ok((slot, left))
     }

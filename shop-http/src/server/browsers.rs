@@ -28,8 +28,14 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 /// The headers of browsers' security, in responses that do not have them.
 static DEFAULTS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    ),
     (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
 ];
 /// How long a browser remembers what it may send: Chromium's maximum.
@@ -56,12 +62,19 @@ impl Browsers {
         if let Some(cors) = &cors {
             constant.extend(of_cors(cors, Request::default()).into_parts().0.headers);
         }
-        Self { cors, constant, protection: cross_site_protection(service) }
+        Self {
+            cors,
+            constant,
+            protection: cross_site_protection(service),
+        }
     }
 
     /// The response to a preflight request.
     pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
-        let cors = self.cors.as_ref().filter(|_| *request.method() == Method::OPTIONS)?;
+        let cors = self
+            .cors
+            .as_ref()
+            .filter(|_| *request.method() == Method::OPTIONS)?;
         let mut preflight = of_cors(cors, head(request));
         preflight.headers_mut().extend(DEFAULTS.clone());
         Some(preflight)
@@ -69,20 +82,32 @@ impl Browsers {
 
     /// The headers of CORS for the origin of `request`.
     pub(crate) fn asked(&self, request: &Request) -> HeaderMap {
-        let cors = self.cors.as_ref().filter(|_| request.headers().contains_key(header::ORIGIN));
-        cors.map(|cors| of_cors(cors, head(request)).into_parts().0.headers).unwrap_or_default()
+        let cors = self
+            .cors
+            .as_ref()
+            .filter(|_| request.headers().contains_key(header::ORIGIN));
+        cors.map(|cors| of_cors(cors, head(request)).into_parts().0.headers)
+            .unwrap_or_default()
     }
 
     /// Refuses a write by a page of another origin.
     pub(crate) fn check(&self, request: &Request) -> HttpResult<()> {
-        let Some(protection) = &self.protection else { return Ok(()) };
-        if !request.headers().contains_key(SEC_FETCH_SITE) && !request.headers().contains_key(header::ORIGIN)
+        let Some(protection) = &self.protection else {
+            return Ok(());
+        };
+        if !request.headers().contains_key(SEC_FETCH_SITE)
+            && !request.headers().contains_key(header::ORIGIN)
         {
             return Ok(());
         }
         let passed = passed(protection, head(request));
-        let is_refused = passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some());
-        if is_refused { Err(HttpError::FOREIGN_ORIGIN) } else { Ok(()) }
+        let is_refused =
+            passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some());
+        if is_refused {
+            Err(HttpError::FOREIGN_ORIGIN)
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds the defaults, and the headers of CORS, with these that it was `asked` for.
@@ -90,7 +115,10 @@ impl Browsers {
         // That is constant, and handlers have others.
         asked.remove(header::VARY);
         let own = std::mem::replace(response.headers_mut(), self.constant.clone());
-        let varies = own.contains_key(header::VARY).then(|| self.constant.get(header::VARY)).flatten();
+        let varies = own
+            .contains_key(header::VARY)
+            .then(|| self.constant.get(header::VARY))
+            .flatten();
         let headers = response.headers_mut();
         headers.extend(own);
         headers.extend(asked);
@@ -145,8 +173,15 @@ fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
         CorsOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
     };
     // `*` does not include `Authorization`.
-    let headers = if authenticates { AllowHeaders::mirror_request() } else { AllowHeaders::from(Any) };
-    let cors = CorsLayer::new().allow_origin(origins).allow_methods(Any).allow_headers(headers);
+    let headers = if authenticates {
+        AllowHeaders::mirror_request()
+    } else {
+        AllowHeaders::from(Any)
+    };
+    let cors = CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods(Any)
+        .allow_headers(headers);
     cors.max_age(PREFLIGHT_MAX_AGE).expose_headers([
         PURCHASE_ID,
         PENDING,

@@ -26,7 +26,9 @@ impl TrustedProxies {
         let texts = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
         for text in texts {
             // What is before an invalid address is the claim of a stranger.
-            let Some(address) = parse(text.trim()) else { break };
+            let Some(address) = parse(text.trim()) else {
+                break;
+            };
             client = address;
             if !self.contains(address) {
                 break;
@@ -38,14 +40,21 @@ impl TrustedProxies {
 
 /// An address, which some proxies send with a port.
 fn parse(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    bare.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// What counts as one client of those without a principal: an IPv4 address, or an IPv6 network of 64 bits.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
+        }
         address @ IpAddr::V4(_) => address,
     }
 }
@@ -64,8 +73,16 @@ mod tests {
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
-            ("10.0.0.1", &["1.1.1.1, 203.0.113.9, 192.0.2.7"], "203.0.113.9"),
-            ("10.0.0.1", &["1.1.1.1", "203.0.113.9, 192.0.2.7"], "203.0.113.9"),
+            (
+                "10.0.0.1",
+                &["1.1.1.1, 203.0.113.9, 192.0.2.7"],
+                "203.0.113.9",
+            ),
+            (
+                "10.0.0.1",
+                &["1.1.1.1", "203.0.113.9, 192.0.2.7"],
+                "203.0.113.9",
+            ),
             ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
             ("fd00::1", &["[2001:db8::1]:4711"], "2001:db8::1"),
             ("fd00::1", &["[2001:db8::1]"], "2001:db8::1"),
@@ -77,7 +94,11 @@ mod tests {
                 headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
             }
             let found = proxies.client(peer.parse().unwrap(), &headers);
-            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
+            assert_eq!(
+                found,
+                client.parse::<IpAddr>().unwrap(),
+                "{peer} {forwarded:?}"
+            );
         }
         for wrong in ["", "10.0.0.0/33", "10.0.0.1,", "proxy"] {
             assert!(wrong.parse::<TrustedProxies>().is_err(), "{wrong}");

@@ -13,7 +13,11 @@ use super::connection::Connection;
 /// Chooses whether closing `stream`, also by the end of the process, resets the connection.
 pub(crate) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<()> {
     #[expect(deprecated, reason = "no time to linger never blocks")]
-    if is_reset { stream.set_zero_linger() } else { stream.set_linger(None) }
+    if is_reset {
+        stream.set_zero_linger()
+    } else {
+        stream.set_linger(None)
+    }
 }
 
 /// A stream that tells its connection what arrives, and what the client accepts.
@@ -30,7 +34,12 @@ impl<S> ClientStream<S> {
         connection: Arc<Connection>,
         reset_on_close: fn(&S, bool) -> io::Result<()>,
     ) -> Self {
-        Self { stream, connection, reset_on_close, is_reset: false }
+        Self {
+            stream,
+            connection,
+            reset_on_close,
+            is_reset: false,
+        }
     }
 
     /// Chooses how the connection is closed from here on.
@@ -61,7 +70,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
     }
 
@@ -142,7 +155,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_too_slowly_is_disconnected() {
         // A client that reads 1,000 bytes every so many seconds, of 200,000.
-        for (every, rate, expected) in [(1, 1_000, true), (2, 1_000, false), (29, 0, true), (31, 0, false)] {
+        for (every, rate, expected) in [
+            (1, 1_000, true),
+            (2, 1_000, false),
+            (29, 0, true),
+            (31, 0, false),
+        ] {
             let (mut client, server) = duplex(1_000);
             let send = async |mut server: ClientStream<_>| {
                 tokio::select! {
@@ -151,7 +169,10 @@ mod tests {
                 }
             };
             let served = is_served(server, rate, send).await;
-            assert_eq!(served, expected, "1,000 bytes every {every} s, {rate} bytes per second");
+            assert_eq!(
+                served, expected,
+                "1,000 bytes every {every} s, {rate} bytes per second"
+            );
         }
     }
 
@@ -159,7 +180,10 @@ mod tests {
     async fn the_bytes_of_heads_are_bounded_until_their_requests_begin() {
         let (mut client, server) = duplex(64 << 10);
         let held = Pool::new(16 << 10).nothing(Client::Unlimited);
-        let mut server = stream(server, &Arc::new(Connection::new(&HttpOptions::default(), held)));
+        let mut server = stream(
+            server,
+            &Arc::new(Connection::new(&HttpOptions::default(), held)),
+        );
         client.write_all(&[0; 64 << 10]).await.unwrap();
         let mut part = [0; 8 << 10];
         for _request in 0..2 {
@@ -169,7 +193,12 @@ mod tests {
             drop(server.connection.begin(Version::HTTP_11, None));
         }
         client.write_all(&[0; 32 << 10]).await.unwrap();
-        assert!(server.read_exact(&mut [0; 32 << 10]).now_or_never().is_none_or(|read| read.is_err()));
+        assert!(
+            server
+                .read_exact(&mut [0; 32 << 10])
+                .now_or_never()
+                .is_none_or(|read| read.is_err())
+        );
     }
 
     /// Lets a client wait, and keep 1,000 bytes waiting for 20 s, and restores that time.

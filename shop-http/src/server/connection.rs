@@ -68,8 +68,11 @@ impl State {
         let (since, limit) = match self.head_since {
             _ if self.chosen_at.is_some() => return None,
             _ if self.requests > 0 || self.pace.is_blocked() => {
-                let unread =
-                    self.sending.values().min().and_then(|since| since.checked_add(options.write_timeout));
+                let unread = self
+                    .sending
+                    .values()
+                    .min()
+                    .and_then(|since| since.checked_add(options.write_timeout));
                 return self.pace.deadline().into_iter().chain(unread).min();
             }
             Some(head_since) => (head_since, options.header_read_timeout),
@@ -96,7 +99,10 @@ impl Connection {
             responses: 0,
             chosen_at: None,
         };
-        Self { state: Mutex::new(state), evicted: Notify::new() }
+        Self {
+            state: Mutex::new(state),
+            evicted: Notify::new(),
+        }
     }
 
     /// Notes what the client has accepted of a response.
@@ -127,7 +133,10 @@ impl Connection {
         state.head_since.get_or_insert_with(Instant::now);
         state.head += bytes;
         if state.head > SMALL_HEAD && !state.held.grow(bytes) {
-            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "too many large heads at once"));
+            return Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                "too many large heads at once",
+            ));
         }
         Ok(())
     }
@@ -149,7 +158,11 @@ impl Connection {
         let is_stream = version == Version::HTTP_2;
         state.responses += u64::from(is_stream);
         let stream = is_stream.then_some(state.responses);
-        InFlight { connection: Arc::clone(self), stream, place: place.map(Arc::new) }
+        InFlight {
+            connection: Arc::clone(self),
+            stream,
+            place: place.map(Arc::new),
+        }
     }
 
     /// Completes when the connection is to be closed, and its client still does nothing.
@@ -158,8 +171,14 @@ impl Connection {
             self.evicted.notified().await;
             let mut state = self.state.lock();
             // A request may have begun since it was chosen, or the client has read on.
-            let is_unread = state.sending.values().any(|since| Some(*since) < state.chosen_at);
-            let is_slow = state.pace.deadline().is_some_and(|deadline| Some(deadline) <= state.chosen_at);
+            let is_unread = state
+                .sending
+                .values()
+                .any(|since| Some(*since) < state.chosen_at);
+            let is_slow = state
+                .pace
+                .deadline()
+                .is_some_and(|deadline| Some(deadline) <= state.chosen_at);
             if state.is_idle() || is_unread || is_slow {
                 return;
             }
@@ -195,7 +214,10 @@ impl InFlight {
     }
 
     /// `body`, which is read only when the client accepts more. The request is in flight until it is sent.
-    pub(crate) fn until_sent(self, body: Body) -> impl HttpBody<Data = Bytes, Error = axum::Error> + Send {
+    pub(crate) fn until_sent(
+        self,
+        body: Body,
+    ) -> impl HttpBody<Data = Bytes, Error = axum::Error> + Send {
         self.set_sending(true);
         let is_streamed = self.stream.is_none() && body.size_hint().exact().is_none();
         let watch = move |polled: Polled| {
@@ -203,7 +225,9 @@ impl InFlight {
             if is_streamed {
                 self.connection.state.lock().is_streaming = !matches!(polled, Polled::Ready(None));
             }
-            let Some(place) = &self.place else { return polled };
+            let Some(place) = &self.place else {
+                return polled;
+            };
             polled.map_ok(|frame| frame.map_data(|bytes| place.held(bytes)))
         };
         WatchedBody { body, watch }

@@ -46,7 +46,13 @@ impl Connections {
     pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
         let (shares, heads) = (Pool::new(options.max_connections), Pool::new(HEADS_BYTES));
         let options = options.clone();
-        Arc::new(Self { shares, heads, options, open: Mutex::default(), closed: Notify::new() })
+        Arc::new(Self {
+            shares,
+            heads,
+            options,
+            open: Mutex::default(),
+            closed: Notify::new(),
+        })
     }
 
     /// Waits for room for one more connection. When there is none, the oldest idle connection is closed, of a client with
@@ -73,18 +79,31 @@ impl Connections {
         };
         let mut idle: Vec<_> = open.values().filter(is_idle).collect();
         idle.sort_by_cached_key(|(client, connection)| {
-            (!self.shares.exceeds_share(*client), connection.state.lock().rank())
+            (
+                !self.shares.exceeds_share(*client),
+                connection.state.lock().rank(),
+            )
         });
-        idle.iter().take(idle.len() / 64 + 1).for_each(|(_, connection)| connection.choose());
+        idle.iter()
+            .take(idle.len() / 64 + 1)
+            .for_each(|(_, connection)| connection.choose());
         !idle.is_empty()
     }
 
     /// Closes the connections whose clients do nothing for too long: send no byte, no request or a part of its head, or
     /// do not read a response over HTTP/2. One task for all of them: a timer for every request is not free.
     pub(crate) async fn close_overdue(&self) -> Infallible {
-        let HttpOptions { first_byte_timeout, header_read_timeout, idle_timeout, write_timeout, .. } =
-            self.options;
-        let shortest = first_byte_timeout.min(header_read_timeout).min(idle_timeout).min(write_timeout);
+        let HttpOptions {
+            first_byte_timeout,
+            header_read_timeout,
+            idle_timeout,
+            write_timeout,
+            ..
+        } = self.options;
+        let shortest = first_byte_timeout
+            .min(header_read_timeout)
+            .min(idle_timeout)
+            .min(write_timeout);
         loop {
             let next = self.close_overdue_now().unwrap_or(shortest).min(shortest);
             sleep(next.max(shortest / PRECISION).max(Duration::from_millis(1))).await;
@@ -96,21 +115,36 @@ impl Connections {
         let now = Instant::now();
         let left = |connection: &Connection| {
             let deadline = connection.state.lock().deadline(&self.options)?;
-            let left = deadline.checked_duration_since(now).filter(|left| !left.is_zero());
+            let left = deadline
+                .checked_duration_since(now)
+                .filter(|left| !left.is_zero());
             if left.is_none() {
                 connection.choose();
             }
             left
         };
-        self.open.lock().values().filter_map(|(_, connection)| left(connection)).min()
+        self.open
+            .lock()
+            .values()
+            .filter_map(|(_, connection)| left(connection))
+            .min()
     }
 
     /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
     pub(crate) fn register(self: &Arc<Self>, client: Client) -> Option<Registered> {
         let mut share = self.shares.nothing(client);
         let is_own = |other: Client| other == client;
-        let own = || self.open.lock().values().filter(|(other, _)| is_own(*other)).count() as u64;
-        let limit = self.options.client_connections.filter(|_| client != Client::Unlimited);
+        let own = || {
+            self.open
+                .lock()
+                .values()
+                .filter(|(other, _)| is_own(*other))
+                .count() as u64
+        };
+        let limit = self
+            .options
+            .client_connections
+            .filter(|_| client != Client::Unlimited);
         let has_room = share.add(1) && limit.is_none_or(|limit| own() < limit.get().into());
         if !has_room && !self.evict(is_own, Duration::ZERO) {
             return None;
@@ -120,7 +154,12 @@ impl Connections {
         let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
         open.insert(id, (client, Arc::clone(&connection)));
         drop(open);
-        Some(Registered { all: Arc::clone(self), id, connection, _share: share })
+        Some(Registered {
+            all: Arc::clone(self),
+            id,
+            connection,
+            _share: share,
+        })
     }
 }
 
@@ -182,10 +221,16 @@ mod tests {
             std::mem::forget(more.connection.begin(Version::HTTP_11, None));
             open.push(more);
         }
-        assert!(timeout(10 * MIN_IDLE, all.room()).await.is_err(), "none is idle");
+        assert!(
+            timeout(10 * MIN_IDLE, all.room()).await.is_err(),
+            "none is idle"
+        );
         drop(busy);
         advance(MIN_IDLE).await;
-        assert!(timeout(MIN_IDLE, all.room()).await.is_err(), "it is not closed yet");
+        assert!(
+            timeout(MIN_IDLE, all.room()).await.is_err(),
+            "it is not closed yet"
+        );
         assert!(is_evicted(&open[0]));
     }
 
@@ -206,13 +251,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_nothing_is_closed_in_time() {
         let (first_byte, time) = (10 * MIN_IDLE, 30 * MIN_IDLE);
-        let options = HttpOptions::default().header_read_timeout(time).idle_timeout(3 * time);
+        let options = HttpOptions::default()
+            .header_read_timeout(time)
+            .idle_timeout(3 * time);
         let all = Connections::new(&options.write_timeout(100 * time));
         let open = || opened(&all, HERE).now_or_never().unwrap().unwrap();
         let mut closing = std::pin::pin!(all.close_overdue());
         let silent = open();
         let after = closed_after(&mut closing, &silent, 2 * time).await.unwrap();
-        assert!((first_byte..first_byte + 2 * first_byte / PRECISION).contains(&after), "{after:?}");
+        assert!(
+            (first_byte..first_byte + 2 * first_byte / PRECISION).contains(&after),
+            "{after:?}"
+        );
 
         let (partial, idle, busy) = (open(), open(), open());
         drop(idle.connection.begin(Version::HTTP_11, None));
@@ -220,16 +270,30 @@ mod tests {
         assert!(partial.connection.receive(1).is_ok() && busy.connection.receive(1).is_ok());
         for (unused, time) in [(partial, time), (idle, 2 * time)] {
             let after = closed_after(&mut closing, &unused, 2 * time).await.unwrap();
-            assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
+            assert!(
+                (time..time + 2 * time / PRECISION).contains(&after),
+                "{after:?}"
+            );
         }
-        assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "a request is in progress");
+        assert_eq!(
+            closed_after(&mut closing, &busy, 10 * time).await,
+            None,
+            "a request is in progress"
+        );
         busy.connection.write(&Poll::Pending);
         drop(request);
-        assert_eq!(closed_after(&mut closing, &busy, 10 * time).await, None, "the response is not read yet");
+        assert_eq!(
+            closed_after(&mut closing, &busy, 10 * time).await,
+            None,
+            "the response is not read yet"
+        );
         busy.connection.write(&Poll::Ready(Ok(1)));
         let time = 3 * time;
         let after = closed_after(&mut closing, &busy, 2 * time).await.unwrap();
-        assert!((time..time + 2 * time / PRECISION).contains(&after), "{after:?}");
+        assert!(
+            (time..time + 2 * time / PRECISION).contains(&after),
+            "{after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -248,9 +312,16 @@ mod tests {
         // One that has only begun when the connection is chosen does not count.
         let begun = opened(&all, HERE).await.unwrap();
         begun.connection.choose();
-        let _response = begun.connection.begin(Version::HTTP_2, None).until_sent(Body::empty());
+        let _response = begun
+            .connection
+            .begin(Version::HTTP_2, None)
+            .until_sent(Body::empty());
         assert!(!is_evicted(&begun));
-        assert!(closed_after(&mut closing, &open, 32 * MIN_IDLE).await.is_some());
+        assert!(
+            closed_after(&mut closing, &open, 32 * MIN_IDLE)
+                .await
+                .is_some()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -258,7 +329,10 @@ mod tests {
         let all = Connections::new(&HttpOptions::default());
         let mut closing = std::pin::pin!(all.close_overdue());
         let open = opened(&all, HERE).await.unwrap();
-        let _unread = open.connection.begin(Version::HTTP_2, None).until_sent(Body::empty());
+        let _unread = open
+            .connection
+            .begin(Version::HTTP_2, None)
+            .until_sent(Body::empty());
         let mut seconds = 0;
         loop {
             open.connection.write(&Poll::Ready(Ok(2_000)));
@@ -275,8 +349,10 @@ mod tests {
     async fn connections_per_client_are_limited() {
         let all = Connections::new(&HttpOptions::default().client_connections(NonZeroU32::new(2)));
         let first = opened(&all, HERE).await.unwrap();
-        let busy =
-            [first.connection.begin(Version::HTTP_11, None), first.connection.begin(Version::HTTP_11, None)];
+        let busy = [
+            first.connection.begin(Version::HTTP_11, None),
+            first.connection.begin(Version::HTTP_11, None),
+        ];
         let second = opened(&all, HERE).await.unwrap();
         let _also_busy = second.connection.begin(Version::HTTP_11, None);
         assert!(opened(&all, HERE).await.is_none());
@@ -298,11 +374,19 @@ mod tests {
         }
         // One more takes the place of an own one, also a new one.
         let more = opened(&all, HERE).await.unwrap();
-        assert_eq!(greedy.iter().filter(|registered| is_evicted(registered)).count(), 1);
+        assert_eq!(
+            greedy
+                .iter()
+                .filter(|registered| is_evicted(registered))
+                .count(),
+            1
+        );
         drop(more);
         let other = opened(&all, ELSEWHERE).await.unwrap();
-        let busy: Vec<_> =
-            greedy.iter().map(|registered| registered.connection.begin(Version::HTTP_11, None)).collect();
+        let busy: Vec<_> = greedy
+            .iter()
+            .map(|registered| registered.connection.begin(Version::HTTP_11, None))
+            .collect();
         assert!(opened(&all, HERE).await.is_none(), "all are in use");
         let _third = opened(&all, Client::Limited(3)).await.unwrap();
         // When all are taken, those of the client with more than its share are closed, though others are idle for longer.

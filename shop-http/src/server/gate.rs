@@ -11,8 +11,10 @@ use crate::response::{HttpError, HttpResult};
 fn plain(host: &str) -> Option<&str> {
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
-    (!name.is_empty() && name.bytes().all(is_name) && port.bytes().all(|byte| byte.is_ascii_digit()))
-        .then_some(name)
+    (!name.is_empty()
+        && name.bytes().all(is_name)
+        && port.bytes().all(|byte| byte.is_ascii_digit()))
+    .then_some(name)
 }
 
 /// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.
@@ -24,12 +26,26 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
     if is_exempt || matches!(hosts, Hosts::Any) {
         return Ok(());
     }
-    let text = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let is_plain_local = || matches!(hosts, Hosts::Local(_)) && text.and_then(plain).is_some_and(is_local);
-    let named = || request.uri().authority().cloned().or_else(|| text.and_then(parsed));
+    let text = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let is_plain_local =
+        || matches!(hosts, Hosts::Local(_)) && text.and_then(plain).is_some_and(is_local);
+    let named = || {
+        request
+            .uri()
+            .authority()
+            .cloned()
+            .or_else(|| text.and_then(parsed))
+    };
     let is_allowed =
         (request.uri().authority().is_none() && is_plain_local()) || hosts.allows(named().as_ref());
-    if is_allowed { Ok(()) } else { Err(HttpError::UNKNOWN_HOST) }
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(HttpError::UNKNOWN_HOST)
+    }
 }
 
 /// The first fault in the head of a request, by RFC 9110 and 9112. hyper accepts these.
@@ -46,7 +62,10 @@ pub(crate) fn fault(version: Version, headers: &HeaderMap) -> Option<HttpError> 
         }
     }
     let is = |name, word: &str| {
-        headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+        headers
+            .get_all(name)
+            .iter()
+            .all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
     };
     if !is(header::TRANSFER_ENCODING, "chunked") {
         let text = "Transfer-Encoding must be chunked";
@@ -105,7 +124,12 @@ mod tests {
         ] {
             assert_eq!(local.allows(parsed(host).as_ref()), allowed, "{host}");
         }
-        assert!(local.allows(None) && !Hosts::Any.or_local().allows(parsed("shop.example").as_ref()));
+        assert!(
+            local.allows(None)
+                && !Hosts::Any
+                    .or_local()
+                    .allows(parsed("shop.example").as_ref())
+        );
         for wrong in ["", "a,", "http://a", "a/b", "user@a", "a b"] {
             assert!(wrong.parse::<Hosts>().is_err(), "{wrong}");
         }
@@ -120,13 +144,32 @@ mod tests {
             (&[("host", "a:1")][..], None),
             (&[("host", "")], None),
             (&[], Some(StatusCode::BAD_REQUEST)),
-            (&[("host", "a"), ("host", "a")], Some(StatusCode::BAD_REQUEST)),
+            (
+                &[("host", "a"), ("host", "a")],
+                Some(StatusCode::BAD_REQUEST),
+            ),
             (&[("host", "a/b")], Some(StatusCode::BAD_REQUEST)),
             (&[("host", "u@a")], Some(StatusCode::BAD_REQUEST)),
-            (&[("host", "a"), ("transfer-encoding", "Chunked"), ("expect", "100-Continue")], None),
-            (&[("host", "a"), ("transfer-encoding", "gzip, chunked")], Some(StatusCode::NOT_IMPLEMENTED)),
-            (&[("host", "a"), ("transfer-encoding", "identity")], Some(StatusCode::NOT_IMPLEMENTED)),
-            (&[("host", "a"), ("expect", "a-gift")], Some(StatusCode::EXPECTATION_FAILED)),
+            (
+                &[
+                    ("host", "a"),
+                    ("transfer-encoding", "Chunked"),
+                    ("expect", "100-Continue"),
+                ],
+                None,
+            ),
+            (
+                &[("host", "a"), ("transfer-encoding", "gzip, chunked")],
+                Some(StatusCode::NOT_IMPLEMENTED),
+            ),
+            (
+                &[("host", "a"), ("transfer-encoding", "identity")],
+                Some(StatusCode::NOT_IMPLEMENTED),
+            ),
+            (
+                &[("host", "a"), ("expect", "a-gift")],
+                Some(StatusCode::EXPECTATION_FAILED),
+            ),
         ] {
             assert_eq!(find(Version::HTTP_11, headers), fault, "{headers:?}");
         }

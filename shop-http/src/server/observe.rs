@@ -61,7 +61,11 @@ impl Observer {
             return traces::span(request, route.template(outer).as_deref(), &head.id);
         }
         // `enabled!` is always true where layers have filters.
-        if LevelFilter::current() >= LevelFilter::DEBUG { head.span() } else { Span::none() }
+        if LevelFilter::current() >= LevelFilter::DEBUG {
+            head.span()
+        } else {
+            Span::none()
+        }
     }
 
     /// Logs why `response` is a failure, if it is one.
@@ -83,8 +87,15 @@ impl Observer {
     pub(crate) fn begin(&self, request: &mut Request, matched: &mut Matched) -> Observed {
         let correlation = sent(request.headers(), &CORRELATION_ID).cloned();
         let id = identify(request.headers_mut(), correlation.as_ref());
-        let head = Head { method: request.method().clone(), uri: request.uri().clone(), id };
-        let series = matched.route.as_ref().map_or(&self.unrouted, |route| &route.series);
+        let head = Head {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            id,
+        };
+        let series = matched
+            .route
+            .as_ref()
+            .map_or(&self.unrouted, |route| &route.series);
         let outer = outer_template(request);
         let (span, begun) = (self.span(request, (series, outer), &head), Instant::now());
         let route = || (Arc::clone(series), outer.to_owned());
@@ -92,12 +103,24 @@ impl Observer {
         let entry = logger.map(|logger| logger.begin(request, route(), &head.id, begun));
         let timer = self.metrics.begin(route(), &head.method, begun);
         matched.trail = entry.as_ref().map(|entry| Arc::clone(&entry.trail));
-        Observed { head, correlation, span, timer, entry }
+        Observed {
+            head,
+            correlation,
+            span,
+            timer,
+            entry,
+        }
     }
 
     /// The response to a request with its id, measured until it is sent.
     pub(crate) fn end(&self, observed: Observed, mut response: Response) -> Response {
-        let Observed { head, correlation, span, timer, entry } = observed;
+        let Observed {
+            head,
+            correlation,
+            span,
+            timer,
+            entry,
+        } = observed;
         self.note(&response, &span, &head);
         #[cfg(feature = "otel")]
         if span.has_field(traces::KIND) {
@@ -105,7 +128,9 @@ impl Observer {
         }
         tracing::debug!(parent: &span, http.status = response.status().as_u16(), "answered");
         response.headers_mut().insert(REQUEST_ID, head.id);
-        response.headers_mut().extend(correlation.map(|id| (CORRELATION_ID, id)));
+        response
+            .headers_mut()
+            .extend(correlation.map(|id| (CORRELATION_ID, id)));
         let response = timer.until_sent(response);
         match entry {
             Some(entry) => entry.until_sent(response),
@@ -143,9 +168,9 @@ pub(crate) struct Observed {
 
 /// An id that the client has sent. It is used in the log and in the pipeline, so it must be short and visible ASCII.
 fn sent<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    headers
-        .get(name)
-        .filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic))
+    headers.get(name).filter(|id| {
+        (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    })
 }
 
 /// The id of a request: the client's, else its correlation id, else a fresh one.

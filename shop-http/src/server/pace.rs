@@ -17,7 +17,12 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) const fn new(max: Duration, rate: u32) -> Self {
-        Self { max, rate, left: max, blocked: None }
+        Self {
+            max,
+            rate,
+            left: max,
+            blocked: None,
+        }
     }
 
     /// The client accepts nothing for now.
@@ -46,7 +51,11 @@ impl Pace {
 
     /// The time for `bytes`.
     fn earned(&self, bytes: usize) -> Duration {
-        let thousandths = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000);
-        thousandths.checked_div(self.rate.into()).map_or(self.max, Duration::from_millis)
+        let thousandths = u64::try_from(bytes)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(1_000);
+        thousandths
+            .checked_div(self.rate.into())
+            .map_or(self.max, Duration::from_millis)
     }
 }

@@ -52,7 +52,9 @@ pub(crate) enum Client {
 impl Client {
     /// What is its own among what all clients have.
     fn of<T>(self, all: &[T]) -> Option<&T> {
-        let (Self::Limited(hash) | Self::ForOthers(hash)) = self else { return None };
+        let (Self::Limited(hash) | Self::ForOthers(hash)) = self else {
+            return None;
+        };
         all.get(usize::try_from(hash % COUNTERS as u64).ok()?)
     }
 }
@@ -61,7 +63,9 @@ impl Client {
 type Turns = Box<[Arc<Semaphore>]>;
 
 fn turns(count: usize) -> Turns {
-    (0..COUNTERS).map(|_| Arc::new(Semaphore::new(count))).collect()
+    (0..COUNTERS)
+        .map(|_| Arc::new(Semaphore::new(count)))
+        .collect()
 }
 
 /// Room for requests, or for bytes. A client may take all but what is reserved, and of that its share.
@@ -81,7 +85,11 @@ pub(crate) struct Place {
 impl Pool {
     pub(crate) fn new(size: usize) -> Arc<Self> {
         let by_client = (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect();
-        Arc::new(Self { size, taken: AtomicUsize::new(0), by_client })
+        Arc::new(Self {
+            size,
+            taken: AtomicUsize::new(0),
+            by_client,
+        })
     }
 
     /// Takes `count` for `client`, if there is room.
@@ -92,17 +100,24 @@ impl Pool {
 
     /// Nothing, which can grow.
     pub(crate) fn nothing(self: &Arc<Self>, client: Client) -> Place {
-        Place { pool: Arc::clone(self), client, count: 0 }
+        Place {
+            pool: Arc::clone(self),
+            client,
+            count: 0,
+        }
     }
 
     /// Whether `client` has more than its share.
     pub(crate) fn exceeds_share(&self, client: Client) -> bool {
-        self.counter(client).is_some_and(|own| own.load(Ordering::Relaxed) > self.size / SHARE)
+        self.counter(client)
+            .is_some_and(|own| own.load(Ordering::Relaxed) > self.size / SHARE)
     }
 
     /// The counter of a client that has a share.
     fn counter(&self, client: Client) -> Option<&AtomicUsize> {
-        client.of(&self.by_client).filter(|_| matches!(client, Client::Limited(_)))
+        client
+            .of(&self.by_client)
+            .filter(|_| matches!(client, Client::Limited(_)))
     }
 }
 
@@ -117,7 +132,11 @@ impl Place {
     /// # Errors
     /// When there is no room.
     pub(crate) fn hold(&mut self, count: usize) -> HttpResult<()> {
-        if self.grow(count) { Ok(()) } else { Err(HttpError::overloaded(true)) }
+        if self.grow(count) {
+            Ok(())
+        } else {
+            Err(HttpError::overloaded(true))
+        }
     }
 
     /// Takes `count` more. Returns whether there is room for it.
@@ -128,20 +147,31 @@ impl Place {
     fn take(&mut self, count: usize, must: bool) -> bool {
         let (pool, own) = (&self.pool, self.pool.counter(self.client));
         let of_client = own.map_or(0, |own| own.fetch_add(count, Ordering::Relaxed) + count);
-        let most = if of_client <= pool.size / SHARE { pool.size } else { pool.size - pool.size / RESERVED };
+        let most = if of_client <= pool.size / SHARE {
+            pool.size
+        } else {
+            pool.size - pool.size / RESERVED
+        };
         // What is not taken is never part of the sum: it would refuse others meanwhile.
         let grown = |all: usize| all.checked_add(count).filter(|all| must || *all <= most);
-        let before = pool.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
+        let before = pool
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
         match (before, own) {
             (Ok(_), _) => self.count += count,
-            (Err(_), own) => own.iter().for_each(|own| _ = own.fetch_sub(count, Ordering::Relaxed)),
+            (Err(_), own) => own
+                .iter()
+                .for_each(|own| _ = own.fetch_sub(count, Ordering::Relaxed)),
         }
         before.is_ok_and(|before| before + count <= most)
     }
 
     /// `bytes`, which have this place until they are written.
     pub(crate) fn held(self: &Arc<Self>, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _place: Arc::clone(self) })
+        Bytes::from_owner(Held {
+            bytes,
+            _place: Arc::clone(self),
+        })
     }
 
     /// Gives all back.
@@ -202,14 +232,21 @@ impl Pools {
     /// When all responses together would be too large.
     pub(crate) fn hold(&self, response: Response, slot: &Slot) -> HttpResult {
         // A stream of events has a place of its pool.
-        let Some(place) = slot.release() else { return Ok(response) };
+        let Some(place) = slot.release() else {
+            return Ok(response);
+        };
         let size = HttpBody::size_hint(response.body()).exact();
         if size.is_some_and(|size| size < SMALL) {
             return Ok(response);
         }
         let bytes = usize::try_from(size.unwrap_or(STREAMED)).unwrap_or(usize::MAX);
-        let bytes = self.responses.take(place.client, bytes).ok_or_else(|| HttpError::overloaded(false))?;
-        let deadline = size.is_none().then(|| Instant::now() + self.response_timeout);
+        let bytes = self
+            .responses
+            .take(place.client, bytes)
+            .ok_or_else(|| HttpError::overloaded(false))?;
+        let deadline = size
+            .is_none()
+            .then(|| Instant::now() + self.response_timeout);
         let (held, place) = (Arc::new(bytes), size.is_none().then_some(place));
         // Its frames are counted until they are written.
         let watch = move |polled: Polled| {
@@ -250,7 +287,11 @@ struct Occupied {
 impl Slot {
     /// A slot without a place.
     pub(crate) fn new(pools: &Arc<Pools>, client: Client) -> Self {
-        Self(Arc::new(Occupied { pools: Arc::clone(pools), client, place: Mutex::default() }))
+        Self(Arc::new(Occupied {
+            pools: Arc::clone(pools),
+            client,
+            place: Mutex::default(),
+        }))
     }
 
     fn occupy(&self, place: Place) {
@@ -268,14 +309,18 @@ impl Slot {
     /// When there is none, as with the others.
     pub(crate) fn read(&self) -> HttpResult<()> {
         let place = self.0.pools.reads.take(self.0.client, 1);
-        place.map(|place| self.occupy(place)).ok_or_else(|| HttpError::overloaded(false))
+        place
+            .map(|place| self.occupy(place))
+            .ok_or_else(|| HttpError::overloaded(false))
     }
 
     /// Takes the places of `count` writes, or of all.
     pub(crate) fn write(&self, count: usize) -> HttpResult<()> {
         let pool = &self.0.pools.writes;
         let place = pool.take(self.0.client, count.min(pool.size));
-        place.map(|place| self.occupy(place)).ok_or_else(|| HttpError::overloaded(true))
+        place
+            .map(|place| self.occupy(place))
+            .ok_or_else(|| HttpError::overloaded(true))
     }
 
     /// Takes a place among the streams of events, in place of that of a read.
@@ -288,7 +333,10 @@ impl Slot {
     /// Waits for a turn of the client, which it has until the result is dropped.
     pub(crate) async fn turn(&self, of: fn(&Pools) -> &Turns) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        Arc::clone(self.0.client.of(of(&self.0.pools))?).acquire_owned().await.ok()
+        Arc::clone(self.0.client.of(of(&self.0.pools))?)
+            .acquire_owned()
+            .await
+            .ok()
     }
 
     /// Takes a place among the waits, in place of that of a read.
@@ -296,7 +344,10 @@ impl Slot {
         let place = self.0.pools.waits.take(self.0.client, 1);
         let place = place.ok_or_else(|| HttpError::overloaded(false))?;
         self.release();
-        Ok(Waiting { slot: self.clone(), place })
+        Ok(Waiting {
+            slot: self.clone(),
+            place,
+        })
     }
 
     /// The rates, if there are some, and the client that they count.
@@ -324,7 +375,9 @@ impl Waiting {
     /// The pause after a query, which is longer the more requests wait.
     pub(crate) fn pause(&self) -> Duration {
         let waits = self.place.pool.taken.load(Ordering::Relaxed);
-        Duration::from_millis(u64::try_from(waits.saturating_sub(UNHURRIED_WAITS)).unwrap_or(u64::MAX))
+        Duration::from_millis(
+            u64::try_from(waits.saturating_sub(UNHURRIED_WAITS)).unwrap_or(u64::MAX),
+        )
     }
 
     /// Ends the wait: it is a read again, also if there are too many. It was admitted before.
@@ -349,7 +402,11 @@ mod tests {
     use axum::body::Body;
 
     fn pools() -> Arc<Pools> {
-        Pools::new(&HttpOptions::default().max_requests(2).max_response_bytes(300 << 10))
+        Pools::new(
+            &HttpOptions::default()
+                .max_requests(2)
+                .max_response_bytes(300 << 10),
+        )
     }
 
     fn slot(pools: &Arc<Pools>) -> Slot {
@@ -375,7 +432,11 @@ mod tests {
         assert_eq!(unlimited.len(), 10, "the rest");
         drop((places, others, unlimited));
         assert_eq!(taken(&pool), 0);
-        assert!(pool.by_client.iter().all(|taken| taken.load(Ordering::Relaxed) == 0));
+        assert!(
+            pool.by_client
+                .iter()
+                .all(|taken| taken.load(Ordering::Relaxed) == 0)
+        );
         // A pool that is too small for shares has none.
         let pool = Pool::new(2);
         let places: Vec<_> = std::iter::from_fn(|| pool.take(greedy, 1)).collect();
@@ -391,7 +452,9 @@ mod tests {
                     assert!(pool.take(Client::Unlimited, 11).is_none());
                 }
             });
-            let refused = (0..1_000_000).filter(|_| pool.take(Client::Unlimited, 1).is_none()).count();
+            let refused = (0..1_000_000)
+                .filter(|_| pool.take(Client::Unlimited, 1).is_none())
+                .count();
             ended.store(true, Ordering::Relaxed);
             assert_eq!((refused, taken(&pool)), (0, 0));
         });
@@ -400,15 +463,23 @@ mod tests {
     #[tokio::test]
     async fn large_responses_count_until_they_are_written() {
         let pools = pools();
-        let small = pools.hold(Response::new(Body::from(vec![0; 100])), &slot(&pools)).unwrap();
+        let small = pools
+            .hold(Response::new(Body::from(vec![0; 100])), &slot(&pools))
+            .unwrap();
         let large = || Response::new(Body::from(vec![0; 200 << 10]));
         let held = pools.hold(large(), &slot(&pools)).unwrap();
         assert_eq!(taken(&pools.reads), 0, "neither is streamed");
-        assert_eq!(pools.hold(large(), &slot(&pools)).unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            pools.hold(large(), &slot(&pools)).unwrap_err().status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         let mut body = held.into_body();
         let frame = body.frame().await.unwrap().unwrap();
         drop((body, small));
-        assert!(pools.hold(large(), &slot(&pools)).is_err(), "it is not written yet");
+        assert!(
+            pools.hold(large(), &slot(&pools)).is_err(),
+            "it is not written yet"
+        );
         drop(frame);
         assert!(pools.hold(large(), &slot(&pools)).is_ok());
     }
@@ -417,7 +488,9 @@ mod tests {
     async fn a_streamed_response_keeps_its_slot_and_has_a_deadline() {
         let pools = pools();
         let frames = stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(b"x")));
-        let streamed = pools.hold(Response::new(Body::from_stream(frames)), &slot(&pools)).unwrap();
+        let streamed = pools
+            .hold(Response::new(Body::from_stream(frames)), &slot(&pools))
+            .unwrap();
         assert_eq!(taken(&pools.reads), 1);
         let mut body = streamed.into_body();
         tokio::time::advance(Duration::from_secs(599)).await;

@@ -31,8 +31,12 @@ pub(crate) struct Rates {
 impl Rates {
     /// The rates of `options`; `None` if there are none.
     pub(crate) fn new(options: &HttpOptions) -> Option<Self> {
-        let limiter = |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(rate, MonotonicClock));
-        let rates = Self { writes: limiter(options.rate_writes), reads: limiter(options.rate_reads) };
+        let limiter =
+            |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(rate, MonotonicClock));
+        let rates = Self {
+            writes: limiter(options.rate_writes),
+            reads: limiter(options.rate_reads),
+        };
         (rates.writes.is_some() || rates.reads.is_some()).then_some(rates)
     }
 
@@ -42,14 +46,20 @@ impl Rates {
     }
 
     fn check_many(&self, client: u64, writes: bool, count: NonZeroU32) -> HttpResult<Option<u32>> {
-        let Some(limiter) = self.limiter(writes) else { return Ok(None) };
-        let exceeded = |retry_after| HttpError::rate_exceeded(limiter.rate.get(), retry_after, writes);
+        let Some(limiter) = self.limiter(writes) else {
+            return Ok(None);
+        };
+        let exceeded =
+            |retry_after| HttpError::rate_exceeded(limiter.rate.get(), retry_after, writes);
         limiter.check(client, count).map(Some).map_err(exceeded)
     }
 
     /// The maximum number of purchases in a batch: those of a second.
     pub(crate) fn max_purchases(&self) -> usize {
-        let rate = self.writes.as_ref().map_or(u32::MAX, |limiter| limiter.rate.get());
+        let rate = self
+            .writes
+            .as_ref()
+            .map_or(u32::MAX, |limiter| limiter.rate.get());
         usize::try_from(rate).unwrap_or(usize::MAX)
     }
 
@@ -58,22 +68,37 @@ impl Rates {
     /// # Errors
     /// When they are more than the client may send now.
     pub(crate) fn check_purchases(&self, client: u64, count: usize) -> HttpResult<()> {
-        let more = u32::try_from(count.saturating_sub(1)).ok().and_then(NonZeroU32::new);
+        let more = u32::try_from(count.saturating_sub(1))
+            .ok()
+            .and_then(NonZeroU32::new);
         more.map_or(Ok(()), |more| self.check_many(client, true, more).map(drop))
     }
 
     const fn limiter(&self, writes: bool) -> Option<&Limiter<MonotonicClock>> {
-        if writes { self.writes.as_ref() } else { self.reads.as_ref() }
+        if writes {
+            self.writes.as_ref()
+        } else {
+            self.reads.as_ref()
+        }
     }
 
     /// Adds the rate to a response: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
     pub(crate) fn describe(&self, response: &mut Response, writes: bool, left: Option<u32>) {
-        let Some(limiter) = self.limiter(writes) else { return };
+        let Some(limiter) = self.limiter(writes) else {
+            return;
+        };
         let name = if writes { "writes" } else { "reads" };
         let is_exceeded = response.status() == StatusCode::TOO_MANY_REQUESTS;
         let texts = [
-            (RATE_LIMIT_POLICY, Some(format!("\"{name}\";q={};w=1", limiter.rate))),
-            (RATE_LIMIT, left.filter(|_| !is_exceeded).map(|left| format!("\"{name}\";r={left}"))),
+            (
+                RATE_LIMIT_POLICY,
+                Some(format!("\"{name}\";q={};w=1", limiter.rate)),
+            ),
+            (
+                RATE_LIMIT,
+                left.filter(|_| !is_exceeded)
+                    .map(|left| format!("\"{name}\";r={left}")),
+            ),
         ];
         for (header, text) in texts {
             let value = text.and_then(|text| HeaderValue::try_from(text).ok());
@@ -94,8 +119,17 @@ struct Limiter<C: Clock> {
 impl<C: Clock> Limiter<C> {
     fn new(rate: NonZeroU32, clock: C) -> Self {
         let begun = clock.now();
-        let clients = RateLimiter::new(Quota::per_second(rate), HashMapStateStore::<u64>::default(), clock);
-        Self { rate, clients, begun, swept: AtomicU64::new(0) }
+        let clients = RateLimiter::new(
+            Quota::per_second(rate),
+            HashMapStateStore::<u64>::default(),
+            clock,
+        );
+        Self {
+            rate,
+            clients,
+            begun,
+            swept: AtomicU64::new(0),
+        }
     }
 
     /// Counts this many requests together. Returns how many more are allowed now.
@@ -103,7 +137,11 @@ impl<C: Clock> Limiter<C> {
     /// # Errors
     /// The time until they are allowed, if they are too many now.
     fn check(&self, client: u64, count: NonZeroU32) -> Result<u32, Duration> {
-        let client = if self.has_room() { client } else { client % SHARED };
+        let client = if self.has_room() {
+            client
+        } else {
+            client % SHARED
+        };
         let checked = self.clients.check_key_n(&client, count);
         // More than those of a second are never allowed together.
         let checked = checked.map_err(|_never| Duration::from_secs(1))?;
@@ -141,14 +179,23 @@ mod tests {
         let limiter = Limiter::new(NonZeroU32::new(2).unwrap(), clock.clone());
         for client in [1, 2] {
             assert_eq!(
-                [limiter.check(client, NonZeroU32::MIN), limiter.check(client, NonZeroU32::MIN)],
+                [
+                    limiter.check(client, NonZeroU32::MIN),
+                    limiter.check(client, NonZeroU32::MIN)
+                ],
                 [Ok(1), Ok(0)]
             );
-            assert_eq!(limiter.check(client, NonZeroU32::MIN), Err(Duration::from_millis(500)));
+            assert_eq!(
+                limiter.check(client, NonZeroU32::MIN),
+                Err(Duration::from_millis(500))
+            );
         }
         clock.advance(Duration::from_millis(500));
         assert_eq!(
-            (limiter.check(1, NonZeroU32::MIN).is_ok(), limiter.check(1, NonZeroU32::MIN).is_ok()),
+            (
+                limiter.check(1, NonZeroU32::MIN).is_ok(),
+                limiter.check(1, NonZeroU32::MIN).is_ok()
+            ),
             (true, false)
         );
     }
@@ -158,12 +205,20 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());
         let most = u64::try_from(MAX_CLIENTS).unwrap() + 10_000;
-        let passed = (SHARED..most).filter(|client| limiter.check(*client, NonZeroU32::MIN).is_ok()).count();
+        let passed = (SHARED..most)
+            .filter(|client| limiter.check(*client, NonZeroU32::MIN).is_ok())
+            .count();
         assert!(passed <= MAX_CLIENTS + 1_024, "{passed}");
         assert!(limiter.clients.len() <= MAX_CLIENTS + 1_024);
-        assert!(limiter.check(most, NonZeroU32::MIN).is_err(), "it shares a rate");
+        assert!(
+            limiter.check(most, NonZeroU32::MIN).is_err(),
+            "it shares a rate"
+        );
         clock.advance(Duration::from_secs(10));
         assert!(limiter.check(most, NonZeroU32::MIN).is_ok());
-        assert!(limiter.clients.len() < 10, "those who sent nothing are forgotten");
+        assert!(
+            limiter.clients.len() < 10,
+            "those who sent nothing are forgotten"
+        );
     }
 }

@@ -145,7 +145,10 @@ const HEAD_SLACK: usize = 4 << 10;
 /// The maximum size of a request's head. One below it and above a limit gets a response with a body from the router. A
 /// longer head gets the status 431 without a body.
 const fn max_head(options: &HttpOptions) -> usize {
-    options.max_uri_bytes.saturating_add(options.max_header_bytes).saturating_add(HEAD_SLACK)
+    options
+        .max_uri_bytes
+        .saturating_add(options.max_header_bytes)
+        .saturating_add(HEAD_SLACK)
 }
 
 struct Server {
@@ -181,7 +184,11 @@ impl Server {
         }
     }
 
-    async fn run(self, mut listener: TcpListener, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    async fn run(
+        self,
+        mut listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
         let mut shutdown = pin!(shutdown);
         let server = Arc::new(self);
         // Every connection has a receiver until it ends.
@@ -205,7 +212,9 @@ impl Server {
             };
             let (server, mut stopping) = (Arc::clone(&server), stop.subscribe());
             tokio::spawn(async move {
-                server.serve(stream, peer, &registered.connection, &mut stopping).await;
+                server
+                    .serve(stream, peer, &registered.connection, &mut stopping)
+                    .await;
                 drop((registered, stopping));
             });
         }
@@ -247,7 +256,11 @@ impl Server {
             async move {
                 let response = match response {
                     Some(response) => response.await?,
-                    None => (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")]).into_response(),
+                    None => (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        [(header::RETRY_AFTER, "1")],
+                    )
+                        .into_response(),
                 };
                 Ok::<_, Infallible>(response.map(|body| in_flight.until_sent(body)))
             }
@@ -266,10 +279,21 @@ impl Server {
                 if is_http2 {
                     /// What a client of HTTP/2 has to notice the end.
                     const CLOSE_TIME: Duration = Duration::from_secs(1);
-                    until_end(http2.serve_connection(io, service), connection, stopping, CLOSE_TIME).await;
+                    until_end(
+                        http2.serve_connection(io, service),
+                        connection,
+                        stopping,
+                        CLOSE_TIME,
+                    )
+                    .await;
                 } else {
-                    until_end(self.http1.serve_connection(io, service), connection, stopping, Duration::ZERO)
-                        .await;
+                    until_end(
+                        self.http1.serve_connection(io, service),
+                        connection,
+                        stopping,
+                        Duration::ZERO,
+                    )
+                    .await;
                 }
                 Some(())
             };

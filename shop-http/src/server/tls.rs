@@ -52,7 +52,9 @@ impl Tls {
         key: impl Into<PathBuf>,
         client_ca: Option<PathBuf>,
     ) -> Result<Self> {
-        let source = client_ca.into_iter().fold(FileSource::new(certificate).and(key), FileSource::and);
+        let source = client_ca
+            .into_iter()
+            .fold(FileSource::new(certificate).and(key), FileSource::and);
         let mut certified = Refreshed::new(source, parse, MAX_AGE, Arc::new(SystemClock));
         certified.expiry = |certified| certified.not_after;
         certified.try_read().await?;
@@ -77,7 +79,9 @@ impl Tls {
         let handshake = async {
             let certified = self.0.get().await;
             let certified = certified.ok_or_else(|| io::Error::other("there is no certificate"))?;
-            TlsAcceptor::from(Arc::clone(&certified.config)).accept(stream).await
+            TlsAcceptor::from(Arc::clone(&certified.config))
+                .accept(stream)
+                .await
         };
         match timeout(time, handshake).await {
             Ok(Ok(stream)) => return Some(stream),
@@ -105,9 +109,12 @@ fn parse(text: &str) -> Result<Certified> {
             const INVALID: &str = "the file of client CAs is invalid";
             let mut roots = RootCertStore::empty();
             for certificate in certificates(Some(text), INVALID)? {
-                roots.add(certificate).map_err(|error| invalid(INVALID, error))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| invalid(INVALID, error))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| invalid(INVALID, error))?)
         }
     };
@@ -116,15 +123,23 @@ fn parse(text: &str) -> Result<Certified> {
         tracing::warn!("the end of the certificate's validity cannot be read, and is not exported");
     }
     let config = builder.with_single_cert(chain, key);
-    let mut config = config.map_err(|error| invalid("the certificate and the key do not fit", error))?;
+    let mut config =
+        config.map_err(|error| invalid("the certificate and the key do not fit", error))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(Certified { config: Arc::new(config), not_after })
+    Ok(Certified {
+        config: Arc::new(config),
+        not_after,
+    })
 }
 
 /// The end of the validity of a certificate in DER.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let certificate = Certificate::from_der(certificate).ok()?;
-    let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+    let end = certificate
+        .tbs_certificate
+        .validity
+        .not_after
+        .to_unix_duration();
     Timestamp::from_millis(end.as_millis().try_into().ok()?).ok()
 }
 
@@ -159,11 +174,16 @@ mod tests {
             (2_051, "2051-03-01T00:00:00Z"),
         ] {
             let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-            (params.not_before, params.not_after) = (date_time_ymd(1_990, 1, 1), date_time_ymd(year, 3, 1));
+            (params.not_before, params.not_after) =
+                (date_time_ymd(1_990, 1, 1), date_time_ymd(year, 3, 1));
             let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
             assert_eq!(not_after(der.der()), Some(text.parse().unwrap()));
             for end in 0..der.der().len().min(120) {
-                assert_eq!(not_after(&der.der()[..end]), None, "a certificate that is cut off");
+                assert_eq!(
+                    not_after(&der.der()[..end]),
+                    None,
+                    "a certificate that is cut off"
+                );
             }
         }
     }

@@ -27,8 +27,9 @@ pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> 
         http.path = path,
         request.id = id.to_str().unwrap_or_default()
     );
-    let parent =
-        get_text_map_propagator(|propagator| propagator.extract(&HeaderExtractor(request.headers())));
+    let parent = get_text_map_propagator(|propagator| {
+        propagator.extract(&HeaderExtractor(request.headers()))
+    });
     // An error says that no layer exports spans.
     drop(span.set_parent(parent));
     span.set_attribute("http.request.method", method.to_owned());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use shop_core::api::{DeadLetterBody, ResolvedStatus};
 use shop_core::log::{
-    DeadLetter, DeadLetterFilter, LogAdminExt as _, Reason, RecordPosition, Resolution, ResolveOptions,
-    resolve,
+    DeadLetter, DeadLetterFilter, LogAdminExt as _, Reason, RecordPosition, Resolution,
+    ResolveOptions, resolve,
 };
 use shop_core::ports::Lookup;
 use shop_core::record::{Record as _, decode};
@@ -36,7 +36,10 @@ pub(crate) type Outcomes = BTreeMap<RecordPosition, Outcome>;
 
 impl DeadLetterLogs {
     pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
-        Self { logs: logs.into(), resolving: Arc::default() }
+        Self {
+            logs: logs.into(),
+            resolving: Arc::default(),
+        }
     }
 
     pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
@@ -50,13 +53,21 @@ impl DeadLetterLogs {
         (topic, filter, limit): &DeadLetterPage,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in self.logs.iter().filter(|log| topic.as_ref().is_none_or(|topic| *topic == log.topic)) {
+        for log in self
+            .logs
+            .iter()
+            .filter(|log| topic.as_ref().is_none_or(|topic| *topic == log.topic))
+        {
             for dead_letter in log.log.admin().dead_letters(filter, limit + 1).await? {
                 let body = DeadLetterBody::summary(&dead_letter, log.record_type);
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let next = page.keys().nth(limit - 1).filter(|_| page.len() > *limit).map(ToString::to_string);
+        let next = page
+            .keys()
+            .nth(limit - 1)
+            .filter(|_| page.len() > *limit)
+            .map(ToString::to_string);
         Ok((page.into_values().take(*limit).flatten().collect(), next))
     }
 
@@ -67,10 +78,14 @@ impl DeadLetterLogs {
 
     /// The first pending dead letter at `position`, with its record.
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
-        let Some(log) = self.of(position) else { return Ok(None) };
+        let Some(log) = self.of(position) else {
+            return Ok(None);
+        };
         let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
         let found = log.log.admin().dead_letters(&filter, 1).await?;
-        Ok(found.first().map(|dead_letter| DeadLetterBody::whole(dead_letter, log.record_type)))
+        Ok(found
+            .first()
+            .map(|dead_letter| DeadLetterBody::whole(dead_letter, log.record_type)))
     }
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue. Leaves out where there
@@ -108,41 +123,61 @@ impl DeadLetterLogs {
             let _only = this.resolving.lock().await;
             let (mut outcomes, mut compared) = (Outcomes::new(), Vec::new());
             let is_replay = options.resolution == Resolution::Replayed;
-            let done = if is_replay { ResolvedStatus::Replayed } else { ResolvedStatus::Discarded };
+            let done = if is_replay {
+                ResolvedStatus::Replayed
+            } else {
+                ResolvedStatus::Discarded
+            };
             for log in this.logs.iter() {
-                if !positions.iter().any(|position| *position.topic == *log.topic) {
+                if !positions
+                    .iter()
+                    .any(|position| *position.topic == *log.topic)
+                {
                     continue;
                 }
                 let filter = DeadLetterFilter::default().positions(positions.clone());
                 let admin = log.log.admin();
                 let selected = admin.select_dead_letters(filter).await?;
-                let is_compared = compared_with.is_some() && log.record_type.name == Purchase::TYPE.name;
+                let is_compared =
+                    compared_with.is_some() && log.record_type.name == Purchase::TYPE.name;
                 let each = |dead_letter: DeadLetter, refused: Option<&str>| {
                     let refuse = |why: &str| (ResolvedStatus::Refused, Some(why.to_owned()));
                     let position = dead_letter.position();
                     // A gap among several at a position is left out.
-                    let known = outcomes.remove(&position).filter(|(status, _)| *status == done);
-                    outcomes.insert(position, known.unwrap_or_else(|| refused.map_or((done, None), refuse)));
+                    let known = outcomes
+                        .remove(&position)
+                        .filter(|(status, _)| *status == done);
+                    outcomes.insert(
+                        position,
+                        known.unwrap_or_else(|| refused.map_or((done, None), refuse)),
+                    );
                     compared.extend((is_compared && refused.is_none()).then_some(dead_letter));
                     true
                 };
                 resolve(&*admin, log.record_type, selected, &options, each).await?;
             }
             if let Some(purchases) = &compared_with {
-                let faults = stream::iter(compared).map(|dead_letter| fault(dead_letter, purchases));
+                let faults =
+                    stream::iter(compared).map(|dead_letter| fault(dead_letter, purchases));
                 let faults: Vec<_> = faults.buffered(LOOKUPS).collect().await;
                 outcomes.extend(faults.into_iter().flatten());
             }
             Ok::<_, Error>(outcomes)
         });
         resolved.await.unwrap_or_else(|panicked| {
-            Err(Error::new(ErrorKind::Internal, "resolving dead letters panicked").with_source(panicked))
+            Err(
+                Error::new(ErrorKind::Internal, "resolving dead letters panicked")
+                    .with_source(panicked),
+            )
         })
     }
 }
 
 /// Why the replayed record would be a dead letter again. It is decoded and compared as ingest does it.
-async fn fault(dead_letter: DeadLetter, purchases: &Purchases) -> Option<(RecordPosition, Outcome)> {
+async fn fault(
+    dead_letter: DeadLetter,
+    purchases: &Purchases,
+) -> Option<(RecordPosition, Outcome)> {
     let again = |reason: Reason| (ResolvedStatus::DeadLetter, Some(reason.to_string()));
     let outcome = match decode(&dead_letter.record, &dead_letter.partition) {
         Err(error) => again(Reason::from(error)),

@@ -65,24 +65,62 @@ impl Service {
         policy: Policy,
         groups: BTreeSet<RouteGroup>,
     ) -> Self {
-        let Parts { kind, purchases, dead_letters, clock, metrics, .. } = parts;
+        let Parts {
+            kind,
+            purchases,
+            dead_letters,
+            clock,
+            metrics,
+            ..
+        } = parts;
         let options = Arc::new(options);
         // Registers the series at the start, also in a service without purchases.
         let publishing = Publishing::new(&metrics, kind);
-        let purchases = purchases.map(|PurchasesRole { sink, query, ingest, local, feed, .. }| {
-            let (clock, options, policy) = (Arc::clone(&clock), Arc::clone(&options), policy.clone());
-            let recent = (kind == ServiceKind::Facing && options.read_your_writes).then(LastPurchases::new);
-            let sink = Publisher { port: sink, publishing, options: Arc::clone(&options), recent };
-            let sink = IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
-            let batches = Semaphore::const_new(purchases::PUBLISHING);
-            Arc::new(Purchases { kind, sink, query, ingest, local, feed, clock, options, batches, policy })
-        });
+        let purchases = purchases.map(
+            |PurchasesRole {
+                 sink,
+                 query,
+                 ingest,
+                 local,
+                 feed,
+                 ..
+             }| {
+                let (clock, options, policy) =
+                    (Arc::clone(&clock), Arc::clone(&options), policy.clone());
+                let recent = (kind == ServiceKind::Facing && options.read_your_writes)
+                    .then(LastPurchases::new);
+                let sink = Publisher {
+                    port: sink,
+                    publishing,
+                    options: Arc::clone(&options),
+                    recent,
+                };
+                let sink =
+                    IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
+                let batches = Semaphore::const_new(purchases::PUBLISHING);
+                Arc::new(Purchases {
+                    kind,
+                    sink,
+                    query,
+                    ingest,
+                    local,
+                    feed,
+                    clock,
+                    options,
+                    batches,
+                    policy,
+                })
+            },
+        );
         let dead_letters = DeadLetterLogs::new(dead_letters);
         Self {
             kind,
             purchases,
             #[cfg(feature = "accounts")]
-            accounts: crate::accounts::role::Accounts { users: parts.users, orders: parts.orders },
+            accounts: crate::accounts::role::Accounts {
+                users: parts.users,
+                orders: parts.orders,
+            },
             dead_letters,
             clock,
             metrics,
@@ -115,7 +153,10 @@ impl Service {
 
     /// The ports of purchases that are files of this process.
     pub(crate) fn local(&self) -> LocalPorts {
-        self.purchases.as_ref().map(|purchases| purchases.local).unwrap_or_default()
+        self.purchases
+            .as_ref()
+            .map(|purchases| purchases.local)
+            .unwrap_or_default()
     }
 
     /// The roles beside purchases.
@@ -128,13 +169,19 @@ impl Service {
 
     /// All ingests of this process: of purchases and of events.
     pub(crate) fn ingests(&self) -> impl Iterator<Item = &IngestMonitor> {
-        self.ingest().into_iter().chain(self.other_roles().into_iter().filter_map(|role| role.ingest))
+        self.ingest().into_iter().chain(
+            self.other_roles()
+                .into_iter()
+                .filter_map(|role| role.ingest),
+        )
     }
 
     /// The other roles whose tasks run in this process.
     pub(crate) fn own_roles(&self) -> impl Iterator<Item = OtherRole<'_>> {
         let runs = |role: &OtherRole<'_>| role.ingest.is_some() || role.outbox.is_some();
-        self.other_roles().into_iter().filter(move |role| self.kind == ServiceKind::Management || runs(role))
+        self.other_roles()
+            .into_iter()
+            .filter(move |role| self.kind == ServiceKind::Management || runs(role))
     }
 }
 
@@ -143,17 +190,25 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The result of `call`, if it completes within `time`. A port may be the embedder's own: a panic in it is an error
 /// with an unknown outcome.
-pub(crate) async fn within<T>(time: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) async fn within<T>(
+    time: Duration,
+    call: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     let call = AssertUnwindSafe(call).catch_unwind();
     match timeout(time, call).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Error::new(ErrorKind::Internal, "a port panicked")),
-        Err(_elapsed) => Err(Error::new(ErrorKind::DeadlineExceeded, format!("no response within {time:?}"))),
+        Err(_elapsed) => Err(Error::new(
+            ErrorKind::DeadlineExceeded,
+            format!("no response within {time:?}"),
+        )),
     }
 }
 
 /// The result of a call that reads the state of a port, if it completes in time.
-pub(crate) async fn check_with_timeout<T>(call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) async fn check_with_timeout<T>(
+    call: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     let result = within(CHECK_TIMEOUT, call).await;
     if let Err(error) = &result {
         tracing::debug!(error = %error.chain(), "check failed");

@@ -31,7 +31,12 @@ pub(crate) async fn find(query: &dyn PurchaseQuery, prefix: &UserName) -> Result
             Some(least) => query.next_name(&least).await?,
             None => None,
         };
-        let Some(name) = name else { return Ok(Names { items, has_more: false }) };
+        let Some(name) = name else {
+            return Ok(Names {
+                items,
+                has_more: false,
+            });
+        };
         if !prefix.begins(&name) {
             from = name;
             continue;
@@ -44,7 +49,10 @@ pub(crate) async fn find(query: &dyn PurchaseQuery, prefix: &UserName) -> Result
         // Another program may have written a name that is none.
         items.extend(name.parse::<UserName>());
     }
-    Ok(Names { items, has_more: true })
+    Ok(Names {
+        items,
+        has_more: true,
+    })
 }
 
 /// The beginning of a text in any case: the forms that each of its characters may have, in their order.
@@ -53,18 +61,27 @@ struct Prefix(Vec<BTreeSet<char>>);
 impl Prefix {
     fn new(text: &str) -> Self {
         // A form of several characters, such as SS of ß, is none.
-        let single = |of: char, mut forms: Box<dyn ExactSizeIterator<Item = char>>| match forms.len() {
-            1 => forms.next().unwrap_or(of),
-            _ => of,
-        };
+        let single =
+            |of: char, mut forms: Box<dyn ExactSizeIterator<Item = char>>| match forms.len() {
+                1 => forms.next().unwrap_or(of),
+                _ => of,
+            };
         let lower = |of: char| single(of, Box::new(of.to_lowercase()));
         let upper = |of: char| single(of, Box::new(of.to_uppercase()));
-        Self(text.chars().map(|of| BTreeSet::from([of, lower(of), upper(of), lower(upper(of))])).collect())
+        Self(
+            text.chars()
+                .map(|of| BTreeSet::from([of, lower(of), upper(of), lower(upper(of))]))
+                .collect(),
+        )
     }
 
     /// The number of characters at the beginning of `text` that fit.
     fn fits(&self, text: &[char]) -> usize {
-        self.0.iter().zip(text).take_while(|(forms, char)| forms.contains(char)).count()
+        self.0
+            .iter()
+            .zip(text)
+            .take_while(|(forms, char)| forms.contains(char))
+            .count()
     }
 
     fn begins(&self, text: &str) -> bool {
@@ -80,11 +97,19 @@ impl Prefix {
         }
         // The last place at which a greater form fits, after which the least forms follow.
         let (place, greater) = (0..=fits).rev().find_map(|place| {
-            let greater = self.0[place].iter().find(|form| Some(*form) > chars.get(place));
+            let greater = self.0[place]
+                .iter()
+                .find(|form| Some(*form) > chars.get(place));
             greater.map(|greater| (place, *greater))
         })?;
         let least = self.0[place + 1..].iter().filter_map(BTreeSet::first);
-        Some(chars[..place].iter().chain([&greater]).chain(least).collect())
+        Some(
+            chars[..place]
+                .iter()
+                .chain([&greater])
+                .chain(least)
+                .collect(),
+        )
     }
 }
 
@@ -101,7 +126,13 @@ mod tests {
     async fn store(names: impl IntoIterator<Item = String>) -> InMemoryStore {
         let purchase = |(name, number): (String, u128)| {
             let id = PurchaseId::from_uuid(Uuid::from_u128(number));
-            Purchase::new(id, "u1".parse().unwrap(), name.parse().unwrap(), Price::ZERO, Timestamp::MIN)
+            Purchase::new(
+                id,
+                "u1".parse().unwrap(),
+                name.parse().unwrap(),
+                Price::ZERO,
+                Timestamp::MIN,
+            )
         };
         let all: Arc<[Purchase]> = names.into_iter().zip(1..).map(purchase).collect();
         let store = InMemoryStore::new();
@@ -117,8 +148,8 @@ mod tests {
     #[tokio::test]
     async fn a_beginning_is_found_in_any_case_and_nothing_else() {
         let names = [
-            "ada", "Ada", "ADA", "aDa B", "ad", "a", "b", "Adam", "adz", "bad", "ÄDA", "äda", "Straße",
-            "ΣΑΣ", "σας", "名前", "😀", "%", "a%",
+            "ada", "Ada", "ADA", "aDa B", "ad", "a", "b", "Adam", "adz", "bad", "ÄDA", "äda",
+            "Straße", "ΣΑΣ", "σας", "名前", "😀", "%", "a%",
         ];
         let store = store(names.map(str::to_owned)).await;
         for (prefix, expected) in [
@@ -158,10 +189,16 @@ mod tests {
     async fn names_with_a_part_of_the_beginning_are_skipped() {
         // Both forms of each character are in use, so each step leads to another form.
         let mixed = (0..1024u32).map(|bits| {
-            (0..10).map(|bit| if bits >> bit & 1 == 0 { 'a' } else { 'A' }).chain(['x']).collect::<String>()
+            (0..10)
+                .map(|bit| if bits >> bit & 1 == 0 { 'a' } else { 'A' })
+                .chain(['x'])
+                .collect::<String>()
         });
         let store = store(mixed.chain((0..1_000).map(|number| format!("b{number}")))).await;
-        assert_eq!(found(&store, "b999").await, (vec!["b999".to_owned()], false));
+        assert_eq!(
+            found(&store, "b999").await,
+            (vec!["b999".to_owned()], false)
+        );
         let (names, has_more) = found(&store, "aaaaaaaaaaz").await;
         assert_eq!((names.len(), has_more), (0, true), "it gives up");
     }

@@ -54,7 +54,10 @@ impl Parts {
     #[must_use]
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
         let (clock, metrics, purchases) = (Arc::new(SystemClock), Metrics::new(), purchases.into());
-        let dead_letters = purchases.iter().filter_map(|role| role.log.clone()).collect();
+        let dead_letters = purchases
+            .iter()
+            .filter_map(|role| role.log.clone())
+            .collect();
         Self {
             kind,
             purchases,

@@ -31,7 +31,9 @@ impl Publisher {
     /// The span of a publish of the purchase `id`, or of `count` purchases, if publishes have spans. It is not entered:
     /// lines of the log belong to the request.
     fn span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {
-        let Some((system, topic)) = &self.options.traced_topic else { return Span::none() };
+        let Some((system, topic)) = &self.options.traced_topic else {
+            return Span::none();
+        };
         tracing::info_span!(
             "send",
             otel.kind = "producer",
@@ -51,9 +53,23 @@ impl Publisher {
 
     /// Notes the results of what was published since `begun`. Its span has the position of a single record, or the first
     /// error.
-    fn ended(&self, (span, begun): (&Span, Instant), purchases: &[Purchase], results: &[Result<Receipt>]) {
-        if let [Ok(Receipt { position: Some(position), .. })] = results {
-            span.record("messaging.destination.partition.id", display(position.partition));
+    fn ended(
+        &self,
+        (span, begun): (&Span, Instant),
+        purchases: &[Purchase],
+        results: &[Result<Receipt>],
+    ) {
+        if let [
+            Ok(Receipt {
+                position: Some(position),
+                ..
+            }),
+        ] = results
+        {
+            span.record(
+                "messaging.destination.partition.id",
+                display(position.partition),
+            );
             span.record("messaging.kafka.offset", position.offset.cast_signed());
         }
         if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
@@ -63,7 +79,9 @@ impl Publisher {
         self.publishing.ended(begun, results);
         if let Some(recent) = &self.recent {
             let all = purchases.iter().zip(results);
-            recent.remember(all.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))));
+            recent.remember(
+                all.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))),
+            );
         }
     }
 }
@@ -98,19 +116,32 @@ impl PurchaseSink for Publisher {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let (begun, span) = (Instant::now(), self.span(Some(&purchase.id), None));
         let traced = in_trace(&span, std::slice::from_ref(purchase));
-        let purchase = traced.as_ref().and_then(|traced| traced.first()).unwrap_or(purchase);
+        let purchase = traced
+            .as_ref()
+            .and_then(|traced| traced.first())
+            .unwrap_or(purchase);
         let published = within(self.options.publish_timeout, self.port.publish(purchase)).await;
-        self.ended((&span, begun), std::slice::from_ref(purchase), std::slice::from_ref(&published));
+        self.ended(
+            (&span, begun),
+            std::slice::from_ref(purchase),
+            std::slice::from_ref(&published),
+        );
         published
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let (begun, span) = (Instant::now(), self.span(None, i64::try_from(purchases.len()).ok()));
+        let (begun, span) = (
+            Instant::now(),
+            self.span(None, i64::try_from(purchases.len()).ok()),
+        );
         let traced = in_trace(&span, purchases);
         let purchases = traced.as_deref().unwrap_or(purchases);
         // The sink may wait for room as long as for the publish itself.
         let timeout = self.options.publish_timeout.saturating_mul(2);
-        let published = within(timeout, async { Ok(self.port.publish_many(purchases).await) }).await;
+        let published = within(timeout, async {
+            Ok(self.port.publish_many(purchases).await)
+        })
+        .await;
         let results = published.unwrap_or_else(|error| vec![Err(error); purchases.len()]);
         self.ended((&span, begun), purchases, &results);
         results
@@ -151,8 +182,14 @@ impl LastPurchases {
             let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
             let reference = purchase.details.reference.clone();
             let reference = reference.map(|reference| Selector::Reference(reference, None));
-            for selector in [Selector::User(user), Selector::Name(name)].into_iter().chain(reference) {
-                if last.peek(&selector).is_none_or(|(_, known)| *known <= offset) {
+            for selector in [Selector::User(user), Selector::Name(name)]
+                .into_iter()
+                .chain(reference)
+            {
+                if last
+                    .peek(&selector)
+                    .is_none_or(|(_, known)| *known <= offset)
+                {
                     last.put(selector, (purchase.id, offset));
                 }
             }
@@ -161,7 +198,10 @@ impl LastPurchases {
 
     /// The last of the selected purchases. One with a reference, of any user, may be later than those of one.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
-        self.0.lock().get(&*of_any_user(selector)).map(|(id, _)| *id)
+        self.0
+            .lock()
+            .get(&*of_any_user(selector))
+            .map(|(id, _)| *id)
     }
 
     /// Forgets a purchase: listings do not wait for it any more.
@@ -175,7 +215,9 @@ impl LastPurchases {
 
 fn of_any_user(selector: &Selector) -> Cow<'_, Selector> {
     match selector {
-        Selector::Reference(reference, Some(_)) => Cow::Owned(Selector::Reference(reference.clone(), None)),
+        Selector::Reference(reference, Some(_)) => {
+            Cow::Owned(Selector::Reference(reference.clone(), None))
+        }
         _ => Cow::Borrowed(selector),
     }
 }
@@ -199,7 +241,9 @@ mod tests {
             let receipt = Receipt::new(id, Durability::LocalDisk).with_position(position);
             recent.remember([(&purchase, &receipt)].into_iter());
         }
-        let last = recent.last_of(&Selector::User("u1".parse().unwrap())).unwrap();
+        let last = recent
+            .last_of(&Selector::User("u1".parse().unwrap()))
+            .unwrap();
         assert_eq!(last, PurchaseId::from_uuid(Uuid::from_u128(2)));
     }
 }

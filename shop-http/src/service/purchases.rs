@@ -5,13 +5,13 @@ use std::sync::Arc;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
-    Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Selector,
-    TotalsRequest,
+    Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink,
+    Selector, TotalsRequest,
 };
 use shop_core::shop::LocalPorts;
 use shop_core::{
-    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase, PurchaseId,
-    RequestContext, Result, UserName,
+    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase,
+    PurchaseId, RequestContext, Result, UserName,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -101,7 +101,12 @@ impl Purchases {
     ) -> Vec<BatchResult> {
         let _turn = match self.turn(deadline).await {
             Ok(turn) => turn,
-            Err(error) => return new.into_iter().map(|new| Err(self.not_begun(new, &error))).collect(),
+            Err(error) => {
+                return new
+                    .into_iter()
+                    .map(|new| Err(self.not_begun(new, &error)))
+                    .collect();
+            }
         };
         let (now, mut keys) = (self.clock.now(), Vec::with_capacity(new.len()));
         let with_id = |(new, id): InBatch| {
@@ -111,7 +116,11 @@ impl Purchases {
             // That of a refund is derived from its purchase alone.
             purchase.id = id.filter(|_| !is_refund).unwrap_or(purchase.id);
             purchase.context = context.map(|context| Box::new(context.clone()));
-            let source = if key.is_some() || is_refund { IdSource::Given } else { IdSource::Generated };
+            let source = if key.is_some() || is_refund {
+                IdSource::Given
+            } else {
+                IdSource::Generated
+            };
             keys.push((key, purchase.id));
             (purchase, source)
         };
@@ -125,7 +134,10 @@ impl Purchases {
 
     async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
         let late = || {
-            let error = Error::new(ErrorKind::Overloaded, "other batches were published for too long");
+            let error = Error::new(
+                ErrorKind::Overloaded,
+                "other batches were published for too long",
+            );
             error.with_outcome(Outcome::NotApplied)
         };
         if Instant::now() >= deadline {
@@ -164,12 +176,19 @@ impl Purchases {
     /// The stored refund of `purchase`, whose id is derived from that of the purchase.
     pub(crate) async fn refund_of(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
         // Neither a refund nor a price of zero can be refunded.
-        let Ok(refund) = purchase.refund(None, purchase.timestamp) else { return Ok(None) };
+        let Ok(refund) = purchase.refund(None, purchase.timestamp) else {
+            return Ok(None);
+        };
         // What an operator has imported may have this id.
-        let is_of =
-            |stored: &Purchase| stored.details.of == refund.details.of && stored.user_id == refund.user_id;
+        let is_of = |stored: &Purchase| {
+            stored.details.of == refund.details.of && stored.user_id == refund.user_id
+        };
         let found = self.look_up(&refund.id).await?;
-        Ok(if let Lookup::Stored(stored) = found { Some(stored).filter(is_of) } else { None })
+        Ok(if let Lookup::Stored(stored) = found {
+            Some(stored).filter(is_of)
+        } else {
+            None
+        })
     }
 
     /// The counts and the sums of the selected purchases per period.
@@ -181,13 +200,21 @@ impl Purchases {
     ) -> HttpResult<Vec<Bucket>> {
         // Those of everything are kept, and read at once.
         let is_kept = *request == TotalsRequest::default();
-        let _turn = if is_kept { None } else { slot.turn(|pools| &pools.totals).await };
+        let _turn = if is_kept {
+            None
+        } else {
+            slot.turn(|pools| &pools.totals).await
+        };
         self.query(self.query.totals(selector, request)).await
     }
 
     /// The names of users that begin with `prefix`, in any case.
     pub(crate) async fn names(&self, prefix: &UserName) -> HttpResult<Names> {
-        let found = within(self.options.query_timeout, names::find(&*self.query, prefix)).await;
+        let found = within(
+            self.options.query_timeout,
+            names::find(&*self.query, prefix),
+        )
+        .await;
         found.map_err(|error| match error.kind() {
             ErrorKind::Unsupported => HttpError::NO_NAMES,
             _ => HttpError::query(error, self.subject()),
@@ -195,21 +222,37 @@ impl Purchases {
     }
 
     /// One page of a listing.
-    pub(crate) async fn page(&self, selector: &Selector, request: &PageRequest) -> HttpResult<Page> {
+    pub(crate) async fn page(
+        &self,
+        selector: &Selector,
+        request: &PageRequest,
+    ) -> HttpResult<Page> {
         self.query(self.query.page(selector, request)).await
     }
 
     /// One page of a listing, or the error of the port.
-    pub(crate) async fn read_page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        within(self.options.query_timeout, self.query.page(selector, request)).await
+    pub(crate) async fn read_page(
+        &self,
+        selector: &Selector,
+        request: &PageRequest,
+    ) -> Result<Page> {
+        within(
+            self.options.query_timeout,
+            self.query.page(selector, request),
+        )
+        .await
     }
 
     /// The result of a call of the port `query`, if it completes in time.
-    pub(crate) async fn query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
+    pub(crate) async fn query<T>(
+        &self,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> HttpResult<T> {
         let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => {
-                let text = "must be longer, or the range shorter: more than 1,000 periods have purchases";
+                let text =
+                    "must be longer, or the range shorter: more than 1,000 periods have purchases";
                 invalid_parameter("per", text).into()
             }
             (ErrorKind::Invalid, Some("cursor")) => {

@@ -40,9 +40,15 @@ impl Purchases {
         if let Some((id, time)) = named {
             return self.wait_for((caller, slot), &id, Some(time)).await;
         }
-        let Some(recent) = &self.sink.inner().recent else { return Ok(None) };
-        let last = selectors.iter().find_map(|selector| Some((selector, recent.last_of(selector)?)));
-        let Some((selector, id)) = last else { return Ok(None) };
+        let Some(recent) = &self.sink.inner().recent else {
+            return Ok(None);
+        };
+        let last = selectors
+            .iter()
+            .find_map(|selector| Some((selector, recent.last_of(selector)?)));
+        let Some((selector, id)) = last else {
+            return Ok(None);
+        };
         let header = self.wait_for((caller, slot), &id, None).await?;
         // Also one that is pending: it may never be stored.
         recent.forget(selector, id);
@@ -92,7 +98,9 @@ impl Purchases {
         match found {
             Lookup::Stored(purchase) => {
                 let owner = Selector::User(purchase.user_id.clone());
-                self.policy.decide(caller, &Action::ReadPurchases(&owner)).is_ok()
+                self.policy
+                    .decide(caller, &Action::ReadPurchases(&owner))
+                    .is_ok()
             }
             Lookup::Erased => self.policy.decide(caller, &Action::ReadErased).is_ok(),
             Lookup::Missing => false,
@@ -101,10 +109,17 @@ impl Purchases {
 
     /// The next batch that this process stores; never completes where another process runs the ingest.
     fn progress(&self) -> impl Future<Output = ()> + use<> {
-        let before = self.ingest.clone().map(|monitor| (monitor.status().counters, monitor));
+        let before = self
+            .ingest
+            .clone()
+            .map(|monitor| (monitor.status().counters, monitor));
         async move {
             if let Some((before, monitor)) = before
-                && monitor.wait_for(|status| status.counters != before).await.counters != before
+                && monitor
+                    .wait_for(|status| status.counters != before)
+                    .await
+                    .counters
+                    != before
             {
                 return;
             }

@@ -15,8 +15,8 @@ use shop_core::memory::{InMemoryLog, InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore;
 use shop_core::{Clock, Purchase};
 use shop_http::{
-    Action, ApiKeys, Authenticate, Authorize, Decision, FileSource, KeySet, Parts, Principal, Refreshed,
-    RouterBuilder, ServiceKind, TokenVerifier, UsersRole, routes,
+    Action, ApiKeys, Authenticate, Authorize, Decision, FileSource, KeySet, Parts, Principal,
+    Refreshed, RouterBuilder, ServiceKind, TokenVerifier, UsersRole, routes,
 };
 use tower_http::cors::CorsLayer;
 
@@ -25,7 +25,10 @@ use crate::shop::{JSON, TestResponse, purchase, request, send};
 
 /// A token is `name` or `name scope`.
 async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
-    let token = request.headers().get(header::AUTHORIZATION).and_then(|token| token.to_str().ok());
+    let token = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|token| token.to_str().ok());
     let mut words = token.ok_or(StatusCode::UNAUTHORIZED)?.split(' ');
     let principal = Principal::new(words.next().unwrap_or_default()).with_scopes(words);
     request.extensions_mut().insert(principal);
@@ -37,13 +40,28 @@ struct OwnOnly;
 
 impl Authorize for OwnOnly {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-        let is_own = action.user_id().is_some_and(|user| principal.subject() == Some(user.as_str()));
-        if is_own || principal.has_scope("any") { Decision::Allow } else { Decision::deny("only your own") }
+        let is_own = action
+            .user_id()
+            .is_some_and(|user| principal.subject() == Some(user.as_str()));
+        if is_own || principal.has_scope("any") {
+            Decision::Allow
+        } else {
+            Decision::deny("only your own")
+        }
     }
 }
 
-async fn send_as(app: &Router, token: &str, method: Method, path: &str, body: &str) -> TestResponse {
-    let origin = [("origin", "https://shop.example"), ("sec-fetch-site", "same-origin")];
+async fn send_as(
+    app: &Router,
+    token: &str,
+    method: Method,
+    path: &str,
+    body: &str,
+) -> TestResponse {
+    let origin = [
+        ("origin", "https://shop.example"),
+        ("sec-fetch-site", "same-origin"),
+    ];
     let headers = [JSON, ("authorization", token), origin[0], origin[1]];
     send(app, request(method, path, &headers, body.to_owned())).await
 }
@@ -60,14 +78,24 @@ fn body_of(user: &str) -> String {
 async fn facing_parts() -> Parts {
     let store = InMemoryStore::new();
     let foreign = purchase("u2", 2);
-    let named =
-        Purchase::new(foreign.id, foreign.user_id, "u1".parse().unwrap(), foreign.price, foreign.timestamp);
-    store.insert(vec![purchase("u1", 1), named].into()).await.unwrap();
+    let named = Purchase::new(
+        foreign.id,
+        foreign.user_id,
+        "u1".parse().unwrap(),
+        foreign.price,
+        foreign.timestamp,
+    );
+    store
+        .insert(vec![purchase("u1", 1), named].into())
+        .await
+        .unwrap();
     Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store))
 }
 
 async fn facing_routes() -> RouterBuilder {
-    routes(facing_parts().await).authorize(OwnOnly).auth_layer(from_fn(authenticate))
+    routes(facing_parts().await)
+        .authorize(OwnOnly)
+        .auth_layer(from_fn(authenticate))
 }
 
 #[tokio::test]
@@ -83,9 +111,16 @@ async fn a_user_cannot_buy_for_or_list_another() {
         let own = send_as(&app, "u1", Method::POST, path, &body_of("u1")).await;
         assert!(own.status.is_success(), "{path} {status}: {own:?}");
         let other = send_as(&app, "u1", Method::POST, path, &body_of("u2")).await;
-        assert_eq!((other.status.as_u16(), &other.json()[member]), (403, &json!("only your own")), "{path}");
+        assert_eq!(
+            (other.status.as_u16(), &other.json()[member]),
+            (403, &json!("only your own")),
+            "{path}"
+        );
         assert!(
-            send_as(&app, "u1 any", Method::POST, path, &body_of("u2")).await.status.is_success(),
+            send_as(&app, "u1 any", Method::POST, path, &body_of("u2"))
+                .await
+                .status
+                .is_success(),
             "{path}"
         );
         // Invalid requests are rejected before the policy.
@@ -108,14 +143,29 @@ async fn a_user_cannot_buy_for_or_list_another() {
         ("/getAllUserBuys/u1?by=username", 403),
     ] {
         let path = format!("/shop{path}");
-        assert_eq!(get_as(&app, "u1", &path).await.status.as_u16(), status, "{path}: u1");
-        assert_eq!(get_as(&app, "u9 any", &path).await.status.as_u16(), 200, "{path}: any");
+        assert_eq!(
+            get_as(&app, "u1", &path).await.status.as_u16(),
+            status,
+            "{path}: u1"
+        );
+        assert_eq!(
+            get_as(&app, "u9 any", &path).await.status.as_u16(),
+            200,
+            "{path}: any"
+        );
     }
     let problem = get_as(&app, "u1", "/shop/v1/summary?userid=u2").await;
-    assert_eq!(problem.header("content-type"), Some("application/problem+json"));
+    assert_eq!(
+        problem.header("content-type"),
+        Some("application/problem+json")
+    );
     // A path that can be an id or a name is the id: the name belongs to another user.
     let listed = get_as(&app, "u1", "/shop/getAllUserBuys/u1").await;
-    assert_eq!((&listed.json()["count"], listed.header("x-found-by")), (&json!(1), None), "{listed:?}");
+    assert_eq!(
+        (&listed.json()["count"], listed.header("x-found-by")),
+        (&json!(1), None),
+        "{listed:?}"
+    );
     let listed = get_as(&app, "u1 any", "/shop/getAllUserBuys/u1").await;
     assert_eq!(listed.header("x-found-by"), Some("userid"));
 }
@@ -125,11 +175,19 @@ async fn only_who_may_read_positions_gets_them_in_receipts() {
     let app = facing_routes().await.build();
     let batch = format!("[{}]", body_of("u1"));
     for (token, is_shown) in [("u1", false), ("u1 any", true)] {
-        let one = send_as(&app, token, Method::POST, "/v1/purchases", &body_of("u1")).await.json();
+        let one = send_as(&app, token, Method::POST, "/v1/purchases", &body_of("u1"))
+            .await
+            .json();
         assert_eq!(one["receipt"]["durability"], "memory");
         assert_eq!(one["receipt"].get("position").is_some(), is_shown, "{one}");
-        let many = send_as(&app, token, Method::POST, "/v1/purchases:batch", &batch).await.json();
-        assert_eq!(many[0]["receipt"].get("position").is_some(), is_shown, "{many}");
+        let many = send_as(&app, token, Method::POST, "/v1/purchases:batch", &batch)
+            .await
+            .json();
+        assert_eq!(
+            many[0]["receipt"].get("position").is_some(),
+            is_shown,
+            "{many}"
+        );
     }
 }
 
@@ -138,26 +196,49 @@ async fn a_purchase_of_another_user_is_a_404() {
     let app = facing_routes().await.build();
     let own = format!("/v1/purchases/{}", purchase("u1", 1).id);
     let foreign = format!("/v1/purchases/{}", purchase("u2", 2).id);
-    let unknown = get_as(&app, "u1", "/v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91").await;
+    let unknown = get_as(
+        &app,
+        "u1",
+        "/v1/purchases/0190163d-8694-739b-aea5-966c26f8ad91",
+    )
+    .await;
     let response = get_as(&app, "u1", &foreign).await;
-    assert_eq!((response.status, &response.text), (StatusCode::NOT_FOUND, &unknown.text));
+    assert_eq!(
+        (response.status, &response.text),
+        (StatusCode::NOT_FOUND, &unknown.text)
+    );
     assert_eq!(get_as(&app, "u1", &own).await.status, StatusCode::OK);
-    assert_eq!(get_as(&app, "u1 any", &foreign).await.status, StatusCode::OK);
+    assert_eq!(
+        get_as(&app, "u1 any", &foreign).await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn without_a_principal_a_caller_is_anonymous() {
-    let app = routes(facing_parts().await).authorize(Arc::new(OwnOnly)).build();
-    assert_eq!(get_as(&app, "u1", "/v1/summary?userid=u1").await.status, StatusCode::FORBIDDEN);
+    let app = routes(facing_parts().await)
+        .authorize(Arc::new(OwnOnly))
+        .build();
+    assert_eq!(
+        get_as(&app, "u1", "/v1/summary?userid=u1").await.status,
+        StatusCode::FORBIDDEN
+    );
     let app = routes(facing_parts().await).build();
-    assert_eq!(get_as(&app, "u1", "/v1/summary?userid=u2").await.status, StatusCode::OK, "no policy");
+    assert_eq!(
+        get_as(&app, "u1", "/v1/summary?userid=u2").await.status,
+        StatusCode::OK,
+        "no policy"
+    );
 }
 
 fn preflight(path: &str) -> Request {
     let headers = [
         ("origin", "https://shop.example"),
         ("access-control-request-method", "POST"),
-        ("access-control-request-headers", "authorization,content-type"),
+        (
+            "access-control-request-headers",
+            "authorization,content-type",
+        ),
     ];
     request(Method::OPTIONS, path, &headers, Body::empty())
 }
@@ -167,55 +248,111 @@ async fn the_authentication_layer_is_inside_of_cors_and_outside_of_the_routes() 
     let app = Router::new().nest("/shop", facing_routes().await.build());
     let response = send(&app, preflight("/shop/v1/purchases")).await;
     assert_eq!(
-        (response.status, response.header("access-control-allow-origin")),
+        (
+            response.status,
+            response.header("access-control-allow-origin")
+        ),
         (StatusCode::OK, Some("*"))
     );
     // A browser does not take `*` for `Authorization`.
-    assert_eq!(response.header("access-control-allow-headers"), Some("authorization,content-type"));
-
-    let refused =
-        send(&app, request(Method::POST, "/shop/v1/purchases", &[JSON, ("origin", "https://a")], "{}")).await;
     assert_eq!(
-        (refused.status, refused.header("access-control-allow-origin")),
+        response.header("access-control-allow-headers"),
+        Some("authorization,content-type")
+    );
+
+    let refused = send(
+        &app,
+        request(
+            Method::POST,
+            "/shop/v1/purchases",
+            &[JSON, ("origin", "https://a")],
+            "{}",
+        ),
+    )
+    .await;
+    assert_eq!(
+        (
+            refused.status,
+            refused.header("access-control-allow-origin")
+        ),
         (StatusCode::UNAUTHORIZED, Some("*"))
     );
     assert!(refused.header("x-request-id").is_some());
-    for path in ["/shop/health", "/shop/metrics", "/shop/getAllUserBuys/u1", "/shop/api/buy"] {
-        let method = if path.ends_with("buy") { Method::POST } else { Method::GET };
+    for path in [
+        "/shop/health",
+        "/shop/metrics",
+        "/shop/getAllUserBuys/u1",
+        "/shop/api/buy",
+    ] {
+        let method = if path.ends_with("buy") {
+            Method::POST
+        } else {
+            Method::GET
+        };
         let response = send(&app, request(method, path, &[], Body::empty())).await;
         assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{path}");
     }
-    for path in
-        ["/shop", "/shop/page/page.css", "/shop/docs", "/shop/openapi.json", "/shop/livez", "/shop/readyz"]
-    {
+    for path in [
+        "/shop",
+        "/shop/page/page.css",
+        "/shop/docs",
+        "/shop/openapi.json",
+        "/shop/livez",
+        "/shop/readyz",
+    ] {
         let response = send(&app, request(Method::GET, path, &[], Body::empty())).await;
         assert_eq!(response.status, StatusCode::OK, "{path}");
     }
-    assert_eq!(get_as(&app, "u1", "/shop/metrics").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        get_as(&app, "u1", "/shop/metrics").await.status,
+        StatusCode::FORBIDDEN
+    );
     let metrics = get_as(&app, "u1 any", "/shop/metrics").await.text;
-    assert!(metrics.contains(r#"status="401""#), "refusals are measured: {metrics}");
+    assert!(
+        metrics.contains(r#"status="401""#),
+        "refusals are measured: {metrics}"
+    );
 }
 
 /// A layer around the whole router is outside of its CORS. An outer CORS layer handles preflight requests first.
 #[tokio::test]
 async fn a_layer_around_the_router_needs_its_own_cors() {
-    let around = || async { routes(facing_parts().await).build().layer(from_fn(authenticate)) };
+    let around = || async {
+        routes(facing_parts().await)
+            .build()
+            .layer(from_fn(authenticate))
+    };
     let refused = send(&around().await, preflight("/v1/purchases")).await;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     let app = around().await.layer(CorsLayer::very_permissive());
     let response = send(&app, preflight("/v1/purchases")).await;
     assert_eq!(response.status, StatusCode::OK);
-    assert_eq!(response.header("access-control-allow-headers"), Some("authorization,content-type"));
+    assert_eq!(
+        response.header("access-control-allow-headers"),
+        Some("authorization,content-type")
+    );
     let bought = send_as(&app, "u1", Method::POST, "/v1/purchases", &body_of("u1")).await;
-    let origins: Vec<_> = bought.headers.get_all("access-control-allow-origin").iter().collect();
-    assert_eq!((bought.status, origins.len()), (StatusCode::CREATED, 1), "{bought:?}");
+    let origins: Vec<_> = bought
+        .headers
+        .get_all("access-control-allow-origin")
+        .iter()
+        .collect();
+    assert_eq!(
+        (bought.status, origins.len()),
+        (StatusCode::CREATED, 1),
+        "{bought:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_does_not_reveal_which_ids_are_in_use() {
     let app = facing_routes().await.build();
     let (foreign, unknown) = (purchase("u2", 2).id, purchase("u2", 9).id);
-    for path in ["/v1/purchases/ID?", "/v1/purchases?userid=u1&", "/v1/summary?userid=u1&"] {
+    for path in [
+        "/v1/purchases/ID?",
+        "/v1/purchases?userid=u1&",
+        "/v1/summary?userid=u1&",
+    ] {
         let answered = async |id: shop_core::PurchaseId, wait: &str| {
             let start = tokio::time::Instant::now();
             let path = format!("{path}wait_for={id}&wait={wait}").replace("ID", &id.to_string());
@@ -229,19 +366,32 @@ async fn a_wait_does_not_reveal_which_ids_are_in_use() {
             )
         };
         for wait in ["0", "1"] {
-            assert_eq!(answered(foreign, wait).await, answered(unknown, wait).await, "{path}");
+            assert_eq!(
+                answered(foreign, wait).await,
+                answered(unknown, wait).await,
+                "{path}"
+            );
         }
     }
-    let own = format!("/v1/purchases/{0}?wait_for={0}&wait=1", purchase("u1", 1).id);
+    let own = format!(
+        "/v1/purchases/{0}?wait_for={0}&wait=1",
+        purchase("u1", 1).id
+    );
     let own = get_as(&app, "u1", &own).await;
-    assert_eq!((own.status, own.header("x-purchase-pending")), (StatusCode::OK, None));
+    assert_eq!(
+        (own.status, own.header("x-purchase-pending")),
+        (StatusCode::OK, None)
+    );
 }
 
 #[tokio::test]
 async fn keys_of_users_count_per_principal() {
     let mut parts = Parts::new(ServiceKind::Management, None);
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
-    let app = routes(parts).authorize(OwnOnly).auth_layer(from_fn(authenticate)).build();
+    let app = routes(parts)
+        .authorize(OwnOnly)
+        .auth_layer(from_fn(authenticate))
+        .build();
     let register = async |token: &str, name: &str| {
         let body = format!(r#"{{"email":"{name}@example.com","name":"{name}"}}"#);
         let headers = [JSON, ("authorization", token), ("idempotency-key", "k-1")];
@@ -256,24 +406,48 @@ async fn keys_of_users_count_per_principal() {
 
 #[tokio::test]
 async fn a_key_that_is_removed_is_refused_at_once_and_a_new_one_accepted() {
-    const KEY: &str = "reports 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b observe";
+    const KEY: &str =
+        "reports 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b observe";
     let mut issuer = Issuer::new(SigningKey::ed());
     issuer.rotate("second", SigningKey::ed());
-    let (token, both) = (issuer.sign("second", &issuer.claims("1", "")), issuer.key_set());
+    let (token, both) = (
+        issuer.sign("second", &issuer.claims("1", "")),
+        issuer.key_set(),
+    );
     issuer.withdraw("second");
     let folder = tempfile::tempdir().unwrap();
     let [api_keys, key_set] = ["keys", "jwks"].map(|name| folder.path().join(name));
     let clock: Arc<dyn Clock> = Arc::new(issuer.clock.clone());
     // Each use finds the value too old.
     let parse = |text: &str| Ok(ApiKeys::parse(text)?);
-    let of_keys = Refreshed::new(FileSource::new(&api_keys), parse, Duration::ZERO, Arc::clone(&clock));
+    let of_keys = Refreshed::new(
+        FileSource::new(&api_keys),
+        parse,
+        Duration::ZERO,
+        Arc::clone(&clock),
+    );
     let parse = |text: &str| Ok(KeySet::parse(text)?);
-    let of_set = Refreshed::new(FileSource::new(&key_set), parse, Duration::ZERO, Arc::clone(&clock));
+    let of_set = Refreshed::new(
+        FileSource::new(&key_set),
+        parse,
+        Duration::ZERO,
+        Arc::clone(&clock),
+    );
     let verifier = TokenVerifier::new(Arc::new(of_set), ISSUER, AUDIENCE, clock);
     let places: [(Box<dyn Authenticate>, _, [&str; 2], &str); 2] = [
         // Some editors write a byte order mark.
-        (Box::new(Arc::new(of_keys)), api_keys, [&format!("\u{feff}{KEY}"), "# none"], "secret"),
-        (Box::new(verifier), key_set, [&both, &issuer.key_set()], &token),
+        (
+            Box::new(Arc::new(of_keys)),
+            api_keys,
+            [&format!("\u{feff}{KEY}"), "# none"],
+            "secret",
+        ),
+        (
+            Box::new(verifier),
+            key_set,
+            [&both, &issuer.key_set()],
+            &token,
+        ),
     ];
     for (authenticate, file, [with, without], token) in places {
         for _ in 0..3 {

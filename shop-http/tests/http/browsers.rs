@@ -23,10 +23,20 @@ async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> TestResp
 async fn responses_have_security_headers() {
     let shop = Shop::new();
     for service in [&shop.facing, &shop.management] {
-        for path in ["/v1/purchases?userid=u1", "/purchases/u1", "/nowhere", "/openapi.json", "/metrics", "/"]
-        {
+        for path in [
+            "/v1/purchases?userid=u1",
+            "/purchases/u1",
+            "/nowhere",
+            "/openapi.json",
+            "/metrics",
+            "/",
+        ] {
             let response = get(service, path).await;
-            let kept = if path == "/openapi.json" { "no-cache" } else { "no-store" };
+            let kept = if path == "/openapi.json" {
+                "no-cache"
+            } else {
+                "no-store"
+            };
             for (name, value) in [
                 ("cache-control", kept),
                 ("x-content-type-options", "nosniff"),
@@ -36,8 +46,16 @@ async fn responses_have_security_headers() {
                 assert_eq!(response.header(name), Some(value), "{name} of {path}");
             }
         }
-        let page = send(service, request(Method::GET, "/", &[("accept", "text/html")], Body::empty())).await;
-        assert_eq!(page.header("cache-control"), Some("no-cache"), "browsers revalidate the page");
+        let page = send(
+            service,
+            request(Method::GET, "/", &[("accept", "text/html")], Body::empty()),
+        )
+        .await;
+        assert_eq!(
+            page.header("cache-control"),
+            Some("no-cache"),
+            "browsers revalidate the page"
+        );
     }
 }
 
@@ -45,15 +63,28 @@ async fn responses_have_security_headers() {
 async fn foreign_origins_cannot_write_to_management() {
     let shop = Shop::new();
     for path in ["/v1/purchases", "/purchases"] {
-        let evil = post(&shop.management, path, &[("origin", "https://evil.example")]).await;
+        let evil = post(
+            &shop.management,
+            path,
+            &[("origin", "https://evil.example")],
+        )
+        .await;
         assert_eq!(evil.status, StatusCode::FORBIDDEN, "{path}");
-        let own = post(&shop.management, path, &[("origin", "http://localhost:3000")]).await;
+        let own = post(
+            &shop.management,
+            path,
+            &[("origin", "http://localhost:3000")],
+        )
+        .await;
         assert_eq!(own.status, StatusCode::CREATED, "{path}");
         let program = post(&shop.management, path, &[]).await;
         assert_eq!(program.status, StatusCode::CREATED, "{path}");
     }
     let evil = post(&shop.management, "/purchases", &[("origin", "null")]).await;
-    assert_eq!(evil.json(), json!({"error": "Pages of this origin may not write"}));
+    assert_eq!(
+        evil.json(),
+        json!({"error": "Pages of this origin may not write"})
+    );
 }
 
 #[tokio::test]
@@ -64,7 +95,13 @@ async fn allowed_origins_can_write_to_facing() {
         ("http://localhost:3000", StatusCode::CREATED),
         ("https://evil.example", StatusCode::FORBIDDEN),
     ] {
-        assert_eq!(post(&shop.facing, "/buy", &[("origin", origin)]).await.status, status, "{origin}");
+        assert_eq!(
+            post(&shop.facing, "/buy", &[("origin", origin)])
+                .await
+                .status,
+            status,
+            "{origin}"
+        );
     }
     assert_eq!(shop.published().await, 2);
     let open = Shop::new();
@@ -74,7 +111,8 @@ async fn allowed_origins_can_write_to_facing() {
 
 #[tokio::test]
 async fn only_allowed_hosts_are_served() {
-    let shop = Shop::with(HttpOptions::default().hosts("shop.example, localhost:3000".parse().unwrap()));
+    let shop =
+        Shop::with(HttpOptions::default().hosts("shop.example, localhost:3000".parse().unwrap()));
     for (host, status) in [
         ("shop.example", StatusCode::OK),
         ("SHOP.example:8080", StatusCode::OK),
@@ -83,7 +121,12 @@ async fn only_allowed_hosts_are_served() {
         ("attacker.example", StatusCode::MISDIRECTED_REQUEST),
     ] {
         for service in [&shop.facing, &shop.management] {
-            let of = |path: &str| send(service, request(Method::GET, path, &[("host", host)], Body::empty()));
+            let of = |path: &str| {
+                send(
+                    service,
+                    request(Method::GET, path, &[("host", host)], Body::empty()),
+                )
+            };
             assert_eq!(of("/v1/purchases?userid=u1").await.status, status, "{host}");
             assert_eq!(
                 of("/livez").await.status,
@@ -93,45 +136,87 @@ async fn only_allowed_hosts_are_served() {
         }
     }
     let without = get(&shop.facing, "/getAllUserBuys/u1").await;
-    without.is(421, &json!({"error": "This service is not configured for this host: name it in SHOP_HOSTS"}));
+    without.is(
+        421,
+        &json!({"error": "This service is not configured for this host: name it in SHOP_HOSTS"}),
+    );
 }
 
 #[tokio::test]
 async fn the_admin_listener_has_hosts_of_its_own() {
     let store = Arc::new(InMemoryStore::new());
     let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
-    for (hosts, refused) in [(Hosts::Any, "shop.example"), ("shop.example".parse().unwrap(), "evil.example")]
-    {
+    for (hosts, refused) in [
+        (Hosts::Any, "shop.example"),
+        ("shop.example".parse().unwrap(), "evil.example"),
+    ] {
         let options = HttpOptions::default().hosts(hosts.clone());
         let (public, admin) = routes(parts.clone()).options(options).build_with_admin();
         let of = async |app: &Router, host: &str, path: &str| {
-            send(app, request(Method::GET, path, &[("host", host)], Body::empty())).await.status
+            send(
+                app,
+                request(Method::GET, path, &[("host", host)], Body::empty()),
+            )
+            .await
+            .status
         };
         for host in ["localhost:9000", "127.0.0.1:9000", "10.1.2.3:9000"] {
-            assert_eq!(of(&admin, host, "/v1/purchases?everyone=true").await, StatusCode::OK, "{host}");
+            assert_eq!(
+                of(&admin, host, "/v1/purchases?everyone=true").await,
+                StatusCode::OK,
+                "{host}"
+            );
             let is_served = of(&public, host, "/v1/purchases?userid=u1").await == StatusCode::OK;
             assert_eq!(is_served, hosts == Hosts::Any, "{host}");
         }
         let all = "/v1/purchases?everyone=true";
         if hosts == Hosts::Any {
             for path in [all, "/v1/usernames?prefix=a"] {
-                assert_eq!(of(&public, "localhost", path).await, StatusCode::FORBIDDEN, "{path}");
-                assert_eq!(of(&admin, "localhost", path).await, StatusCode::OK, "{path}");
+                assert_eq!(
+                    of(&public, "localhost", path).await,
+                    StatusCode::FORBIDDEN,
+                    "{path}"
+                );
+                assert_eq!(
+                    of(&admin, "localhost", path).await,
+                    StatusCode::OK,
+                    "{path}"
+                );
             }
         }
-        assert_eq!(of(&admin, refused, all).await, StatusCode::MISDIRECTED_REQUEST, "{refused}");
-        assert_eq!(of(&admin, refused, "/metrics").await, StatusCode::OK, "{refused}");
+        assert_eq!(
+            of(&admin, refused, all).await,
+            StatusCode::MISDIRECTED_REQUEST,
+            "{refused}"
+        );
+        assert_eq!(
+            of(&admin, refused, "/metrics").await,
+            StatusCode::OK,
+            "{refused}"
+        );
     }
 }
 
 #[tokio::test]
 async fn preflights_are_cached_and_management_has_none() {
     let shop = Shop::new();
-    let preflight = [("origin", "https://shop.example"), ("access-control-request-method", "POST")];
+    let preflight = [
+        ("origin", "https://shop.example"),
+        ("access-control-request-method", "POST"),
+    ];
     let of = async |service: &Router| {
-        send(service, request(Method::OPTIONS, "/v1/purchases", &preflight, Body::empty())).await
+        send(
+            service,
+            request(Method::OPTIONS, "/v1/purchases", &preflight, Body::empty()),
+        )
+        .await
     };
     let (facing, management) = (of(&shop.facing).await, of(&shop.management).await);
     assert_eq!(facing.header("access-control-max-age"), Some("7200"));
-    assert!(management.headers.keys().all(|name| !name.as_str().starts_with("access-control-")));
+    assert!(
+        management
+            .headers
+            .keys()
+            .all(|name| !name.as_str().starts_with("access-control-"))
+    );
 }

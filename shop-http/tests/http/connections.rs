@@ -38,19 +38,29 @@ async fn served_from(store: InMemoryStore, options: HttpOptions) -> Served {
     let task = tokio::spawn(serve(listener, router, &options, async move {
         drop(stopped.await);
     }));
-    Served { address, stop, task }
+    Served {
+        address,
+        stop,
+        task,
+    }
 }
 
 #[tokio::test]
 async fn oversized_body_gets_its_413() {
     let served = served().await;
     // With `expect`, at once: without the body.
-    for (header, body) in [("connection: close", vec![b'x'; 10_000_000]), ("expect: 100-continue", vec![])] {
-        let head =
-            "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10000000";
-        let response =
-            served.exchange(&[format!("{head}\r\n{header}\r\n\r\n").as_bytes(), &body].concat()).await;
-        assert!(response.starts_with("HTTP/1.1 413 ") && response.contains("102400 bytes"), "{response}");
+    for (header, body) in [
+        ("connection: close", vec![b'x'; 10_000_000]),
+        ("expect: 100-continue", vec![]),
+    ] {
+        let head = "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10000000";
+        let response = served
+            .exchange(&[format!("{head}\r\n{header}\r\n\r\n").as_bytes(), &body].concat())
+            .await;
+        assert!(
+            response.starts_with("HTTP/1.1 413 ") && response.contains("102400 bytes"),
+            "{response}"
+        );
     }
 }
 
@@ -68,15 +78,25 @@ async fn shutdown_completes_requests_in_flight() {
     stream.flush().await.unwrap();
     // A response on another connection shows that the first one has been accepted.
     let mut other = TcpStream::connect(served.address).await.unwrap();
-    other.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    other
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     other.read_to_end(&mut Vec::new()).await.unwrap();
     served.stop.send(()).unwrap();
     stream.write_all(&body.as_bytes()[10..]).await.unwrap();
     let mut response = Vec::new();
     stream.read_to_end(&mut response).await.unwrap();
-    assert!(response.starts_with(b"HTTP/1.1 201 "), "{}", String::from_utf8_lossy(&response));
+    assert!(
+        response.starts_with(b"HTTP/1.1 201 "),
+        "{}",
+        String::from_utf8_lossy(&response)
+    );
     served.task.await.unwrap().unwrap();
-    assert!(TcpStream::connect(served.address).await.is_err(), "the listener is closed");
+    assert!(
+        TcpStream::connect(served.address).await.is_err(),
+        "the listener is closed"
+    );
 }
 
 const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -116,30 +136,66 @@ async fn invalid_heads_are_rejected() {
     let many = "x: y\r\n".repeat(101);
     let (long, longer) = ("x".repeat(20_000), "x".repeat(100_000));
     let cases = [
-        (format!("GET /{long} HTTP/1.1\r\n{close}"), "414", "must not have more than 8192 bytes"),
+        (
+            format!("GET /{long} HTTP/1.1\r\n{close}"),
+            "414",
+            "must not have more than 8192 bytes",
+        ),
         (format!("GET /{longer} HTTP/1.1\r\n{close}"), "431", ""),
         (
             format!("GET /healthz HTTP/1.1\r\nx: {long}\r\n{close}"),
             "431",
             "must not have more than 16384 bytes",
         ),
-        (format!("GET /healthz HTTP/1.1\r\nx: {longer}\r\n{close}"), "431", ""),
+        (
+            format!("GET /healthz HTTP/1.1\r\nx: {longer}\r\n{close}"),
+            "431",
+            "",
+        ),
         (format!("GET /healthz HTTP/1.1\r\n{many}{close}"), "431", ""),
-        (format!("GET /healthz HTTP/1.1\r\nx y: z\r\n{close}"), "400", ""),
-        (format!("GET /healthz HTTP/1.1\r\nx: a\0b\r\n{close}"), "400", ""),
+        (
+            format!("GET /healthz HTTP/1.1\r\nx y: z\r\n{close}"),
+            "400",
+            "",
+        ),
+        (
+            format!("GET /healthz HTTP/1.1\r\nx: a\0b\r\n{close}"),
+            "400",
+            "",
+        ),
         (format!("GET /health z HTTP/1.1\r\n{close}"), "400", ""),
         (format!("GET /healthz HTTP/3.1\r\n{close}"), "400", ""),
-        (format!("POST /buy HTTP/1.1\r\ncontent-length: ten\r\n{close}"), "400", ""),
-        (format!("POST /buy HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n{close}"), "400", ""),
-        (format!("POST /buy HTTP/1.1\r\ntransfer-encoding: gzip\r\n{close}"), "400", ""),
+        (
+            format!("POST /buy HTTP/1.1\r\ncontent-length: ten\r\n{close}"),
+            "400",
+            "",
+        ),
+        (
+            format!("POST /buy HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n{close}"),
+            "400",
+            "",
+        ),
+        (
+            format!("POST /buy HTTP/1.1\r\ntransfer-encoding: gzip\r\n{close}"),
+            "400",
+            "",
+        ),
         (
             format!("POST /buy HTTP/1.1\r\ntransfer-encoding: chunked\r\n{close}nonsense\r\n"),
             "400",
             "ended early",
         ),
         ("nonsense\r\n\r\n".to_owned(), "400", ""),
-        ("GET /livez HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(), "400", ""),
-        (format!("GET /livez HTTP/1.1\r\nexpect: a-gift\r\n{close}"), "417", ""),
+        (
+            "GET /livez HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(),
+            "400",
+            "",
+        ),
+        (
+            format!("GET /livez HTTP/1.1\r\nexpect: a-gift\r\n{close}"),
+            "417",
+            "",
+        ),
         (
             "GET /v1/summary HTTP/1.1\r\nhost: a/b\r\nconnection: close\r\n\r\n".to_owned(),
             "400",
@@ -148,7 +204,10 @@ async fn invalid_heads_are_rejected() {
     ];
     for (bytes, status, text) in cases {
         let response = served.exchange(bytes.as_bytes()).await;
-        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {response}");
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{bytes:.80}: {response}"
+        );
         assert!(response.contains(text), "{bytes:.80}: {response}");
     }
 }
@@ -164,7 +223,9 @@ async fn a_client_that_does_not_read_frees_its_request_slot() {
     store.insert(purchases.into()).await.unwrap();
     let served = served_from(store, options).await;
     let mut lazy = served.connect().await;
-    lazy.write_all(b"GET /getAllUserBuys/u1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    lazy.write_all(b"GET /getAllUserBuys/u1 HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     lazy.read_exact(&mut [0; 100]).await.unwrap();
     // Its slot is free once its connection was closed.
     let other = b"GET /getAllUserBuys/u2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
@@ -201,7 +262,10 @@ async fn a_response_that_breaks_off_ends_with_a_reset() {
     let all: Vec<_> = (0..100_000).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
     let options = HttpOptions::default();
-    let (listener, router) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), shop.facing.clone());
+    let (listener, router) = (
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        shop.facing.clone(),
+    );
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, router, &options, std::future::pending()));
     for (path, accept) in [
@@ -219,9 +283,16 @@ async fn a_response_that_breaks_off_ends_with_a_reset() {
             if fails {
                 shop.faults.always(Call::Query, Fault::unavailable());
             }
-            let read = stream.read_to_end(&mut Vec::new()).await.map_err(|error| error.kind());
+            let read = stream
+                .read_to_end(&mut Vec::new())
+                .await
+                .map_err(|error| error.kind());
             shop.faults.clear(Call::Query);
-            assert_eq!(read.is_err(), fails, "HTTP/{version} {path} {accept}: {read:?}");
+            assert_eq!(
+                read.is_err(),
+                fails,
+                "HTTP/{version} {path} {accept}: {read:?}"
+            );
             assert!(!fails || read == Err(std::io::ErrorKind::ConnectionReset));
         }
     }

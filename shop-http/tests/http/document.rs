@@ -29,7 +29,11 @@ impl App {
         let mut options = HttpOptions::default();
         options.dialect = Dialect::from_name(dialect).unwrap();
         let routes = routes(parts).options(options);
-        Self { name, paths: routes.paths(), router: routes.build() }
+        Self {
+            name,
+            paths: routes.paths(),
+            router: routes.build(),
+        }
     }
 
     async fn document(&self) -> Value {
@@ -43,7 +47,10 @@ impl App {
 async fn apps(dialect: &str) -> [App; 2] {
     let store = Arc::new(InMemoryStore::new());
     store.insert(vec![purchase("u2", 1)].into()).await.unwrap();
-    let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::clone(&store) as _);
+    let mut facing = Parts::facing(
+        Arc::new(InMemoryLog::default().sink()),
+        Arc::clone(&store) as _,
+    );
     let mut management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
     let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
     facing.users = Some(UsersRole::new(Arc::new(users.clone())));
@@ -51,8 +58,15 @@ async fn apps(dialect: &str) -> [App; 2] {
     facing.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
     management.orders = Some(OrdersRole::new(Arc::new(orders)));
     let log = InMemoryLog::default();
-    log.dead_letters().put(&[dead_letter("purchases", 0, b"poison")]).await.unwrap();
-    management.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log))];
+    log.dead_letters()
+        .put(&[dead_letter("purchases", 0, b"poison")])
+        .await
+        .unwrap();
+    management.dead_letters = vec![DeadLetterLog::new(
+        "purchases",
+        Purchase::TYPE,
+        Arc::new(log),
+    )];
     [
         App::new(format!("facing, {dialect}"), facing, dialect),
         App::new(format!("management, {dialect}"), management, dialect),
@@ -66,7 +80,11 @@ pub(crate) async fn operations(service: &Router, paths: &[String]) -> Vec<(Metho
         let here = path.replace(['{', '}'], "");
         let response = send(service, request(Method::PATCH, &here, &[], Body::empty())).await;
         assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
-        let methods = response.header("allow").unwrap().split(',').filter(|method| *method != "HEAD");
+        let methods = response
+            .header("allow")
+            .unwrap()
+            .split(',')
+            .filter(|method| *method != "HEAD");
         operations.extend(methods.map(|method| (method.parse().unwrap(), path.clone())));
     }
     operations
@@ -77,7 +95,9 @@ fn documented(document: &Value) -> impl Iterator<Item = (String, &Value)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths.flat_map(|(path, item)| {
         let methods = item.as_object().unwrap().iter();
-        methods.map(move |(method, operation)| (format!("{} {path}", method.to_uppercase()), operation))
+        methods.map(move |(method, operation)| {
+            (format!("{} {path}", method.to_uppercase()), operation)
+        })
     })
 }
 
@@ -86,10 +106,18 @@ async fn every_route_of_v1_is_documented() {
     for dialect in ["default", "user-buy-list", "ecommerce", "shopping-system"] {
         for app in apps(dialect).await {
             let document = app.document().await;
-            let described: BTreeSet<_> = documented(&document).map(|(operation, _)| operation).collect();
+            let described: BTreeSet<_> = documented(&document)
+                .map(|(operation, _)| operation)
+                .collect();
             let all = operations(&app.router, &app.paths).await.into_iter();
-            let all: BTreeSet<_> = all.map(|(method, path)| format!("{method} {path}")).collect();
-            let native = all.iter().filter(|operation| operation.contains(" /v1")).cloned().collect();
+            let all: BTreeSet<_> = all
+                .map(|(method, path)| format!("{method} {path}"))
+                .collect();
+            let native = all
+                .iter()
+                .filter(|operation| operation.contains(" /v1"))
+                .cloned()
+                .collect();
             assert!(described.is_subset(&all), "{}", app.name);
             let of_system = match dialect {
                 "ecommerce" => 5,
@@ -97,7 +125,12 @@ async fn every_route_of_v1_is_documented() {
                 "shopping-system" => 3,
                 _ => 0,
             };
-            assert_eq!(described.difference(&native).count(), of_system, "{}", app.name);
+            assert_eq!(
+                described.difference(&native).count(),
+                of_system,
+                "{}",
+                app.name
+            );
             assert!(described.is_superset(&native), "{}", app.name);
         }
     }
@@ -115,11 +148,24 @@ async fn every_operation_is_complete() {
                 // The names of functions in generated clients.
                 let is_own = operation["tags"][0] == "v1";
                 assert!(!is_own || id.chars().all(char::is_alphabetic), "{at}: {id}");
-                assert!(operation["summary"].is_string() && operation["tags"][0].is_string(), "{at}");
+                assert!(
+                    operation["summary"].is_string() && operation["tags"][0].is_string(),
+                    "{at}"
+                );
                 let responses = operation["responses"].as_object().unwrap();
-                assert!(responses.keys().any(|status| status.starts_with(['2', '3'])), "{at}");
-                let mut responses = responses.values().map(|response| resolved(&document, response));
-                assert!(responses.all(|response| response["description"].is_string()), "{at}");
+                assert!(
+                    responses
+                        .keys()
+                        .any(|status| status.starts_with(['2', '3'])),
+                    "{at}"
+                );
+                let mut responses = responses
+                    .values()
+                    .map(|response| resolved(&document, response));
+                assert!(
+                    responses.all(|response| response["description"].is_string()),
+                    "{at}"
+                );
                 let body = &operation["requestBody"]["content"]["application/json"];
                 assert_eq!(body["example"].is_null(), !at.contains(" POST "), "{at}");
             }
@@ -140,7 +186,9 @@ fn members<'a>(value: &'a Value, name: &str) -> Vec<&'a str> {
     match value {
         Value::Object(all) => {
             let own = all.get(name).and_then(Value::as_str);
-            own.into_iter().chain(all.values().flat_map(|value| members(value, name))).collect()
+            own.into_iter()
+                .chain(all.values().flat_map(|value| members(value, name)))
+                .collect()
         }
         Value::Array(items) => items.iter().flat_map(|item| members(item, name)).collect(),
         _ => Vec::new(),
@@ -159,7 +207,9 @@ fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
 fn object_schema<'a>(document: &'a Value, schema: &'a Value) -> Option<&'a Value> {
     let schema = resolved(document, schema);
     match schema["oneOf"].as_array() {
-        Some(variants) => variants.iter().find_map(|schema| object_schema(document, schema)),
+        Some(variants) => variants
+            .iter()
+            .find_map(|schema| object_schema(document, schema)),
         None => (schema["type"] == "object").then_some(schema),
     }
 }
@@ -169,7 +219,9 @@ fn assert_form(document: &Value, schema: &Value, value: &Value, case: &str) {
     let schema = resolved(document, schema);
     match value {
         Value::Array(items) => {
-            items.iter().for_each(|item| assert_form(document, &schema["items"], item, case));
+            items
+                .iter()
+                .for_each(|item| assert_form(document, &schema["items"], item, case));
         }
         Value::Object(members) => {
             let schema = object_schema(document, schema).unwrap_or(schema);
@@ -179,8 +231,9 @@ fn assert_form(document: &Value, schema: &Value, value: &Value, case: &str) {
                 assert_form(document, of_member, member, case);
             }
             let required = schema["required"].as_array().into_iter().flatten();
-            let missing: Vec<_> =
-                required.filter(|name| !members.contains_key(name.as_str().unwrap())).collect();
+            let missing: Vec<_> = required
+                .filter(|name| !members.contains_key(name.as_str().unwrap()))
+                .collect();
             assert!(missing.is_empty(), "{case}: {missing:?} are not in {value}");
         }
         _ => {}
@@ -193,11 +246,26 @@ async fn bodies_match_the_documented_schemas() {
     let requests = [
         ("/v1/purchases", Some(purchase)),
         ("/v1/purchases", Some("{}")),
-        ("/v1/purchases:batch", Some(r#"[{"userid":"u1","username":"ada","price":29.99},{}]"#)),
-        ("/v1/users", Some(r#"{"email":"ada@example.com","name":"Ada"}"#)),
-        ("/v1/orders", Some(r#"{"user_id":1,"product":"tea","quantity":1,"total_price":2.5}"#)),
-        ("/v1/purchases/00000000-0000-0000-0000-000000000002:refund", Some(r#"{"reason":"broken"}"#)),
-        ("/v1/purchases/00000000-0000-0000-0000-000000000003:refund", Some("{}")),
+        (
+            "/v1/purchases:batch",
+            Some(r#"[{"userid":"u1","username":"ada","price":29.99},{}]"#),
+        ),
+        (
+            "/v1/users",
+            Some(r#"{"email":"ada@example.com","name":"Ada"}"#),
+        ),
+        (
+            "/v1/orders",
+            Some(r#"{"user_id":1,"product":"tea","quantity":1,"total_price":2.5}"#),
+        ),
+        (
+            "/v1/purchases/00000000-0000-0000-0000-000000000002:refund",
+            Some(r#"{"reason":"broken"}"#),
+        ),
+        (
+            "/v1/purchases/00000000-0000-0000-0000-000000000003:refund",
+            Some("{}"),
+        ),
         ("/v1/purchases?userid=u1", None),
         ("/v1/purchases?userid=u1&limit=0", None),
         ("/v1/summary?userid=u1", None),
@@ -212,9 +280,18 @@ async fn bodies_match_the_documented_schemas() {
         ("/v1/orders/1", None),
         ("/v1/dead-letters", None),
         ("/v1/dead-letters/purchases-0-0", None),
-        ("/v1/dead-letters:replay", Some(r#"{"positions":["purchases-0-0"],"dry_run":true}"#)),
-        ("/v1/dead-letters:park", Some(r#"{"positions":["purchases-0-0"],"reason":"a test"}"#)),
-        ("/v1/dead-letters:discard", Some(r#"{"positions":["purchases-0-0"]}"#)),
+        (
+            "/v1/dead-letters:replay",
+            Some(r#"{"positions":["purchases-0-0"],"dry_run":true}"#),
+        ),
+        (
+            "/v1/dead-letters:park",
+            Some(r#"{"positions":["purchases-0-0"],"reason":"a test"}"#),
+        ),
+        (
+            "/v1/dead-letters:discard",
+            Some(r#"{"positions":["purchases-0-0"]}"#),
+        ),
     ];
     for app in apps("default").await {
         let document = app.document().await;
@@ -227,13 +304,27 @@ async fn bodies_match_the_documented_schemas() {
             let template = template.replace("orders/{user_id}", "orders/{order_id}");
             let template = template.replace("/purchases-0-0", "/{position}");
             let is_refund = template.ends_with(":refund");
-            let template = if is_refund { "/v1/purchases/{id}:refund".to_owned() } else { template };
+            let template = if is_refund {
+                "/v1/purchases/{id}:refund".to_owned()
+            } else {
+                template
+            };
             let method = if body.is_some() { "post" } else { "get" };
             let operation = &document["paths"][&template][method];
             if operation.is_object() {
-                assert_documented(&document, operation, &response, &format!("{} {method} {path}", app.name));
+                assert_documented(
+                    &document,
+                    operation,
+                    &response,
+                    &format!("{} {method} {path}", app.name),
+                );
             } else {
-                assert_eq!(response.status, StatusCode::NOT_FOUND, "{} {path}", app.name);
+                assert_eq!(
+                    response.status,
+                    StatusCode::NOT_FOUND,
+                    "{} {path}",
+                    app.name
+                );
             }
         }
     }
@@ -257,8 +348,15 @@ async fn problem_types_link_to_a_page() {
             (page.status, page.header("content-type")),
             (StatusCode::OK, Some("text/html; charset=utf-8"))
         );
-        assert!(page.text.contains("<h1>The request is invalid</h1>"), "{}", page.text);
-        assert_eq!(get(service, "/problems/klingon").await.status, StatusCode::NOT_FOUND);
+        assert!(
+            page.text.contains("<h1>The request is invalid</h1>"),
+            "{}",
+            page.text
+        );
+        assert_eq!(
+            get(service, "/problems/klingon").await.status,
+            StatusCode::NOT_FOUND
+        );
     }
 }
 
@@ -273,18 +371,30 @@ async fn the_page_is_served_from_the_binary() {
         );
         let policy = page.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'self';"), "{policy}");
-        let links =
-            page.text.split(['"', '\'']).filter(|text| text.ends_with(".js") || text.ends_with(".css"));
+        let links = page
+            .text
+            .split(['"', '\''])
+            .filter(|text| text.ends_with(".js") || text.ends_with(".css"));
         let links: Vec<_> = links.collect();
         assert!(links.len() >= 4, "{}", page.text);
         for link in links {
             // As a browser resolves it at `/docs`.
-            let file =
-                request(Method::GET, &format!("/{link}"), &[("accept-encoding", "gzip")], Body::empty());
-            let response = tower::ServiceExt::oneshot(service.clone(), file).await.unwrap();
+            let file = request(
+                Method::GET,
+                &format!("/{link}"),
+                &[("accept-encoding", "gzip")],
+                Body::empty(),
+            );
+            let response = tower::ServiceExt::oneshot(service.clone(), file)
+                .await
+                .unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{link}");
         }
-        assert!(!page.text.contains("//"), "nothing comes from elsewhere: {}", page.text);
+        assert!(
+            !page.text.contains("//"),
+            "nothing comes from elsewhere: {}",
+            page.text
+        );
         let start = get(service, "/docs/swagger-initializer.js").await.text;
         assert!(
             start.contains("\"openapi.json\"") && start.contains("\"validatorUrl\": \"none\""),
@@ -293,6 +403,9 @@ async fn the_page_is_served_from_the_binary() {
         let missing = get(service, "/docs/..%2Fsecrets").await;
         assert_eq!(missing.status, StatusCode::NOT_FOUND);
         let redoc = get(service, "/redoc").await;
-        assert_eq!((redoc.status, redoc.header("location")), (StatusCode::TEMPORARY_REDIRECT, Some("docs")));
+        assert_eq!(
+            (redoc.status, redoc.header("location")),
+            (StatusCode::TEMPORARY_REDIRECT, Some("docs"))
+        );
     }
 }

@@ -27,10 +27,18 @@ impl Shop {
     fn new(options: FeedOptions) -> Self {
         let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
         let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-        let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+        let ingest = Ingest::new(
+            source,
+            Arc::new(store.clone()),
+            dead_letters,
+            IngestOptions::default(),
+        );
         tokio::spawn(ingest.run(std::future::pending()));
         let admin = Arc::new(log.clone());
-        let positions = Arc::new(GroupPositions { log: Arc::clone(&admin) as _, group: "group".into() });
+        let positions = Arc::new(GroupPositions {
+            log: Arc::clone(&admin) as _,
+            group: "group".into(),
+        });
         let feed = PurchaseFeed::with_options(admin, positions, Arc::new(store.clone()), options);
         let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
         parts.purchases.as_mut().unwrap().feed = Some(feed.clone());
@@ -38,7 +46,11 @@ impl Shop {
         let mut operated = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
         operated.purchases.as_mut().unwrap().feed = Some(feed.clone());
         let options = HttpOptions::default();
-        Self { facing: router(parts, options.clone()), management: router(operated, options), feed }
+        Self {
+            facing: router(parts, options.clone()),
+            management: router(operated, options),
+            feed,
+        }
     }
 
     async fn buy(&self, user: &str) -> Value {
@@ -66,10 +78,20 @@ pub(crate) async fn follow(router: &Router, path: &str, last: Option<&str>) -> S
     if let Some(last) = last {
         request = request.header("last-event-id", last);
     }
-    let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let response = router
+        .clone()
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
-    Stream { body: response.into_body().into_data_stream(), text: String::new() }
+    assert_eq!(
+        response.headers()[header::CONTENT_TYPE],
+        "text/event-stream"
+    );
+    Stream {
+        body: response.into_body().into_data_stream(),
+        text: String::new(),
+    }
 }
 
 impl Stream {
@@ -80,7 +102,10 @@ impl Stream {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
                 let purchase = field("data: ").map(|data| serde_json::from_str(data).unwrap());
                 assert_eq!(field("event: "), purchase.as_ref().map(|_| "purchase"));
-                let event = Event { id: field("id: ").unwrap().to_owned(), purchase };
+                let event = Event {
+                    id: field("id: ").unwrap().to_owned(),
+                    purchase,
+                };
                 self.text = rest.to_owned();
                 return Some(event);
             }
@@ -105,25 +130,46 @@ async fn each_reader_gets_the_purchases_of_its_selection() {
     let mut named = follow(&shop.facing, "/v1/purchases/events?username=ada", None).await;
     let mut all = follow(&shop.management, "/v1/purchases/events?everyone=true", None).await;
     let start = mine.next().await.unwrap();
-    assert_eq!(start.purchase, None, "the position before the first purchase");
-    let (first, other, second) = (shop.buy("u1").await, shop.buy("u2").await, shop.buy("u1").await);
+    assert_eq!(
+        start.purchase, None,
+        "the position before the first purchase"
+    );
+    let (first, other, second) = (
+        shop.buy("u1").await,
+        shop.buy("u2").await,
+        shop.buy("u1").await,
+    );
     for stream in [&mut named, &mut all] {
         for purchase in [&first, &other, &second] {
             assert_eq!(stream.purchase().await, *purchase);
         }
     }
     let positions = get(&shop.management, "/v1/purchases:positions").await;
-    assert_eq!(positions.text, r#"{"positions":[{"partition":0,"next_offset":3}]}"#);
-    assert_eq!(get(&shop.facing, "/v1/purchases:positions").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        positions.text,
+        r#"{"positions":[{"partition":0,"next_offset":3}]}"#
+    );
+    assert_eq!(
+        get(&shop.facing, "/v1/purchases:positions").await.status,
+        StatusCode::NOT_FOUND
+    );
     let event = mine.next().await.unwrap();
-    assert_eq!((event.purchase.as_ref(), mine.purchase().await), (Some(&first), second.clone()));
+    assert_eq!(
+        (event.purchase.as_ref(), mine.purchase().await),
+        (Some(&first), second.clone())
+    );
     let comment = mine.next().await.unwrap();
     assert_eq!(comment.purchase, None, "a comment, after 15 s");
     for (last, missed) in [(&start.id, &first), (&event.id, &second)] {
         let mut resumed = follow(&shop.facing, "/v1/purchases/events?userid=u1", Some(last)).await;
         assert_eq!(resumed.purchase().await, *missed);
     }
-    let mut current = follow(&shop.facing, "/v1/purchases/events?userid=u1", Some(&comment.id)).await;
+    let mut current = follow(
+        &shop.facing,
+        "/v1/purchases/events?userid=u1",
+        Some(&comment.id),
+    )
+    .await;
     let third = shop.buy("u1").await;
     assert_eq!(current.purchase().await, third);
 }
@@ -156,12 +202,31 @@ async fn rejected_streams_name_a_remedy() {
         let response = router.clone().oneshot(request.body(Body::empty()).unwrap());
         async move { response.await.unwrap().status() }
     };
-    for query in ["", "?userid=", "?userid=u1&username=ada", "?userid=u1&from=x", "?userid=u1&cursor=x"] {
-        assert_eq!(refused(&shop.facing, query, None).await, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    for query in [
+        "",
+        "?userid=",
+        "?userid=u1&username=ada",
+        "?userid=u1&from=x",
+        "?userid=u1&cursor=x",
+    ] {
+        assert_eq!(
+            refused(&shop.facing, query, None).await,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{query}"
+        );
     }
-    assert_eq!(refused(&shop.facing, "?everyone=true", None).await, StatusCode::FORBIDDEN);
-    assert_eq!(refused(&shop.facing, "?userid=u1", Some("rubbish")).await, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(refused(&shop.facing, "?userid=u1", Some("00000000.0-1")).await, StatusCode::GONE);
+    assert_eq!(
+        refused(&shop.facing, "?everyone=true", None).await,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        refused(&shop.facing, "?userid=u1", Some("rubbish")).await,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    assert_eq!(
+        refused(&shop.facing, "?userid=u1", Some("00000000.0-1")).await,
+        StatusCode::GONE
+    );
     // The header is used first, and empty ones are absent.
     for (header, query, expected) in [
         (None, "00000000.0-1", StatusCode::GONE),
@@ -171,13 +236,29 @@ async fn rejected_streams_name_a_remedy() {
         (Some(""), "", StatusCode::OK),
     ] {
         let query = format!("?userid=u1&lastEventId={query}");
-        assert_eq!(refused(&shop.facing, &query, header).await, expected, "{header:?} {query}");
+        assert_eq!(
+            refused(&shop.facing, &query, header).await,
+            expected,
+            "{header:?} {query}"
+        );
     }
     let first = follow(&shop.facing, "/v1/purchases/events?userid=u1", None).await;
-    assert_eq!(refused(&shop.facing, "?userid=u1", None).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        refused(&shop.facing, "?userid=u1", None).await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     drop(first);
-    assert_eq!(refused(&shop.facing, "?userid=u1", None).await, StatusCode::OK);
+    assert_eq!(
+        refused(&shop.facing, "?userid=u1", None).await,
+        StatusCode::OK
+    );
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    let without = router(Parts::facing(Arc::new(log.sink()), Arc::new(store)), HttpOptions::default());
-    assert_eq!(refused(&without, "?userid=u1", None).await, StatusCode::NOT_IMPLEMENTED);
+    let without = router(
+        Parts::facing(Arc::new(log.sink()), Arc::new(store)),
+        HttpOptions::default(),
+    );
+    assert_eq!(
+        refused(&without, "?userid=u1", None).await,
+        StatusCode::NOT_IMPLEMENTED
+    );
 }

@@ -17,7 +17,11 @@ const NDJSON: &str = "application/x-ndjson";
 
 async fn download(router: &Router, query: &str, accept: &str) -> TestResponse {
     let path = format!("/v1/purchases?{query}");
-    send(router, request(Method::GET, &path, &[("accept", accept)], Body::empty())).await
+    send(
+        router,
+        request(Method::GET, &path, &[("accept", accept)], Body::empty()),
+    )
+    .await
 }
 
 /// What `management export` writes.
@@ -41,13 +45,22 @@ async fn a_file_has_all_selected_purchases() {
     for (accept, format) in [(CSV, RowFormat::Csv), (NDJSON, RowFormat::Ndjson)] {
         for (router, query, expected) in [
             (&shop.facing, "userid=u1", &newest[..]),
-            (&shop.management, "username=name%20of%20u1&order=oldest", &of_user),
+            (
+                &shop.management,
+                "username=name%20of%20u1&order=oldest",
+                &of_user,
+            ),
             (&shop.management, "everyone=true&order=oldest", &everyone),
             (&shop.facing, in_range, &of_user[100..1_800]),
             (&shop.facing, "userid=u404", &[]),
         ] {
             let file = download(router, query, accept).await;
-            assert_eq!(file.status, StatusCode::OK, "{accept} {query}: {}", file.text);
+            assert_eq!(
+                file.status,
+                StatusCode::OK,
+                "{accept} {query}: {}",
+                file.text
+            );
             assert_eq!(file.text, exported(format, expected), "{accept} {query}");
             assert!(file.header("vary").unwrap().contains("accept"), "{accept}");
         }
@@ -55,7 +68,10 @@ async fn a_file_has_all_selected_purchases() {
         let name = format!("attachment; filename=\"purchases.{}\"", format.as_str());
         assert_eq!(file.header("content-disposition"), Some(&*name));
         assert!(file.header("content-type").unwrap().starts_with(accept));
-        assert!(file.header("content-length").is_none(), "the file is streamed");
+        assert!(
+            file.header("content-length").is_none(),
+            "the file is streamed"
+        );
     }
 }
 
@@ -63,8 +79,13 @@ async fn a_file_has_all_selected_purchases() {
 async fn a_file_can_be_sent_as_a_batch() {
     let shop = Shop::new();
     shop.stored(&[purchase("=u1", 1), purchase("u2", 2)]).await;
-    let file = download(&shop.management, "everyone=true", NDJSON).await.text;
-    let lines: Vec<Purchase> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let file = download(&shop.management, "everyone=true", NDJSON)
+        .await
+        .text;
+    let lines: Vec<Purchase> = file
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 2);
     let media_type = [("content-type", NDJSON)];
     let batch = request(Method::POST, "/v1/purchases:batch", &media_type, file);
@@ -116,8 +137,19 @@ async fn files_are_streamed_page_by_page() {
     let shop = Shop::new();
     let all: Vec<_> = (0..10_000).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
-    let request = request(Method::GET, "/v1/purchases?userid=u1", &[("accept", CSV)], Body::empty());
-    let mut body = shop.facing.clone().oneshot(request).await.unwrap().into_body();
+    let request = request(
+        Method::GET,
+        "/v1/purchases?userid=u1",
+        &[("accept", CSV)],
+        Body::empty(),
+    );
+    let mut body = shop
+        .facing
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.starts_with(b"id,username,"));
     assert!(shop.faults.calls(Call::Query) <= 2, "no later page is read");
@@ -129,14 +161,31 @@ async fn files_are_streamed_page_by_page() {
 #[tokio::test]
 async fn a_head_has_the_length_of_its_response_or_none() {
     let shop = Shop::new();
-    shop.stored(&(0..100).map(|number| purchase("u1", number)).collect::<Vec<_>>()).await;
+    shop.stored(
+        &(0..100)
+            .map(|number| purchase("u1", number))
+            .collect::<Vec<_>>(),
+    )
+    .await;
     let csv = ("/v1/purchases?userid=u1", ("accept", CSV));
     let gzip = ("/getAllUserBuys/u1", ("accept-encoding", "gzip"));
     for (path, header) in [csv, gzip, ("/openapi.json", ("accept", "*/*"))] {
-        let head = send(&shop.facing, request(Method::HEAD, path, &[header], Body::empty())).await;
-        let whole = shop.facing.clone().oneshot(request(Method::GET, path, &[header], Body::empty()));
-        let length =
-            HttpBody::size_hint(whole.await.unwrap().body()).exact().map(|length| length.to_string());
-        assert_eq!((head.header("content-length"), &*head.text), (length.as_deref(), ""), "{path}");
+        let head = send(
+            &shop.facing,
+            request(Method::HEAD, path, &[header], Body::empty()),
+        )
+        .await;
+        let whole =
+            shop.facing
+                .clone()
+                .oneshot(request(Method::GET, path, &[header], Body::empty()));
+        let length = HttpBody::size_hint(whole.await.unwrap().body())
+            .exact()
+            .map(|length| length.to_string());
+        assert_eq!(
+            (head.header("content-length"), &*head.text),
+            (length.as_deref(), ""),
+            "{path}"
+        );
     }
 }

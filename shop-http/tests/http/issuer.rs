@@ -10,12 +10,15 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use shop_http::{Authenticate as _, KeySet, Principal, Refreshed, Rejection, TextSource, TokenVerifier};
+use shop_http::{
+    Authenticate as _, KeySet, Principal, Refreshed, Rejection, TextSource, TokenVerifier,
+};
 use uuid::Uuid;
 
 pub(crate) const ISSUER: &str = "https://issuer.example";
@@ -28,7 +31,8 @@ pub(crate) struct TestClock(Arc<AtomicI64>);
 
 impl TestClock {
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_secs()).unwrap(), Ordering::Relaxed);
+        self.0
+            .fetch_add(i64::try_from(by.as_secs()).unwrap(), Ordering::Relaxed);
     }
 
     pub(crate) fn seconds(&self) -> i64 {
@@ -88,7 +92,9 @@ impl SigningKey {
                 let (x, y) = key.public_key().as_ref()[1..].split_at(32);
                 json!({"kty": "EC", "crv": "P-256", "x": encoded(x), "y": encoded(y)})
             }
-            Self::Ed(key) => json!({"kty": "OKP", "crv": "Ed25519", "x": encoded(key.public_key().as_ref())}),
+            Self::Ed(key) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": encoded(key.public_key().as_ref())})
+            }
         };
         jwk["kid"] = id.into();
         jwk["use"] = "sig".into();
@@ -99,10 +105,20 @@ impl SigningKey {
         match self {
             Self::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+                key.sign(
+                    &RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    message,
+                    &mut signature,
+                )
+                .unwrap();
                 signature
             }
-            Self::Ec(key) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
+            Self::Ec(key) => key
+                .sign(&SystemRandom::new(), message)
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             Self::Ed(key) => key.sign(message).as_ref().to_vec(),
         }
     }
@@ -132,7 +148,10 @@ impl TextSource for Published {
             std::future::pending::<()>().await;
         }
         if self.is_unavailable.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Unavailable, "the issuer is unavailable"));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the issuer is unavailable",
+            ));
         }
         Ok(self.document.lock().unwrap().clone())
     }
@@ -142,7 +161,11 @@ impl Issuer {
     /// An issuer with one key, `first`.
     pub(crate) fn new(first: SigningKey) -> Self {
         let clock = TestClock(Arc::new(AtomicI64::new(START)));
-        let mut issuer = Self { clock, published: Published::default(), keys: BTreeMap::new() };
+        let mut issuer = Self {
+            clock,
+            published: Published::default(),
+            keys: BTreeMap::new(),
+        };
         issuer.rotate("first", first);
         issuer
     }
@@ -172,8 +195,12 @@ impl Issuer {
     pub(crate) fn verifier(&self) -> TokenVerifier {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let parse = |text: &str| Ok(KeySet::parse(text)?);
-        let keys =
-            Refreshed::new(self.published.clone(), parse, Duration::from_secs(600), Arc::clone(&clock));
+        let keys = Refreshed::new(
+            self.published.clone(),
+            parse,
+            Duration::from_secs(600),
+            Arc::clone(&clock),
+        );
         TokenVerifier::new(Arc::new(keys), ISSUER, AUDIENCE, clock)
     }
 
@@ -196,35 +223,65 @@ impl Issuer {
     /// A token with any header, signed with the key `id`.
     pub(crate) fn sign_with(&self, id: &str, header: &Value, claims: &Value) -> String {
         let message = message(header, claims);
-        format!("{message}.{}", encoded(&self.keys[id].sign(message.as_bytes())))
+        format!(
+            "{message}.{}",
+            encoded(&self.keys[id].sign(message.as_bytes()))
+        )
     }
 
     /// A token of HS256 whose secret is the public key, as it is published.
     pub(crate) fn sign_with_public_key(&self, claims: &Value) -> String {
-        let message = message(&json!({"typ": "JWT", "alg": "HS256", "kid": "first"}), claims);
-        let secret =
-            hmac::Key::new(hmac::HMAC_SHA256, self.keys["first"].jwk("first").to_string().as_bytes());
-        format!("{message}.{}", encoded(hmac::sign(&secret, message.as_bytes()).as_ref()))
+        let message = message(
+            &json!({"typ": "JWT", "alg": "HS256", "kid": "first"}),
+            claims,
+        );
+        let secret = hmac::Key::new(
+            hmac::HMAC_SHA256,
+            self.keys["first"].jwk("first").to_string().as_bytes(),
+        );
+        format!(
+            "{message}.{}",
+            encoded(hmac::sign(&secret, message.as_bytes()).as_ref())
+        )
     }
 
     /// A token without a signature.
     pub(crate) fn unsigned(claims: &Value) -> String {
-        format!("{}.", message(&json!({"typ": "JWT", "alg": "none", "kid": "first"}), claims))
+        format!(
+            "{}.",
+            message(
+                &json!({"typ": "JWT", "alg": "none", "kid": "first"}),
+                claims
+            )
+        )
     }
 }
 
 fn message(header: &Value, claims: &Value) -> String {
-    format!("{}.{}", encoded(header.to_string().as_bytes()), encoded(claims.to_string().as_bytes()))
+    format!(
+        "{}.{}",
+        encoded(header.to_string().as_bytes()),
+        encoded(claims.to_string().as_bytes())
+    )
 }
 
 #[tokio::test]
 async fn only_tokens_may_be_valid_while_the_issuer_was_never_readable() {
     let issuer = Issuer::new(SigningKey::ed());
-    issuer.published.is_unavailable.store(true, Ordering::Relaxed);
+    issuer
+        .published
+        .is_unavailable
+        .store(true, Ordering::Relaxed);
     let verifier = issuer.verifier();
-    assert_eq!(verifier.principal(&issuer.token("1", "")).await, Err(Rejection::Unavailable));
+    assert_eq!(
+        verifier.principal(&issuer.token("1", "")).await,
+        Err(Rejection::Unavailable)
+    );
     let removed = verifier.principal("an API key").await;
-    assert!(matches!(removed, Err(Rejection::Invalid(_))), "its streams of events end: {removed:?}");
+    assert!(
+        matches!(removed, Err(Rejection::Invalid(_))),
+        "its streams of events end: {removed:?}"
+    );
 }
 
 #[tokio::test]

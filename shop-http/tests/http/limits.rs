@@ -31,22 +31,37 @@ async fn oversized_heads_are_rejected_in_each_dialect() {
         let shop = Shop::with(options);
         let fits = "x".repeat(8_192 - path.len());
         let response = get(&shop.facing, &format!("{path}{fits}")).await;
-        assert!(matches!(response.status.as_u16(), 400 | 422), "only too long for a name: {response:?}");
+        assert!(
+            matches!(response.status.as_u16(), 400 | 422),
+            "only too long for a name: {response:?}"
+        );
         let response = get(&shop.facing, &format!("{path}{fits}x")).await;
         assert_eq!(response.status, StatusCode::URI_TOO_LONG);
-        assert_eq!(response.json()[member], "Path and query must not have more than 8192 bytes");
-        let long =
-            "x".repeat(16_384 - "x-long".len() - JSON.0.len() - JSON.1.len() - "x-request-id".len() - 36);
+        assert_eq!(
+            response.json()[member],
+            "Path and query must not have more than 8192 bytes"
+        );
+        let long = "x".repeat(
+            16_384 - "x-long".len() - JSON.0.len() - JSON.1.len() - "x-request-id".len() - 36,
+        );
         for (value, is_refused) in [(long.clone(), false), (format!("{long}x"), true)] {
             let response = send(
                 &shop.facing,
-                request(Method::GET, &format!("{path}u1"), &[JSON, ("x-long", &value)], ""),
+                request(
+                    Method::GET,
+                    &format!("{path}u1"),
+                    &[JSON, ("x-long", &value)],
+                    "",
+                ),
             )
             .await;
             let refused = response.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             assert_eq!(refused, is_refused, "{response:?}");
             if refused {
-                assert_eq!(response.json()[member], "Headers must not have more than 16384 bytes together");
+                assert_eq!(
+                    response.json()[member],
+                    "Headers must not have more than 16384 bytes together"
+                );
             }
         }
     }
@@ -57,7 +72,8 @@ fn narrow() -> Shop {
     let mut options = HttpOptions::default();
     options.max_requests = 1;
     let shop = Shop::with(options);
-    shop.faults.always(Call::Publish, Fault::Delay(Duration::from_secs(3)));
+    shop.faults
+        .always(Call::Publish, Fault::Delay(Duration::from_secs(3)));
     shop
 }
 
@@ -71,8 +87,13 @@ async fn excess_request_gets_503_with_retry_after() {
     while shop.faults.calls(Call::Publish) == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(get(&shop.facing, "/getAllUserBuys/u1").await.status, StatusCode::OK, "a read is no write");
-    shop.faults.always(Call::Query, Fault::Delay(Duration::from_secs(3)));
+    assert_eq!(
+        get(&shop.facing, "/getAllUserBuys/u1").await.status,
+        StatusCode::OK,
+        "a read is no write"
+    );
+    shop.faults
+        .always(Call::Query, Fault::Delay(Duration::from_secs(3)));
     let before = shop.faults.calls(Call::Query);
     let read = tokio::spawn({
         let router = shop.facing.clone();
@@ -82,19 +103,38 @@ async fn excess_request_gets_503_with_retry_after() {
         tokio::task::yield_now().await;
     }
     let refused = post(&shop.facing, "/buy", BUY).await;
-    refused.is(503, &json!({"error": "Too many requests at once - please try again", "outcome": "not_sent"}));
+    refused.is(
+        503,
+        &json!({"error": "Too many requests at once - please try again", "outcome": "not_sent"}),
+    );
     assert_eq!(refused.header("retry-after"), Some("1"));
     let problem = json!({"type": "/problems/overloaded", "outcome": null});
     get(&shop.facing, "/v1/purchases").await.has(503, &problem);
-    for always in
-        ["/healthz", "/livez", "/readyz", "/health", "/ready", "/-/ready", "/scalable-shop-cm-server/healthz"]
-    {
-        assert_eq!(get(&shop.facing, always).await.status, StatusCode::OK, "{always}");
+    for always in [
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/health",
+        "/ready",
+        "/-/ready",
+        "/scalable-shop-cm-server/healthz",
+    ] {
+        assert_eq!(
+            get(&shop.facing, always).await.status,
+            StatusCode::OK,
+            "{always}"
+        );
     }
-    assert_eq!(get(&shop.facing, "/getAllUserBuys/health").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        get(&shop.facing, "/getAllUserBuys/health").await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(first.await.unwrap().status, StatusCode::CREATED);
     assert_eq!(read.await.unwrap().status, StatusCode::OK);
-    assert_eq!(get(&shop.facing, "/getAllUserBuys/u1").await.status, StatusCode::OK);
+    assert_eq!(
+        get(&shop.facing, "/getAllUserBuys/u1").await.status,
+        StatusCode::OK
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,21 +144,33 @@ async fn a_buy_continues_after_its_timeout() {
         options.request_timeout = Duration::from_secs(1);
         options.max_requests = 1;
         let shop = Shop::with(options);
-        shop.faults.always(Call::Publish, Fault::Delay(Duration::from_secs(3)));
-        shop.faults.once(Call::Query, Fault::Delay(Duration::from_secs(3)));
+        shop.faults
+            .always(Call::Publish, Fault::Delay(Duration::from_secs(3)));
+        shop.faults
+            .once(Call::Query, Fault::Delay(Duration::from_secs(3)));
         let late = get(&shop.facing, "/v1/summary?userid=u1").await;
         late.has(503, &json!({"type": "/problems/deadline-exceeded"}));
         let buy = post(&shop.facing, "/buy", BUY);
         if disconnects {
             // A server drops the future when the client disconnects.
-            assert!(tokio::time::timeout(Duration::from_millis(500), buy).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_millis(500), buy)
+                    .await
+                    .is_err()
+            );
         } else {
             let response = buy.await;
             assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(response.json(), json!({"error": "No answer within 1 seconds", "outcome": "unknown"}));
+            assert_eq!(
+                response.json(),
+                json!({"error": "No answer within 1 seconds", "outcome": "unknown"})
+            );
         }
         // The request keeps its slot until it has ended.
-        assert_eq!(post(&shop.facing, "/buy", BUY).await.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            post(&shop.facing, "/buy", BUY).await.status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(shop.published().await, 1);
     }
@@ -128,15 +180,24 @@ async fn a_buy_continues_after_its_timeout() {
 async fn listings_are_streamed_and_hold_their_request_slot() {
     for encoding in ["identity", "gzip"] {
         let shop = narrow();
-        shop.stored(&(1..=2_500).map(|number| purchase("u1", number)).collect::<Vec<_>>()).await;
+        shop.stored(
+            &(1..=2_500)
+                .map(|number| purchase("u1", number))
+                .collect::<Vec<_>>(),
+        )
+        .await;
         let headers = [("accept-encoding", encoding)];
         let listing = request(Method::GET, "/getAllUserBuys/u1", &headers, Body::empty());
         let response = shop.facing.clone().oneshot(listing).await.unwrap();
-        assert_eq!(response.headers().contains_key("content-encoding"), encoding == "gzip");
+        assert_eq!(
+            response.headers().contains_key("content-encoding"),
+            encoding == "gzip"
+        );
         assert_eq!(response.headers()["vary"], "accept-encoding");
         let mut body = response.into_body();
         // The second page takes an hour, longer than its timeout: the first page must arrive before it.
-        shop.faults.always(Call::Query, Fault::Delay(Duration::from_secs(3_600)));
+        shop.faults
+            .always(Call::Query, Fault::Delay(Duration::from_secs(3_600)));
         let before = tokio::time::Instant::now();
         let mut first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         if encoding == "gzip" {
@@ -147,21 +208,47 @@ async fn listings_are_streamed_and_hold_their_request_slot() {
             }
         }
         assert!(first.len() > 500, "{encoding}: {} bytes", first.len());
-        assert_eq!(before.elapsed(), Duration::ZERO, "{encoding}: the first page waited for the second");
-        assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            before.elapsed(),
+            Duration::ZERO,
+            "{encoding}: the first page waited for the second"
+        );
+        assert_eq!(
+            get(&shop.facing, "/getAllUserBuys/u2").await.status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         drop(body);
         shop.faults.clear(Call::Query);
-        assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.status, StatusCode::OK);
+        assert_eq!(
+            get(&shop.facing, "/getAllUserBuys/u2").await.status,
+            StatusCode::OK
+        );
     }
 }
 
 #[tokio::test]
 async fn a_panic_in_an_authentication_is_a_500() {
-    let parts = || Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let parts = || {
+        Parts::facing(
+            Arc::new(InMemoryLog::default().sink()),
+            Arc::new(InMemoryStore::new()),
+        )
+    };
     let layer = from_fn(async |_: Request<Body>, _: Next| -> StatusCode { panic!("on purpose") });
-    for router in [routes(parts()).authenticate(NoToken).build(), routes(parts()).auth_layer(layer).build()] {
+    for router in [
+        routes(parts()).authenticate(NoToken).build(),
+        routes(parts()).auth_layer(layer).build(),
+    ] {
         let with_token = [("authorization", "Bearer panic")];
-        let list = request(Method::GET, "/v1/summary?userid=u1", &with_token, Body::empty());
-        assert_eq!(send(&router, list).await.status, StatusCode::INTERNAL_SERVER_ERROR);
+        let list = request(
+            Method::GET,
+            "/v1/summary?userid=u1",
+            &with_token,
+            Body::empty(),
+        );
+        assert_eq!(
+            send(&router, list).await.status,
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
     }
 }

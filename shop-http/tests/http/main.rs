@@ -1,6 +1,10 @@
 //! Requests to the routers, on ports in memory.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod access_log;
 mod authorize;

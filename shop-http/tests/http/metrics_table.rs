@@ -19,9 +19,17 @@ fn documented() -> BTreeMap<String, Line> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("| `"));
     let mut table = BTreeMap::new();
     for line in lines {
-        let cells: Vec<&str> = line.trim_end_matches('|').split('|').map(str::trim).collect();
-        let [name, kind, labels, on, meaning, _before] = cells[..] else { panic!("six cells in {line}") };
-        let labels = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
+        let cells: Vec<&str> = line
+            .trim_end_matches('|')
+            .split('|')
+            .map(str::trim)
+            .collect();
+        let [name, kind, labels, on, meaning, _before] = cells[..] else {
+            panic!("six cells in {line}")
+        };
+        let labels = labels
+            .split(',')
+            .map(|label| label.trim().trim_matches('`').to_owned());
         let labels = labels.filter(|label| !label.is_empty()).collect();
         let on = match on {
             "both" => ["facing", "management"].into(),
@@ -34,7 +42,10 @@ fn documented() -> BTreeMap<String, Line> {
         };
         assert!(meaning.len() > 10, "{name} means something");
         let name = name.trim_end_matches('`').to_owned();
-        assert!(table.insert(name, (kind.to_owned(), labels, on)).is_none(), "{line} is duplicated");
+        assert!(
+            table.insert(name, (kind.to_owned(), labels, on)).is_none(),
+            "{line} is duplicated"
+        );
     }
     table
 }
@@ -55,10 +66,17 @@ fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) 
         } else {
             let (series, _value) = line.rsplit_once(' ').unwrap();
             assert!(series.starts_with(&current), "{line} is below {current}");
-            let labels = series.split_once('{').map_or("", |(_, labels)| labels.trim_end_matches('}'));
-            let names = labels.split("\",").filter_map(|label| label.split_once("=\"")).map(|(name, _)| name);
+            let labels = series
+                .split_once('{')
+                .map_or("", |(_, labels)| labels.trim_end_matches('}'));
+            let names = labels
+                .split("\",")
+                .filter_map(|label| label.split_once("=\""))
+                .map(|(name, _)| name);
             let entry = exposed.get_mut(&current).unwrap();
-            entry.1.extend(names.filter(|name| *name != "le").map(str::to_owned));
+            entry
+                .1
+                .extend(names.filter(|name| *name != "le").map(str::to_owned));
         }
     }
 }
@@ -69,37 +87,65 @@ async fn exposed_metrics_match_the_table() {
     tls::valid().await.expose(&shop.metrics);
     let monitor = shop.start();
     shop.faults.always(Call::Insert, Fault::unavailable());
-    let buy = || post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":1}"#);
+    let buy = || {
+        post(
+            &shop.facing,
+            "/buy",
+            r#"{"username":"ada","userid":"u1","price":1}"#,
+        )
+    };
     buy().await;
     monitor.wait_for(|status| !status.errors.is_empty()).await;
     // A record is stuck only if the store accepts another one.
     shop.faults.clear(Call::Insert);
     buy().await;
-    monitor.wait_for(|status| status.counters.inserted == 1).await;
+    monitor
+        .wait_for(|status| status.counters.inserted == 1)
+        .await;
     shop.faults.always(Call::Insert, Fault::unavailable());
     monitor.wait_for(|status| status.stuck.is_some()).await;
     let while_stuck = get(&shop.management, "/metrics").await.text;
-    let stuck = while_stuck.lines().filter(|line| line.contains("shop_ingest_stuck_seconds"));
+    let stuck = while_stuck
+        .lines()
+        .filter(|line| line.contains("shop_ingest_stuck_seconds"));
     let stuck = stuck.collect::<Vec<_>>().join("\n");
     shop.faults.clear(Call::Insert);
-    monitor.wait_for(|status| status.counters.inserted == 2).await;
+    monitor
+        .wait_for(|status| status.counters.inserted == 2)
+        .await;
     get(&shop.management, "/purchases/u1").await;
     let mut exposed = BTreeMap::new();
     for (service, router) in [("facing", &shop.facing), ("management", &shop.management)] {
         add(&mut exposed, service, &get(router, "/metrics").await.text);
     }
     let dialect = shop_in_dialect("purchase-tracking");
-    for (service, router) in [("facing", &dialect.facing), ("management", &dialect.management)] {
+    for (service, router) in [
+        ("facing", &dialect.facing),
+        ("management", &dialect.management),
+    ] {
         get(router, "/healthz").await;
         let text = get(router, "/metrics").await.text;
-        let durations = text.lines().filter(|line| line.contains("flask_http_request_duration_seconds"));
-        add(&mut exposed, service, &durations.collect::<Vec<_>>().join("\n"));
+        let durations = text
+            .lines()
+            .filter(|line| line.contains("flask_http_request_duration_seconds"));
+        add(
+            &mut exposed,
+            service,
+            &durations.collect::<Vec<_>>().join("\n"),
+        );
     }
     // Absent when the record is no longer stuck.
     add(&mut exposed, "management", &stuck);
     let documented = documented();
     let names = |of: &BTreeMap<String, Line>| of.keys().cloned().collect::<BTreeSet<_>>();
-    assert_eq!(names(&exposed), names(&documented), "left is exposed, right is in docs/metrics.md");
-    assert_eq!(exposed, documented, "left is exposed, right is in docs/metrics.md");
+    assert_eq!(
+        names(&exposed),
+        names(&documented),
+        "left is exposed, right is in docs/metrics.md"
+    );
+    assert_eq!(
+        exposed, documented,
+        "left is exposed, right is in docs/metrics.md"
+    );
     assert!(documented.len() > 25, "{documented:#?}");
 }

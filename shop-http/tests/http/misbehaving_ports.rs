@@ -51,10 +51,16 @@ async fn a_panic_is_a_500_without_details() {
     let router = router(parts, HttpOptions::default());
     let response = get(&router, "/getAllUserBuys/u1").await;
     assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(response.json(), json!({"error": "Failed to fetch purchases"}));
+    assert_eq!(
+        response.json(),
+        json!({"error": "Failed to fetch purchases"})
+    );
     assert!(response.header("x-request-id").is_some());
     let problem = get(&router, "/v1/purchases?userid=u1").await;
-    assert_eq!(problem.header("content-type"), Some("application/problem+json"));
+    assert_eq!(
+        problem.header("content-type"),
+        Some("application/problem+json")
+    );
     assert_eq!(problem.json()["type"], "/problems/internal");
 }
 
@@ -74,10 +80,18 @@ impl Clock for NoClock {
 
 #[tokio::test]
 async fn a_handler_that_panics_is_a_500_with_a_request_id_and_is_counted() {
-    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+    let mut parts = Parts::facing(
+        Arc::new(InMemoryLog::default().sink()),
+        Arc::new(InMemoryStore::new()),
+    );
     parts.clock = Arc::new(NoClock);
     let router = router(parts, HttpOptions::default());
-    let mine = request(Method::POST, "/buy", &[JSON, ("x-request-id", "mine-7")], BUY);
+    let mine = request(
+        Method::POST,
+        "/buy",
+        &[JSON, ("x-request-id", "mine-7")],
+        BUY,
+    );
     let response = send(&router, mine).await;
     response.is(500, &json!({"error": "Internal Server Error"}));
     assert_eq!(response.header("x-request-id"), Some("mine-7"));
@@ -155,13 +169,21 @@ async fn a_buy_that_panics_has_an_unknown_outcome_and_a_key() {
         let response = post(&router, path, BUY).await;
         assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(response.json()["outcome"], "unknown", "{}", response.text);
-        assert_eq!(response.json()["idempotency_key"], response.header("idempotency-key").unwrap());
+        assert_eq!(
+            response.json()["idempotency_key"],
+            response.header("idempotency-key").unwrap()
+        );
     }
 }
 
 #[tokio::test]
 async fn store_error_details_are_not_exposed() {
-    for kind in [ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied, ErrorKind::Unavailable] {
+    for kind in [
+        ErrorKind::Invalid,
+        ErrorKind::Unsupported,
+        ErrorKind::Denied,
+        ErrorKind::Unavailable,
+    ] {
         let router = over(Misbehaving::Refuses(kind));
         // The error does not blame the cursor.
         for query in [
@@ -171,7 +193,11 @@ async fn store_error_details_are_not_exposed() {
             "/getAllUserBuys/u1",
         ] {
             let response = get(&router, query).await;
-            assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {query}");
+            assert_eq!(
+                response.status,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "{kind:?} {query}"
+            );
             assert!(
                 response.header("retry-after").is_some() && !response.text.contains("hunter2"),
                 "{response:?}"
@@ -184,7 +210,10 @@ async fn store_error_details_are_not_exposed() {
 async fn a_store_without_an_index_of_names_is_reported() {
     let store = Arc::new(InMemoryStore::new());
     let query = Arc::new(Misbehaving::NeverEnds);
-    let router = router(Parts::management(store, Durability::Memory, query), HttpOptions::default());
+    let router = router(
+        Parts::management(store, Durability::Memory, query),
+        HttpOptions::default(),
+    );
     let response = get(&router, "/v1/usernames?prefix=a").await;
     response.has(501, &json!({"type": "/problems/unsupported"}));
 }

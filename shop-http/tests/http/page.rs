@@ -17,7 +17,11 @@ use crate::shop::{Shop, TestResponse, get, request, send};
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
 
 async fn accepting(router: &Router, path: &str, accept: &str) -> TestResponse {
-    send(router, request(Method::GET, path, &[("accept", accept)], Body::empty())).await
+    send(
+        router,
+        request(Method::GET, path, &[("accept", accept)], Body::empty()),
+    )
+    .await
 }
 
 fn is_page(response: &TestResponse) -> bool {
@@ -27,9 +31,14 @@ fn is_page(response: &TestResponse) -> bool {
 
 #[tokio::test]
 async fn browsers_get_the_page_and_programs_the_description() {
-    for name in
-        ["default", "scalable-shop", "user-buy-list", "ecommerce", "purchase-tracking", "shopping-system"]
-    {
+    for name in [
+        "default",
+        "scalable-shop",
+        "user-buy-list",
+        "ecommerce",
+        "purchase-tracking",
+        "shopping-system",
+    ] {
         let mut options = HttpOptions::default();
         options.dialect = Dialect::from_name(name).unwrap();
         let shop = Shop::with(options);
@@ -47,23 +56,35 @@ async fn browsers_get_the_page_and_programs_the_description() {
                 let response = accepting(service, "/", accept).await;
                 assert_eq!(response.json(), description.json(), "{name} {accept}");
             }
-            for accept in
-                [BROWSER, "text/html", "TEXT/HTML; q=0.7, application/json;q=0.7", "application/xhtml+xml"]
-            {
+            for accept in [
+                BROWSER,
+                "text/html",
+                "TEXT/HTML; q=0.7, application/json;q=0.7",
+                "application/xhtml+xml",
+            ] {
                 let response = accepting(service, "/", accept).await;
                 assert!(
                     is_page(&response)
-                        && response.headers.get_all("vary").iter().any(|vary| vary == "accept"),
+                        && response
+                            .headers
+                            .get_all("vary")
+                            .iter()
+                            .any(|vary| vary == "accept"),
                     "{name} {accept}: {response:?}"
                 );
             }
         }
     }
     let shop = Shop::new();
-    let [facing, management] =
-        [accepting(&shop.facing, "/", BROWSER).await, accepting(&shop.management, "/", BROWSER).await];
+    let [facing, management] = [
+        accepting(&shop.facing, "/", BROWSER).await,
+        accepting(&shop.management, "/", BROWSER).await,
+    ];
     assert!(facing.text.contains("page/facing.js") && !facing.text.contains("page/management.js"));
-    assert!(management.text.contains("page/management.js") && !management.text.contains("page/facing.js"));
+    assert!(
+        management.text.contains("page/management.js")
+            && !management.text.contains("page/facing.js")
+    );
 }
 
 #[tokio::test]
@@ -74,13 +95,26 @@ async fn the_page_works_below_a_prefix() {
             let response = accepting(service, prefix, BROWSER).await;
             // The files that it loads are relative to the path with the slash.
             assert_eq!(response.status, StatusCode::PERMANENT_REDIRECT);
-            assert_eq!(response.header("location"), Some(&*format!("{}/", &prefix[1..])));
-            assert!(is_page(&accepting(service, &format!("{prefix}/"), BROWSER).await));
-            assert_eq!(get(service, &format!("{prefix}/page/page.css")).await.status, StatusCode::OK);
+            assert_eq!(
+                response.header("location"),
+                Some(&*format!("{}/", &prefix[1..]))
+            );
+            assert!(is_page(
+                &accepting(service, &format!("{prefix}/"), BROWSER).await
+            ));
+            assert_eq!(
+                get(service, &format!("{prefix}/page/page.css"))
+                    .await
+                    .status,
+                StatusCode::OK
+            );
             assert!(get(service, prefix).await.json().is_object());
         }
         for path in ["/api", "/api/"] {
-            assert!(accepting(service, path, BROWSER).await.json().is_object(), "{path}");
+            assert!(
+                accepting(service, path, BROWSER).await.json().is_object(),
+                "{path}"
+            );
         }
     }
 }
@@ -90,7 +124,10 @@ fn folder() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
     let files = fs::read_dir(folder).unwrap().map(|file| {
         let file = file.unwrap();
-        (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap())
+        (
+            file.file_name().into_string().unwrap(),
+            fs::read_to_string(file.path()).unwrap(),
+        )
     });
     files.collect()
 }
@@ -99,31 +136,66 @@ fn folder() -> Vec<(String, String)> {
 async fn files_have_security_headers_and_revalidate() {
     let shop = Shop::new();
     let files = folder();
-    let assets = files.iter().filter(|(name, _)| !name.ends_with(".html") && !name.ends_with(".js"));
+    let assets = files
+        .iter()
+        .filter(|(name, _)| !name.ends_with(".html") && !name.ends_with(".js"));
     let assets = assets.map(|(name, text)| (&shop.facing, format!("/page/{name}"), text.clone()));
-    let document = |name: &str| files.iter().find(|(known, _)| known == name).unwrap().1.clone();
+    let document = |name: &str| {
+        files
+            .iter()
+            .find(|(known, _)| known == name)
+            .unwrap()
+            .1
+            .clone()
+    };
     let documents = [
         (&shop.facing, "/".to_owned(), document("facing.html")),
-        (&shop.management, "/".to_owned(), document("management.html")),
-        (&shop.facing, "/page/facing.js".to_owned(), script(&shop.facing, "facing.js").await),
+        (
+            &shop.management,
+            "/".to_owned(),
+            document("management.html"),
+        ),
+        (
+            &shop.facing,
+            "/page/facing.js".to_owned(),
+            script(&shop.facing, "facing.js").await,
+        ),
     ];
     for (service, path, content) in assets.chain(documents) {
         let first = accepting(service, &path, BROWSER).await;
-        assert_eq!((first.status, &first.text), (StatusCode::OK, &content), "{path}");
-        assert_eq!(first.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(
+            (first.status, &first.text),
+            (StatusCode::OK, &content),
+            "{path}"
+        );
+        assert_eq!(
+            first.header("x-content-type-options"),
+            Some("nosniff"),
+            "{path}"
+        );
         assert_eq!(first.header("cache-control"), Some("no-cache"), "{path}");
         let policy = first.header("content-security-policy").unwrap();
         assert!(policy.starts_with(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         ));
-        assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(
+            !policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
 
         let tag = first.header("etag").unwrap().to_owned();
-        for (known, status) in
-            [(&*tag, 304), ("*", 304), (&*format!("\"a\", {tag}"), 304), ("W/\"other\"", 200)]
-        {
+        for (known, status) in [
+            (&*tag, 304),
+            ("*", 304),
+            (&*format!("\"a\", {tag}"), 304),
+            ("W/\"other\"", 200),
+        ] {
             let headers = [("accept", BROWSER), ("if-none-match", known)];
-            let again = send(service, request(Method::GET, &path, &headers, Body::empty())).await;
+            let again = send(
+                service,
+                request(Method::GET, &path, &headers, Body::empty()),
+            )
+            .await;
             assert_eq!(
                 (again.status.as_u16(), again.text.is_empty()),
                 (status, status == 304),
@@ -131,14 +203,25 @@ async fn files_have_security_headers_and_revalidate() {
             );
             assert_eq!(again.header("etag"), Some(&*tag), "{path}");
         }
-        let head = send(service, request(Method::HEAD, &path, &[("accept", BROWSER)], Body::empty())).await;
+        let head = send(
+            service,
+            request(Method::HEAD, &path, &[("accept", BROWSER)], Body::empty()),
+        )
+        .await;
         assert_eq!(
             (head.status, &*head.text, head.header("etag")),
             (StatusCode::OK, "", Some(&*tag)),
             "{path}"
         );
     }
-    for name in ["nowhere.js", "exact.js", "facing.html", "..%2FCargo.toml", "", "%FF"] {
+    for name in [
+        "nowhere.js",
+        "exact.js",
+        "facing.html",
+        "..%2FCargo.toml",
+        "",
+        "%FF",
+    ] {
         let response = get(&shop.facing, &format!("/page/{name}")).await;
         assert_eq!(
             (response.status, response.json()),
@@ -150,7 +233,10 @@ async fn files_have_security_headers_and_revalidate() {
 
 /// The texts between `before` and the next quotation mark.
 fn named<'a>(text: &'a str, before: &str) -> Vec<&'a str> {
-    text.split(before).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+    text.split(before)
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect()
 }
 
 #[test]
@@ -172,8 +258,12 @@ fn pages_have_no_inline_scripts_and_no_external_resources() {
             "//cdn",
         ] {
             // The library has such a property, which the pages do not use.
-            let is_unused = name == "preact.js" && ["innerHTML", "dangerouslySet"].contains(&forbidden);
-            assert!(is_unused || !text.contains(forbidden), "{name}: {forbidden}");
+            let is_unused =
+                name == "preact.js" && ["innerHTML", "dangerouslySet"].contains(&forbidden);
+            assert!(
+                is_unused || !text.contains(forbidden),
+                "{name}: {forbidden}"
+            );
         }
         let scripts = text.matches("<script").count();
         assert_eq!(
@@ -220,7 +310,10 @@ async fn assert_modules(
     let mut modules = BTreeSet::from([name.to_owned()]);
     imported(files, name, &mut modules);
     let script = script(&Shop::new().facing, name).await;
-    assert!(!script.lines().any(|line| line.starts_with("import ")), "{name}");
+    assert!(
+        !script.lines().any(|line| line.starts_with("import ")),
+        "{name}"
+    );
     for (module, _) in files.iter().filter(|(name, _)| name.ends_with(".js")) {
         let count = script.matches(&format!("modules[\"{module}\"] = ")).count();
         let is_expected = modules.contains(module) && !there.contains(module);
@@ -233,10 +326,19 @@ async fn assert_modules(
 async fn each_page_has_one_script_with_all_its_modules() {
     let files = folder();
     let mut all = BTreeSet::new();
-    for (document, name) in [("facing.html", "facing.js"), ("management.html", "management.js")] {
+    for (document, name) in [
+        ("facing.html", "facing.js"),
+        ("management.html", "management.js"),
+    ] {
         let (_, text) = files.iter().find(|(known, _)| known == document).unwrap();
         let loaded = named(text, r#"="page/"#);
-        assert_eq!(loaded.iter().filter(|name| name.ends_with(".js")).collect::<Vec<_>>(), [&name]);
+        assert_eq!(
+            loaded
+                .iter()
+                .filter(|name| name.ends_with(".js"))
+                .collect::<Vec<_>>(),
+            [&name]
+        );
         let modules = assert_modules(name, &BTreeSet::new(), &files).await;
         // The views that are loaded when they are first shown.
         let (_, text) = files.iter().find(|(known, _)| known == name).unwrap();
@@ -245,22 +347,39 @@ async fn each_page_has_one_script_with_all_its_modules() {
         }
         all.extend(modules);
     }
-    let scripts = files.iter().filter(|(name, _)| name.ends_with(".js")).count();
-    assert_eq!(all.len(), scripts, "every module belongs to a page: {all:?}");
+    let scripts = files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".js"))
+        .count();
+    assert_eq!(
+        all.len(),
+        scripts,
+        "every module belongs to a page: {all:?}"
+    );
 }
 
 #[test]
 fn the_logic_of_the_pages_passes_its_tests() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
-    match Command::new("node").args(["--test", "--test-reporter=tap"]).arg(&tests).output() {
+    match Command::new("node")
+        .args(["--test", "--test-reporter=tap"])
+        .arg(&tests)
+        .output()
+    {
         Ok(run) => {
             let said = String::from_utf8_lossy(&run.stdout);
             assert!(run.status.success() && said.contains("# pass "), "{said}");
         }
         Err(error) => {
-            #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a switch of the tests, not a setting"
+            )]
             let required = std::env::var("SHOP_TEST_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|name| name == "browser"), "a test needs node: {error}");
+            assert!(
+                !required.split(',').any(|name| name == "browser"),
+                "a test needs node: {error}"
+            );
             eprintln!("skipped: there is no node: {error}");
         }
     }

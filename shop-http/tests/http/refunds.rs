@@ -17,7 +17,12 @@ use crate::shop::{JSON, Shop, TestResponse, get, post, purchase, request, send};
 
 /// Refunds the purchase with this id.
 async fn refund(service: &Router, id: impl Display, body: &str) -> TestResponse {
-    post(service, &format!("/v1/purchases/{id}:refund"), body.to_owned()).await
+    post(
+        service,
+        &format!("/v1/purchases/{id}:refund"),
+        body.to_owned(),
+    )
+    .await
 }
 
 #[tokio::test]
@@ -48,21 +53,36 @@ async fn a_purchase_is_refunded_once_within_its_price() {
             match (status, place) {
                 (201, _) => refunds.push(response),
                 (409, _) => {
-                    assert!(response.text.contains("was refunded with another amount or reason"));
-                    response.has(409, &json!({"type": "/problems/conflict", "outcome": "not_sent"}));
+                    assert!(
+                        response
+                            .text
+                            .contains("was refunded with another amount or reason")
+                    );
+                    response.has(
+                        409,
+                        &json!({"type": "/problems/conflict", "outcome": "not_sent"}),
+                    );
                 }
                 (400, _) => {}
                 (_, place) => assert_eq!(response.places(), place.as_slice(), "{body}"),
             }
         }
-        let [first, again] = &refunds[..] else { panic!("{refunds:?}") };
+        let [first, again] = &refunds[..] else {
+            panic!("{refunds:?}")
+        };
         let replayed = [first, again].map(|response| response.header("idempotent-replayed"));
         assert_eq!(replayed, [None, Some("true")]);
         assert_eq!(first.json()["purchase"], again.json()["purchase"]);
         let body = first.json();
         let refunded = &body["purchase"];
-        assert_eq!((&refunded["price"], &refunded["of"]), (&json!(-0.5), &json!(id.to_string())));
-        assert_eq!((&refunded["userid"], &refunded["reason"]), (&json!("u1"), &json!("broken")));
+        assert_eq!(
+            (&refunded["price"], &refunded["of"]),
+            (&json!(-0.5), &json!(id.to_string()))
+        );
+        assert_eq!(
+            (&refunded["userid"], &refunded["reason"]),
+            (&json!("u1"), &json!("broken"))
+        );
         let refund_id = first.header("x-purchase-id").unwrap();
         assert_eq!(
             first.header("location").unwrap(),
@@ -72,36 +92,74 @@ async fn a_purchase_is_refunded_once_within_its_price() {
     assert_eq!(shop.published().await, 1);
     // That of management is stored.
     let listed = get(&shop.facing, "/v1/purchases?userid=u1").await.json();
-    let prices: Vec<_> = listed["items"].as_array().unwrap().iter().map(|item| &item["price"]).collect();
+    let prices: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["price"])
+        .collect();
     assert_eq!(prices, [&json!(-0.5), &json!(2.1), &json!(1.1)]);
     let refund_id = listed["items"][0]["id"].as_str().unwrap();
     let id = listed["items"][0]["of"].as_str().unwrap();
     for (id, refunded) in [(id, &json!(0.5)), (refund_id, &Value::Null)] {
-        assert_eq!(&get(&shop.facing, &format!("/v1/purchases/{id}")).await.json()["refunded"], refunded);
+        assert_eq!(
+            &get(&shop.facing, &format!("/v1/purchases/{id}"))
+                .await
+                .json()["refunded"],
+            refunded
+        );
     }
-    refund(&shop.management, refund_id, "{}").await.has(409, &json!({"type": "/problems/conflict"}));
-    get(&shop.facing, "/v1/summary?userid=u1").await.is(200, &json!({"count": 2, "total_spent": 2.7}));
+    refund(&shop.management, refund_id, "{}")
+        .await
+        .has(409, &json!({"type": "/problems/conflict"}));
+    get(&shop.facing, "/v1/summary?userid=u1")
+        .await
+        .is(200, &json!({"count": 2, "total_spent": 2.7}));
 }
 
 #[tokio::test]
 async fn the_whole_price_of_a_stored_purchase_is_the_default() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("gone", 3)]).await;
-    assert_eq!(shop.store.erase(&"gone".parse().unwrap(), 10).await.unwrap(), 1);
+    assert_eq!(
+        shop.store
+            .erase(&"gone".parse().unwrap(), 10)
+            .await
+            .unwrap(),
+        1
+    );
     for service in [&shop.facing, &shop.management] {
-        let (unknown, erased) = (purchase("u9", 9).id.to_string(), purchase("gone", 3).id.to_string());
-        refund(service, unknown, "{}").await.has(404, &json!({"type": "/problems/unknown-purchase"}));
-        refund(service, erased, "{}").await.has(410, &json!({"type": "/problems/erased"}));
+        let (unknown, erased) = (
+            purchase("u9", 9).id.to_string(),
+            purchase("gone", 3).id.to_string(),
+        );
+        refund(service, unknown, "{}")
+            .await
+            .has(404, &json!({"type": "/problems/unknown-purchase"}));
+        refund(service, erased, "{}")
+            .await
+            .has(410, &json!({"type": "/problems/erased"}));
         assert_eq!(refund(service, "7", "{}").await.places(), ["id"]);
         let own = purchase("u1", 1).id;
         let path = format!("/v1/purchases/{own}:refund");
-        assert_eq!(post(service, &format!("{path}?dry_run=true"), "{}").await.places(), ["dry_run"]);
+        assert_eq!(
+            post(service, &format!("{path}?dry_run=true"), "{}")
+                .await
+                .places(),
+            ["dry_run"]
+        );
         let wrong_key = request(Method::POST, &path, &[JSON, ("idempotency-key", "")], "{}");
         assert_eq!(send(service, wrong_key).await.places(), ["Idempotency-Key"]);
         let read = get(service, &path).await;
-        assert_eq!((read.status.as_u16(), read.header("allow")), (405, Some("POST")));
+        assert_eq!(
+            (read.status.as_u16(), read.header("allow")),
+            (405, Some("POST"))
+        );
         let other = post(service, &format!("/v1/purchases/{own}:other"), "{}").await;
-        assert_eq!((other.status.as_u16(), other.header("allow")), (405, Some("GET,HEAD")));
+        assert_eq!(
+            (other.status.as_u16(), other.header("allow")),
+            (405, Some("GET,HEAD"))
+        );
     }
     let whole = refund(&shop.facing, purchase("u1", 1).id, "{}").await;
     whole.has(201, &json!({"detail": null}));
@@ -111,17 +169,29 @@ async fn the_whole_price_of_a_stored_purchase_is_the_default() {
 
 #[tokio::test]
 async fn refunds_can_be_off() {
-    let (on, off) = (Shop::new(), Shop::with(HttpOptions::default().refunds(false)));
+    let (on, off) = (
+        Shop::new(),
+        Shop::with(HttpOptions::default().refunds(false)),
+    );
     for (shop, is_on) in [(&on, true), (&off, false)] {
         shop.stored(&[purchase("u1", 1)]).await;
         for service in [&shop.facing, &shop.management] {
             let status = refund(service, purchase("u1", 1).id, "{}").await.status;
             assert_eq!(status.as_u16(), if is_on { 201 } else { 405 });
             let accept = [("accept", "application/json")];
-            let index = send(service, request(Method::GET, "/", &accept, Body::empty())).await.json();
-            assert_eq!(index.get("POST /v1/purchases/{id}:refund").is_some(), is_on, "{index}");
+            let index = send(service, request(Method::GET, "/", &accept, Body::empty()))
+                .await
+                .json();
+            assert_eq!(
+                index.get("POST /v1/purchases/{id}:refund").is_some(),
+                is_on,
+                "{index}"
+            );
             let document = get(service, "/openapi.json").await.json();
-            assert_eq!(document["paths"].get("/v1/purchases/{id}:refund").is_some(), is_on);
+            assert_eq!(
+                document["paths"].get("/v1/purchases/{id}:refund").is_some(),
+                is_on
+            );
         }
     }
 }
@@ -130,9 +200,19 @@ async fn refunds_can_be_off() {
 async fn management_imports_the_refunds_of_an_export() {
     let (shop, other) = (Shop::new(), Shop::new());
     shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
-    refund(&shop.management, purchase("u1", 2).id, r#"{"amount":0.5,"reason":"broken"}"#).await;
+    refund(
+        &shop.management,
+        purchase("u1", 2).id,
+        r#"{"amount":0.5,"reason":"broken"}"#,
+    )
+    .await;
     let ndjson = ("accept", "application/x-ndjson");
-    let export = request(Method::GET, "/v1/purchases?userid=u1&order=oldest", &[ndjson], Body::empty());
+    let export = request(
+        Method::GET,
+        "/v1/purchases?userid=u1&order=oldest",
+        &[ndjson],
+        Body::empty(),
+    );
     let lines = send(&shop.management, export).await.text;
     let content = [("content-type", "application/x-ndjson")];
     for is_replayed in [false, true] {
@@ -146,22 +226,46 @@ async fn management_imports_the_refunds_of_an_export() {
         );
     }
     let [mut stored, mut imported] = [shop.store.all(), other.store.all()];
-    [&mut stored, &mut imported].into_iter().for_each(|all| all.sort_by_key(|purchase| purchase.id));
+    [&mut stored, &mut imported]
+        .into_iter()
+        .for_each(|all| all.sort_by_key(|purchase| purchase.id));
     assert_eq!(stored, imported);
     // Under another id there is no second one.
     let last = lines.lines().next_back().unwrap();
-    let id = other.store.all().into_iter().find(|one| one.details.of.is_some()).unwrap().id.to_string();
+    let id = other
+        .store
+        .all()
+        .into_iter()
+        .find(|one| one.details.of.is_some())
+        .unwrap()
+        .id
+        .to_string();
     let second = last.replace(&id, "00000000-0000-0000-0000-000000000077");
-    let result = post(&other.management, "/v1/purchases:batch", format!("[{second}]")).await.json();
-    assert_eq!((&result[0]["id"], &result[0]["replayed"]), (&json!(id), &json!(true)), "{result}");
+    let result = post(
+        &other.management,
+        "/v1/purchases:batch",
+        format!("[{second}]"),
+    )
+    .await
+    .json();
+    assert_eq!(
+        (&result[0]["id"], &result[0]["replayed"]),
+        (&json!(id), &json!(true)),
+        "{result}"
+    );
     for (members, place) in [
-        (r#""price":1,"of":"00000000-0000-0000-0000-000000000002""#, "#/price"),
+        (
+            r#""price":1,"of":"00000000-0000-0000-0000-000000000002""#,
+            "#/price",
+        ),
         (r#""price":-1,"of":"x""#, "#/of"),
         (r#""price":1,"reason":"broken""#, "#/reason"),
         (r#""price":-1"#, "#/price"),
     ] {
         let body = format!(r#"[{{"userid":"u1","username":"name of u1",{members}}}]"#);
-        let result = post(&other.management, "/v1/purchases:batch", body).await.json();
+        let result = post(&other.management, "/v1/purchases:batch", body)
+            .await
+            .json();
         assert_eq!(
             (&result[0]["status"], &result[0]["errors"][0]["pointer"]),
             (&json!("rejected"), &json!(place))
@@ -172,9 +276,14 @@ async fn management_imports_the_refunds_of_an_export() {
 /// Facing with purchases of two users, for `u1` with these scopes.
 async fn facing_for(scopes: &'static str) -> Router {
     let store = InMemoryStore::new();
-    store.insert(vec![purchase("u1", 1), purchase("u2", 2)].into()).await.unwrap();
+    store
+        .insert(vec![purchase("u1", 1), purchase("u2", 2)].into())
+        .await
+        .unwrap();
     let identify = from_fn(move |mut request: Request, next: Next| {
-        request.extensions_mut().insert(Principal::new("u1").with_scopes(scopes.split(' ')));
+        request
+            .extensions_mut()
+            .insert(Principal::new("u1").with_scopes(scopes.split(' ')));
         next.run(request)
     });
     let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
@@ -194,7 +303,11 @@ async fn a_refund_needs_its_scope_and_hides_purchases_of_others() {
     ] {
         let response = refund(&facing_for(scopes).await, id, "{}").await;
         assert_eq!(response.status.as_u16(), status, "{scopes}: {response:?}");
-        assert_eq!(response.text.contains("purchases:refund"), status == 403, "{response:?}");
+        assert_eq!(
+            response.text.contains("purchases:refund"),
+            status == 403,
+            "{response:?}"
+        );
     }
 }
 
@@ -203,20 +316,35 @@ async fn no_buy_is_a_refund() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1)]).await;
     let id = purchase("u1", 1).id;
-    for (member, place) in [(format!(r#""of":"{id}""#), "#/of"), (r#""reason":"broken""#.into(), "#/reason")]
-    {
+    for (member, place) in [
+        (format!(r#""of":"{id}""#), "#/of"),
+        (r#""reason":"broken""#.into(), "#/reason"),
+    ] {
         let body = format!(r#"{{"userid":"u1","username":"name of u1","price":1,{member}}}"#);
         for service in [&shop.facing, &shop.management] {
             let refused = post(service, "/v1/purchases", body.clone()).await;
-            assert_eq!((refused.status.as_u16(), refused.places()), (422, vec![place.to_owned()]));
+            assert_eq!(
+                (refused.status.as_u16(), refused.places()),
+                (422, vec![place.to_owned()])
+            );
         }
-        let lines = post(&shop.facing, "/v1/purchases:batch", format!("[{body}]")).await.json();
-        let [line] = &lines.as_array().unwrap()[..] else { panic!("{lines}") };
-        assert_eq!((&line["status"], &line["errors"][0]["pointer"]), (&json!("rejected"), &json!(place)));
+        let lines = post(&shop.facing, "/v1/purchases:batch", format!("[{body}]"))
+            .await
+            .json();
+        let [line] = &lines.as_array().unwrap()[..] else {
+            panic!("{lines}")
+        };
+        assert_eq!(
+            (&line["status"], &line["errors"][0]["pointer"]),
+            (&json!("rejected"), &json!(place))
+        );
         // Clients of the replaced systems may send other members, which mean nothing.
         assert_eq!(post(&shop.facing, "/buy", body).await.status.as_u16(), 201);
     }
     let negative = r#"{"userid":"u1","username":"ada","price":-1}"#;
-    assert_eq!(post(&shop.facing, "/v1/purchases", negative).await.places(), ["#/price"]);
+    assert_eq!(
+        post(&shop.facing, "/v1/purchases", negative).await.places(),
+        ["#/price"]
+    );
     assert_eq!(shop.published().await, 2);
 }

@@ -52,23 +52,42 @@ impl Shop {
         let query = faults.query(Arc::new(store.clone()));
         let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::clone(&query));
         front.clock = Arc::new(StoppedClock);
-        let mut back = Parts::management(faults.store(Arc::new(store.clone())), Durability::Memory, query);
+        let mut back = Parts::management(
+            faults.store(Arc::new(store.clone())),
+            Durability::Memory,
+            query,
+        );
         back.clock = Arc::new(StoppedClock);
         let facing = router(front, options.clone());
         let management = router(back, options);
-        Self { log, store, faults, facing, management }
+        Self {
+            log,
+            store,
+            faults,
+            facing,
+            management,
+        }
     }
 
     /// The service with this path: `/purchases` is of management.
     pub(crate) fn service(&self, path: &str) -> &Router {
-        if path.starts_with("/purchases") { &self.management } else { &self.facing }
+        if path.starts_with("/purchases") {
+            &self.management
+        } else {
+            &self.facing
+        }
     }
 
     /// Starts ingest.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
         let letters = Arc::new(self.log.dead_letters());
-        let ingest = Ingest::new(source, Arc::new(self.store.clone()), letters, IngestOptions::default());
+        let ingest = Ingest::new(
+            source,
+            Arc::new(self.store.clone()),
+            letters,
+            IngestOptions::default(),
+        );
         tokio::spawn(ingest.run(std::future::pending()));
     }
 
@@ -118,26 +137,47 @@ impl TestResponse {
     #[track_caller]
     pub(crate) fn has(&self, status: u16, members: &Value) {
         let body = self.json();
-        let found: Value =
-            members.as_object().unwrap().keys().map(|name| (name.clone(), body[name].clone())).collect();
+        let found: Value = members
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(|name| (name.clone(), body[name].clone()))
+            .collect();
         assert_eq!((self.status.as_u16(), &found), (status, members), "{body}");
     }
 
     /// The places of the errors in a problem.
     #[track_caller]
     pub(crate) fn places(&self) -> Vec<String> {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{self:?}"
+        );
         let place = |error: &Value| {
             let names = ["pointer", "parameter", "header"].map(|name| error[name].as_str());
-            names.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+            names
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" and ")
         };
-        self.json()["errors"].as_array().unwrap().iter().map(place).collect()
+        self.json()["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(place)
+            .collect()
     }
 
     /// The path of the next page in the header `link`.
     pub(crate) fn next(&self) -> Option<&str> {
-        self.header("link")
-            .map(|link| link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap())
+        self.header("link").map(|link| {
+            link.strip_prefix('<')
+                .unwrap()
+                .strip_suffix(">; rel=\"next\"")
+                .unwrap()
+        })
     }
 }
 
@@ -181,5 +221,11 @@ pub(crate) fn purchase(user: &str, number: u64) -> Purchase {
     let id = PurchaseId::from_uuid(Uuid::from_u128(u128::from(number) + 1));
     let at = Timestamp::from_millis(1_767_225_600_000 + seconds * 1_000).unwrap();
     let price = format!("{}.10", number % 100).parse().unwrap();
-    Purchase::new(id, user.parse().unwrap(), format!("name of {user}").parse().unwrap(), price, at)
+    Purchase::new(
+        id,
+        user.parse().unwrap(),
+        format!("name of {user}").parse().unwrap(),
+        price,
+        at,
+    )
 }

@@ -49,14 +49,20 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     fn sign(&self) -> Signed {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
-        Signed { certificate, key: key.serialize_pem() }
+        Signed {
+            certificate,
+            key: key.serialize_pem(),
+        }
     }
 }
 
@@ -90,7 +96,10 @@ impl Files {
 
 /// A valid certificate.
 pub(crate) async fn valid() -> Tls {
-    Files::new(&Authority::new().sign(), None).load().await.unwrap()
+    Files::new(&Authority::new().sign(), None)
+        .load()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -104,7 +113,10 @@ async fn a_failed_reload_and_the_end_of_the_certificate_are_exposed() {
     let app = router(parts, HttpOptions::default());
     let health = async || crate::shop::get(&app, "/health").await.json();
     let first = health().await;
-    assert_eq!((&first["status"], &first["certificate"]["failing"]), (&"healthy".into(), &false.into()));
+    assert_eq!(
+        (&first["status"], &first["certificate"]["failing"]),
+        (&"healthy".into(), &false.into())
+    );
     assert_eq!(first["certificate"]["not_after"], end.to_string());
     files.write("tls.crt", "not a certificate");
     // The file is read again after a second.
@@ -113,7 +125,10 @@ async fn a_failed_reload_and_the_end_of_the_certificate_are_exposed() {
     }
     assert_eq!(health().await["status"], "degraded");
     let text = crate::shop::get(&app, "/metrics").await.text;
-    let series = format!("shop_tls_certificate_not_after_seconds {}", end.as_millis() / 1_000);
+    let series = format!(
+        "shop_tls_certificate_not_after_seconds {}",
+        end.as_millis() / 1_000
+    );
     assert!(
         text.contains(&series) && text.contains(r#"shop_reload_age_seconds{what="certificate"}"#),
         "{text}"
@@ -133,7 +148,11 @@ impl Served {
         Self::with_purchases(1_000, options, client_ca).await
     }
 
-    async fn with_purchases(count: u64, options: HttpOptions, client_ca: Option<&Authority>) -> Self {
+    async fn with_purchases(
+        count: u64,
+        options: HttpOptions,
+        client_ca: Option<&Authority>,
+    ) -> Self {
         let authority = Authority::new();
         let files = Files::new(&authority.sign(), client_ca);
         let store = InMemoryStore::new();
@@ -146,11 +165,21 @@ impl Served {
         let (tls, router) = (files.load().await.unwrap(), router(parts, options.clone()));
         let stopped = async move { drop(stopped.await) };
         let task = tokio::spawn(serve_tls(listener, tls, router, &options, stopped));
-        Self { address, authority, files, stop, task }
+        Self {
+            address,
+            authority,
+            files,
+            stop,
+            task,
+        }
     }
 
     /// Connects with this client certificate, if any, and this ALPN protocol.
-    async fn connect(&self, own: Option<&Signed>, protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    async fn connect(
+        &self,
+        own: Option<&Signed>,
+        protocol: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate(&self.authority.pem)).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -161,26 +190,37 @@ impl Served {
             None => config.with_no_client_auth(),
             Some(own) => {
                 let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-                config.with_client_auth_cert(vec![certificate(&own.certificate)], key).unwrap()
+                config
+                    .with_client_auth_cert(vec![certificate(&own.certificate)], key)
+                    .unwrap()
             }
         };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         let stream = TcpStream::connect(self.address).await?;
-        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
+        TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from("localhost").unwrap(), stream)
+            .await
     }
 
     async fn http2_with(
         &self,
         builder: &mut Builder<TokioExecutor>,
-    ) -> (SendRequest<Body>, Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>) {
+    ) -> (
+        SendRequest<Body>,
+        Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>,
+    ) {
         let stream = self.connect(None, "h2").await.unwrap();
         builder.handshake(TokioIo::new(stream)).await.unwrap()
     }
 
     async fn http2(
         &self,
-    ) -> (SendRequest<Body>, Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>) {
-        self.http2_with(&mut Builder::new(TokioExecutor::new())).await
+    ) -> (
+        SendRequest<Body>,
+        Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>,
+    ) {
+        self.http2_with(&mut Builder::new(TokioExecutor::new()))
+            .await
     }
 }
 
@@ -189,12 +229,16 @@ fn certificate(pem: &str) -> CertificateDer<'static> {
 }
 
 fn get(path: &str) -> Request<Body> {
-    Request::get(format!("https://localhost{path}")).body(Body::empty()).unwrap()
+    Request::get(format!("https://localhost{path}"))
+        .body(Body::empty())
+        .unwrap()
 }
 
 /// The response to a `GET` on this connection.
 async fn exchange(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await?;
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await?;
     let mut response = String::new();
     stream.read_to_string(&mut response).await?;
     Ok(response)
@@ -203,54 +247,102 @@ async fn exchange(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
 #[tokio::test]
 async fn clients_choose_the_protocol() {
     let served = Served::new(HttpOptions::default(), None).await;
-    let response = exchange(served.connect(None, "http/1.1").await.unwrap()).await.unwrap();
+    let response = exchange(served.connect(None, "http/1.1").await.unwrap())
+        .await
+        .unwrap();
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 
     let (mut client, connection) = served.http2().await;
     tokio::spawn(connection);
     let body = r#"{"userid":"u2","username":"ada","price":29.99}"#;
-    let buy = Request::post("https://localhost/v1/purchases").body(Body::from(body)).unwrap();
+    let buy = Request::post("https://localhost/v1/purchases")
+        .body(Body::from(body))
+        .unwrap();
     let listing = get("/v1/purchases?userid=u1&limit=1000");
-    let (bought, listed) = tokio::join!(client.clone().send_request(buy), client.send_request(listing));
+    let (bought, listed) = tokio::join!(
+        client.clone().send_request(buy),
+        client.send_request(listing)
+    );
     assert_eq!(bought.unwrap().status(), StatusCode::CREATED);
-    let page = listed.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let page = listed
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
     let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
     assert_eq!(page["items"].as_array().unwrap().len(), 1_000);
 
     // A client without TLS ends only its own connection.
     let mut plain = TcpStream::connect(served.address).await.unwrap();
-    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    plain
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut response = Vec::new();
     // A reset is an end as well.
     let _end = plain.read_to_end(&mut response).await;
     assert!(!response.starts_with(b"HTTP"), "{response:?}");
-    assert_eq!(client.send_request(get("/healthz")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        client.send_request(get("/healthz")).await.unwrap().status(),
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn hosts_and_origins_are_checked_by_the_authority_of_http2() {
     let hosts = "localhost".parse().unwrap();
-    let options = HttpOptions::default().hosts(hosts).cors("https://shop.example".parse().unwrap());
+    let options = HttpOptions::default()
+        .hosts(hosts)
+        .cors("https://shop.example".parse().unwrap());
     let served = Served::new(options, None).await;
     let (mut client, connection) = served.http2().await;
     tokio::spawn(connection);
     for (host, headers, status) in [
         ("localhost", &[][..], StatusCode::CREATED),
-        ("localhost", &[("origin", "https://localhost")], StatusCode::CREATED),
-        ("localhost", &[("origin", "https://shop.example")], StatusCode::CREATED),
-        ("localhost", &[("origin", "https://evil.example")], StatusCode::FORBIDDEN),
+        (
+            "localhost",
+            &[("origin", "https://localhost")],
+            StatusCode::CREATED,
+        ),
+        (
+            "localhost",
+            &[("origin", "https://shop.example")],
+            StatusCode::CREATED,
+        ),
+        (
+            "localhost",
+            &[("origin", "https://evil.example")],
+            StatusCode::FORBIDDEN,
+        ),
         // The header `Host` is not the authority.
-        ("localhost", &[("origin", "https://evil.example"), ("host", "evil.example")], StatusCode::FORBIDDEN),
+        (
+            "localhost",
+            &[("origin", "https://evil.example"), ("host", "evil.example")],
+            StatusCode::FORBIDDEN,
+        ),
         ("evil.example", &[], StatusCode::MISDIRECTED_REQUEST),
-        ("evil.example", &[("host", "localhost")], StatusCode::MISDIRECTED_REQUEST),
-        ("evil.example", &[("origin", "https://evil.example")], StatusCode::MISDIRECTED_REQUEST),
+        (
+            "evil.example",
+            &[("host", "localhost")],
+            StatusCode::MISDIRECTED_REQUEST,
+        ),
+        (
+            "evil.example",
+            &[("origin", "https://evil.example")],
+            StatusCode::MISDIRECTED_REQUEST,
+        ),
     ] {
         let mut request = Request::post(format!("https://{host}/v1/purchases"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let body = Body::from(r#"{"userid":"u2","username":"ada","price":29.99}"#);
-        let response = client.send_request(request.body(body).unwrap()).await.unwrap();
+        let response = client
+            .send_request(request.body(body).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{host} {headers:?}");
     }
 }
@@ -260,9 +352,13 @@ async fn a_certificate_is_replaced_while_serving() {
     let served = Served::new(HttpOptions::default(), None).await;
     let (mut open, connection) = served.http2().await;
     tokio::spawn(connection);
-    let peer = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+    let peer =
+        |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let mut request = async || {
-        assert_eq!(open.send_request(get("/healthz")).await.unwrap().status(), StatusCode::OK);
+        assert_eq!(
+            open.send_request(get("/healthz")).await.unwrap().status(),
+            StatusCode::OK
+        );
         let stream = served.connect(None, "http/1.1").await.unwrap();
         let presented = peer(&stream);
         assert!(exchange(stream).await.unwrap().starts_with("HTTP/1.1 200 "));
@@ -288,10 +384,20 @@ async fn a_certificate_is_replaced_while_serving() {
 async fn clients_need_a_certificate_of_the_authority() {
     let clients = Authority::new();
     let served = Served::new(HttpOptions::default(), Some(&clients)).await;
-    let response = async |own: Option<&Signed>| exchange(served.connect(own, "http/1.1").await?).await;
-    assert!(response(Some(&clients.sign())).await.unwrap().starts_with("HTTP/1.1 200 "));
+    let response =
+        async |own: Option<&Signed>| exchange(served.connect(own, "http/1.1").await?).await;
+    assert!(
+        response(Some(&clients.sign()))
+            .await
+            .unwrap()
+            .starts_with("HTTP/1.1 200 ")
+    );
     // A certificate of the server's authority is not valid for clients.
-    for own in [None, Some(served.authority.sign()), Some(Authority::new().sign())] {
+    for own in [
+        None,
+        Some(served.authority.sign()),
+        Some(Authority::new().sign()),
+    ] {
         // An alert, or a reset that arrives before it.
         let refused = response(own.as_ref()).await;
         assert!(refused.is_err(), "{refused:?}");
@@ -306,10 +412,23 @@ async fn clients_need_a_certificate_of_the_authority() {
 
 #[tokio::test]
 async fn mismatched_certificate_files_are_rejected() {
-    let (authority, one, other) = (Authority::new(), Authority::new().sign(), Authority::new().sign());
-    let mixed = Signed { key: other.key.clone(), ..one.clone() };
-    let none = Signed { certificate: "none".to_owned(), ..one.clone() };
-    let no_key = Signed { key: one.certificate.clone(), ..one.clone() };
+    let (authority, one, other) = (
+        Authority::new(),
+        Authority::new().sign(),
+        Authority::new().sign(),
+    );
+    let mixed = Signed {
+        key: other.key.clone(),
+        ..one.clone()
+    };
+    let none = Signed {
+        certificate: "none".to_owned(),
+        ..one.clone()
+    };
+    let no_key = Signed {
+        key: one.certificate.clone(),
+        ..one.clone()
+    };
     for signed in [mixed, none, no_key] {
         let error = Files::new(&signed, None).load().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
@@ -339,7 +458,9 @@ async fn slow_handshakes_and_idle_connections_are_ended() {
     // A reset is an end as well.
     let _end = connection.await.unwrap();
     // The timeout may end before the request.
-    assert!(answered.is_err() || answered.is_ok_and(|response| response.status() == StatusCode::OK));
+    assert!(
+        answered.is_err() || answered.is_ok_and(|response| response.status() == StatusCode::OK)
+    );
 }
 
 #[tokio::test]
@@ -351,7 +472,10 @@ async fn a_client_that_does_not_read_is_disconnected() {
     let served = Served::with_purchases(50_000, options, None).await;
     let (mut client, connection) = served.http2().await;
     let connection = tokio::spawn(connection);
-    let unread = client.send_request(get("/getAllUserBuys/u1")).await.unwrap();
+    let unread = client
+        .send_request(get("/getAllUserBuys/u1"))
+        .await
+        .unwrap();
     assert_eq!(unread.status(), StatusCode::OK);
     assert!(connection.await.is_ok());
     let read = unread.into_body().collect().await;
@@ -359,7 +483,10 @@ async fn a_client_that_does_not_read_is_disconnected() {
     // Its slot is free.
     let (mut client, connection) = served.http2().await;
     tokio::spawn(connection);
-    let other = client.send_request(get("/v1/purchases?userid=u2")).await.unwrap();
+    let other = client
+        .send_request(get("/v1/purchases?userid=u2"))
+        .await
+        .unwrap();
     assert_eq!(other.status(), StatusCode::OK);
 }
 
@@ -373,7 +500,10 @@ async fn unread_responses_over_http2_are_limited() {
     for _ in 0..28 {
         let (mut client, connection) = served.http2_with(&mut blocked).await;
         tokio::spawn(connection);
-        let unread = client.send_request(get("/v1/purchases?userid=u1")).await.unwrap();
+        let unread = client
+            .send_request(get("/v1/purchases?userid=u1"))
+            .await
+            .unwrap();
         assert_eq!(unread.status(), StatusCode::OK);
         open.push((client, unread));
     }
@@ -392,19 +522,28 @@ async fn stopping_completes_requests_over_http2() {
     let (mut client, connection) = served.http2().await;
     let connection = tokio::spawn(connection);
     let (parts, mut body) = mpsc::channel::<&'static str>(1);
-    let body =
-        futures_util::stream::poll_fn(move |context| body.poll_recv(context)).map(Ok::<_, std::io::Error>);
+    let body = futures_util::stream::poll_fn(move |context| body.poll_recv(context))
+        .map(Ok::<_, std::io::Error>);
     let buy = Request::post("https://localhost/buy").header("content-type", "application/json");
     let response = tokio::spawn(client.send_request(buy.body(Body::from_stream(body)).unwrap()));
-    parts.send(r#"{"username":"ada","userid":"u1""#).await.unwrap();
+    parts
+        .send(r#"{"username":"ada","userid":"u1""#)
+        .await
+        .unwrap();
     // A response on the same connection shows that the server has accepted the first request.
-    assert_eq!(client.send_request(get("/healthz")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        client.send_request(get("/healthz")).await.unwrap().status(),
+        StatusCode::OK
+    );
     // A connection before its handshake does not delay the end.
     let silent = TcpStream::connect(served.address).await.unwrap();
     served.stop.send(()).unwrap();
     parts.send(r#","price":1}"#).await.unwrap();
     drop(parts);
-    assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::CREATED);
+    assert_eq!(
+        response.await.unwrap().unwrap().status(),
+        StatusCode::CREATED
+    );
     served.task.await.unwrap().unwrap();
     drop(silent);
     let _end = connection.await.unwrap();

@@ -56,12 +56,16 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
     let ingress = ingress.iter().find_map(|prefix| path.strip_prefix(prefix));
     let path = ingress.unwrap_or(path);
     let is_native = path.starts_with("/v1/");
-    let prefix = ["/api/v1", "/api", "/v1"].iter().find_map(|prefix| path.strip_prefix(prefix));
+    let prefix = ["/api/v1", "/api", "/v1"]
+        .iter()
+        .find_map(|prefix| path.strip_prefix(prefix));
     // In this dialect a listing is by user name.
     let is_by_name = (ingress.is_some() && prefix.is_none()) || path.starts_with("/buyList");
     let path = prefix.unwrap_or(path);
     match (method.as_str(), path) {
-        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/redoc" | "/problems/{name}") => Rule::Open,
+        (_, "" | "/" | "/page/{name}" | "/openapi.json" | "/redoc" | "/problems/{name}") => {
+            Rule::Open
+        }
         (_, path) if path.starts_with("/docs") => Rule::Open,
         (_, "/healthz" | "/livez" | "/readyz" | "/ready" | "/-/healthy" | "/-/ready") => Rule::Open,
         (_, "/health") => Rule::Status,
@@ -69,7 +73,9 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         (_, "/metrics") => Rule::Scope("observe"),
         // Those of `call` are dry runs.
         (_, path) if path.starts_with("/dead-letters") => Rule::Scope("observe"),
-        ("POST", "/purchases" | "/purchases:batch") if kind == "management" => Rule::Scope("operate"),
+        ("POST", "/purchases" | "/purchases:batch") if kind == "management" => {
+            Rule::Scope("operate")
+        }
         ("POST", "/purchases/{id}:refund") if kind == "management" => Rule::Scope("operate"),
         ("POST", "/purchases/{id}:refund") => Rule::OwnById("purchases:refund"),
         ("POST", "/buy" | "/purchases") => Rule::Own("purchases:write"),
@@ -107,38 +113,82 @@ struct Services {
 /// Both services with all roles and purchases, users and orders of two users.
 async fn services(key: SigningKey) -> Services {
     let issuer = Issuer::new(key);
-    let (store, users, orders) = (InMemoryStore::new(), InMemoryUsers::new(), InMemoryOrders::new());
-    store.insert(vec![purchase(OWN, 1), purchase(OTHER, 2)].into()).await.unwrap();
+    let (store, users, orders) = (
+        InMemoryStore::new(),
+        InMemoryUsers::new(),
+        InMemoryOrders::new(),
+    );
+    store
+        .insert(vec![purchase(OWN, 1), purchase(OTHER, 2)].into())
+        .await
+        .unwrap();
     for number in [1, 2] {
         let key: IdempotencyKey = format!("key-{number}").parse().unwrap();
         let email: Email = format!("{number}@example.com").parse().unwrap();
-        let (id, name) = (UserNumber::new(number), "Ada".parse::<PersonName>().unwrap());
-        users.insert(&NewUser::new(key.clone(), email.clone(), name.clone())).await.unwrap();
-        RecordStore::<User>::apply(&orders, vec![User::new(id, email, name)].into()).await.unwrap();
+        let (id, name) = (
+            UserNumber::new(number),
+            "Ada".parse::<PersonName>().unwrap(),
+        );
+        users
+            .insert(&NewUser::new(key.clone(), email.clone(), name.clone()))
+            .await
+            .unwrap();
+        RecordStore::<User>::apply(&orders, vec![User::new(id, email, name)].into())
+            .await
+            .unwrap();
         let order = NewOrder::new(key, id, "tea".parse().unwrap(), 1, "2".parse().unwrap());
         orders.insert(&order).await.unwrap();
     }
-    let roles = || (UsersRole::new(Arc::new(users.clone())), OrdersRole::new(Arc::new(orders.clone())));
+    let roles = || {
+        (
+            UsersRole::new(Arc::new(users.clone())),
+            OrdersRole::new(Arc::new(orders.clone())),
+        )
+    };
     let with_verifier = |parts: Parts| {
         let routes = routes(parts).authenticate(issuer.verifier());
         let paths = routes.paths();
         (routes.build(), paths)
     };
-    let mut facing = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store.clone()));
-    let mut management =
-        Parts::management(Arc::new(store.clone()), Durability::Memory, Arc::new(store.clone()));
+    let mut facing = Parts::facing(
+        Arc::new(InMemoryLog::default().sink()),
+        Arc::new(store.clone()),
+    );
+    let mut management = Parts::management(
+        Arc::new(store.clone()),
+        Durability::Memory,
+        Arc::new(store.clone()),
+    );
     (facing.users, facing.orders) = (Some(roles().0), Some(roles().1));
     (management.users, management.orders) = (Some(roles().0), Some(roles().1));
     let log = InMemoryLog::default();
-    log.dead_letters().put(&[dead_letter("purchases", 0, b"poison")]).await.unwrap();
-    management.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log))];
+    log.dead_letters()
+        .put(&[dead_letter("purchases", 0, b"poison")])
+        .await
+        .unwrap();
+    management.dead_letters = vec![DeadLetterLog::new(
+        "purchases",
+        Purchase::TYPE,
+        Arc::new(log),
+    )];
     let (facing, of_facing) = with_verifier(facing);
     let (management, of_management) = with_verifier(management);
-    Services { issuer, facing, management, paths: [of_facing, of_management] }
+    Services {
+        issuer,
+        facing,
+        management,
+        paths: [of_facing, of_management],
+    }
 }
 
 /// Sends a request to a route, for a row or a purchase of `user`.
-async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Option<&str>) -> TestResponse {
+async fn call(
+    app: &Router,
+    method: &Method,
+    path: &str,
+    user: &str,
+    token: Option<&str>,
+) -> TestResponse {
     let number: u64 = user.parse().unwrap();
     let path = path
         .replace("{who}", user)
@@ -149,8 +199,14 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         .replace("{file}", "swagger-ui.css")
         .replace("{position}", "purchases-0-0")
         .replace("{id}", &purchase(user, number).id.to_string());
-    let listings = ["/v1/purchases", "/v1/purchases/events", "/v1/summary", "/v1/totals"];
-    let is_listing = *method == Method::GET && listings.iter().any(|listing| path.ends_with(listing));
+    let listings = [
+        "/v1/purchases",
+        "/v1/purchases/events",
+        "/v1/summary",
+        "/v1/totals",
+    ];
+    let is_listing =
+        *method == Method::GET && listings.iter().any(|listing| path.ends_with(listing));
     let query = match path.ends_with("/v1/usernames") {
         true => "?prefix=a".to_owned(),
         false if is_listing => format!("?userid={user}"),
@@ -160,7 +216,10 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
     let body = match (method, path.as_str()) {
         (&Method::GET, _) => String::new(),
         (_, path) if path.ends_with("/users") => {
-            format!(r#"{{"email":"{}@example.com","name":"New"}}"#, Uuid::now_v7())
+            format!(
+                r#"{{"email":"{}@example.com","name":"New"}}"#,
+                Uuid::now_v7()
+            )
         }
         (_, path) if path.ends_with("/orders") => {
             format!(r#"{{"user_id":{user},"product":"tea","quantity":1,"total_price":2}}"#)
@@ -173,9 +232,18 @@ async fn call(app: &Router, method: &Method, path: &str, user: &str, token: Opti
         _ => purchase,
     };
     let authorization = token.map(|token| format!("Bearer {token}"));
-    let headers: Vec<_> =
-        std::iter::once(JSON).chain(authorization.as_deref().map(|value| ("authorization", value))).collect();
-    send(app, request(method.clone(), &format!("{path}{query}"), &headers, body)).await
+    let headers: Vec<_> = std::iter::once(JSON)
+        .chain(
+            authorization
+                .as_deref()
+                .map(|value| ("authorization", value)),
+        )
+        .collect();
+    send(
+        app,
+        request(method.clone(), &format!("{path}{query}"), &headers, body),
+    )
+    .await
 }
 
 /// Tokens that are not valid, each with the reason.
@@ -191,7 +259,10 @@ fn invalid_tokens(issuer: &Issuer) -> Vec<(&'static str, String)> {
     let unknown_key = json!({"typ": "JWT", "alg": "ES256", "kid": "other"});
     let header = |more: Value| {
         let mut header = json!({"alg": "ES256", "kid": "first"});
-        header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        header
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         header
     };
     let mut without = claims.clone();
@@ -199,19 +270,35 @@ fn invalid_tokens(issuer: &Issuer) -> Vec<(&'static str, String)> {
     vec![
         ("expired", with("exp", json!(now - 61))),
         ("not valid yet", with("nbf", json!(now + 61))),
-        ("of another issuer", with("iss", json!("https://other.example"))),
+        (
+            "of another issuer",
+            with("iss", json!("https://other.example")),
+        ),
         ("of a list of issuers", with("iss", json!([ISSUER]))),
         ("before 1970", with("exp", json!(-1))),
-        ("of another kind", issuer.sign_with("first", &header(json!({"typ": "logout+jwt"})), &claims)),
+        (
+            "of another kind",
+            issuer.sign_with("first", &header(json!({"typ": "logout+jwt"})), &claims),
+        ),
         (
             "with an extension",
-            issuer.sign_with("first", &header(json!({"crit": ["b64"], "b64": false})), &claims),
+            issuer.sign_with(
+                "first",
+                &header(json!({"crit": ["b64"], "b64": false})),
+                &claims,
+            ),
         ),
         ("for another audience", with("aud", json!(["other"]))),
         ("without an audience", issuer.sign("first", &without)),
         ("unsigned", Issuer::unsigned(&claims)),
-        ("HS256 with the public key", issuer.sign_with_public_key(&claims)),
-        ("of an unknown key", issuer.sign_with("first", &unknown_key, &claims)),
+        (
+            "HS256 with the public key",
+            issuer.sign_with_public_key(&claims),
+        ),
+        (
+            "of an unknown key",
+            issuer.sign_with("first", &unknown_key, &claims),
+        ),
         ("changed", {
             let token = with("sub", json!(OWN));
             let (message, signature) = token.rsplit_once('.').unwrap();
@@ -236,20 +323,41 @@ struct RouteUnderTest<'a> {
 impl RouteUnderTest<'_> {
     /// The response to [`OWN`] with `scope`, about `user`.
     async fn send(&self, user: &str, scope: &str) -> TestResponse {
-        call(self.app, self.method, self.path, user, Some(&self.issuer.token(OWN, scope))).await
+        call(
+            self.app,
+            self.method,
+            self.path,
+            user,
+            Some(&self.issuer.token(OWN, scope)),
+        )
+        .await
     }
 
     async fn requires_scope_of_lines(&self, scope: &str) {
         let (case, any) = (self.case, format!("{scope}:any"));
-        for (user, scope, is_allowed) in
-            [(OWN, "", false), (OTHER, scope, false), (OWN, scope, true), (OTHER, &any, true)]
-        {
+        for (user, scope, is_allowed) in [
+            (OWN, "", false),
+            (OTHER, scope, false),
+            (OWN, scope, true),
+            (OTHER, &any, true),
+        ] {
             let response = self.send(user, scope).await;
             assert_eq!(response.status, StatusCode::OK, "{case}: {response:?}");
             let line = &response.json()[0];
-            let expected = if is_allowed { "acknowledged" } else { "rejected" };
-            assert_eq!(line["status"], expected, "{case}, {user} with {scope:?}: {line}");
-            assert_eq!(line["type"] == "/problems/denied", !is_allowed, "{case}: {line}");
+            let expected = if is_allowed {
+                "acknowledged"
+            } else {
+                "rejected"
+            };
+            assert_eq!(
+                line["status"], expected,
+                "{case}, {user} with {scope:?}: {line}"
+            );
+            assert_eq!(
+                line["type"] == "/problems/denied",
+                !is_allowed,
+                "{case}: {line}"
+            );
         }
     }
 
@@ -259,14 +367,20 @@ impl RouteUnderTest<'_> {
             Rule::Own(scope) => (Some(scope), format!("{scope}:any"), StatusCode::FORBIDDEN),
             Rule::OwnById(scope) => (Some(scope), format!("{scope}:any"), StatusCode::NOT_FOUND),
             Rule::Scope(scope) => (None, scope.to_owned(), StatusCode::FORBIDDEN),
-            Rule::Open | Rule::Status | Rule::Token | Rule::Absent | Rule::OwnByLine(_) => unreachable!(),
+            Rule::Open | Rule::Status | Rule::Token | Rule::Absent | Rule::OwnByLine(_) => {
+                unreachable!()
+            }
         };
         let none = self.send(OWN, "").await;
         assert_eq!(none.status, hidden, "{case}: {none:?}");
         if hidden == StatusCode::FORBIDDEN {
             assert!(none.text.contains(own.unwrap_or(&any)), "{case}: {none:?}");
             let challenge = none.header("www-authenticate");
-            assert_eq!(challenge, Some("Bearer error=\"insufficient_scope\""), "{case}");
+            assert_eq!(
+                challenge,
+                Some("Bearer error=\"insufficient_scope\""),
+                "{case}"
+            );
         }
         if let Some(own) = own {
             let other = self.send(OTHER, own).await;
@@ -286,11 +400,22 @@ fn is_served(status: StatusCode) -> bool {
 
 #[tokio::test]
 async fn every_route_requires_its_scope() {
-    let Services { issuer, facing, management, paths } = services(SigningKey::ec()).await;
+    let Services {
+        issuer,
+        facing,
+        management,
+        paths,
+    } = services(SigningKey::ec()).await;
     let invalid = invalid_tokens(&issuer);
-    for ((kind, app), paths) in [("facing", &facing), ("management", &management)].into_iter().zip(paths) {
+    for ((kind, app), paths) in [("facing", &facing), ("management", &management)]
+        .into_iter()
+        .zip(paths)
+    {
         let document = get(app, "/openapi.json").await.json();
-        assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+        assert_eq!(
+            document["components"]["securitySchemes"]["bearer"]["scheme"],
+            "bearer"
+        );
         let operations = operations(app, &paths).await;
         assert!(operations.len() > 60, "{operations:?}");
         for (method, path) in operations {
@@ -305,15 +430,35 @@ async fn every_route_requires_its_scope() {
                 assert_eq!(documented["security"], expected, "{kind} {method} {path}");
             }
             let case = format!("{kind} {method} {path} {rule:?}");
-            let route = RouteUnderTest { app, issuer: &issuer, method: &method, path: &path, case: &case };
+            let route = RouteUnderTest {
+                app,
+                issuer: &issuer,
+                method: &method,
+                path: &path,
+                case: &case,
+            };
             let bare = call(app, &method, &path, OWN, None).await;
             if rule == Rule::Open {
                 assert!(!bare.status.is_client_error(), "{case}: {bare:?}");
                 continue;
             }
             if rule == Rule::Status {
-                assert_eq!(bare.json().as_object().unwrap().len(), 1, "{case}: {bare:?}");
-                assert!(route.send(OWN, "observe").await.json().as_object().unwrap().len() > 1, "{case}");
+                assert_eq!(
+                    bare.json().as_object().unwrap().len(),
+                    1,
+                    "{case}: {bare:?}"
+                );
+                assert!(
+                    route
+                        .send(OWN, "observe")
+                        .await
+                        .json()
+                        .as_object()
+                        .unwrap()
+                        .len()
+                        > 1,
+                    "{case}"
+                );
                 continue;
             }
             assert_eq!(
@@ -323,7 +468,11 @@ async fn every_route_requires_its_scope() {
             );
             for (why, token) in &invalid {
                 let response = call(app, &method, &path, OWN, Some(token)).await;
-                assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{case}, {why}: {response:?}");
+                assert_eq!(
+                    response.status,
+                    StatusCode::UNAUTHORIZED,
+                    "{case}, {why}: {response:?}"
+                );
                 assert_eq!(
                     response.header("www-authenticate"),
                     Some(r#"Bearer error="invalid_token""#),
@@ -333,7 +482,11 @@ async fn every_route_requires_its_scope() {
             match rule {
                 Rule::OwnByLine(scope) => route.requires_scope_of_lines(scope).await,
                 Rule::Absent => {
-                    assert_eq!(route.send(OWN, "operate").await.status, StatusCode::NOT_FOUND, "{case}");
+                    assert_eq!(
+                        route.send(OWN, "operate").await.status,
+                        StatusCode::NOT_FOUND,
+                        "{case}"
+                    );
                 }
                 Rule::Token => {
                     assert_eq!(route.send(OWN, "").await.status, StatusCode::OK, "{case}");
@@ -346,7 +499,12 @@ async fn every_route_requires_its_scope() {
 
 #[tokio::test]
 async fn a_token_says_what_its_holder_may_do() {
-    let Services { issuer, facing, management, .. } = services(SigningKey::ed()).await;
+    let Services {
+        issuer,
+        facing,
+        management,
+        ..
+    } = services(SigningKey::ed()).await;
     for app in [&facing, &management] {
         for (scope, may) in [
             ("purchases:read", json!([])),
@@ -356,7 +514,11 @@ async fn a_token_says_what_its_holder_may_do() {
         ] {
             let token = issuer.token(OWN, scope);
             let holder = call(app, &Method::GET, "/v1/whoami", OWN, Some(&token)).await;
-            assert_eq!(holder.json(), json!({"name": OWN, "subject": OWN, "may": may}), "{scope}");
+            assert_eq!(
+                holder.json(),
+                json!({"name": OWN, "subject": OWN, "may": may}),
+                "{scope}"
+            );
         }
     }
     let all = json!(["observe", "operate", "list_any_user", "list_everyone"]);
@@ -366,29 +528,61 @@ async fn a_token_says_what_its_holder_may_do() {
 
 #[tokio::test]
 async fn purchases_of_all_users_require_observe() {
-    let Services { issuer, management, .. } = services(SigningKey::ed()).await;
+    let Services {
+        issuer, management, ..
+    } = services(SigningKey::ed()).await;
     let list = async |path: &str, scope: &str| {
         let authorization = format!("Bearer {}", issuer.token(OWN, scope));
-        send(&management, request(Method::GET, path, &[("authorization", &authorization)], Body::empty()))
-            .await
+        send(
+            &management,
+            request(
+                Method::GET,
+                path,
+                &[("authorization", &authorization)],
+                Body::empty(),
+            ),
+        )
+        .await
     };
-    for path in
-        ["/v1/purchases?everyone=true", "/v1/summary?everyone=true", "/v1/usernames?prefix=a", "/purchases"]
-    {
-        assert_eq!(list(path, "purchases:read:any").await.status, StatusCode::FORBIDDEN, "{path}");
+    for path in [
+        "/v1/purchases?everyone=true",
+        "/v1/summary?everyone=true",
+        "/v1/usernames?prefix=a",
+        "/purchases",
+    ] {
+        assert_eq!(
+            list(path, "purchases:read:any").await.status,
+            StatusCode::FORBIDDEN,
+            "{path}"
+        );
         for scope in ["observe", "operate"] {
             assert_eq!(list(path, scope).await.status, StatusCode::OK, "{path}");
         }
     }
     let by_name = "/v1/purchases?username=ada";
-    assert_eq!(list(by_name, "purchases:read").await.status, StatusCode::FORBIDDEN);
-    assert_eq!(list(by_name, "purchases:read:any").await.status, StatusCode::OK);
+    assert_eq!(
+        list(by_name, "purchases:read").await.status,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        list(by_name, "purchases:read:any").await.status,
+        StatusCode::OK
+    );
 }
 
 /// The status of a listing with a token of the key `id`.
 async fn status(services: &Services, id: &str) -> StatusCode {
-    let token = services.issuer.sign(id, &services.issuer.claims(OWN, "purchases:read"));
-    let response = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+    let token = services
+        .issuer
+        .sign(id, &services.issuer.claims(OWN, "purchases:read"));
+    let response = call(
+        &services.facing,
+        &Method::GET,
+        "/v1/purchases",
+        OWN,
+        Some(&token),
+    )
+    .await;
     response.status
 }
 
@@ -429,18 +623,29 @@ async fn keys_are_rotated_while_serving() {
         assert_eq!(status(&services, "first").await, StatusCode::OK);
         assert_eq!(status(&services, "second").await, StatusCode::OK);
     }
-    assert_eq!(services.issuer.published.reads.load(Ordering::Relaxed), reads);
+    assert_eq!(
+        services.issuer.published.reads.load(Ordering::Relaxed),
+        reads
+    );
 
     // A withdrawn key is rejected, even with a token that was verified before.
     let claims = services.issuer.claims(OWN, "purchases:read");
     let old = services.issuer.sign("first", &claims);
     let facing = services.facing.clone();
-    let send = async || call(&facing, &Method::GET, "/v1/purchases", OWN, Some(&old)).await.status;
+    let send = async || {
+        call(&facing, &Method::GET, "/v1/purchases", OWN, Some(&old))
+            .await
+            .status
+    };
     assert_eq!(send().await, StatusCode::OK);
     services.issuer.withdraw("first");
     services.issuer.clock.advance(Duration::from_secs(200));
     services.issuer.rotate("third", SigningKey::ed());
-    assert_eq!(status(&services, "third").await, StatusCode::OK, "reads the set again");
+    assert_eq!(
+        status(&services, "third").await,
+        StatusCode::OK,
+        "reads the set again"
+    );
     assert_eq!(send().await, StatusCode::UNAUTHORIZED);
 }
 
@@ -448,10 +653,18 @@ async fn keys_are_rotated_while_serving() {
 async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
     let services = services(SigningKey::ec()).await;
     let is_unavailable = |value| {
-        services.issuer.published.is_unavailable.store(value, Ordering::Relaxed);
+        services
+            .issuer
+            .published
+            .is_unavailable
+            .store(value, Ordering::Relaxed);
     };
     is_unavailable(true);
-    assert_eq!(status(&services, "first").await, StatusCode::SERVICE_UNAVAILABLE, "no keys yet");
+    assert_eq!(
+        status(&services, "first").await,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no keys yet"
+    );
     is_unavailable(false);
     services.issuer.clock.advance(Duration::from_secs(1));
     assert_eq!(status(&services, "first").await, StatusCode::OK);
@@ -468,15 +681,25 @@ async fn only_unknown_keys_wait_for_an_issuer_that_hangs() {
     assert_eq!(status(&services, "first").await, StatusCode::OK);
     services.issuer.clock.advance(Duration::from_secs(30));
     services.issuer.rotate("second", SigningKey::ec());
-    services.issuer.published.hangs.store(true, Ordering::Relaxed);
+    services
+        .issuer
+        .published
+        .hangs
+        .store(true, Ordering::Relaxed);
     let reads = || services.issuer.published.reads.load(Ordering::Relaxed);
     let second = Duration::from_secs(1);
-    assert!(timeout(second, status(&services, "second")).await.is_err(), "reads the set, and disconnects");
+    assert!(
+        timeout(second, status(&services, "second")).await.is_err(),
+        "reads the set, and disconnects"
+    );
     let before = reads();
     for _ in 0..3 {
         services.issuer.clock.advance(Duration::from_secs(60));
         assert!(timeout(second, status(&services, "second")).await.is_err());
-        assert_eq!(timeout(second, status(&services, "first")).await, Ok(StatusCode::OK));
+        assert_eq!(
+            timeout(second, status(&services, "first")).await,
+            Ok(StatusCode::OK)
+        );
     }
     assert_eq!(reads(), before, "one read at a time");
 }
@@ -485,16 +708,39 @@ async fn only_unknown_keys_wait_for_an_issuer_that_hangs() {
 async fn a_remembered_token_expires() {
     let services = services(SigningKey::ec()).await;
     let token = services.issuer.token(OWN, "purchases:read");
-    for (seconds, expected) in [(0, StatusCode::OK), (360, StatusCode::OK), (1, StatusCode::UNAUTHORIZED)] {
+    for (seconds, expected) in [
+        (0, StatusCode::OK),
+        (360, StatusCode::OK),
+        (1, StatusCode::UNAUTHORIZED),
+    ] {
         services.issuer.clock.advance(Duration::from_secs(seconds));
-        let response = call(&services.facing, &Method::GET, "/v1/purchases", OWN, Some(&token)).await;
+        let response = call(
+            &services.facing,
+            &Method::GET,
+            "/v1/purchases",
+            OWN,
+            Some(&token),
+        )
+        .await;
         assert_eq!(response.status, expected, "{response:?}");
     }
 }
 
 #[tokio::test]
 async fn a_body_is_not_read_before_the_token_is_verified() {
-    let endless = Body::from_stream(futures_util::stream::pending::<Result<String, std::io::Error>>());
-    let buy = request(Method::POST, "/v1/purchases", &[JSON, ("authorization", "Bearer abc")], endless);
-    assert_eq!(send(&services(SigningKey::ec()).await.facing, buy).await.status, StatusCode::UNAUTHORIZED);
+    let endless = Body::from_stream(futures_util::stream::pending::<
+        Result<String, std::io::Error>,
+    >());
+    let buy = request(
+        Method::POST,
+        "/v1/purchases",
+        &[JSON, ("authorization", "Bearer abc")],
+        endless,
+    );
+    assert_eq!(
+        send(&services(SigningKey::ec()).await.facing, buy)
+            .await
+            .status,
+        StatusCode::UNAUTHORIZED
+    );
 }

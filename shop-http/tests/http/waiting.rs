@@ -21,9 +21,15 @@ async fn wait_for_waits_until_the_purchase_is_stored() {
     let store = shop.store.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_millis(700)).await;
-        shop_core::ports::PurchaseStore::insert(&store, vec![purchase("u1", 7)].into()).await.unwrap();
+        shop_core::ports::PurchaseStore::insert(&store, vec![purchase("u1", 7)].into())
+            .await
+            .unwrap();
     });
-    for path in ["/v1/purchases?userid=u1", "/getAllUserBuys/u1?by=userid", "/v1/summary?userid=u1"] {
+    for path in [
+        "/v1/purchases?userid=u1",
+        "/getAllUserBuys/u1?by=userid",
+        "/v1/summary?userid=u1",
+    ] {
         let response = get(&shop.facing, &format!("{path}&wait_for={ID}")).await;
         assert_eq!(
             (response.status, response.header("x-purchase-pending")),
@@ -42,7 +48,10 @@ async fn a_wait_ends_with_the_insert_in_the_same_process() {
     let ingest = Ingest::new(source, stored, letters, IngestOptions::default());
     let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
     purchases.ingest = Some(ingest.monitor());
-    let facing = router(Parts::new(ServiceKind::Facing, purchases), HttpOptions::default());
+    let facing = router(
+        Parts::new(ServiceKind::Facing, purchases),
+        HttpOptions::default(),
+    );
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
     // Between two polls.
@@ -50,17 +59,28 @@ async fn a_wait_ends_with_the_insert_in_the_same_process() {
     faults.once(Call::Insert, Fault::Delay(time));
     let path = |id: &str| format!("/v1/purchases?userid=u1&wait_for={id}");
     let start = Instant::now();
-    let bought = post(&facing, "/v1/purchases", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
+    let bought = post(
+        &facing,
+        "/v1/purchases",
+        r#"{"username":"ada","userid":"u1","price":29.99}"#,
+    )
+    .await;
     let response = get(&facing, &path(bought.header("x-purchase-id").unwrap())).await;
     assert_eq!(response.header("x-purchase-pending"), None);
     let waited = start.elapsed();
-    assert!((time..time + Duration::from_millis(10)).contains(&waited), "{waited:?}");
+    assert!(
+        (time..time + Duration::from_millis(10)).contains(&waited),
+        "{waited:?}"
+    );
 
     // After ingest has stopped, no notification will arrive.
     stop.send(()).unwrap();
     task.await.unwrap().unwrap();
     let start = Instant::now();
-    assert_eq!(get(&facing, &path(ID)).await.header("x-purchase-pending"), Some("true"));
+    assert_eq!(
+        get(&facing, &path(ID)).await.header("x-purchase-pending"),
+        Some("true")
+    );
     assert!(start.elapsed() >= Duration::from_secs(2));
 }
 
@@ -71,9 +91,17 @@ async fn wait_is_capped() {
         ("/v1/purchases?userid=u1", StatusCode::OK),
         ("/v1/summary?userid=u1", StatusCode::OK),
         ("/getAllUserBuys/u1?limit=1", StatusCode::OK),
-        ("/v1/purchases/00000000-0000-0000-0000-000000000008?", StatusCode::NOT_FOUND),
+        (
+            "/v1/purchases/00000000-0000-0000-0000-000000000008?",
+            StatusCode::NOT_FOUND,
+        ),
     ] {
-        for (wait, seconds) in [("", 2.0), ("&wait=0.5", 0.5), ("&wait=0", 0.0), ("&wait=10", 10.0)] {
+        for (wait, seconds) in [
+            ("", 2.0),
+            ("&wait=0.5", 0.5),
+            ("&wait=0", 0.0),
+            ("&wait=10", 10.0),
+        ] {
             let start = Instant::now();
             let response = get(&shop.facing, &format!("{path}&wait_for={ID}{wait}")).await;
             assert_eq!(
@@ -92,31 +120,73 @@ async fn read_your_writes_waits_for_the_last_purchase() {
     let mut options = HttpOptions::default();
     options.read_your_writes = true;
     let shop = Shop::with(options);
-    post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
+    post(
+        &shop.facing,
+        "/buy",
+        r#"{"username":"ada","userid":"u1","price":29.99}"#,
+    )
+    .await;
     // One user's name is another user's id: one wait is for both.
-    post(&shop.facing, "/buy", r#"{"username":"u1","userid":"ada","price":29.99}"#).await;
+    post(
+        &shop.facing,
+        "/buy",
+        r#"{"username":"u1","userid":"ada","price":29.99}"#,
+    )
+    .await;
     // Ingest does not run yet: the listing waits, then reports a pending purchase.
-    for path in
-        ["/getAllUserBuys/u1", "/getAllUserBuys/ada", "/v1/purchases?username=u1", "/v1/summary?username=ada"]
-    {
+    for path in [
+        "/getAllUserBuys/u1",
+        "/getAllUserBuys/ada",
+        "/v1/purchases?username=u1",
+        "/v1/summary?username=ada",
+    ] {
         let start = Instant::now();
         let response = get(&shop.facing, path).await;
-        assert_eq!(response.header("x-purchase-pending"), Some("true"), "{path}");
-        assert!((2.0..2.1).contains(&start.elapsed().as_secs_f64()), "{path}: {:?}", start.elapsed());
+        assert_eq!(
+            response.header("x-purchase-pending"),
+            Some("true"),
+            "{path}"
+        );
+        assert!(
+            (2.0..2.1).contains(&start.elapsed().as_secs_f64()),
+            "{path}: {:?}",
+            start.elapsed()
+        );
         // Only the first listing waits for it.
         let start = Instant::now();
-        get(&shop.facing, &path.replace("/getAllUserBuys/", "/v1/purchases?userid=")).await;
+        get(
+            &shop.facing,
+            &path.replace("/getAllUserBuys/", "/v1/purchases?userid="),
+        )
+        .await;
         assert_eq!(start.elapsed(), Duration::ZERO, "{path}");
     }
     let start = Instant::now();
-    assert_eq!(get(&shop.facing, "/getAllUserBuys/u2").await.header("x-purchase-pending"), None);
-    assert_eq!(start.elapsed(), Duration::ZERO, "listings of other users do not wait");
-    post(&shop.facing, "/buy", r#"{"username":"u2","userid":"u2","price":29.99}"#).await;
+    assert_eq!(
+        get(&shop.facing, "/getAllUserBuys/u2")
+            .await
+            .header("x-purchase-pending"),
+        None
+    );
+    assert_eq!(
+        start.elapsed(),
+        Duration::ZERO,
+        "listings of other users do not wait"
+    );
+    post(
+        &shop.facing,
+        "/buy",
+        r#"{"username":"u2","userid":"u2","price":29.99}"#,
+    )
+    .await;
     shop.ingest();
     for path in ["/getAllUserBuys/u2", "/getAllUserBuys/ada"] {
         let response = get(&shop.facing, path).await;
         assert_eq!(
-            (response.header("x-purchase-pending"), &response.json()["count"]),
+            (
+                response.header("x-purchase-pending"),
+                &response.json()["count"]
+            ),
             (None, &1.into()),
             "{path}"
         );
@@ -126,8 +196,18 @@ async fn read_your_writes_waits_for_the_last_purchase() {
 #[tokio::test(start_paused = true)]
 async fn read_your_writes_is_off_by_default() {
     let shop = Shop::new();
-    post(&shop.facing, "/buy", r#"{"username":"ada","userid":"u1","price":29.99}"#).await;
+    post(
+        &shop.facing,
+        "/buy",
+        r#"{"username":"ada","userid":"u1","price":29.99}"#,
+    )
+    .await;
     let start = Instant::now();
-    assert_eq!(get(&shop.facing, "/getAllUserBuys/u1").await.header("x-purchase-pending"), None);
+    assert_eq!(
+        get(&shop.facing, "/getAllUserBuys/u1")
+            .await
+            .header("x-purchase-pending"),
+        None
+    );
     assert_eq!(start.elapsed(), Duration::ZERO);
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rdkafka::message::OwnedHeaders;
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind, ResolvedDeadLetter};
+use shop_core::log::{
+    DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind, ResolvedDeadLetter,
+};
 
 use crate::record::to_headers;
 
@@ -18,13 +20,29 @@ pub(super) const RECORD_ID: &str = "dead-letter-place";
 pub(super) const ID: &str = "dead-letter-purchase";
 
 /// The headers that are appended to those of the original record, each without the prefix.
-const NAMES: [&str; 9] =
-    ["cluster", "topic", "partition", "offset", "time", "reason", "detail", "attempts", "version"];
+const NAMES: [&str; 9] = [
+    "cluster",
+    "topic",
+    "partition",
+    "offset",
+    "time",
+    "reason",
+    "detail",
+    "attempts",
+    "version",
+];
 const PREFIX: &str = "dead-letter-";
 
 /// Encodes `dead_letter` as headers: those of the original record, then [`NAMES`].
 pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
-    let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
+    let DeadLetter {
+        record,
+        partition,
+        reason,
+        attempts,
+        version,
+        ..
+    } = dead_letter;
     let values: [&str; 9] = [
         &partition.cluster,
         &partition.topic,
@@ -37,8 +55,11 @@ pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
         version,
     ];
     let names = NAMES.map(|name| format!("{PREFIX}{name}"));
-    let own: Vec<(&str, &[u8])> =
-        names.iter().zip(values).map(|(name, value)| (&**name, value.as_bytes())).collect();
+    let own: Vec<(&str, &[u8])> = names
+        .iter()
+        .zip(values)
+        .map(|(name, value)| (&**name, value.as_bytes()))
+        .collect();
     to_headers(&record.headers, &own)
 }
 
@@ -58,8 +79,11 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let time = Timestamp::from_millis(millis).ok()?;
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
-    let headers =
-        original.iter().fold(Headers::builder(), |headers, (name, value)| headers.with(name, *value));
+    let headers = original
+        .iter()
+        .fold(Headers::builder(), |headers, (name, value)| {
+            headers.with(name, *value)
+        });
     let record = LogRecord::new(offset, time, encoded.value.clone())
         .with_key(encoded.key.clone())
         .with_headers(headers.build());
@@ -70,12 +94,23 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
 
 /// Decodes a marker; `None` if `record` is not a marker.
 pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
-    let is_marker = record.headers.iter().next().is_some_and(|(name, _)| name == RESOLUTION);
+    let is_marker = record
+        .headers
+        .iter()
+        .next()
+        .is_some_and(|(name, _)| name == RESOLUTION);
     // A dead letter starts with the headers of the original record, which may contain any names.
     if !is_marker || decode(record).is_some() {
         return None;
     }
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
-    let (record_id, resolution) = (text(RECORD_ID)?.parse().ok()?, text(RESOLUTION)?.parse().ok()?);
-    Some(ResolvedDeadLetter::new(record_id, text(ID).map(str::to_owned), resolution))
+    let (record_id, resolution) = (
+        text(RECORD_ID)?.parse().ok()?,
+        text(RESOLUTION)?.parse().ok()?,
+    );
+    Some(ResolvedDeadLetter::new(
+        record_id,
+        text(ID).map(str::to_owned),
+        resolution,
+    ))
 }

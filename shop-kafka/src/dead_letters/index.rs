@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use shop_core::log::{
-    DeadLetter, DeadLetterFilter, LogRecord, ReasonKind, RecordId, RecordPosition, ResolvedDeadLetter,
+    DeadLetter, DeadLetterFilter, LogRecord, ReasonKind, RecordId, RecordPosition,
+    ResolvedDeadLetter,
 };
 use shop_core::{Result, Timestamp};
 
@@ -48,11 +49,16 @@ pub(crate) type Place = (u32, u64);
 impl Index {
     /// Reads what was written since the last call.
     pub(crate) async fn catch_up(&mut self, log: &Arc<Shared>, topic: &Arc<str>) -> Result<()> {
-        let mut batches = scan(log, topic, ScanRange::From(self.next.clone())).await?.1;
+        let mut batches = scan(log, topic, ScanRange::From(self.next.clone()))
+            .await?
+            .1;
         // The scan has learned the id.
         let topic_id = log.health.topic_id(topic);
         if self.topic_id != topic_id {
-            *self = Self { topic_id, ..Self::default() };
+            *self = Self {
+                topic_id,
+                ..Self::default()
+            };
             batches = scan(log, topic, ScanRange::All).await?.1;
         }
         let mut batches = pin!(batches);
@@ -74,14 +80,32 @@ impl Index {
     pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<Place> {
         let selected = |id: &RecordId| {
             let (place, entry) = self.first(*id)?;
-            filter.selects_at(&entry.position, entry.kind, entry.time).then_some(place)
+            filter
+                .selects_at(&entry.position, entry.kind, entry.time)
+                .then_some(place)
         };
-        let after = (filter.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let all = filter.positions.is_empty().then(|| self.positions.range(after).map(|(_, ids)| ids));
-        let chosen = filter.positions.iter().filter_map(|position| self.positions.get(position));
+        let after = (
+            filter
+                .after
+                .as_ref()
+                .map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        );
+        let all = filter
+            .positions
+            .is_empty()
+            .then(|| self.positions.range(after).map(|(_, ids)| ids));
+        let chosen = filter
+            .positions
+            .iter()
+            .filter_map(|position| self.positions.get(position));
         let pages = all.into_iter().flatten().chain(chosen);
         let pages = pages.map(|ids| ids.iter().filter_map(selected).collect::<Vec<_>>());
-        pages.filter(|places| !places.is_empty()).take(limit).flatten().collect()
+        pages
+            .filter(|places| !places.is_empty())
+            .take(limit)
+            .flatten()
+            .collect()
     }
 
     /// The first copy of the dead letter `id`.
@@ -104,8 +128,16 @@ impl Index {
             {
                 position.topic = Arc::clone(&other.topic);
             }
-            self.positions.entry(position.clone()).or_default().insert(id);
-            let entry = Entry { position, kind, time: dead_letter.record.time, offset: record.offset };
+            self.positions
+                .entry(position.clone())
+                .or_default()
+                .insert(id);
+            let entry = Entry {
+                position,
+                kind,
+                time: dead_letter.record.time,
+                offset: record.offset,
+            };
             self.pending.insert((id, partition), entry);
         } else if let Some(marker) = marker_of(record) {
             self.resolve(marker, partition);
@@ -117,10 +149,16 @@ impl Index {
         let id = marker.record_id;
         self.resolved.insert(id, marker);
         let all = self.pending.range((id, 0)..=(id, u32::MAX));
-        let resolved = all.filter(|((_, other), entry)| entry.kind != ReasonKind::Gap || *other == partition);
+        let resolved =
+            all.filter(|((_, other), entry)| entry.kind != ReasonKind::Gap || *other == partition);
         let keys: Vec<_> = resolved.map(|(key, _)| *key).collect();
-        let removed = keys.iter().filter_map(|key| self.pending.remove(key)).last();
-        let Some(Entry { position, .. }) = removed else { return };
+        let removed = keys
+            .iter()
+            .filter_map(|key| self.pending.remove(key))
+            .last();
+        let Some(Entry { position, .. }) = removed else {
+            return;
+        };
         if self.first(id).is_none()
             && let btree_map::Entry::Occupied(mut ids) = self.positions.entry(position)
         {
@@ -144,13 +182,23 @@ pub(crate) async fn read(
     }
     let mut found = BTreeMap::new();
     while !wanted.is_empty() {
-        let spans: Spans =
-            wanted.iter().map(|(partition, offsets)| (*partition, first_run(offsets))).collect();
+        let spans: Spans = wanted
+            .iter()
+            .map(|(partition, offsets)| (*partition, first_run(offsets)))
+            .collect();
         let mut batches = pin!(scan(log, topic, ScanRange::Between(spans.clone())).await?.1);
         while let Some((partition, records)) = batches.try_next().await? {
-            for record in records.iter().filter(|record| places.contains(&(partition, record.offset))) {
-                let Some(dead_letter) = decode(record) else { return Ok(None) };
-                found.insert((dead_letter.position(), partition, record.offset), dead_letter);
+            for record in records
+                .iter()
+                .filter(|record| places.contains(&(partition, record.offset)))
+            {
+                let Some(dead_letter) = decode(record) else {
+                    return Ok(None);
+                };
+                found.insert(
+                    (dead_letter.position(), partition, record.offset),
+                    dead_letter,
+                );
             }
         }
         wanted.retain(|partition, offsets| {
@@ -166,7 +214,9 @@ pub(crate) async fn read(
 fn first_run(offsets: &BTreeSet<u64>) -> (u64, u64) {
     let first = offsets.first().copied().unwrap_or_default();
     let near = |last: u64, next: &u64| (*next - last <= MAX_DISTANCE).then_some(*next);
-    let last = offsets.iter().try_fold(first, |last, next| near(last, next).ok_or(last));
+    let last = offsets
+        .iter()
+        .try_fold(first, |last, next| near(last, next).ok_or(last));
     let (Ok(last) | Err(last)) = last;
     (first, last + 1)
 }

@@ -13,8 +13,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    CUT, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition, Reason,
-    RecordId, RecordType, Resolution,
+    CUT, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition,
+    Reason, RecordId, RecordType, Resolution,
 };
 use shop_core::{ErrorKind, Result, Retry, Timestamp};
 use tokio::time::Instant;
@@ -76,7 +76,8 @@ impl DeadLetters for KafkaDeadLetters {
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
         match self.put_all(dead_letters).await {
             Err(error) if error.kind() == ErrorKind::TooLarge => {
-                self.put_all(&dead_letters.iter().map(head).collect::<Vec<_>>()).await
+                self.put_all(&dead_letters.iter().map(head).collect::<Vec<_>>())
+                    .await
             }
             put => put,
         }
@@ -98,7 +99,12 @@ fn head(dead_letter: &DeadLetter) -> DeadLetter {
     let (mut head, size) = (dead_letter.clone(), dead_letter.record.size());
     if size > MAX_HEAD {
         let part = |bytes: Bytes| bytes.slice(..bytes.len().min(MAX_HEAD));
-        let LogRecord { key, headers, value, .. } = &mut head.record;
+        let LogRecord {
+            key,
+            headers,
+            value,
+            ..
+        } = &mut head.record;
         (*key, *value) = (key.take().map(part), value.take().map(part));
         if headers.as_bytes().len() > MAX_HEAD {
             *headers = Headers::EMPTY;
@@ -132,8 +138,13 @@ async fn deliver(
 impl KafkaDeadLetters {
     async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let enqueue = |index: usize| {
-            let (record, headers) = (&dead_letters[index].record, codec::headers(&dead_letters[index]));
-            self.log.producer.enqueue(&self.topic.name, None, record, headers)
+            let (record, headers) = (
+                &dead_letters[index].record,
+                codec::headers(&dead_letters[index]),
+            );
+            self.log
+                .producer
+                .enqueue(&self.topic.name, None, record, headers)
         };
         deliver(&self.log, dead_letters.len(), enqueue).await
     }
@@ -143,19 +154,32 @@ impl KafkaDeadLetters {
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         // That of another program's topic is made by the first service that consumes it.
         if !self.topic.exists(self.log.options.publish_timeout).await? {
-            self.log.topic.ready(self.log.options.publish_timeout).await?;
+            self.log
+                .topic
+                .ready(self.log.options.publish_timeout)
+                .await?;
             return Ok(stream::empty().boxed());
         }
         let (places, resolved) = self
-            .indexed(|index| (index.page(&DeadLetterFilter::default(), usize::MAX), index.resolved.clone()))
+            .indexed(|index| {
+                (
+                    index.page(&DeadLetterFilter::default(), usize::MAX),
+                    index.resolved.clone(),
+                )
+            })
             .await?;
         let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?.1;
         let pending = batches.map_ok(move |(partition, records)| {
-            let pending = records.iter().filter(|record| places.contains(&(partition, record.offset)));
-            let pending = pending.filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok));
+            let pending = records
+                .iter()
+                .filter(|record| places.contains(&(partition, record.offset)));
+            let pending =
+                pending.filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok));
             stream::iter(pending.collect::<Vec<_>>())
         });
-        let resolved = resolved.into_values().map(|resolved| Ok(DeadLetterState::Resolved(resolved)));
+        let resolved = resolved
+            .into_values()
+            .map(|resolved| Ok(DeadLetterState::Resolved(resolved)));
         Ok(pending.try_flatten().chain(stream::iter(resolved)).boxed())
     }
 
@@ -193,18 +217,30 @@ impl KafkaDeadLetters {
         resolution: Resolution,
     ) -> Result<u64> {
         if resolution == Resolution::Replayed {
-            self.log.topic.ready(self.log.options.publish_timeout).await?;
-            let records: Vec<_> =
-                dead_letters.iter().map(|dead_letter| dead_letter.replay_record(of)).collect();
-            deliver(&self.log, records.len(), |index| self.log.enqueue(&records[index])).await?;
+            self.log
+                .topic
+                .ready(self.log.options.publish_timeout)
+                .await?;
+            let records: Vec<_> = dead_letters
+                .iter()
+                .map(|dead_letter| dead_letter.replay_record(of))
+                .collect();
+            deliver(&self.log, records.len(), |index| {
+                self.log.enqueue(&records[index])
+            })
+            .await?;
         }
         self.topic.ready(self.log.options.publish_timeout).await?;
         let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
-        for partition in blocking("metadata request", move || log.producer.partitions(&topic)).await? {
+        for partition in
+            blocking("metadata request", move || log.producer.partitions(&topic)).await?
+        {
             let enqueue = |index: usize| {
                 let headers = marker(&dead_letters[index], of, resolution);
-                self.log.producer.enqueue(&self.topic.name, Some(partition), &empty, headers)
+                self.log
+                    .producer
+                    .enqueue(&self.topic.name, Some(partition), &empty, headers)
             };
             deliver(&self.log, dead_letters.len(), enqueue).await?;
         }
@@ -212,8 +248,15 @@ impl KafkaDeadLetters {
     }
 }
 
-fn marker(dead_letter: &DeadLetter, record_type: RecordType, resolution: Resolution) -> OwnedHeaders {
-    let (position, record_id) = (dead_letter.position().to_string(), dead_letter.record_id().to_string());
+fn marker(
+    dead_letter: &DeadLetter,
+    record_type: RecordType,
+    resolution: Resolution,
+) -> OwnedHeaders {
+    let (position, record_id) = (
+        dead_letter.position().to_string(),
+        dead_letter.record_id().to_string(),
+    );
     let id = dead_letter.id(record_type);
     let mut own: Vec<(&str, &[u8])> = vec![
         (RESOLUTION, resolution.as_str().as_bytes()),
@@ -239,7 +282,9 @@ mod tests {
 
     /// The record of the dead-letter topic with `headers`.
     fn stored(headers: &OwnedHeaders) -> LogRecord {
-        let all = headers.iter().fold(Headers::builder(), |all, header| all.with(header.key, header.value));
+        let all = headers.iter().fold(Headers::builder(), |all, header| {
+            all.with(header.key, header.value)
+        });
         LogRecord::new(9, Timestamp::MIN, None).with_headers(all.build())
     }
 
@@ -248,7 +293,12 @@ mod tests {
         let partition = Partition::new("cluster".into(), "topic".into(), 0, 1);
         let dead_letter = |headers: Headers| {
             let record = LogRecord::new(7, Timestamp::MIN, None).with_headers(headers);
-            DeadLetter::new(record, partition.clone(), Reason::conflict(Purchase::TYPE), 1)
+            DeadLetter::new(
+                record,
+                partition.clone(),
+                Reason::conflict(Purchase::TYPE),
+                1,
+            )
         };
         let other = dead_letter(Headers::EMPTY);
         let marker = stored(&marker(&other, Purchase::TYPE, Resolution::Replayed));
@@ -263,14 +313,19 @@ mod tests {
         for topic in ["purchases", "purchases.dlq"] {
             cluster.create_topic(topic, 1, 1).unwrap();
         }
-        let log = KafkaLog::open(KafkaLogOptions::new(cluster.bootstrap_servers())).await.unwrap();
+        let log = KafkaLog::open(KafkaLogOptions::new(cluster.bootstrap_servers()))
+            .await
+            .unwrap();
         let selections = std::sync::atomic::AtomicUsize::new(0);
         let absent = |_: &Index| {
             selections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             BTreeSet::from([(0, 99)])
         };
         let error = log.dead_letters().select(absent).await.unwrap_err();
-        assert_eq!((error.kind(), selections.into_inner()), (ErrorKind::Unavailable, MAX_READS));
+        assert_eq!(
+            (error.kind(), selections.into_inner()),
+            (ErrorKind::Unavailable, MAX_READS)
+        );
         assert!(error.message().contains("try again"), "{error:?}");
     }
 }

@@ -63,14 +63,18 @@ impl Member {
     /// The id that was known first in this membership: another one ends it.
     pub(super) fn topic_id(&self) -> Option<Arc<str>> {
         let mut id = lock(&self.topic_id);
-        *id = id.take().or_else(|| self.log.health.topic_id(&self.log.topic.name));
+        *id = id
+            .take()
+            .or_else(|| self.log.health.topic_id(&self.log.topic.name));
         id.clone()
     }
 
     /// Commits the positions with the id of their topic: another one of its name has other records at the same offsets.
     pub(super) fn state_topic_id(&self, list: &mut TopicPartitionList) {
         if let Some(id) = self.topic_id() {
-            list.elements().iter_mut().for_each(|element| element.set_metadata(&*id));
+            list.elements()
+                .iter_mut()
+                .for_each(|element| element.set_metadata(&*id));
         }
     }
 
@@ -78,7 +82,8 @@ impl Member {
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
         let context = Context::new(Arc::clone(&member.log.health), Arc::clone(member));
         let config = config::consumer(&member.log.options, &member.group);
-        let consumer = Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
+        let consumer =
+            Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
         *lock(&member.committing) = Arc::downgrade(&consumer);
         Ok(consumer)
     }
@@ -100,7 +105,12 @@ impl Member {
     /// Returns partition `index` with `epoch`; `None` while the cluster's id is unknown and nothing was delivered.
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
         let cluster = self.log.monitor.cluster().ok()?;
-        Some(Partition::new(cluster, Arc::clone(&self.log.topic.name), index, epoch))
+        Some(Partition::new(
+            cluster,
+            Arc::clone(&self.log.topic.name),
+            index,
+            epoch,
+        ))
     }
 
     /// Takes ownership of partitions. Returns their epoch.
@@ -114,7 +124,10 @@ impl Member {
 
     /// Returns the owned partitions, with their epochs.
     pub(super) fn owned(&self) -> Vec<(u32, u64)> {
-        lock(&self.owned).iter().map(|(index, (epoch, _))| (*index, *epoch)).collect()
+        lock(&self.owned)
+            .iter()
+            .map(|(index, (epoch, _))| (*index, *epoch))
+            .collect()
     }
 
     /// Returns the group's lag in the owned partitions.
@@ -122,9 +135,15 @@ impl Member {
         let owned = lock(&self.owned).clone();
         let mut records = lock(&self.lag).clone();
         records.retain(|index, _| owned.contains_key(index));
-        let mut lag = Lag::new(Arc::clone(&self.log.topic.name), self.group.clone(), records);
-        let unstable =
-            lock(&self.unstable).clone().into_iter().filter(|(index, _)| owned.contains_key(index));
+        let mut lag = Lag::new(
+            Arc::clone(&self.log.topic.name),
+            self.group.clone(),
+            records,
+        );
+        let unstable = lock(&self.unstable)
+            .clone()
+            .into_iter()
+            .filter(|(index, _)| owned.contains_key(index));
         lag.open_transactions = unstable.map(|(index, (_, since))| (index, since)).collect();
         lag
     }
@@ -143,35 +162,54 @@ impl Member {
     /// Commits the `positions` in owned partitions. Blocks until the brokers have responded.
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let committing = lock(&self.committing);
-        let outcomes: Vec<_> = positions.iter().map(|position| self.outcome(position)).collect();
-        let owned =
-            positions.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == CommitOutcome::Committed);
-        let next = owned.map(|(position, _)| signed(position)).collect::<Result<BTreeMap<_, _>>>()?;
+        let outcomes: Vec<_> = positions
+            .iter()
+            .map(|position| self.outcome(position))
+            .collect();
+        let owned = positions
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| **outcome == CommitOutcome::Committed);
+        let next = owned
+            .map(|(position, _)| signed(position))
+            .collect::<Result<BTreeMap<_, _>>>()?;
         if next.is_empty() {
             return Ok(outcomes);
         }
         let Some(consumer) = committing.upgrade() else {
-            return Err(kafka_error(ErrorKind::Unavailable, "this member is rejoining its group"));
+            return Err(kafka_error(
+                ErrorKind::Unavailable,
+                "this member is rejoining its group",
+            ));
         };
         // librdkafka would commit without a membership, which a group without other members accepts.
         if consumer.assignment_lost() {
             // The revocation has not been delivered yet. After it, commits are fenced.
-            let lost = kafka_error(ErrorKind::Unavailable, "this member has lost its partitions");
+            let lost = kafka_error(
+                ErrorKind::Unavailable,
+                "this member has lost its partitions",
+            );
             return Err(lost.with_outcome(Outcome::NotApplied));
         }
         let mut list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
         self.state_topic_id(&mut list);
         // An error of the generation is not reported as fenced: in a cooperative rebalance it can change during a commit
         // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
-        consumer.commit(&list, CommitMode::Sync).map_err(from_kafka)?;
+        consumer
+            .commit(&list, CommitMode::Sync)
+            .map_err(from_kafka)?;
         Ok(outcomes)
     }
 
     fn outcome(&self, position: &CommitOffset) -> CommitOutcome {
         let CommitOffset { partition, .. } = position;
-        let is_owned =
-            *partition.topic == *self.log.topic.name && self.epoch(partition.index) == Some(partition.epoch);
-        if is_owned { CommitOutcome::Committed } else { CommitOutcome::Fenced }
+        let is_owned = *partition.topic == *self.log.topic.name
+            && self.epoch(partition.index) == Some(partition.epoch);
+        if is_owned {
+            CommitOutcome::Committed
+        } else {
+            CommitOutcome::Fenced
+        }
     }
 }
 
@@ -191,12 +229,24 @@ impl State for Arc<Member> {
 }
 
 /// The partition and the offset of a position.
-fn signed(CommitOffset { partition, next_offset, .. }: &CommitOffset) -> Result<(i32, i64)> {
+fn signed(
+    CommitOffset {
+        partition,
+        next_offset,
+        ..
+    }: &CommitOffset,
+) -> Result<(i32, i64)> {
     let invalid = |_| {
-        kafka_error(ErrorKind::Invalid, "the partition or offset is out of kafka's range")
-            .with_source(RDKafkaErrorCode::InvalidArgument)
+        kafka_error(
+            ErrorKind::Invalid,
+            "the partition or offset is out of kafka's range",
+        )
+        .with_source(RDKafkaErrorCode::InvalidArgument)
     };
-    Ok((i32::try_from(partition.index).map_err(invalid)?, i64::try_from(*next_offset).map_err(invalid)?))
+    Ok((
+        i32::try_from(partition.index).map_err(invalid)?,
+        i64::try_from(*next_offset).map_err(invalid)?,
+    ))
 }
 
 /// The `next` offsets by partition, with the epoch of the leader. By it, the next member notices that an unclean election
@@ -209,7 +259,8 @@ fn to_commit(
 ) -> KafkaResult<TopicPartitionList> {
     let mut list = consumer.position()?;
     for mut element in list.elements() {
-        let is_read = |next: &i64| matches!(element.offset(), Offset::Offset(read) if read >= *next);
+        let is_read =
+            |next: &i64| matches!(element.offset(), Offset::Offset(read) if read >= *next);
         let reached = next.get(&element.partition()).copied().filter(is_read);
         if reached.is_some() {
             next.remove(&element.partition());
@@ -218,16 +269,27 @@ fn to_commit(
         element.set_offset(reached.map_or(Offset::Invalid, Offset::Offset))?;
     }
     for (partition, offset) in next {
-        list.add_partition(topic, partition).set_offset(Offset::Offset(offset))?;
+        list.add_partition(topic, partition)
+            .set_offset(Offset::Offset(offset))?;
     }
     Ok(list)
 }
 
 /// Returns the consumer lag of each partition of `topic` for which it is known. `delivered` returns the offset after
 /// the last record of a partition that was delivered, if there is one.
-fn lag(statistics: &Statistics, topic: &str, delivered: impl Fn(u32) -> Option<i64>) -> BTreeMap<u32, u64> {
+fn lag(
+    statistics: &Statistics,
+    topic: &str,
+    delivered: impl Fn(u32) -> Option<i64>,
+) -> BTreeMap<u32, u64> {
     let lag = |(index, partition): (u32, &PartitionStatistics)| {
-        let PartitionStatistics { committed_offset, app_offset, hi_offset, lo_offset, .. } = *partition;
+        let PartitionStatistics {
+            committed_offset,
+            app_offset,
+            hi_offset,
+            lo_offset,
+            ..
+        } = *partition;
         let position = if committed_offset < 0 {
             // Without a committed offset, the lag is the whole partition: the group starts at its first record.
             lo_offset.max(0)
@@ -237,7 +299,12 @@ fn lag(statistics: &Statistics, topic: &str, delivered: impl Fn(u32) -> Option<i
         } else {
             committed_offset
         };
-        (hi_offset >= 0).then(|| (index, u64::try_from(hi_offset - position).unwrap_or_default()))
+        (hi_offset >= 0).then(|| {
+            (
+                index,
+                u64::try_from(hi_offset - position).unwrap_or_default(),
+            )
+        })
     };
     partitions(statistics, topic).filter_map(lag).collect()
 }
@@ -247,14 +314,21 @@ fn unstable(statistics: &Statistics, topic: &str) -> BTreeMap<u32, i64> {
     let is_unstable = |(_, partition): &(u32, &PartitionStatistics)| {
         (0..partition.hi_offset).contains(&partition.ls_offset)
     };
-    partitions(statistics, topic).filter(is_unstable).map(|(index, found)| (index, found.ls_offset)).collect()
+    partitions(statistics, topic)
+        .filter(is_unstable)
+        .map(|(index, found)| (index, found.ls_offset))
+        .collect()
 }
 
 fn partitions<'a>(
     statistics: &'a Statistics,
     topic: &str,
 ) -> impl Iterator<Item = (u32, &'a PartitionStatistics)> {
-    let partitions = statistics.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
+    let partitions = statistics
+        .topics
+        .get(topic)
+        .into_iter()
+        .flat_map(|topic| topic.partitions.values());
     // -1 is librdkafka's internal partition for records without one.
     partitions.filter_map(|found| Some((u32::try_from(found.partition).ok()?, found)))
 }

@@ -50,11 +50,16 @@ impl Membership for (&Member, &Consumer) {
         let (member, consumer) = self;
         let mut list = TopicPartitionList::new();
         list.add_partition(&member.log.topic.name, int32(index));
-        let found = consumer.committed_offsets(list, timeout).map_err(from_kafka)?;
+        let found = consumer
+            .committed_offsets(list, timeout)
+            .map_err(from_kafka)?;
         for element in found.elements() {
             element.error().map_err(from_kafka)?;
             if let Offset::Offset(offset) = element.offset() {
-                return Ok(Some((offset, is_of_other_topic(element.metadata(), member.topic_id().as_ref()))));
+                return Ok(Some((
+                    offset,
+                    is_of_other_topic(element.metadata(), member.topic_id().as_ref()),
+                )));
             }
         }
         Ok(None)
@@ -63,21 +68,28 @@ impl Membership for (&Member, &Consumer) {
     fn seek(&self, index: u32, offset: i64, timeout: Duration) -> Result<()> {
         let (member, consumer) = self;
         let offset = Offset::Offset(offset);
-        consumer.seek(&member.log.topic.name, int32(index), offset, timeout).map_err(from_kafka)
+        consumer
+            .seek(&member.log.topic.name, int32(index), offset, timeout)
+            .map_err(from_kafka)
     }
 
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)> {
         let (member, consumer) = self;
-        consumer.fetch_watermarks(&member.log.topic.name, int32(index), timeout).map_err(from_kafka)
+        consumer
+            .fetch_watermarks(&member.log.topic.name, int32(index), timeout)
+            .map_err(from_kafka)
     }
 
     fn commit_start(&self, index: u32, low: i64) -> Result<()> {
         let (member, consumer) = self;
         let mut list = TopicPartitionList::new();
         let topic = &member.log.topic.name;
-        list.add_partition_offset(topic, int32(index), Offset::Offset(low)).map_err(from_kafka)?;
+        list.add_partition_offset(topic, int32(index), Offset::Offset(low))
+            .map_err(from_kafka)?;
         member.state_topic_id(&mut list);
-        consumer.commit(&list, CommitMode::Async).map_err(from_kafka)
+        consumer
+            .commit(&list, CommitMode::Async)
+            .map_err(from_kafka)
     }
 
     fn pause(&self, time: Duration) {

@@ -69,7 +69,11 @@ impl KafkaSource {
             let _guard = CloseOnDrop(closing);
             reader.run(consumer);
         })?;
-        Ok(Self { member, committing: Arc::default(), reader_ended })
+        Ok(Self {
+            member,
+            committing: Arc::default(),
+            reader_ended,
+        })
     }
 }
 
@@ -116,9 +120,14 @@ impl LogSource for KafkaSource {
         };
         // librdkafka waits for a missing coordinator for up to the session timeout.
         let limit = self.member.log.options.session_timeout + Duration::from_secs(1);
-        tokio::time::timeout(limit, outcomes).await.unwrap_or_else(|_elapsed| {
-            Err(kafka_error(ErrorKind::Unavailable, "the brokers did not respond to a commit in time"))
-        })
+        tokio::time::timeout(limit, outcomes)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(kafka_error(
+                    ErrorKind::Unavailable,
+                    "the brokers did not respond to a commit in time",
+                ))
+            })
     }
 
     async fn lag(&self) -> Result<Lag> {
@@ -134,8 +143,13 @@ impl LogSource for KafkaSource {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.member.queue.close();
-        tokio::time::timeout(deadline, self.reader_ended.cancelled()).await.map_err(|_elapsed| {
-            kafka_error(ErrorKind::DeadlineExceeded, "the member did not leave the group in time")
-        })
+        tokio::time::timeout(deadline, self.reader_ended.cancelled())
+            .await
+            .map_err(|_elapsed| {
+                kafka_error(
+                    ErrorKind::DeadlineExceeded,
+                    "the member did not leave the group in time",
+                )
+            })
     }
 }

@@ -37,7 +37,10 @@ impl Pending {
         make: impl FnOnce(&mut BytesMut) -> LogRecord,
         (max_records, max_bytes): Limits,
     ) -> Option<BatchBuilder> {
-        let batch = self.partitions.entry(index).or_insert_with(|| BatchBuilder::new(epoch));
+        let batch = self
+            .partitions
+            .entry(index)
+            .or_insert_with(|| BatchBuilder::new(epoch));
         if batch.epoch != epoch {
             // Discards the records of an earlier epoch.
             *batch = BatchBuilder::new(epoch);
@@ -53,7 +56,11 @@ impl Pending {
     }
 
     /// Removes a batch that is at least `linger` old and whose partition is not `except`.
-    pub(super) fn pop(&mut self, linger: Duration, except: Option<u32>) -> Option<(u32, BatchBuilder)> {
+    pub(super) fn pop(
+        &mut self,
+        linger: Duration,
+        except: Option<u32>,
+    ) -> Option<(u32, BatchBuilder)> {
         let is_due = |(index, batch): (&u32, &BatchBuilder)| {
             (except != Some(*index) && batch.since.elapsed() >= linger).then_some(*index)
         };
@@ -75,7 +82,13 @@ impl Pending {
 impl BatchBuilder {
     fn new(epoch: u64) -> Self {
         let buffer = BytesMut::with_capacity(BUFFER_CAPACITY);
-        Self { epoch, records: Vec::new(), bytes: 0, since: Instant::now(), buffer }
+        Self {
+            epoch,
+            records: Vec::new(),
+            bytes: 0,
+            since: Instant::now(),
+            buffer,
+        }
     }
 }
 
@@ -87,7 +100,11 @@ mod tests {
     use super::*;
 
     fn record(offset: u64) -> LogRecord {
-        LogRecord::new(offset, Timestamp::MIN, Some(Bytes::from_static(b"0123456789")))
+        LogRecord::new(
+            offset,
+            Timestamp::MIN,
+            Some(Bytes::from_static(b"0123456789")),
+        )
     }
 
     #[test]
@@ -97,9 +114,22 @@ mod tests {
         let by_count = (2, usize::MAX);
         assert!(pending.add((0, 1), |_| record(0), by_count).is_none());
         assert!(pending.add((0, 1), |_| record(1), by_count).is_none());
-        assert_eq!(pending.add((0, 1), |_| record(2), by_count).unwrap().records.len(), 2);
+        assert_eq!(
+            pending
+                .add((0, 1), |_| record(2), by_count)
+                .unwrap()
+                .records
+                .len(),
+            2
+        );
         let by_bytes = (100, size);
-        assert_eq!(pending.add((0, 1), |_| record(3), by_bytes).unwrap().records, [record(2)]);
+        assert_eq!(
+            pending
+                .add((0, 1), |_| record(3), by_bytes)
+                .unwrap()
+                .records,
+            [record(2)]
+        );
         assert!(
             pending.add((0, 2), |_| record(0), by_bytes).is_none(),
             "records of an earlier epoch are discarded"

@@ -65,7 +65,9 @@ impl Positions {
             if self.is_known(index, epoch) {
                 continue;
             }
-            let timeout = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50));
+            let timeout = deadline
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(50));
             match self.check(member, (index, epoch), timeout) {
                 Ok(gap) => gaps.extend(gap),
                 Err(error) => {
@@ -81,12 +83,21 @@ impl Positions {
     pub(super) fn ended(&mut self, is_created_again: bool) -> Self {
         let read = std::mem::take(&mut self.partitions).into_iter();
         let read = read.filter_map(|(index, position)| Some((index, position.next?)));
-        let earlier = if is_created_again { read.collect() } else { std::mem::take(&mut self.earlier) };
-        Self { earlier, ..Self::default() }
+        let earlier = if is_created_again {
+            read.collect()
+        } else {
+            std::mem::take(&mut self.earlier)
+        };
+        Self {
+            earlier,
+            ..Self::default()
+        }
     }
 
     fn is_known(&self, index: u32, epoch: u64) -> bool {
-        self.partitions.get(&index).is_some_and(|position| position.epoch == epoch)
+        self.partitions
+            .get(&index)
+            .is_some_and(|position| position.epoch == epoch)
     }
 
     /// Compares the committed position of one partition with the log.
@@ -133,9 +144,17 @@ impl Positions {
             }
             Some(_) => {}
         }
-        self.partitions.insert(index, Position { epoch, next, checked_at: None });
+        self.partitions.insert(
+            index,
+            Position {
+                epoch,
+                next,
+                checked_at: None,
+            },
+        );
         self.earlier.remove(&index);
-        let gap = gap.and_then(|(from, to, cause)| new_gap(member, (index, epoch), (from, to), cause));
+        let gap =
+            gap.and_then(|(from, to, cause)| new_gap(member, (index, epoch), (from, to), cause));
         Ok(gap.map(|gap| gap.followed_by(unsigned(next.unwrap_or_default()))))
     }
 
@@ -156,17 +175,25 @@ impl Positions {
             gaps.extend(self.check(member, (index, epoch), REQUEST_TIMEOUT)?);
             if gaps.iter().any(|gap| gap.cause == GapCause::Recreated) {
                 // The record was fetched at the position in the earlier topic.
-                return Err(kafka_error(ErrorKind::Unavailable, "the topic was deleted and created again"));
+                return Err(kafka_error(
+                    ErrorKind::Unavailable,
+                    "the topic was deleted and created again",
+                ));
             }
         }
-        let Some(position) = self.partitions.get_mut(&index) else { return Ok(Some(gaps)) };
+        let Some(position) = self.partitions.get_mut(&index) else {
+            return Ok(Some(gaps));
+        };
         match position.next.replace(offset + 1) {
             Some(next) if offset < next => {
                 position.next = Some(next);
                 return Ok(None);
             }
             Some(next)
-                if offset > next && position.checked_at.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) =>
+                if offset > next
+                    && position
+                        .checked_at
+                        .is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) =>
             {
                 position.checked_at = Some(Instant::now());
                 let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
@@ -188,11 +215,22 @@ impl Positions {
         (index, epoch): (u32, u64),
         offset: i64,
     ) -> Result<Option<Gap>> {
-        let before = self.partitions.get(&index).and_then(|position| position.next);
+        let before = self
+            .partitions
+            .get(&index)
+            .and_then(|position| position.next);
         let (_, high) = member.watermarks(index, REQUEST_TIMEOUT)?;
-        self.partitions.insert(index, Position { epoch, next: Some(offset + 1), checked_at: None });
+        self.partitions.insert(
+            index,
+            Position {
+                epoch,
+                next: Some(offset + 1),
+                checked_at: None,
+            },
+        );
         let range = before.filter(|next| *next > high).map(|next| (high, next));
-        let gap = range.and_then(|range| new_gap(member, (index, epoch), range, GapCause::Truncated));
+        let gap =
+            range.and_then(|range| new_gap(member, (index, epoch), range, GapCause::Truncated));
         Ok(gap.map(|gap| gap.followed_by(unsigned(offset))))
     }
 }
@@ -203,7 +241,12 @@ fn new_gap(
     (from, to): (i64, i64),
     cause: GapCause,
 ) -> Option<Gap> {
-    Some(Gap::new(member.partition(index, epoch)?, unsigned(from), unsigned(to), cause))
+    Some(Gap::new(
+        member.partition(index, epoch)?,
+        unsigned(from),
+        unsigned(to),
+        cause,
+    ))
 }
 
 #[cfg(test)]
@@ -244,7 +287,11 @@ mod tests {
 
         fn call<T>(&self, name: impl Into<String>, result: T) -> Result<T> {
             self.calls.borrow_mut().push(name.into());
-            if self.fails.get() { Err(kafka_error(ErrorKind::Unavailable, "an outage")) } else { Ok(result) }
+            if self.fails.get() {
+                Err(kafka_error(ErrorKind::Unavailable, "an outage"))
+            } else {
+                Ok(result)
+            }
         }
 
         fn calls(&self) -> String {
@@ -258,12 +305,22 @@ mod tests {
         }
 
         fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
-            Some(Partition::new("cluster".into(), "topic".into(), index, epoch))
+            Some(Partition::new(
+                "cluster".into(),
+                "topic".into(),
+                index,
+                epoch,
+            ))
         }
 
         fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<(i64, bool)>> {
             assert!(timeout > Duration::from_millis(500), "{timeout:?}");
-            self.call("committed", self.committed.get().map(|offset| (offset, self.is_replaced.get())))
+            self.call(
+                "committed",
+                self.committed
+                    .get()
+                    .map(|offset| (offset, self.is_replaced.get())),
+            )
         }
 
         fn seek(&self, _index: u32, offset: i64, _timeout: Duration) -> Result<()> {
@@ -280,14 +337,20 @@ mod tests {
 
         fn pause(&self, _time: Duration) {
             let _infallible = self.call("pause", ());
-            self.watermarks.set(self.later.get().unwrap_or_else(|| self.watermarks.get()));
+            self.watermarks
+                .set(self.later.get().unwrap_or_else(|| self.watermarks.get()));
         }
     }
 
     const CHECK: &str = "committed, watermarks";
 
     fn described<'a>(gaps: impl IntoIterator<Item = &'a Gap>) -> String {
-        let of = |gap: &Gap| format!("{:?} {}..{}, then {}", gap.cause, gap.from, gap.to, gap.next_offset);
+        let of = |gap: &Gap| {
+            format!(
+                "{:?} {}..{}, then {}",
+                gap.cause, gap.from, gap.to, gap.next_offset
+            )
+        };
         gaps.into_iter().map(of).collect::<Vec<_>>().join(", ")
     }
 
@@ -298,7 +361,10 @@ mod tests {
     }
 
     fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
-        match positions.arrive(member, (0, member.epoch.get()), offset).unwrap() {
+        match positions
+            .arrive(member, (0, member.epoch.get()), offset)
+            .unwrap()
+        {
             Some(gaps) if gaps.is_empty() => "in order".to_owned(),
             Some(gaps) => described(&gaps),
             None => "backwards".to_owned(),
@@ -319,26 +385,51 @@ mod tests {
     #[test]
     fn a_position_outside_of_the_log_is_a_gap() {
         let check = |committed: i64, later: Option<(i64, i64)>| {
-            let (member, mut positions) = (Fake::new(Some(committed), (3, 9)), Positions::default());
+            let (member, mut positions) =
+                (Fake::new(Some(committed), (3, 9)), Positions::default());
             member.later.set(later);
             let found = assigned(&mut positions, &member);
             (found, member.calls(), arrive(&mut positions, &member, 3))
         };
         let confirmed = || format!("{CHECK}, pause, watermarks");
         let (order, back) = ("in order".to_owned(), "backwards".to_owned());
-        assert_eq!(check(1, None), ("Deleted 1..3, then 3".to_owned(), CHECK.to_owned(), order.clone()));
-        assert_eq!(check(3, None), (String::new(), CHECK.to_owned(), order.clone()));
-        assert_eq!(check(9, None), (String::new(), CHECK.to_owned(), back.clone()));
-        assert_eq!(check(11, None), ("Truncated 9..11, then 3".to_owned(), confirmed(), order.clone()));
+        assert_eq!(
+            check(1, None),
+            (
+                "Deleted 1..3, then 3".to_owned(),
+                CHECK.to_owned(),
+                order.clone()
+            )
+        );
+        assert_eq!(
+            check(3, None),
+            (String::new(), CHECK.to_owned(), order.clone())
+        );
+        assert_eq!(
+            check(9, None),
+            (String::new(), CHECK.to_owned(), back.clone())
+        );
+        assert_eq!(
+            check(11, None),
+            (
+                "Truncated 9..11, then 3".to_owned(),
+                confirmed(),
+                order.clone()
+            )
+        );
         let shorter = check(11, Some((3, 10)));
-        assert_eq!(shorter, ("Truncated 10..11, then 3".to_owned(), confirmed(), order));
+        assert_eq!(
+            shorter,
+            ("Truncated 10..11, then 3".to_owned(), confirmed(), order)
+        );
         assert_eq!(check(11, Some((3, 11))), (String::new(), confirmed(), back));
     }
 
     #[test]
     fn a_position_of_an_earlier_topic_is_a_gap_and_all_is_read() {
         for committed in [0, 5, 9, 11] {
-            let (member, mut positions) = (Fake::new(Some(committed), (3, 9)), Positions::default());
+            let (member, mut positions) =
+                (Fake::new(Some(committed), (3, 9)), Positions::default());
             member.is_replaced.set(true);
             let gap = format!("Recreated {committed}..{committed}, then 3");
             assert_eq!(
@@ -359,18 +450,39 @@ mod tests {
             (assigned(&mut positions, &member), member.calls()),
             (String::new(), "committed".to_owned())
         );
-        assert!(positions.arrive(&member, (0, 1), 3).is_err(), "the record may follow a gap");
+        assert!(
+            positions.arrive(&member, (0, 1), 3).is_err(),
+            "the record may follow a gap"
+        );
         assert_eq!(member.calls(), "committed");
         member.fails.set(false);
-        assert_eq!((assigned(&mut positions, &member), member.calls()), Default::default(), "not yet");
+        assert_eq!(
+            (assigned(&mut positions, &member), member.calls()),
+            Default::default(),
+            "not yet"
+        );
         positions.retry_at = Some(Instant::now());
-        assert_eq!((assigned(&mut positions, &member), member.calls()), (String::new(), CHECK.to_owned()));
+        assert_eq!(
+            (assigned(&mut positions, &member), member.calls()),
+            (String::new(), CHECK.to_owned())
+        );
         member.is_unchecked.set(true);
-        assert_eq!((assigned(&mut positions, &member), member.calls()), Default::default(), "known");
+        assert_eq!(
+            (assigned(&mut positions, &member), member.calls()),
+            Default::default(),
+            "known"
+        );
         member.epoch.set(2);
-        assert_eq!((assigned(&mut positions, &member), member.calls()), Default::default(), "not assigned");
+        assert_eq!(
+            (assigned(&mut positions, &member), member.calls()),
+            Default::default(),
+            "not assigned"
+        );
         member.is_unchecked.set(true);
-        assert_eq!((assigned(&mut positions, &member), member.calls()), (String::new(), CHECK.to_owned()));
+        assert_eq!(
+            (assigned(&mut positions, &member), member.calls()),
+            (String::new(), CHECK.to_owned())
+        );
     }
 
     #[test]
@@ -378,15 +490,24 @@ mod tests {
         let (member, mut positions) = (Fake::new(Some(3), (3, 9)), Positions::default());
         assert_eq!(arrive(&mut positions, &member, 3), "in order");
         assert_eq!(member.calls(), CHECK);
-        assert_eq!(arrive(&mut positions, &member, 5), "in order", "4 was a marker");
+        assert_eq!(
+            arrive(&mut positions, &member, 5),
+            "in order",
+            "4 was a marker"
+        );
         assert_eq!(member.calls(), "watermarks");
         // Soon after, the watermarks are not read again.
         member.watermarks.set((20, 30));
-        positions.partitions.get_mut(&0).unwrap().checked_at = Some(Instant::now() + REQUEST_TIMEOUT);
-        assert_eq!((arrive(&mut positions, &member, 7), member.calls()), ("in order".into(), String::new()));
+        positions.partitions.get_mut(&0).unwrap().checked_at =
+            Some(Instant::now() + REQUEST_TIMEOUT);
+        assert_eq!(
+            (arrive(&mut positions, &member, 7), member.calls()),
+            ("in order".into(), String::new())
+        );
         let mut check_again = |offset: i64, low: i64| {
             member.watermarks.set((low, 30));
-            positions.partitions.get_mut(&0).unwrap().checked_at = Some(Instant::now() - CHECK_INTERVAL);
+            positions.partitions.get_mut(&0).unwrap().checked_at =
+                Some(Instant::now() - CHECK_INTERVAL);
             arrive(&mut positions, &member, offset)
         };
         assert_eq!(check_again(10, 8), "in order", "8 is the oldest record");
@@ -413,11 +534,18 @@ mod tests {
         let mut restart = |high: i64, offset: i64| {
             member.watermarks.set((0, high));
             member.epoch.set(member.epoch.get() + 1);
-            let gap = positions.restart(&member, (0, member.epoch.get()), offset).unwrap();
+            let gap = positions
+                .restart(&member, (0, member.epoch.get()), offset)
+                .unwrap();
             member.calls();
-            let found =
-                [arrive(&mut positions, &member, offset), arrive(&mut positions, &member, offset + 1)];
-            assert_eq!((found, member.calls()), (["backwards".into(), "in order".into()], String::new()));
+            let found = [
+                arrive(&mut positions, &member, offset),
+                arrive(&mut positions, &member, offset + 1),
+            ];
+            assert_eq!(
+                (found, member.calls()),
+                (["backwards".into(), "in order".into()], String::new())
+            );
             described(&gap)
         };
         assert_eq!(restart(4, 0), "", "the log has all up to the position");

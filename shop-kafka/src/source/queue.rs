@@ -73,7 +73,11 @@ impl EventQueue {
     pub(super) fn put(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
         let mut content = lock(&self.content);
         content.bytes += bytes;
-        content.deliveries.push_back(Delivery { partition, bytes, event });
+        content.deliveries.push_back(Delivery {
+            partition,
+            bytes,
+            event,
+        });
         let has_room = self.has_room(&content);
         drop(content);
         self.notify.notify_waiters();
@@ -91,7 +95,9 @@ impl EventQueue {
 
     /// Waits for room, at most for `timeout`. Returns whether there is room.
     pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
-        let content = self.wait(timeout, |content| !content.closed && !self.has_room(content));
+        let content = self.wait(timeout, |content| {
+            !content.closed && !self.has_room(content)
+        });
         self.has_room(&content)
     }
 
@@ -100,7 +106,11 @@ impl EventQueue {
         drop(self.wait(timeout, |content| !content.closed));
     }
 
-    fn wait(&self, timeout: Duration, condition: impl Fn(&mut Content) -> bool) -> MutexGuard<'_, Content> {
+    fn wait(
+        &self,
+        timeout: Duration,
+        condition: impl Fn(&mut Content) -> bool,
+    ) -> MutexGuard<'_, Content> {
         let content = lock(&self.content);
         let waited = self.room.wait_timeout_while(content, timeout, condition);
         waited.unwrap_or_else(PoisonError::into_inner).0
@@ -120,10 +130,19 @@ impl EventQueue {
     /// Adds a revocation of `partitions`, and removes their batches.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Blocked>) {
         let mut content = lock(&self.content);
-        content.deliveries.retain(|delivery| !partitions.contains(&delivery.partition));
-        content.bytes = content.deliveries.iter().map(|delivery| delivery.bytes).sum();
+        content
+            .deliveries
+            .retain(|delivery| !partitions.contains(&delivery.partition));
+        content.bytes = content
+            .deliveries
+            .iter()
+            .map(|delivery| delivery.bytes)
+            .sum();
         if !content.closed {
-            content.revoked.push_back(Revoked { partitions, rebalance });
+            content.revoked.push_back(Revoked {
+                partitions,
+                rebalance,
+            });
         }
         drop(content);
         self.notify.notify_waiters();
@@ -147,7 +166,13 @@ impl EventQueue {
 
     /// As [`next`](Self::next), without the deliveries, which stay queued.
     pub(super) async fn next_control(&self) -> Result<ControlEvent> {
-        self.first(|content| content.control().map(Ok).or_else(|| content.error.take().map(Err))).await
+        self.first(|content| {
+            content
+                .control()
+                .map(Ok)
+                .or_else(|| content.error.take().map(Err))
+        })
+        .await
     }
 
     /// Waits until `take` returns a value.
@@ -168,7 +193,9 @@ impl EventQueue {
         if let Some(control) = content.control() {
             return Some(Ok(control.into()));
         }
-        let Some(delivery) = content.deliveries.pop_front() else { return content.error.take().map(Err) };
+        let Some(delivery) = content.deliveries.pop_front() else {
+            return content.error.take().map(Err);
+        };
         content.bytes = content.bytes.saturating_sub(delivery.bytes);
         self.room.notify_all();
         Some(Ok(delivery.event))
@@ -180,13 +207,21 @@ impl Content {
         if self.closed {
             return Some(ControlEvent::Closed);
         }
-        self.revoked.pop_front().map(|revoked| ControlEvent::Revoked(revoked.into()))
+        self.revoked
+            .pop_front()
+            .map(|revoked| ControlEvent::Revoked(revoked.into()))
     }
 }
 
 impl From<Revoked> for Revocation {
-    fn from(Revoked { partitions, rebalance }: Revoked) -> Self {
-        let blocked = rebalance.map(|(until, done)| (until.saturating_duration_since(Instant::now()), done));
+    fn from(
+        Revoked {
+            partitions,
+            rebalance,
+        }: Revoked,
+    ) -> Self {
+        let blocked =
+            rebalance.map(|(until, done)| (until.saturating_duration_since(Instant::now()), done));
         match blocked {
             // If it has ended before the delivery, there is no time left to drain.
             Some((left, done)) if !left.is_zero() && done.send(()).is_ok() => {
@@ -223,7 +258,11 @@ mod tests {
     }
 
     fn put(queue: &EventQueue, index: u32) -> bool {
-        queue.put(partition(index), batch(index).size(), SourceEvent::Batch(batch(index)))
+        queue.put(
+            partition(index),
+            batch(index).size(),
+            SourceEvent::Batch(batch(index)),
+        )
     }
 
     /// What a caller with capacity gets now.
@@ -233,7 +272,10 @@ mod tests {
             Some(Ok(SourceEvent::Batch(batch))) => format!("batch of {}", batch.partition.index),
             Some(Ok(SourceEvent::Gap(gap))) => format!("gap in {}", gap.partition.index),
             Some(Ok(SourceEvent::Revoked(revocation))) => {
-                format!("{} revoked: {:?}", revocation.partitions[0].index, revocation.cause)
+                format!(
+                    "{} revoked: {:?}",
+                    revocation.partitions[0].index, revocation.cause
+                )
             }
             Some(Ok(_closed)) => "closed".to_owned(),
             Some(Err(error)) => error.message().to_owned(),
@@ -278,12 +320,18 @@ mod tests {
         queue.revoke(vec![partition(2)], None);
         assert_eq!(next(&queue), "0 revoked: Rebalance");
         assert_eq!(later.iter().count(), 1, "it was delivered, then dropped");
-        assert_eq!([next(&queue), next(&queue)], ["2 revoked: Lost", "batch of 1"]);
+        assert_eq!(
+            [next(&queue), next(&queue)],
+            ["2 revoked: Lost", "batch of 1"]
+        );
         // The timeout has passed before the delivery, or the rebalance has ended.
         let (rebalance, _waiting) = blocked(Duration::ZERO);
         queue.revoke(vec![partition(1)], rebalance);
         queue.revoke(vec![partition(3)], blocked(LONG).0);
-        assert_eq!([next(&queue), next(&queue)], ["1 revoked: Lost", "3 revoked: Lost"]);
+        assert_eq!(
+            [next(&queue), next(&queue)],
+            ["1 revoked: Lost", "3 revoked: Lost"]
+        );
     }
 
     #[test]
@@ -292,7 +340,10 @@ mod tests {
         let error = || kafka_error(ErrorKind::Unavailable, "an outage");
         queue.set_error(error());
         put(&queue, 0);
-        assert_eq!([next(&queue), next(&queue), next(&queue)], ["batch of 0", "an outage", "nothing"]);
+        assert_eq!(
+            [next(&queue), next(&queue), next(&queue)],
+            ["batch of 0", "an outage", "nothing"]
+        );
         queue.set_error(error());
         queue.clear_error();
         assert_eq!(next(&queue), "nothing");

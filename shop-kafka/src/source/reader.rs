@@ -75,7 +75,9 @@ impl Reader {
         let (mut consumer, mut backoff) = (Some(consumer), RejoinBackoff::default());
         while !self.member.queue.is_closed() {
             let started = Instant::now();
-            let created = consumer.take().map_or_else(|| Member::create_consumer(&self.member), Ok);
+            let created = consumer
+                .take()
+                .map_or_else(|| Member::create_consumer(&self.member), Ok);
             let ended = created.and_then(|consumer| {
                 let read = self.join(&consumer).and_then(|()| self.read(&consumer));
                 self.leave(consumer);
@@ -109,7 +111,8 @@ impl Reader {
         *lock(&self.member.committing) = Weak::new();
         let log = &self.member.log;
         let is_created_again = self.member.topic_id() != log.health.topic_id(&log.topic.name);
-        (self.pending, self.positions) = (Pending::default(), self.positions.ended(is_created_again));
+        (self.pending, self.positions) =
+            (Pending::default(), self.positions.ended(is_created_again));
         (self.has_room, self.paused) = (true, false);
         drop(consumer);
     }
@@ -119,7 +122,10 @@ impl Reader {
         let (log, queue) = (&self.member.log, &self.member.queue);
         let mut reported_at = None::<Instant>;
         while !queue.is_closed() {
-            let ready = log.topic.state().map(|known| known.and_then(|_| log.monitor.cluster()));
+            let ready = log
+                .topic
+                .state()
+                .map(|known| known.and_then(|_| log.monitor.cluster()));
             if let Some(Ok(_)) = ready {
                 return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
             }
@@ -149,7 +155,10 @@ impl Reader {
             self.check_connectivity(consumer);
             let are_new = self.member.unchecked.swap(false, Ordering::AcqRel);
             let member = &(&*self.member, consumer);
-            for gap in self.positions.check_assigned(member, are_new, || self.member.owned()) {
+            for gap in self
+                .positions
+                .check_assigned(member, are_new, || self.member.owned())
+            {
                 self.put_gap(gap);
             }
             self.take_messages(consumer)?;
@@ -190,7 +199,11 @@ impl Reader {
             return;
         }
         let queue = &self.member.queue;
-        self.has_room = queue.wait_for_room(if self.paused { Duration::ZERO } else { PAUSE_AFTER });
+        self.has_room = queue.wait_for_room(if self.paused {
+            Duration::ZERO
+        } else {
+            PAUSE_AFTER
+        });
         if self.has_room {
             self.resume(consumer);
         } else if !self.paused && !queue.is_closed() {
@@ -204,7 +217,11 @@ impl Reader {
     fn resume(&mut self, consumer: &Consumer) {
         if std::mem::take(&mut self.paused) {
             tracing::debug!(log.group = %self.member.group, "partitions resumed");
-            log_failure(consumer.assignment().and_then(|list| consumer.resume(&list)));
+            log_failure(
+                consumer
+                    .assignment()
+                    .and_then(|list| consumer.resume(&list)),
+            );
         }
     }
 
@@ -213,11 +230,17 @@ impl Reader {
         if self.paused {
             return PAUSED_POLL_TIMEOUT;
         }
-        let Some(oldest) = self.pending.oldest() else { return POLL_TIMEOUT };
+        let Some(oldest) = self.pending.oldest() else {
+            return POLL_TIMEOUT;
+        };
         if self.member.queue.is_empty() {
             return Duration::ZERO;
         }
-        self.member.log.options.batch_linger.saturating_sub(oldest.elapsed())
+        self.member
+            .log
+            .options
+            .batch_linger
+            .saturating_sub(oldest.elapsed())
     }
 
     /// Adds a record to its batch, after the gaps before it. An error ends the membership.
@@ -225,12 +248,21 @@ impl Reader {
         self.check_at = None;
         if self.member.log.health.topic_changes() != self.topic_changes {
             // The next membership compares its positions with the topic that there is now.
-            return Err(kafka_error(ErrorKind::Unavailable, "the topic was deleted and created again"));
+            return Err(kafka_error(
+                ErrorKind::Unavailable,
+                "the topic was deleted and created again",
+            ));
         }
-        let Ok(index) = u32::try_from(message.partition()) else { return Ok(()) };
+        let Ok(index) = u32::try_from(message.partition()) else {
+            return Ok(());
+        };
         // A partition without an epoch has just been revoked.
-        let Some(epoch) = self.member.deliver(index, message.offset()) else { return Ok(()) };
-        let arrival = self.positions.arrive(&(&*self.member, consumer), (index, epoch), message.offset())?;
+        let Some(epoch) = self.member.deliver(index, message.offset()) else {
+            return Ok(());
+        };
+        let arrival =
+            self.positions
+                .arrive(&(&*self.member, consumer), (index, epoch), message.offset())?;
         let (epoch, gaps) = match arrival {
             Some(gaps) => (epoch, gaps),
             None => self.restart(consumer, (index, epoch), message.offset())?,
@@ -239,7 +271,11 @@ impl Reader {
             self.put_gap(gap);
         }
         self.current = Some(index);
-        let full = self.pending.add((index, epoch), |buffer| from_message(message, buffer), self.limits);
+        let full = self.pending.add(
+            (index, epoch),
+            |buffer| from_message(message, buffer),
+            self.limits,
+        );
         if let Some(batch) = full {
             self.put(index, batch);
         }
@@ -257,7 +293,9 @@ impl Reader {
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
         self.member.lose(&[(index, epoch)]);
         let epoch = self.member.own(std::iter::once(index));
-        let gap = self.positions.restart(&(&*self.member, consumer), (index, epoch), offset)?;
+        let gap = self
+            .positions
+            .restart(&(&*self.member, consumer), (index, epoch), offset)?;
         Ok((epoch, gap.into_iter().collect()))
     }
 
@@ -268,7 +306,10 @@ impl Reader {
             self.put(index, batch);
         }
         if self.member.epoch(index) == Some(gap.partition.epoch) {
-            self.has_room = self.member.queue.put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
+            self.has_room = self
+                .member
+                .queue
+                .put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
         }
     }
 
@@ -276,7 +317,14 @@ impl Reader {
     /// message is available.
     fn flush_due(&mut self) {
         let linger = self.member.log.options.batch_linger;
-        self.flush_older_than(if self.member.queue.is_empty() { Duration::ZERO } else { linger }, None);
+        self.flush_older_than(
+            if self.member.queue.is_empty() {
+                Duration::ZERO
+            } else {
+                linger
+            },
+            None,
+        );
     }
 
     /// Delivers batches that are at least `linger` old, except that of partition `except`.
@@ -294,7 +342,10 @@ impl Reader {
         }
         if let Some(partition) = self.member.partition(index, batch.epoch) {
             let batch = Batch::new(partition.clone(), batch.records);
-            self.has_room = self.member.queue.put(partition, batch.size(), SourceEvent::Batch(batch));
+            self.has_room =
+                self.member
+                    .queue
+                    .put(partition, batch.size(), SourceEvent::Batch(batch));
         }
     }
 
@@ -311,7 +362,9 @@ impl Reader {
             // The loss of one broker is not an error while others serve.
             self.check_at.get_or_insert_with(Instant::now);
         } else {
-            self.member.queue.set_error(self.member.log.health.explain(error));
+            self.member
+                .queue
+                .set_error(self.member.log.health.explain(error));
         }
         Ok(())
     }
@@ -372,7 +425,9 @@ mod tests {
     #[test]
     fn pause_doubles_until_a_membership_is_stable() {
         let mut backoff = RejoinBackoff::default();
-        let pauses: Vec<_> = (0..6).map(|_| backoff.pause(INITIAL_PAUSE).as_secs()).collect();
+        let pauses: Vec<_> = (0..6)
+            .map(|_| backoff.pause(INITIAL_PAUSE).as_secs())
+            .collect();
         assert_eq!(pauses, [3, 6, 12, 24, 30, 30]);
         assert_eq!(backoff.pause(MAX_PAUSE), MAX_PAUSE, "not stable yet");
         assert_eq!(backoff.pause(STABLE_AFTER), INITIAL_PAUSE);

@@ -39,7 +39,10 @@ impl ConsumerContext for Context<Arc<Member>> {
 }
 
 fn indices(list: &TopicPartitionList) -> Vec<u32> {
-    list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect()
+    list.elements()
+        .iter()
+        .filter_map(|element| u32::try_from(element.partition()).ok())
+        .collect()
 }
 
 impl Member {
@@ -61,7 +64,8 @@ impl Member {
         let left = || until.saturating_duration_since(Instant::now());
         let (done, waiting) = mpsc::channel();
         self.queue.revoke(partitions, Some((until, done)));
-        while waiting.recv_timeout(left().min(CHECK_INTERVAL)) != Err(RecvTimeoutError::Disconnected)
+        while waiting.recv_timeout(left().min(CHECK_INTERVAL))
+            != Err(RecvTimeoutError::Disconnected)
             && !left().is_zero()
             && !self.queue.is_closed()
             && !consumer.assignment_lost()
@@ -81,6 +85,9 @@ impl Member {
     }
 
     fn partitions(&self, owned: &[(u32, u64)]) -> Vec<Partition> {
-        owned.iter().filter_map(|(index, epoch)| self.partition(*index, *epoch)).collect()
+        owned
+            .iter()
+            .filter_map(|(index, epoch)| self.partition(*index, *epoch))
+            .collect()
     }
 }

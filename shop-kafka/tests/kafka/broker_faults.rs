@@ -58,10 +58,18 @@ impl Faults {
 
 /// The ids of all purchases in the log.
 async fn in_log(fixture: &KafkaFixture) -> BTreeSet<PurchaseId> {
-    let batches: Vec<Batch> = soon("scan", fixture.log().scan().await.unwrap().try_collect()).await.unwrap();
-    let ids = batches.iter().flat_map(|Batch { records, partition, .. }| {
-        records.iter().map(move |record| decode(record, partition).unwrap().id)
-    });
+    let batches: Vec<Batch> = soon("scan", fixture.log().scan().await.unwrap().try_collect())
+        .await
+        .unwrap();
+    let ids = batches.iter().flat_map(
+        |Batch {
+             records, partition, ..
+         }| {
+            records
+                .iter()
+                .map(move |record| decode(record, partition).unwrap().id)
+        },
+    );
     ids.collect()
 }
 
@@ -69,28 +77,44 @@ async fn verify(fixture: &KafkaFixture, store: &InMemoryStore) -> VerifyReport {
     let mut options = VerifyOptions::default();
     options.quiet_period = Duration::ZERO;
     let verify = Verify::new(Arc::new(store.clone()), options);
-    soon("verify", verify.run(fixture.log(), |_| ())).await.unwrap()
+    soon("verify", verify.run(fixture.log(), |_| ()))
+        .await
+        .unwrap()
 }
 
 /// Runs ingest until all remaining records are stored, and deleted ones are reported.
 async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore, is_truncated: bool) {
     let (source, dead) = (fixture.source("group").await, fixture.dead_letters().await);
-    let ingest = Ingest::new(source, Arc::new(store.clone()), dead, IngestOptions::default());
+    let ingest = Ingest::new(
+        source,
+        Arc::new(store.clone()),
+        dead,
+        IngestOptions::default(),
+    );
     let monitor = ingest.monitor();
     let until = async move {
         while verify(fixture, store).await.missing.count > 0
             || is_truncated && monitor.status().counters.lost == 0
         {}
     };
-    soon("ingest", Box::pin(ingest.run(Box::pin(until)))).await.unwrap();
+    soon("ingest", Box::pin(ingest.run(Box::pin(until))))
+        .await
+        .unwrap();
 }
 
 /// Fills the partition of one user beyond the capacity of a partition of this cluster.
 async fn overfill(fixture: &KafkaFixture) {
-    let value = format!(r#"{{"username":"ada","userid":"u1","price":1,"more":"{}"}}"#, "x".repeat(900_000));
+    let value = format!(
+        r#"{{"username":"ada","userid":"u1","price":1,"more":"{}"}}"#,
+        "x".repeat(900_000)
+    );
     for _ in 0..8 {
         let record = LogRecord::new(0, Timestamp::MIN, Some(value.clone().into()));
-        fixture.log().append(record.with_key(Some("user-1".into()))).await.unwrap();
+        fixture
+            .log()
+            .append(record.with_key(Some("user-1".into())))
+            .await
+            .unwrap();
     }
 }
 
@@ -102,7 +126,9 @@ async fn survive(faults: Faults) {
     .await;
     let (sink, store) = (fixture.log().sink(), InMemoryStore::new());
     for number in 0..14 {
-        soon("publish", sink.publish(&purchase(number))).await.unwrap();
+        soon("publish", sink.publish(&purchase(number)))
+            .await
+            .unwrap();
     }
     ingest_all(&fixture, &store, false).await;
 
@@ -122,17 +148,24 @@ async fn survive(faults: Faults) {
     for (purchase, result) in purchases.iter().zip(published) {
         match result {
             Ok(receipt) => {
-                assert!(held.contains(&purchase.id), "{faults:?}: an acknowledged purchase is missing");
+                assert!(
+                    held.contains(&purchase.id),
+                    "{faults:?}: an acknowledged purchase is missing"
+                );
                 acknowledged.push((purchase.id, receipt.position.unwrap()));
             }
             Err(error) => {
                 failed += 1;
-                let is_right = error.outcome() != Outcome::NotApplied || !held.contains(&purchase.id);
+                let is_right =
+                    error.outcome() != Outcome::NotApplied || !held.contains(&purchase.id);
                 assert!(is_right, "{faults:?}: {error} is in the log");
             }
         }
     }
-    assert!(failed == 0 || faults.fatal || faults.leaderless, "{faults:?}: {failed} failed");
+    assert!(
+        failed == 0 || faults.fatal || faults.leaderless,
+        "{faults:?}: {failed} failed"
+    );
 
     if faults.truncated {
         overfill(&fixture).await;
@@ -140,7 +173,11 @@ async fn survive(faults: Faults) {
     ingest_all(&fixture, &store, faults.truncated).await;
     let report = verify(&fixture, &store).await;
     assert_eq!(
-        (report.missing.count, report.duplicates.count, report.mismatched.count),
+        (
+            report.missing.count,
+            report.duplicates.count,
+            report.mismatched.count
+        ),
         (0, 0, 0),
         "{faults:?}"
     );
@@ -149,12 +186,20 @@ async fn survive(faults: Faults) {
         (!faults.truncated, faults.truncated),
         "{faults:?}"
     );
-    let stored: BTreeSet<_> = store.all().into_iter().map(|purchase| purchase.id).collect();
+    let stored: BTreeSet<_> = store
+        .all()
+        .into_iter()
+        .map(|purchase| purchase.id)
+        .collect();
     for (id, position) in acknowledged {
         let is_lost = report.gaps.samples.iter().any(|gap| {
-            gap.partition.index == position.partition && (gap.from..gap.to).contains(&position.offset)
+            gap.partition.index == position.partition
+                && (gap.from..gap.to).contains(&position.offset)
         });
-        assert!(stored.contains(&id) || is_lost, "{faults:?}: {position} is neither stored nor in a gap");
+        assert!(
+            stored.contains(&id) || is_lost,
+            "{faults:?}: {position} is neither stored nor in a gap"
+        );
     }
 }
 

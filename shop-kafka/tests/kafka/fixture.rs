@@ -64,7 +64,10 @@ impl KafkaFixture {
     }
 
     /// On the brokers at `address`, with the default options as modified by `change`.
-    pub(crate) async fn on_brokers_with(address: &str, change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
+    pub(crate) async fn on_brokers_with(
+        address: &str,
+        change: impl FnOnce(&mut KafkaLogOptions),
+    ) -> Self {
         let mut options = Self::options(address);
         change(&mut options);
         Self::open(options, None).await
@@ -73,14 +76,24 @@ impl KafkaFixture {
     async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
         let (topic, addresses) = (options.topic.clone(), options.brokers.clone());
         let log = KafkaLog::open(options).await.expect("a log");
-        Self { log, topic, addresses, cluster, server: None }
+        Self {
+            log,
+            topic,
+            addresses,
+            cluster,
+            server: None,
+        }
     }
 
     /// On the brokers that `SHOP_TEST_KAFKA` names. `None` without, which is logged; a panic when `SHOP_TEST_REQUIRE` asks
     /// for `kafka`.
     pub(crate) async fn on_test_server() -> Option<Self> {
         let Some(address) = environment("SHOP_TEST_KAFKA") else {
-            skip("kafka", environment("SHOP_TEST_REQUIRE").as_deref(), "SHOP_TEST_KAFKA names no broker");
+            skip(
+                "kafka",
+                environment("SHOP_TEST_REQUIRE").as_deref(),
+                "SHOP_TEST_KAFKA names no broker",
+            );
             return None;
         };
         Some(Self::on_brokers(&address).await)
@@ -127,7 +140,9 @@ impl LogFixture for KafkaFixture {
     /// `REBALANCE_IN_PROGRESS`; a broker accepts them.
     fn capabilities(&self) -> Capabilities {
         match self.cluster {
-            Some(_) => Capabilities::default().without_deletion().without_commits_during_joins(),
+            Some(_) => Capabilities::default()
+                .without_deletion()
+                .without_commits_during_joins(),
             None => Capabilities::default(),
         }
     }
@@ -154,8 +169,14 @@ impl LogFixture for KafkaFixture {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.addresses);
         let admin: AdminClient<_> = config.create().expect("a client");
-        let deleted = admin.delete_records(&list, &AdminOptions::new()).await.expect("a deletion");
-        deleted.elements().iter().for_each(|element| element.error().expect("a deletion"));
+        let deleted = admin
+            .delete_records(&list, &AdminOptions::new())
+            .await
+            .expect("a deletion");
+        deleted
+            .elements()
+            .iter()
+            .for_each(|element| element.error().expect("a deletion"));
     }
 }
 
@@ -191,8 +212,14 @@ impl InProcessCluster {
         let (orders, to_do) = channel();
         let (started, addresses) = channel();
         let run = move || serve(brokers, &started, &to_do);
-        std::thread::Builder::new().name("kafka-in-process".into()).spawn(run).expect("a thread");
-        Self { addresses: addresses.recv().expect("a cluster"), orders }
+        std::thread::Builder::new()
+            .name("kafka-in-process".into())
+            .spawn(run)
+            .expect("a thread");
+        Self {
+            addresses: addresses.recv().expect("a cluster"),
+            orders,
+        }
     }
 
     /// Creates a topic.
@@ -228,7 +255,9 @@ impl InProcessCluster {
     pub(crate) fn write_and_fail_producers(&self, writes: usize) {
         let written = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND;
         let broken = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
-        let answers = std::iter::repeat_n(written, writes).chain([broken]).collect();
+        let answers = std::iter::repeat_n(written, writes)
+            .chain([broken])
+            .collect();
         self.order(Order::Fail(RDKafkaApiKey::Produce, answers));
     }
 
@@ -241,7 +270,10 @@ impl InProcessCluster {
     /// Rejects the next requests for offsets like a broker that is not ready to lead the partition yet.
     pub(crate) fn reject_offset_requests(&self, requests: usize) {
         let unready = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
-        self.order(Order::Fail(RDKafkaApiKey::ListOffsets, vec![unready; requests]));
+        self.order(Order::Fail(
+            RDKafkaApiKey::ListOffsets,
+            vec![unready; requests],
+        ));
     }
 
     /// Delays every response of every broker.
@@ -252,7 +284,10 @@ impl InProcessCluster {
     /// Fails the next heartbeats with the error for an evicted member.
     pub(crate) fn evict_members(&self, heartbeats: usize) {
         let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
-        self.order(Order::Fail(RDKafkaApiKey::Heartbeat, vec![unknown; heartbeats]));
+        self.order(Order::Fail(
+            RDKafkaApiKey::Heartbeat,
+            vec![unknown; heartbeats],
+        ));
     }
 
     /// Denies all access to a topic.
@@ -288,13 +323,20 @@ impl InProcessCluster {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this thread serves the cluster alone")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread serves the cluster alone"
+)]
 fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender<()>)>) {
     let cluster = MockCluster::new(brokers).expect("a cluster");
-    started.send(cluster.bootstrap_servers()).expect("the caller waits");
+    started
+        .send(cluster.bootstrap_servers())
+        .expect("the caller waits");
     while let Ok((order, done)) = to_do.recv() {
         let result = match order {
-            Order::CreateTopic(topic, partitions) => cluster.create_topic(&topic, partitions, brokers.min(3)),
+            Order::CreateTopic(topic, partitions) => {
+                cluster.create_topic(&topic, partitions, brokers.min(3))
+            }
             Order::BrokerDown(number) => cluster.broker_down(number),
             Order::BrokerUp(number) => cluster.broker_up(number),
             Order::Fail(request, errors) => {
@@ -305,7 +347,9 @@ fn serve(brokers: i32, started: &Sender<String>, to_do: &Receiver<(Order, Sender
                 (1..=brokers).try_for_each(|number| cluster.broker_round_trip_time(number, delay))
             }
             Order::FailTopic(topic, error) => cluster.topic_error(&topic, error),
-            Order::Lead(topic, partition, broker) => cluster.partition_leader(&topic, partition, broker),
+            Order::Lead(topic, partition, broker) => {
+                cluster.partition_leader(&topic, partition, broker)
+            }
             Order::Limit(request, version) => cluster.apiversion(request, Some(0), Some(version)),
         };
         result.expect("the command succeeds");

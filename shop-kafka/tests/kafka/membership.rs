@@ -13,7 +13,9 @@ async fn an_evicted_member_commits_nothing() {
     let fixture = KafkaFixture::in_process().await;
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     let position = [CommitOffset::new(batch.partition, 1)];
     fixture.cluster().unwrap().evict_members(1);
     // Before the member notices its eviction, before its reader is notified, and after.
@@ -23,12 +25,17 @@ async fn an_evicted_member_commits_nothing() {
                 Ok(outcomes) if outcomes == [CommitOutcome::Committed] => {}
                 Ok(outcomes) => break outcomes,
                 Err(error) => {
-                    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Safe));
+                    assert_eq!(
+                        (error.kind(), error.retry()),
+                        (ErrorKind::Unavailable, Retry::Safe)
+                    );
                 }
             }
         }
     };
     assert_eq!(soon("commit", commits).await, [CommitOutcome::Fenced]);
-    let SourceEvent::Revoked(lost) = soon("next", source.next()).await.unwrap() else { panic!("a loss") };
+    let SourceEvent::Revoked(lost) = soon("next", source.next()).await.unwrap() else {
+        panic!("a loss")
+    };
     assert_eq!(lost.cause, RevocationCause::Lost);
 }

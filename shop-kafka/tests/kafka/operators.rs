@@ -18,7 +18,8 @@ async fn dead_letters_are_resolved_in_every_partition() {
     cluster.create_topic(&options.topic, 1);
     cluster.create_topic(&format!("{}.dlq", options.topic), 4);
     let log = KafkaLog::open(options).await.unwrap();
-    let appended = stream::iter(0..40).then(|number| log.append(record(None, &format!("poison {number}"))));
+    let appended =
+        stream::iter(0..40).then(|number| log.append(record(None, &format!("poison {number}"))));
     appended.try_collect::<Vec<_>>().await.unwrap();
     let letters = scanned(&log).await;
     // Without a key the copies go to any partition.
@@ -44,7 +45,11 @@ async fn admin_calls_fail_during_an_outage() {
     cluster.broker_down(1);
     let mut errors = vec![soon("scan", log.scan()).await.err().unwrap()];
     errors.push(soon("replay", log.replay(&letters, OF)).await.unwrap_err());
-    errors.push(soon("discard", log.discard(&letters, OF)).await.unwrap_err());
+    errors.push(
+        soon("discard", log.discard(&letters, OF))
+            .await
+            .unwrap_err(),
+    );
     for error in errors {
         let kinds = [ErrorKind::Unavailable, ErrorKind::DeadlineExceeded];
         assert!(kinds.contains(&error.kind()), "{error:?}");

@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use shop_core::log::{Batch, DeadLetters as _, LogAdmin as _, LogRecord, LogSource as _, SourceEvent};
+use shop_core::log::{
+    Batch, DeadLetters as _, LogAdmin as _, LogRecord, LogSource as _, SourceEvent,
+};
 use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
@@ -31,11 +33,18 @@ fn one_broker() -> (InProcessCluster, KafkaLogOptions) {
 async fn a_log_is_opened_without_kafka_and_recovers() {
     let (cluster, options) = one_broker();
     cluster.broker_down(1);
-    let log = KafkaLog::open(options).await.expect("opening does not need kafka");
-    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    let log = KafkaLog::open(options)
+        .await
+        .expect("opening does not need kafka");
+    let (sink, source, dead_letters) =
+        (log.sink(), log.source("group").unwrap(), log.dead_letters());
     let purchase = purchase(1);
     let error = soon("publish", sink.publish(&purchase)).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error}"
+    );
     for error in [
         soon("check", sink.check()).await.unwrap_err(),
         soon("check", source.check()).await.unwrap_err(),
@@ -66,10 +75,17 @@ async fn an_outage_is_reported_and_recovers() {
     cluster.broker_down(1);
     let during = purchase(2);
     let error = soon("publish", sink.publish(&during)).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown), "{error}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::DeadlineExceeded, Outcome::Unknown),
+        "{error}"
+    );
     let error = soon("next", source.next()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert_eq!(soon("check", sink.check()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        soon("check", sink.check()).await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
 
     cluster.broker_up(1);
     publish_with_retries(&sink, &during).await;
@@ -84,7 +100,9 @@ async fn close_returns_while_kafka_is_unavailable() {
     let log = KafkaLog::open(options).await.unwrap();
     let (sink, source) = (log.sink(), log.source("group").unwrap());
     sink.publish(&purchase(1)).await.unwrap();
-    let SourceEvent::Batch(_) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let SourceEvent::Batch(_) = soon("next", source.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     cluster.broker_down(1);
     let unanswered = purchase(2);
     let (of_sink, of_source) = tokio::select! {
@@ -98,7 +116,10 @@ async fn close_returns_while_kafka_is_unavailable() {
     if let Err(error) = of_source {
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
     }
-    assert!(matches!(soon("next", source.next()).await.unwrap(), SourceEvent::Closed));
+    assert!(matches!(
+        soon("next", source.next()).await.unwrap(),
+        SourceEvent::Closed
+    ));
 }
 
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -115,7 +136,10 @@ async fn close_waits_for_a_purchase_before_the_first_response() {
     .await;
     assert_eq!(receipt.unwrap().id, early.id);
     closed.unwrap();
-    assert_eq!(sink.publish(&early).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        sink.publish(&early).await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,7 +155,11 @@ async fn a_purchase_abandoned_by_a_close_before_the_first_response_is_not_applie
     .await;
     assert_eq!(closed.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     let error = published.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Closed, Outcome::NotApplied), "{error}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Closed, Outcome::NotApplied),
+        "{error}"
+    );
 }
 
 /// A broker that knows no batch of the producer accepts the second batch of a partition although it has rejected the
@@ -156,7 +184,11 @@ async fn every_acknowledged_record_is_in_the_log_if_the_first_batch_was_rejected
     let published = soon("publish", published).await;
     cluster.delay_responses(Duration::ZERO);
     let source = log.source("group").unwrap();
-    read_all(&source, &purchases.iter().map(|purchase| purchase.id).collect()).await;
+    read_all(
+        &source,
+        &purchases.iter().map(|purchase| purchase.id).collect(),
+    )
+    .await;
     for receipt in published {
         assert!(receipt.unwrap().position.is_some());
     }
@@ -170,7 +202,10 @@ async fn a_scan_waits_for_the_leader_of_a_partition() {
     log.sink().publish(&purchase(1)).await.unwrap();
     let scan = async || {
         let batches: Vec<Batch> = log.scan().await.unwrap().try_collect().await.unwrap();
-        batches.iter().map(|batch| batch.records.len()).sum::<usize>()
+        batches
+            .iter()
+            .map(|batch| batch.records.len())
+            .sum::<usize>()
     };
     cluster.reject_offset_requests(3);
     assert_eq!(soon("scan", scan()).await, 1);
@@ -179,7 +214,10 @@ async fn a_scan_waits_for_the_leader_of_a_partition() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         cluster.give_leader(&topic, 0, 1);
     };
-    assert_eq!(soon("scan", async { tokio::join!(scan(), elect) }).await.0, 1);
+    assert_eq!(
+        soon("scan", async { tokio::join!(scan(), elect) }).await.0,
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +230,11 @@ async fn a_record_that_is_too_large_is_rejected() {
 async fn refuses(log: &KafkaLog, bytes: usize) {
     let record = |bytes| LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; bytes])));
     let error = soon("append", log.append(record(bytes))).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::TooLarge, Outcome::NotApplied), "{error}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::TooLarge, Outcome::NotApplied),
+        "{error}"
+    );
     soon("append", log.append(record(500_000))).await.unwrap();
 }
 
@@ -205,7 +247,15 @@ async fn a_partition_without_a_leader_affects_only_its_users() {
     let purchases: Vec<_> = (0..7).map(purchase).collect();
     let mut places = Vec::new();
     for purchase in &purchases {
-        places.push(early.publish(purchase).await.unwrap().position.unwrap().partition);
+        places.push(
+            early
+                .publish(purchase)
+                .await
+                .unwrap()
+                .position
+                .unwrap()
+                .partition,
+        );
     }
     let lost = places[0];
     cluster.take_leader(&topic, i32::try_from(lost).unwrap());
@@ -216,7 +266,11 @@ async fn a_partition_without_a_leader_affects_only_its_users() {
     let mut taken = BTreeSet::new();
     for (purchase, place) in purchases.iter().zip(&places) {
         let published = soon("publish", sink.publish(purchase)).await;
-        assert_eq!(published.is_err(), *place == lost, "partition {place}: {published:?}");
+        assert_eq!(
+            published.is_err(),
+            *place == lost,
+            "partition {place}: {published:?}"
+        );
         taken.extend(published.ok().map(|receipt| receipt.id));
     }
     assert!(!taken.is_empty(), "some users have other partitions");
@@ -236,12 +290,25 @@ async fn a_missing_topic_is_used_once_it_exists() {
     let (sink, dead_letters) = (log.sink(), log.dead_letters());
     for (checked, topic) in [
         (soon("check", sink.check()).await, options.topic.clone()),
-        (soon("check", dead_letters.check()).await, format!("{}.dlq", options.topic)),
-        (soon("publish", sink.publish(&purchase(1))).await.map(drop), options.topic.clone()),
+        (
+            soon("check", dead_letters.check()).await,
+            format!("{}.dlq", options.topic),
+        ),
+        (
+            soon("publish", sink.publish(&purchase(1))).await.map(drop),
+            options.topic.clone(),
+        ),
     ] {
         let error = checked.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
-        for part in [&*format!("the topic {topic} is missing"), "KAFKA_CREATE_TOPICS"] {
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unavailable, Outcome::NotApplied),
+            "{error}"
+        );
+        for part in [
+            &*format!("the topic {topic} is missing"),
+            "KAFKA_CREATE_TOPICS",
+        ] {
             assert!(error.message().contains(part), "{part}: {error}");
         }
     }
@@ -253,7 +320,10 @@ async fn a_missing_topic_is_used_once_it_exists() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_without_any_leader_is_not_ready() {
     let (cluster, options) = one_broker();
-    let (topic, partitions) = (options.topic.clone(), i32::try_from(options.partitions).unwrap());
+    let (topic, partitions) = (
+        options.topic.clone(),
+        i32::try_from(options.partitions).unwrap(),
+    );
     let ready = KafkaLog::open(options.clone()).await.unwrap().sink();
     soon("check", ready.check()).await.unwrap();
     for partition in 0..partitions {
@@ -275,7 +345,8 @@ async fn a_topic_without_any_leader_is_not_ready() {
 async fn check_reports_a_revoked_permission() {
     let (cluster, options) = one_broker();
     let log = KafkaLog::open(options.clone()).await.unwrap();
-    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    let (sink, source, dead_letters) =
+        (log.sink(), log.source("group").unwrap(), log.dead_letters());
     soon("check", sink.check()).await.unwrap();
     cluster.deny_topic(&options.topic);
     // Recent metadata counts for a while.
@@ -286,8 +357,13 @@ async fn check_reports_a_revoked_permission() {
     .await
     .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    assert_eq!(soon("check", source.check()).await.unwrap_err().kind(), ErrorKind::Denied);
-    soon("check", dead_letters.check()).await.expect("another topic is not affected");
+    assert_eq!(
+        soon("check", source.check()).await.unwrap_err().kind(),
+        ErrorKind::Denied
+    );
+    soon("check", dead_letters.check())
+        .await
+        .expect("another topic is not affected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -304,5 +380,9 @@ async fn source_waits_for_the_cluster_id() {
     cluster.show_cluster_id();
     cluster.broker_down(1);
     cluster.broker_up(1);
-    soon("all of it", read_all(&source, &BTreeSet::from([purchase.id]))).await;
+    soon(
+        "all of it",
+        read_all(&source, &BTreeSet::from([purchase.id])),
+    )
+    .await;
 }

@@ -104,7 +104,10 @@ fn begin(kind: i16, version: i16) -> BytesMut {
 
 async fn ask(address: &str, request: &[u8]) -> Bytes {
     let mut broker = TcpStream::connect(address).await.unwrap();
-    broker.write_u32(request.len().try_into().unwrap()).await.unwrap();
+    broker
+        .write_u32(request.len().try_into().unwrap())
+        .await
+        .unwrap();
     broker.write_all(request).await.unwrap();
     let mut answer = vec![0; broker.read_u32().await.unwrap().try_into().unwrap()];
     broker.read_exact(&mut answer).await.unwrap();

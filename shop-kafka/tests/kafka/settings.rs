@@ -27,8 +27,13 @@ async fn a_receipt_has_no_replicas_without_a_guarantee() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_compression_is_applied_and_can_be_read() {
     // As they are numbered in the records' format.
-    let kinds =
-        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+    let kinds = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
     for (number, compression) in kinds.into_iter().enumerate() {
         let cluster = InProcessCluster::start(1);
         let mut options = KafkaFixture::options(&cluster.addresses);
@@ -39,9 +44,15 @@ async fn every_compression_is_applied_and_can_be_read() {
         let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; 10_000])));
         soon("append", log.append(record.clone())).await.unwrap();
         let source = log.source("group").unwrap();
-        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
+            panic!("a batch")
+        };
         assert_eq!(batch.records[0].value, record.value, "{compression:?}");
-        let held = soon("fetch", raw::first_batch(&cluster.addresses, &options.topic)).await;
+        let held = soon(
+            "fetch",
+            raw::first_batch(&cluster.addresses, &options.topic),
+        )
+        .await;
         assert_eq!(raw::codec(&held), number, "{compression:?}");
     }
 }
@@ -51,10 +62,15 @@ async fn the_lag_is_read_from_the_statistics() {
     let fixture = KafkaFixture::in_process().await;
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     // A group without a commit has no lag.
     let index = batch.partition.index;
-    source.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
+    source
+        .commit(&[CommitOffset::new(batch.partition, 1)])
+        .await
+        .unwrap();
     let is_current = async || source.lag().await.unwrap().records.get(&index) == Some(&0);
     soon("lag", async { while !is_current().await {} }).await;
 }
@@ -64,18 +80,37 @@ async fn properties_reach_the_clients_of_the_log() {
     let fixture = KafkaFixture::in_process().await;
     let mut options = KafkaFixture::options(fixture.addresses());
     fixture.topic().clone_into(&mut options.topic);
-    let open = async |name: &str, value: &str| KafkaLog::open(options.clone().property(name, value)).await;
-    for (name, said) in [("client.rock", "No such configuration property"), ("acks", "could be lost")] {
+    let open =
+        async |name: &str, value: &str| KafkaLog::open(options.clone().property(name, value)).await;
+    for (name, said) in [
+        ("client.rock", "No such configuration property"),
+        ("acks", "could be lost"),
+    ] {
         let error = open(name, "1").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.message().contains(said) && error.message().contains(name), "{error}");
+        assert!(
+            error.message().contains(said) && error.message().contains(name),
+            "{error}"
+        );
     }
     let record = |size| LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; size])));
     let small = open("message.max.bytes", "1000").await.unwrap();
-    assert_eq!(soon("append", small.append(record(2_000))).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(
+        soon("append", small.append(record(2_000)))
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::TooLarge
+    );
     soon("append", small.append(record(10))).await.unwrap();
-    let source = open("fetch.error.backoff.ms", "100").await.unwrap().source("group").unwrap();
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let source = open("fetch.error.backoff.ms", "100")
+        .await
+        .unwrap()
+        .source("group")
+        .unwrap();
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     assert_eq!(batch.records.len(), 1);
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use shop_core::log::{
-    DeadLetter, DeadLetterState, LogAdmin as _, LogRecord, LogSource, Reason, RecordType, Resolution,
-    SourceEvent,
+    DeadLetter, DeadLetterState, LogAdmin as _, LogRecord, LogSource, Reason, RecordType,
+    Resolution, SourceEvent,
 };
 use shop_core::ports::PurchaseSink;
 use shop_core::record::{Record as _, decode};
@@ -20,7 +20,9 @@ use shop_kafka::KafkaLog;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
 pub(crate) fn purchase(number: u64) -> Purchase {
@@ -40,12 +42,18 @@ pub(crate) async fn publish_with_retries(sink: &dyn PurchaseSink, purchase: &Pur
 }
 
 /// Reads until all of `wanted` are delivered; retries after errors.
-pub(crate) async fn read_all(source: &dyn LogSource, wanted: &BTreeSet<PurchaseId>) -> Vec<PurchaseId> {
+pub(crate) async fn read_all(
+    source: &dyn LogSource,
+    wanted: &BTreeSet<PurchaseId>,
+) -> Vec<PurchaseId> {
     let mut found = Vec::new();
     while !wanted.iter().all(|id| found.contains(id)) {
         match soon("next", source.next()).await {
             Ok(SourceEvent::Batch(batch)) => {
-                let ids = batch.records.iter().map(|record| decode(record, &batch.partition).unwrap().id);
+                let ids = batch
+                    .records
+                    .iter()
+                    .map(|record| decode(record, &batch.partition).unwrap().id);
                 found.extend(ids);
             }
             Ok(SourceEvent::Revoked(revocation)) => revocation.done(),
@@ -65,9 +73,14 @@ pub(crate) fn record(key: Option<&str>, value: &str) -> LogRecord {
 
 /// The records of the log, each as a dead letter.
 pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
-    let batches: Vec<_> = soon("scan", log.scan().await.unwrap().try_collect()).await.unwrap();
+    let batches: Vec<_> = soon("scan", log.scan().await.unwrap().try_collect())
+        .await
+        .unwrap();
     let mut letters: Vec<DeadLetter> = Vec::new();
-    for shop_core::log::Batch { partition, records, .. } in batches {
+    for shop_core::log::Batch {
+        partition, records, ..
+    } in batches
+    {
         let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(OF), 1);
         letters.extend(records.into_iter().map(letter));
     }
@@ -76,7 +89,14 @@ pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
 }
 
 pub(crate) async fn dead_letter_states(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
-    let all = async { log.scan_dead_letters().await.unwrap().try_collect::<Vec<_>>().await.unwrap() };
+    let all = async {
+        log.scan_dead_letters()
+            .await
+            .unwrap()
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+    };
     let (mut pending, mut resolved) = (Vec::new(), Vec::new());
     for dead_letter_states in soon("read dead letters", all).await {
         match dead_letter_states {

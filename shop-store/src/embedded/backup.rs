@@ -72,10 +72,14 @@ fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let triggers = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
                     FROM sqlite_schema WHERE type = 'trigger'";
-    connection.execute_batch(&connection.query_row(triggers, [], |row| row.get::<_, String>(0))?)?;
+    connection
+        .execute_batch(&connection.query_row(triggers, [], |row| row.get::<_, String>(0))?)?;
     let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
-        connection.execute("UPDATE log SET generation = ?1", [Uuid::now_v7().to_string()])?;
+        connection.execute(
+            "UPDATE log SET generation = ?1",
+            [Uuid::now_v7().to_string()],
+        )?;
     }
     Ok(())
 }
@@ -87,17 +91,28 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
     if creates {
         create_folder(to).map_err(|error| from_io(error, to))?;
     }
-    let refuse =
-        |message| Err(database_error(ErrorKind::Unavailable, message).with_context("path", to.display()));
+    let refuse = |message| {
+        Err(database_error(ErrorKind::Unavailable, message).with_context("path", to.display()))
+    };
     // SQLite would apply what is left of another file to the copy.
     let check = || match files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
         true => Ok(()),
-        false => refuse("the folder has a log or a store already, or a part of one: choose an empty folder"),
+        false => refuse(
+            "the folder has a log or a store already, or a part of one: choose an empty folder",
+        ),
     };
     check()?;
-    let lock = |(name, _): &(String, Connection)| FileLock::open(&to.join(name).with_extension("lock"));
-    let locks = sources.iter().filter(|_| is_restore).map(lock).collect::<Result<Vec<_>>>()?;
-    let held = locks.iter().map(FileLock::try_lock).collect::<Result<Option<Vec<_>>>>()?;
+    let lock =
+        |(name, _): &(String, Connection)| FileLock::open(&to.join(name).with_extension("lock"));
+    let locks = sources
+        .iter()
+        .filter(|_| is_restore)
+        .map(lock)
+        .collect::<Result<Vec<_>>>()?;
+    let held = locks
+        .iter()
+        .map(FileLock::try_lock)
+        .collect::<Result<Option<Vec<_>>>>()?;
     if held.is_none() {
         refuse("another process uses the folder: stop it, or choose an empty folder")?;
     }
@@ -108,13 +123,20 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
         if is_restore {
             renew(&partial(to, name)).map_err(|error| from_sqlite(error, to))?;
         }
-        let bytes = fs::metadata(partial(to, name)).map_err(|error| from_io(error, to))?.len();
-        copied.push(CopiedFile { name: name.clone(), bytes });
+        let bytes = fs::metadata(partial(to, name))
+            .map_err(|error| from_io(error, to))?
+            .len();
+        copied.push(CopiedFile {
+            name: name.clone(),
+            bytes,
+        });
     }
     for CopiedFile { name, .. } in &copied {
         fs::rename(partial(to, name), to.join(name)).map_err(|error| from_io(error, to))?;
     }
-    File::open(to).and_then(|folder| folder.sync_all()).map_err(|error| from_io(error, to))?;
+    File::open(to)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| from_io(error, to))?;
     Ok(copied)
 }
 
@@ -141,10 +163,14 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     }
     if opened.is_empty() {
         let message = "there is no log and no store here: name the folder that has them";
-        return Err(database_error(ErrorKind::Unavailable, message).with_context("missing", folder.display()));
+        return Err(database_error(ErrorKind::Unavailable, message)
+            .with_context("missing", folder.display()));
     }
     // Each writer holds one lock at a time, so there is no deadlock.
-    let _held = locks.iter().map(|lock| lock.lock(LOCK_TIMEOUT)).collect::<Result<Vec<_>>>()?;
+    let _held = locks
+        .iter()
+        .map(|lock| lock.lock(LOCK_TIMEOUT))
+        .collect::<Result<Vec<_>>>()?;
     for (name, connection) in &opened {
         let begun = connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema");
         begun.map_err(|error| from_sqlite(error, &folder.join(name)))?;
@@ -157,7 +183,9 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| from_io(error, folder))? {
         let name = entry.map_err(|error| from_io(error, folder))?.file_name();
-        let name = name.to_str().filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
+        let name = name
+            .to_str()
+            .filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
         names.extend(name.map(str::to_owned));
     }
     names.sort_by_key(|name| (name == LAST, name.clone()));
@@ -193,10 +221,13 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
     let state = copied().map_err(|error| from_sqlite(error, path))?;
     if state != "ok" {
         let message = "the file is damaged: its copy cannot be used";
-        let error = database_error(ErrorKind::Corrupt, message).with_context("copy", path.display());
+        let error =
+            database_error(ErrorKind::Corrupt, message).with_context("copy", path.display());
         return Err(error.with_context("found", state));
     }
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| from_io(error, path))
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| from_io(error, path))
 }
 
 /// Rewrites the files of purchases and users in `folder`, beside running processes.
@@ -219,8 +250,14 @@ pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
         #[cfg(feature = "accounts")]
         (&super::accounts::USERS, "users"),
     ];
-    let files = files.map(|(kind, name)| Database::new(kind, folder, name, None).with_create(false));
-    let vacuum = move || files.iter().filter(|file| file.path().exists()).try_for_each(Database::vacuum);
+    let files =
+        files.map(|(kind, name)| Database::new(kind, folder, name, None).with_create(false));
+    let vacuum = move || {
+        files
+            .iter()
+            .filter(|file| file.path().exists())
+            .try_for_each(Database::vacuum)
+    };
     blocking(vacuum).await
 }
 
@@ -234,12 +271,16 @@ mod tests {
     use shop_core::{Clock, NewPurchase, SystemClock};
 
     use super::super::log::schema::LOG;
-    use super::super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions};
+    use super::super::{
+        EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
+    };
     use super::*;
 
     async fn buy(shop: &shop_core::Shop, count: usize) {
         for _ in 0..count {
-            shop.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
+            shop.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap())
+                .await
+                .unwrap();
         }
     }
 
@@ -248,9 +289,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let feed_of = |embedded: &EmbeddedShop, store: EmbeddedStore| {
-            PurchaseFeed::new(Arc::new(embedded.log().clone()), "purchase-group", Arc::new(store))
+            PurchaseFeed::new(
+                Arc::new(embedded.log().clone()),
+                "purchase-group",
+                Arc::new(store),
+            )
         };
-        let store = async |folder| EmbeddedStore::open(path(folder), EmbeddedStoreOptions::default()).await;
+        let store =
+            async |folder| EmbeddedStore::open(path(folder), EmbeddedStoreOptions::default()).await;
         let embedded = EmbeddedShop::open(path("data")).await.unwrap();
         let feed = feed_of(&embedded, store("data").await.unwrap());
         let mut events = feed.subscribe(Selector::All, None).await.unwrap();
@@ -261,7 +307,10 @@ mod tests {
         restore(path("backup"), path("restored")).await.unwrap();
         let embedded = EmbeddedShop::open(path("restored")).await.unwrap();
         let feed = feed_of(&embedded, store("restored").await.unwrap());
-        let refused = feed.subscribe(Selector::All, Some(&cursor)).await.unwrap_err();
+        let refused = feed
+            .subscribe(Selector::All, Some(&cursor))
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Expired);
     }
 
@@ -271,16 +320,33 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let embedded = EmbeddedShop::open(path("data")).await.unwrap();
         backup(path("data"), path("backup")).await.unwrap();
-        for left in ["other.db", "shop.db-wal", "shop.db-shm", "shop.db-journal", "shop.lock"] {
+        for left in [
+            "other.db",
+            "shop.db-wal",
+            "shop.db-shm",
+            "shop.db-journal",
+            "shop.lock",
+        ] {
             let into = path(left);
             fs::create_dir(&into).unwrap();
             fs::write(into.join(left), "left").unwrap();
-            let lock = FileLock::open(&into.join("shop.lock")).unwrap().try_hold().unwrap();
+            let lock = FileLock::open(&into.join("shop.lock"))
+                .unwrap()
+                .try_hold()
+                .unwrap();
             let lock = lock.filter(|_| left == "shop.lock");
             let refused = restore(path("backup"), &into).await.unwrap_err();
-            let why = if lock.is_some() { "another process uses the folder" } else { "already" };
+            let why = if lock.is_some() {
+                "another process uses the folder"
+            } else {
+                "already"
+            };
             assert!(refused.to_string().contains(why), "{left}: {refused}");
-            assert_eq!(lock.is_some(), backup(path("data"), &into).await.is_ok(), "{left}");
+            assert_eq!(
+                lock.is_some(),
+                backup(path("data"), &into).await.is_ok(),
+                "{left}"
+            );
             assert_eq!(fs::read(into.join(left)).unwrap(), b"left");
         }
         drop(embedded);
@@ -294,7 +360,10 @@ mod tests {
         backup(path("data"), path("backup")).await.unwrap();
         let hostile = "CREATE TRIGGER \"a \"\" b\" AFTER UPDATE ON log BEGIN DELETE FROM log; END;
                        CREATE TRIGGER b AFTER INSERT ON records BEGIN DELETE FROM records; END;";
-        Connection::open(path("backup/shop.db")).unwrap().execute_batch(hostile).unwrap();
+        Connection::open(path("backup/shop.db"))
+            .unwrap()
+            .execute_batch(hostile)
+            .unwrap();
         restore(path("backup"), path("restored")).await.unwrap();
         let restored = EmbeddedShop::open(path("restored")).await.unwrap();
         buy(&restored.shop(), 1).await;
@@ -306,21 +375,38 @@ mod tests {
     async fn files_of_an_unreleased_layout_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("store.db"), "").unwrap();
-        let refused = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
-        assert!(refused.to_string().contains("choose another folder"), "{refused}");
+        let refused = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("choose another folder"),
+            "{refused}"
+        );
         assert!(!folder.path().join("shop.db").exists());
     }
 
     #[tokio::test]
     async fn a_folder_without_files_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let error = backup(folder.path(), folder.path().join("backup")).await.unwrap_err();
+        let error = backup(folder.path(), folder.path().join("backup"))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(!folder.path().join("backup").exists());
-        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-        log.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
+        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+            .await
+            .unwrap();
+        log.append(LogRecord::new(0, SystemClock.now(), None))
+            .await
+            .unwrap();
         log.sink().check().await.unwrap();
-        assert_eq!(backup(folder.path(), folder.path().join("backup")).await.unwrap().len(), 1);
+        assert_eq!(
+            backup(folder.path(), folder.path().join("backup"))
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -336,10 +422,18 @@ mod tests {
         for (name, kind) in kinds {
             let path = folder.path().join(format!("{name}.db"));
             let file = Connection::open(&path).unwrap();
-            let first = format!("{} PRAGMA application_id = {};", kind.migrations[0], kind.application_id);
-            file.execute_batch(&format!("{first} PRAGMA user_version = 1;")).unwrap();
+            let first = format!(
+                "{} PRAGMA application_id = {};",
+                kind.migrations[0], kind.application_id
+            );
+            file.execute_batch(&format!("{first} PRAGMA user_version = 1;"))
+                .unwrap();
             let database = Database::new(kind, folder.path(), name, None);
-            database.clone().with_create(false).open_to_write().unwrap_err();
+            database
+                .clone()
+                .with_create(false)
+                .open_to_write()
+                .unwrap_err();
             database.open_to_write().unwrap();
         }
     }

@@ -17,7 +17,10 @@ impl BulkInsert {
         let values = vec!["?"; into.split(',').count()].join(", ");
         // FAIL: a conflict ends the statement, and the rows before it stay. To undo them, SQLite would copy their pages.
         let sql = |rows| {
-            format!("INSERT OR FAIL INTO {into} VALUES {}", vec![format!("({values})"); rows].join(", "))
+            format!(
+                "INSERT OR FAIL INTO {into} VALUES {}",
+                vec![format!("({values})"); rows].join(", ")
+            )
         };
         Self(std::array::from_fn(|index| sql(index + 1)))
     }
@@ -31,7 +34,9 @@ impl BulkInsert {
     ) -> rusqlite::Result<()> {
         match &*self.insert_new(connection, rows, values)? {
             [] => Ok(()),
-            conflicts => Err(rusqlite::Error::StatementChangedRows(rows.len() - conflicts.len())),
+            conflicts => Err(rusqlite::Error::StatementChangedRows(
+                rows.len() - conflicts.len(),
+            )),
         }
     }
 
@@ -70,7 +75,10 @@ impl BulkInsert {
 
 fn is_conflict(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
-    matches!(code, Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE))
+    matches!(
+        code,
+        Some(SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_UNIQUE)
+    )
 }
 
 #[cfg(test)]
@@ -80,18 +88,33 @@ mod tests {
     #[test]
     fn only_conflicting_rows_are_not_inserted() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE texts (id INTEGER PRIMARY KEY, text UNIQUE)").unwrap();
+        connection
+            .execute_batch("CREATE TABLE texts (id INTEGER PRIMARY KEY, text UNIQUE)")
+            .unwrap();
         let texts = BulkInsert::new("texts (id, text)");
         let insert = |ids: &[i64]| {
-            texts.insert_new(&connection, ids, |id| [ValueRef::Integer(*id), ValueRef::Integer(-id)]).unwrap()
+            texts
+                .insert_new(&connection, ids, |id| {
+                    [ValueRef::Integer(*id), ValueRef::Integer(-id)]
+                })
+                .unwrap()
         };
         assert_eq!(insert(&[]), [0; 0]);
         assert_eq!(insert(&(100..200).collect::<Vec<_>>()), [0; 0]);
         // A repetition within the batch, and rows of another one.
-        let ids: Vec<i64> = (0..70).chain([69, 150]).chain(300..340).chain([199, 198, 0, 400]).collect();
+        let ids: Vec<i64> = (0..70)
+            .chain([69, 150])
+            .chain(300..340)
+            .chain([199, 198, 0, 400])
+            .collect();
         assert_eq!(insert(&ids), [70, 71, 112, 113, 114]);
-        let count = connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
+        let count =
+            connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
         assert_eq!(count.unwrap() as usize, 100 + ids.len() - 5);
-        texts.insert(&connection, &[0_i64; 1], |id| [ValueRef::Integer(*id), ValueRef::Null]).unwrap_err();
+        texts
+            .insert(&connection, &[0_i64; 1], |id| {
+                [ValueRef::Integer(*id), ValueRef::Null]
+            })
+            .unwrap_err();
     }
 }

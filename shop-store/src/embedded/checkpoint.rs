@@ -49,7 +49,13 @@ const TRUNCATE: Mode = "TRUNCATE";
 
 impl WriteAheadLog {
     pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, is_on_disk: false, is_torn: false, page_bytes: 0, limit: PAGES }
+        Self {
+            path,
+            is_on_disk: false,
+            is_torn: false,
+            page_bytes: 0,
+            limit: PAGES,
+        }
     }
 
     /// Writes the log again, within a transaction that writes, if it may not be on the disk: another process may have
@@ -76,7 +82,9 @@ impl WriteAheadLog {
     /// file is closed: the next process to open it copies the log from its beginning.
     fn tear(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.is_torn = true;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(drop)
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+            .map(drop)
     }
 
     /// Returns the number of pages in the log, and how many of them are copied.
@@ -89,15 +97,19 @@ impl WriteAheadLog {
         let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
         if self.page_bytes == 0 {
             // SQLite compiles a PRAGMA each time.
-            self.page_bytes =
-                connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
+            self.page_bytes = connection
+                .pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?
+                .into();
         }
         if pages == 0 || HEADER_BYTES + u64::from(pages) * (self.page_bytes + 24) <= bytes {
             return Ok((pages, copied));
         }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let message = "another program has cut the write-ahead log: restart this program";
-        Err(rusqlite::Error::SqliteFailure(Code::new(SQLITE_IOERR_SHORT_READ), Some(message.to_owned())))
+        Err(rusqlite::Error::SqliteFailure(
+            Code::new(SQLITE_IOERR_SHORT_READ),
+            Some(message.to_owned()),
+        ))
     }
 
     /// Checks the log's length, and writes all pages again if a copy has failed whose first part was not synced. The
@@ -197,8 +209,11 @@ mod tests {
     use super::super::writer::Writer;
     use super::*;
 
-    static KIND: Kind =
-        Kind { application_id: 7, migrations: &["CREATE TABLE texts (text BLOB);"], tables: &[] };
+    static KIND: Kind = Kind {
+        application_id: 7,
+        migrations: &["CREATE TABLE texts (text BLOB);"],
+        tables: &[],
+    };
 
     fn database(folder: &Path) -> Database {
         Database::new(&KIND, folder, "test", None)
@@ -226,22 +241,44 @@ mod tests {
     #[tokio::test]
     async fn a_long_log_restarts_unless_a_reader_needs_it() {
         let folder = tempfile::tempdir().unwrap();
-        let writer = Writer::start(database(folder.path()), 100, |_| ()).await.unwrap();
+        let writer = Writer::start(database(folder.path()), 100, |_| ())
+            .await
+            .unwrap();
         let mut observer = database(folder.path()).reader().unwrap();
         let pages = |observer: &Connection| look(observer).unwrap().0;
-        writer.write(|connection| fill(connection, PAGES)).await.unwrap();
-        writer.write(|connection| fill(connection, 1)).await.unwrap();
+        writer
+            .write(|connection| fill(connection, PAGES))
+            .await
+            .unwrap();
+        writer
+            .write(|connection| fill(connection, 1))
+            .await
+            .unwrap();
         assert!((1..20).contains(&pages(&observer)), "{}", pages(&observer));
 
         let reading = observer.transaction().unwrap();
-        reading.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0)).unwrap();
+        reading
+            .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
+            .unwrap();
         for _ in 0..3 {
-            writer.write(|connection| fill(connection, PAGES)).await.unwrap();
+            writer
+                .write(|connection| fill(connection, PAGES))
+                .await
+                .unwrap();
         }
         drop(reading);
-        assert!(pages(&observer) > 2 * PAGES, "the reader needs the older pages");
-        writer.write(|connection| fill(connection, PAGES)).await.unwrap();
-        writer.write(|connection| fill(connection, 1)).await.unwrap();
+        assert!(
+            pages(&observer) > 2 * PAGES,
+            "the reader needs the older pages"
+        );
+        writer
+            .write(|connection| fill(connection, PAGES))
+            .await
+            .unwrap();
+        writer
+            .write(|connection| fill(connection, 1))
+            .await
+            .unwrap();
         assert!(pages(&observer) < 20, "{}", pages(&observer));
     }
 
@@ -255,20 +292,25 @@ mod tests {
         let committed = length();
         // A transaction that is larger than the cache leaves pages in the log.
         connection.pragma_update(None, "cache_size", 10).unwrap();
-        connection.pragma_update(None, "max_page_count", 500).unwrap();
+        connection
+            .pragma_update(None, "max_page_count", 500)
+            .unwrap();
         fill(&connection, 1_000).unwrap_err();
         assert!(length() > committed, "{}", length());
         // With a reader, the log stays, and is cut to what is committed.
         let mut reader = database(folder.path()).reader().unwrap();
         let reading = reader.transaction().unwrap();
-        reading.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0)).unwrap();
+        reading
+            .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
+            .unwrap();
         let mut wal = WriteAheadLog::new(path.clone());
         wal.make_room(&mut connection).unwrap();
         assert_eq!(length(), committed);
         drop(reading);
         wal.make_room(&mut connection).unwrap();
         assert_eq!(length(), 0);
-        let count = connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
+        let count =
+            connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
         assert_eq!(count.unwrap(), 1);
     }
 
@@ -299,7 +341,9 @@ mod tests {
         // The first part of a copy, which is not synced.
         let mut reader = database(folder.path()).reader().unwrap();
         let reading = reader.transaction().unwrap();
-        reading.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0)).unwrap();
+        reading
+            .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
+            .unwrap();
         fill(&connection, 10).unwrap();
         wal.copy(&connection, RESTART).unwrap();
         drop(reading);
@@ -311,9 +355,11 @@ mod tests {
         // The memory of the machine forgets what the disk does not have.
         fs::write(&path, on_disk).unwrap();
         let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
-        let count = connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
+        let count =
+            connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
         assert_eq!(count.unwrap(), 2);
-        let checked = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        let checked =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         assert_eq!(checked.unwrap(), "ok");
     }
 }

@@ -22,7 +22,9 @@ impl Values {
     #[inline]
     fn add(&mut self, part: &[u8]) {
         let end = self.length + part.len();
-        let Some(room) = self.bytes.get_mut(self.length..end) else { return self.replace(part) };
+        let Some(room) = self.bytes.get_mut(self.length..end) else {
+            return self.replace(part);
+        };
         room.copy_from_slice(part);
         self.length = end;
     }
@@ -30,7 +32,8 @@ impl Values {
     /// Hashes stand for what has no room.
     #[cold]
     fn replace(&mut self, part: &[u8]) {
-        let hashes = [rapidhash_v3(&self.bytes[..self.length]), rapidhash_v3(part)].map(u64::to_le_bytes);
+        let hashes =
+            [rapidhash_v3(&self.bytes[..self.length]), rapidhash_v3(part)].map(u64::to_le_bytes);
         self.length = 0;
         hashes.iter().for_each(|hash| self.add(hash));
     }
@@ -38,7 +41,10 @@ impl Values {
 
 /// A hash of a row's values, behind `seed`.
 pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
-    let mut row = Values { bytes: [0; AT_ONCE], length: 0 };
+    let mut row = Values {
+        bytes: [0; AT_ONCE],
+        length: 0,
+    };
     row.add(&seed.to_le_bytes());
     for value in values {
         match value {
@@ -57,7 +63,12 @@ pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<
 
 /// Compares the values in `columns` with the checksum in the column after them.
 pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite::Result<()> {
-    check_values(row, columns.end, seed, columns.map(|column| row.get_ref_unwrap(column)))
+    check_values(
+        row,
+        columns.end,
+        seed,
+        columns.map(|column| row.get_ref_unwrap(column)),
+    )
 }
 
 /// Compares `values` with the checksum in `column`.
@@ -84,5 +95,13 @@ pub(super) fn changed(column: usize) -> Error {
 pub(super) fn ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
     let message = "is out of order: a row has changed on the disk";
     let is_next = last.is_none_or(|last| last < key);
-    if is_next { Ok(()) } else { Err(Error::FromSqlConversionFailure(0, Type::Integer, message.into())) }
+    if is_next {
+        Ok(())
+    } else {
+        Err(Error::FromSqlConversionFailure(
+            0,
+            Type::Integer,
+            message.into(),
+        ))
+    }
 }

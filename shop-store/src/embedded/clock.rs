@@ -13,10 +13,15 @@ pub(super) const TABLE: &str = "CREATE TABLE clock (seen INTEGER NOT NULL) STRIC
 pub(super) fn last_seen(connection: &Connection, of: i64) -> rusqlite::Result<Option<Timestamp>> {
     let mut seen = connection.prepare_cached("SELECT seen FROM clock WHERE rowid = ?1")?;
     let seen = seen.query_row([of], |row| row.get(0));
-    Ok(seen.optional()?.and_then(|millis| Timestamp::from_millis(millis).ok()))
+    Ok(seen
+        .optional()?
+        .and_then(|millis| Timestamp::from_millis(millis).ok()))
 }
 
 pub(super) fn store(connection: &Connection, of: i64, time: Timestamp) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute([of, time.as_millis()]).map(drop)
+    connection
+        .prepare_cached(sql)?
+        .execute([of, time.as_millis()])
+        .map(drop)
 }

@@ -15,23 +15,33 @@ use {
     shop_core::entity::EntityStore,
 };
 
-const FILES: &[&str] = if cfg!(feature = "accounts") { &["shop", "users", "orders"] } else { &["shop"] };
+const FILES: &[&str] = if cfg!(feature = "accounts") {
+    &["shop", "users", "orders"]
+} else {
+    &["shop"]
+};
 
 /// Every table and every index of a file, with the number of its first page.
 fn trees(file: &Path) -> Vec<(String, u32)> {
     let connection = Connection::open(file).unwrap();
-    let mut query =
-        connection.prepare("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0").unwrap();
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let mut query = connection
+        .prepare("SELECT name, rootpage FROM sqlite_schema WHERE rootpage > 0")
+        .unwrap();
+    let rows = query
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
     rows.map(Result::unwrap).collect()
 }
 
 fn damage(file: &Path, page: u32) {
     let connection = Connection::open(file).unwrap();
-    let size: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+    let size: u32 = connection
+        .pragma_query_value(None, "page_size", |row| row.get(0))
+        .unwrap();
     drop(connection);
     let mut file = OpenOptions::new().write(true).open(file).unwrap();
-    file.seek(SeekFrom::Start(u64::from(page - 1) * u64::from(size))).unwrap();
+    file.seek(SeekFrom::Start(u64::from(page - 1) * u64::from(size)))
+        .unwrap();
     file.write_all(&vec![0xff; size as usize]).unwrap();
 }
 
@@ -52,9 +62,13 @@ async fn check(folder: &Path, name: &str) -> Result<()> {
             checked.0
         }
         #[cfg(feature = "accounts")]
-        "users" => EntityStore::check(&EmbeddedUsers::open(folder, Default::default()).await?).await,
+        "users" => {
+            EntityStore::check(&EmbeddedUsers::open(folder, Default::default()).await?).await
+        }
         #[cfg(feature = "accounts")]
-        "orders" => EntityStore::check(&EmbeddedOrders::open(folder, Default::default()).await?).await,
+        "orders" => {
+            EntityStore::check(&EmbeddedOrders::open(folder, Default::default()).await?).await
+        }
         _ => panic!("no such file: {name}"),
     }
 }
@@ -67,7 +81,9 @@ async fn check_detects_damage_in_every_table_and_index() {
         let file = format!("{name}.db");
         // Checkpoints the write-ahead log of a file that is not closed yet.
         let connection = Connection::open(sound.path().join(&file)).unwrap();
-        connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(())).unwrap();
+        connection
+            .pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))
+            .unwrap();
         drop(connection);
         for (tree, page) in trees(&sound.path().join(&file)) {
             let folder = tempfile::tempdir().unwrap();
@@ -75,7 +91,12 @@ async fn check_detects_damage_in_every_table_and_index() {
             std::fs::copy(sound.path().join(&file), &copy).unwrap();
             damage(&copy, page);
             let error = check(folder.path(), name).await.expect_err(&tree);
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{name} {tree}: {}", error.chain());
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Corrupt,
+                "{name} {tree}: {}",
+                error.chain()
+            );
         }
     }
 }

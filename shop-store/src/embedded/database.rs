@@ -41,7 +41,10 @@ impl Kind {
             let found = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
             for index in indexes.query_map([table], found)? {
                 let (index, condition): (String, Option<String>) = index?;
-                read(&format!("INDEXED BY \"{index}\"{}", condition.unwrap_or_default()))?;
+                read(&format!(
+                    "INDEXED BY \"{index}\"{}",
+                    condition.unwrap_or_default()
+                ))?;
             }
         }
         Ok(())
@@ -85,8 +88,19 @@ const WAL_BYTES: i64 = 8 << 20;
 const CACHE_KIB: i64 = 16_000;
 
 impl Database {
-    pub(super) fn new(kind: &'static Kind, folder: &Path, name: &str, max_file_bytes: Option<u64>) -> Self {
-        Self { kind, folder: folder.to_owned(), name: name.to_owned(), max_file_bytes, create: true }
+    pub(super) fn new(
+        kind: &'static Kind,
+        folder: &Path,
+        name: &str,
+        max_file_bytes: Option<u64>,
+    ) -> Self {
+        Self {
+            kind,
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            max_file_bytes,
+            create: true,
+        }
     }
 
     /// Sets whether a missing folder and file are created and an older file is migrated (default true).
@@ -113,18 +127,26 @@ impl Database {
     pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
         let path = self.path();
         let lock = self.create.then(|| self.create_folder()).transpose()?;
-        let guard = lock.as_ref().map(|lock| lock.lock(LOCK_TIMEOUT)).transpose()?;
+        let guard = lock
+            .as_ref()
+            .map(|lock| lock.lock(LOCK_TIMEOUT))
+            .transpose()?;
         let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
         if self.name == FILE && !path.exists() && unreleased.iter().any(|file| file.exists()) {
-            let message =
-                "the folder has log.db or store.db, of a layout that no release had: choose another folder";
+            let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
             return Err(self.corrupt(message));
         }
         // It may hold all that the missing file had, and SQLite would begin it again.
-        if !path.exists() && self.file("db-wal").metadata().is_ok_and(|log| log.len() > 0) {
-            let message =
-                "the write-ahead log is there without its file: put the file back, or move the log away";
-            return Err(self.corrupt(message).with_context("wal", self.file("db-wal").display()));
+        if !path.exists()
+            && self
+                .file("db-wal")
+                .metadata()
+                .is_ok_and(|log| log.len() > 0)
+        {
+            let message = "the write-ahead log is there without its file: put the file back, or move the log away";
+            return Err(self
+                .corrupt(message)
+                .with_context("wal", self.file("db-wal").display()));
         }
         if self.create {
             create_file(&path).map_err(|error| from_io(error, &path))?;
@@ -132,12 +154,18 @@ impl Database {
             return Err(self.not_found());
         }
         // Before SQLite, which overwrites what it cannot read.
-        if self.create { wal::check(&self.file("db-wal")) } else { wal::check_idle(&path) }?;
+        if self.create {
+            wal::check(&self.file("db-wal"))
+        } else {
+            wal::check_idle(&path)
+        }?;
         let connection = self.open()?;
         // Inspected before any change: a file of another program must stay unmodified.
         let (is_new, version) = self.inspect(&connection)?;
         if self.create {
-            ["db", "db-wal", "db-shm"].iter().for_each(|suffix| restrict(&self.file(suffix)));
+            ["db", "db-wal", "db-shm"]
+                .iter()
+                .for_each(|suffix| restrict(&self.file(suffix)));
         } else if is_new {
             return Err(self.not_found());
         } else if version < self.kind.migrations.len() {
@@ -152,9 +180,17 @@ impl Database {
         // The first transaction makes the files beside it.
         self.inspect(&connection)?;
         drop(guard);
-        let files = ["db", "db-wal", "db-shm"].map(|suffix| Identity::from_path(&self.file(suffix)));
+        let files =
+            ["db", "db-wal", "db-shm"].map(|suffix| Identity::from_path(&self.file(suffix)));
         let files = files.into_iter().collect::<Result<_>>()?;
-        Ok((connection, WriteLock { lock, path: self.file("lock"), files }))
+        Ok((
+            connection,
+            WriteLock {
+                lock,
+                path: self.file("lock"),
+                files,
+            },
+        ))
     }
 
     /// Creates a missing folder and the lock file.
@@ -175,13 +211,18 @@ impl Database {
     }
 
     fn not_found(&self) -> Error {
-        database_error(ErrorKind::Unavailable, "there is nothing here: name the folder that the services use")
-            .with_context("missing", self.path().display())
+        database_error(
+            ErrorKind::Unavailable,
+            "there is nothing here: name the folder that the services use",
+        )
+        .with_context("missing", self.path().display())
     }
 
     /// Limits the file's size. The limit applies to the connection and is not stored in the file.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
-        let Some(bytes) = self.max_file_bytes else { return Ok(()) };
+        let Some(bytes) = self.max_file_bytes else {
+            return Ok(());
+        };
         let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
         let pages = i64::try_from(bytes / u64::from(self.sqlite(page)?)).unwrap_or(i64::MAX);
         self.sqlite(connection.pragma_update(None, "max_page_count", pages))
@@ -219,10 +260,16 @@ impl Database {
         let (application, version) = (number("application_id")?, number("user_version")?);
         let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
         if !is_new && application != self.kind.application_id {
-            let message = "the file is another program's database: move it, or set another data folder";
-            return Err(self.corrupt(message).with_context("application_id", application));
+            let message =
+                "the file is another program's database: move it, or set another data folder";
+            return Err(self
+                .corrupt(message)
+                .with_context("application_id", application));
         }
-        let (known, version) = (self.kind.migrations.len(), usize::try_from(version).unwrap_or_default());
+        let (known, version) = (
+            self.kind.migrations.len(),
+            usize::try_from(version).unwrap_or_default(),
+        );
         if version > known {
             let message = "the file was written by a newer version of this program, and is never migrated back: use \
                            that version or a later one, or restore a copy from before the upgrade";
@@ -235,7 +282,8 @@ impl Database {
     }
 
     fn require_wal(&self, connection: &Connection) -> Result<()> {
-        let mode = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+        let mode =
+            connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
         if self.sqlite(mode)? == "wal" {
             return Ok(());
         }
@@ -261,7 +309,8 @@ const MAX_FREED_PAGES: i64 = 256;
 /// Returns free pages to the file system.
 pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
     // Each step frees one page.
-    let mut vacuum = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
+    let mut vacuum =
+        connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
     let mut pages = vacuum.query([])?;
     while pages.next()?.is_some() {}
     Ok(())

@@ -12,7 +12,10 @@ const STEP: Duration = Duration::from_micros(100);
 /// Adds queued writes to `group`, up to `max`. Waits until there are as many as in the larger of the two groups before,
 /// which had these `sizes`: their callers are likely to write again. A step that brings none ends the wait. A single write is
 /// not delayed.
-#[expect(clippy::disallowed_methods, reason = "a dedicated thread without other work")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a dedicated thread without other work"
+)]
 pub(super) fn gather<T>(
     group: &mut Vec<T>,
     max: usize,

@@ -40,15 +40,18 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
         return DISK_FULL;
     }
     match failure.code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
-            (ErrorKind::Unavailable, "another program has locked the file: stop it, or wait")
-        }
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => (
+            ErrorKind::Unavailable,
+            "another program has locked the file: stop it, or wait",
+        ),
         ErrorCode::DiskFull => DISK_FULL,
         ErrorCode::ReadOnly => (
             ErrorKind::Unavailable,
             "the file cannot be written: grant this user write access to it and its folder",
         ),
-        ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied | ErrorCode::CannotOpen => (
+        ErrorCode::PermissionDenied
+        | ErrorCode::AuthorizationForStatementDenied
+        | ErrorCode::CannotOpen => (
             ErrorKind::Unavailable,
             "the file cannot be opened: grant this user read and write access to it and its folder",
         ),
@@ -58,9 +61,9 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
             "the file system does not support locks or large files: use a local disk",
         ),
         ErrorCode::OutOfMemory => (ErrorKind::Unavailable, "the machine has no memory left"),
-        ErrorCode::OperationInterrupted | ErrorCode::OperationAborted | ErrorCode::SchemaChanged => {
-            (ErrorKind::Unavailable, "the operation was interrupted")
-        }
+        ErrorCode::OperationInterrupted
+        | ErrorCode::OperationAborted
+        | ErrorCode::SchemaChanged => (ErrorKind::Unavailable, "the operation was interrupted"),
         ErrorCode::NotADatabase => (
             ErrorKind::Corrupt,
             "the file is not a database of this program: move it, or set another data folder",
@@ -88,7 +91,10 @@ pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
+    row.get_ref(column)?
+        .as_str()?
+        .parse()
+        .map_err(|error| unreadable(column, error))
 }
 
 /// The error of SQLite that `error` was converted from.
@@ -99,7 +105,10 @@ fn sqlite_error(error: &Error) -> Option<&rusqlite::Error> {
 /// Whether `error` reports a damaged file, and not only a value that this version cannot read.
 pub(super) fn is_damage(error: &Error) -> bool {
     let code = sqlite_error(error).and_then(rusqlite::Error::sqlite_error_code);
-    matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    matches!(
+        code,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
 }
 
 /// Whether `error` reports that the disk or the file is full.
@@ -109,7 +118,9 @@ pub(super) fn is_disk_full(error: &Error) -> bool {
 
 /// Whether a sync has failed.
 pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
 /// The outcome of a failed COMMIT. After an I/O error the transaction may be on disk; all other errors roll it back.
@@ -124,12 +135,16 @@ pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
 pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
     let message = match error.kind() {
         std::io::ErrorKind::PermissionDenied => "no permission: let this user read and write there",
-        std::io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: set another data folder",
+        std::io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only: set another data folder"
+        }
         std::io::ErrorKind::StorageFull => "the disk is full: free disk space",
         std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
             "there is a file where a folder is needed: move it, or set another data folder"
         }
         _ => "the data folder cannot be used",
     };
-    database_error(ErrorKind::Unavailable, message).with_context("path", path.display()).with_source(error)
+    database_error(ErrorKind::Unavailable, message)
+        .with_context("path", path.display())
+        .with_source(error)
 }

@@ -22,7 +22,8 @@ use super::thread::blocking;
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
     let check = move || {
-        let checked = open(&path).and_then(|file| damage(&file).map_err(|error| from_sqlite(error, &path)));
+        let checked =
+            open(&path).and_then(|file| damage(&file).map_err(|error| from_sqlite(error, &path)));
         match checked {
             Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
             checked => checked,
@@ -35,12 +36,16 @@ const MAX_LINES: usize = 100;
 
 fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
-    let lines: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let lines: Vec<String> = check
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut lines: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
     let number = |pragma| file.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
     if (number("application_id")?, number("user_version")?) == current {
-        let refused = ROWS.iter().map(|(what, sql, read)| refused(file, what, sql, *read));
+        let refused = ROWS
+            .iter()
+            .map(|(what, sql, read)| refused(file, what, sql, *read));
         match refused.collect::<rusqlite::Result<Vec<_>>>() {
             Ok(refused) => lines.extend(refused.into_iter().flatten().take(MAX_LINES)),
             Err(error) if lines.is_empty() => return Err(error),
@@ -56,20 +61,34 @@ type Read = fn(&Row<'_>) -> rusqlite::Result<()>;
 
 /// The rows with checksums whose values no index has too, with a query whose first column is the number of the row.
 const ROWS: &[(&str, &str, Read)] = &[
-    ("record", "SELECT offset, time, key, headers, value, checksum FROM records", |row| {
-        content(row, 0).map(drop)
+    (
+        "record",
+        "SELECT offset, time, key, headers, value, checksum FROM records",
+        |row| content(row, 0).map(drop),
+    ),
+    ("record behind the end of the log", BEHIND, |_| {
+        Err(changed(0))
     }),
-    ("record behind the end of the log", BEHIND, |_| Err(changed(0))),
-    ("dead letter", "SELECT offset, time, key, headers, value, checksum FROM dead_letters", |row| {
-        content(row, 0).map(drop)
-    }),
-    ("sums of buyer", "SELECT buyer, count, high, low, residue FROM buyers", |row| {
-        Sums::read(row, 1).map(drop)
-    }),
-    ("sums of day", "SELECT day, count, high, low, residue FROM days", |row| Sums::read(row, 1).map(drop)),
-    ("addend", "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded", |row| {
-        unfolded(row).map(drop)
-    }),
+    (
+        "dead letter",
+        "SELECT offset, time, key, headers, value, checksum FROM dead_letters",
+        |row| content(row, 0).map(drop),
+    ),
+    (
+        "sums of buyer",
+        "SELECT buyer, count, high, low, residue FROM buyers",
+        |row| Sums::read(row, 1).map(drop),
+    ),
+    (
+        "sums of day",
+        "SELECT day, count, high, low, residue FROM days",
+        |row| Sums::read(row, 1).map(drop),
+    ),
+    (
+        "addend",
+        "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded",
+        |row| unfolded(row).map(drop),
+    ),
 ];
 
 /// A last record that was moved to a later offset: in order, and not read.

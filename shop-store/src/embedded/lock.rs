@@ -27,7 +27,11 @@ impl Identity {
     /// Returns the identity of the file that is at `path` now.
     pub(super) fn from_path(path: &Path) -> Result<Self> {
         let found = fs::metadata(path).map_err(|error| from_io(error, path))?;
-        Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
     }
 
     /// Checks that the path still refers to the same file.
@@ -39,7 +43,8 @@ impl Identity {
         if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
             return Ok(());
         }
-        let message = "the data folder, or this file of it, was deleted or replaced: restart this program";
+        let message =
+            "the data folder, or this file of it, was deleted or replaced: restart this program";
         Err(database_error(ErrorKind::Unavailable, message)
             .with_outcome(Outcome::NotApplied)
             .with_context("path", self.path.display()))
@@ -66,11 +71,20 @@ pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 impl FileLock {
     /// Opens the file, and creates it if it is missing.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let opened = File::options().write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
+        let opened = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path);
         let file = opened.map_err(|error| from_io(error, path))?;
         // A user who can read the file can hold its lock.
         restrict(path);
-        Ok(Self { file: Arc::new(file), identity: Identity::from_path(path)?, waiting: Mutex::default() })
+        Ok(Self {
+            file: Arc::new(file),
+            identity: Identity::from_path(path)?,
+            waiting: Mutex::default(),
+        })
     }
 
     /// Waits for the lock, which is held until the guard is dropped.
@@ -86,7 +100,9 @@ impl FileLock {
                 Some(thread) => thread,
                 None => match self.try_lock()? {
                     Some(guard) => return Ok(guard),
-                    None => self.wait_in_thread().map_err(|error| from_io(error, &self.identity.path))?,
+                    None => self
+                        .wait_in_thread()
+                        .map_err(|error| from_io(error, &self.identity.path))?,
                 },
             };
             match thread.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -120,8 +136,7 @@ impl FileLock {
     }
 
     fn held_too_long(&self, timeout: Duration) -> Error {
-        let message =
-            "another process holds the lock of this file for too long: continue or end it if it is frozen";
+        let message = "another process holds the lock of this file for too long: continue or end it if it is frozen";
         let error = database_error(ErrorKind::Unavailable, message)
             .with_outcome(Outcome::NotApplied)
             .with_context("path", self.identity.path.display())
@@ -143,8 +158,14 @@ impl FileLock {
 
     /// Sets the times of the file, which a watch on it reports.
     pub(super) fn touch(&self) {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let times = Timestamps { last_access: now, last_modification: now };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
         if let Err(error) = futimens(&self.file, &times) {
             tracing::debug!(%error, path = %self.identity.path.display(), "failed to set the times of a lock file");
         }
@@ -170,7 +191,9 @@ fn holder(inode: u64) -> Option<String> {
     // 1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF; a waiting process has `->` before FLOCK.
     let process = table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else { return None };
+        let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else {
+            return None;
+        };
         let is_it = file.rsplit(':').next()?.parse() == Ok(inode);
         is_it.then(|| process.to_owned())
     })?;
@@ -199,13 +222,22 @@ mod tests {
     fn a_lock_that_is_held_too_long_is_an_error_with_the_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.lock");
-        let (held, waiting) = (FileLock::open(&path).unwrap(), FileLock::open(&path).unwrap());
+        let (held, waiting) = (
+            FileLock::open(&path).unwrap(),
+            FileLock::open(&path).unwrap(),
+        );
         let guard = held.lock(LOCK_TIMEOUT).unwrap();
         for _ in 0..2 {
             let error = waiting.lock(Duration::from_millis(1)).unwrap_err();
-            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (ErrorKind::Unavailable, Outcome::NotApplied)
+            );
             let text = error.chain().to_string();
-            assert!(text.contains(&format!("process={} ", std::process::id())), "{text}");
+            assert!(
+                text.contains(&format!("process={} ", std::process::id())),
+                "{text}"
+            );
         }
         drop(guard);
         // Taken by the thread of an earlier call, or after it has released the lock.

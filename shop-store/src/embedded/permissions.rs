@@ -14,7 +14,12 @@ const SHARED: u32 = 0o077;
 /// Creates an empty file, unless it exists: SQLite would make it readable for all users. The files that SQLite creates
 /// beside it get its mode.
 pub(super) fn create_file(path: &Path) -> Result<()> {
-    match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
+    match File::options()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)
+    {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         created => created.map(drop),
     }
@@ -27,9 +32,14 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
     if let Some(parent) = folder.parent() {
         fs::create_dir_all(parent)?;
     }
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)?;
     for made in missing {
-        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
     }
     Ok(())
@@ -39,7 +49,9 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 /// release the locks of SQLite. A failure is logged: the file may belong to another user, or the file system may have no
 /// permissions.
 pub(super) fn restrict(path: &Path) {
-    let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else { return };
+    let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else {
+        return;
+    };
     if mode & SHARED != 0
         && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & !SHARED))
     {
@@ -53,7 +65,9 @@ mod tests {
     use shop_core::log::{LogAdmin, LogRecord};
     use shop_core::{Clock, SystemClock};
 
-    use super::super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup};
+    use super::super::{
+        EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup,
+    };
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -63,8 +77,14 @@ mod tests {
     /// The name and mode of each file.
     fn modes(folder: &Path) -> Vec<(String, u32)> {
         let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-        let mut modes: Vec<_> =
-            entries.map(|entry| (entry.file_name().into_string().unwrap(), mode(&entry.path()))).collect();
+        let mut modes: Vec<_> = entries
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    mode(&entry.path()),
+                )
+            })
+            .collect();
         modes.sort();
         modes
     }
@@ -75,9 +95,15 @@ mod tests {
 
     /// Opens a log and a store, writes to them, and starts a consumer.
     async fn open(folder: &Path) -> (EmbeddedLog, EmbeddedStore) {
-        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
-        log.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
-        let store = EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await.unwrap();
+        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+            .await
+            .unwrap();
+        log.append(LogRecord::new(0, SystemClock.now(), None))
+            .await
+            .unwrap();
+        let store = EmbeddedStore::open(folder, EmbeddedStoreOptions::default())
+            .await
+            .unwrap();
         drop(log.source("group").unwrap());
         (log, store)
     }
@@ -89,13 +115,25 @@ mod tests {
         let opened = open(&folder).await;
         let found = modes(&folder);
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        let expected = ["group.consumer.lock", "shop.db", "shop.db-shm", "shop.db-wal", "shop.lock"];
-        assert!(expected.iter().all(|name| names.contains(name)), "{names:?}");
+        let expected = [
+            "group.consumer.lock",
+            "shop.db",
+            "shop.db-shm",
+            "shop.db-wal",
+            "shop.lock",
+        ];
+        assert!(
+            expected.iter().all(|name| names.contains(name)),
+            "{names:?}"
+        );
         assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
         assert_eq!(mode(&folder), 0o700);
         backup(&folder, &copies).await.unwrap();
         let found = modes(&copies);
-        assert!(found.len() == 1 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
+        assert!(
+            found.len() == 1 && found.iter().all(|(_, mode)| *mode == 0o600),
+            "{found:?}"
+        );
         assert_eq!(mode(&copies), 0o700);
         drop(opened);
     }
@@ -112,7 +150,11 @@ mod tests {
         let again = open(folder.path()).await;
         let found = modes(folder.path());
         assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
-        opened.0.append(LogRecord::new(0, SystemClock.now(), None)).await.unwrap();
+        opened
+            .0
+            .append(LogRecord::new(0, SystemClock.now(), None))
+            .await
+            .unwrap();
         assert_eq!(again.0.usage().await.unwrap().unwrap().next_offset, 4);
     }
 

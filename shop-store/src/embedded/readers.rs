@@ -47,14 +47,26 @@ impl Readers {
     /// Opens the file, which must exist, in `threads` threads. Each thread keeps the thread of `writer` running until its
     /// connection is closed, so the writer closes last: of connections that are closed concurrently, none removes the
     /// write-ahead log.
-    pub(super) fn start(database: &Database, writer: &Writer, threads: usize, queue: usize) -> Result<Self> {
+    pub(super) fn start(
+        database: &Database,
+        writer: &Writer,
+        threads: usize,
+        queue: usize,
+    ) -> Result<Self> {
         let (jobs, waiting) = mpsc::sync_channel::<Job>(queue.max(1));
         let waiting = Arc::new(Mutex::new(waiting));
         // All connections are opened before a thread is started, so an error leaves no thread behind.
-        let connections = (0..threads.max(1)).map(|_| database.reader()).collect::<Result<Vec<_>>>()?;
+        let connections = (0..threads.max(1))
+            .map(|_| database.reader())
+            .collect::<Result<Vec<_>>>()?;
         for mut connection in connections {
             let (waiting, writer) = (Arc::clone(&waiting), writer.jobs.sender()?);
-            let next = move || waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let next = move || {
+                waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .recv()
+            };
             thread::start("shop-reader", move || {
                 while let Ok(job) = next() {
                     job(&mut connection);
@@ -63,7 +75,10 @@ impl Readers {
                 drop(writer);
             })?;
         }
-        Ok(Self { jobs: Jobs::new(jobs), path: database.path().into() })
+        Ok(Self {
+            jobs: Jobs::new(jobs),
+            path: database.path().into(),
+        })
     }
 
     /// Runs `query` on one of the connections. Dropping the future interrupts it.
@@ -82,13 +97,20 @@ impl Readers {
                 return;
             }
             let interrupts = move || gone.is_cancelled();
-            let found = connection.progress_handler(STEPS, Some(interrupts)).and_then(|()| query(connection));
+            let found = connection
+                .progress_handler(STEPS, Some(interrupts))
+                .and_then(|()| query(connection));
             drop(reply.send(found));
         };
-        self.jobs.sender()?.try_send(Box::new(job)).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => database_error(ErrorKind::Overloaded, "the read queue is full"),
-            mpsc::TrySendError::Disconnected(_) => closed(),
-        })?;
+        self.jobs
+            .sender()?
+            .try_send(Box::new(job))
+            .map_err(|error| match error {
+                mpsc::TrySendError::Full(_) => {
+                    database_error(ErrorKind::Overloaded, "the read queue is full")
+                }
+                mpsc::TrySendError::Disconnected(_) => closed(),
+            })?;
         let found = result.await.map_err(|_closed| closed())?;
         found.map_err(|error| from_sqlite(error, &self.path))
     }

@@ -10,7 +10,14 @@ pub const FILE: &str = "shop";
 pub(super) const SHOP: Kind = Kind {
     application_id: 0x5368_6f70,
     // The table of the clock is that of both.
-    migrations: &[LOG.migrations[0], LOG.migrations[1], TABLES, LOG.migrations[2], CHECKSUMS, DETAILS],
+    migrations: &[
+        LOG.migrations[0],
+        LOG.migrations[1],
+        TABLES,
+        LOG.migrations[2],
+        CHECKSUMS,
+        DETAILS,
+    ],
     tables: &[LOG.tables[0], "purchases buyers unfolded days erased"],
 };
 

@@ -91,17 +91,25 @@ impl EmbeddedShop {
         let folder = folder.as_ref();
         // Creates the folder.
         let log = EmbeddedLog::open(folder, options.log).await?;
-        let lock = FileLock::open(&folder.join("embedded-shop.lock"))?.try_hold()?.ok_or_else(|| {
-            let message = "another EmbeddedShop has this folder open: close it, or choose another folder";
-            Error::new(ErrorKind::Unavailable, message)
-                .with_outcome(Outcome::NotApplied)
-                .with_origin("embedded shop")
-                .with_context("folder", folder.display())
-        })?;
+        let lock = FileLock::open(&folder.join("embedded-shop.lock"))?
+            .try_hold()?
+            .ok_or_else(|| {
+                let message =
+                    "another EmbeddedShop has this folder open: close it, or choose another folder";
+                Error::new(ErrorKind::Unavailable, message)
+                    .with_outcome(Outcome::NotApplied)
+                    .with_origin("embedded shop")
+                    .with_context("folder", folder.display())
+            })?;
         let store = log.store(&options.store).await?;
         let sink = log.storing_sink(&options.group).await?;
         let pipeline = Pipeline::start(sink, &log, store.clone(), &options.group, options.ingest)?;
-        Ok(Self { pipeline, log, store, _lock: lock })
+        Ok(Self {
+            pipeline,
+            log,
+            store,
+            _lock: lock,
+        })
     }
 
     /// The shop, to buy and to list with, and with events.
@@ -177,7 +185,12 @@ impl EmbeddedShop {
     /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
     /// lost. The error of the ingest when it had stopped by itself.
     pub async fn close(self, timeout: Duration) -> Result<()> {
-        let Self { pipeline, log, store, _lock: lock } = self;
+        let Self {
+            pipeline,
+            log,
+            store,
+            _lock: lock,
+        } = self;
         let until = Instant::now() + timeout;
         let stopped = pipeline.close(timeout).await;
         // The store is in the log's file.

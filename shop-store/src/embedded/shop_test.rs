@@ -11,7 +11,9 @@ use shop_core::ports::{IdempotentSink, Period, PurchaseErase as _, PurchaseSink 
 use shop_core::verify::{Verify, VerifyOptions};
 use shop_core::{ErrorKind, NewPurchase, Outcome, Shop, Timestamp};
 
-use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStoreOptions};
+use super::{
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStoreOptions,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -39,13 +41,20 @@ async fn purchases_survive_close_and_open() {
         user.purchases().try_collect::<Vec<_>>().await.unwrap(),
         std::slice::from_ref(&bought.purchase)
     );
-    assert_eq!(embedded.monitor().status().counters.inserted, 0, "stored on publish");
+    assert_eq!(
+        embedded.monitor().status().counters.inserted,
+        0,
+        "stored on publish"
+    );
     shop.check().await.unwrap();
     embedded.close(TIMEOUT).await.unwrap();
     assert!(!has(&folder, "shop.db-wal"), "the file is closed");
 
     let again = EmbeddedShop::open(&folder).await.unwrap();
-    assert_eq!(again.shop().get(&bought.receipt.id).await.unwrap(), Some(bought.purchase));
+    assert_eq!(
+        again.shop().get(&bought.receipt.id).await.unwrap(),
+        Some(bought.purchase)
+    );
     again.close(TIMEOUT).await.unwrap();
 }
 
@@ -54,7 +63,12 @@ async fn a_drop_without_close_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
     let orders = stream::iter((0..200).map(|_| new("1")));
-    let bought: Vec<_> = embedded.shop().buy_all(orders, 64).try_collect().await.unwrap();
+    let bought: Vec<_> = embedded
+        .shop()
+        .buy_all(orders, 64)
+        .try_collect()
+        .await
+        .unwrap();
     drop(embedded);
 
     let again = EmbeddedShop::open(folder.path()).await.unwrap();
@@ -72,7 +86,12 @@ async fn a_folder_is_open_once() {
     let first = EmbeddedShop::open(folder.path()).await.unwrap();
     let error = EmbeddedShop::open(folder.path()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("another EmbeddedShop has this folder open"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("another EmbeddedShop has this folder open"),
+        "{error}"
+    );
     first.shop().buy(new("1")).await.unwrap();
     first.close(TIMEOUT).await.unwrap();
     drop(EmbeddedShop::open(folder.path()).await.unwrap());
@@ -81,7 +100,9 @@ async fn a_folder_is_open_once() {
 #[tokio::test]
 async fn closing_a_shop_in_use_closes_its_clones() {
     let folder = tempfile::tempdir().unwrap();
-    let embedded = EmbeddedShop::open_with(folder.path(), EmbeddedShopOptions::default()).await.unwrap();
+    let embedded = EmbeddedShop::open_with(folder.path(), EmbeddedShopOptions::default())
+        .await
+        .unwrap();
     let (shop, log) = (embedded.shop(), embedded.log().clone());
     let bought = shop.buy(new("1")).await.unwrap();
     let user = shop.user("u1");
@@ -99,7 +120,12 @@ async fn closing_a_shop_in_use_closes_its_clones() {
         source.check().await.unwrap_err(),
         log.sink().publish_new(new("1"), None).await.unwrap_err(),
     ];
-    assert!(refused.iter().all(|error| error.kind() == ErrorKind::Closed), "{refused:?}");
+    assert!(
+        refused
+            .iter()
+            .all(|error| error.kind() == ErrorKind::Closed),
+        "{refused:?}"
+    );
     assert!(matches!(source.next().await, Ok(SourceEvent::Closed)));
     // Another process can open it beside the clones.
     let again = EmbeddedShop::open(folder.path()).await.unwrap();
@@ -110,7 +136,9 @@ async fn closing_a_shop_in_use_closes_its_clones() {
 #[tokio::test]
 async fn the_position_passes_records_stored_on_append() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let (storing, appending) = (log.storing_sink("group").await.unwrap(), log.sink());
     let position = async || log.usage().await.unwrap().unwrap().groups[0].next_offset;
     storing.publish_new(new("1"), None).await.unwrap();
@@ -119,15 +147,23 @@ async fn the_position_passes_records_stored_on_append() {
     let again = new("3").with_key("order-7").unwrap();
     for is_duplicate in [false, true] {
         let published = storing.publish_new(again.clone(), None).await.unwrap();
-        assert_eq!(published.receipt.is_duplicate, is_duplicate, "the second is not appended");
+        assert_eq!(
+            published.receipt.is_duplicate, is_duplicate,
+            "the second is not appended"
+        );
     }
     assert_eq!(position().await, 2, "the record in between is not stored");
 
     let source = log.source("group").unwrap();
-    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("no batch") };
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+        panic!("no batch")
+    };
     let offsets: Vec<u64> = batch.records.iter().map(|record| record.offset).collect();
     assert_eq!(offsets, [2, 3]);
-    source.commit(&[CommitOffset::new(batch.partition.clone(), 3)]).await.unwrap();
+    source
+        .commit(&[CommitOffset::new(batch.partition.clone(), 3)])
+        .await
+        .unwrap();
     assert_eq!(position().await, 4, "the end of the stored records");
     storing.publish_new(new("4"), None).await.unwrap();
     assert_eq!(position().await, 5);
@@ -142,7 +178,9 @@ async fn the_position_passes_records_stored_on_append() {
 #[tokio::test]
 async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     log.register("group").await.unwrap();
     assert!(log.reset_group("group", 1).await.unwrap());
     assert!(has(folder.path(), "group.consumer.lock"));
@@ -151,7 +189,9 @@ async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
 #[tokio::test]
 async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
     let keyed = |price, millis| {
         let time = Timestamp::from_millis(millis).unwrap();
@@ -160,19 +200,31 @@ async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
     // Each is a process with an empty cache, whose lookups find nothing.
     let publish = async |new| {
         let sink = log.storing_sink("group").await.unwrap();
-        IdempotentSink::new(sink, Arc::new(InMemoryStore::new())).publish_new(new, None).await
+        IdempotentSink::new(sink, Arc::new(InMemoryStore::new()))
+            .publish_new(new, None)
+            .await
     };
     let first = publish(keyed("1.50", 5)).await.unwrap();
     let again = publish(keyed("1.5", 6)).await.unwrap();
     assert_eq!((again.replayed, &again.purchase), (true, &first.purchase));
     assert_eq!(again.purchase.price.to_string(), "1.50", "as it was stored");
-    assert_eq!(publish(keyed("2", 5)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        publish(keyed("2", 5)).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     store.erase(&first.purchase.user_id, 10).await.unwrap();
     for price in ["1.50", "2"] {
         let error = publish(keyed(price, 5)).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Erased, Outcome::NotApplied));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Erased, Outcome::NotApplied)
+        );
     }
-    assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 2, "one record was appended");
+    assert_eq!(
+        log.usage().await.unwrap().unwrap().next_offset,
+        2,
+        "one record was appended"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +232,14 @@ async fn an_erased_purchase_of_a_shop_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
     let bought = embedded.shop().buy(new("1")).await.unwrap();
-    assert_eq!(embedded.store().erase(&bought.purchase.user_id, 10).await.unwrap(), 1);
+    assert_eq!(
+        embedded
+            .store()
+            .erase(&bought.purchase.user_id, 10)
+            .await
+            .unwrap(),
+        1
+    );
     let verify = Verify::new(Arc::new(embedded.store().clone()), VerifyOptions::default());
     let report = verify.run(embedded.log(), |_| ()).await.unwrap();
     assert_eq!((report.erased, report.is_clean()), (1, true), "{report:?}");

@@ -18,12 +18,21 @@ impl<S: Clone> Jobs<S> {
     }
 
     pub(super) fn sender(&self) -> Result<S> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(closed)
     }
 
     /// Ends the threads after the jobs in their queue. Further jobs are refused.
     pub(super) fn close(&self) {
-        drop(self.0.write().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.0
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 
@@ -36,9 +45,12 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<C
         let _guard = guard;
         run();
     };
-    Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-        database_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
-    })?;
+    Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| {
+            database_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
+        })?;
     Ok(token)
 }
 
@@ -46,9 +58,11 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<C
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(database_error(ErrorKind::Internal, "the operation was aborted").with_source(error))
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(database_error(ErrorKind::Internal, "the operation was aborted").with_source(error))
+        })
 }
 
 /// The error if the thread has ended.

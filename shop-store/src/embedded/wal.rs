@@ -41,7 +41,10 @@ pub(super) fn check(path: &Path) -> Result<()> {
                    restore a backup, or open the database once with the sqlite3 tool, which drops what follows";
     Err(database_error(ErrorKind::Corrupt, message)
         .with_context("file", path.display())
-        .with_source(rusqlite::Error::SqliteFailure(Code::new(SQLITE_CORRUPT), None)))
+        .with_source(rusqlite::Error::SqliteFailure(
+            Code::new(SQLITE_CORRUPT),
+            None,
+        )))
 }
 
 /// As [`check`], for the database `file`. A process that holds its lock has checked the log, and may write to it.
@@ -57,19 +60,28 @@ pub(super) fn check_idle(file: &Path) -> Result<()> {
 /// The format: <https://www.sqlite.org/fileformat2.html#walformat>.
 fn is_damaged(log: &[u8]) -> bool {
     // The bit of the header that states the byte order may be the one that is damaged.
-    [false, true].into_iter().any(|is_big_endian| is_damaged_in(log, is_big_endian))
+    [false, true]
+        .into_iter()
+        .any(|is_big_endian| is_damaged_in(log, is_big_endian))
 }
 
 fn is_damaged_in(log: &[u8], is_big_endian: bool) -> bool {
-    let Some((header, frames)) = log.split_at_checked(HEADER) else { return false };
+    let Some((header, frames)) = log.split_at_checked(HEADER) else {
+        return false;
+    };
     let mut is_sound = checksum([0; 2], &header[..24], is_big_endian) == stored(&header[24..]);
     // Frames of an earlier generation have other salts.
-    let salts = if is_sound { &header[16..24] } else { frames.get(8..16).unwrap_or_default() };
+    let salts = if is_sound {
+        &header[16..24]
+    } else {
+        frames.get(8..16).unwrap_or_default()
+    };
     let (mut last, mut is_commit) = (stored(&header[24..]), false);
     for frame in frames.chunks_exact(FRAME) {
         let begun = checksum(last, &frame[..8], is_big_endian);
         last = stored(&frame[16..]);
-        let continues = frame[8..16] == *salts && checksum(begun, &frame[24..], is_big_endian) == last;
+        let continues =
+            frame[8..16] == *salts && checksum(begun, &frame[24..], is_big_endian) == last;
         if continues && is_commit && !is_sound {
             return true;
         }
@@ -80,13 +92,23 @@ fn is_damaged_in(log: &[u8], is_big_endian: bool) -> bool {
 
 /// The checksum that is stored at the beginning of `bytes`.
 fn stored(bytes: &[u8]) -> [u32; 2] {
-    let mut words = bytes.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
+    let mut words = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u32::from_be_bytes(*word));
     std::array::from_fn(|_| words.next().unwrap_or_default())
 }
 
 /// Continues a checksum with these bytes.
 fn checksum(mut sums: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
-    let word = |bytes| if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+    let word = |bytes| {
+        if is_big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        }
+    };
     for [first, second] in bytes.as_chunks().0.as_chunks().0 {
         sums[0] = sums[0].wrapping_add(word(*first)).wrapping_add(sums[1]);
         sums[1] = sums[1].wrapping_add(word(*second)).wrapping_add(sums[0]);
@@ -105,14 +127,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.db");
         let database = Connection::open(&file).unwrap();
-        let setup = "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE texts (text);";
+        let setup =
+            "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE texts (text);";
         database.execute_batch(setup).unwrap();
         let fill = "INSERT INTO texts VALUES (zeroblob(9000));";
         let restart = "PRAGMA wal_checkpoint(RESTART);";
-        database.execute_batch(&[&fill.repeat(20), restart, &fill.repeat(4)].concat()).unwrap();
+        database
+            .execute_batch(&[&fill.repeat(20), restart, &fill.repeat(4)].concat())
+            .unwrap();
         let pages = "PRAGMA wal_checkpoint(NOOP)";
         let pages: u32 = database.query_row(pages, [], |row| row.get(1)).unwrap();
-        (fs::read(file.with_extension("db-wal")).unwrap(), pages as usize)
+        (
+            fs::read(file.with_extension("db-wal")).unwrap(),
+            pages as usize,
+        )
     }
 
     #[test]
@@ -122,9 +150,12 @@ mod tests {
             !is_damaged(&log) && log.len() > HEADER + pages * FRAME,
             "with frames of an earlier generation"
         );
-        let commits: Vec<usize> =
-            (0..pages).filter(|page| log[HEADER + page * FRAME + 4..][..4] != [0; 4]).collect();
-        let &[.., before_last, last] = &commits[..] else { panic!("{commits:?}") };
+        let commits: Vec<usize> = (0..pages)
+            .filter(|page| log[HEADER + page * FRAME + 4..][..4] != [0; 4])
+            .collect();
+        let &[.., before_last, last] = &commits[..] else {
+            panic!("{commits:?}")
+        };
         assert_eq!(last, pages - 1);
         let flipped = |at: usize, bits: u8| {
             let mut flipped = log.clone();
@@ -132,7 +163,9 @@ mod tests {
             is_damaged(&flipped)
         };
         assert!((0..HEADER).all(|at| (0..8).all(|bit| flipped(at, 1 << bit))));
-        for (page, within) in (0..pages).flat_map(|page| [0, 5, 9, 17, 24, FRAME - 1].map(|at| (page, at))) {
+        for (page, within) in
+            (0..pages).flat_map(|page| [0, 5, 9, 17, 24, FRAME - 1].map(|at| (page, at)))
+        {
             // The next frame continues this checksum.
             let invalid = page + usize::from(within == 17);
             assert_eq!(
@@ -156,6 +189,10 @@ mod tests {
             }
             assert!(!is_damaged(&torn), "{lost:b}");
         }
-        assert!([end, begin + 5, begin, HEADER, 5, 0].iter().all(|length| !is_damaged(&log[..*length])));
+        assert!(
+            [end, begin + 5, begin, HEADER, 5, 0]
+                .iter()
+                .all(|length| !is_damaged(&log[..*length]))
+        );
     }
 }

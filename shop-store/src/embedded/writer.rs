@@ -15,7 +15,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::checkpoint::WriteAheadLog;
 use super::database::{Database, WriteLock};
 use super::delay::gather;
-use super::error::{database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit};
+use super::error::{
+    database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
+};
 use super::log::{PublishJob, publish};
 use super::store::Buyers;
 use super::thread::{self, Jobs, closed};
@@ -69,13 +71,28 @@ pub(super) struct Write<W, T> {
 impl<W, T> Write<W, T> {
     pub(super) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
         let (reply, pending) = oneshot::channel();
-        (Box::new(Self { is_check: false, work, result: None, reply }), pending)
+        (
+            Box::new(Self {
+                is_check: false,
+                work,
+                result: None,
+                reply,
+            }),
+            pending,
+        )
     }
 
     pub(super) fn reply(self, outcome: Result<()>) {
-        let not_applied = || Error::new(ErrorKind::Internal, "a write was completed before it was applied");
+        let not_applied = || {
+            Error::new(
+                ErrorKind::Internal,
+                "a write was completed before it was applied",
+            )
+        };
         // The caller may have been cancelled. The write is committed nevertheless.
-        let _caller_gone = self.reply.send(outcome.and_then(|()| self.result.ok_or_else(not_applied)));
+        let _caller_gone = self
+            .reply
+            .send(outcome.and_then(|()| self.result.ok_or_else(not_applied)));
     }
 }
 
@@ -128,7 +145,14 @@ impl Writer {
                 drop(ready.send(Ok(())));
                 let (path, wal) = (opening.path(), WriteAheadLog::new(opening.file("db-wal")));
                 let (health, buyers) = (thread_health, Buyers::default());
-                let writer = WriterThread { connection, lock, path, wal, health, buyers };
+                let writer = WriterThread {
+                    connection,
+                    lock,
+                    path,
+                    wal,
+                    health,
+                    buyers,
+                };
                 writer.run(waiting, committed);
             }
         })?;
@@ -139,7 +163,13 @@ impl Writer {
             Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
         })?;
         opened.unwrap_or_else(|_closed| Err(closed()))?;
-        Ok(Self { jobs: Jobs::new(jobs), closing: CancellationToken::new(), health, exit, database })
+        Ok(Self {
+            jobs: Jobs::new(jobs),
+            closing: CancellationToken::new(),
+            health,
+            exit,
+            database,
+        })
     }
 
     /// Completes after the last handle is dropped, when the thread has ended and the file is closed.
@@ -162,7 +192,11 @@ impl Writer {
 
     /// Enqueues a job as soon as the queue has room.
     pub(super) async fn enqueue_when_free(&self, job: Box<dyn Job>) -> Result<()> {
-        self.jobs.sender()?.send(job).await.map_err(|_closed| closed())
+        self.jobs
+            .sender()?
+            .send(job)
+            .await
+            .map_err(|_closed| closed())
     }
 
     /// Enqueues a job.
@@ -170,10 +204,15 @@ impl Writer {
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
     pub(super) fn enqueue(&self, job: Box<dyn Job>) -> Result<()> {
-        self.jobs.sender()?.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => database_error(ErrorKind::Overloaded, "the write queue is full"),
-            TrySendError::Closed(_) => closed(),
-        })
+        self.jobs
+            .sender()?
+            .try_send(job)
+            .map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    database_error(ErrorKind::Overloaded, "the write queue is full")
+                }
+                TrySendError::Closed(_) => closed(),
+            })
     }
 
     /// Checks that writes can succeed: the thread runs, the file is not locked, and every table can be read. If the
@@ -187,7 +226,11 @@ impl Writer {
         let has_failed = failure.is_some();
         let (mut job, checked) = Write::new(move |connection: &Connection| {
             kind.check(connection)?;
-            if has_failed { write_nothing(connection) } else { Ok(()) }
+            if has_failed {
+                write_nothing(connection)
+            } else {
+                Ok(())
+            }
         });
         job.is_check = true;
         self.enqueue(job)?;
@@ -281,9 +324,16 @@ impl WriterThread {
         &mut self,
         shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<()>,
     ) {
-        let Self { connection, lock, path, wal, .. } = self;
-        let shortened =
-            lock.lock().and_then(|_guard| shorten(wal, connection).map_err(|error| from_sqlite(error, path)));
+        let Self {
+            connection,
+            lock,
+            path,
+            wal,
+            ..
+        } = self;
+        let shortened = lock
+            .lock()
+            .and_then(|_guard| shorten(wal, connection).map_err(|error| from_sqlite(error, path)));
         // A full disk is reported by the writes.
         if let Err(error) = shortened
             && !is_disk_full(&error)
@@ -302,23 +352,39 @@ impl WriterThread {
 
     /// Commits all of the group or nothing.
     fn commit(&mut self, group: &mut [Box<dyn Job>], joins: bool) -> Result<(), Failed> {
-        let Self { connection, lock, path, wal, buyers, .. } = self;
+        let Self {
+            connection,
+            lock,
+            path,
+            wal,
+            buyers,
+            ..
+        } = self;
         let _guard = lock.lock().map_err(Failed::All)?;
         let mended = wal.mend(connection);
-        let started =
-            mended.and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
+        let started = mended
+            .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
         let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
-        wal.rewrite().map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
+        wal.rewrite()
+            .map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
         // Forgotten if the transaction is rolled back, when it is dropped.
         let mut known = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;
         while next < group.len() {
             let most = if joins { MAX_BATCH } else { 1 };
-            let joined = group[next..].iter_mut().take(most).map_while(|job| job.publish()).count();
+            let joined = group[next..]
+                .iter_mut()
+                .take(most)
+                .map_while(|job| job.publish())
+                .count();
             let jobs = next..next + joined.max(1);
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
                 [job] => job.apply(&transaction, &mut known),
-                jobs => publish(&transaction, &mut known, jobs.iter_mut().filter_map(|job| job.publish())),
+                jobs => publish(
+                    &transaction,
+                    &mut known,
+                    jobs.iter_mut().filter_map(|job| job.publish()),
+                ),
             }));
             let error = match applied {
                 Ok(Ok(())) => {
@@ -326,16 +392,23 @@ impl WriterThread {
                     continue;
                 }
                 Ok(Err(error)) => from_sqlite(error, path),
-                Err(_panic) => {
-                    database_error(ErrorKind::Internal, "a write panicked").with_outcome(Outcome::NotApplied)
-                }
+                Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
+                    .with_outcome(Outcome::NotApplied),
             };
-            let is_about_job =
-                matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge);
-            return Err(if is_about_job { Failed::Some(jobs, error) } else { Failed::All(error) });
+            let is_about_job = matches!(
+                error.kind(),
+                ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge
+            );
+            return Err(if is_about_job {
+                Failed::Some(jobs, error)
+            } else {
+                Failed::All(error)
+            });
         }
         // `Transaction::commit` compiles the statement each time.
-        let committed = transaction.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+        let committed = transaction
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
         // Rolls back what is not committed.
         drop(transaction);
         committed.map_err(|failed| {
@@ -391,7 +464,10 @@ mod tests {
         let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         writer.check().await.unwrap();
         let error = writer.write(damaged).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Corrupt, Outcome::NotApplied));
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Corrupt, Outcome::NotApplied)
+        );
         for _ in 0..2 {
             assert_eq!(writer.check().await.unwrap_err().kind(), ErrorKind::Corrupt);
         }
@@ -407,7 +483,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let (announced, announcements) = std::sync::mpsc::channel();
-        let writer = Writer::start(database, 100, move |_| announced.send(()).unwrap()).await.unwrap();
+        let writer = Writer::start(database, 100, move |_| announced.send(()).unwrap())
+            .await
+            .unwrap();
         writer.check().await.unwrap();
         writer.write(insert(1)).await.unwrap();
         assert_eq!(announcements.try_iter().count(), 1);
@@ -415,8 +493,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_another_program_removes_replaces_or_cuts_is_not_written() {
-        let cases =
-            ["db", "db-wal", "db-shm", "lock"].map(|suffix| [(suffix, "removed"), (suffix, "replaced")]);
+        let cases = ["db", "db-wal", "db-shm", "lock"]
+            .map(|suffix| [(suffix, "removed"), (suffix, "replaced")]);
         for (suffix, how) in cases.into_iter().flatten().chain([("db-wal", "cut")]) {
             let folder = tempfile::tempdir().unwrap();
             let database = Database::new(&KIND, folder.path(), "test", None);
@@ -425,7 +503,12 @@ mod tests {
             let path = folder.path().join(format!("test.{suffix}"));
             let file = std::fs::read(&path).unwrap();
             match how {
-                "cut" => std::fs::File::options().write(true).open(&path).unwrap().set_len(5_000).unwrap(),
+                "cut" => std::fs::File::options()
+                    .write(true)
+                    .open(&path)
+                    .unwrap()
+                    .set_len(5_000)
+                    .unwrap(),
                 _ => std::fs::remove_file(&path).unwrap(),
             }
             if how == "replaced" {
@@ -435,14 +518,21 @@ mod tests {
                 let error = writer.write(insert(2)).await.unwrap_err();
                 assert_eq!(error.outcome(), Outcome::NotApplied, "{suffix} {how}");
                 let text = error.chain().to_string();
-                assert!(text.contains("restart this program"), "{suffix} {how}: {text}");
+                assert!(
+                    text.contains("restart this program"),
+                    "{suffix} {how}: {text}"
+                );
                 writer.check().await.unwrap_err();
             }
             let exit = writer.exit();
             drop(writer);
             exit.await;
             if how == "cut" {
-                assert_eq!(std::fs::metadata(&path).unwrap().len(), 5_000, "it is not copied");
+                assert_eq!(
+                    std::fs::metadata(&path).unwrap().len(),
+                    5_000,
+                    "it is not copied"
+                );
             }
         }
     }
@@ -470,12 +560,17 @@ mod tests {
                 Ok(written) => assert_eq!(written, number),
                 Err(error) => {
                     assert!([5, 13].contains(&number), "{number}: {error}");
-                    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Internal, Outcome::NotApplied));
+                    assert_eq!(
+                        (error.kind(), error.outcome()),
+                        (ErrorKind::Internal, Outcome::NotApplied)
+                    );
                 }
             }
         }
         let count = writer.write(|connection| {
-            connection.query_row("SELECT count(*) FROM numbers", [], |row| row.get::<_, i64>(0))
+            connection.query_row("SELECT count(*) FROM numbers", [], |row| {
+                row.get::<_, i64>(0)
+            })
         });
         assert_eq!(count.await.unwrap(), 19);
         writer.check().await.expect("the file is healthy");

@@ -19,7 +19,10 @@ pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 const MAX_OVERHEAD: usize = 160;
 
 /// Returns the command that inserts `purchases` into `collection`, unordered, with majority and journal.
-pub(super) fn insert(collection: &str, purchases: &[Purchase]) -> bson::error::Result<RawDocumentBuf> {
+pub(super) fn insert(
+    collection: &str,
+    purchases: &[Purchase],
+) -> bson::error::Result<RawDocumentBuf> {
     let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT };
     let head = rawdoc! { "insert": collection, "ordered": false, "writeConcern": durable };
     let mut bytes = head.into_bytes();
@@ -112,14 +115,24 @@ mod tests {
     use super::*;
 
     fn purchases() -> Vec<Purchase> {
-        let ids = ["0190163d-8694-739b-aea5-966c26f8ad91", "65f0c0ffee0123456789abcd"];
+        let ids = [
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "65f0c0ffee0123456789abcd",
+        ];
         let purchase = |number: usize| {
             let at =
-                Timestamp::from_millis(1_772_355_600_250 - 1_000_000_000_000 * (number as i64 % 3)).unwrap();
+                Timestamp::from_millis(1_772_355_600_250 - 1_000_000_000_000 * (number as i64 % 3))
+                    .unwrap();
             let (user, price) = (format!("u{number}"), format!("{number}.50"));
             let name = "Ädä".repeat(number % 5 + 1);
             let id = ids[number % 2].parse().unwrap();
-            Purchase::new(id, user.parse().unwrap(), name.parse().unwrap(), price.parse().unwrap(), at)
+            Purchase::new(
+                id,
+                user.parse().unwrap(),
+                name.parse().unwrap(),
+                price.parse().unwrap(),
+                at,
+            )
         };
         (0..101).map(purchase).collect()
     }
@@ -135,7 +148,10 @@ mod tests {
             document.append(bson::cstr!("userid"), purchase.user_id.as_str());
             document.append(bson::cstr!("username"), purchase.user_name.as_str());
             document.append(bson::cstr!("price"), decimal128(purchase.price));
-            document.append(bson::cstr!("timestamp"), DateTime::from_millis(purchase.timestamp.as_millis()));
+            document.append(
+                bson::cstr!("timestamp"),
+                DateTime::from_millis(purchase.timestamp.as_millis()),
+            );
             documents.push(document);
         }
         let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": 10_000 };

@@ -8,7 +8,9 @@ use bson::{Decimal128, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
-use mongodb::options::{ClientOptions, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria};
+use mongodb::options::{
+    ClientOptions, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria,
+};
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
@@ -82,17 +84,24 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 impl Connection {
     /// Parses the URI. Connects in the background.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let mut parsed = ClientOptions::parse(options.uri.expose_secret()).await.map_err(from_uri)?;
+        let mut parsed = ClientOptions::parse(options.uri.expose_secret())
+            .await
+            .map_err(from_uri)?;
         let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
         let in_uri = parsed.default_database.clone().filter(is_for_data);
-        let name = options.database.clone().or(in_uri).unwrap_or_else(|| "purchases".to_owned());
+        let name = options
+            .database
+            .clone()
+            .or(in_uri)
+            .unwrap_or_else(|| "purchases".to_owned());
         let unreachable = Arc::default();
         let reason: Arc<Mutex<Option<String>>> = Arc::clone(&unreachable);
         parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
             let now = match event {
-                SdamEvent::ServerHeartbeatFailed(failed) => {
-                    Some(format!("{}: {}", failed.server_address, failed.failure.kind))
-                }
+                SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
+                    "{}: {}",
+                    failed.server_address, failed.failure.kind
+                )),
                 SdamEvent::ServerHeartbeatSucceeded(_) => None,
                 _ => return,
             };
@@ -104,9 +113,21 @@ impl Connection {
             .selection_criteria(SelectionCriteria::from(ReadPreference::Primary))
             .build();
         let database = client.database_with_options(&name, primary);
-        let permits = || Arc::new(Semaphore::new(options.max_concurrent_calls.div_ceil(2).max(1)));
+        let permits = || {
+            Arc::new(Semaphore::new(
+                options.max_concurrent_calls.div_ceil(2).max(1),
+            ))
+        };
         let (query_permits, write_permits, unreadables) = (permits(), permits(), Arc::default());
-        Ok(Self { collection, database, options, unreadables, query_permits, write_permits, unreachable })
+        Ok(Self {
+            collection,
+            database,
+            options,
+            unreadables,
+            query_permits,
+            write_permits,
+            unreachable,
+        })
     }
 
     /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a
@@ -136,10 +157,20 @@ impl Connection {
     ) -> Result<Vec<RawDocumentBuf>> {
         let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
         // All in one response, which has 101 by default. One more, so that the server closes the cursor.
-        options.batch_size = options.limit.and_then(|limit| u32::try_from(limit + 1).ok());
+        options.batch_size = options
+            .limit
+            .and_then(|limit| u32::try_from(limit + 1).ok());
         let find = || {
-            let (collection, filter, options) = (collection.clone(), filter.clone(), options.clone());
-            async move { collection.find(filter).with_options(options).await?.try_collect().await }
+            let (collection, filter, options) =
+                (collection.clone(), filter.clone(), options.clone());
+            async move {
+                collection
+                    .find(filter)
+                    .with_options(options)
+                    .await?
+                    .try_collect()
+                    .await
+            }
         };
         self.query(timeout, find).await
     }
@@ -149,7 +180,8 @@ impl Connection {
         &self,
         write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.call(&self.write_permits, self.options.insert_timeout, write).await
+        self.call(&self.write_permits, self.options.insert_timeout, write)
+            .await
     }
 
     /// The collection, read from the primary.
@@ -161,7 +193,12 @@ impl Connection {
     pub(super) async fn exists(&self, timeout: Duration) -> Result<bool> {
         let find = || {
             let (database, name) = (self.database.clone(), self.collection.name().to_owned());
-            async move { database.list_collection_names().filter(doc! { "name": name }).await }
+            async move {
+                database
+                    .list_collection_names()
+                    .filter(doc! { "name": name })
+                    .await
+            }
         };
         Ok(!self.query(timeout, find).await?.is_empty())
     }
@@ -174,20 +211,31 @@ impl Connection {
         match self.exists(CHECK_TIMEOUT).await {
             Ok(false) => {
                 let find = async move { collection.find_one(none).await };
-                return self.call(&self.query_permits, CHECK_TIMEOUT, find).await.map(drop);
+                return self
+                    .call(&self.query_permits, CHECK_TIMEOUT, find)
+                    .await
+                    .map(drop);
             }
             Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
             Ok(true) | Err(_) => {}
         }
-        let update = async move { collection.update_one(none, doc! { "$set": { "price": decimal } }).await };
-        self.call(&self.write_permits, CHECK_TIMEOUT, update).await.map(drop)
+        let update = async move {
+            collection
+                .update_one(none, doc! { "$set": { "price": decimal } })
+                .await
+        };
+        self.call(&self.write_permits, CHECK_TIMEOUT, update)
+            .await
+            .map(drop)
     }
 
     /// Checks that the server responds.
     pub(super) async fn ping(&self) -> Result<()> {
         let database = self.database.clone();
         let ping = async move { database.run_command(doc! { "ping": 1 }).await };
-        self.call(&self.write_permits, CHECK_TIMEOUT, ping).await.map(drop)
+        self.call(&self.write_permits, CHECK_TIMEOUT, ping)
+            .await
+            .map(drop)
     }
 
     /// Runs a call in a separate task: the driver's futures must not be dropped midway. After `timeout` the task continues
@@ -226,11 +274,17 @@ impl Connection {
     fn explain(&self, error: Error) -> Error {
         let has_login = |uri: &str| uri.contains('@') || uri.contains("authMechanism");
         if error.kind() == ErrorKind::Denied && !has_login(self.options.uri.expose_secret()) {
-            let message = "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
+            let message =
+                "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
             return mongo_error(ErrorKind::Denied, message).with_outcome(Outcome::NotApplied);
         }
-        let reason = self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match reason.filter(|_| error.kind() == ErrorKind::DeadlineExceeded || is_selection(&error)) {
+        let reason = self
+            .unreachable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match reason.filter(|_| error.kind() == ErrorKind::DeadlineExceeded || is_selection(&error))
+        {
             Some(reason) => error.with_source(io::Error::other(reason)),
             None => error,
         }
@@ -246,7 +300,9 @@ pub(super) fn timed_out(timeout: Duration, outcome: Outcome) -> Error {
 /// Adds our defaults for the options that the URI does not set.
 fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.app_name.get_or_insert_with(|| "shop".to_owned());
-    options.server_selection_timeout.get_or_insert(SERVER_SELECTION_TIMEOUT);
+    options
+        .server_selection_timeout
+        .get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     // Unlimited: stores may share the client, and each one limits its calls.
     options.max_pool_size.get_or_insert(u32::MAX);
@@ -266,10 +322,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_is_named() {
-        let connection = Connection::open(MongoStoreOptions::new("mongodb://127.0.0.1:1")).await.unwrap();
-        for error in [connection.ping().await, connection.exists(2 * CONNECT_TIMEOUT).await.map(drop)] {
+        let connection = Connection::open(MongoStoreOptions::new("mongodb://127.0.0.1:1"))
+            .await
+            .unwrap();
+        for error in [
+            connection.ping().await,
+            connection.exists(2 * CONNECT_TIMEOUT).await.map(drop),
+        ] {
             let text = error.unwrap_err().chain().to_string();
-            assert!(text.ends_with("127.0.0.1:1: I/O error: Connection refused (os error 111)"), "{text}");
+            assert!(
+                text.ends_with("127.0.0.1:1: I/O error: Connection refused (os error 111)"),
+                "{text}"
+            );
         }
     }
 

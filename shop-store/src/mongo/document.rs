@@ -52,18 +52,28 @@ pub(super) fn decimal128(price: Price) -> Decimal128 {
 /// ids as numbers.
 pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
-    let user_id = text(document, "userid")?.parse().map_err(|error| not_valid("userid", &error))?;
-    let user_name = text(document, "username")?.parse().map_err(|error| not_valid("username", &error))?;
+    let user_id = text(document, "userid")?
+        .parse()
+        .map_err(|error| not_valid("userid", &error))?;
+    let user_name = text(document, "username")?
+        .parse()
+        .map_err(|error| not_valid("username", &error))?;
     let details = match member(document, DETAILS)? {
         Some(RawBsonRef::String(details)) => Details::from_json(details.as_bytes(), &[]),
         _ => Ok(Details::NONE),
     };
     let details = details.map_err(|(_, problem)| unreadable(DETAILS, problem))?;
     let price = price(document, &details)?;
-    Ok(Purchase::new(id, user_id, user_name, price, timestamp(document, &id)?).with_details(details))
+    Ok(
+        Purchase::new(id, user_id, user_name, price, timestamp(document, &id)?)
+            .with_details(details),
+    )
 }
 
-fn member<'a>(document: &'a RawDocument, name: &'static str) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
+fn member<'a>(
+    document: &'a RawDocument,
+    name: &'static str,
+) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
     document.get(name).map_err(|error| unreadable(name, error))
 }
 
@@ -92,7 +102,11 @@ fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable
 /// Reads the price, which is negative for a refund alone.
 fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable> {
     let text = text(document, "price")?;
-    let price = match text.trim().strip_prefix('-').filter(|_| details.of.is_some()) {
+    let price = match text
+        .trim()
+        .strip_prefix('-')
+        .filter(|_| details.of.is_some())
+    {
         Some(amount) => Price::rounded(amount).map(Price::negated),
         None => Price::rounded(text.trim()),
     };
@@ -105,7 +119,9 @@ fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unrea
         let created = ObjectId::from_bytes(*id.as_object_id()?).timestamp();
         Timestamp::from_millis(created.timestamp_millis()).ok()
     };
-    timestamp_member(document).or_else(of_id).ok_or_else(|| unreadable("timestamp", "is not a time"))
+    timestamp_member(document)
+        .or_else(of_id)
+        .ok_or_else(|| unreadable("timestamp", "is not a time"))
 }
 
 /// Reads the member `timestamp`.
@@ -142,7 +158,9 @@ impl Unreadables {
         if is_mark(document) {
             return None;
         }
-        purchase(document).inspect_err(|error| self.note("document", &name(document), error)).ok()
+        purchase(document)
+            .inspect_err(|error| self.note("document", &name(document), error))
+            .ok()
     }
 }
 
@@ -164,20 +182,43 @@ mod tests {
 
     #[test]
     fn decimal128_keeps_every_digit() {
-        for text in
-            ["0", "0.00", "29.99", "1195.30", "0.00000001", "1000000000000000", "999999999999999.12345678"]
-        {
+        for text in [
+            "0",
+            "0.00",
+            "29.99",
+            "1195.30",
+            "0.00000001",
+            "1000000000000000",
+            "999999999999999.12345678",
+        ] {
             let price: Price = text.parse().unwrap();
-            assert_eq!(decimal128(price), text.parse::<Decimal128>().unwrap(), "{text}");
-            assert_eq!(decimal128(price).to_string().parse::<Price>().unwrap().to_string(), text);
+            assert_eq!(
+                decimal128(price),
+                text.parse::<Decimal128>().unwrap(),
+                "{text}"
+            );
+            assert_eq!(
+                decimal128(price)
+                    .to_string()
+                    .parse::<Price>()
+                    .unwrap()
+                    .to_string(),
+                text
+            );
             let negative = Price::signed(&format!("-{text}")).unwrap();
-            assert_eq!(Price::signed(&decimal128(negative).to_string()), Ok(negative));
+            assert_eq!(
+                Price::signed(&decimal128(negative).to_string()),
+                Ok(negative)
+            );
         }
     }
 
     #[test]
     fn purchase_reads_written_documents() {
-        for id in ["0190163d-8694-739b-aea5-966c26f8ad91", "65f0c0ffee0123456789abcd"] {
+        for id in [
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "65f0c0ffee0123456789abcd",
+        ] {
             let id: PurchaseId = id.parse().unwrap();
             let at = Timestamp::from_millis(1_772_355_600_250).unwrap();
             let json = br#"{"item":"tea","reference":"order-7","gift":{"to": "eva"},"tax":1.10}"#;
@@ -195,7 +236,10 @@ mod tests {
             assert_eq!(purchase(&document).unwrap(), written);
             assert_eq!(
                 sort_key(&document),
-                (Some(DateTime::from_millis(at.as_millis())), Some(id_value(&id)))
+                (
+                    Some(DateTime::from_millis(at.as_millis())),
+                    Some(id_value(&id))
+                )
             );
         }
     }

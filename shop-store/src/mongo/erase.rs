@@ -51,7 +51,10 @@ impl PurchaseErase for MongoStore {
                 let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
                 doc! { "q": { "_id": document::id_value(id) }, "u": mark, "upsert": true }
             };
-            marked += update(&self.connection, ids.iter().map(mark).collect()).await?.upserted.len() as u64;
+            marked += update(&self.connection, ids.iter().map(mark).collect())
+                .await?
+                .upserted
+                .len() as u64;
         }
         Ok(marked)
     }
@@ -59,15 +62,25 @@ impl PurchaseErase for MongoStore {
     /// A document that was not [migrated](Self::migrate) has no date, and is not deleted.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let (connection, old) = (&*self.connection, old(time));
-        let ids = find_ids(connection, old.clone(), Some(doc! { "timestamp": 1, "_id": 1 }), limit).await?;
+        let ids = find_ids(
+            connection,
+            old.clone(),
+            Some(doc! { "timestamp": 1, "_id": 1 }),
+            limit,
+        )
+        .await?;
         if ids.is_empty() {
             return Ok(0);
         }
         let mut filter = old;
         filter.insert("_id", doc! { "$in": ids });
         let collection = connection.collection.clone();
-        let delete =
-            async move { collection.delete_many(filter).write_concern(WriteConcern::majority()).await };
+        let delete = async move {
+            collection
+                .delete_many(filter)
+                .write_concern(WriteConcern::majority())
+                .await
+        };
         Ok(connection.write(delete).await?.deleted_count)
     }
 
@@ -75,15 +88,26 @@ impl PurchaseErase for MongoStore {
         let timeout = self.connection.options.insert_timeout;
         let count = || {
             let collection = self.connection.on_primary();
-            async move { collection.count_documents(old(time)).limit(limit as u64).max_time(timeout).await }
+            async move {
+                collection
+                    .count_documents(old(time))
+                    .limit(limit as u64)
+                    .max_time(timeout)
+                    .await
+            }
         };
         self.connection.query(timeout, count).await
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
         let (clocks, clock) = (self.connection.on_primary(), doc! { "_id": CLOCK });
-        let clock = self.connection.find(&clocks, &clock, FindOptions::default()).await?;
-        let seen = clock.first().and_then(|clock| clock.get_datetime("seen").ok());
+        let clock = self
+            .connection
+            .find(&clocks, &clock, FindOptions::default())
+            .await?;
+        let seen = clock
+            .first()
+            .and_then(|clock| clock.get_datetime("seen").ok());
         Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
     }
 
@@ -91,7 +115,9 @@ impl PurchaseErase for MongoStore {
         let collection = self.connection.collection.clone();
         let store = async move {
             let update = doc! { "$set": { ERASED: true, "seen": select::date(time) } };
-            let update = collection.update_one(doc! { "_id": CLOCK }, update).upsert(true);
+            let update = collection
+                .update_one(doc! { "_id": CLOCK }, update)
+                .upsert(true);
             update.write_concern(WriteConcern::majority()).await
         };
         self.connection.write(store).await.map(drop)
@@ -146,7 +172,16 @@ async fn find_ids(
         return Ok(Vec::new());
     }
     let time = connection.options.insert_timeout;
-    let options = FindOptions::builder().sort(sort).limit(limit).projection(doc! { "_id": 1 }).max_time(time);
-    let found = connection.find(&connection.on_primary(), &filter, options.build()).await?;
-    Ok(found.iter().filter_map(|found| document::value(found, "_id")).collect())
+    let options = FindOptions::builder()
+        .sort(sort)
+        .limit(limit)
+        .projection(doc! { "_id": 1 })
+        .max_time(time);
+    let found = connection
+        .find(&connection.on_primary(), &filter, options.build())
+        .await?;
+    Ok(found
+        .iter()
+        .filter_map(|found| document::value(found, "_id"))
+        .collect())
 }

@@ -14,7 +14,11 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 /// Converts an error of a call. An option of the URI that the driver rejects only now is not the caller's fault.
 pub(super) fn from_driver(error: DriverError) -> Error {
     let (kind, message, outcome) = classify(&error);
-    let kind = if kind == ErrorKind::Invalid { ErrorKind::Unavailable } else { kind };
+    let kind = if kind == ErrorKind::Invalid {
+        ErrorKind::Unavailable
+    } else {
+        kind
+    };
     classified((kind, message, outcome), error)
 }
 
@@ -24,7 +28,10 @@ pub(super) fn from_uri(error: DriverError) -> Error {
 }
 
 fn classified((kind, message, outcome): Class, error: DriverError) -> Error {
-    Error::new(kind, message).with_outcome(outcome).with_origin("mongodb").with_source(Reported(error))
+    Error::new(kind, message)
+        .with_outcome(outcome)
+        .with_origin("mongodb")
+        .with_source(Reported(error))
 }
 
 /// The driver's error without what it prints for debugging: labels, and the server's response, which may have values of
@@ -71,40 +78,58 @@ type Class = (ErrorKind, &'static str, Outcome);
 fn classify(error: &DriverError) -> Class {
     use Outcome::{NotApplied, Unknown};
     match &*error.kind {
-        Driver::InvalidArgument { .. } => {
-            (ErrorKind::Invalid, "the MongoDB URI or one of its options is invalid", NotApplied)
-        }
+        Driver::InvalidArgument { .. } => (
+            ErrorKind::Invalid,
+            "the MongoDB URI or one of its options is invalid",
+            NotApplied,
+        ),
         Driver::Authentication { .. } => (
             ErrorKind::Denied,
             "MongoDB rejected the login: check user, password and authentication database of SHOP_MONGODB_URI",
             NotApplied,
         ),
-        Driver::DnsResolve { .. } => {
-            (ErrorKind::Unavailable, "MongoDB's host name cannot be resolved", NotApplied)
-        }
-        Driver::ServerSelection { .. } => {
-            (ErrorKind::Unavailable, "MongoDB cannot be reached, or has no primary", NotApplied)
-        }
-        Driver::InvalidTlsConfig { .. } => {
-            (ErrorKind::Invalid, "the TLS options of the MongoDB URI are invalid", NotApplied)
-        }
-        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => {
-            (ErrorKind::Unavailable, "the connection to MongoDB broke", Unknown)
-        }
+        Driver::DnsResolve { .. } => (
+            ErrorKind::Unavailable,
+            "MongoDB's host name cannot be resolved",
+            NotApplied,
+        ),
+        Driver::ServerSelection { .. } => (
+            ErrorKind::Unavailable,
+            "MongoDB cannot be reached, or has no primary",
+            NotApplied,
+        ),
+        Driver::InvalidTlsConfig { .. } => (
+            ErrorKind::Invalid,
+            "the TLS options of the MongoDB URI are invalid",
+            NotApplied,
+        ),
+        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => (
+            ErrorKind::Unavailable,
+            "the connection to MongoDB broke",
+            Unknown,
+        ),
         Driver::Command(command) => for_command(command.code),
-        Driver::Write(WriteFailure::WriteConcernError(_)) => {
-            (ErrorKind::Unavailable, "MongoDB did not confirm the write by a majority", Unknown)
-        }
+        Driver::Write(WriteFailure::WriteConcernError(_)) => (
+            ErrorKind::Unavailable,
+            "MongoDB did not confirm the write by a majority",
+            Unknown,
+        ),
         Driver::Write(WriteFailure::WriteError(error)) => for_command(error.code),
-        Driver::IncompatibleServer { .. } | Driver::SessionsNotSupported => {
-            (ErrorKind::Unsupported, "this version of the MongoDB server is not supported", NotApplied)
-        }
-        Driver::Bson(_) | Driver::BsonDeserialization(_) | Driver::BsonSerialization(_) => {
-            (ErrorKind::Corrupt, "a document cannot be read or written", NotApplied)
-        }
-        Driver::InvalidResponse { .. } => {
-            (ErrorKind::Unavailable, "MongoDB sent an invalid response", Unknown)
-        }
+        Driver::IncompatibleServer { .. } | Driver::SessionsNotSupported => (
+            ErrorKind::Unsupported,
+            "this version of the MongoDB server is not supported",
+            NotApplied,
+        ),
+        Driver::Bson(_) | Driver::BsonDeserialization(_) | Driver::BsonSerialization(_) => (
+            ErrorKind::Corrupt,
+            "a document cannot be read or written",
+            NotApplied,
+        ),
+        Driver::InvalidResponse { .. } => (
+            ErrorKind::Unavailable,
+            "MongoDB sent an invalid response",
+            Unknown,
+        ),
         Driver::Shutdown => (ErrorKind::Closed, "the client was closed", NotApplied),
         // Errors of insert_many, GridFS, transactions and change streams, which are not used here.
         _ => (ErrorKind::Internal, "MongoDB's driver failed", Unknown),
@@ -122,18 +147,36 @@ const fn for_command(code: i32) -> Class {
             NotApplied,
         ),
         // BSONObjectTooLarge.
-        10334 => (ErrorKind::TooLarge, "the documents are too large for MongoDB", NotApplied),
+        10334 => (
+            ErrorKind::TooLarge,
+            "the documents are too large for MongoDB",
+            NotApplied,
+        ),
         // CommandNotFound, CommandNotSupported, NotImplemented, FeatureNotSupported, and an option that an old server
         // does not know. Servers that only speak the protocol have them.
-        59 | 115 | 238 | 303 | 40415 => {
-            (ErrorKind::Unsupported, "this MongoDB server does not support the operation", NotApplied)
-        }
+        59 | 115 | 238 | 303 | 40415 => (
+            ErrorKind::Unsupported,
+            "this MongoDB server does not support the operation",
+            NotApplied,
+        ),
         // MaxTimeMSExpired.
-        50 => (ErrorKind::DeadlineExceeded, "MongoDB exceeded the time limit of the operation", NotApplied),
+        50 => (
+            ErrorKind::DeadlineExceeded,
+            "MongoDB exceeded the time limit of the operation",
+            NotApplied,
+        ),
         // OutOfDiskSpace.
-        14031 => (ErrorKind::Unavailable, "MongoDB's disk is full", Outcome::Unknown),
+        14031 => (
+            ErrorKind::Unavailable,
+            "MongoDB's disk is full",
+            Outcome::Unknown,
+        ),
         // Not primary, stepping down, interrupted, shutting down, and other transient errors.
-        _ => (ErrorKind::Unavailable, "MongoDB cannot serve the operation now", Outcome::Unknown),
+        _ => (
+            ErrorKind::Unavailable,
+            "MongoDB cannot serve the operation now",
+            Outcome::Unknown,
+        ),
     }
 }
 
@@ -180,7 +223,11 @@ mod tests {
         let error = ClientOptions::parse("mongodb://h/?w=-1").await.unwrap_err();
         assert_eq!(from_uri(error.clone()).kind(), ErrorKind::Invalid);
         let error = from_driver(error);
-        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error:?}");
+        assert_eq!(
+            (error.kind(), error.is_retryable()),
+            (ErrorKind::Unavailable, true),
+            "{error:?}"
+        );
     }
 
     #[test]

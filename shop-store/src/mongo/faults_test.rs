@@ -36,14 +36,21 @@ impl Faulty {
         options.insert_timeout = Duration::from_secs(1);
         let store = MongoStore::open(options).await.unwrap();
         store.wait_for_indexes().await;
-        Some(Self { server, store, direct })
+        Some(Self {
+            server,
+            store,
+            direct,
+        })
     }
 }
 
 fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
         let user = format!("u{}", number % 7);
-        let new = NewPurchase::of(user).named("ada").priced(format!("{number}.5")).unwrap();
+        let new = NewPurchase::of(user)
+            .named("ada")
+            .priced(format!("{number}.5"))
+            .unwrap();
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..count).map(purchase).collect()
@@ -88,7 +95,9 @@ fn faults() -> Vec<Fault> {
 
 #[tokio::test]
 async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
-    let Some(faulty) = Faulty::start().await else { return };
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
     let mut options = InMemoryLogOptions::default();
     options.batch_records = 10;
     let log = InMemoryLog::new(options);
@@ -104,70 +113,142 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
     let ingest = Ingest::new(source, Arc::new(faulty.store.clone()), letters, options);
     let monitor = ingest.monitor();
     let done = async {
-        drop(monitor.wait_for(|status| status.counters.inserted + status.counters.duplicates >= 500).await);
+        drop(
+            monitor
+                .wait_for(|status| status.counters.inserted + status.counters.duplicates >= 500)
+                .await,
+        );
     };
-    let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done)).await.unwrap().unwrap();
+    let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(faulty.server.left().is_empty(), "each fault occurred");
     assert_eq!(tally.dead_lettered, 0);
     assert!(tally.duplicates > 0, "unconfirmed inserts are repeated");
     let store = faulty.direct.mongo();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 500);
     for purchase in &all {
-        assert_eq!(store.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+        assert_eq!(
+            store.get(&purchase.id).await.unwrap().as_ref(),
+            Some(purchase)
+        );
     }
 }
 
 #[tokio::test]
 async fn an_unconfirmed_write_has_an_unknown_outcome() {
-    let Some(faulty) = Faulty::start().await else { return };
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
     let batch: Arc<[Purchase]> = purchases(3).into();
-    faulty.server.next("insert", [Fault::Late(Duration::from_secs(5))]);
+    faulty
+        .server
+        .next("insert", [Fault::Late(Duration::from_secs(5))]);
     let late = faulty.store.insert(Arc::clone(&batch)).await.unwrap_err();
-    assert_eq!((late.kind(), late.outcome()), (ErrorKind::DeadlineExceeded, Outcome::Unknown));
+    assert_eq!(
+        (late.kind(), late.outcome()),
+        (ErrorKind::DeadlineExceeded, Outcome::Unknown)
+    );
     let again = faulty.store.insert(Arc::clone(&batch)).await.unwrap();
-    assert!(again.iter().all(|outcome| matches!(outcome, InsertOutcome::Duplicate)), "{again:?}");
+    assert!(
+        again
+            .iter()
+            .all(|outcome| matches!(outcome, InsertOutcome::Duplicate)),
+        "{again:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_rejected_document_does_not_affect_the_others() {
-    let Some(faulty) = Faulty::start().await else { return };
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
     let batch: Arc<[Purchase]> = purchases(2).into();
     // DocumentValidationFailure.
-    faulty.server.next("insert", [Fault::AnsweredWith(first_rejected(121))]);
+    faulty
+        .server
+        .next("insert", [Fault::AnsweredWith(first_rejected(121))]);
     let outcomes = faulty.store.insert(batch).await.unwrap();
-    assert!(matches!(outcomes[..], [InsertOutcome::Rejected(_), InsertOutcome::Inserted]), "{outcomes:?}");
+    assert!(
+        matches!(
+            outcomes[..],
+            [InsertOutcome::Rejected(_), InsertOutcome::Inserted]
+        ),
+        "{outcomes:?}"
+    );
 }
 
 #[tokio::test]
 async fn queries_are_retried_after_transient_errors() {
-    let Some(faulty) = Faulty::start().await else { return };
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
     faulty.store.insert(purchases(14).into()).await.unwrap();
     let user = Selector::User("u1".parse().unwrap());
     let refused = |code, name| Fault::Refused(failed(code, name));
-    faulty.server.next("find", [refused(0, "WithoutNumber"), refused(262, "ExceededTimeLimit")]);
-    let page = faulty.store.page(&user, &PageRequest::default()).await.unwrap();
+    faulty.server.next(
+        "find",
+        [
+            refused(0, "WithoutNumber"),
+            refused(262, "ExceededTimeLimit"),
+        ],
+    );
+    let page = faulty
+        .store
+        .page(&user, &PageRequest::default())
+        .await
+        .unwrap();
     assert_eq!(page.items.len(), 2);
-    faulty.server.next("aggregate", [refused(11600, "InterruptedAtShutdown")]);
+    faulty
+        .server
+        .next("aggregate", [refused(11600, "InterruptedAtShutdown")]);
     assert_eq!(faulty.store.summary(&user).await.unwrap().count, 2);
     assert!(faulty.server.left().is_empty(), "each fault occurred");
 
     // Permanent errors are returned at once, transient ones at the timeout.
     faulty.server.next("find", [refused(13, "Unauthorized")]);
-    assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        faulty
+            .store
+            .get(&page.items[0].id)
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Denied
+    );
     assert!(faulty.server.left().is_empty());
-    faulty.server.next("find", (0..20).map(|_| refused(0, "WithoutNumber")));
-    assert_eq!(faulty.store.get(&page.items[0].id).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    faulty
+        .server
+        .next("find", (0..20).map(|_| refused(0, "WithoutNumber")));
+    assert_eq!(
+        faulty
+            .store
+            .get(&page.items[0].id)
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Unavailable
+    );
 }
 
 #[tokio::test]
 async fn a_batch_above_the_command_limit_has_all_outcomes() {
-    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else {
+        return;
+    };
     let all = purchases(MAX_DOCUMENTS as u64 + 50);
     let stored = [3, MAX_DOCUMENTS - 1, MAX_DOCUMENTS, MAX_DOCUMENTS + 7];
-    fixture.mongo().insert(stored.iter().map(|index| all[*index].clone()).collect()).await.unwrap();
+    fixture
+        .mongo()
+        .insert(stored.iter().map(|index| all[*index].clone()).collect())
+        .await
+        .unwrap();
     let outcomes = fixture.mongo().insert(all.into()).await.unwrap();
-    let again =
-        outcomes.iter().enumerate().filter(|(_, outcome)| matches!(outcome, InsertOutcome::Duplicate));
+    let again = outcomes
+        .iter()
+        .enumerate()
+        .filter(|(_, outcome)| matches!(outcome, InsertOutcome::Duplicate));
     assert_eq!(again.map(|(index, _)| index).collect::<Vec<_>>(), stored);
     assert_eq!(outcomes.len(), MAX_DOCUMENTS + 50);
 }
@@ -175,68 +256,151 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
 #[tokio::test]
 async fn duplicate_checks_read_from_the_primary() {
     let uri = "mongodb://127.0.0.1:1/shop?replicaSet=rs&readPreference=secondary&w=0";
-    let store = MongoStore::open(MongoStoreOptions::new(uri).create_indexes(false)).await.unwrap();
+    let store = MongoStore::open(MongoStoreOptions::new(uri).create_indexes(false))
+        .await
+        .unwrap();
     let connection = &store.connection;
     let primary = ReadPreference::Primary.into();
     assert_eq!(connection.database.selection_criteria(), Some(&primary));
     assert_eq!(connection.on_primary().selection_criteria(), Some(&primary));
-    assert_eq!(connection.database.collection::<Document>("users").selection_criteria(), Some(&primary));
-    assert_ne!(connection.collection.selection_criteria(), Some(&primary), "listings may be older");
+    assert_eq!(
+        connection
+            .database
+            .collection::<Document>("users")
+            .selection_criteria(),
+        Some(&primary)
+    );
+    assert_ne!(
+        connection.collection.selection_criteria(),
+        Some(&primary),
+        "listings may be older"
+    );
 }
 
 #[tokio::test]
 async fn a_write_concern_of_the_uri_rejects_no_query() {
-    let Some(direct) = MongoFixture::on_test_server().await else { return };
+    let Some(direct) = MongoFixture::on_test_server().await else {
+        return;
+    };
     let uri = with_options(direct.uri(), "w=0");
     let database = direct.mongo().connection.collection.namespace().db;
-    let store = MongoStore::open(MongoStoreOptions::new(uri).database(Some(database))).await.unwrap();
+    let store = MongoStore::open(MongoStoreOptions::new(uri).database(Some(database)))
+        .await
+        .unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
 }
 
 #[tokio::test]
 async fn a_check_writes_and_leaves_nothing() {
-    let Some(faulty) = Faulty::start().await else { return };
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
     faulty.store.check().await.unwrap();
-    assert_eq!(faulty.direct.mongo().summary(&Selector::All).await.unwrap().count, 0);
-    faulty.server.next("update", [Fault::Refused(failed(13, "Unauthorized"))]);
-    assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        faulty
+            .direct
+            .mongo()
+            .summary(&Selector::All)
+            .await
+            .unwrap()
+            .count,
+        0
+    );
+    faulty
+        .server
+        .next("update", [Fault::Refused(failed(13, "Unauthorized"))]);
+    assert_eq!(
+        faulty.store.check().await.unwrap_err().kind(),
+        ErrorKind::Denied
+    );
     // As a server without decimals does.
-    faulty.server.next("update", [Fault::NotArrived, Fault::NotArrived]);
-    assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    faulty
+        .server
+        .next("update", [Fault::NotArrived, Fault::NotArrived]);
+    assert_eq!(
+        faulty.store.check().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
     // Without the collection too.
-    faulty.direct.mongo().connection.collection.drop().await.unwrap();
+    faulty
+        .direct
+        .mongo()
+        .connection
+        .collection
+        .drop()
+        .await
+        .unwrap();
     faulty.store.check().await.unwrap();
-    assert!(!faulty.direct.mongo().connection.exists(Duration::from_secs(5)).await.unwrap());
-    faulty.server.next("find", (0..20).map(|_| Fault::NotArrived));
-    assert_eq!(faulty.store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(
+        !faulty
+            .direct
+            .mongo()
+            .connection
+            .exists(Duration::from_secs(5))
+            .await
+            .unwrap()
+    );
+    faulty
+        .server
+        .next("find", (0..20).map(|_| Fault::NotArrived));
+    assert_eq!(
+        faulty.store.check().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
 }
 
 #[tokio::test]
 async fn a_page_and_a_slice_of_a_migration_are_one_command_each() {
-    let Some(faulty) = Faulty::start().await else { return };
-    let old =
-        (0..300).map(|number| doc! { "username": "ada", "userid": "u1", "price": number, "timestamp": "" });
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
+    let old = (0..300)
+        .map(|number| doc! { "username": "ada", "userid": "u1", "price": number, "timestamp": "" });
     let old = old.map(|document| RawDocumentBuf::try_from(&document).unwrap());
-    faulty.direct.mongo().connection.collection.insert_many(old.collect::<Vec<_>>()).await.unwrap();
+    faulty
+        .direct
+        .mongo()
+        .connection
+        .collection
+        .insert_many(old.collect::<Vec<_>>())
+        .await
+        .unwrap();
     let passed = Fault::Late(Duration::ZERO);
     faulty.server.next("getMore", [passed.clone()]);
     faulty.server.next("update", [passed.clone(), passed]);
     assert_eq!(faulty.store.migrate(|_| ()).await.unwrap().migrated, 300);
     let request = PageRequest::first(ListOrder::NewestFirst, PageLimit::MAX);
-    assert_eq!(faulty.store.page(&Selector::All, &request).await.unwrap().items.len(), 300);
-    assert_eq!(faulty.server.left(), BTreeMap::from([("getMore", 1), ("update", 1)]));
+    assert_eq!(
+        faulty
+            .store
+            .page(&Selector::All, &request)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        300
+    );
+    assert_eq!(
+        faulty.server.left(),
+        BTreeMap::from([("getMore", 1), ("update", 1)])
+    );
 }
 
 #[tokio::test]
 async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
-    let Some(faulty) = Faulty::start().await else { return };
+    let Some(faulty) = Faulty::start().await else {
+        return;
+    };
     let has_login = faulty.direct.uri().contains('@');
     for fault in faults() {
         faulty.server.next("ping", [fault.clone()]);
-        let Err(error) = faulty.store.check_reads().await else { continue };
+        let Err(error) = faulty.store.check_reads().await else {
+            continue;
+        };
         let text = error.chain().to_string();
-        let is_plain =
-            ["RawDocumentBuf", "labels:", "Kind:", "Some("].iter().all(|dump| !text.contains(dump));
+        let is_plain = ["RawDocumentBuf", "labels:", "Kind:", "Some("]
+            .iter()
+            .all(|dump| !text.contains(dump));
         assert!(is_plain, "{fault:?}: {text}");
         if error.kind() == ErrorKind::Denied {
             assert_eq!(text.contains("requires a login"), !has_login, "{text}");
@@ -246,20 +410,33 @@ async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
 
 #[tokio::test]
 async fn a_closed_store_makes_no_calls() {
-    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else {
+        return;
+    };
     let store = fixture.mongo();
     store.check_reads().await.unwrap();
     store.clone().close().await;
-    assert_eq!(store.check_reads().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        store.check_reads().await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
 }
 
 #[tokio::test]
 async fn a_collection_that_was_dropped_has_its_indexes_again() {
-    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else {
+        return;
+    };
     let collection = fixture.mongo().connection.collection.clone();
     let _indexes = ListingIndexes::new(collection.clone(), Duration::from_millis(10));
     collection.drop().await.unwrap();
-    while collection.list_index_names().await.unwrap_or_default().len() < 5 {
+    while collection
+        .list_index_names()
+        .await
+        .unwrap_or_default()
+        .len()
+        < 5
+    {
         tokio::task::yield_now().await;
     }
 }

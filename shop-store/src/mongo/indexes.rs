@@ -34,13 +34,20 @@ impl ListingIndexes {
             let mut until_done = Some(until_done);
             while !wanted.is_empty() && !stopped.is_cancelled() {
                 for field in std::mem::take(&mut wanted) {
-                    wanted.extend(create_index(&collection, field, &stopped).await.then_some(field));
+                    wanted.extend(
+                        create_index(&collection, field, &stopped)
+                            .await
+                            .then_some(field),
+                    );
                 }
                 drop(until_done.take());
                 stopped.run_until_cancelled(sleep(interval)).await;
             }
         });
-        Self { done, _until_dropped: until_dropped }
+        Self {
+            done,
+            _until_dropped: until_dropped,
+        }
     }
 
     /// Waits until the indexes exist or the server has rejected them.
@@ -60,8 +67,14 @@ async fn create_index(
     stopped: &CancellationToken,
 ) -> bool {
     let fields = field.into_iter().chain(["timestamp", "_id"]);
-    let keys: Document = fields.clone().map(|field| (field.to_owned(), Bson::Int32(1))).collect();
-    let name = fields.map(|field| format!("{field}_1")).collect::<Vec<_>>().join("_");
+    let keys: Document = fields
+        .clone()
+        .map(|field| (field.to_owned(), Bson::Int32(1)))
+        .collect();
+    let name = fields
+        .map(|field| format!("{field}_1"))
+        .collect::<Vec<_>>()
+        .join("_");
     let mut options = IndexOptions::builder().name(name.clone()).build();
     options.partial_filter_expression =
         (field == Some(REFERENCE)).then(|| doc! { REFERENCE: { "$exists": true } });
@@ -80,7 +93,11 @@ async fn create_index(
             return false;
         }
         tracing::debug!(error = %error.chain(), index = name, "index creation failed, retrying");
-        if stopped.run_until_cancelled(sleep(pauses.next().unwrap_or_default())).await.is_none() {
+        if stopped
+            .run_until_cancelled(sleep(pauses.next().unwrap_or_default()))
+            .await
+            .is_none()
+        {
             break;
         }
     }

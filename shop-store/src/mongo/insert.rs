@@ -39,7 +39,10 @@ impl PurchaseRows for Connection {
 
     async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, Option<Purchase>>> {
         let stored = stored(self, ids.iter().map(document::id_value).collect()).await?;
-        Ok(stored.into_iter().map(|(id, stored)| (id, document::purchase(&stored).ok())).collect())
+        Ok(stored
+            .into_iter()
+            .map(|(id, stored)| (id, document::purchase(&stored).ok()))
+            .collect())
     }
 }
 
@@ -106,7 +109,10 @@ async fn reply_outcomes(
         }
     }
     if !duplicates.is_empty() {
-        let ids = duplicates.iter().map(|error| document::id_value(&batch[error.index].id)).collect();
+        let ids = duplicates
+            .iter()
+            .map(|error| document::id_value(&batch[error.index].id))
+            .collect();
         let first = stored(connection, ids).await?;
         for error in duplicates {
             let sent = &batch[error.index];
@@ -117,17 +123,28 @@ async fn reply_outcomes(
 }
 
 /// Returns the stored documents with these values of `_id`, as far as a majority has them.
-async fn stored(connection: &Connection, ids: Vec<Bson>) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
+async fn stored(
+    connection: &Connection,
+    ids: Vec<Bson>,
+) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
     let collection = connection.on_primary();
     let time = connection.options.query_timeout;
     let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
     let found = async move {
-        let found = collection.find(doc! { "_id": { "$in": ids } }).batch_size(batch);
-        let cursor = found.read_concern(ReadConcern::majority()).max_time(time).await?;
+        let found = collection
+            .find(doc! { "_id": { "$in": ids } })
+            .batch_size(batch);
+        let cursor = found
+            .read_concern(ReadConcern::majority())
+            .max_time(time)
+            .await?;
         cursor.try_collect::<Vec<RawDocumentBuf>>().await
     };
     let found = connection.write(found).await?;
-    Ok(found.into_iter().filter_map(|document| Some((document::id(&document).ok()?, document))).collect())
+    Ok(found
+        .into_iter()
+        .filter_map(|document| Some((document::id(&document).ok()?, document)))
+        .collect())
 }
 
 /// Compares a purchase with the stored document of the same id.
@@ -146,13 +163,18 @@ fn compare(sent: &Purchase, first: Option<&RawDocumentBuf>, error: &WriteError) 
 
 /// Whether the error names a unique index other than that of `_id`, which only an operator can have created.
 fn is_of_another_index(message: &str) -> bool {
-    let index = message.split_once(" index: ").and_then(|(_, index)| index.split_whitespace().next());
+    let index = message
+        .split_once(" index: ")
+        .and_then(|(_, index)| index.split_whitespace().next());
     index.is_some_and(|name| name != "_id_")
 }
 
 /// The error for a document that was inserted, but may be rolled back.
 fn not_durable(concern: &ConcernError) -> Error {
-    let text = format!("MongoDB did not confirm the write by a majority (code {})", concern.code);
+    let text = format!(
+        "MongoDB did not confirm the write by a majority (code {})",
+        concern.code
+    );
     mongo_error(ErrorKind::Unavailable, text)
 }
 
@@ -161,13 +183,21 @@ fn final_outcome(error: &WriteError) -> InsertOutcome {
 }
 
 fn rejected(error: &WriteError) -> Error {
-    let message = format!("MongoDB rejected the document: {} (code {})", error.message, error.code);
+    let message = format!(
+        "MongoDB rejected the document: {} (code {})",
+        error.message, error.code
+    );
     mongo_error(ErrorKind::Invalid, message)
 }
 
 fn transient(error: &WriteError) -> Error {
-    let message = format!("MongoDB cannot store the document now: {} (code {})", error.message, error.code);
-    Error::new(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied).with_origin("mongodb")
+    let message = format!(
+        "MongoDB cannot store the document now: {} (code {})",
+        error.message, error.code
+    );
+    Error::new(ErrorKind::Unavailable, message)
+        .with_outcome(Outcome::NotApplied)
+        .with_origin("mongodb")
 }
 
 #[cfg(test)]
@@ -185,31 +215,56 @@ mod tests {
         "E11000 duplicate key error collection: shop.purchases index: name_1 dup key: { name: 1 }";
 
     fn error((code, message): (i32, &str)) -> WriteError {
-        WriteError { index: 0, code, message: message.to_owned() }
+        WriteError {
+            index: 0,
+            code,
+            message: message.to_owned(),
+        }
     }
 
     /// A reply with these errors, written to a majority or not.
     fn reply(errors: &[(i32, &str)], is_durable: bool) -> InsertReply {
         let write_concern_error = (!is_durable).then_some(ConcernError { code: 64 });
-        InsertReply { write_errors: errors.iter().copied().map(error).collect(), write_concern_error }
+        InsertReply {
+            write_errors: errors.iter().copied().map(error).collect(),
+            write_concern_error,
+        }
     }
 
     #[test]
     fn check_accepts_duplicates_only() {
         let check = |errors: &[(i32, &str)], is_durable| {
-            reply(errors, is_durable).check().map_err(|error| error.kind())
+            reply(errors, is_durable)
+                .check()
+                .map_err(|error| error.kind())
         };
         assert_eq!(check(&[], true), Ok(()));
-        assert_eq!(check(&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true), Ok(()));
-        assert_eq!(check(&[(DUPLICATE, BY_ID)], false), Err(ErrorKind::Unavailable));
-        assert_eq!(check(&[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")], true), Err(ErrorKind::Unavailable));
-        assert_eq!(check(&[(DUPLICATE, BY_ID), (VALIDATION, "")], true), Err(ErrorKind::Invalid));
+        assert_eq!(
+            check(&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true),
+            Ok(())
+        );
+        assert_eq!(
+            check(&[(DUPLICATE, BY_ID)], false),
+            Err(ErrorKind::Unavailable)
+        );
+        assert_eq!(
+            check(&[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")], true),
+            Err(ErrorKind::Unavailable)
+        );
+        assert_eq!(
+            check(&[(DUPLICATE, BY_ID), (VALIDATION, "")], true),
+            Err(ErrorKind::Invalid)
+        );
     }
 
     #[test]
     fn a_duplicate_that_is_not_found_is_retried_unless_another_index_has_it() {
         let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
-        let (user, name, price) = ("u1".parse().unwrap(), "ada".parse().unwrap(), "1".parse().unwrap());
+        let (user, name, price) = (
+            "u1".parse().unwrap(),
+            "ada".parse().unwrap(),
+            "1".parse().unwrap(),
+        );
         let purchase = Purchase::new(id, user, name, price, Timestamp::MIN);
         let missing = |message| compare(&purchase, None, &error((DUPLICATE, message)));
         assert!(matches!(missing(BY_ID), InsertOutcome::Unknown(_)));
@@ -226,7 +281,11 @@ mod tests {
         purchase.details.reference = Some(longest(128).parse().unwrap());
         let command = command::insert("purchases", &vec![purchase; MAX_DOCUMENTS]).unwrap();
         // maxBsonObjectSize, which limits the command as a whole.
-        assert!(command.as_bytes().len() < 16 << 20, "{}", command.as_bytes().len());
+        assert!(
+            command.as_bytes().len() < 16 << 20,
+            "{}",
+            command.as_bytes().len()
+        );
     }
 
     #[test]

@@ -55,7 +55,11 @@ impl MongoStore {
         system: ReplacedSystem,
         progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
-        self.convert(&|old, purchase| converted_back(system, old, purchase), progress).await
+        self.convert(
+            &|old, purchase| converted_back(system, old, purchase),
+            progress,
+        )
+        .await
     }
 
     async fn convert(
@@ -66,20 +70,33 @@ impl MongoStore {
         let mut migration = Migration::default();
         let mut from = scan::START.to_owned();
         // About half a minute in total. The driver's server selection adds to that.
-        let backoff = ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100));
-        let backoff = backoff.with_max_delay(Duration::from_secs(5)).with_max_times(10);
+        let backoff = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(100));
+        let backoff = backoff
+            .with_max_delay(Duration::from_secs(5))
+            .with_max_times(10);
         loop {
             let slice = || slice(&self.connection, &from, convert);
             let retried = slice.retry(backoff).sleep(sleep).when(Error::is_retryable);
             let warn = |error: &Error, pause| {
                 tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
             };
-            let (Migration { scanned, migrated, skipped }, next) = retried.notify(warn).await?;
+            let (
+                Migration {
+                    scanned,
+                    migrated,
+                    skipped,
+                },
+                next,
+            ) = retried.notify(warn).await?;
             migration.scanned += scanned;
             migration.migrated += migrated;
             migration.skipped += skipped;
             progress(migration);
-            let Some(next) = next else { return Ok(migration) };
+            let Some(next) = next else {
+                return Ok(migration);
+            };
             from = next;
         }
     }
@@ -111,7 +128,14 @@ async fn slice(
         migrated = erase::update(connection, updates).await?.matched;
     }
     let skipped = skipped + sent - migrated;
-    Ok((Migration { scanned: documents.len() as u64, migrated, skipped }, next))
+    Ok((
+        Migration {
+            scanned: documents.len() as u64,
+            migrated,
+            skipped,
+        },
+        next,
+    ))
 }
 
 fn is_current(document: &RawDocument) -> bool {
@@ -146,7 +170,9 @@ fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
         "price": document::decimal128(purchase.price),
         "timestamp": DateTime::from_millis(purchase.timestamp.as_millis()),
     };
-    if let Some(before) = value(old, "timestamp").filter(|_| document::timestamp_member(old).is_none()) {
+    if let Some(before) =
+        value(old, "timestamp").filter(|_| document::timestamp_member(old).is_none())
+    {
         tracing::warn!(purchase.id = %purchase.id, "unreadable timestamp kept as {TIME_BEFORE}");
         new.insert(TIME_BEFORE, before);
     }
@@ -170,11 +196,16 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
     if matches!(old.get("timestamp"), Ok(Some(RawBsonRef::DateTime(_)))) {
         let text = purchase.timestamp.to_string();
         // As their programs compute it.
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds until year 10000 are exact")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "milliseconds until year 10000 are exact"
+        )]
         let seconds = purchase.timestamp.as_millis() as f64 / 1_000.0;
         let time = match system {
             ReplacedSystem::ScalableShop => Some(Bson::String(text)),
-            ReplacedSystem::PurchaseTracking => Some(Bson::String(text.trim_end_matches('Z').to_owned())),
+            ReplacedSystem::PurchaseTracking => {
+                Some(Bson::String(text.trim_end_matches('Z').to_owned()))
+            }
             ReplacedSystem::ShoppingSystem => Some(Bson::Double(seconds)),
             _ => None,
         };
@@ -215,16 +246,31 @@ mod tests {
                 ReplacedSystem::PurchaseTracking,
                 doc! { "price": 1195.3, "timestamp": "2026-03-01T09:00:00.250" },
             ),
-            (ReplacedSystem::ShoppingSystem, doc! { "price": 1195.3, "timestamp": 1_772_355_600.25 }),
+            (
+                ReplacedSystem::ShoppingSystem,
+                doc! { "price": 1195.3, "timestamp": 1_772_355_600.25 },
+            ),
         ] {
             assert_eq!(back(system), expected, "{system:?}");
             // What was converted is read as before, and is not converted again.
             let mut document = Document::try_from(&*ours).unwrap();
             document.extend(expected);
             let converted = RawDocumentBuf::try_from(&document).unwrap();
-            assert!(document::purchase(&converted).unwrap().same_content(&purchase), "{system:?}");
-            assert_eq!(document::purchase(&converted).unwrap().timestamp, time, "{system:?}");
-            assert!(converted_back(system, &converted, &purchase).is_empty(), "{system:?}");
+            assert!(
+                document::purchase(&converted)
+                    .unwrap()
+                    .same_content(&purchase),
+                "{system:?}"
+            );
+            assert_eq!(
+                document::purchase(&converted).unwrap().timestamp,
+                time,
+                "{system:?}"
+            );
+            assert!(
+                converted_back(system, &converted, &purchase).is_empty(),
+                "{system:?}"
+            );
         }
     }
 }

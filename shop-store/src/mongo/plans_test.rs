@@ -4,7 +4,8 @@
 use bson::{Bson, Document, doc};
 use shop_core::conformance::skip;
 use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest,
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector, TimeRange,
+    TotalsRequest,
 };
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
@@ -21,9 +22,14 @@ const OF_A_USER: i64 = 100;
 fn purchases(has_one_time: bool) -> Vec<Purchase> {
     let start = SystemClock.now().as_millis();
     let purchase = |number| {
-        let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
+        let (user, name) = (
+            format!("u{}", number % USERS),
+            format!("name {}", number % USERS),
+        );
         let time = Timestamp::from_millis(start - if has_one_time { 0 } else { number }).unwrap();
-        let new = NewPurchase::of(user).named(name).reference(format!("r{}", number % USERS));
+        let new = NewPurchase::of(user)
+            .named(name)
+            .reference(format!("r{}", number % USERS));
         let new = new.priced("1.5").unwrap().with_timestamp(time);
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
@@ -53,7 +59,9 @@ fn most_examined(plan: &Bson) -> Option<i64> {
                 Bson::Int64(count) => Some(*count),
                 _ => None,
             });
-            here.into_iter().chain(plan.values().filter_map(most_examined)).max()
+            here.into_iter()
+                .chain(plan.values().filter_map(most_examined))
+                .max()
         }
         Bson::Array(parts) => parts.iter().filter_map(most_examined).max(),
         _ => None,
@@ -74,7 +82,9 @@ async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
                 let find = |filter| doc! { "find": collection, "filter": filter, "sort": sort.clone(), "limit": OF_A_USER };
                 commands.extend(filters.into_iter().map(find));
             }
-            let Some(next) = store.page(selector, &request).await.unwrap().next else { break };
+            let Some(next) = store.page(selector, &request).await.unwrap().next else {
+                break;
+            };
             request = request.with_cursor(next);
         }
     }
@@ -90,14 +100,19 @@ fn sum(store: &MongoStore, selector: &Selector) -> Document {
 
 /// The command for the slice of a scan.
 fn slice(store: &MongoStore, from: &str) -> Document {
-    let (collection, filter) = (store.connection.collection.name(), scan::filter(from).unwrap().0);
+    let (collection, filter) = (
+        store.connection.collection.name(),
+        scan::filter(from).unwrap().0,
+    );
     doc! { "find": collection, "filter": filter, "sort": { "_id": 1 }, "limit": OF_A_USER }
 }
 
 #[tokio::test]
 async fn queries_examine_only_matching_documents() {
     for has_one_time in [false, true] {
-        let Some(fixture) = MongoFixture::on_test_server().await else { return };
+        let Some(fixture) = MongoFixture::on_test_server().await else {
+            return;
+        };
         let (store, mut purchases) = (fixture.mongo(), purchases(has_one_time));
         purchases.sort_by_key(|purchase| purchase.id);
         let middle = format!("s{}", purchases[purchases.len() / 2].id);
@@ -105,14 +120,18 @@ async fn queries_examine_only_matching_documents() {
         let mut commands = pages(&store, &Selector::All).await;
         commands.extend([&*middle, scan::OBJECT_IDS].map(|from| slice(&store, from)));
         let reference = Selector::Reference("r3".parse().unwrap(), None);
-        for selector in
-            [Selector::User("u3".parse().unwrap()), Selector::Name("name 3".parse().unwrap()), reference]
-        {
+        for selector in [
+            Selector::User("u3".parse().unwrap()),
+            Selector::Name("name 3".parse().unwrap()),
+            reference,
+        ] {
             commands.push(sum(&store, &selector));
             commands.extend(pages(&store, &selector).await);
         }
         for command in commands {
-            let Some(count) = examined(&store, command.clone()).await else { return };
+            let Some(count) = examined(&store, command.clone()).await else {
+                return;
+            };
             let all = USERS * OF_A_USER;
             assert!(
                 count <= OF_A_USER,

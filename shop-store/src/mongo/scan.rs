@@ -29,14 +29,21 @@ pub(super) const OBJECT_IDS: &str = "o000000000000000000000000";
 pub(super) fn filter(from: &str) -> Result<(Document, u64)> {
     let filter = match from.split_at_checked(1) {
         Some(("s", id)) => Some((doc! { "_id": { "$gt": id } }, 0)),
-        Some(("o", id)) => ObjectId::parse_str(id).ok().map(|id| (doc! { "_id": { "$gt": id } }, 0)),
+        Some(("o", id)) => ObjectId::parse_str(id)
+            .ok()
+            .map(|id| (doc! { "_id": { "$gt": id } }, 0)),
         Some(("n", skip)) => {
             let others = doc! { "$nor": [filter(START)?.0, filter(OBJECT_IDS)?.0] };
             skip.parse().ok().map(|skip| (others, skip))
         }
         _ => None,
     };
-    filter.ok_or_else(|| mongo_error(ErrorKind::Invalid, "the position does not belong to this store"))
+    filter.ok_or_else(|| {
+        mongo_error(
+            ErrorKind::Invalid,
+            "the position does not belong to this store",
+        )
+    })
 }
 
 /// Reads the slice at a position. Returns where the one after it begins, if there may be one.
@@ -47,18 +54,36 @@ pub(super) async fn slice(
     // Documents are selected here and not by the server where possible, so every call costs the same.
     let (filter, skip) = filter(from)?;
     let is_others = from.starts_with('n');
-    let timeout = if is_others { OTHERS_TIMEOUT } else { connection.options.insert_timeout };
-    let options =
-        FindOptions::builder().sort(doc! { "_id": 1 }).skip(skip).limit(SLICE as i64).max_time(timeout);
-    let documents = connection.find(&connection.collection, &filter, options.build()).await?;
-    let last =
-        documents.last().filter(|_| documents.len() == SLICE).and_then(|last| document::value(last, "_id"));
+    let timeout = if is_others {
+        OTHERS_TIMEOUT
+    } else {
+        connection.options.insert_timeout
+    };
+    let options = FindOptions::builder()
+        .sort(doc! { "_id": 1 })
+        .skip(skip)
+        .limit(SLICE as i64)
+        .max_time(timeout);
+    let documents = connection
+        .find(&connection.collection, &filter, options.build())
+        .await?;
+    let last = documents
+        .last()
+        .filter(|_| documents.len() == SLICE)
+        .and_then(|last| document::value(last, "_id"));
     let next = match last {
         Some(_) if is_others => Some(format!("n{}", skip + SLICE as u64)),
         Some(Bson::String(id)) => Some(format!("s{id}")),
         Some(id) => id.as_object_id().map(|id| format!("o{id}")),
         None if is_others => None,
-        None => Some(if from.starts_with('s') { OBJECT_IDS } else { "n0" }.to_owned()),
+        None => Some(
+            if from.starts_with('s') {
+                OBJECT_IDS
+            } else {
+                "n0"
+            }
+            .to_owned(),
+        ),
     };
     Ok((documents, next))
 }
@@ -67,7 +92,10 @@ pub(super) async fn slice(
 pub(super) async fn batch(connection: &Connection, after: Option<&Cursor>) -> Result<ScanBatch> {
     let (documents, next) = slice(connection, after.map_or(START, Cursor::as_str)).await?;
     let (mut purchases, mut unreadable) = (Vec::with_capacity(documents.len()), Vec::new());
-    for document in documents.into_iter().filter(|document| !document::is_mark(document)) {
+    for document in documents
+        .into_iter()
+        .filter(|document| !document::is_mark(document))
+    {
         match document::purchase(&document) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => unreadable.push(UnreadableEntry::new(name(&document), error)),

@@ -11,8 +11,8 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
-    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector, Summary,
-    TimeRange, TotalsRequest,
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
+    Summary, TimeRange, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -41,7 +41,8 @@ impl PurchaseQuery for MongoStore {
         let read = |position| self.read(selector, request, position, deadline);
         // Without a date a document is in no range of time.
         let both = request.range == TimeRange::ALL && matches!(position, RangePosition::Dated(_));
-        let is_first = matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
+        let is_first =
+            matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
         let (mut found, mut rest) = (Vec::new(), Vec::new());
         // A user's first page is rarely full.
         if !both || !is_first {
@@ -53,16 +54,28 @@ impl PurchaseQuery for MongoStore {
             found = read(position).await?;
         }
         let moved: HashSet<PurchaseId> = found.iter().map(|(purchase, _)| purchase.id).collect();
-        found.extend(rest.into_iter().filter(|(purchase, _)| !moved.contains(&purchase.id)));
+        found.extend(
+            rest.into_iter()
+                .filter(|(purchase, _)| !moved.contains(&purchase.id)),
+        );
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|(_, last)| Cursor::after(selector, request, last));
-        Ok(Page::new(found.into_iter().map(|(purchase, _)| purchase).collect(), next))
+        let next = found
+            .last()
+            .filter(|_| more)
+            .map(|(_, last)| Cursor::after(selector, request, last));
+        Ok(Page::new(
+            found.into_iter().map(|(purchase, _)| purchase).collect(),
+            next,
+        ))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let buckets = self.totals(selector, &TotalsRequest::default()).await?;
-        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
+        Ok(buckets
+            .first()
+            .map(|bucket| bucket.summary)
+            .unwrap_or_default())
     }
 
     /// A range does not include documents without a date, see [`migrate`](Self::migrate).
@@ -77,14 +90,24 @@ impl PurchaseQuery for MongoStore {
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let filter = doc! { "_id": document::id_value(id) };
         let options = FindOptions::builder().limit(1).build();
-        match self.connection.find(&self.connection.on_primary(), &filter, options).await?.pop() {
+        match self
+            .connection
+            .find(&self.connection.on_primary(), &filter, options)
+            .await?
+            .pop()
+        {
             None => Ok(Lookup::Missing),
             Some(document) if document::is_mark(&document) => Ok(Lookup::Erased),
-            Some(document) => document::purchase(&document).map(Lookup::Stored).map_err(|error| {
-                mongo_error(ErrorKind::Corrupt, "the document with this id is not a purchase")
+            Some(document) => document::purchase(&document)
+                .map(Lookup::Stored)
+                .map_err(|error| {
+                    mongo_error(
+                        ErrorKind::Corrupt,
+                        "the document with this id is not a purchase",
+                    )
                     .with_context("id", id)
                     .with_source(error)
-            }),
+                }),
         }
     }
 
@@ -93,8 +116,14 @@ impl PurchaseQuery for MongoStore {
         let options = FindOptions::builder().sort(doc! { "username": 1 }).limit(1);
         let options = options.projection(doc! { "_id": 0, "username": 1 }).build();
         let filter = doc! { "username": { "$gte": from } };
-        let found = self.connection.find(&self.connection.collection, &filter, options).await?;
-        Ok(found.first().and_then(|found| found.get_str("username").ok()).map(str::to_owned))
+        let found = self
+            .connection
+            .find(&self.connection.collection, &filter, options)
+            .await?;
+        Ok(found
+            .first()
+            .and_then(|found| found.get_str("username").ok())
+            .map(str::to_owned))
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
@@ -116,13 +145,17 @@ const fn undated_timestamp(order: ListOrder) -> Timestamp {
 
 /// Returns the start of a page.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
-    let Some(last) = request.bounds(selector)?.after else { return Ok(RangePosition::Dated(None)) };
+    let Some(last) = request.bounds(selector)?.after else {
+        return Ok(RangePosition::Dated(None));
+    };
     let id = document::id_value(&last.id);
-    Ok(if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
-        RangePosition::Undated(Some(id))
-    } else {
-        RangePosition::Dated(Some((date(last.timestamp), id)))
-    })
+    Ok(
+        if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
+            RangePosition::Undated(Some(id))
+        } else {
+            RangePosition::Dated(Some((date(last.timestamp), id)))
+        },
+    )
 }
 
 impl MongoStore {
@@ -142,9 +175,14 @@ impl MongoStore {
         {
             let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
             let time = deadline.saturating_duration_since(Instant::now());
-            let options =
-                FindOptions::builder().sort(sort.clone()).limit(wanted as i64).max_time(time).build();
-            let documents = connection.find(&connection.collection, &filter, options).await?;
+            let options = FindOptions::builder()
+                .sort(sort.clone())
+                .limit(wanted as i64)
+                .max_time(time)
+                .build();
+            let documents = connection
+                .find(&connection.collection, &filter, options)
+                .await?;
             if let Some(last) = documents.last().filter(|_| documents.len() == wanted) {
                 let (time, id) = document::sort_key(last);
                 position = match position {
@@ -153,7 +191,9 @@ impl MongoStore {
                 };
                 filters = queries(selector, request, &position).0;
             }
-            let readable = documents.iter().filter_map(|document| connection.unreadables.purchase(document));
+            let readable = documents
+                .iter()
+                .filter_map(|document| connection.unreadables.purchase(document));
             found.extend(readable.map(|purchase| listed(purchase, &position, request.order)));
         }
         Ok(found)
@@ -192,8 +232,9 @@ pub(super) fn queries(
                 // Those of the same time first: a condition for both would be checked in all documents of that time. As
                 // `$gte` and `$lte`: for an equal time DocumentDB reads two indexes.
                 let same = doc! { "$gte": *time, "$lte": *time };
-                let ranges =
-                    ids_after(id, operator).into_iter().map(|ids| doc! { "timestamp": &same, "_id": ids });
+                let ranges = ids_after(id, operator)
+                    .into_iter()
+                    .map(|ids| doc! { "timestamp": &same, "_id": ids });
                 filters.extend(ranges.map(|range| all(&[range])));
                 later.push(doc! { "timestamp": { operator: *time } });
             }
@@ -203,7 +244,9 @@ pub(super) fn queries(
         RangePosition::Undated(last) => {
             let mut conditions = vec![without_date(order), purchases_filter(), document::no_mark()];
             if let Some(id) = last {
-                let ids = ids_after(id, operator).into_iter().map(|ids| doc! { "_id": ids });
+                let ids = ids_after(id, operator)
+                    .into_iter()
+                    .map(|ids| doc! { "_id": ids });
                 conditions.push(doc! { "$or": ids.collect::<Vec<_>>() });
             }
             ([all(&conditions)].into(), doc! { "_id": direction })
@@ -235,7 +278,11 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 /// The condition of the second range: no value in [`dates`]. Expressed by bounds and not by type, so an index is used.
 fn without_date(order: ListOrder) -> Document {
     let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
-    let from = if order == ListOrder::OldestFirst { "$gte" } else { "$gt" };
+    let from = if order == ListOrder::OldestFirst {
+        "$gte"
+    } else {
+        "$gt"
+    };
     doc! { "$or": [{ "timestamp": { "$not": { from: lowest } } }, { "timestamp": { from: highest } }] }
 }
 
@@ -252,7 +299,10 @@ pub(super) fn purchases_filter() -> Document {
 /// same type only, and text sorts before `ObjectId`s.
 fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
     let own = doc! { operator: id.clone() };
-    let (texts, object_ids) = (doc! { "$gte": "" }, doc! { "$gte": ObjectId::from_bytes([0; 12]) });
+    let (texts, object_ids) = (
+        doc! { "$gte": "" },
+        doc! { "$gte": ObjectId::from_bytes([0; 12]) },
+    );
     match (id, operator) {
         (Bson::String(_), "$gt") => vec![own, object_ids],
         (Bson::ObjectId(_), "$lt") => vec![own, texts],
@@ -270,15 +320,27 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
         Selector::Name(name) => ("username", name.as_str()),
         Selector::Reference(reference, user) => {
             let mut filter = doc! { document::REFERENCE: reference.as_str() };
-            filter.extend(user.iter().map(|user| ("userid".to_owned(), user.as_str().into())));
+            filter.extend(
+                user.iter()
+                    .map(|user| ("userid".to_owned(), user.as_str().into())),
+            );
             return filter;
         }
         Selector::All => return Document::new(),
         // None, as long as this store does not know it.
         _ => return doc! { "_id": { "$exists": false } },
     };
-    let integer = text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Bson::Int64);
-    let double = || text.parse::<f64>().ok().filter(|number| number.to_string() == text).map(Bson::Double);
+    let integer = text
+        .parse::<i64>()
+        .ok()
+        .filter(|number| number.to_string() == text)
+        .map(Bson::Int64);
+    let double = || {
+        text.parse::<f64>()
+            .ok()
+            .filter(|number| number.to_string() == text)
+            .map(Bson::Double)
+    };
     match integer.or_else(double) {
         Some(number) => doc! { member: { "$in": [text, number] } },
         None => doc! { member: text },

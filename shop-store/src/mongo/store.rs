@@ -45,9 +45,17 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = Connection::open(options).await?;
-        let start = || Arc::new(ListingIndexes::new(connection.collection.clone(), RECREATE_INTERVAL));
+        let start = || {
+            Arc::new(ListingIndexes::new(
+                connection.collection.clone(),
+                RECREATE_INTERVAL,
+            ))
+        };
         let indexes = connection.options.create_indexes.then(start);
-        Ok(Self { connection: Arc::new(connection), indexes })
+        Ok(Self {
+            connection: Arc::new(connection),
+            indexes,
+        })
     }
 
     /// Returns the namespace as `database.collection`.
@@ -62,7 +70,9 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
     /// [`Denied`](shop_core::ErrorKind::Denied) if the user is not authorized to list collections.
     pub async fn exists(&self) -> Result<bool> {
-        self.connection.exists(self.connection.options.query_timeout).await
+        self.connection
+            .exists(self.connection.options.query_timeout)
+            .await
     }
 
     /// Counter of distinct documents that are not purchases, up to 10,000.

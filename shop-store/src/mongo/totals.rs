@@ -27,16 +27,25 @@ pub(super) async fn per_period(
     let pipeline = pipeline(filter.clone(), selector, request);
     let add_up = || {
         let (collection, pipeline) = (collection.clone(), pipeline.clone());
-        async move { collection.aggregate(pipeline).max_time(time).with_type().await?.try_collect().await }
+        async move {
+            collection
+                .aggregate(pipeline)
+                .max_time(time)
+                .with_type()
+                .await?
+                .try_collect()
+                .await
+        }
     };
     for _ in 0..MAX_ATTEMPTS {
         let reply: Vec<RawDocumentBuf> = connection.query(time, add_up).await?;
         // Without the sums if they may include documents that are not purchases.
-        let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else { break };
+        let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else {
+            break;
+        };
         let (mut totals, mut others) = (Totals::new(*request), 0);
         if expected > 0 {
-            let filter =
-                doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, document::no_mark()] };
+            let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, document::no_mark()] };
             (totals, others) = by_client(connection, filter, request).await?;
         }
         // `migrate` moves documents between the two queries.
@@ -47,7 +56,10 @@ pub(super) async fn per_period(
             return Ok(totals.into_buckets());
         }
     }
-    Ok(by_client(connection, filter, request).await?.0.into_buckets())
+    Ok(by_client(connection, filter, request)
+        .await?
+        .0
+        .into_buckets())
 }
 
 /// The condition of the selected documents in a range of time. No format is tested: the server would choose an index by it.
@@ -62,7 +74,11 @@ pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
 /// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`], and the number of all. The index
 /// finds the selected documents. It does not contain prices, so each is read. One slot too many is enough to reject the
 /// request.
-pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRequest) -> [Document; 2] {
+pub(super) fn pipeline(
+    filter: Document,
+    selector: &Selector,
+    request: &TotalsRequest,
+) -> [Document; 2] {
     let slot = Totals::slots(request).map_or(Bson::Null, |(shift, length)| {
         let millis = doc! { "$subtract": ["$timestamp", DateTime::from_millis(-shift)] };
         bson!({ "$subtract": [millis.clone(), { "$mod": [millis, length] }] })
@@ -85,7 +101,8 @@ pub(super) fn pipeline(filter: Document, selector: &Selector, request: &TotalsRe
 /// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
 /// too many decimals. Purchases in another format do not match.
 fn current(selector: &Selector) -> Document {
-    let [min, zero, max] = [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
+    let [min, zero, max] =
+        [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
     let (first, last) = (select::date(Timestamp::MIN), select::date(Timestamp::MAX));
     // At least one visible character, and no control character. `$` would match before a trailing line feed.
     let text = |max_chars: usize| {
@@ -133,23 +150,39 @@ struct Group {
 fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     let Reply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
     // Too many slots are an error, whatever else there is.
-    let all = all.first().filter(|_| current.len() <= Totals::MAX_SLOTS).and_then(|all| all.get("count"));
-    let others = all.map_or(0, |all| *all).saturating_sub(current.iter().map(|group| group.count).sum());
+    let all = all
+        .first()
+        .filter(|_| current.len() <= Totals::MAX_SLOTS)
+        .and_then(|all| all.get("count"));
+    let others = all
+        .map_or(0, |all| *all)
+        .saturating_sub(current.iter().map(|group| group.count).sum());
     let read = |group: Group| {
         let first = Timestamp::from_millis(group.first.timestamp_millis()).ok()?;
         let count = group.count.saturating_sub(group.refunds);
         Some((first, Summary::new(count, sum(&group.total.to_string())?)))
     };
-    Some((current.into_iter().map(read).collect::<Option<_>>()?, others))
+    Some((
+        current.into_iter().map(read).collect::<Option<_>>()?,
+        others,
+    ))
 }
 
 /// Parses the sum of prices, which has an exponent if it is small. It has as many decimals as its most precise price:
 /// more than a price may have come from another document.
 fn sum(text: &str) -> Option<Total> {
-    let small = Decimal::from_scientific(text).map(|small| small.to_string()).ok();
+    let small = Decimal::from_scientific(text)
+        .map(|small| small.to_string())
+        .ok();
     let text = small.as_deref().unwrap_or(text);
-    let decimals = text.split_once('.').map_or(0, |(_, decimals)| decimals.len());
-    if decimals > Price::MAX_DECIMALS as usize { None } else { text.parse().ok() }
+    let decimals = text
+        .split_once('.')
+        .map_or(0, |(_, decimals)| decimals.len());
+    if decimals > Price::MAX_DECIMALS as usize {
+        None
+    } else {
+        text.parse().ok()
+    }
 }
 
 /// Adds up the purchases among the documents that match `filter`, and reads each document. Returns the number of the
@@ -159,7 +192,11 @@ async fn by_client(
     filter: Document,
     request: &TotalsRequest,
 ) -> Result<(Totals, u64)> {
-    let (collection, time, request) = (&connection.collection, connection.options.query_timeout, *request);
+    let (collection, time, request) = (
+        &connection.collection,
+        connection.options.query_timeout,
+        *request,
+    );
     let add_up = || {
         let (collection, filter) = (collection.clone(), filter.clone());
         let unreadables = Arc::clone(&connection.unreadables);
@@ -169,9 +206,15 @@ async fn by_client(
             let (mut totals, mut seen, mut moved) = (Totals::new(request), 0, HashSet::new());
             while let Some(document) = documents.try_next().await? {
                 seen += 1;
-                let Some(purchase) = unreadables.purchase(&document) else { continue };
+                let Some(purchase) = unreadables.purchase(&document) else {
+                    continue;
+                };
                 let is_dated = document::sort_key(&document).0.is_some();
-                let is_new = if is_dated { !moved.contains(&purchase.id) } else { moved.insert(purchase.id) };
+                let is_new = if is_dated {
+                    !moved.contains(&purchase.id)
+                } else {
+                    moved.insert(purchase.id)
+                };
                 if is_new && let Err(error) = totals.add(purchase.timestamp, purchase.price) {
                     return Ok(Err(error));
                 }

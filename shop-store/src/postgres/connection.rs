@@ -88,7 +88,11 @@ pub(super) struct Statement {
 
 impl Statement {
     pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
-        Self { sql: sql.into(), parameters: Vec::new(), end: None }
+        Self {
+            sql: sql.into(),
+            parameters: Vec::new(),
+            end: None,
+        }
     }
 
     /// The same with the value of the next parameter.
@@ -98,7 +102,10 @@ impl Statement {
     }
 
     pub(super) fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
-        self.parameters.iter().map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect()
+        self.parameters
+            .iter()
+            .map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone()))
+            .collect()
     }
 }
 
@@ -124,21 +131,39 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Parses the URL. Connects when there is a statement.
-    pub(super) fn open(options: PostgresStoreOptions, definition: &'static Definition) -> Result<Self> {
+    pub(super) fn open(
+        options: PostgresStoreOptions,
+        definition: &'static Definition,
+    ) -> Result<Self> {
         let (tls, url) = Tls::take_from(options.url.expose_secret())?;
         let config = parsed(&url, &tls)?;
         // The driver tries one host after the other.
-        let connect_timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-        let check_timeout = hosts(&config).iter().skip(1).fold(CHECK_TIMEOUT, |sum, _| sum + connect_timeout);
+        let connect_timeout = config
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(CONNECT_TIMEOUT);
+        let check_timeout = hosts(&config)
+            .iter()
+            .skip(1)
+            .fold(CHECK_TIMEOUT, |sum, _| sum + connect_timeout);
         let name = name(&config);
         let tls = tls.connector()?;
         let for_reads = (options.max_connections / 2).max(1);
-        let reads = pool(config.clone(), tls.clone(), options.query_timeout, for_reads)?;
+        let reads = pool(
+            config.clone(),
+            tls.clone(),
+            options.query_timeout,
+            for_reads,
+        )?;
         let for_writes = options.max_connections.saturating_sub(for_reads).max(1);
         let writes = pool(config, tls, options.insert_timeout, for_writes)?;
-        let schema =
-            options.create_schema.then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
-        let closing_idle = until_dropped(close_idle([reads.clone(), writes.clone()], options.idle_timeout));
+        let schema = options
+            .create_schema
+            .then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
+        let closing_idle = until_dropped(close_idle(
+            [reads.clone(), writes.clone()],
+            options.idle_timeout,
+        ));
         let (unreadables, repeats) = (Unreadables::default(), AtomicU32::default());
         Ok(Self {
             name,
@@ -157,16 +182,29 @@ impl Connection {
 
     /// Runs a query within the timeout of queries.
     pub(super) async fn query(&self, statement: Statement) -> Result<Vec<Row>> {
-        self.run(statement, Instant::now() + self.options.query_timeout).await
+        self.run(statement, Instant::now() + self.options.query_timeout)
+            .await
     }
 
     /// Runs a write, or a query that belongs to a write. It must be idempotent: it is repeated if its outcome is unknown.
     pub(super) async fn write(&self, statement: Statement) -> Result<Vec<Row>> {
-        self.write_by(statement, Instant::now() + self.options.insert_timeout).await
+        self.write_by(statement, Instant::now() + self.options.insert_timeout)
+            .await
     }
 
-    pub(super) async fn write_by(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
-        self.run(Statement { end: Some("commit"), ..statement }, deadline).await
+    pub(super) async fn write_by(
+        &self,
+        statement: Statement,
+        deadline: Instant,
+    ) -> Result<Vec<Row>> {
+        self.run(
+            Statement {
+                end: Some("commit"),
+                ..statement
+            },
+            deadline,
+        )
+        .await
     }
 
     /// Runs a query, or a write that has an end. Retries a few times if the error is transient: the connections of a
@@ -176,9 +214,16 @@ impl Connection {
             let attempted = time::timeout_at(deadline, schema.attempted()).await;
             attempted.map_err(|_elapsed| timed_out(Outcome::NotApplied))??;
         }
-        let pool = if statement.end.is_some() { &self.writes } else { &self.reads };
+        let pool = if statement.end.is_some() {
+            &self.writes
+        } else {
+            &self.reads
+        };
         let statement = Arc::new(statement);
-        let rows = retried(deadline, is_retryable, || attempt(pool, &statement, deadline)).await;
+        let rows = retried(deadline, is_retryable, || {
+            attempt(pool, &statement, deadline)
+        })
+        .await;
         if rows.is_err() {
             self.set_checked(None);
         }
@@ -192,7 +237,9 @@ impl Connection {
     /// Checks that the table can be read.
     pub(super) async fn check_reads(&self) -> Result<()> {
         let check = Statement::new(format!("select from {} limit 0", self.definition.name));
-        self.run(check, Instant::now() + self.check_timeout).await.map(drop)
+        self.run(check, Instant::now() + self.check_timeout)
+            .await
+            .map(drop)
     }
 
     /// Checks that the table can be written: inserts a row, and rolls back. A recent success is not repeated.
@@ -201,9 +248,14 @@ impl Connection {
         if checked.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
             return Ok(());
         }
-        let Definition { name, unused_row, .. } = self.definition;
+        let Definition {
+            name, unused_row, ..
+        } = self.definition;
         let check = Statement::new(format!("insert into {name} {unused_row}"));
-        let check = Statement { end: Some("rollback"), ..check };
+        let check = Statement {
+            end: Some("rollback"),
+            ..check
+        };
         self.run(check, Instant::now() + self.check_timeout).await?;
         self.set_checked(Some(Instant::now()));
         Ok(())
@@ -229,7 +281,8 @@ async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> 
                 // Sent together and in this order: it costs no round trip. After an error the server rolls back.
                 let begin = format!("begin; {DURABLE}");
                 let begin = client.batch_execute(&begin);
-                let (begun, rows, ended) = tokio::join!(biased; begin, query, client.batch_execute(end));
+                let (begun, rows, ended) =
+                    tokio::join!(biased; begin, query, client.batch_execute(end));
                 begun.and(rows).and_then(|rows| ended.map(|()| rows))
             }
         };
@@ -269,18 +322,27 @@ fn timed_out(outcome: Outcome) -> Error {
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-fn pool(mut config: Config, tls: MakeRustlsConnect, timeout: Duration, size: usize) -> Result<Pool> {
+fn pool(
+    mut config: Config,
+    tls: MakeRustlsConnect,
+    timeout: Duration,
+    size: usize,
+) -> Result<Pool> {
     // Shorter than the client's timeout, so the server reports the error and the outcome is known.
     let limit = (timeout - timeout / 10).as_millis().max(1);
     let given = config.get_options().unwrap_or_default();
     // Without sorts a page is read in the order of its index, also when the statistics of the table are old. As options
     // of the start: a pooler that shares sessions rejects them, where it would pass a `set` on to other clients.
     let options = format!("{given} -c statement_timeout={limit} -c enable_sort=off");
-    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let recycling = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
     config.options(options);
     let manager = Manager::from_config(config, tls, recycling);
     let built = Pool::builder(manager).max_size(size).build();
-    built.map_err(|error| postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error))
+    built.map_err(|error| {
+        postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
+    })
 }
 
 /// Reads the URL, and adds our defaults for the options that it does not set.
@@ -320,7 +382,10 @@ fn name(config: &Config) -> String {
         format!("{host}:{port}")
     };
     let addresses: Vec<_> = hosts(config).into_iter().enumerate().map(address).collect();
-    let database = config.get_dbname().or_else(|| config.get_user()).unwrap_or_default();
+    let database = config
+        .get_dbname()
+        .or_else(|| config.get_user())
+        .unwrap_or_default();
     format!("{}/{database}", addresses.join(","))
 }
 
@@ -331,7 +396,11 @@ fn hosts(config: &Config) -> Vec<String> {
         Host::Unix(path) => path.display().to_string(),
     };
     match config.get_hosts() {
-        [] => config.get_hostaddrs().iter().map(ToString::to_string).collect(),
+        [] => config
+            .get_hostaddrs()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         hosts => hosts.iter().map(name).collect(),
     }
 }

@@ -42,7 +42,10 @@ impl PurchaseErase for PostgresStore {
         for ids in ids.chunks(MAX_ROWS) {
             let mark = || {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                count(&self.connection, Statement::new(sql).bind(ids, Type::TEXT_ARRAY))
+                count(
+                    &self.connection,
+                    Statement::new(sql).bind(ids, Type::TEXT_ARRAY),
+                )
             };
             // A purchase that was stored meanwhile is not seen by the statement that it has kept from marking it.
             marked += match mark().await {
@@ -63,7 +66,12 @@ impl PurchaseErase for PostgresStore {
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
         let seen = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
-        Ok(self.connection.query(seen).await?.first().and_then(|row| time(row).ok()))
+        Ok(self
+            .connection
+            .query(seen)
+            .await?
+            .first()
+            .and_then(|row| time(row).ok()))
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
@@ -83,7 +91,9 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
             where id = any (array(select id from chosen)) returning 1
         )
         select count(*), (select count(*) from chosen) - count(*) from erased"#;
-    Statement::new(sql).bind(user.to_string(), Type::TEXT).bind(bounded(limit), Type::INT8)
+    Statement::new(sql)
+        .bind(user.to_string(), Type::TEXT)
+        .bind(bounded(limit), Type::INT8)
 }
 
 /// Deletes at most `limit` purchases before `time`, the oldest first.
@@ -94,15 +104,18 @@ pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
         ),
         deleted as (delete from purchases where id = any (array(select id from chosen)) returning 1)
         select count(*), (select count(*) from chosen) - count(*) from deleted"#;
-    Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(bounded(limit), Type::INT8)
+    Statement::new(sql)
+        .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
+        .bind(bounded(limit), Type::INT8)
 }
 
 /// Counts the purchases before `time`, up to `limit`.
 pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
-    let sql =
-        r#"select count(*), 0::bigint from (select from purchases where "timestamp" < $1 limit $2) as old"#;
+    let sql = r#"select count(*), 0::bigint from (select from purchases where "timestamp" < $1 limit $2) as old"#;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ).bind(limit, Type::INT8)
+    Statement::new(sql)
+        .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
+        .bind(limit, Type::INT8)
 }
 
 fn bounded(limit: usize) -> i64 {
@@ -115,7 +128,8 @@ async fn count(connection: &Connection, statement: Statement) -> Result<u64> {
     match cell::<i64>(&rows, 1)? {
         0 => Ok(cell::<i64>(&rows, 0)?.unsigned_abs()),
         skipped => {
-            let message = "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
+            let message =
+                "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
             Err(postgres_error(ErrorKind::Unavailable, message).with_context("skipped", skipped))
         }
     }

@@ -19,9 +19,8 @@ pub(super) fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Err
 pub(super) fn from_driver(error: DriverError) -> Error {
     match error.as_db_error() {
         Some(reported) => from_server(reported),
-        None => {
-            postgres_error(ErrorKind::Unavailable, "the connection to PostgreSQL broke").with_source(error)
-        }
+        None => postgres_error(ErrorKind::Unavailable, "the connection to PostgreSQL broke")
+            .with_source(error),
     }
 }
 
@@ -30,16 +29,19 @@ pub(super) fn from_pool(error: PoolError) -> Error {
     let error = match error {
         PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error,
         other => {
-            let error =
-                postgres_error(ErrorKind::Internal, "the pool of connections failed").with_source(other);
+            let error = postgres_error(ErrorKind::Internal, "the pool of connections failed")
+                .with_source(other);
             return error.with_outcome(Outcome::NotApplied);
         }
     };
-    let is_io = error.source().is_some_and(|source| source.downcast_ref::<io::Error>().is_some());
+    let is_io = error
+        .source()
+        .is_some_and(|source| source.downcast_ref::<io::Error>().is_some());
     let converted = match error.as_db_error() {
         Some(reported) => from_server(reported),
         None if is_io || error.is_closed() => {
-            postgres_error(ErrorKind::Unavailable, "PostgreSQL cannot be reached").with_source(error)
+            postgres_error(ErrorKind::Unavailable, "PostgreSQL cannot be reached")
+                .with_source(error)
         }
         // Without a password, or without TLS where it is required.
         None => {
@@ -60,21 +62,35 @@ struct Reported {
 
 /// The code of an error that the server has reported.
 pub(super) fn code(error: &Error) -> Option<&str> {
-    error.source()?.downcast_ref::<Reported>().map(|reported| reported.code.code())
+    error
+        .source()?
+        .downcast_ref::<Reported>()
+        .map(|reported| reported.code.code())
 }
 
 fn from_server(error: &DbError) -> Error {
     let (kind, message) = match sqlstate::classify(error.code().code()) {
         // It ends the session: files that cannot be read have a code of a row (22023).
-        (ErrorKind::Invalid, _) if error.parsed_severity() != Some(Severity::Error) => sqlstate::UNKNOWN,
+        (ErrorKind::Invalid, _) if error.parsed_severity() != Some(Severity::Error) => {
+            sqlstate::UNKNOWN
+        }
         class => class,
     };
     // After an error the transaction is rolled back. A session that ends may have committed before.
     let is_rolled_back = error.parsed_severity() == Some(Severity::Error)
         && *error.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN;
-    let outcome = if is_rolled_back { Outcome::NotApplied } else { Outcome::Unknown };
-    let reported = Reported { code: error.code().clone(), message: error.message().to_owned() };
-    postgres_error(kind, message).with_outcome(outcome).with_source(reported)
+    let outcome = if is_rolled_back {
+        Outcome::NotApplied
+    } else {
+        Outcome::Unknown
+    };
+    let reported = Reported {
+        code: error.code().clone(),
+        message: error.message().to_owned(),
+    };
+    postgres_error(kind, message)
+        .with_outcome(outcome)
+        .with_source(reported)
 }
 
 /// Whether the next connection may be to a better server.

@@ -18,7 +18,10 @@ use super::{PostgresStore, PostgresStoreOptions, schema};
 pub(super) fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
         let user = format!("u{}", number % 7);
-        let new = NewPurchase::of(user).named("ada").priced(format!("{number}.50")).unwrap();
+        let new = NewPurchase::of(user)
+            .named("ada")
+            .priced(format!("{number}.50"))
+            .unwrap();
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..count).map(purchase).collect()
@@ -30,9 +33,15 @@ fn is_stored(outcome: &InsertOutcome) -> bool {
 
 #[tokio::test]
 async fn a_rejected_row_does_not_affect_the_others() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let sql = "alter table purchases add constraint own check (price not in (7.5, 600.5))";
-    session(fixture.url()).await.batch_execute(sql).await.unwrap();
+    session(fixture.url())
+        .await
+        .batch_execute(sql)
+        .await
+        .unwrap();
     let all = purchases(1_000);
     let outcomes = fixture.postgres().apply(all.clone().into()).await.unwrap();
     for (number, outcome) in outcomes.iter().enumerate() {
@@ -40,44 +49,84 @@ async fn a_rejected_row_does_not_affect_the_others() {
             InsertOutcome::Rejected(reason) if number == 7 || number == 600 => {
                 assert!(reason.detail().contains("23514"), "{reason}");
             }
-            outcome => assert!(matches!(outcome, InsertOutcome::Inserted), "{number}: {outcome:?}"),
+            outcome => assert!(
+                matches!(outcome, InsertOutcome::Inserted),
+                "{number}: {outcome:?}"
+            ),
         }
     }
-    let again = fixture.postgres().apply(Arc::from(&all[590..610])).await.unwrap();
-    let duplicates = again.iter().filter(|outcome| matches!(outcome, InsertOutcome::Duplicate)).count();
+    let again = fixture
+        .postgres()
+        .apply(Arc::from(&all[590..610]))
+        .await
+        .unwrap();
+    let duplicates = again
+        .iter()
+        .filter(|outcome| matches!(outcome, InsertOutcome::Duplicate))
+        .count();
     assert_eq!(duplicates, 19, "{again:?}");
-    assert_eq!(fixture.postgres().summary(&Selector::All).await.unwrap().count, 998);
+    assert_eq!(
+        fixture
+            .postgres()
+            .summary(&Selector::All)
+            .await
+            .unwrap()
+            .count,
+        998
+    );
 }
 
 #[tokio::test]
 async fn a_rejected_session_rejects_no_row() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     // 22023, as of a server that cannot read its files.
-    let url = fixture.url().replace("options=", "options=-c%20work_mem%3Dmuch%20");
-    let store = PostgresStore::open(PostgresStoreOptions::new(url)).await.unwrap();
+    let url = fixture
+        .url()
+        .replace("options=", "options=-c%20work_mem%3Dmuch%20");
+    let store = PostgresStore::open(PostgresStoreOptions::new(url))
+        .await
+        .unwrap();
     let error = store.apply(purchases(3).into()).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error:?}"
+    );
     assert!(format!("{error:?}").contains("22023"), "{error:?}");
 }
 
 #[tokio::test]
 async fn statements_look_for_stored_rows_while_batches_repeat_them() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let (store, all) = (fixture.postgres(), purchases(130));
     let apply = async |range| {
         let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
-        let inserted = outcomes.iter().filter(|outcome| matches!(outcome, InsertOutcome::Inserted)).count();
+        let inserted = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, InsertOutcome::Inserted))
+            .count();
         assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
         (inserted, store.connection.repeats.load(Ordering::Relaxed))
     };
     assert_eq!(apply(0..10).await, (10, 0));
-    assert_eq!(apply(5..15).await, (5, 100), "the first statement fails, and the second one looks for them");
+    assert_eq!(
+        apply(5..15).await,
+        (5, 100),
+        "the first statement fails, and the second one looks for them"
+    );
     assert_eq!(apply(10..20).await, (5, 100));
     assert_eq!(apply(20..25).await, (5, 99));
     assert_eq!(apply(24..26).await, (1, 100));
     for left in (0..100).rev() {
         let next = 125 - left;
-        assert_eq!(apply(next..next + 1).await, (1, u32::try_from(left).unwrap()));
+        assert_eq!(
+            apply(next..next + 1).await,
+            (1, u32::try_from(left).unwrap())
+        );
     }
     assert_eq!(apply(126..130).await, (4, 0));
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 130);
@@ -85,29 +134,56 @@ async fn statements_look_for_stored_rows_while_batches_repeat_them() {
 
 #[tokio::test]
 async fn rows_of_other_programs_are_skipped_and_counted() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let (store, all) = (fixture.postgres(), purchases(10));
     store.apply(all.clone().into()).await.unwrap();
     // Newer than all purchases, so the first page consists of them.
     let rows = "insert into purchases
                 select 'other ' || number, 'u1', 'ada', 1, now() + interval '1 hour' from generate_series(1, 60) as number";
-    session(fixture.url()).await.batch_execute(rows).await.unwrap();
-    let page = store.page(&Selector::All, &PageRequest::default()).await.unwrap();
+    session(fixture.url())
+        .await
+        .batch_execute(rows)
+        .await
+        .unwrap();
+    let page = store
+        .page(&Selector::All, &PageRequest::default())
+        .await
+        .unwrap();
     assert_eq!((page.items.len(), page.next), (10, None));
     assert_eq!(store.unreadable().load(Ordering::Relaxed), 60);
     let scanned = store.scan_batch(None::<&Cursor>).await.unwrap();
-    assert_eq!((scanned.purchases.len(), scanned.unreadable.len()), (10, 60));
+    assert_eq!(
+        (scanned.purchases.len(), scanned.unreadable.len()),
+        (10, 60)
+    );
     // The table rejects what would make sums wrong.
-    for row in ["'a', 'u1', 'ada', -1, now()", "'a', 'u1', 'ada', 'NaN', now()", "'a', 'u1', null, 1, now()"]
-    {
+    for row in [
+        "'a', 'u1', 'ada', -1, now()",
+        "'a', 'u1', 'ada', 'NaN', now()",
+        "'a', 'u1', null, 1, now()",
+    ] {
         let insert = format!("insert into purchases values ({row})");
-        session(fixture.url()).await.batch_execute(&insert).await.unwrap_err();
+        session(fixture.url())
+            .await
+            .batch_execute(&insert)
+            .await
+            .unwrap_err();
     }
     // A sum has more digits than a price: that of eight million at the maximum.
     let large = "alter table purchases drop constraint purchases_price_check;
                  insert into purchases values ('b', 'large', 'ada', 8000000000000000000000.00000001, now())";
-    session(fixture.url()).await.batch_execute(large).await.unwrap();
-    let sum = store.summary(&Selector::User("large".parse().unwrap())).await.unwrap().total_spent;
+    session(fixture.url())
+        .await
+        .batch_execute(large)
+        .await
+        .unwrap();
+    let sum = store
+        .summary(&Selector::User("large".parse().unwrap()))
+        .await
+        .unwrap()
+        .total_spent;
     assert_eq!(sum.to_string(), "8000000000000000000000.00000001");
 }
 
@@ -123,7 +199,9 @@ async fn insert_repeatedly(store: PostgresStore, all: Vec<Purchase>) {
 
 #[tokio::test]
 async fn an_erased_purchase_does_not_come_back_in_a_race() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let (store, all) = (fixture.postgres(), purchases(400));
     let inserts = (0..4).map(|part: usize| {
         let (store, mut batch) = (store.clone(), all.clone());
@@ -143,7 +221,10 @@ async fn an_erased_purchase_does_not_come_back_in_a_race() {
     while erased < before {
         erased += store.erase(&user, 10).await.unwrap();
     }
-    for (purchase, outcome) in all.iter().zip(store.apply(all.clone().into()).await.unwrap()) {
+    for (purchase, outcome) in all
+        .iter()
+        .zip(store.apply(all.clone().into()).await.unwrap())
+    {
         let is_as_expected = match purchase.user_id == user {
             true => matches!(outcome, InsertOutcome::Erased),
             false => matches!(outcome, InsertOutcome::Duplicate),
@@ -156,58 +237,105 @@ async fn an_erased_purchase_does_not_come_back_in_a_race() {
 
 #[tokio::test]
 async fn processes_that_start_together_create_one_table() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let url = fresh_schema(fixture.server_url()).await;
-    let opened = join_all((0..8).map(|_| PostgresStore::open(PostgresStoreOptions::new(url.as_str())))).await;
+    let opened =
+        join_all((0..8).map(|_| PostgresStore::open(PostgresStoreOptions::new(url.as_str()))))
+            .await;
     let stores: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
     for (store, purchase) in stores.iter().zip(purchases(8)) {
         // The first call waits for the table.
-        assert!(matches!(store.apply(Arc::new([purchase])).await.unwrap()[..], [InsertOutcome::Inserted]));
+        assert!(matches!(
+            store.apply(Arc::new([purchase])).await.unwrap()[..],
+            [InsertOutcome::Inserted]
+        ));
     }
-    let changes = session(&url).await.query("select name, version from shop_schema", &[]).await.unwrap();
+    let changes = session(&url)
+        .await
+        .query("select name, version from shop_schema", &[])
+        .await
+        .unwrap();
     assert_eq!(
-        changes.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, i32)>>(),
+        changes
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect::<Vec<(String, i32)>>(),
         [("purchases".to_owned(), 4)]
     );
     let mut options = PostgresStoreOptions::new(fresh_schema(fixture.server_url()).await);
     options.create_schema = false;
     let absent = PostgresStore::open(options).await.unwrap();
     assert!(!absent.inspect().await.unwrap().exists && stores[0].inspect().await.unwrap().exists);
-    assert_eq!(absent.check_reads().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        absent.check_reads().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
 }
 
 #[tokio::test]
 async fn a_standby_is_read_only() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     fixture.postgres().apply(purchases(3).into()).await.unwrap();
-    let read_only = fixture.url().replace("options=", "options=-c%20default_transaction_read_only%3Don%20");
-    let store = PostgresStore::open(PostgresStoreOptions::new(read_only.as_str())).await.unwrap();
+    let read_only = fixture.url().replace(
+        "options=",
+        "options=-c%20default_transaction_read_only%3Don%20",
+    );
+    let store = PostgresStore::open(PostgresStoreOptions::new(read_only.as_str()))
+        .await
+        .unwrap();
     store.check_reads().await.unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 3);
-    for error in [store.apply(purchases(1).into()).await.unwrap_err(), store.check().await.unwrap_err()] {
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied));
+    for error in [
+        store.apply(purchases(1).into()).await.unwrap_err(),
+        store.check().await.unwrap_err(),
+    ] {
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unavailable, Outcome::NotApplied)
+        );
         assert!(error.to_string().contains("read-only"), "{error}");
     }
     let primary = with_option(&read_only, "target_session_attrs=read-write");
-    let store = PostgresStore::open(PostgresStoreOptions::new(primary)).await.unwrap();
-    assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let store = PostgresStore::open(PostgresStoreOptions::new(primary))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.check().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
 }
 
 #[tokio::test]
 async fn the_server_ends_a_statement_before_its_client() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let mut options = PostgresStoreOptions::new(fixture.url());
-    (options.insert_timeout, options.query_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
+    (options.insert_timeout, options.query_timeout) =
+        (Duration::from_secs(5), Duration::from_secs(5));
     let store = PostgresStore::open(options).await.unwrap();
     store.check().await.unwrap();
     store.check_reads().await.unwrap();
     let mut session = session(fixture.url()).await;
     let lock = session.transaction().await.unwrap();
-    lock.batch_execute("lock table purchases in access exclusive mode").await.unwrap();
-    let (insert, sum) = tokio::join!(store.apply(purchases(3).into()), store.summary(&Selector::All));
+    lock.batch_execute("lock table purchases in access exclusive mode")
+        .await
+        .unwrap();
+    let (insert, sum) = tokio::join!(
+        store.apply(purchases(3).into()),
+        store.summary(&Selector::All)
+    );
     for error in [insert.map(drop).unwrap_err(), sum.map(drop).unwrap_err()] {
         let found = (error.kind(), error.outcome());
-        assert_eq!(found, (ErrorKind::DeadlineExceeded, Outcome::NotApplied), "{error:?}");
+        assert_eq!(
+            found,
+            (ErrorKind::DeadlineExceeded, Outcome::NotApplied),
+            "{error:?}"
+        );
     }
     lock.rollback().await.unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
@@ -215,7 +343,9 @@ async fn the_server_ends_a_statement_before_its_client() {
 
 #[tokio::test]
 async fn sessions_acknowledge_what_is_durable() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     for (given, expected) in [
         ("off", "on"),
         ("local", "on"),
@@ -223,24 +353,37 @@ async fn sessions_acknowledge_what_is_durable() {
         ("on", "on"),
         ("remote_apply", "remote_apply"),
     ] {
-        let url = fixture.url().replace("options=", &format!("options=-c%20synchronous_commit%3D{given}%20"));
-        let connection = Connection::open(PostgresStoreOptions::new(url), &schema::PURCHASES).unwrap();
-        let rows =
-            connection.write(super::connection::Statement::new("show synchronous_commit")).await.unwrap();
+        let url = fixture.url().replace(
+            "options=",
+            &format!("options=-c%20synchronous_commit%3D{given}%20"),
+        );
+        let connection =
+            Connection::open(PostgresStoreOptions::new(url), &schema::PURCHASES).unwrap();
+        let rows = connection
+            .write(super::connection::Statement::new("show synchronous_commit"))
+            .await
+            .unwrap();
         assert_eq!(rows[0].get::<_, &str>(0), expected, "{given}");
     }
 }
 
 #[tokio::test]
 async fn sessions_are_left_unchanged() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
-    let url = fixture.url().replace("options=", "options=-c%20synchronous_commit%3Doff%20");
-    let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2)).await.unwrap();
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let url = fixture
+        .url()
+        .replace("options=", "options=-c%20synchronous_commit%3Doff%20");
+    let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2))
+        .await
+        .unwrap();
     store.apply(purchases(3).into()).await.unwrap();
     store.check().await.unwrap();
     // The only session, as a pooler would give it to another client.
     let session = store.connection.writes.get().await.unwrap();
-    let sql = "select name, setting from pg_settings where source = 'session' and setting <> reset_val";
+    let sql =
+        "select name, setting from pg_settings where source = 'session' and setting <> reset_val";
     let changed = session.query(sql, &[]).await.unwrap();
     assert!(changed.is_empty(), "{changed:?}");
     let rows = session.query("show synchronous_commit", &[]).await.unwrap();
@@ -249,7 +392,9 @@ async fn sessions_are_left_unchanged() {
 
 #[tokio::test]
 async fn connections_are_limited_and_closed_when_idle() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let name = format!("limit_{}", shop_core::Uuid::now_v7().simple());
     let url = with_option(fixture.url(), &format!("application_name={name}"));
     let mut options = PostgresStoreOptions::new(url).max_connections(3);
@@ -275,7 +420,9 @@ async fn connections_are_limited_and_closed_when_idle() {
         call.await.unwrap();
     }
     let closed = async { while count().await.0 > 0 {} };
-    tokio::time::timeout(Duration::from_secs(60), closed).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), closed)
+        .await
+        .unwrap();
     assert!((1..=3).contains(&count().await.1));
     store.check().await.unwrap();
 }
@@ -286,65 +433,110 @@ pub(super) async fn of_new_role(url: &str) -> (String, String) {
     let schema = url.rsplit_once("search_path%3D").unwrap().1;
     let sql = format!("create role {role}; grant usage on schema {schema} to {role}");
     session(url).await.batch_execute(&sql).await.unwrap();
-    (url.replace("options=", &format!("options=-c%20role%3D{role}%20")), role)
+    (
+        url.replace("options=", &format!("options=-c%20role%3D{role}%20")),
+        role,
+    )
 }
 
 pub(super) async fn drop_role(owner: &Client, role: &str) {
-    owner.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+    owner
+        .batch_execute(&format!("drop owned by {role}; drop role {role}"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_table_is_created_when_the_right_is_granted() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let url = fresh_schema(fixture.server_url()).await;
     let (as_role, role) = of_new_role(&url).await;
-    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).await.unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str()))
+        .await
+        .unwrap();
     store.wait_for_schema().await;
     let error = store.check().await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
     let error = store.inspect().await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Denied && error.to_string().contains("CREATE on schema"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Denied && error.to_string().contains("CREATE on schema"),
+        "{error}"
+    );
     let schema = url.rsplit_once("search_path%3D").unwrap().1;
     let session = session(&url).await;
-    session.batch_execute(&format!("grant create on schema {schema} to {role}")).await.unwrap();
+    session
+        .batch_execute(&format!("grant create on schema {schema} to {role}"))
+        .await
+        .unwrap();
     let stored = async {
         while let Err(error) = store.apply(purchases(1).into()).await {
             assert!(error.is_retryable(), "{error:?}");
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), stored).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), stored)
+        .await
+        .unwrap();
     assert!(store.inspect().await.unwrap().exists);
-    session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+    session
+        .batch_execute(&format!("drop owned by {role}; drop role {role}"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_check_writes_and_leaves_nothing() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let (as_role, role) = of_new_role(fixture.url()).await;
     let session = session(fixture.url()).await;
-    session.batch_execute(&format!("grant select on purchases, shop_schema to {role}")).await.unwrap();
-    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str())).await.unwrap();
+    session
+        .batch_execute(&format!("grant select on purchases, shop_schema to {role}"))
+        .await
+        .unwrap();
+    let store = PostgresStore::open(PostgresStoreOptions::new(as_role.as_str()))
+        .await
+        .unwrap();
     store.check_reads().await.unwrap();
     assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Denied);
     let error = store.inspect().await.unwrap_err();
     let missing = "missing=INSERT on purchases, UPDATE on purchases, DELETE on purchases";
-    assert!(error.kind() == ErrorKind::Denied && error.to_string().contains(missing), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Denied && error.to_string().contains(missing),
+        "{error}"
+    );
     let all = "grant select, insert, update, delete on purchases, purchases_clock to";
-    session.batch_execute(&format!("{all} {role}")).await.unwrap();
+    session
+        .batch_execute(&format!("{all} {role}"))
+        .await
+        .unwrap();
     store.check().await.unwrap();
     assert!(store.inspect().await.unwrap().exists);
-    session.batch_execute(&format!("revoke insert on purchases from {role}")).await.unwrap();
-    store.check().await.expect("a recent check counts until a statement fails");
+    session
+        .batch_execute(&format!("revoke insert on purchases from {role}"))
+        .await
+        .unwrap();
+    store
+        .check()
+        .await
+        .expect("a recent check counts until a statement fails");
     store.apply(purchases(1).into()).await.unwrap_err();
     assert_eq!(store.check().await.unwrap_err().kind(), ErrorKind::Denied);
     let rows = session.query("select from purchases", &[]).await.unwrap();
     assert!(rows.is_empty());
-    session.batch_execute(&format!("drop owned by {role}; drop role {role}")).await.unwrap();
+    session
+        .batch_execute(&format!("drop owned by {role}; drop role {role}"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn an_inspection_finds_each_missing_right() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let (as_role, role) = of_new_role(fixture.url()).await;
     let owner = session(fixture.url()).await;
     // As an earlier version has left it.
@@ -354,9 +546,17 @@ async fn an_inspection_finds_each_missing_right() {
     );
     owner.batch_execute(&sql).await.unwrap();
     let options = |url: &str| PostgresStoreOptions::new(url).create_schema(false);
-    let error = PostgresStore::open(options(&as_role)).await.unwrap().inspect().await.unwrap_err();
+    let error = PostgresStore::open(options(&as_role))
+        .await
+        .unwrap()
+        .inspect()
+        .await
+        .unwrap_err();
     let missing = error.context("missing").unwrap();
-    assert!(missing.starts_with("CREATE on schema") && !missing.contains(','), "{error}");
+    assert!(
+        missing.starts_with("CREATE on schema") && !missing.contains(','),
+        "{error}"
+    );
     drop_role(&owner, &role).await;
 }
 
@@ -366,9 +566,15 @@ async fn a_url_is_shown_with_all_hosts_and_without_password() {
     for (url, expected) in [
         ("postgresql://u:p%40ss@h/x", "h:5432/x"),
         ("postgresql://a:1,b:2/x", "a:1,b:2/x"),
-        ("postgresql://u@a,b/x?target_session_attrs=read-write", "a:5432,b:5432/x"),
+        (
+            "postgresql://u@a,b/x?target_session_attrs=read-write",
+            "a:5432,b:5432/x",
+        ),
         ("postgresql://%2Frun%2Fpg/x", "/run/pg:5432/x"),
-        ("postgresql:///x?hostaddr=127.0.0.1,127.0.0.2&user=u&port=7", "127.0.0.1:7,127.0.0.2:7/x"),
+        (
+            "postgresql:///x?hostaddr=127.0.0.1,127.0.0.2&user=u&port=7",
+            "127.0.0.1:7,127.0.0.2:7/x",
+        ),
     ] {
         assert_eq!(opened(url).await.unwrap().name(), expected);
     }
@@ -379,25 +585,45 @@ async fn a_url_is_shown_with_all_hosts_and_without_password() {
         "postgresql://h/x?user=u&password=p@hunter2",
     ] {
         let error = opened(url).await.unwrap_err();
-        assert!(error.kind() == ErrorKind::Invalid && !format!("{error:?}").contains("hunter2"), "{error:?}");
+        assert!(
+            error.kind() == ErrorKind::Invalid && !format!("{error:?}").contains("hunter2"),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("%40"), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_rejected_login_is_denied() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let base = fixture.server_url().split('?').next().unwrap();
-    let check = async |url: String| PostgresStore::open(PostgresStoreOptions::new(url)).await?.check().await;
+    let check = async |url: String| {
+        PostgresStore::open(PostgresStoreOptions::new(url))
+            .await?
+            .check()
+            .await
+    };
     let (start, _) = base.rsplit_once('/').unwrap();
-    let error = check(format!("{start}/no_such_database")).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    let error = check(format!("{start}/no_such_database"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("does not exist"), "{error}");
     let (scheme, rest) = base.split_once("//").unwrap();
     let (_, host) = rest.rsplit_once('@').unwrap();
-    let error = check(format!("{scheme}//nobody_of_this_name:hunter2@{host}")).await.unwrap_err();
+    let error = check(format!("{scheme}//nobody_of_this_name:hunter2@{host}"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     assert!(!format!("{error:?}").contains("hunter2"));
-    let error = check("postgresql://h:port/shop".to_owned()).await.unwrap_err();
+    let error = check("postgresql://h:port/shop".to_owned())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
 }

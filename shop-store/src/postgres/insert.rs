@@ -51,7 +51,9 @@ pub(super) struct Table {
 impl Table {
     /// The parameters, an array for each column.
     fn arrays(&self) -> String {
-        let arrays = (1..).zip(self.types).map(|(number, of)| format!("${number}::{of}[]"));
+        let arrays = (1..)
+            .zip(self.types)
+            .map(|(number, of)| format!("${number}::{of}[]"));
         arrays.collect::<Vec<_>>().join(", ")
     }
 
@@ -123,15 +125,24 @@ impl Insertable for Purchase {
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        let texts = |text: fn(&Self) -> String| rows.iter().map(|row| text(row)).collect::<Vec<_>>();
-        let times: Vec<_> = rows.iter().map(|row| SystemTime::from(row.timestamp)).collect();
+        let texts =
+            |text: fn(&Self) -> String| rows.iter().map(|row| text(row)).collect::<Vec<_>>();
+        let times: Vec<_> = rows
+            .iter()
+            .map(|row| SystemTime::from(row.timestamp))
+            .collect();
         statement
             .bind(texts(|row| row.id.to_string()), Type::TEXT_ARRAY)
             .bind(texts(|row| row.user_id.to_string()), Type::TEXT_ARRAY)
             .bind(texts(|row| row.user_name.to_string()), Type::TEXT_ARRAY)
             .bind(texts(|row| row.price.to_string()), Type::TEXT_ARRAY)
             .bind(times, Type::TIMESTAMPTZ_ARRAY)
-            .bind(rows.iter().map(|row| row.details.to_json()).collect::<Vec<_>>(), Type::TEXT_ARRAY)
+            .bind(
+                rows.iter()
+                    .map(|row| row.details.to_json())
+                    .collect::<Vec<_>>(),
+                Type::TEXT_ARRAY,
+            )
     }
 }
 
@@ -159,7 +170,13 @@ pub(super) async fn insert<R: Insertable>(
     indices.sort_by_key(|index| batch[*index].id());
     let deadline = Instant::now() + connection.options.insert_timeout;
     let outcomes = vec![InsertOutcome::Inserted; batch.len()];
-    let mut insertion = Insertion { connection, table, batch, deadline, outcomes };
+    let mut insertion = Insertion {
+        connection,
+        table,
+        batch,
+        deadline,
+        outcomes,
+    };
     for part in indices.chunks(MAX_ROWS) {
         insertion.insert(part).await?;
     }
@@ -189,7 +206,11 @@ impl<R: Insertable> Insertion<'_, R> {
                             rejected.map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected);
                     }
                     _ => {
-                        waiting.extend(<[_; 2]>::from(indices.split_at(indices.len() / 2)).into_iter().rev());
+                        waiting.extend(
+                            <[_; 2]>::from(indices.split_at(indices.len() / 2))
+                                .into_iter()
+                                .rev(),
+                        );
                     }
                 },
             }
@@ -214,7 +235,11 @@ impl<R: Insertable> Insertion<'_, R> {
         }
         let sent = self.statement(self.table.insert_new(), indices);
         let rest = self.connection.write_by(sent, self.deadline).await?;
-        let expected = if rest.is_empty() { expected.saturating_sub(1) } else { EXPECTED_REPEATS };
+        let expected = if rest.is_empty() {
+            expected.saturating_sub(1)
+        } else {
+            EXPECTED_REPEATS
+        };
         repeats.store(expected, Ordering::Relaxed);
         Ok(rest)
     }
@@ -224,7 +249,9 @@ impl<R: Insertable> Insertion<'_, R> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen = Vec::new();
         for (number, compared) in numbers(rest)? {
-            let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
+            let Some(index) = indices.get(number) else {
+                return Err(invalid_answer());
+            };
             is_new[number] = false;
             match compared {
                 Some(compared) => self.outcomes[*index] = outcome(compared),
@@ -240,15 +267,26 @@ impl<R: Insertable> Insertion<'_, R> {
                 None => (first, self.outcomes[*index]) = (Some(row), InsertOutcome::Inserted),
             }
         }
-        if unseen.is_empty() { Ok(()) } else { self.compare_again(&unseen).await }
+        if unseen.is_empty() {
+            Ok(())
+        } else {
+            self.compare_again(&unseen).await
+        }
     }
 
     /// Compares rows that another transaction has inserted meanwhile. Those that are not there are not stored.
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
-        let sql = format!("{}, rest as (table input) {}", self.table.input(), self.table.compare());
+        let sql = format!(
+            "{}, rest as (table input) {}",
+            self.table.input(),
+            self.table.compare()
+        );
         let compare = self.statement(sql, indices);
-        for (number, compared) in numbers(&self.connection.write_by(compare, self.deadline).await?)? {
-            let Some(index) = indices.get(number) else { return Err(invalid_answer()) };
+        for (number, compared) in numbers(&self.connection.write_by(compare, self.deadline).await?)?
+        {
+            let Some(index) = indices.get(number) else {
+                return Err(invalid_answer());
+            };
             self.outcomes[*index] = compared.map_or_else(
                 || {
                     let message =
@@ -274,11 +312,16 @@ fn numbers(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, Option<i32>)>> {
         let number = usize::try_from(row.try_get::<_, i64>(0).ok()? - 1).ok()?;
         Some((number, row.try_get(1).ok()?))
     };
-    rows.iter().map(|row| read(row).ok_or_else(invalid_answer)).collect()
+    rows.iter()
+        .map(|row| read(row).ok_or_else(invalid_answer))
+        .collect()
 }
 
 fn invalid_answer() -> shop_core::Error {
-    postgres_error(ErrorKind::Internal, "PostgreSQL returned a row that was not sent")
+    postgres_error(
+        ErrorKind::Internal,
+        "PostgreSQL returned a row that was not sent",
+    )
 }
 
 const fn outcome(compared: i32) -> InsertOutcome {

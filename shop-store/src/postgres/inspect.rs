@@ -39,18 +39,28 @@ const RIGHTS: &str = "
 impl Connection {
     /// See [`PostgresStore::inspect`](super::PostgresStore::inspect).
     pub(super) async fn inspect(&self) -> Result<Inspection> {
-        let Definition { name, adoptable, tables, changes, .. } = *self.definition;
+        let Definition {
+            name,
+            adoptable,
+            tables,
+            changes,
+            ..
+        } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-        let first = "select to_regclass('shop_schema') is not null, current_setting('server_encoding')";
+        let first =
+            "select to_regclass('shop_schema') is not null, current_setting('server_encoding')";
         let rows = self.run(Statement::new(first), deadline).await?;
         let encoding: &str = cell(&rows, 1)?;
         if !["UTF8", "SQL_ASCII"].contains(&encoding) {
             let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
-            return Err(postgres_error(ErrorKind::Unsupported, message).with_context("encoding", encoding));
+            return Err(
+                postgres_error(ErrorKind::Unsupported, message).with_context("encoding", encoding)
+            );
         }
         let mut version = 0_i32;
         if cell(&rows, 0)? {
-            let sql = format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
+            let sql =
+                format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
             version = cell(&self.run(Statement::new(sql), deadline).await?, 0)?;
         }
         let is_complete = usize::try_from(version).is_ok_and(|made| made >= changes.len());
@@ -58,7 +68,9 @@ impl Connection {
         // A change notes its number.
         used.extend((!is_complete).then_some("shop_schema"));
         let adoptable = if version == 0 { adoptable } else { &[] };
-        let rights = Statement::new(RIGHTS).bind(used, Type::TEXT_ARRAY).bind(name, Type::TEXT);
+        let rights = Statement::new(RIGHTS)
+            .bind(used, Type::TEXT_ARRAY)
+            .bind(name, Type::TEXT);
         let rights = rights.bind(adoptable, Type::TEXT_ARRAY);
         let rows = self.run(rights, deadline).await?;
         let schema: Option<String> = cell(&rows, 0)?;
@@ -81,7 +93,10 @@ impl Connection {
             let error = postgres_error(ErrorKind::Denied, message);
             return Err(error.with_context("missing", missing.join(", ")));
         }
-        let mut found = Inspection { exists, taken_over: None };
+        let mut found = Inspection {
+            exists,
+            taken_over: None,
+        };
         if !foreign.is_empty() && exists {
             let count = Statement::new(format!("select count(*) from {name}"));
             let rows = self.run(count, deadline).await?;

@@ -26,12 +26,15 @@ pub(super) fn cluster() -> Option<Cluster> {
 fn cluster_on_disk() -> Option<Cluster> {
     let required = environment("SHOP_TEST_REQUIRE");
     let started = Cluster::start_on_disk(128);
-    started.inspect_err(|(missing, why)| skip(missing, required.as_deref(), why)).ok()
+    started
+        .inspect_err(|(missing, why)| skip(missing, required.as_deref(), why))
+        .ok()
 }
 
 pub(super) async fn store(url: &str) -> PostgresStore {
     let mut options = PostgresStoreOptions::new(url);
-    (options.insert_timeout, options.query_timeout) = (Duration::from_secs(5), Duration::from_secs(5));
+    (options.insert_timeout, options.query_timeout) =
+        (Duration::from_secs(5), Duration::from_secs(5));
     PostgresStore::open(options).await.unwrap()
 }
 
@@ -97,7 +100,10 @@ async fn kills_of_the_server_lose_and_duplicate_nothing() {
     }
     let mut errors = 0;
     for writer in writers {
-        errors += timeout(Duration::from_secs(240), writer).await.unwrap().unwrap();
+        errors += timeout(Duration::from_secs(240), writer)
+            .await
+            .unwrap()
+            .unwrap();
     }
     stop.send_replace(true);
     let kills = killer.await.unwrap();
@@ -109,9 +115,16 @@ async fn kills_of_the_server_lose_and_duplicate_nothing() {
             }
         }
     });
-    assert_eq!(summary.await.unwrap().count, 12_000, "an acknowledged purchase is missing or duplicated");
+    assert_eq!(
+        summary.await.unwrap().count,
+        12_000,
+        "an acknowledged purchase is missing or duplicated"
+    );
     for purchase in all.iter().step_by(37) {
-        assert_eq!(store.get(&purchase.id).await.unwrap().as_ref(), Some(purchase));
+        assert_eq!(
+            store.get(&purchase.id).await.unwrap().as_ref(),
+            Some(purchase)
+        );
     }
 }
 
@@ -132,7 +145,10 @@ async fn a_restart_fails_no_query() {
         cluster.ctl("kill");
         cluster.ctl("start");
     }
-    assert!(matches!(store.apply(all.into()).await.unwrap()[..], [InsertOutcome::Duplicate, ..]));
+    assert!(matches!(
+        store.apply(all.into()).await.unwrap()[..],
+        [InsertOutcome::Duplicate, ..]
+    ));
 }
 
 #[tokio::test]
@@ -141,10 +157,19 @@ async fn a_store_opens_while_the_server_is_unavailable() {
     cluster.ctl("kill");
     let store = store(&cluster.url()).await;
     let error = store.apply(purchases(1).into()).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error:?}"
+    );
     cluster.ctl("start");
-    timeout(Duration::from_secs(60), store.wait_for_schema()).await.unwrap();
-    assert!(matches!(store.apply(purchases(1).into()).await.unwrap()[..], [InsertOutcome::Inserted]));
+    timeout(Duration::from_secs(60), store.wait_for_schema())
+        .await
+        .unwrap();
+    assert!(matches!(
+        store.apply(purchases(1).into()).await.unwrap()[..],
+        [InsertOutcome::Inserted]
+    ));
 }
 
 #[tokio::test]
@@ -160,17 +185,25 @@ async fn a_paused_server_leaves_outcomes_unknown() {
         let error = store.apply(batch.into()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
         // The first one was sent. For the others there is no connection.
-        let outcome = if number == 0 { Outcome::Unknown } else { Outcome::NotApplied };
+        let outcome = if number == 0 {
+            Outcome::Unknown
+        } else {
+            Outcome::NotApplied
+        };
         assert_eq!(error.outcome(), outcome, "{error:?}");
     }
     cluster.ctl("resume");
-    timeout(Duration::from_secs(60), insert(&store, &all)).await.unwrap();
+    timeout(Duration::from_secs(60), insert(&store, &all))
+        .await
+        .unwrap();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 6);
 }
 
 #[tokio::test]
 async fn a_full_disk_is_waited_for() {
-    let Some(cluster) = cluster_on_disk() else { return };
+    let Some(cluster) = cluster_on_disk() else {
+        return;
+    };
     let (store, all) = (store(&cluster.url()).await, purchases(30_000));
     let batches: Vec<_> = all.chunks(500).collect();
     insert(&store, batches[0]).await;
@@ -183,11 +216,22 @@ async fn a_full_disk_is_waited_for() {
             Err(error) => break error,
         }
     };
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error:?}"
+    );
     let text = error.chain().to_string();
-    assert!(text.contains("disk is full") && text.contains("53100"), "{text}");
+    assert!(
+        text.contains("disk is full") && text.contains("53100"),
+        "{text}"
+    );
     let count = async || store.summary(&Selector::All).await.unwrap().count;
-    assert_eq!(count().await, stored as u64 * 500, "a whole batch or nothing");
+    assert_eq!(
+        count().await,
+        stored as u64 * 500,
+        "a whole batch or nothing"
+    );
     cluster.ctl("free");
     insert(&store, &all).await;
     assert_eq!(count().await, 30_000);
@@ -215,7 +259,11 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (how, broken) = (watch::Sender::new(Break::Never), watch::Sender::new(0));
-        let proxy = Arc::new(Self { socket, how, broken });
+        let proxy = Arc::new(Self {
+            socket,
+            how,
+            broken,
+        });
         let accepting = Arc::clone(&proxy);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -228,7 +276,8 @@ impl Proxy {
 
     async fn relay(&self, client: TcpStream) -> std::io::Result<()> {
         let (mut from_client, mut to_client) = client.into_split();
-        let (mut from_server, mut to_server) = UnixStream::connect(&self.socket).await?.into_split();
+        let (mut from_server, mut to_server) =
+            UnixStream::connect(&self.socket).await?.into_split();
         let (mut message, mut answer) = (vec![0; 1 << 20], vec![0; 1 << 16]);
         loop {
             tokio::select! {
@@ -261,7 +310,10 @@ impl Proxy {
     async fn break_once(&self, how: Break) {
         let mut broken = self.broken.subscribe();
         self.how.send_replace(how);
-        timeout(Duration::from_secs(60), broken.changed()).await.unwrap().unwrap();
+        timeout(Duration::from_secs(60), broken.changed())
+            .await
+            .unwrap()
+            .unwrap();
         self.how.send_replace(Break::Never);
     }
 }
@@ -275,19 +327,31 @@ async fn a_broken_connection_loses_and_duplicates_nothing() {
     let direct = fresh_schema(&cluster.url()).await;
     let (proxy, port) = Proxy::start(cluster.socket()).await;
     let query = direct.split_once('?').unwrap().1;
-    let store =
-        store(&format!("postgresql://postgres@127.0.0.1:{port}/postgres?{query}&sslmode=disable")).await;
+    let store = store(&format!(
+        "postgresql://postgres@127.0.0.1:{port}/postgres?{query}&sslmode=disable"
+    ))
+    .await;
     let all = purchases(400);
     for (number, batch) in all.chunks(20).enumerate() {
         // A connection that is used again.
         assert!(store.get(&batch[0].id).await.unwrap().is_none());
-        let how = if number % 2 == 0 { Break::BeforeTheServer } else { Break::BeforeTheClient };
+        let how = if number % 2 == 0 {
+            Break::BeforeTheServer
+        } else {
+            Break::BeforeTheClient
+        };
         let breaking = proxy.break_once(how);
         let (store, batch) = (store.clone(), batch.to_vec());
         let inserting = async move { insert(&store, &batch).await };
-        tokio::join!(breaking, timeout(Duration::from_secs(60), inserting)).1.unwrap();
+        tokio::join!(breaking, timeout(Duration::from_secs(60), inserting))
+            .1
+            .unwrap();
     }
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 400);
-    let rows = session(&direct).await.query("select count(*) from purchases", &[]).await.unwrap();
+    let rows = session(&direct)
+        .await
+        .query("select count(*) from purchases", &[])
+        .await
+        .unwrap();
     assert_eq!(rows[0].get::<_, i64>(0), 400);
 }

@@ -17,9 +17,14 @@ const START: i64 = 1_767_225_600_000;
 
 fn purchases() -> Vec<Purchase> {
     let purchase = |number: i64| {
-        let (user, name) = (format!("u{}", number % USERS), format!("name {}", number % USERS));
+        let (user, name) = (
+            format!("u{}", number % USERS),
+            format!("name {}", number % USERS),
+        );
         let at = Timestamp::from_millis(START + number * 1_000).unwrap();
-        let new = NewPurchase::of(user).named(name).reference(format!("r{}", number % USERS));
+        let new = NewPurchase::of(user)
+            .named(name)
+            .reference(format!("r{}", number % USERS));
         let new = new.priced("1.5").unwrap().with_timestamp(at);
         new.into_purchase(at, || SystemClock.fresh_id())
     };
@@ -29,14 +34,23 @@ fn purchases() -> Vec<Purchase> {
 /// The plan of a statement that is not run.
 pub(super) async fn plan(connection: &Connection, statement: Statement) -> String {
     let sql = format!("explain (costs off) {}", statement.sql);
-    let explain = Statement { sql: sql.into(), ..statement };
+    let explain = Statement {
+        sql: sql.into(),
+        ..statement
+    };
     let rows = connection.query(explain).await.unwrap();
-    rows.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>().join("\n")
+    rows.iter()
+        .map(|row| row.get::<_, &str>(0))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The statement that compares `batch` with what is stored.
 pub(super) fn insertion<R: Insertable>(table: &insert::Table, batch: &[R]) -> Statement {
-    R::bind(Statement::new(table.insert_new()), &batch.iter().collect::<Vec<_>>())
+    R::bind(
+        Statement::new(table.insert_new()),
+        &batch.iter().collect::<Vec<_>>(),
+    )
 }
 
 /// A range that has most of the purchases, but not all.
@@ -70,11 +84,20 @@ async fn listings(store: &PostgresStore, selector: &Selector) -> Vec<Statement> 
 
 #[tokio::test]
 async fn every_statement_uses_an_index_and_no_page_is_sorted() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let (store, all) = (fixture.postgres(), purchases());
     store.apply(all.clone().into()).await.unwrap();
-    session(fixture.url()).await.batch_execute("analyze purchases").await.unwrap();
-    let (user, name) = ("u3".parse().unwrap(), Selector::Name("name 3".parse().unwrap()));
+    session(fixture.url())
+        .await
+        .batch_execute("analyze purchases")
+        .await
+        .unwrap();
+    let (user, name) = (
+        "u3".parse().unwrap(),
+        Selector::Name("name 3".parse().unwrap()),
+    );
     let by_user = Selector::User("u3".parse().unwrap());
 
     let mut statements = Vec::new();
@@ -85,22 +108,42 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         (&reference, "purchases_by_reference"),
         (&Selector::All, "purchases_by_time"),
     ] {
-        statements.extend(listings(&store, selector).await.into_iter().map(|listing| (index, listing)));
+        statements.extend(
+            listings(&store, selector)
+                .await
+                .into_iter()
+                .map(|listing| (index, listing)),
+        );
     }
     let old = Timestamp::from_millis(START + 100_000).unwrap();
     let middle = Cursor::from_text(all[all.len() / 2].id.to_string());
     statements.extend([
-        ("purchases_by_user", totals::sums(&by_user, TimeRange::ALL, None)),
-        ("purchases_by_name", totals::sums(&name, TimeRange::ALL, None)),
+        (
+            "purchases_by_user",
+            totals::sums(&by_user, TimeRange::ALL, None),
+        ),
+        (
+            "purchases_by_name",
+            totals::sums(&name, TimeRange::ALL, None),
+        ),
         ("purchases_by_user", totals::sums(&by_user, most(), None)),
-        ("purchases_by_user", totals::sums(&by_user, most(), Some((0, 3_600_000)))),
-        ("purchases_by_time", totals::sums(&Selector::All, hour(), Some((0, 60_000)))),
+        (
+            "purchases_by_user",
+            totals::sums(&by_user, most(), Some((0, 3_600_000))),
+        ),
+        (
+            "purchases_by_time",
+            totals::sums(&Selector::All, hour(), Some((0, 60_000))),
+        ),
         ("purchases_pkey", select::row_by_id(&all[7].id)),
         ("purchases_pkey", rows::rows_by_id(&[all[7].id, all[8].id])),
         ("purchases_by_name", select::next_name("name 3")),
         ("purchases_pkey", select::slice(None)),
         ("purchases_pkey", select::slice(Some(&middle))),
-        ("purchases_pkey", insertion(&insert::PURCHASES, &all[..1_000])),
+        (
+            "purchases_pkey",
+            insertion(&insert::PURCHASES, &all[..1_000]),
+        ),
         ("purchases_by_user", erase::erasure(&user, 1_000)),
         ("purchases_by_time", erase::deletion(old, 1_000)),
         ("purchases_by_time", erase::old(old, 1_000)),

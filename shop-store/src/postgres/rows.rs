@@ -23,9 +23,15 @@ pub(super) fn rows_by_id(ids: &[PurchaseId]) -> Statement {
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
-    let (id, user_id, user_name) = (parsed(row, "id")?, parsed(row, "userid")?, parsed(row, "username")?);
+    let (id, user_id, user_name) = (
+        parsed(row, "id")?,
+        parsed(row, "userid")?,
+        parsed(row, "username")?,
+    );
     let details = column::<Option<&str>>(row, "details")?;
-    let details = details.map_or(Ok(Details::NONE), |json| Details::from_json(json.as_bytes(), &[]));
+    let details = details.map_or(Ok(Details::NONE), |json| {
+        Details::from_json(json.as_bytes(), &[])
+    });
     let details = details.map_err(|(member, problem)| unreadable(member, problem))?;
     let price: Decimal = column(row, "price")?;
     let price = match details.of {
@@ -45,10 +51,15 @@ pub(super) fn parsed<T: std::str::FromStr<Err = Invalid>>(
     row: &Row,
     name: &'static str,
 ) -> Result<T, Unreadable> {
-    column::<&str>(row, name)?.parse().map_err(|error| not_valid(name, &error))
+    column::<&str>(row, name)?
+        .parse()
+        .map_err(|error| not_valid(name, &error))
 }
 
-pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &'static str) -> Result<T, Unreadable> {
+pub(super) fn column<'a, T: FromSql<'a>>(
+    row: &'a Row,
+    name: &'static str,
+) -> Result<T, Unreadable> {
     row.try_get(name).map_err(|error| {
         let reason = std::error::Error::source(&error).unwrap_or(&error);
         unreadable(name, format_args!("cannot be read: {reason}"))
@@ -58,7 +69,12 @@ pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, name: &'static str) -> Re
 /// Reads a column of the only row of an answer.
 pub(super) fn cell<'a, T: FromSql<'a>>(rows: &'a [Row], column: usize) -> shop_core::Result<T> {
     let value = rows.first().and_then(|row| row.try_get(column).ok());
-    value.ok_or_else(|| postgres_error(ErrorKind::Internal, "PostgreSQL returned no row, or another one"))
+    value.ok_or_else(|| {
+        postgres_error(
+            ErrorKind::Internal,
+            "PostgreSQL returned no row, or another one",
+        )
+    })
 }
 
 /// Whether the row, which has the column `userid`, is the mark of an erased purchase.
@@ -76,7 +92,8 @@ impl Connection {
     pub(super) fn readable(&self, row: &Row) -> Option<Purchase> {
         purchase(row)
             .inspect_err(|error| {
-                self.unreadables.note("row", &format!("{:?}", raw_id(row)), error);
+                self.unreadables
+                    .note("row", &format!("{:?}", raw_id(row)), error);
             })
             .ok()
     }

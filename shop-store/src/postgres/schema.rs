@@ -90,7 +90,11 @@ impl Schema {
     pub(super) fn new(definition: &'static Definition, adopts: bool, pool: Pool) -> Self {
         let (sender, progress) = watch::channel(None);
         let guard = until_dropped(create(definition, adopts, pool, sender));
-        Self { progress, is_adoptable: !definition.adoptable.is_empty(), _until_dropped: guard }
+        Self {
+            progress,
+            is_adoptable: !definition.adoptable.is_empty(),
+            _until_dropped: guard,
+        }
     }
 
     /// Waits until the first attempt has ended. Its error is that of every call on tables that may be those of another
@@ -99,7 +103,9 @@ impl Schema {
         let mut progress = self.progress.clone();
         let attempted = progress.wait_for(Option::is_some).await;
         match attempted.as_deref() {
-            Ok(Some(Err(error))) if self.is_adoptable => Err(error.clone().with_outcome(Outcome::NotApplied)),
+            Ok(Some(Err(error))) if self.is_adoptable => {
+                Err(error.clone().with_outcome(Outcome::NotApplied))
+            }
             _ => Ok(()),
         }
     }
@@ -118,7 +124,12 @@ fn is_rejection(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
 }
 
-async fn create(definition: &Definition, adopts: bool, pool: Pool, progress: watch::Sender<Progress>) {
+async fn create(
+    definition: &Definition,
+    adopts: bool,
+    pool: Pool,
+    progress: watch::Sender<Progress>,
+) {
     let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE_AFTER_REJECTION);
     let mut reported = None;
     while let Err(error) = attempt(definition, adopts, &pool).await {
@@ -127,7 +138,11 @@ async fn create(definition: &Definition, adopts: bool, pool: Pool, progress: wat
             tracing::error!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
         }
         progress.send_replace(Some(Err(error)));
-        let longest = if is_rejected { MAX_PAUSE_AFTER_REJECTION } else { MAX_PAUSE };
+        let longest = if is_rejected {
+            MAX_PAUSE_AFTER_REJECTION
+        } else {
+            MAX_PAUSE
+        };
         sleep(pauses.next().unwrap_or(longest).min(longest)).await;
     }
     progress.send_replace(Some(Ok(())));
@@ -138,7 +153,9 @@ async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<(
     match current(definition, &client).await {
         // No right to create anything is needed for a schema that exists.
         Ok(version) if version >= definition.changes.len() => return Ok(()),
-        Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => return Err(from_driver(error)),
+        Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => {
+            return Err(from_driver(error));
+        }
         _ => {}
     }
     let changed = change(definition, adopts, &mut client).await;
@@ -164,8 +181,12 @@ async fn current(
     definition: &Definition,
     client: &tokio_postgres::Client,
 ) -> Result<usize, tokio_postgres::Error> {
-    let row =
-        client.query_opt("select version from shop_schema where name = $1", &[&definition.name]).await?;
+    let row = client
+        .query_opt(
+            "select version from shop_schema where name = $1",
+            &[&definition.name],
+        )
+        .await?;
     let version: i32 = row.map_or(Ok(0), |row| row.try_get(0))?;
     Ok(usize::try_from(version).unwrap_or_default())
 }
@@ -192,18 +213,25 @@ async fn change(
     if made == 0 && !adopts {
         let sql = "select name from unnest($1::text[]) as name where to_regclass(name) is not null";
         let found = transaction.query(sql, &[&definition.adoptable]).await?;
-        let found: Vec<String> = found.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let found: Vec<String> = found
+            .iter()
+            .map(|row| row.try_get(0))
+            .collect::<Result<_, _>>()?;
         if !found.is_empty() {
             return Ok(found);
         }
     }
     for change in definition.changes.iter().skip(made) {
-        transaction.batch_execute(&change.replace("{table}", definition.name)).await?;
+        transaction
+            .batch_execute(&change.replace("{table}", definition.name))
+            .await?;
     }
     let version = i32::try_from(definition.changes.len().max(made)).unwrap_or(i32::MAX);
     let note = "insert into shop_schema (name, version) values ($1, $2)
                 on conflict (name) do update set version = excluded.version, changed = now()";
-    transaction.execute(note, &[&definition.name, &version]).await?;
+    transaction
+        .execute(note, &[&definition.name, &version])
+        .await?;
     transaction.commit().await?;
     Ok(Vec::new())
 }

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector, Summary,
-    TotalsRequest, UnreadableEntry,
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
+    Summary, TotalsRequest, UnreadableEntry,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -38,10 +38,15 @@ impl PurchaseQuery for PostgresStore {
         let mut found = Vec::with_capacity(limit + 1);
         loop {
             let wanted = limit + 1 - found.len();
-            let rows = connection.run(listing(selector, request.order, &start, wanted), deadline).await?;
+            let rows = connection
+                .run(listing(selector, request.order, &start, wanted), deadline)
+                .await?;
             found.extend(rows.iter().filter_map(|row| connection.readable(row)));
             // Rows that are not purchases are replaced by the next ones.
-            let Some(last) = rows.last().filter(|_| rows.len() == wanted && found.len() <= limit) else {
+            let Some(last) = rows
+                .last()
+                .filter(|_| rows.len() == wanted && found.len() <= limit)
+            else {
                 return Ok(Page::from_overfetch(found, selector, request));
             };
             let time = last.try_get("timestamp").map_err(|error| {
@@ -53,7 +58,10 @@ impl PurchaseQuery for PostgresStore {
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let buckets = self.totals(selector, &TotalsRequest::default()).await?;
-        Ok(buckets.first().map(|bucket| bucket.summary).unwrap_or_default())
+        Ok(buckets
+            .first()
+            .map(|bucket| bucket.summary)
+            .unwrap_or_default())
     }
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
@@ -85,15 +93,20 @@ impl PurchaseQuery for PostgresStore {
     /// A position is the id of the last row.
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let rows = self.connection.query(slice(after)).await?;
-        let next =
-            rows.last().filter(|_| rows.len() == SLICE).map(|last| Cursor::from_text(rows::raw_id(last)));
+        let next = rows
+            .last()
+            .filter(|_| rows.len() == SLICE)
+            .map(|last| Cursor::from_text(rows::raw_id(last)));
         let (mut purchases, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
         // The marks of erased purchases are skipped here, so every call costs the same.
         for row in rows.iter().filter(|row| !rows::is_mark(row)) {
             match rows::purchase(row) {
                 Ok(purchase) => purchases.push(purchase),
                 Err(error) => {
-                    unreadable.push(UnreadableEntry::new(format!("{:?}", rows::raw_id(row)), error));
+                    unreadable.push(UnreadableEntry::new(
+                        format!("{:?}", rows::raw_id(row)),
+                        error,
+                    ));
                 }
             }
         }
@@ -108,21 +121,37 @@ impl PurchaseQuery for PostgresStore {
 /// Returns the start of a page.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Start> {
     let bounds = request.bounds(selector)?;
-    let after = bounds.after.map(|last| (last.timestamp.into(), last.id.to_string()));
-    Ok(Start { after, from: bounds.from, to: bounds.to })
+    let after = bounds
+        .after
+        .map(|last| (last.timestamp.into(), last.id.to_string()));
+    Ok(Start {
+        after,
+        from: bounds.from,
+        to: bounds.to,
+    })
 }
 
 /// The query of at most `limit` rows of a listing.
-pub(super) fn listing(selector: &Selector, order: ListOrder, start: &Start, limit: usize) -> Statement {
+pub(super) fn listing(
+    selector: &Selector,
+    order: ListOrder,
+    start: &Start,
+    limit: usize,
+) -> Statement {
     let (direction, operator) = match order {
         ListOrder::OldestFirst => ("asc", ">"),
         _ => ("desc", "<"),
     };
     let (mut statement, mut condition) = selection(selector, start.from, start.to);
     if let Some((time, id)) = &start.after {
-        statement = statement.bind(*time, Type::TIMESTAMPTZ).bind(id.clone(), Type::TEXT);
+        statement = statement
+            .bind(*time, Type::TIMESTAMPTZ)
+            .bind(id.clone(), Type::TEXT);
         let last = statement.parameters.len();
-        condition += &format!(r#" and ("timestamp", id) {operator} (${}, ${last})"#, last - 1);
+        condition += &format!(
+            r#" and ("timestamp", id) {operator} (${}, ${last})"#,
+            last - 1
+        );
     }
     statement = statement.bind(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8);
     let limit = statement.parameters.len();
@@ -130,7 +159,10 @@ pub(super) fn listing(selector: &Selector, order: ListOrder, start: &Start, limi
         r#"select {COLUMNS} from purchases where {condition}
            order by "timestamp" {direction}, id {direction} limit ${limit}"#
     );
-    Statement { sql: sql.into(), ..statement }
+    Statement {
+        sql: sql.into(),
+        ..statement
+    }
 }
 
 /// The condition of the selected rows from one time to before another, and a statement without text that has its
@@ -146,7 +178,10 @@ pub(super) fn selection(
         Selector::Name(name) => vec![("username", name.to_string())],
         Selector::Reference(reference, user) => {
             let user = user.iter().map(|user| ("userid", user.to_string()));
-            [("details ->> 'reference'", reference.to_string())].into_iter().chain(user).collect()
+            [("details ->> 'reference'", reference.to_string())]
+                .into_iter()
+                .chain(user)
+                .collect()
         }
         Selector::All => vec![],
         // None, as long as this store does not know it.
@@ -160,7 +195,10 @@ pub(super) fn selection(
     for (time, operator) in [(from, ">="), (to, "<")] {
         if let Some(time) = time {
             statement = statement.bind(SystemTime::from(time), Type::TIMESTAMPTZ);
-            condition += &format!(r#" and "timestamp" {operator} ${}"#, statement.parameters.len());
+            condition += &format!(
+                r#" and "timestamp" {operator} ${}"#,
+                statement.parameters.len()
+            );
         }
     }
     (statement, condition)
@@ -181,8 +219,9 @@ pub(super) fn next_name(from: &str) -> Statement {
 /// The query of the slice after a position.
 pub(super) fn slice(after: Option<&Cursor>) -> Statement {
     let condition = after.map_or("", |_| "where id > $1");
-    let slice =
-        Statement::new(format!("select {COLUMNS} from purchases {condition} order by id limit {SLICE}"));
+    let slice = Statement::new(format!(
+        "select {COLUMNS} from purchases {condition} order by id limit {SLICE}"
+    ));
     match after {
         Some(after) => slice.bind(after.as_str().to_owned(), Type::TEXT),
         None => slice,

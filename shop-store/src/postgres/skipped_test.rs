@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use shop_core::ports::{InsertOutcome, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector};
+use shop_core::ports::{
+    InsertOutcome, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector,
+};
 use shop_core::{Clock as _, ErrorKind, SystemClock};
 use tokio_postgres::Client;
 
@@ -21,8 +23,16 @@ pub(super) async fn skip(client: &Client, operation: &str, table: &str, of: &str
 
 #[tokio::test]
 async fn a_skipped_purchase_is_not_stored_and_the_others_are() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
-    skip(&session(fixture.url()).await, "insert", "purchases", "new.price in (3.5, 7.5)").await;
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    skip(
+        &session(fixture.url()).await,
+        "insert",
+        "purchases",
+        "new.price in (3.5, 7.5)",
+    )
+    .await;
     let (store, all) = (fixture.postgres(), purchases(20));
     // Both statements: the one that expects no repetitions, and the one that looks for them.
     for range in [0..10, 0..20] {
@@ -30,7 +40,10 @@ async fn a_skipped_purchase_is_not_stored_and_the_others_are() {
         for (number, outcome) in outcomes.iter().enumerate() {
             match outcome {
                 InsertOutcome::Unknown(error) if [3, 7].contains(&number) => {
-                    assert!(error.message().contains("a trigger has skipped it"), "{error}");
+                    assert!(
+                        error.message().contains("a trigger has skipped it"),
+                        "{error}"
+                    );
                 }
                 outcome => assert!(
                     matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate)
@@ -45,37 +58,73 @@ async fn a_skipped_purchase_is_not_stored_and_the_others_are() {
 
 #[tokio::test]
 async fn a_skipped_erasure_is_an_error() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
-    let (store, all, client) = (fixture.postgres(), purchases(10), session(fixture.url()).await);
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let (store, all, client) = (
+        fixture.postgres(),
+        purchases(10),
+        session(fixture.url()).await,
+    );
     store.apply(Arc::from(&all[..5])).await.unwrap();
     skip(&client, "insert", "purchases", "new.userid is null").await;
     let ids: Vec<_> = all.iter().map(|purchase| purchase.id).collect();
     let error = store.mark_erased(&ids).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert_eq!(store.mark_erased(&ids[..5]).await.unwrap(), 0, "they are stored");
-    client.batch_execute("drop trigger skip on purchases").await.unwrap();
+    assert_eq!(
+        store.mark_erased(&ids[..5]).await.unwrap(),
+        0,
+        "they are stored"
+    );
+    client
+        .batch_execute("drop trigger skip on purchases")
+        .await
+        .unwrap();
     skip(&client, "update", "purchases", "true").await;
     store.erase(&all[1].user_id, 100).await.unwrap_err();
     skip(&client, "delete", "purchases", "true").await;
-    store.delete_before(SystemClock.now(), 100).await.unwrap_err();
+    store
+        .delete_before(SystemClock.now(), 100)
+        .await
+        .unwrap_err();
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 5);
 }
 
 #[tokio::test]
 async fn an_encoding_that_cannot_hold_every_name_is_refused() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let client = session(fixture.url()).await;
     for (encoding, is_refused) in [("LATIN1", true), ("SQL_ASCII", false)] {
-        let name = format!("encoded_{}", SystemClock.fresh_id().to_string().replace('-', ""));
-        let create = format!("create database {name} encoding '{encoding}' locale 'C' template template0");
+        let name = format!(
+            "encoded_{}",
+            SystemClock.fresh_id().to_string().replace('-', "")
+        );
+        let create =
+            format!("create database {name} encoding '{encoding}' locale 'C' template template0");
         client.batch_execute(&create).await.unwrap();
-        let url = fixture.server_url().split('?').next().unwrap().rsplit_once('/').unwrap().0.to_owned();
+        let url = fixture
+            .server_url()
+            .split('?')
+            .next()
+            .unwrap()
+            .rsplit_once('/')
+            .unwrap()
+            .0
+            .to_owned();
         let options = PostgresStoreOptions::new(format!("{url}/{name}")).create_schema(false);
         let store = PostgresStore::open(options).await.unwrap();
         let inspected = store.inspect().await;
-        let refused = inspected.as_ref().err().and_then(|error| error.context("encoding"));
+        let refused = inspected
+            .as_ref()
+            .err()
+            .and_then(|error| error.context("encoding"));
         assert_eq!(refused, is_refused.then_some(encoding), "{inspected:?}");
         drop(store);
-        client.batch_execute(&format!("drop database {name} with (force)")).await.unwrap();
+        client
+            .batch_execute(&format!("drop database {name} with (force)"))
+            .await
+            .unwrap();
     }
 }

@@ -30,11 +30,23 @@ const CODES: [(&str, ErrorKind, &str); 9] = [
         "the PostgreSQL user is not authorized: grant it the table, or the right to create it in the schema",
     ),
     // undefined_table: it is being created.
-    ("42P01", Unavailable, "the table does not exist in the database, or in the schemas of search_path"),
+    (
+        "42P01",
+        Unavailable,
+        "the table does not exist in the database, or in the schemas of search_path",
+    ),
     // query_canceled: `statement_timeout`, or a cancellation.
-    ("57014", DeadlineExceeded, "PostgreSQL cancelled the statement at its timeout"),
+    (
+        "57014",
+        DeadlineExceeded,
+        "PostgreSQL cancelled the statement at its timeout",
+    ),
     // read_only_sql_transaction.
-    ("25006", Unavailable, "PostgreSQL is read-only, such as a standby"),
+    (
+        "25006",
+        Unavailable,
+        "PostgreSQL is read-only, such as a standby",
+    ),
     // raise_exception, of a trigger.
     ("P0001", Invalid, ROW),
     // with_check_option_violation, of a view or a policy.
@@ -54,8 +66,16 @@ const CLASSES: [(&str, ErrorKind, &str); 7] = [
     ("23", Invalid, ROW),
     // Program limit exceeded, such as the size of an index entry.
     ("54", Invalid, ROW),
-    ("28", Denied, "PostgreSQL rejected the login: check user and password of the URL"),
-    ("3D", Unavailable, "the database in the PostgreSQL URL does not exist: create it"),
+    (
+        "28",
+        Denied,
+        "PostgreSQL rejected the login: check user and password of the URL",
+    ),
+    (
+        "3D",
+        Unavailable,
+        "the database in the PostgreSQL URL does not exist: create it",
+    ),
     // Feature not supported; syntax error or access rule violation.
     ("0A", Unsupported, OTHER_FORM),
     ("42", Unsupported, OTHER_FORM),
@@ -66,7 +86,9 @@ pub(super) fn classify(code: &str) -> Class {
     let class = || CLASSES.iter().find(|(class, ..)| code.starts_with(class));
     // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
     // (55P03), operator intervention (57), system errors (58, XX), and others.
-    single.or_else(class).map_or(UNKNOWN, |(_, kind, message)| (*kind, *message))
+    single
+        .or_else(class)
+        .map_or(UNKNOWN, |(_, kind, message)| (*kind, *message))
 }
 
 /// Whether `error` is about one row of the statement, and not about the server.
@@ -80,14 +102,23 @@ mod tests {
 
     #[test]
     fn unknown_codes_are_transient() {
-        for code in ["22021", "22P05", "22003", "23502", UNIQUE_VIOLATION, "23514", "54000", "P0001", "44000"]
-        {
+        for code in [
+            "22021",
+            "22P05",
+            "22003",
+            "23502",
+            UNIQUE_VIOLATION,
+            "23514",
+            "54000",
+            "P0001",
+            "44000",
+        ] {
             assert_eq!(classify(code), (Invalid, ROW), "{code}");
         }
         let transient = [
-            "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200", "53300",
-            "55P03", "57P01", "57P02", "57P03", "57P05", "58030", "F0000", "P0000", "XX000", "XX001",
-            "99999", "",
+            "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200",
+            "53300", "55P03", "57P01", "57P02", "57P03", "57P05", "58030", "F0000", "P0000",
+            "XX000", "XX001", "99999", "",
         ];
         for code in transient {
             assert_eq!(classify(code).0, Unavailable, "{code}");

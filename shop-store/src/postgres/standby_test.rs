@@ -19,8 +19,14 @@ async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> 
     tokio::task::block_in_place(|| cluster.ctl("make_standby"));
     let primary = session(&cluster.url()).await;
     if is_synchronous {
-        primary.batch_execute("alter system set synchronous_standby_names = '*'").await.unwrap();
-        primary.batch_execute("select pg_reload_conf()").await.unwrap();
+        primary
+            .batch_execute("alter system set synchronous_standby_names = '*'")
+            .await
+            .unwrap();
+        primary
+            .batch_execute("select pg_reload_conf()")
+            .await
+            .unwrap();
     }
     let state = if is_synchronous { "sync" } else { "async" };
     let sql = "select from pg_stat_replication where state = 'streaming' and sync_state = $1";
@@ -45,7 +51,9 @@ async fn count(store: &PostgresStore) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_synchronous_standby_has_all_acknowledged_purchases() {
-    let Some((cluster, store)) = with_standby(true).await else { return };
+    let Some((cluster, store)) = with_standby(true).await else {
+        return;
+    };
     let all: Arc<[Purchase]> = purchases(8_000).into();
     let writers = (0..4).map(|writer: usize| {
         let (store, all) = (store.clone(), Arc::clone(&all));
@@ -63,15 +71,24 @@ async fn a_promoted_synchronous_standby_has_all_acknowledged_purchases() {
     tokio::task::block_in_place(|| cluster.ctl("promote"));
     let mut errors = 0;
     for writer in writers {
-        errors += timeout(Duration::from_secs(120), writer).await.unwrap().unwrap();
+        errors += timeout(Duration::from_secs(120), writer)
+            .await
+            .unwrap()
+            .unwrap();
     }
     println!("{errors} errors of inserts");
-    assert_eq!(count(&store).await, 8_000, "an acknowledged purchase is missing or duplicated");
+    assert_eq!(
+        count(&store).await,
+        8_000,
+        "an acknowledged purchase is missing or duplicated"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_synchronous_standby_acknowledges_nothing() {
-    let Some((cluster, store)) = with_standby(true).await else { return };
+    let Some((cluster, store)) = with_standby(true).await else {
+        return;
+    };
     let all = purchases(40);
     insert(&store, &all[..20]).await;
     tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
@@ -94,7 +111,9 @@ async fn a_missing_synchronous_standby_acknowledges_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_promoted_asynchronous_standby_may_miss_acknowledged_purchases() {
-    let Some((cluster, store)) = with_standby(false).await else { return };
+    let Some((cluster, store)) = with_standby(false).await else {
+        return;
+    };
     let all = purchases(40);
     insert(&store, &all[..20]).await;
     let primary = session(&cluster.url()).await;
@@ -104,5 +123,9 @@ async fn a_promoted_asynchronous_standby_may_miss_acknowledged_purchases() {
     assert_eq!(insert(&store, &all[20..]).await, 0);
     tokio::task::block_in_place(|| cluster.ctl("promote"));
     until(async || store.check().await.is_ok()).await;
-    assert_eq!(count(&store).await, 20, "asynchronous replication loses purchases");
+    assert_eq!(
+        count(&store).await,
+        20,
+        "asynchronous replication loses purchases"
+    );
 }

@@ -37,7 +37,9 @@ impl PostgresStore {
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot be read.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
-        Ok(Self { connection: Arc::new(Connection::open(options, &schema::PURCHASES)?) })
+        Ok(Self {
+            connection: Arc::new(Connection::open(options, &schema::PURCHASES)?),
+        })
     }
 
     /// Returns the database as `host:port/database`.

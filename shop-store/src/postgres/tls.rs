@@ -7,13 +7,17 @@ use percent_encoding::percent_decode_str;
 use shop_core::{ErrorKind, Result};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{
+    self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::error::postgres_error;
 
@@ -57,7 +61,11 @@ impl Tls {
             }
         };
         let trust = file.map_or(trust, |file| Trust::File(file.into()));
-        let query = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+        let query = if others.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", others.join("&"))
+        };
         Ok((Self { mode, trust }, format!("{base}{query}")))
     }
 
@@ -65,7 +73,10 @@ impl Tls {
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
         let authorities = match &self.trust {
             Trust::Any => None,
-            Trust::System => Some((rustls_native_certs::load_native_certs().certs, "of the system")),
+            Trust::System => Some((
+                rustls_native_certs::load_native_certs().certs,
+                "of the system",
+            )),
             Trust::File(path) => {
                 let unreadable = |error: pem::Error| {
                     postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
@@ -73,17 +84,23 @@ impl Tls {
                         .with_source(error)
                 };
                 let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-                let found = found.collect::<std::result::Result<Vec<_>, _>>().map_err(unreadable)?;
+                let found = found
+                    .collect::<std::result::Result<Vec<_>, _>>()
+                    .map_err(unreadable)?;
                 Some((found, "in sslrootcert"))
             }
         };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
-        let config = config.with_safe_default_protocol_versions().map_err(|error| {
-            postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
-        })?;
+        let config = config
+            .with_safe_default_protocol_versions()
+            .map_err(|error| {
+                postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
+            })?;
         let config = match authorities {
-            None => config.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+            None => config
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
             Some((found, which)) => {
                 let mut roots = RootCertStore::empty();
                 if roots.add_parsable_certificates(found).0 == 0 {
@@ -119,7 +136,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -128,7 +150,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -146,11 +173,24 @@ mod tests {
         for (query, mode, trust, rest) in [
             ("", SslMode::Prefer, Trust::Any, ""),
             ("?sslmode=disable", SslMode::Disable, Trust::Any, ""),
-            ("?a=1&sslmode=require&b=2", SslMode::Require, Trust::Any, "?a=1&b=2"),
+            (
+                "?a=1&sslmode=require&b=2",
+                SslMode::Require,
+                Trust::Any,
+                "?a=1&b=2",
+            ),
             ("?sslmode=verify-full", SslMode::Require, Trust::System, ""),
-            ("?sslrootcert=%2Fca+1.pem", SslMode::Prefer, Trust::File("/ca+1.pem".into()), ""),
+            (
+                "?sslrootcert=%2Fca+1.pem",
+                SslMode::Prefer,
+                Trust::File("/ca+1.pem".into()),
+                "",
+            ),
         ] {
-            let expected = (Tls { mode, trust }, format!("postgresql://u:p%3F@h/shop{rest}"));
+            let expected = (
+                Tls { mode, trust },
+                format!("postgresql://u:p%3F@h/shop{rest}"),
+            );
             assert_eq!(taken(query).unwrap(), expected, "{query}");
         }
         let error = taken("?sslmode=verify-ca").unwrap_err();
@@ -162,6 +202,9 @@ mod tests {
         let (tls, _) = Tls::take_from("postgresql://h?sslmode=require").unwrap();
         tls.connector().unwrap();
         let (tls, _) = Tls::take_from("postgresql://h?sslrootcert=/nowhere").unwrap();
-        assert_eq!(tls.connector().map(drop).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            tls.connector().map(drop).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
     }
 }

@@ -17,9 +17,13 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let mut totals = Totals::new(*request);
-    for row in connection.query(sums(selector, request.range, Totals::slots(request))).await? {
-        let (time, sum) = read(&row)
-            .ok_or_else(|| postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly"))?;
+    for row in connection
+        .query(sums(selector, request.range, Totals::slots(request)))
+        .await?
+    {
+        let (time, sum) = read(&row).ok_or_else(|| {
+            postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
+        })?;
         totals.add_summary(time, sum)?;
     }
     Ok(totals.into_buckets())
@@ -43,12 +47,18 @@ pub(super) fn sums(selector: &Selector, range: TimeRange, slots: Option<(i64, i6
     let (statement, condition) = select::selection(selector, range.from(), range.to());
     let Some((shift, length)) = slots else {
         let sql = format!("select {SUMS}, null::timestamptz from purchases where {condition}");
-        return Statement { sql: sql.into(), ..statement };
+        return Statement {
+            sql: sql.into(),
+            ..statement
+        };
     };
     let limit = Totals::MAX_SLOTS + 1;
     let sql = format!(
         r#"select {SUMS}, min("timestamp") from purchases where {condition}
            group by date_bin('{length} ms', "timestamp", timestamptz 'epoch' - interval '1 ms' * {shift}) limit {limit}"#
     );
-    Statement { sql: sql.into(), ..statement }
+    Statement {
+        sql: sql.into(),
+        ..statement
+    }
 }

@@ -38,7 +38,14 @@ impl SharedContainer {
         variables: &'static [(&'static str, &'static str)],
     ) -> Self {
         let running = Mutex::const_new(Weak::new());
-        Self { image, port, ready, variables, running, absent: OnceLock::new() }
+        Self {
+            image,
+            port,
+            ready,
+            variables,
+            running,
+            absent: OnceLock::new(),
+        }
     }
 
     /// The container, started if it does not run.
@@ -68,12 +75,20 @@ impl SharedContainer {
         let image = GenericImage::new(name, tag)
             .with_exposed_port(self.port.tcp())
             .with_wait_for(WaitFor::message_on_stdout(self.ready));
-        let with = |request: testcontainers::ContainerRequest<GenericImage>, (name, value): &(&str, &str)| {
-            request.with_env_var(*name, *value)
-        };
-        let container = self.variables.iter().fold(image.into(), with).start().await?;
+        let with =
+            |request: testcontainers::ContainerRequest<GenericImage>,
+             (name, value): &(&str, &str)| { request.with_env_var(*name, *value) };
+        let container = self
+            .variables
+            .iter()
+            .fold(image.into(), with)
+            .start()
+            .await?;
         let port = container.get_host_port_ipv4(self.port.tcp()).await?;
         // Not by the host's name: published ports listen on this address.
-        Ok(Container { address: format!("127.0.0.1:{port}"), _container: container })
+        Ok(Container {
+            address: format!("127.0.0.1:{port}"),
+            _container: container,
+        })
     }
 }

@@ -38,9 +38,12 @@ impl EmbeddedFixture {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let mut options = EmbeddedLogOptions::default();
         (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
-        let log = EmbeddedLog::open(folder.path(), options).await.expect("a log");
-        let store =
-            EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("a store");
+        let log = EmbeddedLog::open(folder.path(), options)
+            .await
+            .expect("a log");
+        let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+            .await
+            .expect("a store");
         Self { log, store, folder }
     }
 }
@@ -53,7 +56,11 @@ impl OneFile {
     /// The log, and the store of the same file.
     pub(crate) async fn new() -> (Self, StoreOfFile) {
         let fixture = EmbeddedFixture::new().await;
-        let store = fixture.log.store(&EmbeddedStoreOptions::default()).await.expect("the store of the file");
+        let store = fixture
+            .log
+            .store(&EmbeddedStoreOptions::default())
+            .await
+            .expect("the store of the file");
         (Self(fixture), StoreOfFile(store))
     }
 }
@@ -101,7 +108,11 @@ impl OpenShop {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let shop = EmbeddedShop::open(folder.path()).await.expect("a shop");
-        Self { shop, is_used: AtomicBool::new(false), folder }
+        Self {
+            shop,
+            is_used: AtomicBool::new(false),
+            folder,
+        }
     }
 }
 
@@ -112,9 +123,14 @@ impl ShopFixture for OpenShop {
         if !self.is_used.swap(true, Ordering::Relaxed) {
             return self.shop.shop();
         }
-        let log = EmbeddedLog::open(self.folder.path(), EmbeddedLogOptions::default()).await.expect("a log");
+        let log = EmbeddedLog::open(self.folder.path(), EmbeddedLogOptions::default())
+            .await
+            .expect("a log");
         let sink = log.storing_sink("purchase-group").await.expect("a sink");
-        let store = log.store(&EmbeddedStoreOptions::default()).await.expect("a store");
+        let store = log
+            .store(&EmbeddedStoreOptions::default())
+            .await
+            .expect("a store");
         let feed = PurchaseFeed::new(Arc::new(log), "purchase-group", Arc::new(store.clone()));
         Shop::of(sink, store).with_events(feed)
     }
@@ -125,7 +141,11 @@ impl ShopFixture for OpenShop {
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
         let options = EmbeddedStoreOptions::default();
-        Arc::new(EmbeddedStore::open(self.folder.path(), options).await.expect("the store of the shop"))
+        Arc::new(
+            EmbeddedStore::open(self.folder.path(), options)
+                .await
+                .expect("the store of the shop"),
+        )
     }
 }
 
@@ -145,10 +165,15 @@ impl LogFixture for EmbeddedFixture {
     }
 
     async fn delete_before(&self, position: &RecordPosition) {
-        let connection = Connection::open(self.folder.path().join("shop.db")).expect("the log's file");
-        connection.busy_timeout(std::time::Duration::from_secs(20)).expect("a timeout");
+        let connection =
+            Connection::open(self.folder.path().join("shop.db")).expect("the log's file");
+        connection
+            .busy_timeout(std::time::Duration::from_secs(20))
+            .expect("a timeout");
         let offset = i64::try_from(position.offset).expect("an offset");
-        connection.execute("DELETE FROM records WHERE offset < ?1", [offset]).expect("a deletion");
+        connection
+            .execute("DELETE FROM records WHERE offset < ?1", [offset])
+            .expect("a deletion");
     }
 }
 
@@ -171,6 +196,10 @@ impl StoreFixture for EmbeddedFixture {
 
     async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
         let options = EmbeddedStoreOptions::default();
-        Some(Box::new(EmbeddedStore::open(self.folder.path(), options).await.expect("the same store")))
+        Some(Box::new(
+            EmbeddedStore::open(self.folder.path(), options)
+                .await
+                .expect("the same store"),
+        ))
     }
 }

@@ -1,6 +1,9 @@
 //! The fixtures of users, orders and outboxes in SQLite files, for the conformance kit.
 
-#![allow(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::expect_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::sync::{Arc, Mutex};
 
@@ -26,10 +29,17 @@ impl EmbeddedEntitiesFixture {
     /// No users and no orders.
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("users");
-        let orders =
-            EmbeddedOrders::open(folder.path(), EmbeddedStoreOptions::default()).await.expect("orders");
-        Self { users, orders, _folder: folder }
+        let users = EmbeddedUsers::open(folder.path(), EmbeddedStoreOptions::default())
+            .await
+            .expect("users");
+        let orders = EmbeddedOrders::open(folder.path(), EmbeddedStoreOptions::default())
+            .await
+            .expect("orders");
+        Self {
+            users,
+            orders,
+            _folder: folder,
+        }
     }
 }
 
@@ -76,7 +86,11 @@ impl OwnDatabase {
         let table = "CREATE TABLE refunds (id INTEGER PRIMARY KEY, number TEXT NOT NULL)";
         connection.execute_batch(table).expect("a table");
         let outbox = SqliteOutbox::open(path).await.expect("an outbox");
-        Self { connection: Mutex::new(connection), outbox, _folder: folder }
+        Self {
+            connection: Mutex::new(connection),
+            outbox,
+            _folder: folder,
+        }
     }
 }
 
@@ -95,8 +109,12 @@ impl OutboxFixture for OwnDatabase {
         let refund = {
             let mut connection = self.connection.lock().expect("no panic");
             let transaction = connection.transaction().expect("a transaction");
-            transaction.execute("INSERT INTO refunds (number) VALUES ('order')", []).expect("a row");
-            let refund = Refund { order: format!("order-{}", transaction.last_insert_rowid()) };
+            transaction
+                .execute("INSERT INTO refunds (number) VALUES ('order')", [])
+                .expect("a row");
+            let refund = Refund {
+                order: format!("order-{}", transaction.last_insert_rowid()),
+            };
             SqliteOutbox::write(&transaction, &refund).expect("an event");
             transaction.commit().expect("a commit");
             refund

@@ -57,24 +57,43 @@ impl FaultyServer {
                 let (server, told) = (server.clone(), Arc::clone(&told));
                 let connection = async move {
                     let server = TcpStream::connect(server).await?;
-                    Connection { client, server, faults: told }.run().await
+                    Connection {
+                        client,
+                        server,
+                        faults: told,
+                    }
+                    .run()
+                    .await
                 };
                 // It ends with an error whenever one side hangs up.
                 tokio::spawn(stop.clone().run_until_cancelled_owned(connection));
             }
         }));
-        Self { uri, faults, _until_dropped: token.drop_guard() }
+        Self {
+            uri,
+            faults,
+            _until_dropped: token.drop_guard(),
+        }
     }
 
     /// Sets the faults of the next commands of this name, in this order.
     pub(crate) fn next(&self, command: &'static str, fates: impl IntoIterator<Item = Fault>) {
-        self.faults.lock().unwrap().entry(command).or_default().extend(fates);
+        self.faults
+            .lock()
+            .unwrap()
+            .entry(command)
+            .or_default()
+            .extend(fates);
     }
 
     /// The number of faults that have not occurred, by command.
     pub(crate) fn left(&self) -> BTreeMap<&'static str, usize> {
         let faults = self.faults.lock().unwrap();
-        faults.iter().map(|(command, left)| (*command, left.len())).filter(|(_, left)| *left > 0).collect()
+        faults
+            .iter()
+            .map(|(command, left)| (*command, left.len()))
+            .filter(|(_, left)| *left > 0)
+            .collect()
     }
 }
 
@@ -134,7 +153,9 @@ impl Connection {
 async fn message(stream: &mut TcpStream) -> Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
-    let total = usize::try_from(i32::from_le_bytes(length)).ok().filter(|total| *total >= HEADER);
+    let total = usize::try_from(i32::from_le_bytes(length))
+        .ok()
+        .filter(|total| *total >= HEADER);
     let mut message = length.to_vec();
     message.resize(total.ok_or(Error::from(ErrorKind::InvalidData))?, 0);
     stream.read_exact(&mut message[4..]).await?;
@@ -143,7 +164,9 @@ async fn message(stream: &mut TcpStream) -> Result<Vec<u8>> {
 
 /// The name of the command: that of the body's first member.
 fn command(message: &[u8]) -> Option<&str> {
-    let body = message.get(BODY..).filter(|_| message[12..HEADER] == OP_MSG.to_le_bytes())?;
+    let body = message
+        .get(BODY..)
+        .filter(|_| message[12..HEADER] == OP_MSG.to_le_bytes())?;
     let length = i32::from_le_bytes(body[..4].try_into().unwrap());
     let body = RawDocument::from_bytes(&body[..usize::try_from(length).unwrap()]).unwrap();
     Some(body.iter().next()?.ok()?.0.as_str())
@@ -153,5 +176,13 @@ fn answer_to(request: &[u8], answer: &Document) -> Vec<u8> {
     let body = answer.to_vec().unwrap();
     let length = i32::try_from(BODY + body.len()).unwrap().to_le_bytes();
     // A response has the id of its request; its own id is not used.
-    [&length, &[0; 4], &request[4..8], &OP_MSG.to_le_bytes(), &[0; 5], &body[..]].concat()
+    [
+        &length,
+        &[0; 4],
+        &request[4..8],
+        &OP_MSG.to_le_bytes(),
+        &[0; 5],
+        &body[..],
+    ]
+    .concat()
 }

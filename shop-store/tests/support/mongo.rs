@@ -36,12 +36,19 @@ impl TestServer {
     /// See [`MongoFixture::on_test_server`].
     async fn find() -> Option<Self> {
         if let Some(uri) = environment("SHOP_TEST_MONGODB_URI") {
-            return Some(Self { uri, _container: None });
+            return Some(Self {
+                uri,
+                _container: None,
+            });
         }
-        match CONTAINER.get(environment("TEST_MONGO_IMAGE").as_deref()).await {
-            Ok(container) => {
-                Some(Self { uri: format!("mongodb://{}/", container.address), _container: Some(container) })
-            }
+        match CONTAINER
+            .get(environment("TEST_MONGO_IMAGE").as_deref())
+            .await
+        {
+            Ok(container) => Some(Self {
+                uri: format!("mongodb://{}/", container.address),
+                _container: Some(container),
+            }),
             Err(why) => {
                 let why = format!("SHOP_TEST_MONGODB_URI names no MongoDB server, and {why}");
                 skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
@@ -54,8 +61,10 @@ impl TestServer {
 /// The `host:port` of the server at `uri`, for tests that are between it and the driver. Several servers and TLS are not
 /// supported there.
 pub(crate) fn one_server(uri: &str) -> &str {
-    let authority =
-        uri.strip_prefix("mongodb://").and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let authority = uri
+        .strip_prefix("mongodb://")
+        .and_then(|rest| rest.split(['/', '?']).next())
+        .unwrap_or_default();
     let server = authority.rsplit('@').next().unwrap_or_default();
     let is_one = server.contains(':') && !server.contains(',') && !uri.contains("tls=true");
     assert!(
@@ -67,7 +76,10 @@ pub(crate) fn one_server(uri: &str) -> &str {
 
 /// The `uri` with more options.
 pub(crate) fn with_options(uri: &str, options: &str) -> String {
-    format!("{uri}{}{options}", if uri.contains('?') { '&' } else { '?' })
+    format!(
+        "{uri}{}{options}",
+        if uri.contains('?') { '&' } else { '?' }
+    )
 }
 
 /// The name of a new database.
@@ -86,9 +98,12 @@ impl MongoFixture {
     async fn on(server: TestServer) -> Self {
         let mut options = MongoStoreOptions::new(server.uri.as_str());
         options.database = Some(fresh_database());
-        let store = MongoStore::open(options).await.expect("an address of MongoDB");
+        let store = MongoStore::open(options)
+            .await
+            .expect("an address of MongoDB");
         // A server that creates indexes may reject inserts meanwhile; these tests start after that.
-        let indexed = tokio::time::timeout(std::time::Duration::from_secs(60), store.wait_for_indexes());
+        let indexed =
+            tokio::time::timeout(std::time::Duration::from_secs(60), store.wait_for_indexes());
         indexed.await.expect("a MongoDB server");
         Self { store, server }
     }

@@ -1,6 +1,9 @@
 //! MongoDB over TLS: a server with a certificate of a private authority, which asks clients for theirs.
 
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,14 +34,20 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { pem, issuer: Issuer::new(params, key) }
+        Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// A certificate for this machine and its key, PEM.
     fn sign(&self) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .expect("a certificate")
+            .pem();
         (certificate, key.serialize_pem())
     }
 
@@ -50,8 +59,11 @@ impl Authority {
     pub(crate) fn acceptor(&self, asks_clients: bool) -> TlsAcceptor {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM")).expect("a certificate");
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM"))
+            .expect("a certificate");
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let (certificate, key) = self.sign();
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("PEM");
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
@@ -88,7 +100,9 @@ async fn serve(authority: &Authority, uri: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_uri_names_a_private_authority_and_a_client_certificate() {
-    let Some(fixture) = MongoFixture::on_test_server().await else { return };
+    let Some(fixture) = MongoFixture::on_test_server().await else {
+        return;
+    };
     let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
     let port = serve(&authority, fixture.uri()).await;
     let path = |name: &str| folder.path().join(name);
@@ -98,10 +112,17 @@ async fn the_uri_names_a_private_authority_and_a_client_certificate() {
     std::fs::write(path("client.pem"), key + &certificate).expect("a file");
     let check = async |ca: &str, client: &str| {
         let folder = folder.path().display();
-        let uri = fixture.uri().replacen(one_server(fixture.uri()), &format!("localhost:{port}"), 1);
-        let options = format!("tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000");
+        let uri =
+            fixture
+                .uri()
+                .replacen(one_server(fixture.uri()), &format!("localhost:{port}"), 1);
+        let options =
+            format!("tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000");
         let uri = with_options(&uri, &options);
-        MongoStore::open(MongoStoreOptions::new(uri.as_str())).await?.check().await
+        MongoStore::open(MongoStoreOptions::new(uri.as_str()))
+            .await?
+            .check()
+            .await
     };
     let client = format!("&tlsCertificateKeyFile={}", path("client.pem").display());
     check("ca.crt", &client).await.expect("a server");
@@ -109,6 +130,8 @@ async fn the_uri_names_a_private_authority_and_a_client_certificate() {
         let error = check(ca, client).await.expect_err("a refused connection");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
-    let error = check("missing.crt", &client).await.expect_err("a missing file");
+    let error = check("missing.crt", &client)
+        .await
+        .expect_err("a missing file");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }

@@ -51,17 +51,29 @@ impl TestServer {
     /// See [`PostgresFixture::on_test_server`].
     pub(crate) async fn find() -> Option<Self> {
         if let Some(url) = environment("SHOP_TEST_POSTGRES_URL") {
-            return Some(Self { url, _container: None });
+            return Some(Self {
+                url,
+                _container: None,
+            });
         }
-        let no_container = match CONTAINER.get(environment("TEST_POSTGRES_IMAGE").as_deref()).await {
+        let no_container = match CONTAINER
+            .get(environment("TEST_POSTGRES_IMAGE").as_deref())
+            .await
+        {
             Ok(container) => {
                 let url = format!("postgresql://postgres@{}/postgres", container.address);
-                return Some(Self { url, _container: Some(container) });
+                return Some(Self {
+                    url,
+                    _container: Some(container),
+                });
             }
             Err(why) => why,
         };
         match Cluster::shared() {
-            Ok(cluster) => Some(Self { url: cluster.url(), _container: None }),
+            Ok(cluster) => Some(Self {
+                url: cluster.url(),
+                _container: None,
+            }),
             Err(why) => {
                 skipped(&format!(
                     "SHOP_TEST_POSTGRES_URL names no PostgreSQL server, {no_container}, and {why}"
@@ -91,13 +103,19 @@ pub(crate) async fn session(url: &str) -> Client {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), connect).await.expect("a PostgreSQL server")
+    tokio::time::timeout(Duration::from_secs(60), connect)
+        .await
+        .expect("a PostgreSQL server")
 }
 
 /// The URL of an empty schema in the database at `url`.
 pub(crate) async fn fresh_schema(url: &str) -> String {
     let name = format!("test_{}", Uuid::now_v7().simple());
-    session(url).await.batch_execute(&format!("create schema {name}")).await.expect("a schema");
+    session(url)
+        .await
+        .batch_execute(&format!("create schema {name}"))
+        .await
+        .expect("a schema");
     with_option(url, &format!("options=-c%20search_path%3D{name}"))
 }
 
@@ -116,8 +134,9 @@ impl PostgresFixture {
     pub(crate) async fn on_test_server() -> Option<Self> {
         let server = TestServer::find().await?;
         let url = fresh_schema(&server.url).await;
-        let store =
-            PostgresStore::open(PostgresStoreOptions::new(url.as_str())).await.expect("a URL of PostgreSQL");
+        let store = PostgresStore::open(PostgresStoreOptions::new(url.as_str()))
+            .await
+            .expect("a URL of PostgreSQL");
         let created = tokio::time::timeout(Duration::from_secs(60), store.wait_for_schema());
         created.await.expect("a PostgreSQL server");
         Some(Self { store, url, server })

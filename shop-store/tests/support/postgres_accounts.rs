@@ -40,10 +40,22 @@ impl PostgresEntitiesFixture {
     pub(crate) async fn after(sql: &str) -> Option<Self> {
         let server = TestServer::find().await?;
         let url = fresh_schema(&server.url).await;
-        session(&url).await.batch_execute(sql).await.expect("valid SQL");
-        let options = || PostgresStoreOptions::new(url.as_str()).max_connections(4).adopt_tables(true);
-        let users = PostgresUsers::open(options()).await.expect("a URL of PostgreSQL");
-        let orders = PostgresOrders::open(options()).await.expect("a URL of PostgreSQL");
+        session(&url)
+            .await
+            .batch_execute(sql)
+            .await
+            .expect("valid SQL");
+        let options = || {
+            PostgresStoreOptions::new(url.as_str())
+                .max_connections(4)
+                .adopt_tables(true)
+        };
+        let users = PostgresUsers::open(options())
+            .await
+            .expect("a URL of PostgreSQL");
+        let orders = PostgresOrders::open(options())
+            .await
+            .expect("a URL of PostgreSQL");
         // Calls wait for the first attempt to create the tables.
         let created = async {
             while users.inspect().await.and(orders.inspect().await).is_err() {
@@ -52,7 +64,12 @@ impl PostgresEntitiesFixture {
         };
         let created = tokio::time::timeout(Duration::from_secs(60), created);
         created.await.expect("a PostgreSQL server");
-        Some(Self { users, orders, url, _server: server })
+        Some(Self {
+            users,
+            orders,
+            url,
+            _server: server,
+        })
     }
 
     /// The URL of their schema.
@@ -88,11 +105,21 @@ impl OwnTable {
     pub(crate) async fn on_test_server() -> Option<Self> {
         let server = TestServer::find().await?;
         let url = fresh_schema(&server.url).await;
-        let table =
-            "create table refunds (number bigint generated always as identity, user_id bigint not null)";
-        session(&url).await.batch_execute(table).await.expect("a table");
-        let outbox = PostgresOutbox::open(PostgresStoreOptions::new(url.as_str())).await.expect("an outbox");
-        Some(Self { outbox, url, written: AtomicI64::new(0), server })
+        let table = "create table refunds (number bigint generated always as identity, user_id bigint not null)";
+        session(&url)
+            .await
+            .batch_execute(table)
+            .await
+            .expect("a table");
+        let outbox = PostgresOutbox::open(PostgresStoreOptions::new(url.as_str()))
+            .await
+            .expect("an outbox");
+        Some(Self {
+            outbox,
+            url,
+            written: AtomicI64::new(0),
+            server,
+        })
     }
 
     /// The URL of its schema.
@@ -109,7 +136,11 @@ impl OwnTable {
 /// An event with the key `number`.
 pub(crate) fn event(number: i64, name: &str) -> User {
     let email = format!("{name}@example.com").parse().expect("an email");
-    User::new(UserNumber::new(number), email, name.parse().expect("a name"))
+    User::new(
+        UserNumber::new(number),
+        email,
+        name.parse().expect("a name"),
+    )
 }
 
 #[async_trait]
@@ -120,7 +151,10 @@ impl OutboxFixture for OwnTable {
 
     /// All events have the same key.
     async fn write(&self) -> LogRecord {
-        let event = event(1, &format!("user-{}", self.written.fetch_add(1, Ordering::SeqCst)));
+        let event = event(
+            1,
+            &format!("user-{}", self.written.fetch_add(1, Ordering::SeqCst)),
+        );
         self.write_event(&event, ready(()).boxed()).await;
         event.encode().expect("a record")
     }
@@ -129,8 +163,13 @@ impl OutboxFixture for OwnTable {
         let mut client = session(&self.url).await;
         let transaction = client.transaction().await.expect("a transaction");
         let row = "insert into refunds (user_id) values ($1)";
-        transaction.execute(row, &[&event.id.get()]).await.expect("a row");
-        PostgresOutbox::write(&transaction, event).await.expect("an event");
+        transaction
+            .execute(row, &[&event.id.get()])
+            .await
+            .expect("a row");
+        PostgresOutbox::write(&transaction, event)
+            .await
+            .expect("an event");
         before_commit.await;
         transaction.commit().await.expect("a commit");
         self.outbox.notify();

@@ -34,7 +34,11 @@ impl Cluster {
     /// What is missing, and why: `tmpfs` without the rights of root.
     pub(crate) fn start_on_disk(size: u32) -> Result<Self, (&'static str, String)> {
         Self::start_with(&[&size.to_string()]).map_err(|why| {
-            let missing = if why.starts_with("tmpfs") { "tmpfs" } else { "postgres" };
+            let missing = if why.starts_with("tmpfs") {
+                "tmpfs"
+            } else {
+                "postgres"
+            };
             (missing, why)
         })
     }
@@ -49,15 +53,30 @@ impl Cluster {
 
     fn start_with(arguments: &[&str]) -> Result<Self, String> {
         let mut command = Command::new("setsid");
-        command.args(["--wait", "sh", "-c", include_str!("postgres_cluster.sh"), "cluster"]).args(arguments);
+        command
+            .args([
+                "--wait",
+                "sh",
+                "-c",
+                include_str!("postgres_cluster.sh"),
+                "cluster",
+            ])
+            .args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| format!("setsid cannot be run: {error}"))?;
-        let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("setsid cannot be run: {error}"))?;
+        let (input, output) = (
+            child.stdin.take().expect("a pipe"),
+            child.stdout.take().expect("a pipe"),
+        );
         let mut output = BufReader::new(output);
         match line(&mut output) {
-            folder if folder.starts_with('/') => {
-                Ok(Self { folder: folder.into(), shell: Mutex::new((input, output)), _child: child })
-            }
+            folder if folder.starts_with('/') => Ok(Self {
+                folder: folder.into(),
+                shell: Mutex::new((input, output)),
+                _child: child,
+            }),
             error => Err(error),
         }
     }
@@ -68,7 +87,10 @@ impl Cluster {
     /// The reason why there is none.
     pub(crate) fn shared() -> Result<&'static Self, &'static str> {
         static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
-        SHARED.get_or_init(Self::start).as_ref().map_err(String::as_str)
+        SHARED
+            .get_or_init(Self::start)
+            .as_ref()
+            .map_err(String::as_str)
     }
 
     /// The URL of the database that every cluster has.
@@ -85,7 +107,9 @@ impl Cluster {
     /// The URL of the primary and of its standby, whichever is writable.
     pub(crate) fn url_of_both(&self) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgresql://postgres@{folder}:5432,{folder}:5433/postgres?target_session_attrs=read-write")
+        format!(
+            "postgresql://postgres@{folder}:5432,{folder}:5433/postgres?target_session_attrs=read-write"
+        )
     }
 
     /// A command of `postgres_cluster.sh`.

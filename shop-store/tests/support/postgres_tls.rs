@@ -1,6 +1,9 @@
 //! PostgreSQL over TLS: a server in front of a private cluster, with a certificate of a private authority.
 
-#![expect(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use shop_core::ErrorKind;
 use shop_core::ports::RecordStore as _;
@@ -63,7 +66,10 @@ async fn sslmode_decides_how_the_server_is_verified() {
     let check = async |host: &str, port: u16, query: String| {
         let url = format!("postgresql://postgres@{host}:{port}/postgres{query}");
         let url = crate::postgres::with_option(&url, "options=-c%20search_path%3Dtls");
-        PostgresStore::open(PostgresStoreOptions::new(url)).await?.check().await
+        PostgresStore::open(PostgresStoreOptions::new(url))
+            .await?
+            .check()
+            .await
     };
     crate::postgres::session(&cluster.url())
         .await
@@ -72,22 +78,49 @@ async fn sslmode_decides_how_the_server_is_verified() {
         .expect("a schema");
     let known = format!("?sslmode=verify-full&sslrootcert={}", path("ca.crt"));
     for query in ["", "?sslmode=prefer", "?sslmode=disable"] {
-        check("localhost", plain, query.to_owned()).await.expect(query);
-        check("localhost", tls, query.to_owned()).await.expect(query);
+        check("localhost", plain, query.to_owned())
+            .await
+            .expect(query);
+        check("localhost", tls, query.to_owned())
+            .await
+            .expect(query);
     }
-    for query in ["?sslmode=require".to_owned(), format!("?sslrootcert={}", path("ca.crt")), known.clone()] {
+    for query in [
+        "?sslmode=require".to_owned(),
+        format!("?sslrootcert={}", path("ca.crt")),
+        known.clone(),
+    ] {
         check("localhost", tls, query.clone()).await.expect(&query);
     }
     // Another authority, those of the system, and another name.
     let other = format!("?sslmode=require&sslrootcert={}", path("other.crt"));
     for (host, query) in [("localhost", other.as_str()), ("127.0.0.1", known.as_str())] {
-        let error = check(host, tls, query.to_owned()).await.expect_err("a refused connection");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{query}: {}", error.chain());
+        let error = check(host, tls, query.to_owned())
+            .await
+            .expect_err("a refused connection");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Unavailable,
+            "{query}: {}",
+            error.chain()
+        );
     }
-    let error = check("localhost", tls, "?sslmode=verify-full".to_owned()).await.expect_err("a refusal");
-    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Invalid), "{}", error.chain());
+    let error = check("localhost", tls, "?sslmode=verify-full".to_owned())
+        .await
+        .expect_err("a refusal");
+    assert!(
+        matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Invalid),
+        "{}",
+        error.chain()
+    );
     for query in ["?sslmode=require", known.as_str()] {
-        let error = check("localhost", plain, query.to_owned()).await.expect_err("a server without TLS");
-        assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unavailable), "{}", error.chain());
+        let error = check("localhost", plain, query.to_owned())
+            .await
+            .expect_err("a server without TLS");
+        assert!(
+            matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unavailable),
+            "{}",
+            error.chain()
+        );
     }
 }

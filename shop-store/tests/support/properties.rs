@@ -1,6 +1,9 @@
 //! Properties of ranges and totals, for any purchases.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::sync::Arc;
 
@@ -9,8 +12,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt, PurchaseStore, Selector,
-    TimeRange, TotalsRequest, UtcOffset,
+    ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseQueryExt, PurchaseStore,
+    Selector, TimeRange, TotalsRequest, UtcOffset,
 };
 use shop_core::{Purchase, Timestamp, Total};
 use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
@@ -23,17 +26,32 @@ const SPAN: i64 = 62 * 24 * 3_600_000;
 const STEP: i64 = 600_000;
 
 fn times() -> impl Strategy<Value = Timestamp> {
-    let millis = prop_oneof![-SPAN..SPAN, (-SPAN / STEP..SPAN / STEP).prop_map(|step| step * STEP)];
+    let millis = prop_oneof![
+        -SPAN..SPAN,
+        (-SPAN / STEP..SPAN / STEP).prop_map(|step| step * STEP)
+    ];
     millis.prop_map(|millis| Timestamp::from_millis(millis).unwrap())
 }
 
 /// Purchases of two users, some with the same time.
 fn purchases() -> impl Strategy<Value = Vec<Purchase>> {
-    let one = (any::<u128>(), times(), 0..10_000_000_u64, 0..2_usize, 0..9_usize);
+    let one = (
+        any::<u128>(),
+        times(),
+        0..10_000_000_u64,
+        0..2_usize,
+        0..9_usize,
+    );
     let made = one.prop_map(|(id, time, units, user, scale)| {
         let (price, user) = (price(units, scale), ["a", "b"][user]);
         let id = Uuid::from_u128(id).to_string().parse().unwrap();
-        Purchase::new(id, user.parse().unwrap(), "ada".parse().unwrap(), price.parse().unwrap(), time)
+        Purchase::new(
+            id,
+            user.parse().unwrap(),
+            "ada".parse().unwrap(),
+            price.parse().unwrap(),
+            time,
+        )
     });
     prop::collection::vec(made, 0..40)
 }
@@ -41,13 +59,18 @@ fn purchases() -> impl Strategy<Value = Vec<Purchase>> {
 fn price(units: u64, scale: usize) -> String {
     let digits = format!("{units:0>width$}", width = scale + 1);
     let (whole, decimals) = digits.split_at(digits.len() - scale);
-    if decimals.is_empty() { whole.to_owned() } else { format!("{whole}.{decimals}") }
+    if decimals.is_empty() {
+        whole.to_owned()
+    } else {
+        format!("{whole}.{decimals}")
+    }
 }
 
 fn ranges() -> impl Strategy<Value = TimeRange> {
     let bound = || prop::option::of(times());
-    (bound(), bound())
-        .prop_filter_map("the start is not before the end", |(from, to)| TimeRange::new(from, to).ok())
+    (bound(), bound()).prop_filter_map("the start is not before the end", |(from, to)| {
+        TimeRange::new(from, to).ok()
+    })
 }
 
 /// The count and the sum of `purchases`.
@@ -57,24 +80,42 @@ fn sum<'a>(purchases: impl Iterator<Item = &'a Purchase>) -> (u64, Total) {
     })
 }
 
-async fn check(store: &Arc<dyn PurchaseQuery>, all: &[Purchase], range: TimeRange, zone: UtcOffset) {
-    let everybody =
-        [Selector::User("a".parse().unwrap()), Selector::Name("ada".parse().unwrap()), Selector::All];
+async fn check(
+    store: &Arc<dyn PurchaseQuery>,
+    all: &[Purchase],
+    range: TimeRange,
+    zone: UtcOffset,
+) {
+    let everybody = [
+        Selector::User("a".parse().unwrap()),
+        Selector::Name("ada".parse().unwrap()),
+        Selector::All,
+    ];
     for selector in everybody {
-        let is_in = |purchase: &&Purchase| selector.matches(purchase) && range.contains(purchase.timestamp);
+        let is_in =
+            |purchase: &&Purchase| selector.matches(purchase) && range.contains(purchase.timestamp);
         let expected = sum(all.iter().filter(is_in));
         for per in [Period::Hour, Period::Day, Period::Month, Period::Whole] {
             let request = TotalsRequest::of(range, per).in_zone(zone);
             let buckets = store.totals(&selector, &request).await.unwrap();
-            assert!(buckets.is_sorted_by(|one, next| one.to <= next.from), "{buckets:?}");
+            assert!(
+                buckets.is_sorted_by(|one, next| one.to <= next.from),
+                "{buckets:?}"
+            );
             let mut together = (0, Total::ZERO);
             for bucket in &buckets {
                 let of_bucket = TimeRange::new(Some(bucket.from), Some(bucket.to)).unwrap();
-                let inside =
-                    all.iter().filter(is_in).filter(|purchase| of_bucket.contains(purchase.timestamp));
+                let inside = all
+                    .iter()
+                    .filter(is_in)
+                    .filter(|purchase| of_bucket.contains(purchase.timestamp));
                 let inside = sum(inside);
                 if per != Period::Whole {
-                    assert_eq!((bucket.summary.count, bucket.summary.total_spent), inside, "{bucket:?}");
+                    assert_eq!(
+                        (bucket.summary.count, bucket.summary.total_spent),
+                        inside,
+                        "{bucket:?}"
+                    );
                 }
                 let total = together.1.checked_add(bucket.summary.total_spent).unwrap();
                 together = (together.0 + bucket.summary.count, total);
@@ -102,19 +143,27 @@ fn totals_are_those_of_the_pages_of_a_range() {
     let runtime = Runtime::new().unwrap();
     let zones = (-1_439..1_440_i16).prop_map(|minutes| UtcOffset::from_minutes(minutes).unwrap());
     let cases = (purchases(), prop::collection::vec((ranges(), zones), 4));
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 32,
+        failure_persistence: None,
+        ..Default::default()
+    });
     let result = runner.run(&cases, |(mut all, requests)| {
         all.sort_by_key(|purchase| purchase.id);
         all.dedup_by_key(|purchase| purchase.id);
         runtime.block_on(async {
             let folder = tempfile::tempdir().unwrap();
-            let embedded = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+            let embedded = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+                .await
+                .unwrap();
             let memory = InMemoryStore::new();
             for store in [&embedded as &dyn PurchaseStore, &memory] {
                 store.insert(all.clone().into()).await.unwrap();
             }
-            for store in [Arc::new(embedded) as Arc<dyn PurchaseQuery>, Arc::new(memory)] {
+            for store in [
+                Arc::new(embedded) as Arc<dyn PurchaseQuery>,
+                Arc::new(memory),
+            ] {
                 for (range, zone) in &requests {
                     check(&store, &all, *range, *zone).await;
                 }

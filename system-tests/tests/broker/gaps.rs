@@ -51,14 +51,21 @@ async fn read(source: &dyn LogSource, count: usize) -> (Partition, Vec<u64>) {
 
 /// Commits `offset`, and leaves the group.
 async fn commit_and_close(source: &dyn LogSource, partition: Partition, offset: u64) {
-    soon("commit", source.commit(&[CommitOffset::new(partition, offset)])).await.unwrap();
+    soon(
+        "commit",
+        source.commit(&[CommitOffset::new(partition, offset)]),
+    )
+    .await
+    .unwrap();
     soon("close", source.close(DEADLINE)).await.unwrap();
 }
 
 /// Writes a record in each of `count` transactions, of which the fourth is aborted.
 fn write_transactions(addresses: &str, topic: &str, count: usize) {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", addresses).set("transactional.id", topic);
+    config
+        .set("bootstrap.servers", addresses)
+        .set("transactional.id", topic);
     let producer: BaseProducer = config.create().unwrap();
     producer.init_transactions(DEADLINE).unwrap();
     for number in 0..count {
@@ -75,10 +82,14 @@ fn write_transactions(addresses: &str, topic: &str, count: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_leave_no_gap() {
-    let Some(fixture) = servers::on_broker().await else { return };
+    let Some(fixture) = servers::on_broker().await else {
+        return;
+    };
     assert!(fixture.log().exists().await.unwrap());
     let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
-    tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 5)).await.unwrap();
+    tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 5))
+        .await
+        .unwrap();
     // Each transaction ends with a marker.
     let source = fixture.source("group").await;
     let (partition, offsets) = read(&*source, 4).await;
@@ -90,23 +101,33 @@ async fn transactions_leave_no_gap() {
     commit_and_close(&*source, partition.clone(), 5).await;
     let source = fixture.source("group").await;
     let (partition, offsets) = read(&*source, 1).await;
-    assert_eq!(offsets, [8], "the position was before a marker and an aborted record");
+    assert_eq!(
+        offsets,
+        [8],
+        "the position was before a marker and an aborted record"
+    );
     commit_and_close(&*source, partition.clone(), 3).await;
-    fixture.delete_before(&RecordPosition::new(fixture.topic().to_owned(), 0, 5)).await;
+    fixture
+        .delete_before(&RecordPosition::new(fixture.topic().to_owned(), 0, 5))
+        .await;
     let source = fixture.source("group").await;
     let (_, event) = next(&*source).await;
     let gap = event.unwrap_err();
     assert_eq!((gap.from, gap.to), (3, 5));
     assert_eq!(read(&*source, 1).await.1, [8]);
     let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
-    tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 150)).await.unwrap();
+    tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 150))
+        .await
+        .unwrap();
     assert_eq!(verify(&fixture).await.compacted, 0);
 }
 
 /// A producer with an open transaction, in which it has written a record.
 fn open_transaction(addresses: &str, topic: &str) -> BaseProducer {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", addresses).set("transactional.id", topic);
+    config
+        .set("bootstrap.servers", addresses)
+        .set("transactional.id", topic);
     let producer: BaseProducer = config.create().unwrap();
     producer.init_transactions(DEADLINE).unwrap();
     producer.begin_transaction().unwrap();
@@ -117,7 +138,11 @@ fn open_transaction(addresses: &str, topic: &str) -> BaseProducer {
 }
 
 /// Waits until `source` reports a lag that `is_expected`.
-async fn lag_becomes(source: &dyn LogSource, what: &str, is_expected: impl Fn(&Lag) -> bool + Sync) {
+async fn lag_becomes(
+    source: &dyn LogSource,
+    what: &str,
+    is_expected: impl Fn(&Lag) -> bool + Sync,
+) {
     let reported = async {
         while !is_expected(&source.lag().await.unwrap()) {
             tokio::task::yield_now().await;
@@ -130,13 +155,17 @@ async fn verify(fixture: &KafkaFixture) -> VerifyReport {
     let mut options = VerifyOptions::default();
     options.quiet_period = Duration::ZERO;
     let verify = Verify::new(Arc::new(InMemoryStore::new()), options);
-    soon("verify", verify.run(fixture.log(), |_| ())).await.unwrap()
+    soon("verify", verify.run(fixture.log(), |_| ()))
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
     let one_partition = |options: &mut shop_kafka::KafkaLogOptions| options.partitions = 1;
-    let Some(fixture) = servers::on_broker_with(one_partition).await else { return };
+    let Some(fixture) = servers::on_broker_with(one_partition).await else {
+        return;
+    };
     let (log, sink) = (fixture.log(), fixture.log().sink());
     soon("publish", sink.publish(&purchase(0))).await.unwrap();
     let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
@@ -147,7 +176,12 @@ async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
     let source = fixture.source("group").await;
     let (partition, offsets) = read(&*source, 1).await;
     assert_eq!(offsets, [0]);
-    soon("commit", source.commit(&[CommitOffset::new(partition.clone(), 1)])).await.unwrap();
+    soon(
+        "commit",
+        source.commit(&[CommitOffset::new(partition.clone(), 1)]),
+    )
+    .await
+    .unwrap();
     lag_becomes(&*source, "report the transaction", |lag| {
         lag.total() == 2 && lag.open_transactions.contains_key(&0)
     })
@@ -156,7 +190,10 @@ async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
     let tail = soon("tail", log.tail(&everything)).await.unwrap();
     assert_eq!((tail.end[&0], tail.unstable), (1, BTreeMap::from([(0, 2)])));
     let report = verify(&fixture).await;
-    assert_eq!((report.records, report.unstable, report.is_clean()), (1, 2, false));
+    assert_eq!(
+        (report.records, report.unstable, report.is_clean()),
+        (1, 2, false)
+    );
 
     // It ends during another verification, whose scan is over.
     let mut options = VerifyOptions::default();
@@ -170,15 +207,23 @@ async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
     });
     assert_eq!(report.unwrap().unstable, 0);
     assert_eq!(read(&*source, 1).await.1, [2]);
-    soon("commit", source.commit(&[CommitOffset::new(partition, 3)])).await.unwrap();
+    soon("commit", source.commit(&[CommitOffset::new(partition, 3)]))
+        .await
+        .unwrap();
     // Offset 3 is the marker.
-    lag_becomes(&*source, "end", |lag| lag.total() == 0 && lag.open_transactions.is_empty()).await;
+    lag_becomes(&*source, "end", |lag| {
+        lag.total() == 0 && lag.open_transactions.is_empty()
+    })
+    .await;
     let tail = soon("tail", log.tail(&everything)).await.unwrap();
     assert_eq!((tail.end[&0], tail.unstable), (4, BTreeMap::new()));
     assert_eq!(verify(&fixture).await.unstable, 0);
     soon("close", source.close(DEADLINE)).await.unwrap();
     let source = fixture.source("group").await;
-    lag_becomes(&*source, "start again", |lag| lag.records.get(&0) == Some(&0)).await;
+    lag_becomes(&*source, "start again", |lag| {
+        lag.records.get(&0) == Some(&0)
+    })
+    .await;
 }
 
 const COUNT: u64 = 2_000;
@@ -191,7 +236,9 @@ async fn records_deleted_during_reads_are_delivered_or_a_gap() {
         options.partitions = 1;
         options.consumer_queue_bytes = 16 << 10;
     };
-    let Some(fixture) = servers::on_broker_with(one_partition).await else { return };
+    let Some(fixture) = servers::on_broker_with(one_partition).await else {
+        return;
+    };
     let sink = fixture.log().sink();
     let purchases: Vec<_> = (0..COUNT).map(purchase).collect();
     for purchases in purchases.chunks(200) {

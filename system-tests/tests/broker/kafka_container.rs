@@ -68,8 +68,14 @@ impl KafkaContainer {
             .with_mapped_port(anybody, ANYBODY.tcp())
             .with_mapped_port(logins, LOGINS.tcp());
         let settings = settings(&address, &login_address).into_iter();
-        let image = settings.fold(image, |image, (name, value)| image.with_env_var(name, value));
-        Ok(Self { address, login_address, _container: image.start().await? })
+        let image = settings.fold(image, |image, (name, value)| {
+            image.with_env_var(name, value)
+        });
+        Ok(Self {
+            address,
+            login_address,
+            _container: image.start().await?,
+        })
     }
 }
 
@@ -105,7 +111,10 @@ fn settings(address: &str, login_address: &str) -> Vec<(&'static str, String)> {
             "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
         ),
         ("KAFKA_SASL_ENABLED_MECHANISMS", "PLAIN"),
-        ("KAFKA_AUTHORIZER_CLASS_NAME", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+        (
+            "KAFKA_AUTHORIZER_CLASS_NAME",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        ),
         // One broker has one replica.
         ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
         ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
@@ -119,5 +128,9 @@ fn settings(address: &str, login_address: &str) -> Vec<(&'static str, String)> {
         ("KAFKA_LISTENER_NAME_LOGIN_PLAIN_SASL_JAAS_CONFIG", logins),
         ("KAFKA_SUPER_USERS", format!("User:ANONYMOUS;User:{user}")),
     ];
-    texts.map(|(name, value)| (name, value.to_owned())).into_iter().chain(made).collect()
+    texts
+        .map(|(name, value)| (name, value.to_owned()))
+        .into_iter()
+        .chain(made)
+        .collect()
 }

@@ -1,6 +1,10 @@
 //! The kit on a real broker, on MongoDB and PostgreSQL beside it, and what a broker does that librdkafka's cluster does not.
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "this is test code: a broken promise ends the test")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this is test code: a broken promise ends the test"
+)]
 
 use shop_core::conformance::{
     MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, pipeline_suite, shop_suite,
@@ -45,7 +49,11 @@ shop_suite!(broker_shop, if async {
 });
 
 shop_suite!(shop_in_embedded, async {
-    ShopOnLog::new(KafkaFixture::in_process().await, EmbeddedFixture::new().await).await
+    ShopOnLog::new(
+        KafkaFixture::in_process().await,
+        EmbeddedFixture::new().await,
+    )
+    .await
 });
 shop_suite!(shop_in_mongo, if async {
     let store = MongoFixture::on_test_server().await?;

@@ -17,12 +17,18 @@ use crate::{raw, servers};
 /// Without it, the next member cannot tell that an unclean election has replaced records before the position.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_has_the_epoch_of_the_leader() {
-    let Some(fixture) = servers::on_broker_with(|options| options.partitions = 1).await else { return };
+    let Some(fixture) = servers::on_broker_with(|options| options.partitions = 1).await else {
+        return;
+    };
     let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
     for number in 0..3 {
-        soon("publish", sink.publish(&purchase(number))).await.unwrap();
+        soon("publish", sink.publish(&purchase(number)))
+            .await
+            .unwrap();
     }
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     let (group, topic) = (format!("{}-group", fixture.topic()), fixture.topic());
     // The first leader's epoch is 0. An offset that was not read has none.
     for (next, epoch) in [(1, 0), (1_000, -1)] {
@@ -38,7 +44,9 @@ async fn a_full_queue_keeps_the_membership_on_a_broker() {
     // The minimum of brokers by default.
     let session = Duration::from_secs(6);
     let with_session = |options: &mut KafkaLogOptions| options.session_timeout = session;
-    let Some(fixture) = servers::on_broker_with(with_session).await else { return };
+    let Some(fixture) = servers::on_broker_with(with_session).await else {
+        return;
+    };
     stays_a_member(&fixture, session).await;
 }
 
@@ -56,24 +64,39 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
         }
     }
     let mut found = Vec::new();
-    let SourceEvent::Batch(first) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+    let SourceEvent::Batch(first) = soon("next", source.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     let mut batches = vec![first];
     // A member that did not poll would be evicted after two sessions and the revocation timeout.
     let interrupted = tokio::time::timeout(session * 3, source.next_control()).await;
     assert!(interrupted.is_err(), "nothing was revoked: {interrupted:?}");
     loop {
         found.extend(batches.iter().flat_map(|batch| {
-            batch.records.iter().map(|record| decode(record, &batch.partition).unwrap().id)
+            batch
+                .records
+                .iter()
+                .map(|record| decode(record, &batch.partition).unwrap().id)
         }));
         let ends = batches.iter().filter_map(|batch| {
-            batch.records.last().map(|last| CommitOffset::new(batch.partition.clone(), last.offset + 1))
+            batch
+                .records
+                .last()
+                .map(|last| CommitOffset::new(batch.partition.clone(), last.offset + 1))
         });
         let outcomes = source.commit(&ends.collect::<Vec<_>>()).await.unwrap();
-        assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Committed), "{outcomes:?}");
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| *outcome == CommitOutcome::Committed),
+            "{outcomes:?}"
+        );
         if found.len() >= wanted.len() {
             break;
         }
-        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else { panic!("a batch") };
+        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
+            panic!("a batch")
+        };
         batches = vec![batch];
     }
     assert_eq!(found.len(), wanted.len(), "nothing is duplicated");
@@ -82,11 +105,16 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn next_is_denied_after_another_member_takes_the_instance_id() {
-    let with_identity = |options: &mut KafkaLogOptions| options.group_instance_id = Some("the-one".into());
-    let Some(fixture) = servers::on_broker_with(with_identity).await else { return };
+    let with_identity =
+        |options: &mut KafkaLogOptions| options.group_instance_id = Some("the-one".into());
+    let Some(fixture) = servers::on_broker_with(with_identity).await else {
+        return;
+    };
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let first = fixture.source("group").await;
-    let SourceEvent::Batch(batch) = soon("next", first.next()).await.unwrap() else { panic!("a batch") };
+    let SourceEvent::Batch(batch) = soon("next", first.next()).await.unwrap() else {
+        panic!("a batch")
+    };
     let _second = fixture.source("group").await;
     let mut was_lost = false;
     let error = loop {
@@ -100,9 +128,19 @@ async fn next_is_denied_after_another_member_takes_the_instance_id() {
     };
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     let text = error.message();
-    assert!(was_lost && text.contains("another process") && text.contains("KAFKA_INSTANCE_ID"), "{error}");
-    let outcomes = first.commit(&[CommitOffset::new(batch.partition, 1)]).await.unwrap();
+    assert!(
+        was_lost && text.contains("another process") && text.contains("KAFKA_INSTANCE_ID"),
+        "{error}"
+    );
+    let outcomes = first
+        .commit(&[CommitOffset::new(batch.partition, 1)])
+        .await
+        .unwrap();
     assert_eq!(outcomes, [CommitOutcome::Fenced]);
     let again = soon("next", first.next()).await.unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Denied, "it is reported while nothing is read: {again}");
+    assert_eq!(
+        again.kind(),
+        ErrorKind::Denied,
+        "it is reported while nothing is read: {again}"
+    );
 }

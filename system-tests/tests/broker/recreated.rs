@@ -22,10 +22,18 @@ async fn create_again(fixture: &KafkaFixture) {
     config.set("bootstrap.servers", fixture.addresses());
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     let (topic, options) = (fixture.topic(), AdminOptions::new());
-    admin.delete_topics(&[topic], &options).await.unwrap()[0].as_ref().unwrap();
+    admin.delete_topics(&[topic], &options).await.unwrap()[0]
+        .as_ref()
+        .unwrap();
     let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
     // The deletion is not complete at once.
-    let create = async || admin.create_topics([&new], &options).await.unwrap().remove(0);
+    let create = async || {
+        admin
+            .create_topics([&new], &options)
+            .await
+            .unwrap()
+            .remove(0)
+    };
     soon("create", async { while create().await.is_err() {} }).await;
 }
 
@@ -33,7 +41,10 @@ async fn create_again(fixture: &KafkaFixture) {
 async fn read(source: &dyn LogSource, count: u64) -> (BTreeSet<u64>, BTreeSet<GapCause>) {
     let (mut offsets, mut causes) = (BTreeSet::new(), BTreeSet::new());
     while (offsets.len() as u64) < count {
-        let (partition, next) = match soon("next", source.next()).await.unwrap_or(SourceEvent::Closed) {
+        let (partition, next) = match soon("next", source.next())
+            .await
+            .unwrap_or(SourceEvent::Closed)
+        {
             SourceEvent::Batch(batch) => {
                 offsets.extend(batch.records.iter().map(|record| record.offset));
                 (batch.partition, offsets.last().unwrap() + 1)
@@ -78,27 +89,49 @@ async fn fixture() -> Option<KafkaFixture> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_reads_a_topic_that_was_created_again_from_its_start() {
-    let Some(fixture) = fixture().await else { return };
+    let Some(fixture) = fixture().await else {
+        return;
+    };
     let source = fixture.source("group").await;
-    assert_eq!(read(&*source, BEFORE).await, ((0..BEFORE).collect(), BTreeSet::new()));
+    assert_eq!(
+        read(&*source, BEFORE).await,
+        ((0..BEFORE).collect(), BTreeSet::new())
+    );
     create_again(&fixture).await;
     publish(&fixture, AFTER).await;
     let (offsets, causes) = read(&*source, AFTER).await;
-    assert!(offsets.first() == Some(&0) && offsets.len() as u64 >= AFTER, "{:?}", offsets.first());
+    assert!(
+        offsets.first() == Some(&0) && offsets.len() as u64 >= AFTER,
+        "{:?}",
+        offsets.first()
+    );
     assert_eq!(causes, BTreeSet::from([GapCause::Recreated]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tail_of_a_topic_that_was_created_again_ends_with_an_error() {
-    let Some(fixture) = fixture().await else { return };
+    let Some(fixture) = fixture().await else {
+        return;
+    };
     let log = fixture.log();
-    let tail = async |at| soon("tail", log.tail(&BTreeMap::from([(0, at)]))).await.unwrap();
+    let tail = async |at| {
+        soon("tail", log.tail(&BTreeMap::from([(0, at)])))
+            .await
+            .unwrap()
+    };
     let mut before = tail(BEFORE).await;
     create_again(&fixture).await;
     publish(&fixture, AFTER).await;
-    assert!(soon("the end", before.batches.next()).await.unwrap().is_err());
+    assert!(
+        soon("the end", before.batches.next())
+            .await
+            .unwrap()
+            .is_err()
+    );
     let after = tail(BEFORE).await;
     assert!(
-        before.generation.is_some() && after.generation.is_some() && before.generation != after.generation
+        before.generation.is_some()
+            && after.generation.is_some()
+            && before.generation != after.generation
     );
 }

@@ -15,7 +15,9 @@ pub(crate) async fn on_broker() -> Option<KafkaFixture> {
 }
 
 /// The same with other options.
-pub(crate) async fn on_broker_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Option<KafkaFixture> {
+pub(crate) async fn on_broker_with(
+    change: impl FnOnce(&mut KafkaLogOptions),
+) -> Option<KafkaFixture> {
     if let Some(address) = environment("SHOP_TEST_KAFKA") {
         return Some(KafkaFixture::on_brokers_with(&address, change).await);
     }
@@ -34,27 +36,39 @@ pub(crate) struct Logins {
 
 impl Logins {
     fn of(container: Arc<KafkaContainer>) -> Self {
-        Self { address: container.login_address.clone(), container: Some(container) }
+        Self {
+            address: container.login_address.clone(),
+            container: Some(container),
+        }
     }
 
     /// The address without authentication, if known.
     pub(crate) fn anybody(&self) -> Option<&str> {
-        self.container.as_ref().map(|container| container.address.as_str())
+        self.container
+            .as_ref()
+            .map(|container| container.address.as_str())
     }
 }
 
 /// A broker with logins, in a container if none is configured.
 pub(crate) async fn logins() -> Option<Logins> {
     match environment("SHOP_TEST_KAFKA_SASL") {
-        Some(address) => Some(Logins { address, container: None }),
-        None => in_container("kafka", "SHOP_TEST_KAFKA_SASL names no broker").await.map(Logins::of),
+        Some(address) => Some(Logins {
+            address,
+            container: None,
+        }),
+        None => in_container("kafka", "SHOP_TEST_KAFKA_SASL names no broker")
+            .await
+            .map(Logins::of),
     }
 }
 
 /// A broker with known users, which log in with `PLAIN`. Only one in a container is such a broker, so it is
 /// another server to `SHOP_TEST_REQUIRE`: `docker`.
 pub(crate) async fn plain_logins() -> Option<Logins> {
-    in_container("docker", "this test needs a broker with users of its own").await.map(Logins::of)
+    in_container("docker", "this test needs a broker with users of its own")
+        .await
+        .map(Logins::of)
 }
 
 async fn in_container(server: &str, first: &str) -> Option<Arc<KafkaContainer>> {
@@ -86,7 +100,13 @@ pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
         );
         return None;
     };
-    Some((Logins { address, container: None }, (name, password)))
+    Some((
+        Logins {
+            address,
+            container: None,
+        },
+        (name, password),
+    ))
 }
 
 /// A broker with TLS: listeners with client certificates, with logins, and without both, and the
@@ -104,10 +124,18 @@ pub(crate) fn tls() -> Option<Tls> {
         environment("SHOP_TEST_KAFKA_TLS"),
     );
     let (Some(certificates), Some(logins), Some(open), Some(folder)) = named else {
-        report_skipped("scram", "SHOP_TEST_KAFKA_SSL, _SASL_SSL and _TLS name no broker with TLS");
+        report_skipped(
+            "scram",
+            "SHOP_TEST_KAFKA_SSL, _SASL_SSL and _TLS name no broker with TLS",
+        );
         return None;
     };
-    Some(Tls { certificates, logins, open, folder: folder.into() })
+    Some(Tls {
+        certificates,
+        logins,
+        open,
+        folder: folder.into(),
+    })
 }
 
 /// The addresses of a broker with TLS.

@@ -33,13 +33,17 @@ async fn a_client_certificate_is_presented_and_required() {
     });
     works(&with_certificate.await).await;
     let without = KafkaFixture::on_brokers_with(&tls.certificates, with_tls(&tls)).await;
-    let error = soon("publish", without.log().sink().publish(&purchase(1))).await.unwrap_err();
+    let error = soon("publish", without.log().sink().publish(&purchase(1)))
+        .await
+        .unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
-    let (Some(tls), Some((_, (name, password)))) = (servers::tls(), servers::scram_logins()) else { return };
+    let (Some(tls), Some((_, (name, password)))) = (servers::tls(), servers::scram_logins()) else {
+        return;
+    };
     let login = |options: &mut KafkaLogOptions| {
         options.username = Some(name.clone());
         options.password = Some(password.clone().into());
@@ -56,7 +60,9 @@ async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
         (options.tls, options.ca_file) = (true, tls.file("client.crt"));
     });
     let sink = unknown.await.log().sink();
-    let error = soon("publish", sink.publish(&purchase(1))).await.unwrap_err();
+    let error = soon("publish", sink.publish(&purchase(1)))
+        .await
+        .unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
 
@@ -70,7 +76,11 @@ struct Issuer {
 
 impl Issuer {
     fn new(is_unavailable: bool) -> Arc<Self> {
-        Arc::new(Self { issued: AtomicUsize::new(0), is_unavailable, runtime: Handle::current() })
+        Arc::new(Self {
+            issued: AtomicUsize::new(0),
+            is_unavailable,
+            runtime: Handle::current(),
+        })
     }
 }
 
@@ -79,7 +89,10 @@ const LIFETIME_MILLIS: i64 = 3_000;
 impl OauthTokenProvider for Issuer {
     fn token(&self) -> Result<OauthToken> {
         if self.is_unavailable {
-            return Err(shop_core::Error::new(ErrorKind::Unavailable, "the issuer is unavailable"));
+            return Err(shop_core::Error::new(
+                ErrorKind::Unavailable,
+                "the issuer is unavailable",
+            ));
         }
         // Panics in an async task, where it is never called.
         self.runtime.block_on(tokio::task::yield_now());
@@ -134,7 +147,15 @@ async fn tokens_are_presented_and_renewed() {
     let scanned = soon("scan", scan).await.unwrap();
     let scanned: usize = scanned.iter().map(|batch| batch.records.len()).sum();
     assert_eq!(scanned, published.len() + 1);
-    assert!(soon("scan the dead letters", fixture.log().pending_dead_letters()).await.unwrap().is_empty());
+    assert!(
+        soon(
+            "scan the dead letters",
+            fixture.log().pending_dead_letters()
+        )
+        .await
+        .unwrap()
+        .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,10 +163,19 @@ async fn a_missing_token_and_a_missing_topic_are_explained() {
     let Some(tls) = servers::tls() else { return };
     let without = Issuer::new(true);
     let fixture = KafkaFixture::on_brokers_with(&tls.logins, with_tokens(&tls, &without)).await;
-    let error = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap_err();
+    let error = soon("publish", fixture.log().sink().publish(&purchase(1)))
+        .await
+        .unwrap_err();
     assert!(error.message().contains("issuer is unavailable"), "{error}");
     let issuer = Issuer::new(false);
     let fixture = KafkaFixture::on_brokers_with(&tls.logins, with_tokens(&tls, &issuer)).await;
-    let error = soon("publish", fixture.log().sink().publish(&purchase(1))).await.unwrap_err();
-    assert!(error.message().contains("is missing, and is not created here (OAUTHBEARER)"), "{error}");
+    let error = soon("publish", fixture.log().sink().publish(&purchase(1)))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .message()
+            .contains("is missing, and is not created here (OAUTHBEARER)"),
+        "{error}"
+    );
 }

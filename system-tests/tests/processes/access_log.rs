@@ -18,7 +18,11 @@ async fn access_log_is_always_json() {
         ("LOG_LEVEL", "error,shop_bins=info"),
         ("PORT", "0"),
     ];
-    let mut facing = Binary::Facing.command(&settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut facing = Binary::Facing
+        .command(&settings)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(facing.stderr.take().unwrap()).lines();
     let mut line_with = async |text: &str| {
         let mut line = String::new();
@@ -28,8 +32,22 @@ async fn access_log_is_always_json() {
         line
     };
     let line = line_with("listens on ").await;
-    let address = line.split_once("listens on ").unwrap().1.split_whitespace().next().unwrap();
-    assert_eq!(plain().get(format!("{address}/livez")).send().await.unwrap().status(), 200);
+    let address = line
+        .split_once("listens on ")
+        .unwrap()
+        .1
+        .split_whitespace()
+        .next()
+        .unwrap();
+    assert_eq!(
+        plain()
+            .get(format!("{address}/livez"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let line: Value = serde_json::from_str(&line_with(r#""target":"access""#).await).unwrap();
     for (field, value) in [
         ("client.address", json!("127.0.0.1")),
@@ -44,8 +62,12 @@ async fn access_log_is_always_json() {
 /// The lines of the audit log in what a command has printed.
 fn audited(output: &[u8]) -> Vec<Value> {
     let lines = text(output);
-    let lines = lines.lines().filter_map(|line| serde_json::from_str(line).ok());
-    lines.filter(|line: &Value| line["target"] == "audit").collect()
+    let lines = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    lines
+        .filter(|line: &Value| line["target"] == "audit")
+        .collect()
 }
 
 #[tokio::test]
@@ -55,11 +77,19 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
     let keys = folder.join("keys");
     std::fs::write(&keys, format!("till {} operate\n", "0".repeat(64))).unwrap();
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await.0, 201);
+    assert_eq!(
+        buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#)
+            .await
+            .0,
+        201
+    );
     for poison in ["1", "2"] {
         append(folder, poison).await;
     }
-    until("dead-letter them", async || dead_lettered(&facing).await == 2).await;
+    until("dead-letter them", async || {
+        dead_lettered(&facing).await == 2
+    })
+    .await;
     let listed = get(&facing.path("/v1/purchases?userid=u1")).await.1;
     let bought = listed["items"][0]["id"].as_str().unwrap();
     assert!(facing.terminate().await.success());
@@ -71,18 +101,40 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
     ] {
         let copy = tempfile::tempdir().unwrap();
         std::fs::copy(folder.join("shop.db"), copy.path().join("shop.db")).unwrap();
-        let settings = [setting, ("SHOP_DATA_DIR", copy.path().to_str().unwrap()), ("LOG_FORMAT", "json")];
+        let settings = [
+            setting,
+            ("SHOP_DATA_DIR", copy.path().to_str().unwrap()),
+            ("LOG_FORMAT", "json"),
+        ];
         for (words, expected) in [
-            (&["dlq", "drop", "purchases-0-2"][..], json!({"action": "discard", "resolved": 1})),
-            (&["dlq", "replay", "purchases-0-3", "--dry-run"], Value::Null),
-            (&["dlq", "replay", "--all"], json!({"action": "replay", "positions": "purchases-0-3"})),
-            (&["dlq", "park", "purchases-0-4", "--note", "3?"], json!({"action": "park", "reason": "3?"})),
+            (
+                &["dlq", "drop", "purchases-0-2"][..],
+                json!({"action": "discard", "resolved": 1}),
+            ),
+            (
+                &["dlq", "replay", "purchases-0-3", "--dry-run"],
+                Value::Null,
+            ),
+            (
+                &["dlq", "replay", "--all"],
+                json!({"action": "replay", "positions": "purchases-0-3"}),
+            ),
+            (
+                &["dlq", "park", "purchases-0-4", "--note", "3?"],
+                json!({"action": "park", "reason": "3?"}),
+            ),
             (
                 &["groups", "reset", "purchase-group", "--to-beginning"],
                 json!({"action": "reset_group", "group": "purchase-group", "next_offset": 1}),
             ),
-            (&["groups", "forget", "purchase-group"], json!({"action": "forget_group"})),
-            (&["refund", bought], json!({"action": "refund", "user.id": "u1", "replayed": false})),
+            (
+                &["groups", "forget", "purchase-group"],
+                json!({"action": "forget_group"}),
+            ),
+            (
+                &["refund", bought],
+                json!({"action": "refund", "user.id": "u1", "replayed": false}),
+            ),
             (&["erase", "user", "u1", "--dry-run"], Value::Null),
             (
                 &["erase", "user", "u1", "--confirm"],

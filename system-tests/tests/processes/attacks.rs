@@ -19,13 +19,16 @@ use crate::servers::skipped;
 
 /// The limit of facing in the chart, in MiB.
 const MEMORY: u64 = 256;
-const EVENTS: &str =
-    "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+const EVENTS: &str = "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
 
 /// More in nightly runs: during some attacks, each waits seconds for a slot.
 fn purchases() -> usize {
-    if chosen("SHOP_TEST_ROUNDS").is_some() { 50 } else { 8 }
+    if chosen("SHOP_TEST_ROUNDS").is_some() {
+        50
+    } else {
+        8
+    }
 }
 
 /// The status of the response to a request. A full listener closes a connection without a request for a second. On a busy
@@ -45,7 +48,9 @@ async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Du
     for _ in 0..purchases {
         let (begun, key) = (Instant::now(), Uuid::now_v7().to_string());
         let request = || {
-            let request = http.post(process.path("/v1/purchases")).header("content-type", "application/json");
+            let request = http
+                .post(process.path("/v1/purchases"))
+                .header("content-type", "application/json");
             let body = r#"{"username":"grace","userid":"grace","price":3}"#;
             request.header("idempotency-key", &key).body(body)
         };
@@ -63,7 +68,14 @@ fn may_open(files: u64) -> bool {
         return true;
     }
     limit.maximum.is_none_or(|maximum| maximum >= files)
-        && setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..limit }).is_ok()
+        && setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(files),
+                ..limit
+            },
+        )
+        .is_ok()
 }
 
 /// An attack by many clients.
@@ -100,14 +112,27 @@ impl Attack {
     }
 
     async fn started(&self, times: usize) {
-        until("begin", async || self.begun.load(Ordering::Relaxed) >= times).await;
+        until("begin", async || {
+            self.begun.load(Ordering::Relaxed) >= times
+        })
+        .await;
     }
 
     /// Buys during the attack. Prints the result, and checks that probes succeed and that memory is bounded.
-    async fn buy_during(mut self, name: &str, process: &Process, http: &reqwest::Client, quiet: Duration) {
+    async fn buy_during(
+        mut self,
+        name: &str,
+        process: &Process,
+        http: &reqwest::Client,
+        quiet: Duration,
+    ) {
         let loud = buys(process, http, purchases()).await;
         for path in ["/readyz", "/metrics"] {
-            assert_eq!(status(|| plain().get(process.admin_path(path))).await, 200, "{path}");
+            assert_eq!(
+                status(|| plain().get(process.admin_path(path))).await,
+                200,
+                "{path}"
+            );
         }
         let (rounds, peak) = (self.begun.load(Ordering::Relaxed), process.peak_memory());
         println!(
@@ -127,7 +152,11 @@ async fn open_request(address: &str, request: &str) -> Option<TcpStream> {
 
 /// A client that opens a connection for each request.
 fn unpooled() -> reqwest::Client {
-    reqwest::Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap()
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .pool_max_idle_per_host(0)
+        .build()
+        .unwrap()
 }
 
 fn address(process: &Process) -> String {
@@ -137,7 +166,10 @@ fn address(process: &Process) -> String {
 /// A facing, unless this process may not open that many files, a client of it, and the time of a purchase.
 async fn facing(files: u64) -> Option<(TempDir, Process, reqwest::Client, Duration)> {
     if !may_open(files) {
-        skipped("nofile", &format!("this process may not open {files} files"));
+        skipped(
+            "nofile",
+            &format!("this process may not open {files} files"),
+        );
         return None;
     }
     let (folder, process) = Process::fresh(Binary::Facing, &[ADMIN]).await;
@@ -148,7 +180,9 @@ async fn facing(files: u64) -> Option<(TempDir, Process, reqwest::Client, Durati
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_reads_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(4_096).await else { return };
+    let Some((_folder, process, http, quiet)) = facing(4_096).await else {
+        return;
+    };
     let address = address(&process);
     let attack = Attack::start(1_200, move |begun| {
         let address = address.clone();
@@ -165,8 +199,13 @@ async fn waiting_reads_do_not_stop_buying() {
     });
     attack.started(1_200).await;
     // Reads that do not wait continue, too: once the first look-ups are over, as all are of one client.
-    until("read", async || get(&process.path("/v1/summary?userid=grace")).await.0 == 200).await;
-    attack.buy_during("1,200 waits", &process, &http, quiet).await;
+    until("read", async || {
+        get(&process.path("/v1/summary?userid=grace")).await.0 == 200
+    })
+    .await;
+    attack
+        .buy_during("1,200 waits", &process, &http, quiet)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -187,26 +226,42 @@ async fn busy_connections_of_one_address_are_served() {
             response
         });
     }
-    let buy = plain().post(process.path("/v1/purchases")).header("content-type", "application/json");
+    let buy = plain()
+        .post(process.path("/v1/purchases"))
+        .header("content-type", "application/json");
     let buy = buy.header("idempotency-key", key.to_string());
-    let bought = buy.body(r#"{"username":"eve","userid":"eve","price":3}"#).send().await.unwrap();
+    let bought = buy
+        .body(r#"{"username":"eve","userid":"eve","price":3}"#)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(bought.status(), 201);
     // All wait for the same purchase, so they are busy concurrently.
     for response in waits.join_all().await {
-        assert!(response.starts_with("HTTP/1.1 200 ") && response.contains(&key.to_string()), "{response}");
+        assert!(
+            response.starts_with("HTTP/1.1 200 ") && response.contains(&key.to_string()),
+            "{response}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(4_096).await else { return };
+    let Some((_folder, process, http, quiet)) = facing(4_096).await else {
+        return;
+    };
     // A listing of 4 MB, more than the buffers of a connection.
     let name = "\u{1f600}".repeat(256);
     let body = format!(r#"{{"username":"{name}","userid":"eve","price":1}}"#);
     for _ in 0..4_000 / 32 {
         let many = (0..32).map(async |_| {
-            let request = http.post(process.path("/buy")).header("content-type", "application/json");
-            assert_eq!(request.body(body.clone()).send().await.unwrap().status(), 201);
+            let request = http
+                .post(process.path("/buy"))
+                .header("content-type", "application/json");
+            assert_eq!(
+                request.body(body.clone()).send().await.unwrap().status(),
+                201
+            );
         });
         futures_util::future::join_all(many).await;
     }
@@ -217,14 +272,27 @@ async fn slow_readers_do_not_stop_buying() {
             let socket = TcpSocket::new_v4().ok()?;
             socket.set_recv_buffer_size(2_048).ok()?;
             let mut stream = socket.connect(address.parse().unwrap()).await.ok()?;
-            stream.write_all(b"GET /getAllUserBuys/eve HTTP/1.1\r\nhost: localhost\r\n\r\n").await.ok()?;
+            stream
+                .write_all(b"GET /getAllUserBuys/eve HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await
+                .ok()?;
             let mut piece = [0; 256];
-            stream.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+            stream
+                .read(&mut piece)
+                .await
+                .ok()
+                .filter(|read| *read > 0)?;
             begun.fetch_add(1, Ordering::Relaxed);
             if !piece.starts_with(b"HTTP/1.1 200") {
                 return None;
             }
-            while stream.read(&mut piece).await.ok().filter(|read| *read > 0).is_some() {
+            while stream
+                .read(&mut piece)
+                .await
+                .ok()
+                .filter(|read| *read > 0)
+                .is_some()
+            {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Some(())
@@ -233,14 +301,21 @@ async fn slow_readers_do_not_stop_buying() {
     attack.started(1_030).await;
     // A short listing is still served. On new connections: an idle one is closed when a client needs its slot.
     let short = || plain().get(process.path("/v1/summary?userid=grace")).send();
-    until("list", async || short().await.is_ok_and(|response| response.status() == 200)).await;
+    until("list", async || {
+        short().await.is_ok_and(|response| response.status() == 200)
+    })
+    .await;
     let http = unpooled();
-    attack.buy_during("1,030 slow readers", &process, &http, quiet).await;
+    attack
+        .buy_during("1,030 slow readers", &process, &http, quiet)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn idle_sockets_do_not_stop_buying() {
-    let Some((_folder, process, _, quiet)) = facing(8_000).await else { return };
+    let Some((_folder, process, _, quiet)) = facing(8_000).await else {
+        return;
+    };
     let address = address(&process);
     let attack = Attack::start(6_000, move |begun| {
         let address = address.clone();
@@ -253,7 +328,9 @@ async fn idle_sockets_do_not_stop_buying() {
     attack.started(6_000).await;
     // Every purchase on a new connection, like a new client.
     let http = unpooled();
-    attack.buy_during("6,000 idle sockets", &process, &http, quiet).await;
+    attack
+        .buy_during("6,000 idle sockets", &process, &http, quiet)
+        .await;
 }
 
 /// `count` clients that send `request` on new connections, and read all of the response.
@@ -262,17 +339,32 @@ async fn buy_beside(name: &str, count: usize, request: impl Into<Arc<[u8]>>) {
 }
 
 /// The same. With a `pause`, the clients wait for it before they send the last bytes, and between two reads.
-async fn buy_beside_slow(name: &str, count: usize, request: impl Into<Arc<[u8]>>, pause: Option<Duration>) {
-    let Some((_folder, process, http, quiet)) = facing(4_096).await else { return };
+async fn buy_beside_slow(
+    name: &str,
+    count: usize,
+    request: impl Into<Arc<[u8]>>,
+    pause: Option<Duration>,
+) {
+    let Some((_folder, process, http, quiet)) = facing(4_096).await else {
+        return;
+    };
     let attack = requests(&process, count, request.into(), pause);
     attack.started(count).await;
     let begun = Instant::now();
     assert_eq!(get(&process.admin_path("/livez")).await.0, 200);
-    println!("{name}: /livez of the admin listener in {:?}", begun.elapsed());
+    println!(
+        "{name}: /livez of the admin listener in {:?}",
+        begun.elapsed()
+    );
     attack.buy_during(name, &process, &http, quiet).await;
 }
 
-fn requests(process: &Process, count: usize, request: Arc<[u8]>, pause: Option<Duration>) -> Attack {
+fn requests(
+    process: &Process,
+    count: usize,
+    request: Arc<[u8]>,
+    pause: Option<Duration>,
+) -> Attack {
     let address = address(process);
     Attack::start(count, move |begun| {
         let (address, request) = (address.clone(), Arc::clone(&request));
@@ -305,12 +397,18 @@ fn get_request(target: &str) -> Vec<u8> {
 fn batch_request(body: &str) -> Vec<u8> {
     let headers = "host: localhost\r\ncontent-type: application/json\r\nconnection: close";
     let length = body.len();
-    format!("POST /v1/purchases:batch HTTP/1.1\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}").into()
+    format!(
+        "POST /v1/purchases:batch HTTP/1.1\r\n{headers}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+    .into()
 }
 
 /// A batch with this many purchases of `size` bytes.
 fn batch_of(count: usize, size: usize) -> Vec<u8> {
-    let purchase = format!(r#"{{"username":"eve","userid":"eve","price":1{:size$}}}"#, "");
+    let purchase = format!(
+        r#"{{"username":"eve","userid":"eve","price":1{:size$}}}"#,
+        ""
+    );
     batch_request(&format!("[{}]", vec![purchase; count].join(",")))
 }
 
@@ -319,8 +417,18 @@ async fn constants_do_not_stop_buying() {
     let large = get_request("/docs/swagger-ui-bundle.js");
     buy_beside("16 readers of a large file", 16, large.clone()).await;
     buy_beside("64 readers of a large file", 64, large).await;
-    buy_beside("16 readers of a script of the page", 16, get_request("/page/facing.js")).await;
-    buy_beside("16 readers of the OpenAPI document", 16, get_request("/openapi.json")).await;
+    buy_beside(
+        "16 readers of a script of the page",
+        16,
+        get_request("/page/facing.js"),
+    )
+    .await;
+    buy_beside(
+        "16 readers of the OpenAPI document",
+        16,
+        get_request("/openapi.json"),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,7 +437,12 @@ async fn unknown_names_do_not_stop_buying() {
     let request = get_request(&format!("/v1/purchases?{names}"));
     buy_beside("16 clients with 1,200 unknown parameters", 16, request).await;
     let body = format!("[{{{}\"\":1}}]", "\"\":1,".repeat(1_670_000 / 2));
-    buy_beside("6 batches with 835,000 unknown members", 6, batch_request(&body)).await;
+    buy_beside(
+        "6 batches with 835,000 unknown members",
+        6,
+        batch_request(&body),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -342,7 +455,13 @@ async fn large_batches_do_not_stop_buying() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_bodies_do_not_stop_buying() {
     let request = "POST /buy HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"u";
-    buy_beside_slow("1,100 slow bodies", 1_100, request.as_bytes(), Some(Duration::from_secs(5))).await;
+    buy_beside_slow(
+        "1,100 slow bodies",
+        1_100,
+        request.as_bytes(),
+        Some(Duration::from_secs(5)),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -355,19 +474,34 @@ async fn readers_of_events_do_not_stop_buying() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_of_old_events_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(1_024).await else { return };
+    let Some((_folder, process, http, quiet)) = facing(1_024).await else {
+        return;
+    };
     let mut events = open_request(&address(&process), EVENTS).await.unwrap();
     let mut read = String::new();
     while !read.contains("\nid: ") || !read.ends_with("\n\r\n") {
         buys(&process, &http, 1).await;
         read.push(events.read_u8().await.unwrap().into());
-        while let Ok(Ok(byte)) = tokio::time::timeout(Duration::from_millis(50), events.read_u8()).await {
+        while let Ok(Ok(byte)) =
+            tokio::time::timeout(Duration::from_millis(50), events.read_u8()).await
+        {
             read.push(byte.into());
         }
     }
-    let id = read.split_once("\nid: ").unwrap().1.lines().next().unwrap().to_owned();
+    let id = read
+        .split_once("\nid: ")
+        .unwrap()
+        .1
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
     let batch = batch_of(10_000, 0);
-    for _ in 0..if chosen("SHOP_TEST_ROUNDS").is_some() { 10 } else { 1 } {
+    for _ in 0..if chosen("SHOP_TEST_ROUNDS").is_some() {
+        10
+    } else {
+        1
+    } {
         let mut stream = open_request(&address(&process), "").await.unwrap();
         stream.write_all(&batch).await.unwrap();
         let mut response = Vec::new();
@@ -377,17 +511,23 @@ async fn readers_of_old_events_do_not_stop_buying() {
     let request = EVENTS.replace("\r\n\r\n", &format!("\r\nlast-event-id: {id}\r\n\r\n"));
     let attack = requests(&process, 16, request.into_bytes().into(), None);
     attack.started(16).await;
-    attack.buy_during("16 readers of old events", &process, &http, quiet).await;
+    attack
+        .buy_during("16 readers of old events", &process, &http, quiet)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unread_streams_of_http_2_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(2_048).await else { return };
+    let Some((_folder, process, http, quiet)) = facing(2_048).await else {
+        return;
+    };
     let url = process.path("/openapi.json");
     let attack = Attack::start(200, move |begun| {
         let url = url.clone();
         async move {
-            let client = reqwest::Client::builder().tls_certs_only([]).http2_prior_knowledge();
+            let client = reqwest::Client::builder()
+                .tls_certs_only([])
+                .http2_prior_knowledge();
             let client = client.http2_initial_stream_window_size(0).build().ok()?;
             let opened = (0..100).map(|_| client.get(&url).send());
             let opened = futures_util::future::join_all(opened).await;
@@ -398,7 +538,14 @@ async fn unread_streams_of_http_2_do_not_stop_buying() {
         }
     });
     attack.started(200).await;
-    attack.buy_during("200 connections with 100 unread responses each", &process, &http, quiet).await;
+    attack
+        .buy_during(
+            "200 connections with 100 unread responses each",
+            &process,
+            &http,
+            quiet,
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,13 +24,24 @@ fn write(folder: &Path, keys: &[&str]) -> String {
 }
 
 fn client(process: &Process, token: &str) -> ShopClient {
-    ShopClient::builder(&process.url).retries(RetryPolicy::none()).bearer_token(token).build().unwrap()
+    ShopClient::builder(&process.url)
+        .retries(RetryPolicy::none())
+        .bearer_token(token)
+        .build()
+        .unwrap()
 }
 
 /// The status of a listing of `user`.
 async fn list_status(process: &Process, user: &str, token: &str) -> u16 {
     let url = process.path(&format!("/v1/purchases?userid={user}"));
-    plain().get(url).bearer_auth(token).send().await.unwrap().status().as_u16()
+    plain()
+        .get(url)
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .as_u16()
 }
 
 #[tokio::test]
@@ -47,7 +58,10 @@ async fn an_issuer_that_is_away_is_seen() {
     let output = Binary::Facing.run(&["--check-config"], &settings).await;
     let printed = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert!(printed.contains("SHOP_AUTH_JWKS_URL: failed to fetch the keys of the issuer"), "{printed}");
+    assert!(
+        printed.contains("SHOP_AUTH_JWKS_URL: failed to fetch the keys of the issuer"),
+        "{printed}"
+    );
     assert!(!printed.contains("secret-path"), "{printed}");
     let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
     until("report it", async || {
@@ -55,8 +69,18 @@ async fn an_issuer_that_is_away_is_seen() {
         (&health["status"], &health["issuer_keys"]["failing"]) == (&"degraded".into(), &true.into())
     })
     .await;
-    let metrics = plain().get(facing.admin_path("/metrics")).send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("shop_reload_age_seconds{what=\"issuer_keys\"}"), "{metrics}");
+    let metrics = plain()
+        .get(facing.admin_path("/metrics"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("shop_reload_age_seconds{what=\"issuer_keys\"}"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -67,23 +91,64 @@ async fn facing_calls_management_with_its_own_key() {
     let keys = ("SHOP_API_KEYS_FILE", keys.as_str());
     let management = Process::start(Binary::Management, &data, &[keys]).await;
     let url = ("MANAGEMENT_URL", management.url.as_str());
-    let facing =
-        Process::start(Binary::Facing, &data, &[keys, url, ("SHOP_SERVICE_TOKEN", "operator")]).await;
+    let facing = Process::start(
+        Binary::Facing,
+        &data,
+        &[keys, url, ("SHOP_SERVICE_TOKEN", "operator")],
+    )
+    .await;
 
     let ada = client(&facing, "secret");
-    let bought =
-        ada.shop().buy(shop_core::NewPurchase::of("u1").named("ada").priced("5").unwrap()).await.unwrap();
+    let bought = ada
+        .shop()
+        .buy(
+            shop_core::NewPurchase::of("u1")
+                .named("ada")
+                .priced("5")
+                .unwrap(),
+        )
+        .await
+        .unwrap();
     let user = ada.user("u1");
-    assert_eq!(user.waiting_for(&bought.receipt).summary().await.unwrap().count, 1);
-    assert_eq!(ada.get(&bought.purchase.id).await.unwrap(), Some(bought.purchase));
+    assert_eq!(
+        user.waiting_for(&bought.receipt)
+            .summary()
+            .await
+            .unwrap()
+            .count,
+        1
+    );
+    assert_eq!(
+        ada.get(&bought.purchase.id).await.unwrap(),
+        Some(bought.purchase)
+    );
     // Facing's own key reads all users; its callers do not.
-    for (user, token, status) in
-        [("u1", "secret", 200), ("u2", "secret", 403), ("u1", "guess", 401), ("u2", "operator", 200)]
-    {
-        assert_eq!(list_status(&facing, user, token).await, status, "{user} {token}");
-        assert_eq!(list_status(&management, user, token).await, status, "{user} {token}");
+    for (user, token, status) in [
+        ("u1", "secret", 200),
+        ("u2", "secret", 403),
+        ("u1", "guess", 401),
+        ("u2", "operator", 200),
+    ] {
+        assert_eq!(
+            list_status(&facing, user, token).await,
+            status,
+            "{user} {token}"
+        );
+        assert_eq!(
+            list_status(&management, user, token).await,
+            status,
+            "{user} {token}"
+        );
     }
-    assert_eq!(get(&facing.path("/health")).await.1.as_object().unwrap().len(), 1);
+    assert_eq!(
+        get(&facing.path("/health"))
+            .await
+            .1
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
 
     // Without its own key, it cannot list.
     let without = Process::start(Binary::Facing, &data, &[keys, url]).await;

@@ -19,12 +19,18 @@ const BATCHES: usize = 24;
 type BatchResponse = (u16, Vec<Value>);
 
 async fn send(http: &reqwest::Client, process: &Process, body: &str) -> Option<BatchResponse> {
-    let request =
-        http.post(process.path("/v1/purchases:batch")).header("content-type", "application/x-ndjson");
+    let request = http
+        .post(process.path("/v1/purchases:batch"))
+        .header("content-type", "application/x-ndjson");
     let response = request.body(body.to_owned()).send().await.ok()?;
     let status = response.status().as_u16();
     let text = response.text().await.ok()?;
-    Some((status, text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
+    Some((
+        status,
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect(),
+    ))
 }
 
 /// Batch `number`, with the keys of its purchases.
@@ -76,7 +82,10 @@ async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
             None => send(&http, &facing, &body).await,
             Some(pause) => {
                 kills -= 1;
-                let cut = tokio::time::timeout(pause, send(&http, &facing, &body)).await.ok().flatten();
+                let cut = tokio::time::timeout(pause, send(&http, &facing, &body))
+                    .await
+                    .ok()
+                    .flatten();
                 facing.kill().await;
                 facing = Process::start(Binary::Facing, folder.path(), &[]).await;
                 cut
@@ -89,15 +98,26 @@ async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
                 acknowledged.insert(number * BATCH + line, result["id"].clone());
             }
         }
-        if results.len() < BATCH || results.iter().any(|result| result["status"] != "acknowledged") {
+        if results.len() < BATCH
+            || results
+                .iter()
+                .any(|result| result["status"] != "acknowledged")
+        {
             // With the same keys.
             left.push(number);
         }
     }
     assert_eq!(acknowledged.len(), BATCH * BATCHES);
-    assert!(acknowledged.iter().all(|(number, id)| *id == uuid(*number).to_string()));
+    assert!(
+        acknowledged
+            .iter()
+            .all(|(number, id)| *id == uuid(*number).to_string())
+    );
     let printed = verified(folder.path()).await;
-    assert!(printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
+    assert!(
+        printed.contains("missing 0, twice 0, dead-lettered 0\n"),
+        "{printed}"
+    );
     assert_eq!(exported(folder.path(), &[]).await.len(), BATCH * BATCHES);
 }
 
@@ -110,11 +130,19 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     let file = folder.path().join("purchases.ndjson");
     // A third without id and key, some of them equal, and an invalid line.
     let line = |number: usize| match number % 3 {
-        0 => format!("{{\"username\":\"ada\",\"userid\":\"u1\",\"price\":{}}}\n", number % 5),
+        0 => format!(
+            "{{\"username\":\"ada\",\"userid\":\"u1\",\"price\":{}}}\n",
+            number % 5
+        ),
         1 => {
-            format!("{{\"key\":\"order-{number}\",\"username\":\"ada\",\"userid\":\"u2\",\"price\":1.50}}\n")
+            format!(
+                "{{\"key\":\"order-{number}\",\"username\":\"ada\",\"userid\":\"u2\",\"price\":1.50}}\n"
+            )
         }
-        _ => format!("{{\"id\":\"{}\",\"username\":\"ada\",\"userid\":\"u3\",\"price\":2}}\n", uuid(number)),
+        _ => format!(
+            "{{\"id\":\"{}\",\"username\":\"ada\",\"userid\":\"u3\",\"price\":2}}\n",
+            uuid(number)
+        ),
     };
     let lines = 21_000;
     let text_of_file: String = (0..lines).map(line).collect();
@@ -123,8 +151,16 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap())];
     // The first import is killed when a part is stored and the rest not sent.
     let mut import = Binary::Management.command(&settings);
-    let mut import = import.args(["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    let half = text_of_file.lines().take(lines / 2).flat_map(|line| [line, "\n"]).collect::<String>();
+    let mut import = import
+        .args(["import", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let half = text_of_file
+        .lines()
+        .take(lines / 2)
+        .flat_map(|line| [line, "\n"])
+        .collect::<String>();
     let mut input = import.stdin.take().unwrap();
     input.write_all(half.as_bytes()).await.unwrap();
     until("store a part", async || stored(&facing, "u1").await > 0).await;
@@ -139,7 +175,12 @@ async fn a_killed_import_is_resumed_without_duplicates() {
     }
     let output = manage(folder.path(), &["import", path]).await;
     let printed = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{printed}{}", text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{printed}{}",
+        text(&output.stderr)
+    );
     assert!(
         printed.contains("lines 21001: ")
             && printed.contains(", rejected 1\n")
@@ -147,7 +188,10 @@ async fn a_killed_import_is_resumed_without_duplicates() {
         "{printed}"
     );
     let printed = verified(folder.path()).await;
-    assert!(printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
+    assert!(
+        printed.contains("missing 0, twice 0, dead-lettered 0\n"),
+        "{printed}"
+    );
     for user in ["u1", "u2", "u3"] {
         assert_eq!(stored(&facing, user).await, lines as u64 / 3);
     }
@@ -160,17 +204,38 @@ async fn exports_are_imported_unchanged() {
     let odd = "{\"username\":\"=a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
     let body = format!("{odd}{}", batch(1));
     assert_eq!(send(&plain(), &facing, &body).await.unwrap().0, 200);
-    until("store all", async || exported(first.path(), &[]).await.len() == BATCH + 1).await;
+    until("store all", async || {
+        exported(first.path(), &[]).await.len() == BATCH + 1
+    })
+    .await;
     let all = exported(first.path(), &[]).await;
     let of_user = exported(first.path(), &["--userid", "u1"]).await;
     assert!(of_user.len() < all.len() && of_user.is_subset(&all));
     for format in ["ndjson", "csv"] {
         let file = second.path().join(format!("purchases.{format}"));
         let output = manage(first.path(), &["export", "--format", format]).await;
-        let downloaded = plain().get(format!("{}/v1/purchases?userid=u1&order=oldest", facing.url));
-        let media_type = if format == "csv" { "text/csv" } else { "application/x-ndjson" };
-        let downloaded = downloaded.header("accept", media_type).send().await.unwrap().text().await.unwrap();
-        let of_user = manage(first.path(), &["export", "--userid", "u1", "--format", format]).await;
+        let downloaded = plain().get(format!(
+            "{}/v1/purchases?userid=u1&order=oldest",
+            facing.url
+        ));
+        let media_type = if format == "csv" {
+            "text/csv"
+        } else {
+            "application/x-ndjson"
+        };
+        let downloaded = downloaded
+            .header("accept", media_type)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let of_user = manage(
+            first.path(),
+            &["export", "--userid", "u1", "--format", format],
+        )
+        .await;
         assert_eq!(downloaded, text(&of_user.stdout));
         std::fs::write(&file, output.stdout).unwrap();
         let folder = second.path().join(format);
@@ -179,8 +244,14 @@ async fn exports_are_imported_unchanged() {
         let other = Process::start(Binary::Facing, &folder, &[]).await;
         let output = manage(&folder, &["import", file.to_str().unwrap()]).await;
         let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success() && printed.contains(", rejected 0\n"), "{printed}");
-        until("store all", async || exported(&folder, &[]).await.len() == BATCH + 1).await;
+        assert!(
+            output.status.success() && printed.contains(", rejected 0\n"),
+            "{printed}"
+        );
+        until("store all", async || {
+            exported(&folder, &[]).await.len() == BATCH + 1
+        })
+        .await;
         assert_eq!(exported(&folder, &[]).await, all, "{format}");
         assert!(other.terminate().await.success());
     }

@@ -31,12 +31,19 @@ async fn buy(
     price: &str,
 ) -> BuyResponse {
     let body = format!(r#"{{"username":"{user}","userid":"{user}","price":{price}}}"#);
-    let mut request = http.post(process.path("/v1/purchases")).header("content-type", "application/json");
+    let mut request = http
+        .post(process.path("/v1/purchases"))
+        .header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
     }
     let response = request.body(body).send().await.unwrap();
-    let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
     BuyResponse {
         status: response.status().as_u16(),
         id: header("x-purchase-id").unwrap_or_default(),
@@ -47,14 +54,28 @@ async fn buy(
 async fn key_with_other_content_is_rejected(first: &Process, second: &Process) {
     let http = plain();
     for key in ["order-77", "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10"] {
-        until("accept a purchase", async || buy(&http, first, "ada", Some(key), "10").await.status == 201)
-            .await;
+        until("accept a purchase", async || {
+            buy(&http, first, "ada", Some(key), "10").await.status == 201
+        })
+        .await;
         let BuyResponse { id, .. } = buy(&http, first, "ada", Some(key), "10.0").await;
         let stored = first.path(&format!("/v1/purchases/{id}?wait_for={id}&wait=10"));
         until("store it", async || get(&stored).await.0 == 200).await;
-        assert_eq!(buy(&http, second, "ada", Some(key), "12").await.status, 409, "{key}");
+        assert_eq!(
+            buy(&http, second, "ada", Some(key), "12").await.status,
+            409,
+            "{key}"
+        );
         let again = buy(&http, second, "ada", Some(key), "10").await;
-        assert_eq!(again, BuyResponse { status: 201, id, is_replayed: true }, "{key}");
+        assert_eq!(
+            again,
+            BuyResponse {
+                status: 201,
+                id,
+                is_replayed: true
+            },
+            "{key}"
+        );
     }
 }
 
@@ -65,7 +86,8 @@ async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests
     let acknowledged = AtomicU64::new(0);
     let conflicts = async {
         for _ in 0..CONFLICTS / IN_A_ROW {
-            let ids = stream::iter(0..IN_A_ROW).map(async |_| buy(&http, first, "eve", None, "1").await.id);
+            let ids = stream::iter(0..IN_A_ROW)
+                .map(async |_| buy(&http, first, "eve", None, "1").await.id);
             let ids: Vec<String> = ids.buffer_unordered(32).collect().await;
             let conflicts = stream::iter(&ids).for_each_concurrent(32, async |id| {
                 let conflict = buy(&http, second, "eve", Some(id), "2").await;
@@ -82,10 +104,17 @@ async fn conflicts_do_not_stop_ingest(first: &Process, second: &Process, ingests
     assert_eq!(buy(&http, first, "grace", None, "3").await.status, 201);
     let acknowledged = acknowledged.into_inner();
     println!("{acknowledged} of {CONFLICTS} conflicts were acknowledged within the pipeline's lag");
-    until("store every honest purchase", async || stored(first, "grace").await == HONEST + 1).await;
+    until("store every honest purchase", async || {
+        stored(first, "grace").await == HONEST + 1
+    })
+    .await;
     let ingest = async || get(&ingests.path("/health")).await.1;
-    until("resolve all conflicts", async || ingest().await["ingest"]["dead_lettered"] == acknowledged).await;
-    let is_well = |health: &Value| health["status"] == "healthy" && health["ingest"]["phase"] == "running";
+    until("resolve all conflicts", async || {
+        ingest().await["ingest"]["dead_lettered"] == acknowledged
+    })
+    .await;
+    let is_well =
+        |health: &Value| health["status"] == "healthy" && health["ingest"]["phase"] == "running";
     until("be healthy", async || is_well(&ingest().await)).await;
 }
 
@@ -99,12 +128,17 @@ async fn another_process_rejects_a_reused_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_rejects_a_reused_key_on_kafka() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let listings = ("MANAGEMENT_URL", management.url.as_str());
     let first = kafka::start(Binary::Facing, &servers, &[listings]).await;
     let second = kafka::start(Binary::Facing, &servers, &[listings]).await;
-    until("reach the broker", async || get(&second.path("/-/ready")).await.0 == 200).await;
+    until("reach the broker", async || {
+        get(&second.path("/-/ready")).await.0 == 200
+    })
+    .await;
     key_with_other_content_is_rejected(&first, &second).await;
     conflicts_do_not_stop_ingest(&first, &second, &management).await;
 }

@@ -17,7 +17,11 @@ use crate::verify::{append, dead_lettered, manage, text};
 async fn dlq(folder: &Path, words: &[&str]) -> String {
     let output = manage(folder, &[&["dlq"], words].concat()).await;
     let printed = text(&output.stdout);
-    assert!(output.status.success(), "{words:?}: {printed}{}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{words:?}: {printed}{}",
+        text(&output.stderr)
+    );
     printed
 }
 
@@ -40,28 +44,52 @@ async fn resolved_conflict_is_replayed_with_its_id() {
     buy_at_a_new_facing(folder, "1").await;
     buy_at_a_new_facing(folder, "2").await;
     let management = Process::start(Binary::Management, folder, &[]).await;
-    until("dead-letter it", async || dead_lettered(&management).await == 1).await;
+    until("dead-letter it", async || {
+        dead_lettered(&management).await == 1
+    })
+    .await;
     let listed = dlq(folder, &["ls"]).await;
-    assert!(listed.starts_with("purchases-0-2  20") && listed.contains("  conflict  {"), "{listed}");
+    assert!(
+        listed.starts_with("purchases-0-2  20") && listed.contains("  conflict  {"),
+        "{listed}"
+    );
     let shown = dlq(folder, &["show", "purchases-0-2"]).await;
-    let id = shown.lines().find_map(|line| line.trim().strip_prefix("purchase ")).unwrap().trim().to_owned();
-    for part in
-        ["reason    conflict: the id is taken", "key       u1", &format!("header    purchase-id: {id}")]
-    {
+    let id = shown
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("purchase "))
+        .unwrap()
+        .trim()
+        .to_owned();
+    for part in [
+        "reason    conflict: the id is taken",
+        "key       u1",
+        &format!("header    purchase-id: {id}"),
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     // While the other one is stored, the replay is dead-lettered again.
     assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
-    until("dead-letter it again", async || dead_lettered(&management).await == 2).await;
+    until("dead-letter it again", async || {
+        dead_lettered(&management).await == 2
+    })
+    .await;
     assert_eq!(stored(&management, "u1").await, 1);
     let listed = dlq(folder, &["ls"]).await;
-    assert!(listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "), "{listed}");
+    assert!(
+        listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "),
+        "{listed}"
+    );
     assert!(management.terminate().await.success());
 
     // The operator keeps the second price, and deletes the first purchase from the store.
     let store = Connection::open(folder.join("shop.db")).unwrap();
-    store.execute_batch("DELETE FROM purchases; DELETE FROM unfolded WHERE buyer > 0;").unwrap();
-    assert_eq!(dlq(folder, &["replay", "--rate", "5", "purchases-0-3"]).await, "1 replayed\n");
+    store
+        .execute_batch("DELETE FROM purchases; DELETE FROM unfolded WHERE buyer > 0;")
+        .unwrap();
+    assert_eq!(
+        dlq(folder, &["replay", "--rate", "5", "purchases-0-3"]).await,
+        "1 replayed\n"
+    );
     let management = Process::start(Binary::Management, folder, &[]).await;
     until("store it", async || stored(&management, "u1").await == 1).await;
     let (_, purchase) = get(&management.path(&format!("/v1/purchases/{id}"))).await;
@@ -77,18 +105,29 @@ async fn dlq_drop_selects_records() {
     for value in ["poison", "\u{1b}[2J", r#"{"username":"ada","userid":"u1"}"#] {
         append(folder, value).await;
     }
-    until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
+    until("dead-letter them", async || {
+        dead_lettered(&facing).await == 3
+    })
+    .await;
     let listed = dlq(folder, &["ls"]).await;
     assert_eq!(listed.lines().count(), 3);
     assert!(!listed.contains('\u{1b}'), "{listed:?}");
-    assert!(dlq(folder, &["show", "purchases-0-2"]).await.contains("value     base64:G1sySg=="));
-    for (words, count) in
-        [(&["ls", "--reason", "conflict"][..], 0), (&["ls", "purchases-0-1", "purchases-0-3"], 2)]
-    {
+    assert!(
+        dlq(folder, &["show", "purchases-0-2"])
+            .await
+            .contains("value     base64:G1sySg==")
+    );
+    for (words, count) in [
+        (&["ls", "--reason", "conflict"][..], 0),
+        (&["ls", "purchases-0-1", "purchases-0-3"], 2),
+    ] {
         assert_eq!(dlq(folder, words).await.lines().count(), count, "{words:?}");
     }
     let would = dlq(folder, &["drop", "--all", "--dry-run"]).await;
-    assert!(would.ends_with("3 would be dropped\n") && would.lines().count() == 4, "{would}");
+    assert!(
+        would.ends_with("3 would be dropped\n") && would.lines().count() == 4,
+        "{would}"
+    );
     assert_eq!(dlq(folder, &["drop", "purchases-0-2"]).await, "1 dropped\n");
     assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 2);
     assert_eq!(dlq(folder, &["drop", "--all"]).await, "2 dropped\n");
@@ -117,42 +156,80 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
                 BEGIN SELECT RAISE(ABORT, 'not eve'); END";
     store.execute_batch(rule).unwrap();
     // Appended and not stored, as by a process without ingest.
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     for name in ["eve", "ada"] {
         let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
         log.sink().publish_new(purchase, None).await.unwrap();
     }
     drop(log);
-    until("report it as stuck", async || facing.ingest().await["stuck"]["offset"] == 2).await;
-    until("store the other one", async || stored(&facing, "u1").await == 2).await;
+    until("report it as stuck", async || {
+        facing.ingest().await["stuck"]["offset"] == 2
+    })
+    .await;
+    until("store the other one", async || {
+        stored(&facing, "u1").await == 2
+    })
+    .await;
     let metrics = facing.metrics().await;
-    let series = metrics.lines().find(|line| line.starts_with("shop_ingest_stuck_seconds{")).unwrap();
-    assert!(series.contains(r#"topic="purchases",partition="0",offset="2",error="#), "{series}");
+    let series = metrics
+        .lines()
+        .find(|line| line.starts_with("shop_ingest_stuck_seconds{"))
+        .unwrap();
+    assert!(
+        series.contains(r#"topic="purchases",partition="0",offset="2",error="#),
+        "{series}"
+    );
 
     let status = ("PORT", facing.url.rsplit(':').next().unwrap());
-    let status =
-        Binary::Management.run(&["status"], &[status, ("SHOP_DATA_DIR", folder.to_str().unwrap())]).await;
+    let status = Binary::Management
+        .run(
+            &["status"],
+            &[status, ("SHOP_DATA_DIR", folder.to_str().unwrap())],
+        )
+        .await;
     let printed = text(&status.stdout);
-    for part in ["  - service: /health is degraded\n", "management dlq park purchases-0-2\n"] {
-        assert!(status.status.code() == Some(1) && printed.contains(part), "{printed}");
+    for part in [
+        "  - service: /health is degraded\n",
+        "management dlq park purchases-0-2\n",
+    ] {
+        assert!(
+            status.status.code() == Some(1) && printed.contains(part),
+            "{printed}"
+        );
     }
     let unknown = manage(folder, &["dlq", "park", "purchases-0-99"]).await;
     let printed = text(&unknown.stderr);
-    assert!(unknown.status.code() == Some(3) && printed.contains("no record at purchases-0-99"), "{printed}");
+    assert!(
+        unknown.status.code() == Some(3) && printed.contains("no record at purchases-0-99"),
+        "{printed}"
+    );
     let other = manage(folder, &["dlq", "park", "others-0-2"]).await;
     assert_eq!(other.status.code(), Some(2));
     let done = manage(folder, &["dlq", "park", "purchases-0-1", "purchases-0-2"]).await;
     let printed = text(&done.stderr);
-    assert!(done.status.code() == Some(3) && printed.contains("purchases-0-1 is stored"), "{printed}");
+    assert!(
+        done.status.code() == Some(3) && printed.contains("purchases-0-1 is stored"),
+        "{printed}"
+    );
     assert_eq!(dlq(folder, &["ls"]).await, "", "all or none");
-    assert_eq!(dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await, "1 parked\n");
+    assert_eq!(
+        dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await,
+        "1 parked\n"
+    );
     until("continue after it", async || {
         let ingest = facing.ingest().await;
-        ingest["stuck"].is_null() && ingest["lag"] == 0 && ingest["waiting_for"] == serde_json::json!({})
+        ingest["stuck"].is_null()
+            && ingest["lag"] == 0
+            && ingest["waiting_for"] == serde_json::json!({})
     })
     .await;
     let shown = dlq(folder, &["show", "--reason", "parked"]).await;
-    assert!(shown.starts_with("purchases-0-2\n") && shown.contains("parked: no eve here"), "{shown}");
+    assert!(
+        shown.starts_with("purchases-0-2\n") && shown.contains("parked: no eve here"),
+        "{shown}"
+    );
     let output = manage(folder, &["verify"]).await;
     assert!(output.status.success(), "{}", text(&output.stdout));
 
@@ -163,24 +240,42 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
-    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
-    let Some(cluster) = postgres::cluster() else { return };
+    let Some(servers) = Servers::shared(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = postgres::cluster() else {
+        return;
+    };
     let (known, url) = (servers.settings(), cluster.url());
-    let mut settings: Vec<_> = known.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut settings: Vec<_> = known
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     settings.push(("POSTGRES_URL", &url));
     let run = async |words: &[&str]| {
         let output = Binary::Management.run(words, &settings).await;
         let printed = text(&output.stdout);
-        assert!(output.status.success(), "{words:?}: {printed}{}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{words:?}: {printed}{}",
+            text(&output.stderr)
+        );
         printed
     };
     let nowhere = Path::new("/nonexistent/shop-data");
     let management = Process::start(Binary::Management, nowhere, &settings).await;
     // Management would store them itself.
-    let of_facing = [&settings[..settings.len() - 1], &[("MANAGEMENT_URL", &*management.url)]].concat();
+    let of_facing = [
+        &settings[..settings.len() - 1],
+        &[("MANAGEMENT_URL", &*management.url)],
+    ]
+    .concat();
     let facing = Process::start(Binary::Facing, nowhere, &of_facing).await;
     for process in [&management, &facing] {
-        until("be ready", async || get(&process.path("/-/ready")).await.0 == 200).await;
+        until("be ready", async || {
+            get(&process.path("/-/ready")).await.0 == 200
+        })
+        .await;
     }
     // By its code not an error of the row, which would be dead-lettered.
     let rule = "
@@ -193,22 +288,45 @@ async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
     let mut positions = Vec::new();
     for name in ["eve", "ada"] {
         let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
-        positions.push(facing.client().buy(purchase).await.unwrap().receipt.position.unwrap());
+        positions.push(
+            facing
+                .client()
+                .buy(purchase)
+                .await
+                .unwrap()
+                .receipt
+                .position
+                .unwrap(),
+        );
     }
-    until("report it as stuck", async || management.ingest().await["stuck"]["offset"] == positions[0].offset)
-        .await;
+    until("report it as stuck", async || {
+        management.ingest().await["stuck"]["offset"] == positions[0].offset
+    })
+    .await;
     let place = positions[0].to_string();
-    assert_eq!(run(&["dlq", "park", &place, "--note", "no eve here"]).await, "1 parked\n");
+    assert_eq!(
+        run(&["dlq", "park", &place, "--note", "no eve here"]).await,
+        "1 parked\n"
+    );
     until("continue after it", async || {
         let ingest = management.ingest().await;
         ingest["stuck"].is_null() && ingest["lag"] == 0
     })
     .await;
     let listed = run(&["dlq", "ls", "--reason", "parked"]).await;
-    assert!(listed.lines().count() == 1 && listed.starts_with(&format!("{place} ")), "{listed}");
+    assert!(
+        listed.lines().count() == 1 && listed.starts_with(&format!("{place} ")),
+        "{listed}"
+    );
     run(&["verify"]).await;
 
-    session.batch_execute("drop trigger rule on purchases").await.unwrap();
-    assert_eq!(run(&["dlq", "replay", "--reason", "parked"]).await, "1 replayed\n");
+    session
+        .batch_execute("drop trigger rule on purchases")
+        .await
+        .unwrap();
+    assert_eq!(
+        run(&["dlq", "replay", "--reason", "parked"]).await,
+        "1 replayed\n"
+    );
     until("store it", async || stored(&management, "u1").await == 2).await;
 }

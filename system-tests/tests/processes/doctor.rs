@@ -17,7 +17,10 @@ async fn five(folder: &Path) {
     for _ in 0..5 {
         assert_eq!(buy(&facing, ADA).await.0, 201);
     }
-    until("store all", async || crate::process::stored(&facing, "u1").await == 5).await;
+    until("store all", async || {
+        crate::process::stored(&facing, "u1").await == 5
+    })
+    .await;
 }
 
 fn findings(output: &Output) -> Vec<String> {
@@ -30,22 +33,43 @@ async fn doctor_names_rows_that_cannot_be_read() {
     five(folder.path()).await;
     let sound = manage(folder.path(), &["doctor"]).await;
     assert!(sound.status.success(), "{sound:?}");
-    assert!(text(&sound.stdout).contains("5 purchases, unreadable 0\n"), "{sound:?}");
+    assert!(
+        text(&sound.stdout).contains("5 purchases, unreadable 0\n"),
+        "{sound:?}"
+    );
 
     let store = Connection::open(folder.path().join("shop.db")).unwrap();
     let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
-    let id = store.query_row(&format!("SELECT lower(hex(({oldest})))"), [], |row| row.get::<_, String>(0));
-    store.execute(&format!("UPDATE purchases SET price = 'free' WHERE id = ({oldest})"), []).unwrap();
+    let id = store.query_row(&format!("SELECT lower(hex(({oldest})))"), [], |row| {
+        row.get::<_, String>(0)
+    });
+    store
+        .execute(
+            &format!("UPDATE purchases SET price = 'free' WHERE id = ({oldest})"),
+            [],
+        )
+        .unwrap();
     drop(store);
     let output = manage(folder.path(), &["doctor"]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let lines = findings(&output);
-    assert!(lines[0].starts_with(&format!("x'{}'  price ", id.unwrap())), "{lines:?}");
-    assert!(lines[1].ends_with("4 purchases, unreadable 1") && lines.len() == 2, "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("x'{}'  price ", id.unwrap())),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].ends_with("4 purchases, unreadable 1") && lines.len() == 2,
+        "{lines:?}"
+    );
     let output = manage(folder.path(), &["doctor", "--json"]).await;
-    let lines: Vec<Value> =
-        findings(&output).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&lines[1]["purchases"], &lines[1]["unreadable"]), (&4.into(), &1.into()));
+    let lines: Vec<Value> = findings(&output)
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[1]["purchases"], &lines[1]["unreadable"]),
+        (&4.into(), &1.into())
+    );
     // The record is in the log; the stored purchase differs.
     let verified = manage(folder.path(), &["verify", "--wait", "0"]).await;
     assert_ne!(verified.status.code(), Some(0), "{verified:?}");
@@ -53,11 +77,15 @@ async fn doctor_names_rows_that_cannot_be_read() {
 
 #[tokio::test]
 async fn doctor_names_documents_that_cannot_be_read() {
-    let Some(servers) = Servers::shared(&["mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["mongo"]).await else {
+        return;
+    };
     let uri = servers.address("SHOP_TEST_MONGODB_URI");
     let (folder, database) = (tempfile::tempdir().unwrap(), servers.name("doctor"));
     let client = mongodb::Client::with_uri_str(uri).await.unwrap();
-    let purchases = client.database(&database).collection::<Document>("purchases");
+    let purchases = client
+        .database(&database)
+        .collection::<Document>("purchases");
     let good = |number: i32| doc! { "userid": "u1", "username": "ada", "price": number };
     let nan: Decimal128 = "NaN".parse().unwrap();
     let mut all: Vec<Document> = (0..2_500).map(good).collect();
@@ -82,13 +110,26 @@ async fn doctor_names_documents_that_cannot_be_read() {
         r#"ObjectId("ffffffffffffffffffffffff")  username is missing"#,
         "17  _id is neither text nor an ObjectId",
     ] {
-        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}: {lines:?}");
+        assert!(
+            lines.iter().any(|line| line.starts_with(expected)),
+            "{expected}: {lines:?}"
+        );
     }
-    assert!(lines[4].ends_with("2500 purchases, unreadable 4") && lines.len() == 5, "{lines:?}");
+    assert!(
+        lines[4].ends_with("2500 purchases, unreadable 4") && lines.len() == 5,
+        "{lines:?}"
+    );
     for (arguments, unreadable) in [(&["export"][..], 4), (&["export", "--userid", "u1"], 3)] {
         let output = Binary::Management.run(arguments, &settings).await;
         let wrong = text(&output.stderr);
-        assert!(wrong.contains(&format!("{unreadable} entries cannot be read")), "{arguments:?}: {wrong}");
-        assert_eq!((output.status.code(), findings(&output).len()), (Some(1), 2_500), "{arguments:?}");
+        assert!(
+            wrong.contains(&format!("{unreadable} entries cannot be read")),
+            "{arguments:?}: {wrong}"
+        );
+        assert_eq!(
+            (output.status.code(), findings(&output).len()),
+            (Some(1), 2_500),
+            "{arguments:?}"
+        );
     }
 }

@@ -15,18 +15,33 @@ use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, printed, text};
 
 async fn erase(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
-    let settings = [ALL_ROLES, ("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
-    printed(&Binary::Management.run(&[&["erase", "user"], words].concat(), &settings).await)
+    let settings = [
+        ALL_ROLES,
+        ("SHOP_DATA_DIR", folder.to_str().unwrap()),
+        ("LOG_LEVEL", "warn"),
+    ];
+    printed(
+        &Binary::Management
+            .run(&[&["erase", "user"], words].concat(), &settings)
+            .await,
+    )
 }
 
 /// The files of `folder` that contain `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let has = |path: &std::path::PathBuf| {
         let bytes = std::fs::read(path).unwrap();
-        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
     };
-    entries.filter(has).map(|path| path.display().to_string()).collect()
+    entries
+        .filter(has)
+        .map(|path| path.display().to_string())
+        .collect()
 }
 
 const OF_ADA: &str = r#"{"username":"Ada Lovelace","userid":"1","price":5}"#;
@@ -51,23 +66,47 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
         assert_eq!(buy(&facing, body).await.0, 201);
     }
-    append(folder, r#"{"username":"Ada Lovelace","userid":"1","price":"much"}"#).await;
-    until("store them", async || stored(&facing, "1").await == 3 && stored(&facing, "2").await == 1).await;
+    append(
+        folder,
+        r#"{"username":"Ada Lovelace","userid":"1","price":"much"}"#,
+    )
+    .await;
+    until("store them", async || {
+        stored(&facing, "1").await == 3 && stored(&facing, "2").await == 1
+    })
+    .await;
     until("dead-letter it", async || dead_lettered(&facing).await == 1).await;
     until("publish the events", async || {
-        files_with(folder, "ada@example.com").iter().any(|path| path.contains("log-user_created"))
+        files_with(folder, "ada@example.com")
+            .iter()
+            .any(|path| path.contains("log-user_created"))
     })
     .await;
 
     let (code, printed) = erase(folder, &["1"]).await;
-    assert!(code == Some(2) && printed.contains("--confirm is missing"), "{printed}");
+    assert!(
+        code == Some(2) && printed.contains("--confirm is missing"),
+        "{printed}"
+    );
     let counts = "purchases 3, users 1, records of the log 5, dead letters 1";
-    assert_eq!(erase(folder, &["1", "--dry-run"]).await, (Some(0), format!("{counts}: would be erased\n")));
+    assert_eq!(
+        erase(folder, &["1", "--dry-run"]).await,
+        (Some(0), format!("{counts}: would be erased\n"))
+    );
     assert_eq!(stored(&facing, "1").await, 3);
-    assert_eq!(erase(folder, &["1", "--confirm"]).await, (Some(0), format!("{counts}: erased\n")));
-    assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 1));
+    assert_eq!(
+        erase(folder, &["1", "--confirm"]).await,
+        (Some(0), format!("{counts}: erased\n"))
+    );
+    assert_eq!(
+        (stored(&facing, "1").await, stored(&facing, "2").await),
+        (0, 1)
+    );
     assert_eq!(get(&facing.path("/users/1")).await.0, 404);
-    assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
+    assert_eq!(
+        get(&facing.path("/users/2")).await.1["email"],
+        "eva@example.com"
+    );
     let (code, printed) = erase(folder, &["1", "--confirm", "--json"]).await;
     let printed: Value = serde_json::from_str(&printed).unwrap();
     let nothing = json!({
@@ -81,55 +120,115 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
         "{printed}"
     );
     // Erased users can register again.
-    assert_eq!(post(&facing.path("/users"), r#"{"email":"third@example.com","name":"x"}"#).await.0, 201);
+    assert_eq!(
+        post(
+            &facing.path("/users"),
+            r#"{"email":"third@example.com","name":"x"}"#
+        )
+        .await
+        .0,
+        201
+    );
     assert_eq!(get(&facing.path("/users/3")).await.0, 200);
     assert!(facing.terminate().await.success());
     assert_eq!(files_with(folder, "ada@example.com"), [] as [String; 0]);
     assert_eq!(files_with(folder, "Ada Lovelace"), [] as [String; 0]);
 
     // The whole log is consumed again.
-    let output = manage(folder, &["groups", "reset", "purchase-group", "--to-beginning"]).await;
+    let output = manage(
+        folder,
+        &["groups", "reset", "purchase-group", "--to-beginning"],
+    )
+    .await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     assert_eq!(buy(&facing, OF_EVA).await.0, 201);
-    until("consume it", async || get(&facing.path("/health")).await.1["ingest"]["lag"] == 0).await;
-    assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 2));
+    until("consume it", async || {
+        get(&facing.path("/health")).await.1["ingest"]["lag"] == 0
+    })
+    .await;
+    assert_eq!(
+        (stored(&facing, "1").await, stored(&facing, "2").await),
+        (0, 2)
+    );
     assert_eq!(dead_lettered(&facing).await, 0);
     assert_eq!(buy(&facing, OF_ADA).await.0, 201);
-    until("store the new one", async || stored(&facing, "1").await == 1).await;
+    until("store the new one", async || {
+        stored(&facing, "1").await == 1
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("accept a purchase", async || buy(&facing, OF_EVA).await.0 == 201).await;
+    let facing = kafka::start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
+    until("accept a purchase", async || {
+        buy(&facing, OF_EVA).await.0 == 201
+    })
+    .await;
     for _ in 0..3 {
         assert_eq!(buy(&facing, OF_ADA).await.0, 201);
     }
     // Of two partitions.
-    until("store them", async || (stored(&management, "1").await, stored(&management, "2").await) >= (3, 1))
-        .await;
+    until("store them", async || {
+        (
+            stored(&management, "1").await,
+            stored(&management, "2").await,
+        ) >= (3, 1)
+    })
+    .await;
     let settings = kafka::settings(&servers);
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let erased = Binary::Management.run(&["erase", "user", "1", "--confirm", "--json"], &settings).await;
-    let printed: Value = serde_json::from_slice(&erased.stdout).unwrap_or_else(|_| panic!("{erased:?}"));
-    assert_eq!((printed["purchases"].as_u64(), printed["records"].as_u64()), (Some(3), Some(0)), "{printed}");
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let erased = Binary::Management
+        .run(&["erase", "user", "1", "--confirm", "--json"], &settings)
+        .await;
+    let printed: Value =
+        serde_json::from_slice(&erased.stdout).unwrap_or_else(|_| panic!("{erased:?}"));
+    assert_eq!(
+        (printed["purchases"].as_u64(), printed["records"].as_u64()),
+        (Some(3), Some(0)),
+        "{printed}"
+    );
     assert_eq!(printed["kept"][0]["records"], 3, "{printed}");
-    assert!(printed["kept"][0]["until"].is_string(), "the default retention is a week: {printed}");
+    assert!(
+        printed["kept"][0]["until"].is_string(),
+        "the default retention is a week: {printed}"
+    );
     assert!(management.terminate().await.success());
-    let again =
-        kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
+    let again = kafka::start(
+        Binary::Management,
+        &servers,
+        &[("KAFKA_GROUP_ID", &servers.name("again"))],
+    )
+    .await;
     until("consume all of them", async || {
         let ingest = again.ingest().await;
         ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(4)
     })
     .await;
-    assert_eq!((stored(&again, "1").await, dead_lettered(&again).await), (0, 0));
+    assert_eq!(
+        (stored(&again, "1").await, dead_lettered(&again).await),
+        (0, 0)
+    );
     let verified = Binary::Management.run(&["verify"], &settings).await;
     assert!(verified.status.success(), "{}", text(&verified.stdout));
-    assert!(text(&verified.stdout).contains("erased 3, older"), "{}", text(&verified.stdout));
+    assert!(
+        text(&verified.stdout).contains("erased 3, older"),
+        "{}",
+        text(&verified.stdout)
+    );
     assert!(again.terminate().await.success());
     facing.kill().await;
 }
@@ -138,18 +237,30 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
 async fn buy_many(facing: &Process, of_eva: u64) {
     let client = &facing.client();
     let buys = (0..of_eva * 11).map(|number| async move {
-        let (user, name) = if number % 11 == 0 { ("2", "eva") } else { ("1", "Ada Lovelace") };
+        let (user, name) = if number % 11 == 0 {
+            ("2", "eva")
+        } else {
+            ("1", "Ada Lovelace")
+        };
         let purchase = NewPurchase::of(user).named(name).priced("5").unwrap();
         let purchase = purchase.with_key(format!("order-{number}")).unwrap();
-        until("accept it", async || client.buy(purchase.clone()).await.is_ok()).await;
+        until("accept it", async || {
+            client.buy(purchase.clone()).await.is_ok()
+        })
+        .await;
     });
-    stream::iter(buys).buffer_unordered(64).collect::<()>().await;
+    stream::iter(buys)
+        .buffer_unordered(64)
+        .collect::<()>()
+        .await;
 }
 
 /// Erases Ada, and kills the command repeatedly, later each time, until an erasure completes.
 async fn erase_despite_kills(settings: &[(&str, &str)]) {
     let left = async || {
-        let counted = Binary::Management.run(&["erase", "user", "1", "--dry-run", "--json"], settings).await;
+        let counted = Binary::Management
+            .run(&["erase", "user", "1", "--dry-run", "--json"], settings)
+            .await;
         let printed: Value =
             serde_json::from_slice(&counted.stdout).unwrap_or_else(|_| panic!("{counted:?}"));
         ["purchases", "records"].map(|name| printed[name].as_u64().unwrap())
@@ -162,7 +273,10 @@ async fn erase_despite_kills(settings: &[(&str, &str)]) {
     let step = begun.elapsed() / 30;
     for kills in 0.. {
         let mut command = Binary::Management.command(settings);
-        command.args(["erase", "user", "1", "--confirm"]).stdout(Stdio::null()).stderr(Stdio::inherit());
+        command
+            .args(["erase", "user", "1", "--confirm"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
         let mut erasure = command.spawn().unwrap();
         let time = step * kills + Duration::from_millis(random.below(10));
         if let Ok(end) = tokio::time::timeout(time, erasure.wait()).await {
@@ -182,17 +296,36 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     register_both(&facing).await;
     buy_many(&facing, 300).await;
     for price in ["much", "more"] {
-        append(folder, &format!(r#"{{"username":"Ada Lovelace","userid":"1","price":"{price}"}}"#)).await;
+        append(
+            folder,
+            &format!(r#"{{"username":"Ada Lovelace","userid":"1","price":"{price}"}}"#),
+        )
+        .await;
     }
     append(folder, r#"{"username":"eva","userid":"2","price":"much"}"#).await;
-    until("store them", async || stored(&facing, "1").await == 3_000 && stored(&facing, "2").await == 300)
-        .await;
-    until("dead-letter them", async || dead_lettered(&facing).await == 3).await;
-    let settings = [ALL_ROLES, ("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")];
+    until("store them", async || {
+        stored(&facing, "1").await == 3_000 && stored(&facing, "2").await == 300
+    })
+    .await;
+    until("dead-letter them", async || {
+        dead_lettered(&facing).await == 3
+    })
+    .await;
+    let settings = [
+        ALL_ROLES,
+        ("SHOP_DATA_DIR", folder.to_str().unwrap()),
+        ("LOG_LEVEL", "warn"),
+    ];
     erase_despite_kills(&settings).await;
-    assert_eq!((stored(&facing, "1").await, stored(&facing, "2").await), (0, 300));
+    assert_eq!(
+        (stored(&facing, "1").await, stored(&facing, "2").await),
+        (0, 300)
+    );
     assert_eq!(get(&facing.path("/users/1")).await.0, 404);
-    assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
+    assert_eq!(
+        get(&facing.path("/users/2")).await.1["email"],
+        "eva@example.com"
+    );
     let output = manage(folder, &["verify"]).await;
     let printed = text(&output.stdout);
     assert!(
@@ -212,22 +345,42 @@ async fn killed_erasures_are_completed_by_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("accept a purchase", async || buy(&facing, OF_EVA).await.0 == 201).await;
+    let facing = kafka::start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
+    until("accept a purchase", async || {
+        buy(&facing, OF_EVA).await.0 == 201
+    })
+    .await;
     buy_many(&facing, 99).await;
     let are_stored = async |process: &Process, of_ada, of_eva| {
         stored(process, "1").await == of_ada && stored(process, "2").await == of_eva
     };
-    until("store them", async || are_stored(&management, 990, 100).await).await;
+    until("store them", async || {
+        are_stored(&management, 990, 100).await
+    })
+    .await;
     let settings = kafka::settings(&servers);
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     erase_despite_kills(&settings).await;
     assert!(are_stored(&management, 0, 100).await);
     assert!(management.terminate().await.success());
-    let again =
-        kafka::start(Binary::Management, &servers, &[("KAFKA_GROUP_ID", &servers.name("again"))]).await;
+    let again = kafka::start(
+        Binary::Management,
+        &servers,
+        &[("KAFKA_GROUP_ID", &servers.name("again"))],
+    )
+    .await;
     until("consume all of them", async || {
         let ingest = again.ingest().await;
         ingest["lag"] == 0 && ingest["duplicates"].as_u64() >= Some(1_090)
@@ -264,12 +417,19 @@ async fn purchases_older_than_the_retention_are_deleted() {
     assert!(facing.terminate().await.success());
     // The first round begins with the service.
     let facing = Process::start(Binary::Facing, folder, &keep).await;
-    until("delete the old ones", async || stored(&facing, "1").await == 1).await;
+    until("delete the old ones", async || {
+        stored(&facing, "1").await == 1
+    })
+    .await;
     let metrics = facing.metrics().await;
-    let count = metrics.lines().find(|line| line.starts_with("shop_store_expired_purchases_total "));
+    let count = metrics
+        .lines()
+        .find(|line| line.starts_with("shop_store_expired_purchases_total "));
     assert!(count.is_some(), "{metrics}");
     let data = ("SHOP_DATA_DIR", folder.to_str().unwrap());
-    let output = Binary::Management.run(&["verify", "--wait", "0"], &[data, keep[0]]).await;
+    let output = Binary::Management
+        .run(&["verify", "--wait", "0"], &[data, keep[0]])
+        .await;
     let printed = text(&output.stdout);
     assert!(
         output.status.success() && printed.contains("erased 0, older than the retention 2\n"),

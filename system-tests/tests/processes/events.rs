@@ -20,7 +20,12 @@ struct Reader {
 
 impl Reader {
     async fn connected(process: &Process, query: &'static str) -> Self {
-        let mut reader = Self { query, response: None, text: String::new(), last: None };
+        let mut reader = Self {
+            query,
+            response: None,
+            text: String::new(),
+            last: None,
+        };
         reader.connect(process).await;
         // The first event has the position alone.
         assert_eq!(reader.next().await, Some(None));
@@ -103,7 +108,10 @@ async fn a_reader_gets_every_purchase_across_kills() {
     let last = buy_all(&facing, 2).await;
     assert_eq!(reader.ids(&facing, 22).await, &missed | &last);
     assert_eq!(mine.ids(&facing, 21).await.len(), 21, "half of them");
-    assert!(facing.terminate().await.success(), "open streams end with the service");
+    assert!(
+        facing.terminate().await.success(),
+        "open streams end with the service"
+    );
 }
 
 /// Management follows the log of another process, which ingests it.
@@ -137,13 +145,23 @@ async fn facing_sends_what_management_has_ingested() {
 /// Facing follows the topic, and queries management for stored purchases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_on_kafka_and_mongodb_get_every_purchase() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
     let settings = [("MANAGEMENT_URL", &*management.url)];
     let facing = kafka::start(Binary::Facing, &servers, &settings).await;
     // The topic has leaders from then on.
-    let warm = NewPurchase::of("u3").named("eva").priced("1").unwrap().with_key("order-0").unwrap();
-    until("accept a purchase", async || facing.client().buy(warm.clone()).await.is_ok()).await;
+    let warm = NewPurchase::of("u3")
+        .named("eva")
+        .priced("1")
+        .unwrap()
+        .with_key("order-0")
+        .unwrap();
+    until("accept a purchase", async || {
+        facing.client().buy(warm.clone()).await.is_ok()
+    })
+    .await;
     until("store it", async || stored(&management, "u3").await == 1).await;
     let mut reader = Reader::connected(&facing, "username=ada").await;
     let mut all = Reader::connected(&management, "everyone=true").await;

@@ -52,7 +52,14 @@ struct Rounds<'a, Append> {
 #[expect(clippy::future_not_send, reason = "a test stays in its thread")]
 impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
     fn new(folder: &'a Path, settings: Vec<(&'static str, String)>, append: Append) -> Self {
-        Self { folder, settings, append, history: History::default(), bought: 0, poisoned: 0 }
+        Self {
+            folder,
+            settings,
+            append,
+            history: History::default(),
+            bought: 0,
+            poisoned: 0,
+        }
     }
 
     /// Ends the process at every failpoint.
@@ -66,8 +73,13 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
     }
 
     async fn start(&self, failpoint: Option<&str>) -> Process {
-        let settings = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
-        let settings: Vec<_> = settings.chain(failpoint.map(|point| ("FAILPOINTS", point))).collect();
+        let settings = self
+            .settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<_> = settings
+            .chain(failpoint.map(|point| ("FAILPOINTS", point)))
+            .collect();
         Process::start(Binary::Facing, self.folder, &settings).await
     }
 
@@ -75,15 +87,19 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
     /// that can never be stored.
     async fn buy_until_the_end(&mut self, point: &str, passed: u32) {
         // A source is closed only once.
-        let action =
-            if point == "before-close" { "return".to_owned() } else { format!("{passed}*off->return") };
+        let action = if point == "before-close" {
+            "return".to_owned()
+        } else {
+            format!("{passed}*off->return")
+        };
         let mut facing = self.start(Some(&format!("{point}={action}"))).await;
         let client = facing.client();
         let before = self.history.bought();
         let end = loop {
             (self.append)(poison(self.poisoned)).await;
             self.poisoned += 1;
-            let buys = (0..CALLERS).map(|caller| self.history.buy(&client, purchase(self.bought + caller)));
+            let buys = (0..CALLERS)
+                .map(|caller| self.history.buy(&client, purchase(self.bought + caller)));
             soon("answer", join_all(buys)).await;
             self.bought += CALLERS;
             if let Some(end) = facing.end() {
@@ -94,7 +110,11 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
                 break facing.ended().await;
             }
         };
-        assert_eq!(end.signal(), Some(Signal::ABORT.as_raw()), "{point}: {end:?}");
+        assert_eq!(
+            end.signal(),
+            Some(Signal::ABORT.as_raw()),
+            "{point}: {end:?}"
+        );
     }
 
     /// Waits for all acknowledged purchases and all poison records, and judges the history.
@@ -103,8 +123,15 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
         self.history.settle(&facing.client()).await.unwrap();
         // The last poison may be in another partition than the last purchases, and not be read yet.
         let dead_letters = async || log.pending_dead_letters().await.unwrap();
-        until("dead letters", async || dead_letters().await.len() >= self.poisoned).await;
-        println!("{} ends, {} dead letters", FAILPOINTS.len() * PASSED.len(), self.poisoned);
+        until("dead letters", async || {
+            dead_letters().await.len() >= self.poisoned
+        })
+        .await;
+        println!(
+            "{} ends, {} dead letters",
+            FAILPOINTS.len() * PASSED.len(),
+            self.poisoned
+        );
         assert!(facing.terminate().await.success());
         assert_all_poison(dead_letters().await, self.poisoned);
     }
@@ -120,19 +147,31 @@ fn purchase(number: u64) -> NewPurchase {
 
 /// A distinct record that can never be stored.
 fn poison(number: usize) -> LogRecord {
-    LogRecord::new(0, SystemClock.now(), Some(format!("poison {number}").into()))
+    LogRecord::new(
+        0,
+        SystemClock.now(),
+        Some(format!("poison {number}").into()),
+    )
 }
 
 /// Asserts that each poison record is dead-lettered once, unchanged.
 fn assert_all_poison(dead_letters: Vec<DeadLetter>, count: usize) {
     assert_eq!(dead_letters.len(), count);
-    let kept: BTreeSet<_> = dead_letters.into_iter().map(|letter| letter.record.value).collect();
-    assert_eq!(kept, (0..count).map(|number| poison(number).value).collect());
+    let kept: BTreeSet<_> = dead_letters
+        .into_iter()
+        .map(|letter| letter.record.value)
+        .collect();
+    assert_eq!(
+        kept,
+        (0..count).map(|number| poison(number).value).collect()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exit_between_any_two_steps_loses_nothing_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     let append = async |record: LogRecord| {

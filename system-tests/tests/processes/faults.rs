@@ -12,9 +12,15 @@ async fn locked_log_is_a_503_until_unlocked() {
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (status, body) = buy(&facing, ADA).await;
     assert_eq!(status, 503);
-    assert_eq!(body["error"], "Failed to record purchase - messaging system unavailable");
+    assert_eq!(
+        body["error"],
+        "Failed to record purchase - messaging system unavailable"
+    );
     assert_eq!(body["outcome"], "not_sent", "{body}");
     connection.execute_batch("ROLLBACK").unwrap();
-    until("accept purchases again", async || buy(&facing, ADA).await.0 == 201).await;
+    until("accept purchases again", async || {
+        buy(&facing, ADA).await.0 == 201
+    })
+    .await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
 }

@@ -23,8 +23,14 @@ fn purchase() -> NewPurchase {
 /// Publishes purchases of one user, which are in one partition. Returns their positions.
 async fn publish(servers: &Servers, count: usize) -> Vec<RecordPosition> {
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
-    let published = log.sink().publish_new_many(vec![purchase(); count], None).await;
-    published.into_iter().map(|published| published.unwrap().receipt.position.unwrap()).collect()
+    let published = log
+        .sink()
+        .publish_new_many(vec![purchase(); count], None)
+        .await;
+    published
+        .into_iter()
+        .map(|published| published.unwrap().receipt.position.unwrap())
+        .collect()
 }
 
 /// Deletes the records before `position`, as retention does.
@@ -32,26 +38,41 @@ async fn delete_before(servers: &Servers, position: &RecordPosition) {
     let mut list = TopicPartitionList::new();
     let partition = position.partition.try_into().unwrap();
     let offset = Offset::Offset(position.offset.try_into().unwrap());
-    list.add_partition_offset(&position.topic, partition, offset).unwrap();
+    list.add_partition_offset(&position.topic, partition, offset)
+        .unwrap();
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA"));
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let deleted = admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
-    deleted.elements().iter().for_each(|element| element.error().unwrap());
+    let deleted = admin
+        .delete_records(&list, &AdminOptions::new())
+        .await
+        .unwrap();
+    deleted
+        .elements()
+        .iter()
+        .for_each(|element| element.error().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_deleted_unread_are_reported_until_dropped() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = start(Binary::Management, &servers, &[]).await;
     publish(&servers, 200).await;
-    until("store them", async || stored(&management, "u1").await == 200).await;
+    until("store them", async || {
+        stored(&management, "u1").await == 200
+    })
+    .await;
     assert!(management.terminate().await.success());
 
     let unread = publish(&servers, 300).await;
     delete_before(&servers, &unread[250]).await;
     let management = start(Binary::Management, &servers, &[]).await;
-    until("store the rest", async || stored(&management, "u1").await == 250).await;
+    until("store the rest", async || {
+        stored(&management, "u1").await == 250
+    })
+    .await;
     let health = async || get(&management.path("/health")).await.1;
     let is_counted = |health: &Value| health["ingest"]["lost_records"] == 250;
     let is_named = |health: &Value| !health["ingest"]["gaps"].is_null();
@@ -61,42 +82,73 @@ async fn records_deleted_unread_are_reported_until_dropped() {
     })
     .await;
     let found = health().await;
-    let RecordPosition { topic, partition, offset: from, .. } = &unread[0];
+    let RecordPosition {
+        topic,
+        partition,
+        offset: from,
+        ..
+    } = &unread[0];
     let gap = json!({
         "topic": topic, "partition": partition, "from": from, "to": from + 250, "count": 250, "cause": "deleted",
     });
-    assert_eq!(found["ingest"]["gaps"], json!({ "records": 250, "pending": [gap] }), "{found}");
-    assert_eq!((&found["status"], &found["ingest"]["lost_records"]), (&json!("degraded"), &json!(250)));
+    assert_eq!(
+        found["ingest"]["gaps"],
+        json!({ "records": 250, "pending": [gap] }),
+        "{found}"
+    );
+    assert_eq!(
+        (&found["status"], &found["ingest"]["lost_records"]),
+        (&json!("degraded"), &json!(250))
+    );
     for series in [
-        format!("shop_ingest_lost_records_total{{topic=\"{topic}\",partition=\"{partition}\"}} 250\n"),
+        format!(
+            "shop_ingest_lost_records_total{{topic=\"{topic}\",partition=\"{partition}\"}} 250\n"
+        ),
         format!("shop_dead_letters_waiting{{topic=\"{topic}\",reason=\"gap\"}} 1\n"),
         // The broker's default: 7 days. It is read once a minute.
         format!("shop_log_retention_seconds{{topic=\"{topic}\"}} 604800\n"),
     ] {
-        until(&series, async || management.metrics().await.contains(&series)).await;
+        until(&series, async || {
+            management.metrics().await.contains(&series)
+        })
+        .await;
     }
     let known = settings(&servers);
-    let known: Vec<_> = known.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let known: Vec<_> = known
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let status = Binary::Management.run(&["status"], &known).await;
-    let lost =
-        format!("  - lost records: {topic}-{partition}: offsets {from} to {} (250 records)", from + 249);
-    assert!(status.status.code() == Some(1) && text(&status.stdout).contains(&lost), "{status:?}");
+    let lost = format!(
+        "  - lost records: {topic}-{partition}: offsets {from} to {} (250 records)",
+        from + 249
+    );
+    assert!(
+        status.status.code() == Some(1) && text(&status.stdout).contains(&lost),
+        "{status:?}"
+    );
     drop_gap(&servers, &unread[0], 250, "were deleted").await;
 }
 
 /// As after an unclean leader election: records that were read are no longer in the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = start(Binary::Management, &servers, &[]).await;
     let mut end = publish(&servers, 200).await.pop().unwrap();
-    until("store them", async || stored(&management, "u1").await == 200).await;
+    until("store them", async || {
+        stored(&management, "u1").await == 200
+    })
+    .await;
     assert!(management.terminate().await.success());
 
     end.offset += 1;
     let mut list = TopicPartitionList::new();
     let offset = Offset::Offset((end.offset + 150).try_into().unwrap());
-    list.add_partition_offset(&end.topic, end.partition.try_into().unwrap(), offset).unwrap();
+    list.add_partition_offset(&end.topic, end.partition.try_into().unwrap(), offset)
+        .unwrap();
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA"));
     config.set("group.id", servers.name("purchase-group"));
@@ -104,8 +156,16 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     group.commit(&list, CommitMode::Sync).unwrap();
 
     let management = start(Binary::Management, &servers, &[]).await;
-    until("read the log again", async || management.ingest().await["duplicates"] == 200).await;
-    let RecordPosition { topic, partition, offset: from, .. } = &end;
+    until("read the log again", async || {
+        management.ingest().await["duplicates"] == 200
+    })
+    .await;
+    let RecordPosition {
+        topic,
+        partition,
+        offset: from,
+        ..
+    } = &end;
     let gap = json!({
         "topic": topic, "partition": partition, "from": from, "to": from + 150, "count": 150, "cause": "truncated",
     });
@@ -115,16 +175,25 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     .await;
     // New purchases are written at those offsets.
     publish(&servers, 10).await;
-    until("store the others", async || stored(&management, "u1").await == 210).await;
+    until("store the others", async || {
+        stored(&management, "u1").await == 210
+    })
+    .await;
     assert_eq!(get(&management.path("/-/ready")).await.0, 200);
-    assert_eq!(get(&management.path("/health")).await.1["status"], "degraded");
+    assert_eq!(
+        get(&management.path("/health")).await.1["status"],
+        "degraded"
+    );
     drop_gap(&servers, &end, 150, "were truncated").await;
 
     assert!(management.terminate().await.success());
     let management = start(Binary::Management, &servers, &[]).await;
     until("read on", async || management.ingest().await["lag"] == 0).await;
     assert_eq!(
-        (&management.ingest().await["lost_records"], &management.ingest().await["duplicates"]),
+        (
+            &management.ingest().await["lost_records"],
+            &management.ingest().await["duplicates"]
+        ),
         (&json!(0), &json!(0))
     );
 }
@@ -132,12 +201,24 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
 /// `verify` fails until the gap of `count` records is dropped.
 async fn drop_gap(servers: &Servers, first: &RecordPosition, count: u64, cause: &str) {
     let settings = settings(servers);
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let run = async |words: &[&str]| {
         let output = Binary::Management.run(words, &settings).await;
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     };
-    let RecordPosition { topic, partition, offset: from, .. } = first;
+    let RecordPosition {
+        topic,
+        partition,
+        offset: from,
+        ..
+    } = first;
     let (code, printed, errors) = run(&["verify"]).await;
     assert_eq!(code, Some(1), "{printed}{errors}");
     let named = format!(
@@ -149,7 +230,8 @@ async fn drop_gap(servers: &Servers, first: &RecordPosition, count: u64, cause: 
         "{printed}"
     );
     assert!(
-        printed.contains(&format!("\nlost {count}: ")) && errors.contains("the log has lost records"),
+        printed.contains(&format!("\nlost {count}: "))
+            && errors.contains("the log has lost records"),
         "{printed}{errors}"
     );
     let (code, printed, _) = run(&["verify", "--json"]).await;
@@ -159,7 +241,10 @@ async fn drop_gap(servers: &Servers, first: &RecordPosition, count: u64, cause: 
         (Some(1), &json!(false), &json!(1), &json!(count))
     );
     assert_eq!(
-        (&report["lost_records"][0]["from"], &report["lost_records"][0]["count"]),
+        (
+            &report["lost_records"][0]["from"],
+            &report["lost_records"][0]["count"]
+        ),
         (&json!(from), &json!(count))
     );
 
@@ -173,10 +258,19 @@ async fn drop_gap(servers: &Servers, first: &RecordPosition, count: u64, cause: 
         "{printed}"
     );
     let (code, printed, errors) = run(&["dlq", "replay", "--dry-run"]).await;
-    assert!(code != Some(0) && errors.contains("is a gap"), "{printed}{errors}");
+    assert!(
+        code != Some(0) && errors.contains("is a gap"),
+        "{printed}{errors}"
+    );
     let (code, printed, errors) = run(&["dlq", "replay", &position]).await;
-    assert!(code != Some(0) && printed == "0 replayed\n" && errors.contains("is a gap"), "{printed}{errors}");
-    assert_eq!(run(&["dlq", "drop", "--reason", "gap"]).await.1, "1 dropped\n");
+    assert!(
+        code != Some(0) && printed == "0 replayed\n" && errors.contains("is a gap"),
+        "{printed}{errors}"
+    );
+    assert_eq!(
+        run(&["dlq", "drop", "--reason", "gap"]).await.1,
+        "1 dropped\n"
+    );
     let (code, printed, errors) = run(&["verify"]).await;
     assert_eq!(code, Some(0), "{printed}{errors}");
     assert!(!printed.contains("lost"), "{printed}");
@@ -198,21 +292,36 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
     }
     // A damaged file whose readable rows were copied.
     let log = Connection::open(folder.join("shop.db")).unwrap();
-    assert_eq!(log.execute("DELETE FROM records WHERE offset IN (4, 6, 7)", []).unwrap(), 3);
+    assert_eq!(
+        log.execute("DELETE FROM records WHERE offset IN (4, 6, 7)", [])
+            .unwrap(),
+        3
+    );
     drop(log);
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     until("store the rest", async || stored(&facing, "u1").await == 5).await;
-    until("report the gaps", async || facing.ingest().await["gaps"]["records"] == 3).await;
+    until("report the gaps", async || {
+        facing.ingest().await["gaps"]["records"] == 3
+    })
+    .await;
     let found = facing.ingest().await;
     let gap = |from: u64, to: u64| {
         let count = to - from;
         json!({ "topic": "purchases", "partition": 0, "from": from, "to": to, "count": count, "cause": "missing" })
     };
-    assert_eq!(found["gaps"]["pending"], json!([gap(4, 5), gap(6, 8)]), "{found}");
+    assert_eq!(
+        found["gaps"]["pending"],
+        json!([gap(4, 5), gap(6, 8)]),
+        "{found}"
+    );
     assert!(facing.terminate().await.success());
     let output = manage(folder, &["verify"]).await;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).contains("\nlost 3: "), "{}", text(&output.stdout));
+    assert!(
+        text(&output.stdout).contains("\nlost 3: "),
+        "{}",
+        text(&output.stdout)
+    );
     let output = manage(folder, &["dlq", "drop", "purchases-0-4", "purchases-0-7"]).await;
     assert_eq!(text(&output.stdout), "2 dropped\n");
     assert_eq!(manage(folder, &["verify"]).await.status.code(), Some(0));

@@ -19,12 +19,17 @@ use crate::verify::{manage, printed, text};
 
 /// Publishes purchases of `u1`.
 async fn publish(folder: &Path, count: usize) {
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let sink = log.sink();
     let new = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
-    let all: Vec<_> =
-        (0..count).map(|_| new().into_purchase(SystemClock.now(), || SystemClock.fresh_id())).collect();
-    try_join_all(all.iter().map(|purchase| sink.publish(purchase))).await.unwrap();
+    let all: Vec<_> = (0..count)
+        .map(|_| new().into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
+        .collect();
+    try_join_all(all.iter().map(|purchase| sink.publish(purchase)))
+        .await
+        .unwrap();
     let closed = log.closed();
     drop((sink, log));
     closed.await;
@@ -39,14 +44,21 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     publish(folder, 3_000).await;
-    let rehearsal = Process::start(Binary::Facing, folder, &[("KAFKA_GROUP_ID", "rehearsal")]).await;
-    until("store them", async || stored(&rehearsal, "u1").await == 3_000).await;
+    let rehearsal =
+        Process::start(Binary::Facing, folder, &[("KAFKA_GROUP_ID", "rehearsal")]).await;
+    until("store them", async || {
+        stored(&rehearsal, "u1").await == 3_000
+    })
+    .await;
     assert!(rehearsal.terminate().await.success());
     publish(folder, 3_000).await;
 
     let retention = [("SHOP_LOG_RETENTION", "1s")];
     let facing = Process::start(Binary::Facing, folder, &retention).await;
-    until("consume them", async || get(&facing.path("/health")).await.1["ingest"]["lag"] == 0).await;
+    until("consume them", async || {
+        get(&facing.path("/health")).await.1["ingest"]["lag"] == 0
+    })
+    .await;
     until("list both groups", async || {
         let (_, listed) = groups(folder, &["ls"]).await;
         listed.contains("purchase-group  next offset 6001, 0 behind\n")
@@ -54,12 +66,19 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     })
     .await;
     let (code, printed) = groups(folder, &["forget", "purchase-group"]).await;
-    assert!(code == Some(3) && printed.contains("active consumer"), "{printed}");
+    assert!(
+        code == Some(3) && printed.contains("active consumer"),
+        "{printed}"
+    );
     let (code, printed) = groups(folder, &["forget", "klingons"]).await;
     assert!(code == Some(3) && printed.contains("no group"), "{printed}");
-    let locks = ["rehearsal", "klingons"].map(|group| folder.join(format!("{group}.consumer.lock")).exists());
+    let locks = ["rehearsal", "klingons"]
+        .map(|group| folder.join(format!("{group}.consumer.lock")).exists());
     assert_eq!(locks, [true, false]);
-    assert_eq!(groups(folder, &["forget", "rehearsal"]).await, (Some(0), "rehearsal forgotten\n".to_owned()));
+    assert_eq!(
+        groups(folder, &["forget", "rehearsal"]).await,
+        (Some(0), "rehearsal forgotten\n".to_owned())
+    );
     assert!(facing.terminate().await.success());
     let bytes = || folder.join("shop.db").metadata().unwrap().len();
     let before = bytes();
@@ -77,10 +96,14 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     assert!(facing.terminate().await.success());
     assert!(bytes() < before / 2, "{before} bytes, then {}", bytes());
     let (code, printed) = groups(folder, &["reset", "purchase-group", "--to-beginning"]).await;
-    assert!(code == Some(0) && printed.starts_with("purchase-group is at offset 600"), "{printed}");
+    assert!(
+        code == Some(0) && printed.starts_with("purchase-group is at offset 600"),
+        "{printed}"
+    );
     let (code, printed) = groups(folder, &["ls", "--kafka-bootstrap-servers", "127.0.0.1:1"]).await;
     assert!(
-        code == Some(2) && printed.contains("kafka-consumer-groups.sh --bootstrap-server 127.0.0.1:1"),
+        code == Some(2)
+            && printed.contains("kafka-consumer-groups.sh --bootstrap-server 127.0.0.1:1"),
         "{printed}"
     );
 }
@@ -106,7 +129,11 @@ async fn a_backup_under_load_is_restored_without_loss() {
         known = acknowledged.lock().unwrap().clone();
         let output = manage(&data, &["backup", path("backup").to_str().unwrap()]).await;
         assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(text(&output.stdout).contains("shop.db  "), "{}", text(&output.stdout));
+        assert!(
+            text(&output.stdout).contains("shop.db  "),
+            "{}",
+            text(&output.stdout)
+        );
     };
     tokio::select! {
         () = backup => {}
@@ -122,9 +149,18 @@ async fn a_backup_under_load_is_restored_without_loss() {
     assert!(again.status.code() == Some(3) && text(&again.stderr).contains("already"));
     let facing = Process::start(Binary::Facing, &restored, &[]).await;
     let output = manage(&restored, &["verify"]).await;
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     for id in &known {
-        assert_eq!(get(&facing.path(&format!("/v1/purchases/{id}"))).await.0, 200, "{id}");
+        assert_eq!(
+            get(&facing.path(&format!("/v1/purchases/{id}"))).await.0,
+            200,
+            "{id}"
+        );
     }
 }
 
@@ -138,32 +174,58 @@ async fn a_backup_is_piped_into_a_restore() {
     until("store them", async || stored(&facing, "u1").await == 2_000).await;
 
     let command = |folder: &Path, word| {
-        let mut command =
-            Binary::Management.command(&[("SHOP_DATA_DIR", folder.to_str().unwrap()), ("LOG_LEVEL", "warn")]);
-        command.args([word, "-", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = Binary::Management.command(&[
+            ("SHOP_DATA_DIR", folder.to_str().unwrap()),
+            ("LOG_LEVEL", "warn"),
+        ]);
+        command
+            .args([word, "-", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     };
     let mut backup = command(&data, "backup").spawn().unwrap();
     let archive: Stdio = backup.stdout.take().unwrap().try_into().unwrap();
-    let restore = command(&restored, "restore").stdin(archive).spawn().unwrap();
+    let restore = command(&restored, "restore")
+        .stdin(archive)
+        .spawn()
+        .unwrap();
     let ends = async { tokio::join!(backup.wait_with_output(), restore.wait_with_output()) };
     let (backup, restore) = soon("end both", ends).await;
     let (backup, restore) = (backup.unwrap(), restore.unwrap());
-    assert!(backup.status.success() && restore.status.success(), "{backup:?} {restore:?}");
+    assert!(
+        backup.status.success() && restore.status.success(),
+        "{backup:?} {restore:?}"
+    );
     // Standard output had the archive.
     let report: Value = serde_json::from_slice(&backup.stderr).unwrap();
-    assert_eq!((report["files"].as_array().unwrap().len(), &report["left_out"]), (5, &json!([])), "{report}");
+    assert_eq!(
+        (
+            report["files"].as_array().unwrap().len(),
+            &report["left_out"]
+        ),
+        (5, &json!([])),
+        "{report}"
+    );
     assert!(facing.terminate().await.success());
     for folder in [&data, &restored] {
-        let mut names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        assert!(names.all(|name| !name.to_string_lossy().starts_with("stream-")), "{folder:?}");
+        let mut names = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        assert!(
+            names.all(|name| !name.to_string_lossy().starts_with("stream-")),
+            "{folder:?}"
+        );
     }
 
     let facing = Process::start(Binary::Facing, &restored, &[ALL_ROLES]).await;
     assert_eq!(stored(&facing, "u1").await, 2_000);
     let verified = manage(&restored, &["verify"]).await;
     let printed = text(&verified.stdout);
-    assert!(verified.status.success() && printed.contains(": 2000 records"), "{printed}");
+    assert!(
+        verified.status.success() && printed.contains(": 2000 records"),
+        "{printed}"
+    );
     assert!(printed.contains(": 2000 purchases"), "{printed}");
 }
 
@@ -173,16 +235,29 @@ async fn a_backup_that_is_stopped_or_killed_leaves_no_copy() {
     let folder = folder.path();
     publish(folder, 2_000).await;
     let copies = || {
-        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("stream-")).count()
+        let names = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with("stream-"))
+            .count()
     };
     // The receiver never reads: the archive is larger than a pipe.
     let stopped = async |how: Signal, has_begun: bool| {
         let mut backup = Binary::Management.command(&[("SHOP_DATA_DIR", folder.to_str().unwrap())]);
-        let mut backup = backup.args(["backup", "-"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut backup = backup
+            .args(["backup", "-"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         until("copy", async || copies() == 1).await;
         if has_begun {
-            soon("write", backup.stdout.as_mut().unwrap().read_exact(&mut [0])).await.unwrap();
+            soon(
+                "write",
+                backup.stdout.as_mut().unwrap().read_exact(&mut [0]),
+            )
+            .await
+            .unwrap();
         }
         send(&backup, how);
         soon("end", backup.wait()).await.unwrap();
@@ -193,7 +268,12 @@ async fn a_backup_that_is_stopped_or_killed_leaves_no_copy() {
     }
     stopped(Signal::KILL, true).await;
     assert_eq!(copies(), 1);
-    assert!(manage(folder, &["erase", "user", "u1", "--confirm", "--vacuum"]).await.status.success());
+    assert!(
+        manage(folder, &["erase", "user", "u1", "--confirm", "--vacuum"])
+            .await
+            .status
+            .success()
+    );
     assert_eq!(copies(), 0);
 }
 
@@ -202,12 +282,27 @@ async fn a_purchase_is_not_older_than_what_retention_has_seen() {
     let folder = tempfile::tempdir().unwrap();
     publish(folder.path(), 1).await;
     // The machine has started with a clock that is behind.
-    let seen = SystemClock.now().saturating_add(Duration::from_secs(400 * 86_400));
+    let seen = SystemClock
+        .now()
+        .saturating_add(Duration::from_secs(400 * 86_400));
     let file = Connection::open(folder.path().join("shop.db")).unwrap();
-    file.execute("INSERT OR REPLACE INTO clock (rowid, seen) VALUES (2, ?1)", [seen.as_millis()]).unwrap();
+    file.execute(
+        "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (2, ?1)",
+        [seen.as_millis()],
+    )
+    .unwrap();
     drop(file);
-    let facing = Process::start(Binary::Facing, folder.path(), &[("SHOP_PURCHASE_RETENTION", "365d")]).await;
-    let bought = facing.client().buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
+    let facing = Process::start(
+        Binary::Facing,
+        folder.path(),
+        &[("SHOP_PURCHASE_RETENTION", "365d")],
+    )
+    .await;
+    let bought = facing
+        .client()
+        .buy(NewPurchase::of("u1").named("ada").priced("1").unwrap())
+        .await
+        .unwrap();
     assert_eq!(bought.purchase.timestamp, seen);
 }
 
@@ -222,7 +317,10 @@ async fn a_log_that_feeds_another_store_is_refused_at_the_start() {
     ];
     let refused = soon("refuse", Binary::Facing.run(&[], &settings)).await;
     let printed = text(&refused.stderr);
-    assert!(printed.contains("run `management groups forget purchase-group`"), "{printed}");
+    assert!(
+        printed.contains("run `management groups forget purchase-group`"),
+        "{printed}"
+    );
     assert_eq!(refused.status.code(), Some(1));
 }
 
@@ -230,28 +328,41 @@ async fn a_log_that_feeds_another_store_is_refused_at_the_start() {
 async fn a_backup_names_what_is_on_servers() {
     let folder = tempfile::tempdir().unwrap();
     publish(folder.path(), 1).await;
-    let (kafka, postgres) =
-        (("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"), ("POSTGRES_URL", "postgresql://127.0.0.1:1/db"));
+    let (kafka, postgres) = (
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+        ("POSTGRES_URL", "postgresql://127.0.0.1:1/db"),
+    );
     let mongodb = ("MONGODB_URI", "mongodb://127.0.0.1:1/");
     for (number, (settings, left_out)) in [
-        (&[postgres, ALL_ROLES][..], &["store", "users", "orders"][..]),
+        (
+            &[postgres, ALL_ROLES][..],
+            &["store", "users", "orders"][..],
+        ),
         (&[mongodb], &["store"]),
         (&[kafka], &["log"]),
     ]
     .into_iter()
     .enumerate()
     {
-        let data = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("LOG_LEVEL", "warn")];
+        let data = [
+            ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+            ("LOG_LEVEL", "warn"),
+        ];
         let run = async |into: &str, more: &[&str]| {
             let into = folder.path().join(format!("{into}-{number}"));
             let words = [&["backup", into.to_str().unwrap()], more].concat();
-            let output = Binary::Management.run(&words, &[&data[..], settings].concat()).await;
+            let output = Binary::Management
+                .run(&words, &[&data[..], settings].concat())
+                .await;
             assert!(output.status.success(), "{output:?}");
             text(&output.stdout)
         };
         let printed = run("text", &[]).await;
         let line = format!("\non servers, not in the backup: {}\n", left_out.join(", "));
-        assert!(printed.contains("shop.db  ") && printed.ends_with(&line), "{printed}");
+        assert!(
+            printed.contains("shop.db  ") && printed.ends_with(&line),
+            "{printed}"
+        );
         let report: Value = serde_json::from_str(&run("json", &["--json"]).await).unwrap();
         assert_eq!(report["left_out"], json!(left_out), "{report}");
     }

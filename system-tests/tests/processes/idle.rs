@@ -13,7 +13,8 @@ const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_pri
 /// The threads of a process without those of its runtime, which has one per processor.
 fn own_threads(process: &Process) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
-    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let name =
+        |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap_or_default();
     let names = tasks.map(|task| name(task.unwrap()).trim().to_owned());
     names.filter(|name| !name.starts_with("tokio-")).collect()
 }
@@ -23,8 +24,9 @@ fn databases(process: &Process) -> Vec<String> {
     let open = fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap();
     let targets = open.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
     let names = targets.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
-    let mut names: Vec<String> =
-        names.filter(|name| Path::new(name).extension() == Some("db".as_ref())).collect();
+    let mut names: Vec<String> = names
+        .filter(|name| Path::new(name).extension() == Some("db".as_ref()))
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -34,10 +36,14 @@ fn databases(process: &Process) -> Vec<String> {
 fn voluntary_switches(process: &Process) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
     let switches = |status: String| {
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
         line.trim().parse::<u64>().ok()
     };
-    tasks.filter_map(|task| switches(fs::read_to_string(task.unwrap().path().join("status")).ok()?)).sum()
+    tasks
+        .filter_map(|task| switches(fs::read_to_string(task.unwrap().path().join("status")).ok()?))
+        .sum()
 }
 
 #[tokio::test]
@@ -46,7 +52,16 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     buy(&facing, ADA).await;
     until("be stored", async || stored(&facing, "u1").await == 1).await;
     for path in ["/health", "/metrics", "/readyz", "/-/ready"] {
-        assert!(plain().get(facing.path(path)).send().await.unwrap().status().is_success(), "{path}");
+        assert!(
+            plain()
+                .get(facing.path(path))
+                .send()
+                .await
+                .unwrap()
+                .status()
+                .is_success(),
+            "{path}"
+        );
     }
     let threads = own_threads(&facing);
     assert!(threads.len() <= 9, "{threads:?}");
@@ -66,8 +81,17 @@ async fn two_processes_share_the_files_of_users_and_orders() {
     assert_eq!(get(&management.path("/users/1")).await.0, 404);
     assert_eq!(post(&facing, "/users", USER).await.0, 201);
     assert_eq!(get(&management.path("/users/1")).await.0, 200);
-    until("know the user", async || post(&facing, "/orders", ORDER).await.0 == 201).await;
+    until("know the user", async || {
+        post(&facing, "/orders", ORDER).await.0 == 201
+    })
+    .await;
     assert_eq!(get(&management.path("/orders/1")).await.0, 200);
-    let all = ["log-order_created.db", "log-user_created.db", "orders.db", "shop.db", "users.db"];
+    let all = [
+        "log-order_created.db",
+        "log-user_created.db",
+        "orders.db",
+        "shop.db",
+        "users.db",
+    ];
     assert_eq!(databases(&facing), all);
 }

@@ -24,7 +24,10 @@ pub(crate) fn settings(servers: &Servers) -> Vec<(&'static str, String)> {
 
 pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str)]) -> Process {
     let settings = settings(servers);
-    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     settings.extend(more);
     // Without embedded files, the folder is not created.
     let nowhere = Path::new("/nonexistent/shop-data");
@@ -42,34 +45,67 @@ fn first() -> NewPurchase {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn facing_and_management_work_over_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
+    let facing = start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
     let client = facing.client();
-    until("accept a purchase", async || client.buy(first()).await.is_ok()).await;
-    let bought = client.buy(ada().with_key("order-7").unwrap()).await.unwrap();
-    assert!(format!("{:?}", bought.receipt).contains("Broker"), "{bought:?}");
+    until("accept a purchase", async || {
+        client.buy(first()).await.is_ok()
+    })
+    .await;
+    let bought = client
+        .buy(ada().with_key("order-7").unwrap())
+        .await
+        .unwrap();
+    assert!(
+        format!("{:?}", bought.receipt).contains("Broker"),
+        "{bought:?}"
+    );
     let id = bought.purchase.id;
-    let listing = get(&facing.path(&format!("/getAllUserBuys/u1?wait_for={id}&wait=10"))).await.1;
+    let listing = get(&facing.path(&format!("/getAllUserBuys/u1?wait_for={id}&wait=10")))
+        .await
+        .1;
     assert_eq!(listing["count"], 2, "{listing}");
     assert_eq!(get(&management.path("/purchases/u1")).await.1["count"], 2);
-    assert!(get(&facing.path("/health")).await.1.get("ingest").is_none(), "management runs ingest");
+    assert!(
+        get(&facing.path("/health")).await.1.get("ingest").is_none(),
+        "management runs ingest"
+    );
 
     // No record is redelivered after a clean shutdown.
     management.terminate().await;
     let management = start(Binary::Management, &servers, &[]).await;
     let third = client.buy(ada()).await.unwrap().purchase.id;
     let pending = format!("/v1/purchases/{third}?wait_for={third}&wait=10");
-    until("store the third", async || get(&management.path(&pending)).await.0 == 200).await;
+    until("store the third", async || {
+        get(&management.path(&pending)).await.0 == 200
+    })
+    .await;
     let ingest = management.ingest().await;
-    assert_eq!((&ingest["inserted"], &ingest["duplicates"]), (&1.into(), &0.into()), "{ingest}");
+    assert_eq!(
+        (&ingest["inserted"], &ingest["duplicates"]),
+        (&1.into(), &0.into()),
+        "{ingest}"
+    );
     let stored = management.client().buy(ada()).await.unwrap();
-    assert!(format!("{:?}", stored.receipt).contains("Replicated"), "{stored:?}");
+    assert!(
+        format!("{:?}", stored.receipt).contains("Replicated"),
+        "{stored:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_unavailable_at_the_start_is_reported_and_waited_for() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else {
+        return;
+    };
     // Unavailable at the start.
     servers.ctl("kill", "kafka").await;
     let facing = start(Binary::Facing, &servers, &[]).await;
@@ -77,12 +113,19 @@ async fn a_broker_that_is_unavailable_at_the_start_is_reported_and_waited_for() 
     let error = client.buy(first()).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
     // With another status of a probe, its Service would lose the process, which serves listings.
-    for (path, status) in [("/-/ready", 503), ("/livez", 200), ("/readyz", 200), ("/getAllUserBuys/u1", 200)]
-    {
+    for (path, status) in [
+        ("/-/ready", 503),
+        ("/livez", 200),
+        ("/readyz", 200),
+        ("/getAllUserBuys/u1", 200),
+    ] {
         assert_eq!(get(&facing.path(path)).await.0, status, "{path}");
     }
     servers.ctl("start", "kafka").await;
-    until("accept a purchase", async || client.buy(first()).await.is_ok()).await;
+    until("accept a purchase", async || {
+        client.buy(first()).await.is_ok()
+    })
+    .await;
     until("store it", async || stored(&facing, "u1").await == 1).await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
     facing.signal(Signal::TERM);
@@ -102,7 +145,13 @@ async fn survive(
         Some(cluster) => [servers.settings(), vec![("DATABASE_URL", cluster.url())]].concat(),
         None => settings(servers),
     };
-    let plan = Plan { rounds, victims, pauses, servers: Some(servers), postgres };
+    let plan = Plan {
+        rounds,
+        victims,
+        pauses,
+        servers: Some(servers),
+        postgres,
+    };
     plan.survive(folder.path(), settings).await;
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
@@ -110,24 +159,42 @@ async fn survive(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     survive(&servers, None, 4, &SERVICES, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_kills_and_pauses_lose_and_duplicate_nothing() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else {
+        return;
+    };
     let [facing, management] = SERVICES;
-    let victims = [facing, management, Victim::Server("kafka"), Victim::Server("mongo")];
+    let victims = [
+        facing,
+        management,
+        Victim::Server("kafka"),
+        Victim::Server("mongo"),
+    ];
     survive(&servers, None, 4, &victims, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing_on_kafka_and_postgres() {
-    let Some(servers) = Servers::start(&["kafka"]).await else { return };
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(servers) = Servers::start(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let [facing, management] = SERVICES;
-    let victims = [facing, management, Victim::Server("kafka"), Victim::Server("postgres")];
+    let victims = [
+        facing,
+        management,
+        Victim::Server("kafka"),
+        Victim::Server("postgres"),
+    ];
     survive(&servers, Some(&cluster), 4, &victims, true).await;
 }
 
@@ -137,11 +204,16 @@ const WAITING: usize = 20_000;
 /// The backlog is larger than the memory of a process, then Kafka becomes unavailable too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_bounded_with_a_backlog() {
-    let Some(servers) = Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await else {
+    let Some(servers) =
+        Servers::start_with(&["kafka", "mongo"], &[("MONGO_STORE", "memory")]).await
+    else {
         return;
     };
     let facing = start(Binary::Facing, &servers, &[]).await;
-    until("accept a purchase", async || facing.client().buy(first()).await.is_ok()).await;
+    until("accept a purchase", async || {
+        facing.client().buy(first()).await.is_ok()
+    })
+    .await;
     until("store it", async || stored(&facing, "u1").await == 1).await;
     let at_rest = facing.peak_memory();
 
@@ -149,12 +221,20 @@ async fn memory_is_bounded_with_a_backlog() {
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     let long = "x".repeat(6_000);
     let append = async |number: usize| {
-        let value = format!(r#"{{"username":"ada","userid":"u{}","price":1,"more":"{long}"}}"#, number % 7);
+        let value = format!(
+            r#"{{"username":"ada","userid":"u{}","price":1,"more":"{long}"}}"#,
+            number % 7
+        );
         let record = LogRecord::new(0, SystemClock.now(), Some(value.into()));
         until("append", async || log.append(record.clone()).await.is_ok()).await;
     };
-    stream::iter(0..WAITING).map(append).buffer_unordered(1_000).collect::<()>().await;
-    let waits = async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"]["store"].is_string();
+    stream::iter(0..WAITING)
+        .map(append)
+        .buffer_unordered(1_000)
+        .collect::<()>()
+        .await;
+    let waits =
+        async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"]["store"].is_string();
     until("wait for the store", async || waits().await).await;
     servers.ctl("kill", "kafka").await;
     // Rejected purchases leave no memory behind.
@@ -168,9 +248,13 @@ async fn memory_is_bounded_with_a_backlog() {
     servers.ctl("resume", "mongo").await;
     let status = async || facing.ingest().await;
     // Inserts sent during the pause were stored after it, and are repeated.
-    let carried =
-        |status: &Value| status["inserted"].as_u64().unwrap() + status["duplicates"].as_u64().unwrap();
-    until("store all", async || carried(&status().await) > WAITING as u64).await;
+    let carried = |status: &Value| {
+        status["inserted"].as_u64().unwrap() + status["duplicates"].as_u64().unwrap()
+    };
+    until("store all", async || {
+        carried(&status().await) > WAITING as u64
+    })
+    .await;
     assert_eq!(status().await["dead_lettered"], 0);
     let mut users = 0;
     for user in 0..7 {

@@ -48,7 +48,10 @@ impl Random {
 }
 
 /// A number from the environment.
-#[expect(clippy::disallowed_methods, reason = "a failure is replayed by the seed that it has printed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a failure is replayed by the seed that it has printed"
+)]
 pub(crate) fn chosen(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
@@ -56,7 +59,12 @@ pub(crate) fn chosen(name: &str) -> Option<u64> {
 /// `SHOP_TEST_SEED`, or a random seed.
 #[expect(clippy::disallowed_methods, reason = "a random seed")]
 pub(crate) fn seed() -> u64 {
-    let nanos = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let nanos = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .subsec_nanos()
+    };
     chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
 }
 
@@ -80,7 +88,10 @@ pub(crate) struct Pair {
 }
 
 async fn start(binary: Binary, folder: &Path, settings: &[(&'static str, String)]) -> Process {
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let settings: Vec<_> = settings
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     Process::start(binary, folder, &settings).await
 }
 
@@ -109,7 +120,9 @@ impl Pair {
         let mut slot = self.slot(binary).lock().await;
         let process = slot.take().unwrap();
         let duplicates = get(&process.path("/health")).await.1["ingest"]["duplicates"].as_u64();
-        results.redelivered.fetch_add(duplicates.unwrap_or_default(), Ordering::Relaxed);
+        results
+            .redelivered
+            .fetch_add(duplicates.unwrap_or_default(), Ordering::Relaxed);
         process.kill().await;
         let process = start(binary, &self.folder, &self.settings).await;
         if binary == Binary::Facing {
@@ -137,7 +150,8 @@ impl Pair {
     }
 
     async fn client(&self) -> ShopClient {
-        let builder = ShopClient::builder(self.url.read().await.clone()).http_client(self.http.clone());
+        let builder =
+            ShopClient::builder(self.url.read().await.clone()).http_client(self.http.clone());
         // A restarted process has another address.
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
@@ -148,7 +162,10 @@ impl Pair {
 async fn buy(pair: &Pair, history: &History, number: u64) {
     let price = format!("{}.{:02}", number % 90, number % 100);
     let user: UserId = format!("user-{}", number % USERS).parse().unwrap();
-    let purchase = NewPurchase::of(user.clone()).named("ada").priced(price).unwrap();
+    let purchase = NewPurchase::of(user.clone())
+        .named("ada")
+        .priced(price)
+        .unwrap();
     if !number.is_multiple_of(2) {
         let url = pair.url.read().await.clone();
         history.post(&pair.http, &url, &purchase).await;
@@ -158,14 +175,18 @@ async fn buy(pair: &Pair, history: &History, number: u64) {
     loop {
         match history.buy(&pair.client().await, keyed.clone()).await {
             Outcome::Bought { id, .. } if number.is_multiple_of(64) => {
-                history.sum(&pair.client().await, &user, Sees::Own(id)).await;
+                history
+                    .sum(&pair.client().await, &user, Sees::Own(id))
+                    .await;
                 return;
             }
             Outcome::Bought { id, .. } if number % 10 < 6 => {
                 let amount = (!number.is_multiple_of(4)).then(|| "0.01".parse().unwrap());
                 let bought = Purchase::new(id, user, keyed.user_name, keyed.price, Timestamp::MIN);
                 // A price of zero cannot be refunded.
-                let Ok(refund) = bought.refund(amount, Timestamp::MIN) else { return };
+                let Ok(refund) = bought.refund(amount, Timestamp::MIN) else {
+                    return;
+                };
                 // It is not found until its purchase is stored.
                 let refund = async || history.refund(&pair.client().await, refund.clone()).await;
                 while !matches!(refund().await, Outcome::Bought { .. }) {
@@ -190,20 +211,40 @@ async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u
 async fn kills_lose_and_duplicate_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // `sim` has the other moments.
-    let plan = Plan { rounds: 2, victims: &SERVICES, pauses: true, servers: None, postgres: None };
+    let plan = Plan {
+        rounds: 2,
+        victims: &SERVICES,
+        pauses: true,
+        servers: None,
+        postgres: None,
+    };
     let pair = plan.survive(folder.path(), Vec::new()).await;
-    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_nothing_in_postgres() {
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let victims = [SERVICES[0], SERVICES[1], Victim::Server("postgres")];
-    let plan = Plan { rounds: 4, victims: &victims, pauses: true, servers: None, postgres: Some(&cluster) };
-    let pair = plan.survive(folder.path(), vec![("DATABASE_URL", cluster.url())]).await;
-    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap();
+    let plan = Plan {
+        rounds: 4,
+        victims: &victims,
+        pauses: true,
+        servers: None,
+        postgres: Some(&cluster),
+    };
+    let pair = plan
+        .survive(folder.path(), vec![("DATABASE_URL", cluster.url())])
+        .await;
+    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
 
@@ -226,8 +267,10 @@ impl Victim {
     }
 }
 
-pub(crate) const SERVICES: [Victim; 2] =
-    [Victim::Service(Binary::Facing), Victim::Service(Binary::Management)];
+pub(crate) const SERVICES: [Victim; 2] = [
+    Victim::Service(Binary::Facing),
+    Victim::Service(Binary::Management),
+];
 
 /// Durations of pauses in milliseconds: the maximum is longer than a group session.
 const PAUSES: [u64; 4] = [20, 200, 1_000, 8_000];
@@ -245,42 +288,73 @@ pub(crate) struct Plan<'a> {
 
 impl Plan<'_> {
     /// Runs rounds of load in which the victims are hit at random points, then counts all purchases.
-    pub(crate) async fn survive(&self, folder: &Path, settings: Vec<(&'static str, String)>) -> Arc<Pair> {
+    pub(crate) async fn survive(
+        &self,
+        folder: &Path,
+        settings: Vec<(&'static str, String)>,
+    ) -> Arc<Pair> {
         let seed = seed();
         println!("SHOP_TEST_SEED={seed} replays the points");
         let mut random = Random::new(seed);
-        let (pair, results) = (Arc::new(Pair::start(folder, settings).await), Arc::new(Results::default()));
+        let (pair, results) = (
+            Arc::new(Pair::start(folder, settings).await),
+            Arc::new(Results::default()),
+        );
         let mut hits = BTreeMap::new();
         for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(self.rounds) {
             let before = results.history.ended();
-            let share =
-                |caller| tokio::spawn(buy_share(Arc::clone(&pair), Arc::clone(&results), round, caller));
+            let share = |caller| {
+                tokio::spawn(buy_share(
+                    Arc::clone(&pair),
+                    Arc::clone(&results),
+                    round,
+                    caller,
+                ))
+            };
             let load: Vec<_> = (0..CALLERS).map(share).collect();
             for _ in 0..=random.below(3) {
                 // At a random point of the round, measured in completed calls.
                 let at = before + random.below(PURCHASES * 9 / 10);
-                until("complete that many calls", async || results.history.ended() >= at).await;
+                until("complete that many calls", async || {
+                    results.history.ended() >= at
+                })
+                .await;
                 // Each of them once, and then any.
-                let any = self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
-                let victim = *self.victims.get(hits.values().sum::<usize>()).unwrap_or(&any);
+                let any =
+                    self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
+                let victim = *self
+                    .victims
+                    .get(hits.values().sum::<usize>())
+                    .unwrap_or(&any);
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
-                let pause = (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
+                let pause =
+                    (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
                 self.hit(&pair, &results, victim, pause).await;
-                *hits.entry(format!("{victim:?} {}", victim.action(pause))).or_insert(0) += 1;
+                *hits
+                    .entry(format!("{victim:?} {}", victim.action(pause)))
+                    .or_insert(0) += 1;
             }
             for mut caller in load {
                 let mut bought = results.history.bought();
                 let mut ended = tokio::time::timeout(STALL, &mut caller).await;
                 while ended.is_err() {
                     let before = std::mem::replace(&mut bought, results.history.bought());
-                    assert_ne!(before, bought, "round {round} stalls: {hits:?}, {:?}", pair.ingest().await);
+                    assert_ne!(
+                        before,
+                        bought,
+                        "round {round} stalls: {hits:?}, {:?}",
+                        pair.ingest().await
+                    );
                     ended = tokio::time::timeout(STALL, &mut caller).await;
                 }
                 ended.unwrap().unwrap();
             }
         }
         println!("{hits:?}");
-        println!("{} records were redelivered", results.redelivered.load(Ordering::Relaxed));
+        println!(
+            "{} records were redelivered",
+            results.redelivered.load(Ordering::Relaxed)
+        );
         if let Err(missing) = results.history.settle(&pair.client().await).await {
             self.report(&pair, &missing).await;
             panic!("{} acknowledged purchases are not stored", missing.len());
@@ -293,15 +367,24 @@ impl Plan<'_> {
         println!("not stored: {missing:?}; {:?}", pair.ingest().await);
         let log: Box<dyn LogAdmin> = match self.servers {
             Some(servers) => Box::new(KafkaLog::open(servers.log("purchases")).await.unwrap()),
-            None => Box::new(EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default()).await.unwrap()),
+            None => Box::new(
+                EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default())
+                    .await
+                    .unwrap(),
+            ),
         };
         let mut batches = log.scan().await.unwrap();
         while let Some(batch) = batches.try_next().await.unwrap() {
             for record in &batch.records {
-                let id =
-                    record.headers.get("purchase-id").and_then(|id| str::from_utf8(id).ok()?.parse().ok());
+                let id = record
+                    .headers
+                    .get("purchase-id")
+                    .and_then(|id| str::from_utf8(id).ok()?.parse().ok());
                 if id.is_some_and(|id| missing.contains(&id)) {
-                    println!("{id:?} is at {}-{}, {}", batch.partition.index, record.offset, record.time);
+                    println!(
+                        "{id:?} is at {}-{}, {}",
+                        batch.partition.index, record.offset, record.time
+                    );
                 }
             }
         }

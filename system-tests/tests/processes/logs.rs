@@ -19,7 +19,9 @@ struct Logged<'a> {
 
 fn lines_of(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 impl<'a> Logged<'a> {
@@ -33,13 +35,20 @@ impl<'a> Logged<'a> {
             ("PORT", "0"),
         ];
         let listening = |lines: Vec<Value>| -> Vec<_> {
-            lines.iter().filter_map(|line| line["http.address"].as_str().map(str::to_owned)).collect()
+            lines
+                .iter()
+                .filter_map(|line| line["http.address"].as_str().map(str::to_owned))
+                .collect()
         };
         let before = listening(lines_of(file)).len();
         let child = Binary::Facing.command(&settings).spawn().unwrap();
         until("listen", async || listening(lines_of(file)).len() > before).await;
         let address = listening(lines_of(file)).pop().unwrap();
-        Self { _child: child, file, url: format!("http://{address}") }
+        Self {
+            _child: child,
+            file,
+            url: format!("http://{address}"),
+        }
     }
 
     fn lines(&self) -> Vec<Value> {
@@ -52,10 +61,15 @@ impl<'a> Logged<'a> {
     }
 
     async fn buy(&self) -> String {
-        let request = plain().post(format!("{}/buy", self.url)).header("content-type", "application/json");
+        let request = plain()
+            .post(format!("{}/buy", self.url))
+            .header("content-type", "application/json");
         let response = request.body(BUY).send().await.unwrap();
         assert_eq!(response.status(), 201);
-        response.headers()["x-purchase-id"].to_str().unwrap().to_owned()
+        response.headers()["x-purchase-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -71,7 +85,11 @@ async fn purchase_tracking_logs_a_published_and_a_received_purchase() {
         };
         facing.line(is_match).await;
         let lines = facing.lines();
-        assert_eq!(lines.iter().filter(|line| is_match(line)).count(), 1, "{lines:?}");
+        assert_eq!(
+            lines.iter().filter(|line| is_match(line)).count(),
+            1,
+            "{lines:?}"
+        );
     }
 }
 
@@ -103,7 +121,8 @@ async fn the_first_line_says_where_the_data_is() {
     }
     let warning = lines[1]["message"].as_str().unwrap();
     assert!(
-        warning.starts_with("KAFKA_BOOTSTRAP_SERVERS is set, but empty") && lines[1]["level"] == "WARN",
+        warning.starts_with("KAFKA_BOOTSTRAP_SERVERS is set, but empty")
+            && lines[1]["level"] == "WARN",
         "{warning}"
     );
 }
@@ -115,17 +134,42 @@ async fn lines_that_a_full_disk_refuses_are_counted_and_reported() {
     let facing = Logged::start(folder.path(), &file, "default").await;
     let health = async || get(&format!("{}/health", facing.url)).await.1;
     facing.buy().await;
-    facing.line(|line| line["target"] == "access" && line["http.route"] == "/buy").await;
-    assert!(!facing.lines().iter().any(|line| line["message"] == "Published purchase"), "another dialect's");
+    facing
+        .line(|line| line["target"] == "access" && line["http.route"] == "/buy")
+        .await;
+    assert!(
+        !facing
+            .lines()
+            .iter()
+            .any(|line| line["message"] == "Published purchase"),
+        "another dialect's"
+    );
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("/dev/full", &file).unwrap();
-    until("report it", async || health().await["log_lines"]["failing"] == true).await;
+    until("report it", async || {
+        health().await["log_lines"]["failing"] == true
+    })
+    .await;
     assert_eq!(health().await["status"], "degraded");
-    let metrics = plain().get(format!("{}/metrics", facing.url)).send().await.unwrap().text().await.unwrap();
-    assert!(!metrics.contains("\nshop_log_lines_dropped_total 0\n"), "{metrics}");
+    let metrics = plain()
+        .get(format!("{}/metrics", facing.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        !metrics.contains("\nshop_log_lines_dropped_total 0\n"),
+        "{metrics}"
+    );
     fs::remove_file(&file).unwrap();
     until("recover", async || health().await["status"] == "healthy").await;
     facing
-        .line(|line| line["message"].as_str().is_some_and(|text| text.contains("lines were dropped")))
+        .line(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("lines were dropped"))
+        })
         .await;
 }

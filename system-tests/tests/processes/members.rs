@@ -41,7 +41,9 @@ impl Load {
         let new = purchase(self.next.fetch_add(1, Ordering::Relaxed));
         let bought = async {
             loop {
-                let client = ShopClient::builder(self.url.read().await.clone()).build().unwrap();
+                let client = ShopClient::builder(self.url.read().await.clone())
+                    .build()
+                    .unwrap();
                 match self.history.buy(&client, new.clone()).await {
                     Outcome::Bought { id, .. } => return id,
                     _ => pause().await,
@@ -62,36 +64,59 @@ impl Load {
         let ids = join_all((0..USERS).map(|_| self.buy_one())).await;
         let client = by.client();
         for id in ids {
-            until("store it", async || matches!(client.get(&id).await, Ok(Some(_)))).await;
+            until("store it", async || {
+                matches!(client.get(&id).await, Ok(Some(_)))
+            })
+            .await;
         }
     }
 }
 
 /// A counter of the ingest of a management.
 async fn counter(management: &Process, of_what: &str) -> u64 {
-    get(&management.path("/health")).await.1["ingest"][of_what].as_u64().unwrap()
+    get(&management.path("/health")).await.1["ingest"][of_what]
+        .as_u64()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rebalances_lose_no_purchase() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let mut members = Vec::new();
     for _ in 0..3 {
         members.push(start(Binary::Management, &servers, &[]).await);
     }
-    let mut facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &members[2].url)]).await;
-    let load = Arc::new(Load { url: RwLock::new(facing.url.clone()), ..Load::default() });
+    let mut facing = start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &members[2].url)],
+    )
+    .await;
+    let load = Arc::new(Load {
+        url: RwLock::new(facing.url.clone()),
+        ..Load::default()
+    });
     load.all_partitions_are_written(&members[2]).await;
-    let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(Arc::clone(&load).buy())).collect();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(Arc::clone(&load).buy()))
+        .collect();
 
     for member in &members {
         let before = counter(member, "inserted").await;
-        until("have partitions", async || counter(member, "inserted").await > before + 20).await;
+        until("have partitions", async || {
+            counter(member, "inserted").await > before + 20
+        })
+        .await;
     }
     members.remove(0).kill().await;
     let killed = Instant::now();
     load.all_partitions_are_written(&members[1]).await;
-    println!("one of three killed: its partitions are ingested again after {:?}", killed.elapsed());
+    println!(
+        "one of three killed: its partitions are ingested again after {:?}",
+        killed.elapsed()
+    );
 
     // Rolling restart: each new process starts before the next one stops.
     for _ in 0..members.len() {
@@ -108,7 +133,12 @@ async fn rebalances_lose_no_purchase() {
     println!("all restarted in turn: {again} records were redelivered");
     assert!(again <= IN_FLIGHT, "{again}");
     assert!(facing.terminate().await.success());
-    facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &members[0].url)]).await;
+    facing = start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &members[0].url)],
+    )
+    .await;
     load.url.write().await.clone_from(&facing.url);
     load.all_partitions_are_written(&members[0]).await;
 

@@ -5,9 +5,15 @@ use crate::process::{ADA, Binary, Process, buy, plain, stored, until};
 /// The value of one series.
 async fn value(process: &Process, series: &str) -> Option<f64> {
     let response = plain().get(process.path("/metrics")).send().await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     let text = response.text().await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).map(str::to_owned);
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
+        .map(str::to_owned);
     line.map(|value| value.parse().unwrap())
 }
 
@@ -21,17 +27,40 @@ async fn each_service_exposes_its_metrics() {
     }
     until("store them", async || stored(&management, "u1").await == 2).await;
     let lag = r#"kafka_consumer_group_lag{topic="purchases",group="purchase-group",partition="0"}"#;
-    until("commit", async || value(&management, lag).await == Some(0.0)).await;
-    let bought = value(&facing, r#"http_requests_total{method="POST",route="/buy",status="201"}"#).await;
+    until("commit", async || {
+        value(&management, lag).await == Some(0.0)
+    })
+    .await;
+    let bought = value(
+        &facing,
+        r#"http_requests_total{method="POST",route="/buy",status="201"}"#,
+    )
+    .await;
     assert_eq!(bought, Some(2.0));
     assert_eq!(value(&facing, lag).await, None, "management reads the log");
-    let stored = value(&management, r#"kafka_messages_processed_total{status="success"}"#).await;
+    let stored = value(
+        &management,
+        r#"kafka_messages_processed_total{status="success"}"#,
+    )
+    .await;
     assert_eq!(stored, Some(2.0));
     for process in [&facing, &management] {
-        assert!(value(process, "process_resident_memory_bytes").await.unwrap() > 1e6);
+        assert!(
+            value(process, "process_resident_memory_bytes")
+                .await
+                .unwrap()
+                > 1e6
+        );
         assert!(value(process, "process_open_fds").await.unwrap() > 3.0);
         let text = process.metrics().await;
-        let build = concat!("\napp_info{version=\"", env!("CARGO_PKG_VERSION"), "\",commit=\"");
-        assert!(text.contains(build) && !text.contains("commit=\"\""), "{text}");
+        let build = concat!(
+            "\napp_info{version=\"",
+            env!("CARGO_PKG_VERSION"),
+            "\",commit=\""
+        );
+        assert!(
+            text.contains(build) && !text.contains("commit=\"\""),
+            "{text}"
+        );
     }
 }

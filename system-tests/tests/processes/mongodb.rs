@@ -12,7 +12,12 @@ use crate::servers::Servers;
 
 async fn facing(folder: &Path, servers: &Servers) -> Process {
     let uri = servers.address("SHOP_TEST_MONGODB_URI");
-    Process::start(Binary::Facing, folder, &[("MONGODB_URI", uri), ("MONGODB_DATABASE", "shop")]).await
+    Process::start(
+        Binary::Facing,
+        folder,
+        &[("MONGODB_URI", uri), ("MONGODB_DATABASE", "shop")],
+    )
+    .await
 }
 
 #[tokio::test]
@@ -23,7 +28,11 @@ async fn an_unavailable_name_server_does_not_end_a_service() {
         ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
         ("PORT", "0"),
     ];
-    let mut child = Binary::Facing.command(&settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Binary::Facing
+        .command(&settings)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let is_waiting = async {
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -40,7 +49,9 @@ async fn an_unavailable_name_server_does_not_end_a_service() {
 
 #[tokio::test]
 async fn a_store_that_is_unavailable_at_the_start_is_waited_for() {
-    let Some(servers) = Servers::start(&["mongo"]).await else { return };
+    let Some(servers) = Servers::start(&["mongo"]).await else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     // Unavailable at the start.
     servers.ctl("kill", "mongo").await;
@@ -52,19 +63,30 @@ async fn a_store_that_is_unavailable_at_the_start_is_waited_for() {
     })
     .await;
     servers.ctl("start", "mongo").await;
-    until("catch up", async || get(&facing.path("/v1/summary?userid=u1")).await.1["count"] == 1).await;
+    until("catch up", async || {
+        get(&facing.path("/v1/summary?userid=u1")).await.1["count"] == 1
+    })
+    .await;
     let ingest = facing.ingest().await;
-    assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");
+    assert_eq!(
+        (&ingest["dead_lettered"], &ingest["phase"]),
+        (&0.into(), &"running".into()),
+        "{ingest}"
+    );
 }
 
 #[tokio::test]
 async fn migrate_converts_documents_of_the_replaced_systems() {
-    let Some(servers) = Servers::start(&["mongo"]).await else { return };
+    let Some(servers) = Servers::start(&["mongo"]).await else {
+        return;
+    };
     let uri = servers.address("SHOP_TEST_MONGODB_URI");
-    let collection =
-        mongodb::Client::with_uri_str(uri).await.unwrap().database("purchases").collection("purchases");
-    let old =
-        doc! { "username": "ada", "userid": "u1", "price": "1195.30", "timestamp": "2026-03-01T09:00:00Z" };
+    let collection = mongodb::Client::with_uri_str(uri)
+        .await
+        .unwrap()
+        .database("purchases")
+        .collection("purchases");
+    let old = doc! { "username": "ada", "userid": "u1", "price": "1195.30", "timestamp": "2026-03-01T09:00:00Z" };
     collection.insert_one(old).await.unwrap();
     let (_folder, facing) = Process::fresh(Binary::Facing, &[("MONGODB_URI", uri)]).await;
     // With retries: the indexes are being built, which can delay a listing beyond the limit for one attempt.
@@ -84,11 +106,19 @@ async fn migrate_converts_documents_of_the_replaced_systems() {
     let after = client.user("u1").page().await.unwrap();
     assert_eq!(after, before, "listed as before");
 
-    let output = Binary::Management.run(&["migrate", "--json"], &settings).await;
+    let output = Binary::Management
+        .run(&["migrate", "--json"], &settings)
+        .await;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report, serde_json::json!({ "scanned": 1, "migrated": 0, "skipped": 0 }));
+    assert_eq!(
+        report,
+        serde_json::json!({ "scanned": 1, "migrated": 0, "skipped": 0 })
+    );
 
     let output = Binary::Management.run(&["migrate"], &[]).await;
     let printed = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(2) && printed.contains("MONGODB_URI"), "{printed}");
+    assert!(
+        output.status.code() == Some(2) && printed.contains("MONGODB_URI"),
+        "{printed}"
+    );
 }

@@ -20,7 +20,9 @@ const CALLERS: u64 = 16;
 
 #[expect(clippy::disallowed_methods, reason = "the length of a long run")]
 fn length() -> Duration {
-    let seconds = std::env::var("SHOP_TEST_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok());
+    let seconds = std::env::var("SHOP_TEST_OUTAGE_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(5))
 }
 
@@ -47,16 +49,26 @@ impl Load {
                 return;
             }
             let price = format!("{}.99", number % 90);
-            let new = NewPurchase::of(user.clone()).named("ada").priced(price).unwrap();
+            let new = NewPurchase::of(user.clone())
+                .named("ada")
+                .priced(price)
+                .unwrap();
             let begun = Instant::now();
             let (status, headers, body) = self.history.post(&http, &url, &new).await.unwrap();
             match status {
                 201 => {}
                 503 => {
                     assert!(headers.contains_key("retry-after"));
-                    assert!(body.contains("outcome") && body.contains("idempotency_key"), "{body}");
+                    assert!(
+                        body.contains("outcome") && body.contains("idempotency_key"),
+                        "{body}"
+                    );
                     // The timeout is 5 s; a slower response ignores it.
-                    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+                    assert!(
+                        begun.elapsed() < Duration::from_secs(30),
+                        "{:?}",
+                        begun.elapsed()
+                    );
                     self.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 status => panic!("{status}: {body}"),
@@ -83,41 +95,76 @@ async fn ingested(management: &Process) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_outage_of_store_or_broker_loses_no_purchase() {
-    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::start(&["kafka", "mongo"]).await else {
+        return;
+    };
     let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
+    let facing = start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
+    until("be ready", async || {
+        get(&facing.path("/-/ready")).await.0 == 200
+    })
+    .await;
     let load = Arc::new(Load::default());
-    let callers: Vec<_> =
-        (0..CALLERS).map(|caller| tokio::spawn(Arc::clone(&load).buy(caller, facing.url.clone()))).collect();
-    until("store something", async || ingested(&management).await > 100).await;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| tokio::spawn(Arc::clone(&load).buy(caller, facing.url.clone())))
+        .collect();
+    until("store something", async || {
+        ingested(&management).await > 100
+    })
+    .await;
 
     servers.ctl("kill", "mongo").await;
     let before = load.history.bought();
     let curve = memory_during(&management, length()).await;
     let bought = load.history.bought() - before;
-    println!("store unavailable for {:?}: {bought} bought meanwhile, {curve:?} MiB of memory", length());
+    println!(
+        "store unavailable for {:?}: {bought} bought meanwhile, {curve:?} MiB of memory",
+        length()
+    );
     servers.ctl("start", "mongo").await;
     let back = Instant::now();
-    until("catch up", async || ingested(&management).await + 500 > load.history.bought() as u64).await;
+    until("catch up", async || {
+        ingested(&management).await + 500 > load.history.bought() as u64
+    })
+    .await;
     println!("caught up after {:?}, under load", back.elapsed());
 
     let refused = load.refused.load(Ordering::Relaxed);
     servers.ctl("kill", "kafka").await;
     let curve = memory_during(&facing, length()).await;
-    until("be refused", async || load.refused.load(Ordering::Relaxed) > refused).await;
+    until("be refused", async || {
+        load.refused.load(Ordering::Relaxed) > refused
+    })
+    .await;
     servers.ctl("start", "kafka").await;
     let bought = load.history.bought();
-    until("accept purchases again", async || load.history.bought() > bought + 100).await;
-    println!("broker unavailable for {:?}: {curve:?} MiB of memory in facing", length());
+    until("accept purchases again", async || {
+        load.history.bought() > bought + 100
+    })
+    .await;
+    println!(
+        "broker unavailable for {:?}: {curve:?} MiB of memory in facing",
+        length()
+    );
 
     load.stop.cancel();
     for caller in join_all(callers).await {
         caller.unwrap();
     }
     let bought = load.history.bought();
-    until("store everything", async || ingested(&management).await >= bought as u64).await;
+    until("store everything", async || {
+        ingested(&management).await >= bought as u64
+    })
+    .await;
     println!("{} were refused", load.refused.load(Ordering::Relaxed));
     load.history.settle(&management.client()).await.unwrap();
-    assert_eq!(get(&management.path("/health")).await.1["ingest"]["dead_lettered"], 0);
+    assert_eq!(
+        get(&management.path("/health")).await.1["ingest"]["dead_lettered"],
+        0
+    );
 }

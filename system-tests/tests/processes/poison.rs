@@ -18,7 +18,9 @@ fn record(value: String) -> LogRecord {
 
 /// Fills the log with records, and closes it.
 async fn fill(folder: &Path, values: impl Iterator<Item = String>) {
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     for result in join_all(values.map(|value| log.append(record(value)))).await {
         result.unwrap();
     }
@@ -26,7 +28,9 @@ async fn fill(folder: &Path, values: impl Iterator<Item = String>) {
 
 /// The values of all dead letters, in the order of the log. Batches are dead-lettered in order of completion.
 async fn letters(folder: &Path) -> Vec<String> {
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let mut letters = log.pending_dead_letters().await.unwrap();
     letters.sort_by_key(|letter| letter.record.offset);
     letters
@@ -41,22 +45,39 @@ async fn poison_stops_ingest_at_the_limit() {
     let values = || (0..POISON).map(|number| format!("poison {number}"));
     fill(folder.path(), values()).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    until("stop", async || management.ingest().await["phase"] == "stopped").await;
+    until("stop", async || {
+        management.ingest().await["phase"] == "stopped"
+    })
+    .await;
     let why = management.ingest().await["stopped_because"].to_string();
     assert!(why.contains("SHOP_DEAD_LETTER_LIMIT"), "{why}");
     assert_eq!(get(&management.path("/-/ready")).await.0, 503);
     // The process keeps serving, and exits with the error.
     assert_eq!(management.terminate().await.code(), Some(1));
     let dead_lettered = letters(folder.path()).await;
-    assert_eq!(dead_lettered, values().take(dead_lettered.len()).collect::<Vec<_>>());
+    assert_eq!(
+        dead_lettered,
+        values().take(dead_lettered.len()).collect::<Vec<_>>()
+    );
     // The default limit, and batches that were read before the one that reached it.
-    assert!((1_000..POISON).contains(&dead_lettered.len()), "{}", dead_lettered.len());
+    assert!(
+        (1_000..POISON).contains(&dead_lettered.len()),
+        "{}",
+        dead_lettered.len()
+    );
 
-    let management =
-        Process::start(Binary::Management, folder.path(), &[("SHOP_DEAD_LETTER_LIMIT", "0")]).await;
+    let management = Process::start(
+        Binary::Management,
+        folder.path(),
+        &[("SHOP_DEAD_LETTER_LIMIT", "0")],
+    )
+    .await;
     // The committed offset is not beyond the last dead letter.
     let rest = POISON - dead_lettered.len();
-    until("dead-letter the rest", async || management.ingest().await["dead_lettered"] == rest).await;
+    until("dead-letter the rest", async || {
+        management.ingest().await["dead_lettered"] == rest
+    })
+    .await;
     assert!(management.terminate().await.success());
     assert_eq!(letters(folder.path()).await, values().collect::<Vec<_>>());
 }

@@ -9,14 +9,18 @@ use uuid::Uuid;
 use crate::entities::backends::session;
 use crate::entities::post;
 use crate::postgres_server::Cluster;
-use crate::process::{ALL_ROLES, Binary, PATIENCE, Process, buy, get, plain, stored, until, within};
+use crate::process::{
+    ALL_ROLES, Binary, PATIENCE, Process, buy, get, plain, stored, until, within,
+};
 use crate::servers::skipped;
 use crate::verify::text;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.90}"#;
 
 pub(crate) fn cluster() -> Option<Cluster> {
-    Cluster::start().inspect_err(|why| skipped("postgres", why)).ok()
+    Cluster::start()
+        .inspect_err(|why| skipped("postgres", why))
+        .ok()
 }
 
 async fn facing(folder: &Path, url: &str) -> Process {
@@ -24,7 +28,9 @@ async fn facing(folder: &Path, url: &str) -> Process {
 }
 
 async fn count(facing: &Process) -> u64 {
-    get(&facing.path("/v1/summary?userid=u1")).await.1["count"].as_u64().unwrap_or_default()
+    get(&facing.path("/v1/summary?userid=u1")).await.1["count"]
+        .as_u64()
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -41,7 +47,11 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
 
     let mut all = 1;
     for round in 0..6 {
-        let (stop, go_on) = if round % 2 == 0 { ("kill", "start") } else { ("pause", "resume") };
+        let (stop, go_on) = if round % 2 == 0 {
+            ("kill", "start")
+        } else {
+            ("pause", "resume")
+        };
         for purchase in 0..20 {
             if purchase == 10 {
                 cluster.ctl(stop);
@@ -56,26 +66,44 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
         until("catch up", async || count(&service).await == all).await;
     }
     let page = service.client().user("u1").page().await.unwrap();
-    assert_eq!((page.items.len(), page.items[0].price.to_string().as_str()), (50, "29.90"));
+    assert_eq!(
+        (page.items.len(), page.items[0].price.to_string().as_str()),
+        (50, "29.90")
+    );
     let ingest = service.ingest().await;
-    assert_eq!((&ingest["dead_lettered"], &ingest["phase"]), (&0.into(), &"running".into()), "{ingest}");
+    assert_eq!(
+        (&ingest["dead_lettered"], &ingest["phase"]),
+        (&0.into(), &"running".into()),
+        "{ingest}"
+    );
     assert_eq!(stored(&service, "u1").await, 121);
     assert!(service.terminate().await.success());
     for command in [&["verify"][..], &["doctor"]] {
         let data = folder.path().to_str().unwrap();
         let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
         let output = Binary::Management.run(command, &settings).await;
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     // An erasure rewrites the file of the log.
     let version = || -> i64 {
         let file = Connection::open(folder.path().join("shop.db")).unwrap();
-        file.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap()
+        file.pragma_query_value(None, "schema_version", |row| row.get(0))
+            .unwrap()
     };
     let (before, data) = (version(), folder.path().to_str().unwrap());
     let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     let words = ["erase", "user", "u1", "--confirm", "--vacuum"];
-    assert!(Binary::Management.run(&words, &settings).await.status.success());
+    assert!(
+        Binary::Management
+            .run(&words, &settings)
+            .await
+            .status
+            .success()
+    );
     assert_ne!(version(), before);
 }
 
@@ -89,17 +117,27 @@ async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
     }
     until("store them", async || count(&service).await == 40).await;
     assert!(service.terminate().await.success());
-    session(&cluster).await.batch_execute("truncate purchases").await.unwrap();
+    session(&cluster)
+        .await
+        .batch_execute("truncate purchases")
+        .await
+        .unwrap();
     let service = facing(folder.path(), &url).await;
     let health = async || get(&service.path("/health?details=true")).await.1;
-    until("name it", async || health().await["ingest"]["gaps"]["pending"][0]["cause"] == "absent").await;
+    until("name it", async || {
+        health().await["ingest"]["gaps"]["pending"][0]["cause"] == "absent"
+    })
+    .await;
     assert_eq!(health().await["status"], "degraded");
     assert!(service.terminate().await.success());
     let data = folder.path().to_str().unwrap();
     let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     for (command, finds) in [
         (&["status"][..], true),
-        (&["groups", "reset", "purchase-group", "--to-beginning"], false),
+        (
+            &["groups", "reset", "purchase-group", "--to-beginning"],
+            false,
+        ),
         (&["dlq", "drop", "--reason", "gap"], false),
     ] {
         let output = Binary::Management.run(command, &settings).await;
@@ -121,15 +159,27 @@ async fn rows_of_the_replaced_system_are_migrated_in_both_directions() {
     let Some(cluster) = cluster() else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rehearse-ecommerce");
     let mut command = Command::new(script);
-    command.arg(cluster.url()).arg(Binary::Management.path()).kill_on_drop(true);
-    let output = within(3 * PATIENCE, "the rehearsal", command.output()).await.unwrap();
+    command
+        .arg(cluster.url())
+        .arg(Binary::Management.path())
+        .kill_on_drop(true);
+    let output = within(3 * PATIENCE, "the rehearsal", command.output())
+        .await
+        .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let wrong = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && printed.ends_with("the move works in both directions\n"),
         "{printed}{wrong}"
     );
-    assert!(printed.lines().filter(|line| line.starts_with("ok: ")).count() > 20, "{printed}");
+    assert!(
+        printed
+            .lines()
+            .filter(|line| line.starts_with("ok: "))
+            .count()
+            > 20,
+        "{printed}"
+    );
 }
 
 #[tokio::test]
@@ -144,7 +194,9 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     let mut buy_one = async || {
         all += 1;
         // Names that fill pages of the table and of its indexes.
-        let name: String = (0..8).map(|_| Uuid::new_v4().simple().to_string()).collect();
+        let name: String = (0..8)
+            .map(|_| Uuid::new_v4().simple().to_string())
+            .collect();
         let body = format!(r#"{{"username":"{name}","userid":"u1","price":{all}}}"#);
         assert_eq!(buy(&service, &body).await.0, 201, "buying continues");
         all
@@ -158,22 +210,48 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     })
     .await;
     for path in ["/readyz", "/-/ready", "/getAllUserBuys/u1"] {
-        assert_eq!(plain().get(service.path(path)).send().await.unwrap().status(), 200, "{path}");
+        assert_eq!(
+            plain()
+                .get(service.path(path))
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            200,
+            "{path}"
+        );
     }
-    let (status, body) = post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await;
-    assert_eq!((status, &body["outcome"]), (503, &"not_sent".into()), "{body}");
+    let (status, body) = post(
+        &service,
+        "/users",
+        r#"{"email":"ada@example.com","name":"Ada"}"#,
+    )
+    .await;
+    assert_eq!(
+        (status, &body["outcome"]),
+        (503, &"not_sent".into()),
+        "{body}"
+    );
     let verify = async || {
         let data = folder.path().to_str().unwrap();
         let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
-        let output = Binary::Management.run(&["verify", "--wait", "1"], &settings).await;
+        let output = Binary::Management
+            .run(&["verify", "--wait", "1"], &settings)
+            .await;
         (output.status.code(), text(&output.stdout))
     };
     let (code, printed) = verify().await;
-    assert!(code == Some(1) && !printed.contains("missing 0,"), "{printed}");
+    assert!(
+        code == Some(1) && !printed.contains("missing 0,"),
+        "{printed}"
+    );
 
     // The write-ahead log too: the server ends.
     let session = session(&cluster).await;
-    session.batch_execute("select pg_switch_wal(); create table full_disk ()").await.unwrap_err();
+    session
+        .batch_execute("select pg_switch_wal(); create table full_disk ()")
+        .await
+        .unwrap_err();
     until("report the server as unavailable", async || {
         get(&service.path("/getAllUserBuys/u1")).await.0 == 503
     })
@@ -184,9 +262,21 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
     cluster.ctl("start");
     until("catch up", async || count(&service).await == bought).await;
     let (code, printed) = verify().await;
-    assert!(code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"), "{printed}");
+    assert!(
+        code == Some(0) && printed.contains("missing 0, twice 0, dead-lettered 0\n"),
+        "{printed}"
+    );
     assert_eq!(service.ingest().await["phase"], "running");
-    assert_eq!(post(&service, "/users", r#"{"email":"ada@example.com","name":"Ada"}"#).await.0, 201);
+    assert_eq!(
+        post(
+            &service,
+            "/users",
+            r#"{"email":"ada@example.com","name":"Ada"}"#
+        )
+        .await
+        .0,
+        201
+    );
 }
 
 #[tokio::test]
@@ -194,10 +284,17 @@ async fn commands_and_checks_create_no_table() {
     let Some(cluster) = cluster() else { return };
     let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
     let data = folder.path().to_str().unwrap();
-    let settings = [ALL_ROLES, ("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+    let settings = [
+        ALL_ROLES,
+        ("POSTGRES_URL", url.as_str()),
+        ("SHOP_DATA_DIR", data),
+    ];
     let output = Binary::Management.run(&["doctor"], &settings).await;
     let printed = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(3) && printed.contains("the table does not exist"), "{printed}");
+    assert!(
+        output.status.code() == Some(3) && printed.contains("the table does not exist"),
+        "{printed}"
+    );
     let check = async |settings: &[(&str, &str)]| {
         let output = Binary::Facing.run(&["--check-config"], settings).await;
         let printed = [output.stdout, output.stderr].concat();
@@ -205,7 +302,10 @@ async fn commands_and_checks_create_no_table() {
     };
     let (works, printed) = check(&settings).await;
     let missing = printed.matches("not there yet").count();
-    assert!(works && printed.contains("PostgreSQL, ") && missing >= 3, "{printed}");
+    assert!(
+        works && printed.contains("PostgreSQL, ") && missing >= 3,
+        "{printed}"
+    );
     facing(folder.path(), &url).await.terminate().await;
     let (works, printed) = check(&settings).await;
     assert!(works && printed.contains("all is well"), "{printed}");
@@ -216,7 +316,11 @@ async fn commands_and_checks_create_no_table() {
     for command in ["doctor", "export"] {
         let settings = [("POSTGRES_URL", reader.as_str()), ("SHOP_DATA_DIR", data)];
         let output = Binary::Management.run(&[command], &settings).await;
-        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{command}: {}",
+            text(&output.stderr)
+        );
     }
     cluster.ctl("kill");
     let (works, printed) = check(&settings).await;
@@ -233,19 +337,39 @@ async fn tables_of_another_program_fail_the_start_unless_adopted() {
     let session = session(&cluster).await;
     session.batch_execute(foreign).await.unwrap();
     let data = folder.path().to_str().unwrap();
-    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data), ("PORT", "0"), ALL_ROLES];
+    let settings = [
+        ("POSTGRES_URL", url.as_str()),
+        ("SHOP_DATA_DIR", data),
+        ("PORT", "0"),
+        ALL_ROLES,
+    ];
     for arguments in [&[][..], &["--check-config"]] {
         let output = Binary::Facing.run(arguments, &settings).await;
         let printed = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{printed}");
-        assert!(printed.contains("tables=users") && printed.contains("SHOP_ADOPT_TABLES=on"), "{printed}");
+        assert!(
+            printed.contains("tables=users") && printed.contains("SHOP_ADOPT_TABLES=on"),
+            "{printed}"
+        );
     }
-    let adopting = [settings[0], settings[1], settings[2], ALL_ROLES, ("SHOP_ADOPT_TABLES", "on")];
+    let adopting = [
+        settings[0],
+        settings[1],
+        settings[2],
+        ALL_ROLES,
+        ("SHOP_ADOPT_TABLES", "on"),
+    ];
     let output = Binary::Facing.run(&["--check-config"], &adopting).await;
     let printed = text(&output.stdout);
-    assert!(output.status.success() && printed.contains("takes over 2 rows"), "{printed}");
+    assert!(
+        output.status.success() && printed.contains("takes over 2 rows"),
+        "{printed}"
+    );
     let facing = Process::start(Binary::Facing, folder.path(), &adopting).await;
-    until("take it over", async || get(&facing.path("/users/2")).await.1["name"] == "Eve").await;
+    until("take it over", async || {
+        get(&facing.path("/users/2")).await.1["name"] == "Eve"
+    })
+    .await;
     assert!(facing.terminate().await.success());
     // The table belongs to the service from now on.
     let others = [settings[0], ALL_ROLES, ("POSTGRES_MAX_CONNECTIONS", "12")];

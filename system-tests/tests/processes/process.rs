@@ -32,21 +32,31 @@ impl Binary {
     pub(crate) fn path(self) -> PathBuf {
         let (name, built) = match self {
             Self::Facing => ("facing", env!("CARGO_BIN_EXE_facing-with-failpoints")),
-            Self::Management => ("management", env!("CARGO_BIN_EXE_management-with-failpoints")),
+            Self::Management => (
+                "management",
+                env!("CARGO_BIN_EXE_management-with-failpoints"),
+            ),
         };
-        std::env::var_os("SHOP_BINARIES").map_or(built.into(), |folder| Path::new(&folder).join(name))
+        std::env::var_os("SHOP_BINARIES")
+            .map_or(built.into(), |folder| Path::new(&folder).join(name))
     }
 
     /// The binary with only `settings` in its environment.
     pub(crate) fn command(self, settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.path());
-        command.env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .env_clear()
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command
     }
 
     /// Runs it to completion.
     pub(crate) async fn run(self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-        soon("end", self.command(settings).args(arguments).output()).await.unwrap()
+        soon("end", self.command(settings).args(arguments).output())
+            .await
+            .unwrap()
     }
 }
 
@@ -68,7 +78,11 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// The same, with another time limit.
-pub(crate) async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(
+    patience: Duration,
+    what: &str,
+    future: impl Future<Output = T>,
+) -> T {
     let Ok(result) = tokio::time::timeout(patience, future).await else {
         panic!("{what}: did not happen within {patience:?}")
     };
@@ -118,11 +132,17 @@ impl Process {
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
         let mut command = binary.command(settings);
-        command.env("SHOP_DATA_DIR", folder).env("LOG_FORMAT", "json");
+        command
+            .env("SHOP_DATA_DIR", folder)
+            .env("LOG_FORMAT", "json");
         if settings.iter().all(|(name, _)| *name != "PORT") {
             command.env("PORT", "0");
         }
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let id = child.id().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (listening, address) = oneshot::channel();
@@ -135,7 +155,10 @@ impl Process {
                     writeln!(kept, "{line}").unwrap();
                 }
                 let event: Value = serde_json::from_str(&line).unwrap_or_default();
-                admin = event["admin.address"].as_str().map(|address| format!("http://{address}")).or(admin);
+                admin = event["admin.address"]
+                    .as_str()
+                    .map(|address| format!("http://{address}"))
+                    .or(admin);
                 match (event["http.address"].as_str(), listening.take()) {
                     (Some(address), Some(listening)) => {
                         drop(listening.send(Ok((address.to_owned(), admin.take()))));
@@ -149,9 +172,15 @@ impl Process {
             listening.map(|listening| listening.send(Err(printed)));
         });
         let (address, admin) = address.await.unwrap()?;
-        let is_tls = settings.iter().any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
+        let is_tls = settings
+            .iter()
+            .any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
         let scheme = if is_tls { "https" } else { "http" };
-        Ok(Self { child, url: format!("{scheme}://{address}"), admin })
+        Ok(Self {
+            child,
+            url: format!("{scheme}://{address}"),
+            admin,
+        })
     }
 
     /// What `/health` says of ingest.
@@ -160,12 +189,22 @@ impl Process {
     }
 
     pub(crate) async fn metrics(&self) -> String {
-        plain().get(self.path("/metrics")).send().await.unwrap().text().await.unwrap()
+        plain()
+            .get(self.path("/metrics"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     pub(crate) fn client(&self) -> ShopClient {
         // These tests are about single attempts.
-        ShopClient::builder(&self.url).retries(RetryPolicy::none()).build().unwrap()
+        ShopClient::builder(&self.url)
+            .retries(RetryPolicy::none())
+            .build()
+            .unwrap()
     }
 
     pub(crate) fn path(&self, path: &str) -> String {
@@ -196,7 +235,10 @@ impl Process {
 
     fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
     }
 
@@ -244,7 +286,10 @@ pub(crate) async fn stored(process: &Process, user: &str) -> u64 {
 pub(crate) async fn get(url: &str) -> (u16, Value) {
     let response = plain().get(url).send().await.unwrap();
     let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    (
+        status,
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+    )
 }
 
 /// Posts this body to `/buy`.
@@ -257,9 +302,15 @@ pub(crate) async fn post(url: &str, body: &str) -> (u16, Value) {
     let request = plain().post(url).header("content-type", "application/json");
     let response = request.body(body.to_owned()).send().await.unwrap();
     let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    (
+        status,
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+    )
 }
 
 pub(crate) fn plain() -> reqwest::Client {
-    reqwest::Client::builder().tls_certs_only([]).build().unwrap()
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .build()
+        .unwrap()
 }

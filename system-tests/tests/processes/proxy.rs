@@ -39,8 +39,13 @@ impl Proxy {
         let (session, accepting) = (Arc::clone(&proxy.session), proxy.accepting.clone());
         tokio::spawn(accepting.run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let session = session.read().unwrap_or_else(PoisonError::into_inner).clone();
-                session.connections.spawn(forward(client, server, session.cut));
+                let session = session
+                    .read()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                session
+                    .connections
+                    .spawn(forward(client, server, session.cut));
             }
         }));
         proxy
@@ -52,7 +57,11 @@ impl Proxy {
 
     /// Cuts all connections, and waits until the server has processed what it has received. New ones end at once.
     pub(crate) async fn cut(&self) {
-        let session = self.session.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let session = self
+            .session
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         session.cut.cancel();
         session.connections.close();
         session.connections.wait().await;
@@ -75,17 +84,21 @@ async fn forward(client: TcpStream, server: SocketAddr, cut: CancellationToken) 
     if cut.is_cancelled() {
         return;
     }
-    let Ok(server) = TcpStream::connect(server).await else { return };
+    let Ok(server) = TcpStream::connect(server).await else {
+        return;
+    };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let there = async {
-        cut.run_until_cancelled(copy(&mut from_client, &mut to_server)).await;
+        cut.run_until_cancelled(copy(&mut from_client, &mut to_server))
+            .await;
         drop(from_client);
         // The server sees the end after all received bytes, and closes when it has processed them.
         drop(to_server.shutdown().await);
     };
     let back = async {
-        cut.run_until_cancelled(copy(&mut from_server, &mut to_client)).await;
+        cut.run_until_cancelled(copy(&mut from_server, &mut to_client))
+            .await;
         drop(to_client);
         drop(copy(&mut from_server, &mut sink()).await);
     };

@@ -21,7 +21,10 @@ static SETS: Semaphore = Semaphore::const_new(2);
 static PORTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 /// The name of each server for `up`, and its variable.
-const VARIABLES: [(&str, &str); 2] = [("kafka", "SHOP_TEST_KAFKA"), ("mongo", "SHOP_TEST_MONGODB_URI")];
+const VARIABLES: [(&str, &str); 2] = [
+    ("kafka", "SHOP_TEST_KAFKA"),
+    ("mongo", "SHOP_TEST_MONGODB_URI"),
+];
 
 /// Servers for a test.
 #[derive(Default)]
@@ -54,17 +57,27 @@ impl Servers {
     /// those variables these are servers for the test alone.
     pub(crate) async fn shared(names: &[&str]) -> Option<Self> {
         let variable = |name: &&str| VARIABLES.iter().find(|(known, _)| known == name).unwrap().1;
-        let exports: Option<Vec<_>> =
-            names.iter().map(variable).map(|name| Some((name.to_owned(), environment(name)?))).collect();
+        let exports: Option<Vec<_>> = names
+            .iter()
+            .map(variable)
+            .map(|name| Some((name.to_owned(), environment(name)?)))
+            .collect();
         let suffix = format!("-{}", Uuid::now_v7().simple());
         match exports {
             Some(exports) => {
-                let login =
-                    environment("SHOP_TEST_KAFKA_SASL").map(|value| ("SHOP_TEST_KAFKA_SASL".into(), value));
+                let login = environment("SHOP_TEST_KAFKA_SASL")
+                    .map(|value| ("SHOP_TEST_KAFKA_SASL".into(), value));
                 let exports = exports.into_iter().chain(login).collect();
-                Some(Self { exports, suffix, ..Self::default() })
+                Some(Self {
+                    exports,
+                    suffix,
+                    ..Self::default()
+                })
             }
-            None => Some(Self { suffix, ..Self::start_with(names, KEPT_RUNNING).await? }),
+            None => Some(Self {
+                suffix,
+                ..Self::start_with(names, KEPT_RUNNING).await?
+            }),
         }
     }
 
@@ -100,7 +113,11 @@ impl Servers {
             Some((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
         };
         let exports = printed.lines().filter_map(export).collect();
-        let mut servers = Self { exports, own: Some(own), ..Self::default() };
+        let mut servers = Self {
+            exports,
+            own: Some(own),
+            ..Self::default()
+        };
         servers.start_proxy().await;
         Some(servers)
     }
@@ -109,7 +126,11 @@ impl Servers {
     async fn start_proxy(&mut self) {
         for (name, value) in &mut self.exports {
             if name == "SHOP_TEST_MONGODB_URI" {
-                let server = value.trim_start_matches("mongodb://").trim_end_matches('/').parse().unwrap();
+                let server = value
+                    .trim_start_matches("mongodb://")
+                    .trim_end_matches('/')
+                    .parse()
+                    .unwrap();
                 let proxy = Proxy::to(server).await;
                 *value = format!("mongodb://{}/", proxy.address());
                 self.proxy = Some(proxy);
@@ -119,12 +140,16 @@ impl Servers {
 
     /// The value of this variable, if the servers have it.
     pub(crate) fn find(&self, name: &str) -> Option<&str> {
-        self.exports.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.exports
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The address in this variable.
     pub(crate) fn address(&self, name: &str) -> &str {
-        self.find(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.exports))
+        self.find(name)
+            .unwrap_or_else(|| panic!("no {name} in {:?}", self.exports))
     }
 
     /// The name of a topic, group or database in this test.
@@ -144,12 +169,17 @@ impl Servers {
     /// The settings of a service on these servers. On servers for the test alone, names have their
     /// defaults.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
-        let addresses =
-            [("KAFKA_BOOTSTRAP_SERVERS", "SHOP_TEST_KAFKA"), ("MONGODB_URI", "SHOP_TEST_MONGODB_URI")];
+        let addresses = [
+            ("KAFKA_BOOTSTRAP_SERVERS", "SHOP_TEST_KAFKA"),
+            ("MONGODB_URI", "SHOP_TEST_MONGODB_URI"),
+        ];
         let found = |(setting, name)| Some((setting, self.find(name)?.to_owned()));
         let mut settings: Vec<_> = addresses.into_iter().filter_map(found).collect();
         if !self.suffix.is_empty() {
-            let names = [("KAFKA_TOPIC", "purchases"), ("KAFKA_GROUP_ID", "purchase-group")];
+            let names = [
+                ("KAFKA_TOPIC", "purchases"),
+                ("KAFKA_GROUP_ID", "purchase-group"),
+            ];
             settings.extend(names.map(|(setting, name)| (setting, self.name(name))));
         }
         settings
@@ -163,7 +193,9 @@ impl Servers {
             ("SHOP_ORDERS_TOPIC", "order_created"),
             ("SHOP_ORDERS_GROUP_ID", "order_service_group"),
         ];
-        names.map(|(setting, name)| (setting, self.name(name))).to_vec()
+        names
+            .map(|(setting, name)| (setting, self.name(name)))
+            .to_vec()
     }
 
     /// Runs `kill`, `start`, `pause` or `resume` for a server. MongoDB is disconnected, not killed: see [`Proxy`].
@@ -202,7 +234,9 @@ impl OwnSet {
 
     async fn run(&self, script: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(self.scripts.join(script));
-        command.env("SERVERS_DIR", self.folder.path()).stdin(Stdio::null());
+        command
+            .env("SERVERS_DIR", self.folder.path())
+            .stdin(Stdio::null());
         command.envs(self.settings.iter().copied()).args(arguments);
         let output = soon(script, command.output()).await.unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -17,11 +17,17 @@ async fn a_management_without_ingest_only_reads() {
     let reader = Process::start(Binary::Management, folder.path(), &off).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);
     let health = get(&reader.path("/health")).await.1;
-    assert!(health["ingest"].is_null() && health["status"] == "healthy", "{health}");
+    assert!(
+        health["ingest"].is_null() && health["status"] == "healthy",
+        "{health}"
+    );
     assert_eq!(get(&reader.path("/-/ready")).await.0, 200);
     assert_eq!(stored(&reader, "u1").await, 0);
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    until("list the purchase", async || stored(&reader, "u1").await == 1).await;
+    until("list the purchase", async || {
+        stored(&reader, "u1").await == 1
+    })
+    .await;
     for process in [facing, reader, management] {
         assert!(process.terminate().await.success());
     }
@@ -33,7 +39,10 @@ async fn processes_on_one_folder_survive_each_other() {
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
     for process in [&facing, &management] {
         // With or without the lock of the group.
-        until("be ready", async || get(&process.path("/-/ready")).await.0 == 200).await;
+        until("be ready", async || {
+            get(&process.path("/-/ready")).await.0 == 200
+        })
+        .await;
     }
     buy(&facing, ADA).await;
     let listed = get(&facing.path("/getAllUserBuys/u1")).await;
@@ -54,14 +63,19 @@ async fn processes_on_one_folder_survive_each_other() {
 }
 
 fn new(user: &str) -> shop_client::NewPurchase {
-    shop_client::NewPurchase::of(user).named("eva").priced("1").unwrap()
+    shop_client::NewPurchase::of(user)
+        .named("eva")
+        .priced("1")
+        .unwrap()
 }
 
 /// A process that is stopped while it writes blocks the writes of others, which report its id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_lock_holder_is_reported() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     let is_free = || lock.try_lock().is_ok_and(|()| lock.unlock().is_ok());
     let client = facing.client();
@@ -91,8 +105,14 @@ async fn a_frozen_lock_holder_is_reported() {
     let error = log.sink().publish(&purchase).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
     let printed = error.chain().to_string();
-    assert!(printed.contains(&format!("process={} facing", facing.id())), "{printed}");
+    assert!(
+        printed.contains(&format!("process={} facing", facing.id())),
+        "{printed}"
+    );
     facing.signal(Signal::CONT);
-    until("publish", async || log.sink().publish(&purchase).await.is_ok()).await;
+    until("publish", async || {
+        log.sink().publish(&purchase).await.is_ok()
+    })
+    .await;
     until("store it", async || stored(&facing, "u2").await == 1).await;
 }

@@ -8,7 +8,9 @@ use tokio::net::{TcpStream, UnixDatagram};
 use crate::process::{Binary, Process, get, send, soon, stored, until};
 
 async fn connect(process: &Process) -> TcpStream {
-    TcpStream::connect(process.url.strip_prefix("http://").unwrap()).await.unwrap()
+    TcpStream::connect(process.url.strip_prefix("http://").unwrap())
+        .await
+        .unwrap()
 }
 
 /// A request to buy, in two parts.
@@ -26,7 +28,10 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let client = facing.client();
     for _ in 0..200 {
-        client.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap()).await.unwrap();
+        client
+            .buy(NewPurchase::of("u1").named("ada").priced("1").unwrap())
+            .await
+            .unwrap();
     }
     let mut stream = connect(&facing).await;
     let (head, body) = request("u2");
@@ -36,7 +41,9 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     facing.signal(Signal::TERM);
     stream.write_all(&body).await.unwrap();
     let mut response = String::new();
-    soon("answer", stream.read_to_string(&mut response)).await.unwrap();
+    soon("answer", stream.read_to_string(&mut response))
+        .await
+        .unwrap();
     assert!(response.starts_with("HTTP/1.1 201 "), "{response}");
     assert!(facing.ended().await.success());
 
@@ -53,8 +60,12 @@ async fn systemd_is_notified() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    let facing =
-        Process::start(Binary::Facing, folder.path(), &[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    let facing = Process::start(
+        Binary::Facing,
+        folder.path(),
+        &[("NOTIFY_SOCKET", path.to_str().unwrap())],
+    )
+    .await;
     let said = async || {
         let mut text = [0; 64];
         let length = soon("notify", socket.recv(&mut text)).await.unwrap();
@@ -68,7 +79,10 @@ async fn systemd_is_notified() {
 #[tokio::test]
 async fn second_signal_ends_the_process_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    for (first, second, code) in [(Signal::TERM, Signal::TERM, 143), (Signal::TERM, Signal::INT, 130)] {
+    for (first, second, code) in [
+        (Signal::TERM, Signal::TERM, 143),
+        (Signal::TERM, Signal::INT, 130),
+    ] {
         let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
         // A request that never ends keeps the first signal from ending the process.
         let mut stream = connect(&facing).await;
@@ -77,7 +91,10 @@ async fn second_signal_ends_the_process_at_once() {
         facing.signal(first);
         // The first signal closes the listener.
         let address = facing.url.strip_prefix("http://").unwrap();
-        until("close the listener", async || TcpStream::connect(address).await.is_err()).await;
+        until("close the listener", async || {
+            TcpStream::connect(address).await.is_err()
+        })
+        .await;
         facing.signal(second);
         assert_eq!(facing.ended().await.code(), Some(code));
     }
@@ -94,8 +111,13 @@ async fn locked_log_does_not_delay_shutdown() {
     get(&facing.path("/-/ready")).await;
     facing.signal(Signal::TERM);
     let mut response = String::new();
-    soon("answer", stream.read_to_string(&mut response)).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("not_sent"), "{response}");
+    soon("answer", stream.read_to_string(&mut response))
+        .await
+        .unwrap();
+    assert!(
+        response.starts_with("HTTP/1.1 503 ") && response.contains("not_sent"),
+        "{response}"
+    );
     assert!(facing.ended().await.success());
 }
 
@@ -105,7 +127,9 @@ async fn process_waiting_for_the_lock_can_be_stopped() {
     let lock = std::fs::File::create(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     let mut command = Binary::Facing.command(&[("LOG_FORMAT", "text")]);
-    command.env("SHOP_DATA_DIR", folder.path()).stderr(std::process::Stdio::piped());
+    command
+        .env("SHOP_DATA_DIR", folder.path())
+        .stderr(std::process::Stdio::piped());
     let mut facing = command.spawn().unwrap();
     // By then the process handles signals, and continues with the locked file.
     let mut printed = BufReader::new(facing.stderr.take().unwrap()).lines();

@@ -18,17 +18,24 @@ use crate::servers::Servers;
 use crate::verify::{append, text};
 
 async fn status(settings: &[(&str, &str)]) -> Output {
-    Binary::Management.run(&["status"], &[settings, &[("LOG_LEVEL", "error")]].concat()).await
+    Binary::Management
+        .run(&["status"], &[settings, &[("LOG_LEVEL", "error")]].concat())
+        .await
 }
 
 async fn json(settings: &[(&str, &str)]) -> Value {
-    let output = Binary::Management.run(&["status", "--json"], settings).await;
+    let output = Binary::Management
+        .run(&["status", "--json"], settings)
+        .await;
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The lines of a report, with single spaces.
 fn lines(output: &Output) -> Vec<String> {
-    text(&output.stdout).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    text(&output.stdout)
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
 }
 
 fn port(process: &Process) -> &str {
@@ -41,8 +48,15 @@ async fn status_of_the_embedded_default_with_services_and_without() {
     let data = folder.path().to_str().unwrap();
     let missing = status(&[("SHOP_DATA_DIR", data)]).await;
     assert_eq!(missing.status.code(), Some(3), "{missing:?}");
-    assert!(text(&missing.stdout).contains("  - log: does not exist"), "{missing:?}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it creates nothing");
+    assert!(
+        text(&missing.stdout).contains("  - log: does not exist"),
+        "{missing:?}"
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "it creates nothing"
+    );
 
     let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     for _ in 0..3 {
@@ -61,29 +75,55 @@ async fn status_of_the_embedded_default_with_services_and_without() {
         "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
         "purchase-group purchases 0 4 4 0 - -",
     ] {
-        assert!(printed.iter().any(|known| known == line), "{line}: {printed:#?}");
+        assert!(
+            printed.iter().any(|known| known == line),
+            "{line}: {printed:#?}"
+        );
     }
-    for start in ["order_service_group user_created 0 ", &format!("{data}/shop.db ")] {
-        assert!(printed.iter().any(|line| line.starts_with(start)), "{start}: {printed:#?}");
+    for start in [
+        "order_service_group user_created 0 ",
+        &format!("{data}/shop.db "),
+    ] {
+        assert!(
+            printed.iter().any(|line| line.starts_with(start)),
+            "{start}: {printed:#?}"
+        );
     }
     assert!(facing.terminate().await.success());
 
     // No service: unread records are named with their age, and dead letters by their reason.
     append(folder.path(), "poison").await;
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    until("dead-letter it", async || get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1)
-        .await;
+    until("dead-letter it", async || {
+        get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1
+    })
+    .await;
     assert!(facing.terminate().await.success());
     append(folder.path(), "unread").await;
     let alone = status(&[("SHOP_DATA_DIR", data)]).await;
     let printed = lines(&alone);
     assert_eq!(alone.status.code(), Some(0), "{alone:?}");
-    let unread = printed.iter().find(|line| line.starts_with("purchase-group purchases 0 5 6 1 ")).unwrap();
+    let unread = printed
+        .iter()
+        .find(|line| line.starts_with("purchase-group purchases 0 5 6 1 "))
+        .unwrap();
     assert!(unread.ends_with("s -"), "{unread}");
-    assert!(printed.iter().any(|line| line == "purchases undecodable 1"), "{printed:#?}");
-    assert!(printed.iter().any(|line| line.starts_with("service no response ")), "{printed:#?}");
+    assert!(
+        printed.iter().any(|line| line == "purchases undecodable 1"),
+        "{printed:#?}"
+    );
+    assert!(
+        printed
+            .iter()
+            .any(|line| line.starts_with("service no response ")),
+        "{printed:#?}"
+    );
     let report = json(&[("SHOP_DATA_DIR", data)]).await;
-    assert_eq!((&report["healthy"], &report["findings"]), (&json!(true), &json!([])), "{report}");
+    assert_eq!(
+        (&report["healthy"], &report["findings"]),
+        (&json!(true), &json!([])),
+        "{report}"
+    );
     let topic = &report["topics"][0];
     assert_eq!(
         (&topic["lag"], &topic["dead_letters"]),
@@ -92,7 +132,13 @@ async fn status_of_the_embedded_default_with_services_and_without() {
     );
     assert_eq!(topic["partitions"][0]["committed"], 5, "{report}");
     assert_eq!(report["service"]["status"], Value::Null, "{report}");
-    assert!(report["files"].as_array().unwrap().iter().all(|file| file["bytes"].as_u64() > Some(4_096)));
+    assert!(
+        report["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|file| file["bytes"].as_u64() > Some(4_096))
+    );
 }
 
 /// A topic with a record that is unread for more than half of the retention.
@@ -104,11 +150,22 @@ async fn an_old_unread_record_is_a_finding(servers: &Servers, settings: &[(&str,
     })
     .await;
     let mut config = ClientConfig::new();
-    let producer: BaseProducer =
-        config.set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA")).create().unwrap();
+    let producer: BaseProducer = config
+        .set("bootstrap.servers", servers.address("SHOP_TEST_KAFKA"))
+        .create()
+        .unwrap();
     let time = SystemClock.now().as_millis() - 4 * 86_400_000;
-    producer.send(BaseRecord::<(), str>::to(&topic).payload(ADA).timestamp(time)).unwrap();
-    tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
+    producer
+        .send(
+            BaseRecord::<(), str>::to(&topic)
+                .payload(ADA)
+                .timestamp(time),
+        )
+        .unwrap();
+    tokio::task::spawn_blocking(move || producer.flush(PATIENCE))
+        .await
+        .unwrap()
+        .unwrap();
     let unread = [settings, &[("KAFKA_TOPIC", &*topic)]].concat();
     let finding = format!("- {topic}: records have been unread for 4d, half of the retention");
     // It waits a second for the unread record.
@@ -123,18 +180,43 @@ async fn an_old_unread_record_is_a_finding(servers: &Servers, settings: &[(&str,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_on_kafka() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
-    let Some(cluster) = postgres::cluster() else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
+    let Some(cluster) = postgres::cluster() else {
+        return;
+    };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(Binary::Facing, &servers, &[("MANAGEMENT_URL", &management.url)]).await;
-    until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
+    let facing = kafka::start(
+        Binary::Facing,
+        &servers,
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
+    until("be ready", async || {
+        get(&facing.path("/-/ready")).await.0 == 200
+    })
+    .await;
     let positions: Vec<_> = join_all((0..20).map(async |user| {
-        let purchase = NewPurchase::of(format!("u{user}")).named("ada").priced("1").unwrap();
-        facing.client().buy(purchase).await.unwrap().receipt.position.unwrap()
+        let purchase = NewPurchase::of(format!("u{user}"))
+            .named("ada")
+            .priced("1")
+            .unwrap();
+        facing
+            .client()
+            .buy(purchase)
+            .await
+            .unwrap()
+            .receipt
+            .position
+            .unwrap()
     }))
     .await;
     let of_servers = kafka::settings(&servers);
-    let mut settings: Vec<_> = of_servers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut settings: Vec<_> = of_servers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     settings.push(("PORT", port(&management)));
     let mut report = Value::Null;
     until("consume all", async || {
@@ -143,13 +225,22 @@ async fn status_on_kafka() {
     })
     .await;
     assert_eq!(
-        (&report["healthy"], &report["topics"][0]["retention_seconds"]),
+        (
+            &report["healthy"],
+            &report["topics"][0]["retention_seconds"]
+        ),
         (&json!(true), &json!(604_800))
     );
     let end = |at: &Value| at["end"].as_u64().unwrap();
     let partitions = report["topics"][0]["partitions"].as_array().unwrap();
     assert_eq!(partitions.iter().map(end).sum::<u64>(), 20, "{report}");
-    assert!(partitions.iter().filter(|at| end(at) > 0).all(|at| at["committed"] == at["end"]), "{report}");
+    assert!(
+        partitions
+            .iter()
+            .filter(|at| end(at) > 0)
+            .all(|at| at["committed"] == at["end"]),
+        "{report}"
+    );
 
     an_old_unread_record_is_a_finding(&servers, &settings).await;
 
@@ -163,7 +254,15 @@ async fn status_on_kafka() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (printed, partition) = (lines(&output), positions[0].partition);
     let of_partition = format!("{group} {} {partition} - ", positions[0].topic);
-    let unread = printed.iter().find(|line| line.starts_with(&of_partition)).unwrap();
+    let unread = printed
+        .iter()
+        .find(|line| line.starts_with(&of_partition))
+        .unwrap();
     assert!(unread.ends_with("s 7d"), "{unread}");
-    assert!(printed.iter().any(|line| line.starts_with("store reachable PostgreSQL, ")), "{printed:#?}");
+    assert!(
+        printed
+            .iter()
+            .any(|line| line.starts_with("store reachable PostgreSQL, ")),
+        "{printed:#?}"
+    );
 }

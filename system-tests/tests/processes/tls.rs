@@ -23,7 +23,11 @@ impl<'a> Authority<'a> {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
         std::fs::write(folder.join("ca.crt"), &pem).unwrap();
-        Self { folder, issuer: Issuer::new(params, key), pem }
+        Self {
+            folder,
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
     /// Signs a certificate for 127.0.0.1 into `<name>.crt` and `<name>.key`.
@@ -55,7 +59,11 @@ impl<'a> Authority<'a> {
 async fn is_healthy(binary: Binary, process: &Process, settings: &[(&str, &str)]) -> bool {
     let port = process.url.rsplit(':').next().unwrap();
     let settings = [settings, &[("PORT", port)]].concat();
-    binary.run(&["--healthcheck"], &settings).await.status.success()
+    binary
+        .run(&["--healthcheck"], &settings)
+        .await
+        .status
+        .success()
 }
 
 #[tokio::test]
@@ -63,7 +71,9 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let sign = || {
         let authority = Authority::new(certificates.path());
-        ["management", "facing", "client"].iter().for_each(|name| authority.sign(name));
+        ["management", "facing", "client"]
+            .iter()
+            .for_each(|name| authority.sign(name));
         authority
     };
     let authority = sign();
@@ -77,8 +87,15 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
         "client.key",
     ]
     .map(|name| authority.path(name));
-    let [ca, management_crt, management_key, facing_crt, facing_key, client_crt, client_key] =
-        paths.each_ref().map(String::as_str);
+    let [
+        ca,
+        management_crt,
+        management_key,
+        facing_crt,
+        facing_key,
+        client_crt,
+        client_key,
+    ] = paths.each_ref().map(String::as_str);
     let of_management = [
         ("SHOP_TLS_CERT_FILE", management_crt),
         ("SHOP_TLS_KEY_FILE", management_key),
@@ -87,7 +104,15 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     let management = Process::start(Binary::Management, data.path(), &of_management).await;
     assert!(is_healthy(Binary::Management, &management, &of_management).await);
 
-    let proxy = Proxy::to(management.url.strip_prefix("https://").unwrap().parse().unwrap()).await;
+    let proxy = Proxy::to(
+        management
+            .url
+            .strip_prefix("https://")
+            .unwrap()
+            .parse()
+            .unwrap(),
+    )
+    .await;
     let url = format!("https://{}", proxy.address());
     let of_facing = [
         ("SHOP_TLS_CERT_FILE", facing_crt),
@@ -100,23 +125,46 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     let facing = Process::start(Binary::Facing, data.path(), &of_facing).await;
     assert!(is_healthy(Binary::Facing, &facing, &of_facing).await);
     let client = authority.client(&facing);
-    client.buy(NewPurchase::of("u1").named("ada").priced("29.99").unwrap()).await.unwrap();
+    client
+        .buy(NewPurchase::of("u1").named("ada").priced("29.99").unwrap())
+        .await
+        .unwrap();
     let user = client.user("u1");
-    until("list the purchase", async || user.summary().await.unwrap().count == 1).await;
+    until("list the purchase", async || {
+        user.summary().await.unwrap().count == 1
+    })
+    .await;
 
     // Without a client certificate, management rejects the connection.
     let unknown = Process::start(Binary::Facing, data.path(), &of_facing[..4]).await;
-    assert!(authority.client(&unknown).user("u1").summary().await.is_err());
-    let settings = [&of_facing[..], &[("SHOP_DATA_DIR", data.path().to_str().unwrap())]].concat();
+    assert!(
+        authority
+            .client(&unknown)
+            .user("u1")
+            .summary()
+            .await
+            .is_err()
+    );
+    let settings = [
+        &of_facing[..],
+        &[("SHOP_DATA_DIR", data.path().to_str().unwrap())],
+    ]
+    .concat();
     let report = Binary::Facing.run(&["--check-config"], &settings).await;
     let printed = String::from_utf8_lossy(&report.stdout);
-    assert!(report.status.success() && printed.contains(facing_crt), "{printed}");
+    assert!(
+        report.status.success() && printed.contains(facing_crt),
+        "{printed}"
+    );
 
     // All of another authority. Open connections keep theirs.
     let client = sign().client(&facing);
     proxy.cut().await;
     proxy.restore();
-    until("list with the new certificates", async || client.user("u1").summary().await.is_ok()).await;
+    until("list with the new certificates", async || {
+        client.user("u1").summary().await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -125,12 +173,20 @@ async fn an_expired_certificate_is_a_fault_of_the_check() {
     let authority = Authority::new(certificates.path());
     let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
     let data = ("SHOP_DATA_DIR", data.path().to_str().unwrap());
-    let settings = [("SHOP_TLS_CERT_FILE", certificate.as_str()), ("SHOP_TLS_KEY_FILE", &key), data];
+    let settings = [
+        ("SHOP_TLS_CERT_FILE", certificate.as_str()),
+        ("SHOP_TLS_KEY_FILE", &key),
+        data,
+    ];
     for (year, code) in [(2_021, 1), (2_100, 0)] {
         authority.sign_until("facing", year);
         let output = Binary::Facing.run(&["--check-config"], &settings).await;
         let printed = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{printed}");
-        assert_eq!(printed.contains("the certificate has expired on 2021-12-31"), code == 1, "{printed}");
+        assert_eq!(
+            printed.contains("the certificate has expired on 2021-12-31"),
+            code == 1,
+            "{printed}"
+        );
     }
 }

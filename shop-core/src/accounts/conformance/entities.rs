@@ -230,7 +230,12 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
         let (orders, new) = (self.0.orders().await, new_order(1));
         let mut placed = orders.insert(&new).await.expect("place");
         if placed == Insertion::Refused {
-            self.0.events().await.apply(Arc::new([user(1)])).await.expect("apply");
+            self.0
+                .events()
+                .await
+                .apply(Arc::new([user(1)]))
+                .await
+                .expect("apply");
             placed = orders.insert(&new).await.expect("place");
         }
         match placed {
@@ -242,7 +247,10 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
 
 /// User `number`, as in its event.
 pub(super) fn user(number: i64) -> User {
-    User::with_number(&new_user(&format!("user-{number}")), UserNumber::new(number))
+    User::with_number(
+        &new_user(&format!("user-{number}")),
+        UserNumber::new(number),
+    )
 }
 
 /// A user with the address `name@example.com`.
@@ -253,6 +261,15 @@ pub(super) fn new_user(name: &str) -> NewUser {
 
 /// An order of user `user`.
 pub(super) fn new_order(user: i64) -> NewOrder {
-    let (product, price) = ("Notebook".parse().expect("a product"), "50.00".parse().expect("a price"));
-    NewOrder::new(Uuid::now_v7().into(), UserNumber::new(user), product, 2, price)
+    let (product, price) = (
+        "Notebook".parse().expect("a product"),
+        "50.00".parse().expect("a price"),
+    );
+    NewOrder::new(
+        Uuid::now_v7().into(),
+        UserNumber::new(user),
+        product,
+        2,
+        price,
+    )
 }

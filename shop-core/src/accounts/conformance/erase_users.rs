@@ -28,18 +28,25 @@ where
 }
 
 async fn register(fixture: &dyn EraseUsersFixture, new: &NewUser) -> User {
-    match soon("register", fixture.users().await.insert(new)).await.expect("register") {
+    match soon("register", fixture.users().await.insert(new))
+        .await
+        .expect("register")
+    {
         Insertion::Inserted(user) => user,
         other => panic!("{other:?}"),
     }
 }
 
 async fn find(fixture: &dyn EraseUsersFixture, id: UserNumber) -> Option<User> {
-    soon("user", fixture.users().await.get(id)).await.expect("user")
+    soon("user", fixture.users().await.get(id))
+        .await
+        .expect("user")
 }
 
 async fn erase(fixture: &dyn EraseUsersFixture, id: UserNumber) -> bool {
-    soon("erase", fixture.erase().await.erase_user(id)).await.expect("erase")
+    soon("erase", fixture.erase().await.erase_user(id))
+        .await
+        .expect("erase")
 }
 
 /// Neither the user nor its orders nor its event are found.
@@ -48,11 +55,21 @@ pub async fn an_erased_user_is_unknown(fixture: &dyn EraseUsersFixture) {
     assert!(erase(fixture, ada.id).await);
     assert_eq!(find(fixture, ada.id).await, None);
     let users = fixture.users().await;
-    assert_eq!(soon("orders_of", users.orders_of(ada.id)).await.expect("orders_of"), None);
-    let pending = soon("pending", fixture.outbox().await.pending(10)).await.expect("pending");
+    assert_eq!(
+        soon("orders_of", users.orders_of(ada.id))
+            .await
+            .expect("orders_of"),
+        None
+    );
+    let pending = soon("pending", fixture.outbox().await.pending(10))
+        .await
+        .expect("pending");
     assert_eq!(pending, []);
     assert!(!erase(fixture, ada.id).await, "erased already");
-    assert!(!erase(fixture, UserNumber::new(99)).await, "never registered");
+    assert!(
+        !erase(fixture, UserNumber::new(99)).await,
+        "never registered"
+    );
 }
 
 /// The next user gets the next number.
@@ -62,7 +79,10 @@ pub async fn the_number_of_an_erased_user_is_not_reused(fixture: &dyn EraseUsers
     let eva = register(fixture, &new_user("eva")).await;
     assert_eq!((ada.id, eva.id), (UserNumber::new(1), UserNumber::new(2)));
     erase(fixture, eva.id).await;
-    assert_eq!(register(fixture, &new_user("bob")).await.id, UserNumber::new(3));
+    assert_eq!(
+        register(fixture, &new_user("bob")).await.id,
+        UserNumber::new(3)
+    );
 }
 
 /// The same request registers a new user.
@@ -84,7 +104,12 @@ pub async fn other_users_stay(fixture: &dyn EraseUsersFixture) {
     erase(fixture, users[1].id).await;
     assert_eq!(find(fixture, users[0].id).await.as_ref(), Some(&users[0]));
     assert_eq!(find(fixture, users[2].id).await.as_ref(), Some(&users[2]));
-    let pending = soon("pending", fixture.outbox().await.pending(10)).await.expect("pending");
-    let keys: Vec<_> = pending.iter().map(|entry| entry.record.key.as_deref().unwrap_or_default()).collect();
+    let pending = soon("pending", fixture.outbox().await.pending(10))
+        .await
+        .expect("pending");
+    let keys: Vec<_> = pending
+        .iter()
+        .map(|entry| entry.record.key.as_deref().unwrap_or_default())
+        .collect();
     assert_eq!(keys, [b"1", b"3"]);
 }

@@ -17,8 +17,8 @@ mod suites;
 pub mod users;
 
 pub use entities::{
-    EntityStores, MemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders, OutboxOfUsers,
-    UsersFixture, UsersOfOrders,
+    EntityStores, MemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
+    OutboxOfUsers, UsersFixture, UsersOfOrders,
 };
 pub use erase_users::EraseUsersFixture;
 

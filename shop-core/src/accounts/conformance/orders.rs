@@ -32,11 +32,15 @@ async fn consume_users(
     users: std::ops::RangeInclusive<i64>,
 ) -> Vec<InsertOutcome> {
     let users = users.map(user).collect::<Vec<_>>().into();
-    soon("apply", fixture.events().await.apply(users)).await.expect("apply")
+    soon("apply", fixture.events().await.apply(users))
+        .await
+        .expect("apply")
 }
 
 async fn published_events(outbox: &dyn Outbox) -> Vec<LogRecord> {
-    let pending = soon("pending", outbox.pending(10_000)).await.expect("pending");
+    let pending = soon("pending", outbox.pending(10_000))
+        .await
+        .expect("pending");
     pending.into_iter().map(|entry| entry.record).collect()
 }
 
@@ -45,10 +49,16 @@ pub async fn user_events_are_applied_once(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     let new = new_order(1);
     assert_eq!(place(&*orders, &new).await, Insertion::Refused);
-    assert!(matches!(consume_users(fixture, 1..=1).await[..], [InsertOutcome::Inserted]));
+    assert!(matches!(
+        consume_users(fixture, 1..=1).await[..],
+        [InsertOutcome::Inserted]
+    ));
     assert_eq!(placed(&*orders, &new).await.id, OrderNumber::new(1));
     for unknown in [2, 0, -1, i64::MAX] {
-        assert_eq!(place(&*orders, &new_order(unknown)).await, Insertion::Refused);
+        assert_eq!(
+            place(&*orders, &new_order(unknown)).await,
+            Insertion::Refused
+        );
     }
 }
 
@@ -59,12 +69,20 @@ pub async fn user_events_are_idempotent(fixture: &dyn OrdersFixture) {
     let outcomes = soon("apply", events.apply(batch)).await.expect("apply");
     assert!(matches!(
         outcomes[..],
-        [InsertOutcome::Inserted, InsertOutcome::Inserted, InsertOutcome::Duplicate]
+        [
+            InsertOutcome::Inserted,
+            InsertOutcome::Inserted,
+            InsertOutcome::Duplicate
+        ]
     ));
     let again = consume_users(fixture, 1..=3).await;
     assert!(matches!(
         again[..],
-        [InsertOutcome::Duplicate, InsertOutcome::Duplicate, InsertOutcome::Inserted]
+        [
+            InsertOutcome::Duplicate,
+            InsertOutcome::Duplicate,
+            InsertOutcome::Inserted
+        ]
     ));
     placed(&*fixture.orders().await, &new_order(3)).await;
 }
@@ -76,10 +94,26 @@ pub async fn numbers_have_no_gaps(fixture: &dyn OrdersFixture) {
     let first = new_order(1);
     assert_eq!(placed(&*orders, &first).await.id, OrderNumber::new(1));
     assert_eq!(place(&*orders, &new_order(9)).await, Insertion::Refused);
-    assert_eq!(place(&*orders, &NewOrder { quantity: 9, ..first.clone() }).await, Insertion::KeyTaken);
-    assert!(matches!(place(&*orders, &first).await, Insertion::AlreadyInserted(_)));
+    assert_eq!(
+        place(
+            &*orders,
+            &NewOrder {
+                quantity: 9,
+                ..first.clone()
+            }
+        )
+        .await,
+        Insertion::KeyTaken
+    );
+    assert!(matches!(
+        place(&*orders, &first).await,
+        Insertion::AlreadyInserted(_)
+    ));
     for number in 2..5 {
-        assert_eq!(placed(&*orders, &new_order(1 + number % 2)).await.id, OrderNumber::new(number));
+        assert_eq!(
+            placed(&*orders, &new_order(1 + number % 2)).await.id,
+            OrderNumber::new(number)
+        );
     }
 }
 
@@ -102,17 +136,38 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=1).await;
     let legacy = [("", -1, "-0.01"), ("Ünï\n<b>", 1, "1.00"), ("x", 0, "0.00")];
-    let can = declared(fixture.capabilities().legacy_rows, "orders that only the replaced systems accept");
-    let plain = [("Notebook", 2, "50.00"), ("Ünï \"—😀 <b>", i32::MAX, "99999999.99"), ("x", 1, "0.00")];
+    let can = declared(
+        fixture.capabilities().legacy_rows,
+        "orders that only the replaced systems accept",
+    );
+    let plain = [
+        ("Notebook", 2, "50.00"),
+        ("Ünï \"—😀 <b>", i32::MAX, "99999999.99"),
+        ("x", 1, "0.00"),
+    ];
     for (product, quantity, price) in plain.into_iter().chain(legacy.into_iter().filter(|_| can)) {
         let (user, product) = (UserNumber::new(1), product.parse().unwrap());
-        let new = NewOrder::new(Uuid::now_v7().into(), user, product, quantity, price.parse().unwrap());
+        let new = NewOrder::new(
+            Uuid::now_v7().into(),
+            user,
+            product,
+            quantity,
+            price.parse().unwrap(),
+        );
         let order = placed(&*orders, &new).await;
         assert_eq!(order, Order::with_number(&new, order.id));
-        assert_eq!(soon("order", orders.get(order.id)).await.unwrap(), Some(order));
+        assert_eq!(
+            soon("order", orders.get(order.id)).await.unwrap(),
+            Some(order)
+        );
     }
     for none in [0, -1, 7, i64::MAX] {
-        assert_eq!(soon("order", orders.get(OrderNumber::new(none))).await.unwrap(), None);
+        assert_eq!(
+            soon("order", orders.get(OrderNumber::new(none)))
+                .await
+                .unwrap(),
+            None
+        );
     }
 }
 
@@ -123,7 +178,10 @@ pub async fn a_key_makes_placement_idempotent(fixture: &dyn OrdersFixture) {
     let new = new_order(1);
     let order = placed(&*orders, &new).await;
     for _ in 0..3 {
-        assert_eq!(place(&*orders, &new).await, Insertion::AlreadyInserted(order.clone()));
+        assert_eq!(
+            place(&*orders, &new).await,
+            Insertion::AlreadyInserted(order.clone())
+        );
     }
     assert_eq!(published_events(&*outbox).await.len(), 1);
 }
@@ -135,10 +193,22 @@ pub async fn a_key_belongs_to_one_order(fixture: &dyn OrdersFixture) {
     let first = new_order(1);
     placed(&*orders, &first).await;
     for other in [
-        NewOrder { user_id: UserNumber::new(2), ..first.clone() },
-        NewOrder { product: "Pencil".parse().unwrap(), ..first.clone() },
-        NewOrder { quantity: 3, ..first.clone() },
-        NewOrder { total_price: "50.01".parse().unwrap(), ..first.clone() },
+        NewOrder {
+            user_id: UserNumber::new(2),
+            ..first.clone()
+        },
+        NewOrder {
+            product: "Pencil".parse().unwrap(),
+            ..first.clone()
+        },
+        NewOrder {
+            quantity: 3,
+            ..first.clone()
+        },
+        NewOrder {
+            total_price: "50.01".parse().unwrap(),
+            ..first.clone()
+        },
     ] {
         assert_eq!(place(&*orders, &other).await, Insertion::KeyTaken);
     }
@@ -151,10 +221,19 @@ pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
     let key: IdempotencyKey = "o-1".parse().unwrap();
     for (key, numbers) in [(key.clone(), [1, 2]), (key.of_owner("1"), [3, 4])] {
         for (user, number) in [2, 1].into_iter().zip(numbers) {
-            let new = NewOrder { key: key.clone(), ..new_order(user) };
+            let new = NewOrder {
+                key: key.clone(),
+                ..new_order(user)
+            };
             let order = placed(&*orders, &new).await;
-            assert_eq!((order.id, order.user_id), (OrderNumber::new(number), UserNumber::new(user)));
-            assert_eq!(place(&*orders, &new).await, Insertion::AlreadyInserted(order));
+            assert_eq!(
+                (order.id, order.user_id),
+                (OrderNumber::new(number), UserNumber::new(user))
+            );
+            assert_eq!(
+                place(&*orders, &new).await,
+                Insertion::AlreadyInserted(order)
+            );
         }
     }
 }

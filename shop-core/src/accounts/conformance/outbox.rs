@@ -22,7 +22,9 @@ use crate::memory::InMemoryLog;
 use crate::record::Event;
 
 async fn pending(outbox: &dyn Outbox, limit: usize) -> Vec<OutboxEntry> {
-    soon("pending", outbox.pending(limit)).await.expect("pending")
+    soon("pending", outbox.pending(limit))
+        .await
+        .expect("pending")
 }
 
 async fn write(fixture: &dyn OutboxFixture, count: usize) -> Vec<LogRecord> {
@@ -50,8 +52,14 @@ pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 5).await;
     let found = pending(&*outbox, 10).await;
-    assert!(found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time), "{found:?}");
-    assert_eq!(contents(found.into_iter().map(|entry| entry.record)), contents(written));
+    assert!(
+        found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time),
+        "{found:?}"
+    );
+    assert_eq!(
+        contents(found.into_iter().map(|entry| entry.record)),
+        contents(written)
+    );
 }
 
 /// Holds a write between its event and its commit.
@@ -81,7 +89,12 @@ fn encoded<const N: usize>(events: [&User; N]) -> Vec<Content> {
 }
 
 async fn pending_contents(outbox: &dyn Outbox) -> Vec<Content> {
-    contents(pending(outbox, 10).await.into_iter().map(|entry| entry.record))
+    contents(
+        pending(outbox, 10)
+            .await
+            .into_iter()
+            .map(|entry| entry.record),
+    )
 }
 
 /// Of two open writes of one key, the later one commits first, or waits for the earlier one. The entries are in the order
@@ -95,7 +108,9 @@ pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) 
     let rest = async {
         hold.written.notified().await;
         let mut write = fixture.write_event(&later, std::future::ready(()).boxed());
-        let is_first = timeout(Duration::from_millis(500), &mut write).await.is_ok();
+        let is_first = timeout(Duration::from_millis(500), &mut write)
+            .await
+            .is_ok();
         hold.released.notify_one();
         if !is_first {
             write.await;
@@ -104,8 +119,16 @@ pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) 
     };
     let writes = join(fixture.write_event(&earlier, hold.before_commit()), rest);
     let ((), is_first) = soon("two writes of one key", writes).await;
-    let committed = if is_first { [&later, &earlier] } else { [&earlier, &later] };
-    assert_eq!(pending_contents(&*outbox).await, encoded(committed), "the later committed first: {is_first}");
+    let committed = if is_first {
+        [&later, &earlier]
+    } else {
+        [&earlier, &later]
+    };
+    assert_eq!(
+        pending_contents(&*outbox).await,
+        encoded(committed),
+        "the later committed first: {is_first}"
+    );
 }
 
 /// An entry that is committed after later ones of other keys were published is pending then. It does not delay them.
@@ -117,7 +140,9 @@ pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
     let (late, early) = (event(1, "late"), event(2, "early"));
     let rest = async {
         hold.written.notified().await;
-        fixture.write_event(&early, std::future::ready(()).boxed()).await;
+        fixture
+            .write_event(&early, std::future::ready(()).boxed())
+            .await;
         let found = pending(&*outbox, 10).await;
         outbox.delete(&[found[0].id]).await.expect("delete");
         hold.released.notify_one();
@@ -135,7 +160,11 @@ pub async fn an_id_is_never_reused(fixture: &dyn OutboxFixture) {
     let mut greatest = i64::MIN;
     for forgotten in [1, 2, 5, 1, 0, 3] {
         write(fixture, 2).await;
-        let all: Vec<i64> = pending(&*outbox, 100).await.iter().map(|entry| entry.id).collect();
+        let all: Vec<i64> = pending(&*outbox, 100)
+            .await
+            .iter()
+            .map(|entry| entry.id)
+            .collect();
         let new = &all[all.len().saturating_sub(2)..];
         assert!(
             new.iter().all(|id| *id > greatest),
@@ -143,7 +172,9 @@ pub async fn an_id_is_never_reused(fixture: &dyn OutboxFixture) {
         );
         greatest = new.iter().copied().max().unwrap_or(greatest);
         let newest: Vec<i64> = all.iter().rev().take(forgotten).copied().collect();
-        soon("forget", outbox.delete(&newest)).await.expect("forget");
+        soon("forget", outbox.delete(&newest))
+            .await
+            .expect("forget");
     }
 }
 
@@ -161,14 +192,26 @@ pub async fn deleted_entries_stay_deleted(fixture: &dyn OutboxFixture) {
     write(fixture, 4).await;
     let all = pending(&*outbox, 10).await;
     for _ in 0..2 {
-        soon("delete", outbox.delete(&[all[0].id, all[2].id])).await.expect("delete");
-        assert_eq!(pending(&*outbox, 10).await, [all[1].clone(), all[3].clone()]);
+        soon("delete", outbox.delete(&[all[0].id, all[2].id]))
+            .await
+            .expect("delete");
+        assert_eq!(
+            pending(&*outbox, 10).await,
+            [all[1].clone(), all[3].clone()]
+        );
     }
-    soon("forget", outbox.delete(&[])).await.expect("forget nothing");
-    soon("delete", outbox.delete(&[all[1].id, all[3].id])).await.expect("delete");
+    soon("forget", outbox.delete(&[]))
+        .await
+        .expect("forget nothing");
+    soon("delete", outbox.delete(&[all[1].id, all[3].id]))
+        .await
+        .expect("delete");
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 1).await;
-    let found = pending(&*outbox, 10).await.into_iter().map(|entry| entry.record);
+    let found = pending(&*outbox, 10)
+        .await
+        .into_iter()
+        .map(|entry| entry.record);
     assert_eq!(contents(found), contents(written));
 }
 
@@ -191,8 +234,14 @@ pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     soon("an earlier change", outbox.wait_for_entries()).await;
     // Two notifications must not complete the next wait.
     let mut left = 0..100;
-    while timeout(Duration::ZERO, outbox.wait_for_entries()).await.is_ok() {
-        assert!(left.next().is_some(), "without a change, a wait does not end");
+    while timeout(Duration::ZERO, outbox.wait_for_entries())
+        .await
+        .is_ok()
+    {
+        assert!(
+            left.next().is_some(),
+            "without a change, a wait does not end"
+        );
     }
     let waiting = {
         let outbox = Arc::clone(&outbox);
@@ -206,7 +255,11 @@ pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
 pub async fn a_relay_empties_the_outbox(fixture: &dyn OutboxFixture) {
     let (outbox, log) = (fixture.outbox().await, InMemoryLog::default());
     let before = write(fixture, 3).await;
-    let relay = Relay::new(Arc::clone(&outbox), Arc::new(log.clone()), RelayOptions::default());
+    let relay = Relay::new(
+        Arc::clone(&outbox),
+        Arc::new(log.clone()),
+        RelayOptions::default(),
+    );
     let monitor = relay.monitor();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
@@ -218,19 +271,34 @@ pub async fn a_relay_empties_the_outbox(fixture: &dyn OutboxFixture) {
     };
     soon("everything is published", emptied).await;
     drop(stop);
-    soon("the relay ends", running).await.expect("the relay ends");
+    soon("the relay ends", running)
+        .await
+        .expect("the relay ends");
     assert_eq!(pending(&*outbox, 10).await, []);
-    assert_eq!(published(&log).await, contents(before.into_iter().chain(after)));
+    assert_eq!(
+        published(&log).await,
+        contents(before.into_iter().chain(after))
+    );
 }
 
 async fn published(log: &InMemoryLog) -> Vec<Content> {
-    let batches: Vec<_> = log.scan().await.expect("a scan").try_collect().await.expect("the records");
+    let batches: Vec<_> = log
+        .scan()
+        .await
+        .expect("a scan")
+        .try_collect()
+        .await
+        .expect("the records");
     contents(batches.into_iter().flat_map(|batch| batch.records))
 }
 
 /// Under faults and restarts every event is published at least once, and events of one key in order.
 pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
-    let (outbox, log, faults) = (fixture.outbox().await, InMemoryLog::default(), Faults::new());
+    let (outbox, log, faults) = (
+        fixture.outbox().await,
+        InMemoryLog::default(),
+        Faults::new(),
+    );
     let options = RelayOptions {
         initial_backoff: Duration::from_millis(1),
         max_backoff: Duration::from_millis(20),
@@ -242,18 +310,31 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
             faults.writer(Arc::new(log.clone())),
             options.clone(),
         );
-        (relay.monitor(), tokio::spawn(relay.run(std::future::pending())))
+        (
+            relay.monitor(),
+            tokio::spawn(relay.run(std::future::pending())),
+        )
     };
     let late = Fault::CompleteAfterTimeout(Duration::from_millis(10));
     let script = [
         (Call::Pending, vec![Fault::unavailable(), Fault::LoseAnswer]),
-        (Call::Append, vec![Fault::unavailable(), Fault::LoseAnswer, late, Fault::unavailable()]),
+        (
+            Call::Append,
+            vec![
+                Fault::unavailable(),
+                Fault::LoseAnswer,
+                late,
+                Fault::unavailable(),
+            ],
+        ),
     ];
     let mut written = Vec::new();
     // The first relay ends between publishing and deleting, the second one completes.
     for crashes in [true, false] {
         for (call, scripted) in &script {
-            scripted.iter().for_each(|fault| faults.once(*call, fault.clone()));
+            scripted
+                .iter()
+                .for_each(|fault| faults.once(*call, fault.clone()));
         }
         if crashes {
             faults.always(Call::Delete, Fault::unavailable());
@@ -289,6 +370,8 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
 
 fn by_key(contents: Vec<Content>) -> BTreeMap<Option<Bytes>, Vec<Content>> {
     let mut keys = BTreeMap::<_, Vec<_>>::new();
-    contents.into_iter().for_each(|content| keys.entry(content.0.clone()).or_default().push(content));
+    contents
+        .into_iter()
+        .for_each(|content| keys.entry(content.0.clone()).or_default().push(content));
     keys
 }

@@ -54,7 +54,14 @@ impl NewOrder {
         quantity: i32,
         total_price: TotalPrice,
     ) -> Self {
-        Self { key, user_id, product, quantity, total_price, context: None }
+        Self {
+            key,
+            user_id,
+            product,
+            quantity,
+            total_price,
+            context: None,
+        }
     }
 
     /// The same order with the context of the request.
@@ -78,7 +85,10 @@ pub struct Order {
     /// The quantity.
     pub quantity: i32,
     /// The total price.
-    #[serde(serialize_with = "text::serialize", deserialize_with = "number::deserialize")]
+    #[serde(
+        serialize_with = "text::serialize",
+        deserialize_with = "number::deserialize"
+    )]
     pub total_price: TotalPrice,
 }
 
@@ -92,7 +102,13 @@ impl Order {
         quantity: i32,
         total_price: TotalPrice,
     ) -> Self {
-        Self { id, user_id, product, quantity, total_price }
+        Self {
+            id,
+            user_id,
+            product,
+            quantity,
+            total_price,
+        }
     }
 }
 
@@ -122,8 +138,23 @@ impl Event for Order {
 
     fn encode(&self) -> Result<LogRecord> {
         // All events of one user are in one partition.
-        let &Self { id, user_id, ref product, quantity, total_price } = self;
-        encode_event(user_id, &OrderCreated { id, user_id, product, quantity, total_price })
+        let &Self {
+            id,
+            user_id,
+            ref product,
+            quantity,
+            total_price,
+        } = self;
+        encode_event(
+            user_id,
+            &OrderCreated {
+                id,
+                user_id,
+                product,
+                quantity,
+                total_price,
+            },
+        )
     }
 }
 
@@ -149,7 +180,13 @@ impl Entity for Order {
     }
 
     fn with_number(new: &NewOrder, number: OrderNumber) -> Self {
-        let NewOrder { user_id, product, quantity, total_price, .. } = new;
+        let NewOrder {
+            user_id,
+            product,
+            quantity,
+            total_price,
+            ..
+        } = new;
         Self::new(number, *user_id, product.clone(), *quantity, *total_price)
     }
 

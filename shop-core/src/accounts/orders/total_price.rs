@@ -40,7 +40,11 @@ impl TotalPrice {
             return Err(invalid(InvalidKind::TooLarge));
         }
         rounded.rescale(2);
-        Ok(Self(if rounded.is_zero() { Decimal::new(0, 2) } else { rounded }))
+        Ok(Self(if rounded.is_zero() {
+            Decimal::new(0, 2)
+        } else {
+            rounded
+        }))
     }
 
     /// The value in hundredths.
@@ -70,21 +74,30 @@ impl FromStr for TotalPrice {
     /// Digits after the second decimal are rounded as by [`new`](Self::new).
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let behind_minus = text.strip_prefix('-');
-        let number = behind_minus.or_else(|| text.strip_prefix('+')).unwrap_or(text);
+        let number = behind_minus
+            .or_else(|| text.strip_prefix('+'))
+            .unwrap_or(text);
         if is_no_finite_number(number) {
             return Err(invalid(InvalidKind::NotFinite));
         }
         let cents = hundredths(number)?;
-        Self::from_cents(if behind_minus.is_some() { -cents } else { cents })
+        Self::from_cents(if behind_minus.is_some() {
+            -cents
+        } else {
+            cents
+        })
     }
 }
 
 /// An unsigned number, in hundredths.
 fn hundredths(text: &str) -> Result<i64, Invalid> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => {
-            (number, exponent.parse().map_err(|_no_exponent| invalid(InvalidKind::NotANumber))?)
-        }
+        Some((number, exponent)) => (
+            number,
+            exponent
+                .parse()
+                .map_err(|_no_exponent| invalid(InvalidKind::NotANumber))?,
+        ),
         None => (text, 0_i64),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -103,7 +116,11 @@ fn hundredths(text: &str) -> Result<i64, Invalid> {
     if before > WHOLE_DIGITS {
         return Err(invalid(InvalidKind::TooLarge));
     }
-    let digit = |at: usize| significant.get(at).map_or(0, |digit| i64::from(digit - b'0'));
+    let digit = |at: usize| {
+        significant
+            .get(at)
+            .map_or(0, |digit| i64::from(digit - b'0'))
+    };
     let kept = usize::try_from(before + 2).unwrap_or_default();
     let cut = (0..kept).fold(0, |so_far, at| so_far * 10 + digit(at));
     Ok(cut + i64::from(digit(kept) >= 5))
@@ -112,7 +129,10 @@ fn hundredths(text: &str) -> Result<i64, Invalid> {
 /// Whether it is an infinity or NaN.
 fn is_no_finite_number(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let after_nan = lower.strip_prefix('s').unwrap_or(&lower).strip_prefix("nan");
+    let after_nan = lower
+        .strip_prefix('s')
+        .unwrap_or(&lower)
+        .strip_prefix("nan");
     matches!(&*lower, "inf" | "infinity") || after_nan.is_some_and(are_digits)
 }
 

@@ -118,13 +118,21 @@ impl Relay {
     /// A relay from `outbox` to `log`. It does nothing until [`run`](Self::run) is called.
     #[must_use]
     pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn LogWriter>, options: RelayOptions) -> Self {
-        Self { outbox, log, options, status: watch::Sender::new(RelayStatus::default()) }
+        Self {
+            outbox,
+            log,
+            options,
+            status: watch::Sender::new(RelayStatus::default()),
+        }
     }
 
     /// A handle to this relay's status.
     #[must_use]
     pub fn monitor(&self) -> RelayMonitor {
-        RelayMonitor { outbox: Arc::downgrade(&self.outbox), status: self.status.subscribe() }
+        RelayMonitor {
+            outbox: Arc::downgrade(&self.outbox),
+            status: self.status.subscribe(),
+        }
     }
 
     /// Publishes until `shutdown` completes. Then publishes the pending entries once more, for at most
@@ -158,14 +166,19 @@ impl Relay {
             let pause = match round {
                 Ok(count) => {
                     pauses = self.options.backoff();
-                    if count == 0 { self.options.poll_interval } else { Duration::ZERO }
+                    if count == 0 {
+                        self.options.poll_interval
+                    } else {
+                        Duration::ZERO
+                    }
                 }
                 Err(error) => {
                     self.failed(error);
                     pauses.next().unwrap_or(self.options.max_backoff)
                 }
             };
-            let changed = AssertUnwindSafe(async { self.outbox.wait_for_entries().await }).catch_unwind();
+            let changed =
+                AssertUnwindSafe(async { self.outbox.wait_for_entries().await }).catch_unwind();
             tokio::select! {
                 biased;
                 () = asked.cancelled() => break,
@@ -189,24 +202,34 @@ impl Relay {
     /// Publishes all entries of the outbox once. Returns the number of published events. A panic of a port counts as
     /// its failure.
     async fn round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
-        let round = AssertUnwindSafe(self.try_round(published, over)).catch_unwind().await;
+        let round = AssertUnwindSafe(self.try_round(published, over))
+            .catch_unwind()
+            .await;
         round.unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 
-    async fn try_round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
+    async fn try_round(
+        &self,
+        published: &mut Published,
+        over: &CancellationToken,
+    ) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
         let known = std::mem::take(published);
-        let (again, new): (Vec<_>, Vec<_>) =
-            pending.into_iter().partition(|entry| known.get(&entry.id) == Some(entry));
+        let (again, new): (Vec<_>, Vec<_>) = pending
+            .into_iter()
+            .partition(|entry| known.get(&entry.id) == Some(entry));
         published.extend(again.into_iter().map(|entry| (entry.id, entry)));
         let groups = by_key(new);
         let (mut count, mut failed) = (0, None);
-        for (entries, error) in join_all(groups.into_iter().map(|group| self.publish(group, over))).await {
+        for (entries, error) in
+            join_all(groups.into_iter().map(|group| self.publish(group, over))).await
+        {
             count += entries.len();
             published.extend(entries.into_iter().map(|entry| (entry.id, entry)));
             failed = failed.or(error);
         }
-        self.status.send_modify(|status| status.published += count as u64);
+        self.status
+            .send_modify(|status| status.published += count as u64);
         if !published.is_empty() {
             let ids: Vec<i64> = published.keys().copied().collect();
             failpoints("delete", self.outbox.delete(&ids)).await?;
@@ -215,7 +238,10 @@ impl Relay {
             // More entries may be pending.
             Some(error) if count > 0 => self.failed(error),
             Some(error) => return Err(error),
-            None => drop(self.status.send_if_modified(|status| status.last_error.take().is_some())),
+            None => drop(
+                self.status
+                    .send_if_modified(|status| status.last_error.take().is_some()),
+            ),
         }
         Ok(count)
     }
@@ -233,7 +259,8 @@ impl Relay {
                 break;
             }
             // Caught here, so events of other keys in the same round still count as published.
-            let append = async { failpoints("append", self.log.append(entry.record.clone())).await };
+            let append =
+                async { failpoints("append", self.log.append(entry.record.clone())).await };
             let append = AssertUnwindSafe(append).catch_unwind().await;
             match append.unwrap_or_else(|panic| Err(panicked(&*panic))) {
                 Ok(()) => published.push(entry),
@@ -248,7 +275,8 @@ impl Relay {
         if is_new {
             tracing::warn!(error = %error.chain(), "publish failed, retrying");
         }
-        self.status.send_modify(|status| status.last_error = Some(error));
+        self.status
+            .send_modify(|status| status.last_error = Some(error));
     }
 }
 
@@ -267,7 +295,11 @@ fn by_key(pending: Vec<OutboxEntry>) -> Vec<Vec<OutboxEntry>> {
     let mut groups: Vec<Vec<OutboxEntry>> = Vec::new();
     let mut places: HashMap<Bytes, usize> = HashMap::new();
     for entry in pending {
-        let place = entry.record.key.clone().map(|key| *places.entry(key).or_insert(groups.len()));
+        let place = entry
+            .record
+            .key
+            .clone()
+            .map(|key| *places.entry(key).or_insert(groups.len()));
         match place.and_then(|place| groups.get_mut(place)) {
             Some(group) => group.push(entry),
             None => groups.push(vec![entry]),

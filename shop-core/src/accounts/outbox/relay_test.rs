@@ -15,8 +15,12 @@ use crate::memory::InMemoryOutbox;
 use crate::{Bytes, Error, ErrorKind, Result, Timestamp};
 
 fn record(key: &'static str, value: &'static str) -> LogRecord {
-    LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(value.as_bytes())))
-        .with_key(Some(Bytes::from_static(key.as_bytes())))
+    LogRecord::new(
+        0,
+        Timestamp::MIN,
+        Some(Bytes::from_static(value.as_bytes())),
+    )
+    .with_key(Some(Bytes::from_static(key.as_bytes())))
 }
 
 fn text(bytes: Option<&Bytes>) -> String {
@@ -38,7 +42,9 @@ impl LogWriter for Unwilling {
         let fails = value == self.value
             && self
                 .failures
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                    left.checked_sub(1)
+                })
                 .is_ok();
         if fails {
             return Err(Error::new(ErrorKind::Unavailable, "unavailable"));
@@ -66,19 +72,41 @@ async fn run_until(relay: Relay, is_done: impl Fn() -> bool + Send + Sync) {
 #[tokio::test(start_paused = true)]
 async fn a_failing_event_blocks_only_its_key() {
     let outbox = InMemoryOutbox::default();
-    for (key, value) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2"), ("a", "a3")] {
+    for (key, value) in [
+        ("a", "a1"),
+        ("b", "b1"),
+        ("a", "a2"),
+        ("b", "b2"),
+        ("a", "a3"),
+    ] {
         outbox.write(record(key, value));
     }
-    let log = Arc::new(Unwilling { value: "a1", failures: 5.into(), ..Unwilling::default() });
+    let log = Arc::new(Unwilling {
+        value: "a1",
+        failures: 5.into(),
+        ..Unwilling::default()
+    });
     let kept = || log.kept.lock().unwrap().clone();
-    let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
+    let relay = Relay::new(
+        Arc::new(outbox.clone()),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     run_until(relay, || kept().len() == 5).await;
     let kept = kept();
     // a1 has failed five times before.
-    let of = |key: &str| kept.iter().filter(|value| value.starts_with(key)).cloned().collect::<Vec<_>>();
+    let of = |key: &str| {
+        kept.iter()
+            .filter(|value| value.starts_with(key))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         (of("a"), of("b")),
-        (vec!["a1".into(), "a2".into(), "a3".into()], vec!["b1".into(), "b2".into()])
+        (
+            vec!["a1".into(), "a2".into(), "a3".into()],
+            vec!["b1".into(), "b2".into()]
+        )
     );
     assert_eq!(kept[..2], ["b1", "b2"], "other keys do not wait for a1");
     assert_eq!(outbox.backlog().await.unwrap().entries, 0);
@@ -92,13 +120,29 @@ async fn only_a_round_that_publishes_nothing_waits_before_the_next() {
         let outbox = InMemoryOutbox::default();
         outbox.write(record("a", "a"));
         others.iter().for_each(|key| outbox.write(record(key, key)));
-        let log = Arc::new(Unwilling { value: "a", failures: failures.into(), ..Unwilling::default() });
-        let options =
-            RelayOptions { batch_size: 2, initial_backoff, poll_interval, ..RelayOptions::default() };
+        let log = Arc::new(Unwilling {
+            value: "a",
+            failures: failures.into(),
+            ..Unwilling::default()
+        });
+        let options = RelayOptions {
+            batch_size: 2,
+            initial_backoff,
+            poll_interval,
+            ..RelayOptions::default()
+        };
         let begun = Instant::now();
         let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, options);
-        run_until(relay, || log.kept.lock().unwrap().len() == others.len().max(1)).await;
-        assert_eq!(begun.elapsed() < pause, !others.is_empty(), "{:?}", begun.elapsed());
+        run_until(relay, || {
+            log.kept.lock().unwrap().len() == others.len().max(1)
+        })
+        .await;
+        assert_eq!(
+            begun.elapsed() < pause,
+            !others.is_empty(),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -113,7 +157,11 @@ struct Odd {
 }
 
 fn one_less(count: &AtomicUsize) -> Option<usize> {
-    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).ok()
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+            left.checked_sub(1)
+        })
+        .ok()
 }
 
 #[async_trait]
@@ -145,9 +193,16 @@ impl Outbox for Odd {
 
 #[tokio::test(start_paused = true)]
 async fn entries_without_a_notification_are_found_by_polling() {
-    let odd = Odd { failures: 4.into(), ..Odd::default() };
+    let odd = Odd {
+        failures: 4.into(),
+        ..Odd::default()
+    };
     let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
-    let relay = Relay::new(Arc::new(odd), Arc::clone(&log) as _, RelayOptions::default());
+    let relay = Relay::new(
+        Arc::new(odd),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     let monitor = relay.monitor();
     let (writing, seen) = (outbox.clone(), monitor.clone());
     let written = AtomicUsize::new(0);
@@ -164,12 +219,19 @@ async fn entries_without_a_notification_are_found_by_polling() {
 
 #[tokio::test(start_paused = true)]
 async fn acknowledged_entries_are_not_published_again() {
-    let odd = Odd { unforgetful: 5.into(), ..Odd::default() };
+    let odd = Odd {
+        unforgetful: 5.into(),
+        ..Odd::default()
+    };
     let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
     for (key, value) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
         outbox.write(record(key, value));
     }
-    let relay = Relay::new(Arc::new(odd), Arc::clone(&log) as _, RelayOptions::default());
+    let relay = Relay::new(
+        Arc::new(odd),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     let looks = AtomicUsize::new(0);
     // Ten times the polling interval.
     run_until(relay, || looks.fetch_add(1, Ordering::SeqCst) == 1_000).await;
@@ -179,7 +241,10 @@ async fn acknowledged_entries_are_not_published_again() {
 
 #[tokio::test(start_paused = true)]
 async fn undeleted_entries_are_published_again_after_a_restart() {
-    let odd = Odd { unforgetful: usize::MAX.into(), ..Odd::default() };
+    let odd = Odd {
+        unforgetful: usize::MAX.into(),
+        ..Odd::default()
+    };
     let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
     outbox.write(record("a", "a1"));
     let relays: [Arc<dyn Outbox>; 2] = [Arc::new(odd), Arc::new(outbox.clone())];
@@ -220,14 +285,26 @@ async fn a_panicking_append_duplicates_no_other_event() {
     for (key, value) in [("a", "a1"), ("b", "bad"), ("c", "c1"), ("b", "b2")] {
         outbox.write(record(key, value));
     }
-    let log = Arc::new(Slow { panics_over: "bad", ..Slow::default() });
-    let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
+    let log = Arc::new(Slow {
+        panics_over: "bad",
+        ..Slow::default()
+    });
+    let relay = Relay::new(
+        Arc::new(outbox.clone()),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     let monitor = relay.monitor();
-    relay.run(tokio::time::sleep(Duration::from_secs(3_600))).await;
+    relay
+        .run(tokio::time::sleep(Duration::from_secs(3_600)))
+        .await;
     assert_eq!(*log.kept.lock().unwrap(), ["a1", "c1"]);
     assert!(monitor.status().last_error.is_some());
     let waits: Vec<_> = outbox.pending(9).await.unwrap();
-    let waits: Vec<_> = waits.iter().map(|entry| text(entry.record.value.as_ref())).collect();
+    let waits: Vec<_> = waits
+        .iter()
+        .map(|entry| text(entry.record.value.as_ref()))
+        .collect();
     assert_eq!(waits, ["bad", "b2"], "the order per key is kept");
 }
 
@@ -236,28 +313,48 @@ async fn a_shutdown_ends_between_two_appends() {
     let outbox = InMemoryOutbox::default();
     (0..1_500).for_each(|_| outbox.write(record("a", "a1")));
     let log = Arc::new(Slow::default());
-    let relay = Relay::new(Arc::new(outbox.clone()), Arc::clone(&log) as _, RelayOptions::default());
+    let relay = Relay::new(
+        Arc::new(outbox.clone()),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     let begun = Instant::now();
     relay.run(tokio::time::sleep(Duration::from_secs(1))).await;
-    let limit = Duration::from_secs(1) + RelayOptions::default().drain_timeout + Duration::from_secs(1);
+    let limit =
+        Duration::from_secs(1) + RelayOptions::default().drain_timeout + Duration::from_secs(1);
     assert!(begun.elapsed() <= limit, "{:?}", begun.elapsed());
     let published = log.kept.lock().unwrap().len() as u64;
-    assert!(published >= 5, "it publishes until the timeout: {published}");
-    assert_eq!(outbox.backlog().await.unwrap().entries, 1_500 - published, "published entries are deleted");
+    assert!(
+        published >= 5,
+        "it publishes until the timeout: {published}"
+    );
+    assert_eq!(
+        outbox.backlog().await.unwrap().entries,
+        1_500 - published,
+        "published entries are deleted"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_publishes_what_is_pending() {
     let outbox = InMemoryOutbox::default();
-    ["0", "1"].into_iter().for_each(|value| outbox.write(record("a", value)));
+    ["0", "1"]
+        .into_iter()
+        .for_each(|value| outbox.write(record("a", value)));
     let log = Arc::new(Slow::default());
-    let options = RelayOptions { batch_size: 1, ..RelayOptions::default() };
+    let options = RelayOptions {
+        batch_size: 1,
+        ..RelayOptions::default()
+    };
     let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, options);
     let monitor = relay.monitor();
     assert_eq!(monitor.backlog().await.unwrap().entries, 2);
     relay.run(std::future::ready(())).await;
     assert_eq!(*log.kept.lock().unwrap(), ["0", "1"]);
-    assert_eq!(monitor.backlog().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(
+        monitor.backlog().await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
 }
 
 /// Assigns the highest existing id plus one, and gets a write after each delete.
@@ -285,11 +382,21 @@ impl Reusing {
 #[async_trait]
 impl Outbox for Reusing {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        Ok(self.entries.lock().unwrap().values().take(limit).cloned().collect())
+        Ok(self
+            .entries
+            .lock()
+            .unwrap()
+            .values()
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
-        self.entries.lock().unwrap().retain(|id, _| !ids.contains(id));
+        self.entries
+            .lock()
+            .unwrap()
+            .retain(|id, _| !ids.contains(id));
         if let Some(next) = self.next.lock().unwrap().pop_front() {
             self.write(next);
         }
@@ -311,7 +418,11 @@ impl Outbox for Reusing {
 /// Runs a relay until it has published `count` events. Returns their values.
 async fn relayed(outbox: Reusing, count: usize) -> Vec<String> {
     let log = Arc::new(Unwilling::default());
-    let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, RelayOptions::default());
+    let relay = Relay::new(
+        Arc::new(outbox),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     let is_done = || log.kept.lock().unwrap().len() >= count;
     run_until(relay, is_done).await;
     log.kept.lock().unwrap().clone()
@@ -322,14 +433,29 @@ async fn an_event_with_a_reused_id_is_not_lost() {
     let outbox = Reusing::default();
     outbox.write(record("a", "0"));
     let values = ["1", "1", "2", "3"];
-    outbox.next.lock().unwrap().extend(values.map(|value| record("a", value)));
-    assert_eq!(relayed(outbox, 5).await, ["0", "1", "1", "2", "3"], "even one with the same content");
+    outbox
+        .next
+        .lock()
+        .unwrap()
+        .extend(values.map(|value| record("a", value)));
+    assert_eq!(
+        relayed(outbox, 5).await,
+        ["0", "1", "1", "2", "3"],
+        "even one with the same content"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_panics_does_not_end_the_relay() {
-    let outbox = Reusing { panics: true, ..Reusing::default() };
+    let outbox = Reusing {
+        panics: true,
+        ..Reusing::default()
+    };
     outbox.write(record("a", "0"));
-    outbox.next.lock().unwrap().extend(["1", "2"].map(|value| record("a", value)));
+    outbox
+        .next
+        .lock()
+        .unwrap()
+        .extend(["1", "2"].map(|value| record("a", value)));
     assert_eq!(relayed(outbox, 3).await, ["0", "1", "2"]);
 }

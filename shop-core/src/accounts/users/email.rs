@@ -36,8 +36,9 @@ impl FromStr for Email {
     /// words of Python's email-validator.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let invalid = |why| Invalid::malformed("the email address is not valid:", why);
-        let (local, domain) =
-            text.rsplit_once('@').ok_or_else(|| invalid("An email address must have an @-sign."))?;
+        let (local, domain) = text
+            .rsplit_once('@')
+            .ok_or_else(|| invalid("An email address must have an @-sign."))?;
         let obvious = match (local, domain) {
             ("", _) => Some("There must be something before the @-sign."),
             (_, "") => Some("There must be something after the @-sign."),
@@ -58,7 +59,10 @@ impl FromStr for Email {
         if kept.len() > Self::MAX_BYTES {
             return Err(too_long);
         }
-        let options = Options::default().with_required_tld().without_display_text().without_domain_literal();
+        let options = Options::default()
+            .with_required_tld()
+            .without_display_text()
+            .without_domain_literal();
         EmailAddress::parse_with_options(&kept, options).map_err(|error| match error {
             Error::InvalidCharacter => invalid("The email address contains invalid characters."),
             Error::LocalPartTooLong | Error::DomainTooLong | Error::SubDomainTooLong => too_long,
@@ -78,15 +82,29 @@ mod tests {
         assert_eq!(email("Ada@Example.COM"), email("Ada@example.com"));
         assert_eq!(email("Ada@Example.COM").as_str(), "Ada@example.com");
         assert_ne!(email("Ada@example.com"), email("ada@example.com"));
-        for text in ["a.b+c@x-y.example.com", "ünï@exämple.com", "o'hara@example.org", "1@2.de"] {
+        for text in [
+            "a.b+c@x-y.example.com",
+            "ünï@exämple.com",
+            "o'hara@example.org",
+            "1@2.de",
+        ] {
             assert_eq!(email(text).as_str(), text);
         }
     }
 
     #[test]
     fn a_normalized_address_parses() {
-        let longest = format!("a@{}.example.com", ["x".repeat(60), "y".repeat(60), "z".repeat(60)].join("."));
-        for text in ["ada@İstanbul.com", "ada@ȺȾ.com", "ada@Ünïcode.COM", "ada@ΣΑΣ.gr", &longest] {
+        let longest = format!(
+            "a@{}.example.com",
+            ["x".repeat(60), "y".repeat(60), "z".repeat(60)].join(".")
+        );
+        for text in [
+            "ada@İstanbul.com",
+            "ada@ȺȾ.com",
+            "ada@Ünïcode.COM",
+            "ada@ΣΑΣ.gr",
+            &longest,
+        ] {
             if let Ok(email) = text.parse::<Email>() {
                 assert_eq!(email.as_str().parse(), Ok(email));
             }
@@ -96,7 +114,10 @@ mod tests {
 
     #[test]
     fn an_invalid_address_states_its_cause() {
-        assert_eq!("ada".parse::<Email>().unwrap_err().reason(), "An email address must have an @-sign.");
+        assert_eq!(
+            "ada".parse::<Email>().unwrap_err().reason(),
+            "An email address must have an @-sign."
+        );
         let long = format!("ada@{}.com", "x.".repeat(130));
         for text in [
             "",

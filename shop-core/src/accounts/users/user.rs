@@ -41,7 +41,12 @@ impl NewUser {
     /// A user with this address and name.
     #[must_use]
     pub const fn new(key: IdempotencyKey, email: Email, name: PersonName) -> Self {
-        Self { key, email, name, context: None }
+        Self {
+            key,
+            email,
+            name,
+            context: None,
+        }
     }
 
     /// The same user with the context of the request.
@@ -99,7 +104,11 @@ impl Entity for User {
     }
 
     fn with_number(new: &NewUser, number: UserNumber) -> Self {
-        Self { id: number, email: new.email.clone(), name: new.name.clone() }
+        Self {
+            id: number,
+            email: new.email.clone(),
+            name: new.name.clone(),
+        }
     }
 
     fn number(&self) -> UserNumber {

@@ -67,8 +67,8 @@ impl Fault {
     /// The backend is unavailable.
     #[must_use]
     pub fn unavailable() -> Self {
-        let error =
-            Error::new(ErrorKind::Unavailable, "unavailable on purpose").with_outcome(Outcome::NotApplied);
+        let error = Error::new(ErrorKind::Unavailable, "unavailable on purpose")
+            .with_outcome(Outcome::NotApplied);
         Self::Refuse(error.with_origin("fault"))
     }
 
@@ -96,7 +96,10 @@ impl Fault {
             Self::Reject(_) => call == Call::Insert,
             Self::DeliverTwice | Self::Poison(_) | Self::Revoke(_) => call == Call::Next,
             Self::CompleteAfterTimeout(_) => {
-                matches!(call, Call::Insert | Call::Append | Call::PutDeadLetters | Call::Commit)
+                matches!(
+                    call,
+                    Call::Insert | Call::Append | Call::PutDeadLetters | Call::Commit
+                )
             }
             Self::LoseCommit => call == Call::Commit,
         };
@@ -118,6 +121,9 @@ pub(super) fn complete_later<T>(
 }
 
 pub(super) fn no_answer() -> Error {
-    let error = Error::new(ErrorKind::DeadlineExceeded, "the answer was lost on purpose");
+    let error = Error::new(
+        ErrorKind::DeadlineExceeded,
+        "the answer was lost on purpose",
+    );
     error.with_outcome(Outcome::Unknown).with_origin("fault")
 }

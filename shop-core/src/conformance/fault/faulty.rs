@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use super::call::{Call, Fault, complete_later, no_answer};
 use super::script::Faults;
 use crate::log::{
-    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource, LogWriter,
-    Partition, SourceEvent,
+    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource,
+    LogWriter, Partition, SourceEvent,
 };
 use crate::ports::{
-    Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase, PurchaseQuery,
-    PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary, TotalsRequest,
+    Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase,
+    PurchaseQuery, PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary,
+    TotalsRequest,
 };
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result};
 
@@ -27,7 +28,10 @@ pub(crate) struct Faulty<P: ?Sized> {
 
 impl<P: ?Sized> Faulty<P> {
     pub(crate) fn new(port: Arc<P>, faults: &Faults) -> Arc<Self> {
-        Arc::new(Self { port, faults: faults.clone() })
+        Arc::new(Self {
+            port,
+            faults: faults.clone(),
+        })
     }
 }
 
@@ -48,11 +52,17 @@ impl<P: ?Sized + Send + Sync> Faulty<P> {
     ) -> Vec<Result<T>> {
         let fault = self.faults.take(Call::Publish);
         let skips = matches!(fault, Some(Fault::PartialInsert));
-        let made = all.iter().step_by(if skips { 2 } else { 1 }).cloned().collect();
+        let made = all
+            .iter()
+            .step_by(if skips { 2 } else { 1 })
+            .cloned()
+            .collect();
         let published = publish(made);
         match inject(fault, async { Ok(published.await) }).await {
             Ok(results) if skips => {
-                let results = results.into_iter().flat_map(|result| [result, Err(left_out())]);
+                let results = results
+                    .into_iter()
+                    .flat_map(|result| [result, Err(left_out())]);
                 results.take(all.len()).collect()
             }
             Ok(results) => results,
@@ -73,7 +83,10 @@ impl<P: ?Sized + Send + Sync> Faulty<P> {
 }
 
 /// Makes a call that can be refused, delayed, or lose its result.
-async fn inject<T>(fault: Option<Fault>, made: impl Future<Output = Result<T>> + Send) -> Result<T> {
+async fn inject<T>(
+    fault: Option<Fault>,
+    made: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     match &fault {
         Some(Fault::Refuse(error)) => return Err(error.clone()),
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
@@ -143,13 +156,19 @@ impl RecordStore<Purchase> for Faulty<dyn PurchaseStore> {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self.faults.take(Call::Insert) {
             Some(Fault::PartialInsert) => {
-                let applied = self.port.apply(batch.iter().step_by(2).cloned().collect()).await?;
+                let applied = self
+                    .port
+                    .apply(batch.iter().step_by(2).cloned().collect())
+                    .await?;
                 let unknown = || InsertOutcome::Unknown(left_out());
                 let outcomes = applied.into_iter().flat_map(|known| [known, unknown()]);
                 Ok(outcomes.take(batch.len()).collect())
             }
             Some(Fault::Reject(reason)) => {
-                let applied = self.port.apply(batch.iter().skip(1).cloned().collect()).await?;
+                let applied = self
+                    .port
+                    .apply(batch.iter().skip(1).cloned().collect())
+                    .await?;
                 let rejected = std::iter::once(InsertOutcome::Rejected(reason));
                 Ok(rejected.chain(applied).take(batch.len()).collect())
             }

@@ -37,8 +37,13 @@ impl Faults {
 
     /// Faults of a [simulated](crate::Shop::simulated) shop.
     pub(super) fn seeded(seed: u64) -> Self {
-        let script = Script { random: Some(Rng::with_seed(seed)), ..Script::default() };
-        Self { script: Arc::new(Mutex::new(script)) }
+        let script = Script {
+            random: Some(Rng::with_seed(seed)),
+            ..Script::default()
+        };
+        Self {
+            script: Arc::new(Mutex::new(script)),
+        }
     }
 
     /// Injects the fault into the next `call` that has no fault yet.

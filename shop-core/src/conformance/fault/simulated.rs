@@ -21,14 +21,16 @@ pub(super) fn fault(random: &mut Rng, call: Call) -> Option<Fault> {
         (Call::Publish, 0) => Some(Fault::unavailable()),
         (Call::Publish, 1) => {
             let full = Error::new(ErrorKind::Overloaded, "the queue is full on purpose");
-            Some(Fault::Refuse(full.with_outcome(Outcome::NotApplied).with_origin("fault")))
+            Some(Fault::Refuse(
+                full.with_outcome(Outcome::NotApplied).with_origin("fault"),
+            ))
         }
         // With and without effect.
         (Call::Publish, 2) => Some(Fault::LoseAnswer),
         (Call::Publish, 3) => Some(Fault::Refuse(no_answer())),
-        (Call::Publish | Call::Query, 4) => {
-            Some(Fault::Delay(Duration::from_millis(random.u64(..MAX_DELAY_MILLIS))))
-        }
+        (Call::Publish | Call::Query, 4) => Some(Fault::Delay(Duration::from_millis(
+            random.u64(..MAX_DELAY_MILLIS),
+        ))),
         _ => None,
     }
 }
@@ -96,8 +98,16 @@ mod tests {
         let shop = Shop::simulated(7);
         let outcomes = buy(&shop).await;
         assert_eq!(shop.user("u1").summary().await.unwrap().count, 200);
-        for kind in [ErrorKind::Unavailable, ErrorKind::Overloaded, ErrorKind::DeadlineExceeded] {
-            let count = outcomes.iter().flatten().filter(|(found, _)| *found == kind).count();
+        for kind in [
+            ErrorKind::Unavailable,
+            ErrorKind::Overloaded,
+            ErrorKind::DeadlineExceeded,
+        ] {
+            let count = outcomes
+                .iter()
+                .flatten()
+                .filter(|(found, _)| *found == kind)
+                .count();
             assert!(count > 10, "{kind:?}: {count}");
         }
         assert_eq!(buy(&Shop::simulated(7)).await, outcomes);

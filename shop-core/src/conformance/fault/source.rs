@@ -11,8 +11,8 @@ use super::call::{Call, Fault};
 use super::script::Faults;
 use crate::Result;
 use crate::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation, RevocationCause,
-    SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
+    RevocationCause, SourceEvent,
 };
 
 /// A source with scripted faults.
@@ -51,13 +51,19 @@ struct PartitionState {
 
 impl FaultySource {
     pub(super) fn new(inner: Arc<dyn LogSource>, faults: Faults) -> Self {
-        Self { inner, faults, shared: Arc::default() }
+        Self {
+            inner,
+            faults,
+            shared: Arc::default(),
+        }
     }
 
     /// Applies faults to a batch. `None` if it is held back until its partition is assigned again.
     fn deliver(&self, mut batch: Batch) -> Option<Result<SourceEvent>> {
         let mut state = self.shared.state();
-        let State { queue, partitions, .. } = &mut *state;
+        let State {
+            queue, partitions, ..
+        } = &mut *state;
         let partition = partitions.entry(batch.partition.index).or_default();
         if partition.is_revoking {
             partition.uncommitted.push(batch);
@@ -74,7 +80,9 @@ impl FaultySource {
             Some(Fault::DeliverTwice) => queue.push_back(SourceEvent::Batch(batch.clone())),
             Some(Fault::Revoke(timeout)) => {
                 partition.is_revoking = true;
-                queue.push_back(SourceEvent::Revoked(self.revocation(batch.partition.clone(), timeout)));
+                queue.push_back(SourceEvent::Revoked(
+                    self.revocation(batch.partition.clone(), timeout),
+                ));
             }
             Some(Fault::Refuse(error)) => {
                 queue.push_back(SourceEvent::Batch(batch));
@@ -88,21 +96,32 @@ impl FaultySource {
     /// A scripted revocation. Batches that are not committed when it ends are redelivered in the next epoch.
     fn revocation(&self, partition: Partition, timeout: Duration) -> Revocation {
         let (shared, index) = (Arc::clone(&self.shared), partition.index);
-        Revocation::new(vec![partition], RevocationCause::Rebalance, timeout, move || {
-            let mut state = shared.state();
-            let State { again, partitions, .. } = &mut *state;
-            let partition = partitions.entry(index).or_default();
-            partition.is_revoking = false;
-            partition.revoked += 1;
-            again.extend(partition.uncommitted.drain(..));
-            shared.redelivers.notify_one();
-        })
+        Revocation::new(
+            vec![partition],
+            RevocationCause::Rebalance,
+            timeout,
+            move || {
+                let mut state = shared.state();
+                let State {
+                    again, partitions, ..
+                } = &mut *state;
+                let partition = partitions.entry(index).or_default();
+                partition.is_revoking = false;
+                partition.revoked += 1;
+                again.extend(partition.uncommitted.drain(..));
+                shared.redelivers.notify_one();
+            },
+        )
     }
 
     /// A revocation by the log, in the epochs of this source.
     fn revoked(&self, mut revocation: Revocation) -> Revocation {
         let mut state = self.shared.state();
-        let State { queue, again, partitions } = &mut *state;
+        let State {
+            queue,
+            again,
+            partitions,
+        } = &mut *state;
         for partition in &mut revocation.partitions {
             let index = partition.index;
             let revoked = partitions.entry(index).or_default();
@@ -131,7 +150,9 @@ impl Shared {
 impl State {
     /// The number of scripted revocations of partition `index`.
     fn revocations(&self, index: u32) -> u64 {
-        self.partitions.get(&index).map_or(0, |partition| partition.revoked)
+        self.partitions
+            .get(&index)
+            .map_or(0, |partition| partition.revoked)
     }
 }
 
@@ -161,7 +182,9 @@ impl LogSource for FaultySource {
                     gap.partition.epoch += self.shared.revocations(gap.partition.index);
                     Some(Ok(SourceEvent::Gap(gap)))
                 }
-                SourceEvent::Revoked(revocation) => Some(Ok(SourceEvent::Revoked(self.revoked(revocation)))),
+                SourceEvent::Revoked(revocation) => {
+                    Some(Ok(SourceEvent::Revoked(self.revoked(revocation))))
+                }
                 SourceEvent::Closed => Some(Ok(SourceEvent::Closed)),
             };
             if let Some(event) = event {
@@ -173,7 +196,10 @@ impl LogSource for FaultySource {
     async fn next_control(&self) -> Result<ControlEvent> {
         let scripted = {
             let mut state = self.shared.state();
-            let place = state.queue.iter().position(|event| matches!(event, SourceEvent::Revoked(_)));
+            let place = state
+                .queue
+                .iter()
+                .position(|event| matches!(event, SourceEvent::Revoked(_)));
             place.and_then(|place| state.queue.remove(place))
         };
         if let Some(SourceEvent::Revoked(revocation)) = scripted {
@@ -201,9 +227,13 @@ impl LogSource for FaultySource {
             let partition = state.partitions.get_mut(&position.partition.index);
             if let (Some(partition), CommitOutcome::Committed) = (partition, outcome) {
                 for batch in &mut partition.uncommitted {
-                    batch.records.retain(|record| record.offset >= position.next_offset);
+                    batch
+                        .records
+                        .retain(|record| record.offset >= position.next_offset);
                 }
-                partition.uncommitted.retain(|batch| !batch.records.is_empty());
+                partition
+                    .uncommitted
+                    .retain(|batch| !batch.records.is_empty());
             }
         }
         drop(state);

@@ -27,34 +27,54 @@ pub(super) struct Commits {
 
 impl Commits {
     pub(super) fn new(options: &IngestOptions) -> Self {
-        Self { backoff: Backoff::new(options), is_under_way: false, overdue_at: None }
+        Self {
+            backoff: Backoff::new(options),
+            is_under_way: false,
+            overdue_at: None,
+        }
     }
 
     pub(super) fn deadlines(&self, has_offsets: bool) -> [Option<Instant>; 2] {
-        let due = self.backoff.not_before().filter(|_| has_offsets && !self.is_under_way);
+        let due = self
+            .backoff
+            .not_before()
+            .filter(|_| has_offsets && !self.is_under_way);
         [due, self.overdue_at]
     }
 }
 
 impl Pipeline {
     pub(super) fn has_offsets(&self) -> bool {
-        self.partitions.values().any(|progress| progress.to_commit().is_some())
+        self.partitions
+            .values()
+            .any(|progress| progress.to_commit().is_some())
     }
 
     pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let Commits { backoff, is_under_way, .. } = &self.commits;
+        let Commits {
+            backoff,
+            is_under_way,
+            ..
+        } = &self.commits;
         let is_draining = self.stopping.is_some() || !self.drains.is_empty();
         let is_hurried = is_draining && backoff.failing().is_none();
         if *is_under_way || !is_hurried && !backoff.is_due(now) {
             return;
         }
-        let offsets: Vec<CommitOffset> =
-            self.partitions.values().filter_map(Progress::commit_offset).collect();
+        let offsets: Vec<CommitOffset> = self
+            .partitions
+            .values()
+            .filter_map(Progress::commit_offset)
+            .collect();
         if offsets.is_empty() {
             return;
         }
-        self.partitions.values_mut().for_each(Progress::begin_commit);
-        self.commits.backoff.wait_until(after(now, self.options.commit_interval));
+        self.partitions
+            .values_mut()
+            .for_each(Progress::begin_commit);
+        self.commits
+            .backoff
+            .wait_until(after(now, self.options.commit_interval));
         self.commits.is_under_way = true;
         self.commits.overdue_at = Some(after(now, COMMIT_TIMEOUT));
         actions.push(Action::Commit(offsets));
@@ -74,7 +94,14 @@ impl Pipeline {
             Err(error) => return self.on_commit_error(&error, now),
         };
         self.failures_changed |= self.commits.backoff.recovered();
-        for (CommitOffset { partition, next_offset: next }, outcome) in offsets.into_iter().zip(outcomes) {
+        for (
+            CommitOffset {
+                partition,
+                next_offset: next,
+            },
+            outcome,
+        ) in offsets.into_iter().zip(outcomes)
+        {
             if outcome == CommitOutcome::Fenced {
                 self.leave(&[partition], actions);
             } else if let Some(progress) = self.progress(&partition) {
@@ -93,19 +120,32 @@ impl Pipeline {
 
     /// Reports an overdue commit. It is not abandoned, because it may have moved the position.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
-        if self.commits.overdue_at.take_if(|overdue_at| *overdue_at <= now).is_some() {
-            self.commits.backoff.report(&overdue("a commit", COMMIT_TIMEOUT), now);
+        if self
+            .commits
+            .overdue_at
+            .take_if(|overdue_at| *overdue_at <= now)
+            .is_some()
+        {
+            self.commits
+                .backoff
+                .report(&overdue("a commit", COMMIT_TIMEOUT), now);
             self.failures_changed = true;
         }
     }
 }
 
 fn miscounted() -> Error {
-    Error::new(ErrorKind::Internal, "the source did not return one outcome per position")
-        .with_origin("ingest")
+    Error::new(
+        ErrorKind::Internal,
+        "the source did not return one outcome per position",
+    )
+    .with_origin("ingest")
 }
 
 pub(in super::super) fn overdue(what: &str, time: Duration) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, format!("{what} has not ended within {} s", time.as_secs_f32()))
-        .with_origin("ingest")
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        format!("{what} has not ended within {} s", time.as_secs_f32()),
+    )
+    .with_origin("ingest")
 }

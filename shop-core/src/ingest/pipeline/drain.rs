@@ -22,7 +22,10 @@ pub(super) struct DrainDeadlines {
 impl DrainDeadlines {
     /// Deadlines for a drain of `time`. The last quarter is reserved for the commit.
     pub(super) fn within(time: Duration, now: Instant) -> Self {
-        Self { drain_by: after(now, time / 4 * 3), give_up_by: after(now, time) }
+        Self {
+            drain_by: after(now, time / 4 * 3),
+            give_up_by: after(now, time),
+        }
     }
 
     /// The same deadlines, limited by those of `other`.
@@ -37,7 +40,12 @@ impl DrainDeadlines {
 
 impl Pipeline {
     /// Drains the partitions of `revocation`, which ends when that is done or its time is over.
-    pub(super) fn begin_drain(&mut self, revocation: Revocation, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn begin_drain(
+        &mut self,
+        revocation: Revocation,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let deadlines = DrainDeadlines::within(revocation.timeout, now).at_most(self.stopping);
         for partition in &revocation.partitions {
             // Batches of an older epoch are not drained: their commits would be fenced.
@@ -53,15 +61,20 @@ impl Pipeline {
     /// Ends drains that are complete or out of time.
     pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for progress in self.partitions.values_mut() {
-            let is_late = progress.draining.is_some_and(|deadlines| deadlines.drain_by <= now);
+            let is_late = progress
+                .draining
+                .is_some_and(|deadlines| deadlines.drain_by <= now);
             if is_late && !progress.is_abandoned {
                 progress.is_abandoned = true;
                 actions.push(Action::Abandon(progress.partition.clone()));
             }
         }
         for drain in std::mem::take(&mut self.drains) {
-            let is_over =
-                |partition| self.partitions.get(&key(partition)).is_none_or(|of| self.is_over(of, now));
+            let is_over = |partition| {
+                self.partitions
+                    .get(&key(partition))
+                    .is_none_or(|of| self.is_over(of, now))
+            };
             if drain.partitions.iter().all(is_over) {
                 self.leave(&drain.partitions, actions);
                 actions.push(Action::EndRevocation(drain));
@@ -73,14 +86,20 @@ impl Pipeline {
 
     /// Whether nothing of a partition is in flight or uncommitted any more.
     fn is_over(&self, progress: &Progress, now: Instant) -> bool {
-        let Some(deadlines) = progress.draining else { return true };
+        let Some(deadlines) = progress.draining else {
+            return true;
+        };
         let is_drained = progress.is_abandoned || progress.is_idle();
         let is_committed = !self.commits.is_under_way && progress.to_commit().is_none();
         is_drained && is_committed || deadlines.give_up_by <= now
     }
 
     pub(super) fn is_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
-        let is_over = || self.partitions.values().all(|progress| self.is_over(progress, now));
+        let is_over = || {
+            self.partitions
+                .values()
+                .all(|progress| self.is_over(progress, now))
+        };
         let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
         self.drains.is_empty() && is_committed && is_over()
     }

@@ -33,7 +33,9 @@ impl Walk {
         *walked = depth + 1;
         let mut is_end = true;
         for next in world.moves() {
-            let Some(left) = depth.checked_sub(next.cost()) else { continue };
+            let Some(left) = depth.checked_sub(next.cost()) else {
+                continue;
+            };
             is_end = false;
             let mut after = world.clone();
             self.moves += 1;
@@ -42,7 +44,11 @@ impl Walk {
             self.walk(&after, left)?;
             self.path.pop();
         }
-        if is_end { self.heal(world.clone()) } else { Ok(()) }
+        if is_end {
+            self.heal(world.clone())
+        } else {
+            Ok(())
+        }
     }
 
     /// Stops all faults: then everything is committed.
@@ -57,18 +63,28 @@ impl Walk {
             path.push(fingerprint);
             let is_done = world.log.iter().all(|log| log.committed == BATCHES);
             if is_done && world.revocations.is_empty() {
-                let all = world.log.iter().all(|log| log.durable.len() as u64 == BATCHES);
+                let all = world
+                    .log
+                    .iter()
+                    .all(|log| log.durable.len() as u64 == BATCHES);
                 self.healed.extend(path);
                 return expect(all, || "a record is missing".to_owned());
             }
-            let next = world.next_good_move().ok_or("nothing is due, and not all is committed")?;
-            world.make(next).map_err(|violation| format!("healing, at {next:?}: {violation}"))?;
+            let next = world
+                .next_good_move()
+                .ok_or("nothing is due, and not all is committed")?;
+            world
+                .make(next)
+                .map_err(|violation| format!("healing, at {next:?}: {violation}"))?;
         }
         Err("not all is committed although nothing fails any more".to_owned())
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how deep to walk is set from outside")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how deep to walk is set from outside"
+)]
 fn depth() -> usize {
     std::env::var("SHOP_TEST_MODEL_DEPTH").map_or(DEPTH, |text| text.parse().unwrap())
 }
@@ -88,8 +104,13 @@ fn walk_all(in_flight: usize, in_flight_bytes: usize) {
     };
     let (mut walk, depth) = (Walk::default(), depth());
     let result = walk.walk(&World::new(options, Instant::now()), depth);
-    let Walk { seen, moves, path, .. } = walk;
-    println!("walked {} states and {moves} moves, up to {depth} moves from the start", seen.len());
+    let Walk {
+        seen, moves, path, ..
+    } = walk;
+    println!(
+        "walked {} states and {moves} moves, up to {depth} moves from the start",
+        seen.len()
+    );
     assert_eq!(result, Ok(()), "after {path:#?}");
 }
 
@@ -100,6 +121,10 @@ fn every_interleaving_is_correct_with_bounded_batches() {
 
 #[test]
 fn every_interleaving_is_correct_with_bounded_bytes() {
-    let one = batch(World::new(IngestOptions::default(), Instant::now()).partition(0), 0).size();
+    let one = batch(
+        World::new(IngestOptions::default(), Instant::now()).partition(0),
+        0,
+    )
+    .size();
     walk_all(8, one + 1);
 }

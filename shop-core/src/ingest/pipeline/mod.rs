@@ -144,10 +144,17 @@ impl Pipeline {
 
     /// The next instant at which something is due.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let draining = self.partitions.values().filter_map(|progress| progress.draining);
+        let draining = self
+            .partitions
+            .values()
+            .filter_map(|progress| progress.draining);
         let deadlines = draining.chain(self.stopping);
         let drains = deadlines.flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
-        let reading = [self.reading.not_before(), self.reading.healthy_at(), self.control_not_before];
+        let reading = [
+            self.reading.not_before(),
+            self.reading.healthy_at(),
+            self.control_not_before,
+        ];
         let commits = self.commits.deadlines(self.has_offsets());
         let others = reading.into_iter().chain(commits).flatten();
         drains.chain(others).filter(|at| *at > now).min()
@@ -188,7 +195,13 @@ impl Pipeline {
         Some(progress)
     }
 
-    fn on_source(&mut self, asked: Wants, got: Result<SourceEvent>, now: Instant, actions: &mut Vec<Action>) {
+    fn on_source(
+        &mut self,
+        asked: Wants,
+        got: Result<SourceEvent>,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         // A control event does not show that batches can be read.
         if asked == Wants::Next && got.is_ok() {
             self.on_source_healthy();
@@ -231,7 +244,10 @@ impl Pipeline {
     fn start(&mut self, batch: Batch, gap: Option<Gap>, now: Instant, actions: &mut Vec<Action>) {
         let partition = batch.partition.clone();
         let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
-        let read = Read { at: now, time: batch.records.first().and_then(LogRecord::known_time) };
+        let read = Read {
+            at: now,
+            time: batch.records.first().and_then(LogRecord::known_time),
+        };
         let Some(progress) = self.enter(&partition, actions) else {
             // The progress of this epoch is unknown, so none of it may be committed.
             tracing::error!(
@@ -245,8 +261,14 @@ impl Pipeline {
         let is_abandoned = progress.is_abandoned;
         self.batches += 1;
         let of_it = partition.clone();
-        let batch_in_flight =
-            InFlight { partition, records, bytes, read: now, failing: None, stuck: BTreeMap::new() };
+        let batch_in_flight = InFlight {
+            partition,
+            records,
+            bytes,
+            read: now,
+            failing: None,
+            stuck: BTreeMap::new(),
+        };
         self.in_flight.insert(number, batch_in_flight);
         actions.push(Action::Start { number, batch, gap });
         if is_abandoned {
@@ -254,10 +276,20 @@ impl Pipeline {
         }
     }
 
-    fn on_batch(&mut self, number: u64, event: BatchEvent, now: Instant, actions: &mut Vec<Action>) {
-        let Some(batch) = self.in_flight.get_mut(&number) else { return };
+    fn on_batch(
+        &mut self,
+        number: u64,
+        event: BatchEvent,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(batch) = self.in_flight.get_mut(&number) else {
+            return;
+        };
         match event {
-            BatchEvent::Finished(outcome) => return self.finish_batch(number, outcome, now, actions),
+            BatchEvent::Finished(outcome) => {
+                return self.finish_batch(number, outcome, now, actions);
+            }
             BatchEvent::Failed(part, since, error) => {
                 batch.failing = Some((part, since, error));
                 self.count_retry(part);
@@ -276,10 +308,28 @@ impl Pipeline {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        let Some(batch) = self.in_flight.remove(&number) else { return };
-        let InFlight { partition, records, bytes, read, failing, stuck } = batch;
+        let Some(batch) = self.in_flight.remove(&number) else {
+            return;
+        };
+        let InFlight {
+            partition,
+            records,
+            bytes,
+            read,
+            failing,
+            stuck,
+        } = batch;
         self.failures_changed |= failing.is_some() || !stuck.is_empty();
-        let Some(BatchOutcome { counters: tally, gap, state, stop, freshness }) = outcome else { return };
+        let Some(BatchOutcome {
+            counters: tally,
+            gap,
+            state,
+            stop,
+            freshness,
+        }) = outcome
+        else {
+            return;
+        };
         if let Some(gap) = gap {
             self.count_gap(key(&partition), gap);
         } else {
@@ -305,7 +355,11 @@ impl Pipeline {
     /// Counts the offsets of a gap. One that was delivered again, possibly grown, is counted once.
     fn count_gap(&mut self, partition: Key, gap: Range<u64>) {
         let (count, last) = self.lost.entry(partition).or_insert((0, 0..0));
-        let from = if last.contains(&gap.start) { last.end } else { gap.start };
+        let from = if last.contains(&gap.start) {
+            last.end
+        } else {
+            gap.start
+        };
         let new = gap.end.saturating_sub(from);
         *count += new;
         self.counters.lost += new;
@@ -326,7 +380,9 @@ impl Pipeline {
         }
         let deadlines = DrainDeadlines::within(self.options.drain_timeout, now);
         self.stopping = Some(deadlines);
-        self.partitions.values_mut().for_each(|progress| progress.drain(deadlines));
+        self.partitions
+            .values_mut()
+            .for_each(|progress| progress.drain(deadlines));
         self.commits.backoff.hurry();
     }
 }

@@ -19,7 +19,10 @@ fn partition(epoch: u64) -> Partition {
 }
 
 fn batch(epoch: u64, offset: u64) -> Batch {
-    Batch::new(partition(epoch), vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))])
+    Batch::new(
+        partition(epoch),
+        vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))],
+    )
 }
 
 pub(super) fn unavailable() -> Error {
@@ -28,7 +31,10 @@ pub(super) fn unavailable() -> Error {
 
 impl Fixture {
     fn new(options: IngestOptions) -> Self {
-        Self { pipeline: Pipeline::new(options), now: Instant::now() }
+        Self {
+            pipeline: Pipeline::new(options),
+            now: Instant::now(),
+        }
     }
 
     fn on(&mut self, event: Event) -> Vec<Action> {
@@ -38,7 +44,10 @@ impl Fixture {
     }
 
     fn answer(&mut self, answer: SourceEvent) -> Vec<Action> {
-        self.on(Event::Source { asked: Wants::Next, answer: Ok(answer) })
+        self.on(Event::Source {
+            asked: Wants::Next,
+            answer: Ok(answer),
+        })
     }
 
     fn read(&mut self, epoch: u64, offset: u64) {
@@ -59,17 +68,28 @@ impl Fixture {
     }
 
     fn revoke(&mut self, epoch: u64, cause: RevocationCause, timeout: Duration) -> Vec<Action> {
-        self.answer(SourceEvent::Revoked(Revocation::new(vec![partition(epoch)], cause, timeout, || {})))
+        self.answer(SourceEvent::Revoked(Revocation::new(
+            vec![partition(epoch)],
+            cause,
+            timeout,
+            || {},
+        )))
     }
 
     fn committed(&mut self, epoch: u64, next: u64) -> Vec<Action> {
         let offsets = vec![CommitOffset::new(partition(epoch), next)];
-        self.on(Event::Committed(offsets, Ok(vec![CommitOutcome::Committed])))
+        self.on(Event::Committed(
+            offsets,
+            Ok(vec![CommitOutcome::Committed]),
+        ))
     }
 
     /// Time passes until something is due, but not beyond `at`.
     fn time(&mut self, at: Instant) -> Vec<Action> {
-        self.now = self.pipeline.next_deadline(self.now).map_or(at, |due| due.min(at));
+        self.now = self
+            .pipeline
+            .next_deadline(self.now)
+            .map_or(at, |due| due.min(at));
         self.on(Event::Time)
     }
 }
@@ -82,23 +102,34 @@ fn commits(actions: &[Action]) -> Option<u64> {
 }
 
 fn abandons(actions: &[Action]) -> bool {
-    actions.iter().any(|action| matches!(action, Action::Abandon(_)))
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::Abandon(_)))
 }
 
 fn ends(actions: &[Action]) -> bool {
-    actions.iter().any(|action| matches!(action, Action::EndRevocation(_)))
+    actions
+        .iter()
+        .any(|action| matches!(action, Action::EndRevocation(_)))
 }
 
 #[test]
 fn bytes_in_flight_are_bounded() {
     let size = batch(1, 0).size();
     for max_in_flight_bytes in [size + 1, 2 * size] {
-        let mut fixture = Fixture::new(IngestOptions { max_in_flight_bytes, ..IngestOptions::default() });
+        let mut fixture = Fixture::new(IngestOptions {
+            max_in_flight_bytes,
+            ..IngestOptions::default()
+        });
         for offset in 0..2 {
             assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
             fixture.read(1, offset);
         }
-        assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control, "the second one fills the budget");
+        assert_eq!(
+            fixture.pipeline.wants(fixture.now),
+            Wants::Control,
+            "the second one fills the budget"
+        );
         fixture.finish(0, BatchState::Durable(1));
         assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
     }
@@ -106,9 +137,15 @@ fn bytes_in_flight_are_bounded() {
 
 #[test]
 fn a_closed_source_ends_the_pipeline() {
-    for answer in [Ok(SourceEvent::Closed), Err(Error::new(ErrorKind::Closed, "closed"))] {
+    for answer in [
+        Ok(SourceEvent::Closed),
+        Err(Error::new(ErrorKind::Closed, "closed")),
+    ] {
         let mut fixture = Fixture::new(IngestOptions::default());
-        let actions = fixture.on(Event::Source { asked: Wants::Next, answer });
+        let actions = fixture.on(Event::Source {
+            asked: Wants::Next,
+            answer,
+        });
         assert!(matches!(actions[..], [Action::Close(_)]), "{actions:?}");
         assert!(fixture.pipeline.failure.is_none());
     }
@@ -119,7 +156,10 @@ fn the_error_of_a_batch_ends_with_it() {
     let mut fixture = Fixture::new(IngestOptions::default());
     let mut status = IngestStatus::default();
     fixture.read(1, 0);
-    fixture.on(Event::Batch(0, BatchEvent::Failed(Component::Store, fixture.now, unavailable())));
+    fixture.on(Event::Batch(
+        0,
+        BatchEvent::Failed(Component::Store, fixture.now, unavailable()),
+    ));
     fixture.pipeline.report(&mut status);
     assert!(status.errors.contains_key(&Component::Store));
     fixture.finish(0, BatchState::Durable(1));
@@ -128,7 +168,14 @@ fn the_error_of_a_batch_ends_with_it() {
 
     fixture.read(1, 1);
     let (topic, error) = (partition(1).topic, unavailable());
-    let stuck = StuckRecord { topic, partition: 0, offset: 1, id: None, since: fixture.now.into(), error };
+    let stuck = StuckRecord {
+        topic,
+        partition: 0,
+        offset: 1,
+        id: None,
+        since: fixture.now.into(),
+        error,
+    };
     fixture.on(Event::Batch(1, BatchEvent::Stuck(0, stuck)));
     fixture.pipeline.report(&mut status);
     assert!(status.stuck.is_some());
@@ -148,7 +195,10 @@ fn a_pipeline_without_work_has_no_deadline() {
 
 #[test]
 fn batches_in_flight_are_bounded() {
-    let mut fixture = Fixture::new(IngestOptions { max_in_flight_batches: 2, ..IngestOptions::default() });
+    let mut fixture = Fixture::new(IngestOptions {
+        max_in_flight_batches: 2,
+        ..IngestOptions::default()
+    });
     fixture.read(1, 0);
     assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
     fixture.read(1, 1);
@@ -158,19 +208,30 @@ fn batches_in_flight_are_bounded() {
 #[test]
 fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
     for is_shutdown in [false, true] {
-        let options = IngestOptions { commit_interval: 600 * SECOND, ..IngestOptions::default() };
+        let options = IngestOptions {
+            commit_interval: 600 * SECOND,
+            ..IngestOptions::default()
+        };
         let mut fixture = Fixture::new(options);
         (0..3).for_each(|offset| fixture.read(1, offset));
         assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
         fixture.committed(1, 1);
-        assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None, "within the interval");
+        assert_eq!(
+            commits(&fixture.finish(1, BatchState::Durable(2))),
+            None,
+            "within the interval"
+        );
         let actions = match is_shutdown {
             true => fixture.on(Event::Shutdown),
             false => fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND),
         };
         assert_eq!(commits(&actions), Some(2));
         fixture.committed(1, 2);
-        assert_eq!(commits(&fixture.finish(2, BatchState::Durable(3))), Some(3), "nor does any later commit");
+        assert_eq!(
+            commits(&fixture.finish(2, BatchState::Durable(3))),
+            Some(3),
+            "nor does any later commit"
+        );
     }
 }
 
@@ -182,7 +243,10 @@ fn a_revocation_retries_a_failed_commit_at_once() {
     let offsets = vec![CommitOffset::new(partition(1), 1)];
     let failed = fixture.on(Event::Committed(offsets, Err(unavailable())));
     assert_eq!(commits(&failed), None, "after a pause");
-    assert_eq!(commits(&fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND)), Some(1));
+    assert_eq!(
+        commits(&fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND)),
+        Some(1)
+    );
 }
 
 #[test]
@@ -196,8 +260,14 @@ fn the_last_quarter_of_a_drain_is_reserved_for_the_commit() {
     assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
     let actions = fixture.time(deadline);
     assert_eq!(fixture.now, revoked + 3 * SECOND);
-    assert!(abandons(&actions) && !ends(&actions), "the commit is under way: {actions:?}");
-    assert!(ends(&fixture.committed(1, 1)), "before the rebalance continues without it");
+    assert!(
+        abandons(&actions) && !ends(&actions),
+        "the commit is under way: {actions:?}"
+    );
+    assert!(
+        ends(&fixture.committed(1, 1)),
+        "before the rebalance continues without it"
+    );
 }
 
 #[test]
@@ -206,7 +276,11 @@ fn a_revocation_ends_at_its_deadline_despite_a_pending_commit() {
     fixture.read(1, 0);
     let deadline = fixture.now + 4 * SECOND;
     fixture.finish(0, BatchState::Durable(1));
-    assert!(!ends(&fixture.revoke(1, RevocationCause::Rebalance, 4 * SECOND)));
+    assert!(!ends(&fixture.revoke(
+        1,
+        RevocationCause::Rebalance,
+        4 * SECOND
+    )));
     let mut is_answered = false;
     while !is_answered && fixture.now < deadline {
         is_answered = ends(&fixture.time(deadline));
@@ -222,7 +296,10 @@ fn lost_partitions_are_neither_drained_nor_committed() {
     fixture.committed(1, 1);
     fixture.finish(1, BatchState::Durable(2));
     let actions = fixture.revoke(1, RevocationCause::Lost, 4 * SECOND);
-    assert!(ends(&actions) && abandons(&actions) && commits(&actions).is_none(), "{actions:?}");
+    assert!(
+        ends(&actions) && abandons(&actions) && commits(&actions).is_none(),
+        "{actions:?}"
+    );
     fixture.now += SECOND;
     assert_eq!(commits(&fixture.on(Event::Time)), None);
 }
@@ -255,7 +332,11 @@ fn a_newer_epoch_ends_the_one_before_it() {
     fixture.read(1, 0);
     let actions = fixture.answer(SourceEvent::Batch(batch(2, 0)));
     assert!(abandons(&actions), "{actions:?}");
-    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), None, "it belongs to the older one");
+    assert_eq!(
+        commits(&fixture.finish(0, BatchState::Durable(1))),
+        None,
+        "it belongs to the older one"
+    );
     assert!(fixture.answer(SourceEvent::Batch(batch(1, 1))).is_empty());
     assert_eq!(commits(&fixture.finish(1, BatchState::Durable(1))), Some(1));
 }
@@ -265,17 +346,34 @@ fn a_revocation_of_a_newer_epoch_does_not_wait_for_the_one_before_it() {
     let mut fixture = Fixture::new(IngestOptions::default());
     fixture.read(1, 0);
     let actions = fixture.revoke(2, RevocationCause::Rebalance, 4 * SECOND);
-    assert!(abandons(&actions) && ends(&actions), "nothing was read in epoch 2: {actions:?}");
-    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), None, "it belongs to epoch 1");
+    assert!(
+        abandons(&actions) && ends(&actions),
+        "nothing was read in epoch 2: {actions:?}"
+    );
+    assert_eq!(
+        commits(&fixture.finish(0, BatchState::Durable(1))),
+        None,
+        "it belongs to epoch 1"
+    );
 }
 
 #[test]
 fn an_abandoned_batch_is_not_reported_to_the_observer() {
     let mut fixture = Fixture::new(IngestOptions::default());
     (0..2).for_each(|offset| fixture.read(1, offset));
-    assert!(fixture.on(Event::Batch(0, BatchEvent::Finished(None))).is_empty());
+    assert!(
+        fixture
+            .on(Event::Batch(0, BatchEvent::Finished(None)))
+            .is_empty()
+    );
     let actions = fixture.finish(1, BatchState::Durable(2));
-    assert!(matches!(actions[..], [Action::Completed(BatchReport { records: 1, .. })]), "{actions:?}");
+    assert!(
+        matches!(
+            actions[..],
+            [Action::Completed(BatchReport { records: 1, .. })]
+        ),
+        "{actions:?}"
+    );
 }
 
 #[test]
@@ -287,7 +385,9 @@ fn closing_gets_the_rest_of_the_drain_timeout() {
         fixture.now += passes;
         fixture.finish(0, BatchState::Durable(1));
         let actions = fixture.committed(1, 1);
-        let Some(Action::Close(time)) = actions.last() else { panic!("{actions:?}") };
+        let Some(Action::Close(time)) = actions.last() else {
+            panic!("{actions:?}")
+        };
         assert_eq!(*time, left);
     }
 }
@@ -295,10 +395,20 @@ fn closing_gets_the_rest_of_the_drain_timeout() {
 #[test]
 fn reading_pauses_after_an_error_and_control_events_do_not() {
     let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.on(Event::Source { asked: Wants::Next, answer: Err(unavailable()) });
+    fixture.on(Event::Source {
+        asked: Wants::Next,
+        answer: Err(unavailable()),
+    });
     assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control);
-    fixture.on(Event::Source { asked: Wants::Control, answer: Err(unavailable()) });
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Nothing, "not in a circle");
+    fixture.on(Event::Source {
+        asked: Wants::Control,
+        answer: Err(unavailable()),
+    });
+    assert_eq!(
+        fixture.pipeline.wants(fixture.now),
+        Wants::Nothing,
+        "not in a circle"
+    );
     let later = fixture.now + 10 * SECOND;
     fixture.time(later);
     assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);

@@ -75,7 +75,10 @@ impl Progress {
     }
 
     pub(super) fn leave(&mut self) {
-        *self = Self { is_left: true, ..Self::new(self.partition.clone()) };
+        *self = Self {
+            is_left: true,
+            ..Self::new(self.partition.clone())
+        };
     }
 
     pub(super) fn drain(&mut self, deadlines: DrainDeadlines) {
@@ -86,17 +89,29 @@ impl Progress {
 
     /// Adds a batch. Its `number` is greater than that of every batch before.
     pub(super) fn start(&mut self, number: u64, read: Read) {
-        self.entries.push_back(Entry { number, read, state: BatchState::InFlight });
+        self.entries.push_back(Entry {
+            number,
+            read,
+            state: BatchState::InFlight,
+        });
     }
 
     /// Ends the batch with this number.
     pub(super) fn finish(&mut self, number: u64, state: BatchState) {
-        if let Ok(at) = self.entries.binary_search_by_key(&number, |entry| entry.number) {
+        if let Ok(at) = self
+            .entries
+            .binary_search_by_key(&number, |entry| entry.number)
+        {
             self.entries[at].state = state;
             self.merge(at + 1);
             self.merge(at);
         }
-        while let Some(Entry { state: BatchState::Durable(next), read, .. }) = self.entries.front() {
+        while let Some(Entry {
+            state: BatchState::Durable(next),
+            read,
+            ..
+        }) = self.entries.front()
+        {
             // A redelivered batch ends at the same offset: there is nothing new to commit.
             if self.durable < Some(*next) {
                 self.durable = Some(*next);
@@ -104,16 +119,25 @@ impl Progress {
             }
             self.entries.pop_front();
         }
-        if let Some(Entry { state: BatchState::StoppedAt(next), .. }) = self.entries.front() {
+        if let Some(Entry {
+            state: BatchState::StoppedAt(next),
+            ..
+        }) = self.entries.front()
+        {
             self.durable = self.durable.max(Some(*next));
         }
     }
 
     /// Merges the entry at `at` into the one before it, if both are durable.
     fn merge(&mut self, at: usize) {
-        let Some(before) = at.checked_sub(1) else { return };
-        let (Some(earlier), Some(later)) = (self.entries.get(before), self.entries.get(at)) else { return };
-        if let (BatchState::Durable(one), BatchState::Durable(other)) = (earlier.state, later.state) {
+        let Some(before) = at.checked_sub(1) else {
+            return;
+        };
+        let (Some(earlier), Some(later)) = (self.entries.get(before), self.entries.get(at)) else {
+            return;
+        };
+        if let (BatchState::Durable(one), BatchState::Durable(other)) = (earlier.state, later.state)
+        {
             // A redelivered batch may end before the previous one.
             let (number, state) = (later.number, BatchState::Durable(one.max(other)));
             self.entries.remove(at);
@@ -124,17 +148,21 @@ impl Progress {
 
     /// Whether no batch is in flight.
     pub(super) fn is_idle(&self) -> bool {
-        self.entries.iter().all(|entry| entry.state != BatchState::InFlight)
+        self.entries
+            .iter()
+            .all(|entry| entry.state != BatchState::InFlight)
     }
 
     /// The offset to commit, if it is not committed yet.
     pub(super) fn to_commit(&self) -> Option<u64> {
-        self.durable.filter(|durable| self.committed != Some(*durable))
+        self.durable
+            .filter(|durable| self.committed != Some(*durable))
     }
 
     /// The offset to commit, with its partition.
     pub(super) fn commit_offset(&self) -> Option<CommitOffset> {
-        self.to_commit().map(|next| CommitOffset::new(self.partition.clone(), next))
+        self.to_commit()
+            .map(|next| CommitOffset::new(self.partition.clone(), next))
     }
 
     /// A commit of the durable prefix begins.
@@ -181,7 +209,11 @@ mod tests {
         start(&mut progress, 0..3);
         assert_eq!(progress.to_commit(), None);
         progress.finish(1, BatchState::Durable(20));
-        assert_eq!(progress.to_commit(), None, "the first batch is still in flight");
+        assert_eq!(
+            progress.to_commit(),
+            None,
+            "the first batch is still in flight"
+        );
         progress.finish(0, BatchState::Durable(10));
         assert_eq!(progress.to_commit(), Some(20));
         progress.committed(20);
@@ -197,7 +229,10 @@ mod tests {
         progress.begin_commit();
         progress.committed(10);
         progress.finish(1, BatchState::Durable(10));
-        assert_eq!((progress.to_commit(), progress.oldest_uncommitted()), (None, None));
+        assert_eq!(
+            (progress.to_commit(), progress.oldest_uncommitted()),
+            (None, None)
+        );
     }
 
     #[test]
@@ -221,7 +256,10 @@ mod tests {
         }
         assert_eq!(progress.to_commit(), None);
         progress.finish(0, BatchState::Durable(1));
-        assert_eq!((progress.to_commit(), progress.entries.len()), (Some(10_001), 0));
+        assert_eq!(
+            (progress.to_commit(), progress.entries.len()),
+            (Some(10_001), 0)
+        );
     }
 
     #[test]
@@ -230,7 +268,11 @@ mod tests {
         start(&mut progress, 0..8);
         for number in (1..8).rev() {
             progress.finish(number, BatchState::Durable(number + 1));
-            assert_eq!(progress.entries.len() as u64, number + 1, "those in flight, and one");
+            assert_eq!(
+                progress.entries.len() as u64,
+                number + 1,
+                "those in flight, and one"
+            );
         }
     }
 
@@ -254,13 +296,25 @@ mod tests {
         assert_eq!(progress.oldest_uncommitted(), None);
         (0..4).for_each(|number| progress.start(number, second(number)));
         progress.finish(1, BatchState::Durable(20));
-        assert_eq!(progress.oldest_uncommitted(), Some(at(begun)), "the first is in flight");
+        assert_eq!(
+            progress.oldest_uncommitted(),
+            Some(at(begun)),
+            "the first is in flight"
+        );
         progress.finish(0, BatchState::Durable(10));
         progress.begin_commit();
-        assert_eq!(progress.oldest_uncommitted(), Some(at(begun)), "it is durable, but not committed");
+        assert_eq!(
+            progress.oldest_uncommitted(),
+            Some(at(begun)),
+            "it is durable, but not committed"
+        );
         progress.finish(2, BatchState::Durable(30));
         progress.committed(20);
-        assert_eq!(progress.oldest_uncommitted(), Some(second(2)), "it was not among those");
+        assert_eq!(
+            progress.oldest_uncommitted(),
+            Some(second(2)),
+            "it was not among those"
+        );
         progress.begin_commit();
         // That commit fails, and the next one takes more along.
         progress.finish(3, BatchState::Durable(40));

@@ -14,7 +14,11 @@ const MAX_NAMED: usize = 10;
 impl Pipeline {
     /// Updates `status`. Returns whether it has changed.
     pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
-        let phase = if self.is_stopping() { Phase::Draining } else { Phase::Running };
+        let phase = if self.is_stopping() {
+            Phase::Draining
+        } else {
+            Phase::Running
+        };
         let mut changed = replace(&mut status.phase, phase)
             | replace(&mut status.counters, self.counters)
             | replace(&mut status.in_flight, self.in_flight.len())
@@ -57,23 +61,39 @@ impl Pipeline {
         status.failing_since.clear();
         for (part, since, error) in self.failing() {
             let since = since.into();
-            if status.failing_since.get(&part).is_none_or(|longest| since < *longest) {
+            if status
+                .failing_since
+                .get(&part)
+                .is_none_or(|longest| since < *longest)
+            {
                 status.failing_since.insert(part, since);
                 status.errors.insert(part, error.clone());
             }
         }
-        let stuck = self.in_flight.values().flat_map(|batch| batch.stuck.values()).next();
+        let stuck = self
+            .in_flight
+            .values()
+            .flat_map(|batch| batch.stuck.values())
+            .next();
         status.stuck = stuck.cloned();
         status.retries.clone_from(&self.retries);
-        let new = status.errors.iter().filter(|(part, _)| !before.contains_key(part));
+        let new = status
+            .errors
+            .iter()
+            .filter(|(part, _)| !before.contains_key(part));
         let failing = new.map(|(part, error)| (*part, Some(error.clone())));
-        let recovered = before.keys().filter(|part| !status.errors.contains_key(part));
+        let recovered = before
+            .keys()
+            .filter(|part| !status.errors.contains_key(part));
         failing.chain(recovered.map(|part| (*part, None))).collect()
     }
 
     /// The current failures: since when, and the error.
     fn failing(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
-        let calls = [(Component::Source, &self.reading), (Component::Commit, &self.commits.backoff)];
+        let calls = [
+            (Component::Source, &self.reading),
+            (Component::Commit, &self.commits.backoff),
+        ];
         let calls = calls.into_iter().filter_map(|(part, backoff)| {
             let (since, error) = backoff.failing()?;
             Some((part, *since, error))
@@ -89,12 +109,18 @@ impl Pipeline {
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
         let (mut read, mut written) = (BTreeMap::new(), BTreeMap::new());
         for progress in self.partitions.values() {
-            let Some(oldest) = progress.oldest_uncommitted() else { continue };
+            let Some(oldest) = progress.oldest_uncommitted() else {
+                continue;
+            };
             let topic = &progress.partition.topic;
             keep_earlier(&mut read, topic, oldest.at.into());
-            oldest.time.into_iter().for_each(|time| keep_earlier(&mut written, topic, time));
+            oldest
+                .time
+                .into_iter()
+                .for_each(|time| keep_earlier(&mut written, topic, time));
         }
-        replace_all(&mut status.oldest_uncommitted, read) | replace_all(&mut status.oldest_unread, written)
+        replace_all(&mut status.oldest_uncommitted, read)
+            | replace_all(&mut status.oldest_unread, written)
     }
 
     pub(super) fn count_retry(&mut self, part: Component) {
@@ -105,9 +131,18 @@ impl Pipeline {
     /// Logs a stuck record, once.
     pub(super) fn note_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
         let count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
-        let Some(batch) = self.in_flight.get_mut(&number) else { return };
+        let Some(batch) = self.in_flight.get_mut(&number) else {
+            return;
+        };
         if count < MAX_NAMED && !batch.stuck.contains_key(&index) {
-            let StuckRecord { topic, partition, offset, id, error, .. } = &record;
+            let StuckRecord {
+                topic,
+                partition,
+                offset,
+                id,
+                error,
+                ..
+            } = &record;
             tracing::warn!(
                 log.topic = %topic,
                 log.partition = partition,
@@ -128,8 +163,15 @@ fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
     differs
 }
 
-fn keep_earlier<'a, T: Ord + Copy>(oldest: &mut BTreeMap<&'a Arc<str>, T>, topic: &'a Arc<str>, time: T) {
-    oldest.entry(topic).and_modify(|oldest| *oldest = time.min(*oldest)).or_insert(time);
+fn keep_earlier<'a, T: Ord + Copy>(
+    oldest: &mut BTreeMap<&'a Arc<str>, T>,
+    topic: &'a Arc<str>,
+    time: T,
+) {
+    oldest
+        .entry(topic)
+        .and_modify(|oldest| *oldest = time.min(*oldest))
+        .or_insert(time);
 }
 
 /// Sets the value of each topic. Known topics without one stay, with `None`.
@@ -142,6 +184,10 @@ fn replace_all<T: PartialEq + Copy>(
         changed |= replace(known, values.remove(topic));
     }
     changed |= !values.is_empty();
-    known.extend(values.into_iter().map(|(topic, value)| (Arc::clone(topic), Some(value))));
+    known.extend(
+        values
+            .into_iter()
+            .map(|(topic, value)| (Arc::clone(topic), Some(value))),
+    );
     changed
 }

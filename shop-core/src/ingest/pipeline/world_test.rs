@@ -68,11 +68,15 @@ impl Move {
     /// The cost in moves: faults are explored less deeply.
     pub(super) const fn cost(self) -> usize {
         let is_fault = match self {
-            Self::Batch(_, fate) => !matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Abandoned),
-            Self::Commit(fate) => !matches!(fate, CommitFate::Answered),
-            Self::DeliverOld(_) | Self::Lose(_) | Self::ReadFails | Self::SourceClosed | Self::Restart => {
-                true
+            Self::Batch(_, fate) => {
+                !matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Abandoned)
             }
+            Self::Commit(fate) => !matches!(fate, CommitFate::Answered),
+            Self::DeliverOld(_)
+            | Self::Lose(_)
+            | Self::ReadFails
+            | Self::SourceClosed
+            | Self::Restart => true,
             _ => false,
         };
         if is_fault { 2 } else { 1 }
@@ -118,11 +122,37 @@ pub(super) struct World {
 
 impl Hash for Pipeline {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { batches, partitions, drains, stopping, source_ended, control_not_before, .. } = self;
-        (batches, partitions, stopping, source_ended, control_not_before).hash(state);
-        drains.iter().for_each(|revocation| revocation.partitions.hash(state));
+        let Self {
+            batches,
+            partitions,
+            drains,
+            stopping,
+            source_ended,
+            control_not_before,
+            ..
+        } = self;
+        (
+            batches,
+            partitions,
+            stopping,
+            source_ended,
+            control_not_before,
+        )
+            .hash(state);
+        drains
+            .iter()
+            .for_each(|revocation| revocation.partitions.hash(state));
         (&self.commits, &self.reading, self.failure.is_some()).hash(state);
-        for (number, InFlight { partition, read, failing, .. }) in &self.in_flight {
+        for (
+            number,
+            InFlight {
+                partition,
+                read,
+                failing,
+                ..
+            },
+        ) in &self.in_flight
+        {
             (number, partition, read, failing.is_some()).hash(state);
         }
     }
@@ -133,17 +163,27 @@ pub(super) fn expect(holds: bool, what: impl FnOnce() -> String) -> Result<(), S
 }
 
 pub(super) fn batch(partition: Partition, offset: u64) -> Batch {
-    Batch::new(partition, vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))])
+    Batch::new(
+        partition,
+        vec![LogRecord::new(offset, Timestamp::MIN, Some("{}".into()))],
+    )
 }
 
 /// The partition of a revocation, and whether it is lost.
 fn revoked(revocation: &Revocation) -> (Partition, bool) {
-    (revocation.partitions[0].clone(), revocation.cause == RevocationCause::Lost)
+    (
+        revocation.partitions[0].clone(),
+        revocation.cause == RevocationCause::Lost,
+    )
 }
 
 impl World {
     pub(super) fn new(options: IngestOptions, now: Instant) -> Self {
-        let partition = LogPartition { epoch: 1, is_owned: true, ..LogPartition::default() };
+        let partition = LogPartition {
+            epoch: 1,
+            is_owned: true,
+            ..LogPartition::default()
+        };
         Self {
             pipeline: Pipeline::new(options),
             now,
@@ -159,7 +199,12 @@ impl World {
 
     pub(super) fn partition(&self, index: usize) -> Partition {
         let number = u32::try_from(index).unwrap();
-        Partition::new("cluster".into(), "purchases".into(), number, self.log[index].epoch)
+        Partition::new(
+            "cluster".into(),
+            "purchases".into(),
+            number,
+            self.log[index].epoch,
+        )
     }
 
     pub(super) fn fingerprint(&self) -> u64 {
@@ -183,7 +228,10 @@ impl World {
                     moves.push(Move::Deliver(index));
                 }
                 if wants != Wants::Nothing {
-                    let is_asked = self.revocations.keys().any(|(of, _)| *of == self.partition(index));
+                    let is_asked = self
+                        .revocations
+                        .keys()
+                        .any(|(of, _)| *of == self.partition(index));
                     moves.extend((!is_asked).then_some(Move::Revoke(index)));
                     moves.push(Move::Lose(index));
                 }
@@ -201,10 +249,19 @@ impl World {
                 Fate::LetterRefused,
             ];
             moves.extend(fates.map(|fate| Move::Batch(index, fate)));
-            moves.extend(flight.is_abandoned.then_some(Move::Batch(index, Fate::Abandoned)));
+            moves.extend(
+                flight
+                    .is_abandoned
+                    .then_some(Move::Batch(index, Fate::Abandoned)),
+            );
         }
         if self.commit.is_some() {
-            let fates = [CommitFate::Answered, CommitFate::Fails, CommitFate::AnswerLost, CommitFate::Fenced];
+            let fates = [
+                CommitFate::Answered,
+                CommitFate::Fails,
+                CommitFate::AnswerLost,
+                CommitFate::Fenced,
+            ];
             moves.extend(fates.map(Move::Commit));
         }
         if wants != Wants::Nothing {
@@ -229,10 +286,15 @@ impl World {
             }
             Move::DeliverOld(index) => {
                 let epoch = self.ended[index].ok_or("no epoch has ended")?;
-                let old = Partition { epoch, ..self.partition(index) };
+                let old = Partition {
+                    epoch,
+                    ..self.partition(index)
+                };
                 let before = self.flights.len();
                 self.source(Ok(SourceEvent::Batch(batch(old, 0))))?;
-                expect(self.flights.len() == before, || "a batch of an old epoch is started".to_owned())
+                expect(self.flights.len() == before, || {
+                    "a batch of an old epoch is started".to_owned()
+                })
             }
             Move::Batch(index, fate) => self.end_call(index, fate),
             Move::Commit(fate) => self.end_commit(fate),
@@ -251,7 +313,10 @@ impl World {
                 self.source(Ok(SourceEvent::Closed))
             }
             Move::Time => {
-                self.now = self.pipeline.next_deadline(self.now).ok_or("nothing is due")?;
+                self.now = self
+                    .pipeline
+                    .next_deadline(self.now)
+                    .ok_or("nothing is due")?;
                 self.happens(Event::Time)
             }
             Move::Shutdown => {
@@ -260,7 +325,10 @@ impl World {
             }
             Move::Restart => {
                 let fresh = Self::new(self.pipeline.options.clone(), self.now);
-                *self = Self { log: self.log.clone(), ..fresh };
+                *self = Self {
+                    log: self.log.clone(),
+                    ..fresh
+                };
                 (0..PARTITIONS).for_each(|index| self.assign(index));
                 Ok(())
             }
@@ -269,7 +337,12 @@ impl World {
 
     fn assign(&mut self, index: usize) {
         let log = &mut self.log[index];
-        *log = LogPartition { epoch: log.epoch + 1, is_owned: true, next: log.committed, ..log.clone() };
+        *log = LogPartition {
+            epoch: log.epoch + 1,
+            is_owned: true,
+            next: log.committed,
+            ..log.clone()
+        };
     }
 
     /// The log has assigned the partition to another member: nothing of this epoch may be committed any more.
@@ -286,24 +359,42 @@ impl World {
     }
 
     fn revoke(&mut self, index: usize, cause: RevocationCause) -> Result<(), String> {
-        let revocation = Revocation::new(vec![self.partition(index)], cause, REVOCATION_TIMEOUT, || {});
+        let revocation = Revocation::new(
+            vec![self.partition(index)],
+            cause,
+            REVOCATION_TIMEOUT,
+            || {},
+        );
         let revoked = revoked(&revocation);
-        self.revocations.insert(revoked.clone(), self.now + REVOCATION_TIMEOUT);
+        self.revocations
+            .insert(revoked.clone(), self.now + REVOCATION_TIMEOUT);
         self.source(Ok(SourceEvent::Revoked(revocation)))?;
         let is_answered = !self.revocations.contains_key(&revoked);
-        expect(cause != RevocationCause::Lost || is_answered, || "a loss is drained".to_owned())
+        expect(cause != RevocationCause::Lost || is_answered, || {
+            "a loss is drained".to_owned()
+        })
     }
 
     fn end_call(&mut self, index: usize, fate: Fate) -> Result<(), String> {
-        let Flight { number, partition, offset, .. } = self.flights[index].clone();
+        let Flight {
+            number,
+            partition,
+            offset,
+            ..
+        } = self.flights[index].clone();
         let log = &mut self.log[partition.index as usize];
         if matches!(fate, Fate::Stored | Fate::DeadLettered | Fate::Unknown) {
             log.durable.insert(offset);
         }
         let failed = |part| BatchEvent::Failed(part, self.now, unavailable());
         let finished = |state, stop| {
-            let outcome =
-                BatchOutcome { counters: IngestCounters::default(), gap: None, state, stop, freshness: None };
+            let outcome = BatchOutcome {
+                counters: IngestCounters::default(),
+                gap: None,
+                state,
+                stop,
+                freshness: None,
+            };
             BatchEvent::Finished(Some(outcome))
         };
         let event = match fate {
@@ -331,17 +422,27 @@ impl World {
             self.end_epoch(partition);
         }
         let mut outcomes = Vec::new();
-        for CommitOffset { partition, next_offset: next } in &offsets {
+        for CommitOffset {
+            partition,
+            next_offset: next,
+        } in &offsets
+        {
             let log = &mut self.log[partition.index as usize];
             if log.is_owned && log.epoch == partition.epoch {
-                expect(*next >= log.committed, || format!("{partition:?} goes back to {next}"))?;
+                expect(*next >= log.committed, || {
+                    format!("{partition:?} goes back to {next}")
+                })?;
                 log.committed = *next;
                 outcomes.push(CommitOutcome::Committed);
             } else {
                 outcomes.push(CommitOutcome::Fenced);
             }
         }
-        let answer = if fate == CommitFate::AnswerLost { Err(unavailable()) } else { Ok(outcomes) };
+        let answer = if fate == CommitFate::AnswerLost {
+            Err(unavailable())
+        } else {
+            Ok(outcomes)
+        };
         self.happens(Event::Committed(offsets, answer))
     }
 
@@ -351,13 +452,19 @@ impl World {
         let mut actions = Vec::new();
         self.pipeline.on(event, self.now, &mut actions);
         for action in actions {
-            expect(!(is_abandoned && matches!(action, Action::Completed(_))), || {
-                "an abandoned batch was reported".to_owned()
-            })?;
+            expect(
+                !(is_abandoned && matches!(action, Action::Completed(_))),
+                || "an abandoned batch was reported".to_owned(),
+            )?;
             self.perform(action)?;
         }
-        let overdue = self.revocations.iter().find(|(_, deadline)| **deadline <= self.now);
-        expect(overdue.is_none(), || format!("{overdue:?} was not answered in time"))?;
+        let overdue = self
+            .revocations
+            .iter()
+            .find(|(_, deadline)| **deadline <= self.now);
+        expect(overdue.is_none(), || {
+            format!("{overdue:?} was not answered in time")
+        })?;
         let drain_ends = self.is_closed || self.stopping.is_none_or(|deadline| deadline > self.now);
         expect(drain_ends, || "the drain does not end".to_owned())
     }
@@ -365,13 +472,22 @@ impl World {
     fn perform(&mut self, action: Action) -> Result<(), String> {
         match action {
             Action::Start { gap: Some(gap), .. } => return Err(gap.to_string()),
-            Action::Start { number, batch, gap: None } => self.start(number, &batch)?,
+            Action::Start {
+                number,
+                batch,
+                gap: None,
+            } => self.start(number, &batch)?,
             Action::Abandon(partition) => {
-                let of_it = self.flights.iter_mut().filter(|flight| flight.partition == partition);
+                let of_it = self
+                    .flights
+                    .iter_mut()
+                    .filter(|flight| flight.partition == partition);
                 of_it.for_each(|flight| flight.is_abandoned = true);
             }
             Action::Commit(offsets) => {
-                expect(self.commit.is_none(), || "two concurrent commits".to_owned())?;
+                expect(self.commit.is_none(), || {
+                    "two concurrent commits".to_owned()
+                })?;
                 for offset in &offsets {
                     self.check_offset(offset)?;
                 }
@@ -382,17 +498,25 @@ impl World {
                 let deadline = self.revocations.remove(&revoked).ok_or("answered twice")?;
                 let (partition, _) = revoked;
                 let log = &self.log[partition.index as usize];
-                let has_time = self.stopping.is_none() && self.now + REVOCATION_TIMEOUT / 4 < deadline;
+                let has_time =
+                    self.stopping.is_none() && self.now + REVOCATION_TIMEOUT / 4 < deadline;
                 let is_left = !log.is_owned || log.epoch > partition.epoch;
-                let is_in_flight = self.flights.iter().any(|flight| flight.partition == partition);
+                let is_in_flight = self
+                    .flights
+                    .iter()
+                    .any(|flight| flight.partition == partition);
                 let is_drained = !is_in_flight && self.commit.is_none();
-                expect(is_left || is_drained || !has_time, || format!("{partition:?} is not drained"))?;
+                expect(is_left || is_drained || !has_time, || {
+                    format!("{partition:?} is not drained")
+                })?;
                 self.end_epoch(&partition);
             }
             Action::Completed(_) => {}
             Action::Close(time) => {
                 expect(time >= MIN_CLOSE, || format!("{time:?} to close"))?;
-                expect(self.revocations.is_empty(), || "closed before a revocation was answered".to_owned())?;
+                expect(self.revocations.is_empty(), || {
+                    "closed before a revocation was answered".to_owned()
+                })?;
                 self.is_closed = true;
             }
         }
@@ -402,21 +526,39 @@ impl World {
     fn start(&mut self, number: u64, batch: &Batch) -> Result<(), String> {
         let options = &self.pipeline.options;
         let others = self.flights.len();
-        expect(others < options.max_in_flight_batches, || format!("{others} batches and one more"))?;
+        expect(others < options.max_in_flight_batches, || {
+            format!("{others} batches and one more")
+        })?;
         let bytes = others * batch.size();
-        expect(bytes < options.max_in_flight_bytes, || format!("{bytes} bytes and more"))?;
-        expect(self.stopping.is_none(), || "a batch is started after the shutdown".to_owned())?;
+        expect(bytes < options.max_in_flight_bytes, || {
+            format!("{bytes} bytes and more")
+        })?;
+        expect(self.stopping.is_none(), || {
+            "a batch is started after the shutdown".to_owned()
+        })?;
         let (partition, offset) = (batch.partition.clone(), batch.records[0].offset);
-        self.flights.push(Flight { number, partition, offset, is_abandoned: false });
+        self.flights.push(Flight {
+            number,
+            partition,
+            offset,
+            is_abandoned: false,
+        });
         Ok(())
     }
 
     fn check_offset(&self, offset: &CommitOffset) -> Result<(), String> {
-        let CommitOffset { partition, next_offset: next } = offset;
+        let CommitOffset {
+            partition,
+            next_offset: next,
+        } = offset;
         let log = &self.log[partition.index as usize];
         let all = (0..*next).all(|offset| log.durable.contains(&offset));
-        expect(all, || format!("{offset:?} is past a record that is not durable"))?;
-        expect(log.given_up < partition.epoch, || format!("{offset:?} after it was given up"))
+        expect(all, || {
+            format!("{offset:?} is past a record that is not durable")
+        })?;
+        expect(log.given_up < partition.epoch, || {
+            format!("{offset:?} after it was given up")
+        })
     }
 
     pub(super) fn next_good_move(&self) -> Option<Move> {
@@ -424,7 +566,14 @@ impl World {
             return Some(Move::Restart);
         }
         if let Some(flight) = self.flights.first() {
-            return Some(Move::Batch(0, if flight.is_abandoned { Fate::Abandoned } else { Fate::Stored }));
+            return Some(Move::Batch(
+                0,
+                if flight.is_abandoned {
+                    Fate::Abandoned
+                } else {
+                    Fate::Stored
+                },
+            ));
         }
         if self.commit.is_some() {
             return Some(Move::Commit(CommitFate::Answered));

@@ -43,7 +43,10 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 impl IdempotencyCache {
     pub(super) fn new() -> Self {
-        Self { given: Mutex::new(LruCache::new(REMEMBERED)), generated: Mutex::default() }
+        Self {
+            given: Mutex::new(LruCache::new(REMEMBERED)),
+            generated: Mutex::default(),
+        }
     }
 
     /// Remembers an acknowledged purchase with a generated id.
@@ -67,7 +70,10 @@ impl IdempotencyCache {
                     given.put(purchase.id, Entry::acknowledged(purchase, receipt));
                 }
                 Err(error) if prior == Prior::First && error.outcome() == Outcome::NotApplied => {
-                    if given.peek(&purchase.id).is_some_and(|entry| entry.receipt.is_none()) {
+                    if given
+                        .peek(&purchase.id)
+                        .is_some_and(|entry| entry.receipt.is_none())
+                    {
                         given.pop(&purchase.id);
                     }
                 }
@@ -85,27 +91,54 @@ impl IdempotencyCache {
         let generated = locked(&self.generated);
         let at = generated.binary_search_by_key(&purchase.id, |entry| entry.purchase.id);
         let generated = at.ok().map(|at| &*generated[at]);
-        let Some(Entry { purchase: first, receipt }) = given.get(&purchase.id).or(generated) else {
-            let entry = Entry { purchase: purchase.clone_stored(), receipt: None };
+        let Some(Entry {
+            purchase: first,
+            receipt,
+        }) = given.get(&purchase.id).or(generated)
+        else {
+            let entry = Entry {
+                purchase: purchase.clone_stored(),
+                receipt: None,
+            };
             given.put(purchase.id, entry);
-            return Ok(Prepared { purchase, prior: Prior::First, need });
+            return Ok(Prepared {
+                purchase,
+                prior: Prior::First,
+                need,
+            });
         };
         let (purchase, need) = match (first.same_content(&purchase), receipt) {
             (true, Some(receipt)) => (first.clone(), Need::Acknowledged(receipt.clone())),
             // An earlier attempt had an unknown outcome: that purchase is published again.
-            (true, None) => (Purchase { context: purchase.context, ..first.clone() }, Need::MayBeStored),
+            (true, None) => (
+                Purchase {
+                    context: purchase.context,
+                    ..first.clone()
+                },
+                Need::MayBeStored,
+            ),
             (false, Some(_)) => return Err(other_content()),
             (false, None) => (purchase, Need::Contested),
         };
-        Ok(Prepared { purchase, prior: Prior::Repeated, need })
+        Ok(Prepared {
+            purchase,
+            prior: Prior::Repeated,
+            need,
+        })
     }
 }
 
 impl Entry {
     fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
         let first = receipt.first.as_deref().unwrap_or(purchase);
-        let receipt = Receipt { first: None, ..receipt.clone() };
-        Self { purchase: first.clone_stored(), receipt: Some(receipt) }
+        let receipt = Receipt {
+            first: None,
+            ..receipt.clone()
+        };
+        Self {
+            purchase: first.clone_stored(),
+            receipt: Some(receipt),
+        }
     }
 }
 
@@ -114,7 +147,9 @@ fn remember(generated: &mut VecDeque<Box<Entry>>, purchase: &Purchase, receipt: 
     if generated.len() == REMEMBERED.get() {
         generated.pop_front();
     }
-    let is_later = generated.back().is_none_or(|last| last.purchase.id < purchase.id);
+    let is_later = generated
+        .back()
+        .is_none_or(|last| last.purchase.id < purchase.id);
     let at = if is_later {
         generated.len()
     } else {
@@ -150,8 +185,13 @@ mod tests {
 
     /// What is known of `purchase`.
     fn known_of(known: &IdempotencyCache, purchase: &Purchase) -> (Purchase, Prior, Need) {
-        let Prepared { purchase, prior, need } =
-            known.check_or_insert(purchase.clone(), Need::MayBeStored).unwrap();
+        let Prepared {
+            purchase,
+            prior,
+            need,
+        } = known
+            .check_or_insert(purchase.clone(), Need::MayBeStored)
+            .unwrap();
         (purchase, prior, need)
     }
 
@@ -165,17 +205,25 @@ mod tests {
         let known = IdempotencyCache::new();
         let (first, other) = (purchase(1, "5"), purchase(1, "6"));
         assert_eq!(known_of(&known, &first), new(&first));
-        assert_eq!(known_of(&known, &other), (other.clone(), Prior::Repeated, Need::Contested));
+        assert_eq!(
+            known_of(&known, &other),
+            (other.clone(), Prior::Repeated, Need::Contested)
+        );
         let mut later = purchase(1, "5.00");
         later.timestamp = Timestamp::MAX;
-        assert_eq!(known_of(&known, &later), (first, Prior::Repeated, Need::MayBeStored));
+        assert_eq!(
+            known_of(&known, &later),
+            (first, Prior::Repeated, Need::MayBeStored)
+        );
         let not_sent = || Err::<Receipt, _>(Error::new(ErrorKind::Overloaded, "the queue is full"));
         record(&known, &other, &not_sent());
         assert_eq!(known_of(&known, &other), new(&other));
         let receipt = Receipt::new(other.id, Durability::LocalDisk);
         record(&known, &other, &Ok(receipt.clone()));
         record(&known, &other, &not_sent());
-        let conflict = known.check_or_insert(purchase(1, "5"), Need::MayBeStored).unwrap_err();
+        let conflict = known
+            .check_or_insert(purchase(1, "5"), Need::MayBeStored)
+            .unwrap_err();
         assert_eq!(conflict.kind(), ErrorKind::Conflict);
         let acknowledged = (other.clone(), Prior::Repeated, Need::Acknowledged(receipt));
         assert_eq!(known_of(&known, &other), acknowledged);
@@ -190,9 +238,18 @@ mod tests {
             known.remember_generated(&purchase, &Receipt::new(purchase.id, Durability::LocalDisk));
         }
         let oldest = purchase(0, "6");
-        assert_eq!(known_of(&known, &oldest), new(&oldest), "the oldest is forgotten");
+        assert_eq!(
+            known_of(&known, &oldest),
+            new(&oldest),
+            "the oldest is forgotten"
+        );
         for number in [1, 2, 3, 4, last] {
-            assert!(known.check_or_insert(purchase(number, "6"), Need::MayBeStored).is_err(), "{number}");
+            assert!(
+                known
+                    .check_or_insert(purchase(number, "6"), Need::MayBeStored)
+                    .is_err(),
+                "{number}"
+            );
         }
         assert_eq!(locked(&known.generated).len(), REMEMBERED.get());
     }
@@ -201,10 +258,16 @@ mod tests {
     fn the_cache_is_bounded() {
         let known = IdempotencyCache::new();
         for number in 0..=REMEMBERED.get() as u128 {
-            known.check_or_insert(purchase(number, "5"), Need::MayBeStored).unwrap();
+            known
+                .check_or_insert(purchase(number, "5"), Need::MayBeStored)
+                .unwrap();
         }
         assert_eq!(locked(&known.given).len(), REMEMBERED.get());
         let oldest = purchase(0, "6");
-        assert_eq!(known_of(&known, &oldest), new(&oldest), "the oldest is forgotten");
+        assert_eq!(
+            known_of(&known, &oldest),
+            new(&oldest),
+            "the oldest is forgotten"
+        );
     }
 }

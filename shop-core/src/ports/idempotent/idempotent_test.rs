@@ -70,8 +70,13 @@ async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
 async fn purchases_with_ids_are_published_as_they_are() {
     let (log, faults, sink) = sink();
     let purchase = keyed("1", "a").into_purchase(Timestamp::MIN, || SystemClock.fresh_id());
-    let receipts = sink.publish_many(&[purchase.clone(), purchase.clone()]).await;
-    let ids: Vec<_> = receipts.into_iter().map(|receipt| receipt.unwrap().id).collect();
+    let receipts = sink
+        .publish_many(&[purchase.clone(), purchase.clone()])
+        .await;
+    let ids: Vec<_> = receipts
+        .into_iter()
+        .map(|receipt| receipt.unwrap().id)
+        .collect();
     assert_eq!(ids, [purchase.id, purchase.id]);
     assert_eq!(sink.publish(&purchase).await.unwrap().id, purchase.id);
     assert_eq!((records(&log).await, faults.calls(Call::Query)), (3, 0));
@@ -83,8 +88,16 @@ async fn many_have_results_in_their_order() {
     let first = sink.publish_new(keyed("1", "a"), None).await.unwrap();
     let many = vec![keyed("2", "a"), new("3"), keyed("1", "a"), keyed("4", "b")];
     let results = sink.publish_new_many(many, None).await;
-    let [Err(conflict), Ok(generated), Ok(again), Ok(given)] = &results[..] else { panic!("{results:?}") };
-    assert_eq!((conflict.kind(), generated.replayed), (ErrorKind::Conflict, false));
+    let [Err(conflict), Ok(generated), Ok(again), Ok(given)] = &results[..] else {
+        panic!("{results:?}")
+    };
+    assert_eq!(
+        (conflict.kind(), generated.replayed),
+        (ErrorKind::Conflict, false)
+    );
     assert_eq!((again.replayed, &again.purchase), (true, &first.purchase));
-    assert_eq!((given.replayed, given.purchase.price.to_string().as_str()), (false, "4"));
+    assert_eq!(
+        (given.replayed, given.purchase.price.to_string().as_str()),
+        (false, "4")
+    );
 }

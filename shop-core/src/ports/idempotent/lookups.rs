@@ -38,8 +38,14 @@ struct Pause {
 
 impl Lookups {
     pub(super) const fn new() -> Self {
-        let pause = Mutex::new(Pause { until: None, logged: None });
-        Self { slots: Semaphore::const_new(MAX_CONCURRENT), pause }
+        let pause = Mutex::new(Pause {
+            until: None,
+            logged: None,
+        });
+        Self {
+            slots: Semaphore::const_new(MAX_CONCURRENT),
+            pause,
+        }
     }
 
     /// What `query` finds under the id of `purchase`; [`Missing`](Lookup::Missing) if it does not respond in time.
@@ -47,10 +53,21 @@ impl Lookups {
         if self.is_paused() {
             return Lookup::Missing;
         }
-        let context = purchase.context.as_deref().cloned().map(Arc::new).or_else(RequestContext::current);
-        let found = context.unwrap_or_default().scope(timeout(TIMEOUT, self.found(query, &purchase.id)));
-        let late =
-            |_| Err(Error::new(ErrorKind::DeadlineExceeded, format!("no response within {TIMEOUT:?}")));
+        let context = purchase
+            .context
+            .as_deref()
+            .cloned()
+            .map(Arc::new)
+            .or_else(RequestContext::current);
+        let found = context
+            .unwrap_or_default()
+            .scope(timeout(TIMEOUT, self.found(query, &purchase.id)));
+        let late = |_| {
+            Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                format!("no response within {TIMEOUT:?}"),
+            ))
+        };
         found.await.unwrap_or_else(late).unwrap_or_else(|error| {
             self.pause(&error);
             Lookup::Missing
@@ -74,7 +91,10 @@ impl Lookups {
         let now = Instant::now();
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         pause.until = Some(now + PAUSE);
-        if pause.logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
+        if pause
+            .logged
+            .is_none_or(|logged| logged + LOG_INTERVAL <= now)
+        {
             pause.logged = Some(now);
             tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
@@ -83,7 +103,10 @@ impl Lookups {
 
 /// Whether `id` was made within the last or next 30 s, by its own timestamp: a UUIDv7 that is sent for the first time.
 pub(super) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
-    let made = id.as_uuid().filter(|uuid| uuid.get_version_num() == 7).and_then(Uuid::get_timestamp);
+    let made = id
+        .as_uuid()
+        .filter(|uuid| uuid.get_version_num() == 7)
+        .and_then(Uuid::get_timestamp);
     made.is_some_and(|made| {
         let (seconds, nanos) = made.to_unix();
         let made = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
@@ -104,9 +127,22 @@ mod tests {
             let time = uuid::Timestamp::from_unix(uuid::NoContext, millis / 1_000, nanos);
             PurchaseId::from_uuid(Uuid::new_v7(time))
         };
-        for (seconds, expected) in [(0, true), (-30, true), (30, true), (-31, false), (31, false)] {
-            assert_eq!(is_first_attempt(&made(seconds), now), expected, "{seconds} s");
+        for (seconds, expected) in [
+            (0, true),
+            (-30, true),
+            (30, true),
+            (-31, false),
+            (31, false),
+        ] {
+            assert_eq!(
+                is_first_attempt(&made(seconds), now),
+                expected,
+                "{seconds} s"
+            );
         }
-        assert!(!is_first_attempt(&PurchaseId::from_uuid(Uuid::from_u128(7)), now));
+        assert!(!is_first_attempt(
+            &PurchaseId::from_uuid(Uuid::from_u128(7)),
+            now
+        ));
     }
 }

@@ -22,15 +22,24 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         results.resize_with(purchases.len(), || None);
         let unsettled = self.unsettled(purchases, &mut results).await;
         // The sink takes a slice.
-        let (mut purchases, mut rest) =
-            (Vec::with_capacity(unsettled.len()), Vec::with_capacity(unsettled.len()));
-        for (index, Prepared { purchase, prior, .. }) in unsettled {
+        let (mut purchases, mut rest) = (
+            Vec::with_capacity(unsettled.len()),
+            Vec::with_capacity(unsettled.len()),
+        );
+        for (
+            index,
+            Prepared {
+                purchase, prior, ..
+            },
+        ) in unsettled
+        {
             purchases.push(purchase);
             rest.push((index, prior));
         }
         let published = self.publish_all(&purchases).await;
         let all = purchases.iter().zip(&rest).zip(&published);
-        self.cache.record(all.map(|((purchase, (_, prior)), result)| (purchase, *prior, result)));
+        self.cache
+            .record(all.map(|((purchase, (_, prior)), result)| (purchase, *prior, result)));
         for ((purchase, (index, _)), receipt) in purchases.into_iter().zip(rest).zip(published) {
             results[index] = Some(match receipt {
                 Ok(receipt) => self.completed(purchase, receipt).await,
@@ -62,14 +71,21 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         for (index, (purchase, source)) in purchases.into_iter().enumerate() {
             let prepared = match source {
                 IdSource::Given => self.prepare(purchase, now),
-                IdSource::Generated => Ok(Prepared { purchase, prior: Prior::Generated, need: Need::None }),
+                IdSource::Generated => Ok(Prepared {
+                    purchase,
+                    prior: Prior::Generated,
+                    need: Need::None,
+                }),
             };
             match prepared {
                 Ok(prepared) => all.push((index, prepared)),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
-        if all.iter().all(|(_, prepared)| matches!(prepared.need, Need::None)) {
+        if all
+            .iter()
+            .all(|(_, prepared)| matches!(prepared.need, Need::None))
+        {
             return all;
         }
         let settled = stream::iter(all).map(|(index, prepared)| async move {

@@ -16,8 +16,8 @@ use self::cache::{IdempotencyCache, Prior};
 use self::lookups::{Lookups, is_first_attempt};
 use super::{Durability, Lookup, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::{
-    Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, RequestContext, Result, SystemClock, Timestamp,
-    failpoints,
+    Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, RequestContext, Result, SystemClock,
+    Timestamp, failpoints,
 };
 
 /// Publishes each purchase that has a key once, whatever the sink is.
@@ -97,7 +97,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     #[must_use]
     pub fn new(sink: S, query: Arc<dyn PurchaseQuery>) -> Self {
         let (cache, lookups) = (IdempotencyCache::new(), Lookups::new());
-        Self { sink, query, clock: Arc::new(SystemClock), cache, lookups }
+        Self {
+            sink,
+            query,
+            clock: Arc::new(SystemClock),
+            cache,
+            lookups,
+        }
     }
 
     /// The same sink, with times and ids of `clock` (default: those of the system).
@@ -129,38 +135,60 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if let Some(answer) = self.settle(&prepared).await {
             return answer;
         }
-        let Prepared { purchase, prior, .. } = prepared;
+        let Prepared {
+            purchase, prior, ..
+        } = prepared;
         let published = failpoints("publish", self.sink.publish(&purchase)).await;
-        self.cache.record(std::iter::once((&purchase, prior, &published)));
+        self.cache
+            .record(std::iter::once((&purchase, prior, &published)));
         self.completed(purchase, published?).await
     }
 
     /// What is known of `purchase` without the store.
     fn prepare(&self, purchase: Purchase, now: Timestamp) -> Result<Prepared> {
-        let need = if is_first_attempt(&purchase.id, now) { Need::None } else { Need::MayBeStored };
+        let need = if is_first_attempt(&purchase.id, now) {
+            Need::None
+        } else {
+            Need::MayBeStored
+        };
         self.cache.check_or_insert(purchase, need)
     }
 
     /// The result of a purchase that must not be published, by what the store has.
     async fn settle(&self, prepared: &Prepared) -> Option<Result<PublishedPurchase>> {
-        let Prepared { purchase, prior, need } = prepared;
+        let Prepared {
+            purchase,
+            prior,
+            need,
+        } = prepared;
         let is_known = match need {
             Need::None => return None,
             Need::Acknowledged(_) => is_first_attempt(&purchase.id, self.clock.now()),
             Need::MayBeStored | Need::Contested => false,
         };
-        let found = if is_known { Ok(None) } else { self.look_up(purchase).await };
+        let found = if is_known {
+            Ok(None)
+        } else {
+            self.look_up(purchase).await
+        };
         let settled = found.and_then(|found| match need {
             Need::Acknowledged(receipt) => {
                 // The receipt of this process has the position.
-                self.cache.record(std::iter::once((purchase, Prior::Repeated, &Ok(receipt.clone()))));
-                Ok(Some(PublishedPurchase::new(purchase.clone(), receipt.clone()).as_replayed()))
+                self.cache.record(std::iter::once((
+                    purchase,
+                    Prior::Repeated,
+                    &Ok(receipt.clone()),
+                )));
+                Ok(Some(
+                    PublishedPurchase::new(purchase.clone(), receipt.clone()).as_replayed(),
+                ))
             }
             Need::Contested => found.ok_or_else(other_content).map(Some),
             Need::None | Need::MayBeStored => Ok(found),
         });
         if let Err(error) = &settled {
-            self.cache.record(std::iter::once((purchase, *prior, &Err(error.clone()))));
+            self.cache
+                .record(std::iter::once((purchase, *prior, &Err(error.clone()))));
         }
         settled.transpose()
     }
@@ -172,7 +200,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             Lookup::Erased => Err(erased()),
             Lookup::Stored(stored) => {
                 let receipt = Ok(Receipt::new(stored.id, self.sink.durability()));
-                self.cache.record(std::iter::once((&stored, Prior::Repeated, &receipt)));
+                self.cache
+                    .record(std::iter::once((&stored, Prior::Repeated, &receipt)));
                 if !stored.same_content(purchase) {
                     return Err(other_content());
                 }
@@ -182,7 +211,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 
     /// The result of a purchase that was published. Where the sink had it already, that is the first one.
-    async fn completed(&self, purchase: Purchase, mut receipt: Receipt) -> Result<PublishedPurchase> {
+    async fn completed(
+        &self,
+        purchase: Purchase,
+        mut receipt: Receipt,
+    ) -> Result<PublishedPurchase> {
         let first = match receipt.first.take() {
             Some(first) => return Ok(PublishedPurchase::new(*first, receipt)),
             None if receipt.is_duplicate => self.look_up(&purchase).await?,
@@ -200,8 +233,11 @@ pub(super) fn erased() -> Error {
 
 /// The error for an id that belongs to another purchase.
 fn other_content() -> Error {
-    Error::new(ErrorKind::Conflict, "the key was used for a purchase with other content")
-        .with_outcome(Outcome::NotApplied)
+    Error::new(
+        ErrorKind::Conflict,
+        "the key was used for a purchase with other content",
+    )
+    .with_outcome(Outcome::NotApplied)
 }
 
 #[async_trait]
@@ -237,7 +273,10 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         context: Option<Box<RequestContext>>,
     ) -> Vec<Result<PublishedPurchase>> {
         let now = self.clock.now();
-        let purchases = new.into_iter().map(|new| self.with_id(new, now, context.clone())).collect();
+        let purchases = new
+            .into_iter()
+            .map(|new| self.with_id(new, now, context.clone()))
+            .collect();
         self.publish_once_many(purchases).await
     }
 
@@ -266,7 +305,11 @@ impl<S> IdempotentSink<S> {
         context: Option<Box<RequestContext>>,
     ) -> (Purchase, IdSource) {
         let is_given = new.key.is_some() || new.details.of.is_some();
-        let source = if is_given { IdSource::Given } else { IdSource::Generated };
+        let source = if is_given {
+            IdSource::Given
+        } else {
+            IdSource::Generated
+        };
         let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
         purchase.context = context;
         (purchase, source)

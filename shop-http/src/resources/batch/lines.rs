@@ -18,9 +18,18 @@ pub(super) type Line<'a> = (usize, &'a [u8]);
 /// # Errors
 /// When there are more than `limit`.
 pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
-    let lines = shop_core::api::lines(body).map(<[u8]>::trim_ascii).enumerate();
-    let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).take(limit.saturating_add(1)).collect();
-    if lines.len() > limit { Err(too_many_purchases(limit)) } else { Ok(lines) }
+    let lines = shop_core::api::lines(body)
+        .map(<[u8]>::trim_ascii)
+        .enumerate();
+    let lines: Vec<_> = lines
+        .filter(|(_, line)| !line.is_empty())
+        .take(limit.saturating_add(1))
+        .collect();
+    if lines.len() > limit {
+        Err(too_many_purchases(limit))
+    } else {
+        Ok(lines)
+    }
 }
 
 /// The elements of a JSON array.
@@ -30,9 +39,15 @@ pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> 
 pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
     let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
-    let read = json.deserialize_seq(Elements { limit }).and_then(|elements| json.end().map(|()| elements));
+    let read = json
+        .deserialize_seq(Elements { limit })
+        .and_then(|elements| json.end().map(|()| elements));
     let elements = read.map_err(|error| no_array(&error))?;
-    if elements.len() > limit { Err(too_many_purchases(limit)) } else { Ok(elements) }
+    if elements.len() > limit {
+        Err(too_many_purchases(limit))
+    } else {
+        Ok(elements)
+    }
 }
 
 fn too_many_purchases(limit: usize) -> HttpError {
@@ -77,7 +92,10 @@ mod tests {
         let lines = of_ndjson(b"{}\r\n\n  {\"a\":1} \r[\r\r\n", 3).unwrap();
         assert_eq!(lines, [(0, &b"{}"[..]), (2, b"{\"a\":1}"), (3, b"[")]);
         assert!(of_ndjson(b" \n", 0).unwrap().is_empty());
-        assert_eq!(of_ndjson(b"1\n2\n", 1).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(
+            of_ndjson(b"1\n2\n", 1).unwrap_err().status,
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
     }
 
     #[test]
@@ -86,7 +104,10 @@ mod tests {
             of_array(b" [{\"a\": [1, 2]} , 5]", 2).unwrap(),
             [(0, &b"{\"a\": [1, 2]}"[..]), (1, b"5")]
         );
-        assert_eq!(of_array(b"[1,2,3]", 2).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(
+            of_array(b"[1,2,3]", 2).unwrap_err().status,
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
         let deep = "[".repeat(100_000);
         for text in ["", "{}", "[1", "[1]x", "[1 2]", &deep] {
             let error = of_array(text.as_bytes(), 9).unwrap_err();

@@ -39,7 +39,15 @@ const RESULT_BYTES: usize = 288;
 const SHORT_DETAIL: usize = 64;
 
 pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Request) -> HttpResult {
-    let (Parts { headers, uri, extensions, .. }, body) = request.into_parts();
+    let (
+        Parts {
+            headers,
+            uri,
+            extensions,
+            ..
+        },
+        body,
+    ) = request.into_parts();
     let caller = Caller::of(&extensions);
     let is_ndjson = match check(&purchases, &caller, &headers) {
         Ok(is_ndjson) => is_ndjson,
@@ -52,20 +60,32 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     let mut held = slot.body();
     let mut hold = |bytes| held.hold(bytes);
     let options = &purchases.options;
-    let body = request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold).await?;
+    let body =
+        request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold)
+            .await?;
     slot.write(WRITES)?;
     Query::refuse(&uri)?;
     let rates = slot.rates();
-    let limit = rates.map_or(usize::MAX, |(rates, _)| rates.max_purchases()).min(options.max_batch_purchases);
-    let split = || if is_ndjson { lines::of_ndjson(&body, limit) } else { lines::of_array(&body, limit) };
+    let limit = rates
+        .map_or(usize::MAX, |(rates, _)| rates.max_purchases())
+        .min(options.max_batch_purchases);
+    let split = || {
+        if is_ndjson {
+            lines::of_ndjson(&body, limit)
+        } else {
+            lines::of_array(&body, limit)
+        }
+    };
     let lines = aside(body.len(), split)?;
     if let Some((rates, client)) = rates {
         rates.check_purchases(client, lines.len())?;
     }
     hold(lines.len() * RESULT_BYTES)?;
 
-    let (context, shows_positions) =
-        (request::purchase::context(&headers), purchases.shows_positions(&caller));
+    let (context, shows_positions) = (
+        request::purchase::context(&headers),
+        purchases.shows_positions(&caller),
+    );
     // Later chunks are not begun, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
     let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
@@ -73,7 +93,10 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
         let (new, failures) = aside(body.len(), || read(&purchases, &caller, chunk, &mut users));
         let mut bought = purchases.buy_many(new, context.as_deref(), deadline).await;
         if !shows_positions {
-            bought.iter_mut().flatten().for_each(|bought| bought.receipt.position = None);
+            bought
+                .iter_mut()
+                .flatten()
+                .for_each(|bought| bought.receipt.position = None);
         }
         let (mut bought, mut failures) = (bought.into_iter(), failures.into_iter().peekable());
         for (line, _) in chunk {
@@ -86,7 +109,11 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     }
     caller.audit(Audited {
         action: "buy_batch",
-        user: users.only.filter(|_| !users.are_several).as_ref().map(UserId::to_string),
+        user: users
+            .only
+            .filter(|_| !users.are_several)
+            .as_ref()
+            .map(UserId::to_string),
         is_allowed: users.denied == 0,
         batch: Some((lines.len(), users.denied)),
         ..Audited::default()
@@ -97,11 +124,19 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
 /// The result of `work`, which reads a body of this size. Other tasks of the worker continue elsewhere if it is large.
 fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
     let has_workers = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    if size > LARGE_BODY && has_workers() { tokio::task::block_in_place(work) } else { work() }
+    if size > LARGE_BODY && has_workers() {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
+    }
 }
 
 /// Checks what is known before the body is read. Returns whether it is NDJSON.
-fn check(purchases: &Purchases, caller: &Caller, headers: &axum::http::HeaderMap) -> HttpResult<bool> {
+fn check(
+    purchases: &Purchases,
+    caller: &Caller,
+    headers: &axum::http::HeaderMap,
+) -> HttpResult<bool> {
     if purchases.kind == ServiceKind::Management {
         // Past the log.
         purchases.policy.check(caller, &Action::Operate)?;
@@ -167,7 +202,12 @@ impl Results {
         if !is_ndjson {
             text.push(b'[');
         }
-        Self { is_ndjson, text, held, cause: None }
+        Self {
+            is_ndjson,
+            text,
+            held,
+            cause: None,
+        }
     }
 
     fn add(&mut self, line: usize, result: Option<BatchResult>) -> HttpResult<()> {
@@ -182,9 +222,12 @@ impl Results {
                 // Beyond what is held for the response, results are short.
                 if self.text.len() > self.held {
                     result.errors.clear();
-                    result.detail = result.detail.map(|detail| detail.chars().take(SHORT_DETAIL).collect());
+                    result.detail = result
+                        .detail
+                        .map(|detail| detail.chars().take(SHORT_DETAIL).collect());
                 }
-                serde_json::to_writer(&mut self.text, &result).map_err(|_defect| HttpError::PANICKED)?;
+                serde_json::to_writer(&mut self.text, &result)
+                    .map_err(|_defect| HttpError::PANICKED)?;
             }
             None => return Err(HttpError::PANICKED),
         }
@@ -199,7 +242,11 @@ impl Results {
         if !self.is_ndjson {
             self.text.push(b']');
         }
-        let media = if self.is_ndjson { NDJSON } else { "application/json" };
+        let media = if self.is_ndjson {
+            NDJSON
+        } else {
+            "application/json"
+        };
         let body = Arc::new(held).held(self.text.into());
         let media = [(header::CONTENT_TYPE, HeaderValue::from_static(media))];
         let mut response = (StatusCode::OK, media, Body::from(body)).into_response();

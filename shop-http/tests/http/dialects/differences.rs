@@ -34,7 +34,11 @@ fn differences() -> Vec<Difference> {
     let mut all = Vec::<Difference>::new();
     for line in include_str!("differences.txt").lines() {
         if let Some(text) = line.strip_prefix("- ") {
-            all.push(Difference { text, headers: Vec::new(), cases: Vec::new() });
+            all.push(Difference {
+                text,
+                headers: Vec::new(),
+                cases: Vec::new(),
+            });
             continue;
         }
         let row = all.last_mut().unwrap();
@@ -42,9 +46,17 @@ fn differences() -> Vec<Difference> {
         match cells[..] {
             ["with", header] => row.headers.push(header.split_once(": ").unwrap()),
             [dialect, request, body, status, part] => {
-                let ((method, path), status) = (request.split_once(' ').unwrap(), status.parse().unwrap());
+                let ((method, path), status) =
+                    (request.split_once(' ').unwrap(), status.parse().unwrap());
                 let method = method.parse().unwrap();
-                row.cases.push(Case { dialect, method, path, body, status, part });
+                row.cases.push(Case {
+                    dialect,
+                    method,
+                    path,
+                    body,
+                    status,
+                    part,
+                });
             }
             _ => panic!("{line}"),
         }
@@ -54,13 +66,22 @@ fn differences() -> Vec<Difference> {
 
 /// `text` with text in place of lengths.
 fn filled(text: &str) -> String {
-    [129, 257, 5_000, 102_400].into_iter().fold(text.to_owned(), |text, length: usize| {
-        text.replace(&format!("{{{length}}}"), &"x".repeat(length))
-    })
+    [129, 257, 5_000, 102_400]
+        .into_iter()
+        .fold(text.to_owned(), |text, length: usize| {
+            text.replace(&format!("{{{length}}}"), &"x".repeat(length))
+        })
 }
 
 async fn assert_responds(headers: &[(&str, &str)], case: &Case) {
-    let Case { dialect, method, path, body, status, part } = case;
+    let Case {
+        dialect,
+        method,
+        path,
+        body,
+        status,
+        part,
+    } = case;
     let has = |header: &str| headers.iter().any(|(name, _)| *name == header);
     let mut options = HttpOptions::default();
     if has("host") {
@@ -74,23 +95,47 @@ async fn assert_responds(headers: &[(&str, &str)], case: &Case) {
         }
     }
     let is_post = *method == Method::POST;
-    let content: &[(&str, &str)] = if is_post && !has("content-type") { &[JSON] } else { &[] };
-    let sent = filled(if body.is_empty() && is_post { BUY } else { body });
+    let content: &[(&str, &str)] = if is_post && !has("content-type") {
+        &[JSON]
+    } else {
+        &[]
+    };
+    let sent = filled(if body.is_empty() && is_post {
+        BUY
+    } else {
+        body
+    });
     let sent = match sent.split_once('=') {
         Some((member, value)) => bodies::with(member, value),
         None => sent.into_bytes(),
     };
-    let sent = request(method.clone(), &filled(path), &[content, headers].concat(), Body::from(sent));
+    let sent = request(
+        method.clone(),
+        &filled(path),
+        &[content, headers].concat(),
+        Body::from(sent),
+    );
     let response = send(shop.service(path), sent).await;
     let is_expected = response.status == *status && response.text.contains(*part);
-    assert!(is_expected, "{dialect} {method} {path} {body}: {status} with {part}: {response:?}");
+    assert!(
+        is_expected,
+        "{dialect} {method} {path} {body}: {status} with {part}: {response:?}"
+    );
 }
 
 /// The statuses of `cases`, each with the dialects or prefixes that have it, unless the default dialect has it.
 fn statuses(cases: &[Case]) -> String {
     let mut groups = Vec::<(u16, Vec<&str>)>::new();
-    for Case { dialect, path, status, .. } in cases {
-        let prefix = ["/api/v1", "/v1"].into_iter().find(|prefix| path.starts_with(*prefix));
+    for Case {
+        dialect,
+        path,
+        status,
+        ..
+    } in cases
+    {
+        let prefix = ["/api/v1", "/v1"]
+            .into_iter()
+            .find(|prefix| path.starts_with(*prefix));
         let place = prefix.unwrap_or(dialect);
         match groups.iter_mut().find(|(known, _)| known == status) {
             Some((_, places)) if places.contains(&place) => {}
@@ -108,7 +153,12 @@ fn statuses(cases: &[Case]) -> String {
 #[tokio::test]
 async fn differences_are_those_that_the_page_lists() {
     let mut list = String::new();
-    for Difference { text, headers, cases } in differences() {
+    for Difference {
+        text,
+        headers,
+        cases,
+    } in differences()
+    {
         for case in &cases {
             assert_responds(&headers, case).await;
         }
@@ -117,5 +167,9 @@ async fn differences_are_those_that_the_page_lists() {
     let page = include_str!("../../../../docs/compatibility.md");
     let (_, listed) = page.split_once("## What differs on purpose\n\n").unwrap();
     let (listed, _) = listed.split_once("\n\n").unwrap();
-    assert_eq!(listed, list.trim_end(), "docs/compatibility.md is to have the list on the right");
+    assert_eq!(
+        listed,
+        list.trim_end(),
+        "docs/compatibility.md is to have the list on the right"
+    );
 }

@@ -15,9 +15,11 @@ async fn a_buy_is_a_202_with_the_current_time_in_seconds() {
     for name in ["default", "shopping-system", "scalable-shop"] {
         let shop = shop_in_dialect(name);
         let response = post(&shop.facing, "/api/v1/buy", BUY).await;
-        let data =
-            json!({"username": "joe", "userid": "005", "price": 1195.30, "timestamp": 1_772_355_600.25});
-        response.is(202, &json!({"status": "success", "message": "Purchase recorded", "data": data}));
+        let data = json!({"username": "joe", "userid": "005", "price": 1195.30, "timestamp": 1_772_355_600.25});
+        response.is(
+            202,
+            &json!({"status": "success", "message": "Purchase recorded", "data": data}),
+        );
         assert!(response.header("x-purchase-id").is_some());
     }
 }
@@ -51,22 +53,57 @@ async fn each_invalid_member_is_an_entry() {
         (
             r#"{"username":" ","userid":"5","price":true}"#,
             vec![
-                of("username", "value_error", "Value error, username must not be blank", json!(" ")),
-                of("price", "float_type", "Input should be a valid number", json!(true)),
+                of(
+                    "username",
+                    "value_error",
+                    "Value error, username must not be blank",
+                    json!(" "),
+                ),
+                of(
+                    "price",
+                    "float_type",
+                    "Input should be a valid number",
+                    json!(true),
+                ),
             ],
         ),
-        ("{\n x}", vec![entry("json_invalid", &json!(["body", 3]), "JSON decode error", &json!({}))]),
-        ("[1]", vec![entry("model_attributes_type", &body, object, &json!([1]))]),
+        (
+            "{\n x}",
+            vec![entry(
+                "json_invalid",
+                &json!(["body", 3]),
+                "JSON decode error",
+                &json!({}),
+            )],
+        ),
+        (
+            "[1]",
+            vec![entry("model_attributes_type", &body, object, &json!([1]))],
+        ),
         ("", vec![entry("missing", &body, field, &Value::Null)]),
         ("null", vec![entry("missing", &body, field, &Value::Null)]),
     ] {
-        post(&shop.facing, "/api/v1/buy", text).await.is(422, &json!({"detail": entries}));
+        post(&shop.facing, "/api/v1/buy", text)
+            .await
+            .is(422, &json!({"detail": entries}));
     }
     let plain = [("content-type", "text/plain")];
-    let response = send(&shop.facing, request(Method::POST, "/api/v1/buy", &plain, BUY)).await;
-    response.is(422, &json!({"detail": [entry("model_attributes_type", &body, object, &Value::Null)]}));
+    let response = send(
+        &shop.facing,
+        request(Method::POST, "/api/v1/buy", &plain, BUY),
+    )
+    .await;
+    response.is(
+        422,
+        &json!({"detail": [entry("model_attributes_type", &body, object, &Value::Null)]}),
+    );
     let limit = "Value error, limit must be a whole number from 1 to 1000";
-    let expected = entry("value_error", &json!(["query", "limit"]), limit, &Value::Null);
+    let expected = entry(
+        "value_error",
+        &json!(["query", "limit"]),
+        limit,
+        &Value::Null,
+    );
     let response = get(&shop.facing, "/api/v1/getAllUserBuys/5?limit=0").await;
     response.is(422, &json!({"detail": [expected]}));
     assert_eq!(shop.published().await, 0);
@@ -78,12 +115,21 @@ async fn each_invalid_member_is_an_entry() {
 async fn a_listing_is_an_array_of_at_most_100() {
     let shop = Shop::new();
     shop.stored(&two()).await;
-    let newer = json!({"userid": "005", "username": "joe", "price": 0.1, "timestamp": 1_767_225_601.0});
-    let older = json!({"userid": "005", "username": "joe", "price": 10.5, "timestamp": 1_767_225_600.25});
-    let paths = [(&shop.facing, "/api/v1/getAllUserBuys"), (&shop.management, "/api/v1/purchases")];
+    let newer =
+        json!({"userid": "005", "username": "joe", "price": 0.1, "timestamp": 1_767_225_601.0});
+    let older =
+        json!({"userid": "005", "username": "joe", "price": 10.5, "timestamp": 1_767_225_600.25});
+    let paths = [
+        (&shop.facing, "/api/v1/getAllUserBuys"),
+        (&shop.management, "/api/v1/purchases"),
+    ];
     for (service, path) in paths {
-        get(service, &format!("{path}/005")).await.is(200, &json!([newer, older]));
-        get(service, &format!("{path}/joe")).await.is(200, &json!([]));
+        get(service, &format!("{path}/005"))
+            .await
+            .is(200, &json!([newer, older]));
+        get(service, &format!("{path}/joe"))
+            .await
+            .is(200, &json!([]));
     }
     shop.stored(&many(250)[2..]).await;
     for (service, path) in paths {

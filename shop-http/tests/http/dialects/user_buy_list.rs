@@ -10,7 +10,10 @@ async fn a_buy_is_a_201_with_the_purchase_at_the_current_time() {
     let shop = shop_in_dialect("user-buy-list");
     let response = post(&shop.facing, "/buy", BUY).await;
     let purchase = json!({"username": "joe", "userid": "005", "price": 1195.30, "timestamp": NOW});
-    response.is(201, &json!({"message": "Purchase recorded", "purchase": purchase}));
+    response.is(
+        201,
+        &json!({"message": "Purchase recorded", "purchase": purchase}),
+    );
     assert!(response.header("x-purchase-id").is_some());
     // An empty body lacks all members.
     let missing = json!({"error": "Missing required fields: username, userid, price"});
@@ -28,14 +31,22 @@ async fn a_listing_is_an_array_newest_first() {
             "price": price, "timestamp": format!("2026-01-01T00:00:0{time}Z"), "__v": 0})
     };
     let (newer, older) = (item(2, 0.1, "1.000"), item(1, 10.5, "0.250"));
-    for (service, path) in [(&shop.facing, "/getAllUserBuys"), (&shop.management, "/purchases")] {
+    for (service, path) in [
+        (&shop.facing, "/getAllUserBuys"),
+        (&shop.management, "/purchases"),
+    ] {
         for (rest, expected) in [
             ("005", json!([newer, older])),
             ("joe", json!([])),
             ("joe?by=username&order=oldest", json!([older, newer])),
-            ("005?view=user", json!({"userid": "005", "purchases": [newer, older]})),
+            (
+                "005?view=user",
+                json!({"userid": "005", "purchases": [newer, older]}),
+            ),
         ] {
-            get(service, &format!("{path}/{rest}")).await.is(200, &expected);
+            get(service, &format!("{path}/{rest}"))
+                .await
+                .is(200, &expected);
         }
         let page = get(service, &format!("{path}/005?limit=1&view=list")).await;
         page.is(200, &json!([newer]));

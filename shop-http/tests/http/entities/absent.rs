@@ -36,7 +36,12 @@ fn with_roles(users: bool, orders: bool) -> (axum::Router, Vec<String>) {
 /// The paths in the document of `router`.
 async fn documented(router: &axum::Router) -> Vec<String> {
     let document = get(router, "/openapi.json").await.json();
-    document["paths"].as_object().unwrap().keys().cloned().collect()
+    document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect()
 }
 
 fn not_found() -> Value {
@@ -49,10 +54,17 @@ async fn each_role_can_be_served_alone() {
         let (router, paths) = with_roles(users, orders);
         let documented = documented(&router).await;
         for path in PATHS {
-            let is_of_users = path.strip_prefix("/v1").unwrap_or(path).starts_with("/users");
+            let is_of_users = path
+                .strip_prefix("/v1")
+                .unwrap_or(path)
+                .starts_with("/users");
             let is_there = if is_of_users { users } else { orders };
             assert_eq!(paths.contains(&path.to_owned()), is_there, "{path}");
-            assert_eq!(documented.contains(&path.to_owned()), is_there && path.starts_with("/v1/"), "{path}");
+            assert_eq!(
+                documented.contains(&path.to_owned()),
+                is_there && path.starts_with("/v1/"),
+                "{path}"
+            );
         }
         let index = get(&router, "/").await.json();
         let health = get(&router, "/health").await.json();
@@ -62,8 +74,15 @@ async fn each_role_can_be_served_alone() {
         }
         for (path, body, is_there) in [("/v1/users", "{}", users), ("/v1/orders", "{}", orders)] {
             let response = post(&router, path, body).await;
-            assert_eq!(response.status.as_u16(), if is_there { 422 } else { 404 }, "{path}");
-            assert_eq!(response.header("content-type"), Some("application/problem+json"));
+            assert_eq!(
+                response.status.as_u16(),
+                if is_there { 422 } else { 404 },
+                "{path}"
+            );
+            assert_eq!(
+                response.header("content-type"),
+                Some("application/problem+json")
+            );
         }
         if !users {
             post(&router, "/users", ADA).await.is(404, &not_found());
@@ -78,23 +97,43 @@ async fn each_role_can_be_served_alone() {
 async fn without_purchases_their_paths_are_404() {
     let (router, paths) = with_roles(true, true);
     let buy = r#"{"username":"ada","userid":"u1","price":1}"#;
-    for path in ["/purchases", "/v1/purchases", "/api/purchases", "/scalable-shop-cm-api/purchases"] {
+    for path in [
+        "/purchases",
+        "/v1/purchases",
+        "/api/purchases",
+        "/scalable-shop-cm-api/purchases",
+    ] {
         assert_eq!(post(&router, path, buy).await.status, 404, "{path}");
         assert_eq!(get(&router, path).await.status, 404, "{path}");
     }
-    for path in ["/buyList/ada", "/v1/summary?userid=u1", "/api/v1/purchases/u1", "/api/"] {
+    for path in [
+        "/buyList/ada",
+        "/v1/summary?userid=u1",
+        "/api/v1/purchases/u1",
+        "/api/",
+    ] {
         assert_eq!(get(&router, path).await.status, 404, "{path}");
     }
     let mut all = paths.into_iter().chain(documented(&router).await);
     assert!(all.all(|path| !path.contains("urchase") && path != "/v1/summary"));
     let index = get(&router, "/").await.json();
-    assert!(index.as_object().unwrap().keys().all(|path| !path.contains("urchase")), "{index}");
+    assert!(
+        index
+            .as_object()
+            .unwrap()
+            .keys()
+            .all(|path| !path.contains("urchase")),
+        "{index}"
+    );
     // The console has users and orders.
     let browser = [(header::ACCEPT.as_str(), "text/html")];
     let response = send(&router, request(Method::GET, "/", &browser, "")).await;
     assert!(response.text.contains("page/management.js"), "{response:?}");
 
-    get(&router, "/-/ready").await.is(200, &json!({"status": "ready", "mongo": "up", "kafka": "up"}));
+    get(&router, "/-/ready").await.is(
+        200,
+        &json!({"status": "ready", "mongo": "up", "kafka": "up"}),
+    );
     let ready = json!({"status": "ready", "kafkaReady": true});
     get(&router, "/ready").await.is(200, &ready);
     assert_eq!(get(&router, "/healthz").await.text, "Success");

@@ -13,11 +13,21 @@ async fn emails_are_normalized() {
     let sent = r#"{"email":"Ada <Ada@Example.COM> ","name":"","more":[1]}"#;
     let ada = json!({"id": 1, "email": "Ada@example.com", "name": ""});
     post(&router, "/users", sent).await.is(201, &ada);
-    post(&router, "/users", r#"{"email":"Ada@EXAMPLE.com","name":"x"}"#).await.is(400, &taken);
+    post(
+        &router,
+        "/users",
+        r#"{"email":"Ada@EXAMPLE.com","name":"x"}"#,
+    )
+    .await
+    .is(400, &taken);
     // A rejected request uses no number.
     let other = json!({"id": 2, "email": "ada@example.com", "name": "Ada"});
     post(&router, "/users", ADA).await.is(201, &other);
     // The last of two duplicate members counts.
-    let twice = post(&router, "/users", r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#);
+    let twice = post(
+        &router,
+        "/users",
+        r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#,
+    );
     assert_eq!(twice.await.json()["email"], "c@example.com");
 }

@@ -17,7 +17,9 @@ use axum::body::Body;
 use axum::http::Method;
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::LogWriter;
-use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::memory::{
+    InMemoryLog, InMemoryLogOptions, InMemoryOrders, InMemoryStore, InMemoryUsers,
+};
 use shop_core::orders::Order;
 use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
 use shop_core::ports::RecordStore;
@@ -47,7 +49,9 @@ impl Entities {
             topic.clone_into(&mut options.topic);
             InMemoryLog::new(options)
         };
-        Self::over(&log(User::TOPIC), &log(Order::TOPIC), |log| Arc::new(log.clone()))
+        Self::over(&log(User::TOPIC), &log(Order::TOPIC), |log| {
+            Arc::new(log.clone())
+        })
     }
 
     /// On these logs, written by `sink`.
@@ -60,8 +64,10 @@ impl Entities {
         let options = RelayOptions::default;
         let tell_of_users = Relay::new(Arc::new(users.clone()), sink(of_users), options());
         let tell_of_orders = Relay::new(Arc::new(orders.clone()), sink(of_orders), options());
-        let hear_of_users = ingest::<User>(of_users, "order_service_group", Arc::new(orders.clone()));
-        let hear_of_orders = ingest::<Order>(of_orders, "user_service_group", Arc::new(users.clone()));
+        let hear_of_users =
+            ingest::<User>(of_users, "order_service_group", Arc::new(orders.clone()));
+        let hear_of_orders =
+            ingest::<Order>(of_orders, "user_service_group", Arc::new(users.clone()));
         Self {
             users,
             orders,
@@ -73,7 +79,8 @@ impl Entities {
 
     /// Starts relays and ingest of both.
     pub(crate) fn start(&mut self) {
-        let (tell_of_users, tell_of_orders, hear_of_users, hear_of_orders) = self.running.take().unwrap();
+        let (tell_of_users, tell_of_orders, hear_of_users, hear_of_orders) =
+            self.running.take().unwrap();
         for relay in [tell_of_users, tell_of_orders] {
             tokio::spawn(relay.run(std::future::pending()));
         }
@@ -104,8 +111,10 @@ impl Entities {
 
     /// Facing with users and orders.
     pub(crate) fn facing(&self, options: HttpOptions) -> Router {
-        let mut parts =
-            Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(InMemoryStore::new()));
+        let mut parts = Parts::facing(
+            Arc::new(InMemoryLog::default().sink()),
+            Arc::new(InMemoryStore::new()),
+        );
         parts.users = Some(UsersRole::new(Arc::new(self.users.clone())));
         parts.orders = Some(OrdersRole::new(Arc::new(self.orders.clone())));
         router(parts, options)
@@ -118,13 +127,22 @@ fn ingest<R: shop_core::record::Record>(
     store: Arc<dyn RecordStore<R>>,
 ) -> Ingest<R> {
     let letters = Arc::new(log.dead_letters());
-    Ingest::new(Arc::new(log.source(group)), store, letters, IngestOptions::default())
+    Ingest::new(
+        Arc::new(log.source(group)),
+        store,
+        letters,
+        IngestOptions::default(),
+    )
 }
 
 /// The response to the body, sent with this key.
 async fn post_with_key(router: &Router, path: &str, key: &str, body: &str) -> TestResponse {
     let headers = [JSON, ("idempotency-key", key)];
-    send(router, request(Method::POST, path, &headers, Body::from(body.to_owned()))).await
+    send(
+        router,
+        request(Method::POST, path, &headers, Body::from(body.to_owned())),
+    )
+    .await
 }
 
 /// Waits until the condition holds.

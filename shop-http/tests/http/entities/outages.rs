@@ -27,7 +27,9 @@ pub(crate) enum Misbehaving {
 impl Misbehaving {
     async fn result<T>(self) -> Result<T> {
         match self {
-            Self::Fails(kind, outcome) => Err(Error::new(kind, "hunter2 is away").with_outcome(outcome)),
+            Self::Fails(kind, outcome) => {
+                Err(Error::new(kind, "hunter2 is away").with_outcome(outcome))
+            }
             Self::Panics => panic!("a defect with details"),
             Self::NeverAnswers => std::future::pending().await,
         }
@@ -43,7 +45,10 @@ impl Misbehaving {
 
     fn facing(self) -> Router {
         let purchases = Arc::new(shop_core::memory::InMemoryStore::new());
-        let mut parts = Parts::facing(Arc::new(shop_core::memory::InMemoryLog::default().sink()), purchases);
+        let mut parts = Parts::facing(
+            Arc::new(shop_core::memory::InMemoryLog::default().sink()),
+            purchases,
+        );
         parts.users = Some(UsersRole::new(Arc::new(self)));
         parts.orders = Some(OrdersRole::new(Arc::new(self)));
         router(parts, HttpOptions::default())
@@ -73,18 +78,37 @@ impl UserOrders for Misbehaving {
 }
 
 const WRITES: [(&str, &str); 2] = [("/users", ADA), ("/orders", PEN)];
-const READS: [(&str, &str); 3] =
-    [("/users/1", "users"), ("/users/1/orders", "users"), ("/orders/1", "orders")];
+const READS: [(&str, &str); 3] = [
+    ("/users/1", "users"),
+    ("/users/1/orders", "users"),
+    ("/orders/1", "orders"),
+];
 
 #[tokio::test(start_paused = true)]
 async fn failed_writes_have_an_outcome_and_a_key() {
     use ErrorKind::{DeadlineExceeded, Internal, Unavailable};
 
     for (misbehaving, status, outcome) in [
-        (Misbehaving::Fails(Unavailable, Outcome::NotApplied), 503, "not_sent"),
-        (Misbehaving::Fails(Unavailable, Outcome::Unknown), 503, "unknown"),
-        (Misbehaving::Fails(DeadlineExceeded, Outcome::Unknown), 503, "unknown"),
-        (Misbehaving::Fails(Internal, Outcome::Unknown), 500, "unknown"),
+        (
+            Misbehaving::Fails(Unavailable, Outcome::NotApplied),
+            503,
+            "not_sent",
+        ),
+        (
+            Misbehaving::Fails(Unavailable, Outcome::Unknown),
+            503,
+            "unknown",
+        ),
+        (
+            Misbehaving::Fails(DeadlineExceeded, Outcome::Unknown),
+            503,
+            "unknown",
+        ),
+        (
+            Misbehaving::Fails(Internal, Outcome::Unknown),
+            500,
+            "unknown",
+        ),
         (Misbehaving::Panics, 500, "unknown"),
         (Misbehaving::NeverAnswers, 503, "unknown"),
     ] {
@@ -92,12 +116,22 @@ async fn failed_writes_have_an_outcome_and_a_key() {
             for (path, body) in WRITES {
                 let begun = Instant::now();
                 let response = post_with_key(&router, path, "k1", body).await;
-                let expected =
-                    json!({"detail": "Service Unavailable", "outcome": outcome, "idempotency_key": "k1"});
+                let expected = json!({"detail": "Service Unavailable", "outcome": outcome, "idempotency_key": "k1"});
                 response.is(status, &expected);
-                assert_eq!(response.header("idempotency-key"), Some("k1"), "{misbehaving:?} {path}");
-                assert_eq!(response.header("retry-after").is_some(), status == 503, "{misbehaving:?} {path}");
-                assert!(begun.elapsed() <= Duration::from_secs(5), "{misbehaving:?} {path}");
+                assert_eq!(
+                    response.header("idempotency-key"),
+                    Some("k1"),
+                    "{misbehaving:?} {path}"
+                );
+                assert_eq!(
+                    response.header("retry-after").is_some(),
+                    status == 503,
+                    "{misbehaving:?} {path}"
+                );
+                assert!(
+                    begun.elapsed() <= Duration::from_secs(5),
+                    "{misbehaving:?} {path}"
+                );
                 let made = post(&router, path, body).await;
                 let key = made.json()["idempotency_key"].as_str().unwrap().to_owned();
                 assert_eq!(made.header("idempotency-key"), Some(&*key));
@@ -112,18 +146,42 @@ async fn failed_reads_expose_no_details() {
     use ErrorKind::{Corrupt, Denied, Invalid, Unavailable};
 
     for (misbehaving, status, text) in [
-        (Misbehaving::Fails(Unavailable, Outcome::NotApplied), 503, "Service unavailable"),
-        (Misbehaving::Fails(Denied, Outcome::NotApplied), 503, "Service unavailable"),
-        (Misbehaving::Fails(Invalid, Outcome::NotApplied), 503, "Service unavailable"),
-        (Misbehaving::Fails(Corrupt, Outcome::NotApplied), 500, "Failed to fetch things"),
+        (
+            Misbehaving::Fails(Unavailable, Outcome::NotApplied),
+            503,
+            "Service unavailable",
+        ),
+        (
+            Misbehaving::Fails(Denied, Outcome::NotApplied),
+            503,
+            "Service unavailable",
+        ),
+        (
+            Misbehaving::Fails(Invalid, Outcome::NotApplied),
+            503,
+            "Service unavailable",
+        ),
+        (
+            Misbehaving::Fails(Corrupt, Outcome::NotApplied),
+            500,
+            "Failed to fetch things",
+        ),
         (Misbehaving::Panics, 500, "Failed to fetch things"),
-        (Misbehaving::NeverAnswers, 503, "Service timeout - please try again"),
+        (
+            Misbehaving::NeverAnswers,
+            503,
+            "Service timeout - please try again",
+        ),
     ] {
         for router in [misbehaving.management(), misbehaving.facing()] {
             for (path, what) in READS {
                 let response = get(&router, path).await;
                 response.is(status, &json!({"detail": text.replace("things", what)}));
-                assert_eq!(response.header("retry-after").is_some(), status == 503, "{misbehaving:?} {path}");
+                assert_eq!(
+                    response.header("retry-after").is_some(),
+                    status == 503,
+                    "{misbehaving:?} {path}"
+                );
             }
         }
     }
@@ -136,7 +194,10 @@ async fn writes_do_not_need_the_log() {
     let router = entities.management(HttpOptions::default());
     assert_eq!(post(&router, "/users", ADA).await.status, 201);
     let health = get(&router, "/health").await.json();
-    assert_eq!((&health["users"]["store"], &health["users"]["outbox"]), (&json!(true), &json!(1)));
+    assert_eq!(
+        (&health["users"]["store"], &health["users"]["outbox"]),
+        (&json!(true), &json!(1))
+    );
 }
 
 #[tokio::test]
@@ -144,7 +205,9 @@ async fn a_role_that_management_lacks_is_a_404() {
     let misbehaving = Misbehaving::Fails(ErrorKind::Unsupported, Outcome::NotApplied);
     let nothing = json!({"detail": "Not Found"});
     for (path, body) in WRITES {
-        post_with_key(&misbehaving.facing(), path, "k1", body).await.is(404, &nothing);
+        post_with_key(&misbehaving.facing(), path, "k1", body)
+            .await
+            .is(404, &nothing);
     }
     for (path, _) in READS {
         get(&misbehaving.facing(), path).await.is(404, &nothing);

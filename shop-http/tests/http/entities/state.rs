@@ -32,7 +32,9 @@ impl LogWriter for SwitchableLog {
 
     async fn check(&self) -> Result<()> {
         if self.1.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unavailable, "away").with_outcome(Outcome::NotApplied));
+            return Err(
+                Error::new(ErrorKind::Unavailable, "away").with_outcome(Outcome::NotApplied)
+            );
         }
         Ok(())
     }
@@ -45,9 +47,14 @@ fn with_logs() -> (Entities, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
         topic.clone_into(&mut options.topic);
         InMemoryLog::new(options)
     };
-    let (users, orders, away) = (log(User::TOPIC), log(Order::TOPIC), Arc::new(AtomicBool::new(false)));
-    let sink =
-        |log: &InMemoryLog| Arc::new(SwitchableLog(log.clone(), Arc::clone(&away))) as Arc<dyn LogWriter>;
+    let (users, orders, away) = (
+        log(User::TOPIC),
+        log(Order::TOPIC),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let sink = |log: &InMemoryLog| {
+        Arc::new(SwitchableLog(log.clone(), Arc::clone(&away))) as Arc<dyn LogWriter>
+    };
     (Entities::over(&users, &orders, sink), users, orders, away)
 }
 
@@ -61,17 +68,24 @@ async fn a_role_is_ready_when_its_events_run() {
     let mut entities = Entities::new();
     let router = entities.management(HttpOptions::default());
     let detail = json!({"status": "not_ready", "mongo": "up", "kafka": "down"});
-    get(&router, "/-/ready").await.is(503, &json!({"detail": detail}));
+    get(&router, "/-/ready")
+        .await
+        .is(503, &json!({"detail": detail}));
     assert_eq!(get(&router, "/ready").await.status, 503);
     let facing = entities.facing(HttpOptions::default());
-    get(&facing, "/-/ready").await.is(200, &json!({"status": "ready"}));
+    get(&facing, "/-/ready")
+        .await
+        .is(200, &json!({"status": "ready"}));
     let parts = json!({"log": true, "listings": true, "users": true, "orders": true});
     let health = json!({"status": "healthy", "kafkaReady": true, "parts": parts});
     get(&facing, "/health").await.is(200, &health);
     entities.start();
     wait_until(async || get(&router, "/-/ready").await.status == 200).await;
     let events = get(&router, "/health").await.json()["orders"]["events"].clone();
-    assert_eq!((&events["phase"], &events["waiting_for"]), (&json!("running"), &json!({})));
+    assert_eq!(
+        (&events["phase"], &events["waiting_for"]),
+        (&json!("running"), &json!({}))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +97,9 @@ async fn a_role_is_not_ready_without_its_store() {
     ] {
         let router = misbehaving.management();
         let detail = json!({"status": "not_ready", "mongo": "down", "kafka": "up"});
-        get(&router, "/-/ready").await.is(503, &json!({"detail": detail}));
+        get(&router, "/-/ready")
+            .await
+            .is(503, &json!({"detail": detail}));
         let role = json!({"store": false, "outbox": null});
         let health = json!({"status": "degraded", "kafkaReady": true,
             "parts": {"users": false, "orders": false}, "users": role, "orders": role});
@@ -96,19 +112,33 @@ async fn a_role_is_not_ready_without_its_store() {
 async fn pending_events_are_counted() {
     let (mut entities, _users, _orders, away) = with_logs();
     let router = entities.management(HttpOptions::default());
-    let pending =
-        async |role: &str| figure(&router, &format!("shop_outbox_pending{{role=\"{role}\"}}")).await;
-    let published =
-        async |role: &str| figure(&router, &format!("shop_outbox_published_total{{role=\"{role}\"}}")).await;
-    assert!(pending("users").await < 0.5 && pending("orders").await < 0.5, "exposed from the start");
+    let pending = async |role: &str| {
+        figure(&router, &format!("shop_outbox_pending{{role=\"{role}\"}}")).await
+    };
+    let published = async |role: &str| {
+        figure(
+            &router,
+            &format!("shop_outbox_published_total{{role=\"{role}\"}}"),
+        )
+        .await
+    };
+    assert!(
+        pending("users").await < 0.5 && pending("orders").await < 0.5,
+        "exposed from the start"
+    );
     away.store(true, Ordering::SeqCst);
     entities.start();
     assert_eq!(post(&router, "/users", ADA).await.status, 201);
     wait_until(async || pending("users").await > 0.5).await;
     assert_eq!(get(&router, "/health").await.json()["users"]["outbox"], 1);
-    assert_eq!(post(&router, "/orders", PEN).await.status, 404, "the user's event is not published");
+    assert_eq!(
+        post(&router, "/orders", PEN).await.status,
+        404,
+        "the user's event is not published"
+    );
     // The age is measured by the system clock.
-    wait_until(async || figure(&router, r#"shop_outbox_oldest_seconds{role="users"}"#).await > 0.0).await;
+    wait_until(async || figure(&router, r#"shop_outbox_oldest_seconds{role="users"}"#).await > 0.0)
+        .await;
     assert!(published("users").await < 0.5);
 
     away.store(false, Ordering::SeqCst);
@@ -133,10 +163,17 @@ async fn ingested_events_are_counted_by_topic() {
     wait_until(async || figure(&router, aside).await > 0.5).await;
     wait_until(async || figure(&router, lag).await < 0.5).await;
     for part in ["source", "store", "dead_letters", "commit"] {
-        let waiting = format!(r#"shop_event_waiting_seconds{{topic="order_created",part="{part}"}}"#);
+        let waiting =
+            format!(r#"shop_event_waiting_seconds{{topic="order_created",part="{part}"}}"#);
         assert!(figure(&router, &waiting).await < f64::EPSILON);
     }
-    assert_eq!(get(&router, "/health").await.json()["orders"]["events"]["dead_lettered"], 1);
+    assert_eq!(
+        get(&router, "/health").await.json()["orders"]["events"]["dead_lettered"],
+        1
+    );
     let text = get(&router, "/metrics").await.text;
-    assert!(!text.contains("\nshop_ingest_records_total{"), "only purchases have these series: {text}");
+    assert!(
+        !text.contains("\nshop_ingest_records_total{"),
+        "only purchases have these series: {text}"
+    );
 }

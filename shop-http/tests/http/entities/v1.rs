@@ -13,16 +13,33 @@ use crate::shop::{JSON, TestResponse, get, post, request, send};
 /// Users and orders, with user 1 known to orders.
 async fn services() -> (Entities, [axum::Router; 2]) {
     let entities = Entities::new();
-    let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-    RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
-    let services = [entities.management(HttpOptions::default()), entities.facing(HttpOptions::default())];
+    let ada = User::new(
+        UserNumber::new(1),
+        "ada@example.com".parse().unwrap(),
+        "Ada".parse().unwrap(),
+    );
+    RecordStore::<User>::apply(&entities.orders, [ada].into())
+        .await
+        .unwrap();
+    let services = [
+        entities.management(HttpOptions::default()),
+        entities.facing(HttpOptions::default()),
+    ];
     (entities, services)
 }
 
 #[track_caller]
 fn is_problem(response: &TestResponse, status: u16, kind: &str) {
-    let actual = (response.status.as_u16(), response.header("content-type"), response.json()["type"].clone());
-    assert_eq!(actual, (status, Some("application/problem+json"), Value::from(kind)), "{response:?}");
+    let actual = (
+        response.status.as_u16(),
+        response.header("content-type"),
+        response.json()["type"].clone(),
+    );
+    assert_eq!(
+        actual,
+        (status, Some("application/problem+json"), Value::from(kind)),
+        "{response:?}"
+    );
     assert_eq!(response.json()["status"], status);
     assert!(response.header("x-request-id").is_some());
 }
@@ -30,10 +47,17 @@ fn is_problem(response: &TestResponse, status: u16, kind: &str) {
 fn places(response: &TestResponse) -> Vec<String> {
     is_problem(response, 422, "/problems/invalid");
     let place = |error: &Value| {
-        let place = ["pointer", "parameter", "header"].into_iter().find_map(|name| error[name].as_str());
+        let place = ["pointer", "parameter", "header"]
+            .into_iter()
+            .find_map(|name| error[name].as_str());
         place.unwrap().to_owned()
     };
-    response.json()["errors"].as_array().unwrap().iter().map(place).collect()
+    response.json()["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(place)
+        .collect()
 }
 
 #[tokio::test]
@@ -41,20 +65,31 @@ async fn a_row_is_created_once_and_located() {
     let (_entities, services) = services().await;
     for (number, router) in services.iter().enumerate() {
         let user = post_with_key(router, "/v1/users", "k", ADA).await;
-        user.is(201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+        user.is(
+            201,
+            &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}),
+        );
         let order = post_with_key(router, "/v1/orders", "k", PEN).await;
-        let pen = json!({"id": 1, "user_id": 1, "product": "pen", "quantity": 2, "total_price": "50.00"});
+        let pen =
+            json!({"id": 1, "user_id": 1, "product": "pen", "quantity": 2, "total_price": "50.00"});
         order.is(201, &pen);
         for response in [&user, &order] {
-            assert_eq!(response.header("idempotent-replayed"), (number > 0).then_some("true"));
+            assert_eq!(
+                response.header("idempotent-replayed"),
+                (number > 0).then_some("true")
+            );
         }
         for (response, location) in [(&user, "/v1/users/1"), (&order, "/v1/orders/1")] {
             assert_eq!(response.header("location"), Some(location));
             get(router, location).await.is(200, &response.json());
             // The same row in the form of the replaced system.
-            get(router, location.strip_prefix("/v1").unwrap()).await.is(200, &response.json());
+            get(router, location.strip_prefix("/v1").unwrap())
+                .await
+                .is(200, &response.json());
         }
-        get(router, "/v1/users/1/orders").await.is(200, &json!({"user_id": 1, "orders": []}));
+        get(router, "/v1/users/1/orders")
+            .await
+            .is(200, &json!({"user_id": 1, "orders": []}));
     }
     let behind_ingress = get(&services[1], "/scalable-shop-cm-server/v1/users/1").await;
     assert_eq!(behind_ingress.status, 200);
@@ -66,17 +101,29 @@ async fn each_error_has_its_problem_type() {
     for router in &services {
         post_with_key(router, "/v1/users", "k", ADA).await;
         post_with_key(router, "/v1/orders", "k", PEN).await;
-        is_problem(&post(router, "/v1/users", ADA).await, 409, "/problems/email-taken");
+        is_problem(
+            &post(router, "/v1/users", ADA).await,
+            409,
+            "/problems/email-taken",
+        );
         let other = post_with_key(router, "/v1/users", "k", &ADA.replace("ada@", "eve@")).await;
         is_problem(&other, 409, "/problems/key-taken");
         let other = post_with_key(router, "/v1/orders", "k", &PEN.replace("pen", "ink")).await;
         is_problem(&other, 409, "/problems/key-taken");
         let unknown = post(router, "/v1/orders", PEN.replace(":1,", ":-9,")).await;
         is_problem(&unknown, 404, "/problems/unknown-user");
-        for path in ["/v1/users/2", "/v1/users/-1", "/v1/users/9223372036854775807/orders"] {
+        for path in [
+            "/v1/users/2",
+            "/v1/users/-1",
+            "/v1/users/9223372036854775807/orders",
+        ] {
             is_problem(&get(router, path).await, 404, "/problems/unknown-user");
         }
-        is_problem(&get(router, "/v1/orders/2").await, 404, "/problems/unknown-order");
+        is_problem(
+            &get(router, "/v1/orders/2").await,
+            404,
+            "/problems/unknown-order",
+        );
         for path in ["/v1/users/1/2", "/v1/people"] {
             assert_eq!(get(router, path).await.json().get("type"), None, "{path}");
         }
@@ -84,8 +131,17 @@ async fn each_error_has_its_problem_type() {
         let broken = post(router, "/v1/users", "{").await;
         is_problem(&broken, 400, "/problems/invalid");
         let twice = r#"{"email":"b@example.com","email":"c@example.com","name":"C"}"#;
-        is_problem(&post(router, "/v1/users", twice).await, 400, "/problems/invalid");
-        let text = request(Method::POST, "/v1/orders", &[("content-type", "text/plain")], PEN);
+        is_problem(
+            &post(router, "/v1/users", twice).await,
+            400,
+            "/problems/invalid",
+        );
+        let text = request(
+            Method::POST,
+            "/v1/orders",
+            &[("content-type", "text/plain")],
+            PEN,
+        );
         let text = send(router, text).await;
         is_problem(&text, 415, "/problems/invalid");
         assert_eq!(text.header("accept-post"), Some("application/json"));
@@ -100,12 +156,21 @@ async fn all_errors_are_reported_at_once_in_v1() {
         let response = post(router, "/v1/users", user).await;
         assert_eq!(places(&response), ["#/email", "#/name", "#/Name", "#/more"]);
         let detail = response.json()["detail"].as_str().unwrap().to_owned();
-        assert!(detail.contains("Name is unknown here: use name"), "{detail}");
+        assert!(
+            detail.contains("Name is unknown here: use name"),
+            "{detail}"
+        );
         assert_eq!(response.json()["field"], "email");
 
         let order = r#"{"userId":1,"product":null,"quantity":2147483648,"total_price":"0.005"}"#;
         let places_of = async |body: String| places(&post(router, "/v1/orders", body).await);
-        let all = ["#/user_id", "#/product", "#/quantity", "#/total_price", "#/userId"];
+        let all = [
+            "#/user_id",
+            "#/product",
+            "#/quantity",
+            "#/total_price",
+            "#/userId",
+        ];
         assert_eq!(places_of(order.to_owned()).await, all);
         for (member, value, wrong) in [
             ("user_id", "1", "\"1\""),
@@ -119,9 +184,16 @@ async fn all_errors_are_reported_at_once_in_v1() {
             ("total_price", "50", "100000000"),
             ("total_price", "50", "1.234"),
         ] {
-            let body = PEN.replace(&format!("{member}\":{value}"), &format!("{member}\":{wrong}"));
+            let body = PEN.replace(
+                &format!("{member}\":{value}"),
+                &format!("{member}\":{wrong}"),
+            );
             assert_ne!(body, PEN);
-            assert_eq!(places_of(body).await, [format!("#/{member}")], "{member} {wrong}");
+            assert_eq!(
+                places_of(body).await,
+                [format!("#/{member}")],
+                "{member} {wrong}"
+            );
         }
         for name in ["", "<b>\\n", "\\u202eadA"] {
             assert_eq!(
@@ -130,16 +202,23 @@ async fn all_errors_are_reported_at_once_in_v1() {
                 "{name}"
             );
         }
-        assert_eq!(places(&post(router, "/v1/users?dry_run=1", ADA).await), ["dry_run"]);
-        assert_eq!(places(&get(router, "/v1/users/one?limit=1").await), ["limit", "user_id"]);
+        assert_eq!(
+            places(&post(router, "/v1/users?dry_run=1", ADA).await),
+            ["dry_run"]
+        );
+        assert_eq!(
+            places(&get(router, "/v1/users/one?limit=1").await),
+            ["limit", "user_id"]
+        );
         assert_eq!(places(&get(router, "/v1/orders/+1").await), ["order_id"]);
         let headers = [JSON, ("idempotency-key", "not one key")];
         let keyed = request(Method::POST, "/v1/users", &headers, Body::from(ADA));
         assert_eq!(places(&send(router, keyed).await), ["Idempotency-Key"]);
     }
     // No request wrote a row.
-    post(&services[0], "/v1/users", ADA)
-        .await
-        .is(201, &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}));
+    post(&services[0], "/v1/users", ADA).await.is(
+        201,
+        &json!({"id": 1, "email": "ada@example.com", "name": "Ada"}),
+    );
     drop(entities);
 }

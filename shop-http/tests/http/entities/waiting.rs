@@ -24,8 +24,14 @@ async fn order(options: HttpOptions, delay: Option<Duration>) -> (u16, Duration)
     let publish = async {
         let Some(time) = delay else { return };
         sleep(time).await;
-        let ada = User::new(UserNumber::new(1), "ada@example.com".parse().unwrap(), "Ada".parse().unwrap());
-        RecordStore::<User>::apply(&entities.orders, [ada].into()).await.unwrap();
+        let ada = User::new(
+            UserNumber::new(1),
+            "ada@example.com".parse().unwrap(),
+            "Ada".parse().unwrap(),
+        );
+        RecordStore::<User>::apply(&entities.orders, [ada].into())
+            .await
+            .unwrap();
     };
     let begun = Instant::now();
     let place = async {
@@ -52,6 +58,9 @@ async fn an_order_waits_for_the_event_of_its_user_up_to_its_limits() {
     ] {
         let (status, took) = order(options, delay.map(millis)).await;
         assert_eq!(status, expected, "{delay:?}");
-        assert!((millis(least)..=millis(most)).contains(&took), "{delay:?}: {took:?}");
+        assert!(
+            (millis(least)..=millis(most)).contains(&took),
+            "{delay:?}: {took:?}"
+        );
     }
 }

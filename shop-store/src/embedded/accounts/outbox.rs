@@ -89,8 +89,13 @@ impl SqliteOutbox {
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
         let file = Arc::clone(&path);
-        let connection = blocking(move || open(&file).map_err(|error| from_sqlite(error, &file))).await?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), path, written: Arc::default() })
+        let connection =
+            blocking(move || open(&file).map_err(|error| from_sqlite(error, &file))).await?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            path,
+            written: Arc::default(),
+        })
     }
 
     /// Adds `event` to the table `outbox` within `transaction`, which is on the same database.
@@ -100,7 +105,8 @@ impl SqliteOutbox {
     /// be encoded.
     pub fn write(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
         let record = event.encode();
-        let record = record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let record =
+            record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         table::insert(transaction, &record)
     }
 
@@ -132,13 +138,15 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 #[async_trait]
 impl Outbox for SqliteOutbox {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.run(move |connection| table::pending(connection, limit)).await
+        self.run(move |connection| table::pending(connection, limit))
+            .await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
         let delete = move |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             table::delete(&transaction, &ids)?;
             transaction.commit()
         };

@@ -76,7 +76,11 @@ impl<E: Table> EmbeddedEntities<E> {
         })
         .await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
-        Ok(Self { file: StoreFile { writer, readers }, changed, kind: PhantomData })
+        Ok(Self {
+            file: StoreFile { writer, readers },
+            changed,
+            kind: PhantomData,
+        })
     }
 }
 
@@ -97,14 +101,24 @@ fn insert<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<I
         return Ok(Insertion::Refused);
     }
     let last = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
-    let last: i64 = connection.prepare_cached(&last)?.query_row([], |row| row.get(0))?;
+    let last: i64 = connection
+        .prepare_cached(&last)?
+        .query_row([], |row| row.get(0))?;
     let row = E::with_number(new, last.saturating_add(1).into());
     let mut values = row.values();
     values.push(E::stored_key(new).as_str().to_owned().into());
     let placeholders = vec!["?"; values.len()].join(", ");
-    let insert = format!("INSERT INTO {} ({}, key) VALUES ({placeholders})", E::NAME, E::COLUMNS);
-    connection.prepare_cached(&insert)?.execute(params_from_iter(values))?;
-    let event = row.event(new).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let insert = format!(
+        "INSERT INTO {} ({}, key) VALUES ({placeholders})",
+        E::NAME,
+        E::COLUMNS
+    );
+    connection
+        .prepare_cached(&insert)?
+        .execute(params_from_iter(values))?;
+    let event = row
+        .event(new)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     table::insert(connection, &event)?;
     Ok(Insertion::Inserted(row))
 }
@@ -115,11 +129,22 @@ pub(super) fn find<E: Table>(
     column: &str,
     value: impl ToSql,
 ) -> rusqlite::Result<Option<E>> {
-    let sql = format!("SELECT {} FROM {} WHERE {column} = ?1 AND {}", E::COLUMNS, E::NAME, E::PRESENT);
-    connection.prepare_cached(&sql)?.query_row([value], E::from_row).optional()
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {column} = ?1 AND {}",
+        E::COLUMNS,
+        E::NAME,
+        E::PRESENT
+    );
+    connection
+        .prepare_cached(&sql)?
+        .query_row([value], E::from_row)
+        .optional()
 }
 
-fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Result<Vec<InsertOutcome>> {
+fn apply<E: Table>(
+    connection: &Connection,
+    batch: &[E::Other],
+) -> rusqlite::Result<Vec<InsertOutcome>> {
     let mut insert = connection.prepare_cached(E::INSERT_REFERENCE)?;
     let mut first = connection.prepare_cached(E::OWNER)?;
     let mut apply = |other: &E::Other| {
@@ -128,7 +153,11 @@ fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Res
             return Ok(InsertOutcome::Inserted);
         }
         let known: Option<i64> = first.query_row([id], |row| row.get(0))?;
-        Ok(if known == owner { InsertOutcome::Duplicate } else { InsertOutcome::Conflict })
+        Ok(if known == owner {
+            InsertOutcome::Duplicate
+        } else {
+            InsertOutcome::Conflict
+        })
     };
     batch.iter().map(&mut apply).collect()
 }
@@ -136,7 +165,10 @@ fn apply<E: Table>(connection: &Connection, batch: &[E::Other]) -> rusqlite::Res
 #[async_trait]
 impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        self.file.writer.write(move |connection| apply::<E>(connection, &batch)).await
+        self.file
+            .writer
+            .write(move |connection| apply::<E>(connection, &batch))
+            .await
     }
 
     async fn check(&self) -> Result<()> {
@@ -148,12 +180,18 @@ impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
 impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let new = new.clone();
-        self.file.writer.write(move |connection| insert::<E>(connection, &new)).await
+        self.file
+            .writer
+            .write(move |connection| insert::<E>(connection, &new))
+            .await
     }
 
     async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let number: i64 = number.into();
-        self.file.readers.read(move |connection| find(connection, "id", number)).await
+        self.file
+            .readers
+            .read(move |connection| find(connection, "id", number))
+            .await
     }
 
     async fn check(&self) -> Result<()> {
@@ -164,12 +202,18 @@ impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
 #[async_trait]
 impl<E: Entity> Outbox for EmbeddedEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.file.readers.read(move |connection| table::pending(connection, limit)).await
+        self.file
+            .readers
+            .read(move |connection| table::pending(connection, limit))
+            .await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
-        self.file.writer.write(move |connection| table::delete(connection, &ids)).await
+        self.file
+            .writer
+            .write(move |connection| table::delete(connection, &ids))
+            .await
     }
 
     async fn backlog(&self) -> Result<Backlog> {

@@ -62,22 +62,35 @@ impl Table for User {
     const OWNER: &'static str = "SELECT user_id FROM orders_of_users WHERE id = ?1";
 
     fn values(&self) -> Vec<Value> {
-        vec![self.id.get().into(), self.email.to_string().into(), self.name.to_string().into()]
+        vec![
+            self.id.get().into(),
+            self.email.to_string().into(),
+            self.name.to_string().into(),
+        ]
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self::new(UserNumber::new(row.get(0)?), parsed(row, 1)?, parsed(row, 2)?))
+        Ok(Self::new(
+            UserNumber::new(row.get(0)?),
+            parsed(row, 1)?,
+            parsed(row, 2)?,
+        ))
     }
 }
 
-fn orders_of(connection: &Connection, id: UserNumber) -> rusqlite::Result<Option<Vec<OrderNumber>>> {
+fn orders_of(
+    connection: &Connection,
+    id: UserNumber,
+) -> rusqlite::Result<Option<Vec<OrderNumber>>> {
     if store::find::<User>(connection, "id", id.get())?.is_none() {
         return Ok(None);
     }
     let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
     let limit = i64::try_from(MAX_LISTED_ORDERS).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
-    let numbers = statement.query_map(params![id.get(), limit], |row| row.get(0).map(OrderNumber::new))?;
+    let numbers = statement.query_map(params![id.get(), limit], |row| {
+        row.get(0).map(OrderNumber::new)
+    })?;
     numbers.collect::<rusqlite::Result<_>>().map(Some)
 }
 
@@ -93,14 +106,20 @@ fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
 #[async_trait]
 impl UserErase for EmbeddedUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        self.file.writer.write(move |connection| erase(connection, id)).await
+        self.file
+            .writer
+            .write(move |connection| erase(connection, id))
+            .await
     }
 }
 
 #[async_trait]
 impl UserOrders for EmbeddedUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.file.readers.read(move |connection| orders_of(connection, id)).await
+        self.file
+            .readers
+            .read(move |connection| orders_of(connection, id))
+            .await
     }
 }
 
@@ -132,13 +151,31 @@ impl Table for Order {
     const FILE: &'static Kind = &ORDERS;
     const NAME: &'static str = "orders";
     const COLUMNS: &'static str = "id, user_id, product, quantity, total_cents";
-    const INSERT_REFERENCE: &'static str = "INSERT INTO known_users (id) VALUES (?1) ON CONFLICT DO NOTHING";
+    const INSERT_REFERENCE: &'static str =
+        "INSERT INTO known_users (id) VALUES (?1) ON CONFLICT DO NOTHING";
     const OWNER: &'static str = "SELECT NULL FROM known_users WHERE id = ?1";
 
     fn values(&self) -> Vec<Value> {
-        let Self { id, user_id, product, quantity, total_price, .. } = self;
-        let (id, user, product) = (id.get().into(), user_id.get().into(), product.to_string().into());
-        vec![id, user, product, (*quantity).into(), total_price.cents().into()]
+        let Self {
+            id,
+            user_id,
+            product,
+            quantity,
+            total_price,
+            ..
+        } = self;
+        let (id, user, product) = (
+            id.get().into(),
+            user_id.get().into(),
+            product.to_string().into(),
+        );
+        vec![
+            id,
+            user,
+            product,
+            (*quantity).into(),
+            total_price.cents().into(),
+        ]
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {

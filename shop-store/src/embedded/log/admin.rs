@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogRecord, LogUsage,
-    Offsets, Partition, RecordPosition, RecordType, Resolution, Tail,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogRecord,
+    LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution, Tail,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
@@ -36,8 +36,12 @@ impl LogAdmin for EmbeddedLog {
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
         let group = group.to_owned();
-        let next =
-            self.shared.file.readers.read(move |connection| position::find(connection, &group)).await?;
+        let next = self
+            .shared
+            .file
+            .readers
+            .read(move |connection| position::find(connection, &group))
+            .await?;
         Ok(next.into_iter().map(|next| (0, next)).collect())
     }
 
@@ -48,7 +52,10 @@ impl LogAdmin for EmbeddedLog {
         let find = move |connection: &Connection| rows::read(connection, offset, 1, 1);
         let read = self.shared.file.readers.read(find).await?;
         let partition = self.shared.partition(0);
-        Ok(read.into_iter().find(|record| record.offset == offset).map(|record| (partition, record)))
+        Ok(read
+            .into_iter()
+            .find(|record| record.offset == offset)
+            .map(|record| (partition, record)))
     }
 
     /// AUTOINCREMENT starts at 1.
@@ -65,18 +72,32 @@ impl LogAdmin for EmbeddedLog {
         scan::dead_letters(&self.shared).await
     }
 
-    async fn dead_letters(&self, filter: &DeadLetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>> {
         let (cluster, filter) = (Arc::clone(&self.shared.cluster), filter.clone());
-        let read = move |connection: &Connection| dead_letters::page(connection, &cluster, &filter, limit);
+        let read =
+            move |connection: &Connection| dead_letters::page(connection, &cluster, &filter, limit);
         self.shared.file.readers.read(read).await
     }
 
-    async fn resolve(&self, dead_letters: &[DeadLetter], of: RecordType, how: Resolution) -> Result<u64> {
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        of: RecordType,
+        how: Resolution,
+    ) -> Result<u64> {
         how.check(dead_letters)?;
-        let (clock, all) = (Arc::clone(&self.shared.options.clock), dead_letters.to_vec());
+        let (clock, all) = (
+            Arc::clone(&self.shared.options.clock),
+            dead_letters.to_vec(),
+        );
         let resolve = move |connection: &Connection| {
             all.iter().try_fold(0, |count, dead_letter| {
-                let resolved = dead_letters::resolve(connection, dead_letter, of, how, clock.now())?;
+                let resolved =
+                    dead_letters::resolve(connection, dead_letter, of, how, clock.now())?;
                 Ok(count + u64::from(resolved))
             })
         };
@@ -93,26 +114,34 @@ impl LogAdmin for EmbeddedLog {
                        WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
             let mut erase = connection.prepare_cached(sql)?;
             let headers = &blank.headers.as_bytes()[..];
-            offsets
-                .iter()
-                .try_fold(0, |count, offset| Ok(count + erase.execute(params![offset, headers])? as u64))
+            offsets.iter().try_fold(0, |count, offset| {
+                Ok(count + erase.execute(params![offset, headers])? as u64)
+            })
         };
         self.shared.file.writer.write(erase).await
     }
 
     async fn usage(&self) -> Result<Option<LogUsage>> {
         let path = self.shared.database.path();
-        self.shared.file.readers.read(move |connection| read_usage(connection, &path).map(Some)).await
+        self.shared
+            .file
+            .readers
+            .read(move |connection| read_usage(connection, &path).map(Some))
+            .await
     }
 
     async fn forget_group(&self, group: &str) -> Result<bool> {
         let name = group.to_owned();
-        self.change_group(group, move |connection| position::forget(connection, &name)).await
+        self.change_group(group, move |connection| position::forget(connection, &name))
+            .await
     }
 
     async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
         let name = group.to_owned();
-        self.change_group(group, move |connection| position::reset(connection, &name, next_offset)).await
+        self.change_group(group, move |connection| {
+            position::reset(connection, &name, next_offset)
+        })
+        .await
     }
 }
 
@@ -127,8 +156,7 @@ impl EmbeddedLog {
         let lock = FileLock::open(&path)?;
         let held = lock.try_lock()?;
         if held.is_none() {
-            let message =
-                "the group has an active consumer: stop the services that consume in it, then retry";
+            let message = "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
         self.shared.file.writer.write(write).await
@@ -138,22 +166,32 @@ impl EmbeddedLog {
 /// Reads the usage of the log in the file `path`.
 fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage> {
     let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
-    let first = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let (first, time): (i64, Option<i64>) = first.map_or((0, None), |(offset, time)| (offset, Some(time)));
+    let first = connection
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (first, time): (i64, Option<i64>) =
+        first.map_or((0, None), |(offset, time)| (offset, Some(time)));
     let next = position::end(connection)?;
     let oldest = time.and_then(|millis| Timestamp::from_millis(millis).ok());
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let with_wal = bytes(path) + bytes(&path.with_extension("db-wal"));
     // What this user may still write to the disk; 0 if unknown.
-    let free = rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    let free =
+        rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
     let mut usage = LogUsage::new(with_wal, free, oldest, next);
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
     let group = |row: &Row<'_>| {
         let at = unsigned(row.get(1)?);
         // An empty log has nothing to consume.
-        let behind = if time.is_some() { next.saturating_sub(at.max(unsigned(first))) } else { 0 };
+        let behind = if time.is_some() {
+            next.saturating_sub(at.max(unsigned(first)))
+        } else {
+            0
+        };
         Ok(GroupPosition::new(row.get(0)?, at, behind))
     };
-    usage.groups = statement.query_map([], group)?.collect::<rusqlite::Result<_>>()?;
+    usage.groups = statement
+        .query_map([], group)?
+        .collect::<rusqlite::Result<_>>()?;
     Ok(usage)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use shop_core::log::{
-    CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt, LogRecord, LogSource,
-    Reason, ReasonKind, RecordId, RecordType, Resolution, SourceEvent,
+    CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt, LogRecord,
+    LogSource, Reason, ReasonKind, RecordId, RecordType, Resolution, SourceEvent,
 };
 use shop_core::record::Record;
 use shop_core::{Purchase, Timestamp};
@@ -33,7 +33,10 @@ async fn scanned(log: &EmbeddedLog) -> Vec<DeadLetter> {
     let letter = |(partition, record)| DeadLetter::new(record, partition, Reason::conflict(OF), 1);
     let records = batches.into_iter().flat_map(|batch| {
         let partition = batch.partition;
-        batch.records.into_iter().map(move |record| (partition.clone(), record))
+        batch
+            .records
+            .into_iter()
+            .map(move |record| (partition.clone(), record))
     });
     records.map(letter).collect()
 }
@@ -43,7 +46,13 @@ async fn pending(log: &EmbeddedLog) -> Vec<DeadLetter> {
 }
 
 async fn resolved(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
-    let all: Vec<_> = log.scan_dead_letters().await.unwrap().try_collect().await.unwrap();
+    let all: Vec<_> = log
+        .scan_dead_letters()
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
     let resolved = all.into_iter().filter_map(|state| match state {
         DeadLetterState::Resolved(letter) => Some((letter.record_id, letter.resolution)),
         _ => None,
@@ -59,7 +68,10 @@ async fn concurrent_replays_publish_once() {
     let letters = scanned(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
     let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
-    assert_eq!((one.unwrap(), two.unwrap(), scanned(&log).await.len()), (1, 0, 2));
+    assert_eq!(
+        (one.unwrap(), two.unwrap(), scanned(&log).await.len()),
+        (1, 0, 2)
+    );
 }
 
 async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>) -> EmbeddedLog {
@@ -78,8 +90,13 @@ async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>)
 /// Commits `next` for a group.
 async fn consume(log: &EmbeddedLog, next: u64) {
     let source = log.source("group").unwrap();
-    let SourceEvent::Batch(batch) = source.next().await.unwrap() else { panic!("a batch") };
-    source.commit(&[CommitOffset::new(batch.partition, next)]).await.unwrap();
+    let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+        panic!("a batch")
+    };
+    source
+        .commit(&[CommitOffset::new(batch.partition, next)])
+        .await
+        .unwrap();
     source.close(Duration::from_secs(20)).await.unwrap();
 }
 
@@ -88,7 +105,9 @@ const DAY: i64 = 24 * 3_600_000;
 /// Stores a time seen by another process.
 fn see(folder: &tempfile::TempDir, time: i64) {
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    connection.execute("UPDATE clock SET seen = ?1", [time]).unwrap();
+    connection
+        .execute("UPDATE clock SET seen = ?1", [time])
+        .unwrap();
 }
 
 #[tokio::test]
@@ -103,8 +122,14 @@ async fn resolutions_are_deleted_with_their_records() {
     clock.0.store(60_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
     let forgotten = async { while !resolved(&log).await.is_empty() {} };
-    tokio::time::timeout(Duration::from_secs(60), forgotten).await.unwrap();
-    assert_eq!(pending(&log).await, letters[2..], "a dead letter stays until it is resolved");
+    tokio::time::timeout(Duration::from_secs(60), forgotten)
+        .await
+        .unwrap();
+    assert_eq!(
+        pending(&log).await,
+        letters[2..],
+        "a dead letter stays until it is resolved"
+    );
     drop(source);
 }
 
@@ -127,7 +152,9 @@ async fn a_clock_that_is_ahead_deletes_no_record() {
     clock.0.store(DAY, Ordering::Relaxed);
     let source = log.source("group").unwrap();
     let deleted = async { while scanned(&log).await.len() > 2 {} };
-    tokio::time::timeout(Duration::from_secs(60), deleted).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), deleted)
+        .await
+        .unwrap();
     drop(source);
 }
 
@@ -146,7 +173,9 @@ async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
     see(&folder, 31 * DAY);
     let source = log.source("group").unwrap();
     let deleted = async { while pending(&log).await.len() > 2 {} };
-    tokio::time::timeout(Duration::from_secs(60), deleted).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), deleted)
+        .await
+        .unwrap();
     assert_eq!(
         pending(&log).await,
         letters[1..],
@@ -158,8 +187,9 @@ async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
 /// The names of the files in the folder.
 fn names(folder: &std::path::Path) -> Vec<String> {
     let files = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> = files
+        .map(|file| file.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -167,21 +197,37 @@ fn names(folder: &std::path::Path) -> Vec<String> {
 #[tokio::test]
 async fn open_without_create_creates_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let existing = || EmbeddedLogOptions { create: false, ..EmbeddedLogOptions::default() };
-    let existing_store = || EmbeddedStoreOptions { create: false, ..EmbeddedStoreOptions::default() };
+    let existing = || EmbeddedLogOptions {
+        create: false,
+        ..EmbeddedLogOptions::default()
+    };
+    let existing_store = || EmbeddedStoreOptions {
+        create: false,
+        ..EmbeddedStoreOptions::default()
+    };
     for missing in [folder.path().to_owned(), folder.path().join("mistyped")] {
         let errors = [
             EmbeddedLog::open(&missing, existing()).await.unwrap_err(),
-            EmbeddedStore::open(&missing, existing_store()).await.unwrap_err(),
+            EmbeddedStore::open(&missing, existing_store())
+                .await
+                .unwrap_err(),
         ];
         for error in errors {
             assert_eq!(error.kind(), shop_core::ErrorKind::Unavailable, "{error}");
-            assert!(error.to_string().contains("there is nothing here"), "{error}");
+            assert!(
+                error.to_string().contains("there is nothing here"),
+                "{error}"
+            );
         }
     }
     std::fs::write(folder.path().join("shop.db"), "").unwrap();
-    let error = EmbeddedLog::open(folder.path(), existing()).await.unwrap_err();
-    assert!(error.to_string().contains("there is nothing here"), "an empty file is no log: {error}");
+    let error = EmbeddedLog::open(folder.path(), existing())
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("there is nothing here"),
+        "an empty file is no log: {error}"
+    );
     std::fs::remove_file(folder.path().join("shop.db")).unwrap();
     assert_eq!(names(folder.path()), [""; 0]);
 
@@ -198,8 +244,15 @@ async fn open_without_create_creates_no_file() {
     assert_eq!(letters.len(), 1);
     DeadLetters::check(&log.dead_letters()).await.unwrap();
     let while_open = names(folder.path());
-    assert!(while_open.iter().all(|name| name.starts_with("shop.db")), "{while_open:?}");
-    assert_eq!(log.replay(&letters, OF).await.unwrap(), 1, "a write takes the lock");
+    assert!(
+        while_open.iter().all(|name| name.starts_with("shop.db")),
+        "{while_open:?}"
+    );
+    assert_eq!(
+        log.replay(&letters, OF).await.unwrap(),
+        1,
+        "a write takes the lock"
+    );
     let closed = log.closed();
     drop(log);
     closed.await;

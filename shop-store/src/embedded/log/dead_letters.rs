@@ -22,8 +22,7 @@ pub struct EmbeddedDeadLetters {
 }
 
 /// The columns of a dead letter.
-pub(super) const COLUMNS: &str =
-    "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
+pub(super) const COLUMNS: &str = "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
 
 /// The condition for one dead letter: topic, partition, offset, and the time of its record or the headers of a gap.
 const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
@@ -34,19 +33,27 @@ impl DeadLetters for EmbeddedDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let dead_letters = dead_letters.to_vec();
         let put = move |connection: &Connection| {
-            dead_letters.iter().try_for_each(|dead_letter| insert(connection, dead_letter))
+            dead_letters
+                .iter()
+                .try_for_each(|dead_letter| insert(connection, dead_letter))
         };
         self.log.file.writer.write(put).await
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         let (topic, index) = (Arc::clone(&partition.topic), partition.index);
-        let (offset, time, id) = (record.offset, record.time.as_millis(), RecordId::new(record, partition));
+        let (offset, time, id) = (
+            record.offset,
+            record.time.as_millis(),
+            RecordId::new(record, partition),
+        );
         let find = move |connection: &Connection| {
             let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
             let mut pending = connection.prepare_cached(&sql)?;
-            Ok(pending.exists(params![&*topic, index, signed(offset), time])?
-                || is_resolved(connection, offset, id)?)
+            Ok(
+                pending.exists(params![&*topic, index, signed(offset), time])?
+                    || is_resolved(connection, offset, id)?,
+            )
         };
         self.log.file.readers.read(find).await
     }
@@ -60,12 +67,26 @@ impl DeadLetters for EmbeddedDeadLetters {
 fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
     // The same offsets may be lost again.
     let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
-    if !is_gap && is_resolved(connection, dead_letter.record.offset, dead_letter.record_id())? {
+    if !is_gap
+        && is_resolved(
+            connection,
+            dead_letter.record.offset,
+            dead_letter.record_id(),
+        )?
+    {
         return Ok(());
     }
     let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12";
-    let sql = format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
-    let DeadLetter { record, partition, reason, attempts, version, .. } = dead_letter;
+    let sql =
+        format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
+    let DeadLetter {
+        record,
+        partition,
+        reason,
+        attempts,
+        version,
+        ..
+    } = dead_letter;
     let [.., checksum] = rows::columns(record);
     connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
@@ -92,10 +113,17 @@ pub(super) fn page(
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
     // After every topic.
-    let (first, end) = (RecordPosition::new("", 0, 0), RecordPosition::new("\u{10ffff}", 0, 0));
+    let (first, end) = (
+        RecordPosition::new("", 0, 0),
+        RecordPosition::new("\u{10ffff}", 0, 0),
+    );
     let ranges = match filter.positions.is_empty() {
         true => vec![(filter.after.as_ref().unwrap_or(&first), &end)],
-        false => filter.positions.iter().map(|position| (position, position)).collect(),
+        false => filter
+            .positions
+            .iter()
+            .map(|position| (position, position))
+            .collect(),
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM dead_letters INDEXED BY by_record WHERE (topic, partition, offset) >= (?1, ?2, ?3)
@@ -106,7 +134,14 @@ pub(super) fn page(
     for (from, to) in ranges {
         let (from_topic, to_topic) = (&*from.topic, &*to.topic);
         let (from_offset, to_offset) = (signed(from.offset), signed(to.offset));
-        let range = params![from_topic, from.partition, from_offset, to_topic, to.partition, to_offset];
+        let range = params![
+            from_topic,
+            from.partition,
+            from_offset,
+            to_topic,
+            to.partition,
+            to_offset
+        ];
         for dead_letter in statement.query_map(range, |row| from_row(row, cluster))? {
             let dead_letter = dead_letter?;
             if filter.selects(&dead_letter) {
@@ -138,7 +173,11 @@ pub(super) fn resolve(
         _ => dead_letter.record.time.as_millis().into(),
     };
     let sql = format!("DELETE FROM dead_letters WHERE {IDENTITY}");
-    if connection.prepare_cached(&sql)?.execute(params![topic, partition, offset, identity])? == 0 {
+    if connection
+        .prepare_cached(&sql)?
+        .execute(params![topic, partition, offset, identity])?
+        == 0
+    {
         return Ok(false);
     }
     let sql = "INSERT OR REPLACE INTO settled_letters (topic, partition, offset, place, purchase, settlement)
@@ -162,16 +201,25 @@ pub(super) fn resolve(
 
 fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM settled_letters WHERE offset = ?1 AND place = ?2";
-    connection.prepare_cached(sql)?.exists(params![signed(offset), record.to_string()])
+    connection
+        .prepare_cached(sql)?
+        .exists(params![signed(offset), record.to_string()])
 }
 
 pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
     let record = rows::record(row, 2)?;
-    let kind = row.get::<_, String>(8)?.parse().unwrap_or(ReasonKind::Refused);
-    let mut dead_letter =
-        DeadLetter::new(record, partition, Reason::from_parts(kind, row.get(9)?), row.get(10)?);
+    let kind = row
+        .get::<_, String>(8)?
+        .parse()
+        .unwrap_or(ReasonKind::Refused);
+    let mut dead_letter = DeadLetter::new(
+        record,
+        partition,
+        Reason::from_parts(kind, row.get(9)?),
+        row.get(10)?,
+    );
     dead_letter.version = row.get(11)?;
     Ok(dead_letter)
 }

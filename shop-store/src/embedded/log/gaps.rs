@@ -6,12 +6,17 @@ use shop_core::log::{Batch, Gap, GapCause, LogRecord, Partition, SourceEvent};
 use super::position::{signed, unsigned};
 
 /// Returns the gap at `next`, the position of a group, if no record follows it although one was written.
-pub(super) fn at_end(connection: &Connection, of: &Partition, next: u64) -> rusqlite::Result<Option<Gap>> {
+pub(super) fn at_end(
+    connection: &Connection,
+    of: &Partition,
+    next: u64,
+) -> rusqlite::Result<Option<Gap>> {
     // One statement, so that no record is appended in between.
     let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0) + 1,
                       EXISTS (SELECT 1 FROM records WHERE offset >= ?1)";
-    let (end, has_more) = connection
-        .query_row(sql, [signed(next)], |row| Ok((unsigned(row.get(0)?), row.get::<_, bool>(1)?)))?;
+    let (end, has_more) = connection.query_row(sql, [signed(next)], |row| {
+        Ok((unsigned(row.get(0)?), row.get::<_, bool>(1)?))
+    })?;
     if next > end {
         let gap = Gap::new(of.clone(), end, next, GapCause::Truncated);
         return Ok(Some(gap.followed_by(end)));
@@ -19,7 +24,12 @@ pub(super) fn at_end(connection: &Connection, of: &Partition, next: u64) -> rusq
     if has_more || next == end {
         return Ok(None);
     }
-    Ok(Some(Gap::new(of.clone(), next, end, cause(connection, next)?)))
+    Ok(Some(Gap::new(
+        of.clone(),
+        next,
+        end,
+        cause(connection, next)?,
+    )))
 }
 
 /// Splits `records`, the first ones from `next` on, where offsets are missing.
@@ -33,7 +43,12 @@ pub(super) fn split(
     while let Some(first) = records.first().map(|record| record.offset) {
         if first > next {
             let cause = cause(connection, next)?;
-            events.push(SourceEvent::Gap(Gap::new(partition.clone(), next, first, cause)));
+            events.push(SourceEvent::Gap(Gap::new(
+                partition.clone(),
+                next,
+                first,
+                cause,
+            )));
         }
         let follows = |(offset, record): &(u64, &LogRecord)| record.offset == *offset;
         let count = (first..).zip(&records).take_while(follows).count();
@@ -49,7 +64,11 @@ pub(super) fn split(
 fn cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause> {
     let sql = "SELECT EXISTS (SELECT 1 FROM records WHERE offset < ?1)";
     let has_earlier = connection.query_row(sql, [signed(offset)], |row| row.get::<_, bool>(0))?;
-    Ok(if has_earlier { GapCause::Missing } else { GapCause::Deleted })
+    Ok(if has_earlier {
+        GapCause::Missing
+    } else {
+        GapCause::Deleted
+    })
 }
 
 #[cfg(test)]
@@ -65,10 +84,14 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&LOG.migrations.concat()).unwrap();
         for _ in 0..10 {
-            connection.execute("INSERT INTO records (time, headers) VALUES (0, x'')", []).unwrap();
+            connection
+                .execute("INSERT INTO records (time, headers) VALUES (0, x'')", [])
+                .unwrap();
         }
         for offset in missing {
-            connection.execute("DELETE FROM records WHERE offset = ?1", [offset]).unwrap();
+            connection
+                .execute("DELETE FROM records WHERE offset = ?1", [offset])
+                .unwrap();
         }
         connection
     }
@@ -78,13 +101,19 @@ mod tests {
     }
 
     fn described(gap: &Gap) -> String {
-        format!("{:?} {}..{}, then {}", gap.cause, gap.from, gap.to, gap.next_offset)
+        format!(
+            "{:?} {}..{}, then {}",
+            gap.cause, gap.from, gap.to, gap.next_offset
+        )
     }
 
     #[test]
     fn at_end_finds_deleted_and_truncated_records() {
         let at = |connection: &Connection, next: u64| {
-            at_end(connection, &partition(), next).unwrap().as_ref().map(described)
+            at_end(connection, &partition(), next)
+                .unwrap()
+                .as_ref()
+                .map(described)
         };
         let whole = log(&[]);
         for next in [1, 10, 11] {
@@ -107,9 +136,13 @@ mod tests {
             let of = |event: &SourceEvent| match event {
                 SourceEvent::Batch(batch) => {
                     assert!(
-                        batch.records.iter().all(|record| record.time == Timestamp::from_millis(0).unwrap())
+                        batch
+                            .records
+                            .iter()
+                            .all(|record| record.time == Timestamp::from_millis(0).unwrap())
                     );
-                    let offsets: Vec<_> = batch.records.iter().map(|record| record.offset).collect();
+                    let offsets: Vec<_> =
+                        batch.records.iter().map(|record| record.offset).collect();
                     format!("{offsets:?}")
                 }
                 SourceEvent::Gap(gap) => described(gap),
@@ -119,7 +152,13 @@ mod tests {
         };
         assert_eq!(described(&[], 8), ["[8, 9, 10]"]);
         assert_eq!(described(&[1, 2], 1)[0], "Deleted 1..3, then 3");
-        let gaps = ["[3]", "Missing 4..6, then 6", "[6, 7]", "Missing 8..9, then 9", "[9, 10]"];
+        let gaps = [
+            "[3]",
+            "Missing 4..6, then 6",
+            "[6, 7]",
+            "Missing 8..9, then 9",
+            "[9, 10]",
+        ];
         assert_eq!(described(&[4, 5, 8], 3), gaps);
     }
 }

@@ -64,8 +64,8 @@ impl EmbeddedLog {
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         let kind = if options.file == FILE { &SHOP } else { &LOG };
-        let database =
-            Database::new(kind, &folder, &options.file, options.max_file_bytes).with_create(options.create);
+        let database = Database::new(kind, &folder, &options.file, options.max_file_bytes)
+            .with_create(options.create);
         let notifier = watch::Sender::default();
         let committed = notifier.clone();
         let committed = move |lock: &WriteLock| {
@@ -73,19 +73,38 @@ impl EmbeddedLog {
             committed.send_replace(());
         };
         let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
-        let file = StoreFile { readers: Readers::start(&database, &writer, 1, READ_QUEUE)?, writer };
+        let file = StoreFile {
+            readers: Readers::start(&database, &writer, 1, READ_QUEUE)?,
+            writer,
+        };
         let now = options.clock.now();
         let (cluster, generation) = match options.create {
-            true => file.writer.write(move |connection| identity(connection, now)).await?,
+            true => {
+                file.writer
+                    .write(move |connection| identity(connection, now))
+                    .await?
+            }
             false => {
-                let known = |connection: &Connection| find_identity(connection)?.ok_or(QueryReturnedNoRows);
+                let known =
+                    |connection: &Connection| find_identity(connection)?.ok_or(QueryReturnedNoRows);
                 file.readers.read(known).await?
             }
         };
         let (topic, cluster) = (options.topic.as_str().into(), cluster.into());
         let generation = generation.map(Into::into);
-        let shared = Shared { options, database, folder, topic, file, cluster, generation, notifier };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Shared {
+            options,
+            database,
+            folder,
+            topic,
+            file,
+            cluster,
+            generation,
+            notifier,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Returns a new sink.
@@ -103,7 +122,10 @@ impl EmbeddedLog {
     pub async fn storing_sink(&self, group: &str) -> Result<EmbeddedSink> {
         self.require_store()?;
         self.shared.register(group).await?;
-        Ok(EmbeddedSink::new(Arc::clone(&self.shared), Some(group.into())))
+        Ok(EmbeddedSink::new(
+            Arc::clone(&self.shared),
+            Some(group.into()),
+        ))
     }
 
     /// Checks that `group` feeds the store that [`feeds`](EmbeddedLogOptions::feeds) names, and creates it if it is missing.
@@ -127,7 +149,10 @@ impl EmbeddedLog {
     fn require_store(&self) -> Result<()> {
         match self.shared.options.file.as_str() {
             FILE => Ok(()),
-            _ => Err(database_error(ErrorKind::Invalid, "the file of this log is not that of a store")),
+            _ => Err(database_error(
+                ErrorKind::Invalid,
+                "the file of this log is not that of a store",
+            )),
         }
     }
 
@@ -157,7 +182,9 @@ impl EmbeddedLog {
     /// The dead letters of the log.
     #[must_use]
     pub fn dead_letters(&self) -> EmbeddedDeadLetters {
-        EmbeddedDeadLetters { log: Arc::clone(&self.shared) }
+        EmbeddedDeadLetters {
+            log: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -184,7 +211,9 @@ type Identity = (String, Option<String>);
 
 fn find_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> {
     let sql = "SELECT cluster, generation FROM log";
-    connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+    connection
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }
 
 /// Returns the log's identity. Its id is created on first use, stored in the file, and does not depend on the file's path.

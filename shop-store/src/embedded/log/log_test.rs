@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use shop_core::log::{CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent};
+use shop_core::log::{
+    CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent,
+};
 use shop_core::ports::{PurchaseErase as _, PurchaseQuery as _, PurchaseSink, Selector};
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use uuid::Uuid;
@@ -44,10 +46,18 @@ fn purchase(number: u128) -> Purchase {
 async fn offsets(source: &dyn LogSource, count: usize) -> (Vec<u64>, CommitOffset) {
     let (mut offsets, mut position) = (Vec::new(), None);
     while offsets.len() < count {
-        let event = tokio::time::timeout(Duration::from_secs(20), source.next()).await.unwrap().unwrap();
-        let SourceEvent::Batch(batch) = event else { panic!("{event:?}") };
+        let event = tokio::time::timeout(Duration::from_secs(20), source.next())
+            .await
+            .unwrap()
+            .unwrap();
+        let SourceEvent::Batch(batch) = event else {
+            panic!("{event:?}")
+        };
         offsets.extend(batch.records.iter().map(|record| record.offset));
-        position = Some(CommitOffset::new(batch.partition, offsets[offsets.len() - 1] + 1));
+        position = Some(CommitOffset::new(
+            batch.partition,
+            offsets[offsets.len() - 1] + 1,
+        ));
     }
     (offsets, position.unwrap())
 }
@@ -57,7 +67,9 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
     let folder = tempfile::tempdir().unwrap();
     let options = EmbeddedLogOptions::default().poll_interval(Duration::from_secs(3_600));
     let one = EmbeddedLog::open(folder.path(), options).await.unwrap();
-    let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let group = "a group/with: odd ü ".repeat(20);
     for number in 0..10 {
         two.sink().publish(&purchase(number)).await.unwrap();
@@ -74,16 +86,25 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
 #[tokio::test]
 async fn the_receipts_of_a_batch_name_their_records() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     // Two statements of 16 rows, and single rows.
     for (first, count) in [(1, 37), (101, 3), (201, 16)] {
         let batch: Vec<_> = (first..first + count).map(purchase).collect();
         for (purchase, receipt) in batch.iter().zip(log.sink().publish_many(&batch).await) {
             let receipt = receipt.unwrap();
             let position = receipt.position.unwrap();
-            let (_, record) = log.find(position.partition, position.offset).await.unwrap().unwrap();
+            let (_, record) = log
+                .find(position.partition, position.offset)
+                .await
+                .unwrap()
+                .unwrap();
             let id = record.headers.get("purchase-id").unwrap();
-            assert_eq!((receipt.id, id), (purchase.id, purchase.id.to_string().as_bytes()));
+            assert_eq!(
+                (receipt.id, id),
+                (purchase.id, purchase.id.to_string().as_bytes())
+            );
         }
     }
 }
@@ -95,7 +116,9 @@ async fn a_commit_of_another_process_notifies_a_source_without_polling() {
     // Each has its own writer and notifier, like a process.
     let options = EmbeddedLogOptions::default().poll_interval(Duration::from_secs(3_600));
     let one = EmbeddedLog::open(folder.path(), options).await.unwrap();
-    let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let two = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let source = one.source("group").unwrap();
     for number in 1..=20 {
         // Alternately, because an own commit must not hide one of another process.
@@ -109,30 +132,55 @@ async fn a_commit_of_another_process_notifies_a_source_without_polling() {
 #[tokio::test]
 async fn a_fenced_consumer_starts_a_new_epoch() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     log.sink().publish(&purchase(1)).await.unwrap();
     let source = log.source("group").unwrap();
     let (_, position) = offsets(&source, 1).await;
     // As another process does that holds a lock, too, since the lock file was deleted.
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    connection.execute("UPDATE groups SET epoch = epoch + 1", []).unwrap();
-    assert_eq!(source.commit(std::slice::from_ref(&position)).await.unwrap(), [CommitOutcome::Fenced]);
+    connection
+        .execute("UPDATE groups SET epoch = epoch + 1", [])
+        .unwrap();
+    assert_eq!(
+        source
+            .commit(std::slice::from_ref(&position))
+            .await
+            .unwrap(),
+        [CommitOutcome::Fenced]
+    );
     let (read, again) = offsets(&source, 1).await;
-    assert_eq!((read, again.partition.epoch), (vec![1], position.partition.epoch + 2));
-    assert_eq!(source.commit(&[again]).await.unwrap(), [CommitOutcome::Committed]);
+    assert_eq!(
+        (read, again.partition.epoch),
+        (vec![1], position.partition.epoch + 2)
+    );
+    assert_eq!(
+        source.commit(&[again]).await.unwrap(),
+        [CommitOutcome::Committed]
+    );
 }
 
 #[tokio::test]
 async fn a_write_to_a_deleted_file_is_not_acknowledged() {
     for name in ["shop.db", "shop.lock"] {
         let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+            .await
+            .unwrap();
         let sink = log.sink();
         sink.publish(&purchase(1)).await.unwrap();
         std::fs::rename(folder.path().join(name), folder.path().join("elsewhere")).unwrap();
         let error = sink.publish(&purchase(2)).await.unwrap_err();
-        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
-        assert!(error.to_string().contains("restart") && error.to_string().contains(name), "{error}");
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::Unavailable, Outcome::NotApplied),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("restart") && error.to_string().contains(name),
+            "{error}"
+        );
         assert!(sink.check().await.is_err());
         std::fs::rename(folder.path().join("elsewhere"), folder.path().join(name)).unwrap();
         sink.check().await.expect("the file is back");
@@ -145,7 +193,9 @@ async fn open_times_out_while_the_lock_is_held() {
     let lock = std::fs::File::create(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     tokio::time::pause();
-    let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap_err();
+    let error = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("another process"), "{error}");
 }
@@ -159,7 +209,9 @@ async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
         retention: Duration::from_secs(10),
         ..EmbeddedLogOptions::default()
     };
-    let log = EmbeddedLog::open(folder.path(), options.clone()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), options.clone())
+        .await
+        .unwrap();
     for _ in 0..2_500 {
         log.append(record(500)).await.unwrap();
     }
@@ -170,15 +222,23 @@ async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
     // Another group has not read them: they stay.
     let behind = log.source("behind").unwrap();
     let (_, somewhere) = offsets(&behind, 1_000).await;
-    behind.commit(&[CommitOffset::new(somewhere.partition, 2_001)]).await.unwrap();
+    behind
+        .commit(&[CommitOffset::new(somewhere.partition, 2_001)])
+        .await
+        .unwrap();
     for source in [&source, &behind] {
         source.close(Duration::from_secs(5)).await.unwrap();
     }
     clock.0.store(60_000, Ordering::Relaxed);
 
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    let kept =
-        || connection.query_row("SELECT count(*) FROM records", [], |row| row.get::<_, i64>(0)).unwrap();
+    let kept = || {
+        connection
+            .query_row("SELECT count(*) FROM records", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .unwrap()
+    };
     assert_eq!(kept(), 2_500);
     let source = log.source("group").unwrap();
     let deleted = async {
@@ -186,12 +246,18 @@ async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), deleted).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), deleted)
+        .await
+        .unwrap();
     source.close(Duration::from_secs(5)).await.unwrap();
     assert_eq!(kept(), 500, "what one group has not consumed stays");
-    let mode: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+    let mode: i64 = connection
+        .pragma_query_value(None, "auto_vacuum", |row| row.get(0))
+        .unwrap();
     assert_eq!(mode, 2, "incremental");
-    let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0)).unwrap();
+    let free: i64 = connection
+        .pragma_query_value(None, "freelist_count", |row| row.get(0))
+        .unwrap();
     assert!(free < 100, "{free} pages are free: the file shrinks");
 
     connection.execute("DELETE FROM records", []).unwrap();
@@ -202,10 +268,16 @@ async fn old_consumed_records_are_deleted_and_offsets_not_reused() {
 #[tokio::test]
 async fn a_full_queue_rejects_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let narrow = EmbeddedLogOptions { queue_capacity: 2, ..EmbeddedLogOptions::default() };
+    let narrow = EmbeddedLogOptions {
+        queue_capacity: 2,
+        ..EmbeddedLogOptions::default()
+    };
     let log = EmbeddedLog::open(folder.path(), narrow).await.unwrap();
     // Another process holds the write lock.
-    let lock = std::fs::File::options().write(true).open(folder.path().join("shop.lock")).unwrap();
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(folder.path().join("shop.lock"))
+        .unwrap();
     lock.lock().unwrap();
     let waiting: Vec<_> = (0..10)
         .map(|_| {
@@ -221,7 +293,10 @@ async fn a_full_queue_rejects_at_once() {
     let mut refused = 0;
     for call in waiting {
         if let Err(error) = call.await.unwrap() {
-            assert_eq!((error.kind(), error.outcome()), (ErrorKind::Overloaded, Outcome::NotApplied));
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (ErrorKind::Overloaded, Outcome::NotApplied)
+            );
             refused += 1;
         }
     }
@@ -231,8 +306,14 @@ async fn a_full_queue_rejects_at_once() {
 #[tokio::test]
 async fn a_batch_leaves_room_in_the_queue_to_single_purchases() {
     let folder = tempfile::tempdir().unwrap();
-    let narrow = EmbeddedLogOptions { queue_capacity: 4, ..EmbeddedLogOptions::default() };
-    let sink = EmbeddedLog::open(folder.path(), narrow).await.unwrap().sink();
+    let narrow = EmbeddedLogOptions {
+        queue_capacity: 4,
+        ..EmbeddedLogOptions::default()
+    };
+    let sink = EmbeddedLog::open(folder.path(), narrow)
+        .await
+        .unwrap()
+        .sink();
     let batch: Vec<_> = (0..200).map(purchase).collect();
     let single = async {
         for number in 1_000..1_020 {
@@ -246,15 +327,30 @@ async fn a_batch_leaves_room_in_the_queue_to_single_purchases() {
 #[tokio::test]
 async fn every_check_fails_without_a_table() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
-    let (sink, source, dead_letters) = (log.sink(), log.source("group").unwrap(), log.dead_letters());
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
+    let (sink, source, dead_letters) =
+        (log.sink(), log.source("group").unwrap(), log.dead_letters());
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    connection.execute_batch("ALTER TABLE settled_letters RENAME TO lost").unwrap();
-    for check in [sink.check().await, source.check().await, DeadLetters::check(&dead_letters).await] {
+    connection
+        .execute_batch("ALTER TABLE settled_letters RENAME TO lost")
+        .unwrap();
+    for check in [
+        sink.check().await,
+        source.check().await,
+        DeadLetters::check(&dead_letters).await,
+    ] {
         assert_eq!(check.unwrap_err().kind(), ErrorKind::Internal);
     }
-    connection.execute_batch("ALTER TABLE lost RENAME TO settled_letters").unwrap();
-    for check in [sink.check().await, source.check().await, DeadLetters::check(&dead_letters).await] {
+    connection
+        .execute_batch("ALTER TABLE lost RENAME TO settled_letters")
+        .unwrap();
+    for check in [
+        sink.check().await,
+        source.check().await,
+        DeadLetters::check(&dead_letters).await,
+    ] {
         check.unwrap();
     }
 }
@@ -262,7 +358,9 @@ async fn every_check_fails_without_a_table() {
 #[tokio::test]
 async fn a_closed_source_has_released_the_lock_of_its_group() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     log.sink().publish(&purchase(1)).await.unwrap();
     for _ in 0..10 {
         let source = log.source("group").unwrap();
@@ -277,12 +375,16 @@ async fn a_closed_source_has_released_the_lock_of_its_group() {
 #[tokio::test]
 async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let sink = log.storing_sink("group").await.unwrap();
     let options = EmbeddedStoreOptions::default();
     // The second has its own writer, like a process.
-    let stores =
-        [log.store(&options).await.unwrap(), EmbeddedStore::open(folder.path(), options).await.unwrap()];
+    let stores = [
+        log.store(&options).await.unwrap(),
+        EmbeddedStore::open(folder.path(), options).await.unwrap(),
+    ];
     let user = "u1".parse().unwrap();
     for (number, store) in (1..).zip(&stores) {
         sink.publish(&purchase(number)).await.unwrap();
@@ -291,27 +393,56 @@ async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
     // While another process holds the lock, the writes are collected into one group, of which the last one fails.
     let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
-    let published = tokio::spawn(async move { sink.publish_many(&[purchase(3), purchase(4)]).await });
+    let published =
+        tokio::spawn(async move { sink.publish_many(&[purchase(3), purchase(4)]).await });
     tokio::task::yield_now().await;
-    let failed = log.shared.file.writer.write(|_| Err::<(), _>(rusqlite::Error::QueryReturnedNoRows));
+    let failed = log
+        .shared
+        .file
+        .writer
+        .write(|_| Err::<(), _>(rusqlite::Error::QueryReturnedNoRows));
     let (failed, ()) = tokio::join!(failed, async { lock.unlock().unwrap() });
     failed.unwrap_err();
     assert!(published.await.unwrap().iter().all(Result::is_ok));
-    assert_eq!(stores[0].summary(&Selector::User(user)).await.unwrap().count, 2);
+    assert_eq!(
+        stores[0]
+            .summary(&Selector::User(user))
+            .await
+            .unwrap()
+            .count,
+        2
+    );
 }
 
 #[tokio::test]
 async fn a_row_that_the_database_rejects_rejects_no_other() {
     let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await.unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
     let reject = "CREATE TRIGGER reject BEFORE INSERT ON records WHEN new.key = x'7533'
                   BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
-    log.shared.file.writer.write(|connection| connection.execute_batch(reject)).await.unwrap();
+    log.shared
+        .file
+        .writer
+        .write(|connection| connection.execute_batch(reject))
+        .await
+        .unwrap();
     let mut purchases: Vec<_> = (0..10).map(purchase).collect();
     purchases[3].user_id = "u3".parse().unwrap();
-    let receipts = log.storing_sink("group").await.unwrap().publish_many(&purchases).await;
-    let rejected: Vec<_> = (0..10).filter(|number| receipts[*number].is_err()).collect();
+    let receipts = log
+        .storing_sink("group")
+        .await
+        .unwrap()
+        .publish_many(&purchases)
+        .await;
+    let rejected: Vec<_> = (0..10)
+        .filter(|number| receipts[*number].is_err())
+        .collect();
     assert_eq!(rejected, [3]);
-    assert_eq!(receipts[3].as_ref().unwrap_err().outcome(), Outcome::NotApplied);
+    assert_eq!(
+        receipts[3].as_ref().unwrap_err().outcome(),
+        Outcome::NotApplied
+    );
     assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 10);
 }

@@ -5,7 +5,10 @@ mod admin;
 mod admin_test;
 mod dead_letters;
 mod gaps;
-#[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]
+#[expect(
+    clippy::module_inception,
+    reason = "the same file names as in the other adapters"
+)]
 mod log;
 #[cfg(test)]
 mod log_test;

@@ -24,7 +24,10 @@ impl Waiter {
             let path = file.display();
             tracing::info!(%error, %path, "no watch on the log, commits of other processes are polled for");
         });
-        Self { own: notifier.subscribe(), others: others.ok() }
+        Self {
+            own: notifier.subscribe(),
+            others: others.ok(),
+        }
     }
 
     /// The commits of this process so far do not end a wait.
@@ -115,12 +118,16 @@ mod tests {
             notifier.send_replace(());
             waiter.wait(LONG).await;
             let (mut wait, other) = (std::pin::pin!(waiter.wait(LONG)), notifier.clone());
-            timeout(Duration::from_millis(1), &mut wait).await.expect_err("no commit");
+            timeout(Duration::from_millis(1), &mut wait)
+                .await
+                .expect_err("no commit");
             tokio::spawn(async move { other.send_replace(()) });
             wait.await;
         }
         notifier.send_replace(());
         waiter.mark_seen();
-        timeout(Duration::from_millis(5), waiter.wait(LONG)).await.expect_err("it was seen");
+        timeout(Duration::from_millis(5), waiter.wait(LONG))
+            .await
+            .expect_err("it was seen");
     }
 }

@@ -9,12 +9,18 @@ use shop_core::log::{CommitOffset, CommitOutcome};
 /// fenced from now on.
 pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Result<(u64, u64)> {
     let sql = "UPDATE groups SET epoch = epoch + 1 WHERE name = ?1 RETURNING epoch, next";
-    connection.query_row(sql, [group], |row| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?))))
+    connection.query_row(sql, [group], |row| {
+        Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
+    })
 }
 
 /// Creates `group` if it is missing, and returns the store that it feeds: `feeds`, unless it feeds another one already. A
 /// new group begins at the oldest record, and keeps that position: what is deleted from then on was not read.
-pub(super) fn register(connection: &Connection, group: &str, feeds: &str) -> rusqlite::Result<String> {
+pub(super) fn register(
+    connection: &Connection,
+    group: &str,
+    feeds: &str,
+) -> rusqlite::Result<String> {
     let sql = "INSERT INTO groups (name, epoch, feeds, next) VALUES (?1, 0, ?2, coalesce(
                    (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
                ON CONFLICT (name) DO UPDATE SET feeds = coalesce(feeds, excluded.feeds) RETURNING feeds";
@@ -24,13 +30,15 @@ pub(super) fn register(connection: &Connection, group: &str, feeds: &str) -> rus
 /// Returns the position of `group`, if it has one.
 pub(super) fn find(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
     let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
-    next.query_row([group], |row| Ok(unsigned(row.get(0)?))).optional()
+    next.query_row([group], |row| Ok(unsigned(row.get(0)?)))
+        .optional()
 }
 
 /// Notes that the records of `run` were appended with their purchases. A position that has reached the records which
 /// were appended so, without another one in between, moves to the end of the run.
 pub(super) fn pass(connection: &Connection, group: &str, run: &Range<u64>) -> rusqlite::Result<()> {
-    let sql = "UPDATE groups SET stored_from = iif(stored_to = ?2, stored_from, ?2), stored_to = ?3,
+    let sql =
+        "UPDATE groups SET stored_from = iif(stored_to = ?2, stored_from, ?2), stored_to = ?3,
                    next = iif(next BETWEEN iif(stored_to = ?2, stored_from, ?2) AND ?3, ?3, next)
                WHERE name = ?1";
     let row = params![group, signed(run.start), signed(run.end)];
@@ -49,9 +57,17 @@ pub(super) fn commit(
     }
     let sql = "UPDATE groups SET next = iif(?3 BETWEEN stored_from AND stored_to, stored_to, ?3)
                WHERE name = ?1 AND epoch = ?2";
-    let row = params![group, signed(position.partition.epoch), signed(position.next_offset)];
+    let row = params![
+        group,
+        signed(position.partition.epoch),
+        signed(position.next_offset)
+    ];
     let updated = connection.prepare_cached(sql)?.execute(row)?;
-    Ok(if updated == 1 { CommitOutcome::Committed } else { CommitOutcome::Fenced })
+    Ok(if updated == 1 {
+        CommitOutcome::Committed
+    } else {
+        CommitOutcome::Fenced
+    })
 }
 
 /// Returns the number of records from the position of `group` to the end.
@@ -60,13 +76,16 @@ pub(super) fn lag(connection: &Connection, group: &str) -> rusqlite::Result<u64>
     // the table for a query with both.
     let sql = "SELECT max(0, (SELECT max(offset) FROM records) + 1 - max(
                    coalesce((SELECT next FROM groups WHERE name = ?1), 0), (SELECT min(offset) FROM records)))";
-    connection.query_row(sql, [group], |row| Ok(row.get::<_, Option<i64>>(0)?.map_or(0, unsigned)))
+    connection.query_row(sql, [group], |row| {
+        Ok(row.get::<_, Option<i64>>(0)?.map_or(0, unsigned))
+    })
 }
 
 /// Returns the smallest position of all groups; `None` without a group.
 pub(super) fn lowest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
-    connection
-        .query_row("SELECT min(next) FROM groups", [], |row| Ok(row.get::<_, Option<i64>>(0)?.map(unsigned)))
+    connection.query_row("SELECT min(next) FROM groups", [], |row| {
+        Ok(row.get::<_, Option<i64>>(0)?.map(unsigned))
+    })
 }
 
 /// Returns the offset of the next record. The counter remains when all records are deleted.

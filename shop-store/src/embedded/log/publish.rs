@@ -57,19 +57,28 @@ pub(in crate::embedded) fn publish<'a>(
             Some(_) => store::insert(connection, buyers, &purchases)?,
         };
         let is_new = |outcome: &InsertOutcome| matches!(outcome, InsertOutcome::Inserted);
-        let new = jobs.iter().zip(&outcomes).filter(|(_, outcome)| is_new(outcome));
-        let mut offsets = append(connection, &new.map(|(job, _)| &job.work.record).collect::<Vec<_>>())?;
+        let new = jobs
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| is_new(outcome));
+        let mut offsets = append(
+            connection,
+            &new.map(|(job, _)| &job.work.record).collect::<Vec<_>>(),
+        )?;
         if let Some(group) = &jobs[0].work.group
             && !offsets.is_empty()
         {
             position::pass(connection, group, &offsets)?;
         }
         for (job, outcome) in jobs.iter_mut().zip(outcomes) {
-            let Publish { purchase, topic, .. } = &job.work;
+            let Publish {
+                purchase, topic, ..
+            } = &job.work;
             let offset = is_new(&outcome).then(|| offsets.next()).flatten();
             let mut receipt = outcome.into_receipt(purchase.id, Durability::LocalDisk);
             if let Ok(receipt) = &mut receipt {
-                receipt.position = offset.map(|offset| RecordPosition::new(Arc::clone(topic), 0, offset));
+                receipt.position =
+                    offset.map(|offset| RecordPosition::new(Arc::clone(topic), 0, offset));
                 if receipt.is_duplicate {
                     receipt.first = store::by_id(connection, &purchase.id)?.map(Box::new);
                 }
@@ -84,7 +93,10 @@ static RECORDS: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("records (time, key, headers, value, checksum)"));
 
 /// Appends `records`. Returns their offsets, which are consecutive.
-pub(super) fn append(connection: &Connection, records: &[&LogRecord]) -> rusqlite::Result<Range<u64>> {
+pub(super) fn append(
+    connection: &Connection,
+    records: &[&LogRecord],
+) -> rusqlite::Result<Range<u64>> {
     RECORDS.insert(connection, records, |record| rows::columns(record))?;
     // Rowids start at 1.
     let end = connection.last_insert_rowid().unsigned_abs() + 1;

@@ -38,7 +38,13 @@ pub(super) struct Deleter {
 impl Deleter {
     pub(super) fn new(log: Arc<Shared>) -> Self {
         let now = Instant::now();
-        Self { log, next: now, next_conflicts: now, guard: DeletionGuard::default(), rest: None }
+        Self {
+            log,
+            next: now,
+            next_conflicts: now,
+            guard: DeletionGuard::default(),
+            rest: None,
+        }
     }
 
     /// Deletes slices of old rows if they are due.
@@ -50,7 +56,12 @@ impl Deleter {
             tracing::warn!(error = %error.chain(), "failed to delete old rows");
             false
         });
-        self.next = Instant::now() + if has_more { Duration::ZERO } else { DELETION_INTERVAL };
+        self.next = Instant::now()
+            + if has_more {
+                Duration::ZERO
+            } else {
+                DELETION_INTERVAL
+            };
     }
 
     /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
@@ -83,7 +94,12 @@ impl Deleter {
         }
         self.next_conflicts = Instant::now() + CONFLICT_DELETION_INTERVAL;
         let before = now.saturating_sub(CONFLICTS);
-        if file.writer.write(move |connection| delete_conflicts(connection, before)).await? == SLICE {
+        if file
+            .writer
+            .write(move |connection| delete_conflicts(connection, before))
+            .await?
+            == SLICE
+        {
             self.next_conflicts = Instant::now() + DELETION_INTERVAL;
         }
         Ok(false)
@@ -94,9 +110,13 @@ impl Deleter {
 fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
     let oldest: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
-    let consumed =
-        lowest(connection)?.zip(oldest).map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
-    Ok((clock::last_seen(connection, clock::LOG)?, consumed.unwrap_or_default()))
+    let consumed = lowest(connection)?
+        .zip(oldest)
+        .map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
+    Ok((
+        clock::last_seen(connection, clock::LOG)?,
+        consumed.unwrap_or_default(),
+    ))
 }
 
 /// Deletes the oldest records that all groups have consumed and that are older than `before`, at most `limit`. Returns
@@ -109,11 +129,14 @@ pub(super) fn delete_records(
     now: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<usize> {
-    let Some(lowest) = lowest(connection)? else { return Ok(0) };
+    let Some(lowest) = lowest(connection)? else {
+        return Ok(0);
+    };
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
-    let rows = oldest
-        .query_map(params![signed(lowest), signed(limit as u64)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = oldest.query_map(params![signed(lowest), signed(limit as u64)], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     let (mut count, mut last, mut read) = (0, None, 0);
     for row in rows {
         let (offset, time): (i64, i64) = row?;
@@ -122,14 +145,18 @@ pub(super) fn delete_records(
             (count, last) = (read, Some(offset));
         } else if time <= now.as_millis() {
             break;
-        } else if read == limit && last.is_none() && is_old_after(connection, offset, lowest, before)? {
+        } else if read == limit
+            && last.is_none()
+            && is_old_after(connection, offset, lowest, before)?
+        {
             (count, last) = (read, Some(offset));
         }
     }
     if let Some(last) = last {
-        for sql in
-            ["DELETE FROM records WHERE offset <= ?1", "DELETE FROM settled_letters WHERE offset <= ?1"]
-        {
+        for sql in [
+            "DELETE FROM records WHERE offset <= ?1",
+            "DELETE FROM settled_letters WHERE offset <= ?1",
+        ] {
             connection.prepare_cached(sql)?.execute([last])?;
         }
         free_pages(connection)?;
@@ -138,13 +165,20 @@ pub(super) fn delete_records(
 }
 
 /// Whether a record after `offset` is older than `before`. Reads a few records, at growing distances.
-fn is_old_after(connection: &Connection, offset: i64, end: u64, before: Timestamp) -> rusqlite::Result<bool> {
+fn is_old_after(
+    connection: &Connection,
+    offset: i64,
+    end: u64,
+    before: Timestamp,
+) -> rusqlite::Result<bool> {
     let sql = "SELECT time FROM records WHERE offset > ?1 AND offset < ?2 ORDER BY offset LIMIT 1";
     let mut next = connection.prepare_cached(sql)?;
     let mut distance = 1_i64;
     loop {
         let after = offset.saturating_add(distance - 1);
-        let time: Option<i64> = next.query_row(params![after, signed(end)], |row| row.get(0)).optional()?;
+        let time: Option<i64> = next
+            .query_row(params![after, signed(end)], |row| row.get(0))
+            .optional()?;
         match time {
             Some(time) if time < before.as_millis() => return Ok(true),
             Some(_) => distance += (distance / 8).max(1),
@@ -155,13 +189,20 @@ fn is_old_after(connection: &Connection, offset: i64, end: u64, before: Timestam
 
 /// Deletes conflicts older than `before` whose record is already deleted: while the record exists, `verify` needs the
 /// dead letter. Reads all dead letters. Returns their number; fewer than [`SLICE`] means that none are left.
-pub(super) fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
+pub(super) fn delete_conflicts(
+    connection: &Connection,
+    before: Timestamp,
+) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM dead_letters WHERE rowid IN (
                    SELECT rowid FROM dead_letters AS letter
                    WHERE time < ?2 AND reason = ?1
                        AND NOT EXISTS (SELECT 1 FROM records WHERE records.offset = letter.offset)
                    LIMIT ?3)";
-    let parameters = params![ReasonKind::Conflict.as_str(), before.as_millis(), signed(SLICE as u64)];
+    let parameters = params![
+        ReasonKind::Conflict.as_str(),
+        before.as_millis(),
+        signed(SLICE as u64)
+    ];
     connection.prepare_cached(sql)?.execute(parameters)
 }
 
@@ -178,7 +219,9 @@ mod tests {
     fn log(times: &[(i64, usize)]) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(&LOG.migrations.concat()).unwrap();
-        let mut insert = connection.prepare("INSERT INTO records (time, headers) VALUES (?1, x'')").unwrap();
+        let mut insert = connection
+            .prepare("INSERT INTO records (time, headers) VALUES (?1, x'')")
+            .unwrap();
         for (time, count) in times {
             for _ in 0..*count {
                 insert.execute([time]).unwrap();
@@ -186,7 +229,9 @@ mod tests {
         }
         drop(insert);
         register(&connection, "group", "store").unwrap();
-        connection.execute("UPDATE groups SET next = 10000", []).unwrap();
+        connection
+            .execute("UPDATE groups SET next = 10000", [])
+            .unwrap();
         connection
     }
 
@@ -199,7 +244,14 @@ mod tests {
     fn records_from_the_future_do_not_delay_deletion() {
         // The clock was ahead, then right.
         let old = BEFORE - 1;
-        let connection = log(&[(3_000, 2_500), (old, 400), (5_000, 1), (old, 1), (BEFORE, 1), (3_000, 5)]);
+        let connection = log(&[
+            (3_000, 2_500),
+            (old, 400),
+            (5_000, 1),
+            (old, 1),
+            (BEFORE, 1),
+            (3_000, 5),
+        ]);
         let mut deleted = 0;
         loop {
             let slice = delete(&connection);
@@ -217,7 +269,13 @@ mod tests {
         assert_eq!(delete(&log(&[(3_000, SLICE), (BEFORE, 10)])), 0);
         assert_eq!(delete(&log(&[(3_000, 2_500)])), 0);
         let old = BEFORE - 1;
-        assert_eq!(delete(&log(&[(old, SLICE - 1), (3_000, 1), (BEFORE, 10)])), SLICE - 1);
-        assert_eq!(delete(&log(&[(3_000, SLICE), (old, 1), (BEFORE, 10)])), SLICE);
+        assert_eq!(
+            delete(&log(&[(old, SLICE - 1), (3_000, 1), (BEFORE, 10)])),
+            SLICE - 1
+        );
+        assert_eq!(
+            delete(&log(&[(3_000, SLICE), (old, 1), (BEFORE, 10)])),
+            SLICE
+        );
     }
 }

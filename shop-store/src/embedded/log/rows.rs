@@ -57,21 +57,45 @@ pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Re
     };
     let headers = Headers::from_bytes(bytes(column + 3)?.unwrap_or_default());
     let headers = headers.map_err(|error| unreadable(column + 3, error))?;
-    let record = LogRecord::new(unsigned(row.get(column)?), time(row, column), bytes(column + 4)?);
+    let record = LogRecord::new(
+        unsigned(row.get(column)?),
+        time(row, column),
+        bytes(column + 4)?,
+    );
     Ok(record.with_key(bytes(column + 2)?).with_headers(headers))
 }
 
 fn time(row: &Row<'_>, column: usize) -> Timestamp {
-    row.get(column + 1).ok().and_then(|millis| Timestamp::from_millis(millis).ok()).unwrap_or(Timestamp::MIN)
+    row.get(column + 1)
+        .ok()
+        .and_then(|millis| Timestamp::from_millis(millis).ok())
+        .unwrap_or(Timestamp::MIN)
 }
 
 /// The columns time, key, headers, value and checksum.
 pub(super) fn columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
-    let LogRecord { time, key, headers, value, .. } = record;
+    let LogRecord {
+        time,
+        key,
+        headers,
+        value,
+        ..
+    } = record;
     let (key, value) = (key.as_deref().into(), value.as_deref().into());
-    let content = [Integer(time.as_millis()), key, Blob(headers.as_bytes()), value];
+    let content = [
+        Integer(time.as_millis()),
+        key,
+        Blob(headers.as_bytes()),
+        value,
+    ];
     let [time, key, headers, value] = content;
-    [time, key, headers, value, Integer(checksum(0, content).into())]
+    [
+        time,
+        key,
+        headers,
+        value,
+        Integer(checksum(0, content).into()),
+    ]
 }
 
 #[cfg(test)]
@@ -84,12 +108,18 @@ mod tests {
     #[test]
     fn a_cached_statement_is_compiled_once() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&LOG, folder.path(), "log", None).open_to_write().unwrap();
+        let (connection, _lock) = Database::new(&LOG, folder.path(), "log", None)
+            .open_to_write()
+            .unwrap();
         let sql = "SELECT offset FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
         for limit in 1..10 {
             let mut statement = connection.prepare_cached(sql).unwrap();
             assert!(!statement.exists([1, limit]).unwrap());
-            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "at {limit}");
+            assert_eq!(
+                statement.get_status(StatementStatus::RePrepare),
+                0,
+                "at {limit}"
+            );
         }
     }
 }

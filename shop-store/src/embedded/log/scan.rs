@@ -42,15 +42,18 @@ fn batches(log: &Shared, start: u64, end: Option<u64>) -> BoxStream<'static, Res
         async move {
             loop {
                 waiter.iter_mut().for_each(Waiter::mark_seen);
-                let read =
-                    move |connection: &Connection| rows::read(connection, next, max_records, max_bytes);
+                let read = move |connection: &Connection| {
+                    rows::read(connection, next, max_records, max_bytes)
+                };
                 let mut records = readers.read(read).await?;
                 records.retain(|record| end.is_none_or(|end| record.offset < end));
                 if let Some(last) = records.last() {
                     let following = last.offset + 1;
                     return Ok(Some((Batch::new(partition, records), (following, waiter))));
                 }
-                let Some(waiter) = &mut waiter else { return Ok(None) };
+                let Some(waiter) = &mut waiter else {
+                    return Ok(None);
+                };
                 waiter.wait(interval).await;
             }
         }
@@ -61,26 +64,43 @@ fn batches(log: &Shared, start: u64, end: Option<u64>) -> BoxStream<'static, Res
 /// The offset of the first record, and that of the next one.
 fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let end = end(connection)?;
-    let first: Option<i64> = connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
+    let first: Option<i64> =
+        connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     Ok((first.map_or(end, unsigned), end))
 }
 
 /// Returns all dead letters of `log`: first the pending ones, then the resolved ones.
-pub(super) async fn dead_letters(log: &Shared) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+pub(super) async fn dead_letters(
+    log: &Shared,
+) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let (file, cluster) = (&log.file.readers, Arc::clone(&log.cluster));
-    let pending =
-        move |row: &Row<'_>| from_row(row, &cluster).map(|found| Some(DeadLetterState::Pending(found)));
+    let pending = move |row: &Row<'_>| {
+        from_row(row, &cluster).map(|found| Some(DeadLetterState::Pending(found)))
+    };
     let pending = all(file, "dead_letters", COLUMNS, pending).await?;
-    let resolved = all(file, "settled_letters", "place, purchase, settlement", resolved).await?;
+    let resolved = all(
+        file,
+        "settled_letters",
+        "place, purchase, settlement",
+        resolved,
+    )
+    .await?;
     Ok(pending.chain(resolved).boxed())
 }
 
 fn resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
     let (record_id, id): (String, Option<String>) = (row.get(0)?, row.get(1)?);
-    let resolution = row.get::<_, String>(2)?.parse().unwrap_or(Resolution::Dropped);
+    let resolution = row
+        .get::<_, String>(2)?
+        .parse()
+        .unwrap_or(Resolution::Dropped);
     // Only a modification by another program can make it invalid.
-    let Ok(record_id) = record_id.parse() else { return Ok(None) };
-    Ok(Some(DeadLetterState::Resolved(ResolvedDeadLetter::new(record_id, id, resolution))))
+    let Ok(record_id) = record_id.parse() else {
+        return Ok(None);
+    };
+    Ok(Some(DeadLetterState::Resolved(ResolvedDeadLetter::new(
+        record_id, id, resolution,
+    ))))
 }
 
 /// Maximum number of rows in a page.
@@ -96,8 +116,9 @@ async fn all(
     read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Send + Sync + 'static,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let newest = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-    let newest: i64 =
-        file.read(move |connection| connection.query_row(&newest, [], |row| row.get(0))).await?;
+    let newest: i64 = file
+        .read(move |connection| connection.query_row(&newest, [], |row| row.get(0)))
+        .await?;
     let sql = format!(
         "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
     );
@@ -123,7 +144,9 @@ async fn all(
         let (file, page) = (file.clone(), Arc::clone(&page));
         async move {
             let (rows, last) = file.read(move |connection| page(connection, after)).await?;
-            Ok::<_, Error>((last > after).then(|| (stream::iter(rows.into_iter().map(Ok::<_, Error>)), last)))
+            Ok::<_, Error>(
+                (last > after).then(|| (stream::iter(rows.into_iter().map(Ok::<_, Error>)), last)),
+            )
         }
     });
     Ok(pages.try_flatten().boxed())

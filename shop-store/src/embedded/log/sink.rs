@@ -31,12 +31,18 @@ pub struct EmbeddedSink {
 impl EmbeddedSink {
     pub(super) fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
         let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
-        Self { log, group, batch_room }
+        Self {
+            log,
+            group,
+            batch_room,
+        }
     }
 
     fn open(&self) -> Result<()> {
         if self.batch_room.is_closed() {
-            return Err(Error::new(ErrorKind::Closed, "the sink is closed").with_origin("embedded log"));
+            return Err(
+                Error::new(ErrorKind::Closed, "the sink is closed").with_origin("embedded log")
+            );
         }
         Ok(())
     }
@@ -50,8 +56,18 @@ impl EmbeddedSink {
         self.open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
-        let (purchase, topic, group) = (purchase.clone(), Arc::clone(&self.log.topic), self.group.clone());
-        Ok(Write::new(Publish { purchase, record, topic, group, _room: room }))
+        let (purchase, topic, group) = (
+            purchase.clone(),
+            Arc::clone(&self.log.topic),
+            self.group.clone(),
+        );
+        Ok(Write::new(Publish {
+            purchase,
+            record,
+            topic,
+            group,
+            _room: room,
+        }))
     }
 }
 
@@ -70,11 +86,20 @@ impl PurchaseSink for EmbeddedSink {
             // Without room, the sink is closed.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.job(purchase, room) {
-                Ok((job, pending)) => self.log.file.writer.enqueue_when_free(job).await.map(|()| pending),
+                Ok((job, pending)) => self
+                    .log
+                    .file
+                    .writer
+                    .enqueue_when_free(job)
+                    .await
+                    .map(|()| pending),
                 Err(error) => Err(error),
             });
         }
-        stream::iter(writes).then(|write| async move { written(write?).await? }).collect().await
+        stream::iter(writes)
+            .then(|write| async move { written(write?).await? })
+            .collect()
+            .await
     }
 
     fn durability(&self) -> Durability {
@@ -95,10 +120,15 @@ impl PurchaseSink for EmbeddedSink {
                 drop(written(last).await);
             }
         };
-        tokio::time::timeout(deadline, drained).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "some purchases were not written in time")
+        tokio::time::timeout(deadline, drained)
+            .await
+            .map_err(|_elapsed| {
+                Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    "some purchases were not written in time",
+                )
                 .with_origin("embedded log")
-        })
+            })
     }
 }
 
@@ -112,7 +142,11 @@ impl EmbeddedLog {
         record.time = self.shared.options.clock.now();
         let append = move |connection: &Connection| Ok(append(connection, &[&record])?.start);
         let offset = self.shared.file.writer.write(append).await?;
-        Ok(RecordPosition::new(Arc::clone(&self.shared.topic), 0, offset))
+        Ok(RecordPosition::new(
+            Arc::clone(&self.shared.topic),
+            0,
+            offset,
+        ))
     }
 }
 

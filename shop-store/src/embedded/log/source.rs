@@ -73,7 +73,11 @@ impl EmbeddedSource {
 impl LogSource for EmbeddedSource {
     async fn next(&self) -> Result<SourceEvent> {
         let event = async { self.events.lock().await.recv().await };
-        self.closed.run_until_cancelled(event).await.flatten().unwrap_or(Ok(SourceEvent::Closed))
+        self.closed
+            .run_until_cancelled(event)
+            .await
+            .flatten()
+            .unwrap_or(Ok(SourceEvent::Closed))
     }
 
     /// An embedded log never revokes its partition.
@@ -88,13 +92,21 @@ impl LogSource for EmbeddedSource {
         }
         let (group, to_commit) = (self.group.clone(), positions.to_vec());
         let commit = move |connection: &Connection| {
-            to_commit.iter().map(|at| position::commit(connection, &group, at)).collect()
+            to_commit
+                .iter()
+                .map(|at| position::commit(connection, &group, at))
+                .collect()
         };
         let outcomes: Vec<CommitOutcome> = self.log.file.writer.write(commit).await?;
         let fenced_epoch = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
             (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
         };
-        if let Some(epoch) = positions.iter().zip(&outcomes).filter_map(fenced_epoch).max() {
+        if let Some(epoch) = positions
+            .iter()
+            .zip(&outcomes)
+            .filter_map(fenced_epoch)
+            .max()
+        {
             self.fenced.fetch_max(epoch, Ordering::AcqRel);
             self.log.notifier.send_replace(());
         }
@@ -105,10 +117,18 @@ impl LogSource for EmbeddedSource {
         let mut records = BTreeMap::new();
         if self.active.load(Ordering::Acquire) && !self.closed.is_cancelled() {
             let group = self.group.clone();
-            let lag = self.log.file.readers.read(move |connection| position::lag(connection, &group));
+            let lag = self
+                .log
+                .file
+                .readers
+                .read(move |connection| position::lag(connection, &group));
             records.insert(0, lag.await?);
         }
-        Ok(Lag::new(Arc::clone(&self.log.topic), self.group.clone(), records))
+        Ok(Lag::new(
+            Arc::clone(&self.log.topic),
+            self.group.clone(),
+            records,
+        ))
     }
 
     async fn check(&self) -> Result<()> {
@@ -121,10 +141,15 @@ impl LogSource for EmbeddedSource {
             let mut events = self.events.lock().await;
             while events.recv().await.is_some() {}
         };
-        tokio::time::timeout(deadline, ended).await.map_err(|_elapsed| {
-            Error::new(ErrorKind::DeadlineExceeded, "the reader did not end in time")
+        tokio::time::timeout(deadline, ended)
+            .await
+            .map_err(|_elapsed| {
+                Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    "the reader did not end in time",
+                )
                 .with_origin("embedded log")
-        })
+            })
     }
 }
 
@@ -218,7 +243,9 @@ impl Reader {
         let (max_records, max_bytes) = self.log.options.batch();
         let read = move |connection: &Connection| {
             let moment = connection.unchecked_transaction()?;
-            let next = position::find(&moment, &group)?.unwrap_or_default().max(next);
+            let next = position::find(&moment, &group)?
+                .unwrap_or_default()
+                .max(next);
             let records = rows::read(&moment, next, max_records, max_bytes)?;
             let end = records.last().map_or(next, |last| last.offset + 1);
             Ok((end, gaps::split(&moment, &partition, next, records)?))

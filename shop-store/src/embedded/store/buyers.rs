@@ -46,12 +46,19 @@ pub(in crate::embedded) struct Buyers {
 impl Buyers {
     /// Those that are still valid in a transaction: all, unless another connection has changed the file.
     pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
-        if self.version.is_some() && self.version == version(connection) { self } else { Self::default() }
+        if self.version.is_some() && self.version == version(connection) {
+            self
+        } else {
+            Self::default()
+        }
     }
 
     /// Those that are valid after the transaction.
     pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
-        Self { version: version(connection), ..self }
+        Self {
+            version: version(connection),
+            ..self
+        }
     }
 
     /// The integer of the buyer of `purchase`, who is added if missing.
@@ -66,15 +73,24 @@ impl Buyers {
         }
         let row = params![id.as_str(), name.as_str()];
         let sql = "SELECT buyer FROM buyers WHERE userid = ?1 AND username = ?2";
-        let found = connection.prepare_cached(sql)?.query_row(row, |row| row.get(0)).optional()?;
+        let found = connection
+            .prepare_cached(sql)?
+            .query_row(row, |row| row.get(0))
+            .optional()?;
         let insert = || {
             let sql = "INSERT INTO buyers (userid, username) VALUES (?1, ?2)";
             connection.prepare_cached(sql)?.insert(row)
         };
-        let buyer = (found.map_or_else(insert, Ok)?, rows::of_user(id.as_str(), name.as_str()));
+        let buyer = (
+            found.map_or_else(insert, Ok)?,
+            rows::of_user(id.as_str(), name.as_str()),
+        );
         self.bytes += id.as_str().len() + name.as_str().len();
         if self.bytes > MAX_KNOWN_BYTES {
-            *self = Self { version: self.version, ..Self::default() };
+            *self = Self {
+                version: self.version,
+                ..Self::default()
+            };
         }
         self.known.insert(id.clone(), (name.clone(), buyer));
         Ok(buyer)
@@ -84,7 +100,10 @@ impl Buyers {
 /// The version of the file that this connection has read. SQLite has one of each.
 fn version(connection: &Connection) -> Option<u32> {
     let mut version = 0;
-    connection.file_control(None::<&str>, FileControl::DataVersion(&mut version)).ok().map(|()| version)
+    connection
+        .file_control(None::<&str>, FileControl::DataVersion(&mut version))
+        .ok()
+        .map(|()| version)
 }
 
 /// Removes a buyer without purchases: the row has personal data.
@@ -107,25 +126,42 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
 /// The buyers of a user's id or name.
 pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
     let (condition, value) = condition(selector);
-    let sql = ["SELECT buyer, userid, username FROM buyers WHERE ", condition].concat();
+    let sql = [
+        "SELECT buyer, userid, username FROM buyers WHERE ",
+        condition,
+    ]
+    .concat();
     let mut statement = connection.prepare_cached(&sql)?;
     let found = statement.query_map([value], |row| {
         let (user_id, user_name): (UserId, UserName) = (parsed(row, 1)?, parsed(row, 2)?);
         let checksum = rows::of_user(user_id.as_str(), user_name.as_str());
-        Ok(Buyer { key: row.get(0)?, user_id, user_name, checksum })
+        Ok(Buyer {
+            key: row.get(0)?,
+            user_id,
+            user_name,
+            checksum,
+        })
     })?;
     found.collect()
 }
 
 /// The least name that is `from` or greater.
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
-    connection.prepare_cached(NEXT_NAME)?.query_row([from], |row| row.get(0)).optional()
+    connection
+        .prepare_cached(NEXT_NAME)?
+        .query_row([from], |row| row.get(0))
+        .optional()
 }
 
 /// The integers of the buyers of `selector`, or [`ALL`], with their sums.
-pub(super) fn with_sums(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<(i64, Sums)>> {
+pub(super) fn with_sums(
+    connection: &Connection,
+    selector: &Selector,
+) -> rusqlite::Result<Vec<(i64, Sums)>> {
     let (condition, value) = condition(selector);
     let sql = format!("SELECT buyer, count, high, low, residue FROM buyers WHERE {condition}");
     let mut statement = connection.prepare_cached(&sql)?;
-    statement.query_map([value], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?.collect()
+    statement
+        .query_map([value], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?
+        .collect()
 }

@@ -40,7 +40,11 @@ static UNFOLDED: LazyLock<BulkInsert> =
 /// Adds inserted purchases to the sums.
 pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
     UNFOLDED.insert(connection, rows, |row| {
-        let values = [Integer(row.buyer), Integer(row.timestamp), Text(row.price.as_bytes())];
+        let values = [
+            Integer(row.buyer),
+            Integer(row.timestamp),
+            Text(row.price.as_bytes()),
+        ];
         let [buyer, timestamp, price] = values;
         [buyer, timestamp, price, Integer(checksum(0, values).into())]
     })?;
@@ -63,10 +67,15 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
         deltas.add(buyer, timestamp, price, Sums::add_all);
     })?;
     deltas.write(connection)?;
-    connection.prepare_cached("DELETE FROM unfolded")?.execute([])?;
+    connection
+        .prepare_cached("DELETE FROM unfolded")?
+        .execute([])?;
     let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, addend, checksum) VALUES (?1, 0, 0, '', ?2)";
     let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
-    connection.prepare_cached(sql)?.execute([newest, checksum.into()]).map(drop)
+    connection
+        .prepare_cached(sql)?
+        .execute([newest, checksum.into()])
+        .map(drop)
 }
 
 /// Subtracts deleted purchases, with their buyers, from the sums. All purchases must be folded.
@@ -76,14 +85,26 @@ pub(super) fn subtract<'a>(
 ) -> rusqlite::Result<()> {
     let mut deltas = Deltas::default();
     for (buyer, purchase) in deleted {
-        deltas.add(buyer, purchase.timestamp.as_millis(), Sums::of(purchase.price), Sums::subtract);
+        deltas.add(
+            buyer,
+            purchase.timestamp.as_millis(),
+            Sums::of(purchase.price),
+            Sums::subtract,
+        );
     }
     deltas.write(connection)?;
     // A day may have refunds alone.
-    let unused = "DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0 AND high = 0 AND low = 0";
+    let unused =
+        "DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0 AND high = 0 AND low = 0";
     let mut remove = connection.prepare_cached(unused)?;
-    deltas.days.keys().try_for_each(|(day, buyer)| remove.execute([day, buyer]).map(drop))?;
-    deltas.buyers.keys().try_for_each(|buyer| buyers::remove_unused(connection, *buyer))
+    deltas
+        .days
+        .keys()
+        .try_for_each(|(day, buyer)| remove.execute([day, buyer]).map(drop))?;
+    deltas
+        .buyers
+        .keys()
+        .try_for_each(|buyer| buyers::remove_unused(connection, *buyer))
 }
 
 /// What is to be added to the sums, in the order of the tables.
@@ -128,7 +149,8 @@ pub(super) fn each_unfolded(
     sequence: i64,
     mut add: impl FnMut(i64, i64, Sums),
 ) -> rusqlite::Result<i64> {
-    let sql = "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded WHERE sequence > ?1";
+    let sql =
+        "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let (mut found, mut newest) = (statement.query([sequence])?, sequence);
     while let Some(row) = found.next()? {
@@ -149,7 +171,11 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     if buyer == ALL {
         return Ok(None);
     }
-    Ok(Some((buyer, timestamp, Sums::of(amount(row.get_ref(3)?, 3)?))))
+    Ok(Some((
+        buyer,
+        timestamp,
+        Sums::of(amount(row.get_ref(3)?, 3)?),
+    )))
 }
 
 /// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.
@@ -172,9 +198,14 @@ impl Unfolded {
         let moment = connection.unchecked_transaction()?;
         let sql = "SELECT sequence, buyer, timestamp, addend, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
-        let read = |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));
+        let read =
+            |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));
         let (watermark, newest) = moment.prepare_cached(sql)?.query_row([], read)?;
-        let mut fresh = Self { watermark, newest: watermark, sums: HashMap::new() };
+        let mut fresh = Self {
+            watermark,
+            newest: watermark,
+            sums: HashMap::new(),
+        };
         let known = if watermark > self.watermark {
             *self = fresh;
             self

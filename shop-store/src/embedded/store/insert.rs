@@ -17,8 +17,9 @@ use super::select::by_id;
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::checksum;
 
-static PURCHASES: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)"));
+static PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
+    BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)")
+});
 
 /// The columns of a purchase, with its position in the batch.
 pub(super) struct NewRow<'a> {
@@ -40,8 +41,10 @@ pub(in crate::embedded) fn insert(
     batch: &[&Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
     let has_marks = has_marks(connection)?;
-    let (mut outcomes, mut rows) =
-        (vec![InsertOutcome::Inserted; batch.len()], Vec::with_capacity(batch.len()));
+    let (mut outcomes, mut rows) = (
+        vec![InsertOutcome::Inserted; batch.len()],
+        Vec::with_capacity(batch.len()),
+    );
     for (position, purchase) in batch.iter().enumerate() {
         if has_marks && is_marked(connection, &purchase.id)? {
             outcomes[position] = InsertOutcome::Erased;
@@ -57,14 +60,35 @@ pub(in crate::embedded) fn insert(
         let reference = purchase.details.reference.as_ref().map(Reference::as_str);
         let values = [Integer(timestamp), Blob(&id), Text(price.as_bytes())];
         let checksum = checksum(with_details(of_user, text(details.as_deref())), values);
-        rows.push(NewRow { position, buyer, timestamp, id, price, details, reference, checksum });
+        rows.push(NewRow {
+            position,
+            buyer,
+            timestamp,
+            id,
+            price,
+            details,
+            reference,
+            checksum,
+        });
     }
     let conflicts = PURCHASES.insert_new(connection, &rows, |row| {
-        let [buyer, timestamp, checksum] = [row.buyer, row.timestamp, row.checksum.into()].map(Integer);
+        let [buyer, timestamp, checksum] =
+            [row.buyer, row.timestamp, row.checksum.into()].map(Integer);
         let (details, reference) = (text(row.details.as_deref()), text(row.reference));
-        [buyer, timestamp, Blob(&row.id), Text(row.price.as_bytes()), details, reference, checksum]
+        [
+            buyer,
+            timestamp,
+            Blob(&row.id),
+            Text(row.price.as_bytes()),
+            details,
+            reference,
+            checksum,
+        ]
     })?;
-    for NewRow { position, buyer, .. } in conflicts.iter().map(|index| &rows[*index]) {
+    for NewRow {
+        position, buyer, ..
+    } in conflicts.iter().map(|index| &rows[*index])
+    {
         buyers::remove_unused(connection, *buyer)?;
         *buyers = Buyers::default();
         outcomes[*position] = compare(connection, batch[*position])?;
@@ -82,12 +106,15 @@ fn refused(
     before: &[&Purchase],
     outcomes: &[InsertOutcome],
 ) -> rusqlite::Result<Option<InsertOutcome>> {
-    let Some(of) = &refund.details.of else { return Ok(None) };
+    let Some(of) = &refund.details.of else {
+        return Ok(None);
+    };
     let stored = by_id(connection, of)?;
     let of_batch = || {
         let mut before = before.iter().zip(outcomes);
-        let is_of =
-            before.find(|(bought, outcome)| bought.id == *of && matches!(outcome, InsertOutcome::Inserted));
+        let is_of = before.find(|(bought, outcome)| {
+            bought.id == *of && matches!(outcome, InsertOutcome::Inserted)
+        });
         is_of.map(|(bought, _)| *bought)
     };
     let refused = InsertOutcome::of_refund(refund, stored.as_ref().or_else(of_batch));

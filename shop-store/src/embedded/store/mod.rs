@@ -8,7 +8,10 @@ mod periods;
 mod rows;
 mod scan;
 mod select;
-#[expect(clippy::module_inception, reason = "the same file names as in the other adapters")]
+#[expect(
+    clippy::module_inception,
+    reason = "the same file names as in the other adapters"
+)]
 mod store;
 #[cfg(test)]
 mod store_test;

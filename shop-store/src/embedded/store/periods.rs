@@ -18,11 +18,21 @@ pub(super) fn read(
 ) -> rusqlite::Result<Result<Vec<Bucket>>> {
     // The rows are of one moment.
     let moment = connection.unchecked_transaction()?;
-    let keys = buyers::with_sums(&moment, selector)?.into_iter().map(|(buyer, _)| buyer).collect();
-    let mut periods = Periods { buyers: keys, totals: Totals::new(*request), failed: None };
+    let keys = buyers::with_sums(&moment, selector)?
+        .into_iter()
+        .map(|(buyer, _)| buyer)
+        .collect();
+    let mut periods = Periods {
+        buyers: keys,
+        totals: Totals::new(*request),
+        failed: None,
+    };
     let from = request.range.from().unwrap_or(Timestamp::MIN).as_millis();
     // The last instant is part of a range without an end.
-    let to = request.range.to().map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
+    let to = request
+        .range
+        .to()
+        .map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
     let (first, end) = (day(from - 1) + 1, day(to));
     if request.per == Period::Hour || request.zone != UtcOffset::UTC || first >= end {
         periods.add_rows(&moment, from, to)?;
@@ -31,7 +41,9 @@ pub(super) fn read(
         periods.add_days(&moment, first, end)?;
         periods.add_rows(&moment, day_start(end), to)?;
     }
-    Ok(periods.failed.map_or_else(|| Ok(periods.totals.into_buckets()), Err))
+    Ok(periods
+        .failed
+        .map_or_else(|| Ok(periods.totals.into_buckets()), Err))
 }
 
 struct Periods {
@@ -71,7 +83,9 @@ impl Periods {
             return Ok(());
         }
         let rows = match self.buyers[..] {
-            [buyers::ALL] => "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0",
+            [buyers::ALL] => {
+                "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0"
+            }
             _ => "buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?3",
         };
         let sql = format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2");

@@ -14,8 +14,13 @@ const OBJECT_ID: u8 = 2;
 
 /// An id as bytes with the same order: a tag, then the 16 bytes of a UUID or the 12 bytes of an ObjectId.
 pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
-    let uuid = id.as_uuid().map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
-    let object_id = || id.as_object_id().map(|bytes| [&[OBJECT_ID], &bytes[..]].concat());
+    let uuid = id
+        .as_uuid()
+        .map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
+    let object_id = || {
+        id.as_object_id()
+            .map(|bytes| [&[OBJECT_ID], &bytes[..]].concat())
+    };
     uuid.or_else(object_id).unwrap_or_default()
 }
 
@@ -33,7 +38,9 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, u
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    purchase_of(row, user_checksum(row)?, || Ok((parsed(row, 5)?, parsed(row, 6)?)))
+    purchase_of(row, user_checksum(row)?, || {
+        Ok((parsed(row, 5)?, parsed(row, 6)?))
+    })
 }
 
 /// Reads a purchase of a known user from a row of the first five [`COLUMNS`].
@@ -44,13 +51,16 @@ pub(super) fn purchase_of(
 ) -> rusqlite::Result<Purchase> {
     // Each value is asked for once.
     let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];
-    let timestamp = Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
+    let timestamp =
+        Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
     let price = amount(values[2], 2)?;
     let (id, (user_id, user_name)) = (id(values[1])?, user()?);
     let details = row.get_ref(4)?;
     check_values(row, 3, with_details(of_user, details), values)?;
     let purchase = Purchase::new(id, user_id, user_name, price, timestamp);
-    let ValueRef::Text(details) = details else { return Ok(purchase) };
+    let ValueRef::Text(details) = details else {
+        return Ok(purchase);
+    };
     let details = Details::from_json(details, &[]);
     let details = details.map_err(|(member, problem)| {
         FromSqlConversionFailure(4, Type::Text, format!("{member} {problem}").into())
@@ -66,7 +76,12 @@ pub(super) fn amount(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Pri
 /// Reads the timestamp and the price from a row of [`COLUMNS`].
 pub(super) fn price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
     let found = (row.get(0)?, amount(row.get_ref(2)?, 2)?);
-    check(row, with_details(user_checksum(row)?, row.get_ref(4)?), 0..3).map(|()| found)
+    check(
+        row,
+        with_details(user_checksum(row)?, row.get_ref(4)?),
+        0..3,
+    )
+    .map(|()| found)
 }
 
 /// The checksum of a user's texts, which that of a purchase continues.
@@ -76,7 +91,11 @@ pub(super) fn of_user(user_id: &str, user_name: &str) -> u32 {
 
 /// The same with the details of a purchase, if it has any.
 pub(super) fn with_details(of_user: u32, details: ValueRef<'_>) -> u32 {
-    if details == ValueRef::Null { of_user } else { checksum(of_user, [details]) }
+    if details == ValueRef::Null {
+        of_user
+    } else {
+        checksum(of_user, [details])
+    }
 }
 
 fn user_checksum(row: &Row<'_>) -> rusqlite::Result<u32> {

@@ -14,7 +14,11 @@ type Key = (i64, Vec<u8>);
 
 /// The rows after `after`.
 pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::Result<ScanBatch> {
-    let condition = if after.is_some() { "WHERE (timestamp, id) > (?1, ?2)" } else { "" };
+    let condition = if after.is_some() {
+        "WHERE (timestamp, id) > (?1, ?2)"
+    } else {
+        ""
+    };
     let sql = format!(
         "SELECT {COLUMNS} FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer) {condition}
          ORDER BY timestamp, id LIMIT {BATCH}"
@@ -39,14 +43,19 @@ pub(super) fn batch(connection: &Connection, after: Option<&Key>) -> rusqlite::R
         last = Some(key);
     }
     let is_full = purchases.len() + unreadable.len() == BATCH;
-    let next = last.filter(|_| is_full).map(|(time, id)| Cursor::from_text(format!("{time}:{}", hex(&id))));
+    let next = last
+        .filter(|_| is_full)
+        .map(|(time, id)| Cursor::from_text(format!("{time}:{}", hex(&id))));
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
 /// Parses a position of [`batch`].
 pub(super) fn parse(position: &Cursor) -> Option<Key> {
     let (timestamp, id) = position.as_str().split_once(':')?;
-    let digits = id.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    let digits = id
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
     Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))
 }
 

@@ -16,16 +16,25 @@ pub(super) fn page(
     bounds: &PageBounds,
     limit: usize,
 ) -> rusqlite::Result<Vec<Purchase>> {
-    let mut page =
-        Page { order, bounds, limit, purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)) };
+    let mut page = Page {
+        order,
+        bounds,
+        limit,
+        purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)),
+    };
     match selector {
         Selector::All => page.read(connection, &Rows::All)?,
         Selector::Reference(reference, user) => {
-            page.read(connection, &Rows::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)))?;
+            page.read(
+                connection,
+                &Rows::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)),
+            )?;
         }
         _ => {
             let buyers = buyers::of(connection, selector)?;
-            buyers.into_iter().try_for_each(|buyer| page.read(connection, &Rows::Of(buyer)))?;
+            buyers
+                .into_iter()
+                .try_for_each(|buyer| page.read(connection, &Rows::Of(buyer)))?;
         }
     }
     Ok(page.purchases)
@@ -51,9 +60,13 @@ impl Page<'_> {
     /// Adds the purchases among `rows` that are among the first.
     fn read(&mut self, connection: &Connection, rows: &Rows<'_>) -> rusqlite::Result<()> {
         let sql = statement(rows, self.order, self.bounds);
-        let keyset = self.bounds.after.map(|keyset| (keyset.timestamp.as_millis(), id_bytes(keyset.id)));
+        let keyset = self
+            .bounds
+            .after
+            .map(|keyset| (keyset.timestamp.as_millis(), id_bytes(keyset.id)));
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-        let [from, to] = [self.bounds.from, self.bounds.to].map(|time| time.map(Timestamp::as_millis));
+        let [from, to] =
+            [self.bounds.from, self.bounds.to].map(|time| time.map(Timestamp::as_millis));
         let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
         match rows {
             Rows::All => {}
@@ -72,7 +85,12 @@ impl Page<'_> {
         let mut found = statement.query(&*parameters)?;
         while let Some(row) = found.next()? {
             let purchase = match rows {
-                Rows::Of(Buyer { user_id, user_name, checksum, .. }) => {
+                Rows::Of(Buyer {
+                    user_id,
+                    user_name,
+                    checksum,
+                    ..
+                }) => {
                     rows::purchase_of(row, *checksum, || Ok((user_id.clone(), user_name.clone())))?
                 }
                 _ => rows::purchase(row)?,
@@ -110,22 +128,54 @@ fn statement(rows: &Rows<'_>, order: ListOrder, bounds: &PageBounds) -> String {
     const REFERENCE: &str = " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) \
                              WHERE reference = :reference";
     let (columns, selection, user) = match rows {
-        Rows::Of(_) => ("timestamp, id, price, hash, details", " FROM purchases WHERE buyer = :buyer", ""),
-        Rows::All => {
-            (COLUMNS, " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true", "")
-        }
+        Rows::Of(_) => (
+            "timestamp, id, price, hash, details",
+            " FROM purchases WHERE buyer = :buyer",
+            "",
+        ),
+        Rows::All => (
+            COLUMNS,
+            " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true",
+            "",
+        ),
         Rows::Reference(_, None) => (COLUMNS, REFERENCE, ""),
         Rows::Reference(_, Some(_)) => (COLUMNS, REFERENCE, " AND userid = :user"),
     };
-    let from = if bounds.from.is_some() { " AND timestamp >= :from" } else { "" };
-    let to = if bounds.to.is_some() { " AND timestamp < :to" } else { "" };
+    let from = if bounds.from.is_some() {
+        " AND timestamp >= :from"
+    } else {
+        ""
+    };
+    let to = if bounds.to.is_some() {
+        " AND timestamp < :to"
+    } else {
+        ""
+    };
     let (after, order) = match order {
-        ListOrder::OldestFirst => (" AND (timestamp, id) > (:timestamp, :id)", "timestamp ASC, id ASC"),
-        _ => (" AND (timestamp, id) < (:timestamp, :id)", "timestamp DESC, id DESC"),
+        ListOrder::OldestFirst => (
+            " AND (timestamp, id) > (:timestamp, :id)",
+            "timestamp ASC, id ASC",
+        ),
+        _ => (
+            " AND (timestamp, id) < (:timestamp, :id)",
+            "timestamp DESC, id DESC",
+        ),
     };
     let after = if bounds.after.is_some() { after } else { "" };
     // Cheaper than to format it.
-    ["SELECT ", columns, selection, user, from, to, after, " ORDER BY ", order, " LIMIT :limit"].concat()
+    [
+        "SELECT ",
+        columns,
+        selection,
+        user,
+        from,
+        to,
+        after,
+        " ORDER BY ",
+        order,
+        " LIMIT :limit",
+    ]
+    .concat()
 }
 
 /// Returns the purchase with this id.
@@ -133,8 +183,12 @@ pub(in crate::embedded) fn by_id(
     connection: &Connection,
     id: &PurchaseId,
 ) -> rusqlite::Result<Option<Purchase>> {
-    let sql = format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
-    connection.prepare_cached(&sql)?.query_row([id_bytes(*id)], rows::purchase).optional()
+    let sql =
+        format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
+    connection
+        .prepare_cached(&sql)?
+        .query_row([id_bytes(*id)], rows::purchase)
+        .optional()
 }
 
 /// Returns what is stored under this id.
@@ -158,16 +212,27 @@ mod tests {
     #[test]
     fn every_listing_uses_its_index_without_sorting() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None).open_to_write().unwrap();
+        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None)
+            .open_to_write()
+            .unwrap();
         let times = [Timestamp::MIN, Timestamp::MAX].map(Some);
         let (user_id, user_name) = ("u".parse().unwrap(), "n".parse().unwrap());
-        let buyer = Buyer { key: 1, user_id, user_name, checksum: 0 };
+        let buyer = Buyer {
+            key: 1,
+            user_id,
+            user_name,
+            checksum: 0,
+        };
         let user = Selector::User(buyer.user_id.clone());
         let reference = Selector::Reference("r".parse().unwrap(), None);
         for (selector, rows, index) in [
             (user, Rows::Of(buyer), "PRIMARY KEY (buyer=?"),
             (Selector::All, Rows::All, "by_time"),
-            (reference, Rows::Reference("r", Some("u")), "by_reference (reference=?"),
+            (
+                reference,
+                Rows::Reference("r", Some("u")),
+                "by_reference (reference=?",
+            ),
         ] {
             for (order, [from, to]) in [
                 (ListOrder::NewestFirst, [None, None]),
@@ -185,7 +250,10 @@ mod tests {
                     let bounds = request.bounds(&selector).unwrap();
                     let sql = statement(&rows, order, &bounds);
                     let plan = plan(&connection, &sql);
-                    assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+                    assert!(
+                        plan.contains(index) && !plan.contains("TEMP B-TREE"),
+                        "{sql}: {plan}"
+                    );
                     // The end of a page before, and not the start of the range, which may be far away.
                     let starts_at_keyset =
                         plan.contains("(timestamp,id)") || plan.contains("(timestamp, id)");
@@ -198,13 +266,20 @@ mod tests {
     #[test]
     fn the_next_name_is_one_step_in_the_index() {
         let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None).open_to_write().unwrap();
+        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None)
+            .open_to_write()
+            .unwrap();
         let plan = plan(&connection, buyers::NEXT_NAME);
-        assert_eq!(plan, "SEARCH buyers USING COVERING INDEX by_name (username>?)");
+        assert_eq!(
+            plan,
+            "SEARCH buyers USING COVERING INDEX by_name (username>?)"
+        );
     }
 
     fn plan(connection: &Connection, sql: &str) -> String {
-        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut explain = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
         let mut rows = explain.raw_query();
         let mut plan: Vec<String> = Vec::new();
         while let Some(row) = rows.next().unwrap() {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use rusqlite::Connection;
 use shop_core::ports::{
-    Bucket, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore,
-    ScanBatch, Selector, Summary, TotalsRequest, added_up,
+    Bucket, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery,
+    RecordStore, ScanBatch, Selector, Summary, TotalsRequest, added_up,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -76,8 +76,8 @@ impl EmbeddedStore {
     /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded store, or was
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        let database =
-            Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes).with_create(options.create);
+        let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
+            .with_create(options.create);
         let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
         Self::beside(&database, &writer, &options)
     }
@@ -89,8 +89,15 @@ impl EmbeddedStore {
         options: &EmbeddedStoreOptions,
     ) -> Result<Self> {
         let readers = |threads| Readers::start(database, writer, threads, options.queue_capacity);
-        let file = StoreFile { writer: writer.clone(), readers: readers(options.readers)? };
-        Ok(Self { file, scans: readers(1)?, unfolded: Arc::default() })
+        let file = StoreFile {
+            writer: writer.clone(),
+            readers: readers(options.readers)?,
+        };
+        Ok(Self {
+            file,
+            scans: readers(1)?,
+            unfolded: Arc::default(),
+        })
     }
 
     /// Closes the file for all clones, whose further calls fail.
@@ -113,7 +120,11 @@ impl RecordStore<Purchase> for EmbeddedStore {
             return Ok(Vec::new());
         }
         let insert = move |connection: &Connection| {
-            insert::insert(connection, &mut Buyers::default(), &batch.iter().collect::<Vec<_>>())
+            insert::insert(
+                connection,
+                &mut Buyers::default(),
+                &batch.iter().collect::<Vec<_>>(),
+            )
         };
         self.file.writer.write(insert).await
     }
@@ -129,28 +140,45 @@ impl RecordStore<Purchase> for EmbeddedStore {
 impl PurchaseErase for EmbeddedStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let user = user.clone();
-        self.file.writer.write(move |connection| erase::erase(connection, &user, limit)).await
+        self.file
+            .writer
+            .write(move |connection| erase::erase(connection, &user, limit))
+            .await
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let ids = ids.to_vec();
-        self.file.writer.write(move |connection| erase::mark(connection, &ids)).await
+        self.file
+            .writer
+            .write(move |connection| erase::mark(connection, &ids))
+            .await
     }
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        self.file.writer.write(move |connection| erase::delete_before(connection, time, limit)).await
+        self.file
+            .writer
+            .write(move |connection| erase::delete_before(connection, time, limit))
+            .await
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        self.scans.read(move |connection| erase::count_before(connection, time, limit)).await
+        self.scans
+            .read(move |connection| erase::count_before(connection, time, limit))
+            .await
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        self.file.readers.read(|connection| clock::last_seen(connection, clock::STORE)).await
+        self.file
+            .readers
+            .read(|connection| clock::last_seen(connection, clock::STORE))
+            .await
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        self.file.writer.write(move |connection| clock::store(connection, clock::STORE, time)).await
+        self.file
+            .writer
+            .write(move |connection| clock::store(connection, clock::STORE, time))
+            .await
     }
 }
 
@@ -160,7 +188,8 @@ impl PurchaseQuery for EmbeddedStore {
         let bounds = request.bounds(selector)?;
         let (order, limit) = (request.order, request.limit.get() + 1);
         let owned = selector.clone();
-        let read = move |connection: &Connection| select::page(connection, &owned, order, &bounds, limit);
+        let read =
+            move |connection: &Connection| select::page(connection, &owned, order, &bounds, limit);
         let found = self.file.readers.read(read).await?;
         Ok(Page::from_overfetch(found, selector, request))
     }
@@ -172,7 +201,10 @@ impl PurchaseQuery for EmbeddedStore {
         }
         let (selector, unfolded) = (selector.clone(), Arc::clone(&self.unfolded));
         let read = move |connection: &Connection| {
-            unfolded.lock().unwrap_or_else(PoisonError::into_inner).summary(connection, &selector)
+            unfolded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .summary(connection, &selector)
         };
         self.file.readers.read(read).await
     }
@@ -185,7 +217,9 @@ impl PurchaseQuery for EmbeddedStore {
             return added_up(self, selector, request).await;
         }
         let (selector, request) = (selector.clone(), *request);
-        self.scans.read(move |connection| periods::read(connection, &selector, &request)).await?
+        self.scans
+            .read(move |connection| periods::read(connection, &selector, &request))
+            .await?
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -194,21 +228,39 @@ impl PurchaseQuery for EmbeddedStore {
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let id = *id;
-        self.file.readers.read(move |connection| select::look_up(connection, &id)).await
+        self.file
+            .readers
+            .read(move |connection| select::look_up(connection, &id))
+            .await
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let from = from.to_owned();
-        self.file.readers.read(move |connection| buyers::next_name(connection, &from)).await
+        self.file
+            .readers
+            .read(move |connection| buyers::next_name(connection, &from))
+            .await
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
-        let foreign = || database_error(ErrorKind::Invalid, "the position does not belong to this store");
-        let after = after.map(|after| scan::parse(after).ok_or_else(foreign)).transpose()?;
-        self.scans.read(move |connection| scan::batch(connection, after.as_ref())).await
+        let foreign = || {
+            database_error(
+                ErrorKind::Invalid,
+                "the position does not belong to this store",
+            )
+        };
+        let after = after
+            .map(|after| scan::parse(after).ok_or_else(foreign))
+            .transpose()?;
+        self.scans
+            .read(move |connection| scan::batch(connection, after.as_ref()))
+            .await
     }
 
     async fn check_reads(&self) -> Result<()> {
-        self.file.readers.read(|connection| SHOP.check(connection)).await
+        self.file
+            .readers
+            .read(|connection| SHOP.check(connection))
+            .await
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{
-    InsertOutcome, ListOrder, PageLimit, PageRequest, Period, PurchaseErase, PurchaseQuery, PurchaseStore,
-    RecordStore as _, Selector, TimeRange, TotalsRequest,
+    InsertOutcome, ListOrder, PageLimit, PageRequest, Period, PurchaseErase, PurchaseQuery,
+    PurchaseStore, RecordStore as _, Selector, TimeRange, TotalsRequest,
 };
 use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp, Total, UserId};
 use uuid::Uuid;
@@ -33,11 +33,18 @@ fn batch(numbers: std::ops::Range<u128>) -> Arc<[Purchase]> {
 #[tokio::test]
 async fn inserts_recover_after_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let small = EmbeddedStoreOptions { max_file_bytes: Some(200_000), ..EmbeddedStoreOptions::default() };
+    let small = EmbeddedStoreOptions {
+        max_file_bytes: Some(200_000),
+        ..EmbeddedStoreOptions::default()
+    };
     let store = EmbeddedStore::open(folder.path(), small).await.unwrap();
     store.insert(batch(0..10)).await.unwrap();
     let error = store.insert(batch(10..5_000)).await.unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error}"
+    );
     assert!(
         error.to_string().contains("the disk is full") && error.to_string().contains("shop.db"),
         "{error}"
@@ -47,7 +54,9 @@ async fn inserts_recover_after_a_full_disk() {
     store.check().await.expect("a small write fits");
     store.insert(batch(10..20)).await.unwrap();
     drop(store);
-    let roomy = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let roomy = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
     roomy.insert(batch(10..5_000)).await.unwrap();
     assert_eq!(roomy.summary(&Selector::All).await.unwrap().count, 5_000);
 }
@@ -56,7 +65,9 @@ async fn inserts_recover_after_a_full_disk() {
 async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
-    let error = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
+    let error = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap_err();
     error.chain().to_string()
 }
 
@@ -74,36 +85,64 @@ async fn open_errors_name_the_file_and_the_remedy() {
         connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
     })
     .await;
-    assert!(of_another.contains("another program's database"), "{of_another}");
+    assert!(
+        of_another.contains("another program's database"),
+        "{of_another}"
+    );
 
     let newer = refusal(|folder| {
         let connection = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
-        connection.pragma_update(None, "application_id", SHOP.application_id).unwrap();
+        connection
+            .pragma_update(None, "application_id", SHOP.application_id)
+            .unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
     })
     .await;
-    assert!(newer.contains("newer version") && newer.contains("file_version=99"), "{newer}");
+    assert!(
+        newer.contains("newer version") && newer.contains("file_version=99"),
+        "{newer}"
+    );
 
     let a_folder = refusal(|folder| std::fs::create_dir(folder.join("shop.db")).unwrap()).await;
-    assert!(a_folder.contains("shop.db") && a_folder.contains("cannot be opened"), "{a_folder}");
+    assert!(
+        a_folder.contains("shop.db") && a_folder.contains("cannot be opened"),
+        "{a_folder}"
+    );
 
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = EmbeddedStore::open(file.path(), EmbeddedStoreOptions::default()).await.unwrap_err();
-    assert!(error.to_string().contains("a file where a folder is needed"), "{error}");
+    let error = EmbeddedStore::open(file.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("a file where a folder is needed"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn an_unreadable_row_is_an_error_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
     store.insert(batch(0..1)).await.unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    connection.execute("UPDATE purchases SET price = 'much'", []).unwrap();
+    connection
+        .execute("UPDATE purchases SET price = 'much'", [])
+        .unwrap();
     let error = store.get(&purchase(0).id).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     // It does not block other purchases.
     let outcomes = store.insert(batch(0..2)).await.unwrap();
-    assert!(matches!(outcomes[..], [InsertOutcome::Conflict, InsertOutcome::Inserted]), "{outcomes:?}");
+    assert!(
+        matches!(
+            outcomes[..],
+            [InsertOutcome::Conflict, InsertOutcome::Inserted]
+        ),
+        "{outcomes:?}"
+    );
 }
 
 #[tokio::test]
@@ -112,13 +151,18 @@ async fn closing_removes_the_write_ahead_log() {
     let wal = folder.path().join("shop.db-wal");
     // Often, and with many connections: they must not be closed at once.
     for round in 0..20 {
-        let options = EmbeddedStoreOptions { readers: 8, ..EmbeddedStoreOptions::default() };
+        let options = EmbeddedStoreOptions {
+            readers: 8,
+            ..EmbeddedStoreOptions::default()
+        };
         let store = EmbeddedStore::open(folder.path(), options).await.unwrap();
         store.insert(batch(round..round + 1)).await.unwrap();
         assert!(wal.exists());
         let closed = store.closed();
         drop(store);
-        tokio::time::timeout(std::time::Duration::from_secs(20), closed).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(20), closed)
+            .await
+            .unwrap();
         assert!(!wal.exists(), "round {round}");
     }
 }
@@ -131,7 +175,9 @@ fn varied(number: u64) -> Purchase {
         PurchaseId::from_uuid(Uuid::from_u128(u128::from(mixed))),
         format!("u{}", user % 5).parse().unwrap(),
         format!("n{}", (user + name) % 3).parse().unwrap(),
-        format!("{}.{:02}", mixed % 1_000, mixed >> 50 & 63).parse().unwrap(),
+        format!("{}.{:02}", mixed % 1_000, mixed >> 50 & 63)
+            .parse()
+            .unwrap(),
         Timestamp::from_millis((mixed >> 20 & 0xff_ffff) as i64 * 300).unwrap(),
     )
 }
@@ -145,8 +191,14 @@ async fn assert_same_pages(
 ) {
     for _page in 0..3 {
         let page = store.page(selector, &request).await.unwrap();
-        assert_eq!(page, expected.page(selector, &request).await.unwrap(), "{selector:?} {request:?}");
-        let Some(next) = page.next_cursor(&request).unwrap() else { break };
+        assert_eq!(
+            page,
+            expected.page(selector, &request).await.unwrap(),
+            "{selector:?} {request:?}"
+        );
+        let Some(next) = page.next_cursor(&request).unwrap() else {
+            break;
+        };
         request = request.with_cursor(next);
     }
 }
@@ -156,10 +208,18 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
     let user = |number| Selector::User(format!("u{number}").parse().unwrap());
     let name = |number| Selector::Name(format!("n{number}").parse().unwrap());
     let at = |millis| Some(Timestamp::from_millis(millis).unwrap());
-    let ranges = [(None, None), (at(86_400_000), at(20 * 86_400_000)), (at(90_000_000), at(1_700_000_000))];
+    let ranges = [
+        (None, None),
+        (at(86_400_000), at(20 * 86_400_000)),
+        (at(90_000_000), at(1_700_000_000)),
+    ];
     for selector in [user(0), user(4), user(9), name(0), name(2), Selector::All] {
         let summary = store.summary(&selector).await.unwrap();
-        assert_eq!(summary, expected.summary(&selector).await.unwrap(), "{selector:?}");
+        assert_eq!(
+            summary,
+            expected.summary(&selector).await.unwrap(),
+            "{selector:?}"
+        );
         for (from, to) in ranges {
             let range = TimeRange::new(from, to).unwrap();
             for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
@@ -169,7 +229,8 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
                 assert_eq!(found, of_rows, "{selector:?} {range:?} {per:?}");
             }
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-                let request = PageRequest::first(order, PageLimit::new(7).unwrap()).with_range(range);
+                let request =
+                    PageRequest::first(order, PageLimit::new(7).unwrap()).with_range(range);
                 assert_same_pages(store, expected, &selector, request).await;
             }
         }
@@ -180,7 +241,10 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
 async fn listings_and_sums_include_purchases_of_two_processes() {
     let folder = tempfile::tempdir().unwrap();
     let open = || EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default());
-    let (stores, expected) = ([open().await.unwrap(), open().await.unwrap()], InMemoryStore::new());
+    let (stores, expected) = (
+        [open().await.unwrap(), open().await.unwrap()],
+        InMemoryStore::new(),
+    );
     for round in 0..12_u64 {
         let store = &stores[(round % 2) as usize];
         let batch: Arc<[Purchase]> = (round * 40..round * 40 + 43).map(varied).collect();
@@ -201,33 +265,58 @@ async fn listings_and_sums_include_purchases_of_two_processes() {
     let left = expected.all().len();
     assert!(left > 200, "{left}");
     let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    let unfolded: i64 = file.query_row("SELECT count(*) FROM unfolded", [], |row| row.get(0)).unwrap();
+    let unfolded: i64 = file
+        .query_row("SELECT count(*) FROM unfolded", [], |row| row.get(0))
+        .unwrap();
     assert!(unfolded <= 65, "{unfolded}");
 }
 
 #[tokio::test]
 async fn an_erased_user_leaves_no_row() {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
     store.insert((0..100).map(varied).collect()).await.unwrap();
     for user in 0..5 {
-        store.erase(&format!("u{user}").parse().unwrap(), 1_000).await.unwrap();
+        store
+            .erase(&format!("u{user}").parse().unwrap(), 1_000)
+            .await
+            .unwrap();
     }
     let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM erased"), 100);
     // The row of all buyers, and the watermark.
-    assert_eq!((count("SELECT count(*) FROM buyers"), count("SELECT count(*) FROM unfolded")), (1, 1));
-    assert_eq!((count("SELECT count(*) FROM days"), count("SELECT count(*) FROM purchases")), (0, 0));
+    assert_eq!(
+        (
+            count("SELECT count(*) FROM buyers"),
+            count("SELECT count(*) FROM unfolded")
+        ),
+        (1, 1)
+    );
+    assert_eq!(
+        (
+            count("SELECT count(*) FROM days"),
+            count("SELECT count(*) FROM purchases")
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
 async fn rows_without_checksums_are_read_after_an_upgrade() {
     let folder = tempfile::tempdir().unwrap();
-    let [log, clock, tables, ..] = SHOP.migrations else { panic!("versions are missing") };
+    let [log, clock, tables, ..] = SHOP.migrations else {
+        panic!("versions are missing")
+    };
     let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    let version = format!("PRAGMA application_id = {}; PRAGMA user_version = 3;", SHOP.application_id);
-    file.execute_batch(&[log, clock, tables, &*version].concat()).unwrap();
+    let version = format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = 3;",
+        SHOP.application_id
+    );
+    file.execute_batch(&[log, clock, tables, &*version].concat())
+        .unwrap();
     let rows = "
         INSERT INTO buyers VALUES (7, 'u1', 'ada', 2, 3, 7);
         UPDATE buyers SET count = 2, high = 3, low = 7 WHERE buyer = 0;
@@ -236,42 +325,93 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
         INSERT INTO records (time, headers, value) VALUES (5, x'', x'00');";
     file.execute_batch(rows).unwrap();
     drop(file);
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
-    let read = store.get(&"65a1f0c2d3e4b5a697887766".parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!((read.user_id.as_str(), read.price.to_string().as_str()), ("u1", "29.99"));
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
+    let read = store
+        .get(&"65a1f0c2d3e4b5a697887766".parse().unwrap())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (read.user_id.as_str(), read.price.to_string().as_str()),
+        ("u1", "29.99")
+    );
     assert_eq!(store.summary(&Selector::All).await.unwrap().count, 2);
     store.insert(batch(0..3)).await.unwrap();
-    assert_eq!(store.summary(&Selector::User("u1".parse().unwrap())).await.unwrap().count, 5);
+    assert_eq!(
+        store
+            .summary(&Selector::User("u1".parse().unwrap()))
+            .await
+            .unwrap()
+            .count,
+        5
+    );
     let request = TotalsRequest::of(TimeRange::default(), Period::Day);
-    assert_eq!(store.totals(&Selector::All, &request).await.unwrap()[0].summary.count, 5);
-    assert!(check_integrity(folder.path().join("shop.db")).await.unwrap().is_empty());
+    assert_eq!(
+        store.totals(&Selector::All, &request).await.unwrap()[0]
+            .summary
+            .count,
+        5
+    );
+    assert!(
+        check_integrity(folder.path().join("shop.db"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
 async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail() {
     let folder = tempfile::tempdir().unwrap();
-    let [before @ .., _details] = SHOP.migrations else { panic!("versions are missing") };
+    let [before @ .., _details] = SHOP.migrations else {
+        panic!("versions are missing")
+    };
     let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    let version = format!("application_id = {}; PRAGMA user_version = {}", SHOP.application_id, before.len());
+    let version = format!(
+        "application_id = {}; PRAGMA user_version = {}",
+        SHOP.application_id,
+        before.len()
+    );
     let user = "INSERT INTO buyers (buyer, userid, username) VALUES (7, 'u1', 'ada')";
-    let all = format!("PRAGMA journal_mode = wal; {} PRAGMA {version}; {user}", before.concat());
+    let all = format!(
+        "PRAGMA journal_mode = wal; {} PRAGMA {version}; {user}",
+        before.concat()
+    );
     file.execute_batch(&all).unwrap();
     let id: PurchaseId = "65a1f0c2d3e4b5a697887766".parse().unwrap();
     let bytes = rows::id_bytes(id);
-    let values = [ValueRef::Integer(5), ValueRef::Blob(&bytes), ValueRef::Text(b"29.99")];
-    let of_before =
-        "INSERT INTO purchases (buyer, timestamp, id, price, checksum) VALUES (7, 5, ?1, '29.99', ?2)";
+    let values = [
+        ValueRef::Integer(5),
+        ValueRef::Blob(&bytes),
+        ValueRef::Text(b"29.99"),
+    ];
+    let of_before = "INSERT INTO purchases (buyer, timestamp, id, price, checksum) VALUES (7, 5, ?1, '29.99', ?2)";
     let mut of_before = file.prepare(of_before).unwrap();
-    of_before.execute((&bytes, checksum(rows::of_user("u1", "ada"), values))).unwrap();
+    of_before
+        .execute((&bytes, checksum(rows::of_user("u1", "ada"), values)))
+        .unwrap();
 
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
     let read = store.get(&id).await.unwrap().unwrap();
-    assert_eq!((read.price.to_string(), read.details), ("29.99".to_owned(), Details::NONE));
+    assert_eq!(
+        (read.price.to_string(), read.details),
+        ("29.99".to_owned(), Details::NONE)
+    );
     let json = br#"{"item":"tea","reference":"order-7","gift":{"to": "eva"}}"#;
     let detailed = purchase(1).with_details(Details::from_json(json, &[]).unwrap());
-    store.insert([detailed.clone(), purchase(2)].into()).await.unwrap();
+    store
+        .insert([detailed.clone(), purchase(2)].into())
+        .await
+        .unwrap();
     assert_eq!(store.get(&detailed.id).await.unwrap(), Some(detailed));
-    let refused = of_before.execute((b"other".as_slice(), 0)).unwrap_err().to_string();
+    let refused = of_before
+        .execute((b"other".as_slice(), 0))
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("no column named checksum"), "{refused}");
 }
 
@@ -286,14 +426,18 @@ fn model<'a>(entries: impl Iterator<Item = &'a Purchase>) -> (u64, Total) {
 #[tokio::test]
 async fn sums_of_3000_refunds_are_those_of_a_model() {
     let folder = tempfile::tempdir().unwrap();
-    let embedded = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await.unwrap();
+    let embedded = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
     let memory = InMemoryStore::new();
     let day = |number: i64| Timestamp::from_millis(86_400_000 * number).unwrap();
     let mut entries = Vec::new();
     for number in 0..10_000_u32 {
         let mut bought = purchase(number.into());
         bought.user_id = format!("u{}", number % 37).parse().unwrap();
-        bought.price = format!("{}.{:02}", 1 + number % 997, number % 100).parse().unwrap();
+        bought.price = format!("{}.{:02}", 1 + number % 997, number % 100)
+            .parse()
+            .unwrap();
         bought.timestamp = day((number % 91).into());
         let amount = (number % 2 == 0).then(|| "0.75".parse().unwrap());
         let refund = bought.refund(amount, day(60)).unwrap();
@@ -305,30 +449,50 @@ async fn sums_of_3000_refunds_are_those_of_a_model() {
         for store in [&embedded as &dyn PurchaseStore, &memory] {
             let outcomes = store.insert(chunk.into()).await.unwrap();
             assert!(
-                outcomes.iter().all(|outcome| matches!(outcome, InsertOutcome::Inserted)),
+                outcomes
+                    .iter()
+                    .all(|outcome| matches!(outcome, InsertOutcome::Inserted)),
                 "{outcomes:?}"
             );
         }
     }
     let erased: UserId = "u5".parse().unwrap();
     for store in [&embedded as &dyn PurchaseErase, &memory] {
-        let of_user = entries.iter().filter(|entry| entry.user_id == erased).count() as u64;
+        let of_user = entries
+            .iter()
+            .filter(|entry| entry.user_id == erased)
+            .count() as u64;
         assert_eq!(store.erase(&erased, 10_000).await.unwrap(), of_user);
     }
     entries.retain(|entry| entry.user_id != erased);
     let per_day = TotalsRequest::of(TimeRange::default(), Period::Day);
     let days: Vec<_> = (0..91)
-        .map(|number| (day(number), model(entries.iter().filter(|entry| entry.timestamp == day(number)))))
+        .map(|number| {
+            (
+                day(number),
+                model(
+                    entries
+                        .iter()
+                        .filter(|entry| entry.timestamp == day(number)),
+                ),
+            )
+        })
         .collect();
     for store in [&embedded as &dyn PurchaseQuery, &memory] {
         let users = (0..37).map(|number| Selector::User(format!("u{number}").parse().unwrap()));
         for selector in users.chain([Selector::All]) {
             let summary = store.summary(&selector).await.unwrap();
             let expected = model(entries.iter().filter(|entry| selector.matches(entry)));
-            assert_eq!((summary.count, summary.total_spent), expected, "{selector:?}");
+            assert_eq!(
+                (summary.count, summary.total_spent),
+                expected,
+                "{selector:?}"
+            );
         }
         let found = store.totals(&Selector::All, &per_day).await.unwrap();
-        let sums = found.iter().map(|day| (day.from, (day.summary.count, day.summary.total_spent)));
+        let sums = found
+            .iter()
+            .map(|day| (day.from, (day.summary.count, day.summary.total_spent)));
         assert_eq!(sums.collect::<Vec<_>>(), days);
     }
 }

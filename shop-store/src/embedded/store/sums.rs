@@ -29,7 +29,10 @@ pub(in crate::embedded) struct Sums {
 impl Sums {
     /// Those of one purchase. A refund is no further one.
     pub(super) fn of(price: Price) -> Self {
-        Self { count: i64::from(!price.is_negative()), units: Total::from(price).units() }
+        Self {
+            count: i64::from(!price.is_negative()),
+            units: Total::from(price).units(),
+        }
     }
 
     pub(super) const fn add_all(&mut self, other: Self) {
@@ -45,8 +48,15 @@ impl Sums {
     /// Reads the columns `count`, `high`, `low` and `residue`, the first of which is `column`.
     pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
         let limb = |column| row.get::<_, i64>(column).map(i128::from);
-        let sums = Self { count: row.get(column)?, units: limb(column + 1)? * LIMB + limb(column + 2)? };
-        if limb(column + 3)? == sums.residue() { Ok(sums) } else { Err(changed(column + 3)) }
+        let sums = Self {
+            count: row.get(column)?,
+            units: limb(column + 1)? * LIMB + limb(column + 2)?,
+        };
+        if limb(column + 3)? == sums.residue() {
+            Ok(sums)
+        } else {
+            Err(changed(column + 3))
+        }
     }
 
     fn residue(self) -> i128 {
@@ -56,10 +66,16 @@ impl Sums {
     /// The values of the columns `count`, `high`, `low` and `residue`.
     pub(super) fn columns(self) -> rusqlite::Result<[i64; 4]> {
         let integer = |units: i128| {
-            i64::try_from(units).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+            i64::try_from(units)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
         };
         let (high, low) = (self.units.div_euclid(LIMB), self.units.rem_euclid(LIMB));
-        Ok([self.count, integer(high)?, integer(low)?, integer(self.residue())?])
+        Ok([
+            self.count,
+            integer(high)?,
+            integer(low)?,
+            integer(self.residue())?,
+        ])
     }
 
     pub(super) const fn summary(self) -> Summary {
@@ -74,8 +90,14 @@ mod tests {
     #[test]
     fn summary_of_the_largest_sum_is_exact() {
         // Ten million purchases at the maximum price, and one of a cent.
-        let sums = Sums { count: 10_000_001, units: 10_i128.pow(15 + 7 + 8) + 1_000_000 };
-        assert_eq!(sums.summary().total_spent.to_string(), "10000000000000000000000.01");
+        let sums = Sums {
+            count: 10_000_001,
+            units: 10_i128.pow(15 + 7 + 8) + 1_000_000,
+        };
+        assert_eq!(
+            sums.summary().total_spent.to_string(),
+            "10000000000000000000000.01"
+        );
         assert_eq!(Sums::default().summary(), Summary::default());
     }
 }

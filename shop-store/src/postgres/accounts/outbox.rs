@@ -117,13 +117,20 @@ impl PostgresOutbox {
     /// [`Denied`](shop_core::ErrorKind::Denied) when the user may not create or read the table, or when there is a table
     /// `outbox` of another program and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
-        let outbox = Self::on(Connection::open(options, &OUTBOX)?.into(), OUTBOX.name.to_owned());
+        let outbox = Self::on(
+            Connection::open(options, &OUTBOX)?.into(),
+            OUTBOX.name.to_owned(),
+        );
         outbox.pending(0).await?;
         Ok(outbox)
     }
 
     pub(super) fn on(connection: Arc<Connection>, table: String) -> Self {
-        Self { table, connection, written: Arc::default() }
+        Self {
+            table,
+            connection,
+            written: Arc::default(),
+        }
     }
 
     /// Adds `event` to the table `outbox` within `transaction`, which is on the same database and `search_path`. Waits
@@ -148,8 +155,7 @@ impl PostgresOutbox {
             transaction.batch_execute(DURABLE),
             transaction.execute_typed(&insertion.sql, &parameters)
         );
-        let skipped =
-            "PostgreSQL has not stored the event: a trigger has skipped it; roll back the transaction";
+        let skipped = "PostgreSQL has not stored the event: a trigger has skipped it; roll back the transaction";
         let error = match durable.and(written) {
             Ok(1) => return Ok(()),
             Ok(_) => postgres_error(ErrorKind::Unavailable, skipped),
@@ -181,12 +187,16 @@ pub(super) fn pending(table: &str, limit: usize) -> Statement {
 
 /// Deletes the entries with these ids.
 pub(super) fn deletion(table: &str, ids: &[i64]) -> Statement {
-    Statement::new(format!("delete from {table} where id = any ($1)")).bind(ids.to_vec(), Type::INT8_ARRAY)
+    Statement::new(format!("delete from {table} where id = any ($1)"))
+        .bind(ids.to_vec(), Type::INT8_ARRAY)
 }
 
 fn entry(row: &Row) -> Option<OutboxEntry> {
-    let bytes =
-        |column: &str| row.try_get::<_, Option<Vec<u8>>>(column).ok().map(|bytes| bytes.map(Bytes::from));
+    let bytes = |column: &str| {
+        row.try_get::<_, Option<Vec<u8>>>(column)
+            .ok()
+            .map(|bytes| bytes.map(Bytes::from))
+    };
     let time = Timestamp::try_from(row.try_get::<_, SystemTime>("created").ok()?).ok()?;
     let headers = Headers::from_bytes(bytes("headers")??).ok()?;
     let record = LogRecord::new(0, Timestamp::MIN, bytes("value")?);
@@ -203,18 +213,26 @@ impl Outbox for PostgresOutbox {
         let rows = self.connection.query(pending(&self.table, limit)).await?;
         let unreadable = |row: &Row| {
             let id: i64 = row.try_get("id").unwrap_or_default();
-            postgres_error(ErrorKind::Corrupt, "an event in the outbox cannot be read").with_context("id", id)
+            postgres_error(ErrorKind::Corrupt, "an event in the outbox cannot be read")
+                .with_context("id", id)
         };
-        rows.iter().map(|row| entry(row).ok_or_else(|| unreadable(row))).collect()
+        rows.iter()
+            .map(|row| entry(row).ok_or_else(|| unreadable(row)))
+            .collect()
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
-        self.connection.write(deletion(&self.table, ids)).await.map(drop)
+        self.connection
+            .write(deletion(&self.table, ids))
+            .await
+            .map(drop)
     }
 
     async fn backlog(&self) -> Result<Backlog> {
         let table = &self.table;
-        let sql = format!("select count(*), (select created from {table} order by id limit 1) from {table}");
+        let sql = format!(
+            "select count(*), (select created from {table} order by id limit 1) from {table}"
+        );
         let rows = self.connection.query(Statement::new(sql)).await?;
         let oldest: Option<SystemTime> = cell(&rows, 1)?;
         let oldest = oldest.and_then(|oldest| Timestamp::try_from(oldest).ok());

@@ -25,7 +25,9 @@ use crate::postgres::fixture::{fresh_schema, session};
 /// open.
 async fn write(client: &mut Client, key: i64, name: &str) {
     let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(key, name)).await.unwrap();
+    PostgresOutbox::write(&transaction, &event(key, name))
+        .await
+        .unwrap();
     let next = "insert into history select $1, coalesce(max(number), 0) + 1, $2 from history where key = $1";
     transaction.execute(next, &[&key, &name]).await.unwrap();
     transaction.commit().await.unwrap();
@@ -35,7 +37,11 @@ async fn write(client: &mut Client, key: i64, name: &str) {
 async fn relay(own: &OwnTable, log: &InMemoryLog, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) || !own.outbox.pending(1).await.unwrap().is_empty() {
         let outbox = Arc::new(own.outbox.clone());
-        let relay = Relay::new(outbox, Arc::new(log.clone()), RelayOptions::default().batch_size(7));
+        let relay = Relay::new(
+            outbox,
+            Arc::new(log.clone()),
+            RelayOptions::default().batch_size(7),
+        );
         let monitor = relay.monitor();
         let relay = tokio::spawn(relay.run(std::future::pending()));
         let published = async {
@@ -51,9 +57,12 @@ async fn relay(own: &OwnTable, log: &InMemoryLog, is_over: &AtomicBool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_relays_publish_racing_transactions_in_the_order_of_their_commits() {
-    let Some(own) = OwnTable::on_test_server().await else { return };
+    let Some(own) = OwnTable::on_test_server().await else {
+        return;
+    };
     let client = session(own.url()).await;
-    let history = "create table history (key bigint, number bigint, name text, primary key (key, number))";
+    let history =
+        "create table history (key bigint, number bigint, name text, primary key (key, number))";
     client.batch_execute(history).await.unwrap();
     let (log, is_over) = (InMemoryLog::default(), AtomicBool::new(false));
     let writers = async {
@@ -61,7 +70,12 @@ async fn killed_relays_publish_racing_transactions_in_the_order_of_their_commits
         let writer = |writer: i64| async move {
             let mut client = session(own.url()).await;
             for number in 0..40 {
-                write(&mut client, (writer + number) % 3, &format!("w{writer}-{number}")).await;
+                write(
+                    &mut client,
+                    (writer + number) % 3,
+                    &format!("w{writer}-{number}"),
+                )
+                .await;
                 own.outbox.notify();
             }
         };
@@ -83,7 +97,11 @@ async fn killed_relays_publish_racing_transactions_in_the_order_of_their_commits
     }
     println!("{repeated} events were published again");
     let mut committed = BTreeMap::<_, Vec<Option<Bytes>>>::new();
-    for row in client.query("select key, name from history order by key, number", &[]).await.unwrap() {
+    for row in client
+        .query("select key, name from history order by key, number", &[])
+        .await
+        .unwrap()
+    {
         let record = event(row.get(0), row.get(1)).encode().unwrap();
         committed.entry(record.key).or_default().push(record.value);
     }
@@ -93,11 +111,18 @@ async fn killed_relays_publish_racing_transactions_in_the_order_of_their_commits
 
 #[tokio::test]
 async fn events_of_two_keys_in_two_orders_are_a_deadlock_of_one_transaction() {
-    let Some(own) = OwnTable::on_test_server().await else { return };
+    let Some(own) = OwnTable::on_test_server().await else {
+        return;
+    };
     let (mut one, mut other) = (session(own.url()).await, session(own.url()).await);
-    let (one, other) = (one.transaction().await.unwrap(), other.transaction().await.unwrap());
+    let (one, other) = (
+        one.transaction().await.unwrap(),
+        other.transaction().await.unwrap(),
+    );
     PostgresOutbox::write(&one, &event(1, "one")).await.unwrap();
-    PostgresOutbox::write(&other, &event(2, "other")).await.unwrap();
+    PostgresOutbox::write(&other, &event(2, "other"))
+        .await
+        .unwrap();
     let (of_one, of_other) = (event(2, "one"), event(1, "other"));
     let first = async {
         let written = PostgresOutbox::write(&one, &of_one).await;
@@ -120,58 +145,107 @@ async fn events_of_two_keys_in_two_orders_are_a_deadlock_of_one_transaction() {
     };
     let (first, second) = join(first, second).await;
     let error = first.and(second).unwrap_err();
-    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::NotApplied), "{error:?}");
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::Unavailable, Outcome::NotApplied),
+        "{error:?}"
+    );
     assert!(error.is_retryable());
-    assert_eq!(own.outbox.pending(10).await.unwrap().len(), 2, "those of the other transaction");
+    assert_eq!(
+        own.outbox.pending(10).await.unwrap().len(),
+        2,
+        "those of the other transaction"
+    );
 }
 
 #[tokio::test]
 async fn only_a_durable_commit_publishes() {
-    let Some(own) = OwnTable::on_test_server().await else { return };
+    let Some(own) = OwnTable::on_test_server().await else {
+        return;
+    };
     let mut client = session(own.url()).await;
-    client.batch_execute("set synchronous_commit = off").await.unwrap();
+    client
+        .batch_execute("set synchronous_commit = off")
+        .await
+        .unwrap();
     let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap();
-    let shown = transaction.query_one("show synchronous_commit", &[]).await.unwrap();
+    PostgresOutbox::write(&transaction, &event(1, "ada"))
+        .await
+        .unwrap();
+    let shown = transaction
+        .query_one("show synchronous_commit", &[])
+        .await
+        .unwrap();
     assert_eq!(shown.get::<_, &str>(0), "on");
     transaction.rollback().await.unwrap();
     assert_eq!(own.outbox.pending(1).await.unwrap(), []);
-    let shown = client.query_one("show synchronous_commit", &[]).await.unwrap();
+    let shown = client
+        .query_one("show synchronous_commit", &[])
+        .await
+        .unwrap();
     assert_eq!(shown.get::<_, &str>(0), "off", "the session is unchanged");
     // A savepoint that is rolled back takes its event, and the lock of the key, with it.
     let mut transaction = client.transaction().await.unwrap();
     let savepoint = transaction.transaction().await.unwrap();
-    PostgresOutbox::write(&savepoint, &event(1, "ada")).await.unwrap();
+    PostgresOutbox::write(&savepoint, &event(1, "ada"))
+        .await
+        .unwrap();
     savepoint.rollback().await.unwrap();
     let written = own.write().await;
     transaction.commit().await.unwrap();
     let found = own.outbox.pending(10).await.unwrap();
-    assert_eq!(found.into_iter().map(|entry| entry.record.value).collect::<Vec<_>>(), [written.value]);
+    assert_eq!(
+        found
+            .into_iter()
+            .map(|entry| entry.record.value)
+            .collect::<Vec<_>>(),
+        [written.value]
+    );
 }
 
 #[tokio::test]
 async fn a_table_of_another_program_is_used_only_on_request() {
-    let Some(own) = OwnTable::on_test_server().await else { return };
+    let Some(own) = OwnTable::on_test_server().await else {
+        return;
+    };
     let url = fresh_schema(own.server_url()).await;
     let options = || PostgresStoreOptions::new(url.as_str());
-    let missing = PostgresOutbox::open(options().create_schema(false)).await.unwrap_err();
+    let missing = PostgresOutbox::open(options().create_schema(false))
+        .await
+        .unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Unavailable, "{missing:?}");
     let mut client = session(&url).await;
     // As the documentation of the type has it.
-    let table =
-        include_str!("outbox.rs").split("/// ```sql").nth(1).unwrap().split("/// ```").next().unwrap();
-    client.batch_execute(&table.replace("///", "")).await.unwrap();
+    let table = include_str!("outbox.rs")
+        .split("/// ```sql")
+        .nth(1)
+        .unwrap()
+        .split("/// ```")
+        .next()
+        .unwrap();
+    client
+        .batch_execute(&table.replace("///", ""))
+        .await
+        .unwrap();
     let foreign = PostgresOutbox::open(options()).await.unwrap_err();
-    assert_eq!((foreign.kind(), foreign.context("tables")), (ErrorKind::Denied, Some("outbox")));
+    assert_eq!(
+        (foreign.kind(), foreign.context("tables")),
+        (ErrorKind::Denied, Some("outbox"))
+    );
     for options in [options().create_schema(false), options().adopt_tables(true)] {
         let outbox = PostgresOutbox::open(options).await.unwrap();
         let transaction = client.transaction().await.unwrap();
-        PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap();
+        PostgresOutbox::write(&transaction, &event(1, "ada"))
+            .await
+            .unwrap();
         transaction.commit().await.unwrap();
         let found = outbox.pending(10).await.unwrap();
         outbox.delete(&[found[0].id]).await.unwrap();
     }
-    client.batch_execute("alter table outbox drop headers").await.unwrap();
+    client
+        .batch_execute("alter table outbox drop headers")
+        .await
+        .unwrap();
     let other = PostgresOutbox::open(options()).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Unsupported, "{other:?}");
 }
@@ -181,6 +255,7 @@ async fn a_server_that_does_not_answer_is_reported() {
     let absent = PostgresStoreOptions::new("postgresql://localhost:1/absent");
     let error = PostgresOutbox::open(absent).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    let invalid = PostgresOutbox::open(PostgresStoreOptions::new("postgresql://localhost:port/")).await;
+    let invalid =
+        PostgresOutbox::open(PostgresStoreOptions::new("postgresql://localhost:port/")).await;
     assert_eq!(invalid.unwrap_err().kind(), ErrorKind::Invalid);
 }

@@ -15,7 +15,9 @@ use crate::postgres::skipped_test::skip;
 #[tokio::test]
 async fn a_skipped_user_takes_no_number() {
     for table in ["users", "users_keys", "users_outbox"] {
-        let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else { return };
+        let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else {
+            return;
+        };
         let client = session(fixture.url()).await;
         let new = |name: &str| {
             let email = format!("{name}@example.com").parse().unwrap();
@@ -23,41 +25,65 @@ async fn a_skipped_user_takes_no_number() {
         };
         skip(&client, "insert", table, "true").await;
         let error = fixture.user_store().insert(&new("ada")).await.unwrap_err();
-        assert!(error.chain().to_string().contains("a trigger has skipped"), "{table}: {}", error.chain());
-        client.batch_execute(&format!("drop trigger skip on {table}")).await.unwrap();
+        assert!(
+            error.chain().to_string().contains("a trigger has skipped"),
+            "{table}: {}",
+            error.chain()
+        );
+        client
+            .batch_execute(&format!("drop trigger skip on {table}"))
+            .await
+            .unwrap();
         let inserted = fixture.user_store().insert(&new("ada")).await.unwrap();
-        let Insertion::Inserted(user) = inserted else { panic!("{table}: {inserted:?}") };
+        let Insertion::Inserted(user) = inserted else {
+            panic!("{table}: {inserted:?}")
+        };
         assert_eq!(user.id, UserNumber::new(1), "{table}");
     }
 }
 
 #[tokio::test]
 async fn a_skipped_event_fails_its_transaction() {
-    let Some(own) = OwnTable::on_test_server().await else { return };
+    let Some(own) = OwnTable::on_test_server().await else {
+        return;
+    };
     // Waits for the table.
     own.outbox.pending(1).await.unwrap();
     let mut client = session(own.url()).await;
     skip(&client, "insert", "outbox", "true").await;
     let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(1, "ada")).await.unwrap_err();
+    PostgresOutbox::write(&transaction, &event(1, "ada"))
+        .await
+        .unwrap_err();
 }
 
 #[tokio::test]
 async fn missing_rights_on_users_are_named() {
-    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else {
+        return;
+    };
     let (as_role, role) = of_new_role(entities.url()).await;
     let owner = session(entities.url()).await;
     let sql = format!(
         "grant all on users, cached_orders, users_keys to {role}; grant select on shop_schema to {role}"
     );
     owner.batch_execute(&sql).await.unwrap();
-    let users = PostgresUsers::open(PostgresStoreOptions::new(&*as_role).create_schema(false)).await.unwrap();
+    let users = PostgresUsers::open(PostgresStoreOptions::new(&*as_role).create_schema(false))
+        .await
+        .unwrap();
     let error = users.inspect().await.unwrap_err();
     let missing = error.context("missing").unwrap();
-    for right in ["INSERT on users_outbox", "UPDATE on shop_numbers", "users_id_seq"] {
+    for right in [
+        "INSERT on users_outbox",
+        "UPDATE on shop_numbers",
+        "users_id_seq",
+    ] {
         assert!(missing.contains(right), "{error}");
     }
-    assert!(!missing.contains("CREATE") && !missing.contains("users_keys"), "{error}");
+    assert!(
+        !missing.contains("CREATE") && !missing.contains("users_keys"),
+        "{error}"
+    );
     let sql = format!(
         "grant all on users_outbox, shop_numbers to {role}; grant update on sequence users_id_seq to {role}"
     );

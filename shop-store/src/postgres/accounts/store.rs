@@ -91,8 +91,16 @@ impl<E: Table> PostgresEntities<E> {
     /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let connection = Arc::new(Connection::open(options, E::DEFINITION)?);
-        let outbox = PostgresOutbox::on(Arc::clone(&connection), format!("{}_outbox", E::DEFINITION.name));
-        Ok(Self { connection, last: Arc::default(), outbox, kind: PhantomData })
+        let outbox = PostgresOutbox::on(
+            Arc::clone(&connection),
+            format!("{}_outbox", E::DEFINITION.name),
+        );
+        Ok(Self {
+            connection,
+            last: Arc::default(),
+            outbox,
+            kind: PhantomData,
+        })
     }
 
     /// Returns the database as `host:port/database`.
@@ -125,14 +133,19 @@ impl<E: Table> PostgresEntities<E> {
             for row in &rows {
                 last = row.try_get("number").map_err(from_driver)?;
                 let read = E::from_row(row);
-                unreadable.extend(read.err().map(|why| UnreadableEntry::new(last.to_string(), why)));
+                unreadable.extend(
+                    read.err()
+                        .map(|why| UnreadableEntry::new(last.to_string(), why)),
+                );
             }
         }
     }
 
     async fn create(&self, new: &E::New) -> Result<Insertion<E>> {
         let deadline = Instant::now() + self.connection.options.insert_timeout;
-        let mut last = timeout_at(deadline, self.last.lock()).await.map_err(|_elapsed| overloaded())?;
+        let mut last = timeout_at(deadline, self.last.lock())
+            .await
+            .map_err(|_elapsed| overloaded())?;
         // The backoff grows with contention.
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
@@ -146,7 +159,9 @@ impl<E: Table> PostgresEntities<E> {
                     return Ok(Insertion::Inserted(row));
                 }
                 // The statement does not see rows that are committed while it runs.
-                Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => Some(error),
+                Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {
+                    Some(error)
+                }
                 Err(error) => return Err(error),
             };
             let (known, is_free, with_key) = self.state(new, deadline).await?;
@@ -172,9 +187,17 @@ impl<E: Table> PostgresEntities<E> {
 
     async fn state(&self, new: &E::New, deadline: Instant) -> Result<State> {
         let rows = self.connection.write_by(state::<E>(new), deadline).await?;
-        let read = |row: &Row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?, row.try_get(2).ok()?));
+        let read = |row: &Row| {
+            Some((
+                row.try_get(0).ok()?,
+                row.try_get(1).ok()?,
+                row.try_get(2).ok()?,
+            ))
+        };
         let state = rows.first().and_then(read);
-        state.ok_or_else(|| postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table"))
+        state.ok_or_else(|| {
+            postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table")
+        })
     }
 
     async fn find(&self, id: i64) -> Result<Option<E>> {
@@ -190,8 +213,10 @@ impl<E: Table> PostgresEntities<E> {
 /// The query of the row with this number.
 pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
     let (table, columns, present) = (E::DEFINITION.name, E::COLUMNS.join(", "), E::PRESENT);
-    Statement::new(format!("select id, {columns} from {table} where id = $1 and {present}"))
-        .bind(id, Type::INT8)
+    Statement::new(format!(
+        "select id, {columns} from {table} where id = $1 and {present}"
+    ))
+    .bind(id, Type::INT8)
 }
 
 /// The query of the next rows after a number.
@@ -206,14 +231,21 @@ fn slice<E: Table>(after: i64) -> Statement {
 /// The last number, as an expression.
 fn last<E: Table>() -> String {
     // Another program may insert rows too.
-    format!("greatest(last, (select max(id) from {}))", E::DEFINITION.name)
+    format!(
+        "greatest(last, (select max(id) from {}))",
+        E::DEFINITION.name
+    )
 }
 
 /// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case. Fails
 /// if a trigger skips one of the three: the conversion of a text to a number is an error that carries the text.
 pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
-    let (table, last, is_free, columns) =
-        (E::DEFINITION.name, last::<E>(), E::IS_FREE, E::COLUMNS.join(", "));
+    let (table, last, is_free, columns) = (
+        E::DEFINITION.name,
+        last::<E>(),
+        E::IS_FREE,
+        E::COLUMNS.join(", "),
+    );
     let parameter = |index: usize| format!("${}", index + 2);
     let count = E::COLUMNS.len();
     let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
@@ -234,7 +266,8 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
         select case (select count from written) when 3 then 0
             else ('a trigger has skipped the row, the key or the event of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
-    let statement = with_values(Statement::new(sql), row, new).bind(row.number().into(), Type::INT8);
+    let statement =
+        with_values(Statement::new(sql), row, new).bind(row.number().into(), Type::INT8);
     Ok(with_event(statement, row.event(new)?))
 }
 

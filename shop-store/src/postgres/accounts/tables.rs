@@ -30,7 +30,13 @@ const KEYS_AND_OUTBOX: &str = "
 pub(super) const USERS: Definition = Definition {
     name: "users",
     unused_row: "(id, email, name) values (-1 - (random() * 1000000000)::integer, gen_random_uuid(), '')",
-    tables: &["users", "cached_orders", "users_keys", "users_outbox", "shop_numbers"],
+    tables: &[
+        "users",
+        "cached_orders",
+        "users_keys",
+        "users_outbox",
+        "shop_numbers",
+    ],
     adoptable: &["users", "cached_orders"],
     changes: &[
         // As SQLAlchemy creates them.
@@ -82,14 +88,19 @@ impl Table for User {
     }
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
-        Ok(Self::new(UserNumber::new(number(row, "id")?), parsed(row, "email")?, parsed(row, "name")?))
+        Ok(Self::new(
+            UserNumber::new(number(row, "id")?),
+            parsed(row, "email")?,
+            parsed(row, "name")?,
+        ))
     }
 }
 
 /// The query of the orders of a user.
 pub(super) fn orders_of(id: UserNumber) -> Statement {
-    let sql =
-        format!("select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}");
+    let sql = format!(
+        "select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}"
+    );
     Statement::new(sql).bind(id.get(), Type::INT8)
 }
 
@@ -119,10 +130,13 @@ impl UserOrders for PostgresUsers {
             return Ok(None);
         }
         let rows = self.connection.query(orders_of(id)).await?;
-        let orders = rows.iter().map(|row| number(row, "id").map(OrderNumber::new));
+        let orders = rows
+            .iter()
+            .map(|row| number(row, "id").map(OrderNumber::new));
         let orders: Result<_, Unreadable> = orders.collect();
         orders.map(Some).map_err(|error| {
-            postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read").with_source(error)
+            postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read")
+                .with_source(error)
         })
     }
 }
@@ -150,23 +164,45 @@ impl Table for Order {
     const DEFINITION: &'static Definition = &ORDERS;
     const COLUMNS: &'static [&'static str] = &["user_id", "product", "quantity", "total_price"];
     const IS_FREE: &'static str = "exists (select from cached_users where id = $2)";
-    const REFERENCES: insert::Table =
-        insert::Table { name: "cached_users", columns: "id", types: &["int8"], compared: "1" };
+    const REFERENCES: insert::Table = insert::Table {
+        name: "cached_users",
+        columns: "id",
+        types: &["int8"],
+        compared: "1",
+    };
 
     fn values(&self) -> Vec<Parameter> {
-        let Self { user_id, product, quantity, total_price, .. } = self;
+        let Self {
+            user_id,
+            product,
+            quantity,
+            total_price,
+            ..
+        } = self;
         vec![
             (Box::new(user_id.get()), Type::INT8),
             (Box::new(product.to_string()), Type::TEXT),
             (Box::new(*quantity), Type::INT4),
-            (Box::new(Decimal::new(total_price.cents(), 2)), Type::NUMERIC),
+            (
+                Box::new(Decimal::new(total_price.cents(), 2)),
+                Type::NUMERIC,
+            ),
         ]
     }
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
-        let (id, user) = (OrderNumber::new(number(row, "id")?), UserNumber::new(number(row, "user_id")?));
+        let (id, user) = (
+            OrderNumber::new(number(row, "id")?),
+            UserNumber::new(number(row, "user_id")?),
+        );
         let (product, quantity) = (parsed(row, "product")?, column(row, "quantity")?);
         let price = TotalPrice::new(column(row, "total_price")?);
-        Ok(Self::new(id, user, product, quantity, price.map_err(|error| not_valid("total_price", &error))?))
+        Ok(Self::new(
+            id,
+            user,
+            product,
+            quantity,
+            price.map_err(|error| not_valid("total_price", &error))?,
+        ))
     }
 }

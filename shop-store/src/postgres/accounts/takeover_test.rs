@@ -53,7 +53,13 @@ fn new_user(name: &str) -> NewUser {
 
 fn new_order(user: i64) -> NewOrder {
     let (user, product) = (UserNumber::new(user), "Notebook".parse().unwrap());
-    NewOrder::new(Uuid::now_v7().into(), user, product, 2, "0.00".parse().unwrap())
+    NewOrder::new(
+        Uuid::now_v7().into(),
+        user,
+        product,
+        2,
+        "0.00".parse().unwrap(),
+    )
 }
 
 async fn registered(users: &PostgresUsers, new: &NewUser) -> i64 {
@@ -64,27 +70,54 @@ async fn registered(users: &PostgresUsers, new: &NewUser) -> i64 {
 }
 
 async fn pending(outbox: &dyn Outbox) -> Vec<i64> {
-    outbox.pending(1_000).await.unwrap().into_iter().map(|entry| entry.id).collect()
+    outbox
+        .pending(1_000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.id)
+        .collect()
 }
 
 #[tokio::test]
 async fn rows_and_numbers_of_the_replaced_system_continue() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+        return;
+    };
     let (users, orders) = (entities.user_store(), entities.order_store());
     EntityStore::check(users).await.unwrap();
     EntityStore::check(orders).await.unwrap();
     let ada = users.get(UserNumber::new(7)).await.unwrap().unwrap();
-    assert_eq!((ada.email.as_str(), ada.name.as_str()), ("user7@example.com", "User 7"));
+    assert_eq!(
+        (ada.email.as_str(), ada.name.as_str()),
+        ("user7@example.com", "User 7")
+    );
     let order = orders.get(OrderNumber::new(3)).await.unwrap().unwrap();
-    assert_eq!((order.quantity, order.total_price.to_string().as_str()), (-3, "58.50"));
-    let of_ada: Vec<_> = users.orders_of(ada.id).await.unwrap().unwrap().iter().map(|id| id.get()).collect();
+    assert_eq!(
+        (order.quantity, order.total_price.to_string().as_str()),
+        (-3, "58.50")
+    );
+    let of_ada: Vec<_> = users
+        .orders_of(ada.id)
+        .await
+        .unwrap()
+        .unwrap()
+        .iter()
+        .map(|id| id.get())
+        .collect();
     assert_eq!(of_ada, [6, 46]);
-    assert_eq!(users.insert(&new_user("user7")).await.unwrap(), Insertion::Refused);
+    assert_eq!(
+        users.insert(&new_user("user7")).await.unwrap(),
+        Insertion::Refused
+    );
     assert_eq!(registered(users, &new_user("eva")).await, 42, "41 was used");
     assert!(
         matches!(orders.insert(&new_order(40)).await.unwrap(), Insertion::Inserted(order) if order.id.get() == 61)
     );
-    assert_eq!(orders.insert(&new_order(41)).await.unwrap(), Insertion::Refused);
+    assert_eq!(
+        orders.insert(&new_order(41)).await.unwrap(),
+        Insertion::Refused
+    );
     assert_eq!(
         (pending(users).await, pending(orders).await),
         (vec![42], vec![61]),
@@ -94,10 +127,16 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
     // The replaced system writes again, then this one.
     let sqlalchemy = session(entities.url()).await;
     let inserted = sqlalchemy
-        .query_one("insert into users (email, name) values ('bob@example.com', 'Bob') returning id", &[])
+        .query_one(
+            "insert into users (email, name) values ('bob@example.com', 'Bob') returning id",
+            &[],
+        )
         .await;
     assert_eq!(inserted.unwrap().get::<_, i32>(0), 43);
-    assert_eq!(users.insert(&new_user("bob")).await.unwrap(), Insertion::Refused);
+    assert_eq!(
+        users.insert(&new_user("bob")).await.unwrap(),
+        Insertion::Refused
+    );
     assert_eq!(registered(users, &new_user("max")).await, 44);
     assert!(users.erase_user(UserNumber::new(7)).await.unwrap());
     assert_eq!(users.get(UserNumber::new(7)).await.unwrap(), None);
@@ -105,7 +144,9 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
 
 #[tokio::test]
 async fn tables_of_another_program_are_used_only_on_request() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else { return };
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
     let url = fresh_schema(fixture.server_url()).await;
     let session = session(&url).await;
     session.batch_execute(REPLACED).await.unwrap();
@@ -116,8 +157,10 @@ async fn tables_of_another_program_are_used_only_on_request() {
     };
     let before = tables().await;
     let options = || PostgresStoreOptions::new(url.as_str());
-    let (users, orders) =
-        (PostgresUsers::open(options()).await.unwrap(), PostgresOrders::open(options()).await.unwrap());
+    let (users, orders) = (
+        PostgresUsers::open(options()).await.unwrap(),
+        PostgresOrders::open(options()).await.unwrap(),
+    );
     let seven = UserNumber::new(7);
     for error in [
         users.get(seven).await.unwrap_err(),
@@ -127,16 +170,31 @@ async fn tables_of_another_program_are_used_only_on_request() {
         EntityStore::check(&users).await.unwrap_err(),
     ] {
         let found = (error.kind(), error.outcome(), error.context("tables"));
-        assert_eq!(found, (ErrorKind::Denied, Outcome::NotApplied, Some("users, cached_orders")), "{error}");
+        assert_eq!(
+            found,
+            (
+                ErrorKind::Denied,
+                Outcome::NotApplied,
+                Some("users, cached_orders")
+            ),
+            "{error}"
+        );
     }
     let error = orders.inspect().await.unwrap_err();
     assert_eq!(error.context("tables"), Some("orders, cached_users"));
     assert_eq!(tables().await, before);
 
-    let adopting = PostgresUsers::open(options().adopt_tables(true).create_schema(false)).await.unwrap();
+    let adopting = PostgresUsers::open(options().adopt_tables(true).create_schema(false))
+        .await
+        .unwrap();
     assert_eq!(adopting.inspect().await.unwrap().taken_over, Some(40));
-    let adopting = PostgresUsers::open(options().adopt_tables(true)).await.unwrap();
-    assert_eq!(adopting.get(seven).await.unwrap().unwrap().name.as_str(), "User 7");
+    let adopting = PostgresUsers::open(options().adopt_tables(true))
+        .await
+        .unwrap();
+    assert_eq!(
+        adopting.get(seven).await.unwrap().unwrap().name.as_str(),
+        "User 7"
+    );
     // The tables belong to this program from now on.
     let users = PostgresUsers::open(options()).await.unwrap();
     assert_eq!(users.inspect().await.unwrap().taken_over, None);
@@ -145,7 +203,9 @@ async fn tables_of_another_program_are_used_only_on_request() {
 
 #[tokio::test]
 async fn references_beyond_the_replaced_columns_are_rejected_alone() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+        return;
+    };
     let user = |id: i64| User::with_number(&new_user("eva"), UserNumber::new(id));
     let batch: Arc<[User]> = [user(100), user(i64::from(i32::MAX) + 1), user(101), user(5)].into();
     let outcomes = entities.order_store().apply(batch).await.unwrap();
@@ -165,7 +225,9 @@ async fn references_beyond_the_replaced_columns_are_rejected_alone() {
 
 #[tokio::test]
 async fn failed_inserts_leave_no_gap() {
-    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else {
+        return;
+    };
     let users = entities.user_store();
     let session = session(entities.url()).await;
     assert_eq!(registered(users, &new_user("first")).await, 1);
@@ -173,27 +235,43 @@ async fn failed_inserts_leave_no_gap() {
     let fail = "alter table users_outbox add constraint own check (false) not valid";
     session.batch_execute(fail).await.unwrap();
     let error = users.insert(&new_user("ada")).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false));
-    let heal = "alter table users_outbox drop constraint own; create unique index own on users (name)";
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Invalid, false)
+    );
+    let heal =
+        "alter table users_outbox drop constraint own; create unique index own on users (name)";
     session.batch_execute(heal).await.unwrap();
     assert_eq!(registered(users, &new_user("ada")).await, 2);
     // A unique index of the operator.
     let mut same_name = new_user("eva");
     same_name.name = "ada".parse().unwrap();
     let error = users.insert(&same_name).await.unwrap_err();
-    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false), "{error:?}");
+    assert_eq!(
+        (error.kind(), error.is_retryable()),
+        (ErrorKind::Invalid, false),
+        "{error:?}"
+    );
     assert_eq!(registered(users, &new_user("eva")).await, 3);
     assert_eq!(pending(users).await, [1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_race_without_gaps_and_with_unique_emails() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else { return };
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+        return;
+    };
     let one = entities.user_store().clone();
-    let other = PostgresUsers::open(PostgresStoreOptions::new(entities.url())).await.unwrap();
+    let other = PostgresUsers::open(PostgresStoreOptions::new(entities.url()))
+        .await
+        .unwrap();
     let calls = (0..40).flat_map(|number: usize| {
         [(one.clone(), "one"), (other.clone(), "other")].map(|(users, whose)| {
-            let whose = if number.is_multiple_of(4) { "both" } else { whose };
+            let whose = if number.is_multiple_of(4) {
+                "both"
+            } else {
+                whose
+            };
             let new = new_user(&format!("{whose}-{number}"));
             tokio::spawn(async move { users.insert(&new).await.unwrap() })
         })
@@ -214,16 +292,30 @@ async fn processes_race_without_gaps_and_with_unique_emails() {
 
 #[tokio::test]
 async fn an_open_insert_delays_the_next_number() {
-    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else { return };
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else {
+        return;
+    };
     let users = entities.user_store();
     assert_eq!(registered(users, &new_user("first")).await, 1);
     let mut session = session(entities.url()).await;
     let (open, new) = (session.transaction().await.unwrap(), new_user("open"));
-    let insertion = super::store::insertion(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
-    assert_eq!(open.query_typed(&insertion.sql, &insertion.parameters()).await.unwrap().len(), 1);
+    let insertion =
+        super::store::insertion(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
+    assert_eq!(
+        open.query_typed(&insertion.sql, &insertion.parameters())
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let later = new_user("later");
     let mut later = std::pin::pin!(registered(users, &later));
-    assert!(timeout(Duration::from_millis(300), &mut later).await.is_err(), "no event can overtake another");
+    assert!(
+        timeout(Duration::from_millis(300), &mut later)
+            .await
+            .is_err(),
+        "no event can overtake another"
+    );
     assert_eq!(pending(users).await, [1]);
     open.commit().await.unwrap();
     assert_eq!(later.await, 3);
@@ -232,45 +324,85 @@ async fn an_open_insert_delays_the_next_number() {
 
 #[tokio::test]
 async fn every_statement_uses_an_index() {
-    let many =
-        REPLACED.replace("(1, 40)", "(1, 20000)").replace("(1, 60)", "(1, 20000)").replace("% 40", "% 5000");
-    let Some(entities) = PostgresEntitiesFixture::after(&many).await else { return };
+    let many = REPLACED
+        .replace("(1, 40)", "(1, 20000)")
+        .replace("(1, 60)", "(1, 20000)")
+        .replace("% 40", "% 5000");
+    let Some(entities) = PostgresEntitiesFixture::after(&many).await else {
+        return;
+    };
     let keys_and_events = "
         insert into users_keys (id, key) select id, 'key ' || id from users;
         insert into orders_keys (id, key) select id, 'key ' || id from orders;
         insert into users_outbox (id, created, headers) select id, now(), '' from users;
         analyze";
-    session(entities.url()).await.batch_execute(keys_and_events).await.unwrap();
+    session(entities.url())
+        .await
+        .batch_execute(keys_and_events)
+        .await
+        .unwrap();
     let (user, order) = (new_user("eva"), new_order(7));
     let seven = UserNumber::new(7);
-    let references = [User::reference(&Order::with_number(&order, OrderNumber::new(5)))];
+    let references = [User::reference(&Order::with_number(
+        &order,
+        OrderNumber::new(5),
+    ))];
     let users_references = [Order::reference(&User::with_number(&user, seven))];
     let statements = [
         (vec!["Index Scan"], super::store::row_by_id::<User>(7)),
-        (vec!["users_keys_key_key", "ix_users_email"], super::store::state::<User>(&user)),
+        (
+            vec!["users_keys_key_key", "ix_users_email"],
+            super::store::state::<User>(&user),
+        ),
         (
             vec!["users_keys_key_key", "ix_users_email"],
             super::store::insertion(&User::with_number(&user, seven), &user).unwrap(),
         ),
-        (vec!["orders_keys_key_key", "cached_users"], super::store::state::<Order>(&order)),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::insertion(&Order::with_number(&order, OrderNumber::new(7)), &order).unwrap(),
+            super::store::state::<Order>(&order),
+        ),
+        (
+            vec!["orders_keys_key_key", "cached_users"],
+            super::store::insertion(&Order::with_number(&order, OrderNumber::new(7)), &order)
+                .unwrap(),
         ),
         (vec!["cached_orders_by_user"], tables::orders_of(seven)),
-        (vec!["users_keys_pkey", "users_outbox_pkey"], tables::erasure(seven)),
-        (vec!["cached_orders"], insertion(&User::REFERENCES, &references)),
-        (vec!["cached_users"], insertion(&Order::REFERENCES, &users_references)),
-        (vec!["users_outbox_pkey"], outbox::pending("users_outbox", 100)),
-        (vec!["users_outbox_pkey"], outbox::deletion("users_outbox", &[1, 2, 3])),
+        (
+            vec!["users_keys_pkey", "users_outbox_pkey"],
+            tables::erasure(seven),
+        ),
+        (
+            vec!["cached_orders"],
+            insertion(&User::REFERENCES, &references),
+        ),
+        (
+            vec!["cached_users"],
+            insertion(&Order::REFERENCES, &users_references),
+        ),
+        (
+            vec!["users_outbox_pkey"],
+            outbox::pending("users_outbox", 100),
+        ),
+        (
+            vec!["users_outbox_pkey"],
+            outbox::deletion("users_outbox", &[1, 2, 3]),
+        ),
     ];
-    let connection = Connection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS).unwrap();
+    let connection =
+        Connection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS).unwrap();
     for (indexes, statement) in statements {
         let sql = statement.sql.clone();
         let plan = plan(&connection, statement).await;
-        assert!(indexes.iter().all(|index| plan.contains(index)), "{sql}\n{plan}");
+        assert!(
+            indexes.iter().all(|index| plan.contains(index)),
+            "{sql}\n{plan}"
+        );
         // The one row of each table of rows.
         let plan = plan.replace("Seq Scan on shop_numbers", "");
-        assert!(!plan.contains("Seq Scan") && !plan.contains("Sort"), "{sql}\n{plan}");
+        assert!(
+            !plan.contains("Seq Scan") && !plan.contains("Sort"),
+            "{sql}\n{plan}"
+        );
     }
 }

@@ -17,7 +17,10 @@ const FOCUS: &str = "return document.activeElement.id";
 
 /// Waits until the page asks for a key, without any alarm.
 async fn asked(browser: &Browser) {
-    until("ask for a key", async || browser.run(FOCUS).await == json!("access-key")).await;
+    until("ask for a key", async || {
+        browser.run(FOCUS).await == json!("access-key")
+    })
+    .await;
     let alarms = "[role=alert]:not(:empty), .notice.bad, .state[data-state=bad]:not([hidden])";
     assert_eq!(browser.texts(alarms).await, [""; 0]);
 }
@@ -27,11 +30,17 @@ async fn sign_in(browser: &Browser, key: &str) {
     asked(browser).await;
     browser.run("window.former = true").await;
     browser.fill(&[("access-key", &format!("{key}\n"))]).await;
-    until("load the page", async || browser.run("return window.former ?? null").await.is_null()).await;
+    until("load the page", async || {
+        browser.run("return window.former ?? null").await.is_null()
+    })
+    .await;
 }
 
 async fn sign_out(browser: &Browser) {
-    until("say who is signed in", async || !browser.text("holder").await.is_empty()).await;
+    until("say who is signed in", async || {
+        !browser.text("holder").await.is_empty()
+    })
+    .await;
     browser.click("sign-out").await;
     asked(browser).await;
 }
@@ -42,7 +51,9 @@ async fn views(browser: &Browser) -> Vec<String> {
 
 #[tokio::test]
 async fn each_key_sees_what_it_may() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
     std::fs::write(&keys, KEYS).unwrap();
@@ -51,30 +62,60 @@ async fn each_key_sees_what_it_may() {
     let facing = Process::start(Binary::Facing, &data, &with_keys).await;
     browser.open(&facing.path("/")).await;
     sign_in(&browser, "guess").await;
-    browser.shows("access-key-problem", "This access key is not valid.").await;
+    browser
+        .shows("access-key-problem", "This access key is not valid.")
+        .await;
     browser.is_accessible().await;
 
     // The key of a user says the user id.
     sign_in(&browser, "secret").await;
-    until("show the user id", async || browser.texts("#identify").await.len() == 1).await;
-    assert_eq!(browser.run("return document.getElementById('userid').value").await, json!("u1"));
-    assert_eq!(browser.run("return document.getElementById('userid').readOnly").await, json!(true));
+    until("show the user id", async || {
+        browser.texts("#identify").await.len() == 1
+    })
+    .await;
+    assert_eq!(
+        browser
+            .run("return document.getElementById('userid').value")
+            .await,
+        json!("u1")
+    );
+    assert_eq!(
+        browser
+            .run("return document.getElementById('userid').readOnly")
+            .await,
+        json!(true)
+    );
     browser.fill(&[("username", "ada")]).await;
     browser.click("identify-button").await;
-    until("show the customer", async || browser.texts("#me").await == ["ada"]).await;
+    until("show the customer", async || {
+        browser.texts("#me").await == ["ada"]
+    })
+    .await;
     buy_for(&browser, "5").await;
-    browser.shows("buy-answer", "Bought for 5.00, and recorded.").await;
+    browser
+        .shows("buy-answer", "Bought for 5.00, and recorded.")
+        .await;
     browser.shows("count", "1").await;
     browser.shows("holder-name", "ada").await;
 
     let management = Process::start(Binary::Management, &data, &with_keys).await;
     browser.open(&management.path("/")).await;
     sign_in(&browser, "secret").await;
-    until("open nothing", async || browser.texts("main .notice").await.concat().contains("observe")).await;
+    until("open nothing", async || {
+        browser
+            .texts("main .notice")
+            .await
+            .concat()
+            .contains("observe")
+    })
+    .await;
     assert_eq!(views(&browser).await, [""; 0]);
     sign_out(&browser).await;
     sign_in(&browser, "analyst").await;
-    until("show the search", async || views(&browser).await == ["Purchases"]).await;
+    until("show the search", async || {
+        views(&browser).await == ["Purchases"]
+    })
+    .await;
     browser.fill(&[("who", "u1\n")]).await;
     until("list the user", async || rows(&browser).await == 1).await;
     sign_out(&browser).await;
@@ -94,27 +135,50 @@ async fn each_key_sees_what_it_may() {
     browser.shows("state", "Healthy").await;
     std::fs::write(&keys, KEYS.lines().next().unwrap()).unwrap();
     asked(&browser).await;
-    browser.shows("access-key-problem", "This access key is not valid.").await;
+    browser
+        .shows("access-key-problem", "This access key is not valid.")
+        .await;
     browser.end().await;
 }
 
 #[tokio::test]
 async fn the_console_follows_the_roles() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     for (roles, expected) in [
-        ("users,orders", &["Overview", "Dead letters", "Users and orders"][..]),
+        (
+            "users,orders",
+            &["Overview", "Dead letters", "Users and orders"][..],
+        ),
         ("users", &["Overview", "Dead letters", "Users and orders"]),
-        ("purchases", &["Overview", "Purchases", "Dead letters", "Import"]),
-        (ALL_ROLES.1, &["Overview", "Purchases", "Dead letters", "Users and orders", "Import"]),
+        (
+            "purchases",
+            &["Overview", "Purchases", "Dead letters", "Import"],
+        ),
+        (
+            ALL_ROLES.1,
+            &[
+                "Overview",
+                "Purchases",
+                "Dead letters",
+                "Users and orders",
+                "Import",
+            ],
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let service = Process::start(Binary::Management, folder.path(), &[(ALL_ROLES.0, roles)]).await;
+        let service =
+            Process::start(Binary::Management, folder.path(), &[(ALL_ROLES.0, roles)]).await;
         browser.open(&service.path("/")).await;
         until("show the views", async || views(&browser).await == expected).await;
         browser.shows("state", "Healthy").await;
         if roles == "users" {
             browser.run("location.hash = '#entities'").await;
-            until("show users alone", async || browser.texts("#entities h2").await == ["Users"]).await;
+            until("show users alone", async || {
+                browser.texts("#entities h2").await == ["Users"]
+            })
+            .await;
         }
         browser.was_quiet(&service.url).await;
         browser.open("about:blank").await;

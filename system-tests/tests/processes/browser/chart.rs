@@ -8,7 +8,9 @@ use crate::process::buy;
 
 #[tokio::test]
 async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
-    let Some((browser, _folder, facing)) = with_facing().await else { return };
+    let Some((browser, _folder, facing)) = with_facing().await else {
+        return;
+    };
     let buy_at = async |day: &str, price: u32| {
         let body = json!({"username": "ada", "userid": "u1", "price": price.to_string(), "timestamp": format!("{day}T12:00:00Z")});
         assert_eq!(buy(&facing, &body.to_string()).await.0, 201);
@@ -22,14 +24,15 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
         buy_at(day, 5).await;
     }
     open_as(&browser, &facing, "u1", "ada").await;
-    browser.run("location.hash = '#purchases?from=2024-02-01&to=2024-02-29'").await;
+    browser
+        .run("location.hash = '#purchases?from=2024-02-01&to=2024-02-29'")
+        .await;
     browser.shows("count", "20").await;
     let change = browser.texts(".totals .hint").await;
     assert_eq!(change[0], "900 % more than the 29 days before");
 
     // The others are not flattened.
-    let heights =
-        "return [...document.querySelectorAll('.bars rect')].map((one) => one.height.baseVal.value)";
+    let heights = "return [...document.querySelectorAll('.bars rect')].map((one) => one.height.baseVal.value)";
     let heights: Vec<f64> = serde_json::from_value(browser.run(heights).await).unwrap();
     assert_eq!(heights.len(), 20);
     assert!(heights.iter().all(|height| *height >= 10.0), "{heights:?}");
@@ -39,7 +42,9 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
         browser.texts("figcaption small").await,
         ["Pale: the 29 days before. A broken bar is higher than the axis."]
     );
-    browser.shows("bar", "Maximum: Feb 14, 2024: 1,000,000.00, 1 purchase").await;
+    browser
+        .shows("bar", "Maximum: Feb 14, 2024: 1,000,000.00, 1 purchase")
+        .await;
 
     let chart = browser.by_id("chart").await;
     let top = "return document.getElementById('purchases').getBoundingClientRect().top + scrollY";
@@ -56,8 +61,18 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
         browser.shows("bar", text).await;
         assert_eq!(chart.attr("aria-valuetext").await.unwrap().unwrap(), text);
     }
-    let third = browser.driver.find(By::Css(".bars rect:nth-of-type(3)")).await.unwrap();
-    browser.driver.action_chain().move_to_element_center(&third).perform().await.unwrap();
+    let third = browser
+        .driver
+        .find(By::Css(".bars rect:nth-of-type(3)"))
+        .await
+        .unwrap();
+    browser
+        .driver
+        .action_chain()
+        .move_to_element_center(&third)
+        .perform()
+        .await
+        .unwrap();
     browser.shows("bar", "Feb 3, 2024: 13.00, 1 purchase").await;
     assert_eq!(browser.run(top).await, place, "the list stays in its place");
 

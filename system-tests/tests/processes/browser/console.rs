@@ -24,23 +24,42 @@ const UNFOLD: &str = "document.querySelectorAll('details').forEach((one) => { on
 
 /// Opens a view by its link.
 async fn go(browser: &Browser, view: &str) {
-    browser.driver.find(By::LinkText(view)).await.unwrap().click().await.unwrap();
-    until("show the view", async || browser.texts("h2.title").await == [view]).await;
+    browser
+        .driver
+        .find(By::LinkText(view))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    until("show the view", async || {
+        browser.texts("h2.title").await == [view]
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_overview_follows_the_pipeline() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let (folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES]).await;
     // Without ingest in facing, management ingests everything.
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let facing = Process::start(
+        Binary::Facing,
+        folder.path(),
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
     for number in 0..3 {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}.10}}"#);
         assert_eq!(buy(&facing, &body).await.0, 201);
     }
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
-    browser.shows("well", "All is well: 3 roles run, nothing waits.").await;
+    browser
+        .shows("well", "All is well: 3 roles run, nothing waits.")
+        .await;
     browser.shows("dead-letters", "0").await;
     browser.shows("lag", "0").await;
     assert_eq!(browser.text("inserted").await, "", "it is folded");
@@ -48,37 +67,72 @@ async fn the_overview_follows_the_pipeline() {
     browser.shows("inserted", "3").await;
     browser.shows("users-phase", "running").await;
     browser.shows("orders-outbox", "0").await;
-    until("report how fresh it is", async || browser.text("freshness").await.ends_with("s")).await;
+    until("report how fresh it is", async || {
+        browser.text("freshness").await.ends_with("s")
+    })
+    .await;
     until("list the topics", async || {
-        browser.texts("#topics tbody td.who").await.contains(&"purchases".to_owned())
+        browser
+            .texts("#topics tbody td.who")
+            .await
+            .contains(&"purchases".to_owned())
     })
     .await;
 
     append(folder.path(), "poison").await;
     browser.shows("dead-letters", "1").await;
     let causes = async || browser.texts("#problems li").await;
-    let waiting = "Dead letters wait for a decision: 1 of purchases. Replay or discard them Runbook";
+    let waiting =
+        "Dead letters wait for a decision: 1 of purchases. Replay or discard them Runbook";
     until("name the dead letter", async || causes().await == [waiting]).await;
     assert!(problems(&browser).await.is_empty(), "it is not bad");
     let health = get(&management.path("/health")).await.1;
-    assert_eq!((&health["status"], &health["ingest"]["dead_lettered"]), (&json!("healthy"), &json!(1)));
+    assert_eq!(
+        (&health["status"], &health["ingest"]["dead_lettered"]),
+        (&json!("healthy"), &json!(1))
+    );
     browser.shows("state", "Healthy").await;
-    browser.driver.find(By::LinkText("Runbook")).await.unwrap().click().await.unwrap();
-    until("show the runbook", async || browser.texts("#runbook h3").await == ["ShopDeadLettersWaiting"])
-        .await;
-    browser.driver.find(By::LinkText("ShopDeadLetters")).await.unwrap().click().await.unwrap();
-    until("follow its link", async || browser.texts("#runbook h3").await == ["ShopDeadLetters"]).await;
+    browser
+        .driver
+        .find(By::LinkText("Runbook"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    until("show the runbook", async || {
+        browser.texts("#runbook h3").await == ["ShopDeadLettersWaiting"]
+    })
+    .await;
+    browser
+        .driver
+        .find(By::LinkText("ShopDeadLetters"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    until("follow its link", async || {
+        browser.texts("#runbook h3").await == ["ShopDeadLetters"]
+    })
+    .await;
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
 
 #[tokio::test]
 async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let Some(cluster) = cluster() else { return };
     let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
-    let management =
-        Process::start(Binary::Management, folder.path(), &[ALL_ROLES, ("POSTGRES_URL", &url)]).await;
+    let management = Process::start(
+        Binary::Management,
+        folder.path(),
+        &[ALL_ROLES, ("POSTGRES_URL", &url)],
+    )
+    .await;
     let file = folder.path().join("old.ndjson");
     let old = |number| {
         format!(
@@ -86,25 +140,50 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
         )
     };
     std::fs::write(&file, (0..50).map(old).collect::<String>()).unwrap();
-    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap()), ("POSTGRES_URL", &url)];
-    let output = Binary::Management.run(&["import", file.to_str().unwrap()], &settings).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let settings = [
+        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+        ("POSTGRES_URL", &url),
+    ];
+    let output = Binary::Management
+        .run(&["import", file.to_str().unwrap()], &settings)
+        .await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     until("store them", async || stored(&management, "u1").await == 50).await;
     browser.open(&management.path("/")).await;
     let well = "All is well: 3 roles run, nothing waits.";
     browser.shows("well", well).await;
     // The purchases are old, their records are not.
-    until("be fresh", async || browser.text("freshness").await.ends_with("s")).await;
+    until("be fresh", async || {
+        browser.text("freshness").await.ends_with("s")
+    })
+    .await;
     browser.shows("today", "0.00").await;
 
     cluster.ctl("kill");
     let outage = "The store is unavailable: records wait in the log until it is back. Check the database server and its \
          disk. Runbook";
-    until("name the outage once", async || browser.texts("#problems li").await == [outage]).await;
+    until("name the outage once", async || {
+        browser.texts("#problems li").await == [outage]
+    })
+    .await;
     browser.shows("state", "Degraded").await;
     browser.is_accessible().await;
-    browser.driver.find(By::LinkText("Runbook")).await.unwrap().click().await.unwrap();
-    until("show the runbook", async || browser.texts("#runbook h3").await == ["ShopIngestWaiting"]).await;
+    browser
+        .driver
+        .find(By::LinkText("Runbook"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    until("show the runbook", async || {
+        browser.texts("#runbook h3").await == ["ShopIngestWaiting"]
+    })
+    .await;
     cluster.ctl("start");
     go(&browser, "Overview").await;
     browser.shows("well", well).await;
@@ -114,13 +193,30 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
 
 #[tokio::test]
 async fn the_last_hour_survives_a_reload() {
-    let Some((browser, _folder, management, facing)) = with_both().await else { return };
+    let Some((browser, _folder, management, facing)) = with_both().await else {
+        return;
+    };
     browser.open(&management.path("/")).await;
     browser.shows("today", "0.00").await;
-    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await.0, 201);
-    let stored = async || browser.texts("#history .hint").await.first().cloned().unwrap_or_default();
+    assert_eq!(
+        buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#)
+            .await
+            .0,
+        201
+    );
+    let stored = async || {
+        browser
+            .texts("#history .hint")
+            .await
+            .first()
+            .cloned()
+            .unwrap_or_default()
+    };
     let one = "at most 0.1/s in ";
-    until("draw the purchase", async || stored().await.starts_with(one)).await;
+    until("draw the purchase", async || {
+        stored().await.starts_with(one)
+    })
+    .await;
     browser.driver.refresh().await.unwrap();
     until("draw it again", async || stored().await.starts_with(one)).await;
     assert_eq!(browser.texts("#history figcaption").await.len(), 4);
@@ -133,7 +229,9 @@ async fn the_last_hour_survives_a_reload() {
 
 #[tokio::test]
 async fn views_show_loading_stale_failed_and_empty_states() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let (_folder, management) = Process::fresh(Binary::Management, &[]).await;
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
@@ -141,7 +239,10 @@ async fn views_show_loading_stale_failed_and_empty_states() {
     hold(&browser, "v1/").await;
     go(&browser, "Purchases").await;
     until("load", async || state(&browser).await == "loading").await;
-    assert_eq!(texts(&browser).await, (String::new(), "Loading…".to_owned()));
+    assert_eq!(
+        texts(&browser).await,
+        (String::new(), "Loading…".to_owned())
+    );
     browser.run("window.release()").await;
     until("be empty", async || state(&browser).await == "empty").await;
     let nothing = (String::new(), "No purchases yet.".to_owned());
@@ -149,10 +250,12 @@ async fn views_show_loading_stale_failed_and_empty_states() {
 
     // Loaded data stays visible in an outage, marked as out of date.
     go(&browser, "Overview").await;
-    let away = "window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }";
+    let away =
+        "window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }";
     browser.run(away).await;
     browser.shows("state", "Unavailable").await;
-    let old = "The state of the service may be out of date: The service cannot be reached. Trying again…";
+    let old =
+        "The state of the service may be out of date: The service cannot be reached. Trying again…";
     until("be old", async || problems(&browser).await.contains(old)).await;
     assert_eq!(browser.run(PIPELINE).await, json!("shown"));
     go(&browser, "Dead letters").await;
@@ -162,7 +265,8 @@ async fn views_show_loading_stale_failed_and_empty_states() {
     // Data that was not loaded is reported as missing, and requested again after the outage.
     go(&browser, "Purchases").await;
     until("fail", async || state(&browser).await == "failed").await;
-    let failed = "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
+    let failed =
+        "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
     assert_eq!(texts(&browser).await, (failed, String::new()));
     browser.run("window.fetch = window.real").await;
     until("be empty", async || state(&browser).await == "empty").await;
@@ -173,9 +277,14 @@ async fn views_show_loading_stale_failed_and_empty_states() {
 
 #[tokio::test]
 async fn listings_of_all_users_and_of_one_have_urls() {
-    let Some((browser, _folder, management, facing)) = with_both().await else { return };
+    let Some((browser, _folder, management, facing)) = with_both().await else {
+        return;
+    };
     for number in 0..30 {
-        let body = format!(r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#, number % 2);
+        let body = format!(
+            r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#,
+            number % 2
+        );
         assert_eq!(buy(&facing, &body).await.0, 201);
     }
     browser.open(&management.path("/")).await;
@@ -192,19 +301,34 @@ async fn listings_of_all_users_and_of_one_have_urls() {
     // response to a click is pending.
     hold(&browser, "v1/purchases?").await;
     browser.click("more").await;
-    assert_eq!(buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await.0, 201);
+    assert_eq!(
+        buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#)
+            .await
+            .0,
+        201
+    );
     until("store it", async || stored(&management, "u3").await == 1).await;
     // The page gathers events for 200 ms.
     tokio::time::sleep(Duration::from_millis(600)).await;
     browser.run("window.release()").await;
     until("list them all", async || rows(&browser).await == 30).await;
     assert!(browser.texts("#more").await.is_empty());
-    until("offer the new one", async || browser.texts("#newest").await.len() == 1).await;
+    until("offer the new one", async || {
+        browser.texts("#newest").await.len() == 1
+    })
+    .await;
     assert_eq!(browser.texts("#purchases tr").await[..25], noted);
     let queries = browser.requests(LISTING).await;
-    assert!(queries.iter().all(|query| query.starts_with("?everyone=true&")), "{queries:?}");
     assert!(
-        queries.iter().all(|query| query.contains("&limit=25") || query.contains("&limit=1")),
+        queries
+            .iter()
+            .all(|query| query.starts_with("?everyone=true&")),
+        "{queries:?}"
+    );
+    assert!(
+        queries
+            .iter()
+            .all(|query| query.contains("&limit=25") || query.contains("&limit=1")),
         "{queries:?}"
     );
     browser.click("newest").await;
@@ -213,7 +337,10 @@ async fn listings_of_all_users_and_of_one_have_urls() {
 
     // One user, and all of a name.
     browser.fill(&[("who", "u1\n")]).await;
-    until("show the user", async || browser.texts("#whose").await == ["User u1"]).await;
+    until("show the user", async || {
+        browser.texts("#whose").await == ["User u1"]
+    })
+    .await;
     browser.shows("count", "15").await;
     // Typed text stays while the page is redrawn for each reading.
     browser.fill(&[("who", "ad")]).await;
@@ -221,7 +348,10 @@ async fn listings_of_all_users_and_of_one_have_urls() {
     let before = readings().await;
     until("be redrawn", async || readings().await > before + 1).await;
     browser.by_id("who").await.send_keys("a\n").await.unwrap();
-    until("show the name", async || browser.texts("#whose").await == ["All users named ada"]).await;
+    until("show the name", async || {
+        browser.texts("#whose").await == ["All users named ada"]
+    })
+    .await;
     browser.shows("count", "30").await;
     browser.driver.refresh().await.unwrap();
     browser.shows("count", "30").await;
@@ -230,30 +360,57 @@ async fn listings_of_all_users_and_of_one_have_urls() {
     browser.driver.back().await.unwrap();
     browser.shows("count", "31").await;
     browser.driver.back().await.unwrap();
-    until("be back", async || browser.texts("h2.title").await == ["Overview"]).await;
+    until("be back", async || {
+        browser.texts("h2.title").await == ["Overview"]
+    })
+    .await;
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
 
 #[tokio::test]
 async fn a_purchase_is_refunded_in_part_for_a_reason() {
-    let Some((browser, _folder, management, facing)) = with_both().await else { return };
-    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await.0, 201);
+    let Some((browser, _folder, management, facing)) = with_both().await else {
+        return;
+    };
+    assert_eq!(
+        buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#)
+            .await
+            .0,
+        201
+    );
     until("store it", async || stored(&management, "u1").await == 1).await;
     let listed = get(&management.path("/v1/purchases?userid=u1")).await.1;
     let id = listed["items"][0]["id"].as_str().unwrap();
-    browser.open(&management.path(&format!("/#purchase?id={id}"))).await;
+    browser
+        .open(&management.path(&format!("/#purchase?id={id}")))
+        .await;
     browser.shows("refund-ask", "Refund…").await;
     browser.click("refund-ask").await;
-    browser.fill(&[("amount", "3"), ("reason", "broken\n")]).await;
-    until("refuse it", async || browser.text("amount-problem").await.contains("more than the price")).await;
+    browser
+        .fill(&[("amount", "3"), ("reason", "broken\n")])
+        .await;
+    until("refuse it", async || {
+        browser
+            .text("amount-problem")
+            .await
+            .contains("more than the price")
+    })
+    .await;
     browser.is_accessible().await;
-    browser.fill(&[("amount", "1.5"), ("reason", "broken\n")]).await;
+    browser
+        .fill(&[("amount", "1.5"), ("reason", "broken\n")])
+        .await;
     browser.shows("refund-answer", "Refunded 1.50.").await;
     browser.click("refunded").await;
     let facts = async || browser.texts("#purchase dd").await;
-    until("show the refund", async || facts().await.contains(&"-1.50".to_owned())).await;
-    assert!(facts().await.iter().any(|fact| fact == id) && facts().await.contains(&"broken".to_owned()));
+    until("show the refund", async || {
+        facts().await.contains(&"-1.50".to_owned())
+    })
+    .await;
+    assert!(
+        facts().await.iter().any(|fact| fact == id) && facts().await.contains(&"broken".to_owned())
+    );
     assert!(browser.texts("#refund-ask").await.is_empty());
     browser.end().await;
 }

@@ -6,7 +6,9 @@ use futures_util::TryStreamExt as _;
 use rusqlite::Connection;
 use serde_json::json;
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, Gap, GapCause, Log as _, LogAdmin as _, LogRecord, Partition, Reason};
+use shop_core::log::{
+    DeadLetter, Gap, GapCause, Log as _, LogAdmin as _, LogRecord, Partition, Reason,
+};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use thirtyfour::By;
 
@@ -25,8 +27,12 @@ pub(super) async fn put(folder: &Path, count: u64) {
     };
     let gap = Gap::new(partition(), 100, 103, GapCause::Deleted).dead_letter(Timestamp::MIN);
     let all: Vec<_> = (1_000..1_000 + count).map(letter).chain([gap]).collect();
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
-    shop_core::log::DeadLetters::put(&log.dead_letters(), &all).await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
+    shop_core::log::DeadLetters::put(&log.dead_letters(), &all)
+        .await
+        .unwrap();
 }
 
 async fn letters(browser: &Browser) -> Vec<String> {
@@ -34,14 +40,24 @@ async fn letters(browser: &Browser) -> Vec<String> {
 }
 
 async fn lists(browser: &Browser, positions: &[&str]) {
-    until(&format!("list {positions:?}"), async || letters(browser).await == positions).await;
+    until(&format!("list {positions:?}"), async || {
+        letters(browser).await == positions
+    })
+    .await;
 }
 
 /// Waits for the summary of a resolution or dry run.
 async fn outcome(browser: &Browser, id: &str, summary: &str) {
-    until(summary, async || browser.texts(&format!("#{id}-outcome > p")).await == [summary]).await;
+    until(summary, async || {
+        browser.texts(&format!("#{id}-outcome > p")).await == [summary]
+    })
+    .await;
     let focused = browser.run("return document.activeElement.id").await;
-    assert_eq!(focused, json!(format!("{id}-outcome")), "the summary has the focus");
+    assert_eq!(
+        focused,
+        json!(format!("{id}-outcome")),
+        "the summary has the focus"
+    );
 }
 
 /// Puts `count` purchases and as many conflicts with them into the log of `folder`.
@@ -50,17 +66,30 @@ async fn conflict(folder: &Path, facing: &Process, count: usize) {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
         assert_eq!(buy(facing, &body).await.0, 201);
     }
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await.unwrap();
-    let batches: Vec<_> = log.admin().scan().await.unwrap().try_collect().await.unwrap();
+    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+        .await
+        .unwrap();
+    let batches: Vec<_> = log
+        .admin()
+        .scan()
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
     for record in batches.into_iter().flat_map(|batch| batch.records) {
-        let value = r#"{"username":"ada","userid":"u1","price":0.5,"timestamp":"2026-03-01T09:00:00Z"}"#;
+        let value =
+            r#"{"username":"ada","userid":"u1","price":0.5,"timestamp":"2026-03-01T09:00:00Z"}"#;
         let other = LogRecord::new(0, record.time, Some(value.into())).with_headers(record.headers);
         log.append(other).await.unwrap();
     }
 }
 
 async fn pending(management: &Process) -> usize {
-    get(&management.path("/v1/dead-letters")).await.1["items"].as_array().unwrap().len()
+    get(&management.path("/v1/dead-letters")).await.1["items"]
+        .as_array()
+        .unwrap()
+        .len()
 }
 
 /// Buys a purchase that the store of `folder` rejects, finds it as stuck, and parks it. Returns the store.
@@ -69,9 +98,19 @@ async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connect
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
     store.execute_batch(rule).unwrap();
-    assert_eq!(buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await.0, 201);
+    assert_eq!(
+        buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#)
+            .await
+            .0,
+        201
+    );
     // It is stuck only if the store accepts another one.
-    assert_eq!(buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#).await.0, 201);
+    assert_eq!(
+        buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#)
+            .await
+            .0,
+        201
+    );
     until("show the stuck record", async || {
         let stuck = browser.texts("#stuck-records").await.concat();
         stuck.contains("purchases-0-1 ") && stuck.contains("Park…")
@@ -80,22 +119,41 @@ async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connect
     browser.click("stuck-purchases-0-1-park").await;
     outcome(browser, "stuck-purchases-0-1", "1 would be parked.").await;
     browser.is_accessible().await;
-    browser.fill(&[("stuck-purchases-0-1-reason", "later\n")]).await;
-    until("go on", async || browser.texts("#stuck-records").await.is_empty()).await;
+    browser
+        .fill(&[("stuck-purchases-0-1-reason", "later\n")])
+        .await;
+    until("go on", async || {
+        browser.texts("#stuck-records").await.is_empty()
+    })
+    .await;
     store
 }
 
 #[tokio::test]
 async fn a_dead_letter_is_shown_and_replayed() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let management = Process::start(Binary::Management, folder, &[]).await;
-    let facing = Process::start(Binary::Facing, folder, &[("MANAGEMENT_URL", &management.url)]).await;
+    let facing = Process::start(
+        Binary::Facing,
+        folder,
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
     // The number on the overview links to them.
-    browser.driver.find(By::Css("#dead-letters a")).await.unwrap().click().await.unwrap();
+    browser
+        .driver
+        .find(By::Css("#dead-letters a"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
     browser.shows("dead-letter-list", "No dead letters.").await;
 
     let store = park_one(&browser, folder, &facing).await;
@@ -103,17 +161,40 @@ async fn a_dead_letter_is_shown_and_replayed() {
     lists(&browser, &["purchases-0-1", "purchases-0-3"]).await;
 
     // A dead letter has a URL.
-    browser.driver.find(By::LinkText("purchases-0-1")).await.unwrap().click().await.unwrap();
-    until("show it", async || browser.texts("#value").await.concat().contains("\"username\":\"eve\"")).await;
+    browser
+        .driver
+        .find(By::LinkText("purchases-0-1"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    until("show it", async || {
+        browser
+            .texts("#value")
+            .await
+            .concat()
+            .contains("\"username\":\"eve\"")
+    })
+    .await;
     let facts = browser.texts("main .facts").await.concat();
     assert!(
-        facts.contains("parked by an operator\nDetail\nlater") && facts.contains("Header purchase-id"),
+        facts.contains("parked by an operator\nDetail\nlater")
+            && facts.contains("Header purchase-id"),
         "{facts}"
     );
-    browser.run("location.hash = '#dead-letters?position=purchases-0-3'").await;
-    until("show the other", async || browser.texts("#value").await == ["base64: G1sySg=="]).await;
+    browser
+        .run("location.hash = '#dead-letters?position=purchases-0-3'")
+        .await;
+    until("show the other", async || {
+        browser.texts("#value").await == ["base64: G1sySg=="]
+    })
+    .await;
     browser.driver.refresh().await.unwrap();
-    until("show it again", async || browser.texts("#value").await == ["base64: G1sySg=="]).await;
+    until("show it again", async || {
+        browser.texts("#value").await == ["base64: G1sySg=="]
+    })
+    .await;
     browser.click("back").await;
     lists(&browser, &["purchases-0-1", "purchases-0-3"]).await;
 
@@ -125,8 +206,18 @@ async fn a_dead_letter_is_shown_and_replayed() {
     browser.click("selected-confirm").await;
     outcome(&browser, "selected", "1 replayed.").await;
     browser.shows("selected-fates", "1 stored.").await;
-    until("list the other one", async || letters(&browser).await == ["purchases-0-3"]).await;
-    browser.driver.find(By::LinkText("Purchases")).await.unwrap().click().await.unwrap();
+    until("list the other one", async || {
+        letters(&browser).await == ["purchases-0-3"]
+    })
+    .await;
+    browser
+        .driver
+        .find(By::LinkText("Purchases"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
     browser.shows("total", "5.50").await;
     assert_eq!(browser.texts("#purchases .name").await, ["ann", "eve"]);
 
@@ -137,8 +228,13 @@ async fn a_dead_letter_is_shown_and_replayed() {
 
 /// Discards the only dead letter that is left, on its own page, which asks for a reason.
 async fn discard_on_its_page(browser: &Browser, management: &Process) {
-    browser.run("location.hash = '#dead-letters?position=purchases-0-3'").await;
-    until("show it", async || !browser.texts("#one-discard").await.is_empty()).await;
+    browser
+        .run("location.hash = '#dead-letters?position=purchases-0-3'")
+        .await;
+    until("show it", async || {
+        !browser.texts("#one-discard").await.is_empty()
+    })
+    .await;
     browser.click("one-discard").await;
     outcome(browser, "one", "1 would be discarded.").await;
     browser.click("one-cancel").await;
@@ -147,7 +243,10 @@ async fn discard_on_its_page(browser: &Browser, management: &Process) {
     outcome(browser, "one", "1 would be discarded.").await;
     browser.click("one-confirm").await;
     browser.shows("one-reason-problem", "Enter a reason.").await;
-    assert_eq!(browser.run("return document.activeElement.id").await, json!("one-reason"));
+    assert_eq!(
+        browser.run("return document.activeElement.id").await,
+        json!("one-reason")
+    );
     assert_eq!(pending(management).await, 1, "a reason is required");
     browser.is_accessible().await;
     browser.fill(&[("one-reason", "no purchase\n")]).await;
@@ -157,7 +256,9 @@ async fn discard_on_its_page(browser: &Browser, management: &Process) {
 
 #[tokio::test]
 async fn dead_letters_are_filtered_paged_and_resolved_together() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     put(folder.path(), 59).await;
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
@@ -168,7 +269,10 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     until("list all", async || letters(&browser).await.len() == 60).await;
     assert!(browser.texts("#more").await.is_empty());
     until("offer the topics", async || {
-        browser.texts("#topic option").await.contains(&"user_created".to_owned())
+        browser
+            .texts("#topic option")
+            .await
+            .contains(&"user_created".to_owned())
     })
     .await;
 
@@ -178,15 +282,35 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
         browser.click("filter-button").await;
     };
     choose("gap", "").await;
-    until("list the gap", async || letters(&browser).await == ["purchases-0-102"]).await;
-    assert!(browser.texts("#letters").await.concat().contains("3 records lost"));
+    until("list the gap", async || {
+        letters(&browser).await == ["purchases-0-102"]
+    })
+    .await;
+    assert!(
+        browser
+            .texts("#letters")
+            .await
+            .concat()
+            .contains("3 records lost")
+    );
     browser.driver.refresh().await.unwrap();
-    until("list it again", async || letters(&browser).await == ["purchases-0-102"]).await;
+    until("list it again", async || {
+        letters(&browser).await == ["purchases-0-102"]
+    })
+    .await;
     choose("", "2020-01-01T00:00").await;
-    until("be empty", async || browser.run(list).await == json!("empty")).await;
-    browser.shows("dead-letter-list", "No dead letters of this kind. Show all").await;
+    until("be empty", async || {
+        browser.run(list).await == json!("empty")
+    })
+    .await;
+    browser
+        .shows("dead-letter-list", "No dead letters of this kind. Show all")
+        .await;
     browser.driver.back().await.unwrap();
-    until("list the gap", async || letters(&browser).await == ["purchases-0-102"]).await;
+    until("list the gap", async || {
+        letters(&browser).await == ["purchases-0-102"]
+    })
+    .await;
     browser.driver.back().await.unwrap();
     until("list a page", async || letters(&browser).await.len() == 50).await;
 
@@ -196,15 +320,23 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     outcome(&browser, "selected", "49 would be replayed, 1 refused.").await;
     browser.click("selected-confirm").await;
     outcome(&browser, "selected", "49 replayed.").await;
-    until("list what is left", async || letters(&browser).await.len() == 11).await;
+    until("list what is left", async || {
+        letters(&browser).await.len() == 11
+    })
+    .await;
     browser.click("select-all").await;
     browser.click("selected-discard").await;
     outcome(&browser, "selected", "11 would be discarded.").await;
     browser.fill(&[("selected-reason", "not needed")]).await;
     browser.click("selected-confirm").await;
     outcome(&browser, "selected", "11 discarded.").await;
-    until("be empty", async || browser.run(list).await == json!("empty")).await;
-    browser.open(&management.path("/#purchases?range=all")).await;
+    until("be empty", async || {
+        browser.run(list).await == json!("empty")
+    })
+    .await;
+    browser
+        .open(&management.path("/#purchases?range=all"))
+        .await;
     until("list them", async || state(&browser).await == "shown").await;
     browser.shows("count", "49").await;
     assert_eq!(rows(&browser).await, 25);
@@ -214,7 +346,9 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
 
 #[tokio::test]
 async fn conflicts_that_are_replayed_come_back() {
-    let Some((browser, folder, management, facing)) = with_both().await else { return };
+    let Some((browser, folder, management, facing)) = with_both().await else {
+        return;
+    };
     conflict(folder.path(), &facing, 50).await;
     browser.open(&management.path("/#dead-letters")).await;
     until("list all", async || letters(&browser).await.len() == 50).await;
@@ -222,10 +356,23 @@ async fn conflicts_that_are_replayed_come_back() {
 
     // The list has the purchases, and a conflict the stored one too.
     assert!(browser.texts("#letters tr").await[0].contains("0.50 ada"));
-    browser.driver.find(By::Css("#letters a")).await.unwrap().click().await.unwrap();
-    until("compare them", async || !browser.texts("#compared").await.is_empty()).await;
+    browser
+        .driver
+        .find(By::Css("#letters a"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    until("compare them", async || {
+        !browser.texts("#compared").await.is_empty()
+    })
+    .await;
     let compared = browser.texts("#compared tr").await;
-    assert!(compared[2].starts_with("User ID") && compared[3].starts_with("Price, differs"), "{compared:?}");
+    assert!(
+        compared[2].starts_with("User ID") && compared[3].starts_with("Price, differs"),
+        "{compared:?}"
+    );
     assert_eq!(browser.texts("#compared mark").await, ["1.00"]);
     browser.is_accessible().await;
     browser.click("back").await;
@@ -234,7 +381,10 @@ async fn conflicts_that_are_replayed_come_back() {
     browser.click("select-all").await;
     let place = "const place = document.getElementById('selected-replay').getBoundingClientRect();
         return [scrollY < 100, place.top >= 0 && place.bottom <= innerHeight]";
-    until("show the actions", async || browser.run(place).await == json!([true, true])).await;
+    until("show the actions", async || {
+        browser.run(place).await == json!([true, true])
+    })
+    .await;
     browser.is_accessible().await;
     browser.click("selected-replay").await;
     outcome(&browser, "selected", "50 would come back.").await;
@@ -242,25 +392,46 @@ async fn conflicts_that_are_replayed_come_back() {
     browser.is_accessible().await;
     browser.click("selected-anyway").await;
     outcome(&browser, "selected", "50 replayed.").await;
-    browser.shows("selected-fates", "50 came back: conflict.").await;
-    until("list them again", async || letters(&browser).await.len() == 50).await;
+    browser
+        .shows("selected-fates", "50 came back: conflict.")
+        .await;
+    until("list them again", async || {
+        letters(&browser).await.len() == 50
+    })
+    .await;
     browser.shows("reasons", "All\nconflict 50").await;
 
     // A selection stays while the list is read again; so does the focus, unless its row vanishes.
     let all = letters(&browser).await;
     let focused = async |id: &str| {
-        browser.run("return document.activeElement.id || document.activeElement.className").await == json!(id)
+        browser
+            .run("return document.activeElement.id || document.activeElement.className")
+            .await
+            == json!(id)
     };
     browser.click(&format!("select-{}", all[0])).await;
-    assert!(manage(folder.path(), &["dlq", "drop", &all[0]]).await.status.success());
-    until("list the others", async || letters(&browser).await == all[1..]).await;
+    assert!(
+        manage(folder.path(), &["dlq", "drop", &all[0]])
+            .await
+            .status
+            .success()
+    );
+    until("list the others", async || {
+        letters(&browser).await == all[1..]
+    })
+    .await;
     until("keep the focus", async || focused("ledger").await).await;
     let second = format!("select-{}", all[1]);
     browser.click(&second).await;
     append(folder.path(), "poison").await;
-    until("list another one", async || letters(&browser).await.len() == 50).await;
+    until("list another one", async || {
+        letters(&browser).await.len() == 50
+    })
+    .await;
     assert_eq!(letters(&browser).await[..49], all[1..]);
-    browser.shows("reasons", "All\nundecodable 1\nconflict 49").await;
+    browser
+        .shows("reasons", "All\nundecodable 1\nconflict 49")
+        .await;
     assert!(focused(&second).await);
     assert_eq!(browser.texts("#selected-replay").await.len(), 1);
     browser.was_quiet(&management.url).await;

@@ -6,7 +6,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use shop_core::conformance::skip;
 use thirtyfour::prelude::*;
-use thirtyfour::{BrowserLogEntry, ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel};
+use thirtyfour::{
+    BrowserLogEntry, ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel,
+};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -24,7 +26,11 @@ struct DriverProcess(Child);
 
 impl Drop for DriverProcess {
     fn drop(&mut self) {
-        let group = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = self
+            .0
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         if let Some(Err(error)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
             eprintln!("the test's browser could not be stopped: {error}");
         }
@@ -36,15 +42,24 @@ impl Browser {
     /// `browser`.
     pub(super) async fn start() -> Option<Self> {
         let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let Ok(child) = command.process_group(0).kill_on_drop(true).spawn() else {
             return skipped("there is no chromedriver");
         };
         let mut process = DriverProcess(child);
         let url = soon("start the driver", address(&mut process.0)).await;
         match WebDriver::new(url, capabilities()).await {
-            Ok(driver) => Some(Self { driver, _process: process }),
-            Err(error) if error.to_string().contains("cannot find") => skipped("there is no chromium"),
+            Ok(driver) => Some(Self {
+                driver,
+                _process: process,
+            }),
+            Err(error) if error.to_string().contains("cannot find") => {
+                skipped("there is no chromium")
+            }
             Err(error) => panic!("no session: {error}"),
         }
     }
@@ -55,14 +70,22 @@ impl Browser {
 
     /// Sets the size of the page, which may be below the minimum of a window.
     pub(super) async fn set_size(&self, width: u32, height: u32) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", size).await.unwrap();
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.driver
+            .cdp()
+            .send_raw("Emulation.setDeviceMetricsOverride", size)
+            .await
+            .unwrap();
         assert_eq!(self.run("return innerWidth").await, json!(width));
     }
 
     /// The one element with this id.
     pub(super) async fn by_id(&self, id: &str) -> WebElement {
-        self.driver.find(By::Id(id)).await.unwrap_or_else(|error| panic!("{id}: {error}"))
+        self.driver
+            .find(By::Id(id))
+            .await
+            .unwrap_or_else(|error| panic!("{id}: {error}"))
     }
 
     /// Its displayed text.
@@ -78,8 +101,12 @@ impl Browser {
     /// Waits until the element shows `text`, with spaces that do not break as spaces.
     pub(super) async fn shows(&self, id: &str, text: &str) {
         let what = format!("show {text:?} in {id}");
-        until(&what, async || self.shown(id).await.is_some_and(|shown| shown.replace('\u{a0}', " ") == text))
-            .await;
+        until(&what, async || {
+            self.shown(id)
+                .await
+                .is_some_and(|shown| shown.replace('\u{a0}', " ") == text)
+        })
+        .await;
     }
 
     /// Replaces the contents of inputs.
@@ -97,7 +124,12 @@ impl Browser {
 
     /// Runs a script in the page, and returns its result.
     pub(super) async fn run(&self, script: &str) -> Value {
-        self.driver.execute(script, Vec::new()).await.unwrap().json().clone()
+        self.driver
+            .execute(script, Vec::new())
+            .await
+            .unwrap()
+            .json()
+            .clone()
     }
 
     /// Until the page is reloaded, requests are processed, but no response arrives. `window.sent` counts them.
@@ -120,15 +152,26 @@ impl Browser {
                .filter((url) => url.pathname === {path:?}).map((url) => url.search)"
         );
         let queries = self.run(&script).await;
-        queries.as_array().unwrap().iter().map(|query| query.as_str().unwrap().to_owned()).collect()
+        queries
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|query| query.as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The texts of the elements that a selector finds.
     pub(super) async fn texts(&self, selector: &str) -> Vec<String> {
-        let script =
-            format!("return [...document.querySelectorAll({selector:?})].map((one) => one.innerText)");
+        let script = format!(
+            "return [...document.querySelectorAll({selector:?})].map((one) => one.innerText)"
+        );
         let texts = self.run(&script).await;
-        texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+        texts
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Asserts that nothing was written to the console, and that all requests went to `origin`.
@@ -139,9 +182,14 @@ impl Browser {
         for entry in self.driver.get_log("performance").await.unwrap() {
             let event: Value = serde_json::from_str(&entry.message).unwrap();
             if event["message"]["method"] == "Network.requestWillBeSent" {
-                let url = event["message"]["params"]["request"]["url"].as_str().unwrap();
+                let url = event["message"]["params"]["request"]["url"]
+                    .as_str()
+                    .unwrap();
                 // Built-in images of the browser, such as the icon of a date field.
-                assert!(url.starts_with(&format!("{origin}/")) || url.starts_with("data:"), "{url}");
+                assert!(
+                    url.starts_with(&format!("{origin}/")) || url.starts_with("data:"),
+                    "{url}"
+                );
                 requests += 1;
             }
         }
@@ -149,10 +197,17 @@ impl Browser {
     }
 
     /// Checks the page by axe-core, the path of whose script `SHOP_TEST_AXE` names.
-    #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a switch of the tests, not a setting"
+    )]
     pub(super) async fn is_accessible(&self) {
         let Ok(path) = std::env::var("SHOP_TEST_AXE") else {
-            return skip("axe", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), "there is no axe-core");
+            return skip(
+                "axe",
+                std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(),
+                "there is no axe-core",
+            );
         };
         self.run(&std::fs::read_to_string(path).unwrap()).await;
         let check = "return axe.run().then(({ violations, passes }) => [passes.length > 0, violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])])";
@@ -184,13 +239,22 @@ fn capabilities() -> ChromeCapabilities {
         capabilities.add_arg(argument).unwrap();
     }
     for log in ["browser", "performance"] {
-        capabilities.set_logging_prefs(log, LoggingPrefsLogLevel::All).unwrap();
+        capabilities
+            .set_logging_prefs(log, LoggingPrefsLogLevel::All)
+            .unwrap();
     }
     capabilities
 }
 
-#[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of the tests, not a setting"
+)]
 fn skipped<T>(why: &str) -> Option<T> {
-    skip("browser", std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(), why);
+    skip(
+        "browser",
+        std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(),
+        why,
+    );
     None
 }

@@ -28,17 +28,30 @@ impl Console {
         let settings = [("MANAGEMENT_URL", &*management.url)];
         let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
         let mut ids = Vec::new();
-        for (username, userid) in
-            [(NASTY, "u5"), ("Ada", "u1"), ("ada", "u2"), ("Adam", "u3"), ("kim", "u4"), ("bob", "ad")]
-        {
+        for (username, userid) in [
+            (NASTY, "u5"),
+            ("Ada", "u1"),
+            ("ada", "u2"),
+            ("Adam", "u3"),
+            ("kim", "u4"),
+            ("bob", "ad"),
+        ] {
             let body = json!({"username": username, "userid": userid, "price": "1195.30"});
             let (status, answer) = post(&facing.path("/v1/purchases"), &body.to_string()).await;
             assert_eq!(status, 201);
             ids.push(answer["purchase"]["id"].as_str().unwrap().to_owned());
         }
-        browser.open(&management.path("/#purchases?range=all")).await;
+        browser
+            .open(&management.path("/#purchases?range=all"))
+            .await;
         browser.shows("count", "6").await;
-        Some(Self { browser, management, _facing: facing, _folder: folder, ids })
+        Some(Self {
+            browser,
+            management,
+            _facing: facing,
+            _folder: folder,
+            ids,
+        })
     }
 
     async fn search(&self, text: &str) {
@@ -47,7 +60,14 @@ impl Console {
 
     /// Follows the link with this text.
     async fn follow(&self, text: &str) {
-        self.browser.driver.find(By::LinkText(text)).await.unwrap().click().await.unwrap();
+        self.browser
+            .driver
+            .find(By::LinkText(text))
+            .await
+            .unwrap()
+            .click()
+            .await
+            .unwrap();
     }
 
     async fn back(&self) {
@@ -60,7 +80,10 @@ impl Console {
     }
 
     async fn lists(&self, whose: &str, count: &str) {
-        until(&format!("list {whose}"), async || self.browser.texts("#whose").await == [whose]).await;
+        until(&format!("list {whose}"), async || {
+            self.browser.texts("#whose").await == [whose]
+        })
+        .await;
         self.browser.shows("count", count).await;
     }
 
@@ -71,18 +94,25 @@ impl Console {
             facts.len() > 3 && facts[..4] == [id, userid, username, "1,195.30"]
         })
         .await;
-        assert_eq!(self.browser.texts(".views [aria-current]").await, ["Purchases"]);
+        assert_eq!(
+            self.browser.texts(".views [aria-current]").await,
+            ["Purchases"]
+        );
     }
 }
 
 #[tokio::test]
 async fn users_are_found_by_id_and_beginning_of_a_name() {
-    let Some(console) = Console::open().await else { return };
+    let Some(console) = Console::open().await else {
+        return;
+    };
     let browser = &console.browser;
     // The beginning of a name, in another case.
     console.search("AD").await;
     console.finds(&["Ada", "Adam", "ada"]).await;
-    browser.shows("found-what", "No user AD; names that begin with it:").await;
+    browser
+        .shows("found-what", "No user AD; names that begin with it:")
+        .await;
     console.follow("ada").await;
     console.lists("All users named ada", "1").await;
     console.back().await;
@@ -98,11 +128,19 @@ async fn users_are_found_by_id_and_beginning_of_a_name() {
     // What is one thing only is shown at once, and the way back does not lead to its search.
     console.search("u4").await;
     console.lists("User u4", "1").await;
-    assert_eq!(browser.run("return document.activeElement.id").await, json!("who"));
+    assert_eq!(
+        browser.run("return document.activeElement.id").await,
+        json!("who")
+    );
     console.back().await;
     console.finds(&["ad", "Ada", "Adam", "ada"]).await;
     console.search("zoe").await;
-    browser.shows("found-what", "No user zoe, and no name that begins with it.").await;
+    browser
+        .shows(
+            "found-what",
+            "No user zoe, and no name that begins with it.",
+        )
+        .await;
     console.search("").await;
     console.lists("Everybody", "6").await;
 
@@ -110,22 +148,43 @@ async fn users_are_found_by_id_and_beginning_of_a_name() {
     let by = |by: &str, who: &str| format!("#purchases?range=all&by={by}&who={who}");
     let page = format!("#purchase?id={}", console.ids[0]);
     let links = browser.run(LINKS).await;
-    let links: Vec<_> =
-        links.as_array().unwrap().iter().map(|one| one.as_str().unwrap().replace('+', " ")).collect();
-    assert_eq!(links, [page.clone(), by("username", NASTY), by("userid", "u5"), page]);
+    let links: Vec<_> = links
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one.as_str().unwrap().replace('+', " "))
+        .collect();
+    assert_eq!(
+        links,
+        [
+            page.clone(),
+            by("username", NASTY),
+            by("userid", "u5"),
+            page
+        ]
+    );
     console.follow(NASTY).await;
-    console.lists(&format!("All users named {NASTY}"), "1").await;
+    console
+        .lists(&format!("All users named {NASTY}"), "1")
+        .await;
     browser.was_quiet(&console.management.url).await;
     console.browser.end().await;
 }
 
 #[tokio::test]
 async fn a_purchase_has_a_page() {
-    let Some(console) = Console::open().await else { return };
+    let Some(console) = Console::open().await else {
+        return;
+    };
     let (browser, ids) = (&console.browser, &console.ids);
     console.follow(&ids[4]).await;
     console.shows(&ids[4], "u4", "kim").await;
-    assert_eq!(browser.run("return document.activeElement.textContent").await, json!("Purchase"));
+    assert_eq!(
+        browser
+            .run("return document.activeElement.textContent")
+            .await,
+        json!("Purchase")
+    );
     browser.driver.refresh().await.unwrap();
     console.shows(&ids[4], "u4", "kim").await;
     browser.is_accessible().await;
@@ -149,9 +208,14 @@ async fn a_purchase_has_a_page() {
     let nothing = format!("No purchase and no user {unknown}, and no name that begins with it.");
     browser.shows("found-what", &nothing).await;
     for id in [unknown, ".."] {
-        browser.run(&format!("location.hash = '#purchase?id={id}'")).await;
+        browser
+            .run(&format!("location.hash = '#purchase?id={id}'"))
+            .await;
         let nothing = format!("No purchase with the ID {id} is stored.");
-        until(&nothing, async || browser.texts("#purchase").await == [&*nothing]).await;
+        until(&nothing, async || {
+            browser.texts("#purchase").await == [&*nothing]
+        })
+        .await;
     }
     console.browser.end().await;
 }

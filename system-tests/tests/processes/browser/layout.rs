@@ -60,23 +60,44 @@ const OVERLAPS: &str = "
 
 #[tokio::test]
 async fn no_element_covers_a_field() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     dead_letters::put(folder.path(), 3).await;
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[("MANAGEMENT_URL", &management.url)]).await;
+    let facing = Process::start(
+        Binary::Facing,
+        folder.path(),
+        &[("MANAGEMENT_URL", &management.url)],
+    )
+    .await;
     let mut id = String::new();
     for _ in 0..25 {
         let purchase = r#"{"username":"ada","userid":"u1","price":1}"#;
         let (status, answer) = post(&facing.path("/v1/purchases"), purchase).await;
         assert_eq!(status, 201);
-        answer["purchase"]["id"].as_str().unwrap().clone_into(&mut id);
+        answer["purchase"]["id"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut id);
     }
     open_as(&browser, &facing, "u1", "ada").await;
     // Per change, the widest and the narrowest.
-    let count = if chosen("SHOP_TEST_ROUNDS").is_some() { 5 } else { 2 };
-    for (width, height) in
-        [(1400, 900), (320, 640), (1400, 500), (768, 1024), (390, 844)].into_iter().take(count)
+    let count = if chosen("SHOP_TEST_ROUNDS").is_some() {
+        5
+    } else {
+        2
+    };
+    for (width, height) in [
+        (1400, 900),
+        (320, 640),
+        (1400, 500),
+        (768, 1024),
+        (390, 844),
+    ]
+    .into_iter()
+    .take(count)
     {
         browser.set_size(width, height).await;
         let views = [
@@ -94,14 +115,32 @@ async fn no_element_covers_a_field() {
         for (service, path) in [(&facing, "/".to_owned())].into_iter().chain(views) {
             browser.open(&service.path(&path)).await;
             browser.driver.refresh().await.unwrap();
-            until("show the view", async || browser.run(LOADED).await == json!(true)).await;
+            until("show the view", async || {
+                browser.run(LOADED).await == json!(true)
+            })
+            .await;
             let found = browser.run(COVERED).await;
             assert!(found[0].as_u64() >= Some(3), "{found}");
-            assert_eq!(found[1], json!([]), "{width}x{height} {}{path}", service.url);
-            assert_eq!(browser.run(OVERLAPS).await, json!([]), "{width}x{height} {}{path}", service.url);
+            assert_eq!(
+                found[1],
+                json!([]),
+                "{width}x{height} {}{path}",
+                service.url
+            );
+            assert_eq!(
+                browser.run(OVERLAPS).await,
+                json!([]),
+                "{width}x{height} {}{path}",
+                service.url
+            );
             browser.is_accessible().await;
-            let wider = browser.run("return document.documentElement.scrollWidth - innerWidth").await;
-            assert!(wider.as_i64() <= Some(0), "{width}: {path} is too wide by {wider}");
+            let wider = browser
+                .run("return document.documentElement.scrollWidth - innerWidth")
+                .await;
+            assert!(
+                wider.as_i64() <= Some(0),
+                "{width}: {path} is too wide by {wider}"
+            );
         }
     }
     browser.end().await;

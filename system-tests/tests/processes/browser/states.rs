@@ -8,7 +8,10 @@ use crate::process::{Binary, Process, buy, until};
 
 /// The displayed texts of the list: its notice, and the text in place of its rows.
 pub(super) async fn texts(browser: &Browser) -> (String, String) {
-    (browser.texts("#list .notice.bad").await.concat(), browser.texts("#list .intro").await.concat())
+    (
+        browser.texts("#list .notice.bad").await.concat(),
+        browser.texts("#list .intro").await.concat(),
+    )
 }
 
 /// Holds requests for the path until `window.release()`.
@@ -23,7 +26,9 @@ pub(super) async fn hold(browser: &Browser, path: &str) {
 
 #[tokio::test]
 async fn the_list_shows_one_state_at_a_time() {
-    let Some((browser, _folder, facing)) = with_facing().await else { return };
+    let Some((browser, _folder, facing)) = with_facing().await else {
+        return;
+    };
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     open_as(&browser, &facing, "u1", "ada").await;
     until("show it", async || state(&browser).await == "shown").await;
@@ -33,10 +38,16 @@ async fn the_list_shows_one_state_at_a_time() {
     hold(&browser, "v1/").await;
     go("#purchases?range=7d").await;
     until("load", async || state(&browser).await == "loading").await;
-    assert_eq!(texts(&browser).await, (String::new(), "Loading…".to_owned()));
+    assert_eq!(
+        texts(&browser).await,
+        (String::new(), "Loading…".to_owned())
+    );
     browser.run("window.release()").await;
     until("show it", async || state(&browser).await == "shown").await;
-    assert_eq!((texts(&browser).await, rows(&browser).await), (Default::default(), 1));
+    assert_eq!(
+        (texts(&browser).await, rows(&browser).await),
+        (Default::default(), 1)
+    );
     go(past).await;
     until("be empty", async || state(&browser).await == "empty").await;
     let nothing = "No purchases in this range. Show all time".to_owned();
@@ -50,8 +61,12 @@ async fn the_list_shows_one_state_at_a_time() {
     // New requests fail.
     go(past).await;
     until("fail", async || state(&browser).await == "failed").await;
-    let failed = "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
-    assert_eq!((texts(&browser).await, rows(&browser).await), ((failed, String::new()), 0));
+    let failed =
+        "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
+    assert_eq!(
+        (texts(&browser).await, rows(&browser).await),
+        ((failed, String::new()), 0)
+    );
     // The page retries after the outage.
     browser.run("window.fetch = window.real").await;
     until("be empty", async || state(&browser).await == "empty").await;
@@ -61,7 +76,9 @@ async fn the_list_shows_one_state_at_a_time() {
 
 #[tokio::test]
 async fn an_outage_of_management_is_shown_until_it_is_over() {
-    let Some((browser, folder, management, facing)) = with_both().await else { return };
+    let Some((browser, folder, management, facing)) = with_both().await else {
+        return;
+    };
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     let (_, port) = management.url.rsplit_once(':').unwrap();
     let port = port.to_owned();
@@ -69,7 +86,11 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
     browser.shows("count", "1").await;
     let customers = browser.driver.window().await.unwrap();
     let operators = browser.driver.new_tab().await.unwrap();
-    browser.driver.switch_to_window(operators.clone()).await.unwrap();
+    browser
+        .driver
+        .switch_to_window(operators.clone())
+        .await
+        .unwrap();
     browser.open(&management.path("/#purchases")).await;
     until("list it", async || state(&browser).await == "shown").await;
 
@@ -78,12 +99,21 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
     let fails = async |pending: usize| {
         until("fail", async || state(&browser).await == "failed").await;
         let (notice, instead) = texts(&browser).await;
-        assert!(notice.starts_with(failed) && notice.ends_with(". Trying again…"), "{notice}");
+        assert!(
+            notice.starts_with(failed) && notice.ends_with(". Trying again…"),
+            "{notice}"
+        );
         assert_eq!((instead, rows(&browser).await), (String::new(), pending));
     };
     let old = async |count: usize| {
-        until("be old", async || texts(&browser).await.0.contains("may be out of date")).await;
-        assert_eq!((state(&browser).await, rows(&browser).await), (json!("shown"), count));
+        until("be old", async || {
+            texts(&browser).await.0.contains("may be out of date")
+        })
+        .await;
+        assert_eq!(
+            (state(&browser).await, rows(&browser).await),
+            (json!("shown"), count)
+        );
     };
     let go = async |hash: &str| browser.run(&format!("location.hash = '{hash}'")).await;
     old(1).await;
@@ -93,13 +123,23 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
     for view in ["#dead-letters", "#overview"] {
         go(view).await;
         let notice = async || browser.texts("main .notice.bad").await.concat();
-        until("report it", async || notice().await.contains("The service cannot be reached. Trying again…"))
-            .await;
+        until("report it", async || {
+            notice()
+                .await
+                .contains("The service cannot be reached. Trying again…")
+        })
+        .await;
     }
-    browser.driver.switch_to_window(customers.clone()).await.unwrap();
+    browser
+        .driver
+        .switch_to_window(customers.clone())
+        .await
+        .unwrap();
     // Purchases are accepted meanwhile, and listed later.
     buy_for(&browser, "2").await;
-    browser.shows("buy-answer", "Bought for 2.00, and recorded.").await;
+    browser
+        .shows("buy-answer", "Bought for 2.00, and recorded.")
+        .await;
     old(2).await;
     assert_eq!(browser.texts("#purchases .tag").await, ["pending"]);
     go("#purchases?range=all").await;
@@ -108,16 +148,24 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
     let management = Process::start(Binary::Management, folder.path(), &[("PORT", &port)]).await;
     assert!(management.url.ends_with(&port));
     browser.shows("count", "2").await;
-    assert_eq!((texts(&browser).await, rows(&browser).await), (Default::default(), 2));
+    assert_eq!(
+        (texts(&browser).await, rows(&browser).await),
+        (Default::default(), 2)
+    );
     browser.driver.switch_to_window(operators).await.unwrap();
     browser.shows("state", "Healthy").await;
-    until("be over", async || browser.texts("main .notice.bad").await.is_empty()).await;
+    until("be over", async || {
+        browser.texts("main .notice.bad").await.is_empty()
+    })
+    .await;
     browser.end().await;
 }
 
 #[tokio::test]
 async fn a_refused_purchase_is_shown_at_once() {
-    let Some((browser, _folder, facing)) = with_facing().await else { return };
+    let Some((browser, _folder, facing)) = with_facing().await else {
+        return;
+    };
     open_as(&browser, &facing, "u1", "ada").await;
     // The first attempt is rejected, the second one gets no response.
     let refused = "window.sent = 0; window.fetch = (path, options) => {
@@ -128,20 +176,35 @@ async fn a_refused_purchase_is_shown_at_once() {
     };";
     browser.run(refused).await;
     buy_for(&browser, "1").await;
-    browser.shows("buy-problem", "Service unavailable. Trying again…").await;
-    until("try again", async || browser.run("return window.sent").await == json!(2)).await;
-    browser.shows("buy-problem", "Service unavailable. Trying again…").await;
+    browser
+        .shows("buy-problem", "Service unavailable. Trying again…")
+        .await;
+    until("try again", async || {
+        browser.run("return window.sent").await == json!(2)
+    })
+    .await;
+    browser
+        .shows("buy-problem", "Service unavailable. Trying again…")
+        .await;
     browser.shows("buy-answer", "").await;
-    browser.shows("service", "Purchases are not accepted at the moment.").await;
+    browser
+        .shows("service", "Purchases are not accepted at the moment.")
+        .await;
     browser.end().await;
 }
 
 #[tokio::test]
 async fn the_pages_work_below_a_prefix() {
-    let Some((browser, _folder, management, facing)) = with_both().await else { return };
-    browser.open(&management.path("/scalable-shop-cm-server/")).await;
+    let Some((browser, _folder, management, facing)) = with_both().await else {
+        return;
+    };
+    browser
+        .open(&management.path("/scalable-shop-cm-server/"))
+        .await;
     browser.shows("state", "Healthy").await;
-    browser.open(&facing.path("/scalable-shop-cm-server/")).await;
+    browser
+        .open(&facing.path("/scalable-shop-cm-server/"))
+        .await;
     identify(&browser, "u1", "ada").await;
     until("list nothing", async || state(&browser).await == "empty").await;
     browser.end().await;

@@ -61,9 +61,17 @@ impl Place<'_> {
     }
 
     /// Starts a binary with these roles.
-    pub(crate) async fn start(&self, binary: Binary, roles: &'static str, more: &[(&str, &str)]) -> Process {
+    pub(crate) async fn start(
+        &self,
+        binary: Binary,
+        roles: &'static str,
+        more: &[(&str, &str)],
+    ) -> Process {
         let settings = self.settings(roles);
-        let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut settings: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         settings.extend(more);
         Process::start(binary, self.folder(), &settings).await
     }
@@ -71,10 +79,15 @@ impl Place<'_> {
     /// Replays all events into a role.
     pub(crate) async fn replay(&self, role: &'static str) -> String {
         let settings = self.settings(role);
-        let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut settings: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let folder = self.folder().to_str().unwrap().to_owned();
         settings.push(("SHOP_DATA_DIR", &folder));
-        let output = Binary::Management.run(&["replay", role, "--from-beginning"], &settings).await;
+        let output = Binary::Management
+            .run(&["replay", role, "--from-beginning"], &settings)
+            .await;
         let printed = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{printed}");
         String::from_utf8(output.stdout).unwrap()
@@ -84,11 +97,16 @@ impl Place<'_> {
     pub(crate) async fn views(&self) -> Views {
         match self {
             Place::Files(folder) => Views {
-                known_users: rows(folder, "orders", "SELECT id, 0 FROM known_users").into_keys().collect(),
+                known_users: rows(folder, "orders", "SELECT id, 0 FROM known_users")
+                    .into_keys()
+                    .collect(),
                 orders_of_users: rows(folder, "users", "SELECT id, user_id FROM orders_of_users"),
             },
             Place::Postgres(cluster, _) | Place::Kafka(_, cluster) => Views {
-                known_users: numbers(cluster, "select id, id from cached_users").await.into_keys().collect(),
+                known_users: numbers(cluster, "select id, id from cached_users")
+                    .await
+                    .into_keys()
+                    .collect(),
                 orders_of_users: numbers(cluster, "select id, user_id from cached_orders").await,
             },
         }
@@ -109,8 +127,10 @@ impl Place<'_> {
                 execute(folder, "users", "DELETE FROM orders_of_users");
             }
             Place::Postgres(cluster, _) | Place::Kafka(_, cluster) => {
-                let truncate =
-                    session(cluster).await.batch_execute("truncate cached_users, cached_orders").await;
+                let truncate = session(cluster)
+                    .await
+                    .batch_execute("truncate cached_users, cached_orders")
+                    .await;
                 truncate.unwrap();
             }
         }
@@ -124,23 +144,35 @@ impl Place<'_> {
     /// Appends a record to a topic of events, as another producer.
     pub(crate) async fn append<E: Event>(&self, record: LogRecord) {
         let writer = self.log::<E>().await.writer();
-        until("append", async || writer.append(record.clone()).await.is_ok()).await;
+        until("append", async || {
+            writer.append(record.clone()).await.is_ok()
+        })
+        .await;
     }
 
     /// The pending dead letters of the events of this kind.
     pub(crate) async fn dead_letters<E: Event>(&self) -> Vec<DeadLetter> {
-        self.log::<E>().await.admin().pending_dead_letters().await.unwrap()
+        self.log::<E>()
+            .await
+            .admin()
+            .pending_dead_letters()
+            .await
+            .unwrap()
     }
 
     async fn log<E: Event>(&self) -> Arc<dyn Log> {
         match self {
             Place::Files(_) | Place::Postgres(..) => Arc::new(self.file::<E>().await),
-            Place::Kafka(servers, _) => Arc::new(KafkaLog::open(servers.log(E::TOPIC)).await.unwrap()),
+            Place::Kafka(servers, _) => {
+                Arc::new(KafkaLog::open(servers.log(E::TOPIC)).await.unwrap())
+            }
         }
     }
 
     async fn file<E: Event>(&self) -> EmbeddedLog {
-        EmbeddedLog::open(self.folder(), EmbeddedLogOptions::for_events(E::TOPIC)).await.unwrap()
+        EmbeddedLog::open(self.folder(), EmbeddedLogOptions::for_events(E::TOPIC))
+            .await
+            .unwrap()
     }
 }
 
@@ -157,7 +189,9 @@ pub(crate) async fn session(cluster: &Cluster) -> tokio_postgres::Client {
     try_session(cluster).await.unwrap()
 }
 
-pub(crate) async fn try_session(cluster: &Cluster) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+pub(crate) async fn try_session(
+    cluster: &Cluster,
+) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -167,13 +201,19 @@ async fn numbers(cluster: &Cluster, sql: &str) -> BTreeMap<i64, i64> {
     match session(cluster).await.query(sql, &[]).await {
         // A process creates its tables in the background.
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => BTreeMap::new(),
-        rows => rows.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect(),
+        rows => rows
+            .unwrap()
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect(),
     }
 }
 
 fn open(folder: &Path, file: &str) -> Connection {
     let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
-    connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    connection
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .unwrap();
     connection
 }
 
@@ -183,8 +223,12 @@ fn rows(folder: &Path, file: &str, sql: &str) -> BTreeMap<i64, i64> {
         return BTreeMap::new();
     }
     let connection = open(folder, file);
-    let Ok(mut statement) = connection.prepare(sql) else { return BTreeMap::new() };
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let Ok(mut statement) = connection.prepare(sql) else {
+        return BTreeMap::new();
+    };
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
     rows.map(Result::unwrap).collect()
 }
 

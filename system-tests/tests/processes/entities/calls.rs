@@ -19,15 +19,24 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
     assert_eq!(post(users, "/users", ADA).await, (201, ada.clone()));
     assert_eq!(get(&users.path("/users/1")).await, (200, ada));
     // The first event may take longer than an order waits: the group has to form.
-    until("consume the user", async || place.views().await.known_users.contains(&1)).await;
+    until("consume the user", async || {
+        place.views().await.known_users.contains(&1)
+    })
+    .await;
     assert_eq!(post(orders, "/orders", ORDER).await, (201, order.clone()));
     assert_eq!(get(&orders.path("/orders/1")).await, (200, order.clone()));
-    assert_eq!(post(users, "/users", ADA).await, (400, json!({"detail": "Email already registered"})));
+    assert_eq!(
+        post(users, "/users", ADA).await,
+        (400, json!({"detail": "Email already registered"}))
+    );
     let mut second = order;
     second["id"] = 2.into();
     assert_eq!(post(orders, "/orders", ORDER).await, (201, second));
     let both = json!({"user_id": 1, "orders": [1, 2]});
-    until("consume both orders", async || get(&users.path("/users/1/orders")).await.1 == both).await;
+    until("consume both orders", async || {
+        get(&users.path("/users/1/orders")).await.1 == both
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,8 +46,14 @@ async fn one_process_serves_the_documented_calls() {
     facing.kill().await;
     let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     assert_eq!(get(&facing.path("/users/1")).await.0, 200);
-    assert_eq!(get(&facing.path("/orders/2")).await.1["total_price"], "50.00");
-    assert_eq!(get(&facing.path("/orders/3")).await, (404, json!({"detail": "Order not found"})));
+    assert_eq!(
+        get(&facing.path("/orders/2")).await.1["total_price"],
+        "50.00"
+    );
+    assert_eq!(
+        get(&facing.path("/orders/3")).await,
+        (404, json!({"detail": "Order not found"}))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,8 +71,15 @@ async fn facing_forwards_users_and_orders() {
     ];
     let facing = Process::start(Binary::Facing, folder.path(), &urls).await;
     call(&place, &facing, &facing).await;
-    assert_eq!(get(&purchases.path("/users/1")).await.0, 404, "facing without the role");
-    assert_eq!(get(&users.path("/orders/1")).await, (404, json!({"detail": "Not Found"})));
+    assert_eq!(
+        get(&purchases.path("/users/1")).await.0,
+        404,
+        "facing without the role"
+    );
+    assert_eq!(
+        get(&users.path("/orders/1")).await,
+        (404, json!({"detail": "Not Found"}))
+    );
     assert_eq!(get(&users.path("/purchases/ada")).await.0, 404);
     for process in [&purchases, &users, &orders, &facing] {
         assert_eq!(get(&process.path("/-/ready")).await.0, 200);
@@ -69,23 +91,45 @@ async fn facing_forwards_users_and_orders() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_serve_users_and_orders_over_kafka() {
-    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(servers) = Servers::shared(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     serve(&Place::Kafka(&servers, &cluster)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_serve_users_and_orders_in_postgres() {
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let place = Place::Postgres(&cluster, folder.path());
     serve(&place).await;
     // One process has all roles in the same database.
-    let facing = place.start(Binary::Facing, "purchases,users,orders", &[]).await;
-    assert_eq!(get(&facing.path("/users/2")).await.1["email"], "eva@example.com");
-    assert_eq!(get(&facing.path("/orders/2")).await.1["total_price"], "50.00");
-    assert_eq!(buy(&facing, r#"{"username":"ada","userid":"1","price":29.90}"#).await.0, 201);
-    until("store it", async || get(&facing.path("/v1/summary?userid=1")).await.1["count"] == 1).await;
+    let facing = place
+        .start(Binary::Facing, "purchases,users,orders", &[])
+        .await;
+    assert_eq!(
+        get(&facing.path("/users/2")).await.1["email"],
+        "eva@example.com"
+    );
+    assert_eq!(
+        get(&facing.path("/orders/2")).await.1["total_price"],
+        "50.00"
+    );
+    assert_eq!(
+        buy(&facing, r#"{"username":"ada","userid":"1","price":29.90}"#)
+            .await
+            .0,
+        201
+    );
+    until("store it", async || {
+        get(&facing.path("/v1/summary?userid=1")).await.1["count"] == 1
+    })
+    .await;
 }
 
 /// Serves users and orders by one process each.
@@ -97,9 +141,21 @@ async fn serve(place: &Place<'_>) {
     // Many concurrent requests with one email.
     let eva = r#"{"email":"eva@example.com","name":"Eva"}"#;
     let responses = join_all((0..50).map(|_| post(&users, "/users", eva))).await;
-    let registered: Vec<_> = responses.iter().filter(|(status, _)| *status == 201).collect();
+    let registered: Vec<_> = responses
+        .iter()
+        .filter(|(status, _)| *status == 201)
+        .collect();
     assert_eq!((registered.len(), &registered[0].1["id"]), (1, &json!(2)));
     let registered = json!({"detail": "Email already registered"});
-    assert_eq!(responses.iter().filter(|(status, body)| *status == 400 && *body == registered).count(), 49);
-    until("show both", async || place.published::<User>().await.len() == 2).await;
+    assert_eq!(
+        responses
+            .iter()
+            .filter(|(status, body)| *status == 400 && *body == registered)
+            .count(),
+        49
+    );
+    until("show both", async || {
+        place.published::<User>().await.len() == 2
+    })
+    .await;
 }

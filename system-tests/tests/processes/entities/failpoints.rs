@@ -12,8 +12,7 @@ use crate::process::{Binary, Process, soon, until};
 use crate::servers::Servers;
 
 /// In the order in which a row and its event pass them.
-const FAILPOINTS: &str =
-    "before-row after-row before-append after-append before-delete after-delete before-apply after-apply";
+const FAILPOINTS: &str = "before-row after-row before-append after-append before-delete after-delete before-apply after-apply";
 
 /// Concurrent calls.
 const CALLERS: u64 = 4;
@@ -55,7 +54,10 @@ impl Sent {
 
 /// The number of acknowledged calls before the first unacknowledged one.
 fn acknowledged(calls: Vec<bool>) -> u64 {
-    calls.into_iter().take_while(|acknowledged| *acknowledged).count() as u64
+    calls
+        .into_iter()
+        .take_while(|acknowledged| *acknowledged)
+        .count() as u64
 }
 
 /// Ends the process at every failpoint, after each number of passes.
@@ -69,12 +71,22 @@ async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
     assert!(first.terminate().await.success());
     for point in FAILPOINTS.split(' ') {
         for passed in passed {
-            let passed = if *passed == 0 { String::new() } else { format!("{passed}*off->") };
+            let passed = if *passed == 0 {
+                String::new()
+            } else {
+                format!("{passed}*off->")
+            };
             let failpoints = format!("{point}={passed}return");
-            let mut process = place.start(Binary::Management, ROLES, &[("FAILPOINTS", &failpoints)]).await;
+            let mut process = place
+                .start(Binary::Management, ROLES, &[("FAILPOINTS", &failpoints)])
+                .await;
             ledger.moved(&process, &process).await;
             let end = soon(point, sent.run_until_shutdown(&mut process, &ledger)).await;
-            assert_eq!(end.signal(), Some(Signal::ABORT.as_raw()), "{point}: {end:?}");
+            assert_eq!(
+                end.signal(),
+                Some(Signal::ABORT.as_raw()),
+                "{point}: {end:?}"
+            );
         }
     }
     let process = place.start(Binary::Management, ROLES, &[]).await;
@@ -91,14 +103,24 @@ async fn exit_between_row_event_and_cleanup_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exit_between_row_event_and_cleanup_loses_nothing_in_postgres() {
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
-    Box::pin(end_everywhere(Place::Postgres(&cluster, folder.path()), &[0, 3])).await;
+    Box::pin(end_everywhere(
+        Place::Postgres(&cluster, folder.path()),
+        &[0, 3],
+    ))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exit_between_row_event_and_cleanup_loses_nothing_on_kafka_and_postgres() {
-    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(servers) = Servers::shared(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     Box::pin(end_everywhere(Place::Kafka(&servers, &cluster), &[1])).await;
 }

@@ -21,37 +21,71 @@ fn order(user: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_is_registered_without_kafka_and_published_later() {
-    let Some(servers) = Servers::start(&["kafka"]).await else { return };
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(servers) = Servers::start(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let place = Place::Kafka(&servers, &cluster);
     let users = place.start(Binary::Management, "users", &[]).await;
     let orders = place.start(Binary::Management, "orders", &[]).await;
     assert_eq!(post(&users, "/users", &user(1)).await.0, 201);
-    until("consume the first", async || post(&orders, "/orders", &order(1)).await.0 == 201).await;
+    until("consume the first", async || {
+        post(&orders, "/orders", &order(1)).await.0 == 201
+    })
+    .await;
 
-    until("show everything", async || outbox(&users, "users").await == Some(0)).await;
+    until("show everything", async || {
+        outbox(&users, "users").await == Some(0)
+    })
+    .await;
     servers.ctl("kill", "kafka").await;
-    assert_eq!(post(&users, "/users", &user(2)).await.0, 201, "row and event are stored");
+    assert_eq!(
+        post(&users, "/users", &user(2)).await.0,
+        201,
+        "row and event are stored"
+    );
     assert_eq!(outbox(&users, "users").await, Some(1));
     let unknown = (404, json!({"detail": "User not found"}));
     assert_eq!(post(&orders, "/orders", &order(2)).await, unknown);
-    assert_eq!(post(&orders, "/orders", &order(1)).await.0, 201, "known users can order");
-    for probe in [users.path("/livez"), users.path("/readyz"), orders.path("/readyz")] {
+    assert_eq!(
+        post(&orders, "/orders", &order(1)).await.0,
+        201,
+        "known users can order"
+    );
+    for probe in [
+        users.path("/livez"),
+        users.path("/readyz"),
+        orders.path("/readyz"),
+    ] {
         assert_eq!(get(&probe).await.0, 200, "{probe}");
     }
     // Also after an exit of the process that has written it.
     users.kill().await;
     servers.ctl("start", "kafka").await;
     let users = place.start(Binary::Management, "users", &[]).await;
-    until("consume the second", async || post(&orders, "/orders", &order(2)).await.0 == 201).await;
-    until("show everything", async || outbox(&users, "users").await == Some(0)).await;
+    until("consume the second", async || {
+        post(&orders, "/orders", &order(2)).await.0 == 201
+    })
+    .await;
+    until("show everything", async || {
+        outbox(&users, "users").await == Some(0)
+    })
+    .await;
 
     tokio::task::block_in_place(|| cluster.ctl("kill"));
     let (status, body) = post(&users, "/users", &user(3)).await;
     assert_eq!(status, 503, "{body}");
-    assert!(body["detail"].is_string() && body["outcome"].is_string(), "{body}");
+    assert!(
+        body["detail"].is_string() && body["outcome"].is_string(),
+        "{body}"
+    );
     tokio::task::block_in_place(|| cluster.ctl("start"));
-    until("recover", async || get(&users.path("/-/ready")).await.0 == 200).await;
+    until("recover", async || {
+        get(&users.path("/-/ready")).await.0 == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,20 +96,40 @@ async fn undecodable_events_are_dead_lettered_and_consumption_continues() {
     let poison = LogRecord::new(0, SystemClock.now(), Some("{\"id\": \"no number\"}".into()));
     place.append::<User>(poison.clone()).await;
     assert_eq!(post(&both, "/users", &user(1)).await.0, 201);
-    until("consume the user after it", async || post(&both, "/orders", &order(1)).await.0 == 201).await;
+    until("consume the user after it", async || {
+        post(&both, "/orders", &order(1)).await.0 == 201
+    })
+    .await;
     let letters = place.dead_letters::<User>().await;
-    assert_eq!(letters.iter().map(|letter| &letter.record.value).collect::<Vec<_>>(), [&poison.value]);
+    assert_eq!(
+        letters
+            .iter()
+            .map(|letter| &letter.record.value)
+            .collect::<Vec<_>>(),
+        [&poison.value]
+    );
 
     let folder = folder.path().to_str().unwrap();
-    let listed =
-        Binary::Management.run(&["dlq", "ls", "--topic", "user_created"], &[("SHOP_DATA_DIR", folder)]).await;
+    let listed = Binary::Management
+        .run(
+            &["dlq", "ls", "--topic", "user_created"],
+            &[("SHOP_DATA_DIR", folder)],
+        )
+        .await;
     let listed = String::from_utf8(listed.stdout).unwrap();
-    let typo =
-        Binary::Management.run(&["dlq", "ls", "--topic", "user_creatd"], &[("SHOP_DATA_DIR", folder)]).await;
+    let typo = Binary::Management
+        .run(
+            &["dlq", "ls", "--topic", "user_creatd"],
+            &[("SHOP_DATA_DIR", folder)],
+        )
+        .await;
     let printed = String::from_utf8(typo.stderr).unwrap();
     assert!(
         !typo.status.success() && printed.contains("purchases, user_created or order_created"),
         "{printed}"
     );
-    assert!(listed.contains("user_created-0-1") && listed.contains("no number"), "{listed}");
+    assert!(
+        listed.contains("user_created-0-1") && listed.contains("no number"),
+        "{listed}"
+    );
 }

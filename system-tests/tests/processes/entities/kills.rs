@@ -25,13 +25,24 @@ impl<'a> Pair<'a> {
     async fn start(place: Place<'a>) -> Self {
         let users = place.start(Binary::Management, "users", &[]).await;
         let orders = place.start(Binary::Management, "orders", &[]).await;
-        Self { place, users, orders }
+        Self {
+            place,
+            users,
+            orders,
+        }
     }
 
     async fn kill_one(&mut self, is_users: bool, ledger: &Ledger) {
-        let (role, victim) = if is_users { ("users", &mut self.users) } else { ("orders", &mut self.orders) };
+        let (role, victim) = if is_users {
+            ("users", &mut self.users)
+        } else {
+            ("orders", &mut self.orders)
+        };
         victim.signal(rustix::process::Signal::KILL);
-        let killed = std::mem::replace(victim, self.place.start(Binary::Management, role, &[]).await);
+        let killed = std::mem::replace(
+            victim,
+            self.place.start(Binary::Management, role, &[]).await,
+        );
         ledger.moved(&self.users, &self.orders).await;
         killed.ended().await;
     }
@@ -43,9 +54,10 @@ impl<'a> Pair<'a> {
         self.place.forget_views().await;
         assert_ne!(self.place.views().await, *expected);
         for again in [false, true] {
-            for (role, known) in
-                [("users", expected.orders_of_users.len()), ("orders", expected.known_users.len())]
-            {
+            for (role, known) in [
+                ("users", expected.orders_of_users.len()),
+                ("orders", expected.known_users.len()),
+            ] {
                 let printed = self.place.replay(role).await;
                 let new = format!("new {}, ", if again { 0 } else { known });
                 assert!(printed.contains(&new), "{printed}");
@@ -81,7 +93,10 @@ async fn survive(place: Place<'_>) {
         let load: Vec<_> = (0..CALLERS).map(share).collect();
         for _ in 0..=random.below(2) {
             let at = before + random.below((USERS + ORDERS) * 9 / 10);
-            until("complete that many calls", async || ledger.history.ended() >= at).await;
+            until("complete that many calls", async || {
+                ledger.history.ended() >= at
+            })
+            .await;
             pair.kill_one(random.below(2) == 0, &ledger).await;
             pair.place.kill_server();
             kills += 1;
@@ -103,14 +118,20 @@ async fn kills_lose_and_duplicate_no_event() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_no_event_in_postgres() {
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     Box::pin(survive(Place::Postgres(&cluster, folder.path()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
-    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(servers) = Servers::shared(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     Box::pin(survive(Place::Kafka(&servers, &cluster))).await;
 }

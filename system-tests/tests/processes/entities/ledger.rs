@@ -29,12 +29,20 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(users: &Process, orders: &Process) -> Self {
-        Self { urls: RwLock::new((users.url.clone(), orders.url.clone())), http: plain(), ..Self::default() }
+        Self {
+            urls: RwLock::new((users.url.clone(), orders.url.clone())),
+            http: plain(),
+            ..Self::default()
+        }
     }
 
     /// A ledger that records its calls in `history`.
     pub(crate) fn of(history: Arc<History>) -> Self {
-        Self { history, http: plain(), ..Self::default() }
+        Self {
+            history,
+            http: plain(),
+            ..Self::default()
+        }
     }
 
     pub(crate) async fn moved(&self, users: &Process, orders: &Process) {
@@ -50,9 +58,15 @@ impl Ledger {
     /// Registers user `number` with one attempt; returns whether it was acknowledged. Some are read afterwards.
     pub(crate) async fn register(&self, number: u64) -> bool {
         let email = format!("user-{number}@example.com").parse().unwrap();
-        let new = NewUser::new(format!("user-{number}").parse().unwrap(), email, "Ada".parse().unwrap());
+        let new = NewUser::new(
+            format!("user-{number}").parse().unwrap(),
+            email,
+            "Ada".parse().unwrap(),
+        );
         let client = self.client(&self.urls.read().await.0);
-        let Some(id) = self.history.register(&client, new).await else { return false };
+        let Some(id) = self.history.register(&client, new).await else {
+            return false;
+        };
         self.users.fetch_max(id.get(), Ordering::Relaxed);
         if number.is_multiple_of(READ) {
             self.history.find_user(&client, id).await;
@@ -69,11 +83,16 @@ impl Ledger {
         }
         let product = format!("Notebook {number}").parse().unwrap();
         let price = format!("{number}.50").parse().unwrap();
-        let (key, user) = (format!("order-{number}").parse().unwrap(), UserNumber::new(wanted));
+        let (key, user) = (
+            format!("order-{number}").parse().unwrap(),
+            UserNumber::new(wanted),
+        );
         let (users, orders) = self.urls.read().await.clone();
         let orders = self.client(&orders);
         let new = NewOrder::new(key, user, product, 2, price);
-        let Some(id) = self.history.place(&orders, new).await else { return false };
+        let Some(id) = self.history.place(&orders, new).await else {
+            return false;
+        };
         if number.is_multiple_of(READ) {
             self.history.find_order(&orders, id).await;
             self.history.find_user(&self.client(&users), user).await;
@@ -82,36 +101,65 @@ impl Ledger {
     }
 
     /// Asserts that every acknowledged row exists unchanged, and that its event was published and consumed.
-    pub(crate) async fn count(&self, place: &Place<'_>, users: &Process, orders: &Process) -> Views {
+    pub(crate) async fn count(
+        &self,
+        place: &Place<'_>,
+        users: &Process,
+        orders: &Process,
+    ) -> Views {
         let (registered, placed) = (self.history.registered(), self.history.placed());
         let (of_users, of_orders) = (self.client(&users.url), self.client(&orders.url));
         for id in registered.keys().copied().map(UserNumber::new) {
-            until("read a user", async || self.history.find_user(&of_users, id).await).await;
+            until("read a user", async || {
+                self.history.find_user(&of_users, id).await
+            })
+            .await;
         }
         for id in placed.keys().copied().map(OrderNumber::new) {
-            until("read an order", async || self.history.find_order(&of_orders, id).await).await;
+            until("read an order", async || {
+                self.history.find_order(&of_orders, id).await
+            })
+            .await;
         }
         self.history.assert_correct();
 
-        until("show everything", async || outbox(users, "users").await == Some(0)).await;
-        until("show everything", async || outbox(orders, "orders").await == Some(0)).await;
+        until("show everything", async || {
+            outbox(users, "users").await == Some(0)
+        })
+        .await;
+        until("show everything", async || {
+            outbox(orders, "orders").await == Some(0)
+        })
+        .await;
         let published: Vec<User> = place.published().await;
         assert_eq!(
-            published.iter().map(|user| (user.id.get(), user.clone())).collect::<BTreeMap<_, _>>(),
+            published
+                .iter()
+                .map(|user| (user.id.get(), user.clone()))
+                .collect::<BTreeMap<_, _>>(),
             registered
         );
         let of_users = published.len() - registered.len();
         let published: Vec<Order> = place.published().await;
         assert_eq!(
-            published.iter().map(|order| (order.id.get(), order.clone())).collect::<BTreeMap<_, _>>(),
+            published
+                .iter()
+                .map(|order| (order.id.get(), order.clone()))
+                .collect::<BTreeMap<_, _>>(),
             placed
         );
         let of_orders = published.len() - placed.len();
         let expected = Views {
             known_users: registered.keys().copied().collect::<BTreeSet<_>>(),
-            orders_of_users: placed.values().map(|order| (order.id.get(), order.user_id.get())).collect(),
+            orders_of_users: placed
+                .values()
+                .map(|order| (order.id.get(), order.user_id.get()))
+                .collect(),
         };
-        until("consume everything", async || place.views().await == expected).await;
+        until("consume everything", async || {
+            place.views().await == expected
+        })
+        .await;
         println!(
             "{} users, {} orders: all there, none twice; published twice: {of_users} users, {of_orders} orders",
             registered.len(),

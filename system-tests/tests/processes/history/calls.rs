@@ -32,7 +32,10 @@ impl Outcome {
 
     fn bought(bought: PublishedPurchase) -> Self {
         let position = bought.receipt.position.map(|at| (at.partition, at.offset));
-        Self::Bought { id: bought.purchase.id, position }
+        Self::Bought {
+            id: bought.purchase.id,
+            position,
+        }
     }
 
     /// The outcome of a call that has no effect.
@@ -46,18 +49,34 @@ impl History {
     pub(crate) async fn buy(&self, client: &ShopClient, new: NewPurchase) -> Outcome {
         // The key determines the id.
         let id = new.key.as_ref().map(|key| id_from_key(&new.user_id, key));
-        let call = Call::Buy { id, user: new.user_id.clone(), price: new.price };
-        let bought =
-            async { client.buy(new).await.map_or_else(|error| Outcome::of(&error), Outcome::bought) };
+        let call = Call::Buy {
+            id,
+            user: new.user_id.clone(),
+            price: new.price,
+        };
+        let bought = async {
+            client
+                .buy(new)
+                .await
+                .map_or_else(|error| Outcome::of(&error), Outcome::bought)
+        };
         self.record(call, bought).await
     }
 
     /// Refunds a purchase, whole or in part, with one attempt: a further entry of the same user.
     pub(crate) async fn refund(&self, client: &ShopClient, refund: Purchase) -> Outcome {
         let (of, amount) = (refund.details.of.unwrap(), refund.price.negated());
-        let call = Call::Buy { id: Some(refund.id), user: refund.user_id, price: refund.price };
+        let call = Call::Buy {
+            id: Some(refund.id),
+            user: refund.user_id,
+            price: refund.price,
+        };
         let refunded = client.refund(of, Some(amount), None);
-        let refunded = async { refunded.await.map_or_else(|error| Outcome::of(&error), Outcome::bought) };
+        let refunded = async {
+            refunded
+                .await
+                .map_or_else(|error| Outcome::of(&error), Outcome::bought)
+        };
         self.record(call, refunded).await
     }
 
@@ -69,9 +88,19 @@ impl History {
         new: &NewPurchase,
     ) -> Option<(u16, HeaderMap, String)> {
         let (user, price) = (new.user_id.clone(), new.price);
-        let body = format!(r#"{{"username":"{}","userid":"{user}","price":{price}}}"#, new.user_name);
-        let call = self.begin(Call::Buy { id: None, user, price });
-        let request = http.post(format!("{url}/buy")).header("content-type", "application/json").body(body);
+        let body = format!(
+            r#"{{"username":"{}","userid":"{user}","price":{price}}}"#,
+            new.user_name
+        );
+        let call = self.begin(Call::Buy {
+            id: None,
+            user,
+            price,
+        });
+        let request = http
+            .post(format!("{url}/buy"))
+            .header("content-type", "application/json")
+            .body(body);
         let (outcome, response) = match request.send().await {
             Err(error) if error.is_connect() => (Outcome::NotApplied, None),
             Err(_) => (Outcome::Unknown, None),
@@ -93,27 +122,62 @@ impl History {
     }
 
     /// Lists the purchases of a user.
-    pub(crate) async fn list(&self, client: &ShopClient, user: &UserId, sees: Sees) -> Option<Vec<Purchase>> {
-        let mut purchases = client.user(user.clone()).oldest_first().page_size(PageLimit::new(PAGE).unwrap());
+    pub(crate) async fn list(
+        &self,
+        client: &ShopClient,
+        user: &UserId,
+        sees: Sees,
+    ) -> Option<Vec<Purchase>> {
+        let mut purchases = client
+            .user(user.clone())
+            .oldest_first()
+            .page_size(PageLimit::new(PAGE).unwrap());
         if let Sees::Own(id) = sees {
             purchases = purchases.waiting_for(&Receipt::new(id, Durability::LocalDisk));
         }
-        let listed =
-            async { Outcome::found(purchases.purchases().try_collect::<Vec<_>>().await, Outcome::Listed) };
-        match self.record(Call::List { user: user.clone(), sees }, listed).await {
+        let listed = async {
+            Outcome::found(
+                purchases.purchases().try_collect::<Vec<_>>().await,
+                Outcome::Listed,
+            )
+        };
+        match self
+            .record(
+                Call::List {
+                    user: user.clone(),
+                    sees,
+                },
+                listed,
+            )
+            .await
+        {
             Outcome::Listed(listed) => Some(listed),
             _ => None,
         }
     }
 
     /// Sums up the purchases of a user.
-    pub(crate) async fn sum(&self, client: &ShopClient, user: &UserId, sees: Sees) -> Option<Summary> {
+    pub(crate) async fn sum(
+        &self,
+        client: &ShopClient,
+        user: &UserId,
+        sees: Sees,
+    ) -> Option<Summary> {
         let mut purchases = client.user(user.clone());
         if let Sees::Own(id) = sees {
             purchases = purchases.waiting_for(&Receipt::new(id, Durability::LocalDisk));
         }
         let summed = async { Outcome::found(purchases.summary().await, Outcome::Summed) };
-        match self.record(Call::Sum { user: user.clone(), sees }, summed).await {
+        match self
+            .record(
+                Call::Sum {
+                    user: user.clone(),
+                    sees,
+                },
+                summed,
+            )
+            .await
+        {
             Outcome::Summed(summed) => Some(summed),
             _ => None,
         }
@@ -123,7 +187,9 @@ impl History {
     pub(crate) async fn register(&self, client: &ShopClient, new: NewUser) -> Option<UserNumber> {
         let registered = async {
             match client.users().insert(&new).await {
-                Ok(Insertion::Inserted(user) | Insertion::AlreadyInserted(user)) => Outcome::Registered(user),
+                Ok(Insertion::Inserted(user) | Insertion::AlreadyInserted(user)) => {
+                    Outcome::Registered(user)
+                }
                 Ok(other) => Outcome::Unexpected(format!("{other:?}")),
                 Err(error) => Outcome::of(&error),
             }
@@ -138,7 +204,9 @@ impl History {
     pub(crate) async fn place(&self, client: &ShopClient, new: NewOrder) -> Option<OrderNumber> {
         let placed = async {
             match client.orders().insert(&new).await {
-                Ok(Insertion::Inserted(order) | Insertion::AlreadyInserted(order)) => Outcome::Placed(order),
+                Ok(Insertion::Inserted(order) | Insertion::AlreadyInserted(order)) => {
+                    Outcome::Placed(order)
+                }
                 Ok(Insertion::Refused) => Outcome::UnknownUser,
                 Ok(other) => Outcome::Unexpected(format!("{other:?}")),
                 Err(error) => Outcome::of(&error),
@@ -166,7 +234,10 @@ impl History {
 
     pub(crate) async fn find_order(&self, client: &ShopClient, id: OrderNumber) -> bool {
         let found = async { Outcome::found(client.orders().get(id).await, Outcome::FoundOrder) };
-        matches!(self.record(Call::FindOrder(id), found).await, Outcome::FoundOrder(_))
+        matches!(
+            self.record(Call::FindOrder(id), found).await,
+            Outcome::FoundOrder(_)
+        )
     }
 
     /// The acknowledged users, by number.
@@ -192,7 +263,8 @@ impl History {
     pub(crate) async fn settle(&self, client: &ShopClient) -> Result<(), BTreeSet<PurchaseId>> {
         let acknowledged = self.0.lock().unwrap().acknowledged.clone();
         // A store without an index reads everything for each page.
-        let patience = PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
+        let patience =
+            PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
         wait_for_all(client, acknowledged).await?;
         let user = |entry: Entry| match entry.call {
             Call::Buy { user, .. } => Some(user),
@@ -200,7 +272,12 @@ impl History {
         };
         let users: BTreeSet<UserId> = self.entries().into_iter().filter_map(user).collect();
         for user in users {
-            within(patience, "list what the sum is of", self.list_and_sum(client, &user)).await;
+            within(
+                patience,
+                "list what the sum is of",
+                self.list_and_sum(client, &user),
+            )
+            .await;
         }
         self.assert_correct();
         Ok(())
@@ -212,7 +289,10 @@ impl History {
         loop {
             let listed = self.list(client, user, Sees::All).await;
             let listed = listed.map(|listed| judge::summary_of(&listed).count);
-            let summed = self.sum(client, user, Sees::All).await.map(|summed| summed.count);
+            let summed = self
+                .sum(client, user, Sees::All)
+                .await
+                .map(|summed| summed.count);
             if listed.is_some() && listed == summed {
                 return;
             }
@@ -245,7 +325,12 @@ async fn wait_for_all(
         }
         missing.lock().unwrap().remove(&id);
     };
-    let mut all = pin!(stream::iter(acknowledged).map(one).buffer_unordered(16).collect::<()>());
+    let mut all = pin!(
+        stream::iter(acknowledged)
+            .map(one)
+            .buffer_unordered(16)
+            .collect::<()>()
+    );
     loop {
         let before = missing.lock().unwrap().len();
         if tokio::time::timeout(PATIENCE, &mut all).await.is_ok() {

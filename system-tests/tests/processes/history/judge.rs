@@ -27,10 +27,17 @@ pub(crate) struct Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (acknowledged, missing, twice) = (self.acknowledged, self.missing.len(), self.twice.len());
+        let (acknowledged, missing, twice) =
+            (self.acknowledged, self.missing.len(), self.twice.len());
         let (stale, reads, violations) = (self.stale.len(), self.reads, self.violations.len());
-        write!(f, "acknowledged {acknowledged}, missing {missing}, twice {twice}, ")?;
-        write!(f, "stale own reads {stale} of {reads}, violations {violations}")
+        write!(
+            f,
+            "acknowledged {acknowledged}, missing {missing}, twice {twice}, "
+        )?;
+        write!(
+            f,
+            "stale own reads {stale} of {reads}, violations {violations}"
+        )
     }
 }
 
@@ -75,19 +82,32 @@ enum Found<'a> {
 pub(crate) fn judge(entries: &[Entry]) -> Verdict {
     let mut users: BTreeMap<&UserId, UserHistory<'_>> = BTreeMap::new();
     for entry in entries {
-        if let Call::Buy { user, .. } | Call::List { user, .. } | Call::Sum { user, .. } = &entry.call {
+        if let Call::Buy { user, .. } | Call::List { user, .. } | Call::Sum { user, .. } =
+            &entry.call
+        {
             users.entry(user).or_default().add(entry);
         }
     }
-    let mut verdict = Verdict { violations: rows::judge(entries), ..Verdict::default() };
+    let mut verdict = Verdict {
+        violations: rows::judge(entries),
+        ..Verdict::default()
+    };
     let mut positions = BTreeMap::new();
     for (user, history) in &users {
         history.judge_reads(user, &mut verdict);
         history.judge_order(user, &mut verdict);
-        verdict.acknowledged += history.bought.values().filter(|one| one.acknowledged.is_some()).count();
+        verdict.acknowledged += history
+            .bought
+            .values()
+            .filter(|one| one.acknowledged.is_some())
+            .count();
         for (id, bought) in &history.bought {
-            let Some(other) = bought.position.and_then(|at| positions.insert(at, *id)) else { continue };
-            verdict.violations.push(format!("{id} and {other} were acknowledged with one position"));
+            let Some(other) = bought.position.and_then(|at| positions.insert(at, *id)) else {
+                continue;
+            };
+            verdict.violations.push(format!(
+                "{id} and {other} were acknowledged with one position"
+            ));
         }
     }
     verdict
@@ -95,8 +115,18 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
 
 impl<'a> UserHistory<'a> {
     fn add(&mut self, entry: &'a Entry) {
-        let Entry { begin, end, call, outcome } = entry;
-        let read = |sees: &Sees, found| Read { begin: *begin, end: *end, sees: *sees, found };
+        let Entry {
+            begin,
+            end,
+            call,
+            outcome,
+        } = entry;
+        let read = |sees: &Sees, found| Read {
+            begin: *begin,
+            end: *end,
+            sees: *sees,
+            found,
+        };
         match (call, outcome) {
             (Call::Buy { id: _, price, .. }, Outcome::Bought { id, position }) => {
                 let bought = self.attempt(*id, *price, *begin);
@@ -104,13 +134,26 @@ impl<'a> UserHistory<'a> {
                     (bought.acknowledged, bought.position) = (Some(*end), *position);
                 }
             }
-            (Call::Buy { id: Some(id), price, .. }, Outcome::Unknown) => {
+            (
+                Call::Buy {
+                    id: Some(id),
+                    price,
+                    ..
+                },
+                Outcome::Unknown,
+            ) => {
                 self.attempt(*id, *price, *begin);
             }
-            (Call::Buy { id: None, price, .. }, Outcome::Unknown) => self.unnamed.push((*begin, *price)),
+            (
+                Call::Buy {
+                    id: None, price, ..
+                },
+                Outcome::Unknown,
+            ) => self.unnamed.push((*begin, *price)),
             (Call::List { sees, .. }, Outcome::Listed(found)) => {
                 self.reads.push(read(sees, Found::List(found)));
-                self.listed.extend(found.iter().map(|purchase| (purchase.id, purchase.price)));
+                self.listed
+                    .extend(found.iter().map(|purchase| (purchase.id, purchase.price)));
             }
             (Call::Sum { sees, .. }, Outcome::Summed(found)) => {
                 self.reads.push(read(sees, Found::Sum(*found)));
@@ -120,8 +163,18 @@ impl<'a> UserHistory<'a> {
     }
 
     fn attempt(&mut self, id: PurchaseId, price: Price, begin: u64) -> &mut Bought {
-        let new = Bought { price, begin, acknowledged: None, position: None, is_repeated: false };
-        let bought = self.bought.entry(id).and_modify(|bought| bought.is_repeated = true).or_insert(new);
+        let new = Bought {
+            price,
+            begin,
+            acknowledged: None,
+            position: None,
+            is_repeated: false,
+        };
+        let bought = self
+            .bought
+            .entry(id)
+            .and_modify(|bought| bought.is_repeated = true)
+            .or_insert(new);
         bought.begin = bought.begin.min(begin);
         bought
     }
@@ -149,8 +202,14 @@ impl<'a> UserHistory<'a> {
             Sees::Earlier => {}
             Sees::Own(id) => drop(required.insert(id)),
             Sees::All => {
-                let is_due = |bought: &Bought| bought.acknowledged.is_some_and(|end| end < read.begin);
-                required.extend(self.bought.iter().filter(|(_, bought)| is_due(bought)).map(|(id, _)| *id));
+                let is_due =
+                    |bought: &Bought| bought.acknowledged.is_some_and(|end| end < read.begin);
+                required.extend(
+                    self.bought
+                        .iter()
+                        .filter(|(_, bought)| is_due(bought))
+                        .map(|(id, _)| *id),
+                );
             }
         }
         required
@@ -170,18 +229,32 @@ impl<'a> UserHistory<'a> {
                     verdict.stale.insert(*id);
                     "its own"
                 }
-                Sees::All if self.bought.get(id).is_some_and(|bought| bought.acknowledged.is_some()) => {
+                Sees::All
+                    if self
+                        .bought
+                        .get(id)
+                        .is_some_and(|bought| bought.acknowledged.is_some()) =>
+                {
                     verdict.missing.insert(*id);
                     "an acknowledged"
                 }
                 _ => "an earlier seen",
             };
-            verdict.violations.push(format!("{user} did not find {what} purchase {id} at {}", read.begin));
+            verdict.violations.push(format!(
+                "{user} did not find {what} purchase {id} at {}",
+                read.begin
+            ));
         }
     }
 
     /// A list has only purchases of the user, once, unchanged, oldest first.
-    fn judge_list(&self, user: &UserId, read: &Read<'_>, found: &[Purchase], verdict: &mut Verdict) {
+    fn judge_list(
+        &self,
+        user: &UserId,
+        read: &Read<'_>,
+        found: &[Purchase],
+        verdict: &mut Verdict,
+    ) {
         let (mut ids, mut unexpected) = (BTreeSet::new(), 0);
         for purchase in found {
             let id = purchase.id;
@@ -189,27 +262,47 @@ impl<'a> UserHistory<'a> {
                 verdict.twice.insert(id);
                 verdict.violations.push(format!("{user} found {id} twice"));
             }
-            match self.bought.get(&id).filter(|bought| bought.begin < read.end) {
+            match self
+                .bought
+                .get(&id)
+                .filter(|bought| bought.begin < read.end)
+            {
                 Some(bought) if bought.price == purchase.price && purchase.user_id == *user => {}
-                Some(_) => verdict.violations.push(format!("{user} did not buy {purchase:?} so")),
+                Some(_) => verdict
+                    .violations
+                    .push(format!("{user} did not buy {purchase:?} so")),
                 None => unexpected += 1,
             }
         }
-        if unexpected > self.unnamed.iter().filter(|(begin, _)| *begin < read.end).count() {
-            verdict.violations.push(format!("{user} found {unexpected} purchases that they did not buy"));
+        if unexpected
+            > self
+                .unnamed
+                .iter()
+                .filter(|(begin, _)| *begin < read.end)
+                .count()
+        {
+            verdict.violations.push(format!(
+                "{user} found {unexpected} purchases that they did not buy"
+            ));
         }
         if !found.is_sorted_by_key(|purchase| (purchase.timestamp, purchase.id)) {
-            verdict
-                .violations
-                .push(format!("{user} found purchases in another order than that of time and id"));
+            verdict.violations.push(format!(
+                "{user} found purchases in another order than that of time and id"
+            ));
         }
-        let times = found.iter().map(|purchase| (purchase.id, purchase.timestamp)).collect();
+        let times = found
+            .iter()
+            .map(|purchase| (purchase.id, purchase.timestamp))
+            .collect();
         self.judge_sequence(user, "time", &times, verdict);
     }
 
     /// Positions in the log are in the order of the purchases.
     fn judge_order(&self, user: &UserId, verdict: &mut Verdict) {
-        let positions = self.bought.iter().filter_map(|(id, bought)| Some((*id, bought.position?)));
+        let positions = self
+            .bought
+            .iter()
+            .filter_map(|(id, bought)| Some((*id, bought.position?)));
         // `judge` checks that positions are unique.
         self.judge_sequence(user, "position", &positions.collect(), verdict);
     }
@@ -227,7 +320,9 @@ impl<'a> UserHistory<'a> {
             Some((bought.begin, end, *keys.get(id)?, *id))
         };
         for (id, key) in overtaken(self.bought.iter().filter_map(of).collect()) {
-            verdict.violations.push(format!("{user} bought {id} later, but its {what} is {key:?}"));
+            verdict.violations.push(format!(
+                "{user} bought {id} later, but its {what} is {key:?}"
+            ));
         }
     }
 
@@ -240,13 +335,25 @@ impl<'a> UserHistory<'a> {
         (required, verdict): (&BTreeSet<PurchaseId>, &mut Verdict),
     ) {
         let listed = |id: &PurchaseId| self.listed.get(id).copied();
-        let price = |id: &PurchaseId| self.bought.get(id).map(|bought| bought.price).or_else(|| listed(id));
+        let price = |id: &PurchaseId| {
+            self.bought
+                .get(id)
+                .map(|bought| bought.price)
+                .or_else(|| listed(id))
+        };
         let required_prices = Total::checked_sum(required.iter().filter_map(price)).unwrap();
-        let named = self.bought.iter().filter(|(id, one)| one.begin < read.end && !required.contains(id));
+        let named = self
+            .bought
+            .iter()
+            .filter(|(id, one)| one.begin < read.end && !required.contains(id));
         let unnamed = self.unnamed.iter().filter(|(begin, _)| *begin < read.end);
-        let possible: Vec<_> =
-            named.map(|(_, one)| one.price).chain(unnamed.map(|(_, price)| *price)).collect();
-        let more = found.count.checked_sub(count(required.iter().filter_map(price)));
+        let possible: Vec<_> = named
+            .map(|(_, one)| one.price)
+            .chain(unnamed.map(|(_, price)| *price))
+            .collect();
+        let more = found
+            .count
+            .checked_sub(count(required.iter().filter_map(price)));
         let is_possible = more.is_some_and(|more| match possible.len() {
             0..=MAX_TRIED => is_sum_of_some(required_prices, &possible, more, found.total_spent),
             _ => more <= count(possible.iter().copied()),
@@ -257,23 +364,30 @@ impl<'a> UserHistory<'a> {
             Found::List(list) if summary_of(list).count == found.count => {
                 let is_earlier = other.end < read.begin;
                 let is_apart = is_earlier || read.end < other.begin;
-                let begun = |one: &&Bought| is_earlier && one.price.is_negative() && one.begin < read.end;
+                let begun =
+                    |one: &&Bought| is_earlier && one.price.is_negative() && one.begin < read.end;
                 let refunds = self.bought.values().filter(begun).count();
-                !is_apart || found.count + refunds as u64 != list.len() as u64 || summary_of(list) == found
+                !is_apart
+                    || found.count + refunds as u64 != list.len() as u64
+                    || summary_of(list) == found
             }
             _ => true,
         });
         if !is_exact {
-            verdict
-                .violations
-                .push(format!("{user} found {found:?}, which is not the sum of as many listed"));
+            verdict.violations.push(format!(
+                "{user} found {found:?}, which is not the sum of as many listed"
+            ));
         }
         if !is_possible {
             let (Sees::Own(id), 1) = (read.sees, required.len()) else {
-                return verdict.violations.push(format!("{user} found {found:?} at {}", read.begin));
+                return verdict
+                    .violations
+                    .push(format!("{user} found {found:?} at {}", read.begin));
             };
             verdict.stale.insert(id);
-            verdict.violations.push(format!("{user} found a sum without {id}: {found:?}"));
+            verdict
+                .violations
+                .push(format!("{user} found a sum without {id}: {found:?}"));
         }
     }
 }
@@ -291,7 +405,9 @@ fn count(prices: impl Iterator<Item = Price>) -> u64 {
 
 /// Whether `total` is `sum`, the prices of `more` purchases among these, and some refunds.
 fn is_sum_of_some(sum: Total, prices: &[Price], more: u64, total: Total) -> bool {
-    let Some((price, others)) = prices.split_first() else { return more == 0 && sum == total };
+    let Some((price, others)) = prices.split_first() else {
+        return more == 0 && sum == total;
+    };
     let with = sum.checked_add_price(*price).unwrap();
     let fewer = more.checked_sub(count([*price].into_iter()));
     fewer.is_some_and(|fewer| is_sum_of_some(with, others, fewer, total))
@@ -299,7 +415,9 @@ fn is_sum_of_some(sum: Total, prices: &[Price], more: u64, total: Total) -> bool
 }
 
 /// Calls as begin, end, key and id: returns those with a smaller key than a call that had ended when they began.
-pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(mut begun: Vec<(u64, u64, K, I)>) -> Vec<(I, K)> {
+pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(
+    mut begun: Vec<(u64, u64, K, I)>,
+) -> Vec<(I, K)> {
     let mut ended = begun.clone();
     begun.sort_unstable();
     ended.sort_unstable_by_key(|(_, end, ..)| *end);
@@ -308,7 +426,9 @@ pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(mut begun: Vec<(u64, u64, 
         while let Some((.., earlier, _)) = ended.next_if(|(_, end, ..)| *end < begin) {
             greatest = greatest.max(Some(earlier));
         }
-        greatest.is_some_and(|greatest| key < greatest).then_some((id, key))
+        greatest
+            .is_some_and(|greatest| key < greatest)
+            .then_some((id, key))
     };
     begun.into_iter().filter_map(is_overtaken).collect()
 }
@@ -332,6 +452,10 @@ impl<K: Ord + Copy> Seen<K> {
     }
 
     pub(super) fn before(&self, begin: u64) -> BTreeSet<K> {
-        self.0.iter().filter(|(_, end)| **end < begin).map(|(id, _)| *id).collect()
+        self.0
+            .iter()
+            .filter(|(_, end)| **end < begin)
+            .map(|(id, _)| *id)
+            .collect()
     }
 }

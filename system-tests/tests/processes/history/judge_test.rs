@@ -7,7 +7,9 @@ use super::judge::{Verdict, judge};
 use super::{Call, Entry, History, Outcome, Sees};
 
 fn id(number: u128) -> PurchaseId {
-    uuid::Builder::from_random_bytes(number.to_be_bytes()).into_uuid().into()
+    uuid::Builder::from_random_bytes(number.to_be_bytes())
+        .into_uuid()
+        .into()
 }
 
 fn ada() -> UserId {
@@ -22,7 +24,13 @@ fn price(number: u128) -> Price {
 
 fn purchase(number: u128) -> Purchase {
     let time = Timestamp::from_millis(1_000 * i64::try_from(number).unwrap()).unwrap();
-    Purchase::new(id(number), ada(), "Ada".parse().unwrap(), price(number), time)
+    Purchase::new(
+        id(number),
+        ada(),
+        "Ada".parse().unwrap(),
+        price(number),
+        time,
+    )
 }
 
 fn purchases(numbers: &[u128]) -> Outcome {
@@ -31,7 +39,10 @@ fn purchases(numbers: &[u128]) -> Outcome {
 
 fn sum(numbers: &[u128]) -> Outcome {
     let total = Total::checked_sum(numbers.iter().map(|number| price(*number))).unwrap();
-    Outcome::Summed(Summary::new(numbers.iter().filter(|number| **number < 90).count() as u64, total))
+    Outcome::Summed(Summary::new(
+        numbers.iter().filter(|number| **number < 90).count() as u64,
+        total,
+    ))
 }
 
 /// A history of sequential calls.
@@ -46,7 +57,10 @@ impl Script {
     }
 
     fn buy(self, number: u128) -> Self {
-        let outcome = Outcome::Bought { id: id(number), position: Some((0, u64::try_from(number).unwrap())) };
+        let outcome = Outcome::Bought {
+            id: id(number),
+            position: Some((0, u64::try_from(number).unwrap())),
+        };
         self.call(buy(number), outcome)
     }
 
@@ -68,30 +82,50 @@ impl Script {
 }
 
 fn buy(number: u128) -> Call {
-    Call::Buy { id: Some(id(number)), user: ada(), price: price(number) }
+    Call::Buy {
+        id: Some(id(number)),
+        user: ada(),
+        price: price(number),
+    }
 }
 
 /// Three purchases, the third of which has an unknown outcome.
 fn three() -> Script {
-    Script::default().buy(1).buy(2).call(buy(3), Outcome::Unknown)
+    Script::default()
+        .buy(1)
+        .buy(2)
+        .call(buy(3), Outcome::Unknown)
 }
 
 #[track_caller]
 fn assert_found(script: &Script, what: &str) {
     let verdict = script.judge();
-    let is_found = verdict.violations.iter().any(|violation| violation.contains(what));
+    let is_found = verdict
+        .violations
+        .iter()
+        .any(|violation| violation.contains(what));
     assert!(is_found, "{what}: {:?}", verdict.violations);
 }
 
 #[test]
 fn correct_histories_pass() {
-    let mut script = three().list(Sees::Own(id(2)), &[2]).list(Sees::Earlier, &[1, 2]);
-    script = script.sum(Sees::Earlier, &[1, 2, 3]).sum(Sees::Own(id(2)), &[1, 2]);
-    script = script.list(Sees::All, &[1, 2, 3]).sum(Sees::All, &[1, 2, 3]);
+    let mut script = three()
+        .list(Sees::Own(id(2)), &[2])
+        .list(Sees::Earlier, &[1, 2]);
+    script = script
+        .sum(Sees::Earlier, &[1, 2, 3])
+        .sum(Sees::Own(id(2)), &[1, 2]);
+    script = script
+        .list(Sees::All, &[1, 2, 3])
+        .sum(Sees::All, &[1, 2, 3]);
     let verdict = script.judge();
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert_eq!((verdict.acknowledged, verdict.reads), (2, 6));
-    assert!(verdict.to_string().starts_with("acknowledged 2, missing 0, twice 0, stale own reads 0 of 6"));
+    assert!(
+        verdict
+            .to_string()
+            .starts_with("acknowledged 2, missing 0, twice 0, stale own reads 0 of 6")
+    );
 }
 
 #[test]
@@ -113,17 +147,25 @@ fn stale_own_reads_are_found() {
     let script = three().list(Sees::Own(id(2)), &[1]);
     assert_found(&script, "its own purchase");
     assert_eq!(script.judge().stale, [id(2)].into());
-    assert_eq!(three().sum(Sees::Own(id(2)), &[1]).judge().stale, [id(2)].into());
+    assert_eq!(
+        three().sum(Sees::Own(id(2)), &[1]).judge().stale,
+        [id(2)].into()
+    );
 }
 
 #[test]
 fn vanished_purchases_are_found() {
     assert_found(
-        &three().list(Sees::Earlier, &[1, 3]).list(Sees::Earlier, &[1, 2]),
+        &three()
+            .list(Sees::Earlier, &[1, 3])
+            .list(Sees::Earlier, &[1, 2]),
         "an earlier seen purchase",
     );
     // A read that began before the first one had ended may miss it.
-    let mut entries = three().list(Sees::Earlier, &[1]).list(Sees::Earlier, &[]).entries();
+    let mut entries = three()
+        .list(Sees::Earlier, &[1])
+        .list(Sees::Earlier, &[])
+        .entries();
     entries[3].end = entries[4].begin + 1;
     assert_eq!(judge(&entries).violations, Vec::<String>::new());
 }
@@ -131,22 +173,45 @@ fn vanished_purchases_are_found() {
 #[test]
 fn unrequested_purchases_are_found() {
     assert_found(&three().list(Sees::All, &[1, 2, 4]), "did not buy");
-    assert_found(&three().call(buy(4), Outcome::NotApplied).list(Sees::All, &[1, 2, 4]), "did not buy");
+    assert_found(
+        &three()
+            .call(buy(4), Outcome::NotApplied)
+            .list(Sees::All, &[1, 2, 4]),
+        "did not buy",
+    );
     let early = Script::default().list(Sees::All, &[1]).buy(1);
     assert_found(&early, "did not buy");
-    let unnamed =
-        |script: Script| script.call(Call::Buy { id: None, user: ada(), price: price(4) }, Outcome::Unknown);
-    let found = unnamed(three()).list(Sees::All, &[1, 2, 4]).sum(Sees::All, &[1, 2, 4]);
+    let unnamed = |script: Script| {
+        script.call(
+            Call::Buy {
+                id: None,
+                user: ada(),
+                price: price(4),
+            },
+            Outcome::Unknown,
+        )
+    };
+    let found = unnamed(three())
+        .list(Sees::All, &[1, 2, 4])
+        .sum(Sees::All, &[1, 2, 4]);
     assert_eq!(found.judge().violations, Vec::<String>::new());
-    assert_found(&unnamed(three()).list(Sees::All, &[1, 2, 4, 5]), "did not buy");
+    assert_found(
+        &unnamed(three()).list(Sees::All, &[1, 2, 4, 5]),
+        "did not buy",
+    );
 }
 
 #[test]
 fn changed_purchases_are_found() {
     let mut changed = purchase(2);
     changed.price = price(7);
-    let script = three()
-        .call(Call::List { user: ada(), sees: Sees::Earlier }, Outcome::Listed(vec![purchase(1), changed]));
+    let script = three().call(
+        Call::List {
+            user: ada(),
+            sees: Sees::Earlier,
+        },
+        Outcome::Listed(vec![purchase(1), changed]),
+    );
     assert_found(&script, "did not buy");
 }
 
@@ -155,21 +220,38 @@ fn inexact_sums_are_found() {
     assert_found(&three().sum(Sees::All, &[1]), "found Summary");
     assert_found(&three().sum(Sees::All, &[1, 4]), "found Summary");
     assert_found(&three().sum(Sees::Earlier, &[1, 2, 3, 4]), "found Summary");
-    assert_found(&three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]), "found Summary");
-    assert_found(&three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]), "not the sum of as many");
+    assert_found(
+        &three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]),
+        "found Summary",
+    );
+    assert_found(
+        &three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]),
+        "not the sum of as many",
+    );
 }
 
 #[test]
 fn sums_of_refunds_are_found() {
-    let later = three().sum(Sees::Earlier, &[1, 2]).buy(91).list(Sees::All, &[1, 2, 91]);
-    assert_eq!(later.sum(Sees::All, &[1, 2, 91]).judge().violations, Vec::<String>::new());
+    let later = three()
+        .sum(Sees::Earlier, &[1, 2])
+        .buy(91)
+        .list(Sees::All, &[1, 2, 91]);
+    assert_eq!(
+        later.sum(Sees::All, &[1, 2, 91]).judge().violations,
+        Vec::<String>::new()
+    );
     let listed = || three().buy(91).list(Sees::All, &[1, 2, 91]);
     assert_found(&listed().sum(Sees::All, &[1, 2]), "not the sum of as many");
     // Too many to try their sums: a refund is none of the purchases that are counted.
     let unknown = |script: Script, number| script.call(buy(number), Outcome::Unknown);
     let sums = |last| {
         let all: Vec<_> = (1..=last).collect();
-        (4..20).chain([91]).fold(three(), unknown).sum(Sees::All, &all).judge().violations
+        (4..20)
+            .chain([91])
+            .fold(three(), unknown)
+            .sum(Sees::All, &all)
+            .judge()
+            .violations
     };
     assert_eq!((sums(19).len(), sums(20).len()), (0, 1));
 }
@@ -178,15 +260,28 @@ fn sums_of_refunds_are_found() {
 fn wrong_order_is_found() {
     assert_found(&three().list(Sees::All, &[2, 1]), "another order");
     assert_found(&Script::default().buy(2).buy(1), "its position is (0, 1)");
-    assert_found(&Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]), "its time is");
+    assert_found(
+        &Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]),
+        "its time is",
+    );
     // Concurrent purchases may have either order.
-    let mut entries = Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]).entries();
+    let mut entries = Script::default()
+        .buy(2)
+        .buy(1)
+        .list(Sees::All, &[1, 2])
+        .entries();
     entries[0].end = entries[1].begin + 1;
     assert_eq!(judge(&entries).violations, Vec::<String>::new());
 }
 
 #[test]
 fn duplicate_positions_are_found() {
-    let again = Outcome::Bought { id: id(3), position: Some((0, 1)) };
-    assert_found(&Script::default().buy(1).call(buy(3), again), "with one position");
+    let again = Outcome::Bought {
+        id: id(3),
+        position: Some((0, 1)),
+    };
+    assert_found(
+        &Script::default().buy(1).call(buy(3), again),
+        "with one position",
+    );
 }

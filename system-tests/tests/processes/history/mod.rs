@@ -112,7 +112,12 @@ impl History {
     pub(crate) fn begin(&self, call: Call) -> usize {
         let mut entries = self.0.lock().unwrap();
         let begin = entries.tick();
-        entries.entries.push(Entry { begin, end: u64::MAX, call, outcome: Outcome::Unknown });
+        entries.entries.push(Entry {
+            begin,
+            end: u64::MAX,
+            call,
+            outcome: Outcome::Unknown,
+        });
         entries.entries.len() - 1
     }
 

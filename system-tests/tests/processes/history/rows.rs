@@ -46,15 +46,20 @@ impl<T> Clone for Acknowledged<'_, T> {
 
 /// The violations of users and orders.
 pub(super) fn judge(entries: &[Entry]) -> Vec<String> {
-    let (mut users, mut orders, mut violations) = (Rows::new("user"), Rows::new("order"), Vec::new());
+    let (mut users, mut orders, mut violations) =
+        (Rows::new("user"), Rows::new("order"), Vec::new());
     for entry in entries {
         let row = match (&entry.call, &entry.outcome) {
             (_, Outcome::Unexpected(what)) => Err(format!("{:?} has returned {what}", entry.call)),
             (_, Outcome::NotApplied | Outcome::UnknownUser) => Ok(()),
-            (Call::Register(new), Outcome::Registered(user)) if *user == User::with_number(new, user.id) => {
+            (Call::Register(new), Outcome::Registered(user))
+                if *user == User::with_number(new, user.id) =>
+            {
                 users.add(entry, new.key.as_str(), Some((user.id.get(), user)))
             }
-            (Call::Place(new), Outcome::Placed(order)) if *order == Order::with_number(new, order.id) => {
+            (Call::Place(new), Outcome::Placed(order))
+                if *order == Order::with_number(new, order.id) =>
+            {
                 orders.add(entry, new.key.as_str(), Some((order.id.get(), order)))
             }
             (Call::Register(new), Outcome::Unknown) => users.add(entry, new.key.as_str(), None),
@@ -80,22 +85,46 @@ pub(super) fn judge(entries: &[Entry]) -> Vec<String> {
         };
         violations.extend(judged.err());
     }
-    judge_users_of_orders(entries, &users.rows.keys().copied().collect::<Vec<_>>(), &orders, &mut violations);
+    judge_users_of_orders(
+        entries,
+        &users.rows.keys().copied().collect::<Vec<_>>(),
+        &orders,
+        &mut violations,
+    );
     judge_orders_of_users(entries, &orders, &mut violations);
     violations
 }
 
 impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
     const fn new(kind: &'static str) -> Self {
-        Self { kind, requested: BTreeMap::new(), rows: BTreeMap::new() }
+        Self {
+            kind,
+            requested: BTreeMap::new(),
+            rows: BTreeMap::new(),
+        }
     }
 
-    fn add(&mut self, entry: &Entry, key: &'a str, row: Option<(i64, &'a T)>) -> Result<(), String> {
-        let new = Requested { begin: entry.begin, acknowledged: None };
+    fn add(
+        &mut self,
+        entry: &Entry,
+        key: &'a str,
+        row: Option<(i64, &'a T)>,
+    ) -> Result<(), String> {
+        let new = Requested {
+            begin: entry.begin,
+            acknowledged: None,
+        };
         let requested = self.requested.entry(key).or_insert(new);
-        let Some((number, row)) = row else { return Ok(()) };
+        let Some((number, row)) = row else {
+            return Ok(());
+        };
         let (begin, end) = (requested.begin, entry.end);
-        let first = requested.acknowledged.get_or_insert(Acknowledged { begin, end, number, row });
+        let first = requested.acknowledged.get_or_insert(Acknowledged {
+            begin,
+            end,
+            number,
+            row,
+        });
         first.end = end.min(first.end);
         if first.row == row {
             Ok(())
@@ -108,18 +137,29 @@ impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
     fn judge_numbers(&mut self, violations: &mut Vec<String>) {
         let kind = self.kind;
         for (key, requested) in &self.requested {
-            let Some(row) = requested.acknowledged else { continue };
+            let Some(row) = requested.acknowledged else {
+                continue;
+            };
             if let Some(other) = self.rows.insert(row.number, row) {
                 violations.push(format!("{key} has the number of {:?}", other.row));
             }
         }
         let numbers = 1..=i64::try_from(self.requested.len()).unwrap();
         if let Some(number) = self.rows.keys().find(|number| !numbers.contains(number)) {
-            violations.push(format!("{kind} {number} of {}: numbers are left out", numbers.end()));
+            violations.push(format!(
+                "{kind} {number} of {}: numbers are left out",
+                numbers.end()
+            ));
         }
-        let calls = self.rows.values().map(|row| (row.begin, row.end, row.number, row.number)).collect();
+        let calls = self
+            .rows
+            .values()
+            .map(|row| (row.begin, row.end, row.number, row.number))
+            .collect();
         for (number, _) in overtaken(calls) {
-            violations.push(format!("{kind} {number} was requested after a greater number was acknowledged"));
+            violations.push(format!(
+                "{kind} {number} was requested after a greater number was acknowledged"
+            ));
         }
     }
 
@@ -159,22 +199,34 @@ fn judge_users_of_orders(
     }
     for entry in entries {
         if let (Call::Place(new), Outcome::UnknownUser) = (&entry.call, &entry.outcome)
-            && known.get(&new.user_id.get()).is_some_and(|since| *since < entry.begin)
+            && known
+                .get(&new.user_id.get())
+                .is_some_and(|since| *since < entry.begin)
         {
-            violations
-                .push(format!("user {} has ordered, but was not known at {}", new.user_id, entry.begin));
+            violations.push(format!(
+                "user {} has ordered, but was not known at {}",
+                new.user_id, entry.begin
+            ));
         }
     }
 }
 
 /// The users' role lists only orders of this user, and no listed order is missing later.
-fn judge_orders_of_users(entries: &[Entry], orders: &Rows<'_, Order>, violations: &mut Vec<String>) {
+fn judge_orders_of_users(
+    entries: &[Entry],
+    orders: &Rows<'_, Order>,
+    violations: &mut Vec<String>,
+) {
     let mut seen: BTreeMap<i64, Seen<i64>> = BTreeMap::new();
     for entry in entries {
-        let (Call::OrdersOf(user), Outcome::OrdersFound(found)) = (&entry.call, &entry.outcome) else {
+        let (Call::OrdersOf(user), Outcome::OrdersFound(found)) = (&entry.call, &entry.outcome)
+        else {
             continue;
         };
-        let (user, found) = (user.get(), found.iter().map(|order| order.get()).collect::<Vec<_>>());
+        let (user, found) = (
+            user.get(),
+            found.iter().map(|order| order.get()).collect::<Vec<_>>(),
+        );
         let is_of_user = |order: &&i64| {
             orders
                 .rows
@@ -182,13 +234,22 @@ fn judge_orders_of_users(entries: &[Entry], orders: &Rows<'_, Order>, violations
                 .is_none_or(|order| order.row.user_id.get() == user && order.begin < entry.end)
         };
         if let Some(order) = found.iter().find(|order| !is_of_user(order)) {
-            violations.push(format!("order {order} is listed for user {user} at {}", entry.begin));
+            violations.push(format!(
+                "order {order} is listed for user {user} at {}",
+                entry.begin
+            ));
         }
         let seen = seen.entry(user).or_default();
         let is_whole = found.len() < shop_core::users::MAX_LISTED_ORDERS;
-        let missing = seen.before(entry.begin).into_iter().find(|order| !found.contains(order));
+        let missing = seen
+            .before(entry.begin)
+            .into_iter()
+            .find(|order| !found.contains(order));
         if let Some(order) = missing.filter(|_| is_whole) {
-            violations.push(format!("order {order} of user {user} was not listed again at {}", entry.begin));
+            violations.push(format!(
+                "order {order} of user {user} was not listed again at {}",
+                entry.begin
+            ));
         }
         seen.add(entry.end, found.into_iter());
     }

@@ -8,11 +8,18 @@ use super::{Call, History, Outcome};
 
 fn user(number: i64) -> NewUser {
     let email = format!("user-{number}@example.com").parse().unwrap();
-    NewUser::new(format!("user-{number}").parse().unwrap(), email, "Ada".parse().unwrap())
+    NewUser::new(
+        format!("user-{number}").parse().unwrap(),
+        email,
+        "Ada".parse().unwrap(),
+    )
 }
 
 fn order(number: i64) -> NewOrder {
-    let (key, product) = (format!("order-{number}").parse().unwrap(), "Notebook".parse().unwrap());
+    let (key, product) = (
+        format!("order-{number}").parse().unwrap(),
+        "Notebook".parse().unwrap(),
+    );
     NewOrder::new(key, UserNumber::new(1), product, 2, "50".parse().unwrap())
 }
 
@@ -41,7 +48,10 @@ impl Script {
 
     fn orders(self, numbers: &[i64]) -> Self {
         let found = numbers.iter().copied().map(OrderNumber::new).collect();
-        self.call(Call::OrdersOf(UserNumber::new(1)), Outcome::OrdersFound(found))
+        self.call(
+            Call::OrdersOf(UserNumber::new(1)),
+            Outcome::OrdersFound(found),
+        )
     }
 
     fn find(self, id: i64, found: Option<i64>) -> Self {
@@ -55,16 +65,30 @@ impl Script {
 
 /// A user, and two orders of it.
 fn two() -> Script {
-    let unknown = Script::default().call(Call::Place(order(1)), Outcome::UnknownUser).register(1, 1);
+    let unknown = Script::default()
+        .call(Call::Place(order(1)), Outcome::UnknownUser)
+        .register(1, 1);
     unknown.place(1, 1).place(2, 2)
 }
 
 #[test]
 fn correct_histories_pass() {
-    let again = two().register(1, 1).place(1, 1).orders(&[]).orders(&[1]).orders(&[1, 2]).find(1, Some(1));
+    let again = two()
+        .register(1, 1)
+        .place(1, 1)
+        .orders(&[])
+        .orders(&[1])
+        .orders(&[1, 2])
+        .find(1, Some(1));
     // A number whose response was lost may be in use.
-    let unknown = again.call(Call::Register(user(2)), Outcome::Unknown).register(3, 3).find(2, Some(2));
-    assert_eq!(unknown.find(4, None).0.judge().violations, Vec::<String>::new());
+    let unknown = again
+        .call(Call::Register(user(2)), Outcome::Unknown)
+        .register(3, 3)
+        .find(2, Some(2));
+    assert_eq!(
+        unknown.find(4, None).0.judge().violations,
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -74,20 +98,50 @@ fn violations_are_found() {
     for (script, what) in [
         (two().register(2, 1), "user-2 has the number of"),
         (two().register(2, 3), "user 3 of 2"),
-        (Script::default().place(1, 2).place(2, 1), "order 1 was requested after"),
+        (
+            Script::default().place(1, 2).place(2, 1),
+            "order 1 was requested after",
+        ),
         (two().place(1, 3), "was acknowledged again as"),
-        (two().call(Call::Register(user(3)), Outcome::Registered(other)), "has become"),
+        (
+            two().call(Call::Register(user(3)), Outcome::Registered(other)),
+            "has become",
+        ),
         (two().find(1, None), "user 1 was not found"),
         (two().find(1, Some(2)), "user 1 was found as"),
         (two().find(2, Some(2)), "but not requested"),
-        (two().call(Call::FindOrder(number), Outcome::FoundOrder(None)), "order 1 was not found"),
-        (two().call(Call::Place(order(3)), Outcome::Unexpected("KeyTaken".to_owned())), "KeyTaken"),
-        (two().call(Call::Place(order(3)), Outcome::UnknownUser), "has ordered, but was not known"),
+        (
+            two().call(Call::FindOrder(number), Outcome::FoundOrder(None)),
+            "order 1 was not found",
+        ),
+        (
+            two().call(
+                Call::Place(order(3)),
+                Outcome::Unexpected("KeyTaken".to_owned()),
+            ),
+            "KeyTaken",
+        ),
+        (
+            two().call(Call::Place(order(3)), Outcome::UnknownUser),
+            "has ordered, but was not known",
+        ),
         (Script::default().place(1, 1), "was not registered"),
-        (two().orders(&[1, 2]).orders(&[2]), "order 1 of user 1 was not listed again"),
-        (two().call(Call::OrdersOf(UserNumber::new(2)), Outcome::OrdersFound(order_of_other)), "for user 2"),
+        (
+            two().orders(&[1, 2]).orders(&[2]),
+            "order 1 of user 1 was not listed again",
+        ),
+        (
+            two().call(
+                Call::OrdersOf(UserNumber::new(2)),
+                Outcome::OrdersFound(order_of_other),
+            ),
+            "for user 2",
+        ),
     ] {
         let violations = script.0.judge().violations;
-        assert!(violations.iter().any(|violation| violation.contains(what)), "{what}: {violations:?}");
+        assert!(
+            violations.iter().any(|violation| violation.contains(what)),
+            "{what}: {violations:?}"
+        );
     }
 }

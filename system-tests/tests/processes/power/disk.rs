@@ -66,8 +66,15 @@ fn write_at(bytes: &mut Vec<u8>, at: usize, data: &[u8]) {
 /// A file or a folder, with its cached and its durable state.
 #[derive(Debug)]
 enum Node {
-    File { live: Vec<u8>, synced: Vec<u8>, pending: Vec<Change> },
-    Folder { live: Names, synced: Names },
+    File {
+        live: Vec<u8>,
+        synced: Vec<u8>,
+        pending: Vec<Change>,
+    },
+    Folder {
+        live: Names,
+        synced: Names,
+    },
 }
 
 /// An unsynced change of names: the new target of each name. A rename changes two at once.
@@ -120,7 +127,10 @@ pub(super) struct Disk {
 impl Disk {
     /// An empty disk. Syncs of the file `left_out` do nothing; `*` means all files.
     pub(super) fn new(left_out: Option<String>) -> Self {
-        let root = Node::Folder { live: Names::new(), synced: Names::new() };
+        let root = Node::Folder {
+            live: Names::new(),
+            synced: Names::new(),
+        };
         let state = State {
             nodes: BTreeMap::from([(ROOT, root)]),
             titles: BTreeMap::from([(ROOT, "/".to_owned())]),
@@ -137,21 +147,35 @@ impl Disk {
             limit: usize::MAX,
             left_out,
         };
-        Self { state: Mutex::new(state), booted: Condvar::new(), cut_off: watch::Sender::new(false) }
+        Self {
+            state: Mutex::new(state),
+            booted: Condvar::new(),
+            cut_off: watch::Sender::new(false),
+        }
     }
 
     /// Access for a program of this boot. While the power is off it waits for the next boot; then it is `None`, as the
     /// program has ended.
     pub(super) fn enter(&self, boot: u64) -> Option<MutexGuard<'_, State>> {
         let state = self.state.lock().unwrap();
-        let state = self.booted.wait_while(state, |state| state.is_cut_off && state.boot == boot).unwrap();
+        let state = self
+            .booted
+            .wait_while(state, |state| state.is_cut_off && state.boot == boot)
+            .unwrap();
         (state.boot == boot).then_some(state)
     }
 
     /// Counts an operation, and cuts the power at the chosen moment.
     pub(super) fn count(&self, state: &mut State, operation: Operation, node: u64) {
-        let title = state.titles.get(&node).map(String::as_str).unwrap_or_default();
-        let is_due = state.moment.as_mut().is_some_and(|moment| moment.has_come(operation, title));
+        let title = state
+            .titles
+            .get(&node)
+            .map(String::as_str)
+            .unwrap_or_default();
+        let is_due = state
+            .moment
+            .as_mut()
+            .is_some_and(|moment| moment.has_come(operation, title));
         if is_due && !state.is_cut_off {
             state.is_cut_off = true;
             self.cut_off.send_replace(true);
@@ -251,7 +275,9 @@ impl Disk {
     /// must not use the mounted files: if it waits for its own thread to read a page, that thread may wait for it.
     pub(super) fn export(&self, folder: &str, to: &Path) -> io::Result<()> {
         let state = self.state.lock().unwrap();
-        let folder = state.find(ROOT, OsStr::new(folder)).and_then(|folder| state.names(folder));
+        let folder = state
+            .find(ROOT, OsStr::new(folder))
+            .and_then(|folder| state.names(folder));
         for (name, node) in folder.into_iter().flatten() {
             if let Some(Node::File { live, .. }) = state.nodes.get(node) {
                 fs::write(to.join(name), live)?;
@@ -263,9 +289,15 @@ impl Disk {
     /// Replaces the contents of such a folder durably. The disk must not be mounted.
     pub(super) fn import(&self, folder: &str, from: &Path) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
-        let Some(folder) = state.find(ROOT, OsStr::new(folder)) else { return Ok(()) };
-        for name in
-            state.names(folder).into_iter().flatten().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        let Some(folder) = state.find(ROOT, OsStr::new(folder)) else {
+            return Ok(());
+        };
+        for name in state
+            .names(folder)
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
         {
             state.remove(folder, &name);
         }
@@ -274,7 +306,14 @@ impl Disk {
             let node = state.create(folder, &entry.file_name(), false);
             let bytes = fs::read(entry.path())?;
             let synced = bytes.clone();
-            state.nodes.insert(node, Node::File { live: bytes, synced, pending: Vec::new() });
+            state.nodes.insert(
+                node,
+                Node::File {
+                    live: bytes,
+                    synced,
+                    pending: Vec::new(),
+                },
+            );
         }
         state.sync_names(folder);
         Ok(())
@@ -284,8 +323,14 @@ impl Disk {
 impl State {
     pub(super) fn attributes(&self, node: u64) -> Option<Attributes> {
         Some(match self.nodes.get(&node)? {
-            Node::File { live, .. } => Attributes { is_folder: false, size: live.len() },
-            Node::Folder { .. } => Attributes { is_folder: true, size: 0 },
+            Node::File { live, .. } => Attributes {
+                is_folder: false,
+                size: live.len(),
+            },
+            Node::Folder { .. } => Attributes {
+                is_folder: true,
+                size: 0,
+            },
         })
     }
 
@@ -307,19 +352,28 @@ impl State {
         self.nodes.insert(
             node,
             if is_folder {
-                Node::Folder { live: Names::new(), synced: Names::new() }
+                Node::Folder {
+                    live: Names::new(),
+                    synced: Names::new(),
+                }
             } else {
-                Node::File { live: Vec::new(), synced: Vec::new(), pending: Vec::new() }
+                Node::File {
+                    live: Vec::new(),
+                    synced: Vec::new(),
+                    pending: Vec::new(),
+                }
             },
         );
-        self.titles.insert(node, name.to_string_lossy().into_owned());
+        self.titles
+            .insert(node, name.to_string_lossy().into_owned());
         self.change_names(NameChange(vec![(folder, name.to_owned(), Some(node))]));
         node
     }
 
     /// Adds a name to a file.
     pub(super) fn link(&mut self, node: u64, folder: u64, name: &OsStr) {
-        self.titles.insert(node, name.to_string_lossy().into_owned());
+        self.titles
+            .insert(node, name.to_string_lossy().into_owned());
         self.change_names(NameChange(vec![(folder, name.to_owned(), Some(node))]));
     }
 
@@ -329,9 +383,13 @@ impl State {
 
     pub(super) fn rename(&mut self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Option<()> {
         let node = self.find(from.0, from.1)?;
-        self.titles.insert(node, to.1.to_string_lossy().into_owned());
+        self.titles
+            .insert(node, to.1.to_string_lossy().into_owned());
         let removed = (from.0, from.1.to_owned(), None);
-        self.change_names(NameChange(vec![removed, (to.0, to.1.to_owned(), Some(node))]));
+        self.change_names(NameChange(vec![
+            removed,
+            (to.0, to.1.to_owned(), Some(node)),
+        ]));
         Some(())
     }
 
@@ -342,7 +400,9 @@ impl State {
 
     fn apply_names(&mut self, NameChange(changes): &NameChange, is_durable: bool) {
         for (folder, name, node) in changes {
-            let Some(Node::Folder { live, synced }) = self.nodes.get_mut(folder) else { continue };
+            let Some(Node::Folder { live, synced }) = self.nodes.get_mut(folder) else {
+                continue;
+            };
             let names = if is_durable { synced } else { live };
             match node {
                 Some(node) => names.insert(name.clone(), *node),
@@ -352,16 +412,30 @@ impl State {
     }
 
     pub(super) fn read(&self, node: u64, at: usize, size: usize) -> Option<&[u8]> {
-        let Node::File { live, .. } = self.nodes.get(&node)? else { return None };
+        let Node::File { live, .. } = self.nodes.get(&node)? else {
+            return None;
+        };
         Some(&live[at.min(live.len())..live.len().min(at + size)])
     }
 
     pub(super) fn write(&mut self, node: u64, at: usize, data: &[u8]) -> Option<()> {
-        self.change(node, Change::Write { at, data: data.to_vec() })
+        self.change(
+            node,
+            Change::Write {
+                at,
+                data: data.to_vec(),
+            },
+        )
     }
 
     fn used(&self) -> usize {
-        let size = |node: &Node| if let Node::File { live, .. } = node { live.len() } else { 0 };
+        let size = |node: &Node| {
+            if let Node::File { live, .. } = node {
+                live.len()
+            } else {
+                0
+            }
+        };
         self.nodes.values().map(size).sum()
     }
 
@@ -376,7 +450,8 @@ impl State {
 
     fn change(&mut self, node: u64, change: Change) -> Option<()> {
         let is_broken = self.broken == Some(node);
-        let Node::File { live, pending, .. } = self.nodes.get_mut(&node).filter(|_| !is_broken)? else {
+        let Node::File { live, pending, .. } = self.nodes.get_mut(&node).filter(|_| !is_broken)?
+        else {
             return None;
         };
         if self.ignores_repairs
@@ -392,12 +467,17 @@ impl State {
 
     fn sync(&mut self, node: u64) -> Option<()> {
         let title = self.titles.get(&node).cloned().unwrap_or_default();
-        let is_left_out = self.left_out.as_ref().is_some_and(|name| name == "*" || *name == title);
+        let is_left_out = self
+            .left_out
+            .as_ref()
+            .is_some_and(|name| name == "*" || *name == title);
         let is_file = matches!(self.nodes.get(&node), Some(Node::File { .. }));
         if self.broken == Some(node) {
             return None;
         }
-        let failing = self.failing.take_if(|moment| is_file && moment.has_come(Operation::Sync, &title));
+        let failing = self
+            .failing
+            .take_if(|moment| is_file && moment.has_come(Operation::Sync, &title));
         if failing.is_some() {
             *self.failed.entry(title.clone()).or_default() += 1;
             self.broken = self.breaks.then_some(node);
@@ -406,10 +486,16 @@ impl State {
             return Some(());
         }
         match self.nodes.get_mut(&node) {
-            Some(Node::File { synced, pending, .. }) => {
+            Some(Node::File {
+                synced, pending, ..
+            }) => {
                 // The size is metadata of the file system, which it keeps.
-                let is_kept = |change: &Change| failing.is_none() || matches!(change, Change::Resize(_));
-                pending.drain(..).filter(is_kept).for_each(|change| change.apply(synced));
+                let is_kept =
+                    |change: &Change| failing.is_none() || matches!(change, Change::Resize(_));
+                pending
+                    .drain(..)
+                    .filter(is_kept)
+                    .for_each(|change| change.apply(synced));
             }
             Some(Node::Folder { .. }) => self.sync_names(node),
             None => {}
@@ -418,9 +504,12 @@ impl State {
     }
 
     fn sync_names(&mut self, folder: u64) {
-        let concerns = |change: &mut NameChange| change.0.iter().any(|(changed, ..)| *changed == folder);
+        let concerns =
+            |change: &mut NameChange| change.0.iter().any(|(changed, ..)| *changed == folder);
         let changes: Vec<_> = self.names.extract_if(.., concerns).collect();
-        changes.iter().for_each(|change| self.apply_names(change, true));
+        changes
+            .iter()
+            .for_each(|change| self.apply_names(change, true));
     }
 
     fn forget(&mut self, survival: Survival, random: &mut Random) {
@@ -440,7 +529,11 @@ impl State {
         for node in self.nodes.values_mut() {
             match node {
                 Node::Folder { live, synced } => live.clone_from(synced),
-                Node::File { live, synced, pending } => {
+                Node::File {
+                    live,
+                    synced,
+                    pending,
+                } => {
                     forget_changes(synced, std::mem::take(pending), survival, random);
                     live.clone_from(synced);
                 }
@@ -452,7 +545,9 @@ impl State {
     fn remove_unreachable(&mut self) {
         let (mut found, mut folders) = (BTreeMap::new(), vec![ROOT]);
         while let Some(folder) = folders.pop() {
-            let Some(node) = self.nodes.remove(&folder) else { continue };
+            let Some(node) = self.nodes.remove(&folder) else {
+                continue;
+            };
             if let Node::Folder { live, .. } = &node {
                 folders.extend(live.values());
             }
@@ -463,7 +558,12 @@ impl State {
 }
 
 /// Applies the changes to a file that survive.
-fn forget_changes(synced: &mut Vec<u8>, changes: Vec<Change>, survival: Survival, random: &mut Random) {
+fn forget_changes(
+    synced: &mut Vec<u8>,
+    changes: Vec<Change>,
+    survival: Survival,
+    random: &mut Random,
+) {
     let kept = survival.prefix(changes.len(), random);
     for (index, change) in changes.into_iter().enumerate() {
         match survival {

@@ -16,7 +16,13 @@ fn with<T>(disk: &Disk, act: impl FnOnce(&mut super::disk::State) -> T) -> T {
 }
 
 fn contents(disk: &Disk, file: &str) -> Option<Vec<u8>> {
-    with(disk, |state| Some(state.read(state.find(ROOT, name(file))?, 0, usize::MAX >> 1)?.to_vec()))
+    with(disk, |state| {
+        Some(
+            state
+                .read(state.find(ROOT, name(file))?, 0, usize::MAX >> 1)?
+                .to_vec(),
+        )
+    })
 }
 
 /// A disk with a file `a`, whose first 3 sectors are synced and overwritten afterwards, and with a file `b`.
@@ -41,13 +47,22 @@ fn unsynced_contents_and_names_are_forgotten() {
     let disk = written(None);
     assert_eq!(contents(&disk, "a").unwrap(), [2; 1_536]);
     cut(&disk, Survival::Nothing);
-    assert_eq!((contents(&disk, "a").unwrap(), contents(&disk, "b")), (vec![1; 1_536], None));
+    assert_eq!(
+        (contents(&disk, "a").unwrap(), contents(&disk, "b")),
+        (vec![1; 1_536], None)
+    );
     let disk = written(None);
     cut(&disk, Survival::Names);
-    assert_eq!((contents(&disk, "a").unwrap(), contents(&disk, "b")), (vec![1; 1_536], Some(Vec::new())));
+    assert_eq!(
+        (contents(&disk, "a").unwrap(), contents(&disk, "b")),
+        (vec![1; 1_536], Some(Vec::new()))
+    );
     let disk = written(None);
     cut(&disk, Survival::Everything);
-    assert_eq!((contents(&disk, "a").unwrap(), contents(&disk, "b")), (vec![2; 1_536], Some(Vec::new())));
+    assert_eq!(
+        (contents(&disk, "a").unwrap(), contents(&disk, "b")),
+        (vec![2; 1_536], Some(Vec::new()))
+    );
 }
 
 #[test]
@@ -60,9 +75,11 @@ fn writes_are_torn_between_sectors() {
     });
     let torn: std::collections::BTreeSet<_> = torn.collect();
     assert_eq!(torn.len(), 8, "each of three sectors is old or new");
-    assert!(
-        torn.iter().all(|bytes| bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])))
-    );
+    assert!(torn.iter().all(|bytes| {
+        bytes
+            .chunks(512)
+            .all(|sector| sector.iter().all(|byte| *byte == sector[0]))
+    }));
 }
 
 #[test]
@@ -72,10 +89,20 @@ fn a_failed_sync_is_forgotten() {
     disk.fail_sync(Moment::of(Operation::Sync, "a", 1));
     assert_eq!(disk.sync(disk.boot(), file), None);
     assert!(!disk.is_failing());
-    assert_eq!(contents(&disk, "a").unwrap(), [2; 1_536], "until the power is cut");
+    assert_eq!(
+        contents(&disk, "a").unwrap(),
+        [2; 1_536],
+        "until the power is cut"
+    );
     with(&disk, |state| state.write(file, 512, &[3; 512])).unwrap();
     disk.sync(disk.boot(), file).unwrap();
-    assert_eq!(contents(&disk, "a").unwrap()[..1_024], [[2; 512], [3; 512]].concat());
+    assert_eq!(
+        contents(&disk, "a").unwrap()[..1_024],
+        [[2; 512], [3; 512]].concat()
+    );
     cut(&disk, Survival::Everything);
-    assert_eq!(contents(&disk, "a").unwrap(), [[1; 512], [3; 512], [1; 512]].concat());
+    assert_eq!(
+        contents(&disk, "a").unwrap(),
+        [[1; 512], [3; 512], [1; 512]].concat()
+    );
 }

@@ -32,7 +32,10 @@ struct Order {
 impl Order {
     fn purchase(&self) -> NewPurchase {
         let price = format!("{}.{:02}", self.number % 90, self.number % 97);
-        let new = NewPurchase::of(self.user.clone()).named("ada").priced(price).unwrap();
+        let new = NewPurchase::of(self.user.clone())
+            .named("ada")
+            .priced(price)
+            .unwrap();
         new.with_key(self.id.to_string()).unwrap()
     }
 }
@@ -67,14 +70,22 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(facing: &Process, management: &Process) -> Self {
-        Self { facing: facing.url.clone(), management: management.url.clone() }
+        Self {
+            facing: facing.url.clone(),
+            management: management.url.clone(),
+        }
     }
 }
 
 impl Load {
     pub(super) fn new() -> Self {
         let history = Arc::<History>::default();
-        Self { ledger: Ledger::of(Arc::clone(&history)), history, http: plain(), ..Self::default() }
+        Self {
+            ledger: Ledger::of(Arc::clone(&history)),
+            history,
+            http: plain(),
+            ..Self::default()
+        }
     }
 
     pub(super) fn client(&self, url: &str) -> ShopClient {
@@ -117,7 +128,11 @@ impl Load {
         while !self.is_over() {
             number += 1;
             let id = uuid::Uuid::new_v4().into();
-            let order = Order { id, user: user.clone(), number };
+            let order = Order {
+                id,
+                user: user.clone(),
+                number,
+            };
             if !self.send(&client, order).await {
                 continue;
             }
@@ -141,7 +156,10 @@ impl Load {
 
     /// Repeats every other purchase that got no response before the power was cut.
     async fn repeat(self: Arc<Self>, url: String) {
-        let (client, orders) = (self.client(&url), std::mem::take(&mut *self.unanswered.lock().await));
+        let (client, orders) = (
+            self.client(&url),
+            std::mem::take(&mut *self.unanswered.lock().await),
+        );
         for order in orders.into_iter().step_by(2) {
             self.send(&client, order).await;
         }
@@ -163,7 +181,11 @@ impl Load {
     /// Registers users sequentially, each until it is acknowledged.
     async fn register(self: Arc<Self>) {
         while !self.is_over() {
-            if self.ledger.register(self.users.load(Ordering::Relaxed)).await {
+            if self
+                .ledger
+                .register(self.users.load(Ordering::Relaxed))
+                .await
+            {
                 self.users.fetch_add(1, Ordering::Relaxed);
             } else {
                 pause().await;
@@ -185,36 +207,73 @@ impl Load {
     pub(super) async fn buy_old(&self, folder: &Path) -> Result<(), String> {
         let mut options = EmbeddedLogOptions::default();
         options.clock = Arc::new(LongAgo);
-        let log = EmbeddedLog::open(folder, options).await.map_err(|error| error.to_string())?;
+        let log = EmbeddedLog::open(folder, options)
+            .await
+            .map_err(|error| error.to_string())?;
         let sink = log.sink();
         let buy = async |number: u64| {
             let user = format!("old-{}", number % 4).parse().unwrap();
-            let order = Order { id: uuid::Uuid::new_v4().into(), user, number };
+            let order = Order {
+                id: uuid::Uuid::new_v4().into(),
+                user,
+                number,
+            };
             let new = order.purchase();
-            let call = Call::Buy { id: Some(order.id), user: order.user, price: new.price };
+            let call = Call::Buy {
+                id: Some(order.id),
+                user: order.user,
+                price: new.price,
+            };
             let call = self.history.begin(call);
-            let bought = sink.publish(&new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await;
+            let bought = sink
+                .publish(&new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
+                .await;
             let bought = bought.map_err(|error| error.to_string())?;
-            self.history.end(call, Outcome::Bought { id: bought.id, position: None });
+            self.history.end(
+                call,
+                Outcome::Bought {
+                    id: bought.id,
+                    position: None,
+                },
+            );
             Ok(())
         };
-        let bought: Vec<_> = stream::iter(0..1_500).map(buy).buffer_unordered(100).collect().await;
+        let bought: Vec<_> = stream::iter(0..1_500)
+            .map(buy)
+            .buffer_unordered(100)
+            .collect()
+            .await;
         drop((sink, log));
         // The thread of the log closes it.
-        until("close the log", async || !folder.join("shop.db-wal").exists()).await;
+        until("close the log", async || {
+            !folder.join("shop.db-wal").exists()
+        })
+        .await;
         bought.into_iter().collect()
     }
 
     /// Buys once more, and waits until the purchase is stored.
     pub(super) async fn buy_last(&self, client: &ShopClient) -> bool {
         let (user, id): (UserId, _) = ("last".parse().unwrap(), uuid::Uuid::new_v4().into());
-        let order = Order { id, user: user.clone(), number: 1 };
-        self.send(client, order).await && self.history.sum(client, &user, Sees::Own(id)).await.is_some()
+        let order = Order {
+            id,
+            user: user.clone(),
+            number: 1,
+        };
+        self.send(client, order).await
+            && self
+                .history
+                .sum(client, &user, Sees::Own(id))
+                .await
+                .is_some()
     }
 
     /// The number of registered users and of placed orders.
     pub(super) fn entities(&self) -> (u64, u64) {
-        (self.users.load(Ordering::Relaxed), self.orders.load(Ordering::Relaxed))
+        (
+            self.users.load(Ordering::Relaxed),
+            self.orders.load(Ordering::Relaxed),
+        )
     }
 
     /// Repeats the registration and the order that may have got no response before the last cut.
@@ -250,7 +309,9 @@ struct LongAgo;
 
 impl Clock for LongAgo {
     fn now(&self) -> Timestamp {
-        SystemClock.now().saturating_sub(Duration::from_secs(8 * 24 * 3_600))
+        SystemClock
+            .now()
+            .saturating_sub(Duration::from_secs(8 * 24 * 3_600))
     }
 
     fn fresh_id(&self) -> uuid::Uuid {

@@ -31,20 +31,33 @@ const CUTS_OF_A_DISK: u64 = 24;
 /// Whether a file system can be mounted here. Reports the reason if not.
 fn can_mount() -> bool {
     let folder = tempfile::tempdir().unwrap();
-    let mounted = Mount::new(&Arc::new(Disk::new(None)), folder.path(), Owner::this_process());
+    let mounted = Mount::new(
+        &Arc::new(Disk::new(None)),
+        folder.path(),
+        Owner::this_process(),
+    );
     if let Err(error) = &mounted {
-        skipped("fuse", &format!("no FUSE file system can be mounted: {error}"));
+        skipped(
+            "fuse",
+            &format!("no FUSE file system can be mounted: {error}"),
+        );
     }
     mounted.is_ok()
 }
 
 /// Runs `survive` for a number of rounds, by default `count`, on several disks.
-async fn rounds(count: u64, survive: impl AsyncFn(&mut Series, u64) -> Result<()>) -> Option<Report> {
+async fn rounds(
+    count: u64,
+    survive: impl AsyncFn(&mut Series, u64) -> Result<()>,
+) -> Option<Report> {
     if !can_mount() {
         return None;
     }
-    let (mut left, mut seed, mut total) =
-        (chosen("SHOP_TEST_CUTS").unwrap_or(count), seed(), Report::default());
+    let (mut left, mut seed, mut total) = (
+        chosen("SHOP_TEST_CUTS").unwrap_or(count),
+        seed(),
+        Report::default(),
+    );
     while left > 0 {
         println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
         let cuts = left.min(CUTS_OF_A_DISK);
@@ -65,7 +78,9 @@ async fn power_cuts_lose_and_duplicate_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_syncs_lose_and_duplicate_nothing() {
-    let Some(report) = rounds(FAILED_SYNCS, Series::survive_failed_syncs).await else { return };
+    let Some(report) = rounds(FAILED_SYNCS, Series::survive_failed_syncs).await else {
+        return;
+    };
     let minimum = (report.on_time / SYNCED.len() as u64).div_ceil(2);
     for file in SYNCED {
         let failed = report.failed.get(file).copied().unwrap_or_default();
@@ -80,9 +95,17 @@ async fn a_failed_sync_without_a_repair_is_found() {
         return;
     }
     // Per change, the file that each commit syncs.
-    let files = if chosen("SHOP_TEST_CUTS").is_some() { "shop.db" } else { "shop.db-wal" };
+    let files = if chosen("SHOP_TEST_CUTS").is_some() {
+        "shop.db"
+    } else {
+        "shop.db-wal"
+    };
     let plant = chosen_plant();
-    let is_chosen = |file: &&str| plant.as_ref().map_or(file.starts_with(files), |name| name == file);
+    let is_chosen = |file: &&str| {
+        plant
+            .as_ref()
+            .map_or(file.starts_with(files), |name| name == file)
+    };
     for file in SYNCED.into_iter().filter(is_chosen) {
         let mut series = Series::new(seed(), Disk::new(None)).await;
         series.ignore_repairs();
@@ -95,14 +118,19 @@ async fn a_failed_sync_without_a_repair_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_gets_the_space_of_write_ahead_logs() {
     if can_mount() {
-        Box::pin(Series::new(seed(), Disk::new(None)).await.fill()).await.unwrap();
+        Box::pin(Series::new(seed(), Disk::new(None)).await.fill())
+            .await
+            .unwrap();
     }
 }
 
 /// A series on PostgreSQL, if there is a server.
 async fn on_postgres(seed: u64) -> Option<PostgresSeries> {
     println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
-    PostgresSeries::new(seed).await.inspect_err(|why| skipped("postgres", why)).ok()
+    PostgresSeries::new(seed)
+        .await
+        .inspect_err(|why| skipped("postgres", why))
+        .ok()
 }
 
 /// Cuts the power of a server, by default `cuts` times.
@@ -110,12 +138,19 @@ async fn survive_on_postgres(cuts: u64, scene: Scene) {
     if !can_mount() {
         return;
     }
-    let Some(mut series) = on_postgres(seed()).await else { return };
+    let Some(mut series) = on_postgres(seed()).await else {
+        return;
+    };
     let survived = Box::pin(series.survive(chosen("SHOP_TEST_CUTS").unwrap_or(cuts), scene)).await;
     println!("{}", series.report());
     survived.unwrap();
-    let Report { on_time, failed, .. } = series.report();
-    assert!(scene != Scene::FailedSync || failed.values().sum::<u64>() >= on_time.div_ceil(2), "{failed:?}");
+    let Report {
+        on_time, failed, ..
+    } = series.report();
+    assert!(
+        scene != Scene::FailedSync || failed.values().sum::<u64>() >= on_time.div_ceil(2),
+        "{failed:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +169,9 @@ async fn omitted_syncs_of_postgres_are_found() {
     if !can_mount() {
         return;
     }
-    let Some(mut series) = on_postgres(seed()).await else { return };
+    let Some(mut series) = on_postgres(seed()).await else {
+        return;
+    };
     series.leave_out_syncs();
     let survived = Box::pin(series.survive(10, Scene::Load)).await;
     println!("{survived:?} {}", series.report());
@@ -151,9 +188,15 @@ async fn omitted_syncs_are_found() {
     println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
     let mut found = Vec::new();
     let is_night = chosen("SHOP_TEST_CUTS").is_some();
-    let planted = if is_night { &PLANTED[..] } else { &PLANTED[..2] };
-    let planted =
-        chosen_plant().map_or_else(|| planted.iter().map(ToString::to_string).collect(), |name| vec![name]);
+    let planted = if is_night {
+        &PLANTED[..]
+    } else {
+        &PLANTED[..2]
+    };
+    let planted = chosen_plant().map_or_else(
+        || planted.iter().map(ToString::to_string).collect(),
+        |name| vec![name],
+    );
     for name in planted {
         let mut series = Series::new(seed, Disk::new(Some(name.clone()))).await;
         let survived = Box::pin(series.survive(40)).await;

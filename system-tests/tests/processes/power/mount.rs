@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyStatfs, ReplyWrite, Request, SessionACL, TimeOrNow,
-    WriteFlags,
+    BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
+    FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyStatfs, ReplyWrite,
+    Request, SessionACL, TimeOrNow, WriteFlags,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -34,13 +34,18 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn this_process() -> Self {
-        Self { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() }
+        Self {
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
     }
 
     /// The user of a PostgreSQL server, which does not run as root.
     pub(super) fn postgres() -> Self {
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let user = users.lines().find_map(|line| line.strip_prefix("postgres:"));
+        let user = users
+            .lines()
+            .find_map(|line| line.strip_prefix("postgres:"));
         let numbers = user.and_then(|user| {
             let mut fields = user.split(':').skip(1);
             Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
@@ -63,11 +68,25 @@ impl Mount {
     /// Mounts a disk on an empty folder, until the power is cut.
     pub(super) fn new(disk: &Arc<Disk>, at: &Path, owner: Owner) -> io::Result<Self> {
         let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("powercut".to_owned()), MountOption::NoDev];
+        config.mount_options = vec![
+            MountOption::FSName("powercut".to_owned()),
+            MountOption::NoDev,
+        ];
         let is_own = owner.uid == Owner::this_process().uid;
-        config.acl = if is_own { SessionACL::Owner } else { SessionACL::All };
-        let boot = Boot { disk: Arc::clone(disk), number: disk.boot(), owner };
-        Ok(Self { at: at.to_owned(), _session: fuser::spawn_mount(boot, at, &config)? })
+        config.acl = if is_own {
+            SessionACL::Owner
+        } else {
+            SessionACL::All
+        };
+        let boot = Boot {
+            disk: Arc::clone(disk),
+            number: disk.boot(),
+            owner,
+        };
+        Ok(Self {
+            at: at.to_owned(),
+            _session: fuser::spawn_mount(boot, at, &config)?,
+        })
     }
 }
 
@@ -99,7 +118,11 @@ fn attributes(node: u64, attributes: Attributes, owner: Owner) -> FileAttr {
         mtime: time,
         ctime: time,
         crtime: time,
-        kind: if attributes.is_folder { FileType::Directory } else { FileType::RegularFile },
+        kind: if attributes.is_folder {
+            FileType::Directory
+        } else {
+            FileType::RegularFile
+        },
         perm: if attributes.is_folder { 0o700 } else { 0o600 },
         nlink: if attributes.is_folder { 2 } else { 1 },
         uid: owner.uid,
@@ -117,20 +140,30 @@ fn offset(number: u64) -> usize {
 impl Boot {
     fn look(&self, node: u64) -> Reply<FileAttr> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
-        state.attributes(node).map(|found| attributes(node, found, self.owner)).ok_or(Errno::ENOENT)
+        state
+            .attributes(node)
+            .map(|found| attributes(node, found, self.owner))
+            .ok_or(Errno::ENOENT)
     }
 
     fn look_up(&self, folder: u64, name: &OsStr) -> Reply<FileAttr> {
         let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
-        state.attributes(node).map(|found| attributes(node, found, self.owner)).ok_or(Errno::ENOENT)
+        state
+            .attributes(node)
+            .map(|found| attributes(node, found, self.owner))
+            .ok_or(Errno::ENOENT)
     }
 
     fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Reply<FileAttr> {
         let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
         let node = state.create(folder, name, is_folder);
         self.disk.count(&mut state, Operation::Name, node);
-        Ok(attributes(node, Attributes { is_folder, size: 0 }, self.owner))
+        Ok(attributes(
+            node,
+            Attributes { is_folder, size: 0 },
+            self.owner,
+        ))
     }
 
     fn remove(&self, folder: u64, name: &OsStr) -> Reply<()> {
@@ -185,10 +218,15 @@ impl Boot {
         let dots = [".", ".."].map(|name| (folder, FileType::Directory, name.to_owned()));
         let kind = |node: u64| {
             let is_folder = state.attributes(node).is_some_and(|found| found.is_folder);
-            if is_folder { FileType::Directory } else { FileType::RegularFile }
+            if is_folder {
+                FileType::Directory
+            } else {
+                FileType::RegularFile
+            }
         };
-        let named =
-            names.iter().map(|(name, node)| (*node, kind(*node), name.to_string_lossy().into_owned()));
+        let named = names
+            .iter()
+            .map(|(name, node)| (*node, kind(*node), name.to_string_lossy().into_owned()));
         Ok(dots.into_iter().chain(named).collect())
     }
 }
@@ -244,7 +282,15 @@ impl Filesystem for Boot {
         attr(self.resize(node.0, size), reply);
     }
 
-    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
         entry(self.make(parent.0, name, true), reply);
     }
 
@@ -266,7 +312,10 @@ impl Filesystem for Boot {
         _: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        empty(self.move_name((parent.0, name), (new_parent.0, new_name)), reply);
+        empty(
+            self.move_name((parent.0, name), (new_parent.0, new_name)),
+            reply,
+        );
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -284,7 +333,13 @@ impl Filesystem for Boot {
         reply: ReplyCreate,
     ) {
         match self.make(parent.0, name, false) {
-            Ok(made) => reply.created(&TTL, &made, Generation(0), FileHandle(0), FopenFlags::empty()),
+            Ok(made) => reply.created(
+                &TTL,
+                &made,
+                Generation(0),
+                FileHandle(0),
+                FopenFlags::empty(),
+            ),
             Err(error) => reply.error(error),
         }
     }
@@ -300,7 +355,9 @@ impl Filesystem for Boot {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let Some(state) = self.disk.enter(self.number) else { return reply.error(Errno::EIO) };
+        let Some(state) = self.disk.enter(self.number) else {
+            return reply.error(Errno::EIO);
+        };
         match state.read(node.0, offset(at), offset(u64::from(size))) {
             Some(data) => reply.data(data),
             None => reply.error(Errno::EISDIR),
@@ -325,19 +382,42 @@ impl Filesystem for Boot {
         }
     }
 
-    fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+    fn fsync(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
         empty(self.disk.sync(self.number, node.0).ok_or(Errno::EIO), reply);
     }
 
-    fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _data_only: bool, reply: ReplyEmpty) {
+    fn fsyncdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
         empty(self.disk.sync(self.number, node.0).ok_or(Errno::EIO), reply);
     }
 
-    fn readdir(&self, _: &Request, node: INodeNo, _: FileHandle, from: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        from: u64,
+        mut reply: ReplyDirectory,
+    ) {
         match self.entries(node.0) {
             Err(error) => reply.error(error),
             Ok(entries) => {
-                for (index, (node, kind, name)) in entries.into_iter().enumerate().skip(offset(from)) {
+                for (index, (node, kind, name)) in
+                    entries.into_iter().enumerate().skip(offset(from))
+                {
                     if reply.add(INodeNo(node), index as u64 + 1, kind, name) {
                         break;
                     }
@@ -348,7 +428,9 @@ impl Filesystem for Boot {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let Some(state) = self.disk.enter(self.number) else { return reply.error(Errno::EIO) };
+        let Some(state) = self.disk.enter(self.number) else {
+            return reply.error(Errno::EIO);
+        };
         let free = FREE.min(state.room() as u64 / u64::from(BLOCK));
         reply.statfs(FREE, free, free, FREE, FREE, BLOCK, 255, BLOCK);
     }

@@ -26,12 +26,20 @@ pub(super) struct Moment {
 impl Moment {
     /// The `nth` of any operations.
     pub(super) const fn any(nth: u64) -> Self {
-        Self { operation: None, file: "", left: nth }
+        Self {
+            operation: None,
+            file: "",
+            left: nth,
+        }
     }
 
     /// The `nth` operation of this kind on files with this suffix.
     pub(super) const fn of(operation: Operation, file: &'static str, nth: u64) -> Self {
-        Self { operation: Some(operation), file, left: nth }
+        Self {
+            operation: Some(operation),
+            file,
+            left: nth,
+        }
     }
 
     pub(super) fn has_come(&mut self, operation: Operation, file: &str) -> bool {
@@ -57,18 +65,32 @@ pub(super) enum Survival {
 }
 
 impl Survival {
-    const ALL: [Self; 5] = [Self::Nothing, Self::Everything, Self::Names, Self::Prefix, Self::Torn];
+    const ALL: [Self; 5] = [
+        Self::Nothing,
+        Self::Everything,
+        Self::Names,
+        Self::Prefix,
+        Self::Torn,
+    ];
 
     /// The survival of a cut. On a defective disk mostly `Nothing`, and always at first: surviving changes are as good as
     /// synced.
     pub(super) fn of(cut: u64, is_defective: bool, random: &mut Random) -> Self {
         let any = Self::ALL[usize::try_from(random.below(Self::ALL.len() as u64)).unwrap()];
-        if is_defective && (cut < 4 || cut.is_multiple_of(2)) { Self::Nothing } else { any }
+        if is_defective && (cut < 4 || cut.is_multiple_of(2)) {
+            Self::Nothing
+        } else {
+            any
+        }
     }
 
     /// The number of `count` changes that survive entirely, counted from the first.
     pub(super) fn prefix(self, count: usize, random: &mut Random) -> usize {
-        if self == Self::Prefix { usize::try_from(random.below(count as u64 + 1)).unwrap() } else { 0 }
+        if self == Self::Prefix {
+            usize::try_from(random.below(count as u64 + 1)).unwrap()
+        } else {
+            0
+        }
     }
 }
 
@@ -123,7 +145,9 @@ impl Scene {
         match self {
             Self::FirstStart => Moment::any(1 + random.below(400)),
             Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
-            Self::Load | Self::FailedSync => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
+            Self::Load | Self::FailedSync => {
+                Moment::of(Operation::Write, "-wal", 1 + random.below(2_000))
+            }
             Self::Checkpoint => Moment::of(Operation::Write, ".db", 1 + random.below(40)),
             Self::AfterCheckpoint => Moment::of(Operation::Sync, ".db", 1 + random.below(3)),
             Self::Truncation => Moment::of(Operation::Resize, ".db", 1 + random.below(3)),

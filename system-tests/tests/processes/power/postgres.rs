@@ -36,7 +36,11 @@ pub(super) struct PostgresSeries {
 impl PostgresSeries {
     /// The error says why there is no server.
     pub(super) async fn new(seed: u64) -> Result<Self> {
-        let (disk, at, owner) = (Arc::new(Disk::new(None)), tempfile::tempdir().unwrap(), Owner::postgres());
+        let (disk, at, owner) = (
+            Arc::new(Disk::new(None)),
+            tempfile::tempdir().unwrap(),
+            Owner::postgres(),
+        );
         let mount = Some(mount(&disk, &at, owner).await);
         let cluster = Cluster::start_in(at.path())?;
         let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
@@ -48,7 +52,18 @@ impl PostgresSeries {
         let (random, load) = (Random::new(seed), Arc::new(Load::new()));
         load.ledger.moved(&services.facing, &services.facing).await;
         let report = Report::default();
-        Ok(Self { disk, owner, cluster, mount, at, random, load, report, services, folder })
+        Ok(Self {
+            disk,
+            owner,
+            cluster,
+            mount,
+            at,
+            random,
+            load,
+            report,
+            services,
+            folder,
+        })
     }
 
     /// Reports the cuts.
@@ -69,7 +84,13 @@ impl PostgresSeries {
             let survival = Survival::of(cut, self.disk.is_defective(), &mut self.random);
             self.cut(cut, survival, scene).await?;
             self.report.add_cut(scene, survival);
-            let checked = check(&self.load, &mut self.report, &self.services, Load::users(cut)).await;
+            let checked = check(
+                &self.load,
+                &mut self.report,
+                &self.services,
+                Load::users(cut),
+            )
+            .await;
             checked.map_err(|error| format!("cut {cut} ({survival:?}): {error}"))?;
         }
         self.count(cuts).await
@@ -79,7 +100,8 @@ impl PostgresSeries {
         let nth = 1 + self.random.below(3_000);
         if scene == Scene::FailedSync {
             // The server ends with all sessions, and restarts.
-            self.disk.fail_sync(Moment::of(Operation::Sync, "", 1 + nth / 200));
+            self.disk
+                .fail_sync(Moment::of(Operation::Sync, "", 1 + nth / 200));
         }
         let moment = if round.is_multiple_of(2) {
             Moment::any(nth)
@@ -92,7 +114,10 @@ impl PostgresSeries {
             self.disk.arm(moment);
         }
         let time = Duration::from_millis(500 + self.random.below(2_000));
-        if tokio::time::timeout(time, self.disk.until_cut_off()).await.is_ok() {
+        if tokio::time::timeout(time, self.disk.until_cut_off())
+            .await
+            .is_ok()
+        {
             self.report.on_time += 1;
         }
         if scene == Scene::FailedSync && !self.disk.is_failing() {
@@ -111,17 +136,27 @@ impl PostgresSeries {
         self.mount = Some(mount(&self.disk, &self.at, self.owner).await);
         if scene == Scene::FailedSync && round.is_multiple_of(2) {
             // A sync during recovery fails, too.
-            self.disk.fail_sync(Moment::of(Operation::Sync, "", 1 + nth % 50));
+            self.disk
+                .fail_sync(Moment::of(Operation::Sync, "", 1 + nth % 50));
         }
-        let started = AssertUnwindSafe(async { tokio::task::block_in_place(|| self.cluster.ctl("start")) });
-        started.catch_unwind().await.map_err(|_panic| "the server does not start".to_owned())
+        let started =
+            AssertUnwindSafe(async { tokio::task::block_in_place(|| self.cluster.ctl("start")) });
+        started
+            .catch_unwind()
+            .await
+            .map_err(|_panic| "the server does not start".to_owned())
     }
 
     /// Waits for a checkpoint. After a failed sync, PostgreSQL recovers from what it reads of its log, which may be in
     /// memory only, and does not write that again: a power cut before the next checkpoint finds pages that are newer than
     /// the log.
     async fn until_synced(&self) {
-        let checkpoint = async || try_session(&self.cluster).await?.batch_execute("checkpoint").await;
+        let checkpoint = async || {
+            try_session(&self.cluster)
+                .await?
+                .batch_execute("checkpoint")
+                .await
+        };
         while checkpoint().await.is_err() {
             pause().await;
         }
@@ -129,14 +164,27 @@ impl PostgresSeries {
 
     /// Counts everything acknowledged, and has the server read all pages.
     async fn count(&mut self, rounds: u64) -> Result<()> {
-        check(&self.load, &mut self.report, &self.services, (0..rounds).flat_map(Load::users)).await?;
-        within("finish users and orders", async { while !self.load.finish().await {} }).await?;
+        check(
+            &self.load,
+            &mut self.report,
+            &self.services,
+            (0..rounds).flat_map(Load::users),
+        )
+        .await?;
+        within("finish users and orders", async {
+            while !self.load.finish().await {}
+        })
+        .await?;
         self.report.dead_letters = count_letters(&self.load, self.folder.path()).await?;
         let place = backends::Place::Postgres(&self.cluster, self.folder.path());
         // It panics on missing rows.
-        let count = self.load.ledger.count(&place, &self.services.facing, &self.services.facing);
+        let count = self
+            .load
+            .ledger
+            .count(&place, &self.services.facing, &self.services.facing);
         let counted = AssertUnwindSafe(count).catch_unwind().await;
-        counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
+        counted
+            .map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
         (self.report.users, self.report.orders) = self.load.entities();
         let sql = "create extension amcheck;
             select bt_index_check(oid, true) from pg_class where relkind = 'i' and relam = 403";
@@ -147,5 +195,8 @@ impl PostgresSeries {
 
 async fn mount(disk: &Arc<Disk>, at: &TempDir, owner: Owner) -> Mount {
     let (disk, at) = (Arc::clone(disk), at.path().to_owned());
-    tokio::task::spawn_blocking(move || Mount::new(&disk, &at, owner)).await.unwrap().unwrap()
+    tokio::task::spawn_blocking(move || Mount::new(&disk, &at, owner))
+        .await
+        .unwrap()
+        .unwrap()
 }

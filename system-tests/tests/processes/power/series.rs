@@ -91,14 +91,36 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cuts: u64 = self.cuts.values().sum();
-        writeln!(f, "{cuts} power cuts, {} at their moment: {:?}", self.on_time, self.cuts)?;
+        writeln!(
+            f,
+            "{cuts} power cuts, {} at their moment: {:?}",
+            self.on_time, self.cuts
+        )?;
         if !self.failed.is_empty() {
             writeln!(f, "failed syncs: {:?}", self.failed)?;
         }
-        let Self { acknowledged, missing, twice, stale, reads, .. } = self;
-        write!(f, "acknowledged {acknowledged}, missing {missing}, twice {twice}, ")?;
-        let Self { users, orders, dead_letters, .. } = self;
-        write!(f, "stale own reads {stale} of {reads} reads; {users} users, {orders} orders, ")?;
+        let Self {
+            acknowledged,
+            missing,
+            twice,
+            stale,
+            reads,
+            ..
+        } = self;
+        write!(
+            f,
+            "acknowledged {acknowledged}, missing {missing}, twice {twice}, "
+        )?;
+        let Self {
+            users,
+            orders,
+            dead_letters,
+            ..
+        } = self;
+        write!(
+            f,
+            "stale own reads {stale} of {reads} reads; {users} users, {orders} orders, "
+        )?;
         write!(f, "{dead_letters} dead letters")
     }
 }
@@ -147,7 +169,9 @@ impl Series {
     async fn mount(&mut self) {
         let (disk, at) = (Arc::clone(&self.disk), self.at.path().to_owned());
         let mounted =
-            tokio::task::spawn_blocking(move || Mount::new(&disk, &at, Owner::this_process())).await.unwrap();
+            tokio::task::spawn_blocking(move || Mount::new(&disk, &at, Owner::this_process()))
+                .await
+                .unwrap();
         self.mount = Some(mounted.unwrap());
     }
 
@@ -166,7 +190,8 @@ impl Series {
             self.report.add_cut(scene, survival);
             let checked = match round {
                 Ok(started) => {
-                    let checked = check(&self.load, &mut self.report, &started, Load::users(cut)).await;
+                    let checked =
+                        check(&self.load, &mut self.report, &started, Load::users(cut)).await;
                     services = Some(started);
                     checked
                 }
@@ -193,9 +218,14 @@ impl Series {
         for (round, file) in (0..rounds).zip(files.iter().cycle()) {
             let survival = Survival::of(round, true, &mut self.random);
             let failed = |error| format!("round {round} ({file}, {survival:?}): {error}");
-            services = self.fail_sync(round, file, survival, services).await.map_err(failed)?;
+            services = self
+                .fail_sync(round, file, survival, services)
+                .await
+                .map_err(failed)?;
             self.report.add_cut(Scene::FailedSync, survival);
-            check(&self.load, &mut self.report, &services, Load::users(round)).await.map_err(failed)?;
+            check(&self.load, &mut self.report, &services, Load::users(round))
+                .await
+                .map_err(failed)?;
         }
         Box::pin(self.count(rounds, services)).await
     }
@@ -208,14 +238,20 @@ impl Series {
         mut services: Services,
     ) -> Result<Services> {
         let (is_log, is_killed) = (file.ends_with("-wal"), self.random.below(2) == 0);
-        let moment = Moment::of(Operation::Sync, file, 1 + self.random.below(if is_log { 20 } else { 2 }));
+        let moment = Moment::of(
+            Operation::Sync,
+            file,
+            1 + self.random.below(if is_log { 20 } else { 2 }),
+        );
         if is_killed && self.random.below(2) == 0 {
             self.disk.break_file(moment);
         } else {
             self.disk.fail_sync(moment);
         }
         self.disk.limit(if is_log { usize::MAX } else { ROOM });
-        let mut calls = self.load.start(round, &Place::new(&services.facing, &services.management));
+        let mut calls = self
+            .load
+            .start(round, &Place::new(&services.facing, &services.management));
         let failed = async {
             while self.disk.is_failing() {
                 pause().await;
@@ -234,7 +270,9 @@ impl Series {
             }
             self.disk.heal();
             services = self.start().await?;
-            calls = self.load.start(round, &Place::new(&services.facing, &services.management));
+            calls = self
+                .load
+                .start(round, &Place::new(&services.facing, &services.management));
         }
         tokio::time::sleep(Duration::from_millis(self.random.below(400))).await;
         self.cut(survival, Some(services), calls).await?;
@@ -251,7 +289,13 @@ impl Series {
             }
             within("buy", async { while !self.load.buy_last(&client).await {} }).await?;
         }
-        check(&self.load, &mut self.report, &services, std::iter::once("last".parse().unwrap())).await?;
+        check(
+            &self.load,
+            &mut self.report,
+            &services,
+            std::iter::once("last".parse().unwrap()),
+        )
+        .await?;
         terminate(services).await
     }
 
@@ -286,10 +330,15 @@ impl Series {
         };
         let mut calls = JoinSet::new();
         if let Some(services) = &services {
-            calls = self.load.start(round, &Place::new(&services.facing, &services.management));
+            calls = self
+                .load
+                .start(round, &Place::new(&services.facing, &services.management));
         }
         let time = Duration::from_millis(500 + self.random.below(2_000));
-        if tokio::time::timeout(time, self.disk.until_cut_off()).await.is_ok() {
+        if tokio::time::timeout(time, self.disk.until_cut_off())
+            .await
+            .is_ok()
+        {
             self.report.on_time += 1;
         }
         self.cut(survival, services, calls).await?;
@@ -350,8 +399,13 @@ impl Series {
     ) -> Result<()> {
         self.disk.cut_off();
         self.load.stop();
-        let services: Vec<_> = services.into_iter().flat_map(|both| [both.facing, both.management]).collect();
-        services.iter().for_each(|service| service.signal(Signal::KILL));
+        let services: Vec<_> = services
+            .into_iter()
+            .flat_map(|both| [both.facing, both.management])
+            .collect();
+        services
+            .iter()
+            .for_each(|service| service.signal(Signal::KILL));
         self.disk.forget(survival, &mut self.random);
         for service in services {
             within("end", service.kill()).await?;
@@ -374,13 +428,20 @@ impl Series {
         self.mount = None;
         self.disk.export(FOLDER, folder.path()).unwrap();
         let services = self.start_on(folder.path()).await?;
-        within("finish users and orders", async { while !self.load.finish().await {} }).await?;
+        within("finish users and orders", async {
+            while !self.load.finish().await {}
+        })
+        .await?;
         self.report.dead_letters = count_letters(&self.load, folder.path()).await?;
         let place = backends::Place::Files(folder.path());
         // It panics on missing rows.
-        let count = self.load.ledger.count(&place, &services.facing, &services.facing);
+        let count = self
+            .load
+            .ledger
+            .count(&place, &services.facing, &services.facing);
         let counted = AssertUnwindSafe(count).catch_unwind().await;
-        counted.map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
+        counted
+            .map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
         (self.report.users, self.report.orders) = self.load.entities();
         terminate(services).await?;
         check_files(folder.path())
@@ -396,8 +457,12 @@ pub(super) async fn check(
 ) -> Result<()> {
     let client = load.client(&services.facing.url);
     // Once this is stored, one service reads the log. Only that one knows the lag.
-    within("store the last purchase", async { while !load.buy_last(&client).await {} }).await?;
-    let lag = async |service: &Process| get(&service.path("/health")).await.1["ingest"]["lag"].as_u64();
+    within("store the last purchase", async {
+        while !load.buy_last(&client).await {}
+    })
+    .await?;
+    let lag =
+        async |service: &Process| get(&service.path("/health")).await.1["ingest"]["lag"].as_u64();
     within("catch up", async {
         while ![lag(&services.facing).await, lag(&services.management).await].contains(&Some(0)) {
             pause().await;
@@ -420,10 +485,16 @@ pub(super) async fn check(
 /// Asserts that each acknowledged conflict is dead-lettered once. Returns their number.
 pub(super) async fn count_letters(load: &Load, folder: &Path) -> Result<usize> {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await;
-    let letters = log.map_err(|error| error.to_string())?.pending_dead_letters().await;
+    let letters = log
+        .map_err(|error| error.to_string())?
+        .pending_dead_letters()
+        .await;
     let letters = letters.map_err(|error| error.to_string())?;
     let id = |letter: &DeadLetter| -> Option<PurchaseId> {
-        str::from_utf8(letter.record.headers.get("purchase-id")?).ok()?.parse().ok()
+        str::from_utf8(letter.record.headers.get("purchase-id")?)
+            .ok()?
+            .parse()
+            .ok()
     };
     let kept: BTreeSet<_> = letters.iter().filter_map(id).collect();
     let conflicts = load.conflicts.lock().await;
@@ -432,7 +503,11 @@ pub(super) async fn count_letters(load: &Load, folder: &Path) -> Result<usize> {
         return Ok(kept.len());
     }
     let missing: Vec<_> = acknowledged.difference(&kept).collect();
-    Err(format!("{} dead letters, of {} purchases, without {missing:?}", letters.len(), kept.len()))
+    Err(format!(
+        "{} dead letters, of {} purchases, without {missing:?}",
+        letters.len(),
+        kept.len()
+    ))
 }
 
 pub(super) async fn terminate(services: Services) -> Result<()> {
@@ -447,9 +522,16 @@ pub(super) async fn terminate(services: Services) -> Result<()> {
 
 /// No file is damaged.
 fn check_files(folder: &Path) -> Result<()> {
-    for file in ["shop", "users", "orders", "log-user_created", "log-order_created"] {
+    for file in [
+        "shop",
+        "users",
+        "orders",
+        "log-user_created",
+        "log-order_created",
+    ] {
         let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
-        let checked = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        let checked =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         if checked.as_deref() != Ok("ok") {
             return Err(format!("{file}.db is damaged: {checked:?}"));
         }
@@ -458,5 +540,7 @@ fn check_files(folder: &Path) -> Result<()> {
 }
 
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, future).await.map_err(|_late| format!("{what}: not within {PATIENCE:?}"))
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .map_err(|_late| format!("{what}: not within {PATIENCE:?}"))
 }

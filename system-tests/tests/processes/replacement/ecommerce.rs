@@ -59,7 +59,8 @@ const ORDERS: Service = Service {
 };
 
 /// The rest of a request and of an event, of both services.
-const REST: &str = r#""name":"Ada","user_id":7000000,"product":"Pen","quantity":1,"total_price":1.5"#;
+const REST: &str =
+    r#""name":"Ada","user_id":7000000,"product":"Pen","quantity":1,"total_price":1.5"#;
 
 /// The program behind the proxy of a service.
 enum Program {
@@ -80,8 +81,12 @@ impl Site<'_> {
     async fn start_old(&self) {
         let [topic, group] = self.service.consumed.map(|name| self.servers.name(name));
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.servers.address("SHOP_TEST_KAFKA")).set("group.id", group);
-        config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+        config
+            .set("bootstrap.servers", self.servers.address("SHOP_TEST_KAFKA"))
+            .set("group.id", group);
+        config
+            .set("auto.offset.reset", "earliest")
+            .set("enable.auto.commit", "false");
         let consumer: StreamConsumer = config.create().unwrap();
         consumer.subscribe(&[topic.as_str()]).unwrap();
         let (database, apply) = (session(self.cluster).await, self.service.apply);
@@ -100,38 +105,63 @@ impl Site<'_> {
     async fn replace(&self, more: &[&str]) -> Vec<Value> {
         let (role, url) = (self.service.role, self.cluster.url());
         let names = [self.servers.settings(), self.servers.settings_of_events()].concat();
-        let mut settings: Vec<_> = names.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        settings.extend([("SHOP_ROLES", role), ("DATABASE_URL", url.as_str()), ("SHOP_ADOPT_TABLES", "on")]);
+        let mut settings: Vec<_> = names
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        settings.extend([
+            ("SHOP_ROLES", role),
+            ("DATABASE_URL", url.as_str()),
+            ("SHOP_ADOPT_TABLES", "on"),
+        ]);
         let follow = async |step: &str| {
             if step.starts_with("start our") {
                 let nowhere = Path::new("/nonexistent/shop-data");
                 let ours = Process::start(Binary::Management, nowhere, &settings).await;
-                until("be ready", async || get(&ours.path("/-/ready")).await.0 == 200).await;
+                until("be ready", async || {
+                    get(&ours.path("/-/ready")).await.0 == 200
+                })
+                .await;
                 *self.proxy.lock().await = Some(Program::Ours(Box::new(ours)));
             } else if step.starts_with("let the clients") {
                 let program = self.proxy.lock().await.take();
-                let Some(Program::Ours(ours)) = program else { panic!("{step}") };
+                let Some(Program::Ours(ours)) = program else {
+                    panic!("{step}")
+                };
                 until("publish", async || outbox(&ours, role).await == Some(0)).await;
                 assert!((*ours).terminate().await.success());
             } else if step.starts_with("start the old") {
                 self.start_old().await;
             }
         };
-        replace(&settings, &[&["--system", "002"][..], more].concat(), None, follow).await
+        replace(
+            &settings,
+            &[&["--system", "002"][..], more].concat(),
+            None,
+            follow,
+        )
+        .await
     }
 
     /// Inserts rows, each followed by an event of the other service, until `stop`. Returns their number.
     async fn load(&self, other: &OldFacing, stop: &AtomicBool) -> i64 {
         let (Service { role, insert, .. }, mut count) = (self.service, 0);
         while !stop.load(Ordering::Relaxed) {
-            let body = format!(r#"{{"id":{},"email":"a{count}@example.com",{REST}}}"#, count + 1);
+            let body = format!(
+                r#"{{"id":{},"email":"a{count}@example.com",{REST}}}"#,
+                count + 1
+            );
             let inserted = match &*self.proxy.lock().await {
                 None => None,
                 Some(Program::Old(consumer)) if consumer.is_finished() => {
                     panic!("the old consumer has ended")
                 }
-                Some(Program::Old(_)) => Some(self.database.execute(insert, &[&body]).await.unwrap() == 1),
-                Some(Program::Ours(ours)) => Some(post(ours, &format!("/{role}"), &body).await.0 == 201),
+                Some(Program::Old(_)) => {
+                    Some(self.database.execute(insert, &[&body]).await.unwrap() == 1)
+                }
+                Some(Program::Ours(ours)) => {
+                    Some(post(ours, &format!("/{role}"), &body).await.0 == 201)
+                }
             };
             if let Some(is_inserted) = inserted {
                 assert!(is_inserted && other.write(None, &body).await);
@@ -144,13 +174,26 @@ impl Site<'_> {
 }
 
 async fn there_and_back(service: Service) {
-    let Some(servers) = Servers::shared(&["kafka"]).await else { return };
-    let Some(cluster) = crate::postgres::cluster() else { return };
+    let Some(servers) = Servers::shared(&["kafka"]).await else {
+        return;
+    };
+    let Some(cluster) = crate::postgres::cluster() else {
+        return;
+    };
     let database = session(&cluster).await;
     database.batch_execute(service.tables).await.unwrap();
-    let other = OldFacing::start(servers.address("SHOP_TEST_KAFKA"), &servers.name(service.consumed[0]));
+    let other = OldFacing::start(
+        servers.address("SHOP_TEST_KAFKA"),
+        &servers.name(service.consumed[0]),
+    );
     assert!(other.write(None, r#"{"id":8000000}"#).await);
-    let site = Site { servers: &servers, cluster: &cluster, service, database, proxy: Mutex::default() };
+    let site = Site {
+        servers: &servers,
+        cluster: &cluster,
+        service,
+        database,
+        proxy: Mutex::default(),
+    };
     site.start_old().await;
     let stop = AtomicBool::new(false);
     let walk = async {
@@ -165,7 +208,13 @@ async fn there_and_back(service: Service) {
     };
     let (count, ()) = tokio::join!(Box::pin(site.load(&other, &stop)), Box::pin(walk));
     assert!(count > 20, "{count}");
-    let all = async || site.database.query_one(service.are_all, &[&count]).await.unwrap().get::<_, bool>(0);
+    let all = async || {
+        site.database
+            .query_one(service.are_all, &[&count])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+    };
     until("have each once", all).await;
 }
 

@@ -18,7 +18,9 @@ use crate::process::{Binary, Process, get, soon, stored, until};
 use crate::servers::Servers;
 
 use programs::{Buyers, Facing, OldConsumer, OldFacing};
-use systems::{PURCHASE_TRACKING, SCALABLE_SHOP, SHOPPING_SYSTEM, System, USER_BUY_LIST, shown, types};
+use systems::{
+    PURCHASE_TRACKING, SCALABLE_SHOP, SHOPPING_SYSTEM, System, USER_BUY_LIST, shown, types,
+};
 
 /// How a system is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,22 +53,44 @@ impl<'a> Site<'a> {
             Way::SameTopic => (servers.name("purchases"), servers.name("purchase-group")),
         };
         let address = servers.address("SHOP_TEST_KAFKA");
-        let database = Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI")).await.unwrap();
-        let collection = database.database(&servers.name("shop")).collection("purchases");
+        let database = Client::with_uri_str(servers.address("SHOP_TEST_MONGODB_URI"))
+            .await
+            .unwrap();
+        let collection = database
+            .database(&servers.name("shop"))
+            .collection("purchases");
         let facing = OldFacing::start(address, &topic);
         assert!(facing.write((system.key)(0).as_deref(), system.odd.0).await);
         let consumer = OldConsumer::start(system, address, [&topic, &group], collection.clone());
         let buyers = Buyers::start(system, Facing::Old(facing));
-        until("consume what buyers have bought", async || consumer.count() > 20).await;
+        until("consume what buyers have bought", async || {
+            consumer.count() > 20
+        })
+        .await;
         let (consumer, before) = (Some(consumer), BTreeMap::new());
         let (management, facing) = (None, None);
-        Self { servers, system, way, topic, group, collection, buyers, consumer, management, facing, before }
+        Self {
+            servers,
+            system,
+            way,
+            topic,
+            group,
+            collection,
+            buyers,
+            consumer,
+            management,
+            facing,
+            before,
+        }
     }
 
     /// Runs `management replace`, and does what it says. It is killed when it says `last`. Returns its reports.
     async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
         let settings = settings(self.servers);
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let (topic, group) = (self.topic.clone(), self.group.clone());
         let mut arguments = [&["--system", self.system.name][..], more].concat();
         if self.way == Way::NewTopic {
@@ -91,7 +115,11 @@ impl<'a> Site<'a> {
         } else if step.starts_with("start our facing") && self.facing.is_none() {
             self.move_to_our_facing().await;
         } else if step.starts_with("stop our facing") {
-            let meanwhile = if self.way == Way::NewTopic { self.old_facing() } else { Facing::Closed };
+            let meanwhile = if self.way == Way::NewTopic {
+                self.old_facing()
+            } else {
+                Facing::Closed
+            };
             self.buyers.turn_to(meanwhile).await;
             assert!(self.facing.take().unwrap().terminate().await.success());
         } else if step.starts_with("stop our management") {
@@ -99,7 +127,12 @@ impl<'a> Site<'a> {
         } else if step.starts_with("done: start the old consumer") {
             let address = self.servers.address("SHOP_TEST_KAFKA");
             let names = [&*self.topic, &*self.group];
-            self.consumer = Some(OldConsumer::start(self.system, address, names, self.collection.clone()));
+            self.consumer = Some(OldConsumer::start(
+                self.system,
+                address,
+                names,
+                self.collection.clone(),
+            ));
             self.buyers.turn_to(self.old_facing()).await;
         }
         if stops_old && let Some(consumer) = self.consumer.take() {
@@ -108,13 +141,21 @@ impl<'a> Site<'a> {
     }
 
     fn old_facing(&self) -> Facing {
-        Facing::Old(OldFacing::start(self.servers.address("SHOP_TEST_KAFKA"), &self.topic))
+        Facing::Old(OldFacing::start(
+            self.servers.address("SHOP_TEST_KAFKA"),
+            &self.topic,
+        ))
     }
 
     async fn move_to_our_facing(&mut self) {
         let facing = start(Binary::Facing, self.servers, &[("SHOP_INGEST", "off")]).await;
-        until("be ready", async || get(&facing.path("/-/ready")).await.0 == 200).await;
-        self.buyers.turn_to(Facing::Ours(Box::new(facing.client()))).await;
+        until("be ready", async || {
+            get(&facing.path("/-/ready")).await.0 == 200
+        })
+        .await;
+        self.buyers
+            .turn_to(Facing::Ours(Box::new(facing.client())))
+            .await;
         self.buyers.more().await;
         self.facing = Some(facing);
     }
@@ -123,23 +164,47 @@ impl<'a> Site<'a> {
     async fn stop_old_consumer(&mut self, consumer: OldConsumer) {
         let count = consumer.stop().await;
         let theirs = self.documents().await.into_iter();
-        let theirs = theirs.filter(|document| matches!(document.get("_id"), Some(Bson::ObjectId(_))));
-        self.before = theirs.map(|document| (self.system.asked_for(&document), document)).collect();
+        let theirs =
+            theirs.filter(|document| matches!(document.get("_id"), Some(Bson::ObjectId(_))));
+        self.before = theirs
+            .map(|document| (self.system.asked_for(&document), document))
+            .collect();
         assert_eq!(self.before.len(), count as usize, "each once");
         assert_eq!(stored(self.management.as_ref().unwrap(), "u1").await, 1);
     }
 
     async fn documents(&self) -> Vec<Document> {
-        self.collection.find(doc! {}).await.unwrap().try_collect().await.unwrap()
+        self.collection
+            .find(doc! {})
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap()
     }
 
     /// Checks what `verify` has reported after the replacement: one report for each topic.
     fn assert_verified(&self, reports: &[Value]) {
-        let reports: Vec<_> = reports.iter().filter(|report| report["missing"].is_u64()).collect();
-        assert_eq!(reports.len(), if self.way == Way::NewTopic { 2 } else { 1 }, "{reports:?}");
-        let counts = ["missing", "mismatched", "twice", "by_others", "undecodable"]
-            .map(|member| reports.iter().map(|report| report[member].as_u64().unwrap()).sum::<u64>());
-        assert_eq!(counts, [0, 0, 0, self.before.len() as u64 - 1, 1], "{reports:?}");
+        let reports: Vec<_> = reports
+            .iter()
+            .filter(|report| report["missing"].is_u64())
+            .collect();
+        assert_eq!(
+            reports.len(),
+            if self.way == Way::NewTopic { 2 } else { 1 },
+            "{reports:?}"
+        );
+        let counts = ["missing", "mismatched", "twice", "by_others", "undecodable"].map(|member| {
+            reports
+                .iter()
+                .map(|report| report[member].as_u64().unwrap())
+                .sum::<u64>()
+        });
+        assert_eq!(
+            counts,
+            [0, 0, 0, self.before.len() as u64 - 1, 1],
+            "{reports:?}"
+        );
     }
 
     /// Checks after the way back that the old programs list every purchase once, and what they have stored before as
@@ -150,19 +215,31 @@ impl<'a> Site<'a> {
         assert_eq!(failed, 0);
         // With what is no purchase.
         let all = u64::from(bought) + 1;
-        until("consume all", async || self.collection.count_documents(doc! {}).await.unwrap() >= all).await;
+        until("consume all", async || {
+            self.collection.count_documents(doc! {}).await.unwrap() >= all
+        })
+        .await;
         self.consumer.take().unwrap().stop().await;
         assert_eq!(self.collection.count_documents(doc! {}).await.unwrap(), all);
 
         // The stand-in for MongoDB, which explains no plans, does not replace a number by an equal one of another type.
-        let database = self.collection.client().database(&self.collection.namespace().db);
+        let database = self
+            .collection
+            .client()
+            .database(&self.collection.namespace().db);
         let explain = doc! { "explain": { "find": self.collection.name() } };
         let is_stand_in = database.run_command(explain).await.is_err();
-        let before: BTreeSet<_> = self.before.values().map(|before| types(before, is_stand_in)).collect();
+        let before: BTreeSet<_> = self
+            .before
+            .values()
+            .map(|before| types(before, is_stand_in))
+            .collect();
         let buyers = (0..bought).map(|number| self.system.asked(number));
         for asked in buyers.chain([self.system.odd.1.to_owned()]) {
             let listed = self.system.list(&self.collection, &asked).await;
-            let [listed] = &listed[..] else { panic!("{asked:?} is lost or doubled: {listed:?}") };
+            let [listed] = &listed[..] else {
+                panic!("{asked:?} is lost or doubled: {listed:?}")
+            };
             assert!(before.contains(&types(listed, is_stand_in)), "{listed}");
             if let Some(before) = self.before.get(&asked) {
                 assert_eq!(shown(listed), shown(before));
@@ -179,8 +256,14 @@ async fn replace(
     mut follow: impl AsyncFnMut(&str),
 ) -> Vec<Value> {
     let mut command = Binary::Management.command(settings);
-    command.args(["replace", "--json", "--settle", "1"]).args(arguments);
-    let mut command = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    command
+        .args(["replace", "--json", "--settle", "1"])
+        .args(arguments);
+    let mut command = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(command.stdout.take().unwrap()).lines();
     let mut reports = Vec::new();
     while let Some(line) = soon("go on", lines.next_line()).await.unwrap() {
@@ -200,10 +283,14 @@ async fn replace(
 
 /// Replaces `system`, and returns. If `last` is given, the command is killed when it says that, and run again.
 async fn there_and_back(system: &'static System, way: Way, last: Option<&str>) {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else { return };
+    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+        return;
+    };
     let mut site = Box::pin(Site::start(&servers, system, way)).await;
     let reports = Box::pin(site.replace(&["--dry-run"], None)).await;
-    let [report] = &reports[..] else { panic!("{reports:?}") };
+    let [report] = &reports[..] else {
+        panic!("{reports:?}")
+    };
     for odd in ["odd_records", "odd_documents"] {
         assert_eq!(report[odd][0]["count"], 1, "{report}");
     }
@@ -211,7 +298,10 @@ async fn there_and_back(system: &'static System, way: Way, last: Option<&str>) {
 
     if last.is_some() {
         let reports = Box::pin(site.replace(&[], last)).await;
-        assert!(reports.is_empty() && site.facing.is_some() && site.consumer.is_some(), "{reports:?}");
+        assert!(
+            reports.is_empty() && site.facing.is_some() && site.consumer.is_some(),
+            "{reports:?}"
+        );
     }
     let reports = Box::pin(site.replace(&[], None)).await;
     site.assert_verified(&reports);

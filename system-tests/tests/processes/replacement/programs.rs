@@ -26,15 +26,24 @@ pub(super) struct OldFacing {
 
 impl OldFacing {
     pub(super) fn start(servers: &str, topic: &str) -> Self {
-        let producer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
-        Self { producer, topic: topic.to_owned() }
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            .create()
+            .unwrap();
+        Self {
+            producer,
+            topic: topic.to_owned(),
+        }
     }
 
     /// Returns whether the record was acknowledged.
     pub(super) async fn write(&self, key: Option<&str>, value: &str) -> bool {
         let mut record = FutureRecord::<str, str>::to(&self.topic).payload(value);
         record.key = key;
-        self.producer.send(record, Duration::from_secs(30)).await.is_ok()
+        self.producer
+            .send(record, Duration::from_secs(30))
+            .await
+            .is_ok()
     }
 }
 
@@ -53,23 +62,36 @@ impl OldConsumer {
         collection: Collection<Document>,
     ) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", servers).set("group.id", group).set("client.id", "old-consumer");
+        config
+            .set("bootstrap.servers", servers)
+            .set("group.id", group)
+            .set("client.id", "old-consumer");
         config.set("auto.offset.reset", "earliest");
-        config.set("enable.auto.commit", (system.commits == Commits::ByTimer).to_string());
+        config.set(
+            "enable.auto.commit",
+            (system.commits == Commits::ByTimer).to_string(),
+        );
         // Theirs is five seconds.
         config.set("auto.commit.interval.ms", "500");
         let consumer: StreamConsumer = config.create().unwrap();
         consumer.subscribe(&[topic]).unwrap();
-        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (stop, count) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU32::new(0)),
+        );
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&count));
         let task = tokio::spawn(async move {
             let mut inserts = JoinSet::new();
             while !stopped.load(Ordering::Relaxed) {
-                let received = tokio::time::timeout(Duration::from_millis(200), consumer.recv()).await;
+                let received =
+                    tokio::time::timeout(Duration::from_millis(200), consumer.recv()).await;
                 let Ok(Ok(record)) = received else {
                     continue;
                 };
-                let (document, into) = (system.document(record.payload().unwrap()), collection.clone());
+                let (document, into) = (
+                    system.document(record.payload().unwrap()),
+                    collection.clone(),
+                );
                 if system.commits == Commits::BeforeInsert {
                     consumer.commit_message(&record, CommitMode::Sync).unwrap();
                 }
@@ -143,10 +165,20 @@ struct Shared {
 impl Buyers {
     pub(super) fn start(system: &'static System, facing: Facing) -> Self {
         let (bought, failed, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
-        let shared = Arc::new(Shared { proxy: Mutex::new(facing), bought, failed, stop });
+        let shared = Arc::new(Shared {
+            proxy: Mutex::new(facing),
+            bought,
+            failed,
+            stop,
+        });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
-            let Shared { proxy, bought, failed, stop } = &*of_task;
+            let Shared {
+                proxy,
+                bought,
+                failed,
+                stop,
+            } = &*of_task;
             while !stop.load(Ordering::Relaxed) {
                 let number = bought.load(Ordering::Relaxed);
                 match proxy.lock().await.buy(system, number).await {
@@ -176,6 +208,9 @@ impl Buyers {
     pub(super) async fn stop(self) -> (u32, u32) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();
-        (self.shared.bought.load(Ordering::Relaxed), self.shared.failed.load(Ordering::Relaxed))
+        (
+            self.shared.bought.load(Ordering::Relaxed),
+            self.shared.failed.load(Ordering::Relaxed),
+        )
     }
 }

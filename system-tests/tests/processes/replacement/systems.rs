@@ -52,7 +52,10 @@ pub(super) static SCALABLE_SHOP: System = System {
             r#"{{"username":"ada{number}","userid":"u{number}","price":"{number}.30","timestamp":"{time}.250Z"}}"#
         )
     },
-    odd: (r#"{"username":"odd","price":"1","timestamp":"2026-03-01T09:00:00.000Z"}"#, "odd"),
+    odd: (
+        r#"{"username":"odd","price":"1","timestamp":"2026-03-01T09:00:00.000Z"}"#,
+        "odd",
+    ),
     commits: Commits::BeforeInsert,
     has_schema: false,
     listed_by: "username",
@@ -70,7 +73,10 @@ pub(super) static USER_BUY_LIST: System = System {
             r#"{{"username":"ada{number}","userid":"u{number}","price":{price},"timestamp":"{time}.043Z"}}"#
         )
     },
-    odd: (r#"{"username":"ada","userid":" ","price":1,"timestamp":"2026-03-01T09:00:00.000Z"}"#, " "),
+    odd: (
+        r#"{"username":"ada","userid":" ","price":1,"timestamp":"2026-03-01T09:00:00.000Z"}"#,
+        " ",
+    ),
     commits: Commits::AfterInsert,
     has_schema: true,
     listed_by: "userid",
@@ -83,12 +89,22 @@ pub(super) static PURCHASE_TRACKING: System = System {
     name: "003",
     key: |_| None,
     value: |number| {
-        let (time, fraction) = (time(number), if number.is_multiple_of(10) { "" } else { ".043217" });
+        let (time, fraction) = (
+            time(number),
+            if number.is_multiple_of(10) {
+                ""
+            } else {
+                ".043217"
+            },
+        );
         format!(
             r#"{{"username": "ada{number}", "userid": "u{number}", "price": {number}.25, "timestamp": "{time}{fraction}"}}"#
         )
     },
-    odd: (r#"{"username": "ada", "userid": "", "price": 1.0, "timestamp": "2026-03-01T09:00:00"}"#, ""),
+    odd: (
+        r#"{"username": "ada", "userid": "", "price": 1.0, "timestamp": "2026-03-01T09:00:00"}"#,
+        "",
+    ),
     commits: Commits::ByTimer,
     has_schema: false,
     listed_by: "userid",
@@ -106,7 +122,10 @@ pub(super) static SHOPPING_SYSTEM: System = System {
             r#"{{"username":"ada{number}","userid":"u{number}","price":{number}.5,"timestamp":{seconds}.1239998}}"#
         )
     },
-    odd: (r#"{"username":"ada","userid":"odd","price":-5.0,"timestamp":1772355600.5}"#, "odd"),
+    odd: (
+        r#"{"username":"ada","userid":"odd","price":-5.0,"timestamp":1772355600.5}"#,
+        "odd",
+    ),
     commits: Commits::ByTimer,
     has_schema: false,
     listed_by: "userid",
@@ -127,7 +146,11 @@ impl System {
 
     /// What its listings are asked for to show a buyer's purchase.
     pub(super) fn asked(&self, number: u32) -> String {
-        let prefix = if self.listed_by == "username" { "ada" } else { "u" };
+        let prefix = if self.listed_by == "username" {
+            "ada"
+        } else {
+            "u"
+        };
         format!("{prefix}{number}")
     }
 
@@ -137,10 +160,18 @@ impl System {
     }
 
     /// What its listing finds.
-    pub(super) async fn list(&self, collection: &Collection<Document>, asked: &str) -> Vec<Document> {
+    pub(super) async fn list(
+        &self,
+        collection: &Collection<Document>,
+        asked: &str,
+    ) -> Vec<Document> {
         let order = self.newest_by.map(|member| doc! { member: -1 });
         let options = FindOptions::builder().sort(order).limit(self.limit).build();
-        let found = collection.find(doc! { self.listed_by: asked }).with_options(options).await.unwrap();
+        let found = collection
+            .find(doc! { self.listed_by: asked })
+            .with_options(options)
+            .await
+            .unwrap();
         found.try_collect().await.unwrap()
     }
 }
@@ -162,7 +193,11 @@ pub(super) fn shown(document: &Document) -> String {
         Some(Bson::Double(price)) => format!("{price:?}"),
         other => format!("{other:?}"),
     };
-    format!("{:?} {:?} {price} {time}", document.get("username"), document.get("userid"))
+    format!(
+        "{:?} {:?} {price} {time}",
+        document.get("username"),
+        document.get("userid")
+    )
 }
 
 /// The types of its price and its time. The stand-in leaves a decimal where an equal double is to replace it.
@@ -171,5 +206,7 @@ pub(super) fn types(document: &Document, is_stand_in: bool) -> String {
         Some(ElementType::Decimal128) if is_stand_in => Some(ElementType::Double),
         of => of,
     };
-    ["price", "timestamp"].map(|member| format!("{:?}", type_of(member))).join(" ")
+    ["price", "timestamp"]
+        .map(|member| format!("{:?}", type_of(member)))
+        .join(" ")
 }

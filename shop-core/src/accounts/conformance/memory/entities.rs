@@ -44,13 +44,23 @@ struct Tables<E> {
 impl<E> Default for Tables<E> {
     fn default() -> Self {
         let (by_key, unique, others, by_owner) = Default::default();
-        Self { rows: BTreeMap::new(), by_key, last: 0, unique, others, by_owner }
+        Self {
+            rows: BTreeMap::new(),
+            by_key,
+            last: 0,
+            unique,
+            others,
+            by_owner,
+        }
     }
 }
 
 impl<E> Default for InMemoryEntities<E> {
     fn default() -> Self {
-        Self { tables: Arc::default(), outbox: InMemoryOutbox::default() }
+        Self {
+            tables: Arc::default(),
+            outbox: InMemoryOutbox::default(),
+        }
     }
 }
 
@@ -65,7 +75,11 @@ impl<E: Entity> InMemoryEntities<E> {
 impl<E> Tables<E> {
     fn apply(&mut self, (id, owner): (i64, Option<i64>)) -> InsertOutcome {
         if let Some(first) = self.others.get(&id) {
-            return if *first == owner { InsertOutcome::Duplicate } else { InsertOutcome::Conflict };
+            return if *first == owner {
+                InsertOutcome::Duplicate
+            } else {
+                InsertOutcome::Conflict
+            };
         }
         self.others.insert(id, owner);
         self.by_owner.extend(owner.map(|owner| (owner, id)));
@@ -77,7 +91,10 @@ impl<E> Tables<E> {
 impl<E: Entity> RecordStore<E::Other> for InMemoryEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
-        Ok(batch.iter().map(|other| tables.apply(E::reference(other))).collect())
+        Ok(batch
+            .iter()
+            .map(|other| tables.apply(E::reference(other)))
+            .collect())
     }
 
     async fn check(&self) -> Result<()> {
@@ -108,12 +125,17 @@ impl<E: Entity> Outbox for InMemoryEntities<E> {
 impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let mut tables = lock(&self.tables);
-        if let Some(first) = tables.by_key.get(&E::stored_key(new)).and_then(|number| tables.rows.get(number))
+        if let Some(first) = tables
+            .by_key
+            .get(&E::stored_key(new))
+            .and_then(|number| tables.rows.get(number))
         {
             return Ok(Insertion::with_key_of(new, first.clone()));
         }
         let unique = E::unique(new).map(|(_, text)| text.to_owned());
-        let is_taken = unique.as_ref().is_some_and(|text| tables.unique.contains(text));
+        let is_taken = unique
+            .as_ref()
+            .is_some_and(|text| tables.unique.contains(text));
         let is_known = E::requires(new).is_none_or(|id| tables.others.contains_key(&id));
         if is_taken || !is_known {
             return Ok(Insertion::Refused);
@@ -143,7 +165,10 @@ impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
 impl UserOrders for InMemoryUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         let (tables, id) = (lock(&self.tables), id.get());
-        let orders = tables.by_owner.range((id, i64::MIN)..=(id, i64::MAX)).take(MAX_LISTED_ORDERS);
+        let orders = tables
+            .by_owner
+            .range((id, i64::MIN)..=(id, i64::MAX))
+            .take(MAX_LISTED_ORDERS);
         let orders = orders.map(|(_, order)| OrderNumber::new(*order));
         Ok(tables.rows.contains_key(&id).then(|| orders.collect()))
     }
@@ -153,7 +178,9 @@ impl UserOrders for InMemoryUsers {
 impl UserErase for InMemoryUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
         let mut tables = lock(&self.tables);
-        let Some(user) = tables.rows.remove(&id.get()) else { return Ok(false) };
+        let Some(user) = tables.rows.remove(&id.get()) else {
+            return Ok(false);
+        };
         tables.by_key.retain(|_, number| *number != id.get());
         tables.unique.remove(user.email.as_str());
         self.outbox.delete_key(id.to_string().as_bytes());

@@ -37,21 +37,30 @@ impl InMemoryOutbox {
         let mut entries = lock(&self.shared.entries);
         entries.last += 1;
         let id = entries.last;
-        entries.pending.insert(id, OutboxEntry::new(id, SystemClock.now(), record));
+        entries
+            .pending
+            .insert(id, OutboxEntry::new(id, SystemClock.now(), record));
         drop(entries);
         self.shared.changed.notify_one();
     }
 
     /// Deletes the events with this key.
     pub(super) fn delete_key(&self, key: &[u8]) {
-        lock(&self.shared.entries).pending.retain(|_, entry| entry.record.key.as_deref() != Some(key));
+        lock(&self.shared.entries)
+            .pending
+            .retain(|_, entry| entry.record.key.as_deref() != Some(key));
     }
 }
 
 #[async_trait]
 impl Outbox for InMemoryOutbox {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        Ok(lock(&self.shared.entries).pending.values().take(limit).cloned().collect())
+        Ok(lock(&self.shared.entries)
+            .pending
+            .values()
+            .take(limit)
+            .cloned()
+            .collect())
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
