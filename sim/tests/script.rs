@@ -105,7 +105,8 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         // What fails now fails for good.
         sleep(RECOVERY).await;
         all_right(&embedded, history).await?;
-        follower.end(&locked(history).clone(), first).await?;
+        let history = locked(history).clone();
+        follower.end(&history, first).await?;
         let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
         embedded
             .close(CLOSE_TIMEOUT)
