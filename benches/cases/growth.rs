@@ -53,8 +53,10 @@ async fn processor<F: Future<Output = ()>>(repetitions: usize, call: impl Fn() -
 /// Rows of pages and single lookups among `count` dead letters.
 async fn dead_letters(
     on: &str,
-    (admin, put): (&dyn LogAdmin, &dyn DeadLetters),
-    (count, scale): (u64, Scale),
+    admin: &dyn LogAdmin,
+    put: &dyn DeadLetters,
+    count: u64,
+    scale: Scale,
 ) -> [Row; 2] {
     let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
     let letter = |offset| {
@@ -207,7 +209,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
             .await
             .unwrap();
-        dead_letters("embedded", (&log, &log.dead_letters()), (letters, scale)).await
+        dead_letters("embedded", &log, &log.dead_letters(), letters, scale).await
     };
     runtime.block_on(embedded).into_iter().for_each(&mut *emit);
     if let Some(brokers) = scale::kafka() {
@@ -216,7 +218,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
             options.topic = format!("shop-bench-growth-{}", uuid::Uuid::now_v7());
             let log = KafkaLog::open(options).await.unwrap();
             log.exists().await.unwrap();
-            dead_letters("Kafka", (&log, &log.dead_letters()), (letters, scale)).await
+            dead_letters("Kafka", &log, &log.dead_letters(), letters, scale).await
         };
         runtime.block_on(kafka).into_iter().for_each(&mut *emit);
     }

@@ -71,12 +71,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn measure(
-        &self,
-        scale: Scale,
-        (connections, goals): (usize, usize),
-        emit: &mut dyn FnMut(Row),
-    ) {
+    fn measure(&self, scale: Scale, connections: usize, goals: usize, emit: &mut dyn FnMut(Row)) {
         let time = Duration::from_millis(scale.pick(100, 1_000, 3_000));
         let measure = |server: &Server| {
             let (address, users) = (server.address(), self.users);
@@ -186,8 +181,12 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         cases.push(case("Kafka", &on_kafka, Beside::Naive, rate, processor));
     }
     for case in cases {
-        for goals in scale.pick([(4, 0), (8, 1)], [(64, 0), (512, 1)], [(64, 0), (512, 1)]) {
-            case.measure(scale, goals, emit);
+        for (goals, connections) in scale
+            .pick([4, 8], [64, 512], [64, 512])
+            .into_iter()
+            .enumerate()
+        {
+            case.measure(scale, connections, goals, emit);
         }
     }
 }

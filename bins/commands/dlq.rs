@@ -26,7 +26,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
     let log = backend::for_log(settings).log(topic).await?.port.log;
     let admin = log.admin();
     let each = async |selection, options, show| {
-        each(settings, (&*admin, topic), selection, options, show).await
+        each(settings, &*admin, topic, selection, options, show).await
     };
     match &command.action {
         DlqAction::Ls(selection) => each(selection, None, text::line).await,
@@ -76,7 +76,8 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
 /// Resolves the selected dead letters. A dry run, and a listing without `options`, show them.
 async fn each(
     settings: &Settings,
-    (log, topic): (&dyn LogAdmin, Topic<'_>),
+    log: &dyn LogAdmin,
+    topic: Topic<'_>,
     selection: &Selection,
     options: Option<ResolveOptions>,
     show: fn(&DeadLetter, RecordType) -> String,

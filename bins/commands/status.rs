@@ -66,7 +66,8 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
         settings,
         &findings,
         &parts,
-        (&url, service.as_ref().ok()),
+        &url,
+        service.as_ref().ok(),
         &topics,
     );
     print_report(settings.json, &[], text.trim_end(), &report)?;
@@ -86,7 +87,8 @@ fn rendered(
     settings: &Settings,
     findings: &[String],
     parts: &[Part<'_>],
-    (url, service): (&str, Option<&Health>),
+    url: &str,
+    service: Option<&Health>,
     topics: &[TopicStatus<'_>],
 ) -> (String, Value) {
     let (is_healthy, state) = (findings.is_empty(), service.map(|health| &*health.status));

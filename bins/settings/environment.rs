@@ -238,7 +238,7 @@ impl Environment {
             return;
         }
         let host = host.map(|host| format!("{host}:{}", port.as_deref().unwrap_or("27017")));
-        match mongodb_uri(host, hosts, (user, password), database) {
+        match mongodb_uri(host, hosts, user, password, database) {
             Ok(Some(uri)) => self.add("SHOP_MONGODB_URI", uri),
             Ok(None) => {}
             Err(fault) => self.faults.push(fault.to_owned()),
@@ -314,14 +314,15 @@ pub(super) fn without_line_end(text: &str) -> &str {
 fn mongodb_uri(
     host: Option<String>,
     hosts: Option<String>,
-    login: (Option<String>, Option<String>),
+    user: Option<String>,
+    password: Option<String>,
     database: Option<String>,
 ) -> Result<Option<String>, &'static str> {
     if host.is_some() && hosts.is_some() && host != hosts {
         return Err("MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them");
     }
     let hosts = hosts.or(host);
-    let login = match login {
+    let login = match (user, password) {
         (None, None) => String::new(),
         _ if hosts.is_none() => {
             return Err(

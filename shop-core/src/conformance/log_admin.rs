@@ -178,7 +178,8 @@ pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
 async fn resolved(
     fixture: &dyn LogFixture,
     positions: &BTreeSet<RecordPosition>,
-    (resolution, dry_run): (Resolution, bool),
+    resolution: Resolution,
+    dry_run: bool,
 ) -> Vec<(RecordPosition, bool)> {
     let (admin, mut found) = (fixture.log().admin(), Vec::new());
     let filter = DeadLetterFilter::default().positions(positions.clone());
@@ -215,7 +216,7 @@ pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     asked.insert(RecordPosition::new("elsewhere", 0, 7));
     for resolution in [replay, drop] {
         assert_eq!(
-            resolved(fixture, &asked, (resolution, true)).await,
+            resolved(fixture, &asked, resolution, true).await,
             done(&all[..1])
         );
     }
@@ -225,16 +226,16 @@ pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
         "a dry run changes nothing"
     );
     assert_eq!(
-        resolved(fixture, &asked, (replay, false)).await,
+        resolved(fixture, &asked, replay, false).await,
         done(&all[..1])
     );
     assert_eq!(
-        resolved(fixture, &asked, (replay, false)).await,
+        resolved(fixture, &asked, replay, false).await,
         [],
         "a record is replayed once"
     );
     assert_eq!(
-        resolved(fixture, &of(&all), (drop, false)).await,
+        resolved(fixture, &of(&all), drop, false).await,
         done(&all[1..])
     );
     assert_eq!(states(fixture).await.0, []);
@@ -581,7 +582,7 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
 
     let chosen = BTreeSet::from([first.position()]);
     let run = async |resolution: Resolution| {
-        let all = resolved(fixture, &chosen, (resolution, false)).await;
+        let all = resolved(fixture, &chosen, resolution, false).await;
         all.into_iter().map(|(_, done)| done).collect::<Vec<_>>()
     };
     assert_eq!(run(Resolution::Replayed).await, [false, false, true]);

@@ -212,25 +212,33 @@ fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
         .with_source(error)
 }
 
-/// The decoded records at `indices`, their indices in the batch, and the records that do not decode.
+/// The records of a batch that decode.
+pub(super) struct DecodedRecords<R> {
+    pub(super) records: Vec<R>,
+    /// The index of each record in the batch.
+    pub(super) indices: Vec<usize>,
+}
+
+/// Decodes the records at `indices`. Returns those that decode, and those that are rejected because they do not.
 fn decode_all<R: Record>(
     batch: &Batch,
     indices: impl IntoIterator<Item = usize>,
-) -> ((Vec<R>, Vec<usize>), Vec<RejectedRecord>) {
+) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
     let count = batch.records.len();
-    let (mut records, mut positions, mut rejected) = (
-        Vec::with_capacity(count),
-        Vec::with_capacity(count),
-        Vec::new(),
-    );
-    let all = indices
-        .into_iter()
-        .map(|index| (index, &batch.records[index]));
-    for (index, record) in all.filter(|(_, record)| !record.is_erased()) {
+    let mut decoded = DecodedRecords {
+        records: Vec::with_capacity(count),
+        indices: Vec::with_capacity(count),
+    };
+    let mut rejected = Vec::new();
+    for index in indices {
+        let record = &batch.records[index];
+        if record.is_erased() {
+            continue;
+        }
         match R::decode(record, &batch.partition) {
-            Ok(decoded) => {
-                records.push(decoded);
-                positions.push(index);
+            Ok(value) => {
+                decoded.records.push(value);
+                decoded.indices.push(index);
             }
             Err(error) => rejected.push(RejectedRecord {
                 index,
@@ -239,5 +247,5 @@ fn decode_all<R: Record>(
             }),
         }
     }
-    ((records, positions), rejected)
+    (decoded, rejected)
 }

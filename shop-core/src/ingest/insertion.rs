@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::batch::DecodedRecords;
 use super::event::BatchEvent;
 use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
@@ -99,16 +100,16 @@ impl<R: Record> BatchWorker<R> {
     /// refuses all writes costs two calls per retry, however large the batch is. With it, there is no pause.
     pub(super) async fn insert_all(
         &self,
-        (records, indices): (Vec<R>, Vec<usize>),
+        decoded: DecodedRecords<R>,
         rejected: &mut Vec<RejectedRecord>,
         job: &Job,
     ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
-        let (counters, mut waiting) = (IngestCounters::default(), VecDeque::new());
-        if !indices.is_empty() {
-            let records = records.into();
+        let counters = IngestCounters::default();
+        let mut waiting = VecDeque::new();
+        if !decoded.records.is_empty() {
             waiting.push_back(SubBatch {
-                records,
-                indices,
+                records: decoded.records.into(),
+                indices: decoded.indices,
                 attempts: 0,
                 attempts_alone: 0,
                 taken_before: 0,

@@ -67,7 +67,7 @@ pub(crate) async fn post_user(
     let inserting = failpoints("row", store.insert(&new));
     let failure = |error| HttpError::write(error, USER, key);
     let inserted = in_time(service.options.publish_timeout, inserting, failure).await?;
-    created(inserted, ("/v1/users", USER, EMAIL_TAKEN), dialect, &mount)
+    created(inserted, "/v1/users", USER, EMAIL_TAKEN, dialect, &mount)
 }
 
 pub(crate) async fn post_order(
@@ -84,12 +84,7 @@ pub(crate) async fn post_order(
     let placing = place(&**store, &new, &service.options);
     let failure = |error| HttpError::write(error, ORDER, new.key.clone());
     let inserted = in_time(service.options.publish_timeout, placing, failure).await?;
-    created(
-        inserted,
-        ("/v1/orders", ORDER, UNKNOWN_USER),
-        dialect,
-        &mount,
-    )
+    created(inserted, "/v1/orders", ORDER, UNKNOWN_USER, dialect, &mount)
 }
 
 /// The result of a call of a store of these, if it is known in `time`.
@@ -144,7 +139,9 @@ async fn place(
 /// The response to an insert at `path`. Under `/v1` it has a location, and says whether the key was used before.
 fn created<E: Entity + Serialize>(
     insertion: Insertion<E>,
-    (path, subject, refused): (&str, Subject, HttpError),
+    path: &str,
+    subject: Subject,
+    refused: HttpError,
     dialect: &Dialect,
     mount: &Mount,
 ) -> HttpResult {

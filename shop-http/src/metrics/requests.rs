@@ -99,7 +99,8 @@ impl Metrics {
     /// Starts measuring a request of `route`, below the prefix `outer`, at `begun`.
     pub(crate) fn begin(
         &self,
-        (route, outer): (Arc<RouteSeries>, String),
+        route: Arc<RouteSeries>,
+        outer: String,
         method: &Method,
         begun: Instant,
     ) -> RequestTimer {

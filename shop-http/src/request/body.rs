@@ -36,10 +36,7 @@ pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpRe
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
         let text = format!("Content-Type must be application/json, not {other}");
-        return Err(HttpError::media_type(
-            (ACCEPT_POST, "application/json"),
-            text,
-        ));
+        return Err(HttpError::media_type(ACCEPT_POST, "application/json", text));
     }
     let hold = |bytes: usize| {
         let counted = bytes.saturating_sub(uncounted);
@@ -69,7 +66,8 @@ pub(crate) async fn read_up_to(
         read_on(headers, body).await;
         let text = "Content-Encoding must be left out: the body is read as it is";
         return Err(HttpError::media_type(
-            (header::ACCEPT_ENCODING, "identity"),
+            header::ACCEPT_ENCODING,
+            "identity",
             text.to_owned(),
         ));
     }
@@ -181,7 +179,8 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
         let text =
             format!("Content-Type must be application/x-ndjson or application/json, not {other}");
         Err(HttpError::media_type(
-            (ACCEPT_POST, "application/json, application/x-ndjson"),
+            ACCEPT_POST,
+            "application/json, application/x-ndjson",
             text,
         ))
     })

@@ -79,11 +79,11 @@ pub(crate) fn read(
         ServiceKind::Management if !dialect.is_strict => Timestamps::Lenient,
         _ => dialect.timestamps,
     };
-    let rules = (dialect, timestamps, &accepted(purchases));
+    let accepted = &accepted(purchases);
     let mut purchase = if dialect.is_strict {
         let body = Body::parse(body, MEMBERS)?;
         let user_id = body.members.get("userid");
-        validated(body, user_id, rules)?
+        validated(body, user_id, dialect, timestamps, accepted)?
     } else {
         let mut body = Body::parse(body, record::MEMBERS)?;
         let user_id = body.members.get_alias(&record::USER_ID);
@@ -92,7 +92,7 @@ pub(crate) fn read(
             return Err(empty_body());
         }
         body.members.unknown.clear();
-        validated(body, user_id, rules)?
+        validated(body, user_id, dialect, timestamps, accepted)?
     };
     purchase.key = key;
     Ok(purchase)
@@ -146,7 +146,7 @@ fn of_line<const N: usize>(
         _ => {}
     }
     let user_id = body.members.get("userid");
-    let mut purchase = validated(body, user_id, (&V1, V1.timestamps, accepted))?;
+    let mut purchase = validated(body, user_id, &V1, V1.timestamps, accepted)?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
@@ -181,7 +181,9 @@ fn empty_body() -> HttpError {
 fn validated<const N: usize>(
     mut body: Body<'_, N>,
     user_id: Option<RawScalar<'_>>,
-    (dialect, timestamps, accepted): (&Dialect, Timestamps, &Accepted<'_>),
+    dialect: &Dialect,
+    timestamps: Timestamps,
+    accepted: &Accepted<'_>,
 ) -> HttpResult<NewPurchase> {
     let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
     let user_name = body.members.get("username").filter(is_given);

@@ -45,7 +45,8 @@ pub(crate) async fn get(
     caller: Caller,
     slot: Slot,
     credential: Option<Extension<Credential>>,
-    (uri, headers): (Uri, HeaderMap),
+    uri: Uri,
+    headers: HeaderMap,
 ) -> HttpResult {
     let mut query = Query::new(&uri, Query::EVENTS)?;
     let selector = query.selector();

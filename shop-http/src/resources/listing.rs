@@ -158,7 +158,7 @@ async fn list(
     let mut listing = ListingRequest::new(form, dialect.item, who, &mut query)?;
     listing.candidates = purchases.policy.readable(caller, &listing.candidates)?;
     let pending = purchases
-        .wait((caller, slot), listing.wait, &listing.candidates)
+        .wait(caller, slot, listing.wait, &listing.candidates)
         .await?;
     let found = find(purchases, &listing).await?;
     if let Some(selector) = found

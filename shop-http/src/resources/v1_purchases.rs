@@ -51,7 +51,7 @@ async fn selected<T>(
     let ((selector, read), wait) = query.finish(selector.zip(read))?;
     may_select(purchases, caller, &selector)?;
     let pending = purchases
-        .wait((caller, slot), wait, std::slice::from_ref(&selector))
+        .wait(caller, slot, wait, std::slice::from_ref(&selector))
         .await?;
     Ok((pending, selector, read))
 }
@@ -149,7 +149,7 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
     let mut query = Query::new(&uri, Query::PURCHASE)?;
     let id = query.note(read_id(&path.0.unwrap_or_default()));
     let (id, wait) = query.finish(id)?;
-    let pending = purchases.wait((&caller, &slot), wait, &[]).await?;
+    let pending = purchases.wait(&caller, &slot, wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {

@@ -213,12 +213,12 @@ impl HttpError {
     }
 
     /// The media type or the encoding of the body is not supported; `wanted` says which ones are.
-    pub(crate) fn media_type(wanted: (HeaderName, &'static str), text: String) -> Self {
+    pub(crate) fn media_type(header: HeaderName, value: &'static str, text: String) -> Self {
         let errors = vec![ValidationError::no_object(String::new(), text.clone())];
         let error = Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text);
         Self {
             errors,
-            wanted: Some(wanted.into()),
+            wanted: Some((header, value).into()),
             ..error
         }
     }

@@ -46,7 +46,8 @@ impl AccessLogger {
     pub(crate) fn begin(
         &self,
         request: &Request,
-        (route, outer): (Arc<RouteSeries>, String),
+        route: Arc<RouteSeries>,
+        outer: String,
         id: &HeaderValue,
         begun: Instant,
     ) -> Entry {

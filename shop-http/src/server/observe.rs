@@ -55,7 +55,7 @@ impl Observer {
         not(feature = "otel"),
         expect(unused_variables, reason = "the span of a trace has more of it")
     )]
-    fn span(&self, request: &Request, (route, outer): (&RouteSeries, &str), head: &Head) -> Span {
+    fn span(&self, request: &Request, route: &RouteSeries, outer: &str, head: &Head) -> Span {
         #[cfg(feature = "otel")]
         if self.has_traces {
             return traces::span(request, route.template(outer).as_deref(), &head.id);
@@ -97,11 +97,21 @@ impl Observer {
             .as_ref()
             .map_or(&self.unrouted, |route| &route.series);
         let outer = outer_template(request);
-        let (span, begun) = (self.span(request, (series, outer), &head), Instant::now());
-        let route = || (Arc::clone(series), outer.to_owned());
+        let span = self.span(request, series, outer, &head);
+        let begun = Instant::now();
         let logger = self.access_log.as_ref();
-        let entry = logger.map(|logger| logger.begin(request, route(), &head.id, begun));
-        let timer = self.metrics.begin(route(), &head.method, begun);
+        let entry = logger.map(|logger| {
+            logger.begin(
+                request,
+                Arc::clone(series),
+                outer.to_owned(),
+                &head.id,
+                begun,
+            )
+        });
+        let timer = self
+            .metrics
+            .begin(Arc::clone(series), outer.to_owned(), &head.method, begun);
         matched.trail = entry.as_ref().map(|entry| Arc::clone(&entry.trail));
         Observed {
             head,

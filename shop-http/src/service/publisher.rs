@@ -55,7 +55,8 @@ impl Publisher {
     /// error.
     fn ended(
         &self,
-        (span, begun): (&Span, Instant),
+        span: &Span,
+        begun: Instant,
         purchases: &[Purchase],
         results: &[Result<Receipt>],
     ) {
@@ -122,7 +123,8 @@ impl PurchaseSink for Publisher {
             .unwrap_or(purchase);
         let published = within(self.options.publish_timeout, self.port.publish(purchase)).await;
         self.ended(
-            (&span, begun),
+            &span,
+            begun,
             std::slice::from_ref(purchase),
             std::slice::from_ref(&published),
         );
@@ -143,7 +145,7 @@ impl PurchaseSink for Publisher {
         })
         .await;
         let results = published.unwrap_or_else(|error| vec![Err(error); purchases.len()]);
-        self.ended((&span, begun), purchases, &results);
+        self.ended(&span, begun, purchases, &results);
         results
     }
 

@@ -33,12 +33,13 @@ impl Purchases {
     /// as one that is not stored: the response does not reveal which ids are in use.
     pub(crate) async fn wait(
         &self,
-        (caller, slot): (&Caller, &Slot),
+        caller: &Caller,
+        slot: &Slot,
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
     ) -> HttpResult<PendingHeader> {
         if let Some((id, time)) = named {
-            return self.wait_for((caller, slot), &id, Some(time)).await;
+            return self.wait_for(caller, slot, &id, Some(time)).await;
         }
         let Some(recent) = &self.sink.inner().recent else {
             return Ok(None);
@@ -49,7 +50,7 @@ impl Purchases {
         let Some((selector, id)) = last else {
             return Ok(None);
         };
-        let header = self.wait_for((caller, slot), &id, None).await?;
+        let header = self.wait_for(caller, slot, &id, None).await?;
         // Also one that is pending: it may never be stored.
         recent.forget(selector, id);
         Ok(header)
@@ -59,7 +60,8 @@ impl Purchases {
     /// too many do.
     async fn wait_for(
         &self,
-        (caller, slot): (&Caller, &Slot),
+        caller: &Caller,
+        slot: &Slot,
         id: &PurchaseId,
         asked: Option<Duration>,
     ) -> HttpResult<PendingHeader> {

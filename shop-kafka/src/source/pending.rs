@@ -25,17 +25,22 @@ pub(super) struct BatchBuilder {
 /// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
 const BUFFER_CAPACITY: usize = 16 << 10;
 
-/// The maximum number of records of a batch, and its maximum size in bytes.
-pub(super) type Limits = (usize, usize);
+/// The size that a batch does not exceed, unless a single record does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    pub(super) max_records: usize,
+    pub(super) max_bytes: usize,
+}
 
 impl Pending {
     /// Adds the record that `make` writes to the batch's buffer. If the batch was full, returns it and starts a new
     /// one.
     pub(super) fn add(
         &mut self,
-        (index, epoch): (u32, u64),
+        index: u32,
+        epoch: u64,
         make: impl FnOnce(&mut BytesMut) -> LogRecord,
-        (max_records, max_bytes): Limits,
+        limits: BatchLimits,
     ) -> Option<BatchBuilder> {
         let batch = self
             .partitions
@@ -47,7 +52,8 @@ impl Pending {
         }
         let record = make(&mut batch.buffer);
         let size = record.size();
-        let is_full = batch.records.len() >= max_records || batch.bytes + size > max_bytes;
+        let is_full =
+            batch.records.len() >= limits.max_records || batch.bytes + size > limits.max_bytes;
         let full = (is_full && !batch.records.is_empty())
             .then(|| std::mem::replace(batch, BatchBuilder::new(epoch)));
         batch.bytes += size;
@@ -111,34 +117,40 @@ mod tests {
     fn batches_are_cut_by_count_bytes_and_epoch() {
         let size = record(0).size();
         let mut pending = Pending::default();
-        let by_count = (2, usize::MAX);
-        assert!(pending.add((0, 1), |_| record(0), by_count).is_none());
-        assert!(pending.add((0, 1), |_| record(1), by_count).is_none());
+        let by_count = BatchLimits {
+            max_records: 2,
+            max_bytes: usize::MAX,
+        };
+        assert!(pending.add(0, 1, |_| record(0), by_count).is_none());
+        assert!(pending.add(0, 1, |_| record(1), by_count).is_none());
         assert_eq!(
             pending
-                .add((0, 1), |_| record(2), by_count)
+                .add(0, 1, |_| record(2), by_count)
                 .unwrap()
                 .records
                 .len(),
             2
         );
-        let by_bytes = (100, size);
+        let by_bytes = BatchLimits {
+            max_records: 100,
+            max_bytes: size,
+        };
         assert_eq!(
-            pending
-                .add((0, 1), |_| record(3), by_bytes)
-                .unwrap()
-                .records,
+            pending.add(0, 1, |_| record(3), by_bytes).unwrap().records,
             [record(2)]
         );
         assert!(
-            pending.add((0, 2), |_| record(0), by_bytes).is_none(),
+            pending.add(0, 2, |_| record(0), by_bytes).is_none(),
             "records of an earlier epoch are discarded"
         );
         let (index, batch) = pending.pop(Duration::ZERO, None).unwrap();
         assert_eq!((index, batch.epoch, batch.records), (0, 2, vec![record(0)]));
         assert!(pending.oldest().is_none() && pending.take(0).is_none());
-        let two_fit = (100, 2 * size);
-        assert!((0..2).all(|offset| pending.add((0, 2), |_| record(offset), two_fit).is_none()));
+        let two_fit = BatchLimits {
+            max_records: 100,
+            max_bytes: 2 * size,
+        };
+        assert!((0..2).all(|offset| pending.add(0, 2, |_| record(offset), two_fit).is_none()));
         assert!(pending.oldest().is_some());
         assert_eq!(pending.take(0).unwrap().records, [record(0), record(1)]);
     }
@@ -146,9 +158,12 @@ mod tests {
     #[test]
     fn pop_respects_linger_and_skips_the_current_partition() {
         let mut pending = Pending::default();
-        let limits = (2, usize::MAX);
+        let limits = BatchLimits {
+            max_records: 2,
+            max_bytes: usize::MAX,
+        };
         for index in [3, 5] {
-            drop(pending.add((index, 1), |_| record(0), limits));
+            drop(pending.add(index, 1, |_| record(0), limits));
         }
         let index = |popped: Option<(u32, BatchBuilder)>| popped.map(|(index, _)| index);
         assert_eq!(index(pending.pop(Duration::from_secs(3_600), None)), None);

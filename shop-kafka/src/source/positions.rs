@@ -5,6 +5,7 @@
 //! below it was deleted.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use shop_core::log::{Gap, GapCause};
@@ -68,7 +69,7 @@ impl Positions {
             let timeout = deadline
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(50));
-            match self.check(member, (index, epoch), timeout) {
+            match self.check(member, index, epoch, timeout) {
                 Ok(gap) => gaps.extend(gap),
                 Err(error) => {
                     tracing::debug!(log.partition = index, %error, "failed to compare the position with the log");
@@ -104,7 +105,8 @@ impl Positions {
     fn check(
         &mut self,
         member: &impl Membership,
-        (index, epoch): (u32, u64),
+        index: u32,
+        epoch: u64,
         timeout: Duration,
     ) -> Result<Option<Gap>> {
         let earlier = self.earlier.get(&index).map(|next| (*next, true));
@@ -153,8 +155,7 @@ impl Positions {
             },
         );
         self.earlier.remove(&index);
-        let gap =
-            gap.and_then(|(from, to, cause)| new_gap(member, (index, epoch), (from, to), cause));
+        let gap = gap.and_then(|(from, to, cause)| new_gap(member, index, epoch, from..to, cause));
         Ok(gap.map(|gap| gap.followed_by(unsigned(next.unwrap_or_default()))))
     }
 
@@ -167,12 +168,13 @@ impl Positions {
     pub(super) fn arrive(
         &mut self,
         member: &impl Membership,
-        (index, epoch): (u32, u64),
+        index: u32,
+        epoch: u64,
         offset: i64,
     ) -> Result<Option<Vec<Gap>>> {
         let mut gaps = Vec::new();
         if !self.is_known(index, epoch) {
-            gaps.extend(self.check(member, (index, epoch), REQUEST_TIMEOUT)?);
+            gaps.extend(self.check(member, index, epoch, REQUEST_TIMEOUT)?);
             if gaps.iter().any(|gap| gap.cause == GapCause::Recreated) {
                 // The record was fetched at the position in the earlier topic.
                 return Err(kafka_error(
@@ -198,8 +200,8 @@ impl Positions {
                 position.checked_at = Some(Instant::now());
                 let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
                 if low > next {
-                    let deleted = (next, low.min(offset));
-                    gaps.extend(new_gap(member, (index, epoch), deleted, GapCause::Deleted));
+                    let deleted = next..low.min(offset);
+                    gaps.extend(new_gap(member, index, epoch, deleted, GapCause::Deleted));
                 }
             }
             _ => {}
@@ -212,7 +214,8 @@ impl Positions {
     pub(super) fn restart(
         &mut self,
         member: &impl Membership,
-        (index, epoch): (u32, u64),
+        index: u32,
+        epoch: u64,
         offset: i64,
     ) -> Result<Option<Gap>> {
         let before = self
@@ -228,23 +231,23 @@ impl Positions {
                 checked_at: None,
             },
         );
-        let range = before.filter(|next| *next > high).map(|next| (high, next));
-        let gap =
-            range.and_then(|range| new_gap(member, (index, epoch), range, GapCause::Truncated));
+        let range = before.filter(|next| *next > high).map(|next| high..next);
+        let gap = range.and_then(|range| new_gap(member, index, epoch, range, GapCause::Truncated));
         Ok(gap.map(|gap| gap.followed_by(unsigned(offset))))
     }
 }
 
 fn new_gap(
     member: &impl Membership,
-    (index, epoch): (u32, u64),
-    (from, to): (i64, i64),
+    index: u32,
+    epoch: u64,
+    offsets: Range<i64>,
     cause: GapCause,
 ) -> Option<Gap> {
     Some(Gap::new(
         member.partition(index, epoch)?,
-        unsigned(from),
-        unsigned(to),
+        unsigned(offsets.start),
+        unsigned(offsets.end),
         cause,
     ))
 }
@@ -362,7 +365,7 @@ mod tests {
 
     fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
         match positions
-            .arrive(member, (0, member.epoch.get()), offset)
+            .arrive(member, 0, member.epoch.get(), offset)
             .unwrap()
         {
             Some(gaps) if gaps.is_empty() => "in order".to_owned(),
@@ -438,7 +441,7 @@ mod tests {
             );
             assert_eq!(arrive(&mut positions, &member, 3), "in order");
             // A record that arrives before the check is not delivered.
-            assert!(Positions::default().arrive(&member, (0, 1), 5).is_err());
+            assert!(Positions::default().arrive(&member, 0, 1, 5).is_err());
         }
     }
 
@@ -451,7 +454,7 @@ mod tests {
             (String::new(), "committed".to_owned())
         );
         assert!(
-            positions.arrive(&member, (0, 1), 3).is_err(),
+            positions.arrive(&member, 0, 1, 3).is_err(),
             "the record may follow a gap"
         );
         assert_eq!(member.calls(), "committed");
@@ -535,7 +538,7 @@ mod tests {
             member.watermarks.set((0, high));
             member.epoch.set(member.epoch.get() + 1);
             let gap = positions
-                .restart(&member, (0, member.epoch.get()), offset)
+                .restart(&member, 0, member.epoch.get(), offset)
                 .unwrap();
             member.calls();
             let found = [

@@ -12,7 +12,7 @@ use shop_core::log::{Batch, Gap, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
-use super::pending::{BatchBuilder, Limits, Pending};
+use super::pending::{BatchBuilder, BatchLimits, Pending};
 use super::positions::Positions;
 use crate::client::lock;
 use crate::error::{from_code, from_kafka, kafka_error};
@@ -22,7 +22,7 @@ use crate::topic::check_served;
 pub(super) struct Reader {
     member: Arc<Member>,
     pending: Pending,
-    limits: Limits,
+    limits: BatchLimits,
     /// The partition of the last record.
     current: Option<u32>,
     positions: Positions,
@@ -56,7 +56,10 @@ const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 impl Reader {
     pub(super) fn new(member: Arc<Member>) -> Self {
         let options = &member.log.options;
-        let limits = (options.batch_records, options.batch_bytes);
+        let limits = BatchLimits {
+            max_records: options.batch_records,
+            max_bytes: options.batch_bytes,
+        };
         Self {
             member,
             pending: Pending::default(),
@@ -262,17 +265,18 @@ impl Reader {
         };
         let arrival =
             self.positions
-                .arrive(&(&*self.member, consumer), (index, epoch), message.offset())?;
+                .arrive(&(&*self.member, consumer), index, epoch, message.offset())?;
         let (epoch, gaps) = match arrival {
             Some(gaps) => (epoch, gaps),
-            None => self.restart(consumer, (index, epoch), message.offset())?,
+            None => self.restart(consumer, index, epoch, message.offset())?,
         };
         for gap in gaps {
             self.put_gap(gap);
         }
         self.current = Some(index);
         let full = self.pending.add(
-            (index, epoch),
+            index,
+            epoch,
             |buffer| from_message(message, buffer),
             self.limits,
         );
@@ -287,7 +291,8 @@ impl Reader {
     fn restart(
         &mut self,
         consumer: &Consumer,
-        (index, epoch): (u32, u64),
+        index: u32,
+        epoch: u64,
         offset: i64,
     ) -> Result<(u64, Vec<Gap>)> {
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
@@ -295,7 +300,7 @@ impl Reader {
         let epoch = self.member.own(std::iter::once(index));
         let gap = self
             .positions
-            .restart(&(&*self.member, consumer), (index, epoch), offset)?;
+            .restart(&(&*self.member, consumer), index, epoch, offset)?;
         Ok((epoch, gap.into_iter().collect()))
     }
 

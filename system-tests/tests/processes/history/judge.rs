@@ -187,10 +187,10 @@ impl<'a> UserHistory<'a> {
             match read.found {
                 Found::List(found) => {
                     self.judge_list(user, read, found, verdict);
-                    self.judge_missing(user, read, (found, &required), verdict);
+                    self.judge_missing(user, read, found, &required, verdict);
                     seen.add(read.end, found.iter().map(|purchase| purchase.id));
                 }
-                Found::Sum(found) => self.judge_sum(user, read, found, (&required, verdict)),
+                Found::Sum(found) => self.judge_sum(user, read, found, &required, verdict),
             }
         }
     }
@@ -219,7 +219,8 @@ impl<'a> UserHistory<'a> {
         &self,
         user: &UserId,
         read: &Read<'_>,
-        (found, required): (&[Purchase], &BTreeSet<PurchaseId>),
+        found: &[Purchase],
+        required: &BTreeSet<PurchaseId>,
         verdict: &mut Verdict,
     ) {
         let found: BTreeSet<_> = found.iter().map(|purchase| purchase.id).collect();
@@ -332,7 +333,8 @@ impl<'a> UserHistory<'a> {
         user: &UserId,
         read: &Read<'_>,
         found: Summary,
-        (required, verdict): (&BTreeSet<PurchaseId>, &mut Verdict),
+        required: &BTreeSet<PurchaseId>,
+        verdict: &mut Verdict,
     ) {
         let listed = |id: &PurchaseId| self.listed.get(id).copied();
         let price = |id: &PurchaseId| {
