@@ -185,6 +185,9 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
         }
         Kind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
+            if !store.to_be_made {
+                backend::currency::check(settings, &store.port.store).await?;
+            }
             state(store, |port| {
                 async move { port.store.check().await.and(port.store.check_reads().await) }.boxed()
             })

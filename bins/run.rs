@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
 use sd_notify::NotifyState;
 use shop_client::ShopClient;
+use shop_core::domain::Currency;
 use shop_http::{Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
@@ -81,11 +82,12 @@ async fn work(service: ServiceKind) -> Result<()> {
         stopping.cancelled().await;
         notify_systemd(NotifyState::Stopping);
     });
+    let currency = ports.currency();
     let router = routes(ports.parts(service, metrics));
     let router = authenticator
         .into_iter()
         .fold(router, RouterBuilder::authenticate);
-    let server = Box::pin(listeners.serve(router, &settings, tls, &shutdown));
+    let server = Box::pin(listeners.serve(router, &settings, currency, tls, &shutdown));
     let ended =
         run_until_shutdown(server, background, ports, &shutdown, settings.drain_timeout).await;
     if let Some(exporter) = telemetry.exporter.take() {
@@ -139,10 +141,12 @@ impl Listeners {
         self,
         router: RouterBuilder,
         settings: &Settings,
+        currency: Option<Currency>,
         tls: Option<Tls>,
         shutdown: &Shutdown,
     ) -> std::io::Result<()> {
         let mut options = settings.http_options();
+        options.currency = currency;
         options.max_connections = descriptors::for_connections(options.max_connections);
         if settings.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
             options.hosts = options.hosts.or_local();

@@ -1,5 +1,6 @@
 //! The backends of logs and stores, one file each. Only this module depends on which of them are compiled in.
 
+pub(crate) mod currency;
 #[cfg(feature = "embedded")]
 mod embedded;
 #[cfg(feature = "kafka")]
@@ -47,6 +48,20 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
         #[cfg(not(all(feature = "embedded", feature = "kafka")))]
         _ => Box::new(unsupported::Unsupported),
     }
+}
+
+/// Opens the log of the purchases and their store, for a command that writes both. Where they are one file, what the sink
+/// publishes is stored at once.
+pub(crate) async fn log_and_purchases(
+    settings: &Settings,
+) -> Result<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)> {
+    let logs = for_log(settings);
+    let topic = Topic::purchases(settings);
+    if let Some(both) = logs.log_and_purchases(topic).await? {
+        return Ok(both);
+    }
+    let log = logs.log(topic).await?;
+    Ok((log, for_purchases(settings).purchases().await?))
 }
 
 /// Opens the log of `topic` for a command: before a store, so that none is created without a log.

@@ -15,8 +15,8 @@ use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{
-    Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore,
-    UnreadableEntry,
+    CurrencyStore, Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore,
+    RecordStore, UnreadableEntry,
 };
 use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
@@ -221,9 +221,12 @@ impl TopicLog {
 }
 
 /// All ports of a store of purchases.
-pub(crate) trait Purchases: PurchaseStore + PurchaseQuery + PurchaseErase {}
+pub(crate) trait Purchases:
+    PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore
+{
+}
 
-impl<S: PurchaseStore + PurchaseQuery + PurchaseErase> Purchases for S {}
+impl<S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore> Purchases for S {}
 
 /// A store of purchases.
 pub(crate) struct PurchasesStore {

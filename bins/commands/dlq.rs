@@ -236,6 +236,9 @@ async fn outcome(
     };
     Ok(match store.look_up(&purchase.id).await? {
         Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
+        Lookup::Waiting(waiting) if waiting.same_content(&purchase) => {
+            Some("stored, waiting for its purchase")
+        }
         Lookup::Erased => Some("erased"),
         _ => None,
     })

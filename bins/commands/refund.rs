@@ -6,7 +6,7 @@ use shop_core::ports::PurchaseQuery;
 use shop_core::{ErrorKind, Shop};
 
 use super::output::print_report;
-use crate::backend::{self, Topic};
+use crate::backend;
 use crate::settings::{self, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
@@ -20,14 +20,8 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
         amount,
         reason,
     } = command;
-    let log = backend::for_log(settings)
-        .log(Topic::purchases(settings))
-        .await?;
-    let query: Arc<dyn PurchaseQuery> = backend::for_purchases(settings)
-        .purchases()
-        .await?
-        .port
-        .store;
+    let (log, store) = backend::log_and_purchases(settings).await?;
+    let query: Arc<dyn PurchaseQuery> = store.port.store;
     let refunded = Shop::of((log.port.sink)(), query)
         .refund(*id, *amount, reason.clone())
         .await;
@@ -45,9 +39,19 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
         purchase.id = %refund.id,
         replayed = is_repetition,
     );
+    let state = match (refunded.pending, is_repetition) {
+        (true, _) => {
+            ", pending: it is in the log, and ingest has not stored it yet; run it again to see the decision"
+        }
+        (false, true) => ", as before: it was refunded already",
+        (false, false) => "",
+    };
     let text = format!(
-        "log    {}\nrefund {} of {id}: {}",
+        "log    {}\nrefund {} of {id}: {}{state}",
         log.name, refund.id, refund.price
     );
-    print_report(settings.json, &[("log", &log.name)], text, &refunded)
+    let mut report = serde_json::to_value(&refunded).map_err(CliError::new)?;
+    report["replayed"] = is_repetition.into();
+    report["pending"] = refunded.pending.into();
+    print_report(settings.json, &[("log", &log.name)], text, &report)
 }

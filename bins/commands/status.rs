@@ -10,6 +10,7 @@ use shop_client::Health;
 use shop_core::api::StuckBody;
 use shop_core::inspect::{Consumed, Inspection};
 use shop_core::log::ReasonKind;
+use shop_core::ports::WaitingSummary;
 use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
@@ -56,6 +57,13 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
             Err(failure) => findings.push(format!("{what}: {failure}")),
         }
     }
+    let waiting = match waiting_refunds(settings, &parts).await {
+        Ok(waiting) => waiting,
+        Err(failure) => {
+            findings.push(format!("refunds that wait: {failure}"));
+            None
+        }
+    };
     let is_available = findings.is_empty();
     topics.iter().for_each(|topic| topic.find(&mut findings));
     service
@@ -69,6 +77,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
         &url,
         service.as_ref().ok(),
         &topics,
+        waiting,
     );
     print_report(settings.json, &[], text.trim_end(), &report)?;
     match (is_available, is_healthy) {
@@ -90,6 +99,7 @@ fn rendered(
     url: &str,
     service: Option<&Health>,
     topics: &[TopicStatus<'_>],
+    waiting: Option<WaitingSummary>,
 ) -> (String, Value) {
     let (is_healthy, state) = (findings.is_empty(), service.map(|health| &*health.status));
     let files: Vec<_> = files(settings).collect();
@@ -112,6 +122,12 @@ fn rendered(
             "TOPIC REASON DEAD-LETTERS",
             topics.iter().flat_map(TopicStatus::dead_letter_rows),
         ),
+        table(
+            "WAITING-REFUNDS OLDEST",
+            waiting
+                .iter()
+                .map(|waiting| json!([waiting.count, waiting.oldest])),
+        ),
         table("FILE BYTES", files.iter().map(|file| json!(file))),
     ];
     let part = |part: &Part<'_>| json!({ "part": part.place.what, "backend": part.name, "exists": part.exists, "failure": part.failure });
@@ -122,10 +138,32 @@ fn rendered(
         "version": VERSION,
         "parts": parts.iter().map(part).collect::<Vec<_>>(),
         "service": { "url": url, "status": state },
+        "waiting_refunds": waiting.map_or(0, |waiting| waiting.count),
         "topics": topics.iter().map(TopicStatus::json).collect::<Vec<_>>(),
         "files": files.iter().map(file).collect::<Vec<_>>(),
     });
     (text.concat(), report)
+}
+
+/// The refunds in the store whose purchase is not there, if there are any.
+async fn waiting_refunds(
+    settings: &Settings,
+    parts: &[Part<'_>],
+) -> Result<Option<WaitingSummary>> {
+    let works = |part: &Part<'_>| {
+        matches!(part.place.kind, Kind::Purchases) && part.exists && part.failure.is_none()
+    };
+    if !parts.iter().any(works) {
+        return Ok(None);
+    }
+    let store = backend::for_purchases(settings).purchases().await?;
+    let Some(refunds) = store.port.store.waiting_refunds() else {
+        return Ok(None);
+    };
+    let waiting = timeout(READ_TIMEOUT, refunds.waiting_summary()).await;
+    let waiting = waiting
+        .map_err(|_elapsed| CliError::new(format!("not read within {READ_TIMEOUT:?}")))??;
+    Ok(Some(waiting).filter(|waiting| waiting.count > 0))
 }
 
 /// What the service with these settings reports, if it runs on this machine.

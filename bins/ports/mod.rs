@@ -8,6 +8,7 @@ mod purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_core::domain::Currency;
 use shop_core::entity::EntityStore;
 use shop_core::log::RecordType;
 use shop_core::orders::Order;
@@ -95,6 +96,11 @@ impl Ports {
                 .extend(self.orders.as_ref().and_then(Entity::dead_letters));
         }
         parts
+    }
+
+    /// The currency of the purchases, if they have one.
+    pub(crate) fn currency(&self) -> Option<Currency> {
+        self.purchases.as_ref()?.currency.clone()
     }
 
     /// Rejects new purchases, and waits until the accepted ones are durable, at most for `drain`.

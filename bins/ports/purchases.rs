@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::OptionFuture;
+use shop_core::domain::Currency;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::{Batch, GroupPositions, IngestPositions};
@@ -31,6 +32,8 @@ pub(super) struct Purchases {
     feed: PurchaseFeed,
     /// The time of new purchases: with a retention, not before the last that it has seen.
     pub(super) clock: SystemClockFrom,
+    /// The currency of all purchases.
+    pub(super) currency: Option<Currency>,
 }
 
 /// Opens the ports that the settings select. Does not read from the log yet.
@@ -51,11 +54,18 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
         );
     }
     let admin = log.log.admin();
+    let mut currency = match &store {
+        Some(store) => backend::currency::of_store(settings, &store.store).await?,
+        None => settings.currency.clone(),
+    };
     let (query, positions): (Arc<dyn PurchaseQuery>, Arc<dyn IngestPositions>) =
         match (&settings.management_url, &store) {
             // Which group feeds the store of management is its own setting.
             (Some(url), _) => {
                 let management = Arc::new(client(url, settings).await?);
+                if store.is_none() {
+                    currency = backend::currency::of_service(settings, &management).await?;
+                }
                 (Arc::clone(&management) as _, management)
             }
             (None, Some(store)) => {
@@ -102,6 +112,7 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
         store,
         feed,
         clock,
+        currency,
     })
 }
 

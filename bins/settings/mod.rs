@@ -326,7 +326,6 @@ impl Settings {
         options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
-        options.currency.clone_from(&self.currency);
         options.refunds = self.refunds();
         // Management publishes to its store.
         let system = self

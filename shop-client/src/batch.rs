@@ -130,12 +130,10 @@ fn published(
                 client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown)
             );
         }
-        let published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
-        return Ok(if result.replayed {
-            published.as_replayed()
-        } else {
-            published
-        });
+        let mut published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
+        published.replayed = result.replayed;
+        published.pending = result.pending;
+        return Ok(published);
     }
     let kind = result
         .problem_type

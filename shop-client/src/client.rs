@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
+use shop_core::domain::Currency;
 use shop_core::ports::Lookup;
 use shop_core::{Clock as _, SystemClock, id_from_key};
 use tokio::runtime::Handle;
@@ -242,6 +244,8 @@ impl ShopClient {
             .inner
             .transport
             .write("refund", &path, &body, generate_key())?;
+        // 202: the store has not decided over it yet.
+        call.accepts = |status| matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED);
         call.not_found_hint = "the service refunds nothing: it is older, or SHOP_REFUNDS is off";
         self.published(call, context, move |published| {
             published.details.of == Some(of)
@@ -264,12 +268,10 @@ impl ShopClient {
         if receipt.id != purchase.id || !is_expected(purchase) {
             return Err(answer.unreadable("the response contains another purchase"));
         }
-        let published = published.with_attempts(answer.attempts);
-        Ok(if answer.is_replayed() {
-            published.as_replayed()
-        } else {
-            published
-        })
+        let mut published = published.with_attempts(answer.attempts);
+        published.replayed = answer.is_replayed();
+        published.pending = answer.is_pending();
+        Ok(published)
     }
 
     /// Sends a write in a separate task, which continues when the caller drops its future.
@@ -373,6 +375,20 @@ impl ShopClient {
             None,
         )
         .await
+    }
+
+    /// Returns the currency of all purchases of the shop, if it has one.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) and others when the service does not respond. It is not retried.
+    pub async fn currency(&self) -> Result<Option<Currency>> {
+        #[derive(Deserialize)]
+        struct ServiceBody {
+            currency: Option<Currency>,
+        }
+
+        let service: ServiceBody = self.report("currency", "v1", &[], NO_READINESS).await?;
+        Ok(service.currency)
     }
 
     async fn readiness(&self, path: &str, hint: &'static str, part: Option<&str>) -> Result<()> {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use shop_core::api::StuckBody;
 
-use crate::{Result, ShopClient};
+use crate::{Result, ShopClient, Timestamp};
 
 /// The state of a service. Members that it does not report are `None`: those of roles that it does not have, and all
 /// but the status for a caller without the right to inspect.
@@ -43,6 +43,8 @@ pub struct IngestHealth {
     pub dead_lettered: u64,
     /// The pending dead letters of the log, if they were counted.
     pub dead_letters_waiting: Option<u64>,
+    /// The refunds in the store whose purchase is not there, if there are any.
+    pub waiting_refunds: Option<WaitingRefundsHealth>,
     /// Records that the log no longer had.
     pub lost_records: u64,
     /// The gaps of the log whose dead letters are pending.
@@ -61,6 +63,16 @@ pub struct IngestHealth {
     pub stuck: Option<StuckBody>,
     /// Why it has stopped.
     pub stopped_because: Option<String>,
+}
+
+/// The refunds that wait in a store for their purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct WaitingRefundsHealth {
+    /// The number of refunds.
+    pub count: u64,
+    /// The time of the oldest one.
+    pub oldest: Option<Timestamp>,
 }
 
 /// The gaps of a log.

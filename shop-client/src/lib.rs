@@ -189,7 +189,7 @@ pub use client::ShopClient;
 pub use dead_letters::DeadLetters;
 pub use error::{HttpErrorExt, Problem};
 pub use export::Export;
-pub use health::{EntityHealth, GapsHealth, Health, IngestHealth};
+pub use health::{EntityHealth, GapsHealth, Health, IngestHealth, WaitingRefundsHealth};
 pub use observer::{CallEvent, CallState};
 pub use request::{RawRequest, RawResponse};
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.

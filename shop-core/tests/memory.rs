@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use shop_core::conformance::{
-    MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore, erase_suite, feed_suite,
-    log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite,
-    store_suite,
+    MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore, currency_suite, erase_suite,
+    feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite,
+    shop_suite, store_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore, Rebalancing};
-use shop_core::ports::{PurchaseErase, PurchaseEvents, PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::ports::{
+    CurrencyStore, PurchaseErase, PurchaseEvents, PurchaseQuery, PurchaseSink, PurchaseStore,
+    WaitingRefunds,
+};
 
 fn partitions(rebalancing: Rebalancing) -> MemoryFixture {
     let mut options = InMemoryLogOptions::default();
@@ -27,6 +30,7 @@ macro_rules! pointers {
 }
 
 pointers!(
+    dyn CurrencyStore,
     dyn DeadLetters,
     dyn Log,
     dyn LogAdmin,
@@ -37,6 +41,7 @@ pointers!(
     dyn PurchaseQuery,
     dyn PurchaseSink,
     dyn PurchaseStore,
+    dyn WaitingRefunds,
 );
 
 #[tokio::test]
@@ -71,6 +76,7 @@ shop_core::conformance_cases!(
 log_admin_suite!(admin, async { partitions(Rebalancing::Cooperative) });
 erase_suite!(memory_erase, async { MemoryFixture::default() });
 refund_suite!(memory_refunds, async { MemoryFixture::default() });
+currency_suite!(memory_currency, async { MemoryFixture::default() });
 store_suite!(memory_store, async { MemoryFixture::default() });
 pipeline_suite!(pipeline, async {
     (

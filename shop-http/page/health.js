@@ -133,7 +133,19 @@ function lossesOf(roles) {
   return [{ text, action: "See which ones", leadsTo: "dead-letters", runbook: "ShopRecordsLost" }];
 }
 
+/** What waits for a decision: refunds without a purchase, and dead letters. */
 function decisionsOf(roles) {
+  const waiting = roles.map(({ ingest }) => ingest?.waiting_refunds).find(isGiven);
+  const decisions = [];
+  if (waiting) {
+    const since = isGiven(waiting.oldest) ? `, the oldest of ${waiting.oldest}` : "";
+    const text = `${grouped(waiting.count)} refunds wait for a purchase that is not in the store${since}.`;
+    decisions.push({ text, action: "Import the purchases that are missing.", runbook: "ShopRefundsWaiting", isBad: false });
+  }
+  return [...decisions, ...deadLetterDecisions(roles)];
+}
+
+function deadLetterDecisions(roles) {
   const pending = roles.map(({ name, ingest }) => [name, deadLetters(ingest)]).filter(([, count]) => Number(count) > 0);
   if (pending.length === 0) return [];
   const runbook = pending[0][0] === "purchases" ? "ShopDeadLettersWaiting" : "ShopEventDeadLetters";

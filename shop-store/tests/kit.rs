@@ -1,8 +1,9 @@
 //! The kit on the embedded log and store, and on MongoDB and PostgreSQL if there are servers.
 
 use shop_core::conformance::{
-    MemoryFixture, PurchaseRecords, ShopOnLog, erase_suite, feed_suite, log_admin_suite, log_suite,
-    pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,
+    MemoryFixture, PurchaseRecords, ShopOnLog, currency_suite, erase_suite, feed_suite,
+    log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite,
+    store_suite,
 };
 
 #[cfg(feature = "accounts")]
@@ -32,6 +33,7 @@ log_admin_suite!(embedded_admin, EmbeddedFixture::new());
 store_suite!(embedded_store, EmbeddedFixture::new());
 erase_suite!(embedded_erase, EmbeddedFixture::new());
 refund_suite!(embedded_refunds, EmbeddedFixture::new());
+currency_suite!(embedded_currency, EmbeddedFixture::new());
 shop_suite!(embedded_shop, OpenShop::new());
 feed_suite!(embedded_feed, OneFile::new());
 pipeline_suite!(embedded_to_embedded, async {
@@ -45,6 +47,7 @@ record_store_suite!(embedded_purchase_records, async {
 store_suite!(mongo_store, if MongoFixture::on_test_server());
 erase_suite!(mongo_erase, if MongoFixture::on_test_server());
 refund_suite!(mongo_refunds, if MongoFixture::on_test_server());
+currency_suite!(mongo_currency, if MongoFixture::on_test_server());
 pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
 });
@@ -56,6 +59,7 @@ shop_suite!(mongo_shop, if async {
 store_suite!(postgres_store, if PostgresFixture::on_test_server());
 erase_suite!(postgres_erase, if PostgresFixture::on_test_server());
 refund_suite!(postgres_refunds, if PostgresFixture::on_test_server());
+currency_suite!(postgres_currency, if PostgresFixture::on_test_server());
 pipeline_suite!(memory_to_postgres, if async {
     Some((MemoryFixture::default(), PostgresFixture::on_test_server().await?))
 });

@@ -30,6 +30,9 @@ pub struct BatchResultBody {
     /// Whether it was acknowledged before, with the same key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// Whether it is a refund that the store has not decided over yet: it is in the log, and may still be refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
     /// Of an unknown one: the key to repeat it with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -79,15 +82,18 @@ pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut V
         purchase,
         receipt,
         replayed,
+        pending,
         ..
     } = published;
     write_member(to, "{\"line\":", &(line as u64));
     write_member(to, ",\"status\":\"acknowledged\",\"id\":", &receipt.id);
     write_member(to, ",\"timestamp\":", &purchase.timestamp);
     write_member(to, ",\"receipt\":", receipt);
-    to.put_slice(if *replayed {
-        b",\"replayed\":true}"
-    } else {
-        b"}"
-    });
+    if *replayed {
+        to.put_slice(b",\"replayed\":true");
+    }
+    if *pending {
+        to.put_slice(b",\"pending\":true");
+    }
+    to.put_slice(b"}");
 }

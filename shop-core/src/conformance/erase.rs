@@ -11,15 +11,20 @@ use super::StoreFixture;
 use super::fixture::soon;
 use super::sample::{id, purchase, purchase_of, purchases};
 use super::store::{contradicting, outcome_codes};
-use crate::ports::{Lookup, PageRequest, PurchaseErase, PurchaseQuery, PurchaseQueryExt, Selector};
+use crate::ports::{
+    CurrencyStore, Lookup, PageRequest, PurchaseErase, PurchaseQuery, PurchaseQueryExt, Selector,
+};
 use crate::retention::{Retention, RetentionOptions};
 use crate::{Clock, Purchase, PurchaseId, Timestamp, Total, UserId, Uuid};
 
 /// A fresh store from which purchases can be erased.
 #[async_trait]
 pub trait EraseFixture: StoreFixture {
-    /// The erasing port.
+    /// Returns the erasing port.
     async fn erase(&self) -> Arc<dyn PurchaseErase>;
+
+    /// Returns the port of the store's currency.
+    async fn currency(&self) -> Arc<dyn CurrencyStore>;
 }
 
 pub(super) fn user(text: &str) -> UserId {
@@ -46,7 +51,7 @@ pub(super) async fn erase(fixture: &dyn EraseFixture, of: &str, limit: usize) ->
         .expect("erase")
 }
 
-async fn mark(fixture: &dyn EraseFixture, ids: &[PurchaseId]) -> u64 {
+pub(super) async fn mark(fixture: &dyn EraseFixture, ids: &[PurchaseId]) -> u64 {
     soon("mark", fixture.erase().await.mark_erased(ids))
         .await
         .expect("mark")

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{BATCH_BYTES, BATCH_RECORDS, Capabilities, EraseFixture, LogFixture, StoreFixture};
 use crate::log::{Log, RecordPosition};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
+use crate::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
 
 /// An in-memory log and store.
 #[derive(Debug)]
@@ -82,6 +82,10 @@ impl StoreFixture for MemoryFixture {
 #[async_trait]
 impl EraseFixture for MemoryFixture {
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn currency(&self) -> Arc<dyn CurrencyStore> {
         Arc::new(self.store.clone())
     }
 }

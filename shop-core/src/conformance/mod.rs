@@ -23,6 +23,7 @@
     reason = "this is test code: a broken promise ends the test"
 )]
 
+pub mod currency;
 pub mod erase;
 pub mod events;
 pub mod fault;
@@ -60,6 +61,6 @@ pub use skip::skip;
 #[cfg(feature = "accounts")]
 pub use crate::accounts::conformance::*;
 pub use crate::{
-    erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite,
-    refund_suite, shop_suite, store_suite,
+    currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite,
+    record_store_suite, refund_suite, shop_suite, store_suite,
 };

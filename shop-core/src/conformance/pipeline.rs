@@ -281,33 +281,46 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
 }
 
-/// A refund is inserted behind its purchase, however slow that is. Without it, it is parked, and stored when it comes again.
+/// A refund whose purchase is slow, or comes later, is applied when the purchase is stored. One that turns out to contradict
+/// its purchase becomes a dead letter about its record.
 pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.once(Call::Insert, Fault::Delay(Duration::from_millis(200)));
     let mut all: Vec<_> = (1..31).map(|number| purchase_of("one", number)).collect();
     all.push(all[0].refund(None, at(100)).unwrap());
-    let late = purchase_of("one", 999);
+    let [late, refused] = [999, 998].map(|number| purchase_of("one", number));
     let of_late = late.refund(None, at(1_000)).unwrap();
-    all.push(of_late.clone());
+    let above = Purchase {
+        price: price("10").negated(),
+        ..refused.refund(None, at(1_000)).unwrap()
+    };
+    all.extend([of_late.clone(), above.clone()]);
     publish(log, &all).await;
     let running = Running::start(log, store, &faults, options()).await;
-    running.ingested(32).await;
-    let dead_letters = log.pending_dead_letters().await;
-    assert_eq!(
-        (dead_letters.len(), dead_letters[0].reason.kind()),
-        (1, ReasonKind::Parked)
-    );
-    publish(log, &[late, of_late.clone()]).await;
-    running.ingested(34).await;
-    let tally = running.stop().await.expect("a clean end");
-    assert_eq!(
-        (tally.inserted, tally.duplicates, tally.dead_lettered),
-        (33, 0, 1)
-    );
+    running.ingested(33).await;
+    assert_eq!(log.pending_dead_letters().await, []);
+    publish(log, &[late, refused, of_late.clone()]).await;
+    running.ingested(36).await;
+
     let query = store.query().await;
-    for refund in &all[30..] {
-        assert_eq!(query.get(&refund.id).await.unwrap().as_ref(), Some(refund));
+    let is_applied = query.wait_for(&of_late.id, Duration::from_secs(10));
+    assert!(soon("apply", is_applied).await.expect("wait"));
+    let dead_letters = loop {
+        let dead_letters = log.pending_dead_letters().await;
+        if !dead_letters.is_empty() {
+            break dead_letters;
+        }
+        soon("dead-letter", tokio::time::sleep(Duration::from_millis(50))).await;
+    };
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].reason.kind(), ReasonKind::Refused);
+    let dead_letter = &dead_letters[0];
+    let decoded = decode(&dead_letter.record, &dead_letter.partition).expect("decode");
+    assert_eq!(decoded, above);
+    running.stop().await.expect("a clean end");
+    for refund in &all[30..32] {
+        let found = query.get(&refund.id).await.expect("get");
+        assert_eq!(found.as_ref(), Some(refund));
     }
 }
 

@@ -69,14 +69,13 @@ impl Running {
 
     /// Waits until `count` records are processed.
     pub(super) async fn ingested(&self, count: u64) {
-        let ended =
-            |tally: &IngestCounters| tally.inserted + tally.duplicates + tally.dead_lettered;
-        soon(
-            "process all records",
-            self.monitor
-                .wait_for(|status| ended(&status.counters) >= count),
-        )
-        .await;
+        let processed = |counters: &IngestCounters| {
+            counters.inserted + counters.duplicates + counters.waiting + counters.dead_lettered
+        };
+        let all = self
+            .monitor
+            .wait_for(|status| processed(&status.counters) >= count);
+        soon("process all records", all).await;
     }
 
     /// Shuts down cleanly.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 11] = [
+const PORTS: [&str; 13] = [
     include_str!("../feed/port.rs"),
     include_str!("../ports/sink.rs"),
     include_str!("../log/source.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
+    include_str!("../ports/refunds.rs"),
+    include_str!("../ports/currency.rs"),
     include_str!("../log/dead_letters.rs"),
     include_str!("../log/admin.rs"),
     include_str!("../log/port.rs"),
@@ -51,6 +53,7 @@ fn named(promises: &[String]) -> BTreeSet<String> {
         "query::",
         "erase::",
         "refund::",
+        "currency::",
         "erase_users::",
         "events::",
         "users::",
@@ -88,6 +91,7 @@ fn written() -> BTreeSet<String> {
         ("query", include_str!("query.rs")),
         ("query", include_str!("query_names.rs")),
         ("erase", include_str!("erase.rs")),
+        ("currency", include_str!("currency.rs")),
         ("refund", include_str!("refund.rs")),
         (
             "erase_users",

@@ -37,6 +37,7 @@ pub(super) fn outcome_codes(outcomes: &[InsertOutcome]) -> String {
         InsertOutcome::Conflict => 'c',
         InsertOutcome::Rejected(_) => 'r',
         InsertOutcome::Unknown(_) => 'u',
+        InsertOutcome::Waiting => 'w',
     };
     outcomes.iter().map(code).collect()
 }

@@ -166,8 +166,31 @@ macro_rules! refund_suite {
             a_purchase_is_refunded_once,
             sums_are_net,
             what_is_no_refund_is_refused,
-            a_refund_before_its_purchase_is_parked,
+            a_refund_takes_name_and_reference_from_its_purchase,
+            a_refund_waits_for_its_purchase,
+            the_order_of_arrival_does_not_matter,
+            a_waiting_refund_is_kept_once,
+            the_first_valid_refund_is_applied,
+            a_contradicting_refund_is_returned_until_removed,
+            a_waiting_refund_is_erased_with_its_user,
+            a_refund_of_an_erased_purchase_is_erased,
+            an_old_waiting_refund_is_deleted,
+            a_refund_is_deleted_with_its_purchase,
             a_refund_is_erased_with_its_purchase,
+        );
+    };
+}
+
+/// One `#[tokio::test]` per case of the currency of a store, in a module with the given name. The expression creates a fresh
+/// [`EraseFixture`](crate::conformance::EraseFixture).
+#[macro_export]
+macro_rules! currency_suite {
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($name, fixture = ($($fixture)+), currency, (&fixture);
+            the_first_currency_is_kept,
+            a_purchase_gives_the_store_its_currency,
+            a_purchase_in_another_currency_is_rejected,
+            an_absent_currency_is_no_conflict,
         );
     };
 }

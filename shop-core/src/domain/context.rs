@@ -1,6 +1,10 @@
-//! The context of a request: its id and its trace.
+//! The context of a purchase: the id and the trace of its request, and its record in a log.
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
 
 tokio::task_local! {
     static CURRENT: Arc<RequestContext>;
@@ -31,6 +35,45 @@ pub struct RequestContext {
     pub request_id: Option<String>,
     /// The W3C trace context of the request, from its `traceparent` header.
     pub traceparent: Option<String>,
+    /// The record that ingest has decoded the purchase from. Set for refunds alone, which may wait in the store for their
+    /// purchase, and then become a dead letter.
+    pub origin: Option<RecordOrigin>,
+}
+
+/// The place of a record in a log: what its [`RecordId`](crate::log::RecordId) is derived from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RecordOrigin {
+    /// The id of the cluster of the log.
+    pub cluster: Arc<str>,
+    /// The topic of the record.
+    pub topic: Arc<str>,
+    /// The partition of the record.
+    pub partition: u32,
+    /// The offset of the record in its partition.
+    pub offset: u64,
+    /// The timestamp that the log assigned to the record.
+    pub time: Timestamp,
+}
+
+impl RecordOrigin {
+    /// Returns the place of the record at `offset` with this `time` in a partition.
+    #[must_use]
+    pub const fn new(
+        cluster: Arc<str>,
+        topic: Arc<str>,
+        partition: u32,
+        offset: u64,
+        time: Timestamp,
+    ) -> Self {
+        Self {
+            cluster,
+            topic,
+            partition,
+            offset,
+            time,
+        }
+    }
 }
 
 impl RequestContext {
@@ -40,6 +83,7 @@ impl RequestContext {
         Self {
             request_id,
             traceparent,
+            origin: None,
         }
     }
 

@@ -8,10 +8,14 @@ use std::str::FromStr;
 use bytes::BufMut;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::text::{text_type, visible};
 use super::{IntoValid, Invalid, NewPurchaseDraft, PurchaseId, UserId, UserName};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
+
+/// The member that has, in files and responses, those that this version does not know.
+const MORE: &str = "more";
 
 /// Defines the members, those of a purchase and those of a refund alone: the type of each, and how its text is read from
 /// JSON.
@@ -27,12 +31,18 @@ macro_rules! details {
         pub struct DetailMembers {
             $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
             /// Those that this version does not know, as JSON by name: written as they were read.
-            #[serde(skip)]
+            #[serde(rename = "more", skip_deserializing, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "serialize_more")]
             others: BTreeMap<String, String>,
         }
 
         impl DetailMembers {
             const NONE: Self = Self { $($name: None,)+ others: BTreeMap::new() };
+
+            /// Returns whether both have equal members, apart from those whose names are in `ignored`.
+            fn equals_except(&self, other: &Self, ignored: &[&str]) -> bool {
+                self.others == other.others
+                    $(&& (ignored.contains(&$member) || self.$name == other.$name))+
+            }
         }
 
         impl Details {
@@ -57,6 +67,7 @@ macro_rules! details {
             pub fn set(&mut self, member: &str, text: &str) -> Result<bool, Invalid> {
                 match member {
                     $($member => self.$name = Some(text.parse()?),)+
+                    MORE => self.set_more(text)?,
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -70,9 +81,9 @@ macro_rules! details {
             }
         }
 
-        /// Appends the known members, each with a comma in front.
-        impl WriteJson for Details {
-            fn write_json(&self, json: &mut impl BufMut) {
+        impl Details {
+            /// Appends the known members, each with a comma in front.
+            fn write_known(&self, json: &mut impl BufMut) {
                 let Some(members) = &self.0 else { return };
                 $(if let Some(value) = &members.$name {
                     write_member(json, concat!(",\"", $member, "\":"), value);
@@ -271,6 +282,67 @@ impl Details {
         Ok(details)
     }
 
+    /// Returns whether the details of two purchases with one id are the same content.
+    ///
+    /// A purchase without a currency is in the currency of the shop, which has only one. So an absent currency equals any
+    /// other: a purchase from before `SHOP_CURRENCY` was set is repeated, and not contradicted, by one from after it.
+    ///
+    /// A refund takes its currency and its reference from its purchase, so those are not compared for refunds.
+    pub(crate) fn same_content(&self, other: &Self) -> bool {
+        // Most purchases have no details, and each publish asks.
+        if self.0.is_none() && other.0.is_none() {
+            return true;
+        }
+        if self.of.is_some() {
+            return self.equals_except(other, &["currency", "reference"]);
+        }
+        let is_currency_absent = self.currency.is_none() || other.currency.is_none();
+        if is_currency_absent {
+            return self.equals_except(other, &["currency"]);
+        }
+        self.equals_except(other, &[])
+    }
+
+    /// Returns the members that this version does not know, as a JSON object.
+    #[must_use]
+    pub fn more(&self) -> Option<String> {
+        if self.others.is_empty() {
+            return None;
+        }
+        let mut json = Vec::new();
+        write_more(&self.others, &mut json);
+        String::from_utf8(json).ok()
+    }
+
+    /// Sets the members that this version does not know, from a JSON object: how an export of a later version, or of a
+    /// record with members of its own, has them.
+    ///
+    /// # Errors
+    /// [`Invalid`] if it is no JSON object, or has a member that this version knows.
+    #[doc(hidden)]
+    pub fn set_more(&mut self, json: &str) -> Result<(), Invalid> {
+        const INVALID: Invalid = Invalid::malformed(
+            "more",
+            "must be a JSON object of members that a purchase does not have otherwise",
+        );
+        let members: BTreeMap<String, RawScalar<'_>> =
+            serde_json::from_str(json).map_err(|_no_object| INVALID)?;
+        let is_known = |name: &String| {
+            let name = name.as_str();
+            name == MORE || Self::COLUMNS.contains(&name) || crate::record::MEMBERS.contains(&name)
+        };
+        if members.keys().any(is_known) {
+            return Err(INVALID);
+        }
+        if !members.is_empty() || !self.others.is_empty() {
+            let others = members
+                .into_iter()
+                .map(|(name, value)| (name, value.as_json().to_owned()));
+            self.others = others.collect();
+        }
+        Ok(())
+    }
+
     /// Gives them the currency of a shop.
     ///
     /// # Errors
@@ -303,7 +375,7 @@ impl Details {
 
     /// Appends all members, each with a comma in front.
     pub(crate) fn write_all(&self, json: &mut impl BufMut) {
-        self.write_json(json);
+        self.write_known(json);
         for (name, value) in self.0.iter().flat_map(|members| &members.others) {
             json.put_u8(b',');
             name.as_str().write_json(json);
@@ -312,7 +384,7 @@ impl Details {
         }
     }
 
-    /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS), or as many as `N` has room for.
+    /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS) and `more`, or as many as `N` has room for.
     #[doc(hidden)]
     #[must_use]
     pub const fn after<const B: usize, const N: usize>(
@@ -322,8 +394,10 @@ impl Details {
         while at < N {
             all[at] = if at < B {
                 before[at]
-            } else {
+            } else if at - B < Self::COLUMNS.len() {
                 Self::COLUMNS[at - B]
+            } else {
+                MORE
             };
             at += 1;
         }
@@ -348,12 +422,45 @@ impl DerefMut for Details {
 
 impl PartialEq for Details {
     fn eq(&self, other: &Self) -> bool {
-        // That of most purchases, at each publish.
+        // Most purchases have no details.
         (self.0.is_none() && other.0.is_none()) || **self == **other
     }
 }
 
 impl Eq for Details {}
+
+/// Appends the known members, and [`MORE`], each with a comma in front.
+impl WriteJson for Details {
+    fn write_json(&self, json: &mut impl BufMut) {
+        self.write_known(json);
+        if !self.others.is_empty() {
+            json.put_slice(b",\"more\":");
+            write_more(&self.others, json);
+        }
+    }
+}
+
+/// Appends a JSON object of members whose values are JSON.
+fn write_more(members: &BTreeMap<String, String>, json: &mut impl BufMut) {
+    for (index, (name, value)) in members.iter().enumerate() {
+        json.put_u8(if index == 0 { b'{' } else { b',' });
+        name.as_str().write_json(json);
+        json.put_u8(b':');
+        json.put_slice(value.as_bytes());
+    }
+    json.put_u8(b'}');
+}
+
+fn serialize_more<S: serde::Serializer>(
+    members: &BTreeMap<String, String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let raw = members.iter().map(|(name, value)| {
+        let value: &RawValue = serde_json::from_str(value).map_err(serde::ser::Error::custom)?;
+        Ok((name, value))
+    });
+    serializer.collect_map(raw.collect::<Result<Vec<_>, S::Error>>()?)
+}
 
 impl Serialize for Details {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

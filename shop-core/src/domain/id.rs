@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::identity::refund_id;
 use super::{IdempotencyKey, Invalid};
 use crate::macros::format_as;
 
@@ -38,6 +39,12 @@ const INVALID: Invalid = Invalid::malformed(
 );
 
 impl PurchaseId {
+    /// Returns the id of the refund of the purchase with this id. A purchase is refunded once, so there is only one.
+    #[must_use]
+    pub fn refund_id(&self) -> Self {
+        refund_id(self)
+    }
+
     /// The maximum length of the text.
     pub(crate) const MAX_BYTES: usize = 36;
 

@@ -14,7 +14,7 @@ mod serialize;
 pub(crate) mod text;
 mod timestamp;
 
-pub use context::RequestContext;
+pub use context::{RecordOrigin, RequestContext};
 pub(crate) use convert::try_from_text;
 pub use details::{Currency, DetailMembers, Details, Item, Quantity, Reference, RefundReason};
 pub use draft::NewPurchaseDraft;

@@ -303,10 +303,13 @@ impl Purchase {
         }
     }
 
-    /// Whether both have the same content: equal user id, user name, details, and price by value. Times are not compared,
-    /// because a repeated call has a new time of receipt.
+    /// Returns whether two purchases with one id have the same content: equal user id, user name, details, and price by
+    /// value. They are then a duplicate, otherwise a conflict.
     ///
-    /// Two purchases with one id are a duplicate if their content is the same, otherwise a conflict.
+    /// - Times are not compared, because a repeated call has a new time of receipt.
+    /// - An absent currency equals every currency: a shop has only one.
+    /// - A refund takes its user name, its currency and its reference from its purchase, so those are not compared for
+    ///   refunds.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         let Self {
@@ -318,13 +321,49 @@ impl Purchase {
             details,
             context: _,
         } = self;
-        (user_id, user_name, price, details)
-            == (
-                &other.user_id,
-                &other.user_name,
-                &other.price,
-                &other.details,
-            )
+        let same_name = self.is_refund() || *user_name == other.user_name;
+        same_name
+            && *user_id == other.user_id
+            && *price == other.price
+            && details.same_content(&other.details)
+    }
+
+    /// Returns whether this is the refund of a purchase.
+    #[must_use]
+    pub fn is_refund(&self) -> bool {
+        self.details.of.is_some()
+    }
+
+    /// Returns this refund as a store keeps it: with the user name, the currency and the reference of `bought`, which is
+    /// its purchase, and not earlier than that. So the refund is the same row whatever its producer has written, and is
+    /// listed behind its purchase.
+    ///
+    /// A store that keeps refunds calls this when it has both, and rejects the refund with this error.
+    ///
+    /// # Errors
+    /// [`Invalid`] if this contradicts `bought`: another user, another id, an amount above the price, or a refund of a
+    /// refund.
+    pub fn as_refund_of(&self, bought: &Self) -> Result<Self, Invalid> {
+        let contradiction = |reason| Err(Invalid::malformed("the refund", reason));
+        // Under another id it could be a second refund.
+        let is_of_purchase = self.id == refund_id(&bought.id)
+            && self.details.of == Some(bought.id)
+            && self.user_id == bought.user_id
+            && !bought.is_refund();
+        if !is_of_purchase || !self.price.is_negative() {
+            return contradiction("is not of a purchase of its user");
+        }
+        if self.price.negated() > bought.price {
+            return contradiction("is above the price of its purchase");
+        }
+
+        let mut stored = self.clone_stored();
+        stored.user_name.clone_from(&bought.user_name);
+        stored.timestamp = self.timestamp.max(bought.timestamp);
+        let details = &bought.details;
+        stored.details.currency.clone_from(&details.currency);
+        stored.details.reference.clone_from(&details.reference);
+        Ok(stored)
     }
 }
 

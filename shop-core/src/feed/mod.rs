@@ -38,7 +38,8 @@ pub use subscription::{RecentIds, Subscription};
 /// has it with this content: per partition in the order of the log, and once; a repetition far behind it in the log, or
 /// after a resumption, may be yielded again, with the same id. A look-up that fails is retried and delays its partition
 /// alone. What is never listed, such as a dead letter or an erased purchase, delays nothing. Purchases that are written
-/// to the store without the log are not yielded.
+/// to the store without the log are not yielded. Nor is a refund whose record comes before that of its purchase, which can
+/// happen in a file that is imported newest first, or when partitions are added: it is listed once the purchase is.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Processes one batch: decodes it, inserts until every outcome is known, and dead-letters rejected records.
 
-use std::time::Duration;
-
 use super::IngestCounters;
 use super::backoff::Backoff;
 use super::event::{BatchOutcome, BatchState};
@@ -27,13 +25,8 @@ impl<R: Record> BatchWorker<R> {
     }
 
     async fn try_to_process(&self, job: &Job) -> Result<BatchOutcome, Aborted> {
-        let (good, mut rejected) = decode_all(&job.batch, 0..job.batch.records.len());
-        let (mut tally, mut freshness) = self.insert_all(good, &mut rejected, job).await?;
-        if rejected.iter().any(RejectedRecord::is_parked) {
-            let (again, fresh) = self.insert_parked(&mut rejected, job).await?;
-            tally.add(&again);
-            freshness = freshness.max(fresh);
-        }
+        let (good, mut rejected) = decode_all(&job.batch);
+        let (mut tally, freshness) = self.insert_all(good, &mut rejected, job).await?;
         rejected.sort_by_key(|record| record.index);
         if job.stop.is_cancelled() {
             return Err(Aborted::Abandoned);
@@ -54,23 +47,6 @@ impl<R: Record> BatchWorker<R> {
             stop,
             freshness,
         })
-    }
-
-    /// Inserts records again that refer to others, behind all that the log has before them: batches are inserted
-    /// concurrently, and the parts of one in any order.
-    async fn insert_parked(
-        &self,
-        rejected: &mut Vec<RejectedRecord>,
-        job: &Job,
-    ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
-        self.earlier_batches(job).await?;
-        let (parked, others): (Vec<_>, Vec<_>) =
-            rejected.drain(..).partition(RejectedRecord::is_parked);
-        rejected.extend(others);
-        let mut indices: Vec<usize> = parked.iter().map(|record| record.index).collect();
-        indices.sort_unstable();
-        let (again, _undecodable) = decode_all(&job.batch, indices);
-        self.insert_all(again, rejected, job).await
     }
 
     /// Keeps a gap as a dead letter. It does not count towards the limit: it does not indicate a bad deployment.
@@ -219,19 +195,15 @@ pub(super) struct DecodedRecords<R> {
     pub(super) indices: Vec<usize>,
 }
 
-/// Decodes the records at `indices`. Returns those that decode, and those that are rejected because they do not.
-fn decode_all<R: Record>(
-    batch: &Batch,
-    indices: impl IntoIterator<Item = usize>,
-) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
+/// Decodes the records of `batch`. Returns those that decode, and those that are rejected because they do not.
+fn decode_all<R: Record>(batch: &Batch) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
     let count = batch.records.len();
     let mut decoded = DecodedRecords {
         records: Vec::with_capacity(count),
         indices: Vec::with_capacity(count),
     };
     let mut rejected = Vec::new();
-    for index in indices {
-        let record = &batch.records[index];
+    for (index, record) in batch.records.iter().enumerate() {
         if record.is_erased() {
             continue;
         }

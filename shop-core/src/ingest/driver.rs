@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Action, BatchEvent, BatchState, Event, Wants};
 use super::observer::{IngestObserver, notify};
 use super::pipeline::{Pipeline, overdue};
+use super::refunds::settle_refunds;
 use super::status::Phase;
 use super::worker::{BatchWorker, Job};
 use super::{Ingest, IngestCounters, IngestStatus};
@@ -65,6 +67,12 @@ impl<R: Record> Driver<R> {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<IngestCounters> {
         tokio::pin!(shutdown);
+        // Aborted when this future ends or is dropped.
+        let mut settler = JoinSet::new();
+        settler.spawn(settle_refunds(
+            Arc::clone(&self.worker),
+            self.status.clone(),
+        ));
         self.publish_status();
         let mut actions = Vec::new();
         // The clock is read once per iteration. With several readings, a deadline between two of them would be neither
@@ -158,10 +166,6 @@ impl<R: Record> Driver<R> {
             events,
         };
         let observer = self.observer.clone().filter(|_| job.gap.is_none());
-        let in_flight = (job.batch.partition.clone(), number);
-        worker
-            .in_flight
-            .send_modify(|batches| drop(batches.replace(in_flight.clone())));
         tokio::spawn(async move {
             let spans = observer
                 .as_ref()
@@ -170,9 +174,6 @@ impl<R: Record> Driver<R> {
                 Ok(outcome) => outcome,
                 Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
             };
-            worker
-                .in_flight
-                .send_modify(|batches| drop(batches.take(&in_flight)));
             // `None` if it was stopped: the next consumer of the partition has its records.
             let is_durable = outcome
                 .as_ref()

@@ -252,6 +252,12 @@ impl<R: Record> BatchWorker<R> {
                     oldest = oldest.into_iter().chain(time).min();
                     continue;
                 }
+                InsertOutcome::Waiting => {
+                    counters.waiting += 1;
+                    self.taken.fetch_add(1, Ordering::Relaxed);
+                    self.refund_waits.notify_one();
+                    continue;
+                }
                 // The log has delivered it again.
                 InsertOutcome::Duplicate | InsertOutcome::Erased => {
                     counters.duplicates += 1;

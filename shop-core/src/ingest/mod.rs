@@ -13,6 +13,8 @@
 //! - During an outage the pipeline retries with backoff. Only records that can never be stored are dead-lettered. A
 //!   record that a healthy store fails over is retried alone while the rest of its batch is stored;
 //!   [`IngestStatus::stuck`] reports it.
+//! - A refund whose purchase is not stored waits in the store: see [`WaitingRefunds`](crate::ports::WaitingRefunds).
+//!   `refunds` dead-letters it if it turns out to contradict its purchase.
 //! - Records that the log no longer has are kept as one dead letter per [gap](crate::log::Gap) before the position
 //!   passes it. They do not count towards the limit of dead letters.
 //! - A dead letter that can never be stored stops the pipeline. The error names the record.
@@ -43,6 +45,7 @@ mod observer;
 mod observer_test;
 mod options;
 mod pipeline;
+mod refunds;
 #[cfg(feature = "conformance")]
 #[cfg(test)]
 mod shutdown_test;
@@ -55,7 +58,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use observer::{BatchReport, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
@@ -117,14 +120,13 @@ impl<R: Record> Ingest<R> {
         options: IngestOptions,
     ) -> Self {
         let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
-        let (taken, in_flight) = (AtomicU64::new(0), watch::Sender::default());
         let worker = BatchWorker {
             store,
             dead_letters,
             options,
             breaker,
-            taken,
-            in_flight,
+            taken: AtomicU64::new(0),
+            refund_waits: Notify::new(),
         };
         Self {
             source,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::log::{Lag, LogSource, ReasonKind};
 use crate::macros::named_enum;
+use crate::ports::WaitingSummary;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A snapshot of the state of an ingest.
@@ -46,6 +47,9 @@ pub struct IngestStatus {
     /// The age of the oldest record that the last batch inserted, at its insertion, by the log's timestamp; `None`
     /// before the first insertion.
     pub freshness: Option<Duration>,
+    /// The refunds that wait in the store for their purchase, as they were counted last. Zero for a store without
+    /// [waiting refunds](crate::ports::WaitingRefunds).
+    pub waiting_refunds: WaitingSummary,
     /// The error that stopped the pipeline, if it stopped by itself.
     pub fatal_error: Option<Error>,
 }
@@ -126,6 +130,8 @@ pub struct IngestCounters {
     pub inserted: u64,
     /// Already stored with the same content: redelivered, or sent again by a client.
     pub duplicates: u64,
+    /// Refunds that the store keeps until it has their purchase.
+    pub waiting: u64,
     /// Dead-lettered, for any reason.
     pub dead_lettered: u64,
     /// Dead letters that do not decode.
@@ -145,6 +151,7 @@ impl IngestCounters {
     pub(super) fn add(&mut self, other: &Self) {
         self.inserted += other.inserted;
         self.duplicates += other.duplicates;
+        self.waiting += other.waiting;
         self.dead_lettered += other.dead_lettered;
         self.undecodable += other.undecodable;
         self.conflicts += other.conflicts;

@@ -1,10 +1,9 @@
 //! A batch in flight, and the state that all batches share.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -14,9 +13,8 @@ use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
 use super::status::Component;
 use super::{IngestCounters, IngestOptions};
 use crate::Error;
-use crate::log::{Batch, DeadLetters, Gap, Partition, Reason, ReasonKind};
+use crate::log::{Batch, DeadLetters, Gap, Reason, ReasonKind};
 use crate::ports::RecordStore;
-use crate::record::Record;
 
 /// The state that all batches share.
 #[derive(Debug)]
@@ -27,27 +25,8 @@ pub(super) struct BatchWorker<R> {
     pub(super) breaker: DeadLetterBreaker,
     /// How many records the store has taken.
     pub(super) taken: AtomicU64,
-    /// The batches in flight, by their partitions and numbers.
-    pub(super) in_flight: watch::Sender<BTreeSet<(Partition, u64)>>,
-}
-
-impl<R: Record> BatchWorker<R> {
-    /// Waits until the batches of the partition that were read before this one have been processed.
-    pub(super) async fn earlier_batches(&self, job: &Job) -> Result<(), Aborted> {
-        let [first, this] = [0, job.number].map(|number| (job.batch.partition.clone(), number));
-        let mut in_flight = self.in_flight.subscribe();
-        let earlier = in_flight.wait_for(|batches| {
-            batches
-                .range::<(Partition, u64), _>(&first..&this)
-                .next()
-                .is_none()
-        });
-        let waited = job
-            .stop
-            .run_until_cancelled(async { drop(earlier.await) })
-            .await;
-        waited.ok_or(Aborted::Abandoned)
-    }
+    /// Notified when a refund begins to wait for its purchase.
+    pub(super) refund_waits: Notify,
 }
 
 /// A batch in flight.
@@ -75,15 +54,14 @@ pub(super) struct RejectedRecord {
 }
 
 impl RejectedRecord {
-    /// Whether it counts towards the limit of dead letters. Conflicts and refunds of what is not stored are caused by
-    /// clients: they do not indicate a bad deployment, and do not end a row either.
+    /// Returns whether the record counts towards the limit of dead letters. Conflicts, and refunds that a store without
+    /// waiting refunds cannot keep, are caused by clients: they do not indicate a bad deployment, and do not end a row
+    /// either.
     pub(super) fn counts(&self) -> bool {
-        self.reason.kind() != ReasonKind::Conflict && !self.is_parked()
-    }
-
-    /// Whether what it refers to may be stored later.
-    pub(super) fn is_parked(&self) -> bool {
-        self.reason.kind() == ReasonKind::Parked
+        !matches!(
+            self.reason.kind(),
+            ReasonKind::Conflict | ReasonKind::Parked
+        )
     }
 }
 

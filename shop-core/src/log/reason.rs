@@ -2,7 +2,7 @@
 
 use super::RecordType;
 use crate::macros::{format_as, named_enum};
-use crate::{Error, ErrorKind, Outcome, Result};
+use crate::{Error, ErrorKind, Invalid, Outcome, Result};
 
 /// The reason why a record can never be processed, however often it is retried.
 ///
@@ -24,7 +24,8 @@ named_enum! {
         Conflict = "conflict",
         /// The store rejects the record itself, for example its size.
         Refused = "refused",
-        /// An operator has parked it, because the store kept failing over it; or it refunds a purchase that is not stored.
+        /// An operator has parked it, because the store kept failing over it; or it refunds a purchase that is not stored, in a
+        /// store without [waiting refunds](crate::ports::WaitingRefunds).
         Parked = "parked",
         /// The log no longer has the records: see [`Gap`](super::Gap). There is nothing to replay.
         Gap = "gap",
@@ -60,8 +61,8 @@ impl Reason {
         })
     }
 
-    /// The record can be replayed later: an operator has parked it, or it refunds a purchase that is not stored. `note`
-    /// says why.
+    /// The record can be replayed later: an operator has parked it, or the store cannot keep a refund until its purchase is
+    /// stored. `note` says why.
     #[must_use]
     pub fn parked(note: impl Into<String>) -> Self {
         Self {
@@ -86,6 +87,16 @@ impl Reason {
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+}
+
+/// The store refuses the record, because its content is invalid.
+impl From<Invalid> for Reason {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            kind: ReasonKind::Refused,
+            detail: invalid.to_string(),
+        }
     }
 }
 

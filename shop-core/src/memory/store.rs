@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::lock;
+use crate::domain::{Currency, refund_id};
+use crate::log::Reason;
 use crate::ports::{
-    InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase,
-    PurchaseQuery, RecordStore, Selector, Summary,
+    CurrencyStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest,
+    PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Selector, Summary, WaitingRefund,
+    WaitingRefunds, WaitingSummary, other_currency, rejected_currency, settle_refunds,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, Total, UserId, Uuid};
 
@@ -26,17 +29,21 @@ struct Tables {
     purchases: BTreeMap<PurchaseId, Purchase>,
     by_time: BTreeSet<Keyset>,
     erased: BTreeSet<PurchaseId>,
+    /// The refunds that wait, by their sequence.
+    waiting: BTreeMap<u64, WaitingRefund>,
+    next_sequence: u64,
+    currency: Option<Currency>,
     last_seen: Option<Timestamp>,
 }
 
 impl InMemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All purchases, ordered by id.
+    /// Returns all purchases, ordered by id.
     #[must_use]
     pub fn all(&self) -> Vec<Purchase> {
         lock(&self.tables).purchases.values().cloned().collect()
@@ -45,9 +52,54 @@ impl InMemoryStore {
 
 impl Tables {
     fn insert(&mut self, purchase: &Purchase) -> InsertOutcome {
+        if let Some(refused) = self.check_currency(purchase) {
+            return InsertOutcome::Rejected(refused);
+        }
+        if let Some(of) = purchase.details.of {
+            return self.insert_refund(purchase, &of);
+        }
+
+        let outcome = self.insert_row(purchase);
+        if matches!(outcome, InsertOutcome::Inserted) {
+            self.settle_refunds_of(&purchase.id);
+        }
+        outcome
+    }
+
+    /// Inserts a refund if its purchase is stored, and otherwise keeps it until then.
+    fn insert_refund(&mut self, refund: &Purchase, of: &PurchaseId) -> InsertOutcome {
+        if self.erased.contains(of) || self.erased.contains(&refund.id) {
+            return InsertOutcome::Erased;
+        }
+        match self.purchases.get(of) {
+            Some(bought) => match refund.as_refund_of(bought) {
+                Ok(stored) => self.insert_row(&stored),
+                Err(contradiction) => InsertOutcome::Rejected(contradiction.into()),
+            },
+            None => self.keep_waiting(refund),
+        }
+    }
+
+    fn keep_waiting(&mut self, refund: &Purchase) -> InsertOutcome {
+        let is_kept = self
+            .waiting
+            .values()
+            .any(|kept| kept.refund.id == refund.id && kept.refund.same_content(refund));
+        if is_kept {
+            return InsertOutcome::Duplicate;
+        }
+
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let entry = WaitingRefund::new(sequence, refund.clone());
+        self.waiting.insert(sequence, entry);
+        InsertOutcome::Waiting
+    }
+
+    /// Inserts `purchase` unless its id is in use.
+    fn insert_row(&mut self, purchase: &Purchase) -> InsertOutcome {
         if let Some(first) = self.purchases.get(&purchase.id) {
-            let same = first.same_content(purchase);
-            return if same {
+            return if first.same_content(purchase) {
                 InsertOutcome::Duplicate
             } else {
                 InsertOutcome::Conflict
@@ -56,22 +108,68 @@ impl Tables {
         if self.erased.contains(&purchase.id) {
             return InsertOutcome::Erased;
         }
-        if let Some(of) = &purchase.details.of
-            && let Some(refused) = InsertOutcome::of_refund(purchase, self.purchases.get(of))
-        {
-            return refused;
-        }
         self.by_time.insert(Keyset::for_purchase(purchase));
         self.purchases.insert(purchase.id, purchase.clone_stored());
         InsertOutcome::Inserted
     }
 
+    /// Applies the refunds that wait for the stored purchase `id`.
+    fn settle_refunds_of(&mut self, id: &PurchaseId) {
+        let Some(bought) = self.purchases.get(id).cloned() else {
+            return;
+        };
+        let waiting: Vec<WaitingRefund> = self
+            .waiting
+            .values()
+            .filter(|entry| entry.refund.details.of == Some(*id) && entry.refusal.is_none())
+            .cloned()
+            .collect();
+        let stored = self.purchases.get(&refund_id(id)).cloned();
+
+        let decisions = settle_refunds(&bought, stored.as_ref(), &waiting);
+        for (entry, decision) in waiting.into_iter().zip(decisions) {
+            match decision {
+                RefundDecision::Apply(refund) => {
+                    self.waiting.remove(&entry.sequence);
+                    self.insert_row(&refund);
+                }
+                RefundDecision::Forget => {
+                    self.waiting.remove(&entry.sequence);
+                }
+                RefundDecision::Refuse(reason) => {
+                    let refused = entry.with_refusal(reason);
+                    self.waiting.insert(refused.sequence, refused);
+                }
+            }
+        }
+    }
+
+    /// Returns why `purchase` is rejected, if it is in another currency than the store. The first currency becomes that of
+    /// the store.
+    fn check_currency(&mut self, purchase: &Purchase) -> Option<Reason> {
+        let given = purchase.details.currency.as_ref()?;
+        let kept = self.currency.get_or_insert_with(|| given.clone());
+        (kept != given).then(|| rejected_currency(kept, given))
+    }
+
+    /// Deletes the rows of `keys`.
     fn delete(&mut self, keys: &[Keyset]) -> u64 {
         for key in keys {
             self.by_time.remove(key);
             self.purchases.remove(&key.id);
         }
         keys.len() as u64
+    }
+
+    /// Returns `keys` with those of the refunds of these purchases, and of the purchases of these refunds.
+    fn with_refunds(&self, keys: Vec<Keyset>) -> Vec<Keyset> {
+        let mut all: BTreeSet<Keyset> = keys.iter().copied().collect();
+        for key in keys {
+            let of = self.purchases.get(&key.id).and_then(|row| row.details.of);
+            let related = of.unwrap_or_else(|| refund_id(&key.id));
+            all.extend(self.purchases.get(&related).map(Keyset::for_purchase));
+        }
+        all.into_iter().collect()
     }
 
     /// The selected purchases in `range`, oldest first.
@@ -136,32 +234,71 @@ impl PurchaseErase for InMemoryStore {
             .take(limit)
             .map(Keyset::for_purchase)
             .collect();
+        let waiting: Vec<WaitingRefund> = tables
+            .waiting
+            .values()
+            .filter(|entry| entry.refund.user_id == *user)
+            .take(limit - keys.len())
+            .cloned()
+            .collect();
+
         tables.erased.extend(keys.iter().map(|key| key.id));
-        Ok(tables.delete(&keys))
+        for entry in &waiting {
+            tables.waiting.remove(&entry.sequence);
+            tables.erased.insert(entry.refund.id);
+        }
+        Ok(tables.delete(&keys) + waiting.len() as u64)
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let mut guard = lock(&self.tables);
         let tables = &mut *guard;
-        let unknown = ids.iter().filter(|id| !tables.purchases.contains_key(*id));
-        Ok(unknown.map(|id| u64::from(tables.erased.insert(*id))).sum())
+        let mut marked = 0;
+        for id in ids {
+            if tables.purchases.contains_key(id) {
+                continue;
+            }
+            marked += u64::from(tables.erased.insert(*id));
+            tables
+                .waiting
+                .retain(|_, entry| entry.refund.id != *id && entry.refund.details.of != Some(*id));
+        }
+        Ok(marked)
     }
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let mut tables = lock(&self.tables);
         let old = tables.by_time.iter().take_while(|key| key.timestamp < time);
         let keys: Vec<Keyset> = old.take(limit).copied().collect();
-        Ok(tables.delete(&keys))
+        let keys = tables.with_refunds(keys);
+        let old_waiting: Vec<u64> = tables
+            .waiting
+            .values()
+            .filter(|entry| entry.refund.timestamp < time)
+            .take(limit.saturating_sub(keys.len()))
+            .map(|entry| entry.sequence)
+            .collect();
+
+        for sequence in &old_waiting {
+            tables.waiting.remove(sequence);
+        }
+        Ok(tables.delete(&keys) + old_waiting.len() as u64)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let tables = lock(&self.tables);
-        Ok(tables
+        let rows = tables
             .by_time
             .iter()
             .take_while(|key| key.timestamp < time)
             .take(limit)
-            .count() as u64)
+            .count();
+        let waiting = tables
+            .waiting
+            .values()
+            .filter(|entry| entry.refund.timestamp < time)
+            .count();
+        Ok((rows + waiting).min(limit) as u64)
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
@@ -170,6 +307,55 @@ impl PurchaseErase for InMemoryStore {
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
         lock(&self.tables).last_seen = Some(time);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl WaitingRefunds for InMemoryStore {
+    async fn waiting_summary(&self) -> Result<WaitingSummary> {
+        let tables = lock(&self.tables);
+        let waiting = || {
+            tables
+                .waiting
+                .values()
+                .filter(|entry| entry.refusal.is_none())
+        };
+        let oldest = waiting().map(|entry| entry.refund.timestamp).min();
+        Ok(WaitingSummary::new(waiting().count() as u64, oldest))
+    }
+
+    /// Applies nothing: the insert of a purchase applies its refunds under the same lock.
+    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+        let tables = lock(&self.tables);
+        let refused = tables
+            .waiting
+            .values()
+            .filter(|entry| entry.refusal.is_some());
+        Ok(refused.take(limit).cloned().collect())
+    }
+
+    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+        let mut tables = lock(&self.tables);
+        for sequence in sequences {
+            tables.waiting.remove(sequence);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CurrencyStore for InMemoryStore {
+    async fn currency(&self) -> Result<Option<Currency>> {
+        Ok(lock(&self.tables).currency.clone())
+    }
+
+    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
+        let mut tables = lock(&self.tables);
+        let kept = tables.currency.get_or_insert_with(|| currency.clone());
+        if kept != currency {
+            return Err(other_currency(kept, currency));
+        }
         Ok(())
     }
 }
@@ -186,6 +372,10 @@ impl RecordStore<Purchase> for InMemoryStore {
 
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
+        Some(self)
     }
 }
 
@@ -214,11 +404,16 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let tables = lock(&self.tables);
-        Ok(match tables.purchases.get(id) {
-            Some(purchase) => Lookup::Stored(purchase.clone()),
-            None if tables.erased.contains(id) => Lookup::Erased,
-            None => Lookup::Missing,
-        })
+        if let Some(purchase) = tables.purchases.get(id) {
+            return Ok(Lookup::Stored(purchase.clone()));
+        }
+        if tables.erased.contains(id) {
+            return Ok(Lookup::Erased);
+        }
+        let waiting = tables.waiting.values().find(|entry| entry.refund.id == *id);
+        Ok(waiting.map_or(Lookup::Missing, |entry| {
+            Lookup::Waiting(entry.refund.clone().without_context())
+        }))
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {

@@ -7,11 +7,13 @@
 //! Writing ports have a `check` method. A reading port that the same type may implement has one of another name,
 //! because the results differ: a store whose disk is full can still be read.
 
+mod currency;
 mod cursor;
 mod ext;
 mod idempotent;
 mod query;
 mod range;
+mod refunds;
 mod scan;
 mod sink;
 mod store;
@@ -22,9 +24,15 @@ mod written;
 #[cfg(feature = "mock")]
 pub use crate::feed::port::MockPurchaseEvents;
 pub use crate::feed::port::PurchaseEvents;
+pub use currency::CurrencyStore;
+#[cfg(feature = "mock")]
+pub use currency::MockCurrencyStore;
+#[doc(hidden)]
+pub use currency::{other_currency, rejected_currency};
 pub use cursor::{Cursor, Keyset};
 #[doc(hidden)]
 pub use ext::PurchaseQueryExt;
+pub use idempotent::REFUND_TIMEOUT;
 #[doc(hidden)]
 pub use idempotent::{IdSource, IdempotentSink};
 #[cfg(feature = "mock")]
@@ -35,6 +43,11 @@ pub use query::{
     ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary,
 };
 pub use range::TimeRange;
+#[cfg(feature = "mock")]
+pub use refunds::MockWaitingRefunds;
+#[doc(hidden)]
+pub use refunds::{RefundDecision, WaitingColumns, settle_refunds};
+pub use refunds::{WaitingRefund, WaitingRefunds, WaitingSummary};
 pub(crate) use scan::retried;
 pub use scan::{ScanBatch, UnreadableEntry};
 #[cfg(feature = "mock")]

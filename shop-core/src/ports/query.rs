@@ -103,10 +103,10 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
 
-    /// What the store has under this id, marks of erased purchases included.
+    /// Returns what the store has under this id: a purchase, a refund that waits, or the mark of an erased purchase.
     ///
-    /// By default it is [`get`](Self::get). A store from which purchases can be [erased](super::PurchaseErase)
-    /// implements it.
+    /// By default it is [`get`](Self::get). A store from which purchases can be [erased](super::PurchaseErase), or in which
+    /// refunds [wait](super::WaitingRefunds), implements it.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -240,6 +240,8 @@ mockall::mock! {
 pub enum Lookup {
     /// This purchase.
     Stored(Purchase),
+    /// This refund, which waits until its purchase is stored: see [`WaitingRefunds`](super::WaitingRefunds).
+    Waiting(Purchase),
     /// The mark of a purchase that was erased: none is stored under this id any more.
     Erased,
     /// Nothing.
@@ -252,7 +254,7 @@ impl Lookup {
     pub fn stored(self) -> Option<Purchase> {
         match self {
             Self::Stored(purchase) => Some(purchase),
-            Self::Erased | Self::Missing => None,
+            Self::Waiting(_) | Self::Erased | Self::Missing => None,
         }
     }
 }

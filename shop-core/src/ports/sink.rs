@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::idempotent::is_recent;
 use crate::log::RecordPosition;
 use crate::{
     Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId,
@@ -179,6 +180,21 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns whether an acknowledged purchase is stored too, so that the result of a publish is the decision of the store
+    /// (default `false`). A sink around such a sink forwards it.
+    fn is_storing(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the purchase with this id may be acknowledged without being in the store yet, as far as that is known
+    /// without a query. What needs the purchase, such as a [refund](crate::Shop::refund), then waits for it.
+    ///
+    /// By default that is so if the id is a UUIDv7 of the last 30 s. A sink that remembers what it has acknowledged knows
+    /// more.
+    fn may_be_unstored(&self, id: &PurchaseId) -> bool {
+        is_recent(id, SystemClock.now())
+    }
+
     /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
     fn durability(&self) -> Durability;
 
@@ -274,6 +290,10 @@ pub struct PublishedPurchase {
     /// Not serialized either: read back, it is false.
     #[serde(skip)]
     pub replayed: bool,
+    /// Whether it is a refund that is in the log, and that the store has not decided over in time: it may still be refused.
+    /// Not serialized either: read back, it is false.
+    #[serde(skip)]
+    pub pending: bool,
 }
 
 const fn first_attempt() -> u32 {
@@ -290,6 +310,7 @@ impl PublishedPurchase {
             receipt,
             attempts: 1,
             replayed,
+            pending: false,
         }
     }
 
@@ -298,6 +319,14 @@ impl PublishedPurchase {
     #[must_use]
     pub const fn as_replayed(mut self) -> Self {
         self.replayed = true;
+        self
+    }
+
+    /// Returns the same refund, over which the store has not decided yet.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn as_pending(mut self) -> Self {
+        self.pending = true;
         self
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use crate::domain::refund_id;
-use crate::log::{Reason, ReasonKind};
+use super::WaitingRefunds;
+use crate::log::Reason;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -84,7 +84,6 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 /// - An empty batch has no outcomes (`record_store::an_empty_batch_is_fine`).
 /// - Dropping the future of `apply` leaves the store consistent: each record is applied or not
 ///   (`record_store::a_dropped_apply_may_be_repeated`).
-#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
@@ -104,6 +103,27 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
     /// # Errors
     /// The reason why not.
     async fn check(&self) -> Result<()>;
+
+    /// Returns the refunds that wait in this store, if it is a store of purchases that keeps them (default `None`).
+    ///
+    /// A store without them rejects a refund whose purchase is not stored, as [parked](Reason::parked): an operator
+    /// replays it later.
+    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
+        None
+    }
+}
+
+#[cfg(feature = "mock")]
+mockall::mock! {
+    /// A mock of a store of records: `expect_apply` and `expect_check`. It has no waiting refunds.
+    #[derive(Debug)]
+    pub RecordStore<R: Record> {}
+
+    #[async_trait]
+    impl<R: Record> RecordStore<R> for RecordStore<R> {
+        async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
+        async fn check(&self) -> Result<()>;
+    }
 }
 
 /// The outcome of one record of a batch.
@@ -114,43 +134,17 @@ pub enum InsertOutcome {
     Inserted,
     /// Already stored with the same content.
     Duplicate,
-    /// Its id is that of an [erased](super::PurchaseErase) purchase. It is not stored again.
+    /// Its id, or the id of the purchase that it refunds, is that of an [erased](super::PurchaseErase) purchase. It is not
+    /// stored again.
     Erased,
+    /// A refund that is kept durably among the [`WaitingRefunds`], until the store has its purchase.
+    Waiting,
     /// Its id is used by a record with different content.
     Conflict,
     /// The store can never accept it.
     Rejected(Reason),
     /// Unknown: retry.
     Unknown(Error),
-}
-
-impl InsertOutcome {
-    /// That of `refund` if a store must not insert it: `bought` is what it has under the id of the purchase. A refund whose
-    /// purchase is not stored is [parked](Reason::parked), as it may follow. One that is stored already is not checked.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn of_refund(refund: &Purchase, bought: Option<&Purchase>) -> Option<Self> {
-        let Some(bought) = bought else {
-            return Some(Self::Rejected(Reason::parked(
-                "the purchase of the refund is not stored",
-            )));
-        };
-        // Under another id it could be a second one.
-        let is_of = refund.id == refund_id(&bought.id)
-            && bought.user_id == refund.user_id
-            && bought.details.of.is_none();
-        let problem = if !is_of || !refund.price.is_negative() {
-            "the refund is not of a purchase of its user"
-        } else if refund.price.negated() > bought.price {
-            "the refund is above the price of its purchase"
-        } else {
-            return None;
-        };
-        Some(Self::Rejected(Reason::from_parts(
-            ReasonKind::Refused,
-            problem.to_owned(),
-        )))
-    }
 }
 
 /// Stores purchases: a [`RecordStore`] of purchases with these guarantees.
@@ -173,11 +167,13 @@ impl InsertOutcome {
 ///   (`store::racing_inserts_store_once`).
 /// - A batch is not atomic: a conflict does not block the other purchases
 ///   (`store::a_conflict_does_not_block_the_batch`).
-/// - A refund is stored if its purchase is, whole or in part, and once (`refund::a_purchase_is_refunded_once`). Sums are
-///   net, and it is no further purchase (`refund::sums_are_net`).
+/// - A refund is stored if its purchase is, whole or in part, and once (`refund::a_purchase_is_refunded_once`). It is
+///   stored as [`Purchase::as_refund_of`] returns it, with the user name, the currency and the reference of its purchase
+///   (`refund::a_refund_takes_name_and_reference_from_its_purchase`). Sums are net, and it is no further purchase
+///   (`refund::sums_are_net`).
 /// - A refund above the price, of another user, under another id or of a refund is rejected
-///   (`refund::what_is_no_refund_is_refused`), and one whose purchase is not stored as parked
-///   (`refund::a_refund_before_its_purchase_is_parked`).
+///   (`refund::what_is_no_refund_is_refused`). One whose purchase is not stored [waits](WaitingRefunds).
+/// - A purchase without a currency is the same as one in any currency (`currency::an_absent_currency_is_no_conflict`).
 /// - A refund is erased with its user's purchases (`refund::a_refund_is_erased_with_its_purchase`).
 /// - An empty batch has no outcomes (`store::an_empty_batch_is_fine`).
 /// - Dropping the future of `insert` leaves the store consistent: each purchase is stored or not
@@ -241,7 +237,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `erase` deletes purchases of the user only, at most `limit`, and returns their number
+/// - `erase` deletes purchases of the user only, with their refunds, at most `limit`, and returns their number
 ///   (`erase::purchases_of_the_user_are_erased`). Listings, summaries and scans no longer include them
 ///   (`erase::erased_purchases_are_not_listed`).
 /// - Erasing again changes nothing (`erase::erasing_again_changes_nothing`).
@@ -251,10 +247,11 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 /// - `mark_erased` marks ids that are not stored, so that they never are, and returns their number
 ///   (`erase::a_marked_purchase_is_never_stored`). It does not change stored purchases
 ///   (`erase::marking_does_not_change_stored_purchases`).
-/// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns their number
+/// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns the number of deleted entries
 ///   (`erase::the_oldest_purchases_are_deleted`). They leave no mark and may be stored again
-///   (`erase::a_deleted_purchase_may_be_stored_again`).
-/// - `count_before` counts what `delete_before` would delete, up to `limit` (`erase::old_purchases_are_counted`).
+///   (`erase::a_deleted_purchase_may_be_stored_again`). The refund of a deleted purchase is deleted with it, whatever its
+///   own time is, so that no sum becomes negative (`refund::a_refund_is_deleted_with_its_purchase`).
+/// - `count_before` counts the entries before a time, up to `limit` (`erase::old_purchases_are_counted`).
 /// - `last_seen` is what `store_last_seen` has stored last, so that a [`retain`](crate::retention::retain) that
 ///   starts with a wrong clock deletes nothing (`erase::a_clock_that_jumps_deletes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
@@ -280,7 +277,8 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Dropping the future may mark some of them or all.
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64>;
 
-    /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first. Returns their number.
+    /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first, and their refunds. Returns the
+    /// number of deleted entries, of which refunds may exceed `limit`.
     ///
     /// # Errors
     /// As [`erase`](Self::erase).
@@ -289,7 +287,8 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Dropping the future may delete some of them or all.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
 
-    /// The number of purchases with a timestamp before `time`; it may stop at `limit`.
+    /// Returns the number of entries with a timestamp before `time`; it may stop at `limit`. Younger refunds, which are
+    /// deleted with their purchases, are not counted.
     ///
     /// # Errors
     /// As [`erase`](Self::erase).

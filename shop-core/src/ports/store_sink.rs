@@ -64,7 +64,7 @@ impl InsertOutcome {
     #[doc(hidden)]
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
         let (kind, message) = match self {
-            Self::Inserted => return Ok(Receipt::new(id, durability)),
+            Self::Inserted | Self::Waiting => return Ok(Receipt::new(id, durability)),
             Self::Duplicate => {
                 return Ok(Receipt {
                     is_duplicate: true,
@@ -114,6 +114,10 @@ impl PurchaseSink for StoreSink {
             }
             Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
         }
+    }
+
+    fn is_storing(&self) -> bool {
+        true
     }
 
     fn durability(&self) -> Durability {

@@ -53,40 +53,63 @@ pub const MEMBERS: [&str; 7] = {
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let Headers {
-        id,
-        schema,
-        is_refund,
-    } = Headers::of(record)?;
+    let headers = Headers::of(record)?;
+    let id = headers
+        .id
+        .unwrap_or_else(|| RecordId::new(record, partition).into());
+    decode_value(value, id, &headers, record.known_time())
+}
+
+/// Decodes a refund from the value of its record, as [`encode`] has written it. A store that keeps a refund apart keeps this
+/// value.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, DecodeError> {
+    let headers = Headers {
+        id: Some(id),
+        schema: Some(DETAILED_SCHEMA),
+        is_refund: true,
+    };
+    decode_value(value, id, &headers, None)
+}
+
+/// Decodes the value of a record. `record_time` is used if the value has no readable timestamp.
+fn decode_value(
+    value: &[u8],
+    id: PurchaseId,
+    headers: &Headers<'_>,
+    record_time: Option<Timestamp>,
+) -> Result<Purchase, DecodeError> {
     let no_object =
         |error: serde_json::Error| undecodable("the value is no JSON object:", &error.to_string());
     let members = Members::parse(value, MEMBERS).map_err(no_object)?;
+
     let user_id = members.get_alias(&USER_ID).map_err(no_object)?;
-    let purchase = Purchase::new(
-        id.unwrap_or_else(|| RecordId::new(record, partition).into()),
-        text(user_id, "userid")?,
-        text(members.get("username"), "username")?,
-        if is_refund {
-            amount(members.get("price"))?
-        } else {
-            price(members.get("price"), schema.is_some())?
-        },
-        members
-            .get("timestamp")
-            .and_then(|value| value.timestamp().ok())
-            .or_else(|| record.known_time())
-            .unwrap_or_else(|| SystemClock.now()),
-    );
-    let details = match schema {
-        Some(DETAILED_SCHEMA) => Details::from_json(value, &MEMBERS),
-        _ => Ok(Details::NONE),
-    };
-    let details = details.map_err(|(member, problem)| undecodable(member, &problem))?;
-    if is_refund == details.of.is_some() {
-        Ok(purchase.with_details(details))
+    let user_id = text(user_id, "userid")?;
+    let user_name = text(members.get("username"), "username")?;
+    let price = if headers.is_refund {
+        amount(members.get("price"))?
     } else {
-        Err(undecodable("of", "belongs to a refund, which has it"))
+        price(members.get("price"), headers.schema.is_some())?
+    };
+    let own_time = members
+        .get("timestamp")
+        .and_then(|value| value.timestamp().ok());
+    let timestamp = own_time
+        .or(record_time)
+        .unwrap_or_else(|| SystemClock.now());
+
+    let details = if headers.schema == Some(DETAILED_SCHEMA) {
+        Details::from_json(value, &MEMBERS)
+            .map_err(|(member, problem)| undecodable(member, &problem))?
+    } else {
+        Details::NONE
+    };
+    if headers.is_refund != details.of.is_some() {
+        return Err(undecodable("of", "belongs to a refund, which has it"));
     }
+    Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
 }
 
 /// What the headers say.

@@ -6,6 +6,7 @@ mod formats_test;
 pub(crate) mod typed;
 
 pub use codec::DecodeError;
+pub(crate) use codec::decode_refund;
 #[doc(hidden)]
 pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};

@@ -1,14 +1,16 @@
 //! Typed records.
 
 use std::fmt::{Debug, Display};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, SCHEMA_VERSION, decode, header};
+use crate::domain::RecordOrigin;
 use crate::log::{Headers, LogRecord, Partition, RecordType};
-use crate::{Error, ErrorKind, Purchase, Result, Timestamp};
+use crate::{Error, ErrorKind, Purchase, RequestContext, Result, Timestamp};
 
 /// The record type of a topic: a [`Purchase`], an [`Event`], or a record of your own.
 ///
@@ -185,8 +187,25 @@ impl Record for Purchase {
             super::codec::read_id(value).map(|id| id.to_string())
         });
 
+    /// Decodes a purchase. A refund knows the record that it comes from, because it may become a dead letter long after the
+    /// position of its group has passed that record.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
-        decode(record, partition)
+        let mut purchase = decode(record, partition)?;
+        if purchase.is_refund() {
+            let origin = RecordOrigin::new(
+                Arc::clone(&partition.cluster),
+                Arc::clone(&partition.topic),
+                partition.index,
+                record.offset,
+                record.time,
+            );
+            let context = RequestContext {
+                origin: Some(origin),
+                ..RequestContext::default()
+            };
+            purchase.context = Some(Box::new(context));
+        }
+        Ok(purchase)
     }
 
     fn id(&self) -> Option<String> {

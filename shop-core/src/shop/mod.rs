@@ -29,6 +29,8 @@ mod user_purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 pub use pipeline::Pipeline;
 pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
 pub use user_purchases::UserPurchases;
@@ -37,12 +39,15 @@ use crate::domain::RefundReason;
 use crate::memory::InMemoryStore;
 use crate::ports::{
     Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchaseQuery, PurchaseSink,
-    Selector, StoreSink,
+    REFUND_TIMEOUT, Selector, StoreSink,
 };
 use crate::{
-    Clock, Error, ErrorKind, IntoValid, NewPurchase, Price, Purchase, PurchaseId, RequestContext,
-    Result, SystemClock, UserId, UserName,
+    Clock, Error, ErrorKind, IntoValid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
+    RequestContext, Result, SystemClock, UserId, UserName,
 };
+
+/// The pause between two queries for a purchase that is refunded before it is stored.
+const PAUSE_UNTIL_STORED: Duration = Duration::from_millis(50);
 
 /// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
 ///
@@ -244,6 +249,10 @@ impl Shop {
     /// A purchase is refunded once. A repetition returns the first refund, and is
     /// [`replayed`](PublishedPurchase::replayed); another amount or reason is a [`Conflict`](crate::ErrorKind::Conflict).
     ///
+    /// The store decides over the refund. The call waits for it, for at most [5 s](REFUND_TIMEOUT); also for a purchase that
+    /// was acknowledged and [may not be stored yet](PurchaseSink::may_be_unstored). A refund that the store has not decided
+    /// over by then is in the log, and is [`pending`](PublishedPurchase::pending).
+    ///
     /// ```
     /// use shop_core::domain::RefundReason;
     /// use shop_core::{ErrorKind, NewPurchase, Shop};
@@ -266,7 +275,8 @@ impl Shop {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when the purchase is not stored, which [`get`](Self::get) tells apart, and as
-    /// [`Purchase::refund`]; otherwise those of [`PurchaseQuery::get`] and of [`PurchaseSink::publish_new`].
+    /// [`Purchase::refund`]; otherwise those of [`PurchaseQuery::get`] and of [`PurchaseSink::publish_new`]. When the store
+    /// cannot be asked, nothing is published.
     ///
     /// # Cancel safety
     /// As [`buy`](Self::buy). The same call can be repeated.
@@ -277,13 +287,29 @@ impl Shop {
         reason: Option<RefundReason>,
     ) -> Result<PublishedPurchase> {
         let id = id.into_valid()?;
-        let unknown = || Error::new(ErrorKind::Invalid, "there is no purchase with this id");
-        let bought = self.query.get(&id).await?.ok_or_else(unknown)?;
+        let not_sent = |error: Error| error.with_outcome(Outcome::NotApplied);
+        let bought = self.wait_until_stored(&id).await.map_err(not_sent)?;
+        let Some(bought) = bought else {
+            let message = "there is no purchase with this id";
+            return Err(not_sent(Error::new(ErrorKind::Invalid, message)));
+        };
         let mut refund = bought.refund(amount, SystemClock.now())?;
         refund.details.reason = reason;
         self.sink
             .publish_new(refund.into(), self.context.clone())
             .await
+    }
+
+    /// Returns the purchase with this id. Waits for one that may not be stored yet.
+    async fn wait_until_stored(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        let until = Instant::now() + REFUND_TIMEOUT;
+        loop {
+            let found = self.query.get(id).await?;
+            if found.is_some() || !self.sink.may_be_unstored(id) || Instant::now() >= until {
+                return Ok(found);
+            }
+            sleep(PAUSE_UNTIL_STORED).await;
+        }
     }
 
     /// The purchase with this id, if it is stored.

@@ -11,7 +11,7 @@ use super::*;
 use crate::log::{LogSource, SourceEvent};
 use crate::memory::InMemoryLog;
 use crate::ports::{Page, PageLimit, PageRequest, PurchaseStore, Receipt, Summary};
-use crate::{Error, ErrorKind, Outcome, Timestamp};
+use crate::{Error, ErrorKind, Outcome, Timestamp, id_from_key};
 
 fn new(price: &str) -> NewPurchase {
     NewPurchase::of("u1").named("ada").priced(price).unwrap()
@@ -108,6 +108,31 @@ async fn an_error_has_a_key_to_retry_with() {
             .is_ok()
     );
     assert!(shop.check().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_waits_until_its_purchase_is_stored() {
+    let store = InMemoryStore::new();
+    let shop = Shop::of(InMemoryLog::default().sink(), store.clone());
+    let order = new("9").with_key("order-7").unwrap();
+    let bought = shop.buy(order).await.unwrap().purchase;
+    let refunding = tokio::spawn({
+        let (shop, id) = (shop.clone(), bought.id);
+        async move { shop.refund(id, None, None).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!refunding.is_finished(), "the purchase is not stored");
+    store.insert_one(bought).await.unwrap();
+    let pending = refunding.await.unwrap().unwrap();
+    assert!(pending.pending, "the store does not have the refund");
+
+    let unknown = id_from_key(&"u1".parse().unwrap(), &"order-8".parse().unwrap());
+    let begun = Instant::now();
+    let error = shop.refund(unknown, None, None).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome(), begun.elapsed()),
+        (ErrorKind::Invalid, Outcome::NotApplied, Duration::ZERO)
+    );
 }
 
 #[tokio::test]

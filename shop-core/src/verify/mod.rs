@@ -167,6 +167,9 @@ pub struct VerifyReport {
     /// system, on the same topic.
     #[doc(hidden)]
     pub by_others: u64,
+    /// The number of records whose refund waits in the store for its purchase.
+    #[doc(hidden)]
+    pub waiting: u64,
     /// The number of records that do not decode, if they are [skipped](VerifyOptions::skip_undecodable).
     #[doc(hidden)]
     pub undecodable: u64,

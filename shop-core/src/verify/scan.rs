@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::log::{
-    Batch, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind, RecordId,
-    RecordPosition, Resolution,
+    Batch, DeadLetter, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,
+    RecordId, RecordPosition, Resolution,
 };
 use crate::ports::{
     self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, retried,
 };
-use crate::record::{decode, header};
+use crate::record::{Record as _, decode, header};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// The first pause before records are looked up again. Each further pause is twice as long.
@@ -184,7 +184,11 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                 Lookup::StoredByOther => self.report.by_others += 1,
                 Lookup::Erased => self.report.erased += 1,
                 Lookup::Expired => self.report.expired += 1,
-                Lookup::NotFound(record) => not_found.push(record),
+                Lookup::Waiting => self.report.waiting += 1,
+                Lookup::NotFound(record) => match self.dead_letters.of_refund(&record) {
+                    Some(disposition) => self.count(disposition),
+                    None => not_found.push(record),
+                },
             }
         }
         Ok(not_found)
@@ -355,6 +359,8 @@ enum Lookup {
     Erased,
     /// Nothing: it is older than the retention.
     Expired,
+    /// A refund that waits for its purchase.
+    Waiting,
     /// Nothing, or other content.
     NotFound(PendingRecord),
 }
@@ -374,6 +380,7 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
         }
         ports::Lookup::Stored(_) => record.differs = true,
         ports::Lookup::Erased => return Ok(Lookup::Erased),
+        ports::Lookup::Waiting(_) => return Ok(Lookup::Waiting),
         ports::Lookup::Missing => {
             record.differs = false;
             if record.is_foreign && is_stored_by_other(verify, purchase).await? {
@@ -414,6 +421,9 @@ struct DeadLetterIndex {
     pending: BTreeMap<RecordId, ReasonKind>,
     resolved: BTreeSet<RecordId>,
     replayed: BTreeSet<PurchaseId>,
+    /// The dead letters about refunds, by the id of the refund. One that has waited in the store is about one of several
+    /// records of the refund.
+    refunds: BTreeMap<PurchaseId, Disposition>,
     gaps: Vec<Gap>,
 }
 
@@ -431,18 +441,22 @@ impl DeadLetterIndex {
         while let Some(state) = all.try_next().await? {
             match state {
                 DeadLetterState::Pending(dead_letter) => {
+                    let reason = dead_letter.reason.kind();
                     index.gaps.extend(dead_letter.gap());
-                    index
-                        .pending
-                        .insert(dead_letter.record_id(), dead_letter.reason.kind());
+                    index.pending.insert(dead_letter.record_id(), reason);
+                    if let Some(id) = refund_id(&dead_letter) {
+                        let disposition = Disposition::DeadLettered(reason);
+                        index.refunds.insert(id, disposition);
+                    }
                 }
                 DeadLetterState::Resolved(dead_letter) => {
                     index.resolved.insert(dead_letter.record_id);
+                    let id = dead_letter.id.and_then(|id| id.parse().ok());
+                    let Some(id) = id else { continue };
                     if dead_letter.resolution == Resolution::Replayed {
-                        index
-                            .replayed
-                            .extend(dead_letter.id.and_then(|id| id.parse::<PurchaseId>().ok()));
+                        index.replayed.insert(id);
                     }
+                    index.refunds.entry(id).or_insert(Disposition::Resolved);
                 }
             }
         }
@@ -459,4 +473,23 @@ impl DeadLetterIndex {
             .contains(record)
             .then_some(Disposition::Resolved)
     }
+
+    /// Returns the state of the refund in `record`, if another record of the same refund was dead-lettered.
+    fn of_refund(&self, record: &PendingRecord) -> Option<Disposition> {
+        let is_refund = record.purchase.as_ref().is_some_and(Purchase::is_refund);
+        if is_refund {
+            self.refunds.get(&record.id).copied()
+        } else {
+            None
+        }
+    }
+}
+
+/// Returns the id of the refund that `dead_letter` is about, if it is about a refund.
+fn refund_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
+    let is_refund = dead_letter.record.headers.contains(header::TYPE);
+    if !is_refund {
+        return None;
+    }
+    dead_letter.id(Purchase::TYPE)?.parse().ok()
 }

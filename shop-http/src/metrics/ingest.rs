@@ -154,6 +154,9 @@ impl Scrape {
         let status = monitor.status();
         self.note_counters(&status);
         self.registry
+            .gauge(names::WAITING_REFUNDS, &[])
+            .set(approximately(status.waiting_refunds.count));
+        self.registry
             .gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[])
             .set(float(status.in_flight_records));
         self.registry

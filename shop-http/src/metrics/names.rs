@@ -130,6 +130,8 @@ names! {
     LOG_SLOWEST_GROUP = Gauge(
         "shop_log_slowest_group_records",
         "Records of an embedded log that its slowest group has not consumed; they are not deleted.");
+    WAITING_REFUNDS = Gauge(
+        "shop_waiting_refunds", "Refunds in the store whose purchase is not there, when last counted.");
     INGEST_BATCH_RECORDS = Histogram("shop_ingest_batch_records", RECORDS, "Records per batch.");
     INGEST_BATCH_BYTES = Histogram("shop_ingest_batch_bytes", BYTES, "Bytes per batch.");
     INGEST_FRESHNESS = Histogram(

@@ -32,12 +32,8 @@ const MEMBERS: [&str; 4 + Details::MEMBERS.len()] =
 /// The maximum of unknown members of one purchase of a batch that are reported: a batch has room for millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
-/// The members of a purchase of a batch.
-const LINE_MEMBERS: [&str; 6 + Details::MEMBERS.len()] =
-    Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
-
-/// The same with those of a refund, for management, which imports what was exported.
-const IMPORTED_MEMBERS: [&str; 6 + Details::COLUMNS.len()] =
+/// The members of a purchase or a refund of a batch.
+const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len()] =
     Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
 
 /// The error of a key.
@@ -48,6 +44,8 @@ pub(crate) struct Accepted<'a> {
     times: AcceptedTimes,
     /// The one that purchases have.
     currency: Option<&'a Currency>,
+    /// Whether refunds are on.
+    refunds: bool,
 }
 
 pub(crate) fn accepted(purchases: &Purchases) -> Accepted<'_> {
@@ -56,6 +54,7 @@ pub(crate) fn accepted(purchases: &Purchases) -> Accepted<'_> {
     Accepted {
         times,
         currency: options.currency.as_ref(),
+        refunds: options.refunds,
     }
 }
 
@@ -105,17 +104,7 @@ pub(crate) fn read_line(
     accepted: &Accepted<'_>,
     kind: ServiceKind,
 ) -> HttpResult<InBatch> {
-    match kind {
-        ServiceKind::Facing => of_line(Body::parse(line, LINE_MEMBERS)?, accepted, kind),
-        ServiceKind::Management => of_line(Body::parse(line, IMPORTED_MEMBERS)?, accepted, kind),
-    }
-}
-
-fn of_line<const N: usize>(
-    mut body: Body<'_, N>,
-    accepted: &Accepted<'_>,
-    kind: ServiceKind,
-) -> HttpResult<InBatch> {
+    let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
     body.text = b"";
@@ -129,6 +118,8 @@ fn of_line<const N: usize>(
                 .map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
         })
     });
+    // The id of a refund is derived from that of its purchase, whatever it has.
+    let is_refund = has_value(&body, "of");
     let mut refuse_id = |text: &str| body.note("id", Kind::Value, text.to_owned(), String::new());
     if let (Some(key), Some(id)) = (&key, &id)
         && key != id
@@ -137,7 +128,9 @@ fn of_line<const N: usize>(
     }
     let parsed: Option<PurchaseId> = id.as_ref().and_then(|id| id.as_str().parse().ok());
     match kind {
-        ServiceKind::Facing if id.is_some() && parsed.and_then(|id| id.as_key()).is_none() => {
+        ServiceKind::Facing
+            if id.is_some() && !is_refund && parsed.and_then(|id| id.as_key()).is_none() =>
+        {
             refuse_id("id must be a UUID of version 4 or 7: management keeps other ids");
         }
         ServiceKind::Management if id.is_some() && parsed.is_none() => {
@@ -145,14 +138,28 @@ fn of_line<const N: usize>(
         }
         _ => {}
     }
+    if is_refund && !accepted.refunds {
+        let text = "of is not accepted: refunds are off by SHOP_REFUNDS";
+        body.note("of", Kind::Value, text.to_owned(), String::new());
+    }
     let user_id = body.members.get("userid");
     let mut purchase = validated(body, user_id, &V1, V1.timestamps, accepted)?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
 }
 
-/// Reads the amount and the reason of a refund, both of them optional.
+/// Returns whether `body` has a value for `member`.
+fn has_value<const N: usize>(body: &Body<'_, N>, member: &str) -> bool {
+    body.members
+        .get(member)
+        .is_some_and(|value| !value.is_null())
+}
+
+/// Reads the amount and the reason of a refund, both of them optional. An empty body has neither.
 pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<RefundReason>)> {
+    if body.trim_ascii().is_empty() {
+        return Ok((None, None));
+    }
     let mut body = Body::parse(body, ["amount", "reason"])?;
     let [amount, reason] = ["amount", "reason"]
         .map(|member| body.members.get(member).filter(|value| !value.is_null()));
@@ -192,7 +199,7 @@ fn validated<const N: usize>(
     });
     let user_id = user_id.filter(is_given);
     let user_id = body.read_value("userid", user_id, |value| word::<UserId>(value, dialect));
-    let is_refund = body.members.get("of").is_some_and(|of| !of.is_null());
+    let is_refund = has_value(&body, "of");
     let price = body.read("price", |value| {
         if is_refund {
             amount(value)

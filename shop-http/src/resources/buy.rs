@@ -16,7 +16,7 @@ use crate::request;
 use crate::request::Query;
 use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::routes::mount::Mount;
-use crate::service::{Purchases, ServiceKind};
+use crate::service::{IS_PENDING, Purchases, ServiceKind};
 
 /// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
 pub(crate) async fn post(
@@ -85,8 +85,13 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
         // It is stored a moment later, so the location waits for it.
         let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
         let body = written(bought, 2 * PURCHASE_BYTES);
-        let accepted = accepted(StatusCode::CREATED, id, replayed, body);
-        return ([(header::LOCATION, location)], accepted).into_response();
+        let (status, pending) = if bought.pending {
+            (StatusCode::ACCEPTED, IS_PENDING)
+        } else {
+            (StatusCode::CREATED, None)
+        };
+        let accepted = accepted(status, id, replayed, body);
+        return ([(header::LOCATION, location)], pending, accepted).into_response();
     }
     let PurchaseResponse {
         code,

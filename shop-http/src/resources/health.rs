@@ -232,10 +232,11 @@ pub(crate) async fn of_v1(State(service): State<Arc<Service>>) -> Response {
     let checks = Checks::all(&service).await;
     let is_ready = checks.are_ready();
     let status = if is_ready { "ready" } else { "not ready" };
-    probed(
-        is_ready,
-        json!({"roles": roles, "status": status, "parts": checks.parts()}),
-    )
+    let mut body = json!({"roles": roles, "status": status, "parts": checks.parts()});
+    if let Some(currency) = &service.options.currency {
+        body["currency"] = currency.as_str().into();
+    }
+    probed(is_ready, body)
 }
 
 /// The reason why `/-/ready` of facing is 503. The text about Kafka is the one that 004 documents.
@@ -276,6 +277,7 @@ async fn ingest_health(
         errors,
         stuck,
         fatal_error: failure,
+        waiting_refunds: waiting,
         ..
     } = status;
     let logs = service.metrics.inspected(is_its);
@@ -295,6 +297,8 @@ async fn ingest_health(
         "dead_lettered": counters.dead_lettered,
         // The pending dead letters in its log, of all processes, if they were counted.
         "dead_letters_waiting": pending.reduce(|sum, count| sum + count),
+        // The refunds in the store whose purchase is not there, and the time of the oldest, if there are any.
+        "waiting_refunds": (waiting.count > 0).then(|| json!({"count": waiting.count, "oldest": waiting.oldest})),
         // Records that the log no longer had when they were to be read.
         "lost_records": counters.lost,
         // The gaps in its log whose dead letters are pending, if there are any.

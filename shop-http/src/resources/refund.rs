@@ -1,10 +1,15 @@
 //! `POST /v1/purchases/{id}:refund`: refunds a purchase, once.
+//!
+//! The store decides over a refund. The response is 201 when the store has applied it, and 202 with the header
+//! `X-Purchase-Pending` if the log has it and the store has not decided in time.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use shop_core::ports::{Lookup, Selector};
+use axum::http::Extensions;
+use shop_core::ports::{Lookup, REFUND_TIMEOUT, Selector};
 use shop_core::{Price, Purchase, PurchaseId};
+use tokio::time::Instant;
 
 use crate::auth::{Action, Audited, Caller};
 use crate::compat::RequestDialect;
@@ -13,6 +18,8 @@ use crate::resources::{buy, v1_purchases};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
+use crate::server::browsers::ForeignOrigin;
+use crate::server::pools::Slot;
 use crate::service::{Purchases, ServiceKind};
 
 pub(crate) async fn post(
@@ -22,6 +29,7 @@ pub(crate) async fn post(
     path: PathText,
     mut request: Request,
 ) -> HttpResult {
+    let until = Instant::now() + REFUND_TIMEOUT;
     let body = request::body::read(&mut request, &purchases.options).await?;
     Query::refuse(request.uri())?;
     // It is checked, but not needed: the id of a refund is derived from that of its purchase.
@@ -30,32 +38,35 @@ pub(crate) async fn post(
     let id = v1_purchases::read_id(path.strip_suffix(":refund").unwrap_or(&path))?;
     let (amount, reason) = request::purchase::read_refund(&body)?;
     let caller = Caller::of(request.extensions());
-    let bought = refundable(&purchases, &caller, &id).await?;
-    let refund = bought.refund(amount, purchases.clock.now());
-    let mut refund = refund.map_err(|error| {
-        let text = error.message().to_owned();
-        ValidationError {
-            text,
+    check_sender(&purchases, &caller, request.extensions())?;
+    let slot = Slot::of(request.extensions())?;
+    let context = request::purchase::context(request.headers());
+
+    // It waits for the store, which may be slow: other writes have room meanwhile.
+    let _waiting = slot.wait().map_err(|_full| HttpError::overloaded(true))?;
+    let bought = find_refundable(&purchases, &caller, &id, until).await?;
+    let mut refund = bought
+        .refund(amount, purchases.clock.now())
+        .map_err(|error| ValidationError {
+            text: error.message().to_owned(),
             ..Location::Member("amount".into()).invalid("")
-        }
-    })?;
+        })?;
     refund.details.reason = reason;
-    refund.context = request::purchase::context(request.headers());
-    let mut refunded = purchases.refund(refund).await?;
-    let position = refunded.receipt.position.take();
-    refunded.receipt.position = position.filter(|_| purchases.shows_positions(&caller));
+    refund.context = context;
+
+    let left = until.saturating_duration_since(Instant::now());
+    let mut refunded = purchases.refund(refund, left).await?;
+    if !purchases.shows_positions(&caller) {
+        refunded.receipt.position = None;
+    }
     Ok(buy::respond(dialect, &mount, &refunded))
 }
 
-/// The purchase with this id, if `caller` may refund it.
-async fn refundable(
-    purchases: &Purchases,
-    caller: &Caller,
-    id: &PurchaseId,
-) -> HttpResult<Purchase> {
-    // Past the log, as each write.
-    let is_operation = purchases.kind == ServiceKind::Management;
-    if is_operation {
+/// Checks what does not depend on the purchase.
+fn check_sender(purchases: &Purchases, caller: &Caller, extensions: &Extensions) -> HttpResult<()> {
+    ForeignOrigin::refuse(extensions)?;
+    if purchases.kind == ServiceKind::Management {
+        // Past the log, as each write.
         let decision = purchases.policy.decide(caller, &Action::Operate);
         decision.inspect_err(|_denied| {
             caller.audit(Audited {
@@ -64,28 +75,49 @@ async fn refundable(
             });
         })?;
     }
-    let bought = match purchases.look_up(id).await? {
+    Ok(())
+}
+
+/// Returns the purchase with this id, if `caller` may refund it. Waits for one that is not stored yet.
+async fn find_refundable(
+    purchases: &Purchases,
+    caller: &Caller,
+    id: &PurchaseId,
+    until: Instant,
+) -> HttpResult<Purchase> {
+    let acknowledged = purchases.sink.acknowledged(id);
+    if let Some(acknowledged) = &acknowledged {
+        authorize(purchases, caller, acknowledged)?;
+    }
+    let bought = match purchases.wait_until_stored(id, until).await? {
         Lookup::Stored(bought) => bought,
         Lookup::Erased if purchases.policy.decide(caller, &Action::ReadErased).is_ok() => {
             return Err(HttpError::ERASED_PURCHASE);
         }
+        Lookup::Missing if acknowledged.is_some() => return Err(HttpError::not_stored_yet()),
         _ => return Err(HttpError::UNKNOWN_PURCHASE),
     };
-    let refund = Action::Refund(&bought.user_id);
-    let decision = if is_operation {
-        Ok(())
-    } else {
-        purchases.policy.decide(caller, &refund)
-    };
-    caller.note(&refund, decision.is_ok());
-    let owner = Selector::User(bought.user_id.clone());
-    // A client does not learn which purchases of others exist.
-    if decision.is_err() && v1_purchases::may_select(purchases, caller, &owner).is_err() {
-        return Err(HttpError::UNKNOWN_PURCHASE);
-    }
-    decision?;
-    if bought.details.of.is_some() || bought.price == Price::ZERO {
+    authorize(purchases, caller, &bought)?;
+    if bought.is_refund() || bought.price == Price::ZERO {
         return Err(HttpError::NOT_REFUNDABLE);
     }
     Ok(bought)
+}
+
+/// Checks whether `caller` may refund `bought`.
+fn authorize(purchases: &Purchases, caller: &Caller, bought: &Purchase) -> HttpResult<()> {
+    let refund = Action::Refund(&bought.user_id);
+    let decision = match purchases.kind {
+        ServiceKind::Facing => purchases.policy.decide(caller, &refund),
+        // It was checked before.
+        ServiceKind::Management => Ok(()),
+    };
+    caller.note(&refund, decision.is_ok());
+
+    // A client does not learn which purchases of others exist.
+    let owner = Selector::User(bought.user_id.clone());
+    if decision.is_err() && v1_purchases::may_select(purchases, caller, &owner).is_err() {
+        return Err(HttpError::UNKNOWN_PURCHASE);
+    }
+    decision
 }

@@ -20,7 +20,7 @@ use crate::resources::listing_body::{self, StreamForm};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::server::pools::Slot;
-use crate::service::{PendingHeader, Purchases, ServiceKind};
+use crate::service::{IS_PENDING, PendingHeader, Purchases, ServiceKind};
 
 /// Only management lists all users' purchases. The policy decides the rest.
 pub(crate) fn may_select(
@@ -161,6 +161,9 @@ pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathT
                 json.push(b'}');
             }
             respond_json(json)
+        }
+        Lookup::Waiting(refund) if may_read(refund.user_id.clone()) => {
+            (IS_PENDING, HttpError::WAITING_REFUND).into_response()
         }
         Lookup::Erased
             if purchases

@@ -140,6 +140,11 @@ impl HttpError {
         problem::UNKNOWN_PURCHASE,
         "No purchase with this id is stored",
     );
+    /// The refund is in the store, and its purchase is not.
+    pub(crate) const WAITING_REFUND: Self = unknown(
+        problem::UNKNOWN_PURCHASE,
+        "This refund waits until its purchase is stored",
+    );
     pub(crate) const ERASED_PURCHASE: Self = Self::new(
         StatusCode::GONE,
         Some(problem::ERASED),
@@ -273,6 +278,19 @@ impl HttpError {
         Self {
             outcome: writes.then_some(Outcome::NotApplied),
             ..error
+        }
+    }
+
+    /// A purchase that this process has acknowledged is on its way to the store. Nothing was published for the request.
+    pub(crate) fn not_stored_yet() -> Self {
+        let text = "The purchase is not stored yet - please try again";
+        Self {
+            outcome: Some(Outcome::NotApplied),
+            ..Self::of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorKind::Unavailable,
+                text,
+            )
         }
     }
 

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use futures_util::FutureExt;
 use tower::util::ServiceFn;
@@ -49,6 +49,27 @@ pub(crate) struct Browsers {
     constant: HeaderMap,
     /// Refuses writes by pages of other origins than the service's and those that CORS allows.
     protection: Option<CsrfLayer>,
+    /// Marks writes by pages of other origins with [`ForeignOrigin`]. On facing without authentication.
+    refund_protection: Option<CsrfLayer>,
+}
+
+/// The mark of a request by a page of another origin that may buy, and not refund: nothing says who sends it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForeignOrigin;
+
+impl ForeignOrigin {
+    /// Returns whether the request with these extensions has the mark.
+    pub(crate) fn is_in(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some()
+    }
+
+    /// Refuses a request that has the mark.
+    pub(crate) fn refuse(extensions: &Extensions) -> HttpResult<()> {
+        if Self::is_in(extensions) {
+            return Err(HttpError::FOREIGN_ORIGIN);
+        }
+        Ok(())
+    }
 }
 
 impl Browsers {
@@ -66,6 +87,8 @@ impl Browsers {
             cors,
             constant,
             protection: cross_site_protection(service),
+            refund_protection: (has_cors && !authenticates && service.policy.authorize.is_none())
+                .then(CsrfLayer::new),
         }
     }
 
@@ -90,24 +113,25 @@ impl Browsers {
             .unwrap_or_default()
     }
 
-    /// Refuses a write by a page of another origin.
-    pub(crate) fn check(&self, request: &Request) -> HttpResult<()> {
-        let Some(protection) = &self.protection else {
-            return Ok(());
-        };
+    /// Refuses a write by a page of another origin, or marks it.
+    pub(crate) fn check(&self, request: &mut Request) -> HttpResult<()> {
         if !request.headers().contains_key(SEC_FETCH_SITE)
             && !request.headers().contains_key(header::ORIGIN)
         {
             return Ok(());
         }
-        let passed = passed(protection, head(request));
-        let is_refused =
-            passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some());
-        if is_refused {
-            Err(HttpError::FOREIGN_ORIGIN)
-        } else {
-            Ok(())
+        let is_refused_by = |layer: &Option<CsrfLayer>, request: &Request| {
+            layer
+                .as_ref()
+                .is_some_and(|layer| is_refused(layer, request))
+        };
+        if is_refused_by(&self.protection, request) {
+            return Err(HttpError::FOREIGN_ORIGIN);
         }
+        if is_refused_by(&self.refund_protection, request) {
+            request.extensions_mut().insert(ForeignOrigin);
+        }
+        Ok(())
     }
 
     /// Adds the defaults, and the headers of CORS, with these that it was `asked` for.
@@ -136,6 +160,12 @@ where
 {
     let nothing: Nothing = service_fn(|_request| ready(Ok(Response::default())));
     layer.layer(nothing).oneshot(request).now_or_never()?.ok()
+}
+
+/// Whether `protection` refuses a request, as one by a page of another origin.
+fn is_refused(protection: &CsrfLayer, request: &Request) -> bool {
+    let passed = passed(protection, head(request));
+    passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some())
 }
 
 fn of_cors(cors: &CorsLayer, request: Request) -> Response {

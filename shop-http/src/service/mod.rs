@@ -11,7 +11,7 @@ pub(crate) mod waiting;
 
 pub(crate) use other_role::OtherRole;
 pub(crate) use purchases::Purchases;
-pub(crate) use waiting::PendingHeader;
+pub(crate) use waiting::{IS_PENDING, PendingHeader};
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;

@@ -1,6 +1,7 @@
 //! The role purchases: publishing, finding and listing, with time-outs and failures.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
@@ -75,20 +76,34 @@ impl Purchases {
         }
     }
 
-    /// Publishes a refund.
+    /// Publishes a refund, and waits for at most `limit` until the store has decided over it.
     ///
     /// A client that disconnects does not cancel it.
-    pub(crate) async fn refund(&self, refund: Purchase) -> HttpResult<PublishedPurchase> {
-        let key = key_of(&refund.id);
-        let published = Box::pin(self.sink.publish_once(refund)).await;
-        published.map_err(|error| {
-            let is_refunded = error.kind() == ErrorKind::Conflict;
-            let mut failure = self.not_written(error, key);
-            if is_refunded {
-                failure.text = "The purchase was refunded with another amount or reason".into();
+    pub(crate) async fn refund(
+        &self,
+        refund: Purchase,
+        limit: Duration,
+    ) -> HttpResult<PublishedPurchase> {
+        let id = refund.id;
+        let published = Box::pin(self.sink.publish_refund(refund, limit)).await;
+        published.map_err(|error| self.not_refunded(error, &id))
+    }
+
+    /// The failure of the refund with this id.
+    fn not_refunded(&self, error: Error, id: &PurchaseId) -> HttpError {
+        let text = match error.kind() {
+            ErrorKind::Conflict => {
+                Some("The purchase was refunded with another amount or reason".into())
             }
-            failure
-        })
+            ErrorKind::Erased => Some("The purchase was erased".into()),
+            ErrorKind::Invalid => Some(error.message().to_owned().into()),
+            _ => None,
+        };
+        let mut failure = self.not_written(error, key_of(id));
+        if let Some(text) = text {
+            failure.text = text;
+        }
+        failure
     }
 
     /// Gives each purchase its id and publishes them together, if they can begin before `deadline`. Returns one result
@@ -121,15 +136,22 @@ impl Purchases {
             } else {
                 IdSource::Generated
             };
-            keys.push((key, purchase.id));
+            keys.push((key, purchase.id, is_refund));
             (purchase, source)
         };
         let purchases = new.into_iter().map(with_id).collect();
         let published = self.sink.publish_once_many(purchases).await;
-        let result = |(published, (key, id)): (Result<_>, (Option<_>, PurchaseId))| {
-            published.map_err(|error| self.not_written(error, key.unwrap_or_else(|| key_of(&id))))
-        };
-        published.into_iter().zip(keys).map(result).collect()
+        published
+            .into_iter()
+            .zip(keys)
+            .map(|(published, (key, id, is_refund))| {
+                published.map_err(|error| match (key, is_refund) {
+                    (_, true) => self.not_refunded(error, &id),
+                    (Some(key), false) => self.not_written(error, key),
+                    (None, false) => self.not_written(error, key_of(&id)),
+                })
+            })
+            .collect()
     }
 
     async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
@@ -171,6 +193,15 @@ impl Purchases {
     /// What is stored under `id`.
     pub(crate) async fn look_up(&self, id: &PurchaseId) -> HttpResult<Lookup> {
         self.query(self.query.look_up(id)).await
+    }
+
+    /// What is stored under `id`, for a write that needs the purchase. An error says that nothing was written.
+    pub(crate) async fn look_up_for_write(&self, id: &PurchaseId) -> HttpResult<Lookup> {
+        let found = within(self.options.query_timeout, self.query.look_up(id)).await;
+        found.map_err(|error| {
+            let error = error.with_outcome(Outcome::NotApplied);
+            self.not_written(error, key_of(id))
+        })
     }
 
     /// The stored refund of `purchase`, whose id is derived from that of the purchase.

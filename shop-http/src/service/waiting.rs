@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use shop_core::PurchaseId;
-use shop_core::ports::{Lookup, Selector};
+use shop_core::ports::{Lookup, PurchaseSink as _, Selector};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::{Action, Caller};
@@ -13,6 +13,7 @@ use crate::header_names::PENDING;
 use crate::request::query::DEFAULT_WAIT;
 use crate::response::HttpResult;
 use crate::server::pools::Slot;
+use crate::service::ServiceKind;
 use crate::service::purchases::Purchases;
 
 /// The bounds of the pauses between two queries for an awaited purchase, which usually is stored soon. Where this
@@ -23,7 +24,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// The header of a response if the purchase that it waited for is not stored yet.
 pub(crate) type PendingHeader = Option<[(HeaderName, &'static str); 1]>;
 
-const IS_PENDING: PendingHeader = Some([(PENDING, "true")]);
+pub(crate) const IS_PENDING: PendingHeader = Some([(PENDING, "true")]);
 
 impl Purchases {
     /// Waits for the purchase that the request has `named`, at most for its time. Without one, waits for the last
@@ -95,6 +96,33 @@ impl Purchases {
         Ok(header)
     }
 
+    /// Returns what is stored under `id`, for a write that needs the purchase. Waits until `until` for a purchase that may be
+    /// acknowledged without being stored yet.
+    pub(crate) async fn wait_until_stored(
+        &self,
+        id: &PurchaseId,
+        until: Instant,
+    ) -> HttpResult<Lookup> {
+        let may_wait = match (self.kind, self.local.log) {
+            // Past the log: a purchase is stored when it is acknowledged.
+            (ServiceKind::Management, _) => false,
+            // No other machine acknowledges a purchase.
+            (ServiceKind::Facing, true) => self.sink.acknowledged(id).is_some(),
+            (ServiceKind::Facing, false) => self.sink.may_be_unstored(id),
+        };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let progress = self.progress();
+            let found = self.look_up_for_write(id).await?;
+            let left = until.saturating_duration_since(Instant::now());
+            if !matches!(found, Lookup::Missing) || !may_wait || left.is_zero() {
+                return Ok(found);
+            }
+            drop(timeout(pause.min(left), progress).await);
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
     /// Whether something was found, and `caller` may learn of it.
     fn is_readable(&self, caller: &Caller, found: &Lookup) -> bool {
         match found {
@@ -105,7 +133,7 @@ impl Purchases {
                     .is_ok()
             }
             Lookup::Erased => self.policy.decide(caller, &Action::ReadErased).is_ok(),
-            Lookup::Missing => false,
+            Lookup::Missing | Lookup::Waiting(_) => false,
         }
     }
 

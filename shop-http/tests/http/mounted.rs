@@ -325,6 +325,10 @@ async fn an_embedded_shop_is_mounted_whole() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
     let app = Router::new().nest_service(PREFIX, router(embedded.role(), HttpOptions::default()));
+    // A purchase is stored with its record, so it may be listed before the ingest loop has the log.
+    while get(&app, "/shop/health").await.json()["ingest"]["phase"] != "running" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 
     let mut events = follow(&app, "/shop/v1/purchases/events?userid=u1", None).await;
     let bought = post(&app, "/shop/v1/purchases", BUY).await.json()["purchase"].clone();

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,9 +10,10 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn};
 use serde_json::{Value, json};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::{PurchaseErase as _, PurchaseStore as _};
-use shop_http::{HttpOptions, Parts, Principal, Scopes, routes};
+use shop_core::conformance::fault::{Call, Fault};
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{Durability, PurchaseErase as _, PurchaseStore as _, StoreSink};
+use shop_http::{CorsOrigins, HttpOptions, Parts, Principal, Scopes, routes};
 
 use crate::shop::{JSON, Shop, TestResponse, get, post, purchase, request, send};
 
@@ -28,6 +30,7 @@ async fn refund(service: &Router, id: impl Display, body: &str) -> TestResponse 
 #[tokio::test]
 async fn a_purchase_is_refunded_once_within_its_price() {
     let shop = Shop::new();
+    shop.ingest();
     shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
     for (service, number) in [(&shop.facing, 1), (&shop.management, 2)] {
         let id = purchase("u1", number).id;
@@ -90,7 +93,7 @@ async fn a_purchase_is_refunded_once_within_its_price() {
         );
     }
     assert_eq!(shop.published().await, 1);
-    // That of management is stored.
+    // Those of both services are stored.
     let listed = get(&shop.facing, "/v1/purchases?userid=u1").await.json();
     let prices: Vec<_> = listed["items"]
         .as_array()
@@ -98,7 +101,10 @@ async fn a_purchase_is_refunded_once_within_its_price() {
         .iter()
         .map(|item| &item["price"])
         .collect();
-    assert_eq!(prices, [&json!(-0.5), &json!(2.1), &json!(1.1)]);
+    assert_eq!(
+        prices,
+        [&json!(-0.5), &json!(-0.5), &json!(2.1), &json!(1.1)]
+    );
     let refund_id = listed["items"][0]["id"].as_str().unwrap();
     let id = listed["items"][0]["of"].as_str().unwrap();
     for (id, refunded) in [(id, &json!(0.5)), (refund_id, &Value::Null)] {
@@ -114,12 +120,13 @@ async fn a_purchase_is_refunded_once_within_its_price() {
         .has(409, &json!({"type": "/problems/conflict"}));
     get(&shop.facing, "/v1/summary?userid=u1")
         .await
-        .is(200, &json!({"count": 2, "total_spent": 2.7}));
+        .is(200, &json!({"count": 2, "total_spent": 2.2}));
 }
 
 #[tokio::test]
 async fn the_whole_price_of_a_stored_purchase_is_the_default() {
     let shop = Shop::new();
+    shop.ingest();
     shop.stored(&[purchase("u1", 1), purchase("gone", 3)]).await;
     assert_eq!(
         shop.store
@@ -161,7 +168,7 @@ async fn the_whole_price_of_a_stored_purchase_is_the_default() {
             (405, Some("GET,HEAD"))
         );
     }
-    let whole = refund(&shop.facing, purchase("u1", 1).id, "{}").await;
+    let whole = refund(&shop.facing, purchase("u1", 1).id, "").await;
     whole.has(201, &json!({"detail": null}));
     assert_eq!(whole.json()["purchase"]["price"], json!(-1.1));
     assert_eq!(whole.json()["purchase"].get("reason"), None);
@@ -174,8 +181,18 @@ async fn refunds_can_be_off() {
         Shop::with(HttpOptions::default().refunds(false)),
     );
     for (shop, is_on) in [(&on, true), (&off, false)] {
+        shop.ingest();
         shop.stored(&[purchase("u1", 1)]).await;
         for service in [&shop.facing, &shop.management] {
+            let of = purchase("u1", 1).id;
+            let line =
+                format!(r#"[{{"userid":"u1","username":"name of u1","price":-1.10,"of":"{of}"}}]"#);
+            let result = &post(service, "/v1/purchases:batch", line).await.json()[0];
+            if is_on {
+                assert_eq!(result["status"], "acknowledged", "{result}");
+            } else {
+                assert_eq!(result["errors"][0]["pointer"], "#/of", "{result}");
+            }
             let status = refund(service, purchase("u1", 1).id, "{}").await.status;
             assert_eq!(status.as_u16(), if is_on { 201 } else { 405 });
             let accept = [("accept", "application/json")];
@@ -286,7 +303,8 @@ async fn facing_for(scopes: &'static str) -> Router {
             .insert(Principal::new("u1").with_scopes(scopes.split(' ')));
         next.run(request)
     });
-    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
+    let parts = Parts::facing(Arc::new(sink), Arc::new(store));
     routes(parts).authorize(Scopes).auth_layer(identify).build()
 }
 
@@ -316,9 +334,10 @@ async fn no_buy_is_a_refund() {
     let shop = Shop::new();
     shop.stored(&[purchase("u1", 1)]).await;
     let id = purchase("u1", 1).id;
-    for (member, place) in [
-        (format!(r#""of":"{id}""#), "#/of"),
-        (r#""reason":"broken""#.into(), "#/reason"),
+    for (member, place, place_in_batch) in [
+        // A batch takes refunds too, whose price is negative.
+        (format!(r#""of":"{id}""#), "#/of", "#/price"),
+        (r#""reason":"broken""#.into(), "#/reason", "#/reason"),
     ] {
         let body = format!(r#"{{"userid":"u1","username":"name of u1","price":1,{member}}}"#);
         for service in [&shop.facing, &shop.management] {
@@ -336,7 +355,7 @@ async fn no_buy_is_a_refund() {
         };
         assert_eq!(
             (&line["status"], &line["errors"][0]["pointer"]),
-            (&json!("rejected"), &json!(place))
+            (&json!("rejected"), &json!(place_in_batch))
         );
         // Clients of the replaced systems may send other members, which mean nothing.
         assert_eq!(post(&shop.facing, "/buy", body).await.status.as_u16(), 201);
@@ -347,4 +366,178 @@ async fn no_buy_is_a_refund() {
         ["#/price"]
     );
     assert_eq!(shop.published().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_the_store_has_not_decided_over_is_pending() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1)]).await;
+    let pending = refund(&shop.facing, purchase("u1", 1).id, "").await;
+    let id = purchase("u1", 1).id.refund_id();
+    assert_eq!(
+        (
+            pending.status.as_u16(),
+            pending.header("x-purchase-pending"),
+            pending.header("location")
+        ),
+        (
+            202,
+            Some("true"),
+            Some(&*format!("/v1/purchases/{id}?wait_for={id}"))
+        )
+    );
+    shop.ingest();
+    get(&shop.facing, pending.header("location").unwrap())
+        .await
+        .has(200, &json!({"price": -1.1}));
+    let again = refund(&shop.facing, purchase("u1", 1).id, "").await;
+    assert_eq!(
+        (again.status.as_u16(), again.header("idempotent-replayed")),
+        (201, Some("true"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_published_for_a_refund_while_the_store_cannot_be_asked() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1)]).await;
+    let faults = [Fault::unavailable(), Fault::Delay(Duration::from_secs(60))];
+    for fault in faults {
+        shop.faults.always(Call::Query, fault);
+        refund(&shop.facing, purchase("u1", 1).id, "")
+            .await
+            .has(503, &json!({"outcome": "not_sent"}));
+        shop.faults.clear(Call::Query);
+    }
+    assert_eq!(shop.published().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_waits_for_a_purchase_that_was_acknowledged_just_now() {
+    let shop = Shop::new();
+    let body = r#"{"userid":"u1","username":"ada","price":5}"#;
+    let key = ("idempotency-key", "order-7");
+    let order = request(Method::POST, "/v1/purchases", &[JSON, key], body);
+    let bought = send(&shop.facing, order).await;
+    let id = bought.header("x-purchase-id").unwrap().to_owned();
+
+    refund(&shop.facing, &id, "").await.has(
+        503,
+        &json!({"outcome": "not_sent", "detail": "The purchase is not stored yet - please try again"}),
+    );
+    assert_eq!(shop.published().await, 1);
+    refund(&shop.management, &id, "")
+        .await
+        .has(404, &json!({"type": "/problems/unknown-purchase"}));
+    shop.ingest();
+    let refunded = refund(&shop.facing, &id, "").await;
+    assert_eq!(refunded.status.as_u16(), 201, "{refunded:?}");
+}
+
+#[tokio::test]
+async fn two_facings_refund_a_purchase_once() {
+    let shop = Shop::new();
+    shop.ingest();
+    let other = Parts::facing(Arc::new(shop.log.sink()), Arc::new(shop.store.clone()));
+    let other = routes(other).build();
+    for number in 1..=40 {
+        shop.stored(&[purchase("u1", number)]).await;
+        let id = purchase("u1", number).id;
+        let (first, second) = tokio::join!(
+            refund(&shop.facing, id, r#"{"amount":0.1}"#),
+            refund(&other, id, r#"{"amount":0.2}"#)
+        );
+        let mut statuses = [first.status.as_u16(), second.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "{first:?} {second:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_is_imported_by_a_batch_in_any_order() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
+    refund(&shop.management, purchase("u1", 2).id, "").await;
+    let ndjson = ("accept", "application/x-ndjson");
+    let export = request(
+        Method::GET,
+        "/v1/purchases?userid=u1&order=newest",
+        &[ndjson],
+        Body::empty(),
+    );
+    let newest_first = send(&shop.management, export).await.text;
+    assert!(newest_first.lines().next().unwrap().contains("\"of\""));
+
+    let other = Shop::new();
+    let content = [("content-type", "application/x-ndjson")];
+    for line in newest_first.lines() {
+        let batch = request(
+            Method::POST,
+            "/v1/purchases:batch",
+            &content,
+            line.to_owned(),
+        );
+        let result = send(&other.management, batch).await.json();
+        let is_refund = line.contains("\"of\"");
+        assert_eq!(
+            (&result["status"], result["pending"] == json!(true)),
+            (&json!("acknowledged"), is_refund),
+            "{result}"
+        );
+        if is_refund {
+            let path = format!("/v1/purchases/{}", result["id"].as_str().unwrap());
+            let waiting = get(&other.facing, &path).await;
+            waiting.has(
+                404,
+                &json!({"detail": "This refund waits until its purchase is stored"}),
+            );
+            assert_eq!(waiting.header("x-purchase-pending"), Some("true"));
+        }
+    }
+    let [mut stored, mut imported] = [shop.store.all(), other.store.all()];
+    stored.sort_by_key(|purchase| purchase.id);
+    imported.sort_by_key(|purchase| purchase.id);
+    assert_eq!(stored, imported);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_does_not_refund_without_authentication() {
+    let of_any = HttpOptions::default().cors(CorsOrigins::Any);
+    let shop = Shop::with(of_any);
+    shop.ingest();
+    shop.stored(&[purchase("u1", 1)]).await;
+    let id = purchase("u1", 1).id;
+    let path = format!("/v1/purchases/{id}:refund");
+    let line = format!(r#"[{{"userid":"u1","username":"ada","price":-1,"of":"{id}"}}]"#);
+    for header in [
+        ("origin", "http://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        for service in [&shop.facing, &shop.management] {
+            let foreign = request(Method::POST, &path, &[JSON, header], "{}");
+            send(service, foreign).await.has(
+                403,
+                &json!({"detail": "Pages of this origin may not write"}),
+            );
+        }
+        let batch = request(
+            Method::POST,
+            "/v1/purchases:batch",
+            &[JSON, header],
+            line.clone(),
+        );
+        let result = &send(&shop.facing, batch).await.json()[0];
+        assert_eq!(result["detail"], "Pages of this origin may not write");
+        // As before, such a page may buy.
+        let body = r#"{"userid":"u1","username":"ada","price":5}"#;
+        let buy = request(Method::POST, "/v1/purchases", &[JSON, header], body);
+        assert_eq!(send(&shop.facing, buy).await.status.as_u16(), 201);
+    }
+    let own = request(
+        Method::POST,
+        &path,
+        &[JSON, ("sec-fetch-site", "same-origin")],
+        "",
+    );
+    assert_eq!(send(&shop.facing, own).await.status.as_u16(), 201);
 }

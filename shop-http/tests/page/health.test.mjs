@@ -54,6 +54,12 @@ test("dead letters wait for a decision, and are not bad", () => {
   assert.deepEqual([WELL, OUTAGE, { status: "unhealthy", parts: {} }, { status: "ok", parts: { store: false } }].map(isDegraded), [false, true, true, true]);
 });
 
+test("refunds that wait for their purchase are shown, and are not bad", () => {
+  const waiting = withIngest({ waiting_refunds: { count: "3", oldest: "2026-03-01T09:00:00.250Z" } });
+  assert.deepEqual(problemsOf(waiting), [{ text: "3 refunds wait for a purchase that is not in the store, the oldest of 2026-03-01T09:00:00.250Z.", action: "Import the purchases that are missing.", runbook: "ShopRefundsWaiting", isBad: false }]);
+  assert.equal(isDegraded(waiting), false);
+});
+
 test("readings are in words where there is no number", () => {
   const valueOf = (readings, id) => readings.find((reading) => reading.id === id).value;
   const elsewhere = readingsOf({ name: "purchases" });

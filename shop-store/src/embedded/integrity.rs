@@ -10,7 +10,7 @@ use super::checksum::changed;
 use super::error::{from_sqlite, is_damage};
 use super::log::content;
 use super::schema::SHOP;
-use super::store::{Sums, unfolded};
+use super::store::{Sums, WAITING, check_texts, unfolded, waiting_refund};
 use super::thread::blocking;
 
 /// Reads every page of the database at `file`, and compares tables with their indexes, and rows with their checksums.
@@ -80,13 +80,21 @@ const ROWS: &[(&str, &str, Read)] = &[
         |row| Sums::read(row, 1).map(drop),
     ),
     (
+        "texts of buyer",
+        "SELECT buyer, userid, username, texts_hash FROM buyers",
+        |row| check_texts(row).map(drop),
+    ),
+    ("waiting refund", WAITING, |row| {
+        waiting_refund(row).map(drop)
+    }),
+    (
         "sums of day",
-        "SELECT day, count, high, low, residue FROM days",
-        |row| Sums::read(row, 1).map(drop),
+        "SELECT day, count, high, low, residue, buyer FROM days",
+        |row| Sums::read_of_day(row, 1, row.get(0)?, row.get(5)?).map(drop),
     ),
     (
-        "addend",
-        "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded",
+        "amount",
+        "SELECT sequence, buyer, timestamp, amount, checksum FROM unfolded",
         |row| unfolded(row).map(drop),
     ),
 ];

@@ -17,8 +17,12 @@ pub(super) const SHOP: Kind = Kind {
         LOG.migrations[2],
         CHECKSUMS,
         DETAILS,
+        REFUNDS,
     ],
-    tables: &[LOG.tables[0], "purchases buyers unfolded days erased"],
+    tables: &[
+        LOG.tables[0],
+        "purchases buyers unfolded days erased waiting_refunds settings",
+    ],
 };
 
 /// The tables of the store. A buyer is a pair of a user's id and name, interned to one integer, with the sums of its
@@ -94,4 +98,34 @@ const DETAILS: &str = "
     DROP INDEX by_time;
     ALTER TABLE purchases RENAME COLUMN checksum TO hash;
     CREATE INDEX by_time ON purchases (timestamp, id, price, hash, details);
+";
+
+/// The refunds that wait for their purchase, as the values of their records, and the settings that the store keeps.
+///
+/// A buyer has a checksum of its integer and texts; buyers that an earlier version wrote have none and are not checked. The
+/// residue of a day covers its key too. A program of the version before that still has the file open fails by the new name
+/// of a column: it would store refunds as purchases of their own, and leave residues as they are.
+pub(super) const REFUNDS: &str = "
+    CREATE TABLE waiting_refunds (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        id BLOB NOT NULL,
+        purchase BLOB NOT NULL,
+        userid TEXT NOT NULL,
+        timestamp INTEGER NOT NULL,
+        value TEXT NOT NULL,
+        origin TEXT,
+        refusal TEXT,
+        checksum INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX waiting_by_id ON waiting_refunds (id);
+    CREATE INDEX waiting_by_purchase ON waiting_refunds (purchase);
+    CREATE INDEX waiting_by_user ON waiting_refunds (userid);
+    CREATE TABLE settings (
+        name TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE buyers ADD COLUMN texts_hash INTEGER;
+    UPDATE days SET residue = (residue + (((day % 2147483647 + 2147483647) % 2147483647) * 48271
+    + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647) % 2147483647;
+    ALTER TABLE unfolded RENAME COLUMN addend TO amount;
 ";

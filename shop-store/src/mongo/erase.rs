@@ -13,8 +13,9 @@ use shop_core::{PurchaseId, Result, Timestamp, UserId};
 use super::MongoStore;
 use super::command::WRITE_TIMEOUT;
 use super::connection::Connection;
-use super::document::{self, ERASED};
+use super::document::{self, ERASED, OF};
 use super::insert::InsertReply;
+use super::refunds::delete;
 use super::select;
 
 /// The id of the document with the last time seen, which is a mark of no purchase.
@@ -27,61 +28,94 @@ const MAX_DOCUMENTS: usize = 1_000;
 impl PurchaseErase for MongoStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let connection = &*self.connection;
+        let limit = limit.min(MAX_DOCUMENTS);
         let filter = select::selector_filter(&Selector::User(user.clone()));
         let ids = find_ids(connection, filter.clone(), None, limit).await?;
         if ids.is_empty() {
-            return Ok(0);
+            let waiting = self.delete_waiting_of_user(user, limit).await?;
+            self.mark_erased(&waiting).await?;
+            return Ok(waiting.len() as u64);
         }
-        let updates: Vec<Document> = ids
-            .iter()
-            .map(|id| {
-                // The user again: a purchase that was erased and stored meanwhile is another one.
-                let mut of = filter.clone();
-                of.insert("_id", id.clone());
-                doc! { "q": of, "u": { ERASED: DateTime::now() }, "multi": false, "upsert": false }
-            })
-            .collect();
+
+        let mut updates = Vec::with_capacity(ids.len());
+        for id in ids {
+            // The user again: a purchase that was erased and stored meanwhile is another one.
+            let mut of = filter.clone();
+            of.insert("_id", id);
+            let mark = doc! { ERASED: DateTime::now() };
+            updates.push(doc! { "q": of, "u": mark, "multi": false, "upsert": false });
+        }
         Ok(update(connection, updates).await?.matched)
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let mut marked = 0;
         for ids in ids.chunks(MAX_DOCUMENTS) {
-            let mark = |id| {
+            let mut marks = Vec::with_capacity(ids.len());
+            for id in ids {
                 let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
-                doc! { "q": { "_id": document::id_value(id) }, "u": mark, "upsert": true }
+                let id = document::id_value(id);
+                marks.push(doc! { "q": { "_id": id }, "u": mark, "upsert": true });
+            }
+            let upserted = update(&self.connection, marks).await?.upserted;
+            marked += upserted.len() as u64;
+
+            // After the marks: a refund that begins to wait from now on finds the mark of its purchase.
+            let is_new = |reply: &Document| {
+                let index = reply.get_i32("index").ok()?;
+                ids.get(usize::try_from(index).ok()?).copied()
             };
-            marked += update(&self.connection, ids.iter().map(mark).collect())
-                .await?
-                .upserted
-                .len() as u64;
+            let new: Vec<PurchaseId> = upserted.iter().filter_map(is_new).collect();
+            if !new.is_empty() {
+                self.delete_waiting_of_ids(&new).await?;
+            }
         }
         Ok(marked)
     }
 
     /// A document that was not [migrated](Self::migrate) has no date, and is not deleted.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        let (connection, old) = (&*self.connection, old(time));
-        let ids = find_ids(
-            connection,
-            old.clone(),
-            Some(doc! { "timestamp": 1, "_id": 1 }),
-            limit,
-        )
-        .await?;
-        if ids.is_empty() {
+        let limit = limit.min(MAX_DOCUMENTS);
+        // MongoDB reads a limit of zero as none.
+        if limit == 0 {
             return Ok(0);
         }
-        let mut filter = old;
-        filter.insert("_id", doc! { "$in": ids });
-        let collection = connection.collection.clone();
-        let delete = async move {
-            collection
-                .delete_many(filter)
-                .write_concern(WriteConcern::majority())
-                .await
-        };
-        Ok(connection.write(delete).await?.deleted_count)
+        let collection = self.connection.on_primary();
+        let mut options = FindOptions::default();
+        options.projection = Some(doc! { "_id": 1, OF: 1 });
+        options.sort = Some(doc! { "timestamp": 1, "_id": 1 });
+        options.limit = i64::try_from(limit).ok();
+        let oldest = self
+            .connection
+            .find(&collection, &old(time), options)
+            .await?;
+
+        let mut purchases: Vec<Bson> = Vec::with_capacity(oldest.len());
+        let mut refunds: Vec<Bson> = Vec::with_capacity(oldest.len());
+        for document in &oldest {
+            let id = document::value(document, "_id");
+            if let Ok(of) = document.get_str(OF) {
+                let of: Option<PurchaseId> = of.parse().ok();
+                purchases.extend(of.map(|of| document::id_value(&of)));
+                refunds.extend(id);
+            } else {
+                let purchase = document::id(document).ok();
+                refunds.extend(purchase.map(|purchase| document::id_value(&purchase.refund_id())));
+                purchases.extend(id);
+            }
+        }
+
+        // Purchases first: a refund that is inserted meanwhile looks for its purchase afterwards.
+        let mut deleted = 0;
+        if !oldest.is_empty() {
+            let mut of_purchases = old(time);
+            of_purchases.insert("_id", doc! { "$in": purchases });
+            deleted += delete(self, collection.clone(), of_purchases).await?;
+            let of_refunds = doc! { "_id": { "$in": refunds }, OF: { "$exists": true } };
+            deleted += delete(self, collection, of_refunds).await?;
+        }
+        let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
+        Ok(deleted + self.delete_waiting_before(time, left).await?)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
@@ -14,36 +13,28 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use super::connection::Connection;
 use super::error::{DocumentError, mongo_error};
 use super::{command, document};
-use crate::refunds::PurchaseRows;
 
 /// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
 /// 16 MiB.
 pub(super) const MAX_DOCUMENTS: usize = 4_000;
 
-#[async_trait]
-impl PurchaseRows for Connection {
-    async fn insert_rows(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for chunk in batch.chunks(MAX_DOCUMENTS) {
-            let database = self.database.clone();
-            let command = command::insert(self.collection.name(), chunk);
-            let insert = async move {
-                let reply = database.run_raw_command(command?).await?;
-                Ok(bson::deserialize_from_document::<InsertReply>(reply)?)
-            };
-            let reply = self.write(insert).await?;
-            outcomes.extend(reply_outcomes(self, chunk, reply).await?);
-        }
-        Ok(outcomes)
+/// Inserts documents whose id is not stored. Returns one outcome for each.
+pub(super) async fn insert(
+    connection: &Connection,
+    batch: &[Purchase],
+) -> Result<Vec<InsertOutcome>> {
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for chunk in batch.chunks(MAX_DOCUMENTS) {
+        let database = connection.database.clone();
+        let command = command::insert(connection.collection.name(), chunk);
+        let insert = async move {
+            let reply = database.run_raw_command(command?).await?;
+            Ok(bson::deserialize_from_document::<InsertReply>(reply)?)
+        };
+        let reply = connection.write(insert).await?;
+        outcomes.extend(reply_outcomes(connection, chunk, reply).await?);
     }
-
-    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, Option<Purchase>>> {
-        let stored = stored(self, ids.iter().map(document::id_value).collect()).await?;
-        Ok(stored
-            .into_iter()
-            .map(|(id, stored)| (id, document::purchase(&stored).ok()))
-            .collect())
-    }
+    Ok(outcomes)
 }
 
 /// The server's reply to an insert.
@@ -123,7 +114,7 @@ async fn reply_outcomes(
 }
 
 /// Returns the stored documents with these values of `_id`, as far as a majority has them.
-async fn stored(
+pub(super) async fn stored(
     connection: &Connection,
     ids: Vec<Bson>,
 ) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {

@@ -37,6 +37,7 @@ mod legacy_documents_test;
 mod migrate;
 #[cfg(test)]
 mod plans_test;
+mod refunds;
 mod scan;
 mod select;
 mod store;

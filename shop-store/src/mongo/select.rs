@@ -96,7 +96,7 @@ impl PurchaseQuery for MongoStore {
             .await?
             .pop()
         {
-            None => Ok(Lookup::Missing),
+            None => self.look_up_waiting(id).await,
             Some(document) if document::is_mark(&document) => Ok(Lookup::Erased),
             Some(document) => document::purchase(&document)
                 .map(Lookup::Stored)

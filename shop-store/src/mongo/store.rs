@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
 use shop_core::{Purchase, Result};
 
 use super::MongoStoreOptions;
 use super::connection::Connection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
-use crate::refunds;
+use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
 ///
@@ -31,6 +31,7 @@ use crate::refunds;
 #[derive(Debug, Clone)]
 pub struct MongoStore {
     pub(super) connection: Arc<Connection>,
+    pub(super) state: Arc<PurchaseState>,
     indexes: Option<Arc<ListingIndexes>>,
 }
 
@@ -54,6 +55,7 @@ impl MongoStore {
         let indexes = connection.options.create_indexes.then(start);
         Ok(Self {
             connection: Arc::new(connection),
+            state: Arc::default(),
             indexes,
         })
     }
@@ -97,12 +99,16 @@ impl MongoStore {
 
 #[async_trait]
 impl RecordStore<Purchase> for MongoStore {
-    /// Inserts with majority and journal; refunds by another command.
+    /// Inserts with majority and journal, refunds by further commands.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        refunds::insert(&*self.connection, &batch).await
+        refunds::insert(self, &batch).await
     }
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
+    }
+
+    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
+        Some(self)
     }
 }

@@ -82,6 +82,8 @@ pub(super) type Parameter = (Box<dyn ToSql + Send + Sync>, Type);
 pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
     pub(super) parameters: Vec<Parameter>,
+    /// Another statement, which runs before it in the same transaction.
+    pub(super) before: Option<Box<Self>>,
     /// The end of its transaction, if it is a write.
     pub(super) end: Option<&'static str>,
 }
@@ -91,8 +93,16 @@ impl Statement {
         Self {
             sql: sql.into(),
             parameters: Vec::new(),
+            before: None,
             end: None,
         }
+    }
+
+    /// Returns the same statement after `before`, in one transaction: it sees what others have committed until `before` has
+    /// ended. Both are sent together.
+    pub(super) fn after(mut self, before: Self) -> Self {
+        self.before = Some(Box::new(before));
+        self
     }
 
     /// The same with the value of the next parameter.
@@ -281,9 +291,13 @@ async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> 
                 // Sent together and in this order: it costs no round trip. After an error the server rolls back.
                 let begin = format!("begin; {DURABLE}");
                 let begin = client.batch_execute(&begin);
-                let (begun, rows, ended) =
-                    tokio::join!(biased; begin, query, client.batch_execute(end));
-                begun.and(rows).and_then(|rows| ended.map(|()| rows))
+                let before = run_before(&client, statement.before.as_deref());
+                let (begun, before, rows, ended) =
+                    tokio::join!(biased; begin, before, query, client.batch_execute(end));
+                begun
+                    .and(before)
+                    .and(rows)
+                    .and_then(|rows| ended.map(|()| rows))
             }
         };
         if result.as_ref().is_err_and(is_broken) {
@@ -298,6 +312,18 @@ async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> 
         }
         Err(_elapsed) => Err(timed_out(Outcome::Unknown)),
     }
+}
+
+/// Runs the statement before another one, if there is one. Its rows are of no interest.
+async fn run_before(
+    client: &Object,
+    before: Option<&Statement>,
+) -> Result<(), tokio_postgres::Error> {
+    let Some(before) = before else { return Ok(()) };
+    client
+        .query_typed(&before.sql, &before.parameters())
+        .await
+        .map(drop)
 }
 
 /// Closes connections that are not used, until it is dropped.

@@ -3,6 +3,7 @@
 //! An erased row keeps its id, and nothing else: the primary key then rejects the purchase when a log delivers it again,
 //! in the same statement. A table of marks would be read in another snapshot than a concurrent insert writes in.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -22,7 +23,11 @@ const MAX_ROWS: usize = 10_000;
 #[async_trait]
 impl PurchaseErase for PostgresStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
-        count(&self.connection, erasure(user, limit)).await
+        let limit = limit.min(MAX_ROWS);
+        let erased = count(&self.connection, erasure(user, limit)).await?;
+        let left = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
+        let waiting = count(&self.connection, erasure_of_waiting(user, left)).await?;
+        Ok(erased + waiting)
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
@@ -53,11 +58,41 @@ impl PurchaseErase for PostgresStore {
                 Ok(marked) => marked,
             };
         }
+        // After the marks: a refund that begins to wait from now on finds the mark of its purchase.
+        for ids in ids.chunks(MAX_ROWS) {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let sql = "delete from purchases_waiting where (purchase = any ($1) or id = any ($1))
+                       and not exists (
+                           select from purchases where id = purchases_waiting.purchase and userid is not null
+                       )";
+            let delete = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
+            self.connection.write(delete).await?;
+        }
         Ok(marked)
     }
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        count(&self.connection, deletion(time, limit)).await
+        let limit = limit.min(MAX_ROWS);
+        let oldest = self.connection.query(oldest(time, limit)).await?;
+        let mut deleted = 0;
+        if !oldest.is_empty() {
+            let ids = with_refunds(&oldest);
+            let deletion = deletion(time, &ids).after(lock(&ids));
+            deleted = count(&self.connection, deletion).await?;
+        }
+
+        let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
+        let waiting = Statement::new(
+            r#"with deleted as (
+                delete from purchases_waiting where sequence in (
+                    select sequence from purchases_waiting where "timestamp" < $1 limit $2
+                ) returning 1
+            ) select count(*), 0::bigint from deleted"#,
+        );
+        let waiting = waiting
+            .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
+            .bind(bounded(left), Type::INT8);
+        Ok(deleted + count(&self.connection, waiting).await?)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
@@ -96,22 +131,81 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
         .bind(bounded(limit), Type::INT8)
 }
 
-/// Deletes at most `limit` purchases before `time`, the oldest first.
-pub(super) fn deletion(time: Timestamp, limit: usize) -> Statement {
+/// Erases at most `limit` refunds that wait for purchases of `user`, and marks their ids.
+pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
+    let sql = "
+        with erased as (
+            delete from purchases_waiting where sequence = any (array(
+                select sequence from purchases_waiting where userid = $1 limit $2
+            )) returning id
+        ), marked as (
+            insert into purchases (id) select distinct id from erased on conflict (id) do nothing
+        )
+        select count(*), 0::bigint from erased";
+    Statement::new(sql)
+        .bind(user.to_string(), Type::TEXT)
+        .bind(bounded(limit), Type::INT8)
+}
+
+/// Selects the ids of at most `limit` purchases and refunds before `time`, the oldest first, and the purchases of these
+/// refunds.
+pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
-        with chosen as (
-            select id from purchases where "timestamp" < $1 order by "timestamp", id limit $2 for update
-        ),
-        deleted as (delete from purchases where id = any (array(select id from chosen)) returning 1)
-        select count(*), (select count(*) from chosen) - count(*) from deleted"#;
+        select id, details ->> 'of' as purchase from purchases
+        where "timestamp" < $1 order by "timestamp", id limit $2"#;
     Statement::new(sql)
         .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
         .bind(bounded(limit), Type::INT8)
 }
 
+/// Returns the ids in these rows with those of the refunds of these purchases, and of the purchases of these refunds.
+fn with_refunds(oldest: &[tokio_postgres::Row]) -> Vec<String> {
+    let mut ids = BTreeSet::new();
+    for row in oldest {
+        let Ok(id) = row.try_get::<_, String>("id") else {
+            continue;
+        };
+        let purchase: Option<String> = row.try_get("purchase").unwrap_or_default();
+        let related = purchase.or_else(|| {
+            let id: PurchaseId = id.parse().ok()?;
+            Some(id.refund_id().to_string())
+        });
+        ids.extend(related);
+        ids.insert(id);
+    }
+    ids.into_iter().collect()
+}
+
+/// Locks these rows: no refund of them is inserted meanwhile.
+fn lock(ids: &[String]) -> Statement {
+    Statement::new("select from purchases where id = any ($1) order by id for update")
+        .bind(ids.to_vec(), Type::TEXT_ARRAY)
+}
+
+/// Deletes those rows of `ids` that are before `time`, and refunds whose purchase is.
+fn deletion(time: Timestamp, ids: &[String]) -> Statement {
+    let sql = r#"
+        with chosen as (
+            select id from purchases where id = any ($1) and userid is not null and (
+                "timestamp" < $2 or details ->> 'of' is not null and not exists (
+                    select from purchases as bought
+                    where bought.id = purchases.details ->> 'of' and bought."timestamp" >= $2
+                )
+            )
+        ),
+        deleted as (delete from purchases where id in (select id from chosen) returning 1)
+        select count(*), (select count(*) from chosen) - count(*) from deleted"#;
+    Statement::new(sql)
+        .bind(ids.to_vec(), Type::TEXT_ARRAY)
+        .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
+}
+
 /// Counts the purchases before `time`, up to `limit`.
 pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
-    let sql = r#"select count(*), 0::bigint from (select from purchases where "timestamp" < $1 limit $2) as old"#;
+    let sql = r#"
+        select least($2, (select count(*) from (select from purchases where "timestamp" < $1 limit $2) as stored)
+            + (select count(*) from (select from purchases_waiting where "timestamp" < $1 limit $2) as waiting)),
+        0::bigint"#;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Statement::new(sql)
         .bind(SystemTime::from(time), Type::TIMESTAMPTZ)

@@ -262,7 +262,7 @@ async fn processes_that_start_together_create_one_table() {
             .iter()
             .map(|row| (row.get(0), row.get(1)))
             .collect::<Vec<(String, i32)>>(),
-        [("purchases".to_owned(), 4)]
+        [("purchases".to_owned(), 5)]
     );
     let mut options = PostgresStoreOptions::new(fresh_schema(fixture.server_url()).await);
     options.create_schema = false;
@@ -507,7 +507,9 @@ async fn a_check_writes_and_leaves_nothing() {
         error.kind() == ErrorKind::Denied && error.to_string().contains(missing),
         "{error}"
     );
-    let all = "grant select, insert, update, delete on purchases, purchases_clock to";
+    let all =
+        "grant select, insert, update, delete on purchases, purchases_clock, purchases_waiting,
+               purchases_settings to";
     session
         .batch_execute(&format!("{all} {role}"))
         .await
@@ -541,7 +543,7 @@ async fn an_inspection_finds_each_missing_right() {
     let owner = session(fixture.url()).await;
     // As an earlier version has left it.
     let sql = format!(
-        "drop table purchases_clock; update shop_schema set version = 1;
+        "drop table purchases_clock, purchases_waiting, purchases_settings; update shop_schema set version = 1;
          grant all on purchases, shop_schema to {role}"
     );
     owner.batch_execute(&sql).await.unwrap();

@@ -1,21 +1,18 @@
 //! Inserts rows whose id is not stored yet, one outcome for each.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use async_trait::async_trait;
 use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
-use shop_core::{ErrorKind, Outcome, Purchase, PurchaseId, Result};
+use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement};
 use super::error::{self, postgres_error};
 use super::rows::cell;
-use super::{rows, sqlstate};
-use crate::refunds::PurchaseRows;
+use super::sqlstate;
 
 /// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
 pub(super) const MAX_ROWS: usize = 10_000;
@@ -31,6 +28,11 @@ pub(super) trait Insertable: Send + Sync {
 
     fn same_content(&self, other: &Self) -> bool;
 
+    /// Returns whether `stored` are the same details as those of this row, if rows of this table have any.
+    fn has_same_details(&self, stored: Option<&str>) -> bool {
+        stored.is_none()
+    }
+
     /// Binds an array for each column.
     fn bind(statement: Statement, rows: &[&Self]) -> Statement;
 }
@@ -43,10 +45,19 @@ pub(super) struct Table {
     pub(super) columns: &'static str,
     /// The types of the columns. A price is sent as a text, which keeps the scale of zero.
     pub(super) types: &'static [&'static str],
-    /// Compares the row `rest` with the row `stored` of the same id: 1 for the same content, 2 for the mark of an erased
-    /// purchase, 0 otherwise.
+    /// Compares the row `rest` with the row `stored` of the same id: 0 for other content, and the codes [`SAME`],
+    /// [`ERASED`] and [`OTHER_DETAILS`].
     pub(super) compared: &'static str,
+    /// The details of the row `stored`, which are compared here for [`OTHER_DETAILS`].
+    pub(super) stored_details: &'static str,
 }
+
+/// The code of a stored row with the same content.
+const SAME: i32 = 1;
+/// The code of the mark of an erased purchase.
+const ERASED: i32 = 2;
+/// The code of a stored row that differs in the text of its details at most. They may be the same content.
+const OTHER_DETAILS: i32 = 3;
 
 impl Table {
     /// The parameters, an array for each column.
@@ -94,10 +105,16 @@ impl Table {
     ///
     /// `offset 0` prevents a join of the whole table: the rows are looked up by their ids, and there are few of them.
     fn compare(&self) -> String {
-        let Self { name, compared, .. } = self;
+        let Self {
+            name,
+            compared,
+            stored_details,
+            ..
+        } = self;
         format!(
-            "select rest.number, found.compared from rest left join lateral (
-                select {compared} as compared from {name} as stored where stored.id = rest.id offset 0
+            "select rest.number, found.compared, found.details from rest left join lateral (
+                select {compared} as compared, {stored_details} as details
+                from {name} as stored where stored.id = rest.id offset 0
             ) as found on true"
         )
     }
@@ -107,10 +124,21 @@ impl Table {
 pub(super) const PURCHASES: Table = Table {
     name: "purchases",
     columns: r#"id, userid, username, price, "timestamp", details"#,
-    types: &["text", "text", "text", "text[]::numeric", "timestamptz", "text[]::json"],
-    compared: "case when stored.userid is null then 2 else
-        ((stored.userid, stored.username, stored.price, stored.details::jsonb)
-        is not distinct from (rest.userid, rest.username, rest.price, rest.details::jsonb))::int end",
+    types: &[
+        "text",
+        "text",
+        "text",
+        "text[]::numeric",
+        "timestamptz",
+        "text[]::json",
+    ],
+    // The details are compared as text: a comparison of json is none of content, and jsonb refuses some numbers.
+    compared: "case when stored.userid is null then 2
+        when (stored.userid, stored.username, stored.price)
+            is distinct from (rest.userid, rest.username, rest.price) then 0
+        when stored.details::text is not distinct from rest.details::text then 1
+        else 3 end",
+    stored_details: "stored.details::text",
 };
 
 impl Insertable for Purchase {
@@ -122,6 +150,14 @@ impl Insertable for Purchase {
 
     fn same_content(&self, other: &Self) -> bool {
         Self::same_content(self, other)
+    }
+
+    fn has_same_details(&self, stored: Option<&str>) -> bool {
+        let details = match stored {
+            Some(json) => Details::from_json(json.as_bytes(), &[]),
+            None => Ok(Details::NONE),
+        };
+        details.is_ok_and(|details| self.clone().with_details(details).same_content(self))
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
@@ -143,19 +179,6 @@ impl Insertable for Purchase {
                     .collect::<Vec<_>>(),
                 Type::TEXT_ARRAY,
             )
-    }
-}
-
-#[async_trait]
-impl PurchaseRows for Connection {
-    async fn insert_rows(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
-        insert(self, &PURCHASES, batch).await
-    }
-
-    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, Option<Purchase>>> {
-        let stored = self.write(rows::rows_by_id(&ids)).await?;
-        let found = |row| Some((rows::parsed(row, "id").ok()?, rows::purchase(row).ok()));
-        Ok(stored.iter().filter_map(found).collect())
     }
 }
 
@@ -248,13 +271,13 @@ impl<R: Insertable> Insertion<'_, R> {
     async fn compare(&mut self, indices: &[usize], rest: &[tokio_postgres::Row]) -> Result<()> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen = Vec::new();
-        for (number, compared) in numbers(rest)? {
-            let Some(index) = indices.get(number) else {
+        for comparison in Comparison::all(rest)? {
+            let Some(index) = indices.get(comparison.number) else {
                 return Err(invalid_answer());
             };
-            is_new[number] = false;
-            match compared {
-                Some(compared) => self.outcomes[*index] = outcome(compared),
+            is_new[comparison.number] = false;
+            match comparison.outcome(&self.batch[*index]) {
+                Some(outcome) => self.outcomes[*index] = outcome,
                 None => unseen.push(*index),
             }
         }
@@ -263,7 +286,10 @@ impl<R: Insertable> Insertion<'_, R> {
         for (index, _) in indices.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
             let row = &self.batch[*index];
             match first.filter(|first: &&R| first.id() == row.id()) {
-                Some(first) => self.outcomes[*index] = outcome(first.same_content(row).into()),
+                Some(first) if first.same_content(row) => {
+                    self.outcomes[*index] = InsertOutcome::Duplicate;
+                }
+                Some(_) => self.outcomes[*index] = InsertOutcome::Conflict,
                 None => (first, self.outcomes[*index]) = (Some(row), InsertOutcome::Inserted),
             }
         }
@@ -282,20 +308,18 @@ impl<R: Insertable> Insertion<'_, R> {
             self.table.compare()
         );
         let compare = self.statement(sql, indices);
-        for (number, compared) in numbers(&self.connection.write_by(compare, self.deadline).await?)?
-        {
-            let Some(index) = indices.get(number) else {
+        let compared = self.connection.write_by(compare, self.deadline).await?;
+        for comparison in Comparison::all(&compared)? {
+            let Some(index) = indices.get(comparison.number) else {
                 return Err(invalid_answer());
             };
-            self.outcomes[*index] = compared.map_or_else(
-                || {
-                    let message =
-                        "PostgreSQL has not stored the row: a trigger has skipped it, or it was deleted";
-                    let error = postgres_error(ErrorKind::Unavailable, message);
-                    InsertOutcome::Unknown(error.with_outcome(Outcome::NotApplied))
-                },
-                outcome,
-            );
+            let outcome = comparison.outcome(&self.batch[*index]);
+            self.outcomes[*index] = outcome.unwrap_or_else(|| {
+                let message =
+                    "PostgreSQL has not stored the row: a trigger has skipped it, or it was deleted";
+                let error = postgres_error(ErrorKind::Unavailable, message);
+                InsertOutcome::Unknown(error.with_outcome(Outcome::NotApplied))
+            });
         }
         Ok(())
     }
@@ -306,15 +330,43 @@ impl<R: Insertable> Insertion<'_, R> {
     }
 }
 
-/// The index of each row of [`Table::compare`], and how it compares with the stored one.
-fn numbers(rows: &[tokio_postgres::Row]) -> Result<Vec<(usize, Option<i32>)>> {
-    let read = |row: &tokio_postgres::Row| {
-        let number = usize::try_from(row.try_get::<_, i64>(0).ok()? - 1).ok()?;
-        Some((number, row.try_get(1).ok()?))
-    };
-    rows.iter()
-        .map(|row| read(row).ok_or_else(invalid_answer))
-        .collect()
+/// A row that was not inserted, compared with the stored row of the same id.
+struct Comparison<'a> {
+    /// The position of the row in the statement.
+    number: usize,
+    /// One of the codes of [`Table::compared`]; `None` if the statement did not see a stored row.
+    code: Option<i32>,
+    /// The stored details.
+    details: Option<&'a str>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Reads the answer to [`Table::compare`].
+    fn all(rows: &'a [tokio_postgres::Row]) -> Result<Vec<Self>> {
+        rows.iter()
+            .map(|row| Self::read(row).ok_or_else(invalid_answer))
+            .collect()
+    }
+
+    fn read(row: &'a tokio_postgres::Row) -> Option<Self> {
+        let number: i64 = row.try_get(0).ok()?;
+        Some(Self {
+            // Ordinality begins at 1.
+            number: usize::try_from(number - 1).ok()?,
+            code: row.try_get(1).ok()?,
+            details: row.try_get(2).ok()?,
+        })
+    }
+
+    /// Returns the outcome of `row`; `None` if the statement did not see a stored row.
+    fn outcome<R: Insertable>(&self, row: &R) -> Option<InsertOutcome> {
+        Some(match self.code? {
+            SAME => InsertOutcome::Duplicate,
+            ERASED => InsertOutcome::Erased,
+            OTHER_DETAILS if row.has_same_details(self.details) => InsertOutcome::Duplicate,
+            _ => InsertOutcome::Conflict,
+        })
+    }
 }
 
 fn invalid_answer() -> shop_core::Error {
@@ -322,12 +374,4 @@ fn invalid_answer() -> shop_core::Error {
         ErrorKind::Internal,
         "PostgreSQL returned a row that was not sent",
     )
-}
-
-const fn outcome(compared: i32) -> InsertOutcome {
-    match compared {
-        1 => InsertOutcome::Duplicate,
-        2 => InsertOutcome::Erased,
-        _ => InsertOutcome::Conflict,
-    }
 }

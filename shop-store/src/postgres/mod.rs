@@ -55,6 +55,7 @@ mod inspect;
 mod outage_test;
 #[cfg(test)]
 mod plans_test;
+mod refunds;
 mod rows;
 mod schema;
 mod select;

@@ -89,9 +89,12 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     };
     let (store, all) = (fixture.postgres(), purchases());
     store.apply(all.clone().into()).await.unwrap();
+    let waiting = "insert into purchases_waiting (id, purchase, userid, \"timestamp\", value)
+                   select 'r' || n, 'p' || n, 'u' || n % 7, timestamptz '2026-01-01' + n * interval '1 second', '{}'
+                   from generate_series(1, 20000) n; analyze purchases, purchases_waiting";
     session(fixture.url())
         .await
-        .batch_execute("analyze purchases")
+        .batch_execute(waiting)
         .await
         .unwrap();
     let (user, name) = (
@@ -145,7 +148,11 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
             insertion(&insert::PURCHASES, &all[..1_000]),
         ),
         ("purchases_by_user", erase::erasure(&user, 1_000)),
-        ("purchases_by_time", erase::deletion(old, 1_000)),
+        (
+            "purchases_waiting_by_user",
+            erase::erasure_of_waiting(&user, 1_000),
+        ),
+        ("purchases_by_time", erase::oldest(old, 1_000)),
         ("purchases_by_time", erase::old(old, 1_000)),
     ]);
     for (index, statement) in statements {

@@ -35,7 +35,12 @@ pub(super) struct Definition {
 pub(super) const PURCHASES: Definition = Definition {
     name: "purchases",
     unused_row: "(id) values (gen_random_uuid()::text)",
-    tables: &["purchases", "purchases_clock"],
+    tables: &[
+        "purchases",
+        "purchases_clock",
+        "purchases_waiting",
+        "purchases_settings",
+    ],
     adoptable: &[],
     changes: &["\
     create table purchases (
@@ -63,7 +68,26 @@ pub(super) const PURCHASES: Definition = Definition {
      -- The price of a refund alone is negative. Only new rows are checked.
      alter table purchases drop constraint if exists purchases_price_check, add constraint purchases_price_check check (
          abs(price) <= 1000000000000000 and scale(price) <= 8 and (price >= 0 or details ->> 'of' is not null)
-     ) not valid;"],
+     ) not valid;", "\
+     -- The refunds that wait for their purchase, as the values of their records.
+     create table purchases_waiting (
+         sequence bigint generated always as identity primary key,
+         id text collate \"C\" not null,
+         purchase text collate \"C\" not null,
+         userid text collate \"C\" not null,
+         \"timestamp\" timestamptz(3) not null,
+         value text not null,
+         origin text,
+         refusal text
+     );
+     create index purchases_waiting_by_id on purchases_waiting (id);
+     create index purchases_waiting_by_purchase on purchases_waiting (purchase);
+     create index purchases_waiting_by_user on purchases_waiting (userid);
+     create index purchases_waiting_by_time on purchases_waiting (\"timestamp\");
+     create table purchases_settings (
+         name text primary key,
+         value text not null
+     );"],
 };
 
 /// The key of the advisory lock.

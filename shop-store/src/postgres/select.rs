@@ -75,7 +75,7 @@ impl PurchaseQuery for PostgresStore {
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let rows = self.connection.query(row_by_id(id)).await?;
         match rows.first() {
-            None => Ok(Lookup::Missing),
+            None => self.look_up_waiting(id).await,
             Some(row) if rows::is_mark(row) => Ok(Lookup::Erased),
             Some(row) => rows::purchase(row).map(Lookup::Stored).map_err(|error| {
                 postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")

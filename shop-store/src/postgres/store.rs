@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
 use shop_core::{Purchase, Result};
 
 use super::connection::Connection;
 use super::{Inspection, PostgresStoreOptions, schema};
-use crate::refunds;
+use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
 ///
@@ -26,6 +26,7 @@ use crate::refunds;
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pub(super) connection: Arc<Connection>,
+    pub(super) state: Arc<PurchaseState>,
 }
 
 impl PostgresStore {
@@ -39,6 +40,7 @@ impl PostgresStore {
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         Ok(Self {
             connection: Arc::new(Connection::open(options, &schema::PURCHASES)?),
+            state: Arc::default(),
         })
     }
 
@@ -74,12 +76,16 @@ impl PostgresStore {
 
 #[async_trait]
 impl RecordStore<Purchase> for PostgresStore {
-    /// Inserts with one statement, which is one transaction. Refunds are another one.
+    /// Inserts purchases with one statement, which is one transaction, and refunds with further ones.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
-        refunds::insert(&*self.connection, &batch).await
+        refunds::insert(self, &batch).await
     }
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
+    }
+
+    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
+        Some(self)
     }
 }

@@ -16,7 +16,7 @@ use shop_core::conformance::{
 };
 use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, RecordPosition};
-use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
 use tempfile::TempDir;
 
 use shop_store::embedded::rusqlite::Connection;
@@ -180,6 +180,10 @@ impl LogFixture for EmbeddedFixture {
 #[async_trait]
 impl EraseFixture for EmbeddedFixture {
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn currency(&self) -> Arc<dyn CurrencyStore> {
         Arc::new(self.store.clone())
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_core::Uuid;
 use shop_core::conformance::{EraseFixture, StoreFixture, skip};
-use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
+use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
 
 use crate::container;
 use shop_store::mongo::{MongoStore, MongoStoreOptions};
@@ -128,6 +128,10 @@ impl MongoFixture {
 #[async_trait]
 impl EraseFixture for MongoFixture {
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn currency(&self) -> Arc<dyn CurrencyStore> {
         Arc::new(self.store.clone())
     }
 }

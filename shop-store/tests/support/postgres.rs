@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shop_core::Uuid;
 use shop_core::conformance::{EraseFixture, StoreFixture, skip};
-use shop_core::ports::{PurchaseErase, PurchaseQuery, PurchaseStore};
+use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
 use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
@@ -161,6 +161,10 @@ impl PostgresFixture {
 #[async_trait]
 impl EraseFixture for PostgresFixture {
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn currency(&self) -> Arc<dyn CurrencyStore> {
         Arc::new(self.store.clone())
     }
 }

@@ -138,7 +138,7 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
             (&["erase", "user", "u1", "--dry-run"], Value::Null),
             (
                 &["erase", "user", "u1", "--confirm"],
-                json!({"action": "erase_user", "user.id": "u1", "purchases": 1, "complete": true}),
+                json!({"action": "erase_user", "user.id": "u1", "purchases": 2, "complete": true}),
             ),
         ] {
             let output = Binary::Management.run(words, &settings).await;

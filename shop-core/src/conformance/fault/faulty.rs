@@ -15,7 +15,7 @@ use crate::log::{
 use crate::ports::{
     Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase,
     PurchaseQuery, PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary,
-    TotalsRequest,
+    TotalsRequest, WaitingRefunds,
 };
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result};
 
@@ -140,6 +140,10 @@ faulty!(PurchaseSink {
         self.port.is_idempotent()
     }
 
+    fn may_be_unstored(&self, id: &PurchaseId) -> bool {
+        self.port.may_be_unstored(id)
+    }
+
     fn durability(&self) -> Durability {
         self.port.durability()
     }
@@ -153,6 +157,10 @@ fn left_out() -> Error {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl RecordStore<Purchase> for Faulty<dyn PurchaseStore> {
+    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
+        self.port.waiting_refunds()
+    }
+
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self.faults.take(Call::Insert) {
             Some(Fault::PartialInsert) => {

@@ -1,130 +1,156 @@
-//! A cache of recent purchases by id: a repeated purchase gets the same response, another one is rejected at once.
+//! A cache of the recent purchases of this process by id.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
+use tokio::time::Instant;
 
-use super::{Need, Prepared, other_content};
 use crate::ports::Receipt;
 use crate::{Outcome, Purchase, PurchaseId, Result};
+
+/// The number of purchases in each part of the cache: at about 300 bytes each 3 MB, and never more than 15 MB.
+const MAX_ENTRIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 /// Recent purchases by id. Purchases that are not cached, or were published elsewhere, are looked up in the store.
 #[derive(Debug)]
 pub(super) struct IdempotencyCache {
+    /// Purchases whose ids were given.
     given: Mutex<LruCache<PurchaseId, Entry>>,
-    /// Purchases with generated ids, in the order of these, in a separate cache, as there may be many more of them. A
-    /// client may send these ids as keys later. Boxed: concurrent calls end in another order, and an entry is moved past
-    /// those of later ids.
+    /// Purchases whose ids were generated, in the order of their ids, in a separate part, as there may be many more of them.
+    /// A client may send these ids as keys later. Boxed: concurrent calls end in another order, and an entry is moved past
+    /// the entries with later ids.
     generated: Mutex<VecDeque<Box<Entry>>>,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     purchase: Purchase,
-    /// Set once it is acknowledged.
-    receipt: Option<Receipt>,
+    /// Set once the purchase is acknowledged.
+    acknowledgement: Option<Acknowledgement>,
 }
 
-/// What preceded an attempt to publish a purchase.
+/// The acknowledgement of a purchase by this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Acknowledgement {
+    pub(super) receipt: Receipt,
+    pub(super) at: Instant,
+}
+
+/// What the cache knows of the id of a purchase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CachedId {
+    /// Nothing. From now on it knows this attempt.
+    Unknown,
+    /// An earlier attempt to publish this purchase, which may have succeeded.
+    Attempted(Purchase),
+    /// This purchase was published.
+    Acknowledged(Purchase, Acknowledgement),
+}
+
+/// The attempts with an id that preceded an attempt to publish a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Prior {
-    /// Its id was generated for it.
-    Generated,
-    /// No attempt with its id is known.
-    First,
+pub(super) enum PriorAttempt {
+    /// There can be none: the id was generated for this attempt.
+    IdIsGenerated,
+    /// No attempt with this id is known.
+    None,
     /// An earlier attempt may still be in flight.
-    Repeated,
+    MayBeInFlight,
 }
-
-/// The number of purchases in each cache: at about 300 bytes each 3 MB, and never more than 15 MB.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 impl IdempotencyCache {
     pub(super) fn new() -> Self {
         Self {
-            given: Mutex::new(LruCache::new(REMEMBERED)),
+            given: Mutex::new(LruCache::new(MAX_ENTRIES)),
             generated: Mutex::default(),
         }
     }
 
-    /// Remembers an acknowledged purchase with a generated id.
-    pub(super) fn remember_generated(&self, purchase: &Purchase, receipt: &Receipt) {
-        remember(&mut locked(&self.generated), purchase, receipt);
+    /// Returns what is known of the id of `purchase`. If nothing is known, remembers the attempt to publish it.
+    pub(super) fn get_or_insert(&self, purchase: &Purchase) -> CachedId {
+        let mut given = lock(&self.given);
+        let generated = lock(&self.generated);
+
+        let known = given
+            .get(&purchase.id)
+            .or_else(|| find_generated(&generated, &purchase.id));
+        if let Some(entry) = known {
+            let first = entry.purchase.clone();
+            return match entry.acknowledgement.clone() {
+                Some(acknowledgement) => CachedId::Acknowledged(first, acknowledgement),
+                None => CachedId::Attempted(first),
+            };
+        }
+
+        let attempt = Entry {
+            purchase: purchase.clone_stored(),
+            acknowledgement: None,
+        };
+        given.put(purchase.id, attempt);
+        CachedId::Unknown
     }
 
-    /// Records the results of purchases. One that was certainly not published is forgotten: its key may be used for
-    /// another.
-    pub(super) fn record<'a>(
+    /// Returns the purchase with this id, if it is cached and acknowledged.
+    pub(super) fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
+        let given = lock(&self.given);
+        let generated = lock(&self.generated);
+        given
+            .peek(id)
+            .or_else(|| find_generated(&generated, id))
+            .filter(|entry| entry.acknowledgement.is_some())
+            .map(|entry| entry.purchase.clone())
+    }
+
+    /// Remembers an acknowledged purchase whose id was generated.
+    pub(super) fn remember_generated(&self, purchase: &Purchase, receipt: &Receipt) {
+        insert_generated(&mut lock(&self.generated), purchase, receipt);
+    }
+
+    /// Records the result of publishing `purchase`. A purchase that was certainly not published is forgotten: its key may
+    /// be used for another one.
+    pub(super) fn record(
         &self,
-        results: impl Iterator<Item = (&'a Purchase, Prior, &'a Result<Receipt>)>,
+        purchase: &Purchase,
+        prior: PriorAttempt,
+        result: &Result<Receipt>,
     ) {
-        let (mut given, mut generated) = (locked(&self.given), locked(&self.generated));
-        for (purchase, prior, result) in results {
-            match result {
-                Ok(receipt) if prior == Prior::Generated => {
-                    remember(&mut generated, purchase, receipt);
+        match result {
+            Ok(receipt) if prior == PriorAttempt::IdIsGenerated => {
+                self.remember_generated(purchase, receipt);
+            }
+            Ok(receipt) => {
+                let entry = Entry::acknowledged(purchase, receipt);
+                lock(&self.given).put(purchase.id, entry);
+            }
+            Err(error) => {
+                let is_certain = error.outcome() == Outcome::NotApplied;
+                if is_certain && prior == PriorAttempt::None {
+                    self.forget_attempt(&purchase.id);
                 }
-                Ok(receipt) => {
-                    given.put(purchase.id, Entry::acknowledged(purchase, receipt));
-                }
-                Err(error) if prior == Prior::First && error.outcome() == Outcome::NotApplied => {
-                    if given
-                        .peek(&purchase.id)
-                        .is_some_and(|entry| entry.receipt.is_none())
-                    {
-                        given.pop(&purchase.id);
-                    }
-                }
-                Err(_) => {}
             }
         }
     }
 
-    /// Remembers `purchase`, which then has this `need`, unless the id is known.
-    ///
-    /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict) when the id belongs to a purchase of other content.
-    pub(super) fn check_or_insert(&self, purchase: Purchase, need: Need) -> Result<Prepared> {
-        let mut given = locked(&self.given);
-        let generated = locked(&self.generated);
-        let at = generated.binary_search_by_key(&purchase.id, |entry| entry.purchase.id);
-        let generated = at.ok().map(|at| &*generated[at]);
-        let Some(Entry {
-            purchase: first,
-            receipt,
-        }) = given.get(&purchase.id).or(generated)
-        else {
-            let entry = Entry {
-                purchase: purchase.clone_stored(),
-                receipt: None,
-            };
-            given.put(purchase.id, entry);
-            return Ok(Prepared {
-                purchase,
-                prior: Prior::First,
-                need,
-            });
-        };
-        let (purchase, need) = match (first.same_content(&purchase), receipt) {
-            (true, Some(receipt)) => (first.clone(), Need::Acknowledged(receipt.clone())),
-            // An earlier attempt had an unknown outcome: that purchase is published again.
-            (true, None) => (
-                Purchase {
-                    context: purchase.context,
-                    ..first.clone()
-                },
-                Need::MayBeStored,
-            ),
-            (false, Some(_)) => return Err(other_content()),
-            (false, None) => (purchase, Need::Contested),
-        };
-        Ok(Prepared {
-            purchase,
-            prior: Prior::Repeated,
-            need,
-        })
+    /// Forgets the attempt to publish the purchase with this id, unless one was acknowledged meanwhile.
+    fn forget_attempt(&self, id: &PurchaseId) {
+        let mut given = lock(&self.given);
+        let is_attempt = given
+            .peek(id)
+            .is_some_and(|entry| entry.acknowledgement.is_none());
+        if is_attempt {
+            given.pop(id);
+        }
+    }
+
+    /// Forgets the purchase with this id, which the store has no longer.
+    pub(super) fn forget(&self, id: &PurchaseId) {
+        lock(&self.given).pop(id);
+        let mut generated = lock(&self.generated);
+        if let Ok(index) = generated.binary_search_by_key(id, |entry| entry.purchase.id) {
+            generated.remove(index);
+        }
     }
 }
 
@@ -137,28 +163,38 @@ impl Entry {
         };
         Self {
             purchase: first.clone_stored(),
-            receipt: Some(receipt),
+            acknowledgement: Some(Acknowledgement {
+                receipt,
+                at: Instant::now(),
+            }),
         }
     }
 }
 
-/// Adds the purchase at the end: generated ids ascend, but for those of concurrent calls.
-fn remember(generated: &mut VecDeque<Box<Entry>>, purchase: &Purchase, receipt: &Receipt) {
-    if generated.len() == REMEMBERED.get() {
+fn find_generated<'a>(generated: &'a VecDeque<Box<Entry>>, id: &PurchaseId) -> Option<&'a Entry> {
+    let index = generated
+        .binary_search_by_key(id, |entry| entry.purchase.id)
+        .ok()?;
+    generated.get(index).map(|entry| &**entry)
+}
+
+/// Inserts an acknowledged purchase in the order of ids: nearly always at the end, as generated ids ascend.
+fn insert_generated(generated: &mut VecDeque<Box<Entry>>, purchase: &Purchase, receipt: &Receipt) {
+    if generated.len() == MAX_ENTRIES.get() {
         generated.pop_front();
     }
-    let is_later = generated
+    let is_latest = generated
         .back()
         .is_none_or(|last| last.purchase.id < purchase.id);
-    let at = if is_later {
+    let index = if is_latest {
         generated.len()
     } else {
         generated.partition_point(|entry| entry.purchase.id < purchase.id)
     };
-    generated.insert(at, Box::new(Entry::acknowledged(purchase, receipt)));
+    generated.insert(index, Box::new(Entry::acknowledged(purchase, receipt)));
 }
 
-fn locked<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -179,95 +215,80 @@ mod tests {
         )
     }
 
-    fn record(known: &IdempotencyCache, purchase: &Purchase, result: &Result<Receipt>) {
-        known.record(std::iter::once((purchase, Prior::First, result)));
+    fn receipt(purchase: &Purchase) -> Receipt {
+        Receipt::new(purchase.id, Durability::LocalDisk)
     }
 
-    /// What is known of `purchase`.
-    fn known_of(known: &IdempotencyCache, purchase: &Purchase) -> (Purchase, Prior, Need) {
-        let Prepared {
-            purchase,
-            prior,
-            need,
-        } = known
-            .check_or_insert(purchase.clone(), Need::MayBeStored)
-            .unwrap();
-        (purchase, prior, need)
-    }
-
-    /// A purchase of which nothing is known.
-    fn new(purchase: &Purchase) -> (Purchase, Prior, Need) {
-        (purchase.clone(), Prior::First, Need::MayBeStored)
+    fn not_sent() -> Result<Receipt> {
+        Err(Error::new(ErrorKind::Overloaded, "the queue is full"))
     }
 
     #[test]
-    fn a_key_belongs_to_the_first_purchase_until_it_fails() {
-        let known = IdempotencyCache::new();
-        let (first, other) = (purchase(1, "5"), purchase(1, "6"));
-        assert_eq!(known_of(&known, &first), new(&first));
+    fn an_attempt_is_known_until_it_certainly_fails() {
+        let cache = IdempotencyCache::new();
+        let [first, other] = [purchase(1, "5"), purchase(1, "6")];
+        assert_eq!(cache.get_or_insert(&first), CachedId::Unknown);
+        let attempted = CachedId::Attempted(first.clone());
+        assert_eq!(cache.get_or_insert(&other), attempted);
+
+        cache.record(&other, PriorAttempt::MayBeInFlight, &not_sent());
         assert_eq!(
-            known_of(&known, &other),
-            (other.clone(), Prior::Repeated, Need::Contested)
+            cache.get_or_insert(&other),
+            attempted,
+            "of the other attempt"
         );
-        let mut later = purchase(1, "5.00");
-        later.timestamp = Timestamp::MAX;
+        cache.record(&first, PriorAttempt::None, &not_sent());
+        assert_eq!(cache.get_or_insert(&other), CachedId::Unknown);
+    }
+
+    #[test]
+    fn an_acknowledged_purchase_is_known_until_it_is_forgotten() {
+        let cache = IdempotencyCache::new();
+        let first = purchase(1, "5");
+        assert_eq!(cache.acknowledged(&first.id), None);
+        cache.record(&first, PriorAttempt::None, &Ok(receipt(&first)));
+        cache.record(&first, PriorAttempt::None, &not_sent());
+
+        let CachedId::Acknowledged(known, acknowledgement) = cache.get_or_insert(&first) else {
+            panic!("not acknowledged")
+        };
         assert_eq!(
-            known_of(&known, &later),
-            (first, Prior::Repeated, Need::MayBeStored)
+            (known, acknowledgement.receipt),
+            (first.clone(), receipt(&first))
         );
-        let not_sent = || Err::<Receipt, _>(Error::new(ErrorKind::Overloaded, "the queue is full"));
-        record(&known, &other, &not_sent());
-        assert_eq!(known_of(&known, &other), new(&other));
-        let receipt = Receipt::new(other.id, Durability::LocalDisk);
-        record(&known, &other, &Ok(receipt.clone()));
-        record(&known, &other, &not_sent());
-        let conflict = known
-            .check_or_insert(purchase(1, "5"), Need::MayBeStored)
-            .unwrap_err();
-        assert_eq!(conflict.kind(), ErrorKind::Conflict);
-        let acknowledged = (other.clone(), Prior::Repeated, Need::Acknowledged(receipt));
-        assert_eq!(known_of(&known, &other), acknowledged);
+        assert_eq!(cache.acknowledged(&first.id), Some(first.clone()));
+        cache.forget(&first.id);
+        assert_eq!(cache.get_or_insert(&first), CachedId::Unknown);
     }
 
     #[test]
     fn generated_ids_are_found_in_any_order_and_the_oldest_is_forgotten() {
-        let known = IdempotencyCache::new();
-        let last = REMEMBERED.get() as u128;
+        let cache = IdempotencyCache::new();
+        let last = MAX_ENTRIES.get() as u128;
         for number in [1, 3, 2, 0].into_iter().chain(4..=last) {
             let purchase = purchase(number, "5");
-            known.remember_generated(&purchase, &Receipt::new(purchase.id, Durability::LocalDisk));
+            cache.remember_generated(&purchase, &receipt(&purchase));
         }
-        let oldest = purchase(0, "6");
-        assert_eq!(
-            known_of(&known, &oldest),
-            new(&oldest),
-            "the oldest is forgotten"
-        );
+        assert_eq!(cache.acknowledged(&purchase(0, "5").id), None, "the oldest");
         for number in [1, 2, 3, 4, last] {
             assert!(
-                known
-                    .check_or_insert(purchase(number, "6"), Need::MayBeStored)
-                    .is_err(),
+                cache.acknowledged(&purchase(number, "5").id).is_some(),
                 "{number}"
             );
         }
-        assert_eq!(locked(&known.generated).len(), REMEMBERED.get());
+        assert_eq!(lock(&cache.generated).len(), MAX_ENTRIES.get());
+        cache.forget(&purchase(2, "5").id);
+        assert_eq!(cache.acknowledged(&purchase(2, "5").id), None);
     }
 
     #[test]
     fn the_cache_is_bounded() {
-        let known = IdempotencyCache::new();
-        for number in 0..=REMEMBERED.get() as u128 {
-            known
-                .check_or_insert(purchase(number, "5"), Need::MayBeStored)
-                .unwrap();
+        let cache = IdempotencyCache::new();
+        for number in 0..=MAX_ENTRIES.get() as u128 {
+            cache.get_or_insert(&purchase(number, "5"));
         }
-        assert_eq!(locked(&known.given).len(), REMEMBERED.get());
+        assert_eq!(lock(&cache.given).len(), MAX_ENTRIES.get());
         let oldest = purchase(0, "6");
-        assert_eq!(
-            known_of(&known, &oldest),
-            new(&oldest),
-            "the oldest is forgotten"
-        );
+        assert_eq!(cache.get_or_insert(&oldest), CachedId::Unknown);
     }
 }

@@ -17,8 +17,8 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 pub(super) const MAX_CONCURRENT: usize = 64;
 /// The pause of look-ups after one that failed or timed out: an unavailable store does not delay buys.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An id whose timestamp is this close to now belongs to a first attempt: it cannot be in the store yet.
-const FIRST_ATTEMPT: Duration = Duration::from_secs(30);
+/// An id whose timestamp is this close to now belongs to a first attempt: its purchase may not be in the store yet.
+const RECENT: Duration = Duration::from_secs(30);
 /// The minimum time between two lines of the log about failed look-ups.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -48,10 +48,14 @@ impl Lookups {
         }
     }
 
-    /// What `query` finds under the id of `purchase`; [`Missing`](Lookup::Missing) if it does not respond in time.
-    pub(super) async fn find(&self, query: &dyn PurchaseQuery, purchase: &Purchase) -> Lookup {
+    /// Returns what `query` finds under the id of `purchase`; `None` if it cannot be asked, or does not respond in time.
+    pub(super) async fn find(
+        &self,
+        query: &dyn PurchaseQuery,
+        purchase: &Purchase,
+    ) -> Option<Lookup> {
         if self.is_paused() {
-            return Lookup::Missing;
+            return None;
         }
         let context = purchase
             .context
@@ -61,21 +65,22 @@ impl Lookups {
             .or_else(RequestContext::current);
         let found = context
             .unwrap_or_default()
-            .scope(timeout(TIMEOUT, self.found(query, &purchase.id)));
-        let late = |_| {
-            Err(Error::new(
-                ErrorKind::DeadlineExceeded,
-                format!("no response within {TIMEOUT:?}"),
-            ))
+            .scope(timeout(TIMEOUT, self.look_up(query, &purchase.id)))
+            .await;
+        let failure = match found {
+            Ok(Ok(found)) => return Some(found),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => {
+                let message = format!("no response within {TIMEOUT:?}");
+                Error::new(ErrorKind::DeadlineExceeded, message)
+            }
         };
-        found.await.unwrap_or_else(late).unwrap_or_else(|error| {
-            self.pause(&error);
-            Lookup::Missing
-        })
+        self.pause(&failure);
+        None
     }
 
-    /// The result of the query. A port may be the embedder's own: a panic in it is an error.
-    async fn found(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
+    /// Returns the result of the query. A port may be the embedder's own: a panic in it is an error.
+    async fn look_up(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let found = AssertUnwindSafe(query.look_up(id)).catch_unwind().await;
@@ -101,8 +106,9 @@ impl Lookups {
     }
 }
 
-/// Whether `id` was made within the last or next 30 s, by its own timestamp: a UUIDv7 that is sent for the first time.
-pub(super) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
+/// Returns whether `id` is a UUIDv7 that was made within the last or next 30 s, by its own timestamp. Usually its purchase
+/// is sent for the first time.
+pub(in crate::ports) fn is_recent(id: &PurchaseId, now: Timestamp) -> bool {
     let made = id
         .as_uuid()
         .filter(|uuid| uuid.get_version_num() == 7)
@@ -110,7 +116,7 @@ pub(super) fn is_first_attempt(id: &PurchaseId, now: Timestamp) -> bool {
     made.is_some_and(|made| {
         let (seconds, nanos) = made.to_unix();
         let made = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
-        (made - i128::from(now.as_millis())).unsigned_abs() <= FIRST_ATTEMPT.as_millis()
+        (made - i128::from(now.as_millis())).unsigned_abs() <= RECENT.as_millis()
     })
 }
 
@@ -119,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_uuid_of_now_is_a_first_attempt() {
+    fn only_a_uuid_of_now_is_recent() {
         let now = Timestamp::from_millis(1_772_355_600_250).unwrap();
         let made = |seconds: i64| {
             let millis = u64::try_from(1_772_355_600_250 + seconds * 1_000).unwrap();
@@ -134,15 +140,8 @@ mod tests {
             (-31, false),
             (31, false),
         ] {
-            assert_eq!(
-                is_first_attempt(&made(seconds), now),
-                expected,
-                "{seconds} s"
-            );
+            assert_eq!(is_recent(&made(seconds), now), expected, "{seconds} s");
         }
-        assert!(!is_first_attempt(
-            &PurchaseId::from_uuid(Uuid::from_u128(7)),
-            now
-        ));
+        assert!(!is_recent(&PurchaseId::from_uuid(Uuid::from_u128(7)), now));
     }
 }

@@ -1,16 +1,45 @@
-//! Many purchases at once.
+//! Publishes many purchases at once, each of them once.
 
 use futures_util::{StreamExt, stream};
 
-use super::cache::Prior;
+use super::cache::PriorAttempt;
+use super::decision::Decision;
 use super::lookups::MAX_CONCURRENT;
-use super::{IdSource, IdempotentSink, Need, Prepared};
+use super::{IdSource, IdempotentSink};
 use crate::ports::{PublishedPurchase, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Purchase, Result, failpoints};
 
+/// The purchases of a batch that are published together, with their places in it.
+#[derive(Default)]
+struct ToPublish {
+    purchases: Vec<Purchase>,
+    places: Vec<(usize, PriorAttempt)>,
+}
+
+impl ToPublish {
+    fn push(&mut self, index: usize, purchase: Purchase, prior: PriorAttempt) {
+        self.purchases.push(purchase);
+        self.places.push((index, prior));
+    }
+
+    /// Restores the order of the batch, which is that of the log for the purchases of a user.
+    fn sort(self) -> Self {
+        if self.places.is_sorted_by_key(|(index, _)| *index) {
+            return self;
+        }
+        let mut all: Vec<_> = self.places.into_iter().zip(self.purchases).collect();
+        all.sort_unstable_by_key(|((index, _), _)| *index);
+        let (places, purchases) = all.into_iter().unzip();
+        Self { purchases, places }
+    }
+}
+
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// As [`publish_once`](Self::publish_once), for many purchases, of which those with a generated id are published as
-    /// they are. Returns one result per purchase, in their order.
+    /// Publishes many purchases as [`publish_once`](Self::publish_once) and
+    /// [`publish_refund`](Self::publish_refund) do. Purchases with a generated id are published without a look-up. Returns
+    /// one result per purchase, in their order.
+    ///
+    /// Refunds are published last: the purchase that a refund names may be in the same batch.
     ///
     /// # Cancel safety
     /// As [`publish_many`](PurchaseSink::publish_many).
@@ -18,38 +47,71 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self,
         purchases: Vec<(Purchase, IdSource)>,
     ) -> Vec<Result<PublishedPurchase>> {
+        let now = self.clock.now();
         let mut results: Vec<Option<Result<PublishedPurchase>>> = Vec::new();
         results.resize_with(purchases.len(), || None);
-        let unsettled = self.unsettled(purchases, &mut results).await;
-        // The sink takes a slice.
-        let (mut purchases, mut rest) = (
-            Vec::with_capacity(unsettled.len()),
-            Vec::with_capacity(unsettled.len()),
-        );
-        for (
-            index,
-            Prepared {
-                purchase, prior, ..
-            },
-        ) in unsettled
-        {
-            purchases.push(purchase);
-            rest.push((index, prior));
+        let mut to_publish = ToPublish::default();
+        let mut undecided = Vec::new();
+        let mut refunds = Vec::new();
+        let mut places_of_refunds = Vec::new();
+
+        for (index, (purchase, source)) in purchases.into_iter().enumerate() {
+            if purchase.is_refund() {
+                refunds.push(purchase);
+                places_of_refunds.push(index);
+            } else if source == IdSource::Generated {
+                to_publish.push(index, purchase, PriorAttempt::IdIsGenerated);
+            } else {
+                match self.look_up_cache(&purchase, now) {
+                    Some(cached) => undecided.push((index, purchase, cached)),
+                    None => to_publish.push(index, purchase, PriorAttempt::None),
+                }
+            }
         }
-        let published = self.publish_all(&purchases).await;
-        let all = purchases.iter().zip(&rest).zip(&published);
-        self.cache
-            .record(all.map(|((purchase, (_, prior)), result)| (purchase, *prior, result)));
-        for ((purchase, (index, _)), receipt) in purchases.into_iter().zip(rest).zip(published) {
-            results[index] = Some(match receipt {
-                Ok(receipt) => self.completed(purchase, receipt).await,
-                Err(error) => Err(error),
-            });
+
+        let mut decisions = stream::iter(undecided)
+            .map(|(index, purchase, cached)| async move {
+                (index, self.decide_by_store(purchase, cached).await)
+            })
+            .buffered(MAX_CONCURRENT);
+        while let Some((index, decision)) = decisions.next().await {
+            match decision {
+                Ok(Decision::Publish(purchase, prior)) => to_publish.push(index, purchase, prior),
+                Ok(Decision::Answer(published)) => results[index] = Some(Ok(*published)),
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
+
+        self.publish_together(to_publish.sort(), &mut results).await;
+        if !refunds.is_empty() {
+            let refunded = self.publish_refunds(refunds).await;
+            for (index, result) in places_of_refunds.into_iter().zip(refunded) {
+                results[index] = Some(result);
+            }
         }
         results.into_iter().flatten().collect()
     }
 
-    async fn publish_all(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+    /// Publishes purchases by one call of the sink, and sets their results.
+    async fn publish_together(
+        &self,
+        to_publish: ToPublish,
+        results: &mut [Option<Result<PublishedPurchase>>],
+    ) {
+        let ToPublish { purchases, places } = to_publish;
+        let receipts = self.publish_all(&purchases).await;
+        for ((purchase, (index, prior)), receipt) in purchases.into_iter().zip(places).zip(receipts)
+        {
+            self.cache.record(&purchase, prior, &receipt);
+            results[index] = Some(match receipt {
+                Ok(receipt) => self.first_purchase(purchase, receipt).await,
+                Err(error) => Err(error),
+            });
+        }
+    }
+
+    /// Publishes `purchases` by one call of the sink. Returns one result per purchase.
+    pub(super) async fn publish_all(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         if purchases.is_empty() {
             return Vec::new();
         }
@@ -57,49 +119,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if published.len() == purchases.len() {
             return published;
         }
-        let error = Error::new(ErrorKind::Internal, "a sink has miscounted its results");
-        purchases.iter().map(|_| Err(error.clone())).collect()
+        purchases.iter().map(|_| Err(miscounted())).collect()
     }
+}
 
-    /// Those that are to be published, with their index. The results of the others are set.
-    async fn unsettled(
-        &self,
-        purchases: Vec<(Purchase, IdSource)>,
-        results: &mut [Option<Result<PublishedPurchase>>],
-    ) -> Vec<(usize, Prepared)> {
-        let (now, mut all) = (self.clock.now(), Vec::with_capacity(purchases.len()));
-        for (index, (purchase, source)) in purchases.into_iter().enumerate() {
-            let prepared = match source {
-                IdSource::Given => self.prepare(purchase, now),
-                IdSource::Generated => Ok(Prepared {
-                    purchase,
-                    prior: Prior::Generated,
-                    need: Need::None,
-                }),
-            };
-            match prepared {
-                Ok(prepared) => all.push((index, prepared)),
-                Err(error) => results[index] = Some(Err(error)),
-            }
-        }
-        if all
-            .iter()
-            .all(|(_, prepared)| matches!(prepared.need, Need::None))
-        {
-            return all;
-        }
-        let settled = stream::iter(all).map(|(index, prepared)| async move {
-            let settled = self.settle(&prepared).await;
-            (index, prepared, settled)
-        });
-        let settled: Vec<_> = settled.buffered(MAX_CONCURRENT).collect().await;
-        let mut left = Vec::with_capacity(settled.len());
-        for (index, prepared, settled) in settled {
-            match settled {
-                None => left.push((index, prepared)),
-                answer => results[index] = answer,
-            }
-        }
-        left
-    }
+/// Returns the error for a sink that has not returned one result per purchase.
+pub(super) fn miscounted() -> Error {
+    Error::new(ErrorKind::Internal, "a sink has miscounted its results")
 }

@@ -1,23 +1,36 @@
 //! A sink that publishes each purchase once: it recognises repetitions and conflicts.
+//!
+//! - `cache` remembers the recent purchases of this process by their ids.
+//! - `lookups` asks the store for an id, within limits that protect the buy.
+//! - `decision` combines what both know: the purchase is published, or answered without a second record.
+//! - `many` does the same for a batch.
+//! - `refund` publishes a refund, and waits until the store has decided over it.
 
 mod cache;
+mod decision;
 #[cfg(feature = "conformance")]
 #[cfg(test)]
 mod idempotent_test;
 mod lookups;
 mod many;
+mod refund;
+
+pub use refund::REFUND_TIMEOUT;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use self::cache::{IdempotencyCache, Prior};
-use self::lookups::{Lookups, is_first_attempt};
-use super::{Durability, Lookup, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
+use self::cache::IdempotencyCache;
+use self::decision::Decision;
+use self::lookups::Lookups;
+pub(super) use self::lookups::is_recent;
+use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::{
-    Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, RequestContext, Result, SystemClock,
-    Timestamp, failpoints,
+    Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext, Result,
+    SystemClock, Timestamp, failpoints,
 };
 
 /// Publishes each purchase that has a key once, whatever the sink is.
@@ -26,11 +39,14 @@ use crate::{
 /// purchase with its time, and a receipt without a position unless this process knows it. Other content is a
 /// [`Conflict`](ErrorKind::Conflict), and the id of an erased purchase is [`Erased`](ErrorKind::Erased).
 ///
-/// An id is in use if this sink has published it, among its last 10,000 purchases with and its last 10,000 without a
-/// key, or if `query` finds it. It is looked up for at most 250 ms, 64 at a time. After a look-up that failed or timed
+/// An id is in use if `query` finds it, or if this sink has published it just now, among its last 10,000 purchases with and
+/// its last 10,000 without a key. It is looked up for at most 250 ms, 64 at a time. After a look-up that failed or timed
 /// out there is none for a second: an unavailable store delays no purchase. Purchases without a key and with a UUIDv7 of
-/// the last 30 s are not looked up. Within the lag between log and store, two contents under one key at two processes
-/// are decided by the order of the log.
+/// the last 30 s are not looked up at their first attempt. Within the lag between log and store, two contents under one key
+/// at two processes are decided by the order of the log.
+///
+/// A purchase that retention has deleted is forgotten: its key is a new one. A refund is decided by the store: its result
+/// comes when the store has applied it, or after [`REFUND_TIMEOUT`] as [`pending`](PublishedPurchase::pending).
 ///
 /// A [`Shop`](crate::Shop) has one by default.
 ///
@@ -60,9 +76,11 @@ pub struct IdempotentSink<S> {
     clock: Arc<dyn Clock>,
     cache: IdempotencyCache,
     lookups: Lookups,
+    /// The number of refunds that wait for the store.
+    waiting_refunds: AtomicUsize,
 }
 
-/// Where the id of a purchase comes from.
+/// The source of the id of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdSource {
     /// It was given, by a key or as it is: it may be in use.
@@ -71,38 +89,17 @@ pub enum IdSource {
     Generated,
 }
 
-/// A purchase that is about to be published.
-#[derive(Debug)]
-struct Prepared {
-    purchase: Purchase,
-    prior: Prior,
-    need: Need,
-}
-
-/// Why a purchase is looked up in the store.
-#[derive(Debug, PartialEq, Eq)]
-enum Need {
-    /// It is not: it cannot be stored yet.
-    None,
-    /// It may be stored. If not, it is published.
-    MayBeStored,
-    /// Another purchase has the id: only the store can decide.
-    Contested,
-    /// It was published with this receipt. It may have been erased since.
-    Acknowledged(Receipt),
-}
-
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// A sink that publishes to `sink` what `query` does not find.
+    /// Returns a sink that publishes to `sink` the purchases that `query` does not find.
     #[must_use]
     pub fn new(sink: S, query: Arc<dyn PurchaseQuery>) -> Self {
-        let (cache, lookups) = (IdempotencyCache::new(), Lookups::new());
         Self {
             sink,
             query,
             clock: Arc::new(SystemClock),
-            cache,
-            lookups,
+            cache: IdempotencyCache::new(),
+            lookups: Lookups::new(),
+            waiting_refunds: AtomicUsize::new(0),
         }
     }
 
@@ -122,7 +119,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.cache.remember_generated(purchase, receipt);
     }
 
-    /// Publishes a purchase whose id was given, unless the id is in use.
+    /// Returns the purchase with this id, if this process has acknowledged it recently. The store may not have it yet.
+    pub fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
+        self.cache.acknowledged(id)
+    }
+
+    /// Publishes a purchase whose id was given, unless the id is in use. A refund is published by
+    /// [`publish_refund`](Self::publish_refund).
     ///
     /// # Errors
     /// As [`publish_new`](PurchaseSink::publish_new).
@@ -131,113 +134,46 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// As [`publish`](PurchaseSink::publish). After the call was dropped, its id is looked up before it is published
     /// again.
     pub async fn publish_once(&self, purchase: Purchase) -> Result<PublishedPurchase> {
-        let prepared = self.prepare(purchase, self.clock.now())?;
-        if let Some(answer) = self.settle(&prepared).await {
-            return answer;
-        }
-        let Prepared {
-            purchase, prior, ..
-        } = prepared;
-        let published = failpoints("publish", self.sink.publish(&purchase)).await;
-        self.cache
-            .record(std::iter::once((&purchase, prior, &published)));
-        self.completed(purchase, published?).await
-    }
-
-    /// What is known of `purchase` without the store.
-    fn prepare(&self, purchase: Purchase, now: Timestamp) -> Result<Prepared> {
-        let need = if is_first_attempt(&purchase.id, now) {
-            Need::None
-        } else {
-            Need::MayBeStored
+        let decision = self.decide(purchase, self.clock.now()).await?;
+        let (purchase, prior) = match decision {
+            Decision::Answer(published) => return Ok(*published),
+            Decision::Publish(purchase, prior) => (purchase, prior),
         };
-        self.cache.check_or_insert(purchase, need)
+
+        let receipt = failpoints("publish", self.sink.publish(&purchase)).await;
+        self.cache.record(&purchase, prior, &receipt);
+        self.first_purchase(purchase, receipt?).await
     }
 
-    /// The result of a purchase that must not be published, by what the store has.
-    async fn settle(&self, prepared: &Prepared) -> Option<Result<PublishedPurchase>> {
-        let Prepared {
-            purchase,
-            prior,
-            need,
-        } = prepared;
-        let is_known = match need {
-            Need::None => return None,
-            Need::Acknowledged(_) => is_first_attempt(&purchase.id, self.clock.now()),
-            Need::MayBeStored | Need::Contested => false,
-        };
-        let found = if is_known {
-            Ok(None)
-        } else {
-            self.look_up(purchase).await
-        };
-        let settled = found.and_then(|found| match need {
-            Need::Acknowledged(receipt) => {
-                // The receipt of this process has the position.
-                self.cache.record(std::iter::once((
-                    purchase,
-                    Prior::Repeated,
-                    &Ok(receipt.clone()),
-                )));
-                Ok(Some(
-                    PublishedPurchase::new(purchase.clone(), receipt.clone()).as_replayed(),
-                ))
-            }
-            Need::Contested => found.ok_or_else(other_content).map(Some),
-            Need::None | Need::MayBeStored => Ok(found),
-        });
-        if let Err(error) = &settled {
-            self.cache
-                .record(std::iter::once((purchase, *prior, &Err(error.clone()))));
-        }
-        settled.transpose()
-    }
-
-    /// The result for a purchase with the id of `purchase`, if the store has or had one.
-    async fn look_up(&self, purchase: &Purchase) -> Result<Option<PublishedPurchase>> {
-        match self.lookups.find(&*self.query, purchase).await {
-            Lookup::Missing => Ok(None),
-            Lookup::Erased => Err(erased()),
-            Lookup::Stored(stored) => {
-                let receipt = Ok(Receipt::new(stored.id, self.sink.durability()));
-                self.cache
-                    .record(std::iter::once((&stored, Prior::Repeated, &receipt)));
-                if !stored.same_content(purchase) {
-                    return Err(other_content());
-                }
-                Ok(Some(PublishedPurchase::new(stored, receipt?).as_replayed()))
-            }
-        }
-    }
-
-    /// The result of a purchase that was published. Where the sink had it already, that is the first one.
-    async fn completed(
+    /// Returns the result of a purchase that was published with `receipt`. Where the sink had it already, that is the first
+    /// purchase.
+    async fn first_purchase(
         &self,
         purchase: Purchase,
         mut receipt: Receipt,
     ) -> Result<PublishedPurchase> {
-        let first = match receipt.first.take() {
-            Some(first) => return Ok(PublishedPurchase::new(*first, receipt)),
-            None if receipt.is_duplicate => self.look_up(&purchase).await?,
-            None => None,
-        };
-        Ok(first.unwrap_or_else(|| PublishedPurchase::new(purchase.without_context(), receipt)))
+        if let Some(first) = receipt.first.take() {
+            return Ok(PublishedPurchase::new(*first, receipt));
+        }
+        if receipt.is_duplicate
+            && let Some(first) = self.find_stored(&purchase).await?
+        {
+            return Ok(first);
+        }
+        Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 }
 
-/// The error for the id of an erased purchase.
+/// Returns the error for the id of an erased purchase.
 pub(super) fn erased() -> Error {
     let message = "the id belongs to a purchase that was erased: use a new key";
     Error::new(ErrorKind::Erased, message).with_outcome(Outcome::NotApplied)
 }
 
-/// The error for an id that belongs to another purchase.
+/// Returns the error for an id that belongs to another purchase.
 fn other_content() -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        "the key was used for a purchase with other content",
-    )
-    .with_outcome(Outcome::NotApplied)
+    let message = "the key was used for a purchase with other content";
+    Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied)
 }
 
 #[async_trait]
@@ -257,14 +193,16 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
-        match self.with_id(new, self.clock.now(), context) {
-            (purchase, IdSource::Given) => self.publish_once(purchase).await,
-            (purchase, IdSource::Generated) => {
-                let receipt = self.sink.publish(&purchase).await?;
-                self.remember(&purchase, &receipt);
-                Ok(PublishedPurchase::new(purchase.without_context(), receipt))
-            }
+        let (purchase, source) = self.with_id(new, self.clock.now(), context);
+        if purchase.is_refund() {
+            return self.publish_refund(purchase, REFUND_TIMEOUT).await;
         }
+        if source == IdSource::Given {
+            return self.publish_once(purchase).await;
+        }
+        let receipt = self.sink.publish(&purchase).await?;
+        self.remember(&purchase, &receipt);
+        Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
     async fn publish_new_many(
@@ -284,6 +222,14 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         true
     }
 
+    fn is_storing(&self) -> bool {
+        self.sink.is_storing()
+    }
+
+    fn may_be_unstored(&self, id: &PurchaseId) -> bool {
+        self.cache.acknowledged(id).is_some() || is_recent(id, self.clock.now())
+    }
+
     fn durability(&self) -> Durability {
         self.sink.durability()
     }
@@ -298,6 +244,7 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
 }
 
 impl<S> IdempotentSink<S> {
+    /// Assigns an id to a new purchase.
     fn with_id(
         &self,
         new: NewPurchase,

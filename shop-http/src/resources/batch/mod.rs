@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::UserId;
 use shop_core::api::{NDJSON, write_acknowledged};
@@ -21,6 +21,7 @@ use crate::request::Query;
 use crate::response::error::FailedCall;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
+use crate::server::browsers::ForeignOrigin;
 use crate::server::pools::{Place, Slot};
 use crate::service::purchases::{BatchResult, InBatch};
 use crate::service::{Purchases, ServiceKind};
@@ -90,7 +91,9 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     let deadline = Instant::now() + options.publish_timeout;
     let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
     for chunk in lines.chunks(CHUNK) {
-        let (new, failures) = aside(body.len(), || read(&purchases, &caller, chunk, &mut users));
+        let (new, failures) = aside(body.len(), || {
+            read(&purchases, &caller, &extensions, chunk, &mut users)
+        });
         let mut bought = purchases.buy_many(new, context.as_deref(), deadline).await;
         if !shows_positions {
             bought
@@ -160,6 +163,7 @@ struct Users {
 fn read(
     purchases: &Purchases,
     caller: &Caller,
+    extensions: &Extensions,
     lines: &[Line<'_>],
     users: &mut Users,
 ) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
@@ -170,8 +174,17 @@ fn read(
         let allowed = purchase.and_then(|purchase| {
             let user = &purchase.0.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
+            let is_refund = purchase.0.details.of.is_some();
+            if is_refund {
+                ForeignOrigin::refuse(extensions)?;
+            }
             if purchases.kind == ServiceKind::Facing {
-                let decision = purchases.policy.decide(caller, &Action::Buy(user));
+                let action = if is_refund {
+                    Action::Refund(user)
+                } else {
+                    Action::Buy(user)
+                };
+                let decision = purchases.policy.decide(caller, &action);
                 users.denied += usize::from(decision.is_err());
                 decision?;
             }

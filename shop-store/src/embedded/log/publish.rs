@@ -56,7 +56,10 @@ pub(in crate::embedded) fn publish<'a>(
             None => vec![InsertOutcome::Inserted; jobs.len()],
             Some(_) => store::insert(connection, buyers, &purchases)?,
         };
-        let is_new = |outcome: &InsertOutcome| matches!(outcome, InsertOutcome::Inserted);
+        // A refund that waits for its purchase is in the log, as each purchase that is stored.
+        let is_new = |outcome: &InsertOutcome| {
+            matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Waiting)
+        };
         let new = jobs
             .iter()
             .zip(&outcomes)

@@ -2,20 +2,21 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, FileControl, OptionalExtension, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, FileControl, OptionalExtension, Row, params};
 use shop_core::ports::Selector;
 use shop_core::{Purchase, UserId, UserName};
 
 use super::rows;
 use super::sums::Sums;
+use crate::embedded::checksum::{changed, check, checksum};
 use crate::embedded::error::parsed;
 
 /// Stands for all buyers in the tables of sums.
 pub(super) const ALL: i64 = 0;
 
 /// One step in the index of names.
-pub(super) const NEXT_NAME: &str =
-    "SELECT username FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
+pub(super) const NEXT_NAME: &str = "SELECT username, buyer FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
 
 /// A buyer with its integer.
 #[derive(Debug)]
@@ -71,20 +72,17 @@ impl Buyers {
         if let Some((_, buyer)) = self.known.get(id).filter(|(known, _)| known == name) {
             return Ok(*buyer);
         }
-        let row = params![id.as_str(), name.as_str()];
-        let sql = "SELECT buyer FROM buyers WHERE userid = ?1 AND username = ?2";
+        let sql = "SELECT buyer, userid, username, texts_hash FROM buyers
+                   WHERE userid = ?1 AND username = ?2";
         let found = connection
             .prepare_cached(sql)?
-            .query_row(row, |row| row.get(0))
+            .query_row(params![id.as_str(), name.as_str()], check_texts)
             .optional()?;
-        let insert = || {
-            let sql = "INSERT INTO buyers (userid, username) VALUES (?1, ?2)";
-            connection.prepare_cached(sql)?.insert(row)
+        let key = match found {
+            Some(key) => key,
+            None => insert(connection, id, name)?,
         };
-        let buyer = (
-            found.map_or_else(insert, Ok)?,
-            rows::of_user(id.as_str(), name.as_str()),
-        );
+        let buyer = (key, rows::of_user(id.as_str(), name.as_str()));
         self.bytes += id.as_str().len() + name.as_str().len();
         if self.bytes > MAX_KNOWN_BYTES {
             *self = Self {
@@ -95,6 +93,34 @@ impl Buyers {
         self.known.insert(id.clone(), (name.clone(), buyer));
         Ok(buyer)
     }
+}
+
+/// Inserts a buyer. Returns its integer.
+fn insert(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("INSERT INTO buyers (userid, username) VALUES (?1, ?2)")?
+        .execute([id.as_str(), name.as_str()])?;
+    // The integer is part of the hash, and SQLite has assigned it just now.
+    let key = connection.last_insert_rowid();
+    connection
+        .prepare_cached("UPDATE buyers SET texts_hash = ?2 WHERE buyer = ?1")?
+        .execute(params![key, hash(key, id.as_str(), name.as_str())])?;
+    Ok(key)
+}
+
+/// Returns the checksum of a buyer's integer and texts.
+fn hash(buyer: i64, user_id: &str, user_name: &str) -> u32 {
+    let buyer = ValueRef::Integer(buyer);
+    checksum(0, [buyer, user_id.into(), user_name.into()])
+}
+
+/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`.
+///
+/// # Errors
+/// If the disk has changed one of them.
+pub(in crate::embedded) fn check_texts(row: &Row<'_>) -> rusqlite::Result<i64> {
+    check(row, 0, 0..3)?;
+    row.get(0)
 }
 
 /// The version of the file that this connection has read. SQLite has one of each.
@@ -127,16 +153,17 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
 pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
     let (condition, value) = condition(selector);
     let sql = [
-        "SELECT buyer, userid, username FROM buyers WHERE ",
+        "SELECT buyer, userid, username, texts_hash FROM buyers WHERE ",
         condition,
     ]
     .concat();
     let mut statement = connection.prepare_cached(&sql)?;
     let found = statement.query_map([value], |row| {
+        let key = check_buyer(row, selector)?;
         let (user_id, user_name): (UserId, UserName) = (parsed(row, 1)?, parsed(row, 2)?);
         let checksum = rows::of_user(user_id.as_str(), user_name.as_str());
         Ok(Buyer {
-            key: row.get(0)?,
+            key,
             user_id,
             user_name,
             checksum,
@@ -145,12 +172,44 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
     found.collect()
 }
 
-/// The least name that is `from` or greater.
+/// Reads the integer of a buyer of `selector` from a row of `buyer, userid, username, texts_hash`.
+///
+/// # Errors
+/// If the disk has changed the row, or the index that has led to it.
+fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
+    let key = check_texts(row)?;
+    let is_selected = match selector {
+        Selector::User(id) => row.get_ref(1)?.as_str()? == id.as_str(),
+        Selector::Name(name) => row.get_ref(2)?.as_str()? == name.as_str(),
+        _ => key == ALL,
+    };
+    if is_selected {
+        Ok(key)
+    } else {
+        Err(changed(1))
+    }
+}
+
+/// Returns the least name that is `from` or greater.
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
-    connection
+    let found = connection
         .prepare_cached(NEXT_NAME)?
-        .query_row([from], |row| row.get(0))
-        .optional()
+        .query_row([from], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((name, buyer)): Option<(String, i64)> = found else {
+        return Ok(None);
+    };
+    // The name is that of the index: the row must have it too.
+    let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
+    let has_name = connection.prepare_cached(sql)?.query_row([buyer], |row| {
+        check_texts(row)?;
+        Ok(row.get_ref(2)?.as_str()? == name)
+    })?;
+    if has_name {
+        Ok(Some(name))
+    } else {
+        Err(changed(0))
+    }
 }
 
 /// The integers of the buyers of `selector`, or [`ALL`], with their sums.
@@ -159,9 +218,16 @@ pub(super) fn with_sums(
     selector: &Selector,
 ) -> rusqlite::Result<Vec<(i64, Sums)>> {
     let (condition, value) = condition(selector);
-    let sql = format!("SELECT buyer, count, high, low, residue FROM buyers WHERE {condition}");
+    let sql = [
+        "SELECT buyer, userid, username, texts_hash, count, high, low, residue FROM buyers WHERE ",
+        condition,
+    ]
+    .concat();
     let mut statement = connection.prepare_cached(&sql)?;
     statement
-        .query_map([value], |row| Ok((row.get(0)?, Sums::read(row, 1)?)))?
+        .query_map([value], |row| {
+            let key = check_buyer(row, selector)?;
+            Ok((key, Sums::read(row, 4)?))
+        })?
         .collect()
 }

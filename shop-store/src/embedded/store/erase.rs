@@ -1,52 +1,92 @@
-//! Erases the purchases of a user, and deletes old ones.
+//! Erases the purchases of a user, and deletes old ones, each with its refund.
+//!
+//! A row that the disk has changed must not keep the others: it is deleted if SQLite can find it, and is left out otherwise.
+//! Its amount is unknown, so the sums of its buyer are then added up again.
 
-use rusqlite::{Connection, Row, params};
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
-use super::fold;
 use super::rows::{self, COLUMNS, id_bytes};
+use super::{fold, waiting};
 use crate::embedded::database::free_pages;
 
-/// The primary key of a row, and its purchase if it can be read.
-type Found = (i64, i64, Vec<u8>, Option<Purchase>);
-
-/// Erases at most `limit` purchases of `user`, and marks their ids.
-pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rusqlite::Result<u64> {
-    let sql = format!(
-        "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer) WHERE userid = ?1 LIMIT ?2"
-    );
-    let rows = select(connection, &sql, params![user.as_str(), count(limit)])?;
-    let mut mark = connection.prepare_cached("INSERT OR IGNORE INTO erased (id) VALUES (?1)")?;
-    rows.iter()
-        .try_for_each(|(_, _, id, _)| mark.execute([id]).map(drop))?;
-    delete(connection, &rows)
+/// A row of the table of purchases that is to be deleted.
+struct StoredRow {
+    buyer: i64,
+    timestamp: i64,
+    id: Vec<u8>,
+    /// `None` if the row cannot be read.
+    purchase: Option<Purchase>,
 }
 
-/// Marks those of `ids` that are not stored.
+impl StoredRow {
+    /// Reads a row of [`COLUMNS`] and the buyer.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            buyer: row.get(7)?,
+            timestamp: row.get(0)?,
+            id: row.get(1)?,
+            purchase: rows::purchase(row).ok(),
+        })
+    }
+}
+
+/// Erases at most `limit` purchases and refunds of `user`, and marks their ids.
+pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rusqlite::Result<u64> {
+    let sql = format!(
+        "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer)
+         WHERE userid = ?1 LIMIT ?2"
+    );
+    let rows = select(connection, &sql, params![user.as_str(), sql_limit(limit)])?;
+    let mut mark = connection.prepare_cached("INSERT OR IGNORE INTO erased (id) VALUES (?1)")?;
+    for row in &rows {
+        mark.execute([&row.id])?;
+    }
+    let erased = delete(connection, rows)?;
+
+    let left = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
+    let waiting = waiting::erase_of_user(connection, user, left)?;
+    for id in &waiting {
+        mark.execute([id])?;
+    }
+    Ok(erased + waiting.len() as u64)
+}
+
+/// Marks those of `ids` that are not stored. Returns the number of new marks.
 pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Result<u64> {
     let sql = "INSERT OR IGNORE INTO erased (id)
                SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM purchases WHERE id = ?1)";
     let mut mark = connection.prepare_cached(sql)?;
-    ids.iter().try_fold(0, |count, id| {
-        Ok(count + mark.execute([id_bytes(*id)])? as u64)
-    })
+    let mut marked = 0;
+    for id in ids {
+        let is_new = mark.execute([id_bytes(*id)])? > 0;
+        if is_new {
+            waiting::erase_of_id(connection, *id)?;
+            marked += 1;
+        }
+    }
+    Ok(marked)
 }
 
-/// Whether any id is marked.
+/// Returns whether any id is marked.
 pub(super) fn has_marks(connection: &Connection) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM erased LIMIT 1")?
         .exists([])
 }
 
-/// Whether `id` is marked.
+/// Returns whether `id` is marked.
 pub(super) fn is_marked(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM erased WHERE id = ?1")?
         .exists([id_bytes(*id)])
 }
 
-/// Deletes at most `limit` purchases before `time`, the oldest first.
+/// Deletes at most `limit` purchases before `time`, the oldest first, and their refunds. Returns the number of deleted rows.
+///
+/// Rows that cannot be deleted, because the disk has changed them, are passed over.
 pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
@@ -54,28 +94,42 @@ pub(super) fn delete_before(
 ) -> rusqlite::Result<u64> {
     let sql = format!(
         "SELECT {COLUMNS}, buyer FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer)
-         WHERE timestamp < ?1 ORDER BY timestamp, id LIMIT ?2"
+         WHERE timestamp < ?1 AND (timestamp, id) > (?2, ?3) ORDER BY timestamp, id LIMIT ?4"
     );
-    let rows = select(connection, &sql, params![time.as_millis(), count(limit)])?;
-    let deleted = delete(connection, &rows)?;
+    let mut last_key = (i64::MIN, Vec::new());
+    let mut deleted = 0;
+    while deleted == 0 {
+        let (after_time, after_id) = &last_key;
+        let parameters = params![time.as_millis(), after_time, after_id, sql_limit(limit)];
+        let old = select(connection, &sql, parameters)?;
+        let Some(last) = old.last() else { break };
+        last_key = (last.timestamp, last.id.clone());
+        deleted = delete(connection, with_refunds(connection, old)?)?;
+    }
+
+    let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
+    deleted += waiting::delete_before(connection, time, left)?;
     free_pages(connection)?;
     Ok(deleted)
 }
 
-/// Counts the purchases before `time`, up to `limit`.
+/// Counts the rows before `time`, up to `limit`.
 pub(super) fn count_before(
     connection: &Connection,
     time: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<u64> {
     let sql = "SELECT count(*) FROM (SELECT 1 FROM purchases WHERE timestamp < ?1 LIMIT ?2)";
-    let found: i64 = connection
+    let stored: i64 = connection
         .prepare_cached(sql)?
-        .query_row(params![time.as_millis(), count(limit)], |row| row.get(0))?;
-    Ok(u64::try_from(found).unwrap_or_default())
+        .query_row(params![time.as_millis(), sql_limit(limit)], |row| {
+            row.get(0)
+        })?;
+    let waiting = waiting::count_before(connection, time, limit)?;
+    Ok((stored.unsigned_abs() + waiting).min(limit as u64))
 }
 
-fn count(limit: usize) -> i64 {
+fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -83,33 +137,92 @@ fn select(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-) -> rusqlite::Result<Vec<Found>> {
+) -> rusqlite::Result<Vec<StoredRow>> {
     let mut statement = connection.prepare_cached(sql)?;
-    // A row that another program has damaged is deleted too. It is not part of the sums.
-    let found = |row: &Row<'_>| {
-        Ok((
-            row.get(7)?,
-            row.get(0)?,
-            row.get(1)?,
-            rows::purchase(row).ok(),
-        ))
-    };
-    statement.query_map(parameters, found)?.collect()
+    let found = statement.query_map(parameters, StoredRow::read)?;
+    found.collect()
 }
 
-fn delete(connection: &Connection, rows: &[Found]) -> rusqlite::Result<u64> {
+/// Returns `rows` with the refunds of these purchases, and the purchases of these refunds: they are deleted together.
+fn with_refunds(
+    connection: &Connection,
+    mut rows: Vec<StoredRow>,
+) -> rusqlite::Result<Vec<StoredRow>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, buyer FROM purchases LEFT JOIN buyers USING (buyer) WHERE id = ?1"
+    );
+    let mut by_id = connection.prepare_cached(&sql)?;
+    let mut ids: BTreeSet<Vec<u8>> = rows.iter().map(|row| row.id.clone()).collect();
+    let related: Vec<PurchaseId> = rows
+        .iter()
+        .filter_map(|row| row.purchase.as_ref())
+        .map(|purchase| {
+            let of = purchase.details.of;
+            of.unwrap_or_else(|| purchase.id.refund_id())
+        })
+        .collect();
+    for id in related {
+        let id = id_bytes(id);
+        if ids.contains(&id) {
+            continue;
+        }
+        rows.extend(by_id.query_row([&id], StoredRow::read).optional()?);
+        ids.insert(id);
+    }
+    Ok(rows)
+}
+
+/// Deletes `rows`, and subtracts them from the sums. Returns the number of deleted rows.
+fn delete(connection: &Connection, rows: Vec<StoredRow>) -> rusqlite::Result<u64> {
     if rows.is_empty() {
         return Ok(0);
     }
     fold::fold(connection)?;
+    let mut deleted = Vec::with_capacity(rows.len());
+    for row in rows {
+        if delete_row(connection, &row)? {
+            deleted.push(row);
+        }
+    }
+
+    let readable = deleted
+        .iter()
+        .filter_map(|row| Some((row.buyer, row.purchase.as_ref()?)));
+    fold::subtract(connection, readable)?;
+    let unreadable: BTreeSet<i64> = deleted
+        .iter()
+        .filter(|row| row.purchase.is_none())
+        .map(|row| row.buyer)
+        .collect();
+    for buyer in unreadable {
+        fold::add_up_again(connection, buyer)?;
+    }
+    Ok(deleted.len() as u64)
+}
+
+/// Deletes one row. Returns `false` if the disk has changed it so that SQLite cannot delete it.
+fn delete_row(connection: &Connection, row: &StoredRow) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
-    rows.iter().try_for_each(|(buyer, timestamp, id, _)| {
-        delete.execute(params![buyer, timestamp, id]).map(drop)
-    })?;
-    let readable = rows
-        .iter()
-        .filter_map(|(buyer, .., purchase)| Some((*buyer, purchase.as_ref()?)));
-    fold::subtract(connection, readable)?;
-    Ok(rows.len() as u64)
+    // What a statement has changed before it fails is undone.
+    match delete.execute(params![row.buyer, row.timestamp, row.id]) {
+        Ok(_) => Ok(true),
+        Err(error) if is_damaged_row(&error) => {
+            tracing::error!(
+                id = ?row.purchase.as_ref().map(|purchase| purchase.id),
+                timestamp = row.timestamp,
+                %error,
+                "a damaged purchase cannot be deleted and is passed over: see `management doctor`"
+            );
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether a statement has failed because an index does not have the row of its table.
+fn is_damaged_row(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_CORRUPT_INDEX)
 }

@@ -14,8 +14,8 @@ use shop_core::ports::{Selector, Summary};
 
 use super::buyers::{self, ALL};
 use super::insert::NewRow;
-use super::rows::amount;
-use super::sums::{ADD, Sums};
+use super::rows::{self, COLUMNS, amount};
+use super::sums::{ADD, Sums, key_residue};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::{ascending, check, checksum};
 
@@ -35,7 +35,7 @@ pub(super) const fn day_start(day: i64) -> i64 {
 }
 
 static UNFOLDED: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, addend, checksum)"));
+    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, amount, checksum)"));
 
 /// Adds inserted purchases to the sums.
 pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
@@ -70,7 +70,7 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     connection
         .prepare_cached("DELETE FROM unfolded")?
         .execute([])?;
-    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, addend, checksum) VALUES (?1, 0, 0, '', ?2)";
+    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, amount, checksum) VALUES (?1, 0, 0, '', ?2)";
     let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection
         .prepare_cached(sql)?
@@ -93,18 +93,43 @@ pub(super) fn subtract<'a>(
         );
     }
     deltas.write(connection)?;
-    // A day may have refunds alone.
-    let unused =
-        "DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0 AND high = 0 AND low = 0";
-    let mut remove = connection.prepare_cached(unused)?;
-    deltas
-        .days
-        .keys()
-        .try_for_each(|(day, buyer)| remove.execute([day, buyer]).map(drop))?;
-    deltas
-        .buyers
-        .keys()
-        .try_for_each(|buyer| buyers::remove_unused(connection, *buyer))
+    deltas.remove_unused(connection)
+}
+
+/// Adds up the purchases of `buyer` again, after a row was deleted whose amount is not known. The difference to the sums as
+/// they were is applied to those of all buyers too. All purchases must be folded.
+///
+/// Reads the sums of all days, which takes long in a large shop: the disk rarely changes a row.
+pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
+    let mut corrections: BTreeMap<i64, Sums> = BTreeMap::new();
+    let rows =
+        format!("SELECT {COLUMNS} FROM buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?1");
+    let mut rows = connection.prepare_cached(&rows)?;
+    let mut found = rows.query([buyer])?;
+    while let Some(row) = found.next()? {
+        // Another damaged row is in no sum any more.
+        let Ok((millis, price)) = rows::price(row) else {
+            continue;
+        };
+        let of_day = corrections.entry(day(millis)).or_default();
+        of_day.add_all(Sums::of(price));
+    }
+
+    let days = "SELECT day, count, high, low, residue FROM days WHERE buyer = ?1";
+    let mut days = connection.prepare_cached(days)?;
+    let mut found = days.query([buyer])?;
+    while let Some(row) = found.next()? {
+        let day = row.get(0)?;
+        let recorded = Sums::read_of_day(row, 1, day, buyer)?;
+        corrections.entry(day).or_default().subtract(recorded);
+    }
+
+    let mut deltas = Deltas::default();
+    for (day, correction) in corrections {
+        deltas.add(buyer, day_start(day), correction, Sums::add_all);
+    }
+    deltas.write(connection)?;
+    deltas.remove_unused(connection)
 }
 
 /// What is to be added to the sums, in the order of the tables.
@@ -130,13 +155,30 @@ impl Deltas {
             update.execute([count, high, low, residue, *buyer])?;
         }
         let sql = format!(
-            "INSERT INTO days (count, high, low, residue, day, buyer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO days (count, high, low, residue, day, buyer)
+             VALUES (?1, ?2, ?3, (?4 + ?7) % 2147483647, ?5, ?6)
              ON CONFLICT (day, buyer) DO UPDATE SET {ADD}"
         );
         let mut upsert = connection.prepare_cached(&sql)?;
         for ((day, buyer), sums) in &self.days {
             let [count, high, low, residue] = sums.columns()?;
-            upsert.execute([count, high, low, residue, *day, *buyer])?;
+            let of_key = key_residue(*day, *buyer);
+            upsert.execute([count, high, low, residue, *day, *buyer, of_key])?;
+        }
+        Ok(())
+    }
+
+    /// Removes the days and the buyers of these changes that have no purchases any more.
+    fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
+        // A day may have refunds alone.
+        let unused =
+            "DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0 AND high = 0 AND low = 0";
+        let mut remove = connection.prepare_cached(unused)?;
+        for (day, buyer) in self.days.keys() {
+            remove.execute([day, buyer])?;
+        }
+        for buyer in self.buyers.keys() {
+            buyers::remove_unused(connection, *buyer)?;
         }
         Ok(())
     }
@@ -150,7 +192,7 @@ pub(super) fn each_unfolded(
     mut add: impl FnMut(i64, i64, Sums),
 ) -> rusqlite::Result<i64> {
     let sql =
-        "SELECT sequence, buyer, timestamp, addend, checksum FROM unfolded WHERE sequence > ?1";
+        "SELECT sequence, buyer, timestamp, amount, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let (mut found, mut newest) = (statement.query([sequence])?, sequence);
     while let Some(row) = found.next()? {
@@ -196,7 +238,7 @@ impl Unfolded {
     ) -> rusqlite::Result<Summary> {
         // The rows are of one moment.
         let moment = connection.unchecked_transaction()?;
-        let sql = "SELECT sequence, buyer, timestamp, addend, checksum, (SELECT max(sequence) FROM unfolded)
+        let sql = "SELECT sequence, buyer, timestamp, amount, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
         let read =
             |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));

@@ -1,19 +1,20 @@
-//! Inserts purchases whose id is not stored yet.
+//! Inserts purchases whose id is not stored yet, and refunds of purchases that are.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use rusqlite::Connection;
 use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::types::ValueRef::{self, Blob, Integer, Null, Text};
-use shop_core::Purchase;
-use shop_core::domain::Reference;
-use shop_core::ports::InsertOutcome;
+use shop_core::domain::{Currency, Reference};
+use shop_core::ports::{InsertOutcome, RefundDecision, rejected_currency, settle_refunds};
+use shop_core::{Purchase, PurchaseId};
 
 use super::buyers::{self, Buyers};
 use super::erase::{has_marks, is_marked};
-use super::fold;
 use super::rows::{id_bytes, with_details};
 use super::select::by_id;
+use super::{currency, fold, waiting};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::checksum;
 
@@ -24,13 +25,58 @@ static PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
 /// The columns of a purchase, with its position in the batch.
 pub(super) struct NewRow<'a> {
     position: usize,
+    purchase: Cow<'a, Purchase>,
     pub(super) buyer: i64,
     pub(super) timestamp: i64,
     id: Vec<u8>,
     pub(super) price: String,
     details: Option<String>,
-    reference: Option<&'a str>,
     checksum: u32,
+}
+
+impl<'a> NewRow<'a> {
+    fn new(
+        connection: &Connection,
+        buyers: &mut Buyers,
+        position: usize,
+        purchase: Cow<'a, Purchase>,
+    ) -> rusqlite::Result<Self> {
+        let (buyer, of_user) = buyers.intern(connection, &purchase)?;
+        let timestamp = purchase.timestamp.as_millis();
+        let id = id_bytes(purchase.id);
+        let price = purchase.price.to_string();
+        let details = purchase.details.to_json();
+        let values = [Integer(timestamp), Blob(&id), Text(price.as_bytes())];
+        let checksum = checksum(with_details(of_user, text(details.as_deref())), values);
+        Ok(Self {
+            position,
+            purchase,
+            buyer,
+            timestamp,
+            id,
+            price,
+            details,
+            checksum,
+        })
+    }
+
+    /// Returns the values of the columns of [`PURCHASES`].
+    fn values(&self) -> [ValueRef<'_>; 7] {
+        let reference = self.purchase.details.reference.as_ref();
+        [
+            Integer(self.buyer),
+            Integer(self.timestamp),
+            Blob(&self.id),
+            Text(self.price.as_bytes()),
+            text(self.details.as_deref()),
+            text(reference.map(Reference::as_str)),
+            Integer(self.checksum.into()),
+        ]
+    }
+}
+
+fn text(text: Option<&str>) -> ValueRef<'_> {
+    text.map_or(Null, |text| Text(text.as_bytes()))
 }
 
 /// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase. `buyers` must be forgotten when
@@ -40,90 +86,176 @@ pub(in crate::embedded) fn insert(
     buyers: &mut Buyers,
     batch: &[&Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let has_marks = has_marks(connection)?;
-    let (mut outcomes, mut rows) = (
-        vec![InsertOutcome::Inserted; batch.len()],
-        Vec::with_capacity(batch.len()),
-    );
+    let mut insertion = Insertion {
+        connection,
+        has_marks: has_marks(connection)?,
+        has_waiting: waiting::is_any(connection)?,
+        currency: None,
+        rows: Vec::with_capacity(batch.len()),
+    };
+    let mut outcomes = Vec::with_capacity(batch.len());
     for (position, purchase) in batch.iter().enumerate() {
-        if has_marks && is_marked(connection, &purchase.id)? {
-            outcomes[position] = InsertOutcome::Erased;
-            continue;
-        }
-        if let Some(refused) = refused(connection, purchase, &batch[..position], &outcomes)? {
-            outcomes[position] = refused;
-            continue;
-        }
-        let (buyer, of_user) = buyers.intern(connection, purchase)?;
-        let (timestamp, price) = (purchase.timestamp.as_millis(), purchase.price.to_string());
-        let (id, details) = (id_bytes(purchase.id), purchase.details.to_json());
-        let reference = purchase.details.reference.as_ref().map(Reference::as_str);
-        let values = [Integer(timestamp), Blob(&id), Text(price.as_bytes())];
-        let checksum = checksum(with_details(of_user, text(details.as_deref())), values);
-        rows.push(NewRow {
-            position,
-            buyer,
-            timestamp,
-            id,
-            price,
-            details,
-            reference,
-            checksum,
-        });
+        let outcome = match insertion.accept(purchase)? {
+            Accepted::Row(purchase) => {
+                let row = NewRow::new(connection, buyers, position, purchase)?;
+                insertion.rows.push(row);
+                InsertOutcome::Inserted
+            }
+            Accepted::Outcome(outcome) => outcome,
+        };
+        outcomes.push(outcome);
     }
-    let conflicts = PURCHASES.insert_new(connection, &rows, |row| {
-        let [buyer, timestamp, checksum] =
-            [row.buyer, row.timestamp, row.checksum.into()].map(Integer);
-        let (details, reference) = (text(row.details.as_deref()), text(row.reference));
-        [
-            buyer,
-            timestamp,
-            Blob(&row.id),
-            Text(row.price.as_bytes()),
-            details,
-            reference,
-            checksum,
-        ]
-    })?;
-    for NewRow {
-        position, buyer, ..
-    } in conflicts.iter().map(|index| &rows[*index])
-    {
-        buyers::remove_unused(connection, *buyer)?;
-        *buyers = Buyers::default();
-        outcomes[*position] = compare(connection, batch[*position])?;
+
+    let Insertion {
+        mut rows,
+        has_waiting,
+        ..
+    } = insertion;
+    insert_rows(connection, buyers, &mut rows, &mut outcomes)?;
+    if has_waiting {
+        settle_waiting(connection, buyers, &rows)?;
     }
-    rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
-    fold::add(connection, &rows)?;
     Ok(outcomes)
 }
 
-/// The outcome of `refund` if it must not be inserted. `before` are the purchases before it in the batch, with the
-/// `outcomes` that are known of them.
-fn refused(
-    connection: &Connection,
-    refund: &Purchase,
-    before: &[&Purchase],
-    outcomes: &[InsertOutcome],
-) -> rusqlite::Result<Option<InsertOutcome>> {
-    let Some(of) = &refund.details.of else {
-        return Ok(None);
-    };
-    let stored = by_id(connection, of)?;
-    let of_batch = || {
-        let mut before = before.iter().zip(outcomes);
-        let is_of = before.find(|(bought, outcome)| {
-            bought.id == *of && matches!(outcome, InsertOutcome::Inserted)
-        });
-        is_of.map(|(bought, _)| *bought)
-    };
-    let refused = InsertOutcome::of_refund(refund, stored.as_ref().or_else(of_batch));
-    // One that is stored is compared: its purchase may have been deleted since.
-    Ok(refused.filter(|_| matches!(by_id(connection, &refund.id), Ok(None))))
+/// The part of an insert that decides which purchases become rows.
+struct Insertion<'a> {
+    connection: &'a Connection,
+    has_marks: bool,
+    /// Whether any refund waits.
+    has_waiting: bool,
+    /// The currency of the store, once it was read.
+    currency: Option<Currency>,
+    /// The rows that are inserted at the end, together.
+    rows: Vec<NewRow<'a>>,
 }
 
-fn text(text: Option<&str>) -> ValueRef<'_> {
-    text.map_or(Null, |text| Text(text.as_bytes()))
+/// What becomes of a purchase.
+enum Accepted<'a> {
+    /// This is inserted, unless its id is stored.
+    Row(Cow<'a, Purchase>),
+    /// Nothing is inserted.
+    Outcome(InsertOutcome),
+}
+
+impl<'a> Insertion<'a> {
+    fn accept(&mut self, purchase: &'a Purchase) -> rusqlite::Result<Accepted<'a>> {
+        if self.is_erased(&purchase.id)? {
+            return Ok(Accepted::Outcome(InsertOutcome::Erased));
+        }
+        if let Some(given) = &purchase.details.currency {
+            let kept = self.currency_or(given)?;
+            if kept != given {
+                let rejected = rejected_currency(kept, given);
+                return Ok(Accepted::Outcome(InsertOutcome::Rejected(rejected)));
+            }
+        }
+        match purchase.details.of {
+            Some(of) => self.accept_refund(purchase, of),
+            None => Ok(Accepted::Row(Cow::Borrowed(purchase))),
+        }
+    }
+
+    fn is_erased(&self, id: &PurchaseId) -> rusqlite::Result<bool> {
+        Ok(self.has_marks && is_marked(self.connection, id)?)
+    }
+
+    /// Returns the currency of the store, which is `given` if it had none.
+    fn currency_or(&mut self, given: &Currency) -> rusqlite::Result<&Currency> {
+        let currency = match self.currency.take() {
+            Some(currency) => currency,
+            None => currency::get_or_set(self.connection, given)?,
+        };
+        Ok(self.currency.insert(currency))
+    }
+
+    /// Checks a refund against its purchase `of`. Without that, keeps the refund until then.
+    fn accept_refund(
+        &mut self,
+        refund: &'a Purchase,
+        of: PurchaseId,
+    ) -> rusqlite::Result<Accepted<'a>> {
+        if self.is_erased(&of)? {
+            return Ok(Accepted::Outcome(InsertOutcome::Erased));
+        }
+        if let Some(bought) = self.find_purchase(&of)? {
+            return Ok(match refund.as_refund_of(&bought) {
+                Ok(refund) => Accepted::Row(Cow::Owned(refund)),
+                Err(invalid) => Accepted::Outcome(InsertOutcome::Rejected(invalid.into())),
+            });
+        }
+
+        self.has_waiting = true;
+        let is_new = waiting::insert(self.connection, refund, of)?;
+        let outcome = if is_new {
+            InsertOutcome::Waiting
+        } else {
+            InsertOutcome::Duplicate
+        };
+        Ok(Accepted::Outcome(outcome))
+    }
+}
+
+impl Insertion<'_> {
+    /// Returns the purchase with this id, if it is stored, or was before in this batch.
+    fn find_purchase(&self, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
+        let stored = by_id(self.connection, id)?;
+        // Refunds that have waited for a purchase of this batch are applied before later ones.
+        if stored.is_some() || self.has_waiting {
+            return Ok(stored);
+        }
+        let in_batch = self.rows.iter().find(|row| row.purchase.id == *id);
+        Ok(in_batch.map(|row| row.purchase.clone().into_owned()))
+    }
+}
+
+/// Inserts `rows`, without those whose id is stored: their outcomes are set, and they are removed.
+fn insert_rows(
+    connection: &Connection,
+    buyers: &mut Buyers,
+    rows: &mut Vec<NewRow<'_>>,
+    outcomes: &mut [InsertOutcome],
+) -> rusqlite::Result<()> {
+    let conflicts = PURCHASES.insert_new(connection, rows, NewRow::values)?;
+    for index in conflicts {
+        let row = &rows[index];
+        buyers::remove_unused(connection, row.buyer)?;
+        *buyers = Buyers::default();
+        outcomes[row.position] = compare(connection, &row.purchase)?;
+    }
+    rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
+    fold::add(connection, rows)
+}
+
+/// Applies the refunds that wait for the purchases in `rows`, which are inserted.
+fn settle_waiting(
+    connection: &Connection,
+    buyers: &mut Buyers,
+    rows: &[NewRow<'_>],
+) -> rusqlite::Result<()> {
+    for row in rows.iter().filter(|row| !row.purchase.is_refund()) {
+        let entries = waiting::of_purchase(connection, row.purchase.id)?;
+        if entries.is_empty() {
+            continue;
+        }
+        let stored = by_id(connection, &row.purchase.id.refund_id())?;
+        let decisions = settle_refunds(&row.purchase, stored.as_ref(), &entries);
+        for (entry, decision) in entries.into_iter().zip(decisions) {
+            match decision {
+                RefundDecision::Apply(refund) => {
+                    let refund = NewRow::new(connection, buyers, 0, Cow::Owned(refund))?;
+                    let mut outcomes = [InsertOutcome::Inserted];
+                    insert_rows(connection, buyers, &mut vec![refund], &mut outcomes)?;
+                    waiting::remove(connection, &[entry.sequence])?;
+                }
+                RefundDecision::Forget => waiting::remove(connection, &[entry.sequence])?,
+                RefundDecision::Refuse(reason) => {
+                    waiting::refuse(connection, entry.sequence, &reason)?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Compares `purchase` with the stored purchase of the same id.

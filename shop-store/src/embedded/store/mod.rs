@@ -1,6 +1,7 @@
 //! The embedded store: purchases and their sums in `shop.db`.
 
 mod buyers;
+mod currency;
 mod erase;
 mod fold;
 mod insert;
@@ -16,10 +17,12 @@ mod store;
 #[cfg(test)]
 mod store_test;
 mod sums;
+mod waiting;
 
-pub(super) use buyers::Buyers;
+pub(super) use buyers::{Buyers, check_texts};
 pub(super) use fold::{fold, unfolded};
 pub(super) use insert::insert;
 pub(super) use select::by_id;
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};
 pub(super) use sums::Sums;
+pub(super) use waiting::{ALL as WAITING, read as waiting_refund};

@@ -64,7 +64,9 @@ impl Periods {
         for buyer in self.buyers.clone() {
             let mut found = statement.query(params![first, end, buyer])?;
             while let Some(row) = found.next()? {
-                self.add(day_start(row.get(0)?), Sums::read(row, 1)?)?;
+                let day = row.get(0)?;
+                let sums = Sums::read_of_day(row, 1, day, buyer)?;
+                self.add(day_start(day), sums)?;
             }
         }
         let mut failed = Ok(());

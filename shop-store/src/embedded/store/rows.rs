@@ -24,7 +24,8 @@ pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
     uuid.or_else(object_id).unwrap_or_default()
 }
 
-fn id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
+/// Reads an id from the bytes of [`id_bytes`].
+pub(super) fn read_id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
     let id = match value.as_blob().ok().and_then(<[u8]>::split_first) {
         Some((&UUID, bytes)) => Uuid::from_slice(bytes).ok().map(PurchaseId::from_uuid),
         Some((&OBJECT_ID, bytes)) => bytes.try_into().ok().map(PurchaseId::from_object_id),
@@ -54,7 +55,8 @@ pub(super) fn purchase_of(
     let timestamp =
         Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
     let price = amount(values[2], 2)?;
-    let (id, (user_id, user_name)) = (id(values[1])?, user()?);
+    let id = read_id(values[1])?;
+    let (user_id, user_name) = user()?;
     let details = row.get_ref(4)?;
     check_values(row, 3, with_details(of_user, details), values)?;
     let purchase = Purchase::new(id, user_id, user_name, price, timestamp);

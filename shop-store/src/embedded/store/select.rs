@@ -7,6 +7,8 @@ use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 use super::buyers::{self, Buyer};
 use super::erase::is_marked;
 use super::rows::{self, COLUMNS, id_bytes};
+use super::waiting;
+use crate::embedded::checksum::changed;
 
 /// Reads at most `limit` purchases of `selector` within `bounds`.
 pub(super) fn page(
@@ -185,19 +187,29 @@ pub(in crate::embedded) fn by_id(
 ) -> rusqlite::Result<Option<Purchase>> {
     let sql =
         format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
-    connection
+    let found = connection
         .prepare_cached(&sql)?
         .query_row([id_bytes(*id)], rows::purchase)
-        .optional()
+        .optional()?;
+    match found {
+        // The disk has changed the index that has led to the row.
+        Some(purchase) if purchase.id != *id => Err(changed(1)),
+        found => Ok(found),
+    }
 }
 
 /// Returns what is stored under this id.
 pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<Lookup> {
-    Ok(match by_id(connection, id)? {
-        Some(purchase) => Lookup::Stored(purchase),
-        None if is_marked(connection, id)? => Lookup::Erased,
-        None => Lookup::Missing,
-    })
+    if let Some(purchase) = by_id(connection, id)? {
+        return Ok(Lookup::Stored(purchase));
+    }
+    if is_marked(connection, id)? {
+        return Ok(Lookup::Erased);
+    }
+    let waiting = waiting::find(connection, id)?;
+    Ok(waiting.map_or(Lookup::Missing, |entry| {
+        Lookup::Waiting(entry.refund.without_context())
+    }))
 }
 
 #[cfg(test)]

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use shop_core::domain::Currency;
 use shop_core::ports::{
-    Bucket, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery,
-    RecordStore, ScanBatch, Selector, Summary, TotalsRequest, added_up,
+    Bucket, CurrencyStore, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase,
+    PurchaseQuery, RecordStore, ScanBatch, Selector, Summary, TotalsRequest, WaitingRefund,
+    WaitingRefunds, WaitingSummary, added_up, other_currency,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::buyers::Buyers;
 use super::fold::Unfolded;
-use super::{buyers, erase, insert, periods, scan, select};
+use super::{buyers, currency, erase, insert, periods, scan, select, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -131,6 +133,53 @@ impl RecordStore<Purchase> for EmbeddedStore {
 
     async fn check(&self) -> Result<()> {
         self.file.writer.check().await
+    }
+
+    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl WaitingRefunds for EmbeddedStore {
+    async fn waiting_summary(&self) -> Result<WaitingSummary> {
+        self.file.readers.read(waiting::summary).await
+    }
+
+    /// Applies nothing: the insert of a purchase applies its refunds in the same transaction.
+    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+        self.file
+            .readers
+            .read(move |connection| waiting::refused(connection, limit))
+            .await
+    }
+
+    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+        let sequences = sequences.to_vec();
+        self.file
+            .writer
+            .write(move |connection| waiting::remove(connection, &sequences))
+            .await
+    }
+}
+
+#[async_trait]
+impl CurrencyStore for EmbeddedStore {
+    async fn currency(&self) -> Result<Option<Currency>> {
+        self.file.readers.read(currency::read).await
+    }
+
+    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
+        let given = currency.clone();
+        let kept = self
+            .file
+            .writer
+            .write(move |connection| currency::get_or_set(connection, &given))
+            .await?;
+        if kept != *currency {
+            return Err(other_currency(&kept, currency));
+        }
+        Ok(())
     }
 }
 

@@ -363,9 +363,9 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
 }
 
 #[tokio::test]
-async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail() {
+async fn a_folder_of_the_version_before_gets_refunds_and_its_open_programs_fail() {
     let folder = tempfile::tempdir().unwrap();
-    let [before @ .., _details] = SHOP.migrations else {
+    let [before @ .., _refunds] = SHOP.migrations else {
         panic!("versions are missing")
     };
     let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
@@ -387,7 +387,8 @@ async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail(
         ValueRef::Blob(&bytes),
         ValueRef::Text(b"29.99"),
     ];
-    let of_before = "INSERT INTO purchases (buyer, timestamp, id, price, checksum) VALUES (7, 5, ?1, '29.99', ?2)";
+    let of_before =
+        "INSERT INTO purchases (buyer, timestamp, id, price, hash) VALUES (7, 5, ?1, '29.99', ?2)";
     let mut of_before = file.prepare(of_before).unwrap();
     of_before
         .execute((&bytes, checksum(rows::of_user("u1", "ada"), values)))
@@ -408,11 +409,9 @@ async fn a_folder_of_the_version_before_gets_details_and_its_open_programs_fail(
         .await
         .unwrap();
     assert_eq!(store.get(&detailed.id).await.unwrap(), Some(detailed));
-    let refused = of_before
-        .execute((b"other".as_slice(), 0))
-        .unwrap_err()
-        .to_string();
-    assert!(refused.contains("no column named checksum"), "{refused}");
+    let of_before = "INSERT INTO unfolded (buyer, timestamp, addend) VALUES (7, 5, '29.99')";
+    let refused = file.execute(of_before, []).unwrap_err().to_string();
+    assert!(refused.contains("no column named addend"), "{refused}");
 }
 
 /// The sums of `entries`, of which refunds are no further purchases.

@@ -47,16 +47,31 @@ impl Sums {
 
     /// Reads the columns `count`, `high`, `low` and `residue`, the first of which is `column`.
     pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
+        Self::read_with_key(row, column, 0)
+    }
+
+    /// Reads the sums of a day from the columns `count`, `high`, `low` and `residue`, the first of which is `column`. The
+    /// residue covers the key of the row too, so that a changed key is not taken for another day or buyer.
+    pub(in crate::embedded) fn read_of_day(
+        row: &Row<'_>,
+        column: usize,
+        day: i64,
+        buyer: i64,
+    ) -> rusqlite::Result<Self> {
+        Self::read_with_key(row, column, key_residue(day, buyer))
+    }
+
+    fn read_with_key(row: &Row<'_>, column: usize, key_residue: i64) -> rusqlite::Result<Self> {
         let limb = |column| row.get::<_, i64>(column).map(i128::from);
         let sums = Self {
             count: row.get(column)?,
             units: limb(column + 1)? * LIMB + limb(column + 2)?,
         };
-        if limb(column + 3)? == sums.residue() {
-            Ok(sums)
-        } else {
-            Err(changed(column + 3))
+        let expected = (sums.residue() + i128::from(key_residue)) % RESIDUES;
+        if limb(column + 3)? != expected {
+            return Err(changed(column + 3));
         }
+        Ok(sums)
     }
 
     fn residue(self) -> i128 {
@@ -83,9 +98,35 @@ impl Sums {
     }
 }
 
+/// Returns the part of the residue of a row of `days` that covers its key. The migration that introduced it repeats the
+/// formula in SQL: see `KEY_RESIDUE_SQL`.
+pub(super) const fn key_residue(day: i64, buyer: i64) -> i64 {
+    const MODULUS: i64 = 2_147_483_647;
+    // Both products have less than 47 bits.
+    (day.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
+}
+
+/// [`key_residue`] of the columns `day` and `buyer` in SQL, whose `%` has the sign of the dividend.
+#[cfg(test)]
+const KEY_RESIDUE_SQL: &str = "(((day % 2147483647 + 2147483647) % 2147483647) * 48271
+    + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_residue_of_a_key_is_the_same_in_sql() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let days = [-99_000_000_i64, -20_000, -1, 0, 1, 20_454, 99_000_000];
+        for (day, buyer) in days.map(|day| (day, day.abs() * 1_000_003 + 7)) {
+            let sql =
+                format!("SELECT {KEY_RESIDUE_SQL} FROM (SELECT {day} AS day, {buyer} AS buyer)");
+            let residue: i64 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(residue, key_residue(day, buyer), "{day} {buyer}");
+        }
+        assert!(crate::embedded::schema::REFUNDS.contains(KEY_RESIDUE_SQL));
+    }
 
     #[test]
     fn summary_of_the_largest_sum_is_exact() {

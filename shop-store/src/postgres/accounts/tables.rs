@@ -80,6 +80,7 @@ impl Table for User {
         columns: "id, user_id",
         types: &["int8", "int8"],
         compared: "(stored.user_id is not distinct from rest.user_id)::int",
+        stored_details: "null::text",
     };
 
     fn values(&self) -> Vec<Parameter> {
@@ -169,6 +170,7 @@ impl Table for Order {
         columns: "id",
         types: &["int8"],
         compared: "1",
+        stored_details: "null::text",
     };
 
     fn values(&self) -> Vec<Parameter> {

@@ -1,0 +1,104 @@
+//! Settles the refunds that wait in the store: counts them, and dead-letters those that contradict their purchase.
+//!
+//! A store applies a waiting refund itself when its purchase is inserted. What is left for ingest is what a store cannot do:
+//! write a dead letter. Stores without transactions also need a second look at refunds whose purchase has arrived in
+//! between. The settler looks every second while refunds wait, and otherwise now and then, for refunds of other processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::IngestStatus;
+use super::worker::BatchWorker;
+use crate::Result;
+use crate::log::{DeadLetter, Reason};
+use crate::ports::{WaitingRefunds, WaitingSummary};
+use crate::record::Record;
+
+/// The pause between two rounds while refunds wait, and after a round that failed.
+const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(1);
+/// The maximum pause while no refund waits: another process may have written one into the store.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+/// The maximum number of refunds that are dead-lettered together.
+const MAX_REFUSED: usize = 100;
+
+/// Settles waiting refunds until the future is dropped. Returns at once for a store that has none.
+///
+/// # Cancel safety
+/// Dropping the future loses nothing: a refund that was not removed is returned by the store again, and its dead letter is
+/// put again, which changes nothing.
+pub(super) async fn settle_refunds<R: Record>(
+    worker: Arc<BatchWorker<R>>,
+    status: watch::Sender<IngestStatus>,
+) {
+    let Some(store) = worker.store.waiting_refunds() else {
+        return;
+    };
+    let mut has_failed = false;
+    loop {
+        match settle_round(&worker, store).await {
+            Ok(summary) => {
+                has_failed = false;
+                report(&status, summary);
+                if summary.count == 0 {
+                    // A timeout is no error: it is time for the next look.
+                    let _elapsed = timeout(IDLE_INTERVAL, worker.refund_waits.notified()).await;
+                    continue;
+                }
+            }
+            Err(error) => {
+                if !has_failed {
+                    tracing::warn!(error = %error.chain(), "settling waiting refunds failed, retrying");
+                }
+                has_failed = true;
+            }
+        }
+        sleep(INTERVAL_WHILE_WAITING).await;
+    }
+}
+
+/// Dead-letters the refunds that can never be applied, and removes them from the store. Returns how many refunds still
+/// wait.
+async fn settle_round<R: Record>(
+    worker: &BatchWorker<R>,
+    store: &dyn WaitingRefunds,
+) -> Result<WaitingSummary> {
+    loop {
+        let refused = store.settle(MAX_REFUSED).await?;
+        if refused.is_empty() {
+            return store.waiting_summary().await;
+        }
+
+        let mut dead_letters: Vec<DeadLetter> = Vec::with_capacity(refused.len());
+        for entry in &refused {
+            // A store returns refused refunds only.
+            let reason = entry.refusal.clone();
+            let reason = reason.unwrap_or_else(|| Reason::conflict(R::TYPE));
+            dead_letters.push(entry.dead_letter(reason)?);
+        }
+        worker.dead_letters.put(&dead_letters).await?;
+
+        for dead_letter in &dead_letters {
+            tracing::warn!(
+                log.topic = %dead_letter.partition.topic,
+                log.partition = dead_letter.partition.index,
+                log.offset = dead_letter.record.offset,
+                reason = %dead_letter.reason,
+                "waiting refund dead-lettered"
+            );
+        }
+        let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
+        store.remove(&sequences).await?;
+    }
+}
+
+/// Publishes `summary` to the monitors of the ingest, if it has changed.
+fn report(status: &watch::Sender<IngestStatus>, summary: WaitingSummary) {
+    status.send_if_modified(|status| {
+        let has_changed = status.waiting_refunds != summary;
+        status.waiting_refunds = summary;
+        has_changed
+    });
+}

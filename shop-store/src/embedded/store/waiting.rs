@@ -1,0 +1,201 @@
+//! The refunds that wait for their purchase, in a table of their own.
+//!
+//! One transaction at a time writes into the file, so a refund either finds its purchase, or the insert of the purchase
+//! finds the refund: nothing has to be looked at again later.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use shop_core::log::Reason;
+use shop_core::ports::{WaitingColumns, WaitingRefund, WaitingSummary};
+use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
+
+use super::rows::{id_bytes, read_id};
+use crate::embedded::checksum::{check_values, checksum};
+use crate::embedded::error::unreadable;
+
+/// The columns that [`read`] reads.
+const COLUMNS: &str = "sequence, id, value, origin, refusal, checksum";
+/// All entries.
+pub(in crate::embedded) const ALL: &str =
+    "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
+
+/// Returns whether any refund waits or is refused.
+pub(super) fn is_any(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM waiting_refunds LIMIT 1")?
+        .exists([])
+}
+
+/// Keeps `refund`, whose purchase is `of`, until that is inserted. Returns `false` if the same refund is kept already.
+pub(super) fn insert(
+    connection: &Connection,
+    refund: &Purchase,
+    of: PurchaseId,
+) -> rusqlite::Result<bool> {
+    let is_kept = of_purchase(connection, of)?
+        .iter()
+        .any(|kept| kept.refund.id == refund.id && kept.refund.same_content(refund));
+    if is_kept {
+        return Ok(false);
+    }
+
+    let columns = WaitingColumns::new(refund).map_err(|error| unreadable(2, error))?;
+    let id = id_bytes(refund.id);
+    let origin = columns
+        .origin
+        .as_deref()
+        .map_or(ValueRef::Null, ValueRef::from);
+    let checksum = checksum(0, [ValueRef::Blob(&id), (&*columns.value).into(), origin]);
+    let sql =
+        "INSERT INTO waiting_refunds (id, purchase, userid, timestamp, value, origin, checksum)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    connection.prepare_cached(sql)?.execute(params![
+        id,
+        id_bytes(of),
+        refund.user_id.as_str(),
+        refund.timestamp.as_millis(),
+        columns.value,
+        columns.origin,
+        checksum,
+    ])?;
+    Ok(true)
+}
+
+/// Returns the refunds of a purchase that wait or are refused, in the order of their arrival.
+pub(super) fn of_purchase(
+    connection: &Connection,
+    of: PurchaseId,
+) -> rusqlite::Result<Vec<WaitingRefund>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM waiting_refunds WHERE purchase = ?1 ORDER BY sequence");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map([id_bytes(of)], read)?;
+    found.collect()
+}
+
+/// Returns the first refund with this id, if one waits.
+pub(super) fn find(
+    connection: &Connection,
+    id: &PurchaseId,
+) -> rusqlite::Result<Option<WaitingRefund>> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM waiting_refunds WHERE id = ?1 ORDER BY sequence LIMIT 1");
+    connection
+        .prepare_cached(&sql)?
+        .query_row([id_bytes(*id)], read)
+        .optional()
+}
+
+/// Returns at most `limit` refunds that are refused.
+pub(super) fn refused(
+    connection: &Connection,
+    limit: usize,
+) -> rusqlite::Result<Vec<WaitingRefund>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM waiting_refunds WHERE refusal IS NOT NULL ORDER BY sequence LIMIT ?1"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map([limit], read)?;
+    found.collect()
+}
+
+/// Returns how many refunds wait for their purchase, and since when.
+pub(super) fn summary(connection: &Connection) -> rusqlite::Result<WaitingSummary> {
+    let sql = "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
+    let (count, oldest): (i64, Option<i64>) = connection
+        .prepare_cached(sql)?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let oldest = oldest.and_then(|millis| Timestamp::from_millis(millis).ok());
+    Ok(WaitingSummary::new(count.unsigned_abs(), oldest))
+}
+
+/// Removes the entries with these sequences.
+pub(super) fn remove(connection: &Connection, sequences: &[u64]) -> rusqlite::Result<()> {
+    let mut remove =
+        connection.prepare_cached("DELETE FROM waiting_refunds WHERE sequence = ?1")?;
+    for sequence in sequences {
+        remove.execute([sequence.cast_signed()])?;
+    }
+    Ok(())
+}
+
+/// Notes why an entry can never be applied.
+pub(super) fn refuse(
+    connection: &Connection,
+    sequence: u64,
+    reason: &Reason,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE waiting_refunds SET refusal = ?2 WHERE sequence = ?1")?
+        .execute(params![sequence.cast_signed(), reason.to_string()])?;
+    Ok(())
+}
+
+/// Erases at most `limit` refunds of `user` that wait. Returns their ids.
+pub(super) fn erase_of_user(
+    connection: &Connection,
+    user: &UserId,
+    limit: usize,
+) -> rusqlite::Result<Vec<Vec<u8>>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "DELETE FROM waiting_refunds WHERE sequence IN
+                   (SELECT sequence FROM waiting_refunds WHERE userid = ?1 LIMIT ?2)
+               RETURNING id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let ids = statement.query_map(params![user.as_str(), limit], |row| row.get(0))?;
+    ids.collect()
+}
+
+/// Erases the refunds that wait under `id`, or for the purchase `id`.
+pub(super) fn erase_of_id(connection: &Connection, id: PurchaseId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM waiting_refunds WHERE id = ?1 OR purchase = ?1")?
+        .execute([id_bytes(id)])?;
+    Ok(())
+}
+
+/// Deletes at most `limit` refunds that wait and have a timestamp before `time`. Returns their number.
+pub(super) fn delete_before(
+    connection: &Connection,
+    time: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<u64> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "DELETE FROM waiting_refunds WHERE sequence IN
+                   (SELECT sequence FROM waiting_refunds WHERE timestamp < ?1 LIMIT ?2)";
+    let deleted = connection
+        .prepare_cached(sql)?
+        .execute(params![time.as_millis(), limit])?;
+    Ok(deleted as u64)
+}
+
+/// Counts the refunds that wait and have a timestamp before `time`, up to `limit`.
+pub(super) fn count_before(
+    connection: &Connection,
+    time: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<u64> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM waiting_refunds WHERE timestamp < ?1 LIMIT ?2)";
+    connection
+        .prepare_cached(sql)?
+        .query_row(params![time.as_millis(), limit], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+}
+
+/// Reads an entry from a row of [`COLUMNS`].
+pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
+    let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
+    check_values(row, 5, 0, values)?;
+    let id = read_id(values[0])?;
+    let columns = WaitingColumns {
+        value: row.get(2)?,
+        origin: row.get(3)?,
+    };
+    let sequence: i64 = row.get(0)?;
+    let refusal: Option<String> = row.get(4)?;
+    columns
+        .read(sequence.cast_unsigned(), id, refusal.as_deref())
+        .map_err(|error| unreadable(2, error))
+}

@@ -1,0 +1,276 @@
+//! Refunds, the refunds that wait for their purchase, and the currency, in PostgreSQL.
+
+use std::collections::{HashMap, HashSet};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use shop_core::domain::Currency;
+use shop_core::log::Reason;
+use shop_core::ports::{
+    CurrencyStore, InsertOutcome, Lookup, WaitingColumns, WaitingRefund, WaitingRefunds,
+    WaitingSummary, other_currency,
+};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::connection::Statement;
+use super::error::postgres_error;
+use super::insert::{self, PURCHASES};
+use super::rows::{self, time};
+use super::store::PostgresStore;
+use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, count_waiting, currency_or, settle};
+
+/// The maximum number of purchases whose waiting refunds are settled together.
+const MAX_SETTLED: i64 = 1_000;
+
+/// The columns that [`read_waiting`] reads.
+const WAITING_COLUMNS: &str = "sequence, id, value, origin, refusal";
+
+#[async_trait]
+impl PurchaseRows for PostgresStore {
+    fn state(&self) -> &PurchaseState {
+        &self.state
+    }
+
+    async fn insert_purchases(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
+        insert::insert(&self.connection, &PURCHASES, batch).await
+    }
+
+    /// A lock of each purchase keeps others from erasing or deleting it before this transaction has ended. They then see
+    /// the refund, and erase or delete it too.
+    async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>> {
+        let sql = r#"
+            with input as materialized (
+                select * from unnest($1::text[], $2::text[], $3::text[], $4::text[]::numeric[], $5::timestamptz[],
+                    $6::text[]::json[], $7::text[]) as input (id, userid, username, price, "timestamp", details, purchase)
+            ), purchases_of_refunds as materialized (
+                select id from purchases where id = any ($7) and userid is not null order by id for key share
+            )
+            insert into purchases (id, userid, username, price, "timestamp", details)
+            select id, userid, username, price, "timestamp", details from input
+            where purchase in (select id from purchases_of_refunds)
+            on conflict (id) do nothing returning id"#;
+        let all: Vec<&Purchase> = refunds.iter().collect();
+        let purchases: Vec<Option<String>> = refunds
+            .iter()
+            .map(|refund| refund.details.of.map(|of| of.to_string()))
+            .collect();
+        let statement = <Purchase as insert::Insertable>::bind(Statement::new(sql), &all)
+            .bind(purchases, Type::TEXT_ARRAY);
+        let rows = self.connection.write(statement).await?;
+
+        let mut inserted: HashSet<PurchaseId> = HashSet::with_capacity(rows.len());
+        for row in &rows {
+            inserted.extend(rows::parsed::<PurchaseId>(row, "id").ok());
+        }
+        // Of two refunds with one id, the first one was inserted.
+        Ok(refunds
+            .iter()
+            .map(|refund| inserted.remove(&refund.id))
+            .collect())
+    }
+
+    async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()> {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let sql = "delete from purchases where id = any ($1) and details ->> 'of' is not null and not exists (
+                       select from purchases as bought where bought.id = purchases.details ->> 'of'
+                   )";
+        let delete = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
+        self.connection.write(delete).await.map(drop)
+    }
+
+    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, StoredRow>> {
+        let stored = self.connection.write(rows::rows_by_id(&ids)).await?;
+        let mut found = HashMap::with_capacity(stored.len());
+        for row in &stored {
+            let Ok(id) = rows::parsed(row, "id") else {
+                continue;
+            };
+            let stored_row = if rows::is_mark(row) {
+                StoredRow::Mark
+            } else {
+                rows::purchase(row).map_or(StoredRow::Unreadable, StoredRow::Purchase)
+            };
+            found.insert(id, stored_row);
+        }
+        Ok(found)
+    }
+
+    async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
+        // The row that is there is not seen by the statement that another transaction has kept from inserting it.
+        let insert = Statement::new(
+            "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
+        );
+        self.connection
+            .write(insert.bind(given.to_string(), Type::TEXT))
+            .await?;
+        let kept = self.currency().await?;
+        kept.ok_or_else(|| {
+            let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
+            postgres_error(ErrorKind::Unavailable, message)
+        })
+    }
+
+    async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
+        let mut ids = Vec::with_capacity(refunds.len());
+        let mut purchases = Vec::with_capacity(refunds.len());
+        let mut users = Vec::with_capacity(refunds.len());
+        let mut times = Vec::with_capacity(refunds.len());
+        let mut values = Vec::with_capacity(refunds.len());
+        let mut origins = Vec::with_capacity(refunds.len());
+        for refund in refunds {
+            let columns = WaitingColumns::new(refund)?;
+            ids.push(refund.id.to_string());
+            purchases.push(refund.details.of.map(|of| of.to_string()));
+            users.push(refund.user_id.to_string());
+            times.push(SystemTime::from(refund.timestamp));
+            values.push(columns.value);
+            origins.push(columns.origin);
+        }
+        let sql = r#"
+            insert into purchases_waiting (id, purchase, userid, "timestamp", value, origin)
+            select id, purchase, userid, "timestamp", value, origin
+            from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[])
+                with ordinality as input (id, purchase, userid, "timestamp", value, origin, number)
+            order by number"#;
+        let insert = Statement::new(sql)
+            .bind(ids, Type::TEXT_ARRAY)
+            .bind(purchases, Type::TEXT_ARRAY)
+            .bind(users, Type::TEXT_ARRAY)
+            .bind(times, Type::TIMESTAMPTZ_ARRAY)
+            .bind(values, Type::TEXT_ARRAY)
+            .bind(origins, Type::TEXT_ARRAY);
+        self.connection.write(insert).await.map(drop)
+    }
+
+    async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
+        let ids: Vec<String> = purchases.iter().map(ToString::to_string).collect();
+        let sql = format!(
+            "select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1) order by sequence"
+        );
+        let select = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
+        let rows = self.connection.write(select).await?;
+        rows.iter().map(read_waiting).collect()
+    }
+
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
+        self.remove(sequences).await
+    }
+
+    async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
+        let refuse =
+            Statement::new("update purchases_waiting set refusal = $2 where sequence = $1")
+                .bind(sequence.cast_signed(), Type::INT8)
+                .bind(reason.to_string(), Type::TEXT);
+        self.connection.write(refuse).await.map(drop)
+    }
+}
+
+impl PostgresStore {
+    /// Returns the refund with this id that waits, if one does.
+    pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
+        let sql = format!(
+            "select {WAITING_COLUMNS} from purchases_waiting where id = $1 order by sequence limit 1"
+        );
+        let select = Statement::new(sql).bind(id.to_string(), Type::TEXT);
+        let rows = self.connection.query(select).await?;
+        match rows.first() {
+            Some(row) => Ok(Lookup::Waiting(read_waiting(row)?.refund.without_context())),
+            None => Ok(Lookup::Missing),
+        }
+    }
+}
+
+/// Reads an entry from a row of [`WAITING_COLUMNS`].
+fn read_waiting(row: &Row) -> Result<WaitingRefund> {
+    let read = || -> Result<WaitingRefund, Box<dyn std::error::Error + Send + Sync>> {
+        let sequence: i64 = row.try_get("sequence")?;
+        let id: PurchaseId = row.try_get::<_, &str>("id")?.parse()?;
+        let columns = WaitingColumns {
+            value: row.try_get("value")?,
+            origin: row.try_get("origin")?,
+        };
+        let refusal: Option<&str> = row.try_get("refusal")?;
+        Ok(columns.read(sequence.cast_unsigned(), id, refusal)?)
+    };
+    read().map_err(|error| {
+        let message = "a row of the table purchases_waiting is no refund";
+        postgres_error(ErrorKind::Corrupt, message).with_context("problem", error)
+    })
+}
+
+#[async_trait]
+impl WaitingRefunds for PostgresStore {
+    async fn waiting_summary(&self) -> Result<WaitingSummary> {
+        let sql = r#"select count(*) as count, min("timestamp") as "timestamp"
+                     from purchases_waiting where refusal is null"#;
+        let rows = self.connection.query(Statement::new(sql)).await?;
+        let Some(row) = rows.first() else {
+            return Ok(WaitingSummary::default());
+        };
+        let count: i64 = row.try_get("count").unwrap_or_default();
+        Ok(WaitingSummary::new(count.unsigned_abs(), time(row).ok()))
+    }
+
+    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+        // An earlier process may have ended between the insert of a purchase and that of its refund.
+        let with_purchase = format!(
+            "select distinct purchase from purchases_waiting as waiting
+             where refusal is null and exists (
+                 select from purchases where id = waiting.purchase and userid is not null
+             ) limit {MAX_SETTLED}"
+        );
+        let rows = self.connection.write(Statement::new(with_purchase)).await?;
+        let purchases: Vec<PurchaseId> = rows
+            .iter()
+            .filter_map(|row| rows::parsed(row, "purchase").ok())
+            .collect();
+        settle(self, &purchases).await?;
+
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = format!(
+            "select {WAITING_COLUMNS} from purchases_waiting
+             where refusal is not null order by sequence limit $1"
+        );
+        let select = Statement::new(sql).bind(limit, Type::INT8);
+        let refused = self.connection.query(select).await?;
+
+        let count = Statement::new("select from purchases_waiting limit 1");
+        count_waiting(self, self.connection.query(count), Vec::is_empty).await?;
+        refused.iter().map(read_waiting).collect()
+    }
+
+    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+        let sequences: Vec<i64> = sequences
+            .iter()
+            .map(|sequence| sequence.cast_signed())
+            .collect();
+        let delete = Statement::new("delete from purchases_waiting where sequence = any ($1)")
+            .bind(sequences, Type::INT8_ARRAY);
+        self.connection.write(delete).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl CurrencyStore for PostgresStore {
+    async fn currency(&self) -> Result<Option<Currency>> {
+        let select = Statement::new("select value from purchases_settings where name = 'currency'");
+        let rows = self.connection.write(select).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        rows::parsed(row, "value").map(Some).map_err(|error| {
+            let message = "the currency in the table purchases_settings is not valid";
+            postgres_error(ErrorKind::Corrupt, message).with_source(error)
+        })
+    }
+
+    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
+        let kept = currency_or(self, currency).await?;
+        if kept != *currency {
+            return Err(other_currency(&kept, currency));
+        }
+        Ok(())
+    }
+}
