@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::text::{text_type, visible};
-use super::{IntoValid, Invalid, NewPurchaseDraft, PurchaseId, UserId, UserName};
+use super::{IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, UserId, UserName};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
 /// The member that has, in files and responses, those that this version does not know.
@@ -115,7 +115,7 @@ details! {
         /// What was bought.
         item: Item = "item", RawScalar::text;
         /// How many of the item. The price is that of all of them.
-        quantity: Quantity = "quantity", RawScalar::text_or_integer;
+        quantity: Quantity = "quantity", RawScalar::text_or_json_number;
         /// The currency of the price. A shop has one: see `SHOP_CURRENCY`.
         currency: Currency = "currency", RawScalar::text;
         /// The reference by which another system knows the purchase, such as an order.
@@ -215,13 +215,14 @@ impl FromStr for Quantity {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // No sign, and no white space.
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<i64>()
-            .ok()
-            .filter(|_| is_number)
-            .ok_or(Self::INVALID)?
-            .try_into()
+        // The form of a price: `2.0`, as spreadsheets write it, is a whole number too.
+        let number: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
+        let number = number.as_decimal().normalize();
+        if number.scale() > 0 {
+            return Err(Self::INVALID);
+        }
+        let number = i64::try_from(number).map_err(|_too_large| Self::INVALID)?;
+        number.try_into()
     }
 }
 
@@ -495,9 +496,13 @@ mod tests {
             details(json)
         );
         assert_eq!(details("{}").to_json(), None);
+        for quantity in ["2", "2.0", "\"2\"", "\"2.00\"", "2e0"] {
+            let read = details(&format!(r#"{{"quantity":{quantity}}}"#));
+            assert_eq!(read.quantity.unwrap().get(), 2, "{quantity}");
+        }
         for (member, values) in [
             ("item", r#"5 "" null"#),
-            ("quantity", r#"0 1.5 "+1""#),
+            ("quantity", r#"0 1.5 "+1" "02" 1000001 1e7 -1 true"#),
             ("currency", r#""eur""#),
             ("of", r#""1""#),
         ] {

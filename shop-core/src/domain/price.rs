@@ -6,6 +6,7 @@ use std::str::FromStr;
 use rust_decimal::Decimal;
 
 use super::{Invalid, InvalidKind};
+use crate::json::is_json_number;
 use crate::macros::format_as;
 use crate::{Error, ErrorKind};
 
@@ -77,7 +78,7 @@ impl Price {
     /// # Errors
     /// [`Invalid`] for text that is not a number, and for a price that is negative or too large.
     pub fn rounded(text: &str) -> Result<Self, Invalid> {
-        text.parse().or_else(|error: Invalid| {
+        Self::from_any_decimal(text).or_else(|error: Invalid| {
             if error.kind() != InvalidKind::TooManyDecimals {
                 return Err(error);
             }
@@ -209,8 +210,19 @@ impl TryFrom<Decimal> for Price {
 impl FromStr for Price {
     type Err = Invalid;
 
-    /// Parses decimal text, with or without an exponent: `29.99`, `1e2`.
+    /// Parses a number as JSON writes it, with or without an exponent: `29.99`, `1e2`. This is the one form of prices in
+    /// JSON, CSV and code. Neither `.5` nor `5.`, `05`, `+5` and ` 5 ` are read.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !is_json_number(text) {
+            return Err(invalid(InvalidKind::NotANumber));
+        }
+        Self::from_any_decimal(text)
+    }
+}
+
+impl Price {
+    /// Parses decimal text in any form, such as `.5` or `+05`: what other systems have written.
+    fn from_any_decimal(text: &str) -> Result<Self, Invalid> {
         let value = plain(text).or_else(|_special| match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent),
             None => plain(without_spare_zeros(text)),

@@ -60,7 +60,6 @@ fn the_scale_is_kept() {
     assert_eq!(price("1.0e-8").to_string(), "0.00000001");
     assert_eq!(price("90e-9").to_string(), "0.00000009");
     assert_eq!(price("0e32").to_string(), "0");
-    assert_eq!(price("+5").to_string(), "5");
     assert_eq!(price("-0.00").to_string(), "0.00");
     assert_eq!(Price::MAX.to_string(), "1000000000000000");
 }
@@ -121,6 +120,24 @@ fn the_text_of_a_total_does_not_depend_on_the_scale_of_prices() {
             (text.to_owned(), text.to_owned())
         );
         assert_eq!(text.parse(), Ok(total));
+    }
+}
+
+/// What every reader takes and refuses: JSON, CSV, the library and, by way of the service, the console.
+#[test]
+fn a_price_has_the_form_of_a_json_number() {
+    for text in ["0", "5", "5.0", "0.50", "-0", "1e3", "1E-2", "1e+2"] {
+        assert!(text.parse::<Price>().is_ok(), "{text}");
+    }
+    for text in [
+        ".50", "5.", "05", "+5", " 5", "5 ", "5,0", "1e", "e1", "1.e1", "-", "- 5",
+    ] {
+        let error = text.parse::<Price>().unwrap_err();
+        assert_eq!(error.kind(), InvalidKind::NotANumber, "{text}");
+    }
+    // Other systems have written some of them.
+    for (text, read) in [(".50", "0.50"), ("5.", "5"), ("05", "5"), ("+5", "5")] {
+        assert_eq!(Price::rounded(text).unwrap().to_string(), read, "{text}");
     }
 }
 

@@ -9,7 +9,7 @@ mod written;
 mod written_test;
 
 pub use members::{Members, without_mark};
-pub use scalar::RawScalar;
+pub use scalar::{RawScalar, is_json_number};
 pub use serde_with::{number, text};
 pub(crate) use written::write_json;
 pub use written::{WriteJson, write_member, write_members};

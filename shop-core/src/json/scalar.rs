@@ -33,6 +33,16 @@ impl<'a> RawScalar<'a> {
         }
     }
 
+    /// The text, or a number as it is written.
+    #[must_use]
+    pub fn text_or_json_number(&self) -> Option<Cow<'a, str>> {
+        if self.is_number() {
+            Some(Cow::Borrowed(self.0))
+        } else {
+            self.text()
+        }
+    }
+
     /// The text, the digits of an integer, or the shortest text of another number: how records and documents of the
     /// replaced systems have ids and names.
     #[must_use]
@@ -47,18 +57,22 @@ impl<'a> RawScalar<'a> {
         self.is_number().then(|| self.0.parse().ok())?
     }
 
-    /// The price, from a number or from numeric text, which may be surrounded by white space. One of another system is
-    /// [rounded](Price::rounded).
+    /// The price, from a number or from its text. One of another system is [rounded](Price::rounded), and may have other
+    /// forms and white space around it.
     ///
     /// # Errors
     /// The reason why it is not a price.
     pub fn price(&self, is_exact: bool) -> Result<Price, Invalid> {
-        let read = if is_exact { str::parse } else { Price::rounded };
         // What is no text is no number either.
-        if self.is_number() {
-            read(self.0)
+        let text = if self.is_number() {
+            Cow::Borrowed(self.0)
         } else {
-            read(self.text().unwrap_or_default().trim_ascii())
+            self.text().unwrap_or_default()
+        };
+        if is_exact {
+            text.parse()
+        } else {
+            Price::rounded(text.trim_ascii())
         }
     }
 
@@ -97,6 +111,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawScalar<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
     }
+}
+
+/// Whether `text` is a number as JSON writes it: without a plus, without leading zeros, and with digits on both sides of the
+/// point.
+#[must_use]
+pub fn is_json_number(text: &str) -> bool {
+    let has_digits =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, Some(exponent)),
+        None => (text, None),
+    };
+    let (whole, decimals) = match number.split_once('.') {
+        Some((whole, decimals)) => (whole, Some(decimals)),
+        None => (number, None),
+    };
+    let whole = whole.strip_prefix('-').unwrap_or(whole);
+    let has_leading_zero = whole.len() > 1 && whole.starts_with('0');
+    let exponent = exponent.map(|exponent| exponent.strip_prefix(['+', '-']).unwrap_or(exponent));
+    has_digits(whole)
+        && !has_leading_zero
+        && decimals.is_none_or(has_digits)
+        && exponent.is_none_or(has_digits)
 }
 
 /// Compares the notation, not the value.
@@ -153,10 +190,13 @@ mod tests {
         for (json, price) in [
             ("29.99", "29.99"),
             (r#""1195.30""#, "1195.30"),
-            (r#"" 5 ""#, "5"),
             ("1e2", "100"),
         ] {
             assert_eq!(scalar(json).price(true).unwrap().to_string(), price);
+        }
+        for (json, price) in [(r#"" 5 ""#, "5"), (r#"".5""#, "0.5")] {
+            assert_eq!(scalar(json).price(false).unwrap().to_string(), price);
+            assert!(scalar(json).price(true).is_err(), "{json}");
         }
         for json in [
             "true",

@@ -1,11 +1,11 @@
 //! Values of users and orders under `/v1`: JSON's own types only.
 
-use shop_core::json::RawScalar;
+use shop_core::json::{RawScalar, is_json_number};
 use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Decimal, Invalid};
 
-use crate::request::purchase::{is_json_number, text};
+use crate::request::purchase::text;
 use crate::response::validation_error::Kind;
 
 /// The error of a value in a path or a body that is not an integer.
@@ -49,7 +49,7 @@ pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, Str
     } else {
         value.text()
     };
-    let Some(digits) = digits.filter(|_| is_json_number(value)) else {
+    let Some(digits) = digits.filter(|digits| is_json_number(digits)) else {
         return Err((Kind::NoNumber, "must be a decimal number".to_owned()));
     };
     let price: TotalPrice = digits

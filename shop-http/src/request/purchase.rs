@@ -32,8 +32,8 @@ const MEMBERS: [&str; 4 + Details::MEMBERS.len()] =
 /// The maximum of unknown members of one purchase of a batch that are reported: a batch has room for millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
-/// The members of a purchase or a refund of a batch.
-const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len()] =
+/// The members of a purchase or a refund of a batch: those of an export, and `key`.
+const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len() + 1] =
     Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
 
 /// The error of a key.
@@ -142,6 +142,10 @@ pub(crate) fn read_line(
         let text = "of is not accepted: refunds are off by SHOP_REFUNDS";
         body.note("of", Kind::Value, text.to_owned(), String::new());
     }
+    if kind == ServiceKind::Facing && has_value(&body, "more") {
+        let text = "more is not accepted: management keeps the members of an export";
+        body.note("more", Kind::Value, text.to_owned(), String::new());
+    }
     let user_id = body.members.get("userid");
     let mut purchase = validated(body, user_id, &V1, V1.timestamps, accepted)?;
     purchase.key = key.or(id);
@@ -165,7 +169,7 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<Refu
         .map(|member| body.members.get(member).filter(|value| !value.is_null()));
     let amount = amount.map(|value| {
         body.read_value("amount", Some(value), |value| match value.price(true) {
-            Ok(_) if !is_json_number(value) => {
+            Err(invalid) if invalid.kind() == InvalidKind::NotANumber => {
                 Err((Kind::NoNumber, "must be a valid number".to_owned()))
             }
             amount => amount.map_err(|invalid| (Kind::Value, invalid.reason().to_owned())),
@@ -251,6 +255,14 @@ fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) 
                 .map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
         });
     }
+    // Only the lines of a batch have it.
+    if let Some(more) = body.members.get("more").filter(|value| !value.is_null()) {
+        body.read_value("more", Some(more), |value| {
+            details
+                .set_more(value.as_json())
+                .map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
+        });
+    }
     if let Err(reason) = details.adopt_currency(currency) {
         body.note(
             "currency",
@@ -315,9 +327,6 @@ fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String
         ),
     };
     match value.price(dialect.is_strict) {
-        Ok(_) if dialect.is_strict && !is_json_number(value) => {
-            Err((Kind::NoNumber, no_number.to_owned()))
-        }
         Ok(price) if price.as_decimal().is_zero() && !dialect.may_be_free => {
             Err((Kind::Value, too_low.to_owned()))
         }
@@ -328,15 +337,6 @@ fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String
             _ => (Kind::Value, format!("Price {}", problem.reason())),
         }),
     }
-}
-
-/// Whether it is a JSON number, or text that would be one: not `"+5"`, `" 5 "`, `".5"` or `"05"`.
-pub(crate) fn is_json_number(value: RawScalar<'_>) -> bool {
-    value.is_number()
-        || value.text().is_some_and(|text| {
-            let number = serde_json::from_str::<RawScalar<'_>>(&text);
-            number.is_ok_and(|number| number.is_number() && number.as_json() == text)
-        })
 }
 
 fn timestamp(
