@@ -1,58 +1,65 @@
-//! `management import`: publishes the purchases of a file.
+//! `management import`: imports the purchases of a file.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::Read;
 use std::path::Path;
+use std::time::Instant;
 
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
 
 use super::output::{print_report, progress};
-use crate::backend::{self, Topic};
-use crate::settings::Settings;
+use crate::backend;
+use crate::settings::{ImportFile, Settings};
+use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
-/// Imports `file`; without a `format`, it follows from the file's name.
-pub(super) async fn run(
-    settings: &Settings,
-    file: &Path,
-    format: Option<RowFormat>,
-    from_line: u64,
-) -> Result<()> {
-    let is_csv = file
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let format = format.unwrap_or(if is_csv {
-        RowFormat::Csv
-    } else {
-        RowFormat::Ndjson
-    });
-    let input = open(file)?;
-    let log = backend::for_log(settings)
-        .log(Topic::purchases(settings))
-        .await?;
-    let import = Import::new(format)
-        .from_line(from_line)
-        .retention(settings.purchase_retention);
-    let import = import.currency(settings.currency.clone());
-    let (sink, mut report, progress) = ((log.port.sink)(), ImportReport::default(), progress());
-    let show = |report: &ImportReport| {
-        let ImportReport {
-            lines, rejected, ..
-        } = report;
-        progress.set_message(format!("{lines} lines read, {rejected} rejected"));
-    };
-    let imported = import.run(&*sink, input, &mut report, show).await;
-    drop(progress);
-    let name = log.name;
-    if imported.is_ok() || report.lines > 0 {
-        print_report(
-            settings.json,
-            &[("log", &name)],
-            format!("log    {name}\n{report}"),
-            &report,
-        )?;
+/// Imports a file, or shows how it would be read.
+pub(super) async fn run(settings: &Settings, command: &ImportFile) -> Result<()> {
+    let name = command.file.display().to_string();
+    let about_file = CliError::about(&name);
+    let file = open(&command.file)?;
+    let import = import_of(command)
+        .retention(settings.purchase_retention)
+        .refunds(settings.refunds());
+    if command.dry_run {
+        let import = import.currency(settings.currency.clone());
+        let preview = import.preview(file).map_err(about_file)?;
+        return print_report(settings.json, &[], &preview, &preview);
     }
+
+    let (log, store) = backend::log_and_purchases(settings).await?;
+    let currency = backend::currency::of_store(settings, &store.port.store).await?;
+    let import = import.currency(currency);
+    let sink = (log.port.sink)();
+    let mut report = ImportReport::default();
+    let line = progress();
+    let begun = Instant::now();
+    let show = |report: &ImportReport| {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = report.rows as f64 / begun.elapsed().as_secs_f64().max(0.001);
+        line.set_message(format!(
+            "{} rows, {rate:.0} per second, {} failed",
+            report.rows,
+            report.failed()
+        ));
+    };
+    let imported = import
+        .run(&*sink, &*store.port.store, file, &mut report, show)
+        .await;
+    drop(line);
+
+    if imported.is_ok() || report.rows > 0 {
+        let text = format!("log    {}\n{report}", log.name);
+        print_report(settings.json, &[("log", &log.name)], text, &report)?;
+    }
+    tracing::info!(
+        target: AUDIT,
+        action = "import",
+        imported = report.imported,
+        repeated = report.repeated,
+        failed = report.failed(),
+    );
     imported.map_err(|error| match report.resume_at {
         Some(line) => {
             let error = error.chain();
@@ -60,20 +67,40 @@ pub(super) async fn run(
                 "line {line}: {error}: run it again, with --from-line {line} for the rest"
             ))
         }
-        None => CliError::about(&file.display().to_string())(error),
+        None => about_file(error),
     })?;
-    match report.rejected {
+    match report.failed() {
         0 => Ok(()),
-        1 => Err(CliError::finding("1 line was rejected")),
-        rejected => Err(CliError::finding(format!("{rejected} lines were rejected"))),
+        1 => Err(CliError::finding("1 row was not imported")),
+        failed => Err(CliError::finding(format!(
+            "{failed} rows were not imported"
+        ))),
     }
 }
 
-fn open(file: &Path) -> Result<Box<dyn BufRead + Send>> {
+/// Returns the import that a command asks for. Without a format, it follows from the file's name.
+fn import_of(command: &ImportFile) -> Import {
+    let extension = command.file.extension();
+    let is_csv = extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    let by_name = if is_csv {
+        RowFormat::Csv
+    } else {
+        RowFormat::Ndjson
+    };
+    Import::new(command.format.unwrap_or(by_name))
+        .from_line(command.from_line)
+        .columns(command.columns.clone())
+        .delimiter(command.delimiter)
+        .encoding(command.encoding)
+        .decimal_comma(command.decimal_comma)
+        .time_zone(command.time_zone.clone())
+}
+
+fn open(file: &Path) -> Result<Box<dyn Read + Send>> {
     if file == Path::new("-") {
-        return Ok(Box::new(BufReader::new(std::io::stdin())));
+        return Ok(Box::new(std::io::stdin()));
     }
     let opened =
         File::open(file).map_err(|error| CliError::new(format!("{}: {error}", file.display())))?;
-    Ok(Box::new(BufReader::new(opened)))
+    Ok(Box::new(opened))
 }

@@ -60,11 +60,7 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
         Command::Groups(command) => groups::run(settings, command).await,
         Command::Erase(command) => erase::run(settings, command).await,
         Command::Refund(command) => refund::run(settings, command).await,
-        Command::Import {
-            file,
-            format,
-            from_line,
-        } => import::run(settings, file, *format, *from_line).await,
+        Command::Import(file) => import::run(settings, file).await,
         Command::Export { user, format } => export::run(settings, user.as_ref(), *format).await,
         Command::Backup { folder } => backup::backup(settings, folder).await,
         Command::Restore { folder } => backup::restore(settings, folder).await,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use shop_core::api::RowFormat;
 use shop_core::domain::RefundReason;
+use shop_core::import::{ColumnNames, Delimiter, FileZone, TextEncoding};
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Price, PurchaseId, Timestamp, UserId};
@@ -183,33 +184,31 @@ pub(crate) enum Command {
     /// service.
     #[command(verbatim_doc_comment)]
     Refund(Refund),
-    /// Publishes the purchases of a file, each once
+    /// Imports the purchases and the refunds of a file, each once
     ///
-    /// A line of NDJSON is a JSON object, a row of CSV has the columns that its header names: username, userid, price,
-    /// and optionally timestamp, item, quantity, currency, reference, id and key. An id stays the purchase's id, as
-    /// `export` writes it, and a key makes the id as in the HTTP API. A purchase without either gets an id from its line
-    /// number and its content: do not insert lines before it between two runs. Stored purchases are not stored again.
-    ///
-    /// Each line is checked: one that is not valid is reported with its number, and the others are imported. It can be
-    /// stopped and run again, from the beginning or with --from-line, and runs beside services. It needs a log that a
-    /// service has created.
+    /// A line of NDJSON is a JSON object, a row of CSV has the columns that its first line names: username, userid, price,
+    /// and optionally timestamp, item, quantity, currency, reference, of, reason, more, id and key. It reads what `export`
+    /// writes, in any order of the rows, and files of other systems:
     ///
     /// management import purchases.ndjson
     /// zcat purchases.csv.gz | management import - --format csv
+    /// management import orders.csv --dry-run --columns 'userid=Customer ID,username=Name,price=Total' \
+    ///   --encoding windows-1252 --decimal-comma --time-zone Europe/Berlin
     ///
-    /// It exits with 0, 1 when lines were rejected, 2 for wrong options or settings or a wrong header, 3 when a server
-    /// is unavailable or there is no file or log. It takes the settings of the service.
+    /// An id stays the purchase's id, as `export` writes it, and a key makes the id as in the HTTP API. A row without
+    /// either is known by its values and by how often the file has them: a file that was corrected, reordered or saved by a
+    /// spreadsheet can be imported again, and only what is new is. The same row in another file, without an id, a key and a
+    /// time, is the same purchase, and is counted as repeated.
+    ///
+    /// Each row is checked: one that is not valid is reported with its line, and the others are imported. The command waits
+    /// until the rows are stored, and counts each as imported, repeated, rejected or conflicting: its id or key belongs to
+    /// another purchase. It can be stopped and run again, from the beginning or with --from-line, and runs beside services.
+    /// It needs a log that a service has created, and on Kafka a service that runs ingest.
+    ///
+    /// It exits with 0, 1 when rows were rejected or conflict, 2 for wrong options or settings or another file, 3 when a
+    /// server is unavailable or there is no file or log. It takes the settings of the service.
     #[command(verbatim_doc_comment)]
-    Import {
-        /// File with one purchase per line or row; - for standard input
-        file: PathBuf,
-        /// ndjson or csv [default: csv for a file *.csv, else ndjson]
-        #[arg(long)]
-        format: Option<RowFormat>,
-        /// The first line to import. A stopped import prints where to continue
-        #[arg(long, default_value_t = 1)]
-        from_line: u64,
-    },
+    Import(ImportFile),
     /// Writes the stored purchases to standard output
     ///
     /// In the format that `import` reads. It reads what is stored: purchases that are still in the log are not
@@ -275,6 +274,42 @@ pub(crate) struct Refund {
     /// Why, for the readers of the refund
     #[arg(long)]
     pub(crate) reason: Option<RefundReason>,
+}
+
+/// A file that is imported, and how it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct ImportFile {
+    /// File with one purchase per line or row; - for standard input
+    pub(crate) file: PathBuf,
+    /// ndjson or csv [default: csv for a file *.csv, else ndjson]
+    #[arg(long)]
+    pub(crate) format: Option<RowFormat>,
+    /// The first line to import. A stopped import prints where to continue
+    #[arg(long, default_value_t = 1)]
+    pub(crate) from_line: u64,
+    /// Shows the columns and the first five rows as purchases, and imports nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Columns of CSV with other names, such as 'userid=Customer ID,price=Total'. Other columns are not read then
+    #[arg(
+        long,
+        value_name = "MEMBER=COLUMN,...",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) columns: ColumnNames,
+    /// What separates the columns of CSV: one of , ; | and tab [default: what the first line has]
+    #[arg(long)]
+    pub(crate) delimiter: Option<Delimiter>,
+    /// Encoding of the file, such as windows-1252 or utf-16le [default: utf-8; a byte order mark decides]
+    #[arg(long)]
+    pub(crate) encoding: Option<TextEncoding>,
+    /// The decimals of prices follow a comma, as in 12,50
+    #[arg(long)]
+    pub(crate) decimal_comma: bool,
+    /// Zone of times without an offset, such as Europe/Berlin [default: they are rejected]
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<FileZone>,
 }
 
 /// An action on the log of a topic.

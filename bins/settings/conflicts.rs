@@ -372,12 +372,12 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
 fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) -> [bool; 3] {
     match command {
         Some(Command::Migrate | Command::Doctor | Command::Export { .. }) => [false, true, false],
-        Some(Command::Dlq(_) | Command::Import { .. }) => [true, false, false],
+        Some(Command::Dlq(_)) => [true, false, false],
         // They are for the embedded files.
         Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => [false; 3],
-        Some(Command::Verify { .. } | Command::Replace(_) | Command::Refund(_)) => {
-            [true, true, false]
-        }
+        Some(
+            Command::Verify { .. } | Command::Replace(_) | Command::Refund(_) | Command::Import(_),
+        ) => [true, true, false],
         Some(Command::Replay { .. }) => [true, false, true],
         Some(Command::Erase(_)) => [
             true,

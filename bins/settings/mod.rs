@@ -44,7 +44,8 @@ use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{
-    Command, DlqAction, Erase, GroupsAction, OfTopic, Refund, Replace, ResetTo, Selection,
+    Command, DlqAction, Erase, GroupsAction, ImportFile, OfTopic, Refund, Replace, ResetTo,
+    Selection,
 };
 pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]

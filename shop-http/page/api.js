@@ -115,9 +115,41 @@ export async function refund({ id, ...content }, key) {
   return (await record(`v1/purchases/${id}:refund`, content, key)).purchase;
 }
 
-/** The result of each of these purchases, in their order: `[{status, replayed, detail}]`. Prices are texts. */
-export async function buyMany(purchases) {
-  return (await post("v1/purchases:batch", purchases, {})).body;
+/** How the service would read the beginning of a file: `{delimiter, columns, rows}`. */
+export async function previewImport(file, { format, ...options }) {
+  const path = `v1/purchases:import?${query({ ...options, dry_run: true })}`;
+  return (await askFor(path, { method: "POST", headers: { "content-type": format }, body: file })).body;
+}
+
+/** Imports a file, and returns the last report. `onReport` is called with each one before it. */
+export async function importFile(file, { format, ...options }, signal, onReport) {
+  const sent = { method: "POST", headers: { "content-type": format }, body: file, signal };
+  const read = async (response) => {
+    if (!response.ok) return bodyOf(response, await response.text());
+    let last;
+    for await (const line of linesOf(response.body)) {
+      if (last) onReport(last);
+      last = parseExact(line);
+    }
+    return last;
+  };
+  const { response, content } = await send(`v1/purchases:import?${query(options)}`, sent, read);
+  if (!response.ok) throw refusalOf(response, content);
+  if (!content?.done) throw new Refusal("The import ended early.");
+  return content;
+}
+
+/** The lines of a body, as they arrive. */
+async function* linesOf(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    yield* lines;
+  }
 }
 
 /** The purchase with this ID; null if none is stored. */

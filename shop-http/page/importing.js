@@ -1,106 +1,149 @@
-// For operators: records the purchases of a CSV file, after a look at its lines.
+// For operators: imports a file of purchases, after a look at how the service reads it.
 
-import { Refusal, buyMany } from "./api.js";
-import { failedAsCsv, readCsv } from "./csv.js";
+import { Refusal, importFile, previewImport } from "./api.js";
 import { forPeople, grouped } from "./exact.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
-import { download } from "./purchases.js";
 import { counted, sentence, whatOf } from "./words.js";
 
-/** The number of lines that are sent at once, below the rate of a client. */
-const BATCH = 200;
-/** The largest file, in bytes. */
-const MAX_FILE = 50_000_000;
-/** How many of the first lines are shown, and how many with those that have failed. */
-const [SHOWN, MAX_SHOWN] = [50, 500];
-const WORDS = { recorded: "Recorded", before: "Recorded before" };
+/** The largest file, in bytes: what the service takes. */
+const MAX_FILE = 32 * 1024 * 1024;
+/** How much of a file is sent for a look at its first rows. */
+const PREVIEW = 1024 * 1024;
+/** The counts of a report, with their words. */
+const COUNTS = [["imported", "imported"], ["repeated", "imported before"], ["rejected", "rejected"], ["conflicting", "conflicting"]];
 
-/** The result of a line of a batch: `{is, reason}`. */
-function resultOf({ status, replayed, detail }) {
-  if (status === "acknowledged") return { is: replayed ? "before" : "recorded" };
-  return { is: "failed", reason: sentence(`${status === "unknown" ? "It may be recorded. Import it again" : "Refused"}: ${detail ?? "no reason"}`) };
-}
-
-/** Reads a file or a pasted text, shows its lines, sends those without a problem, and shows their results. */
+/** Reads a file or a pasted text, shows how the service reads it, sends it, and shows what became of its rows. */
 export function Importing() {
-  const [file, setFile] = useState({});
-  const [results, setResults] = useState(new Map());
-  const [run, setRun] = useState({ isRunning: false });
-  const isOver = useRef(false);
-  useEffect(() => () => void (isOver.current = true), []);
-  const read = (name, text) => {
-    setFile({ name, ...(text.trim() === "" ? {} : readCsv(text)) });
-    setResults(new Map());
-    setRun({ isRunning: false });
-  };
-  const choose = async ({ target: { files: [chosen] } }) => {
-    if (chosen && chosen.size > MAX_FILE) setFile({ problem: "The file is too large for this page. Use management import." });
-    else if (chosen) read(chosen.name, await chosen.text());
-  };
-  const lines = (file.lines ?? []).map((line) => ({ ...line, ...(line.problem ? { is: "failed", reason: line.problem } : results.get(line.number)) }));
-  const valid = lines.filter(({ problem }) => !problem);
-  const send = async () => {
-    isOver.current = false;
-    for (let at = 0; at < valid.length && !isOver.current; ) {
-      const part = valid.slice(at, at + BATCH);
-      setRun({ isRunning: true, sent: at });
+  const [file, setFile] = useState(null);
+  const [options, setOptions] = useState({});
+  const [preview, setPreview] = useState(null);
+  const [said, setSaid] = useState({ text: "" });
+  const [report, setReport] = useState(null);
+  const running = useRef(null);
+  const [isRunning, setIsRunning] = useState(false);
+  useEffect(() => () => running.current?.abort(), []);
+
+  // A file is looked at again when the options change; only the last look counts.
+  useEffect(() => {
+    setPreview(null);
+    setReport(null);
+    setSaid({ text: "" });
+    if (file === null) return undefined;
+    if (file.size > MAX_FILE) {
+      setSaid({ text: "The file is too large for this page. Use management import.", isBad: true });
+      return undefined;
+    }
+    let isLast = true;
+    const look = async () => {
       try {
-        const answers = await buyMany(part.map(({ purchase }) => purchase));
-        setResults((known) => new Map([...known, ...part.map(({ number }, index) => [number, resultOf(answers[index])])]));
-        at += BATCH;
+        const shown = await previewImport(file.slice(0, PREVIEW), { ...options, format: formatOf(file) });
+        if (isLast) setPreview(shown);
       } catch (error) {
         if (!(error instanceof Refusal)) throw error;
-        if (error.status !== 429) return setRun({ isRunning: false, problem: `Stopped at line ${part[0].number}: ${sentence(error.message)} Import again for the rest.` });
-        await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter ?? 2)));
+        if (isLast) setSaid({ text: sentence(error.message), isBad: true });
       }
+    };
+    look();
+    return () => void (isLast = false);
+  }, [file, options]);
+
+  const send = async () => {
+    running.current = new AbortController();
+    setIsRunning(true);
+    setReport(null);
+    setSaid({ text: "Importing…" });
+    try {
+      const onReport = (report) => {
+        setReport(report);
+        setSaid({ text: `Importing: ${inWords(report)}.` });
+      };
+      const last = await importFile(file, { ...options, format: formatOf(file) }, running.current.signal, onReport);
+      const problem = last.problem && ` Stopped: ${sentence(last.problem)} Import again for the rest.`;
+      setSaid({ text: `${sentence(inWords(last))}${problem ?? ""}`, isBad: Boolean(problem) });
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const isCancelled = running.current.signal.aborted;
+      const text = isCancelled ? "Cancelled." : sentence(error.message);
+      setSaid({ text: `${text} What was imported stays. Import again for the rest.`, isBad: !isCancelled });
     }
-    setRun({ isRunning: false });
+    setIsRunning(false);
   };
   const press = ({ detail }) => {
     // The second click of a double click does not cancel.
     if (detail > 1) return;
-    if (run.isRunning) isOver.current = true;
+    if (isRunning) running.current.abort();
     else send();
   };
-  const failed = lines.filter(({ is }) => is === "failed");
-  const save = () => download(new Blob([failedAsCsv(file.head, failed)], { type: "text/csv" }), `failed-${file.name}`);
-  return html`<section class="ledger" id="import" aria-label="CSV">
-    <p class="hint" id="import-hint">Columns: username, userid and price, optionally timestamp, id and key, as the export writes them. Purchases are written into the store, past the log; <span class="id">management import</span> writes into the log. The same file can be imported again: each line is recorded once.</p>
+  const paste = (text) => setFile(text.trim() === "" ? null : new File([text], text.trimStart().startsWith("{") ? "pasted.ndjson" : "pasted.csv"));
+
+  return html`<section class="ledger" id="import" aria-label="Import">
+    <p class="hint" id="import-hint">A file of CSV or NDJSON: username, userid and price, optionally timestamp, item, quantity, reference, id and key, as the export writes them. Purchases are written into the store, past the log; <span class="id">management import</span> writes into the log. The same file can be imported again: each row is imported once.</p>
     <div class="pair">
-      <label>CSV file <input type="file" id="import-file" accept=".csv,text/csv" aria-describedby="import-hint" disabled=${run.isRunning} onChange=${choose} /></label>
-      <label>or pasted text <textarea id="import-text" rows="3" spellcheck="false" autocomplete="off" disabled=${run.isRunning} onInput=${({ target }) => read("pasted.csv", target.value)}></textarea></label>
+      <label>File <input type="file" id="import-file" accept=".csv,.ndjson,.jsonl,text/csv" aria-describedby="import-hint" disabled=${isRunning} onChange=${({ target }) => setFile(target.files[0] ?? null)} /></label>
+      <label>or pasted text <textarea id="import-text" rows="3" spellcheck="false" autocomplete="off" disabled=${isRunning} onInput=${({ target }) => paste(target.value)}></textarea></label>
     </div>
-    <p class="answer ${(file.problem ?? run.problem) ? "bad" : "progress"}" id="import-said" role="status">${file.problem ?? run.problem ?? said(lines, valid, results, run)}</p>
-    ${valid.length > 0 && html`<div class="actions">
-      <button type="button" id="import-button" class=${run.isRunning && "quiet"} onClick=${press}>${run.isRunning ? "Cancel" : `Import ${counted(valid.length, "line")}`}</button>
-      ${results.size > 0 && failed.length > 0 && html`<button type="button" class="link" id="import-save" onClick=${save}>Save the failed lines</button>`}
+    <${Options} isDisabled=${isRunning} onChange=${setOptions} />
+    <p class="answer ${said.isBad ? "bad" : "progress"}" id="import-said" role="status">${said.text}</p>
+    ${preview && html`<div class="actions">
+      <button type="button" id="import-button" class=${isRunning && "quiet"} onClick=${press}>${isRunning ? "Cancel" : "Import"}</button>
     </div>`}
-    ${lines.length > 0 && html`<${Lines} lines=${lines} />`}
+    ${report?.problems.length > 0 && html`<${Problems} report=${report} />`}
+    ${preview && !report && html`<${Preview} preview=${preview} />`}
   </section>`;
 }
 
-/** What is known of the lines, in words. */
-function said(lines, valid, results, { isRunning, sent }) {
-  if (lines.length === 0) return "";
-  if (isRunning) return `Importing: ${grouped(String(sent))} of ${counted(valid.length, "line")} sent.`;
-  const bad = lines.length - valid.length;
-  if (results.size === 0) return `${counted(lines.length, "line")}${bad > 0 ? `, ${grouped(String(bad))} with a problem` : ""}. Nothing is sent yet.`;
-  const counts = [["recorded", "recorded"], ["before", "recorded before"], ["failed", "failed"], [undefined, "not sent"]];
-  const named = counts.map(([which, text]) => [lines.filter(({ is }) => is === which).length, text]).filter(([count]) => count > 0);
-  return `${named.map(([count, text]) => `${grouped(String(count))} ${text}`).join(", ")}.`;
+const formatOf = (file) => (/\.(ndjson|jsonl)$/i.test(file.name) ? "application/x-ndjson" : "text/csv");
+
+/** The counts of a report, such as `2 imported, 1 rejected`. */
+function inWords(report) {
+  const counts = COUNTS.filter(([member]) => report[member] > 0);
+  const words = counts.map(([member, word]) => `${grouped(String(report[member]))} ${word}`);
+  if (report.waiting > 0) words.push(`${grouped(String(report.waiting))} of them waiting for their purchase`);
+  if (report.unterminated_line) words.push(`line ${report.unterminated_line} has no end, check whether the file was cut off`);
+  return words.join(", ") || "no rows";
 }
 
-/** The first of `lines`, and those that have failed. */
-function Lines({ lines }) {
-  const shown = lines.filter(({ is }, at) => at < SHOWN || is === "failed").slice(0, MAX_SHOWN);
-  const row = ({ number, text, purchase, is, reason }) => html`<tr key=${number}>
-    <td>${number}</td>
-    <td class="who">${purchase ? html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${forPeople(purchase.price ?? "")}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>` : text}</td>
-    <td class="result ${is === "failed" && "bad"}">${reason ?? WORDS[is]}</td>
+/** How a file of another system is written. */
+function Options({ isDisabled, onChange }) {
+  const form = useRef(null);
+  const read = () => {
+    const given = Object.fromEntries(new FormData(form.current));
+    onChange(Object.fromEntries(Object.entries(given).filter(([, value]) => value !== "")));
+  };
+  return html`<details id="import-options">
+    <summary>A file of another system</summary>
+    <form class="pair" ref=${form} onChange=${read} onSubmit=${(event) => event.preventDefault()}>
+      <label>Columns <input name="columns" placeholder="userid=Customer ID,price=Total" spellcheck="false" disabled=${isDisabled} /></label>
+      <label>Encoding <input name="encoding" placeholder="utf-8" list="import-encodings" disabled=${isDisabled} /></label>
+      <datalist id="import-encodings"><option value="windows-1252" /><option value="utf-16le" /></datalist>
+      <label>Time zone <input name="time_zone" placeholder="Europe/Berlin" disabled=${isDisabled} /></label>
+      <label class="check"><input type="checkbox" name="decimal_comma" value="true" disabled=${isDisabled} /> Decimal comma</label>
+    </form>
+  </details>`;
+}
+
+/** The first rows as purchases. */
+function Preview({ preview: { columns, rows } }) {
+  const ignored = columns.filter(({ member }) => member === null).map(({ column }) => column);
+  const row = ({ line, purchase, problem }) => html`<tr key=${line}>
+    <td>${line}</td>
+    <td class="who">${purchase && html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${forPeople(String(purchase.price))}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>`}</td>
+    <td class="result ${problem && "bad"}">${problem ?? ""}</td>
   </tr>`;
   return html`<table class="plain lines">
-      <thead><tr><th scope="col">Line</th><th scope="col">Purchase</th><th scope="col">Result</th></tr></thead>
-      <tbody id="import-lines">${shown.map(row)}</tbody>
+      <thead><tr><th scope="col">Line</th><th scope="col">Purchase</th><th scope="col">Problem</th></tr></thead>
+      <tbody id="import-lines">${rows.map(row)}</tbody>
     </table>
-    ${lines.length > shown.length && html`<p class="note">${counted(lines.length - shown.length, "more line")}.</p>`}`;
+    <p class="note">The first ${counted(rows.length, "row")}. Nothing is imported yet.${ignored.length > 0 ? ` Columns that are not read: ${ignored.join(", ")}.` : ""}</p>`;
+}
+
+/** The first rows that were not imported. */
+function Problems({ report: { problems, rejected, conflicting } }) {
+  const more = Number(rejected) + Number(conflicting) - problems.length;
+  const row = ({ line, detail }) => html`<tr key=${line}><td>${line}</td><td class="result bad">${sentence(detail)}</td></tr>`;
+  return html`<table class="plain lines">
+      <thead><tr><th scope="col">Line</th><th scope="col">Problem</th></tr></thead>
+      <tbody id="import-problems">${problems.map(row)}</tbody>
+    </table>
+    ${more > 0 && html`<p class="note">${counted(more, "more row")} not imported.</p>`}`;
 }

@@ -54,7 +54,7 @@ function Console() {
     "dead-letters": { title: "Dead letters", isHere: serves("/v1/dead-letters") && observes, show: () => html`<${DeadLetters} params=${params} topics=${topics} />` },
     runbooks: { title: "Runbook", isOf: "overview", isHere: true, show: () => html`<${Runbook} name=${view} />` },
     entities: { title: "Users and orders", isHere: serves("/v1/users") || serves("/v1/orders"), show: () => html`<${Entities} state=${served} params=${params} />` },
-    import: { title: "Import", isHere: serves("/v1/purchases:batch") && may("operate"), show: () => html`<${Importing} />` },
+    import: { title: "Import", isHere: serves("/v1/purchases:import") && may("operate"), show: () => html`<${Importing} />` },
   };
   // Those of the roles of this service, and of the key.
   const views = Object.fromEntries(Object.entries(all).filter(([, { isHere }]) => isHere));

@@ -49,6 +49,8 @@ shop_core::options! {
         /// The maximum size of all batches and their results that are held, together, in bytes (default 64 MiB). Beyond
         /// it a batch gets a 503.
         pub max_batches_bytes: usize = 64 << 20,
+        /// The maximum size of a file that is imported, in bytes (default 32 MiB). It counts as a batch while it is held.
+        pub max_import_bytes: usize = 32 << 20,
         /// How long a connection may take until its first byte, before it is closed (default 10 s).
         pub first_byte_timeout: Duration = Duration::from_secs(10),
         /// How long a client may take to send the head of a request, before the connection is closed (default 30 s).

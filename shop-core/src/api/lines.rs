@@ -1,8 +1,8 @@
-//! Lines of a text, for every reader of NDJSON and CSV.
+//! Lines of a text, for every reader of NDJSON.
 
 /// Whether a byte ends a line. A line ends with LF, CR LF or CR alone, in a file of any system: no value has these
 /// characters.
-pub(crate) const fn ends_line(byte: u8) -> bool {
+const fn ends_line(byte: u8) -> bool {
     matches!(byte, b'\n' | b'\r')
 }
 

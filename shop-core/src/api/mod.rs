@@ -15,8 +15,6 @@ mod rows;
 #[cfg(feature = "accounts")]
 pub use crate::accounts::UserOrdersBody;
 #[cfg(feature = "csv")]
-pub(crate) use lines::ends_line;
-#[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {
     batch::{BatchResultBody, BatchStatus, NDJSON, write_acknowledged},

@@ -22,8 +22,8 @@ named_enum! {
     /// RowFormat::Csv.write(&mut file, &[purchase]).unwrap();
     /// assert_eq!(
     ///     String::from_utf8(file).unwrap(),
-    ///     "id,username,userid,price,timestamp,item,quantity,currency,reference,of,reason\r\n\
-    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z,,,,,,\r\n"
+    ///     "id,username,userid,price,timestamp,item,quantity,currency,reference,of,reason,more\r\n\
+    ///      00000000-0000-0000-0000-000000000007,'=1+1,u1,9.50,2026-03-01T09:00:00.000Z,,,,,,,\r\n"
     /// );
     /// ```
     pub enum RowFormat {
@@ -39,7 +39,7 @@ named_enum! {
 
 impl RowFormat {
     /// The columns of CSV, and the members of an object.
-    pub const COLUMNS: [&'static str; 5 + Details::COLUMNS.len()] =
+    pub const COLUMNS: [&'static str; 5 + Details::COLUMNS.len() + 1] =
         Details::after(["id", "username", "userid", "price", "timestamp"]);
 
     /// The media type.
@@ -107,10 +107,15 @@ fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
         } = purchase;
         let (id, price, timestamp) = (id.to_string(), price.to_string(), timestamp.to_string());
         let (name, user) = (quoted(user_name.as_str()), quoted(user_id.as_str()));
+        let more = details.more().unwrap_or_default();
         let details = details.texts().map(Option::unwrap_or_default);
         let details = details.each_ref().map(|text| quoted(text));
         let first = [&*id, &*name, &*user, &*price, &*timestamp];
-        rows.write_record(first.into_iter().chain(details.iter().map(|text| &**text)))?;
+        let cells = first
+            .into_iter()
+            .chain(details.iter().map(|text| &**text))
+            .chain([&*more]);
+        rows.write_record(cells)?;
     }
     Ok(rows.flush()?)
 }

@@ -1,214 +1,233 @@
-//! Publishes the purchases of a file to a log, each once, however often it is imported. Feature `csv`.
+//! Imports the purchases of a file, each once, however often it is imported. Feature `csv`.
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use shop_core::api::RowFormat;
 //! use shop_core::import::{Import, ImportReport};
-//! use shop_core::memory::InMemoryLog;
+//! use shop_core::memory::InMemoryStore;
+//! use shop_core::ports::{Durability, StoreSink};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
+//! let store = Arc::new(InMemoryStore::new());
+//! let sink = StoreSink::new(store.clone(), Durability::Memory);
 //! let file = "username,userid,price\nada,u1,29.99\nada,u1,much\n";
 //! let mut report = ImportReport::default();
 //! let import = Import::new(RowFormat::Csv);
-//! import.run(&InMemoryLog::default().sink(), file.as_bytes(), &mut report, |_report| ()).await?;
-//! assert_eq!((report.imported, report.rejected_lines[0].line), (1, 3));
+//! import.run(&sink, &store, file.as_bytes(), &mut report, |_report| ()).await?;
+//! assert_eq!((report.imported, report.problems[0].line), (1, 3));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The steps of a row:
+//!
+//! ```text
+//! bytes ─▶ input: UTF-8, lines ─▶ csv_rows or ndjson: values ─▶ row: a purchase with its id ─▶ publish: stored, and counted
+//! ```
 
+mod csv_rows;
+mod header;
 #[cfg(test)]
 mod import_test;
-mod rows;
+mod input;
+mod layout;
+mod ndjson;
+mod preview;
+mod publish;
+mod report;
+mod row;
 
-use std::fmt;
-use std::io::BufRead;
+use std::io::Read;
 use std::time::Duration;
-
-use serde::Serialize;
 
 use crate::api::RowFormat;
 use crate::domain::Currency;
-use crate::ports::PurchaseSink;
-use crate::{Error, ErrorKind, Outcome, Purchase, Result, options};
+use crate::ports::{PurchaseQuery, PurchaseSink};
+use crate::{Error, ErrorKind, Result, options};
 
-use rows::{Row, Rows};
+use csv_rows::CsvRows;
+use input::Input;
+pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
+use ndjson::JsonLines;
+pub use preview::{ColumnPreview, Preview, RowPreview};
+use publish::Publisher;
+pub use report::{ImportReport, RowProblem};
+use row::{Row, Rows, Values};
 
-/// The number of purchases that are published together.
+/// The number of rows that are published together.
 const BATCH: usize = 1_000;
-/// The maximum number of rejected lines that are named.
-const MAX_NAMED: usize = 20;
-/// The pauses before purchases with an unknown outcome are published again: 0.1 s to 6.4 s, half of a minute in all.
-const PAUSES: u32 = 9;
+/// The maximum length of a row, in bytes: far more than a purchase has. Longer ones are rejected.
+const MAX_ROW: usize = 64 << 10;
+/// From how many bytes on a row of CSV has no end, and the file cannot be read further.
+const MAX_UNCLOSED_ROW: usize = 16 << 20;
 
 options! {
-    /// The import of a file with one purchase per line or row: `username`, `userid`, `price`, and optionally
-    /// `timestamp`,
-    /// `id`, `key` and [details](crate::Details). An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A purchase without
-    /// either gets an id from the number and the content of its line.
+    /// The import of a file with one purchase or refund per row: `username`, `userid`, `price`, and optionally `timestamp`,
+    /// `id`, `key`, [details](crate::Details) and `more`. It reads what [`RowFormat`] writes, in any order of the rows, and
+    /// files of other systems.
+    ///
+    /// An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A row without either is known by its
+    /// values and by how often the file has them: importing a file again, also after it was reordered, corrected or saved by
+    /// a spreadsheet, imports only what is new. Two files that have a row with the same values state one purchase: the second
+    /// one is counted as [`repeated`](ImportReport::repeated). An id, a key or a time tells them apart.
+    ///
+    /// The ids of about 10 million rows without an id and a key take about 300 MB of memory while the file is read.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Import {
         /// The format of the file.
         pub format: RowFormat = format,
-        /// The first line to import (default 1).
+        /// The first line to import (default 1). The rows before it are read, but not imported.
         pub from_line: u64 = 1,
         /// How long the store keeps purchases, by their timestamp (default `None`, for ever): older ones are rejected.
         pub retention: Option<Duration> = None,
         /// The currency of the shop (default none). Purchases without one get it, and those with another one are rejected.
         pub currency: Option<Currency> = None,
+        /// Whether the file may have refunds (default true).
+        pub refunds: bool = true,
+        /// The encoding of the file (default UTF-8). A byte order mark decides over it.
+        pub encoding: Option<TextEncoding> = None,
+        /// The delimiter of CSV (default: the one that the first line has).
+        pub delimiter: Option<Delimiter> = None,
+        /// The columns of CSV that have other names than the members of a purchase (default none).
+        pub columns: ColumnNames = ColumnNames::default(),
+        /// Whether the decimals of prices follow a comma, as in `12,50` (default false).
+        pub decimal_comma: bool = false,
+        /// The zone of times without an offset (default `None`: they are rejected).
+        pub time_zone: Option<FileZone> = None,
+        /// How long an import waits for ingest while no row of a batch becomes stored (default 10 min).
+        pub store_timeout: Duration = Duration::from_mins(10),
     }
 
     /// The import of a whole file.
     pub fn new(format: RowFormat);
 }
 
-/// The result of an import.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct ImportReport {
-    /// Lines that were read and are not blank: the sum of the following, unless the import has failed.
-    pub lines: u64,
-    /// Acknowledged purchases.
-    pub imported: u64,
-    /// Purchases that were stored before. A log without its store, such as Kafka, does not know them: they are imported.
-    pub repeated: u64,
-    /// Lines that are not valid, or whose purchase the log has rejected.
-    pub rejected: u64,
-    /// The first 20 of these lines.
-    pub rejected_lines: Vec<RejectedLine>,
-    /// The line to continue with, if the sink has failed.
-    #[serde(skip)]
-    pub resume_at: Option<u64>,
-}
-
-/// A line that was not imported.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RejectedLine {
-    /// Its number, from 1.
-    pub line: u64,
-    /// The reason.
-    pub detail: String,
-}
-
-impl ImportReport {
-    fn reject(&mut self, line: u64, detail: String) {
-        self.rejected += 1;
-        if self.rejected_lines.len() < MAX_NAMED {
-            self.rejected_lines.push(RejectedLine { line, detail });
-        }
-    }
-}
-
-impl fmt::Display for ImportReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            lines,
-            imported,
-            repeated,
-            rejected,
-            ..
-        } = self;
-        write!(
-            f,
-            "lines {lines}: imported {imported}, repeated {repeated}, rejected {rejected}"
-        )?;
-        for RejectedLine { line, detail } in &self.rejected_lines {
-            write!(f, "\n  line {line}: {detail}")?;
-        }
-        match self.rejected - self.rejected_lines.len() as u64 {
-            0 => Ok(()),
-            more => write!(f, "\n  {more} more"),
-        }
-    }
-}
-
 impl Import {
-    /// Reads `input`, on a thread for blocking work, and publishes its purchases to `sink`, in batches. `report` counts
-    /// what was imported, also when it fails; `progress` is called after each batch.
+    /// Reads `file`, on a thread for blocking work, publishes its purchases and refunds to `sink` in batches, and waits until
+    /// `query` finds them stored. `report` counts what became of the rows, also when the import fails; `progress` is called
+    /// after each batch.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the header of CSV is wrong; [`Internal`](ErrorKind::Internal) when the
-    /// input cannot be read; errors of the sink when they have lasted for about half a minute. Importing the file again
-    /// publishes nothing twice.
+    /// [`Invalid`](ErrorKind::Invalid) when the file is not of the format or the header of CSV is wrong;
+    /// [`Internal`](ErrorKind::Internal) when the file cannot be read; errors of the sink and the store when they have
+    /// lasted for about half a minute; [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when nothing is ingested within the
+    /// [`store_timeout`](Self::store_timeout). Importing the file again imports nothing twice.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave a part of the file published.
+    /// Dropping the future may leave a part of the file imported.
     pub async fn run(
         &self,
         sink: &dyn PurchaseSink,
-        input: impl BufRead + Send + 'static,
+        query: &dyn PurchaseQuery,
+        file: impl Read + Send + 'static,
         report: &mut ImportReport,
         mut progress: impl FnMut(&ImportReport) + Send,
     ) -> Result<()> {
         sink.check().await?;
+        let mut publisher = Publisher::new(sink, query, self.store_timeout);
         let import = self.clone();
         let mut reading =
-            tokio::task::spawn_blocking(move || Rows::new(import, input)?.next_batch(BATCH));
+            tokio::task::spawn_blocking(move || FileReader::new(import, file)?.next_batch());
         loop {
             let read = reading
                 .await
                 .map_err(|panicked| unreadable().with_source(panicked))?;
-            let (rows, batch) = read?;
+            let (reader, batch) = read?;
+            report.ignored_columns.clone_from(&reader.ignored_columns);
             if batch.is_empty() {
+                report.unterminated_line = reader.unterminated_line();
+                reader.failure.map_or(Ok(()), Err)?;
+                publisher.count_waiting(report).await?;
+                progress(report);
                 return Ok(());
             }
             // The next batch is read while this one is published.
-            reading = tokio::task::spawn_blocking(move || rows.next_batch(BATCH));
-            publish(sink, batch, report).await?;
+            reading = tokio::task::spawn_blocking(move || reader.next_batch());
+            publisher.publish(batch, report).await?;
             progress(report);
+        }
+    }
+}
+
+/// The rows of a file.
+struct FileReader<R> {
+    source: Source<R>,
+    rows: Rows,
+    from_line: u64,
+    ignored_columns: Vec<String>,
+    /// Why the file cannot be read further. The rows before that are imported.
+    failure: Option<Error>,
+}
+
+/// A file by its format.
+enum Source<R> {
+    Csv(Box<CsvRows<R>>),
+    Ndjson(Box<JsonLines<R>>),
+}
+
+impl<R: Read> FileReader<R> {
+    /// Reads the header of CSV.
+    fn new(import: Import, file: R) -> Result<Self> {
+        let input = Input::new(file, import.encoding, MAX_UNCLOSED_ROW);
+        let mut ignored_columns = Vec::new();
+        let source = match import.format {
+            RowFormat::Csv => {
+                let rows = CsvRows::new(input, &import)?;
+                let ignored = rows
+                    .header
+                    .columns
+                    .iter()
+                    .filter(|column| column.member.is_none() && !column.name.is_empty());
+                ignored_columns = ignored.map(|column| column.name.clone()).collect();
+                Source::Csv(Box::new(rows))
+            }
+            RowFormat::Ndjson => Source::Ndjson(Box::new(JsonLines::new(input))),
+        };
+        Ok(Self {
+            source,
+            from_line: import.from_line,
+            rows: Rows::new(import),
+            ignored_columns,
+            failure: None,
+        })
+    }
+
+    /// Returns the next rows, at most [`BATCH`]; none at the end, and where the file cannot be read further.
+    fn next_batch(mut self) -> Result<(Self, Vec<Row>)> {
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH && self.failure.is_none() {
+            match self.next_values() {
+                Ok(Some((line, values))) => {
+                    // Rows before the first line count: the id of a later one depends on them.
+                    let purchase = values.and_then(|values| self.rows.purchase(values));
+                    if line >= self.from_line {
+                        batch.push(Row { line, purchase });
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        Ok((self, batch))
+    }
+
+    fn next_values(&mut self) -> Result<Option<(u64, Result<Values, String>)>> {
+        match &mut self.source {
+            Source::Csv(rows) => rows.next(),
+            Source::Ndjson(lines) => lines.next(),
+        }
+    }
+
+    fn unterminated_line(&self) -> Option<u64> {
+        match &self.source {
+            Source::Csv(rows) => rows.unterminated_line(),
+            Source::Ndjson(lines) => lines.unterminated_line(),
         }
     }
 }
 
 fn unreadable() -> Error {
     Error::new(ErrorKind::Internal, "the file cannot be read")
-}
-
-/// Publishes a batch until each purchase is acknowledged or rejected.
-async fn publish(
-    sink: &dyn PurchaseSink,
-    batch: Vec<Row>,
-    report: &mut ImportReport,
-) -> Result<()> {
-    let (mut lines, mut purchases) = (
-        Vec::with_capacity(batch.len()),
-        Vec::with_capacity(batch.len()),
-    );
-    for (line, row) in batch {
-        report.lines += 1;
-        match row {
-            Ok(purchase) => {
-                lines.push(line);
-                purchases.push(purchase);
-            }
-            Err(why) => report.reject(line, why),
-        }
-    }
-    for pause in 0.. {
-        let (mut failed, mut again) = (None, (Vec::new(), Vec::<Purchase>::new()));
-        let results = if purchases.is_empty() {
-            Vec::new()
-        } else {
-            sink.publish_many(&purchases).await
-        };
-        for ((line, purchase), result) in lines.into_iter().zip(purchases).zip(results) {
-            match result {
-                Ok(receipt) if receipt.is_duplicate => report.repeated += 1,
-                Ok(_) => report.imported += 1,
-                Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {
-                    failed.get_or_insert((line, error));
-                    again.0.push(line);
-                    again.1.push(purchase);
-                }
-                Err(error) => report.reject(line, error.to_string()),
-            }
-        }
-        (lines, purchases) = again;
-        let Some((line, error)) = failed else { break };
-        if pause == PAUSES {
-            report.resume_at = Some(line);
-            return Err(error);
-        }
-        tracing::warn!(error = %error.chain(), line, "publish failed, retrying");
-        tokio::time::sleep(Duration::from_millis(100 << pause.min(6))).await;
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use shop_core::ErrorKind;
-use shop_core::api::NDJSON;
+use shop_core::api::{NDJSON, RowFormat};
 
 use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
@@ -184,6 +184,25 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
             text,
         ))
     })
+}
+
+/// The format of a file of purchases.
+///
+/// # Errors
+/// When it is neither CSV nor NDJSON.
+pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
+    let media_type = media_type(headers).unwrap_or_default();
+    for format in RowFormat::ALL {
+        if media_type.eq_ignore_ascii_case(format.media_type().as_bytes()) {
+            return Ok(format);
+        }
+    }
+    let text = "Content-Type must be text/csv or application/x-ndjson".to_owned();
+    Err(HttpError::media_type(
+        ACCEPT_POST,
+        "text/csv, application/x-ndjson",
+        text,
+    ))
 }
 
 /// Reads the rest of a body that is not used. Boxed: the future of a request is no larger for what is rare.

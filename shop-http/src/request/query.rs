@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::Query as Pairs;
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use shop_core::domain::Reference;
+use shop_core::import::{ColumnNames, Delimiter, FileZone, Import, TextEncoding};
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest,
@@ -96,6 +98,16 @@ impl Query {
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
     /// The parameters of a search for user names.
     pub(crate) const NAMES: &[&str] = &["prefix"];
+    /// The parameters of an import.
+    pub(crate) const IMPORT: &[&str] = &[
+        "columns",
+        "decimal_comma",
+        "delimiter",
+        "dry_run",
+        "encoding",
+        "from_line",
+        "time_zone",
+    ];
     /// The parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
@@ -222,6 +234,30 @@ impl Query {
             number.ok_or("must be a whole number from 1 to 1000")
         });
         limit.map(|limit| limit.unwrap_or(default))
+    }
+
+    /// The requested import, with the other options of `import`; and whether it is only to show how the file would be read.
+    pub(crate) fn import(&mut self, import: Import) -> Option<(Import, bool)> {
+        let is_on = [("true", true), ("false", false)];
+        let columns = self.read("columns", ColumnNames::from_str);
+        let decimal_comma = self.word("decimal_comma", &is_on, "must be true or false");
+        let delimiter = self.read("delimiter", Delimiter::from_str);
+        let is_dry_run = self.word("dry_run", &is_on, "must be true or false");
+        let encoding = self.read("encoding", TextEncoding::from_str);
+        let from_line = self.read("from_line", |text| {
+            let line: Option<u64> = text.parse().ok();
+            line.filter(|line| *line > 0)
+                .ok_or("must be a whole number from 1")
+        });
+        let time_zone = self.read("time_zone", FileZone::from_str);
+        let import = import
+            .columns(columns?.unwrap_or_default())
+            .decimal_comma(decimal_comma?.unwrap_or_default())
+            .delimiter(delimiter?)
+            .encoding(encoding?)
+            .from_line(from_line?.unwrap_or(1))
+            .time_zone(time_zone?);
+        Some((import, is_dry_run?.unwrap_or_default()))
     }
 
     /// The query string of the page of `limit` at `cursor`, with the other parameters of this request.

@@ -7,6 +7,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod docs;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod index;
 pub(crate) mod listing;
 mod listing_body;

@@ -36,7 +36,7 @@ macro_rules! modules {
 
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
-    access address anypurchases api attempt bars csv deadletters elements entities events exact facing following health
+    access address anypurchases api attempt bars deadletters elements entities events exact facing following health
     history identity importing input loaded management markdown metrics overview preact purchase purchases questions
     ranges recording resolving runbook signin state storage words
 };

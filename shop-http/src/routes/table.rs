@@ -8,8 +8,8 @@ use crate::metrics::{Measured, RouteSeries};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
 use crate::resources::{
-    batch, buy, dead_letters, events, health, index, listing, metrics, openapi, page, problems,
-    refund, v1_purchases, whoami,
+    batch, buy, dead_letters, events, health, import, index, listing, metrics, openapi, page,
+    problems, refund, v1_purchases, whoami,
 };
 use crate::routes::groups::Listener::{Admin, Public};
 use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
@@ -108,6 +108,10 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
     if service.options.refunds {
         let about = if is_refused { "" } else { "Refunds a purchase, once: optionally amount and reason" };
         all.push(to.plain((V1, "/v1/purchases/{id}:refund", Write), about, refund::post));
+    }
+    if is_management {
+        let import = if is_refused { "" } else { "Imports a file of purchases, CSV or NDJSON" };
+        all.push(to.plain((V1, "/v1/purchases:import", Batch), import, import::post));
     }
     // Facing follows management, and no service follows facing. Only management lists all users' purchases.
     if is_management {

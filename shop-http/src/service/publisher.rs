@@ -149,6 +149,10 @@ impl PurchaseSink for Publisher {
         results
     }
 
+    fn is_storing(&self) -> bool {
+        self.port.is_storing()
+    }
+
     fn durability(&self) -> Durability {
         self.port.durability()
     }

@@ -1,15 +1,16 @@
 //! The optional members of a purchase, in and out.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
-use futures_util::TryStreamExt as _;
 use serde_json::json;
+use shop_core::Purchase;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
-use shop_core::log::{Batch, LogAdmin as _};
-use shop_core::memory::InMemoryLog;
-use shop_core::record::decode;
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{Durability, StoreSink};
 use shop_http::HttpOptions;
 
 use crate::shop::{Shop, TestResponse, get, post, request, send};
@@ -54,25 +55,18 @@ async fn members_are_found_by_reference_exported_and_imported() {
             Body::empty(),
         );
         let rows = std::io::Cursor::new(send(&shop.management, export).await.text.into_bytes());
-        let (log, mut report) = (InMemoryLog::default(), ImportReport::default());
+        let store = InMemoryStore::new();
+        let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
+        let mut report = ImportReport::default();
         Import::new(format)
-            .run(&log.sink(), rows, &mut report, |_| ())
+            .run(&sink, &store, rows, &mut report, |_| ())
             .await
             .unwrap();
-        let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
-        let read = |batch: &Batch| {
-            batch
-                .records
-                .iter()
-                .map(|record| decode(record, &batch.partition).unwrap())
-                .collect::<Vec<_>>()
+        let by_id = |mut all: Vec<Purchase>| {
+            all.sort_by_key(|purchase| purchase.id);
+            all
         };
-        let [mut imported, mut stored] =
-            [batches.iter().flat_map(read).collect(), shop.store.all()];
-        [&mut imported, &mut stored]
-            .into_iter()
-            .for_each(|all| all.sort_by_key(|purchase| purchase.id));
-        assert_eq!(imported, stored, "{report}");
+        assert_eq!(by_id(store.all()), by_id(shop.store.all()), "{report}");
     }
 }
 

@@ -24,6 +24,7 @@ mod fair;
 mod files;
 mod health;
 mod idempotency;
+mod imports;
 #[cfg(feature = "auth")]
 mod issuer;
 mod limits;

@@ -73,7 +73,9 @@ fn rule(kind: &str, method: &Method, path: &str) -> Rule {
         (_, "/metrics") => Rule::Scope("observe"),
         // Those of `call` are dry runs.
         (_, path) if path.starts_with("/dead-letters") => Rule::Scope("observe"),
-        ("POST", "/purchases" | "/purchases:batch") if kind == "management" => {
+        ("POST", "/purchases" | "/purchases:batch" | "/purchases:import")
+            if kind == "management" =>
+        {
             Rule::Scope("operate")
         }
         ("POST", "/purchases/{id}:refund") if kind == "management" => Rule::Scope("operate"),
@@ -231,8 +233,13 @@ async fn call(
         (_, path) if path.ends_with(":refund") => "{}".to_owned(),
         _ => purchase,
     };
+    let media_type = if path.ends_with(":import") {
+        ("content-type", "application/x-ndjson")
+    } else {
+        JSON
+    };
     let authorization = token.map(|token| format!("Bearer {token}"));
-    let headers: Vec<_> = std::iter::once(JSON)
+    let headers: Vec<_> = std::iter::once(media_type)
         .chain(
             authorization
                 .as_deref()

@@ -182,8 +182,8 @@ async fn a_killed_import_is_resumed_without_duplicates() {
         text(&output.stderr)
     );
     assert!(
-        printed.contains("lines 21001: ")
-            && printed.contains(", rejected 1\n")
+        printed.contains("rows 21001: ")
+            && printed.contains(", rejected 1, conflicting 0\n")
             && printed.contains("line 21001: "),
         "{printed}"
     );
@@ -245,7 +245,7 @@ async fn exports_are_imported_unchanged() {
         let output = manage(&folder, &["import", file.to_str().unwrap()]).await;
         let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
         assert!(
-            output.status.success() && printed.contains(", rejected 0\n"),
+            output.status.success() && printed.contains(", rejected 0, conflicting 0\n"),
             "{printed}"
         );
         until("store all", async || {

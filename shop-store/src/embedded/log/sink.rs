@@ -102,6 +102,10 @@ impl PurchaseSink for EmbeddedSink {
             .await
     }
 
+    fn is_storing(&self) -> bool {
+        self.group.is_some()
+    }
+
     fn durability(&self) -> Durability {
         Durability::LocalDisk
     }

@@ -1,4 +1,4 @@
-//! The import of CSV on the console.
+//! The import of files on the console.
 
 use serde_json::json;
 
@@ -6,10 +6,8 @@ use super::NASTY;
 use super::driver::Browser;
 use crate::process::{Binary, Process, until};
 
-const BATCH: &str = "/v1/purchases:batch";
-
 #[tokio::test]
-async fn a_file_is_imported_once_with_a_result_per_line() {
+async fn a_file_is_shown_and_imported_once_with_its_problems() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -21,13 +19,10 @@ async fn a_file_is_imported_once_with_a_result_per_line() {
         "\u{feff}username,userid,price,timestamp\r\n\"{name}\",u1,12.50,2026-03-01T09:00:00Z\r\n'=ada,u1,7,\r\nada,u1,much,\r\nada,u1,7,\r\n"
     );
     std::fs::write(&file, text).unwrap();
-    let problem = "price must be a number such as 29.99.";
+    let problem = "price much must be a valid number";
 
     browser.open(&management.path("/#import")).await;
-    for (outcome, said) in [
-        ("Recorded", "3 recorded, 1 failed."),
-        ("Recorded before", "3 recorded before, 1 failed."),
-    ] {
+    for said in ["3 imported, 1 rejected.", "3 imported before, 1 rejected."] {
         until("show the form", async || {
             !browser.texts("#import-file").await.is_empty()
         })
@@ -38,26 +33,19 @@ async fn a_file_is_imported_once_with_a_result_per_line() {
             .send_keys(file.to_str().unwrap())
             .await
             .unwrap();
-        browser
-            .shows(
-                "import-said",
-                "4 lines, 1 with a problem. Nothing is sent yet.",
-            )
-            .await;
-        assert_eq!(browser.requests(BATCH).await.len(), 0);
-        assert_eq!(
-            browser.texts("#import-lines .result").await,
-            ["", "", problem, ""]
-        );
+        until("show the first rows", async || {
+            browser.texts("#import-lines .result").await == ["", "", problem, ""]
+        })
+        .await;
         assert_eq!(
             browser.texts("#import-lines .name").await,
-            [NASTY, "=ada", "ada", "ada"]
+            [NASTY, "=ada", "ada"]
         );
         browser.click("import-button").await;
         browser.shows("import-said", said).await;
         assert_eq!(
-            browser.texts("#import-lines .result").await,
-            [outcome, outcome, problem, outcome]
+            browser.texts("#import-problems .result").await,
+            [format!("{problem}.")]
         );
         assert_eq!(
             browser.run("return document.activeElement.id").await,
@@ -74,7 +62,7 @@ async fn a_file_is_imported_once_with_a_result_per_line() {
 }
 
 #[tokio::test]
-async fn an_import_is_cancelled_and_its_failed_lines_are_saved() {
+async fn a_file_of_another_system_is_mapped_and_an_import_is_cancelled() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -91,50 +79,50 @@ async fn an_import_is_cancelled_and_its_failed_lines_are_saved() {
         );
         browser.run(&script).await;
     };
-    paste("username,price\n").await;
+    paste("Kunde;username;Summe;Ort\nu1;ada;12,50;Ulm\n").await;
+    until("name what is missing", async || {
+        let said = browser.texts("#import-said").await.join("");
+        said.contains("which has: Kunde, username, Summe, Ort")
+    })
+    .await;
+    let fill = "document.getElementById('import-options').open = true;
+        const form = document.querySelector('#import-options form');
+        form.columns.value = 'userid=Kunde,price=Summe';
+        form.decimal_comma.checked = true;
+        form.dispatchEvent(new Event('change', { bubbles: true }))";
+    browser.run(fill).await;
+    until("show what is not read", async || {
+        let notes = browser.texts("#import .note").await.join("");
+        notes.contains("Columns that are not read: Ort.")
+    })
+    .await;
+    browser.click("import-button").await;
+    browser.shows("import-said", "1 imported.").await;
+
+    // An import whose answer does not come is cancelled, and can be repeated.
+    let hold = "const real = window.fetch; window.fetch = (path, options) => {
+        if (path.includes('dry_run')) return real(path, options);
+        window.fetch = real;
+        return new Promise((resolve, reject) => options.signal.addEventListener('abort', () => reject(new Error('aborted'))));
+    };";
+    browser.run(hold).await;
+    paste("Kunde;username;Summe\nu1;ada;12,50\nu2;bob;1\n").await;
+    until("show the rows", async || {
+        browser.texts("#import-lines tr").await.len() == 2
+    })
+    .await;
+    browser.click("import-button").await;
+    browser.shows("import-button", "Cancel").await;
+    browser.click("import-button").await;
     browser
         .shows(
             "import-said",
-            "The column userid is missing in the first line.",
+            "Cancelled. What was imported stays. Import again for the rest.",
         )
         .await;
-
-    // What is sent is recorded, and no more is sent.
-    let lines: String = (0..500).map(|price| format!("ada,u1,{price}\n")).collect();
-    let hold =
-        "const real = window.fetch; window.fetch = (...call) => call[1]?.method !== 'POST' ? real(...call)
-        : new Promise((resolve) => window.release = () => { window.fetch = real; resolve(real(...call)) });";
-    browser.run(hold).await;
-    paste(&format!("username,userid,price\n{lines}")).await;
-    browser.shows("import-button", "Import 500 lines").await;
     browser.click("import-button").await;
     browser
-        .shows("import-said", "Importing: 0 of 500 lines sent.")
+        .shows("import-said", "1 imported, 1 imported before.")
         .await;
-    browser.click("import-button").await;
-    browser.run("window.release()").await;
-    browser
-        .shows("import-said", "200 recorded, 300 not sent.")
-        .await;
-    browser.click("import-button").await;
-    browser
-        .shows("import-said", "300 recorded, 200 recorded before.")
-        .await;
-
-    // The service refuses a line, and the others are recorded.
-    paste("username,userid,price\nada,u1,0.123456789\nada,u2,5\n").await;
-    browser.click("import-button").await;
-    browser.shows("import-said", "1 recorded, 1 failed.").await;
-    let keep = "window.saved = [];
-        URL.createObjectURL = (file) => { window.saved.push(file); return '#saved'; };
-        HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };
-        document.getElementById('import-save').click();
-        return window.saved[0].text()";
-    let saved = "line,problem,username,userid,price\r\n2,\"Refused: Price must not have more than 8 decimals.\",ada,u1,0.123456789\r\n";
-    assert_eq!(browser.run(keep).await, json!(saved));
-    assert_eq!(
-        browser.run("return window.saved[1]").await,
-        json!("failed-pasted.csv")
-    );
     browser.end().await;
 }

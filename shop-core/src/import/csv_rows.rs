@@ -1,0 +1,142 @@
+//! Rows of CSV.
+
+use std::io::{BufReader, ErrorKind as IoErrorKind, Read};
+
+use super::header::{Column, Header};
+use super::input::Input;
+use super::row::{COLUMNS, Values};
+use super::{Import, MAX_ROW, unreadable};
+use crate::api::RowFormat;
+use crate::{Error, ErrorKind, Result};
+
+/// The rows of a file. A cell may have line breaks, so a row may have several lines.
+pub(super) struct CsvRows<R> {
+    reader: csv::Reader<BufReader<Input<R>>>,
+    pub(super) header: Header,
+    record: csv::ByteRecord,
+    /// The line in which the last row starts.
+    line: u64,
+}
+
+impl<R: Read> CsvRows<R> {
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// As [`Header::read`].
+    pub(super) fn new(input: Input<R>, import: &Import) -> Result<Self> {
+        let mut input = BufReader::new(input);
+        let header = Header::read(&mut input, import)?;
+        let reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(header.delimiter.0)
+            .from_reader(input);
+        Ok(Self {
+            reader,
+            line: header.lines,
+            header,
+            record: csv::ByteRecord::new(),
+        })
+    }
+
+    /// Returns the line and the values of the next row that has any value; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if a row does not end, as its quote is not closed;
+    /// [`Internal`](ErrorKind::Internal) if the file cannot be read.
+    pub(super) fn next(&mut self) -> Result<Option<(u64, Result<Values, String>)>> {
+        loop {
+            self.reader.get_mut().get_mut().bytes_of_row = 0;
+            let is_read = self
+                .reader
+                .read_byte_record(&mut self.record)
+                .map_err(|error| self.failed(error))?;
+            if !is_read {
+                return Ok(None);
+            }
+            self.line = self.first_line_of_record();
+            let has_value = self.record.iter().any(|cell| !cell.trim_ascii().is_empty());
+            if has_value {
+                return Ok(Some((self.line, self.values())));
+            }
+        }
+    }
+
+    /// Returns the line in which the last record starts. The reader counts the blank lines before it as a part of it, so
+    /// the line is counted from the end of the record.
+    fn first_line_of_record(&self) -> u64 {
+        let breaks = |cell: &[u8]| cell.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let breaks_in_cells: u64 = self.record.iter().map(breaks).sum();
+        let line_after = self.reader.position().line();
+        let from_end = line_after.saturating_sub(breaks_in_cells + 1);
+        let start = self.record.position().map_or(0, csv::Position::line);
+        self.header.lines + from_end.max(start)
+    }
+
+    fn values(&self) -> Result<Values, String> {
+        let columns = &self.header.columns;
+        if self.record.as_slice().len() > MAX_ROW {
+            return Err(format!("has more than {MAX_ROW} bytes"));
+        }
+        if self.record.len() != columns.len() {
+            let hint = if self.record.as_slice().contains(&b'\n') {
+                ": is a quote not closed?"
+            } else {
+                ""
+            };
+            return Err(format!(
+                "has {} columns, and the first line {}{hint}",
+                self.record.len(),
+                columns.len()
+            ));
+        }
+        let mut values = Values::default();
+        for (Column { name, member }, cell) in columns.iter().zip(&self.record) {
+            let cell = str::from_utf8(cell).map_err(|_no_text| {
+                "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
+            })?;
+            if cell.contains(char::REPLACEMENT_CHARACTER) {
+                return Err("has a character that is not one of the file's encoding".to_owned());
+            }
+            if cell.is_empty() {
+                continue;
+            }
+            match member {
+                Some(member) => values[*member] = Some(text_of(*member, cell)),
+                None if name.is_empty() => {
+                    return Err(format!("has {cell:?} in a column without a name"));
+                }
+                None => {}
+            }
+        }
+        Ok(values)
+    }
+
+    fn failed(&self, error: csv::Error) -> Error {
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) if error.kind() == IoErrorKind::InvalidData => Error::new(
+                ErrorKind::Invalid,
+                format!("after line {}: {error}", self.line),
+            ),
+            csv::ErrorKind::Io(error) => unreadable().with_source(error),
+            other => Error::new(ErrorKind::Invalid, format!("{other:?}")),
+        }
+    }
+
+    /// Returns the line of the last row, if it has no end.
+    pub(super) fn unterminated_line(&self) -> Option<u64> {
+        let input = self.reader.get_ref().get_ref();
+        input.is_unterminated.then_some(self.line)
+    }
+}
+
+/// Returns a value of a row. Texts lose the apostrophe that an export has put in front of what a spreadsheet would take for
+/// a formula.
+fn text_of(member: usize, cell: &str) -> String {
+    let is_verbatim = ["id", "key", "price", "timestamp", "more"].contains(&COLUMNS[member]);
+    if is_verbatim {
+        cell.to_owned()
+    } else {
+        RowFormat::unquote(cell)
+    }
+}

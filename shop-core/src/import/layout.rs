@@ -1,0 +1,268 @@
+//! How a text file is written: its encoding, its delimiter, the names of its columns and the zone of its times.
+
+use std::str::FromStr;
+
+use encoding_rs::Encoding;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::row::COLUMNS;
+use crate::macros::format_as;
+use crate::{Invalid, Timestamp};
+
+/// The encoding of a text file, by its name in the [Encoding Standard], such as `windows-1252` or `utf-16le`.
+///
+/// [Encoding Standard]: https://encoding.spec.whatwg.org/#names-and-labels
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextEncoding(pub(super) &'static Encoding);
+
+format_as!(TextEncoding: |this| Display = Display(this.0.name()));
+
+impl FromStr for TextEncoding {
+    type Err = Invalid;
+
+    fn from_str(label: &str) -> Result<Self, Invalid> {
+        // The replacement encoding decodes nothing: it stands for encodings that are attacks in browsers.
+        Encoding::for_label_no_replacement(label.as_bytes())
+            .map(Self)
+            .ok_or(Invalid::malformed(
+                "the encoding",
+                "must be a name such as utf-8, utf-16le or windows-1252",
+            ))
+    }
+}
+
+/// The character between two columns of CSV: `,`, `;`, `|` or a tab, which is also written as `tab`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delimiter(pub(super) u8);
+
+impl Delimiter {
+    /// All delimiters, in the order in which they are tried.
+    pub(super) const ALL: [Self; 4] = [Self(b','), Self(b';'), Self(b'\t'), Self(b'|')];
+}
+
+format_as!(Delimiter: |this| Display = Display(match this.0 {
+    b'\t' => "tab".to_owned(),
+    byte => char::from(byte).to_string(),
+}));
+
+impl FromStr for Delimiter {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let delimiter = match text {
+            "tab" | "\\t" => Some(Self(b'\t')),
+            _ => Self::ALL
+                .into_iter()
+                .find(|delimiter| text.as_bytes() == [delimiter.0]),
+        };
+        delimiter.ok_or(Invalid::malformed(
+            "the delimiter",
+            "must be one of , ; | and tab",
+        ))
+    }
+}
+
+/// Which columns of a file the members of a purchase are in, as in `userid=Customer ID,price=Total`.
+///
+/// A name that contains a comma is in quotes, together with its member: `"userid=Customer, ID",price=Total`. The columns
+/// that are not named here are not read, unless they have the name of a member.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnNames(Vec<(&'static str, String)>);
+
+impl ColumnNames {
+    /// Returns whether no column is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the member that the column with this name has.
+    pub(super) fn member_of(&self, column: &str) -> Option<&'static str> {
+        if let Some((member, _)) = self.0.iter().find(|(_, name)| name == column) {
+            return Some(member);
+        }
+        // A member that is mapped to one column is not read from another one.
+        let is_mapped = self.0.iter().any(|(member, _)| *member == column);
+        let member = COLUMNS.into_iter().find(|member| *member == column)?;
+        (!is_mapped).then_some(member)
+    }
+
+    /// Returns the columns that are named, with their members.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(&'static str, String)> {
+        self.0.iter()
+    }
+}
+
+impl FromStr for ColumnNames {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        const INVALID: Invalid = Invalid::malformed(
+            "the columns",
+            "must be such as userid=Customer ID,price=Total, each member of a purchase once",
+        );
+        let mut pairs = csv::StringRecord::new();
+        csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(text.as_bytes())
+            .read_record(&mut pairs)
+            .map_err(|_unreadable| INVALID)?;
+
+        let mut names: Vec<(&'static str, String)> = Vec::new();
+        for pair in &pairs {
+            let (member, column) = pair.split_once('=').ok_or(INVALID)?;
+            let member = COLUMNS
+                .into_iter()
+                .find(|known| *known == member.trim())
+                .ok_or(INVALID)?;
+            // The shell removes quotes, but a file of settings or an HTTP query may have them.
+            let column = column.trim().trim_matches('"').to_owned();
+            let is_repeated = names
+                .iter()
+                .any(|(known, name)| *known == member || *name == column);
+            if column.is_empty() || is_repeated {
+                return Err(INVALID);
+            }
+            names.push((member, column));
+        }
+        Ok(Self(names))
+    }
+}
+
+/// The time zone of times without an offset, by its name in the IANA database, such as `Europe/Berlin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileZone(TimeZone);
+
+impl FileZone {
+    /// Reads a date and a time without an offset. An hour that does not exist because the clock was put forward is taken as
+    /// if it had not been, and one that exists twice is the first one.
+    fn read(&self, text: &str) -> Option<Timestamp> {
+        // The parser of dates takes a leap second for the second before it.
+        if text.contains(":60") {
+            return None;
+        }
+        let civil: DateTime = text.trim_ascii().parse().ok()?;
+        let instant = self.0.to_timestamp(civil).ok()?;
+        instant.try_into().ok()
+    }
+}
+
+impl FromStr for FileZone {
+    type Err = Invalid;
+
+    fn from_str(name: &str) -> Result<Self, Invalid> {
+        TimeZone::get(name).map(Self).map_err(|_unknown| {
+            Invalid::malformed(
+                "the time zone",
+                "must be a name such as Europe/Berlin or UTC",
+            )
+        })
+    }
+}
+
+/// Reads the time of a row: RFC 3339, or a time without an offset if the zone of the file is known.
+///
+/// # Errors
+/// The reason why it is not a time.
+pub(super) fn time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
+    let with_offset = Timestamp::from_rfc3339(text);
+    let Err(invalid) = with_offset else {
+        return with_offset.map_err(|invalid| invalid.to_string());
+    };
+    if let Some(zone) = zone {
+        return zone
+            .read(text)
+            .ok_or_else(|| format!("timestamp {text} is not valid"));
+    }
+    let utc = FileZone(TimeZone::UTC);
+    if utc.read(text).is_some() {
+        return Err(format!(
+            "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
+        ));
+    }
+    Err(format!("timestamp {text} {}", invalid.reason()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InvalidKind;
+
+    #[test]
+    fn columns_are_named_by_their_members() {
+        let names: ColumnNames = r#""userid=Customer, ID",price="Total""#.parse().unwrap();
+        assert_eq!(names.member_of("Customer, ID"), Some("userid"));
+        assert_eq!(names.member_of("Total"), Some("price"));
+        assert_eq!(names.member_of("price"), None, "it is in another column");
+        assert_eq!(names.member_of("username"), Some("username"));
+        for text in [
+            "userid",
+            "user=x",
+            "userid=",
+            "userid=a,userid=b",
+            "userid=a,price=a",
+        ] {
+            assert!(text.parse::<ColumnNames>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_encodings_and_delimiters_are_read() {
+        for (label, name) in [
+            ("latin1", "windows-1252"),
+            ("UTF-16LE", "UTF-16LE"),
+            ("utf8", "UTF-8"),
+        ] {
+            assert_eq!(label.parse::<TextEncoding>().unwrap().to_string(), name);
+        }
+        assert!("klingon".parse::<TextEncoding>().is_err());
+        for (text, name) in [("tab", "tab"), ("\t", "tab"), (";", ";")] {
+            assert_eq!(text.parse::<Delimiter>().unwrap().to_string(), name);
+        }
+        for text in ["", ",,", "x", "\""] {
+            assert!(text.parse::<Delimiter>().is_err(), "{text:?}");
+        }
+        assert!("Europe/Nowhere".parse::<FileZone>().is_err());
+    }
+
+    #[test]
+    fn a_time_has_an_offset_or_the_zone_of_the_file() {
+        let berlin: FileZone = "Europe/Berlin".parse().unwrap();
+        for (text, read) in [
+            ("2024-01-15T23:30:00+01:00", "2024-01-15T22:30:00.000Z"),
+            ("2024-01-15 23:30", "2024-01-15T22:30:00.000Z"),
+            ("2024-07-15T23:30:00.5", "2024-07-15T21:30:00.500Z"),
+            ("2024-01-15", "2024-01-14T23:00:00.000Z"),
+            // The hour that exists twice, and the one that does not exist.
+            ("2024-10-27 02:30", "2024-10-27T00:30:00.000Z"),
+            ("2024-03-31 02:30", "2024-03-31T01:30:00.000Z"),
+        ] {
+            assert_eq!(
+                time(text, Some(&berlin)).unwrap().to_string(),
+                read,
+                "{text}"
+            );
+        }
+        for text in ["2024-01-15 23:30", "2024-01-15"] {
+            let error = time(text, None).unwrap_err();
+            assert!(error.contains("has no zone"), "{error}");
+        }
+        for text in [
+            "2024-01-15 24:00",
+            "2024-01-15 23:59:60",
+            "15.01.2024",
+            "1705361400",
+            "2024-02-30",
+        ] {
+            assert!(time(text, Some(&berlin)).is_err(), "{text}");
+            assert!(time(text, None).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_value_names_what_is_taken() {
+        let invalid = "x".parse::<Delimiter>().unwrap_err();
+        assert_eq!(invalid.kind(), InvalidKind::Malformed);
+    }
+}

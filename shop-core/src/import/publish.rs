@@ -1,0 +1,305 @@
+//! Publishes the rows of a file, and finds out what became of each.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::Instant;
+
+use super::report::ImportReport;
+use super::row::Row;
+use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
+use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+
+/// The maximum of concurrent look-ups.
+const CONCURRENT_LOOKUPS: usize = 64;
+/// How long one row is waited for, before all rows are looked up again.
+const POLL: Duration = Duration::from_millis(500);
+const ERASED: &str = "its purchase was erased";
+
+/// The pauses before what has failed is tried again: 0.1 s to 6.4 s, half of a minute in all.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_millis(6_400))
+        .with_max_times(9)
+}
+
+/// A valid row.
+struct ValidRow {
+    line: u64,
+    purchase: Purchase,
+    /// Whether it was published with an unknown outcome: if the sink has it now, it is from this import.
+    may_be_published: bool,
+}
+
+/// What the store says of a row.
+enum Fate {
+    /// Its purchase or refund is stored.
+    Stored,
+    /// Its refund is in the store, and waits there for its purchase.
+    Waiting,
+    /// Another refund of the same purchase waits in the store. The purchase will decide between them.
+    OtherWaits,
+    /// Another purchase is stored under its id.
+    Conflicting,
+    /// The store can never accept it.
+    Rejected(String),
+    /// The store does not have it.
+    Unknown,
+}
+
+/// Publishes the batches of one import.
+pub(super) struct Publisher<'a> {
+    sink: &'a dyn PurchaseSink,
+    query: &'a dyn PurchaseQuery,
+    store_timeout: Duration,
+    /// Rows whose refund was waiting for its purchase when it was imported.
+    waiting: Vec<ValidRow>,
+}
+
+impl<'a> Publisher<'a> {
+    pub(super) fn new(
+        sink: &'a dyn PurchaseSink,
+        query: &'a dyn PurchaseQuery,
+        store_timeout: Duration,
+    ) -> Self {
+        Self {
+            sink,
+            query,
+            store_timeout,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Publishes the rows of a batch, and waits until they are stored.
+    ///
+    /// # Errors
+    /// As [`Import::run`](super::Import::run).
+    pub(super) async fn publish(
+        &mut self,
+        batch: Vec<Row>,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        let first_line = batch.first().map(|row| row.line);
+        let imported = self.publish_batch(batch, report).await;
+        if imported.is_err() {
+            report.resume_at = first_line;
+        }
+        imported
+    }
+
+    async fn publish_batch(&mut self, batch: Vec<Row>, report: &mut ImportReport) -> Result<()> {
+        let rows = valid_rows(batch, report);
+        let is_storing = self.sink.is_storing();
+        // A sink that stores says by itself what it had already. The purchase of a refund is looked up in any case.
+        let (to_publish, to_look_up): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .partition(|row| is_storing && !row.purchase.is_refund());
+        let unknown = self.without_known(to_look_up, report).await?;
+
+        let to_publish: Vec<ValidRow> = to_publish.into_iter().chain(unknown).collect();
+        let acknowledged = self.publish_all(to_publish, report).await?;
+        let (stored, to_store): (Vec<_>, Vec<_>) = acknowledged
+            .into_iter()
+            .partition(|row| is_storing && !row.purchase.is_refund());
+        report.imported += stored.len() as u64;
+        self.wait_until_stored(to_store, report).await
+    }
+
+    /// Looks up the rows. Counts those that the store knows, and returns the others.
+    async fn without_known(
+        &self,
+        rows: Vec<ValidRow>,
+        report: &mut ImportReport,
+    ) -> Result<Vec<ValidRow>> {
+        let fates = self.fates_of(&rows).await?;
+        let mut unknown = Vec::new();
+        for (row, fate) in rows.into_iter().zip(fates) {
+            match fate {
+                Fate::Stored | Fate::Waiting => report.repeated += 1,
+                Fate::Conflicting => report.conflict(row.line),
+                Fate::Rejected(reason) => report.reject(row.line, reason),
+                Fate::Unknown | Fate::OtherWaits => unknown.push(row),
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Publishes rows until each one is acknowledged, counted as known, or counted as refused. Returns the acknowledged
+    /// ones.
+    async fn publish_all(
+        &self,
+        mut rows: Vec<ValidRow>,
+        report: &mut ImportReport,
+    ) -> Result<Vec<ValidRow>> {
+        let mut acknowledged = Vec::with_capacity(rows.len());
+        let mut pauses = pauses().build();
+        while !rows.is_empty() {
+            let purchases: Vec<Purchase> = rows.iter().map(|row| row.purchase.clone()).collect();
+            let results = self.sink.publish_many(&purchases).await;
+            let mut failure = None;
+            let mut to_repeat = Vec::new();
+            for (mut row, result) in rows.into_iter().zip(results) {
+                match result {
+                    Ok(receipt) if receipt.is_duplicate && !row.may_be_published => {
+                        report.repeated += 1;
+                    }
+                    Ok(_) => acknowledged.push(row),
+                    Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {
+                        row.may_be_published |= error.outcome() == Outcome::Unknown;
+                        to_repeat.push(row);
+                        failure = Some(error);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Conflict => report.conflict(row.line),
+                    Err(error) => report.reject(row.line, error.to_string()),
+                }
+            }
+            if let Some(error) = failure {
+                let Some(pause) = pauses.next() else {
+                    return Err(error);
+                };
+                tracing::warn!(error = %error.chain(), rows = to_repeat.len(), "publish failed, retrying");
+                tokio::time::sleep(pause).await;
+            }
+            rows = to_repeat;
+        }
+        Ok(acknowledged)
+    }
+
+    /// Waits until the store has decided over rows that are in the log.
+    async fn wait_until_stored(
+        &mut self,
+        mut rows: Vec<ValidRow>,
+        report: &mut ImportReport,
+    ) -> Result<()> {
+        let mut last_progress = Instant::now();
+        while let Some(first) = rows.first() {
+            // Where the store has a row, the next ones are there soon. An error is that of the look-up below.
+            let _is_stored = self.query.wait_for(&first.purchase.id, POLL).await;
+            let fates = self.fates_of(&rows).await?;
+            let count = rows.len();
+            let mut undecided = Vec::new();
+            for (row, fate) in rows.into_iter().zip(fates) {
+                match fate {
+                    Fate::Stored => report.imported += 1,
+                    Fate::Waiting | Fate::OtherWaits => {
+                        report.imported += 1;
+                        self.waiting.push(row);
+                    }
+                    Fate::Conflicting => report.conflict(row.line),
+                    Fate::Rejected(reason) => report.reject(row.line, reason),
+                    Fate::Unknown => undecided.push(row),
+                }
+            }
+            if undecided.len() < count {
+                last_progress = Instant::now();
+            } else if last_progress.elapsed() >= self.store_timeout {
+                let message = format!(
+                    "{count} rows are in the log, and none of them was stored within {:?}: is ingest running?",
+                    self.store_timeout
+                );
+                return Err(Error::new(ErrorKind::DeadlineExceeded, message));
+            }
+            rows = undecided;
+        }
+        Ok(())
+    }
+
+    /// Counts the refunds that still wait for their purchase, at the end of the file. Their purchase may have come meanwhile,
+    /// and may contradict them.
+    pub(super) async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
+        let rows = std::mem::take(&mut self.waiting);
+        let fates = self.fates_of(&rows).await?;
+        for (row, fate) in rows.into_iter().zip(fates) {
+            match fate {
+                Fate::Stored => {}
+                Fate::Waiting | Fate::OtherWaits | Fate::Unknown => report.waiting += 1,
+                Fate::Conflicting => {
+                    report.imported -= 1;
+                    report.conflict(row.line);
+                }
+                Fate::Rejected(reason) => {
+                    report.imported -= 1;
+                    report.reject(row.line, reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fates_of(&self, rows: &[ValidRow]) -> Result<Vec<Fate>> {
+        stream::iter(0..rows.len())
+            .map(|index| async move {
+                (|| self.fate_of(&rows[index].purchase))
+                    .retry(pauses())
+                    .sleep(tokio::time::sleep)
+                    .when(Error::is_retryable)
+                    .await
+            })
+            .buffered(CONCURRENT_LOOKUPS)
+            .try_collect()
+            .await
+    }
+
+    /// Asks the store for a row.
+    async fn fate_of(&self, purchase: &Purchase) -> Result<Fate> {
+        let found = self.query.look_up(&purchase.id).await?;
+        Ok(match found {
+            Lookup::Stored(stored) if stored.same_content(purchase) => Fate::Stored,
+            Lookup::Stored(_) => Fate::Conflicting,
+            Lookup::Waiting(refund) if refund.same_content(purchase) => Fate::Waiting,
+            Lookup::Waiting(_) => Fate::OtherWaits,
+            Lookup::Erased => Fate::Rejected(ERASED.to_owned()),
+            Lookup::Missing => match self.contradiction(purchase).await? {
+                Some(reason) => Fate::Rejected(reason),
+                None => Fate::Unknown,
+            },
+        })
+    }
+
+    /// Returns why a refund can never be applied to its purchase, if that is stored.
+    async fn contradiction(&self, refund: &Purchase) -> Result<Option<String>> {
+        let Some(of) = &refund.details.of else {
+            return Ok(None);
+        };
+        Ok(match self.query.look_up(of).await? {
+            Lookup::Stored(bought) => refund
+                .as_refund_of(&bought)
+                .err()
+                .map(|error| Error::from(error).to_string()),
+            Lookup::Erased => Some(ERASED.to_owned()),
+            Lookup::Waiting(_) | Lookup::Missing => None,
+        })
+    }
+}
+
+/// Returns the valid rows of a batch. Counts the others, and those that repeat an earlier row of the batch.
+fn valid_rows(batch: Vec<Row>, report: &mut ImportReport) -> Vec<ValidRow> {
+    let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
+    let mut rows_by_id: HashMap<PurchaseId, usize> = HashMap::with_capacity(batch.len());
+    for Row { line, purchase } in batch {
+        report.rows += 1;
+        let purchase = match purchase {
+            Ok(purchase) => purchase,
+            Err(problem) => {
+                report.reject(line, problem);
+                continue;
+            }
+        };
+        match rows_by_id.get(&purchase.id) {
+            Some(first) if rows[*first].purchase.same_content(&purchase) => report.repeated += 1,
+            Some(_) => report.conflict(line),
+            None => {
+                rows_by_id.insert(purchase.id, rows.len());
+                rows.push(ValidRow {
+                    line,
+                    purchase,
+                    may_be_published: false,
+                });
+            }
+        }
+    }
+    rows
+}

@@ -1,0 +1,107 @@
+//! What an import has done.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The maximum number of rows that are named with their problems.
+const MAX_NAMED: usize = 20;
+
+/// The result of an import. The rows are those that were [imported](Self::imported), [repeated](Self::repeated),
+/// [rejected](Self::rejected) and [conflicting](Self::conflicting), unless the import has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ImportReport {
+    /// The rows that were read. Rows without any value do not count.
+    pub rows: u64,
+    /// Rows whose purchase or refund this import has stored.
+    pub imported: u64,
+    /// Of the imported ones, the refunds that wait in the store until their purchase is stored.
+    pub waiting: u64,
+    /// Rows whose purchase was stored before, from another import or from an earlier row.
+    pub repeated: u64,
+    /// Rows that are not valid, or whose purchase is not accepted.
+    pub rejected: u64,
+    /// Rows whose id or key belongs to a purchase with other content.
+    pub conflicting: u64,
+    /// The first 20 rows that were rejected or conflict.
+    pub problems: Vec<RowProblem>,
+    /// The line of the last row, if it has no line end. The row is imported, but the file may have been cut off in it.
+    pub unterminated_line: Option<u64>,
+    /// The columns of the file that are not read.
+    pub ignored_columns: Vec<String>,
+    /// The line to continue with, if the import has failed.
+    #[serde(skip)]
+    pub resume_at: Option<u64>,
+}
+
+/// A row that was not imported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RowProblem {
+    /// The line in which it starts, from 1.
+    pub line: u64,
+    /// The reason.
+    pub detail: String,
+}
+
+impl ImportReport {
+    pub(super) fn reject(&mut self, line: u64, detail: String) {
+        self.rejected += 1;
+        self.name(line, detail);
+    }
+
+    pub(super) fn conflict(&mut self, line: u64) {
+        self.conflicting += 1;
+        let detail = "its id or key belongs to a purchase with other content";
+        self.name(line, detail.to_owned());
+    }
+
+    fn name(&mut self, line: u64, detail: String) {
+        if self.problems.len() < MAX_NAMED {
+            self.problems.push(RowProblem { line, detail });
+        }
+    }
+
+    /// Returns how many rows were not imported although they should have been: those that are rejected or conflict.
+    #[must_use]
+    pub const fn failed(&self) -> u64 {
+        self.rejected + self.conflicting
+    }
+}
+
+impl fmt::Display for ImportReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "rows {}: imported {}, repeated {}, rejected {}, conflicting {}",
+            self.rows, self.imported, self.repeated, self.rejected, self.conflicting
+        )?;
+        for RowProblem { line, detail } in &self.problems {
+            write!(f, "\n  line {line}: {detail}")?;
+        }
+        let unnamed = self.failed() - self.problems.len() as u64;
+        if unnamed > 0 {
+            write!(f, "\n  {unnamed} more")?;
+        }
+        if self.waiting > 0 {
+            write!(
+                f,
+                "\n{} of the imported refunds wait until their purchase is stored",
+                self.waiting
+            )?;
+        }
+        if let Some(line) = self.unterminated_line {
+            write!(
+                f,
+                "\nline {line} is the last one and has no line end: check whether the file was cut off in it"
+            )?;
+        }
+        if !self.ignored_columns.is_empty() {
+            write!(
+                f,
+                "\ncolumns that were not read: {}",
+                self.ignored_columns.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! `POST /v1/purchases:import` of management: imports a file of purchases, as `management import` does.
+
+use std::convert::Infallible;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{FutureExt, StreamExt, stream};
+use serde::Serialize;
+use serde_json::json;
+use shop_core::api::NDJSON;
+use shop_core::import::{Import, ImportReport};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use crate::auth::{Action, Audited, Caller};
+use crate::request::{self, Query};
+use crate::response::{HttpError, HttpResult};
+use crate::server::browsers::ForeignOrigin;
+use crate::server::pools::{Place, Slot};
+use crate::service::Purchases;
+
+/// The places among the writes that an import takes, as a batch does.
+const WRITES: usize = 8;
+
+pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Request) -> HttpResult {
+    let (parts, body) = request.into_parts();
+    let caller = Caller::of(&parts.extensions);
+    let checked = purchases
+        .policy
+        .check(&caller, &Action::Operate)
+        .and_then(|()| ForeignOrigin::refuse(&parts.extensions))
+        .and_then(|()| requested(&parts.uri, &parts.headers, &purchases));
+    let (import, is_dry_run) = match checked {
+        Ok(requested) => requested,
+        Err(failure) => {
+            request::body::read_on(&parts.headers, body).await;
+            return Err(failure);
+        }
+    };
+
+    let slot = Slot::of(&parts.extensions)?;
+    let mut held = slot.body();
+    let options = &purchases.options;
+    let limit = options.max_import_bytes;
+    let hold = |bytes| held.hold(bytes);
+    let file = request::body::read_up_to(&parts.headers, body, limit, options, hold).await?;
+    slot.write(WRITES)?;
+    // A file that cannot be read is refused by the status of the response.
+    let preview = import.preview(&file[..]).map_err(|error| {
+        HttpError::of(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            error.kind(),
+            error.message().to_owned(),
+        )
+    })?;
+    if is_dry_run {
+        return Ok(Json(preview).into_response());
+    }
+    caller.audit(Audited {
+        action: "import",
+        is_allowed: true,
+        ..Audited::default()
+    });
+    Ok(respond(purchases, import, file, held, slot))
+}
+
+/// Reads the import that a request asks for, and whether it is only to show how the file would be read.
+fn requested(uri: &Uri, headers: &HeaderMap, purchases: &Purchases) -> HttpResult<(Import, bool)> {
+    let format = request::body::row_format(headers)?;
+    let options = &purchases.options;
+    let import = Import::new(format)
+        .retention(options.purchase_retention)
+        .currency(options.currency.clone())
+        .refunds(options.refunds);
+    let mut query = Query::new(uri, Query::IMPORT)?;
+    let requested = query.import(import);
+    let (requested, _no_wait) = query.finish(requested)?;
+    Ok(requested)
+}
+
+/// Responds with the report after each batch as a line of NDJSON. The last line has `done`, and a `problem` if the import has
+/// failed. A client that disconnects stops the import.
+fn respond(
+    purchases: Arc<Purchases>,
+    import: Import,
+    file: Bytes,
+    held: Place,
+    slot: Slot,
+) -> Response {
+    let (lines, mut reports) = unbounded_channel();
+    let importing = async move {
+        let _until_the_end = (held, slot);
+        let mut report = ImportReport::default();
+        let sink = purchases.sink.inner();
+        let progress = |report: &ImportReport| send(&lines, report, false, None);
+        let imported = import
+            .run(
+                sink,
+                &*purchases.query,
+                Cursor::new(file),
+                &mut report,
+                progress,
+            )
+            .await;
+        let problem = imported.err().map(|error| error.to_string());
+        send(&lines, &report, true, problem);
+    };
+    // The lines end when the import has ended, as it has the sender.
+    let nothing = importing.into_stream().filter_map(|()| async { None });
+    let lines = stream::poll_fn(move |context| reports.poll_recv(context));
+    let lines = lines.map(Ok::<Bytes, Infallible>);
+    let body = Body::from_stream(stream::select(lines, nothing));
+    ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
+}
+
+/// A line of the response.
+#[derive(Serialize)]
+struct Line<'a> {
+    done: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(flatten)]
+    report: &'a ImportReport,
+}
+
+fn send(
+    lines: &UnboundedSender<Bytes>,
+    report: &ImportReport,
+    done: bool,
+    problem: Option<String>,
+) {
+    let line = Line {
+        done,
+        problem,
+        report,
+    };
+    let mut json = serde_json::to_vec(&line)
+        .unwrap_or_else(|_defect| json!({"done": done}).to_string().into_bytes());
+    json.push(b'\n');
+    // The client may have gone.
+    _ = lines.send(json.into());
+}
