@@ -1,18 +1,20 @@
 //! The ports of purchases, by the settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use shop_core::domain::Currency;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::{Batch, GroupPositions, IngestPositions};
-use shop_core::ports::{PurchaseQuery, PurchaseSink};
+use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::record::{Record as _, decode};
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::verify::SpotCheck;
 use shop_core::{Purchase, SystemClockFrom, Timestamp};
 use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
+use tokio::time::timeout;
 use tracing::Span;
 
 use super::{Background, dead_letters};
@@ -36,6 +38,17 @@ pub(super) struct Purchases {
     pub(super) currency: Option<Currency>,
 }
 
+/// How long a start waits for a store that may be unavailable.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Says at the start that purchases cannot be stored now, such as in a database that is read-only. The service starts
+/// nevertheless: what it acknowledges is in the log, and is stored when the store can be written.
+async fn warn_if_not_writable(store: &dyn PurchaseStore) {
+    if let Ok(Err(error)) = timeout(CHECK_TIMEOUT, store.check()).await {
+        tracing::warn!(error = %error.chain(), "the store cannot be written now");
+    }
+}
+
 /// Opens the ports that the settings select. Does not read from the log yet.
 pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purchases> {
     let topic = Topic::purchases(settings);
@@ -52,6 +65,9 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
              same folder",
             settings.data_dir.display()
         );
+    }
+    if let Some(store) = &store {
+        warn_if_not_writable(&*store.store).await;
     }
     let admin = log.log.admin();
     let mut currency = match &store {

@@ -299,6 +299,12 @@ async fn a_standby_is_read_only() {
         );
         assert!(error.to_string().contains("read-only"), "{error}");
     }
+    let error = store.inspect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(
+        error.to_string().contains("default_transaction_read_only"),
+        "{error}"
+    );
     let primary = with_option(&read_only, "target_session_attrs=read-write");
     let store = PostgresStore::open(PostgresStoreOptions::new(primary))
         .await

@@ -1,6 +1,6 @@
 //! Looks at a database before anything is created in it.
 
-use shop_core::{ErrorKind, Result};
+use shop_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
@@ -47,9 +47,12 @@ impl Connection {
             ..
         } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-        let first =
-            "select to_regclass('shop_schema') is not null, current_setting('server_encoding')";
+        let first = "select to_regclass('shop_schema') is not null, current_setting('server_encoding'), \
+                     current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
         let rows = self.run(Statement::new(first), deadline).await?;
+        if cell(&rows, 2)? {
+            return Err(read_only(cell(&rows, 3)?));
+        }
         let encoding: &str = cell(&rows, 1)?;
         if !["UTF8", "SQL_ASCII"].contains(&encoding) {
             let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
@@ -104,4 +107,15 @@ impl Connection {
         }
         Ok(found)
     }
+}
+
+/// Returns the error for a database that cannot be written.
+fn read_only(is_standby: bool) -> Error {
+    let message = if is_standby {
+        "the PostgreSQL server is a standby, which is read-only: name the primary, or several servers with \
+         target_session_attrs=read-write"
+    } else {
+        "transactions are read-only: set default_transaction_read_only to off for the database and the user"
+    };
+    postgres_error(ErrorKind::Denied, message)
 }
