@@ -206,8 +206,18 @@ impl Database {
     pub(super) fn vacuum(&self) -> Result<()> {
         let (connection, mut lock) = self.open_to_write()?;
         let _guard = lock.lock()?;
+        self.keep_temporary_files(&connection)?;
         // The checkpoint writes the pages of the new file over the old ones. A reader may delay it; a later one does it.
         self.sqlite(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
+    }
+
+    /// Has a connection keep its temporary files, such as the new file of a `VACUUM`, in the folder: the rest of the file
+    /// system may be read-only, or have less space.
+    ///
+    /// The pragma is deprecated, but the alternative is a variable of the environment, which is that of the whole process.
+    fn keep_temporary_files(&self, connection: &Connection) -> Result<()> {
+        let folder = self.folder.to_string_lossy();
+        self.sqlite(connection.pragma_update(None, "temp_store_directory", folder))
     }
 
     fn not_found(&self) -> Error {

@@ -10,10 +10,11 @@ use super::checksum::changed;
 use super::error::{from_sqlite, is_damage};
 use super::log::content;
 use super::schema::SHOP;
-use super::store::{Sums, WAITING, check_texts, unfolded, waiting_refund};
+use super::store::{Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
 use super::thread::blocking;
 
-/// Reads every page of the database at `file`, and compares tables with their indexes, and rows with their checksums.
+/// Reads every page of the database at `file`, and compares tables with their indexes, rows with their checksums, and sums
+/// with their purchases.
 /// Returns what is damaged, at most 100 lines in the words of SQLite and 100 more for rows; none if the file is sound.
 /// Services may use the file meanwhile.
 ///
@@ -47,6 +48,10 @@ fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
             .iter()
             .map(|(what, sql, read)| refused(file, what, sql, *read));
         match refused.collect::<rusqlite::Result<Vec<_>>>() {
+            // Sums whose rows are sound are compared with their purchases.
+            Ok(refused) if lines.is_empty() && refused.iter().all(Vec::is_empty) => {
+                lines.extend(compare_sums(file, MAX_LINES)?);
+            }
             Ok(refused) => lines.extend(refused.into_iter().flatten().take(MAX_LINES)),
             Err(error) if lines.is_empty() => return Err(error),
             // A damaged page, which SQLite has named.

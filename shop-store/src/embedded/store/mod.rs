@@ -1,6 +1,7 @@
 //! The embedded store: purchases and their sums in `shop.db`.
 
 mod buyers;
+mod compare;
 mod currency;
 mod erase;
 mod fold;
@@ -20,6 +21,7 @@ mod sums;
 mod waiting;
 
 pub(super) use buyers::{Buyers, check_texts};
+pub(super) use compare::compare_sums;
 pub(super) use fold::{fold, unfolded};
 pub(super) use insert::insert;
 pub(super) use select::by_id;

@@ -1,0 +1,158 @@
+//! Compares the sums with the purchases that they are of, for a check of the file.
+//!
+//! The checksum of a row of sums finds what the disk has changed in it. It does not find a row that is missing, or a
+//! purchase that was lost or changed together with its index.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::buyers::ALL;
+use super::fold::{day, each_unfolded};
+use super::rows::amount;
+use super::sums::Sums;
+
+/// The sums of one buyer by UTC day.
+type Days = BTreeMap<i64, Sums>;
+
+/// Compares the sums of each buyer and of each of its days with its purchases, and those of all buyers with all purchases.
+/// Returns what differs, at most `limit` lines.
+///
+/// Reads all purchases once, in the order of the table, and keeps the sums of one buyer in memory. The rows are of one
+/// moment, so services may write meanwhile.
+pub(in crate::embedded) fn compare_sums(
+    connection: &Connection,
+    limit: usize,
+) -> rusqlite::Result<Vec<String>> {
+    let moment = connection.unchecked_transaction()?;
+    let mut recorded = Recorded::read(&moment, limit)?;
+    let mut of_all = Days::new();
+    let mut of_buyer = Days::new();
+    let mut current: Option<i64> = None;
+
+    let mut purchases =
+        moment.prepare("SELECT buyer, timestamp, price FROM purchases ORDER BY buyer")?;
+    let mut rows = purchases.query([])?;
+    while let Some(row) = rows.next()? {
+        let buyer: i64 = row.get(0)?;
+        if current != Some(buyer) {
+            if let Some(complete) = current.replace(buyer) {
+                recorded.compare(complete, &std::mem::take(&mut of_buyer))?;
+            }
+        }
+        // A row that cannot be read is named by the check of rows.
+        let Ok(price) = amount(row.get_ref(2)?, 2) else {
+            continue;
+        };
+        let day = day(row.get(1)?);
+        for days in [&mut of_buyer, &mut of_all] {
+            days.entry(day).or_default().add_all(Sums::of(price));
+        }
+    }
+    if let Some(complete) = current {
+        recorded.compare(complete, &of_buyer)?;
+    }
+    recorded.compare(ALL, &of_all)?;
+    recorded.compare_rest()
+}
+
+/// The sums as they are recorded, with what is not folded into them yet.
+struct Recorded<'a> {
+    connection: &'a Connection,
+    /// What is not folded, by buyer and day.
+    unfolded: BTreeMap<i64, Days>,
+    /// How many rows of days were compared.
+    compared_days: i64,
+    /// How many buyers with purchases were compared.
+    compared_buyers: i64,
+    lines: Vec<String>,
+    limit: usize,
+}
+
+impl<'a> Recorded<'a> {
+    fn read(connection: &'a Connection, limit: usize) -> rusqlite::Result<Self> {
+        let mut unfolded: BTreeMap<i64, Days> = BTreeMap::new();
+        each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
+            for buyer in [buyer, ALL] {
+                let days = unfolded.entry(buyer).or_default();
+                days.entry(day(timestamp)).or_default().add_all(price);
+            }
+        })?;
+        Ok(Self {
+            connection,
+            unfolded,
+            compared_days: 0,
+            compared_buyers: 0,
+            lines: Vec::new(),
+            limit,
+        })
+    }
+
+    /// Compares the sums of a buyer with those of its purchases by day.
+    fn compare(&mut self, buyer: i64, purchases: &Days) -> rusqlite::Result<()> {
+        let unfolded = self.unfolded.remove(&buyer).unwrap_or_default();
+        let mut expected = Sums::default();
+        for (day, sums) in purchases {
+            expected.add_all(*sums);
+            let mut found = self.of_day(*day, buyer)?.unwrap_or_default();
+            found.add_all(unfolded.get(day).copied().unwrap_or_default());
+            if found != *sums {
+                self.name(format!("sums of buyer {buyer} on day {day}"));
+            }
+        }
+        let sql = "SELECT count, high, low, residue FROM buyers WHERE buyer = ?1";
+        let mut found = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([buyer], |row| Sums::read(row, 0))
+            .optional()?
+            .unwrap_or_default();
+        for sums in unfolded.values() {
+            found.add_all(*sums);
+        }
+        if found != expected {
+            self.name(format!("sums of buyer {buyer}"));
+        }
+        self.compared_buyers += i64::from(buyer != ALL);
+        Ok(())
+    }
+
+    fn of_day(&mut self, day: i64, buyer: i64) -> rusqlite::Result<Option<Sums>> {
+        let sql = "SELECT count, high, low, residue FROM days WHERE day = ?1 AND buyer = ?2";
+        let found = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([day, buyer], |row| Sums::read_of_day(row, 0, day, buyer))
+            .optional()?;
+        self.compared_days += i64::from(found.is_some());
+        Ok(found)
+    }
+
+    /// Finds sums that belong to no purchase.
+    fn compare_rest(mut self) -> rusqlite::Result<Vec<String>> {
+        let count = |sql: &str| -> rusqlite::Result<i64> {
+            self.connection.query_row(sql, [], |row| row.get(0))
+        };
+        let days = count("SELECT count(*) FROM days")?;
+        let buyers = count("SELECT count(*) FROM buyers WHERE buyer <> 0 AND count <> 0")?;
+        for buyer in std::mem::take(&mut self.unfolded).into_keys() {
+            self.name(format!("amounts of buyer {buyer}"));
+        }
+        if days > self.compared_days {
+            let more = days - self.compared_days;
+            self.name(format!("{more} more sums of days"));
+        }
+        if buyers > self.compared_buyers {
+            let more = buyers - self.compared_buyers;
+            self.name(format!("sums of {more} more buyers"));
+        }
+        Ok(self.lines)
+    }
+
+    fn name(&mut self, what: String) {
+        if self.lines.len() < self.limit {
+            self.lines
+                .push(format!("{what}: differ from the purchases"));
+        }
+    }
+}
