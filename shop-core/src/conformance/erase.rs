@@ -222,14 +222,20 @@ pub async fn marks_are_found(fixture: &dyn EraseFixture) {
         Lookup::Erased,
         Lookup::Missing,
     ];
-    for (number, expected) in [0, 1, 7, 8].into_iter().zip(expected) {
-        assert_eq!(
-            soon("look up", query.look_up(&id(number)))
-                .await
-                .expect("look up"),
-            expected
-        );
+    let ids = [0, 1, 7, 8].map(id);
+    for (id, expected) in ids.iter().zip(&expected) {
+        let found = soon("look up", query.look_up(id)).await.expect("look up");
+        assert_eq!(found, *expected);
     }
+    let found = soon("look up", query.look_up_many(&ids)).await;
+    assert_eq!(found.expect("look up"), expected);
+
+    let repeated = [ids[3], ids[0], ids[0]];
+    let found = soon("look up", query.look_up_many(&repeated)).await;
+    let expected = [&expected[3], &expected[0], &expected[0]].map(Clone::clone);
+    assert_eq!(found.expect("look up"), expected);
+    let found = soon("look up", query.look_up_many(&[])).await;
+    assert_eq!(found.expect("look up"), []);
 }
 
 /// Oldest first, up to the limit, and none at the time itself.

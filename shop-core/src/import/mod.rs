@@ -138,10 +138,9 @@ impl Import {
             report.ignored_columns.clone_from(&reader.ignored_columns);
             if batch.is_empty() {
                 report.unterminated_line = reader.unterminated_line();
-                reader.failure.map_or(Ok(()), Err)?;
-                publisher.count_waiting(report).await?;
+                publisher.finish(report).await?;
                 progress(report);
-                return Ok(());
+                return reader.failure.map_or(Ok(()), Err);
             }
             // The next batch is read while this one is published.
             reading = tokio::task::spawn_blocking(move || reader.next_batch());

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
-use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
+use super::BATCH;
 use super::report::ImportReport;
 use super::row::Row;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-/// The maximum of concurrent look-ups.
-const CONCURRENT_LOOKUPS: usize = 64;
+/// How many rows are in the log, at most, while the store is not asked for them.
+const MAX_UNSETTLED: usize = 10 * BATCH;
 /// How long one row is waited for, before all rows are looked up again.
 const POLL: Duration = Duration::from_millis(500);
 const ERASED: &str = "its purchase was erased";
@@ -55,6 +55,8 @@ pub(super) struct Publisher<'a> {
     sink: &'a dyn PurchaseSink,
     query: &'a dyn PurchaseQuery,
     store_timeout: Duration,
+    /// Rows that are in the log, and may not be stored yet.
+    unsettled: Vec<ValidRow>,
     /// Rows whose refund was waiting for its purchase when it was imported.
     waiting: Vec<ValidRow>,
 }
@@ -69,11 +71,12 @@ impl<'a> Publisher<'a> {
             sink,
             query,
             store_timeout,
+            unsettled: Vec::new(),
             waiting: Vec::new(),
         }
     }
 
-    /// Publishes the rows of a batch, and waits until they are stored.
+    /// Publishes the rows of a batch. Where that does not store them, it waits for the store when 10,000 rows are in the log.
     ///
     /// # Errors
     /// As [`Import::run`](super::Import::run).
@@ -82,7 +85,8 @@ impl<'a> Publisher<'a> {
         batch: Vec<Row>,
         report: &mut ImportReport,
     ) -> Result<()> {
-        let first_line = batch.first().map(|row| row.line);
+        let first_unsettled = self.unsettled.first().map(|row| row.line);
+        let first_line = first_unsettled.or(batch.first().map(|row| row.line));
         let imported = self.publish_batch(batch, report).await;
         if imported.is_err() {
             report.resume_at = first_line;
@@ -90,8 +94,22 @@ impl<'a> Publisher<'a> {
         imported
     }
 
+    /// Waits until all rows are stored, at the end of the file.
+    ///
+    /// # Errors
+    /// As [`Import::run`](super::Import::run).
+    pub(super) async fn finish(&mut self, report: &mut ImportReport) -> Result<()> {
+        let first_line = self.unsettled.first().map(|row| row.line);
+        let stored = self.wait_until_stored(report).await;
+        if stored.is_err() {
+            report.resume_at = first_line;
+        }
+        stored?;
+        self.count_waiting(report).await
+    }
+
     async fn publish_batch(&mut self, batch: Vec<Row>, report: &mut ImportReport) -> Result<()> {
-        let rows = valid_rows(batch, report);
+        let rows = self.valid_rows(batch, report);
         let is_storing = self.sink.is_storing();
         // A sink that stores says by itself what it had already. The purchase of a refund is looked up in any case.
         let (to_publish, to_look_up): (Vec<_>, Vec<_>) = rows
@@ -101,11 +119,17 @@ impl<'a> Publisher<'a> {
 
         let to_publish: Vec<ValidRow> = to_publish.into_iter().chain(unknown).collect();
         let acknowledged = self.publish_all(to_publish, report).await?;
-        let (stored, to_store): (Vec<_>, Vec<_>) = acknowledged
-            .into_iter()
-            .partition(|row| is_storing && !row.purchase.is_refund());
-        report.imported += stored.len() as u64;
-        self.wait_until_stored(to_store, report).await
+        for row in acknowledged {
+            if is_storing && !row.purchase.is_refund() {
+                report.imported += 1;
+            } else {
+                self.unsettled.push(row);
+            }
+        }
+        if is_storing || self.unsettled.len() >= MAX_UNSETTLED {
+            self.wait_until_stored(report).await?;
+        }
+        Ok(())
     }
 
     /// Looks up the rows. Counts those that the store knows, and returns the others.
@@ -169,15 +193,12 @@ impl<'a> Publisher<'a> {
     }
 
     /// Waits until the store has decided over rows that are in the log.
-    async fn wait_until_stored(
-        &mut self,
-        mut rows: Vec<ValidRow>,
-        report: &mut ImportReport,
-    ) -> Result<()> {
+    async fn wait_until_stored(&mut self, report: &mut ImportReport) -> Result<()> {
+        let mut rows = std::mem::take(&mut self.unsettled);
         let mut last_progress = Instant::now();
-        while let Some(first) = rows.first() {
-            // Where the store has a row, the next ones are there soon. An error is that of the look-up below.
-            let _is_stored = self.query.wait_for(&first.purchase.id, POLL).await;
+        while let Some(last) = rows.last() {
+            // Where the store has the last row, it has most others. An error is that of the look-up below.
+            let _is_stored = self.query.wait_for(&last.purchase.id, POLL).await;
             let fates = self.fates_of(&rows).await?;
             let count = rows.len();
             let mut undecided = Vec::new();
@@ -209,7 +230,7 @@ impl<'a> Publisher<'a> {
 
     /// Counts the refunds that still wait for their purchase, at the end of the file. Their purchase may have come meanwhile,
     /// and may contradict them.
-    pub(super) async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
+    async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         let fates = self.fates_of(&rows).await?;
         for (row, fate) in rows.into_iter().zip(fates) {
@@ -229,29 +250,34 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
+    /// Asks the store for rows.
     async fn fates_of(&self, rows: &[ValidRow]) -> Result<Vec<Fate>> {
-        stream::iter(0..rows.len())
-            .map(|index| async move {
-                (|| self.fate_of(&rows[index].purchase))
-                    .retry(pauses())
-                    .sleep(tokio::time::sleep)
-                    .when(Error::is_retryable)
-                    .await
-            })
-            .buffered(CONCURRENT_LOOKUPS)
-            .try_collect()
-            .await
+        let ids: Vec<PurchaseId> = rows.iter().map(|row| row.purchase.id).collect();
+        let mut fates = Vec::with_capacity(rows.len());
+        for (rows, ids) in rows.chunks(BATCH).zip(ids.chunks(BATCH)) {
+            let found = (|| self.query.look_up_many(ids))
+                .retry(pauses())
+                .sleep(tokio::time::sleep)
+                .when(Error::is_retryable)
+                .await?;
+            for (row, found) in rows.iter().zip(found) {
+                fates.push(self.fate_of(&row.purchase, found).await?);
+            }
+        }
+        Ok(fates)
     }
 
-    /// Asks the store for a row.
-    async fn fate_of(&self, purchase: &Purchase) -> Result<Fate> {
-        let found = self.query.look_up(&purchase.id).await?;
+    /// Decides what became of a row under whose id this was found.
+    async fn fate_of(&self, purchase: &Purchase, found: Lookup) -> Result<Fate> {
         Ok(match found {
             Lookup::Stored(stored) if stored.same_content(purchase) => Fate::Stored,
             Lookup::Stored(_) => Fate::Conflicting,
-            Lookup::Waiting(refund) if refund.same_content(purchase) => Fate::Waiting,
-            Lookup::Waiting(_) => Fate::OtherWaits,
             Lookup::Erased => Fate::Rejected(ERASED.to_owned()),
+            Lookup::Waiting(refund) => match self.contradiction(purchase).await? {
+                Some(reason) => Fate::Rejected(reason),
+                None if refund.same_content(purchase) => Fate::Waiting,
+                None => Fate::OtherWaits,
+            },
             Lookup::Missing => match self.contradiction(purchase).await? {
                 Some(reason) => Fate::Rejected(reason),
                 None => Fate::Unknown,
@@ -273,33 +299,36 @@ impl<'a> Publisher<'a> {
             Lookup::Waiting(_) | Lookup::Missing => None,
         })
     }
-}
 
-/// Returns the valid rows of a batch. Counts the others, and those that repeat an earlier row of the batch.
-fn valid_rows(batch: Vec<Row>, report: &mut ImportReport) -> Vec<ValidRow> {
-    let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
-    let mut rows_by_id: HashMap<PurchaseId, usize> = HashMap::with_capacity(batch.len());
-    for Row { line, purchase } in batch {
-        report.rows += 1;
-        let purchase = match purchase {
-            Ok(purchase) => purchase,
-            Err(problem) => {
-                report.reject(line, problem);
-                continue;
-            }
-        };
-        match rows_by_id.get(&purchase.id) {
-            Some(first) if rows[*first].purchase.same_content(&purchase) => report.repeated += 1,
-            Some(_) => report.conflict(line),
-            None => {
-                rows_by_id.insert(purchase.id, rows.len());
-                rows.push(ValidRow {
-                    line,
-                    purchase,
-                    may_be_published: false,
-                });
+    /// Returns the valid rows of a batch. Counts the others, and those that repeat an earlier row that is not settled.
+    fn valid_rows(&self, batch: Vec<Row>, report: &mut ImportReport) -> Vec<ValidRow> {
+        let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
+        let mut earlier: HashMap<PurchaseId, Purchase> = HashMap::new();
+        for row in &self.unsettled {
+            earlier.insert(row.purchase.id, row.purchase.clone());
+        }
+        for Row { line, purchase } in batch {
+            report.rows += 1;
+            let purchase = match purchase {
+                Ok(purchase) => purchase,
+                Err(problem) => {
+                    report.reject(line, problem);
+                    continue;
+                }
+            };
+            match earlier.get(&purchase.id) {
+                Some(first) if first.same_content(&purchase) => report.repeated += 1,
+                Some(_) => report.conflict(line),
+                None => {
+                    earlier.insert(purchase.id, purchase.clone());
+                    rows.push(ValidRow {
+                        line,
+                        purchase,
+                        may_be_published: false,
+                    });
+                }
             }
         }
+        rows
     }
-    rows
 }

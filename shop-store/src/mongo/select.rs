@@ -4,11 +4,11 @@
 //!
 //! Each query of the first range reads one range of an index, without conditions that are checked in documents.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use async_trait::async_trait;
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, RawDocument, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
     Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
@@ -27,6 +27,20 @@ pub(super) enum RangePosition {
     Dated(Option<(DateTime, Bson)>),
     /// In the range of documents without a date.
     Undated(Option<Bson>),
+}
+
+/// Reads what is stored in the document with this id.
+fn lookup_of(document: &RawDocument, id: &PurchaseId) -> Result<Lookup> {
+    if document::is_mark(document) {
+        return Ok(Lookup::Erased);
+    }
+    let purchase = document::purchase(document).map_err(|error| {
+        let message = "the document with this id is not a purchase";
+        mongo_error(ErrorKind::Corrupt, message)
+            .with_context("id", id)
+            .with_source(error)
+    })?;
+    Ok(Lookup::Stored(purchase))
 }
 
 /// Minimum number of documents of a query: many unreadable documents then need few queries.
@@ -97,18 +111,33 @@ impl PurchaseQuery for MongoStore {
             .pop()
         {
             None => self.look_up_waiting(id).await,
-            Some(document) if document::is_mark(&document) => Ok(Lookup::Erased),
-            Some(document) => document::purchase(&document)
-                .map(Lookup::Stored)
-                .map_err(|error| {
-                    mongo_error(
-                        ErrorKind::Corrupt,
-                        "the document with this id is not a purchase",
-                    )
-                    .with_context("id", id)
-                    .with_source(error)
-                }),
+            Some(document) => lookup_of(&document, id),
         }
+    }
+
+    async fn look_up_many(&self, ids: &[PurchaseId]) -> Result<Vec<Lookup>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let values: Vec<Bson> = ids.iter().map(document::id_value).collect();
+        let filter = doc! { "_id": { "$in": values } };
+        let limit = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let options = FindOptions::builder().limit(limit).build();
+        let documents = self
+            .connection
+            .find(&self.connection.on_primary(), &filter, options)
+            .await?;
+        let mut found = HashMap::with_capacity(ids.len());
+        for document in &documents {
+            // A document of another program whose id is no id is not among those.
+            if let Ok(id) = document::id(document) {
+                found.insert(id, lookup_of(document, &id)?);
+            }
+        }
+        let is_missing = |id: &PurchaseId| !found.contains_key(id);
+        let missing: Vec<PurchaseId> = ids.iter().copied().filter(is_missing).collect();
+        found.extend(self.look_up_many_waiting(&missing).await?);
+        Ok(Lookup::in_order(ids, &found))
     }
 
     /// The replaced systems wrote numeric names as numbers, which are not found.
