@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use shop_core::Bytes;
 use shop_core::api::header;
 use shop_core::api::problem::kind_of_problem;
+use shop_core::jiff::fmt::rfc2822::DateTimeParser;
 use shop_core::{Clock, SystemClock};
 use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
@@ -179,7 +179,7 @@ impl Response {
                 let now = self
                     .header("date")
                     .and_then(date)
-                    .map(jiff::Timestamp::as_millisecond);
+                    .map(shop_core::jiff::Timestamp::as_millisecond);
                 let now = now.unwrap_or_else(|| SystemClock.now().as_millis());
                 let millis = date(text)?.as_millisecond().saturating_sub(now);
                 Duration::from_millis(u64::try_from(millis).unwrap_or_default())

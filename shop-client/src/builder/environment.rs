@@ -5,7 +5,7 @@ use std::fs;
 use std::future::ready;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use shop_core::jiff::SignedDuration;
 
 use super::ShopClientBuilder;
 use crate::error::client_error;

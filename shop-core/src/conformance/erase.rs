@@ -227,15 +227,6 @@ pub async fn marks_are_found(fixture: &dyn EraseFixture) {
         let found = soon("look up", query.look_up(id)).await.expect("look up");
         assert_eq!(found, *expected);
     }
-    let found = soon("look up", query.look_up_many(&ids)).await;
-    assert_eq!(found.expect("look up"), expected);
-
-    let repeated = [ids[3], ids[0], ids[0]];
-    let found = soon("look up", query.look_up_many(&repeated)).await;
-    let expected = [&expected[3], &expected[0], &expected[0]].map(Clone::clone);
-    assert_eq!(found.expect("look up"), expected);
-    let found = soon("look up", query.look_up_many(&[])).await;
-    assert_eq!(found.expect("look up"), []);
 }
 
 /// Oldest first, up to the limit, and none at the time itself.

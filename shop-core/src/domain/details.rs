@@ -17,6 +17,18 @@ use crate::json::{RawScalar, WriteJson, write_json, write_member};
 /// The member that has, in files and responses, those that this version does not know.
 const MORE: &str = "more";
 
+/// The names that a record has for what is no detail.
+const OF_PURCHASE: [&str; 8] = [
+    "id",
+    "username",
+    "userid",
+    "userId",
+    "user_id",
+    "userID",
+    "price",
+    "timestamp",
+];
+
 /// Defines the members, those of a purchase and those of a refund alone: the type of each, and how its text is read from
 /// JSON.
 macro_rules! details {
@@ -330,7 +342,7 @@ impl Details {
             serde_json::from_str(json).map_err(|_no_object| INVALID)?;
         let is_known = |name: &String| {
             let name = name.as_str();
-            name == MORE || Self::COLUMNS.contains(&name) || crate::record::MEMBERS.contains(&name)
+            name == MORE || Self::COLUMNS.contains(&name) || OF_PURCHASE.contains(&name)
         };
         if members.keys().any(is_known) {
             return Err(INVALID);

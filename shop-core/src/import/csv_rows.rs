@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, ErrorKind as IoErrorKind, Read};
 
-use super::header::{Column, Header};
+use super::header::{FileColumn, Header};
 use super::input::Input;
 use super::row::{COLUMNS, Values};
 use super::{Import, MAX_ROW, unreadable};
@@ -91,7 +91,7 @@ impl<R: Read> CsvRows<R> {
             ));
         }
         let mut values = Values::default();
-        for (Column { name, member }, cell) in columns.iter().zip(&self.record) {
+        for (FileColumn { column, member }, cell) in columns.iter().zip(&self.record) {
             let cell = str::from_utf8(cell).map_err(|_no_text| {
                 "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
             })?;
@@ -102,8 +102,8 @@ impl<R: Read> CsvRows<R> {
                 continue;
             }
             match member {
-                Some(member) => values[*member] = Some(text_of(*member, cell)),
-                None if name.is_empty() => {
+                Some(member) => set(&mut values, member, cell),
+                None if column.is_empty() => {
                     return Err(format!("has {cell:?} in a column without a name"));
                 }
                 None => {}
@@ -130,13 +130,16 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// Returns a value of a row. Texts lose the apostrophe that an export has put in front of what a spreadsheet would take for
-/// a formula.
-fn text_of(member: usize, cell: &str) -> String {
-    let is_verbatim = ["id", "key", "price", "timestamp", "more"].contains(&COLUMNS[member]);
-    if is_verbatim {
+/// Sets the value of a member. Texts lose the apostrophe that an export has put in front of what a spreadsheet would take
+/// for a formula.
+fn set(values: &mut Values, member: &str, cell: &str) {
+    let is_verbatim = ["id", "key", "price", "timestamp", "more"].contains(&member);
+    let text = if is_verbatim {
         cell.to_owned()
     } else {
         RowFormat::unquote(cell)
+    };
+    if let Some(index) = COLUMNS.iter().position(|known| *known == member) {
+        values[index] = Some(text);
     }
 }

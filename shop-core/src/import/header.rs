@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 
+use serde::Serialize;
+
 use super::input::Input;
 use super::layout::{ColumnNames, Delimiter};
 use super::row::COLUMNS;
@@ -18,17 +20,18 @@ const OF_REJECTED_ROWS: [&str; 2] = ["line", "problem"];
 pub(super) struct Header {
     pub(super) delimiter: Delimiter,
     /// The columns of the file, in their order.
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Vec<FileColumn>,
     /// How many lines come before the first row.
     pub(super) lines: u64,
 }
 
 /// A column of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) name: String,
-    /// What it has, as an index of [`COLUMNS`]; `None` if it is not read.
-    pub(super) member: Option<usize>,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileColumn {
+    /// Its name.
+    pub column: String,
+    /// The member of a purchase that it has; `None` if it is not read.
+    pub member: Option<&'static str>,
 }
 
 impl Header {
@@ -119,7 +122,7 @@ fn columns(
     text: &str,
     given: Option<Delimiter>,
     mapping: &ColumnNames,
-) -> Result<(Delimiter, Vec<Column>)> {
+) -> Result<(Delimiter, Vec<FileColumn>)> {
     let split = |delimiter: Delimiter| -> Vec<String> {
         let mut cells = csv::StringRecord::new();
         let read = csv::ReaderBuilder::new()
@@ -155,7 +158,7 @@ fn columns(
     Ok((delimiter, columns))
 }
 
-fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<Column>> {
+fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColumn>> {
     for (member, column) in mapping.iter() {
         if !names.contains(column) {
             let names = names.join(", ");
@@ -178,8 +181,7 @@ fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<Column>> 
         if !is_there {
             let names = names.join(", ");
             return Err(invalid(format!(
-                "the column {needed:?} is missing in the first line, which has: {names}; a column with another name is \
-                 given by columns, such as {needed}=NAME"
+                "the column {needed:?} is missing in the first line, which has: {names}; name it by columns: {needed}=NAME"
             )));
         }
     }
@@ -194,9 +196,9 @@ fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<Column>> 
                 COLUMNS.join(", ")
             )));
         }
-        Ok(Column {
-            name: name.clone(),
-            member: COLUMNS.iter().position(|known| Some(*known) == member),
+        Ok(FileColumn {
+            column: name.clone(),
+            member,
         })
     };
     names.iter().map(column).collect()
@@ -247,11 +249,7 @@ mod tests {
         let mapped = csv().columns(names);
         let file = b"Phone;Customer ID;\"Name\";Total;timestamp\n";
         let header = header(file, &mapped).unwrap();
-        let members: Vec<_> = header
-            .columns
-            .iter()
-            .map(|column| column.member.map(|member| COLUMNS[member]))
-            .collect();
+        let members: Vec<_> = header.columns.iter().map(|column| column.member).collect();
         let expected = [
             None,
             Some("userid"),

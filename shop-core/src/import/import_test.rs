@@ -275,7 +275,7 @@ async fn a_key_and_an_id_know_a_row_by_themselves() {
         .unwrap();
     assert_eq!(kept.to_string(), id);
     assert_eq!(purchase.timestamp, time.parse::<Timestamp>().unwrap());
-    let day = csv().retention(Some(Duration::from_hours(24)));
+    let day = csv().retention(Some(Duration::from_secs(86_400)));
     let (report, _) = import(&day, &of_export).await.unwrap();
     let problem = &report.problems[0].detail;
     assert!(problem.ends_with("must not be older than the retention of purchases"));

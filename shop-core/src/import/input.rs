@@ -2,18 +2,28 @@
 
 use std::io::{self, Read};
 
-use encoding_rs_io::{DecodeReaderBytes, DecodeReaderBytesBuilder};
+use encoding_rs::{Decoder, Encoding, UTF_8};
 
 use super::layout::TextEncoding;
+
+/// How many bytes are read at once.
+const CHUNK: usize = 16 << 10;
 
 /// The text of a file.
 ///
 /// A byte order mark decides over the encoding, and is not part of the text. CR and CRLF are read as LF, so that a row is
 /// the same on each system, and a last line without an end gets one.
 pub(super) struct Input<R> {
-    decoded: DecodeReaderBytes<R, Vec<u8>>,
+    file: R,
+    encoding: Option<TextEncoding>,
+    /// What makes UTF-8 of the file's bytes; `None` where they are passed on as they are.
+    decoder: Option<Decoder>,
+    is_begun: bool,
+    is_ended: bool,
+    /// The text that was decoded, and how much of it was read.
+    text: Vec<u8>,
+    read: usize,
     is_after_cr: bool,
-    last_byte: Option<u8>,
     /// Whether the last line of the file had no end. Known once the file is read to its end.
     pub(super) is_unterminated: bool,
     /// How many bytes were read since the reader of rows has set this to 0.
@@ -24,38 +34,90 @@ pub(super) struct Input<R> {
 
 impl<R: Read> Input<R> {
     pub(super) fn new(file: R, encoding: Option<TextEncoding>, max_bytes_of_row: usize) -> Self {
-        // Without an encoding, and without a mark of UTF-16, the bytes are passed on as they are: rows that are not UTF-8
-        // are rejected one by one.
-        let decoded = DecodeReaderBytesBuilder::new()
-            .encoding(encoding.map(|encoding| encoding.0))
-            .utf8_passthru(encoding.is_none())
-            .strip_bom(true)
-            .bom_override(true)
-            .build(file);
         Self {
-            decoded,
+            file,
+            encoding,
+            decoder: None,
+            is_begun: false,
+            is_ended: false,
+            text: Vec::new(),
+            read: 0,
             is_after_cr: false,
-            last_byte: None,
             is_unterminated: false,
             bytes_of_row: 0,
             max_bytes_of_row,
         }
     }
 
-    /// Replaces the line ends in `text`. Returns the length of the result.
-    fn unify_line_ends(&mut self, text: &mut [u8]) -> usize {
-        let mut length = 0;
-        for at in 0..text.len() {
-            let byte = text[at];
-            let is_rest_of_crlf = std::mem::replace(&mut self.is_after_cr, byte == b'\r');
-            if is_rest_of_crlf && byte == b'\n' {
-                continue;
-            }
-            text[length] = if byte == b'\r' { b'\n' } else { byte };
-            length += 1;
+    /// Decodes the next part of the file, whose last one ends the last line.
+    fn decode(&mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        self.file
+            .by_ref()
+            .take(CHUNK as u64)
+            .read_to_end(&mut bytes)?;
+        let is_last = bytes.len() < CHUNK;
+        let last_byte = self.text.last().copied();
+        let bytes = if self.is_begun {
+            &bytes[..]
+        } else {
+            self.is_begun = true;
+            self.begin(&bytes)
+        };
+        self.text.clear();
+        self.read = 0;
+        match &mut self.decoder {
+            None => self.text.extend_from_slice(bytes),
+            Some(decoder) => decode_all(decoder, bytes, is_last, &mut self.text),
         }
-        length
+        self.unify_line_ends();
+        if is_last {
+            self.is_ended = true;
+            let last_byte = self.text.last().copied().or(last_byte);
+            if last_byte.is_some_and(|byte| byte != b'\n') {
+                self.is_unterminated = true;
+                self.text.push(b'\n');
+            }
+        }
+        Ok(())
     }
+
+    /// Chooses the decoder by the first bytes of the file. Returns them without a byte order mark.
+    fn begin<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (encoding, mark) = match Encoding::for_bom(bytes) {
+            Some((encoding, length)) => (encoding, length),
+            None => (self.encoding.map_or(UTF_8, |encoding| encoding.0), 0),
+        };
+        // Rows that are not UTF-8 are rejected one by one, and the others are not changed.
+        if encoding != UTF_8 {
+            self.decoder = Some(encoding.new_decoder_without_bom_handling());
+        }
+        &bytes[mark..]
+    }
+
+    fn unify_line_ends(&mut self) {
+        let mut is_after_cr = self.is_after_cr;
+        self.text.retain_mut(|byte| {
+            let is_rest_of_crlf = is_after_cr && *byte == b'\n';
+            is_after_cr = *byte == b'\r';
+            if is_after_cr {
+                *byte = b'\n';
+            }
+            !is_rest_of_crlf
+        });
+        self.is_after_cr = is_after_cr;
+    }
+}
+
+/// Decodes `bytes` as UTF-8 into `text`.
+fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
+    // It is known for the length of a chunk, and then all of the bytes have room.
+    let length = decoder
+        .max_utf8_buffer_length(bytes.len())
+        .unwrap_or_default();
+    text.resize(length, 0);
+    let (_result, _read, written, _) = decoder.decode_to_utf8(bytes, text, is_last);
+    text.truncate(written);
 }
 
 impl<R: Read> Read for Input<R> {
@@ -67,25 +129,13 @@ impl<R: Read> Read for Input<R> {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        loop {
-            let read = self.decoded.read(buffer)?;
-            if read == 0 && !buffer.is_empty() {
-                let is_complete = self.last_byte.is_none_or(|byte| byte == b'\n');
-                if is_complete {
-                    return Ok(0);
-                }
-                self.is_unterminated = true;
-                self.last_byte = Some(b'\n');
-                buffer[0] = b'\n';
-                return Ok(1);
-            }
-            let length = self.unify_line_ends(&mut buffer[..read]);
-            if length > 0 {
-                self.last_byte = Some(buffer[length - 1]);
-                self.bytes_of_row += length;
-                return Ok(length);
-            }
+        while self.read == self.text.len() && !self.is_ended {
+            self.decode()?;
         }
+        let length = (&self.text[self.read..]).read(buffer)?;
+        self.read += length;
+        self.bytes_of_row += length;
+        Ok(length)
     }
 }
 

@@ -48,10 +48,11 @@ use crate::ports::{PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Result, options};
 
 use csv_rows::CsvRows;
+pub use header::FileColumn;
 use input::Input;
 pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
 use ndjson::JsonLines;
-pub use preview::{ColumnPreview, Preview, RowPreview};
+pub use preview::{Preview, RowPreview};
 use publish::Publisher;
 pub use report::{ImportReport, RowProblem};
 use row::{Row, Rows, Values};
@@ -97,7 +98,7 @@ options! {
         /// The zone of times without an offset (default `None`: they are rejected).
         pub time_zone: Option<FileZone> = None,
         /// How long an import waits for ingest while no row of a batch becomes stored (default 10 min).
-        pub store_timeout: Duration = Duration::from_mins(10),
+        pub store_timeout: Duration = Duration::from_secs(10 * 60),
     }
 
     /// The import of a whole file.
@@ -178,8 +179,8 @@ impl<R: Read> FileReader<R> {
                     .header
                     .columns
                     .iter()
-                    .filter(|column| column.member.is_none() && !column.name.is_empty());
-                ignored_columns = ignored.map(|column| column.name.clone()).collect();
+                    .filter(|column| column.member.is_none() && !column.column.is_empty());
+                ignored_columns = ignored.map(|column| column.column.clone()).collect();
                 Source::Csv(Box::new(rows))
             }
             RowFormat::Ndjson => Source::Ndjson(Box::new(JsonLines::new(input))),

@@ -5,8 +5,8 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use super::row::COLUMNS;
-use super::{FileReader, Import, Row, Source};
+use super::header::FileColumn;
+use super::{FileReader, Import, Source};
 use crate::{Purchase, Result};
 
 /// The number of rows that are shown.
@@ -18,18 +18,9 @@ pub struct Preview {
     /// The delimiter of CSV.
     pub delimiter: Option<String>,
     /// The columns of CSV, in their order.
-    pub columns: Vec<ColumnPreview>,
+    pub columns: Vec<FileColumn>,
     /// The first five rows.
     pub rows: Vec<RowPreview>,
-}
-
-/// A column of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ColumnPreview {
-    /// Its name.
-    pub column: String,
-    /// The member of a purchase that it has; `None` if it is not read.
-    pub member: Option<&'static str>,
 }
 
 /// A row of a file.
@@ -53,11 +44,8 @@ impl Import {
         let (delimiter, columns) = match &reader.source {
             Source::Ndjson(_) => (None, Vec::new()),
             Source::Csv(rows) => {
-                let columns = rows.header.columns.iter().map(|column| ColumnPreview {
-                    column: column.name.clone(),
-                    member: column.member.map(|member| COLUMNS[member]),
-                });
-                (Some(rows.header.delimiter.to_string()), columns.collect())
+                let delimiter = rows.header.delimiter.to_string();
+                (Some(delimiter), rows.header.columns.clone())
             }
         };
         let mut rows = Vec::new();
@@ -66,7 +54,15 @@ impl Import {
         {
             let purchase = values.and_then(|values| reader.rows.purchase(values));
             if line >= self.from_line {
-                rows.push(Row { line, purchase }.into());
+                let (purchase, problem) = match purchase {
+                    Ok(purchase) => (Some(purchase), None),
+                    Err(problem) => (None, Some(problem)),
+                };
+                rows.push(RowPreview {
+                    line,
+                    purchase,
+                    problem,
+                });
             }
         }
         Ok(Preview {
@@ -77,26 +73,12 @@ impl Import {
     }
 }
 
-impl From<Row> for RowPreview {
-    fn from(row: Row) -> Self {
-        let (purchase, problem) = match row.purchase {
-            Ok(purchase) => (Some(purchase), None),
-            Err(problem) => (None, Some(problem)),
-        };
-        Self {
-            line: row.line,
-            purchase,
-            problem,
-        }
-    }
-}
-
 impl fmt::Display for Preview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(delimiter) = &self.delimiter {
             writeln!(f, "columns, separated by {delimiter}:")?;
         }
-        for ColumnPreview { column, member } in &self.columns {
+        for FileColumn { column, member } in &self.columns {
             writeln!(f, "  {column}: {}", member.unwrap_or("not read"))?;
         }
         write!(f, "rows:")?;

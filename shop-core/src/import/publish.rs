@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
 use super::BATCH;
@@ -12,6 +13,8 @@ use super::row::Row;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
+/// The maximum of concurrent look-ups.
+const CONCURRENT_LOOKUPS: usize = 64;
 /// How many rows are in the log, at most, while the store is not asked for them.
 const MAX_UNSETTLED: usize = 10 * BATCH;
 /// How long one row is waited for, before all rows are looked up again.
@@ -40,9 +43,7 @@ enum Fate {
     Stored,
     /// Its refund is in the store, and waits there for its purchase.
     Waiting,
-    /// Another refund of the same purchase waits in the store. The purchase will decide between them.
-    OtherWaits,
-    /// Another purchase is stored under its id.
+    /// Another purchase is stored under its id, or another refund of its purchase is in the store.
     Conflicting,
     /// The store can never accept it.
     Rejected(String),
@@ -86,29 +87,7 @@ impl<'a> Publisher<'a> {
         report: &mut ImportReport,
     ) -> Result<()> {
         let first_unsettled = self.unsettled.first().map(|row| row.line);
-        let first_line = first_unsettled.or(batch.first().map(|row| row.line));
-        let imported = self.publish_batch(batch, report).await;
-        if imported.is_err() {
-            report.resume_at = first_line;
-        }
-        imported
-    }
-
-    /// Waits until all rows are stored, at the end of the file.
-    ///
-    /// # Errors
-    /// As [`Import::run`](super::Import::run).
-    pub(super) async fn finish(&mut self, report: &mut ImportReport) -> Result<()> {
-        let first_line = self.unsettled.first().map(|row| row.line);
-        let stored = self.wait_until_stored(report).await;
-        if stored.is_err() {
-            report.resume_at = first_line;
-        }
-        stored?;
-        self.count_waiting(report).await
-    }
-
-    async fn publish_batch(&mut self, batch: Vec<Row>, report: &mut ImportReport) -> Result<()> {
+        report.resume_at = first_unsettled.or(batch.first().map(|row| row.line));
         let rows = self.valid_rows(batch, report);
         let is_storing = self.sink.is_storing();
         // A sink that stores says by itself what it had already. The purchase of a refund is looked up in any case.
@@ -129,7 +108,19 @@ impl<'a> Publisher<'a> {
         if is_storing || self.unsettled.len() >= MAX_UNSETTLED {
             self.wait_until_stored(report).await?;
         }
+        report.resume_at = None;
         Ok(())
+    }
+
+    /// Waits until all rows are stored, at the end of the file.
+    ///
+    /// # Errors
+    /// As [`Import::run`](super::Import::run).
+    pub(super) async fn finish(&mut self, report: &mut ImportReport) -> Result<()> {
+        report.resume_at = self.unsettled.first().map(|row| row.line);
+        self.wait_until_stored(report).await?;
+        report.resume_at = None;
+        self.count_waiting(report).await
     }
 
     /// Looks up the rows. Counts those that the store knows, and returns the others.
@@ -145,7 +136,7 @@ impl<'a> Publisher<'a> {
                 Fate::Stored | Fate::Waiting => report.repeated += 1,
                 Fate::Conflicting => report.conflict(row.line),
                 Fate::Rejected(reason) => report.reject(row.line, reason),
-                Fate::Unknown | Fate::OtherWaits => unknown.push(row),
+                Fate::Unknown => unknown.push(row),
             }
         }
         Ok(unknown)
@@ -205,7 +196,7 @@ impl<'a> Publisher<'a> {
             for (row, fate) in rows.into_iter().zip(fates) {
                 match fate {
                     Fate::Stored => report.imported += 1,
-                    Fate::Waiting | Fate::OtherWaits => {
+                    Fate::Waiting => {
                         report.imported += 1;
                         self.waiting.push(row);
                     }
@@ -236,7 +227,7 @@ impl<'a> Publisher<'a> {
         for (row, fate) in rows.into_iter().zip(fates) {
             match fate {
                 Fate::Stored => {}
-                Fate::Waiting | Fate::OtherWaits | Fate::Unknown => report.waiting += 1,
+                Fate::Waiting | Fate::Unknown => report.waiting += 1,
                 Fate::Conflicting => {
                     report.imported -= 1;
                     report.conflict(row.line);
@@ -252,31 +243,29 @@ impl<'a> Publisher<'a> {
 
     /// Asks the store for rows.
     async fn fates_of(&self, rows: &[ValidRow]) -> Result<Vec<Fate>> {
-        let ids: Vec<PurchaseId> = rows.iter().map(|row| row.purchase.id).collect();
-        let mut fates = Vec::with_capacity(rows.len());
-        for (rows, ids) in rows.chunks(BATCH).zip(ids.chunks(BATCH)) {
-            let found = (|| self.query.look_up_many(ids))
-                .retry(pauses())
-                .sleep(tokio::time::sleep)
-                .when(Error::is_retryable)
-                .await?;
-            for (row, found) in rows.iter().zip(found) {
-                fates.push(self.fate_of(&row.purchase, found).await?);
-            }
-        }
-        Ok(fates)
+        stream::iter(0..rows.len())
+            .map(|index| async move {
+                (|| self.fate_of(&rows[index].purchase))
+                    .retry(pauses())
+                    .sleep(tokio::time::sleep)
+                    .when(Error::is_retryable)
+                    .await
+            })
+            .buffered(CONCURRENT_LOOKUPS)
+            .try_collect()
+            .await
     }
 
-    /// Decides what became of a row under whose id this was found.
-    async fn fate_of(&self, purchase: &Purchase, found: Lookup) -> Result<Fate> {
-        Ok(match found {
+    /// Asks the store for a row.
+    async fn fate_of(&self, purchase: &Purchase) -> Result<Fate> {
+        Ok(match self.query.look_up(&purchase.id).await? {
             Lookup::Stored(stored) if stored.same_content(purchase) => Fate::Stored,
             Lookup::Stored(_) => Fate::Conflicting,
             Lookup::Erased => Fate::Rejected(ERASED.to_owned()),
             Lookup::Waiting(refund) => match self.contradiction(purchase).await? {
                 Some(reason) => Fate::Rejected(reason),
                 None if refund.same_content(purchase) => Fate::Waiting,
-                None => Fate::OtherWaits,
+                None => Fate::Conflicting,
             },
             Lookup::Missing => match self.contradiction(purchase).await? {
                 Some(reason) => Fate::Rejected(reason),

@@ -1,12 +1,10 @@
 //! The reading port of a store.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
@@ -57,7 +55,7 @@ use crate::{
 ///   (`query::totals_are_exact_per_period`, `query::totals_follow_the_zone`).
 /// - Totals have at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
-/// - `look_up` and `look_up_many` tell apart stored, erased and unknown ids (`erase::marks_are_found`).
+/// - `look_up` tells apart stored, erased and unknown ids (`erase::marks_are_found`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
 /// - `next_name` leads through the names of all users in the order of their bytes; or it is unsupported
@@ -114,21 +112,6 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// As [`get`](Self::get).
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         Ok(self.get(id).await?.map_or(Lookup::Missing, Lookup::Stored))
-    }
-
-    /// Returns what the store has under each of these ids, in their order, as [`look_up`](Self::look_up) does.
-    ///
-    /// By default it looks up 64 at a time. A store on a server implements it by a query for all of them. A call has a few
-    /// thousand ids at most.
-    ///
-    /// # Errors
-    /// As [`look_up`](Self::look_up), for any of the ids.
-    async fn look_up_many(&self, ids: &[PurchaseId]) -> Result<Vec<Lookup>> {
-        stream::iter(0..ids.len())
-            .map(|index| self.look_up(&ids[index]))
-            .buffered(CONCURRENT_LOOKUPS)
-            .try_collect()
-            .await
     }
 
     /// Waits until the purchase with this id is stored, at most for `timeout`. Returns whether it is stored.
@@ -252,9 +235,6 @@ mockall::mock! {
     }
 }
 
-/// The maximum of concurrent look-ups of one [`look_up_many`](PurchaseQuery::look_up_many).
-const CONCURRENT_LOOKUPS: usize = 64;
-
 /// What a store has under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
@@ -269,14 +249,6 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    /// Returns what was `found` under each of `ids`, in their order.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn in_order(ids: &[PurchaseId], found: &HashMap<PurchaseId, Self>) -> Vec<Self> {
-        let of_id = |id| found.get(id).cloned().unwrap_or(Self::Missing);
-        ids.iter().map(of_id).collect()
-    }
-
     /// The purchase, if it is stored.
     #[must_use]
     pub fn stored(self) -> Option<Purchase> {

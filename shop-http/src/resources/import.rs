@@ -10,7 +10,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt, stream};
-use serde::Serialize;
 use serde_json::json;
 use shop_core::api::NDJSON;
 use shop_core::import::{Import, ImportReport};
@@ -117,30 +116,17 @@ fn respond(
     ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
 }
 
-/// A line of the response.
-#[derive(Serialize)]
-struct Line<'a> {
-    done: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-    #[serde(flatten)]
-    report: &'a ImportReport,
-}
-
 fn send(
     lines: &UnboundedSender<Bytes>,
     report: &ImportReport,
     done: bool,
     problem: Option<String>,
 ) {
-    let line = Line {
-        done,
-        problem,
-        report,
-    };
-    let mut json = serde_json::to_vec(&line)
-        .unwrap_or_else(|_defect| json!({"done": done}).to_string().into_bytes());
-    json.push(b'\n');
+    let mut line = json!(report);
+    line["done"] = done.into();
+    if let Some(problem) = problem {
+        line["problem"] = problem.into();
+    }
     // The client may have gone.
-    _ = lines.send(json.into());
+    _ = lines.send(format!("{line}\n").into());
 }

@@ -272,25 +272,6 @@ impl MongoStore {
         }))
     }
 
-    /// Returns those of the refunds with these ids that wait.
-    pub(super) async fn look_up_many_waiting(
-        &self,
-        ids: &[PurchaseId],
-    ) -> Result<HashMap<PurchaseId, Lookup>> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let entries = self.find_waiting(doc! { "id": { "$in": ids } }, None).await;
-        let mut found = HashMap::new();
-        for entry in none_if_denied(entries)? {
-            let refund = entry.refund.without_context();
-            // Of several refunds with one id, the first one counts.
-            found.entry(refund.id).or_insert(Lookup::Waiting(refund));
-        }
-        Ok(found)
-    }
-
     /// Deletes at most `limit` refunds of `user` that wait. Returns their ids.
     pub(super) async fn delete_waiting_of_user(
         &self,

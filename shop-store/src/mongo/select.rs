@@ -4,7 +4,7 @@
 //!
 //! Each query of the first range reads one range of an index, without conditions that are checked in documents.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use async_trait::async_trait;
 use bson::oid::ObjectId;
@@ -113,31 +113,6 @@ impl PurchaseQuery for MongoStore {
             None => self.look_up_waiting(id).await,
             Some(document) => lookup_of(&document, id),
         }
-    }
-
-    async fn look_up_many(&self, ids: &[PurchaseId]) -> Result<Vec<Lookup>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let values: Vec<Bson> = ids.iter().map(document::id_value).collect();
-        let filter = doc! { "_id": { "$in": values } };
-        let limit = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-        let options = FindOptions::builder().limit(limit).build();
-        let documents = self
-            .connection
-            .find(&self.connection.on_primary(), &filter, options)
-            .await?;
-        let mut found = HashMap::with_capacity(ids.len());
-        for document in &documents {
-            // A document of another program whose id is no id is not among those.
-            if let Ok(id) = document::id(document) {
-                found.insert(id, lookup_of(document, &id)?);
-            }
-        }
-        let is_missing = |id: &PurchaseId| !found.contains_key(id);
-        let missing: Vec<PurchaseId> = ids.iter().copied().filter(is_missing).collect();
-        found.extend(self.look_up_many_waiting(&missing).await?);
-        Ok(Lookup::in_order(ids, &found))
     }
 
     /// The replaced systems wrote numeric names as numbers, which are not found.

@@ -112,8 +112,7 @@ impl Connection {
 /// Returns the error for a database that cannot be written.
 fn read_only(is_standby: bool) -> Error {
     let message = if is_standby {
-        "the PostgreSQL server is a standby, which is read-only: name the primary, or several servers with \
-         target_session_attrs=read-write"
+        "the PostgreSQL server is a read-only standby: name the primary, or add target_session_attrs=read-write"
     } else {
         "transactions are read-only: set default_transaction_read_only to off for the database and the user"
     };

@@ -180,28 +180,6 @@ impl PostgresStore {
             None => Ok(Lookup::Missing),
         }
     }
-
-    /// Returns those of the refunds with these ids that wait.
-    pub(super) async fn look_up_many_waiting(
-        &self,
-        ids: &[PurchaseId],
-    ) -> Result<HashMap<PurchaseId, Lookup>> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let sql = format!(
-            "select {WAITING_COLUMNS} from purchases_waiting where id = any($1) order by sequence desc"
-        );
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let select = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
-        // Of several refunds with one id, the first one counts: it comes last.
-        let mut found = HashMap::new();
-        for row in self.connection.query(select).await? {
-            let refund = read_waiting(&row)?.refund.without_context();
-            found.insert(refund.id, Lookup::Waiting(refund));
-        }
-        Ok(found)
-    }
 }
 
 /// Reads an entry from a row of [`WAITING_COLUMNS`].

@@ -1,7 +1,6 @@
 //! Keyset pagination: each page continues on an index after the last purchase of the previous page. A scan reads all
 //! rows in the order of the primary key.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -80,21 +79,6 @@ impl PurchaseQuery for PostgresStore {
             None => self.look_up_waiting(id).await,
             Some(row) => lookup_of(row),
         }
-    }
-
-    async fn look_up_many(&self, ids: &[PurchaseId]) -> Result<Vec<Lookup>> {
-        let rows = self.connection.query(rows_by_ids(ids)).await?;
-        let mut found = HashMap::with_capacity(ids.len());
-        for row in &rows {
-            // A row of another program whose id is no id is not among those.
-            if let Ok(id) = rows::raw_id(row).parse() {
-                found.insert(id, lookup_of(row)?);
-            }
-        }
-        let is_missing = |id: &PurchaseId| !found.contains_key(id);
-        let missing: Vec<PurchaseId> = ids.iter().copied().filter(is_missing).collect();
-        found.extend(self.look_up_many_waiting(&missing).await?);
-        Ok(Lookup::in_order(ids, &found))
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
@@ -220,13 +204,6 @@ pub(super) fn selection(
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string(), Type::TEXT)
-}
-
-/// The query of the rows with these ids.
-fn rows_by_ids(ids: &[PurchaseId]) -> Statement {
-    let sql = format!("select {COLUMNS} from purchases where id = any($1)");
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    Statement::new(sql).bind(ids, Type::TEXT_ARRAY)
 }
 
 /// Reads what is stored in a row.

@@ -140,6 +140,10 @@ faulty!(PurchaseSink {
         self.port.is_idempotent()
     }
 
+    fn is_storing(&self) -> bool {
+        self.port.is_storing()
+    }
+
     fn may_be_unstored(&self, id: &PurchaseId) -> bool {
         self.port.may_be_unstored(id)
     }

@@ -35,10 +35,10 @@ pub(in crate::embedded) fn compare_sums(
     let mut rows = purchases.query([])?;
     while let Some(row) = rows.next()? {
         let buyer: i64 = row.get(0)?;
-        if current != Some(buyer) {
-            if let Some(complete) = current.replace(buyer) {
-                recorded.compare(complete, &std::mem::take(&mut of_buyer))?;
-            }
+        if current != Some(buyer)
+            && let Some(complete) = current.replace(buyer)
+        {
+            recorded.compare(complete, &std::mem::take(&mut of_buyer))?;
         }
         // A row that cannot be read is named by the check of rows.
         let Ok(price) = amount(row.get_ref(2)?, 2) else {
@@ -63,8 +63,6 @@ struct Recorded<'a> {
     unfolded: BTreeMap<i64, Days>,
     /// How many rows of days were compared.
     compared_days: i64,
-    /// How many buyers with purchases were compared.
-    compared_buyers: i64,
     lines: Vec<String>,
     limit: usize,
 }
@@ -82,7 +80,6 @@ impl<'a> Recorded<'a> {
             connection,
             unfolded,
             compared_days: 0,
-            compared_buyers: 0,
             lines: Vec::new(),
             limit,
         })
@@ -97,7 +94,7 @@ impl<'a> Recorded<'a> {
             let mut found = self.of_day(*day, buyer)?.unwrap_or_default();
             found.add_all(unfolded.get(day).copied().unwrap_or_default());
             if found != *sums {
-                self.name(format!("sums of buyer {buyer} on day {day}"));
+                self.name(&format!("sums of buyer {buyer} on day {day}"));
             }
         }
         let sql = "SELECT count, high, low, residue FROM buyers WHERE buyer = ?1";
@@ -111,9 +108,8 @@ impl<'a> Recorded<'a> {
             found.add_all(*sums);
         }
         if found != expected {
-            self.name(format!("sums of buyer {buyer}"));
+            self.name(&format!("sums of buyer {buyer}"));
         }
-        self.compared_buyers += i64::from(buyer != ALL);
         Ok(())
     }
 
@@ -128,28 +124,18 @@ impl<'a> Recorded<'a> {
         Ok(found)
     }
 
-    /// Finds sums that belong to no purchase.
+    /// Finds sums of days without purchases. Those of buyers without purchases are part of the sums of all.
     fn compare_rest(mut self) -> rusqlite::Result<Vec<String>> {
-        let count = |sql: &str| -> rusqlite::Result<i64> {
-            self.connection.query_row(sql, [], |row| row.get(0))
-        };
-        let days = count("SELECT count(*) FROM days")?;
-        let buyers = count("SELECT count(*) FROM buyers WHERE buyer <> 0 AND count <> 0")?;
-        for buyer in std::mem::take(&mut self.unfolded).into_keys() {
-            self.name(format!("amounts of buyer {buyer}"));
-        }
+        let sql = "SELECT count(*) FROM days";
+        let days: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
         if days > self.compared_days {
             let more = days - self.compared_days;
-            self.name(format!("{more} more sums of days"));
-        }
-        if buyers > self.compared_buyers {
-            let more = buyers - self.compared_buyers;
-            self.name(format!("sums of {more} more buyers"));
+            self.name(&format!("{more} more sums of days"));
         }
         Ok(self.lines)
     }
 
-    fn name(&mut self, what: String) {
+    fn name(&mut self, what: &str) {
         if self.lines.len() < self.limit {
             self.lines
                 .push(format!("{what}: differ from the purchases"));
