@@ -45,6 +45,7 @@ pub mod query;
 mod query_names;
 pub mod record_store;
 pub mod refund;
+mod refund_model;
 mod sample;
 pub mod shop;
 mod skip;

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt;
 
 use super::erase::{EraseFixture, delete_before, erase, get, insert, mark, scanned, user};
 use super::fixture::soon;
+pub use super::refund_model::any_order_of_calls_has_the_state_of_the_model;
 use super::sample::{at, id, price, purchase, purchase_of, purchases};
 use crate::log::ReasonKind;
 use crate::ports::{
@@ -357,7 +358,7 @@ pub async fn a_refund_is_erased_with_its_purchase(fixture: &dyn EraseFixture) {
 }
 
 /// Returns the port of the refunds that wait in `store`.
-fn waiting_refunds(store: &dyn PurchaseStore) -> &dyn WaitingRefunds {
+pub(super) fn waiting_refunds(store: &dyn PurchaseStore) -> &dyn WaitingRefunds {
     store
         .waiting_refunds()
         .expect("a store of `refund_suite!` has waiting refunds")

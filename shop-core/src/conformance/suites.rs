@@ -177,6 +177,7 @@ macro_rules! refund_suite {
             an_old_waiting_refund_is_deleted,
             a_refund_is_deleted_with_its_purchase,
             a_refund_is_erased_with_its_purchase,
+            any_order_of_calls_has_the_state_of_the_model,
         );
     };
 }
