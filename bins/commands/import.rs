@@ -71,10 +71,7 @@ pub(super) async fn run(settings: &Settings, command: &ImportFile) -> Result<()>
     })?;
     match report.failed() {
         0 => Ok(()),
-        1 => Err(CliError::finding("1 row was not imported")),
-        failed => Err(CliError::finding(format!(
-            "{failed} rows were not imported"
-        ))),
+        failed => Err(CliError::finding(format!("rows not imported: {failed}"))),
     }
 }
 

@@ -77,6 +77,12 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
     }
     let end = "done: to return, run `management replace --back` with the same options";
     let (steps, end) = if options.back {
+        let (_ours, old) = replacement.old.members(settings).await?;
+        if let [member, ..] = &old[..] {
+            let text =
+                format!("the old consumer runs, as {member}: there is nothing to return from");
+            return Err(CliError::finding(text));
+        }
         replacement.steps_back()
     } else {
         (replacement.steps(), end)

@@ -84,6 +84,26 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// There is nothing to return from while the old consumer runs.
+    async fn refuses_to_return(&self) {
+        let settings = settings(self.servers);
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let mut words = vec!["replace", "--back", "--system", self.system.name];
+        if self.way == Way::NewTopic {
+            words.extend(["--old-topic", &self.topic, "--old-group", &self.group]);
+        }
+        let output = Binary::Management.run(&words, &settings).await;
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(
+            printed.contains("there is nothing to return from"),
+            "{printed}"
+        );
+    }
+
     /// Runs `management replace`, and does what it says. It is killed when it says `last`. Returns its reports.
     async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
         let settings = settings(self.servers);
@@ -295,6 +315,7 @@ async fn there_and_back(system: &'static System, way: Way, last: Option<&str>) {
         assert_eq!(report[odd][0]["count"], 1, "{report}");
     }
     assert_eq!(report["steps"].as_array().unwrap().len(), 6, "{report}");
+    site.refuses_to_return().await;
 
     if last.is_some() {
         let reports = Box::pin(site.replace(&[], last)).await;
