@@ -1,7 +1,8 @@
 //! Refunds over HTTP.
 
 use shop_client::shop_core::conformance::fault::Faults;
-use shop_client::{ErrorKind, PurchaseSink as _};
+use shop_client::shop_core::ports::PurchaseStore as _;
+use shop_client::{ErrorKind, NewPurchase, PurchaseSink as _, Uuid};
 use shop_http::HttpOptions;
 
 use crate::shop::{Script, Shop, Turn, ada};
@@ -65,6 +66,26 @@ async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
         .await
         .unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::Invalid, "of a refund");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_that_the_store_has_not_decided_over_is_pending() {
+    let shop = Shop::new();
+    let router = shop.router.clone();
+    let client = Script::default().before(router).await.build().unwrap();
+    let new = NewPurchase::of("u1").named("ada").priced("5").unwrap();
+    let at = "2026-03-01T09:00:00Z".parse().unwrap();
+    let bought = new.into_purchase(at, || Uuid::from_u128(7));
+    shop.store.insert([bought.clone()].into()).await.unwrap();
+
+    // The purchase is stored, and ingest does not run.
+    let refund = client.refund(bought.id, None, None).await.unwrap();
+    assert!(refund.pending && !refund.replayed, "{refund:?}");
+    shop.ingest();
+    shop.stored_up_to(&refund.receipt).await;
+    let applied = client.refund(bought.id, None, None).await.unwrap();
+    assert!(!applied.pending && applied.replayed, "{applied:?}");
+    assert_eq!(applied.purchase, refund.purchase);
 }
 
 #[tokio::test]
