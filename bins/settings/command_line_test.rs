@@ -210,7 +210,7 @@ fn wrong_values_are_reported_without_types_and_titles() {
         ),
         (
             "m erase --dry-run user u1",
-            "`--dry-run` is an option of `replace`, `dlq replay`, `dlq drop`, `erase user`: it follows that",
+            "`--dry-run` is an option of `replace`, `dlq replay`, `dlq drop`, `erase user`, `import`: it follows that",
         ),
     ] {
         assert_eq!(wrong(line).0, owners, "{line}");
