@@ -93,6 +93,7 @@ fn written() -> BTreeSet<String> {
         ("erase", include_str!("erase.rs")),
         ("currency", include_str!("currency.rs")),
         ("refund", include_str!("refund.rs")),
+        ("refund", include_str!("refund_model.rs")),
         (
             "erase_users",
             include_str!("../accounts/conformance/erase_users.rs"),

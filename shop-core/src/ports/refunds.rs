@@ -186,6 +186,8 @@ impl WaitingSummary {
 /// - Erasing a user erases the refunds that wait for that user (`refund::a_waiting_refund_is_erased_with_its_user`), and a
 ///   refund of an erased purchase does not wait (`refund::a_refund_of_an_erased_purchase_is_erased`).
 /// - Retention deletes refunds that wait, by their own time (`refund::an_old_waiting_refund_is_deleted`).
+/// - Inserts, erasures and retention in any order leave the state of a model
+///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
