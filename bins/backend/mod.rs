@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use shop_core::log::LogAdmin;
 
-use crate::Result;
 use crate::settings::Settings;
+use crate::{CliError, Result};
 
 pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
@@ -61,6 +61,11 @@ pub(crate) async fn log_and_purchases(
         return Ok(both);
     }
     let log = logs.log(topic).await?;
+    // Before the store, so that none is created without a log.
+    (log.port.sink)()
+        .check()
+        .await
+        .map_err(CliError::about(&log.name))?;
     Ok((log, for_purchases(settings).purchases().await?))
 }
 

@@ -36,11 +36,10 @@ pub(super) async fn run(settings: &Settings, command: &ImportFile) -> Result<()>
     let line = progress();
     let begun = Instant::now();
     let show = |report: &ImportReport| {
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let rate = report.rows as f64 / begun.elapsed().as_secs_f64().max(0.001);
         line.set_message(format!(
-            "{} rows, {rate:.0} per second, {} failed",
+            "{} rows, {} per second, {} failed",
             report.rows,
+            report.rows / begun.elapsed().as_secs().max(1),
             report.failed()
         ));
     };
@@ -57,7 +56,6 @@ pub(super) async fn run(settings: &Settings, command: &ImportFile) -> Result<()>
         target: AUDIT,
         action = "import",
         imported = report.imported,
-        repeated = report.repeated,
         failed = report.failed(),
     );
     imported.map_err(|error| match report.resume_at {

@@ -175,8 +175,7 @@ pub(super) fn time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, Str
             .read(text)
             .ok_or_else(|| format!("timestamp {text} is not valid"));
     }
-    let utc = FileZone(TimeZone::UTC);
-    if utc.read(text).is_some() {
+    if FileZone(TimeZone::UTC).read(text).is_some() {
         return Err(format!(
             "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
         ));
