@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::{CliError, Result};
 
 /// How long a start waits for a store that may be unavailable. The store itself rejects purchases in another currency.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns the currency of the shop: the one of its store, which takes that of the settings if it has none.
 ///

@@ -1,7 +1,6 @@
 //! The ports of purchases, by the settings.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use shop_core::domain::Currency;
@@ -38,13 +37,10 @@ pub(super) struct Purchases {
     pub(super) currency: Option<Currency>,
 }
 
-/// How long a start waits for a store that may be unavailable.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Says at the start that purchases cannot be stored now, such as in a database that is read-only. The service starts
 /// nevertheless: what it acknowledges is in the log, and is stored when the store can be written.
 async fn warn_if_not_writable(store: &dyn PurchaseStore) {
-    if let Ok(Err(error)) = timeout(CHECK_TIMEOUT, store.check()).await {
+    if let Ok(Err(error)) = timeout(backend::currency::TIMEOUT, store.check()).await {
         tracing::warn!(error = %error.chain(), "the store cannot be written now");
     }
 }
@@ -66,12 +62,13 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
             settings.data_dir.display()
         );
     }
-    if let Some(store) = &store {
-        warn_if_not_writable(&*store.store).await;
-    }
     let admin = log.log.admin();
     let mut currency = match &store {
-        Some(store) => backend::currency::of_store(settings, &store.store).await?,
+        // Together: a store that is unavailable delays the start once.
+        Some(store) => {
+            let of_store = backend::currency::of_store(settings, &store.store);
+            tokio::join!(warn_if_not_writable(&*store.store), of_store).1?
+        }
         None => settings.currency.clone(),
     };
     let (query, positions): (Arc<dyn PurchaseQuery>, Arc<dyn IngestPositions>) =

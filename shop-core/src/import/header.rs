@@ -159,7 +159,7 @@ fn columns(
 }
 
 fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColumn>> {
-    for (member, column) in mapping.iter() {
+    for (member, column) in &mapping.0 {
         if !names.contains(column) {
             let names = names.join(", ");
             return Err(invalid(format!(
@@ -187,9 +187,9 @@ fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColum
     }
     let column = |name: &String| {
         let member = mapping.member_of(name);
-        // Whoever maps columns has a file of another system, which has columns of its own.
+        // A file whose columns are mapped is from another system, and has further columns.
         let may_be_ignored =
-            !mapping.is_empty() || name.is_empty() || OF_REJECTED_ROWS.contains(&name.as_str());
+            !mapping.0.is_empty() || name.is_empty() || OF_REJECTED_ROWS.contains(&name.as_str());
         if member.is_none() && !may_be_ignored {
             return Err(invalid(format!(
                 "the column {name:?} is unknown: there are {}",

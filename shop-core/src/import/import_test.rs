@@ -372,6 +372,20 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
     let report = run(Duration::from_secs(60)).await.unwrap();
     assert_eq!(counts(&report), [0, 4, 0, 1]);
     assert_eq!(store.all().len(), 4);
+
+    // Rows of other batches that are in the log, and may not be stored yet, are known too.
+    let mut file = "username,userid,price,key\n".to_owned();
+    for number in 0..2 * BATCH {
+        file += &format!("ada,u2,1,key-{number}\n");
+    }
+    file += "ada,u2,1,key-0\nada,u2,2,key-1\n";
+    let mut report = ImportReport::default();
+    let file = std::io::Cursor::new(file.into_bytes());
+    let imported = csv()
+        .run(&log.sink(), &store, file, &mut report, |_| ())
+        .await;
+    imported.unwrap();
+    assert_eq!(counts(&report), [2 * BATCH as u64, 1, 0, 1]);
     running.abort();
 }
 

@@ -68,15 +68,9 @@ impl FromStr for Delimiter {
 /// A name that contains a comma is in quotes, together with its member: `"userid=Customer, ID",price=Total`. The columns
 /// that are not named here are not read, unless they have the name of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ColumnNames(Vec<(&'static str, String)>);
+pub struct ColumnNames(pub(super) Vec<(&'static str, String)>);
 
 impl ColumnNames {
-    /// Returns whether no column is named.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Returns the member that the column with this name has.
     pub(super) fn member_of(&self, column: &str) -> Option<&'static str> {
         if let Some((member, _)) = self.0.iter().find(|(_, name)| name == column) {
@@ -86,11 +80,6 @@ impl ColumnNames {
         let is_mapped = self.0.iter().any(|(member, _)| *member == column);
         let member = COLUMNS.into_iter().find(|member| *member == column)?;
         (!is_mapped).then_some(member)
-    }
-
-    /// Returns the columns that are named, with their members.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(&'static str, String)> {
-        self.0.iter()
     }
 }
 
@@ -186,7 +175,6 @@ pub(super) fn time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::InvalidKind;
 
     #[test]
     fn columns_are_named_by_their_members() {
@@ -257,11 +245,5 @@ mod tests {
             assert!(time(text, Some(&berlin)).is_err(), "{text}");
             assert!(time(text, None).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn an_invalid_value_names_what_is_taken() {
-        let invalid = "x".parse::<Delimiter>().unwrap_err();
-        assert_eq!(invalid.kind(), InvalidKind::Malformed);
     }
 }

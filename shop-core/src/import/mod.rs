@@ -74,7 +74,8 @@ options! {
     /// a spreadsheet, imports only what is new. Two files that have a row with the same values state one purchase: the second
     /// one is counted as [`repeated`](ImportReport::repeated). An id, a key or a time tells them apart.
     ///
-    /// The ids of about 10 million rows without an id and a key take about 300 MB of memory while the file is read.
+    /// While a file is read, rows without an id and a key are remembered by a hash and a count: 17 bytes for each slot of a
+    /// hash map, so 285 MB for 10 million different rows.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Import {
         /// The format of the file.

@@ -292,10 +292,10 @@ impl<'a> Publisher<'a> {
     /// Returns the valid rows of a batch. Counts the others, and those that repeat an earlier row that is not settled.
     fn valid_rows(&self, batch: Vec<Row>, report: &mut ImportReport) -> Vec<ValidRow> {
         let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
-        let mut earlier: HashMap<PurchaseId, Purchase> = HashMap::new();
-        for row in &self.unsettled {
-            earlier.insert(row.purchase.id, row.purchase.clone());
-        }
+        let unsettled = self.unsettled.iter().map(|row| &row.purchase);
+        let unsettled: HashMap<PurchaseId, &Purchase> =
+            unsettled.map(|purchase| (purchase.id, purchase)).collect();
+        let mut in_batch: HashMap<PurchaseId, usize> = HashMap::new();
         for Row { line, purchase } in batch {
             report.rows += 1;
             let purchase = match purchase {
@@ -305,11 +305,15 @@ impl<'a> Publisher<'a> {
                     continue;
                 }
             };
-            match earlier.get(&purchase.id) {
+            let earlier = match in_batch.get(&purchase.id) {
+                Some(index) => Some(&rows[*index].purchase),
+                None => unsettled.get(&purchase.id).copied(),
+            };
+            match earlier {
                 Some(first) if first.same_content(&purchase) => report.repeated += 1,
                 Some(_) => report.conflict(line),
                 None => {
-                    earlier.insert(purchase.id, purchase.clone());
+                    in_batch.insert(purchase.id, rows.len());
                     rows.push(ValidRow {
                         line,
                         purchase,

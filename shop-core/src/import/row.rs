@@ -49,6 +49,7 @@ impl Rows {
         let user_id = user_id.ok_or("userid is missing")?;
         let price = self.price(&price.ok_or("price is missing")?)?;
 
+        // A draft takes no negative price, as no client may give one.
         let mut new = NewPurchase::of(user_id)
             .named(user_name)
             .priced(Price::ZERO)

@@ -153,16 +153,21 @@ impl<R: Record> BatchWorker<R> {
             }
         }
         job.recovered(backoff).await;
-        for dead_letter in dead_letters {
-            tracing::warn!(
-                log.topic = %dead_letter.partition.topic,
-                log.partition = dead_letter.partition.index,
-                log.offset = dead_letter.record.offset,
-                reason = %dead_letter.reason,
-                "record dead-lettered"
-            );
-        }
+        log_dead_letters(dead_letters);
         Ok(true)
+    }
+}
+
+/// Logs records that were dead-lettered.
+pub(super) fn log_dead_letters(dead_letters: &[DeadLetter]) {
+    for dead_letter in dead_letters {
+        tracing::warn!(
+            log.topic = %dead_letter.partition.topic,
+            log.partition = dead_letter.partition.index,
+            log.offset = dead_letter.record.offset,
+            reason = %dead_letter.reason,
+            "record dead-lettered"
+        );
     }
 }
 

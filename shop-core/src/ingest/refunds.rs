@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::IngestStatus;
+use super::batch::log_dead_letters;
 use super::worker::BatchWorker;
 use crate::Result;
 use crate::log::{DeadLetter, Reason};
@@ -79,16 +80,8 @@ async fn settle_round<R: Record>(
             dead_letters.push(entry.dead_letter(reason)?);
         }
         worker.dead_letters.put(&dead_letters).await?;
+        log_dead_letters(&dead_letters);
 
-        for dead_letter in &dead_letters {
-            tracing::warn!(
-                log.topic = %dead_letter.partition.topic,
-                log.partition = dead_letter.partition.index,
-                log.offset = dead_letter.record.offset,
-                reason = %dead_letter.reason,
-                "waiting refund dead-lettered"
-            );
-        }
         let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
         store.remove(&sequences).await?;
     }
