@@ -16,9 +16,10 @@ def before_call(context, case, kwargs):
         # The topics are those of the running service.
         if case.operation.path.endswith("/dead-letters"):
             query.pop("topic", None)
-        # The columns are those of the file: a mapping of others is rejected.
+        # How a file is read depends on the file: columns or a delimiter that it does not have are rejected.
         if case.operation.path.endswith(":import"):
-            query.pop("columns", None)
+            for name in ("columns", "delimiter", "from_line"):
+                query.pop(name, None)
     # Too long for a user ID, but possibly a valid name.
     is_too_long = len(str((case.path_parameters or {}).get("who", ""))) > 128
     if is_too_long and query and query.get("by") in ("userid", "username"):
