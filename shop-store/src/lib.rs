@@ -90,6 +90,8 @@ mod container;
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
+mod limits;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
 #[cfg(feature = "postgres")]

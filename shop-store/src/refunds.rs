@@ -12,17 +12,21 @@
 //! other was written, so at least one of the two processes sees both. Should that process end before it applies the refund,
 //! the sweep of an ingest does.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
-    InsertOutcome, RefundDecision, WaitingRefund, rejected_currency, settle_refunds,
+    InsertOutcome, Lookup, RefundDecision, WaitingRefund, WaitingRefunds, other_currency,
+    rejected_currency, settle_refunds,
 };
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+
+use crate::unreadable::Unreadable;
 
 /// How often the refunds of a batch are looked at, while their purchases come and go.
 const MAX_ROUNDS: usize = 5;
@@ -33,7 +37,7 @@ pub(crate) enum StoredRow {
     /// A purchase or a refund.
     Purchase(Purchase),
     /// A row that is no purchase, or cannot be read.
-    Unreadable,
+    Unreadable(Unreadable),
     /// The mark of an erased purchase.
     Mark,
 }
@@ -42,45 +46,41 @@ impl StoredRow {
     fn purchase(&self) -> Option<&Purchase> {
         match self {
             Self::Purchase(purchase) => Some(purchase),
-            Self::Unreadable | Self::Mark => None,
+            Self::Unreadable(_) | Self::Mark => None,
+        }
+    }
+
+    /// Returns what a reader finds in this row. An unreadable row is an error, which is the source of `corrupt`.
+    pub(crate) fn into_lookup(self, corrupt: impl FnOnce() -> Error) -> Result<Lookup> {
+        match self {
+            Self::Purchase(purchase) => Ok(Lookup::Stored(purchase)),
+            Self::Mark => Ok(Lookup::Erased),
+            Self::Unreadable(problem) => Err(corrupt().with_source(problem)),
+        }
+    }
+
+    /// Returns the outcome of the insert of `sent`, whose id this row has.
+    pub(crate) fn compare(&self, sent: &Purchase) -> InsertOutcome {
+        match self {
+            Self::Mark => InsertOutcome::Erased,
+            Self::Purchase(stored) if stored.same_content(sent) => InsertOutcome::Duplicate,
+            Self::Purchase(_) | Self::Unreadable(_) => InsertOutcome::Conflict,
         }
     }
 }
 
 /// What a store of purchases remembers between its batches.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PurchaseState {
-    /// Whether refunds may wait. False only after none was counted, and while none was added.
-    may_have_waiting: AtomicBool,
+    /// Whether no refund waits. True only after none was found, and while none was added.
+    none_waits: AtomicBool,
     /// The currency of the store, once it is known. It never changes.
-    currency: Mutex<Option<Currency>>,
-}
-
-impl Default for PurchaseState {
-    fn default() -> Self {
-        Self {
-            may_have_waiting: AtomicBool::new(true),
-            currency: Mutex::new(None),
-        }
-    }
-}
-
-impl PurchaseState {
-    fn known_currency(&self) -> Option<Currency> {
-        self.currency
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn set_currency(&self, currency: &Currency) {
-        *self.currency.lock().unwrap_or_else(PoisonError::into_inner) = Some(currency.clone());
-    }
+    currency: OnceLock<Currency>,
 }
 
 /// The rows of a store of purchases.
 #[async_trait]
-pub(crate) trait PurchaseRows: Sync {
+pub(crate) trait PurchaseRows: WaitingRefunds {
     /// Returns what the store remembers.
     fn state(&self) -> &PurchaseState;
 
@@ -94,7 +94,7 @@ pub(crate) trait PurchaseRows: Sync {
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()>;
 
     /// Returns what is stored under these ids, as durable as an insert.
-    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, StoredRow>>;
+    async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>>;
 
     /// Returns the currency of the store, which is `given` if it had none.
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency>;
@@ -104,9 +104,6 @@ pub(crate) trait PurchaseRows: Sync {
 
     /// Returns the refunds of these purchases that wait or are refused, in the order of their arrival.
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>>;
-
-    /// Removes waiting entries.
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()>;
 
     /// Notes why a waiting entry can never be applied.
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()>;
@@ -123,20 +120,27 @@ pub(crate) async fn insert(
         .into_iter()
         .partition(|index| batch[*index].is_refund());
 
-    if purchases.len() == batch.len() {
-        outcomes = rows.insert_purchases(batch).await?;
-        apply_waiting(rows, batch, &purchases, &outcomes).await?;
-    } else if !purchases.is_empty() {
-        let only: Vec<Purchase> = purchases
+    let to_insert: Cow<'_, [Purchase]> = if purchases.len() == batch.len() {
+        batch.into()
+    } else {
+        purchases
             .iter()
             .map(|index| batch[*index].clone())
-            .collect();
-        let inserted = rows.insert_purchases(&only).await?;
-        for (index, outcome) in purchases.iter().zip(inserted) {
-            outcomes[*index] = outcome;
+            .collect()
+    };
+    let inserted = rows.insert_purchases(&to_insert).await?;
+    let mut stored = Vec::with_capacity(purchases.len());
+    for (index, outcome) in purchases.into_iter().zip(inserted) {
+        // An earlier attempt may have inserted a purchase and ended before it applied its refund.
+        if matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate) {
+            stored.push(batch[index].id);
         }
-        apply_waiting(rows, batch, &purchases, &outcomes).await?;
+        outcomes[index] = outcome;
     }
+    if !rows.state().none_waits.load(Ordering::Acquire) {
+        settle(rows, &stored).await?;
+    }
+
     insert_refunds(rows, batch, refunds, &mut outcomes).await?;
     Ok(outcomes)
 }
@@ -148,17 +152,11 @@ async fn check_currencies(
     outcomes: &mut [InsertOutcome],
 ) -> Result<Vec<usize>> {
     let mut accepted = Vec::with_capacity(batch.len());
-    let mut currency = None;
     for (index, purchase) in batch.iter().enumerate() {
         if let Some(given) = &purchase.details.currency {
-            let kept = match currency.take() {
-                Some(kept) => kept,
-                None => currency_or(rows, given).await?,
-            };
-            let rejected = (kept != *given).then(|| rejected_currency(&kept, given));
-            currency = Some(kept);
-            if let Some(rejected) = rejected {
-                outcomes[index] = InsertOutcome::Rejected(rejected);
+            let kept = currency_or(rows, given).await?;
+            if kept != given {
+                outcomes[index] = InsertOutcome::Rejected(rejected_currency(kept, given));
                 continue;
             }
         }
@@ -168,41 +166,29 @@ async fn check_currencies(
 }
 
 /// Returns the currency of the store, which is `given` if it had none.
-pub(crate) async fn currency_or(rows: &impl PurchaseRows, given: &Currency) -> Result<Currency> {
-    if let Some(known) = rows.state().known_currency() {
+async fn currency_or<'a>(rows: &'a impl PurchaseRows, given: &Currency) -> Result<&'a Currency> {
+    let currency = &rows.state().currency;
+    if let Some(known) = currency.get() {
         return Ok(known);
     }
     let kept = rows.get_or_set_currency(given).await?;
-    rows.state().set_currency(&kept);
-    Ok(kept)
+    Ok(currency.get_or_init(|| kept))
 }
 
-/// Applies the refunds that wait for the purchases at `indices`, if these are stored.
-async fn apply_waiting(
-    rows: &impl PurchaseRows,
-    batch: &[Purchase],
-    indices: &[usize],
-    outcomes: &[InsertOutcome],
-) -> Result<()> {
-    if !rows.state().may_have_waiting.load(Ordering::Acquire) {
-        return Ok(());
+/// Makes `given` the currency of the store.
+///
+/// # Errors
+/// If the store has another currency.
+pub(crate) async fn adopt_currency(rows: &impl PurchaseRows, given: &Currency) -> Result<()> {
+    let kept = currency_or(rows, given).await?;
+    if kept != given {
+        return Err(other_currency(kept, given));
     }
-    // An earlier attempt may have inserted a purchase and ended before it applied its refund.
-    let is_stored = |index: &&usize| {
-        matches!(
-            outcomes[**index],
-            InsertOutcome::Inserted | InsertOutcome::Duplicate
-        )
-    };
-    let stored: Vec<PurchaseId> = indices
-        .iter()
-        .filter(is_stored)
-        .map(|index| batch[*index].id)
-        .collect();
-    settle(rows, &stored).await
+    Ok(())
 }
 
-/// Inserts the refunds at `indices`, or keeps them until their purchase is stored.
+/// Inserts the refunds at `indices`, or keeps them until their purchase is stored. Their outcomes are those of an insert so
+/// far.
 async fn insert_refunds(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
@@ -213,7 +199,13 @@ async fn insert_refunds(
         if indices.is_empty() {
             return Ok(());
         }
-        let found = find_with_purchases(rows, batch, &indices).await?;
+        let mut ids = Vec::with_capacity(2 * indices.len());
+        for index in &indices {
+            ids.push(batch[*index].id);
+            ids.extend(batch[*index].details.of);
+        }
+        let found = rows.find(&ids).await?;
+
         let mut to_insert = Vec::new();
         let mut to_keep = Vec::new();
         let mut orphans = Vec::new();
@@ -230,11 +222,13 @@ async fn insert_refunds(
         }
 
         // Refunds that were not inserted are looked at again: their id, or their purchase, has changed meanwhile.
-        indices = insert_decided(rows, to_insert, outcomes).await?;
+        indices = insert_decided(rows, to_insert).await?;
         if !orphans.is_empty() {
             rows.delete_orphans(&orphans).await?;
         }
-        indices.extend(keep(rows, batch, to_keep, outcomes).await?);
+        if !to_keep.is_empty() {
+            keep(rows, batch, to_keep, outcomes).await?;
+        }
     }
 
     for index in indices {
@@ -258,21 +252,6 @@ enum Fate {
     Outcome(InsertOutcome),
 }
 
-/// Returns what is stored of the refunds at `indices`, and of their purchases.
-async fn find_with_purchases(
-    rows: &impl PurchaseRows,
-    batch: &[Purchase],
-    indices: &[usize],
-) -> Result<HashMap<PurchaseId, StoredRow>> {
-    let mut ids = HashSet::new();
-    for index in indices {
-        let refund = &batch[*index];
-        ids.insert(refund.id);
-        ids.extend(refund.details.of);
-    }
-    rows.find(ids.into_iter().collect()).await
-}
-
 fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> Fate {
     let own = found.get(&refund.id);
     let bought = refund.details.of.and_then(|of| found.get(&of));
@@ -287,7 +266,7 @@ fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> Fate {
         };
         return match own {
             None => Fate::Insert(refund),
-            Some(own) => Fate::Outcome(compare(&refund, own)),
+            Some(own) => Fate::Outcome(own.compare(&refund)),
         };
     }
     match own {
@@ -296,50 +275,29 @@ fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> Fate {
     }
 }
 
-fn compare(refund: &Purchase, stored: &StoredRow) -> InsertOutcome {
-    let is_same = stored
-        .purchase()
-        .is_some_and(|stored| stored.same_content(refund));
-    if is_same {
-        InsertOutcome::Duplicate
-    } else {
-        InsertOutcome::Conflict
-    }
-}
-
 /// Inserts refunds whose purchases are stored. Returns the indices of those that were not inserted.
 async fn insert_decided(
     rows: &impl PurchaseRows,
     refunds: Vec<(usize, Purchase)>,
-    outcomes: &mut [InsertOutcome],
 ) -> Result<Vec<usize>> {
     if refunds.is_empty() {
         return Ok(Vec::new());
     }
     let (indices, refunds): (Vec<usize>, Vec<Purchase>) = refunds.into_iter().unzip();
     let inserted = rows.insert_refunds(&refunds).await?;
-    let mut left = Vec::new();
-    for (index, is_inserted) in indices.into_iter().zip(inserted) {
-        if is_inserted {
-            outcomes[index] = InsertOutcome::Inserted;
-        } else {
-            left.push(index);
-        }
-    }
-    Ok(left)
+    let with_inserted = indices.into_iter().zip(inserted);
+    Ok(with_inserted
+        .filter_map(|(index, is_inserted)| (!is_inserted).then_some(index))
+        .collect())
 }
 
-/// Keeps the refunds at `indices` until their purchase is stored. Returns the indices of those whose purchase was erased
-/// meanwhile.
+/// Keeps the refunds at `indices` until their purchase is stored.
 async fn keep(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
     indices: Vec<usize>,
     outcomes: &mut [InsertOutcome],
-) -> Result<Vec<usize>> {
-    if indices.is_empty() {
-        return Ok(Vec::new());
-    }
+) -> Result<()> {
     let purchases: Vec<PurchaseId> = indices
         .iter()
         .filter_map(|index| batch[*index].details.of)
@@ -361,27 +319,30 @@ async fn keep(
     }
     if !new.is_empty() {
         rows.keep_waiting(&new).await?;
-        rows.state().may_have_waiting.store(true, Ordering::Release);
+        rows.state().none_waits.store(false, Ordering::Release);
     }
 
     // Their purchase may have been stored, or erased, since it was looked for.
-    let found = rows.find(purchases.clone()).await?;
-    let stored: Vec<PurchaseId> = purchases
-        .iter()
-        .filter(|id| matches!(found.get(*id), Some(StoredRow::Purchase(_))))
-        .copied()
-        .collect();
-    settle(rows, &stored).await?;
-    let is_erased = |id: &PurchaseId| matches!(found.get(id), Some(StoredRow::Mark));
-    let erased: Vec<PurchaseId> = purchases.iter().copied().filter(is_erased).collect();
-    if erased.is_empty() {
-        return Ok(Vec::new());
+    let found = rows.find(&purchases).await?;
+    let mut stored = Vec::new();
+    let mut erased = Vec::new();
+    for (index, purchase) in indices.into_iter().zip(purchases) {
+        match found.get(&purchase) {
+            Some(StoredRow::Purchase(_)) => stored.push(purchase),
+            Some(StoredRow::Mark) => {
+                erased.push(purchase);
+                outcomes[index] = InsertOutcome::Erased;
+            }
+            Some(StoredRow::Unreadable(_)) | None => {}
+        }
     }
-    let entries = rows.waiting_of(&erased).await?;
-    let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-    rows.remove_waiting(&sequences).await?;
-    let is_of_erased = |index: &usize| batch[*index].details.of.is_some_and(|of| is_erased(&of));
-    Ok(indices.into_iter().filter(is_of_erased).collect())
+    settle(rows, &stored).await?;
+    if !erased.is_empty() {
+        let entries = rows.waiting_of(&erased).await?;
+        let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
+        rows.remove(&sequences).await?;
+    }
+    Ok(())
 }
 
 /// Applies the refunds that wait for these purchases, which are stored.
@@ -402,15 +363,13 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
 
     let mut ids: Vec<PurchaseId> = by_purchase.keys().copied().collect();
     ids.extend(by_purchase.values().flatten().map(|entry| entry.refund.id));
-    let found = rows.find(ids).await?;
-    for (purchase, entries) in by_purchase {
-        let Some(bought) = found.get(&purchase).and_then(StoredRow::purchase) else {
+    let found = rows.find(&ids).await?;
+    let purchase = |id: &PurchaseId| found.get(id).and_then(StoredRow::purchase);
+    for (id, entries) in by_purchase {
+        let Some(bought) = purchase(&id) else {
             continue;
         };
-        let stored = found
-            .get(&bought.id.refund_id())
-            .and_then(StoredRow::purchase);
-        let decisions = settle_refunds(bought, stored, &entries);
+        let decisions = settle_refunds(bought, purchase(&id.refund_id()), &entries);
         for (entry, decision) in entries.into_iter().zip(decisions) {
             perform(rows, &entry, decision).await?;
         }
@@ -425,32 +384,34 @@ async fn perform(
 ) -> Result<()> {
     match decision {
         RefundDecision::Apply(refund) => {
-            let inserted = rows.insert_refunds(&[refund]).await?;
             // Otherwise another process has inserted one, or deleted the purchase: the next sweep decides again.
-            if inserted == [true] {
-                rows.remove_waiting(&[entry.sequence]).await?;
+            if rows.insert_refunds(&[refund]).await? == [true] {
+                rows.remove(&[entry.sequence]).await?;
             }
             Ok(())
         }
-        RefundDecision::Forget => rows.remove_waiting(&[entry.sequence]).await,
+        RefundDecision::Forget => rows.remove(&[entry.sequence]).await,
         RefundDecision::Refuse(reason) if entry.refusal.as_ref() == Some(&reason) => Ok(()),
         RefundDecision::Refuse(reason) => rows.refuse_waiting(entry.sequence, &reason).await,
     }
 }
 
-/// Marks that none waits, unless `count` of them finds some. `count` runs after the mark, so that a refund that begins to
-/// wait meanwhile is not forgotten.
-pub(crate) async fn count_waiting<T>(
+/// Notes that no refund waits if `entries` are none. They are read after the note, so that a refund that begins to wait
+/// meanwhile is not forgotten.
+pub(crate) async fn note_whether_any_waits<T>(
     rows: &impl PurchaseRows,
-    count: impl Future<Output = Result<T>>,
-    is_none: impl FnOnce(&T) -> bool,
-) -> Result<T> {
-    let state = rows.state();
-    state.may_have_waiting.store(false, Ordering::Release);
-    let counted = count.await;
-    let is_none = counted.as_ref().is_ok_and(is_none);
-    if !is_none {
-        state.may_have_waiting.store(true, Ordering::Release);
+    entries: impl Future<Output = Result<Vec<T>>>,
+) -> Result<()> {
+    let none_waits = &rows.state().none_waits;
+    none_waits.store(true, Ordering::Release);
+    let entries = entries.await;
+    if !entries.as_ref().is_ok_and(Vec::is_empty) {
+        none_waits.store(false, Ordering::Release);
     }
-    counted
+    entries.map(drop)
+}
+
+/// Returns the texts of these ids.
+pub(crate) fn id_texts(ids: &[PurchaseId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
 }

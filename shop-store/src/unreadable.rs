@@ -6,6 +6,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use shop_core::Invalid;
+
 /// The maximum number of distinct entries; further ones are neither logged nor counted.
 const MAX_KNOWN: usize = 10_000;
 
@@ -25,9 +27,9 @@ pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreada
     }
 }
 
-/// A member that is not valid.
-pub(crate) fn not_valid(member: &'static str, invalid: &shop_core::Invalid) -> Unreadable {
-    unreadable(member, invalid.reason())
+/// Returns the conversion of the error of a member that is not valid.
+pub(crate) fn not_valid(member: &'static str) -> impl FnOnce(Invalid) -> Unreadable {
+    move |invalid| unreadable(member, invalid.reason())
 }
 
 /// The unreadable entries found so far.

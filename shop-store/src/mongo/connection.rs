@@ -1,10 +1,10 @@
 //! The driver: its configuration, and calls that are not cancelled midway.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Decimal128, Document, RawDocumentBuf, doc};
+use bson::{Bson, Decimal128, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
@@ -14,7 +14,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{self, Instant};
 
 use super::error::{from_driver, from_uri, is_retryable, is_selection, mongo_error};
@@ -71,7 +71,7 @@ pub(super) struct Connection {
     query_permits: Arc<Semaphore>,
     write_permits: Arc<Semaphore>,
     /// Why a server was not reached at the last attempt.
-    unreachable: Arc<Mutex<Option<String>>>,
+    unreachable: watch::Sender<Option<String>>,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
@@ -94,8 +94,8 @@ impl Connection {
             .clone()
             .or(in_uri)
             .unwrap_or_else(|| "purchases".to_owned());
-        let unreachable = Arc::default();
-        let reason: Arc<Mutex<Option<String>>> = Arc::clone(&unreachable);
+        let unreachable = watch::Sender::default();
+        let reason = unreachable.clone();
         parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
             let now = match event {
                 SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
@@ -105,7 +105,7 @@ impl Connection {
                 SdamEvent::ServerHeartbeatSucceeded(_) => None,
                 _ => return,
             };
-            *reason.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            reason.send_replace(now);
         }));
         let client = Client::with_options(with_defaults(parsed)).map_err(from_uri)?;
         let collection = client.database(&name).collection(&options.collection);
@@ -118,15 +118,14 @@ impl Connection {
                 options.max_concurrent_calls.div_ceil(2).max(1),
             ))
         };
-        let (query_permits, write_permits, unreadables) = (permits(), permits(), Arc::default());
         Ok(Self {
             collection,
             database,
-            options,
-            unreadables,
-            query_permits,
-            write_permits,
+            unreadables: Arc::default(),
+            query_permits: permits(),
+            write_permits: permits(),
             unreachable,
+            options,
         })
     }
 
@@ -173,6 +172,13 @@ impl Connection {
             }
         };
         self.query(timeout, find).await
+    }
+
+    /// Finds the document with this `_id`, on the primary.
+    pub(super) async fn find_by_id(&self, id: Bson) -> Result<Option<RawDocumentBuf>> {
+        let options = FindOptions::builder().limit(1).build();
+        let (collection, filter) = (self.on_primary(), doc! { "_id": id });
+        Ok(self.find(&collection, &filter, options).await?.pop())
     }
 
     /// Runs a write, or a query that belongs to a write. It does not queue behind listings.
@@ -278,11 +284,7 @@ impl Connection {
                 "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
             return mongo_error(ErrorKind::Denied, message).with_outcome(Outcome::NotApplied);
         }
-        let reason = self
-            .unreachable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let reason = self.unreachable.borrow().clone();
         match reason.filter(|_| error.kind() == ErrorKind::DeadlineExceeded || is_selection(&error))
         {
             Some(reason) => error.with_source(io::Error::other(reason)),

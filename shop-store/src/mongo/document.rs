@@ -5,6 +5,7 @@ use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, Document, RawDocument, doc};
 use shop_core::{Details, Price, Purchase, PurchaseId, Timestamp};
 
+use crate::refunds::StoredRow;
 use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
@@ -22,6 +23,14 @@ pub(super) const REFERENCE: &str = "reference";
 /// The member of the purchase that a refund pays back.
 pub(super) const OF: &str = "of";
 
+/// Reads what is stored in a document.
+pub(super) fn stored_row(document: &RawDocument) -> StoredRow {
+    if is_mark(document) {
+        return StoredRow::Mark;
+    }
+    purchase(document).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
+}
+
 /// Whether `document` is the mark of an erased purchase.
 pub(super) fn is_mark(document: &RawDocument) -> bool {
     matches!(document.get(ERASED), Ok(Some(_)))
@@ -30,6 +39,16 @@ pub(super) fn is_mark(document: &RawDocument) -> bool {
 /// The condition of documents that are no marks.
 pub(super) fn no_mark() -> Document {
     doc! { ERASED: { "$exists": false } }
+}
+
+/// Returns a timestamp as a date.
+pub(super) const fn date(at: Timestamp) -> DateTime {
+    DateTime::from_millis(at.as_millis())
+}
+
+/// Reads a date, unless it is out of the range of timestamps.
+pub(super) fn time(date: DateTime) -> Option<Timestamp> {
+    Timestamp::from_millis(date.timestamp_millis()).ok()
 }
 
 /// Returns the id as a value of `_id`.
@@ -54,10 +73,10 @@ pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
     let user_id = text(document, "userid")?
         .parse()
-        .map_err(|error| not_valid("userid", &error))?;
+        .map_err(not_valid("userid"))?;
     let user_name = text(document, "username")?
         .parse()
-        .map_err(|error| not_valid("username", &error))?;
+        .map_err(not_valid("username"))?;
     let details = match member(document, DETAILS)? {
         Some(RawBsonRef::String(details)) => Details::from_json(details.as_bytes(), &[]),
         _ => Ok(Details::NONE),
@@ -80,7 +99,7 @@ fn member<'a>(
 /// Reads the id.
 pub(super) fn id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
     match member(document, "_id")? {
-        Some(RawBsonRef::String(text)) => text.parse().map_err(|error| not_valid("_id", &error)),
+        Some(RawBsonRef::String(text)) => text.parse().map_err(not_valid("_id")),
         Some(RawBsonRef::ObjectId(id)) => Ok(PurchaseId::from_object_id(id.bytes())),
         _ => Err(unreadable("_id", "is neither text nor an ObjectId")),
     }
@@ -110,15 +129,12 @@ fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable>
         Some(amount) => Price::rounded(amount).map(Price::negated),
         None => Price::rounded(text.trim()),
     };
-    price.map_err(|error| not_valid("price", &error))
+    price.map_err(not_valid("price"))
 }
 
 /// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.
 fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
-    let of_id = || {
-        let created = ObjectId::from_bytes(*id.as_object_id()?).timestamp();
-        Timestamp::from_millis(created.timestamp_millis()).ok()
-    };
+    let of_id = || time(ObjectId::from_bytes(*id.as_object_id()?).timestamp());
     timestamp_member(document)
         .or_else(of_id)
         .ok_or_else(|| unreadable("timestamp", "is not a time"))
@@ -127,7 +143,7 @@ fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unrea
 /// Reads the member `timestamp`.
 pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
     match document.get("timestamp").ok()?? {
-        RawBsonRef::DateTime(date) => Timestamp::from_millis(date.timestamp_millis()).ok(),
+        RawBsonRef::DateTime(date) => time(date),
         RawBsonRef::String(text) => text.parse().ok(),
         RawBsonRef::Double(number) => Timestamp::from_unix_seconds_or_millis(number).ok(),
         RawBsonRef::Int32(number) => Timestamp::from_unix_seconds_or_millis(f64::from(number)).ok(),
@@ -140,11 +156,8 @@ pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
 
 /// Returns the sort key of a document: its date, if it has one, and its `_id`.
 pub(super) fn sort_key(document: &RawDocument) -> (Option<DateTime>, Option<Bson>) {
-    let time = match document.get("timestamp") {
-        Ok(Some(RawBsonRef::DateTime(date))) => Some(date),
-        _ => None,
-    };
-    (time, value(document, "_id"))
+    let date = document.get_datetime("timestamp").ok();
+    (date, value(document, "_id"))
 }
 
 /// Returns the value of a member, of any type.

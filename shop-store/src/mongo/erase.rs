@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
-use mongodb::options::{FindOptions, WriteConcern};
+use mongodb::options::FindOptions;
 use serde::Deserialize;
 use shop_core::ports::{PurchaseErase, Selector};
 use shop_core::{PurchaseId, Result, Timestamp, UserId};
@@ -17,6 +17,7 @@ use super::document::{self, ERASED, OF};
 use super::insert::InsertReply;
 use super::refunds::delete;
 use super::select;
+use crate::limits::row_limit;
 
 /// The id of the document with the last time seen, which is a mark of no purchase.
 const CLOCK: &str = "last-seen";
@@ -30,9 +31,10 @@ impl PurchaseErase for MongoStore {
         let connection = &*self.connection;
         let limit = limit.min(MAX_DOCUMENTS);
         let filter = select::selector_filter(&Selector::User(user.clone()));
-        let ids = find_ids(connection, filter.clone(), None, limit).await?;
+        let ids = find_ids(connection, &filter, limit).await?;
         if ids.is_empty() {
-            let waiting = self.delete_waiting_of_user(user, limit).await?;
+            let of_user = doc! { "userid": user.as_str() };
+            let waiting = self.delete_waiting(of_user, limit).await?;
             self.mark_erased(&waiting).await?;
             return Ok(waiting.len() as u64);
         }
@@ -81,13 +83,13 @@ impl PurchaseErase for MongoStore {
             return Ok(0);
         }
         let collection = self.connection.on_primary();
-        let mut options = FindOptions::default();
-        options.projection = Some(doc! { "_id": 1, OF: 1 });
-        options.sort = Some(doc! { "timestamp": 1, "_id": 1 });
-        options.limit = i64::try_from(limit).ok();
+        let options = FindOptions::builder()
+            .projection(doc! { "_id": 1, OF: 1 })
+            .sort(doc! { "timestamp": 1, "_id": 1 })
+            .limit(row_limit(limit));
         let oldest = self
             .connection
-            .find(&collection, &old(time), options)
+            .find(&collection, &old(time), options.build())
             .await?;
 
         let mut purchases: Vec<Bson> = Vec::with_capacity(oldest.len());
@@ -115,7 +117,8 @@ impl PurchaseErase for MongoStore {
             deleted += delete(self, collection, of_refunds).await?;
         }
         let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
-        Ok(deleted + self.delete_waiting_before(time, left).await?)
+        let waiting = self.delete_waiting(old(time), left).await?;
+        Ok(deleted + waiting.len() as u64)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
@@ -134,27 +137,14 @@ impl PurchaseErase for MongoStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        let (clocks, clock) = (self.connection.on_primary(), doc! { "_id": CLOCK });
-        let clock = self
-            .connection
-            .find(&clocks, &clock, FindOptions::default())
-            .await?;
-        let seen = clock
-            .first()
-            .and_then(|clock| clock.get_datetime("seen").ok());
-        Ok(seen.and_then(|seen| Timestamp::from_millis(seen.timestamp_millis()).ok()))
+        let clock = self.connection.find_by_id(CLOCK.into()).await?;
+        Ok(clock.and_then(|clock| document::time(clock.get_datetime("seen").ok()?)))
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        let collection = self.connection.collection.clone();
-        let store = async move {
-            let update = doc! { "$set": { ERASED: true, "seen": select::date(time) } };
-            let update = collection
-                .update_one(doc! { "_id": CLOCK }, update)
-                .upsert(true);
-            update.write_concern(WriteConcern::majority()).await
-        };
-        self.connection.write(store).await.map(drop)
+        let seen = doc! { "$set": { ERASED: true, "seen": document::date(time) } };
+        let store = doc! { "q": { "_id": CLOCK }, "u": seen, "upsert": true };
+        update(&self.connection, vec![store]).await.map(drop)
     }
 }
 
@@ -190,29 +180,21 @@ pub(super) struct UpdateReply {
 
 /// The condition of documents before `time`. A comparison matches values of the same type only.
 fn old(time: Timestamp) -> Document {
-    doc! { "timestamp": { "$lt": select::date(time) } }
+    doc! { "timestamp": { "$lt": document::date(time) } }
 }
 
-/// The ids of the first documents that `filter` finds, at most `limit` and a command's worth.
-async fn find_ids(
-    connection: &Connection,
-    filter: Document,
-    sort: Option<Document>,
-    limit: usize,
-) -> Result<Vec<Bson>> {
-    let limit = i64::try_from(limit.min(MAX_DOCUMENTS)).unwrap_or_default();
+/// Returns the ids of the first documents that `filter` finds, at most `limit`.
+async fn find_ids(connection: &Connection, filter: &Document, limit: usize) -> Result<Vec<Bson>> {
     // MongoDB reads a limit of zero as none.
     if limit == 0 {
         return Ok(Vec::new());
     }
-    let time = connection.options.insert_timeout;
     let options = FindOptions::builder()
-        .sort(sort)
-        .limit(limit)
+        .limit(row_limit(limit))
         .projection(doc! { "_id": 1 })
-        .max_time(time);
+        .max_time(connection.options.insert_timeout);
     let found = connection
-        .find(&connection.on_primary(), &filter, options.build())
+        .find(&connection.on_primary(), filter, options.build())
         .await?;
     Ok(found
         .iter()

@@ -75,107 +75,101 @@ fn driver(error: &Error) -> Option<&Driver> {
 /// Kind, message, and whether a write may have been applied.
 type Class = (ErrorKind, &'static str, Outcome);
 
+use ErrorKind::{
+    Closed, Corrupt, DeadlineExceeded, Denied, Internal, Invalid, TooLarge, Unavailable,
+    Unsupported,
+};
+use Outcome::{NotApplied, Unknown};
+
 fn classify(error: &DriverError) -> Class {
-    use Outcome::{NotApplied, Unknown};
     match &*error.kind {
         Driver::InvalidArgument { .. } => (
-            ErrorKind::Invalid,
+            Invalid,
             "the MongoDB URI or one of its options is invalid",
             NotApplied,
         ),
         Driver::Authentication { .. } => (
-            ErrorKind::Denied,
+            Denied,
             "MongoDB rejected the login: check user, password and authentication database of SHOP_MONGODB_URI",
             NotApplied,
         ),
         Driver::DnsResolve { .. } => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "MongoDB's host name cannot be resolved",
             NotApplied,
         ),
         Driver::ServerSelection { .. } => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "MongoDB cannot be reached, or has no primary",
             NotApplied,
         ),
         Driver::InvalidTlsConfig { .. } => (
-            ErrorKind::Invalid,
+            Invalid,
             "the TLS options of the MongoDB URI are invalid",
             NotApplied,
         ),
-        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => (
-            ErrorKind::Unavailable,
-            "the connection to MongoDB broke",
-            Unknown,
-        ),
+        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => {
+            (Unavailable, "the connection to MongoDB broke", Unknown)
+        }
         Driver::Command(command) => for_command(command.code),
         Driver::Write(WriteFailure::WriteConcernError(_)) => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "MongoDB did not confirm the write by a majority",
             Unknown,
         ),
         Driver::Write(WriteFailure::WriteError(error)) => for_command(error.code),
         Driver::IncompatibleServer { .. } | Driver::SessionsNotSupported => (
-            ErrorKind::Unsupported,
+            Unsupported,
             "this version of the MongoDB server is not supported",
             NotApplied,
         ),
-        Driver::Bson(_) | Driver::BsonDeserialization(_) | Driver::BsonSerialization(_) => (
-            ErrorKind::Corrupt,
-            "a document cannot be read or written",
-            NotApplied,
-        ),
-        Driver::InvalidResponse { .. } => (
-            ErrorKind::Unavailable,
-            "MongoDB sent an invalid response",
-            Unknown,
-        ),
-        Driver::Shutdown => (ErrorKind::Closed, "the client was closed", NotApplied),
+        Driver::Bson(_) | Driver::BsonDeserialization(_) | Driver::BsonSerialization(_) => {
+            (Corrupt, "a document cannot be read or written", NotApplied)
+        }
+        Driver::InvalidResponse { .. } => {
+            (Unavailable, "MongoDB sent an invalid response", Unknown)
+        }
+        Driver::Shutdown => (Closed, "the client was closed", NotApplied),
         // Errors of insert_many, GridFS, transactions and change streams, which are not used here.
-        _ => (ErrorKind::Internal, "MongoDB's driver failed", Unknown),
+        _ => (Internal, "MongoDB's driver failed", Unknown),
     }
 }
 
 /// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
 const fn for_command(code: i32) -> Class {
-    use Outcome::NotApplied;
     match code {
         // Unauthorized, AuthenticationFailed, and the code of Atlas.
         13 | 18 | 8000 => (
-            ErrorKind::Denied,
+            Denied,
             "the MongoDB user is not authorized: grant the role readWrite on the database",
             NotApplied,
         ),
         // BSONObjectTooLarge.
         10334 => (
-            ErrorKind::TooLarge,
+            TooLarge,
             "the documents are too large for MongoDB",
             NotApplied,
         ),
         // CommandNotFound, CommandNotSupported, NotImplemented, FeatureNotSupported, and an option that an old server
         // does not know. Servers that only speak the protocol have them.
         59 | 115 | 238 | 303 | 40415 => (
-            ErrorKind::Unsupported,
+            Unsupported,
             "this MongoDB server does not support the operation",
             NotApplied,
         ),
         // MaxTimeMSExpired.
         50 => (
-            ErrorKind::DeadlineExceeded,
+            DeadlineExceeded,
             "MongoDB exceeded the time limit of the operation",
             NotApplied,
         ),
         // OutOfDiskSpace.
-        14031 => (
-            ErrorKind::Unavailable,
-            "MongoDB's disk is full",
-            Outcome::Unknown,
-        ),
+        14031 => (Unavailable, "MongoDB's disk is full", Unknown),
         // Not primary, stepping down, interrupted, shutting down, and other transient errors.
         _ => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "MongoDB cannot serve the operation now",
-            Outcome::Unknown,
+            Unknown,
         ),
     }
 }

@@ -13,6 +13,7 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use super::connection::Connection;
 use super::error::{DocumentError, mongo_error};
 use super::{command, document};
+use crate::refunds::StoredRow;
 
 /// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
 /// 16 MiB.
@@ -104,20 +105,20 @@ async fn reply_outcomes(
             .iter()
             .map(|error| document::id_value(&batch[error.index].id))
             .collect();
-        let first = stored(connection, ids).await?;
+        let found = stored(connection, ids).await?;
         for error in duplicates {
             let sent = &batch[error.index];
-            outcomes[error.index] = compare(sent, first.get(&sent.id), &error);
+            outcomes[error.index] = compare(sent, found.get(&sent.id), &error);
         }
     }
     Ok(outcomes)
 }
 
-/// Returns the stored documents with these values of `_id`, as far as a majority has them.
+/// Returns what is stored under these values of `_id`, as far as a majority has it.
 pub(super) async fn stored(
     connection: &Connection,
     ids: Vec<Bson>,
-) -> Result<HashMap<PurchaseId, RawDocumentBuf>> {
+) -> Result<HashMap<PurchaseId, StoredRow>> {
     let collection = connection.on_primary();
     let time = connection.options.query_timeout;
     let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
@@ -133,19 +134,18 @@ pub(super) async fn stored(
     };
     let found = connection.write(found).await?;
     Ok(found
-        .into_iter()
-        .filter_map(|document| Some((document::id(&document).ok()?, document)))
+        .iter()
+        .filter_map(|document| {
+            let id = document::id(document).ok()?;
+            Some((id, document::stored_row(document)))
+        })
         .collect())
 }
 
-/// Compares a purchase with the stored document of the same id.
-fn compare(sent: &Purchase, first: Option<&RawDocumentBuf>, error: &WriteError) -> InsertOutcome {
-    match first {
-        Some(first) if document::is_mark(first) => InsertOutcome::Erased,
-        Some(first) => match document::purchase(first) {
-            Ok(first) if first.same_content(sent) => InsertOutcome::Duplicate,
-            _ => InsertOutcome::Conflict,
-        },
+/// Compares a purchase with what is stored under its id.
+fn compare(sent: &Purchase, stored: Option<&StoredRow>, error: &WriteError) -> InsertOutcome {
+    match stored {
+        Some(stored) => stored.compare(sent),
         None if is_of_another_index(&error.message) => final_outcome(error),
         // Not visible to a majority yet, or deleted meanwhile: a retry decides.
         None => InsertOutcome::Unknown(transient(error)),
@@ -186,9 +186,7 @@ fn transient(error: &WriteError) -> Error {
         "MongoDB cannot store the document now: {} (code {})",
         error.message, error.code
     );
-    Error::new(ErrorKind::Unavailable, message)
-        .with_outcome(Outcome::NotApplied)
-        .with_origin("mongodb")
+    mongo_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use bson::raw::RawBsonRef;
-use bson::{Bson, DateTime, Document, RawDocument, doc};
+use bson::{Bson, Document, RawDocument, doc};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Error, Purchase, Result};
 use tokio::time::sleep;
@@ -82,17 +82,10 @@ impl MongoStore {
             let warn = |error: &Error, pause| {
                 tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
             };
-            let (
-                Migration {
-                    scanned,
-                    migrated,
-                    skipped,
-                },
-                next,
-            ) = retried.notify(warn).await?;
-            migration.scanned += scanned;
-            migration.migrated += migrated;
-            migration.skipped += skipped;
+            let (of_slice, next) = retried.notify(warn).await?;
+            migration.scanned += of_slice.scanned;
+            migration.migrated += of_slice.migrated;
+            migration.skipped += of_slice.skipped;
             progress(migration);
             let Some(next) = next else {
                 return Ok(migration);
@@ -139,11 +132,14 @@ async fn slice(
 }
 
 fn is_current(document: &RawDocument) -> bool {
-    let is_text = |name| matches!(document.get(name), Ok(Some(RawBsonRef::String(_))));
+    has_decimal_price(document)
+        && document.get_datetime("timestamp").is_ok()
+        && document.get_str("userid").is_ok()
+        && document.get_str("username").is_ok()
+}
+
+fn has_decimal_price(document: &RawDocument) -> bool {
     matches!(document.get("price"), Ok(Some(RawBsonRef::Decimal128(_))))
-        && matches!(document.get("timestamp"), Ok(Some(RawBsonRef::DateTime(_))))
-        && is_text("userid")
-        && is_text("username")
 }
 
 /// Returns the update of the document as it was read, if it is to be changed.
@@ -168,7 +164,7 @@ fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
         "userid": purchase.user_id.as_str(),
         "username": purchase.user_name.as_str(),
         "price": document::decimal128(purchase.price),
-        "timestamp": DateTime::from_millis(purchase.timestamp.as_millis()),
+        "timestamp": document::date(purchase.timestamp),
     };
     if let Some(before) =
         value(old, "timestamp").filter(|_| document::timestamp_member(old).is_none())
@@ -182,7 +178,7 @@ fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
 /// Those of the members that only this store writes, in the form of `system`.
 fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase) -> Document {
     let mut new = Document::new();
-    if matches!(old.get("price"), Ok(Some(RawBsonRef::Decimal128(_)))) {
+    if has_decimal_price(old) {
         let text = purchase.price.to_string();
         new.insert(
             "price",
@@ -193,7 +189,7 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
             },
         );
     }
-    if matches!(old.get("timestamp"), Ok(Some(RawBsonRef::DateTime(_)))) {
+    if old.get_datetime("timestamp").is_ok() {
         let text = purchase.timestamp.to_string();
         // As their programs compute it.
         #[expect(

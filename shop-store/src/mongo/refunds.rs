@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bson::oid::ObjectId;
-use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
 use mongodb::Collection;
 use mongodb::options::{FindOptions, WriteConcern};
@@ -17,23 +16,27 @@ use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
     CurrencyStore, InsertOutcome, Lookup, WaitingColumns, WaitingRefund, WaitingRefunds,
-    WaitingSummary, other_currency,
+    WaitingSummary,
 };
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 
 use super::MongoStore;
 use super::document::{self, ERASED, OF};
 use super::erase::update;
 use super::error::mongo_error;
-use super::{insert, select};
-use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, count_waiting, currency_or, settle};
+use super::insert;
+use crate::limits::row_limit;
+use crate::refunds::{
+    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, note_whether_any_waits,
+    settle,
+};
 
 /// The suffix of the name of the collection of waiting refunds.
 const WAITING: &str = "_waiting";
 /// The id of the document with the currency, which is the mark of no purchase.
 const CURRENCY: &str = "currency";
 /// The maximum number of purchases whose waiting refunds are settled together.
-const MAX_SETTLED: i64 = 1_000;
+const MAX_SETTLED: usize = 1_000;
 
 #[async_trait]
 impl PurchaseRows for MongoStore {
@@ -56,22 +59,16 @@ impl PurchaseRows for MongoStore {
             }
         }
 
-        let found = self.find(purchases).await?;
-        let has_purchase = |refund: &Purchase| {
-            refund
-                .details
-                .of
-                .is_some_and(|of| matches!(found.get(&of), Some(StoredRow::Purchase(_))))
-        };
+        let found = self.find(&purchases).await?;
         let mut inserted = Vec::with_capacity(refunds.len());
         for (refund, outcome) in refunds.iter().zip(outcomes) {
             let is_new = matches!(outcome, InsertOutcome::Inserted);
-            if is_new && !has_purchase(refund) {
+            let purchase = refund.details.of.and_then(|of| found.get(&of));
+            let has_purchase = matches!(purchase, Some(StoredRow::Purchase(_)));
+            if is_new && !has_purchase {
                 self.delete_orphans(&[refund.id]).await?;
-                inserted.push(false);
-            } else {
-                inserted.push(is_new);
             }
+            inserted.push(is_new && has_purchase);
         }
         Ok(inserted)
     }
@@ -84,22 +81,15 @@ impl PurchaseRows for MongoStore {
             .map(drop)
     }
 
-    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, StoredRow>> {
+    async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let values = ids.iter().map(document::id_value).collect();
-        let stored = insert::stored(&self.connection, values).await?;
-        let row = |document: RawDocumentBuf| {
-            if document::is_mark(&document) {
-                return StoredRow::Mark;
-            }
-            document::purchase(&document).map_or(StoredRow::Unreadable, StoredRow::Purchase)
-        };
-        Ok(stored
-            .into_iter()
-            .map(|(id, document)| (id, row(document)))
-            .collect())
+        insert::stored(
+            &self.connection,
+            ids.iter().map(document::id_value).collect(),
+        )
+        .await
     }
 
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
@@ -115,10 +105,10 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
-        let mut documents = Vec::with_capacity(refunds.len());
-        for refund in refunds {
-            documents.push(waiting_document(refund)?);
-        }
+        let documents: Vec<RawDocumentBuf> = refunds
+            .iter()
+            .map(|refund| waiting_document(refund))
+            .collect::<Result<_>>()?;
         let collection = self.waiting_collection();
         let insert = async move {
             collection
@@ -130,13 +120,8 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
-        let ids: Vec<String> = purchases.iter().map(ToString::to_string).collect();
-        let filter = doc! { "purchase": { "$in": ids } };
+        let filter = doc! { "purchase": { "$in": id_texts(purchases) } };
         self.find_waiting(filter, None).await
-    }
-
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        self.remove(sequences).await
     }
 
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
@@ -166,7 +151,7 @@ fn waiting_document(refund: &Purchase) -> Result<RawDocumentBuf> {
         "_id": next_sequence().cast_signed(),
         "id": refund.id.to_string(),
         "userid": refund.user_id.as_str(),
-        "timestamp": DateTime::from_millis(refund.timestamp.as_millis()),
+        "timestamp": document::date(refund.timestamp),
         "value": columns.value,
     };
     if let Some(of) = refund.details.of {
@@ -198,15 +183,9 @@ fn next_sequence() -> u64 {
 
 /// Reads a document of [`waiting_document`].
 fn read_waiting(document: &RawDocument) -> Result<WaitingRefund> {
-    let text = |name: &str| match document.get(name) {
-        Ok(Some(RawBsonRef::String(text))) => Some(text.to_owned()),
-        _ => None,
-    };
+    let text = |name| document.get_str(name).ok().map(str::to_owned);
     let read = || {
-        let sequence = match document.get("_id") {
-            Ok(Some(RawBsonRef::Int64(sequence))) => sequence.cast_unsigned(),
-            _ => return None,
-        };
+        let sequence = document.get_i64("_id").ok()?.cast_unsigned();
         let id: PurchaseId = text("id")?.parse().ok()?;
         let columns = WaitingColumns {
             value: text("value")?,
@@ -246,11 +225,12 @@ impl MongoStore {
     async fn find_waiting(
         &self,
         filter: Document,
-        limit: Option<i64>,
+        limit: Option<usize>,
     ) -> Result<Vec<WaitingRefund>> {
-        let mut options = FindOptions::default();
-        options.sort = Some(doc! { "_id": 1 });
-        options.limit = limit;
+        let options = FindOptions::builder()
+            .sort(doc! { "_id": 1 })
+            .limit(limit.map(row_limit))
+            .build();
         let documents = self
             .connection
             .find(&self.waiting_collection(), &filter, options)
@@ -272,27 +252,15 @@ impl MongoStore {
         }))
     }
 
-    /// Deletes at most `limit` refunds of `user` that wait. Returns their ids.
-    pub(super) async fn delete_waiting_of_user(
+    /// Deletes at most `limit` refunds that wait and match `filter`. Returns their ids.
+    pub(super) async fn delete_waiting(
         &self,
-        user: &UserId,
+        filter: Document,
         limit: usize,
     ) -> Result<Vec<PurchaseId>> {
-        let filter = doc! { "userid": user.as_str() };
-        self.delete_waiting(filter, limit).await
-    }
-
-    /// Deletes at most `limit` refunds that wait and have a timestamp before `time`. Returns their number.
-    pub(super) async fn delete_waiting_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        let filter = doc! { "timestamp": { "$lt": select::date(time) } };
-        Ok(self.delete_waiting(filter, limit).await?.len() as u64)
-    }
-
-    async fn delete_waiting(&self, filter: Document, limit: usize) -> Result<Vec<PurchaseId>> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let entries = none_if_denied(self.find_waiting(filter, Some(limit)).await)?;
         if entries.is_empty() {
             return Ok(Vec::new());
@@ -304,7 +272,7 @@ impl MongoStore {
 
     /// Deletes the refunds that wait under these ids, or for purchases with these ids.
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let ids = id_texts(ids);
         let of = |name: &str| doc! { name: { "$in": &ids } };
         let filter = doc! { "$or": [of("purchase"), of("id")] };
         let deleted = delete(self, self.waiting_collection(), filter).await;
@@ -336,17 +304,15 @@ impl WaitingRefunds for MongoStore {
         if count == 0 {
             return Ok(WaitingSummary::default());
         }
-        let mut options = FindOptions::default();
-        options.sort = Some(doc! { "timestamp": 1 });
-        options.limit = Some(1);
+        let first = FindOptions::builder().sort(doc! { "timestamp": 1 });
+        let options = first.limit(1).build();
         let oldest = self
             .connection
             .find(&self.waiting_collection(), &filter(), options)
             .await?;
         let oldest = oldest
             .first()
-            .and_then(|document| document.get_datetime("timestamp").ok())
-            .and_then(|time| Timestamp::from_millis(time.timestamp_millis()).ok());
+            .and_then(|document| document::timestamp_member(document));
         Ok(WaitingSummary::new(count, oldest))
     }
 
@@ -359,19 +325,12 @@ impl WaitingRefunds for MongoStore {
             .iter()
             .filter_map(|entry| entry.refund.details.of)
             .collect();
-        let found = self.find(purchases).await?;
-        let stored: Vec<PurchaseId> = found
-            .into_iter()
-            .filter(|(_, row)| matches!(row, StoredRow::Purchase(_)))
-            .map(|(id, _)| id)
-            .collect();
-        settle(self, &stored).await?;
+        settle(self, &purchases).await?;
 
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let refused = doc! { "refusal": { "$exists": true } };
         let refused = none_if_denied(self.find_waiting(refused, Some(limit)).await)?;
         let any = self.find_waiting(doc! {}, Some(1));
-        none_if_denied(count_waiting(self, any, Vec::is_empty).await)?;
+        none_if_denied(note_whether_any_waits(self, any).await)?;
         Ok(refused)
     }
 
@@ -390,17 +349,9 @@ impl WaitingRefunds for MongoStore {
 #[async_trait]
 impl CurrencyStore for MongoStore {
     async fn currency(&self) -> Result<Option<Currency>> {
-        let filter = doc! { "_id": CURRENCY };
-        let found = self
-            .connection
-            .find(
-                &self.connection.on_primary(),
-                &filter,
-                FindOptions::default(),
-            )
-            .await?;
+        let found = self.connection.find_by_id(CURRENCY.into()).await?;
         let text = found
-            .first()
+            .as_ref()
             .and_then(|document| document.get_str(CURRENCY).ok());
         let Some(text) = text else { return Ok(None) };
         text.parse().map(Some).map_err(|invalid| {
@@ -410,10 +361,6 @@ impl CurrencyStore for MongoStore {
     }
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
-        let kept = currency_or(self, currency).await?;
-        if kept != *currency {
-            return Err(other_currency(&kept, currency));
-        }
-        Ok(())
+        adopt_currency(self, currency).await
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 
 use async_trait::async_trait;
 use bson::oid::ObjectId;
-use bson::{Bson, DateTime, Document, RawDocument, doc};
+use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
     Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
@@ -17,6 +17,7 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
+use super::document::date;
 use super::error::mongo_error;
 use super::{MongoStore, document, scan, totals};
 
@@ -29,20 +30,6 @@ pub(super) enum RangePosition {
     Undated(Option<Bson>),
 }
 
-/// Reads what is stored in the document with this id.
-fn lookup_of(document: &RawDocument, id: &PurchaseId) -> Result<Lookup> {
-    if document::is_mark(document) {
-        return Ok(Lookup::Erased);
-    }
-    let purchase = document::purchase(document).map_err(|error| {
-        let message = "the document with this id is not a purchase";
-        mongo_error(ErrorKind::Corrupt, message)
-            .with_context("id", id)
-            .with_source(error)
-    })?;
-    Ok(Lookup::Stored(purchase))
-}
-
 /// Minimum number of documents of a query: many unreadable documents then need few queries.
 const MIN_BATCH: usize = 100;
 
@@ -53,8 +40,9 @@ impl PurchaseQuery for MongoStore {
         let (position, limit) = (start(selector, request)?, request.limit.get());
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let read = |position| self.read(selector, request, position, deadline);
+        let is_dated = matches!(position, RangePosition::Dated(_));
         // Without a date a document is in no range of time.
-        let both = request.range == TimeRange::ALL && matches!(position, RangePosition::Dated(_));
+        let both = request.range == TimeRange::ALL && is_dated;
         let is_first =
             matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
         let (mut found, mut rest) = (Vec::new(), Vec::new());
@@ -67,21 +55,23 @@ impl PurchaseQuery for MongoStore {
             rest = read(RangePosition::Undated(None)).await?;
             found = read(position).await?;
         }
-        let moved: HashSet<PurchaseId> = found.iter().map(|(purchase, _)| purchase.id).collect();
+        let dated = if is_dated { found.len() } else { 0 };
+        let moved: HashSet<PurchaseId> = found.iter().map(|purchase| purchase.id).collect();
         found.extend(
             rest.into_iter()
-                .filter(|(purchase, _)| !moved.contains(&purchase.id)),
+                .filter(|purchase| !moved.contains(&purchase.id)),
         );
+
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|(_, last)| Cursor::after(selector, request, last));
-        Ok(Page::new(
-            found.into_iter().map(|(purchase, _)| purchase).collect(),
-            next,
-        ))
+        let next = found.last().filter(|_| more).map(|last| {
+            let mut last = last.clone();
+            if limit > dated {
+                last.timestamp = undated_timestamp(request.order);
+            }
+            Cursor::after(selector, request, &last)
+        });
+        Ok(Page::new(found, next))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
@@ -102,17 +92,14 @@ impl PurchaseQuery for MongoStore {
     }
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        let filter = doc! { "_id": document::id_value(id) };
-        let options = FindOptions::builder().limit(1).build();
-        match self
-            .connection
-            .find(&self.connection.on_primary(), &filter, options)
-            .await?
-            .pop()
-        {
-            None => self.look_up_waiting(id).await,
-            Some(document) => lookup_of(&document, id),
-        }
+        let found = self.connection.find_by_id(document::id_value(id)).await?;
+        let Some(document) = found else {
+            return self.look_up_waiting(id).await;
+        };
+        document::stored_row(&document).into_lookup(|| {
+            let message = "the document with this id is not a purchase";
+            mongo_error(ErrorKind::Corrupt, message).with_context("id", id)
+        })
     }
 
     /// The replaced systems wrote numeric names as numbers, which are not found.
@@ -163,14 +150,14 @@ pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangeP
 }
 
 impl MongoStore {
-    /// Reads one purchase more than the limit from a range, each with the purchase from which its cursor is created.
+    /// Reads one purchase more than the limit from a range.
     async fn read(
         &self,
         selector: &Selector,
         request: &PageRequest,
         mut position: RangePosition,
         deadline: Instant,
-    ) -> Result<Vec<(Purchase, Purchase)>> {
+    ) -> Result<Vec<Purchase>> {
         let (connection, limit) = (&self.connection, request.limit.get());
         let mut found = Vec::with_capacity(limit + 1);
         let (mut filters, sort) = queries(selector, request, &position);
@@ -198,19 +185,10 @@ impl MongoStore {
             let readable = documents
                 .iter()
                 .filter_map(|document| connection.unreadables.purchase(document));
-            found.extend(readable.map(|purchase| listed(purchase, &position, request.order)));
+            found.extend(readable);
         }
         Ok(found)
     }
-}
-
-/// Returns the purchase, and the purchase from which its cursor is created.
-fn listed(purchase: Purchase, from: &RangePosition, order: ListOrder) -> (Purchase, Purchase) {
-    let mut last = purchase.clone();
-    if matches!(from, RangePosition::Undated(_)) {
-        last.timestamp = undated_timestamp(order);
-    }
-    (purchase, last)
 }
 
 /// Returns the filters of the queries that read the rest of a range one after the other, and their sort order.
@@ -288,10 +266,6 @@ fn without_date(order: ListOrder) -> Document {
         "$gt"
     };
     doc! { "$or": [{ "timestamp": { "$not": { from: lowest } } }, { "timestamp": { from: highest } }] }
-}
-
-pub(super) const fn date(at: Timestamp) -> DateTime {
-    DateTime::from_millis(at.as_millis())
 }
 
 /// The condition of an id that a purchase can have.

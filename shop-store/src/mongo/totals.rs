@@ -12,6 +12,7 @@ use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::Connection;
 use super::{document, select};
+use crate::limits::row_limit;
 
 /// How often documents are added up again that another process has changed meanwhile.
 const MAX_ATTEMPTS: usize = 3;
@@ -90,7 +91,7 @@ pub(super) fn pipeline(
         "total": { "$sum": "$price" },
         "first": { "$min": "$timestamp" },
     };
-    let limit = i64::try_from(Totals::MAX_SLOTS + 1).unwrap_or(i64::MAX);
+    let limit = row_limit(Totals::MAX_SLOTS + 1);
     let counts = doc! {
         "current": [{ "$match": current(selector) }, { "$group": sums }, { "$limit": limit }],
         "all": [{ "$match": document::no_mark() }, { "$count": "count" }],
@@ -103,7 +104,10 @@ pub(super) fn pipeline(
 fn current(selector: &Selector) -> Document {
     let [min, zero, max] =
         [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
-    let (first, last) = (select::date(Timestamp::MIN), select::date(Timestamp::MAX));
+    let (first, last) = (
+        document::date(Timestamp::MIN),
+        document::date(Timestamp::MAX),
+    );
     // At least one visible character, and no control character. `$` would match before a trailing line feed.
     let text = |max_chars: usize| {
         let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
@@ -158,7 +162,7 @@ fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
         .map_or(0, |all| *all)
         .saturating_sub(current.iter().map(|group| group.count).sum());
     let read = |group: Group| {
-        let first = Timestamp::from_millis(group.first.timestamp_millis()).ok()?;
+        let first = document::time(group.first)?;
         let count = group.count.saturating_sub(group.refunds);
         Some((first, Summary::new(count, sum(&group.total.to_string())?)))
     };

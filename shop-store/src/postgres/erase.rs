@@ -15,6 +15,8 @@ use super::PostgresStore;
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
 use super::rows::{cell, time};
+use crate::limits::row_limit;
+use crate::refunds::id_texts;
 
 /// Maximum number of rows in a statement.
 const MAX_ROWS: usize = 10_000;
@@ -46,11 +48,8 @@ impl PurchaseErase for PostgresStore {
         let mut marked = 0;
         for ids in ids.chunks(MAX_ROWS) {
             let mark = || {
-                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                count(
-                    &self.connection,
-                    Statement::new(sql).bind(ids, Type::TEXT_ARRAY),
-                )
+                let mark = Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY);
+                count(&self.connection, mark)
             };
             // A purchase that was stored meanwhile is not seen by the statement that it has kept from marking it.
             marked += match mark().await {
@@ -60,12 +59,11 @@ impl PurchaseErase for PostgresStore {
         }
         // After the marks: a refund that begins to wait from now on finds the mark of its purchase.
         for ids in ids.chunks(MAX_ROWS) {
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
             let sql = "delete from purchases_waiting where (purchase = any ($1) or id = any ($1))
                        and not exists (
                            select from purchases where id = purchases_waiting.purchase and userid is not null
                        )";
-            let delete = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
+            let delete = Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY);
             self.connection.write(delete).await?;
         }
         Ok(marked)
@@ -77,7 +75,10 @@ impl PurchaseErase for PostgresStore {
         let mut deleted = 0;
         if !oldest.is_empty() {
             let ids = with_refunds(&oldest);
-            let deletion = deletion(time, &ids).after(lock(&ids));
+            // No refund of these rows is inserted meanwhile.
+            let lock = "select from purchases where id = any ($1) order by id for update";
+            let lock = Statement::new(lock).bind(ids.clone(), Type::TEXT_ARRAY);
+            let deletion = deletion(time, ids).after(lock);
             deleted = count(&self.connection, deletion).await?;
         }
 
@@ -91,7 +92,7 @@ impl PurchaseErase for PostgresStore {
         );
         let waiting = waiting
             .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
-            .bind(bounded(left), Type::INT8);
+            .bind(row_limit(left), Type::INT8);
         Ok(deleted + count(&self.connection, waiting).await?)
     }
 
@@ -128,7 +129,7 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
         select count(*), (select count(*) from chosen) - count(*) from erased"#;
     Statement::new(sql)
         .bind(user.to_string(), Type::TEXT)
-        .bind(bounded(limit), Type::INT8)
+        .bind(row_limit(limit), Type::INT8)
 }
 
 /// Erases at most `limit` refunds that wait for purchases of `user`, and marks their ids.
@@ -144,7 +145,7 @@ pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
         select count(*), 0::bigint from erased";
     Statement::new(sql)
         .bind(user.to_string(), Type::TEXT)
-        .bind(bounded(limit), Type::INT8)
+        .bind(row_limit(limit), Type::INT8)
 }
 
 /// Selects the ids of at most `limit` purchases and refunds before `time`, the oldest first, and the purchases of these
@@ -155,7 +156,7 @@ pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
         where "timestamp" < $1 order by "timestamp", id limit $2"#;
     Statement::new(sql)
         .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
-        .bind(bounded(limit), Type::INT8)
+        .bind(row_limit(limit), Type::INT8)
 }
 
 /// Returns the ids in these rows with those of the refunds of these purchases, and of the purchases of these refunds.
@@ -176,14 +177,8 @@ fn with_refunds(oldest: &[tokio_postgres::Row]) -> Vec<String> {
     ids.into_iter().collect()
 }
 
-/// Locks these rows: no refund of them is inserted meanwhile.
-fn lock(ids: &[String]) -> Statement {
-    Statement::new("select from purchases where id = any ($1) order by id for update")
-        .bind(ids.to_vec(), Type::TEXT_ARRAY)
-}
-
 /// Deletes those rows of `ids` that are before `time`, and refunds whose purchase is.
-fn deletion(time: Timestamp, ids: &[String]) -> Statement {
+fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
     let sql = r#"
         with chosen as (
             select id from purchases where id = any ($1) and userid is not null and (
@@ -196,7 +191,7 @@ fn deletion(time: Timestamp, ids: &[String]) -> Statement {
         deleted as (delete from purchases where id in (select id from chosen) returning 1)
         select count(*), (select count(*) from chosen) - count(*) from deleted"#;
     Statement::new(sql)
-        .bind(ids.to_vec(), Type::TEXT_ARRAY)
+        .bind(ids, Type::TEXT_ARRAY)
         .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
 }
 
@@ -206,14 +201,9 @@ pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
         select least($2, (select count(*) from (select from purchases where "timestamp" < $1 limit $2) as stored)
             + (select count(*) from (select from purchases_waiting where "timestamp" < $1 limit $2) as waiting)),
         0::bigint"#;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Statement::new(sql)
         .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
-        .bind(limit, Type::INT8)
-}
-
-fn bounded(limit: usize) -> i64 {
-    i64::try_from(limit.min(MAX_ROWS)).unwrap_or_default()
+        .bind(row_limit(limit), Type::INT8)
 }
 
 /// Runs a write that returns the number of its rows, and the number of those that it should have written and has not.

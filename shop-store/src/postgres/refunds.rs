@@ -8,7 +8,7 @@ use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
     CurrencyStore, InsertOutcome, Lookup, WaitingColumns, WaitingRefund, WaitingRefunds,
-    WaitingSummary, other_currency,
+    WaitingSummary,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 use tokio_postgres::Row;
@@ -19,7 +19,11 @@ use super::error::postgres_error;
 use super::insert::{self, PURCHASES};
 use super::rows::{self, time};
 use super::store::PostgresStore;
-use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, count_waiting, currency_or, settle};
+use crate::limits::row_limit;
+use crate::refunds::{
+    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, note_whether_any_waits,
+    settle,
+};
 
 /// The maximum number of purchases whose waiting refunds are settled together.
 const MAX_SETTLED: i64 = 1_000;
@@ -60,10 +64,10 @@ impl PurchaseRows for PostgresStore {
             .bind(purchases, Type::TEXT_ARRAY);
         let rows = self.connection.write(statement).await?;
 
-        let mut inserted: HashSet<PurchaseId> = HashSet::with_capacity(rows.len());
-        for row in &rows {
-            inserted.extend(rows::parsed::<PurchaseId>(row, "id").ok());
-        }
+        let mut inserted: HashSet<PurchaseId> = rows
+            .iter()
+            .filter_map(|row| rows::parsed(row, "id").ok())
+            .collect();
         // Of two refunds with one id, the first one was inserted.
         Ok(refunds
             .iter()
@@ -72,29 +76,19 @@ impl PurchaseRows for PostgresStore {
     }
 
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()> {
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         let sql = "delete from purchases where id = any ($1) and details ->> 'of' is not null and not exists (
                        select from purchases as bought where bought.id = purchases.details ->> 'of'
                    )";
-        let delete = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
+        let delete = Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY);
         self.connection.write(delete).await.map(drop)
     }
 
-    async fn find(&self, ids: Vec<PurchaseId>) -> Result<HashMap<PurchaseId, StoredRow>> {
-        let stored = self.connection.write(rows::rows_by_id(&ids)).await?;
-        let mut found = HashMap::with_capacity(stored.len());
-        for row in &stored {
-            let Ok(id) = rows::parsed(row, "id") else {
-                continue;
-            };
-            let stored_row = if rows::is_mark(row) {
-                StoredRow::Mark
-            } else {
-                rows::purchase(row).map_or(StoredRow::Unreadable, StoredRow::Purchase)
-            };
-            found.insert(id, stored_row);
-        }
-        Ok(found)
+    async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
+        let stored = self.connection.write(rows::rows_by_id(ids)).await?;
+        Ok(stored
+            .iter()
+            .filter_map(|row| Some((rows::parsed(row, "id").ok()?, rows::stored_row(row))))
+            .collect())
     }
 
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
@@ -113,12 +107,12 @@ impl PurchaseRows for PostgresStore {
     }
 
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
-        let mut ids = Vec::with_capacity(refunds.len());
-        let mut purchases = Vec::with_capacity(refunds.len());
-        let mut users = Vec::with_capacity(refunds.len());
-        let mut times = Vec::with_capacity(refunds.len());
-        let mut values = Vec::with_capacity(refunds.len());
-        let mut origins = Vec::with_capacity(refunds.len());
+        let mut ids = Vec::new();
+        let mut purchases = Vec::new();
+        let mut users = Vec::new();
+        let mut times = Vec::new();
+        let mut values = Vec::new();
+        let mut origins = Vec::new();
         for refund in refunds {
             let columns = WaitingColumns::new(refund)?;
             ids.push(refund.id.to_string());
@@ -145,17 +139,12 @@ impl PurchaseRows for PostgresStore {
     }
 
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
-        let ids: Vec<String> = purchases.iter().map(ToString::to_string).collect();
         let sql = format!(
             "select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1) order by sequence"
         );
-        let select = Statement::new(sql).bind(ids, Type::TEXT_ARRAY);
+        let select = Statement::new(sql).bind(id_texts(purchases), Type::TEXT_ARRAY);
         let rows = self.connection.write(select).await?;
         rows.iter().map(read_waiting).collect()
-    }
-
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        self.remove(sequences).await
     }
 
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
@@ -228,16 +217,15 @@ impl WaitingRefunds for PostgresStore {
             .collect();
         settle(self, &purchases).await?;
 
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = format!(
             "select {WAITING_COLUMNS} from purchases_waiting
              where refusal is not null order by sequence limit $1"
         );
-        let select = Statement::new(sql).bind(limit, Type::INT8);
+        let select = Statement::new(sql).bind(row_limit(limit), Type::INT8);
         let refused = self.connection.query(select).await?;
 
         let count = Statement::new("select from purchases_waiting limit 1");
-        count_waiting(self, self.connection.query(count), Vec::is_empty).await?;
+        note_whether_any_waits(self, self.connection.query(count)).await?;
         refused.iter().map(read_waiting).collect()
     }
 
@@ -267,10 +255,6 @@ impl CurrencyStore for PostgresStore {
     }
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
-        let kept = currency_or(self, currency).await?;
-        if kept != *currency {
-            return Err(other_currency(&kept, currency));
-        }
-        Ok(())
+        adopt_currency(self, currency).await
     }
 }

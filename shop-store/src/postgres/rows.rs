@@ -9,6 +9,7 @@ use tokio_postgres::types::{FromSql, Type};
 
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
+use crate::refunds::{StoredRow, id_texts};
 use crate::unreadable::{Unreadable, not_valid, unreadable};
 
 /// The columns that [`purchase`] reads.
@@ -16,9 +17,16 @@ pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", de
 
 /// The query of the rows with these ids.
 pub(super) fn rows_by_id(ids: &[PurchaseId]) -> Statement {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let sql = format!("select {COLUMNS} from purchases where id = any ($1)");
-    Statement::new(sql).bind(ids, Type::TEXT_ARRAY)
+    Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY)
+}
+
+/// Reads what is stored in a row of [`COLUMNS`].
+pub(super) fn stored_row(row: &Row) -> StoredRow {
+    if is_mark(row) {
+        return StoredRow::Mark;
+    }
+    purchase(row).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
 }
 
 /// Reads a purchase from a row of [`COLUMNS`].
@@ -38,22 +46,19 @@ pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
         Some(_) => Price::try_from(-price).map(Price::negated),
         None => Price::try_from(price),
     };
-    let price = price.map_err(|error| not_valid("price", &error))?;
+    let price = price.map_err(not_valid("price"))?;
     Ok(Purchase::new(id, user_id, user_name, price, time(row)?).with_details(details))
 }
 
 pub(super) fn time(row: &Row) -> Result<Timestamp, Unreadable> {
-    Timestamp::try_from(column::<SystemTime>(row, "timestamp")?)
-        .map_err(|error| not_valid("timestamp", &error))
+    Timestamp::try_from(column::<SystemTime>(row, "timestamp")?).map_err(not_valid("timestamp"))
 }
 
 pub(super) fn parsed<T: std::str::FromStr<Err = Invalid>>(
     row: &Row,
     name: &'static str,
 ) -> Result<T, Unreadable> {
-    column::<&str>(row, name)?
-        .parse()
-        .map_err(|error| not_valid(name, &error))
+    column::<&str>(row, name)?.parse().map_err(not_valid(name))
 }
 
 pub(super) fn column<'a, T: FromSql<'a>>(

@@ -10,13 +10,13 @@ use shop_core::ports::{
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
-use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::connection::Statement;
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
 use super::{PostgresStore, totals};
+use crate::limits::row_limit;
 
 /// The bounds of a page, see [`PageBounds`](shop_core::ports::PageBounds).
 #[derive(Debug, Default)]
@@ -75,10 +75,13 @@ impl PurchaseQuery for PostgresStore {
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let rows = self.connection.query(row_by_id(id)).await?;
-        match rows.first() {
-            None => self.look_up_waiting(id).await,
-            Some(row) => lookup_of(row),
-        }
+        let Some(row) = rows.first() else {
+            return self.look_up_waiting(id).await;
+        };
+        rows::stored_row(row).into_lookup(|| {
+            postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
+                .with_context("id", id)
+        })
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
@@ -149,16 +152,14 @@ pub(super) fn listing(
             last - 1
         );
     }
-    statement = statement.bind(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8);
+    statement = statement.bind(row_limit(limit), Type::INT8);
     let limit = statement.parameters.len();
     let sql = format!(
         r#"select {COLUMNS} from purchases where {condition}
            order by "timestamp" {direction}, id {direction} limit ${limit}"#
     );
-    Statement {
-        sql: sql.into(),
-        ..statement
-    }
+    statement.sql = sql.into();
+    statement
 }
 
 /// The condition of the selected rows from one time to before another, and a statement without text that has its
@@ -204,18 +205,6 @@ pub(super) fn selection(
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string(), Type::TEXT)
-}
-
-/// Reads what is stored in a row.
-fn lookup_of(row: &Row) -> Result<Lookup> {
-    if rows::is_mark(row) {
-        return Ok(Lookup::Erased);
-    }
-    rows::purchase(row).map(Lookup::Stored).map_err(|error| {
-        postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
-            .with_context("id", rows::raw_id(row))
-            .with_source(error)
-    })
 }
 
 /// The query of the least name that is `from` or greater.

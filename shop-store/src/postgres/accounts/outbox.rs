@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Transaction};
 
+use crate::limits::row_limit;
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{Connection, DURABLE, Statement};
 use crate::postgres::error::{from_driver, postgres_error};
@@ -182,7 +183,7 @@ pub(super) fn with_event(statement: Statement, event: LogRecord) -> Statement {
 /// The query of the oldest entries.
 pub(super) fn pending(table: &str, limit: usize) -> Statement {
     let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
-    Statement::new(sql).bind(i64::try_from(limit).unwrap_or(i64::MAX), Type::INT8)
+    Statement::new(sql).bind(row_limit(limit), Type::INT8)
 }
 
 /// Deletes the entries with these ids.

@@ -204,7 +204,7 @@ impl Table for Order {
             user,
             product,
             quantity,
-            price.map_err(|error| not_valid("total_price", &error))?,
+            price.map_err(not_valid("total_price"))?,
         ))
     }
 }
