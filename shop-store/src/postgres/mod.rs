@@ -8,8 +8,7 @@
 //! | `inspect` | what is in the database, and which rights are missing |
 //! | `rows` | conversion between purchases and rows |
 //! | `insert` | inserts with one outcome for each row |
-//! | `select` | the port for queries; keyset pagination, reads by id, and of the whole table in the order of the primary key |
-//! | `totals` | exact counts and sums |
+//! | `select` | the port for queries; keyset pagination, exact counts and sums, reads by id, and of the whole table in the order of the primary key |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `accounts` | users and orders, and the outbox, also in a database of your own |
 //! | `sqlstate` | classification of the server's error codes |
@@ -66,7 +65,6 @@ mod sqlstate;
 mod standby_test;
 mod store;
 mod tls;
-mod totals;
 
 #[cfg(feature = "accounts")]
 pub use accounts::{PostgresEntities, PostgresOrders, PostgresOutbox, PostgresUsers};

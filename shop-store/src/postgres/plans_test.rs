@@ -8,7 +8,7 @@ use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 use super::connection::{Connection, Statement};
 use super::fixture::{PostgresFixture, session};
 use super::insert::{self, Insertable};
-use super::{PostgresStore, erase, rows, select, totals};
+use super::{PostgresStore, erase, rows, select};
 
 const USERS: i64 = 200;
 const OF_A_USER: i64 = 100;
@@ -123,20 +123,20 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     statements.extend([
         (
             "purchases_by_user",
-            totals::sums(&by_user, TimeRange::ALL, None),
+            select::sums(&by_user, TimeRange::ALL, None),
         ),
         (
             "purchases_by_name",
-            totals::sums(&name, TimeRange::ALL, None),
+            select::sums(&name, TimeRange::ALL, None),
         ),
-        ("purchases_by_user", totals::sums(&by_user, most(), None)),
+        ("purchases_by_user", select::sums(&by_user, most(), None)),
         (
             "purchases_by_user",
-            totals::sums(&by_user, most(), Some((0, 3_600_000))),
+            select::sums(&by_user, most(), Some((0, 3_600_000))),
         ),
         (
             "purchases_by_time",
-            totals::sums(&Selector::All, hour(), Some((0, 60_000))),
+            select::sums(&Selector::All, hour(), Some((0, 60_000))),
         ),
         ("purchases_pkey", select::row_by_id(&all[7].id)),
         ("purchases_pkey", rows::rows_by_id(&[all[7].id, all[8].id])),
