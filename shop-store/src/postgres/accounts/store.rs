@@ -19,7 +19,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::{PostgresOutbox, with_event};
-use crate::postgres::connection::{Connection, Parameter, Statement};
+use crate::postgres::connection::{Connection, Statement};
 use crate::postgres::error::{self, from_driver, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::schema::Definition;
@@ -53,8 +53,8 @@ pub(super) trait Table: Entity {
     /// The table of references to rows of the other service: their `id`, and their owner if they have one.
     const REFERENCES: insert::Table;
 
-    /// The values of the columns.
-    fn values(&self) -> Vec<Parameter>;
+    /// Binds the values of the columns.
+    fn bind(&self, statement: Statement) -> Statement;
 
     /// Reads `id` and the columns.
     fn from_row(row: &Row) -> Result<Self, Unreadable>;
@@ -286,9 +286,7 @@ pub(super) fn state<E: Table>(new: &E::New) -> Statement {
 
 /// Binds the key and the values of the columns.
 fn with_values<E: Table>(statement: Statement, row: &E, new: &E::New) -> Statement {
-    let mut statement = statement.bind(E::stored_key(new).as_str().to_owned(), Type::TEXT);
-    statement.parameters.extend(row.values());
-    statement
+    row.bind(statement.bind(E::stored_key(new).as_str().to_owned(), Type::TEXT))
 }
 
 fn overloaded() -> Error {

@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::store::{PostgresEntities, Table};
-use crate::postgres::connection::{Parameter, Statement};
+use crate::postgres::connection::Statement;
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
 use crate::postgres::rows::{column, parsed};
@@ -83,9 +83,10 @@ impl Table for User {
         stored_details: "null::text",
     };
 
-    fn values(&self) -> Vec<Parameter> {
-        let text = |text: String| -> Parameter { (Box::new(text), Type::TEXT) };
-        vec![text(self.email.to_string()), text(self.name.to_string())]
+    fn bind(&self, statement: Statement) -> Statement {
+        statement
+            .bind(self.email.to_string(), Type::TEXT)
+            .bind(self.name.to_string(), Type::TEXT)
     }
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
@@ -173,38 +174,21 @@ impl Table for Order {
         stored_details: "null::text",
     };
 
-    fn values(&self) -> Vec<Parameter> {
-        let Self {
-            user_id,
-            product,
-            quantity,
-            total_price,
-            ..
-        } = self;
-        vec![
-            (Box::new(user_id.get()), Type::INT8),
-            (Box::new(product.to_string()), Type::TEXT),
-            (Box::new(*quantity), Type::INT4),
-            (
-                Box::new(Decimal::new(total_price.cents(), 2)),
-                Type::NUMERIC,
-            ),
-        ]
+    fn bind(&self, statement: Statement) -> Statement {
+        statement
+            .bind(self.user_id.get(), Type::INT8)
+            .bind(self.product.to_string(), Type::TEXT)
+            .bind(self.quantity, Type::INT4)
+            .bind(Decimal::new(self.total_price.cents(), 2), Type::NUMERIC)
     }
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
-        let (id, user) = (
+        Ok(Self::new(
             OrderNumber::new(number(row, "id")?),
             UserNumber::new(number(row, "user_id")?),
-        );
-        let (product, quantity) = (parsed(row, "product")?, column(row, "quantity")?);
-        let price = TotalPrice::new(column(row, "total_price")?);
-        Ok(Self::new(
-            id,
-            user,
-            product,
-            quantity,
-            price.map_err(not_valid("total_price"))?,
+            parsed(row, "product")?,
+            column(row, "quantity")?,
+            TotalPrice::new(column(row, "total_price")?).map_err(not_valid("total_price"))?,
         ))
     }
 }
