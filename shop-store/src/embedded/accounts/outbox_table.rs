@@ -6,6 +6,7 @@ use shop_core::outbox::{Backlog, OutboxEntry};
 use shop_core::{Bytes, Clock, SystemClock, Timestamp};
 
 use crate::embedded::error::unreadable;
+use crate::limits::row_limit;
 
 /// AUTOINCREMENT: ids keep the order of the writes, even if the table was empty in between.
 pub(super) const TABLE: &str = "
@@ -52,11 +53,10 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
 
 /// The oldest entries, at most `limit`.
 pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OutboxEntry>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
     connection
         .prepare_cached(sql)?
-        .query_map([limit], entry)?
+        .query_map([row_limit(limit)], entry)?
         .collect()
 }
 

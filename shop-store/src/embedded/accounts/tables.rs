@@ -11,6 +11,7 @@ use super::outbox_table as table;
 use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::{parsed, unreadable};
+use crate::limits::row_limit;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const USERS: Kind = Kind {
@@ -86,9 +87,8 @@ fn orders_of(
         return Ok(None);
     }
     let sql = "SELECT id FROM orders_of_users WHERE user_id = ?1 ORDER BY id LIMIT ?2";
-    let limit = i64::try_from(MAX_LISTED_ORDERS).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(sql)?;
-    let numbers = statement.query_map(params![id.get(), limit], |row| {
+    let numbers = statement.query_map(params![id.get(), row_limit(MAX_LISTED_ORDERS)], |row| {
         row.get(0).map(OrderNumber::new)
     })?;
     numbers.collect::<rusqlite::Result<_>>().map(Some)

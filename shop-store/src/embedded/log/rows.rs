@@ -9,6 +9,7 @@ use shop_core::log::{Headers, LogRecord};
 use super::position::{signed, unsigned};
 use crate::embedded::checksum::{ascending, check, checksum};
 use crate::embedded::error::unreadable;
+use crate::limits::row_limit;
 
 /// Reads records from offset `from`: at most `max_records`, and no further ones once `max_bytes` are read.
 pub(super) fn read(
@@ -19,8 +20,7 @@ pub(super) fn read(
 ) -> rusqlite::Result<Vec<LogRecord>> {
     let sql = "SELECT offset, time, key, headers, value, checksum FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let limit = i64::try_from(max_records).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![signed(from), limit])?;
+    let mut rows = statement.query(params![signed(from), row_limit(max_records)])?;
     let (mut records, mut bytes) = (Vec::new(), 0);
     let mut last = signed(from) - 1;
     while let Some(row) = rows.next()? {

@@ -11,6 +11,7 @@ use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 use super::rows::{self, COLUMNS, id_bytes};
 use super::{fold, waiting};
 use crate::embedded::database::free_pages;
+use crate::limits::row_limit;
 
 /// A row of the table of purchases that is to be deleted.
 struct StoredRow {
@@ -39,19 +40,18 @@ pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rus
         "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer)
          WHERE userid = ?1 LIMIT ?2"
     );
-    let rows = select(connection, &sql, params![user.as_str(), sql_limit(limit)])?;
+    let rows = select(connection, &sql, params![user.as_str(), row_limit(limit)])?;
     let mut mark = connection.prepare_cached("INSERT OR IGNORE INTO erased (id) VALUES (?1)")?;
     for row in &rows {
         mark.execute([&row.id])?;
     }
     let erased = delete(connection, rows)?;
 
-    let left = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
-    let waiting = waiting::erase_of_user(connection, user, left)?;
+    let waiting = waiting::erase_of_user(connection, user, limit.saturating_sub(erased))?;
     for id in &waiting {
         mark.execute([id])?;
     }
-    Ok(erased + waiting.len() as u64)
+    Ok((erased + waiting.len()) as u64)
 }
 
 /// Marks those of `ids` that are not stored. Returns the number of new marks.
@@ -100,17 +100,16 @@ pub(super) fn delete_before(
     let mut deleted = 0;
     while deleted == 0 {
         let (after_time, after_id) = &last_key;
-        let parameters = params![time.as_millis(), after_time, after_id, sql_limit(limit)];
+        let parameters = params![time.as_millis(), after_time, after_id, row_limit(limit)];
         let old = select(connection, &sql, parameters)?;
         let Some(last) = old.last() else { break };
         last_key = (last.timestamp, last.id.clone());
         deleted = delete(connection, with_refunds(connection, old)?)?;
     }
 
-    let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
-    deleted += waiting::delete_before(connection, time, left)?;
+    deleted += waiting::delete_before(connection, time, limit.saturating_sub(deleted))?;
     free_pages(connection)?;
-    Ok(deleted)
+    Ok(deleted as u64)
 }
 
 /// Counts the rows before `time`, up to `limit`.
@@ -119,18 +118,14 @@ pub(super) fn count_before(
     time: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<u64> {
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM purchases WHERE timestamp < ?1 LIMIT ?2)";
-    let stored: i64 = connection
+    let sql = "SELECT min(?2, (SELECT count(*) FROM (SELECT 1 FROM purchases WHERE timestamp < ?1 LIMIT ?2))
+                   + (SELECT count(*) FROM (SELECT 1 FROM waiting_refunds WHERE timestamp < ?1 LIMIT ?2)))";
+    connection
         .prepare_cached(sql)?
-        .query_row(params![time.as_millis(), sql_limit(limit)], |row| {
-            row.get(0)
-        })?;
-    let waiting = waiting::count_before(connection, time, limit)?;
-    Ok((stored.unsigned_abs() + waiting).min(limit as u64))
-}
-
-fn sql_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+        .query_row(params![time.as_millis(), row_limit(limit)], |row| {
+            row.get::<_, i64>(0)
+        })
+        .map(i64::unsigned_abs)
 }
 
 fn select(
@@ -138,9 +133,10 @@ fn select(
     sql: &str,
     parameters: impl rusqlite::Params,
 ) -> rusqlite::Result<Vec<StoredRow>> {
-    let mut statement = connection.prepare_cached(sql)?;
-    let found = statement.query_map(parameters, StoredRow::read)?;
-    found.collect()
+    connection
+        .prepare_cached(sql)?
+        .query_map(parameters, StoredRow::read)?
+        .collect()
 }
 
 /// Returns `rows` with the refunds of these purchases, and the purchases of these refunds: they are deleted together.
@@ -173,7 +169,7 @@ fn with_refunds(
 }
 
 /// Deletes `rows`, and subtracts them from the sums. Returns the number of deleted rows.
-fn delete(connection: &Connection, rows: Vec<StoredRow>) -> rusqlite::Result<u64> {
+fn delete(connection: &Connection, rows: Vec<StoredRow>) -> rusqlite::Result<usize> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -197,7 +193,7 @@ fn delete(connection: &Connection, rows: Vec<StoredRow>) -> rusqlite::Result<u64
     for buyer in unreadable {
         fold::add_up_again(connection, buyer)?;
     }
-    Ok(deleted.len() as u64)
+    Ok(deleted.len())
 }
 
 /// Deletes one row. Returns `false` if the disk has changed it so that SQLite cannot delete it.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use rusqlite::Connection;
 use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
-use rusqlite::types::ValueRef::{self, Blob, Integer, Null, Text};
+use rusqlite::types::ValueRef::{self, Blob, Integer, Text};
 use shop_core::domain::{Currency, Reference};
 use shop_core::ports::{InsertOutcome, RefundDecision, rejected_currency, settle_refunds};
 use shop_core::{Purchase, PurchaseId};
@@ -47,7 +47,7 @@ impl<'a> NewRow<'a> {
         let price = purchase.price.to_string();
         let details = purchase.details.to_json();
         let values = [Integer(timestamp), Blob(&id), Text(price.as_bytes())];
-        let checksum = checksum(with_details(of_user, text(details.as_deref())), values);
+        let checksum = checksum(with_details(of_user, details.as_deref().into()), values);
         Ok(Self {
             position,
             purchase,
@@ -68,15 +68,11 @@ impl<'a> NewRow<'a> {
             Integer(self.timestamp),
             Blob(&self.id),
             Text(self.price.as_bytes()),
-            text(self.details.as_deref()),
-            text(reference.map(Reference::as_str)),
+            self.details.as_deref().into(),
+            reference.map(Reference::as_str).into(),
             Integer(self.checksum.into()),
         ]
     }
-}
-
-fn text(text: Option<&str>) -> ValueRef<'_> {
-    text.map_or(Null, |text| Text(text.as_bytes()))
 }
 
 /// Inserts `batch` within the caller's transaction. Returns one outcome for each purchase. `buyers` must be forgotten when

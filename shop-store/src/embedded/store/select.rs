@@ -1,14 +1,16 @@
 //! Keyset pagination: each page continues on an index after the last purchase of the previous page.
 
-use rusqlite::{Connection, OptionalExtension, ToSql};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
 use shop_core::ports::{ListOrder, Lookup, PageBounds, PageLimit, Selector};
-use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
+use shop_core::{Purchase, PurchaseId, UserId};
 
 use super::buyers::{self, Buyer};
 use super::erase::is_marked;
 use super::rows::{self, COLUMNS, id_bytes};
 use super::waiting;
 use crate::embedded::checksum::changed;
+use crate::limits::row_limit;
 
 /// Reads at most `limit` purchases of `selector` within `bounds`.
 pub(super) fn page(
@@ -61,40 +63,14 @@ struct Page<'a> {
 impl Page<'_> {
     /// Adds the purchases among `rows` that are among the first.
     fn read(&mut self, connection: &Connection, rows: &Rows<'_>) -> rusqlite::Result<()> {
-        let sql = statement(rows, self.order, self.bounds);
-        let keyset = self
-            .bounds
-            .after
-            .map(|keyset| (keyset.timestamp.as_millis(), id_bytes(keyset.id)));
-        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-        let [from, to] =
-            [self.bounds.from, self.bounds.to].map(|time| time.map(Timestamp::as_millis));
-        let mut parameters: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
-        match rows {
-            Rows::All => {}
-            Rows::Of(buyer) => parameters.push((":buyer", &buyer.key)),
-            Rows::Reference(reference, user) => {
-                parameters.push((":reference", reference));
-                parameters.extend(user.as_ref().map(|user| (":user", user as &dyn ToSql)));
-            }
-        }
-        parameters.extend(from.as_ref().map(|from| (":from", from as &dyn ToSql)));
-        parameters.extend(to.as_ref().map(|to| (":to", to as &dyn ToSql)));
-        if let Some((timestamp, id)) = &keyset {
-            parameters.extend([(":timestamp", timestamp as &dyn ToSql), (":id", id)]);
-        }
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut found = statement.query(&*parameters)?;
+        let (sql, parameters) = statement(rows, self.order, self.bounds, self.limit);
+        let mut page = connection.prepare_cached(&sql)?;
+        let mut found = page.query(&*parameters)?;
         while let Some(row) = found.next()? {
             let purchase = match rows {
-                Rows::Of(Buyer {
-                    user_id,
-                    user_name,
-                    checksum,
-                    ..
-                }) => {
-                    rows::purchase_of(row, *checksum, || Ok((user_id.clone(), user_name.clone())))?
-                }
+                Rows::Of(buyer) => rows::purchase_of(row, buyer.checksum, || {
+                    Ok((buyer.user_id.clone(), buyer.user_name.clone()))
+                })?,
                 _ => rows::purchase(row)?,
             };
             if !self.add(purchase) {
@@ -125,59 +101,60 @@ impl Page<'_> {
     }
 }
 
-/// The statement of a page of `rows`.
-fn statement(rows: &Rows<'_>, order: ListOrder, bounds: &PageBounds) -> String {
-    const REFERENCE: &str = " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) \
-                             WHERE reference = :reference";
-    let (columns, selection, user) = match rows {
-        Rows::Of(_) => (
-            "timestamp, id, price, hash, details",
-            " FROM purchases WHERE buyer = :buyer",
-            "",
-        ),
-        Rows::All => (
-            COLUMNS,
-            " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true",
-            "",
-        ),
-        Rows::Reference(_, None) => (COLUMNS, REFERENCE, ""),
-        Rows::Reference(_, Some(_)) => (COLUMNS, REFERENCE, " AND userid = :user"),
-    };
-    let from = if bounds.from.is_some() {
-        " AND timestamp >= :from"
-    } else {
-        ""
-    };
-    let to = if bounds.to.is_some() {
-        " AND timestamp < :to"
-    } else {
-        ""
-    };
+/// Returns the statement of a page of `rows`, and its parameters by name.
+fn statement(
+    rows: &Rows<'_>,
+    order: ListOrder,
+    bounds: &PageBounds,
+    limit: usize,
+) -> (String, Vec<(&'static str, Value)>) {
+    let mut parameters = vec![(":limit", row_limit(limit).into())];
+    // Cheaper than to format it.
+    let mut sql = "SELECT ".to_owned();
+    match rows {
+        Rows::All => {
+            sql += COLUMNS;
+            sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
+        }
+        Rows::Of(buyer) => {
+            sql += "timestamp, id, price, hash, details FROM purchases WHERE buyer = :buyer";
+            parameters.push((":buyer", buyer.key.into()));
+        }
+        Rows::Reference(reference, user) => {
+            sql += COLUMNS;
+            sql += " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) WHERE reference = :reference";
+            parameters.push((":reference", (*reference).to_owned().into()));
+            if let Some(user) = user {
+                sql += " AND userid = :user";
+                parameters.push((":user", (*user).to_owned().into()));
+            }
+        }
+    }
+    if let Some(from) = bounds.from {
+        sql += " AND timestamp >= :from";
+        parameters.push((":from", from.as_millis().into()));
+    }
+    if let Some(to) = bounds.to {
+        sql += " AND timestamp < :to";
+        parameters.push((":to", to.as_millis().into()));
+    }
     let (after, order) = match order {
         ListOrder::OldestFirst => (
             " AND (timestamp, id) > (:timestamp, :id)",
-            "timestamp ASC, id ASC",
+            " ORDER BY timestamp ASC, id ASC LIMIT :limit",
         ),
         _ => (
             " AND (timestamp, id) < (:timestamp, :id)",
-            "timestamp DESC, id DESC",
+            " ORDER BY timestamp DESC, id DESC LIMIT :limit",
         ),
     };
-    let after = if bounds.after.is_some() { after } else { "" };
-    // Cheaper than to format it.
-    [
-        "SELECT ",
-        columns,
-        selection,
-        user,
-        from,
-        to,
-        after,
-        " ORDER BY ",
-        order,
-        " LIMIT :limit",
-    ]
-    .concat()
+    if let Some(last) = bounds.after {
+        sql += after;
+        parameters.push((":timestamp", last.timestamp.as_millis().into()));
+        parameters.push((":id", id_bytes(last.id).into()));
+    }
+    sql += order;
+    (sql, parameters)
 }
 
 /// Returns the purchase with this id.
@@ -214,8 +191,8 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
 
 #[cfg(test)]
 mod tests {
-    use shop_core::Price;
     use shop_core::ports::{Cursor, PageRequest, TimeRange};
+    use shop_core::{Price, Timestamp};
 
     use super::*;
     use crate::embedded::database::Database;
@@ -260,7 +237,7 @@ mod tests {
                 let cursor = Cursor::after(&selector, &first, &last);
                 for request in [first.clone(), first.with_cursor(cursor)] {
                     let bounds = request.bounds(&selector).unwrap();
-                    let sql = statement(&rows, order, &bounds);
+                    let (sql, _) = statement(&rows, order, &bounds, 1);
                     let plan = plan(&connection, &sql);
                     assert!(
                         plan.contains(index) && !plan.contains("TEMP B-TREE"),

@@ -4,7 +4,7 @@
 //! finds the refund: nothing has to be looked at again later.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, ToSql, params};
 use shop_core::log::Reason;
 use shop_core::ports::{WaitingColumns, WaitingRefund, WaitingSummary};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
@@ -12,10 +12,9 @@ use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 use super::rows::{id_bytes, read_id};
 use crate::embedded::checksum::{check_values, checksum};
 use crate::embedded::error::unreadable;
+use crate::limits::row_limit;
 
-/// The columns that [`read`] reads.
-const COLUMNS: &str = "sequence, id, value, origin, refusal, checksum";
-/// All entries.
+/// The query of all entries, with the columns that [`read`] reads.
 pub(in crate::embedded) const ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
@@ -41,10 +40,7 @@ pub(super) fn insert(
 
     let columns = WaitingColumns::new(refund).map_err(|error| unreadable(2, error))?;
     let id = id_bytes(refund.id);
-    let origin = columns
-        .origin
-        .as_deref()
-        .map_or(ValueRef::Null, ValueRef::from);
+    let origin = columns.origin.as_deref().into();
     let checksum = checksum(0, [ValueRef::Blob(&id), (&*columns.value).into(), origin]);
     let sql =
         "INSERT INTO waiting_refunds (id, purchase, userid, timestamp, value, origin, checksum)
@@ -66,11 +62,7 @@ pub(super) fn of_purchase(
     connection: &Connection,
     of: PurchaseId,
 ) -> rusqlite::Result<Vec<WaitingRefund>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM waiting_refunds WHERE purchase = ?1 ORDER BY sequence");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map([id_bytes(of)], read)?;
-    found.collect()
+    select(connection, "purchase = ?1 ORDER BY sequence", id_bytes(of))
 }
 
 /// Returns the first refund with this id, if one waits.
@@ -78,12 +70,8 @@ pub(super) fn find(
     connection: &Connection,
     id: &PurchaseId,
 ) -> rusqlite::Result<Option<WaitingRefund>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM waiting_refunds WHERE id = ?1 ORDER BY sequence LIMIT 1");
-    connection
-        .prepare_cached(&sql)?
-        .query_row([id_bytes(*id)], read)
-        .optional()
+    let first = "id = ?1 ORDER BY sequence LIMIT 1";
+    Ok(select(connection, first, id_bytes(*id))?.pop())
 }
 
 /// Returns at most `limit` refunds that are refused.
@@ -91,13 +79,20 @@ pub(super) fn refused(
     connection: &Connection,
     limit: usize,
 ) -> rusqlite::Result<Vec<WaitingRefund>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM waiting_refunds WHERE refusal IS NOT NULL ORDER BY sequence LIMIT ?1"
-    );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map([limit], read)?;
-    found.collect()
+    let refused = "refusal IS NOT NULL ORDER BY sequence LIMIT ?1";
+    select(connection, refused, row_limit(limit))
+}
+
+/// Returns the entries under `condition`, in which `parameter` is `?1`.
+fn select(
+    connection: &Connection,
+    condition: &str,
+    parameter: impl ToSql,
+) -> rusqlite::Result<Vec<WaitingRefund>> {
+    connection
+        .prepare_cached(&format!("{ALL} WHERE {condition}"))?
+        .query_map([parameter], read)?
+        .collect()
 }
 
 /// Returns how many refunds wait for their purchase, and since when.
@@ -138,13 +133,13 @@ pub(super) fn erase_of_user(
     user: &UserId,
     limit: usize,
 ) -> rusqlite::Result<Vec<Vec<u8>>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = "DELETE FROM waiting_refunds WHERE sequence IN
                    (SELECT sequence FROM waiting_refunds WHERE userid = ?1 LIMIT ?2)
                RETURNING id";
-    let mut statement = connection.prepare_cached(sql)?;
-    let ids = statement.query_map(params![user.as_str(), limit], |row| row.get(0))?;
-    ids.collect()
+    connection
+        .prepare_cached(sql)?
+        .query_map(params![user.as_str(), row_limit(limit)], |row| row.get(0))?
+        .collect()
 }
 
 /// Erases the refunds that wait under `id`, or for the purchase `id`.
@@ -160,31 +155,15 @@ pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
     limit: usize,
-) -> rusqlite::Result<u64> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM waiting_refunds WHERE sequence IN
                    (SELECT sequence FROM waiting_refunds WHERE timestamp < ?1 LIMIT ?2)";
-    let deleted = connection
-        .prepare_cached(sql)?
-        .execute(params![time.as_millis(), limit])?;
-    Ok(deleted as u64)
-}
-
-/// Counts the refunds that wait and have a timestamp before `time`, up to `limit`.
-pub(super) fn count_before(
-    connection: &Connection,
-    time: Timestamp,
-    limit: usize,
-) -> rusqlite::Result<u64> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM waiting_refunds WHERE timestamp < ?1 LIMIT ?2)";
     connection
         .prepare_cached(sql)?
-        .query_row(params![time.as_millis(), limit], |row| row.get::<_, i64>(0))
-        .map(i64::unsigned_abs)
+        .execute(params![time.as_millis(), row_limit(limit)])
 }
 
-/// Reads an entry from a row of [`COLUMNS`].
+/// Reads an entry from a row of [`ALL`].
 pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
     let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
     check_values(row, 5, 0, values)?;
