@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{ErrorKind, Result};
 use uuid::Uuid;
 
-use super::database::Database;
-use super::error::{database_error, from_io, from_sqlite};
+use super::database::{Database, pragma};
+use super::error::{AtPath as _, database_error};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
@@ -89,7 +89,7 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
     let sources = snapshots(from)?;
     // Not one that was deleted meanwhile.
     if creates {
-        create_folder(to).map_err(|error| from_io(error, to))?;
+        create_folder(to).at(to)?;
     }
     let refuse = |message| {
         Err(database_error(ErrorKind::Unavailable, message).with_context("path", to.display()))
@@ -121,22 +121,18 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
     for (name, source) in &sources {
         copy(source, &partial(to, name))?;
         if is_restore {
-            renew(&partial(to, name)).map_err(|error| from_sqlite(error, to))?;
+            renew(&partial(to, name)).at(to)?;
         }
-        let bytes = fs::metadata(partial(to, name))
-            .map_err(|error| from_io(error, to))?
-            .len();
+        let bytes = fs::metadata(partial(to, name)).at(to)?.len();
         copied.push(CopiedFile {
             name: name.clone(),
             bytes,
         });
     }
     for CopiedFile { name, .. } in &copied {
-        fs::rename(partial(to, name), to.join(name)).map_err(|error| from_io(error, to))?;
+        fs::rename(partial(to, name), to.join(name)).at(to)?;
     }
-    File::open(to)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| from_io(error, to))?;
+    File::open(to).and_then(|folder| folder.sync_all()).at(to)?;
     Ok(copied)
 }
 
@@ -156,8 +152,8 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
             locks.push(FileLock::open(&lock)?);
         }
         let connection = open(&path)?;
-        let id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0));
-        if id.map_err(|error| from_sqlite(error, &path))? >> 8 == APPLICATION {
+        let id: i32 = pragma(&connection, "application_id").at(&path)?;
+        if id >> 8 == APPLICATION {
             opened.push((name, connection));
         }
     }
@@ -173,7 +169,7 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
         .collect::<Result<Vec<_>>>()?;
     for (name, connection) in &opened {
         let begun = connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema");
-        begun.map_err(|error| from_sqlite(error, &folder.join(name)))?;
+        begun.at(&folder.join(name))?;
     }
     Ok(opened)
 }
@@ -181,8 +177,8 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
 /// The names of the files in `folder` that end so, [`LAST`] at the end.
 fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| from_io(error, folder))? {
-        let name = entry.map_err(|error| from_io(error, folder))?.file_name();
+    for entry in fs::read_dir(folder).at(folder)? {
+        let name = entry.at(folder)?.file_name();
         let name = name
             .to_str()
             .filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
@@ -200,15 +196,15 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "query_only", true)?;
         Ok(connection)
     });
-    opened.map_err(|error| from_sqlite(error, path))
+    opened.at(path)
 }
 
 /// Copies the snapshot of `source` to a new file, and checks it.
 fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
-        fs::remove_file(path).map_err(|error| from_io(error, path))?;
+        fs::remove_file(path).at(path)?;
     }
-    create_file(path).map_err(|error| from_io(error, path))?;
+    create_file(path).at(path)?;
     let copied = || {
         let mut target = Connection::open(path)?;
         let backup = Backup::new(source, &mut target)?;
@@ -216,18 +212,16 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
         drop(backup);
         // Readable on a medium without write access. A service switches back when it opens the file.
         target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
-        target.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0))
+        pragma(&target, "quick_check")
     };
-    let state = copied().map_err(|error| from_sqlite(error, path))?;
+    let state: String = copied().at(path)?;
     if state != "ok" {
         let message = "the file is damaged: its copy cannot be used";
         let error =
             database_error(ErrorKind::Corrupt, message).with_context("copy", path.display());
         return Err(error.with_context("found", state));
     }
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| from_io(error, path))
+    File::open(path).and_then(|file| file.sync_all()).at(path)
 }
 
 /// Rewrites the files of purchases and users in `folder`, beside running processes.

@@ -11,7 +11,7 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, TransactionBehavior};
 use rustix::fs::statvfs;
 
-use super::database::BUSY_TIMEOUT;
+use super::database::{BUSY_TIMEOUT, pragma};
 use super::error::is_failed_sync;
 
 /// The length of the log, in pages, at which it is copied: 4 MB. A longer log saves writes of pages that change often,
@@ -97,9 +97,7 @@ impl WriteAheadLog {
         let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
         if self.page_bytes == 0 {
             // SQLite compiles a PRAGMA each time.
-            self.page_bytes = connection
-                .pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?
-                .into();
+            self.page_bytes = pragma::<u32>(connection, "page_size")?.into();
         }
         if pages == 0 || HEADER_BYTES + u64::from(pages) * (self.page_bytes + 24) <= bytes {
             return Ok((pages, copied));
@@ -170,9 +168,7 @@ impl WriteAheadLog {
     /// Makes room on a full disk: cuts off what a failed transaction has left in the log, and copies the rest. The write
     /// lock must be held.
     pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
-        let version = |connection: &Connection| {
-            connection.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0))
-        };
+        let version = |connection: &Connection| pragma::<i64>(connection, "data_version");
         let (before, (pages, _)) = (version(connection)?, self.pages(connection)?);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let bytes = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags, Row};
 use shop_core::{Error, ErrorKind, Result};
 
-use super::error::{database_error, from_io, from_sqlite};
+use super::error::{AtPath as _, database_error};
 use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
 use super::permissions::{create_file, create_folder, restrict};
 use super::schema::FILE;
@@ -149,8 +150,8 @@ impl Database {
                 .with_context("wal", self.file("db-wal").display()));
         }
         if self.create {
-            create_file(&path).map_err(|error| from_io(error, &path))?;
-        } else if !path.try_exists().map_err(|error| from_io(error, &path))? {
+            create_file(&path).at(&path)?;
+        } else if !path.try_exists().at(&path)? {
             return Err(self.not_found());
         }
         // Before SQLite, which overwrites what it cannot read.
@@ -195,7 +196,7 @@ impl Database {
 
     /// Creates a missing folder and the lock file.
     fn create_folder(&self) -> Result<FileLock> {
-        create_folder(&self.folder).map_err(|error| from_io(error, &self.folder))?;
+        create_folder(&self.folder).at(&self.folder)?;
         FileLock::open(&self.file("lock"))
     }
 
@@ -233,8 +234,8 @@ impl Database {
         let Some(bytes) = self.max_file_bytes else {
             return Ok(());
         };
-        let page = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
-        let pages = i64::try_from(bytes / u64::from(self.sqlite(page)?)).unwrap_or(i64::MAX);
+        let page: u32 = self.sqlite(pragma(connection, "page_size"))?;
+        let pages = i64::try_from(bytes / u64::from(page)).unwrap_or(i64::MAX);
         self.sqlite(connection.pragma_update(None, "max_page_count", pages))
     }
 
@@ -264,9 +265,7 @@ impl Database {
 
     /// Whether the file is new, and its version.
     fn inspect(&self, connection: &Connection) -> Result<(bool, usize)> {
-        let number = |pragma: &str| {
-            self.sqlite(connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)))
-        };
+        let number = |name| self.sqlite(pragma::<i32>(connection, name));
         let (application, version) = (number("application_id")?, number("user_version")?);
         let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
         if !is_new && application != self.kind.application_id {
@@ -292,9 +291,8 @@ impl Database {
     }
 
     fn require_wal(&self, connection: &Connection) -> Result<()> {
-        let mode =
-            connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
-        if self.sqlite(mode)? == "wal" {
+        let mode: String = self.sqlite(pragma(connection, "journal_mode"))?;
+        if mode == "wal" {
             return Ok(());
         }
         Err(database_error(
@@ -305,12 +303,17 @@ impl Database {
     }
 
     fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
-        result.map_err(|error| from_sqlite(error, &self.path()))
+        result.at(&self.path())
     }
 
     fn corrupt(&self, message: &str) -> Error {
         database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
+}
+
+/// Returns the value of a pragma.
+pub(super) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
 /// Maximum number of free pages returned to the file system after a slice of deletions.

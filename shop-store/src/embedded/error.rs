@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use rusqlite::types::Type;
 use rusqlite::{ErrorCode, Row};
-use shop_core::{Error, ErrorKind, Outcome};
+use shop_core::{Error, ErrorKind, Outcome, Result};
 
 /// An error with the origin `embedded database`.
 pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -147,4 +147,22 @@ pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
     database_error(ErrorKind::Unavailable, message)
         .with_context("path", path.display())
         .with_source(error)
+}
+
+/// The result of an operation on a file or a folder.
+pub(super) trait AtPath<T> {
+    /// Returns the result with an error that names `path`.
+    fn at(self, path: &Path) -> Result<T>;
+}
+
+impl<T> AtPath<T> for std::io::Result<T> {
+    fn at(self, path: &Path) -> Result<T> {
+        self.map_err(|error| from_io(error, path))
+    }
+}
+
+impl<T> AtPath<T> for rusqlite::Result<T> {
+    fn at(self, path: &Path) -> Result<T> {
+        self.map_err(|error| from_sqlite(error, path))
+    }
 }

@@ -7,7 +7,8 @@ use shop_core::Result;
 
 use super::backup::open;
 use super::checksum::changed;
-use super::error::{from_sqlite, is_damage};
+use super::database::pragma;
+use super::error::{AtPath as _, is_damage};
 use super::log::content;
 use super::schema::SHOP;
 use super::store::{Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
@@ -23,8 +24,7 @@ use super::thread::blocking;
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
     let check = move || {
-        let checked =
-            open(&path).and_then(|file| damage(&file).map_err(|error| from_sqlite(error, &path)));
+        let checked = open(&path).and_then(|file| damage(&file).at(&path));
         match checked {
             Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
             checked => checked,
@@ -41,9 +41,12 @@ fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let mut lines: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
-    let number = |pragma| file.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
-    if (number("application_id")?, number("user_version")?) == current {
+    if (
+        pragma(file, "application_id")?,
+        pragma(file, "user_version")?,
+    ) == current
+    {
         let refused = ROWS
             .iter()
             .map(|(what, sql, read)| refused(file, what, sql, *read));

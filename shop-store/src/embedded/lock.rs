@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-use super::error::{database_error, from_io};
+use super::error::{AtPath as _, database_error, from_io};
 use super::permissions::{FILE_MODE, restrict};
 
 /// The identity of an open file, by device and inode.
@@ -26,7 +26,7 @@ pub(super) struct Identity {
 impl Identity {
     /// Returns the identity of the file that is at `path` now.
     pub(super) fn from_path(path: &Path) -> Result<Self> {
-        let found = fs::metadata(path).map_err(|error| from_io(error, path))?;
+        let found = fs::metadata(path).at(path)?;
         Ok(Self {
             path: path.to_owned(),
             device: found.dev(),
@@ -77,7 +77,7 @@ impl FileLock {
             .truncate(false)
             .mode(FILE_MODE)
             .open(path);
-        let file = opened.map_err(|error| from_io(error, path))?;
+        let file = opened.at(path)?;
         // A user who can read the file can hold its lock.
         restrict(path);
         Ok(Self {
@@ -100,14 +100,12 @@ impl FileLock {
                 Some(thread) => thread,
                 None => match self.try_lock()? {
                     Some(guard) => return Ok(guard),
-                    None => self
-                        .wait_in_thread()
-                        .map_err(|error| from_io(error, &self.identity.path))?,
+                    None => self.wait_in_thread().at(&self.identity.path)?,
                 },
             };
             match thread.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(locked) => {
-                    locked.map_err(|error| from_io(error, &self.identity.path))?;
+                    locked.at(&self.identity.path)?;
                     return self.guard();
                 }
                 // It has released the lock, because no caller was waiting.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use super::error::{database_error, from_sqlite};
+use super::error::{AtPath as _, database_error};
 use super::thread::{self, Jobs, closed};
 use super::writer::Writer;
 
@@ -112,6 +112,6 @@ impl Readers {
                 mpsc::TrySendError::Disconnected(_) => closed(),
             })?;
         let found = result.await.map_err(|_closed| closed())?;
-        found.map_err(|error| from_sqlite(error, &self.path))
+        found.at(&self.path)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::ffi::{Error as Code, SQLITE_CORRUPT};
 use shop_core::{ErrorKind, Result};
 
-use super::error::{database_error, from_io};
+use super::error::{AtPath as _, database_error};
 use super::lock::FileLock;
 
 /// The sizes in bytes of the header, and of a frame: its header and a page.
@@ -32,7 +32,7 @@ const FRAME: usize = 24 + 4_096;
 pub(super) fn check(path: &Path) -> Result<()> {
     let log = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(|error| from_io(error, path))?,
+        read => read.at(path)?,
     };
     if !is_damaged(&log) {
         return Ok(());

@@ -13,10 +13,10 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::checkpoint::WriteAheadLog;
-use super::database::{Database, WriteLock};
+use super::database::{Database, WriteLock, pragma};
 use super::delay::gather;
 use super::error::{
-    database_error, from_io, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
+    AtPath as _, database_error, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
 };
 use super::log::{PublishJob, publish};
 use super::store::Buyers;
@@ -242,7 +242,7 @@ impl Writer {
 /// Rewrites the same value, so that the commit writes a page. With `synchronous=FULL`, all earlier commits are then on
 /// the disk too.
 fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
-    let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let version: i32 = pragma(connection, "user_version")?;
     connection.pragma_update(None, "user_version", version)
 }
 
@@ -333,7 +333,7 @@ impl WriterThread {
         } = self;
         let shortened = lock
             .lock()
-            .and_then(|_guard| shorten(wal, connection).map_err(|error| from_sqlite(error, path)));
+            .and_then(|_guard| shorten(wal, connection).at(path));
         // A full disk is reported by the writes.
         if let Err(error) = shortened
             && !is_disk_full(&error)
@@ -364,9 +364,10 @@ impl WriterThread {
         let mended = wal.mend(connection);
         let started = mended
             .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
-        let transaction = started.map_err(|error| Failed::All(from_sqlite(error, path)))?;
+        let transaction = started.at(path).map_err(Failed::All)?;
         wal.rewrite()
-            .map_err(|error| Failed::All(from_io(error, path).with_outcome(Outcome::NotApplied)))?;
+            .at(path)
+            .map_err(|error| Failed::All(error.with_outcome(Outcome::NotApplied)))?;
         // Forgotten if the transaction is rolled back, when it is dropped.
         let mut known = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;

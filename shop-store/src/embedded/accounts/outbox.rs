@@ -12,7 +12,7 @@ use shop_core::record::Event;
 use tokio::sync::Notify;
 
 use super::outbox_table as table;
-use crate::embedded::error::from_sqlite;
+use crate::embedded::error::AtPath as _;
 use crate::embedded::thread::blocking;
 
 /// How long the outbox waits for another connection's transaction.
@@ -89,8 +89,7 @@ impl SqliteOutbox {
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
         let file = Arc::clone(&path);
-        let connection =
-            blocking(move || open(&file).map_err(|error| from_sqlite(error, &file))).await?;
+        let connection = blocking(move || open(&file).at(&file)).await?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             path,
@@ -122,7 +121,7 @@ impl SqliteOutbox {
         let (connection, path) = (Arc::clone(&self.connection), Arc::clone(&self.path));
         blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection).map_err(|error| from_sqlite(error, &path))
+            work(&mut connection).at(&path)
         })
         .await
     }
