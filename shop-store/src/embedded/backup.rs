@@ -92,29 +92,25 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
         create_folder(to).at(to)?;
     }
     let refuse = |message| {
-        Err(database_error(ErrorKind::Unavailable, message).with_context("path", to.display()))
+        database_error(ErrorKind::Unavailable, message).with_context("path", to.display())
     };
     // SQLite would apply what is left of another file to the copy.
-    let check = || match files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
-        true => Ok(()),
-        false => refuse(
-            "the folder has a log or a store already, or a part of one: choose an empty folder",
-        ),
+    let check = || {
+        if files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
+            return Ok(());
+        }
+        let message =
+            "the folder has a log or a store already, or a part of one: choose an empty folder";
+        Err(refuse(message))
     };
     check()?;
-    let lock =
-        |(name, _): &(String, Connection)| FileLock::open(&to.join(name).with_extension("lock"));
-    let locks = sources
-        .iter()
-        .filter(|_| is_restore)
-        .map(lock)
-        .collect::<Result<Vec<_>>>()?;
-    let held = locks
-        .iter()
-        .map(FileLock::try_lock)
-        .collect::<Result<Option<Vec<_>>>>()?;
-    if held.is_none() {
-        refuse("another process uses the folder: stop it, or choose an empty folder")?;
+    let mut locks = Vec::new();
+    for (name, _) in sources.iter().filter(|_| is_restore) {
+        let lock = FileLock::open(&to.join(name).with_extension("lock"))?;
+        let held = lock.try_hold()?;
+        locks.push(held.ok_or_else(|| {
+            refuse("another process uses the folder: stop it, or choose an empty folder")
+        })?);
     }
     check()?;
     let mut copied = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{AtPath as _, database_error};
@@ -39,8 +39,7 @@ impl Kind {
             let sql = "SELECT name, (SELECT substr(sql, instr(sql, ' WHERE ')) FROM sqlite_schema
                        WHERE name = list.name AND instr(sql, ' WHERE ') > 0) FROM pragma_index_list(?1) AS list";
             let mut indexes = connection.prepare_cached(sql)?;
-            let found = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            for index in indexes.query_map([table], found)? {
+            for index in indexes.query_map([table], |row| row.try_into())? {
                 let (index, condition): (String, Option<String>) = index?;
                 read(&format!(
                     "INDEXED BY \"{index}\"{}",

@@ -1,38 +1,29 @@
 //! Threads that own a connection. They end when their last handle is dropped, or one has closed them. Callers can wait
 //! for the end, after which the connection is closed and no write-ahead log is left.
 
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::Builder;
 
 use super::error::database_error;
 use shop_core::{Error, ErrorKind, Result};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The sender of the jobs of threads, which end once no clone of it is left. Clones of this value share it.
 #[derive(Debug, Clone)]
-pub(super) struct Jobs<S>(Arc<RwLock<Option<S>>>);
+pub(super) struct Jobs<S>(watch::Sender<Option<S>>);
 
 impl<S: Clone> Jobs<S> {
     pub(super) fn new(sender: S) -> Self {
-        Self(Arc::new(RwLock::new(Some(sender))))
+        Self(watch::Sender::new(Some(sender)))
     }
 
     pub(super) fn sender(&self) -> Result<S> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .ok_or_else(closed)
+        self.0.borrow().clone().ok_or_else(closed)
     }
 
     /// Ends the threads after the jobs in their queue. Further jobs are refused.
     pub(super) fn close(&self) {
-        drop(
-            self.0
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        self.0.send_replace(None);
     }
 }
 

@@ -137,21 +137,18 @@ impl Writer {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, opened) = oneshot::channel();
         let (database, health) = (Arc::new(database), Health::default());
-        let (path, thread_health) = (database.path(), health.clone());
-        let opening = Arc::clone(&database);
+        let (opening, thread_health) = (Arc::clone(&database), health.clone());
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
             Err(error) => drop(ready.send(Err(error))),
             Ok((connection, lock)) => {
                 drop(ready.send(Ok(())));
-                let (path, wal) = (opening.path(), WriteAheadLog::new(opening.file("db-wal")));
-                let (health, buyers) = (thread_health, Buyers::default());
                 let writer = WriterThread {
                     connection,
                     lock,
-                    path,
-                    wal,
-                    health,
-                    buyers,
+                    path: opening.path(),
+                    wal: WriteAheadLog::new(opening.file("db-wal")),
+                    health: thread_health,
+                    buyers: Buyers::default(),
                 };
                 writer.run(waiting, committed);
             }
@@ -160,7 +157,7 @@ impl Writer {
         let opened = tokio::time::timeout(OPEN_TIMEOUT, opened).await.map_err(|_elapsed| {
             let message =
                 "the file was not opened in time: the disk is slow, or another process writes to the file";
-            Error::new(ErrorKind::Unavailable, message).with_context("file", path.display())
+            Error::new(ErrorKind::Unavailable, message).with_context("file", database.path().display())
         })?;
         opened.unwrap_or_else(|_closed| Err(closed()))?;
         Ok(Self {

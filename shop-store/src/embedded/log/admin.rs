@@ -167,7 +167,7 @@ impl EmbeddedLog {
 fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage> {
     let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
     let first = connection
-        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(sql, [], |row| row.try_into())
         .optional()?;
     let (first, time): (i64, Option<i64>) =
         first.map_or((0, None), |(offset, time)| (offset, Some(time)));

@@ -117,13 +117,14 @@ pub(super) fn page(
         RecordPosition::new("", 0, 0),
         RecordPosition::new("\u{10ffff}", 0, 0),
     );
-    let ranges = match filter.positions.is_empty() {
-        true => vec![(filter.after.as_ref().unwrap_or(&first), &end)],
-        false => filter
+    let ranges = if filter.positions.is_empty() {
+        vec![(filter.after.as_ref().unwrap_or(&first), &end)]
+    } else {
+        filter
             .positions
             .iter()
             .map(|position| (position, position))
-            .collect(),
+            .collect()
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM dead_letters INDEXED BY by_record WHERE (topic, partition, offset) >= (?1, ?2, ?3)
@@ -132,15 +133,13 @@ pub(super) fn page(
     let mut statement = connection.prepare_cached(&sql)?;
     let (mut page, mut last, mut positions) = (Vec::new(), None, 0);
     for (from, to) in ranges {
-        let (from_topic, to_topic) = (&*from.topic, &*to.topic);
-        let (from_offset, to_offset) = (signed(from.offset), signed(to.offset));
         let range = params![
-            from_topic,
+            &*from.topic,
             from.partition,
-            from_offset,
-            to_topic,
+            signed(from.offset),
+            &*to.topic,
             to.partition,
-            to_offset
+            signed(to.offset)
         ];
         for dead_letter in statement.query_map(range, |row| from_row(row, cluster))? {
             let dead_letter = dead_letter?;

@@ -62,8 +62,8 @@ pub(super) fn split(
 
 /// Returns why there is no record at `offset`.
 fn cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM records WHERE offset < ?1)";
-    let has_earlier = connection.query_row(sql, [signed(offset)], |row| row.get::<_, bool>(0))?;
+    let sql = "SELECT 1 FROM records WHERE offset < ?1";
+    let has_earlier = connection.prepare(sql)?.exists([signed(offset)])?;
     Ok(if has_earlier {
         GapCause::Missing
     } else {

@@ -212,7 +212,7 @@ type Identity = (String, Option<String>);
 fn find_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> {
     let sql = "SELECT cluster, generation FROM log";
     connection
-        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(sql, [], |row| row.try_into())
         .optional()
 }
 

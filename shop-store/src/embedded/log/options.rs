@@ -1,6 +1,5 @@
 //! The options of an embedded log.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,14 +74,13 @@ pub(super) fn file_name(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
             name.push(char::from(byte));
         } else {
-            // Writing to a String is infallible.
-            let _infallible = write!(name, "%{byte:02x}");
+            name += &format!("%{byte:02x}");
         }
     }
     if name.len() > MAX_NAME_BYTES {
         name.truncate(MAX_NAME_BYTES);
         let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
-        let _infallible = write!(name, "~{}", hash.simple());
+        name += &format!("~{}", hash.simple());
     }
     name
 }

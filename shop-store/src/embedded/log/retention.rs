@@ -135,7 +135,7 @@ pub(super) fn delete_records(
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
     let rows = oldest.query_map(params![signed(lowest), signed(limit as u64)], |row| {
-        Ok((row.get(0)?, row.get(1)?))
+        row.try_into()
     })?;
     let (mut count, mut last, mut read) = (0, None, 0);
     for row in rows {

@@ -89,11 +89,8 @@ pub(super) async fn dead_letters(
 }
 
 fn resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
-    let (record_id, id): (String, Option<String>) = (row.get(0)?, row.get(1)?);
-    let resolution = row
-        .get::<_, String>(2)?
-        .parse()
-        .unwrap_or(Resolution::Dropped);
+    let (record_id, id, resolution): (String, Option<String>, String) = row.try_into()?;
+    let resolution = resolution.parse().unwrap_or(Resolution::Dropped);
     // Only a modification by another program can make it invalid.
     let Ok(record_id) = record_id.parse() else {
         return Ok(None);

@@ -194,7 +194,7 @@ fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
     let found = connection
         .prepare_cached(NEXT_NAME)?
-        .query_row([from], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([from], |row| row.try_into())
         .optional()?;
     let Some((name, buyer)): Option<(String, i64)> = found else {
         return Ok(None);

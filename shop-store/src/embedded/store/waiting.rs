@@ -100,7 +100,7 @@ pub(super) fn summary(connection: &Connection) -> rusqlite::Result<WaitingSummar
     let sql = "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
     let (count, oldest): (i64, Option<i64>) = connection
         .prepare_cached(sql)?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([], |row| row.try_into())?;
     let oldest = oldest.and_then(|millis| Timestamp::from_millis(millis).ok());
     Ok(WaitingSummary::new(count.unsigned_abs(), oldest))
 }
