@@ -78,12 +78,12 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     }
 }
 
-/// The error for an invalid value in `column`.
-pub(super) fn unreadable(
-    column: usize,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+/// Returns the conversion of an error about the value in `column`.
+pub(super) fn unreadable<E>(column: usize) -> impl FnOnce(E) -> rusqlite::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
 /// Parses the text in `column`.
@@ -94,7 +94,7 @@ where
     row.get_ref(column)?
         .as_str()?
         .parse()
-        .map_err(|error| unreadable(column, error))
+        .map_err(unreadable(column))
 }
 
 /// The error of SQLite that `error` was converted from.

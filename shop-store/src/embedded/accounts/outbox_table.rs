@@ -42,9 +42,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let bytes = |column: usize| {
         Ok::<_, rusqlite::Error>(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
     };
-    let time = Timestamp::from_millis(row.get(1)?).map_err(|error| unreadable(1, error))?;
-    let headers =
-        Headers::from_bytes(bytes(3)?.unwrap_or_default()).map_err(|error| unreadable(3, error))?;
+    let time = Timestamp::from_millis(row.get(1)?).map_err(unreadable(1))?;
+    let headers = Headers::from_bytes(bytes(3)?.unwrap_or_default()).map_err(unreadable(3))?;
     let record = LogRecord::new(0, Timestamp::MIN, bytes(4)?)
         .with_key(bytes(2)?)
         .with_headers(headers);

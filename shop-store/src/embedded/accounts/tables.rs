@@ -180,7 +180,7 @@ impl Table for Order {
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         let (id, user) = (OrderNumber::new(row.get(0)?), UserNumber::new(row.get(1)?));
-        let price = TotalPrice::from_cents(row.get(4)?).map_err(|error| unreadable(4, error))?;
+        let price = TotalPrice::from_cents(row.get(4)?).map_err(unreadable(4))?;
         Ok(Self::new(id, user, parsed(row, 2)?, row.get(3)?, price))
     }
 }

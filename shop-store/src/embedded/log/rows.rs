@@ -56,7 +56,7 @@ pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Re
         Ok::<_, rusqlite::Error>(bytes.map(Bytes::copy_from_slice))
     };
     let headers = Headers::from_bytes(bytes(column + 3)?.unwrap_or_default());
-    let headers = headers.map_err(|error| unreadable(column + 3, error))?;
+    let headers = headers.map_err(unreadable(column + 3))?;
     let record = LogRecord::new(
         unsigned(row.get(column)?),
         time(row, column),

@@ -49,8 +49,11 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
         [buyer, timestamp, price, Integer(checksum(0, values).into())]
     })?;
     let newest = connection.last_insert_rowid();
-    let is_due = !rows.is_empty() && newest % FOLD_AFTER < rows.len() as i64;
-    match if is_due { fold(connection) } else { Ok(()) } {
+    let is_due = newest % FOLD_AFTER < rows.len() as i64;
+    if !is_due {
+        return Ok(());
+    }
+    match fold(connection) {
         // Purchases go on. Totals fail until the file is restored.
         Err(error @ FromSqlConversionFailure(..)) => {
             tracing::error!(%error, "the sums of purchases cannot be maintained");
@@ -64,7 +67,7 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
 pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()> {
     let mut deltas = Deltas::default();
     let newest = each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
-        deltas.add(buyer, timestamp, price, Sums::add_all);
+        deltas.add(buyer, timestamp, price);
     })?;
     deltas.write(connection)?;
     connection
@@ -85,12 +88,8 @@ pub(super) fn subtract<'a>(
 ) -> rusqlite::Result<()> {
     let mut deltas = Deltas::default();
     for (buyer, purchase) in deleted {
-        deltas.add(
-            buyer,
-            purchase.timestamp.as_millis(),
-            Sums::of(purchase.price),
-            Sums::subtract,
-        );
+        let price = Sums::of(purchase.price).negated();
+        deltas.add(buyer, purchase.timestamp.as_millis(), price);
     }
     deltas.write(connection)?;
     deltas.remove_unused(connection)
@@ -121,12 +120,13 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     while let Some(row) = found.next()? {
         let day = row.get(0)?;
         let recorded = Sums::read_of_day(row, 1, day, buyer)?;
-        corrections.entry(day).or_default().subtract(recorded);
+        let of_day = corrections.entry(day).or_default();
+        of_day.add_all(recorded.negated());
     }
 
     let mut deltas = Deltas::default();
     for (day, correction) in corrections {
-        deltas.add(buyer, day_start(day), correction, Sums::add_all);
+        deltas.add(buyer, day_start(day), correction);
     }
     deltas.write(connection)?;
     deltas.remove_unused(connection)
@@ -140,10 +140,11 @@ struct Deltas {
 }
 
 impl Deltas {
-    fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums, apply: impl Fn(&mut Sums, Sums)) {
+    fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         for buyer in [buyer, ALL] {
-            apply(self.buyers.entry(buyer).or_default(), sums);
-            apply(self.days.entry((day(timestamp), buyer)).or_default(), sums);
+            let of_day = self.days.entry((day(timestamp), buyer)).or_default();
+            of_day.add_all(sums);
+            self.buyers.entry(buyer).or_default().add_all(sums);
         }
     }
 

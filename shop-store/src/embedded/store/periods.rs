@@ -104,7 +104,7 @@ impl Periods {
 
     /// Adds the sums of a slot that contains this time.
     fn add(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
-        let time = Timestamp::from_millis(millis).map_err(|error| unreadable(0, error))?;
+        let time = Timestamp::from_millis(millis).map_err(unreadable(0))?;
         let added = self.totals.add_summary(time, sums.summary());
         self.failed = self.failed.take().or(added.err());
         Ok(())

@@ -39,24 +39,21 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, u
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    purchase_of(row, user_checksum(row)?, || {
-        Ok((parsed(row, 5)?, parsed(row, 6)?))
-    })
+    let user = (parsed(row, 5)?, parsed(row, 6)?);
+    purchase_of(row, user_checksum(row)?, user)
 }
 
 /// Reads a purchase of a known user from a row of the first five [`COLUMNS`].
 pub(super) fn purchase_of(
     row: &Row<'_>,
     of_user: u32,
-    user: impl FnOnce() -> rusqlite::Result<(UserId, UserName)>,
+    (user_id, user_name): (UserId, UserName),
 ) -> rusqlite::Result<Purchase> {
     // Each value is asked for once.
     let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];
-    let timestamp =
-        Timestamp::from_millis(values[0].as_i64()?).map_err(|error| unreadable(0, error))?;
+    let timestamp = Timestamp::from_millis(values[0].as_i64()?).map_err(unreadable(0))?;
     let price = amount(values[2], 2)?;
     let id = read_id(values[1])?;
-    let (user_id, user_name) = user()?;
     let details = row.get_ref(4)?;
     check_values(row, 3, with_details(of_user, details), values)?;
     let purchase = Purchase::new(id, user_id, user_name, price, timestamp);
@@ -72,7 +69,7 @@ pub(super) fn purchase_of(
 
 /// Reads a price, or the amount of a refund, which is in `column`.
 pub(super) fn amount(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Price> {
-    Price::signed(value.as_str()?).map_err(|error| unreadable(column, error))
+    Price::signed(value.as_str()?).map_err(unreadable(column))
 }
 
 /// Reads the timestamp and the price from a row of [`COLUMNS`].

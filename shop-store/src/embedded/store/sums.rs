@@ -40,9 +40,12 @@ impl Sums {
         self.units += other.units;
     }
 
-    pub(super) const fn subtract(&mut self, other: Self) {
-        self.count -= other.count;
-        self.units -= other.units;
+    /// Returns what subtracts these, when it is added.
+    pub(super) const fn negated(self) -> Self {
+        Self {
+            count: -self.count,
+            units: -self.units,
+        }
     }
 
     /// Reads the columns `count`, `high`, `low` and `residue`, the first of which is `column`.

@@ -38,7 +38,7 @@ pub(super) fn insert(
         return Ok(false);
     }
 
-    let columns = WaitingColumns::new(refund).map_err(|error| unreadable(2, error))?;
+    let columns = WaitingColumns::new(refund).map_err(unreadable(2))?;
     let id = id_bytes(refund.id);
     let origin = columns.origin.as_deref().into();
     let checksum = checksum(0, [ValueRef::Blob(&id), (&*columns.value).into(), origin]);
@@ -176,5 +176,5 @@ pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund
     let refusal: Option<String> = row.get(4)?;
     columns
         .read(sequence.cast_unsigned(), id, refusal.as_deref())
-        .map_err(|error| unreadable(2, error))
+        .map_err(unreadable(2))
 }
