@@ -18,23 +18,6 @@ pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
 const STEPS: i32 = 100_000;
 
-/// A file with its writer and reader threads. Clones share them.
-#[derive(Debug, Clone)]
-pub(super) struct StoreFile {
-    pub(super) writer: Writer,
-    pub(super) readers: Readers,
-}
-
-impl StoreFile {
-    /// Closes the file for all handles, after the operations in their queues. Further calls fail with
-    /// [`Closed`](ErrorKind::Closed).
-    pub(super) fn close(&self) {
-        self.writer.closing.cancel();
-        self.readers.jobs.close();
-        self.writer.jobs.close();
-    }
-}
-
 /// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped, or one has closed
 /// them.
 #[derive(Debug, Clone)]

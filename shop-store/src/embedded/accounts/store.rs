@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::outbox_table as table;
 use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::{Database, Kind};
-use crate::embedded::readers::{Readers, StoreFile};
+use crate::embedded::readers::Readers;
 use crate::embedded::writer::Writer;
 
 /// Entities of one type in a file on the local disk, shared by the processes of one machine.
@@ -24,7 +24,8 @@ use crate::embedded::writer::Writer;
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
 pub struct EmbeddedEntities<E> {
-    pub(super) file: StoreFile,
+    pub(super) writer: Writer,
+    pub(super) readers: Readers,
     /// Notified after every commit. The relay checks whether there are new events.
     changed: Arc<Notify>,
     kind: PhantomData<E>,
@@ -56,7 +57,7 @@ pub(super) trait Table: Entity {
 impl<E> EmbeddedEntities<E> {
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
-        self.file.writer.exit()
+        self.writer.exit()
     }
 }
 
@@ -77,7 +78,8 @@ impl<E: Table> EmbeddedEntities<E> {
         .await?;
         let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
         Ok(Self {
-            file: StoreFile { writer, readers },
+            writer,
+            readers,
             changed,
             kind: PhantomData,
         })
@@ -165,14 +167,13 @@ fn apply<E: Table>(
 #[async_trait]
 impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
     async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
-        self.file
-            .writer
+        self.writer
             .write(move |connection| apply::<E>(connection, &batch))
             .await
     }
 
     async fn check(&self) -> Result<()> {
-        self.file.writer.check().await
+        self.writer.check().await
     }
 }
 
@@ -180,44 +181,40 @@ impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
 impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let new = new.clone();
-        self.file
-            .writer
+        self.writer
             .write(move |connection| insert::<E>(connection, &new))
             .await
     }
 
     async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let number: i64 = number.into();
-        self.file
-            .readers
+        self.readers
             .read(move |connection| find(connection, "id", number))
             .await
     }
 
     async fn check(&self) -> Result<()> {
-        self.file.writer.check().await
+        self.writer.check().await
     }
 }
 
 #[async_trait]
 impl<E: Entity> Outbox for EmbeddedEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.file
-            .readers
+        self.readers
             .read(move |connection| table::pending(connection, limit))
             .await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
-        self.file
-            .writer
+        self.writer
             .write(move |connection| table::delete(connection, &ids))
             .await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.file.readers.read(table::backlog).await
+        self.readers.read(table::backlog).await
     }
 
     async fn wait_for_entries(&self) {

@@ -106,8 +106,7 @@ fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
 #[async_trait]
 impl UserErase for EmbeddedUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        self.file
-            .writer
+        self.writer
             .write(move |connection| erase(connection, id))
             .await
     }
@@ -116,8 +115,7 @@ impl UserErase for EmbeddedUsers {
 #[async_trait]
 impl UserOrders for EmbeddedUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.file
-            .readers
+        self.readers
             .read(move |connection| orders_of(connection, id))
             .await
     }

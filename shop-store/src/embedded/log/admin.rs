@@ -38,7 +38,6 @@ impl LogAdmin for EmbeddedLog {
         let group = group.to_owned();
         let next = self
             .shared
-            .file
             .readers
             .read(move |connection| position::find(connection, &group))
             .await?;
@@ -50,7 +49,7 @@ impl LogAdmin for EmbeddedLog {
             return Ok(None);
         }
         let find = move |connection: &Connection| rows::read(connection, offset, 1, 1);
-        let read = self.shared.file.readers.read(find).await?;
+        let read = self.shared.readers.read(find).await?;
         let partition = self.shared.partition(0);
         Ok(read
             .into_iter()
@@ -80,7 +79,7 @@ impl LogAdmin for EmbeddedLog {
         let (cluster, filter) = (Arc::clone(&self.shared.cluster), filter.clone());
         let read =
             move |connection: &Connection| dead_letters::page(connection, &cluster, &filter, limit);
-        self.shared.file.readers.read(read).await
+        self.shared.readers.read(read).await
     }
 
     async fn resolve(
@@ -101,7 +100,7 @@ impl LogAdmin for EmbeddedLog {
                 Ok(count + u64::from(resolved))
             })
         };
-        self.shared.file.writer.write(resolve).await
+        self.shared.writer.write(resolve).await
     }
 
     /// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part.
@@ -118,13 +117,12 @@ impl LogAdmin for EmbeddedLog {
                 Ok(count + erase.execute(params![offset, headers])? as u64)
             })
         };
-        self.shared.file.writer.write(erase).await
+        self.shared.writer.write(erase).await
     }
 
     async fn usage(&self) -> Result<Option<LogUsage>> {
         let path = self.shared.database.path();
         self.shared
-            .file
             .readers
             .read(move |connection| read_usage(connection, &path).map(Some))
             .await
@@ -159,7 +157,7 @@ impl EmbeddedLog {
             let message = "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
-        self.shared.file.writer.write(write).await
+        self.shared.writer.write(write).await
     }
 }
 

@@ -37,7 +37,7 @@ impl DeadLetters for EmbeddedDeadLetters {
                 .iter()
                 .try_for_each(|dead_letter| insert(connection, dead_letter))
         };
-        self.log.file.writer.write(put).await
+        self.log.writer.write(put).await
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
@@ -55,11 +55,11 @@ impl DeadLetters for EmbeddedDeadLetters {
                     || is_resolved(connection, offset, id)?,
             )
         };
-        self.log.file.readers.read(find).await
+        self.log.readers.read(find).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.log.file.writer.check().await
+        self.log.writer.check().await
     }
 }
 

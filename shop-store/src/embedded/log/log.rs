@@ -16,7 +16,7 @@ use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSourc
 use crate::embedded::clock;
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
-use crate::embedded::readers::{Readers, StoreFile};
+use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
@@ -73,21 +73,18 @@ impl EmbeddedLog {
             committed.send_replace(());
         };
         let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
-        let file = StoreFile {
-            readers: Readers::start(&database, &writer, 1, READ_QUEUE)?,
-            writer,
-        };
+        let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
         let now = options.clock.now();
         let (cluster, generation) = match options.create {
             true => {
-                file.writer
+                writer
                     .write(move |connection| identity(connection, now))
                     .await?
             }
             false => {
                 let known =
                     |connection: &Connection| find_identity(connection)?.ok_or(QueryReturnedNoRows);
-                file.readers.read(known).await?
+                readers.read(known).await?
             }
         };
         let (topic, cluster) = (options.topic.as_str().into(), cluster.into());
@@ -97,7 +94,8 @@ impl EmbeddedLog {
             database,
             folder,
             topic,
-            file,
+            writer,
+            readers,
             cluster,
             generation,
             notifier,
@@ -143,7 +141,7 @@ impl EmbeddedLog {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a connection.
     pub async fn store(&self, options: &EmbeddedStoreOptions) -> Result<EmbeddedStore> {
         self.require_store()?;
-        EmbeddedStore::beside(&self.shared.database, &self.shared.file.writer, options)
+        EmbeddedStore::beside(&self.shared.database, &self.shared.writer, options)
     }
 
     fn require_store(&self) -> Result<()> {
@@ -171,12 +169,15 @@ impl EmbeddedLog {
     /// Completes when all clones, sinks and sources of this log are dropped, their operations have ended, and the file
     /// is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.shared.file.writer.exit()
+        self.shared.writer.exit()
     }
 
-    /// Closes the file for all clones, sinks and sources, whose further calls fail.
+    /// Closes the file for all clones, sinks and sources, after the operations in their queues. Further calls fail with
+    /// [`Closed`](ErrorKind::Closed).
     pub(in crate::embedded) fn close(&self) {
-        self.shared.file.close();
+        self.shared.writer.closing.cancel();
+        self.shared.readers.jobs.close();
+        self.shared.writer.jobs.close();
     }
 
     /// The dead letters of the log.

@@ -398,7 +398,6 @@ async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
     tokio::task::yield_now().await;
     let failed = log
         .shared
-        .file
         .writer
         .write(|_| Err::<(), _>(rusqlite::Error::QueryReturnedNoRows));
     let (failed, ()) = tokio::join!(failed, async { lock.unlock().unwrap() });
@@ -423,7 +422,6 @@ async fn a_row_that_the_database_rejects_rejects_no_other() {
     let reject = "CREATE TRIGGER reject BEFORE INSERT ON records WHEN new.key = x'7533'
                   BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
     log.shared
-        .file
         .writer
         .write(|connection| connection.execute_batch(reject))
         .await

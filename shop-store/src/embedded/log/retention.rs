@@ -67,12 +67,17 @@ impl Deleter {
     /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
     /// left in this round. While the clock may be wrong, conflicts stay.
     async fn delete_slices(&mut self) -> Result<bool> {
-        let Shared { file, options, .. } = &*self.log;
+        let Shared {
+            writer,
+            readers,
+            options,
+            ..
+        } = &*self.log;
         let now = options.clock.now();
         let allowance = match self.rest.take() {
             Some(rest) => rest,
             None => {
-                let (last_seen, consumed) = file.readers.read(last_seen).await?;
+                let (last_seen, consumed) = readers.read(last_seen).await?;
                 self.guard.round(now, last_seen, consumed)
             }
         };
@@ -84,7 +89,7 @@ impl Deleter {
             seen.map_or(Ok(()), |seen| clock::store(connection, clock::LOG, seen))?;
             Ok(deleted)
         };
-        let deleted = file.writer.write(delete).await?;
+        let deleted = writer.write(delete).await?;
         let (is_trusted, has_more) = (rows == u64::MAX, deleted == SLICE);
         if has_more {
             self.rest = allowance.after(deleted as u64);
@@ -94,8 +99,7 @@ impl Deleter {
         }
         self.next_conflicts = Instant::now() + CONFLICT_DELETION_INTERVAL;
         let before = now.saturating_sub(CONFLICTS);
-        if file
-            .writer
+        if writer
             .write(move |connection| delete_conflicts(connection, before))
             .await?
             == SLICE

@@ -18,13 +18,13 @@ use crate::embedded::readers::Readers;
 
 /// Returns all records of `log`, in offset order.
 pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Batch>>> {
-    let (_, end) = log.file.readers.read(span).await?;
+    let (_, end) = log.readers.read(span).await?;
     Ok(batches(log, 0, Some(end)))
 }
 
 /// Follows `log` from `start` on.
 pub(super) async fn tail(log: &Shared, start: &Offsets) -> Result<Tail> {
-    let (first, end) = log.file.readers.read(span).await?;
+    let (first, end) = log.readers.read(span).await?;
     let start = Tail::start_of(start, 0, first, end);
     let topic = (Arc::clone(&log.cluster), Arc::clone(&log.topic));
     let mut tail = Tail::new(topic, [(0, (start, end))], batches(log, start, None));
@@ -34,7 +34,7 @@ pub(super) async fn tail(log: &Shared, start: &Offsets) -> Result<Tail> {
 
 /// Returns the records from `start` to before `end`; without an end, also those that are appended later.
 fn batches(log: &Shared, start: u64, end: Option<u64>) -> BoxStream<'static, Result<Batch>> {
-    let (readers, interval) = (log.file.readers.clone(), log.options.poll_interval);
+    let (readers, interval) = (log.readers.clone(), log.options.poll_interval);
     let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
     let waiter = end.is_none().then(|| log.waiter());
     let batches = stream::try_unfold((start, waiter), move |(next, mut waiter)| {
@@ -73,13 +73,13 @@ fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 pub(super) async fn dead_letters(
     log: &Shared,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-    let (file, cluster) = (&log.file.readers, Arc::clone(&log.cluster));
+    let (readers, cluster) = (&log.readers, Arc::clone(&log.cluster));
     let pending = move |row: &Row<'_>| {
         from_row(row, &cluster).map(|found| Some(DeadLetterState::Pending(found)))
     };
-    let pending = all(file, "dead_letters", COLUMNS, pending).await?;
+    let pending = all(readers, "dead_letters", COLUMNS, pending).await?;
     let resolved = all(
-        file,
+        readers,
         "settled_letters",
         "place, purchase, settlement",
         resolved,
@@ -107,13 +107,13 @@ const PAGE_BYTES: usize = 1 << 20;
 
 /// Returns what `read` finds in the rows that `table` has now, and reads them in pages.
 async fn all(
-    file: &Readers,
+    readers: &Readers,
     table: &str,
     columns: &str,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Send + Sync + 'static,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let newest = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
-    let newest: i64 = file
+    let newest: i64 = readers
         .read(move |connection| connection.query_row(&newest, [], |row| row.get(0)))
         .await?;
     let sql = format!(
@@ -136,11 +136,13 @@ async fn all(
         }
         Ok((page, last))
     };
-    let (file, page) = (file.clone(), Arc::new(page));
+    let (readers, page) = (readers.clone(), Arc::new(page));
     let pages = stream::try_unfold(0, move |after| {
-        let (file, page) = (file.clone(), Arc::clone(&page));
+        let (readers, page) = (readers.clone(), Arc::clone(&page));
         async move {
-            let (rows, last) = file.read(move |connection| page(connection, after)).await?;
+            let (rows, last) = readers
+                .read(move |connection| page(connection, after))
+                .await?;
             Ok::<_, Error>(
                 (last > after).then(|| (stream::iter(rows.into_iter().map(Ok::<_, Error>)), last)),
             )

@@ -12,7 +12,8 @@ use super::notifier::Waiter;
 use super::{EmbeddedLogOptions, position};
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
-use crate::embedded::readers::StoreFile;
+use crate::embedded::readers::Readers;
+use crate::embedded::writer::Writer;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -20,8 +21,9 @@ pub(super) struct Shared {
     pub(super) database: Database,
     pub(super) folder: PathBuf,
     pub(super) topic: Arc<str>,
-    /// Its reader is for reads that must not delay writes.
-    pub(super) file: StoreFile,
+    pub(super) writer: Writer,
+    /// For reads that must not delay writes.
+    pub(super) readers: Readers,
     pub(super) cluster: Arc<str>,
     /// What the last restore of the file has set.
     pub(super) generation: Option<Arc<str>>,
@@ -37,7 +39,7 @@ impl Shared {
     pub(super) async fn register(&self, group: &str) -> Result<()> {
         let (name, feeds) = (group.to_owned(), self.options.feeds.clone());
         let register = move |connection: &Connection| position::register(connection, &name, &feeds);
-        let known = self.file.writer.write(register).await?;
+        let known = self.writer.write(register).await?;
         if known == self.options.feeds {
             return Ok(());
         }

@@ -75,7 +75,7 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let (job, pending) = self.job(purchase, None)?;
-        self.log.file.writer.enqueue(job)?;
+        self.log.writer.enqueue(job)?;
         written(pending).await?
     }
 
@@ -88,7 +88,6 @@ impl PurchaseSink for EmbeddedSink {
             writes.push(match self.job(purchase, room) {
                 Ok((job, pending)) => self
                     .log
-                    .file
                     .writer
                     .enqueue_when_free(job)
                     .await
@@ -112,7 +111,7 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn check(&self) -> Result<()> {
         self.open()?;
-        self.log.file.writer.check().await
+        self.log.writer.check().await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
@@ -120,7 +119,7 @@ impl PurchaseSink for EmbeddedSink {
         // Writes are processed in order: when this one has completed or failed, so have all before it.
         let (job, last) = Write::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
-            if self.log.file.writer.enqueue_when_free(job).await.is_ok() {
+            if self.log.writer.enqueue_when_free(job).await.is_ok() {
                 drop(written(last).await);
             }
         };
@@ -145,7 +144,7 @@ impl EmbeddedLog {
     pub async fn append(&self, mut record: LogRecord) -> Result<RecordPosition> {
         record.time = self.shared.options.clock.now();
         let append = move |connection: &Connection| Ok(append(connection, &[&record])?.start);
-        let offset = self.shared.file.writer.write(append).await?;
+        let offset = self.shared.writer.write(append).await?;
         Ok(RecordPosition::new(
             Arc::clone(&self.shared.topic),
             0,
@@ -161,6 +160,6 @@ impl LogWriter for EmbeddedLog {
     }
 
     async fn check(&self) -> Result<()> {
-        self.shared.file.writer.check().await
+        self.shared.writer.check().await
     }
 }

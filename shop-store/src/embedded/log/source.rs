@@ -45,7 +45,7 @@ impl EmbeddedSource {
         let (fenced, active) = (Arc::default(), Arc::default());
         let reader = Reader {
             // Its own connection: scans do not delay it.
-            readers: Readers::start(&log.database, &log.file.writer, 1, 1)?,
+            readers: Readers::start(&log.database, &log.writer, 1, 1)?,
             waiter: log.waiter(),
             deleter: Deleter::new(Arc::clone(log)),
             log: Arc::clone(log),
@@ -55,7 +55,7 @@ impl EmbeddedSource {
         };
         // One batch is buffered while the next one is read.
         let (sender, events) = mpsc::channel(1);
-        let closed = log.file.writer.closing.child_token();
+        let closed = log.writer.closing.child_token();
         tokio::spawn(closed.clone().run_until_cancelled_owned(reader.run(sender)));
         Ok(Self {
             log: Arc::clone(log),
@@ -97,7 +97,7 @@ impl LogSource for EmbeddedSource {
                 .map(|at| position::commit(connection, &group, at))
                 .collect()
         };
-        let outcomes: Vec<CommitOutcome> = self.log.file.writer.write(commit).await?;
+        let outcomes: Vec<CommitOutcome> = self.log.writer.write(commit).await?;
         let fenced_epoch = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
             (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
         };
@@ -119,7 +119,6 @@ impl LogSource for EmbeddedSource {
             let group = self.group.clone();
             let lag = self
                 .log
-                .file
                 .readers
                 .read(move |connection| position::lag(connection, &group));
             records.insert(0, lag.await?);
@@ -132,7 +131,7 @@ impl LogSource for EmbeddedSource {
     }
 
     async fn check(&self) -> Result<()> {
-        self.log.file.writer.check().await
+        self.log.writer.check().await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
@@ -203,7 +202,7 @@ impl Reader {
         self.log.register(&self.group).await?;
         let group = self.group.clone();
         let begin = move |connection: &Connection| position::begin_epoch(connection, &group);
-        let (epoch, mut next) = self.log.file.writer.write(begin).await?;
+        let (epoch, mut next) = self.log.writer.write(begin).await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
         let at_end = move |connection: &Connection| gaps::at_end(connection, &partition, next);

@@ -19,7 +19,7 @@ use super::{buyers, currency, erase, insert, periods, scan, select, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
-use crate::embedded::readers::{Readers, StoreFile};
+use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::writer::Writer;
 
@@ -63,7 +63,8 @@ shop_core::options! {
 /// ```
 #[derive(Debug, Clone)]
 pub struct EmbeddedStore {
-    file: StoreFile,
+    writer: Writer,
+    readers: Readers,
     /// For queries that may read many rows: they do not delay the others.
     scans: Readers,
     unfolded: Arc<Mutex<Unfolded>>,
@@ -91,27 +92,24 @@ impl EmbeddedStore {
         options: &EmbeddedStoreOptions,
     ) -> Result<Self> {
         let readers = |threads| Readers::start(database, writer, threads, options.queue_capacity);
-        let file = StoreFile {
+        Ok(Self {
             writer: writer.clone(),
             readers: readers(options.readers)?,
-        };
-        Ok(Self {
-            file,
             scans: readers(1)?,
             unfolded: Arc::default(),
         })
     }
 
-    /// Closes the file for all clones, whose further calls fail.
+    /// Ends the readers of all clones, whose further queries fail. The log closes the writer.
     pub(in crate::embedded) fn close(&self) {
         self.scans.jobs.close();
-        self.file.close();
+        self.readers.jobs.close();
     }
 
     /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
     /// other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        self.file.writer.exit()
+        self.writer.exit()
     }
 }
 
@@ -128,11 +126,11 @@ impl RecordStore<Purchase> for EmbeddedStore {
                 &batch.iter().collect::<Vec<_>>(),
             )
         };
-        self.file.writer.write(insert).await
+        self.writer.write(insert).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.file.writer.check().await
+        self.writer.check().await
     }
 
     fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
@@ -143,21 +141,19 @@ impl RecordStore<Purchase> for EmbeddedStore {
 #[async_trait]
 impl WaitingRefunds for EmbeddedStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
-        self.file.readers.read(waiting::summary).await
+        self.readers.read(waiting::summary).await
     }
 
     /// Applies nothing: the insert of a purchase applies its refunds in the same transaction.
     async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
-        self.file
-            .readers
+        self.readers
             .read(move |connection| waiting::refused(connection, limit))
             .await
     }
 
     async fn remove(&self, sequences: &[u64]) -> Result<()> {
         let sequences = sequences.to_vec();
-        self.file
-            .writer
+        self.writer
             .write(move |connection| waiting::remove(connection, &sequences))
             .await
     }
@@ -166,13 +162,12 @@ impl WaitingRefunds for EmbeddedStore {
 #[async_trait]
 impl CurrencyStore for EmbeddedStore {
     async fn currency(&self) -> Result<Option<Currency>> {
-        self.file.readers.read(currency::read).await
+        self.readers.read(currency::read).await
     }
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
         let given = currency.clone();
         let kept = self
-            .file
             .writer
             .write(move |connection| currency::get_or_set(connection, &given))
             .await?;
@@ -189,23 +184,20 @@ impl CurrencyStore for EmbeddedStore {
 impl PurchaseErase for EmbeddedStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let user = user.clone();
-        self.file
-            .writer
+        self.writer
             .write(move |connection| erase::erase(connection, &user, limit))
             .await
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let ids = ids.to_vec();
-        self.file
-            .writer
+        self.writer
             .write(move |connection| erase::mark(connection, &ids))
             .await
     }
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        self.file
-            .writer
+        self.writer
             .write(move |connection| erase::delete_before(connection, time, limit))
             .await
     }
@@ -217,15 +209,13 @@ impl PurchaseErase for EmbeddedStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        self.file
-            .readers
+        self.readers
             .read(|connection| clock::last_seen(connection, clock::STORE))
             .await
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        self.file
-            .writer
+        self.writer
             .write(move |connection| clock::store(connection, clock::STORE, time))
             .await
     }
@@ -239,7 +229,7 @@ impl PurchaseQuery for EmbeddedStore {
         let owned = selector.clone();
         let read =
             move |connection: &Connection| select::page(connection, &owned, order, &bounds, limit);
-        let found = self.file.readers.read(read).await?;
+        let found = self.readers.read(read).await?;
         Ok(Page::from_overfetch(found, selector, request))
     }
 
@@ -255,7 +245,7 @@ impl PurchaseQuery for EmbeddedStore {
                 .unwrap_or_else(PoisonError::into_inner)
                 .summary(connection, &selector)
         };
-        self.file.readers.read(read).await
+        self.readers.read(read).await
     }
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
@@ -277,16 +267,14 @@ impl PurchaseQuery for EmbeddedStore {
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let id = *id;
-        self.file
-            .readers
+        self.readers
             .read(move |connection| select::look_up(connection, &id))
             .await
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let from = from.to_owned();
-        self.file
-            .readers
+        self.readers
             .read(move |connection| buyers::next_name(connection, &from))
             .await
     }
@@ -307,9 +295,6 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn check_reads(&self) -> Result<()> {
-        self.file
-            .readers
-            .read(|connection| SHOP.check(connection))
-            .await
+        self.readers.read(|connection| SHOP.check(connection)).await
     }
 }
