@@ -1,7 +1,6 @@
 //! Users and orders: one file for each, with an outbox. Feature `accounts`.
 
 mod outbox;
-mod outbox_table;
 mod store;
 mod tables;
 

@@ -1,19 +1,21 @@
-//! [`SqliteOutbox`]: the outbox of a SQLite database of your own.
+//! [`SqliteOutbox`]: the outbox of a SQLite database of your own. Its table is that of users and orders too: events that are
+//! written in the transactions of their rows.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use shop_core::Result;
+use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
+use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
+use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
 use tokio::sync::Notify;
 
-use super::outbox_table as table;
-use crate::embedded::error::AtPath as _;
+use crate::embedded::error::{AtPath as _, unreadable};
 use crate::embedded::thread::blocking;
+use crate::limits::row_limit;
 
 /// How long the outbox waits for another connection's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,7 +108,7 @@ impl SqliteOutbox {
         let record = event.encode();
         let record =
             record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        table::insert(transaction, &record)
+        insert(transaction, &record)
     }
 
     /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
@@ -130,15 +132,14 @@ impl SqliteOutbox {
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.execute_batch(table::TABLE)?;
+    connection.execute_batch(TABLE)?;
     Ok(connection)
 }
 
 #[async_trait]
 impl Outbox for SqliteOutbox {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.run(move |connection| table::pending(connection, limit))
-            .await
+        self.run(move |connection| pending(connection, limit)).await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
@@ -146,17 +147,77 @@ impl Outbox for SqliteOutbox {
         let delete = move |connection: &mut Connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            table::delete(&transaction, &ids)?;
+            delete(&transaction, &ids)?;
             transaction.commit()
         };
         self.run(delete).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.run(|connection| table::backlog(connection)).await
+        self.run(|connection| backlog(connection)).await
     }
 
     async fn wait_for_entries(&self) {
         self.written.notified().await;
     }
+}
+
+/// AUTOINCREMENT: ids keep the order of the writes, even if the table was empty in between.
+pub(super) const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS outbox (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        time INTEGER NOT NULL,
+        key BLOB,
+        headers BLOB NOT NULL,
+        value BLOB
+    ) STRICT;
+";
+
+/// Adds an event within the caller's transaction.
+pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO outbox (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
+    let row = params![
+        SystemClock.now().as_millis(),
+        event.key.as_deref(),
+        &event.headers.as_bytes()[..],
+        event.value.as_deref()
+    ];
+    connection.prepare_cached(sql)?.execute(row).map(drop)
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
+    let bytes = |column: usize| {
+        Ok::<_, rusqlite::Error>(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
+    };
+    let time = Timestamp::from_millis(row.get(1)?).map_err(unreadable(1))?;
+    let headers = Headers::from_bytes(bytes(3)?.unwrap_or_default()).map_err(unreadable(3))?;
+    let record = LogRecord::new(0, Timestamp::MIN, bytes(4)?)
+        .with_key(bytes(2)?)
+        .with_headers(headers);
+    Ok(OutboxEntry::new(row.get(0)?, time, record))
+}
+
+/// The oldest entries, at most `limit`.
+pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OutboxEntry>> {
+    let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
+    connection
+        .prepare_cached(sql)?
+        .query_map([row_limit(limit)], entry)?
+        .collect()
+}
+
+pub(super) fn delete(connection: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
+    ids.iter()
+        .try_for_each(|id| statement.execute([id]).map(drop))
+}
+
+pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
+    let sql = "SELECT count(*), (SELECT time FROM outbox ORDER BY id LIMIT 1) FROM outbox";
+    connection.prepare_cached(sql)?.query_row([], |row| {
+        let oldest = row
+            .get::<_, Option<i64>>(1)?
+            .and_then(|time| Timestamp::from_millis(time).ok());
+        Ok(Backlog::new(row.get::<_, i64>(0)?.unsigned_abs(), oldest))
+    })
 }

@@ -13,7 +13,7 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use tokio::sync::Notify;
 
-use super::outbox_table as table;
+use super::outbox;
 use crate::embedded::EmbeddedStoreOptions;
 use crate::embedded::database::{Database, Kind};
 use crate::embedded::readers::Readers;
@@ -121,7 +121,7 @@ fn insert<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<I
     let event = row
         .event(new)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    table::insert(connection, &event)?;
+    outbox::insert(connection, &event)?;
     Ok(Insertion::Inserted(row))
 }
 
@@ -202,19 +202,19 @@ impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
 impl<E: Entity> Outbox for EmbeddedEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         self.readers
-            .read(move |connection| table::pending(connection, limit))
+            .read(move |connection| outbox::pending(connection, limit))
             .await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
         self.writer
-            .write(move |connection| table::delete(connection, &ids))
+            .write(move |connection| outbox::delete(connection, &ids))
             .await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.readers.read(table::backlog).await
+        self.readers.read(outbox::backlog).await
     }
 
     async fn wait_for_entries(&self) {

@@ -7,7 +7,7 @@ use shop_core::Result;
 use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
-use super::outbox_table as table;
+use super::outbox;
 use super::store::{self, EmbeddedEntities, Table};
 use crate::embedded::database::Kind;
 use crate::embedded::error::{parsed, unreadable};
@@ -16,7 +16,7 @@ use crate::limits::row_limit;
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const USERS: Kind = Kind {
     application_id: 0x5368_6f55,
-    migrations: &[USERS_1, table::TABLE],
+    migrations: &[USERS_1, outbox::TABLE],
     tables: &["users orders_of_users outbox sqlite_sequence"],
 };
 
@@ -124,7 +124,7 @@ impl UserOrders for EmbeddedUsers {
 /// The application id is `ShoO` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const ORDERS: Kind = Kind {
     application_id: 0x5368_6f4f,
-    migrations: &[ORDERS_1, table::TABLE],
+    migrations: &[ORDERS_1, outbox::TABLE],
     tables: &["orders known_users outbox sqlite_sequence"],
 };
 

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use rusqlite::Connection;
 use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::types::ValueRef::{self, Blob, Integer, Text};
+use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::domain::{Currency, Reference};
 use shop_core::ports::{InsertOutcome, RefundDecision, rejected_currency, settle_refunds};
 use shop_core::{Purchase, PurchaseId};
@@ -14,9 +14,13 @@ use super::buyers::{self, Buyers};
 use super::erase::{has_marks, is_marked};
 use super::rows::{id_bytes, with_details};
 use super::select::by_id;
-use super::{currency, fold, waiting};
+use super::{fold, waiting};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::checksum;
+use crate::embedded::error::parsed;
+
+/// The name of the setting with the currency of the store.
+const CURRENCY: &str = "currency";
 
 static PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)")
@@ -160,7 +164,7 @@ impl<'a> Insertion<'a> {
     fn currency_or(&mut self, given: &Currency) -> rusqlite::Result<&Currency> {
         let currency = match self.currency.take() {
             Some(currency) => currency,
-            None => currency::get_or_set(self.connection, given)?,
+            None => get_or_set_currency(self.connection, given)?,
         };
         Ok(self.currency.insert(currency))
     }
@@ -252,6 +256,28 @@ fn settle_waiting(
         }
     }
     Ok(())
+}
+
+/// Returns the currency of the store, if it has one.
+pub(super) fn find_currency(connection: &Connection) -> rusqlite::Result<Option<Currency>> {
+    connection
+        .prepare_cached("SELECT value FROM settings WHERE name = ?1")?
+        .query_row([CURRENCY], |row| parsed(row, 0))
+        .optional()
+}
+
+/// Returns the currency of the store, which is `given` if it had none.
+pub(super) fn get_or_set_currency(
+    connection: &Connection,
+    given: &Currency,
+) -> rusqlite::Result<Currency> {
+    if let Some(kept) = find_currency(connection)? {
+        return Ok(kept);
+    }
+    connection
+        .prepare_cached("INSERT INTO settings (name, value) VALUES (?1, ?2)")?
+        .execute(params![CURRENCY, given.as_str()])?;
+    Ok(given.clone())
 }
 
 /// Compares `purchase` with the stored purchase of the same id.

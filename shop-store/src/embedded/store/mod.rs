@@ -2,13 +2,11 @@
 
 mod buyers;
 mod compare;
-mod currency;
 mod erase;
 mod fold;
 mod insert;
 mod periods;
 mod rows;
-mod scan;
 mod select;
 #[expect(
     clippy::module_inception,

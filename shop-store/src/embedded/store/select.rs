@@ -1,15 +1,18 @@
-//! Keyset pagination: each page continues on an index after the last purchase of the previous page.
+//! Keyset pagination: each page continues on an index after the last purchase of the previous page. A scan reads all rows in
+//! the order of time.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension};
-use shop_core::ports::{ListOrder, Lookup, PageBounds, PageLimit, Selector};
+use rusqlite::{Connection, OptionalExtension, params};
+use shop_core::ports::{
+    Cursor, ListOrder, Lookup, PageBounds, PageLimit, ScanBatch, Selector, UnreadableEntry,
+};
 use shop_core::{Purchase, PurchaseId, UserId};
 
 use super::buyers::{self, Buyer};
 use super::erase::is_marked;
 use super::rows::{self, COLUMNS, id_bytes};
 use super::waiting;
-use crate::embedded::checksum::changed;
+use crate::embedded::checksum::{ascending, changed};
 use crate::limits::row_limit;
 
 /// Reads at most `limit` purchases of `selector` within `bounds`.
@@ -190,9 +193,80 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
     }))
 }
 
+/// Number of rows in a batch.
+const BATCH: usize = 1_000;
+
+/// The position of a row: its timestamp and its id.
+type Key = (i64, Vec<u8>);
+
+/// Reads the rows after `after` in the order of time, including those that are not purchases.
+pub(super) fn scan(connection: &Connection, after: Option<&Key>) -> rusqlite::Result<ScanBatch> {
+    let condition = if after.is_some() {
+        "WHERE (timestamp, id) > (?1, ?2)"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer) {condition}
+         ORDER BY timestamp, id LIMIT {BATCH}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut found = match after {
+        Some((timestamp, id)) => statement.query(params![timestamp, id])?,
+        None => statement.query([])?,
+    };
+    let (mut purchases, mut unreadable, mut last) = (Vec::new(), Vec::new(), None);
+    while let Some(row) = found.next()? {
+        let key: Key = (row.get(0)?, row.get(1)?);
+        match rows::purchase(row) {
+            Ok(purchase) => purchases.push(purchase),
+            Err(error) => {
+                // A literal of SQL, as the `sqlite3` tool takes it.
+                let id = format!("x'{}'", hex(&key.1));
+                unreadable.push(UnreadableEntry::new(id, reason(&error)));
+            }
+        }
+        ascending(&key, last.as_ref().or(after))?;
+        last = Some(key);
+    }
+    let is_full = purchases.len() + unreadable.len() == BATCH;
+    let next = last
+        .filter(|_| is_full)
+        .map(|(time, id)| Cursor::from_text(format!("{time}:{}", hex(&id))));
+    Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
+}
+
+/// Parses a position of a [`scan`].
+pub(super) fn parse_position(position: &Cursor) -> Option<Key> {
+    let (timestamp, id) = position.as_str().split_once(':')?;
+    let digits = id
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
+    Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The column and its problem.
+fn reason(error: &rusqlite::Error) -> String {
+    let named = |column: usize| COLUMNS.split(", ").nth(column).unwrap_or_default();
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(column, _, problem) => {
+            format!("{} {problem}", named(*column)).trim().to_owned()
+        }
+        rusqlite::Error::InvalidColumnType(column, _, found) => {
+            format!("{} is not valid, a {found}", named(*column))
+        }
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use shop_core::ports::{Cursor, PageRequest, TimeRange};
+    use shop_core::ports::{PageRequest, TimeRange};
     use shop_core::{Price, Timestamp};
 
     use super::*;

@@ -15,7 +15,7 @@ use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::buyers::Buyers;
 use super::fold::Unfolded;
-use super::{buyers, currency, erase, insert, periods, scan, select, waiting};
+use super::{buyers, erase, insert, periods, select, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -162,14 +162,14 @@ impl WaitingRefunds for EmbeddedStore {
 #[async_trait]
 impl CurrencyStore for EmbeddedStore {
     async fn currency(&self) -> Result<Option<Currency>> {
-        self.readers.read(currency::read).await
+        self.readers.read(insert::find_currency).await
     }
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
         let given = currency.clone();
         let kept = self
             .writer
-            .write(move |connection| currency::get_or_set(connection, &given))
+            .write(move |connection| insert::get_or_set_currency(connection, &given))
             .await?;
         if kept != *currency {
             return Err(other_currency(&kept, currency));
@@ -287,10 +287,10 @@ impl PurchaseQuery for EmbeddedStore {
             )
         };
         let after = after
-            .map(|after| scan::parse(after).ok_or_else(foreign))
+            .map(|after| select::parse_position(after).ok_or_else(foreign))
             .transpose()?;
         self.scans
-            .read(move |connection| scan::batch(connection, after.as_ref()))
+            .read(move |connection| select::scan(connection, after.as_ref()))
             .await
     }
 
