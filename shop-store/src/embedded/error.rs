@@ -23,15 +23,17 @@ pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
         .with_source(error)
 }
 
+use ErrorKind::{Corrupt, Internal, TooLarge, Unavailable};
+
 const DISK_FULL: (ErrorKind, &str) = (
-    ErrorKind::Unavailable,
+    Unavailable,
     "the disk is full, or the file has reached its maximum size: free disk space or raise the limit",
 );
 
 fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
         return (
-            ErrorKind::Corrupt,
+            Corrupt,
             "a stored value cannot be read: a later version has written it, or the disk has changed it",
         );
     };
@@ -41,40 +43,40 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     }
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "another program has locked the file: stop it, or wait",
         ),
         ErrorCode::DiskFull => DISK_FULL,
         ErrorCode::ReadOnly => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "the file cannot be written: grant this user write access to it and its folder",
         ),
         ErrorCode::PermissionDenied
         | ErrorCode::AuthorizationForStatementDenied
         | ErrorCode::CannotOpen => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "the file cannot be opened: grant this user read and write access to it and its folder",
         ),
-        ErrorCode::SystemIoFailure => (ErrorKind::Unavailable, "the disk reported an I/O error"),
+        ErrorCode::SystemIoFailure => (Unavailable, "the disk reported an I/O error"),
         ErrorCode::FileLockingProtocolFailed | ErrorCode::NoLargeFileSupport => (
-            ErrorKind::Unavailable,
+            Unavailable,
             "the file system does not support locks or large files: use a local disk",
         ),
-        ErrorCode::OutOfMemory => (ErrorKind::Unavailable, "the machine has no memory left"),
+        ErrorCode::OutOfMemory => (Unavailable, "the machine has no memory left"),
         ErrorCode::OperationInterrupted
         | ErrorCode::OperationAborted
-        | ErrorCode::SchemaChanged => (ErrorKind::Unavailable, "the operation was interrupted"),
+        | ErrorCode::SchemaChanged => (Unavailable, "the operation was interrupted"),
         ErrorCode::NotADatabase => (
-            ErrorKind::Corrupt,
+            Corrupt,
             "the file is not a database of this program: move it, or set another data folder",
         ),
         ErrorCode::DatabaseCorrupt => (
-            ErrorKind::Corrupt,
+            Corrupt,
             "the database is damaged: restore it from a backup, or recover it with the sqlite3 tool",
         ),
-        ErrorCode::TooBig => (ErrorKind::TooLarge, "the row is too large"),
+        ErrorCode::TooBig => (TooLarge, "the row is too large"),
         // A constraint, type or parameter error: a defect of this program.
-        _ => (ErrorKind::Internal, "the database rejected an operation"),
+        _ => (Internal, "the database rejected an operation"),
     }
 }
 

@@ -154,31 +154,22 @@ impl Table for Order {
     const OWNER: &'static str = "SELECT NULL FROM known_users WHERE id = ?1";
 
     fn values(&self) -> Vec<Value> {
-        let Self {
-            id,
-            user_id,
-            product,
-            quantity,
-            total_price,
-            ..
-        } = self;
-        let (id, user, product) = (
-            id.get().into(),
-            user_id.get().into(),
-            product.to_string().into(),
-        );
         vec![
-            id,
-            user,
-            product,
-            (*quantity).into(),
-            total_price.cents().into(),
+            self.id.get().into(),
+            self.user_id.get().into(),
+            self.product.to_string().into(),
+            self.quantity.into(),
+            self.total_price.cents().into(),
         ]
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let (id, user) = (OrderNumber::new(row.get(0)?), UserNumber::new(row.get(1)?));
-        let price = TotalPrice::from_cents(row.get(4)?).map_err(unreadable(4))?;
-        Ok(Self::new(id, user, parsed(row, 2)?, row.get(3)?, price))
+        Ok(Self::new(
+            OrderNumber::new(row.get(0)?),
+            UserNumber::new(row.get(1)?),
+            parsed(row, 2)?,
+            row.get(3)?,
+            TotalPrice::from_cents(row.get(4)?).map_err(unreadable(4))?,
+        ))
     }
 }

@@ -150,8 +150,7 @@ impl EmbeddedLog {
         group: &str,
         write: impl Fn(&Connection) -> rusqlite::Result<bool> + Send + 'static,
     ) -> Result<bool> {
-        let path = lock_path(&self.shared, group);
-        let lock = FileLock::open(&path)?;
+        let lock = FileLock::open(&lock_path(&self.shared, group))?;
         let held = lock.try_lock()?;
         if held.is_none() {
             let message = "the group has an active consumer: stop the services that consume in it, then retry";

@@ -87,17 +87,15 @@ impl EmbeddedLog {
                 readers.read(known).await?
             }
         };
-        let (topic, cluster) = (options.topic.as_str().into(), cluster.into());
-        let generation = generation.map(Into::into);
         let shared = Shared {
+            topic: options.topic.as_str().into(),
             options,
             database,
             folder,
-            topic,
             writer,
             readers,
-            cluster,
-            generation,
+            cluster: cluster.into(),
+            generation: generation.map(Into::into),
             notifier,
         };
         Ok(Self {

@@ -74,19 +74,11 @@ fn time(row: &Row<'_>, column: usize) -> Timestamp {
 
 /// The columns time, key, headers, value and checksum.
 pub(super) fn columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
-    let LogRecord {
-        time,
-        key,
-        headers,
-        value,
-        ..
-    } = record;
-    let (key, value) = (key.as_deref().into(), value.as_deref().into());
     let content = [
-        Integer(time.as_millis()),
-        key,
-        Blob(headers.as_bytes()),
-        value,
+        Integer(record.time.as_millis()),
+        record.key.as_deref().into(),
+        Blob(record.headers.as_bytes()),
+        record.value.as_deref().into(),
     ];
     let [time, key, headers, value] = content;
     [

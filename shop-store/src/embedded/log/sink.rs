@@ -56,16 +56,11 @@ impl EmbeddedSink {
         self.open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
-        let (purchase, topic, group) = (
-            purchase.clone(),
-            Arc::clone(&self.log.topic),
-            self.group.clone(),
-        );
         Ok(Write::new(Publish {
-            purchase,
+            purchase: purchase.clone(),
             record,
-            topic,
-            group,
+            topic: Arc::clone(&self.log.topic),
+            group: self.group.clone(),
             _room: room,
         }))
     }
