@@ -9,13 +9,10 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Invalid, InvalidKind};
 
-use crate::response::validation_error::Kind;
+use crate::response::validation_error::{Kind, MemberError};
 
-/// The kind of an error, with pydantic's message.
-type Error = (Kind, String);
-
-fn error((kind, text): (&'static str, &str)) -> Error {
-    (Kind::Pydantic(kind, None), text.to_owned())
+fn error((kind, text): (&'static str, &str)) -> MemberError {
+    MemberError::new(Kind::Pydantic(kind, None), text)
 }
 
 /// An error with the parameter `name` of its message.
@@ -24,8 +21,8 @@ fn error_with(
     text: String,
     name: &'static str,
     value: impl Into<Value>,
-) -> Error {
-    (
+) -> MemberError {
+    MemberError::new(
         Kind::Pydantic(kind, Some(Box::new((name, value.into())))),
         text,
     )
@@ -50,7 +47,7 @@ const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
 const WHOLE_DIGITS: i64 = 8;
 
 /// A text.
-pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, Error> {
+pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, MemberError> {
     value.text().ok_or_else(|| {
         if value.as_json().starts_with('"') {
             let text =
@@ -62,7 +59,7 @@ pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, Error> {
 }
 
 /// A text of at most `most` characters.
-pub(crate) fn short_text<T: FromStr>(value: RawScalar<'_>, most: usize) -> Result<T, Error> {
+pub(crate) fn short_text<T: FromStr>(value: RawScalar<'_>, most: usize) -> Result<T, MemberError> {
     text(value)?.parse().map_err(|_too_long| {
         let text = format!("String should have at most {most} characters");
         error_with("string_too_long", text, "max_length", most)
@@ -70,7 +67,7 @@ pub(crate) fn short_text<T: FromStr>(value: RawScalar<'_>, most: usize) -> Resul
 }
 
 /// An email address. A name before it is dropped: `Ada <ada@example.com>`.
-pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, Error> {
+pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
     let text = text(value)?;
     let trimmed = text.trim_matches([' ', '\t']);
     let in_brackets = trimmed
@@ -88,7 +85,7 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, Error> {
 
 /// An integer, from a number without a fraction, from text, or from a boolean. One that exceeds 64 bits becomes the
 /// nearest that does not.
-pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, Error> {
+pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, MemberError> {
     match value.as_json() {
         "true" => Ok(1),
         "false" => Ok(0),
@@ -103,7 +100,7 @@ pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, Error> {
 }
 
 /// An integer of 32 bits.
-pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, Error> {
+pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, MemberError> {
     let integer = integer(value)?;
     i32::try_from(integer).map_err(|_beyond| {
         let (kind, name, words, limit) = if integer > 0 {
@@ -117,7 +114,7 @@ pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, Error> {
 }
 
 /// The same as [`integer`], from text.
-pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
+pub(crate) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
     let text = text.trim();
     if text.len() > MAX_INTEGER_DIGITS {
         return Err(error(TOO_MANY_DIGITS));
@@ -151,7 +148,7 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, Error> {
     })
 }
 
-fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
+fn integer_of_float(value: RawScalar<'_>) -> Result<i64, MemberError> {
     let float = value
         .float()
         .filter(|float| float.is_finite())
@@ -169,7 +166,7 @@ fn integer_of_float(value: RawScalar<'_>) -> Result<i64, Error> {
 }
 
 /// A price, from a number or from numeric text, digit by digit: without floats.
-pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, Error> {
+pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
     let json = value.as_json();
     let text = match value.text() {
         Some(text) => text,

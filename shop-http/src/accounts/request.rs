@@ -119,21 +119,18 @@ pub(crate) fn number(
     uri: &Uri,
 ) -> HttpResult<i64> {
     if dialect.is_strict {
-        let mut query = Query::new(uri, &[])?;
         let number = path.0.and_then(|text| strict::parsed_integer(&text));
         let number = number.ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
-        let number = query.note(number);
-        return query.finish(number).map(|(number, _)| number);
+        let (number, _no_wait) = Query::read_from(uri, &[], |query| query.note(number))?;
+        return Ok(number);
     }
     // Invalid UTF-8 is shown as Python shows it.
     let text = path.0.unwrap_or_else(|| "\u{fffd}".to_owned());
-    pydantic::integer_of_text(&text).map_err(|(kind, words)| {
-        let input = serde_json::Value::from(text).to_string();
+    pydantic::integer_of_text(&text).map_err(|error| {
         ValidationError {
-            location: Location::Path(name),
-            kind,
-            text: words,
-            input,
+            kind: error.kind,
+            input: serde_json::Value::from(text).to_string(),
+            ..Location::Path(name).error(error.text)
         }
         .into()
     })

@@ -155,13 +155,10 @@ fn created<E: Entity + Serialize>(
         }
         Insertion::Refused => return Err(refused),
     };
-    let location = || {
-        [(
-            header::LOCATION,
-            mount.path(format_args!("{path}/{}", row.number())),
-        )]
-    };
-    let location = dialect.is_strict.then(location);
+    let location = dialect.is_strict.then(|| {
+        let path = mount.path(format_args!("{path}/{}", row.number()));
+        [(header::LOCATION, path)]
+    });
     let replayed = is_replayed.then_some([(REPLAYED, "true")]);
     Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
 }
@@ -169,12 +166,10 @@ fn created<E: Entity + Serialize>(
 pub(crate) async fn get_user(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
-    let (store, id) = (
-        &users(&service)?.store,
-        UserNumber::new(number(path, "user_id", dialect, &uri)?),
-    );
+    let users = users(&service)?;
+    let id = UserNumber::new(number(path, "user_id", dialect, &uri)?);
     service.policy.check(&caller, &Action::ReadUser(id.get()))?;
-    let found = query(&service, USER, store.get(id)).await?;
+    let found = query(&service, USER, users.store.get(id)).await?;
     Ok(Json(found.ok_or(UNKNOWN_USER)?).into_response())
 }
 
@@ -182,14 +177,12 @@ pub(crate) async fn get_user(
 pub(crate) async fn get_orders_of_user(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
-    let (store, id) = (
-        &users(&service)?.store,
-        UserNumber::new(number(path, "user_id", dialect, &uri)?),
-    );
+    let users = users(&service)?;
+    let id = UserNumber::new(number(path, "user_id", dialect, &uri)?);
     service
         .policy
         .check(&caller, &Action::ReadOrders(id.get()))?;
-    let found = query(&service, USER, store.orders_of(id)).await?;
+    let found = query(&service, USER, users.store.orders_of(id)).await?;
     let orders = found.ok_or(UNKNOWN_USER)?;
     Ok(Json(UserOrdersBody {
         user_id: id,
@@ -201,11 +194,9 @@ pub(crate) async fn get_orders_of_user(
 pub(crate) async fn get_order(
     (State(service), RequestDialect(dialect), caller, path, uri): Read,
 ) -> HttpResult {
-    let (store, id) = (
-        &orders(&service)?.store,
-        number(path, "order_id", dialect, &uri)?,
-    );
-    let found = query(&service, ORDER, store.get(OrderNumber::new(id))).await?;
+    let orders = orders(&service)?;
+    let id = OrderNumber::new(number(path, "order_id", dialect, &uri)?);
+    let found = query(&service, ORDER, orders.store.get(id)).await?;
     let order = found.ok_or(UNKNOWN_ORDER)?;
     let may = service
         .policy

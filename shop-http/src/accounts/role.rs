@@ -7,7 +7,7 @@ use shop_core::Result;
 use shop_core::entity::EntityStore;
 use shop_core::ingest::IngestMonitor;
 use shop_core::orders::Order;
-use shop_core::outbox::{RelayMonitor, RelayStatus};
+use shop_core::outbox::RelayMonitor;
 use shop_core::record::Event as _;
 use shop_core::users::{User, UserStore};
 
@@ -89,11 +89,7 @@ fn state<'a, S>(
     check: BoxFuture<'a, Result<()>>,
 ) -> OtherRole<'a> {
     let outbox = role.relay.as_ref().map(|relay| {
-        let RelayStatus {
-            published,
-            last_error,
-            ..
-        } = relay.status();
+        let status = relay.status();
         let backlog = async {
             relay
                 .backlog()
@@ -101,8 +97,8 @@ fn state<'a, S>(
                 .map(|backlog| (backlog.entries, backlog.oldest))
         };
         Outbox {
-            published,
-            waits_for: last_error.map(|error| error.kind()),
+            published: status.published,
+            waits_for: status.last_error.map(|error| error.kind()),
             backlog: Box::pin(backlog),
         }
     });

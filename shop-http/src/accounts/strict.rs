@@ -5,33 +5,32 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Decimal, Invalid};
 
-use crate::request::purchase::text;
-use crate::response::validation_error::Kind;
+use crate::response::validation_error::{Kind, MemberError};
 
 /// The error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
 
 /// An email address, with nothing around it.
-pub(super) fn email(value: RawScalar<'_>) -> Result<Email, (Kind, String)> {
-    text::<String>(value, false)?
-        .parse()
-        .map_err(|why: Invalid| (Kind::Value, format!("is not valid: {}", why.reason())))
+pub(super) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
+    let text = value.text().ok_or_else(MemberError::no_text)?;
+    text.parse()
+        .map_err(|why: Invalid| MemberError::value(format!("is not valid: {}", why.reason())))
 }
 
 /// An integer within its bounds, without a fraction or an exponent.
-pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, (Kind, String)> {
+pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, MemberError> {
     let bits = 8 * size_of::<T>();
     let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| (Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
+    number.ok_or_else(|| MemberError::new(Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
 }
 
 /// The quantity of an order.
-pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, (Kind, String)> {
+pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, MemberError> {
     let quantity = integer(value)?;
     if quantity > 0 {
         Ok(quantity)
     } else {
-        Err((Kind::Value, "must be at least 1".to_owned()))
+        Err(MemberError::value("must be at least 1"))
     }
 }
 
@@ -43,26 +42,20 @@ pub(super) fn parsed_integer(text: &str) -> Option<i64> {
 }
 
 /// A price, from a number or its text. It is not negative, and not rounded.
-pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, (Kind, String)> {
-    let digits = if value.is_number() {
-        Some(value.as_json().into())
-    } else {
-        value.text()
-    };
+pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
+    let digits = value.text_or_json_number();
     let Some(digits) = digits.filter(|digits| is_json_number(digits)) else {
-        return Err((Kind::NoNumber, "must be a decimal number".to_owned()));
+        return Err(MemberError::new(Kind::NoNumber, "must be a decimal number"));
     };
-    let price: TotalPrice = digits
-        .parse()
-        .map_err(|why: Invalid| (Kind::Value, why.reason().to_owned()))?;
+    let price: TotalPrice = digits.parse()?;
     if price.cents() < 0 {
-        return Err((Kind::Value, "must not be negative".to_owned()));
+        return Err(MemberError::value("must not be negative"));
     }
     let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
     if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
         Ok(price)
     } else {
-        Err((Kind::Value, "must not have more than 2 decimals".to_owned()))
+        Err(MemberError::value("must not have more than 2 decimals"))
     }
 }
 

@@ -46,26 +46,24 @@ impl Principal {
     /// is the subject.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
-        let (subject, scopes) = (subject.into(), BTreeSet::new());
-        let (name, owner) = (subject.clone(), subject.clone());
+        let subject = subject.into();
         Self(Some(Arc::new(Identity {
-            name,
-            owner,
+            name: subject.clone(),
+            owner: subject.clone(),
             subject: Some(subject),
-            scopes,
+            scopes: BTreeSet::new(),
         })))
     }
 
     /// A sender that is not a user, such as the holder of an API key with this name. It owns nothing.
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
-        let (name, scopes) = (name.into(), BTreeSet::new());
-        let owner = format!("\0{name}");
+        let name = name.into();
         Self(Some(Arc::new(Identity {
+            owner: format!("\0{name}"),
             name,
-            owner,
             subject: None,
-            scopes,
+            scopes: BTreeSet::new(),
         })))
     }
 
@@ -182,12 +180,21 @@ impl Action<'_> {
         }
     }
 
+    /// The id or the number of the only user that the action concerns, as text.
+    fn user(&self) -> Option<String> {
+        match self.user_id() {
+            Some(id) => Some(id.to_string()),
+            None => self.user_number().map(|number| number.to_string()),
+        }
+    }
+
     /// Whether the action is limited to the user whose id, or whose number, is the subject.
     pub(super) fn is_limited_to(&self, sender: &Principal) -> bool {
-        let number = || self.user_number().map(|number| number.to_string());
         sender.subject().is_some_and(|subject| {
             self.user_id().is_some_and(|id| id.as_str() == subject)
-                || number().is_some_and(|number| number == subject)
+                || self
+                    .user_number()
+                    .is_some_and(|number| number.to_string() == subject)
         })
     }
 }
@@ -268,12 +275,12 @@ impl Caller {
             return;
         }
         let is_foreign = self.principal.name().is_some() && !action.is_limited_to(&self.principal);
-        if let Some((action, user, is_write)) = described(action)
+        if let Some((name, is_write)) = described(action)
             && (is_write || is_foreign)
         {
             self.audit(Audited {
-                action,
-                user,
+                action: name,
+                user: action.user(),
                 is_allowed,
                 ..Audited::default()
             });
@@ -296,7 +303,7 @@ impl Caller {
 }
 
 /// What the routes find out about a request. The first value counts.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Trail {
     pub(crate) principal: OnceLock<Principal>,
     pub(crate) audited: OnceLock<Audited>,
@@ -305,7 +312,7 @@ pub(crate) struct Trail {
 }
 
 /// An action with a line in the audit log.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Audited {
     pub(crate) action: &'static str,
     /// The user whose data it is about. `None` where that is not one user with a known id.
@@ -320,24 +327,24 @@ pub(crate) struct Audited {
     pub(crate) reason: Option<String>,
 }
 
-/// The name of `action`, the user that it is about, and whether it is a write. `None` if it is not about users.
-fn described(action: &Action<'_>) -> Option<(&'static str, Option<String>, bool)> {
+/// The name of `action`, and whether it is a write. `None` if it is not about users.
+const fn described(action: &Action<'_>) -> Option<(&'static str, bool)> {
     Some(match action {
-        Action::Buy(user) => ("buy", Some(user.to_string()), true),
-        Action::Refund(user) => ("refund", Some(user.to_string()), true),
-        Action::ReadPurchases(Selector::User(user) | Selector::Reference(_, Some(user))) => {
-            ("read_purchases", Some(user.to_string()), false)
+        Action::Buy(_) => ("buy", true),
+        Action::Refund(_) => ("refund", true),
+        Action::ReadPurchases(Selector::User(_) | Selector::Reference(_, Some(_))) => {
+            ("read_purchases", false)
         }
         Action::ReadPurchases(Selector::Reference(_, None)) => {
-            ("read_purchases_by_reference", None, false)
+            ("read_purchases_by_reference", false)
         }
         // A name is personal data, and not an id.
-        Action::ReadPurchases(Selector::Name(_)) => ("read_purchases_by_name", None, false),
-        Action::ReadPurchases(_) => ("read_all_purchases", None, false),
-        Action::RegisterUser => ("register_user", None, true),
-        Action::ReadUser(user) => ("read_user", Some(user.to_string()), false),
-        Action::PlaceOrder(user) => ("place_order", Some(user.to_string()), true),
-        Action::ReadOrders(user) => ("read_orders", Some(user.to_string()), false),
+        Action::ReadPurchases(Selector::Name(_)) => ("read_purchases_by_name", false),
+        Action::ReadPurchases(_) => ("read_all_purchases", false),
+        Action::RegisterUser => ("register_user", true),
+        Action::ReadUser(_) => ("read_user", false),
+        Action::PlaceOrder(_) => ("place_order", true),
+        Action::ReadOrders(_) => ("read_orders", false),
         Action::ReadErased | Action::ReadPositions | Action::Observe | Action::Operate => {
             return None;
         }
@@ -358,6 +365,21 @@ impl Policy {
         let decision = self.decide(caller, action);
         caller.note(action, decision.is_ok());
         decision
+    }
+
+    /// Asks whether `caller` may perform `action`, which is not about users, and records a refusal as one of `name`.
+    pub(crate) fn check_as(
+        &self,
+        caller: &Caller,
+        action: &Action<'_>,
+        name: &'static str,
+    ) -> HttpResult<()> {
+        self.decide(caller, action).inspect_err(|_denied| {
+            caller.audit(Audited {
+                action: name,
+                ..Audited::default()
+            });
+        })
     }
 
     /// Asks whether `caller` may perform `action`.
@@ -381,7 +403,8 @@ impl Policy {
         caller: &Caller,
         selectors: &[Selector],
     ) -> HttpResult<Vec<Selector>> {
-        let (mut readable, mut denied) = (Vec::with_capacity(selectors.len()), None);
+        let mut readable = Vec::with_capacity(selectors.len());
+        let mut denied = None;
         for selector in selectors {
             match self.decide(caller, &Action::ReadPurchases(selector)) {
                 Ok(()) => readable.push(selector.clone()),

@@ -27,7 +27,8 @@ pub(crate) fn named(request: &HeaderMap, name: HeaderName, wanted: &str) -> Opti
 /// # Errors
 /// When it accepts neither.
 pub(crate) fn row_format(request: &HeaderMap) -> HttpResult<Option<RowFormat>> {
-    let (csv, ndjson) = (weight(request, "text/csv"), weight(request, NDJSON));
+    let csv = weight(request, "text/csv");
+    let ndjson = weight(request, NDJSON);
     let (format, most) = if ndjson > csv {
         (RowFormat::Ndjson, ndjson)
     } else {

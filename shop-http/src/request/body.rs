@@ -31,13 +31,15 @@ const SMALL: usize = 16 << 10;
 /// slowly occupies none. A missing media type counts as JSON.
 pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
     let slot = Slot::of(request.extensions())?;
-    let (body, headers) = (std::mem::take(request.body_mut()), request.headers());
-    let (limit, mut held, mut uncounted) = (options.max_body_bytes, slot.body(), SMALL);
+    let body = std::mem::take(request.body_mut());
+    let headers = request.headers();
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
         let text = format!("Content-Type must be application/json, not {other}");
         return Err(HttpError::media_type(ACCEPT_POST, "application/json", text));
     }
+    let mut held = slot.body();
+    let mut uncounted = SMALL;
     let hold = |bytes: usize| {
         let counted = bytes.saturating_sub(uncounted);
         uncounted = uncounted.saturating_sub(bytes);
@@ -47,7 +49,7 @@ pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpRe
             held.hold(counted)
         }
     };
-    let body = read_up_to(headers, body, limit, options, hold).await?;
+    let body = read_up_to(headers, body, options.max_body_bytes, options, hold).await?;
     slot.write(1)?;
     Ok(body)
 }
@@ -118,13 +120,12 @@ async fn collect(
             read_on(headers, body).await;
             return Err(failure);
         }
-        bytes = match bytes.is_empty() {
-            true => data,
-            false => {
-                let mut joined = BytesMut::from(bytes);
-                joined.extend_from_slice(&data);
-                joined.freeze()
-            }
+        bytes = if bytes.is_empty() {
+            data
+        } else {
+            let mut joined = BytesMut::from(bytes);
+            joined.extend_from_slice(&data);
+            joined.freeze()
         };
     }
     Ok(bytes)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use shop_core::json::{Members, RawScalar};
 
-use crate::response::validation_error::{Kind, Location, ValidationError, unknown};
+use crate::response::validation_error::{Kind, Location, MemberError, ValidationError, unknown};
 use crate::response::{HttpError, HttpResult};
 
 /// The members of a body, and their errors.
@@ -31,26 +31,38 @@ impl<'a, const N: usize> Body<'a, N> {
         }
     }
 
+    /// The value of a member, unless it is null.
+    pub(super) fn value(&self, member: &str) -> Option<RawScalar<'a>> {
+        self.members.get(member).filter(|value| !value.is_null())
+    }
+
     /// Reads a member; an error is noted.
     pub(crate) fn read<T>(
         &mut self,
         member: &'static str,
-        read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
+        read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
     ) -> Option<T> {
         self.read_value(member, self.members.get(member), read)
+    }
+
+    /// Reads a member that may be left out or null; an error is noted.
+    pub(super) fn read_nullable<T>(
+        &mut self,
+        member: &'static str,
+        read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
+    ) -> Option<T> {
+        let value = self.value(member)?;
+        self.read_value(member, Some(value), read)
     }
 
     /// As [`read`](Self::read), if the member is given.
     pub(crate) fn read_optional<T>(
         &mut self,
         member: &'static str,
-        read: impl FnOnce(RawScalar<'a>) -> Result<T, (Kind, String)>,
-    ) -> Option<Option<T>> {
-        if self.members.get(member).is_none() {
-            Some(None)
-        } else {
-            self.read(member, read).map(Some)
-        }
+        read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
+    ) -> Option<T> {
+        let value = self.members.get(member)?;
+        self.read_value(member, Some(value), read)
     }
 
     /// Reads `value` of a member; an error is noted.
@@ -58,14 +70,14 @@ impl<'a, const N: usize> Body<'a, N> {
         &mut self,
         member: &'static str,
         value: Option<RawScalar<'v>>,
-        read: impl FnOnce(RawScalar<'v>) -> Result<T, (Kind, String)>,
+        read: impl FnOnce(RawScalar<'v>) -> Result<T, MemberError>,
     ) -> Option<T> {
         let Some(value) = value else {
             let input = String::from_utf8_lossy(self.text).into_owned();
             self.note(member, Kind::Missing, String::new(), input);
             return None;
         };
-        let read = read(value).map_err(|(kind, text)| {
+        let read = read(value).map_err(|MemberError { kind, text }| {
             // The texts of a price name the member themselves, and pydantic's name none.
             let is_sentence = member == "price" || matches!(kind, Kind::Pydantic(..));
             let text = if is_sentence {
@@ -78,7 +90,13 @@ impl<'a, const N: usize> Body<'a, N> {
         read.ok()
     }
 
-    pub(super) fn note(
+    /// Notes that a member is refused. `problem` continues the sentence after its name.
+    pub(super) fn refuse(&mut self, member: &'static str, problem: &str) {
+        let location = Location::Member(member.into());
+        self.errors.push(location.invalid(problem));
+    }
+
+    fn note(
         &mut self,
         member: impl Into<Cow<'static, str>>,
         kind: Kind,
@@ -86,10 +104,9 @@ impl<'a, const N: usize> Body<'a, N> {
         input: String,
     ) {
         self.errors.push(ValidationError {
-            location: Location::Member(member.into()),
             kind,
-            text,
             input,
+            ..Location::Member(member.into()).error(text)
         });
     }
 
@@ -117,16 +134,13 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
         .filter(|_| error.is_data());
     let error = broken.as_ref().unwrap_or(error);
     let text = error.to_string();
-    let of_body = |kind, text| ValidationError {
-        location: Location::Body,
-        kind,
-        text,
-        input: String::new(),
-    };
     HttpError::no_object(match (trimmed, error.is_data()) {
-        (b"" | b"null", _) => of_body(Kind::Missing, text),
+        (b"" | b"null", _) => ValidationError {
+            kind: Kind::Missing,
+            ..Location::Body.error(text)
+        },
         // A member is repeated, or it is not UTF-8.
-        ([b'{', ..], true) => of_body(Kind::Value, text),
+        ([b'{', ..], true) => Location::Body.error(text),
         (_, true) => {
             ValidationError::no_object(String::from_utf8_lossy(trimmed).into_owned(), text)
         }

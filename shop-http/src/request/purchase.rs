@@ -16,7 +16,7 @@ use crate::compat::{Dialect, Timestamps, V1};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
 use crate::request::strict;
-use crate::response::validation_error::{Kind, Location};
+use crate::response::validation_error::{Kind, Location, MemberError};
 use crate::response::{HttpError, HttpResult};
 use crate::service::purchases::InBatch;
 use crate::service::{Purchases, ServiceKind};
@@ -50,9 +50,8 @@ pub(crate) struct Accepted<'a> {
 
 pub(crate) fn accepted(purchases: &Purchases) -> Accepted<'_> {
     let options = &purchases.options;
-    let times = AcceptedTimes::new(purchases.clock.now(), options.purchase_retention);
     Accepted {
-        times,
+        times: AcceptedTimes::new(purchases.clock.now(), options.purchase_retention),
         currency: options.currency.as_ref(),
         refunds: options.refunds,
     }
@@ -109,54 +108,47 @@ pub(crate) fn read_line(
     // Results of batches do not repeat the line.
     body.text = b"";
     let [key, id] = ["key", "id"].map(|member| {
-        let value = body.members.get(member).filter(|value| !value.is_null())?;
-        body.read_value(member, Some(value), |value| {
-            let text = value
-                .text()
-                .ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
+        body.read_nullable(member, |value| {
+            let text = value.text().ok_or_else(MemberError::no_text)?;
             text.parse::<IdempotencyKey>()
-                .map_err(|_invalid| (Kind::Value, INVALID_KEY.to_owned()))
+                .map_err(|_invalid| MemberError::value(INVALID_KEY))
         })
     });
     // The id of a refund is derived from that of its purchase, whatever it has.
-    let is_refund = has_value(&body, "of");
-    let mut refuse_id = |text: &str| body.note("id", Kind::Value, text.to_owned(), String::new());
+    let is_refund = body.value("of").is_some();
     if let (Some(key), Some(id)) = (&key, &id)
         && key != id
     {
-        refuse_id("id and key must not differ: give one of them");
+        body.refuse("id", "and key must not differ: give one of them");
     }
     let parsed: Option<PurchaseId> = id.as_ref().and_then(|id| id.as_str().parse().ok());
     match kind {
         ServiceKind::Facing
             if id.is_some() && !is_refund && parsed.and_then(|id| id.as_key()).is_none() =>
         {
-            refuse_id("id must be a UUID of version 4 or 7: management keeps other ids");
+            body.refuse(
+                "id",
+                "must be a UUID of version 4 or 7: management keeps other ids",
+            );
         }
         ServiceKind::Management if id.is_some() && parsed.is_none() => {
-            refuse_id("id must be a UUID or 24 hex digits");
+            body.refuse("id", "must be a UUID or 24 hex digits");
         }
         _ => {}
     }
     if is_refund && !accepted.refunds {
-        let text = "of is not accepted: refunds are off by SHOP_REFUNDS";
-        body.note("of", Kind::Value, text.to_owned(), String::new());
+        body.refuse("of", "is not accepted: refunds are off by SHOP_REFUNDS");
     }
-    if kind == ServiceKind::Facing && has_value(&body, "more") {
-        let text = "more is not accepted: management keeps the members of an export";
-        body.note("more", Kind::Value, text.to_owned(), String::new());
+    if kind == ServiceKind::Facing && body.value("more").is_some() {
+        body.refuse(
+            "more",
+            "is not accepted: management keeps the members of an export",
+        );
     }
     let user_id = body.members.get("userid");
     let mut purchase = validated(body, user_id, &V1, V1.timestamps, accepted)?;
     purchase.key = key.or(id);
     Ok((purchase, parsed))
-}
-
-/// Returns whether `body` has a value for `member`.
-fn has_value<const N: usize>(body: &Body<'_, N>, member: &str) -> bool {
-    body.members
-        .get(member)
-        .is_some_and(|value| !value.is_null())
 }
 
 /// Reads the amount and the reason of a refund, both of them optional. An empty body has neither.
@@ -165,18 +157,14 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<Refu
         return Ok((None, None));
     }
     let mut body = Body::parse(body, ["amount", "reason"])?;
-    let [amount, reason] = ["amount", "reason"]
-        .map(|member| body.members.get(member).filter(|value| !value.is_null()));
-    let amount = amount.map(|value| {
-        body.read_value("amount", Some(value), |value| match value.price(true) {
-            Err(invalid) if invalid.kind() == InvalidKind::NotANumber => {
-                Err((Kind::NoNumber, "must be a valid number".to_owned()))
-            }
-            amount => amount.map_err(|invalid| (Kind::Value, invalid.reason().to_owned())),
-        })
+    let amount = body.read_nullable("amount", |value| match value.price(true) {
+        Err(invalid) if invalid.kind() == InvalidKind::NotANumber => {
+            Err(MemberError::new(Kind::NoNumber, "must be a valid number"))
+        }
+        amount => Ok(amount?),
     });
-    let reason = reason.map(|value| body.read_value("reason", Some(value), strict::line));
-    body.finish(Some((amount.flatten(), reason.flatten())))
+    let reason = body.read_nullable("reason", strict::line);
+    body.finish(Some((amount, reason)))
 }
 
 fn empty_body() -> HttpError {
@@ -196,14 +184,13 @@ fn validated<const N: usize>(
     timestamps: Timestamps,
     accepted: &Accepted<'_>,
 ) -> HttpResult<NewPurchase> {
-    let is_given = |value: &RawScalar<'_>| counts_as_given(*value, dialect);
-    let user_name = body.members.get("username").filter(is_given);
+    let user_name = if_given(body.members.get("username"), dialect);
     let user_name = body.read_value("username", user_name, |value| {
         word::<UserName>(value, dialect)
     });
-    let user_id = user_id.filter(is_given);
+    let user_id = if_given(user_id, dialect);
     let user_id = body.read_value("userid", user_id, |value| word::<UserId>(value, dialect));
-    let is_refund = has_value(&body, "of");
+    let is_refund = body.value("of").is_some();
     let price = body.read("price", |value| {
         if is_refund {
             amount(value)
@@ -211,130 +198,88 @@ fn validated<const N: usize>(
             price(value, dialect)
         }
     });
-    let time = body
-        .members
-        .get("timestamp")
-        .filter(|value| !value.is_null());
-    let time = time.map(|value| {
-        body.read_value("timestamp", Some(value), |value| {
-            timestamp(value, timestamps, &accepted.times)
-        })
+    let time = body.read_nullable("timestamp", |value| {
+        timestamp(value, timestamps, &accepted.times)
     });
     let details = details(&mut body, accepted.currency);
     let ((user_id, user_name), price) = body.finish(user_id.zip(user_name).zip(price))?;
     let mut purchase = NewPurchase::new(user_id, user_name, price);
-    purchase.timestamp = time.flatten().flatten();
+    purchase.timestamp = time.flatten();
     Ok(purchase.with_details(details))
 }
 
 /// The negative price of a refund.
-fn amount(value: RawScalar<'_>) -> Result<Price, (Kind, String)> {
+fn amount(value: RawScalar<'_>) -> Result<Price, MemberError> {
     let text = value.text().unwrap_or(value.as_json().into());
     let amount = Price::signed(&text).ok().filter(Price::is_negative);
-    amount.ok_or_else(|| {
-        (
-            Kind::Value,
-            "Price of a refund must be a negative number".to_owned(),
-        )
-    })
+    amount.ok_or_else(|| MemberError::value("Price of a refund must be a negative number"))
 }
 
 /// The details. Bodies of replaced systems have none.
 fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) -> Details {
     let mut details = Details::default();
     for member in Details::COLUMNS {
-        let Some(value) = body.members.get(member).filter(|value| !value.is_null()) else {
-            continue;
-        };
-        body.read_value(member, Some(value), |value| {
-            let text = Details::text_of(member, &value);
-            let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
+        body.read_nullable(member, |value| {
+            let text = Details::text_of(member, &value).ok_or_else(MemberError::no_text)?;
             strict::check_visible(&text)?;
-            details
-                .set(member, &text)
-                .map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
+            Ok(details.set(member, &text)?)
         });
     }
     // Only the lines of a batch have it.
-    if let Some(more) = body.members.get("more").filter(|value| !value.is_null()) {
-        body.read_value("more", Some(more), |value| {
-            details
-                .set_more(value.as_json())
-                .map_err(|invalid| (Kind::Value, invalid.reason().to_owned()))
-        });
-    }
-    if let Err(reason) = details.adopt_currency(currency) {
-        body.note(
-            "currency",
-            Kind::Value,
-            format!("currency {reason}"),
-            String::new(),
-        );
+    body.read_nullable("more", |value| Ok(details.set_more(value.as_json())?));
+    if let Err(problem) = details.adopt_currency(currency) {
+        body.refuse("currency", &problem);
     }
     if details.reason.is_some() && details.of.is_none() {
-        body.note(
-            "reason",
-            Kind::Value,
-            "reason is for a refund, which has of".to_owned(),
-            String::new(),
-        );
+        body.refuse("reason", "is for a refund, which has of");
     }
     details
 }
 
 /// An id or a name.
-fn word<T: FromStr<Err: Into<Invalid>>>(
+fn word<T: FromStr<Err = Invalid>>(
     value: RawScalar<'_>,
     dialect: &Dialect,
-) -> Result<T, (Kind, String)> {
+) -> Result<T, MemberError> {
     if dialect.is_strict {
-        strict::line(value)
-    } else {
-        text(value, dialect.integers_are_text)
+        return strict::line(value);
     }
-}
-
-pub(crate) fn text<T: FromStr<Err: Into<Invalid>>>(
-    value: RawScalar<'_>,
-    integers: bool,
-) -> Result<T, (Kind, String)> {
-    let text = if integers {
+    let text = if dialect.integers_are_text {
         value.text_or_integer()
     } else {
         value.text()
     };
-    let text = text.ok_or_else(|| (Kind::NoText, "must be text".to_owned()))?;
-    text.parse()
-        .map_err(|problem: T::Err| (Kind::Value, problem.into().reason().to_owned()))
+    Ok(text.ok_or_else(MemberError::no_text)?.parse()?)
 }
 
-/// Whether an id or a name counts as given.
-fn counts_as_given(value: RawScalar<'_>, dialect: &Dialect) -> bool {
-    if dialect.names_all_required {
-        !EMPTY_VALUES[..4].contains(&value.as_json())
-    } else {
-        !value.is_null()
-    }
+/// An id or a name, if it counts as given.
+fn if_given<'a>(value: Option<RawScalar<'a>>, dialect: &Dialect) -> Option<RawScalar<'a>> {
+    value.filter(|value| {
+        if dialect.names_all_required {
+            !EMPTY_VALUES[..4].contains(&value.as_json())
+        } else {
+            !value.is_null()
+        }
+    })
 }
 
-fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, (Kind, String)> {
+fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, MemberError> {
     // Texts of the replaced systems.
-    let (no_number, too_low) = match dialect.may_be_free {
-        true => ("Price must be a valid number", "Price cannot be negative"),
-        false => (
-            "Price must be a positive number",
-            "Price must be a positive number",
-        ),
+    let (no_number, too_low) = if dialect.may_be_free {
+        ("Price must be a valid number", "Price cannot be negative")
+    } else {
+        let text = "Price must be a positive number";
+        (text, text)
     };
     match value.price(dialect.is_strict) {
-        Ok(price) if price.as_decimal().is_zero() && !dialect.may_be_free => {
-            Err((Kind::Value, too_low.to_owned()))
+        Ok(price) if price == Price::ZERO && !dialect.may_be_free => {
+            Err(MemberError::value(too_low))
         }
         Ok(price) => Ok(price),
         Err(problem) => Err(match problem.kind() {
-            InvalidKind::NotANumber => (Kind::NoNumber, no_number.to_owned()),
-            InvalidKind::Negative => (Kind::Value, too_low.to_owned()),
-            _ => (Kind::Value, format!("Price {}", problem.reason())),
+            InvalidKind::NotANumber => MemberError::new(Kind::NoNumber, no_number),
+            InvalidKind::Negative => MemberError::value(too_low),
+            _ => MemberError::value(format!("Price {}", problem.reason())),
         }),
     }
 }
@@ -343,7 +288,7 @@ fn timestamp(
     value: RawScalar<'_>,
     timestamps: Timestamps,
     times: &AcceptedTimes,
-) -> Result<Option<Timestamp>, (Kind, String)> {
+) -> Result<Option<Timestamp>, MemberError> {
     let read = match timestamps {
         Timestamps::Ignored => return Ok(None),
         Timestamps::Strict => Timestamp::from_rfc3339(&value.text().unwrap_or_default()),
@@ -352,36 +297,32 @@ fn timestamp(
     if read.is_err() && timestamps == Timestamps::LenientOrReceipt {
         return Ok(None);
     }
-    let accepted = read.and_then(|time| times.check(time));
-    accepted
-        .map(Some)
-        .map_err(|error| (Kind::Value, error.reason().to_owned()))
+    Ok(Some(times.check(read?)?))
 }
 
 /// The idempotency key of the request.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<IdempotencyKey>> {
     let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let (first, second) = (given.next(), given.next());
-    let Some(key) = first else { return Ok(None) };
-    // A string of RFC 9651, as the draft of the header has it, is the same key as its content.
-    let content = |key: &'_ str| -> Option<IdempotencyKey> {
-        let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-        quoted
-            .filter(|key| !key.is_empty() && !key.contains(['"', '\\']))
-            .unwrap_or(key)
-            .parse()
-            .ok()
+    let Some(key) = given.next() else {
+        return Ok(None);
     };
-    let key = key
-        .to_str()
-        .ok()
-        .filter(|_| second.is_none())
-        .and_then(content);
-    key.map(Some).ok_or_else(|| {
-        Location::Header("Idempotency-Key")
-            .invalid(INVALID_KEY)
-            .into()
-    })
+    if given.next().is_none()
+        && let Ok(key) = key.to_str()
+        && let Ok(key) = unquoted(key).parse()
+    {
+        return Ok(Some(key));
+    }
+    Err(Location::Header("Idempotency-Key")
+        .invalid(INVALID_KEY)
+        .into())
+}
+
+/// The content of `key` if that is a string of RFC 9651, as the draft of the header has it: it is the same key.
+fn unquoted(key: &str) -> &str {
+    let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+    quoted
+        .filter(|key| !key.is_empty() && !key.contains(['"', '\\']))
+        .unwrap_or(key)
 }
 
 /// The context of the request that is stored with the purchase.

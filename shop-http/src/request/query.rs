@@ -21,7 +21,8 @@ use crate::compat::{By, View};
 use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
 use crate::response::{HttpError, HttpResult};
 
-/// The parameters of a request, each given at most once. Errors are collected, so that one response has all of them.
+/// The parameters of a request, each given at most once. Errors are collected, so that one response has all of them: what
+/// is read in spite of one is only used if [`finish`](Self::finish) finds none.
 pub(crate) struct Query {
     parameters: BTreeMap<&'static str, String>,
     errors: Vec<ValidationError>,
@@ -113,24 +114,35 @@ impl Query {
 
     /// Refuses parameters.
     pub(crate) fn refuse(uri: &Uri) -> HttpResult<()> {
-        Self::new(uri, &[])?.finish(Some(())).map(drop)
+        Self::read_from(uri, &[], |_| Some(())).map(drop)
+    }
+
+    /// Reads what a request asks for from its parameters, of which `known` are allowed, and what it waits for.
+    ///
+    /// # Errors
+    /// All errors of the parameters.
+    pub(crate) fn read_from<T>(
+        uri: &Uri,
+        known: &[&'static str],
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> HttpResult<(T, Wait)> {
+        let mut query = Self::new(uri, known)?;
+        let read = read(&mut query);
+        query.finish(read)
     }
 
     /// The parameters of the request to `uri`, of which `known` are allowed. Those of the replaced systems ignore others.
     pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
         let unreadable = |problem: &str| {
-            let text = format!("the query string cannot be read: {problem}");
-            ValidationError {
-                text,
-                ..Location::Query.invalid("")
-            }
+            Location::Query.error(format!("the query string cannot be read: {problem}"))
         };
         // Invalid UTF-8 would be replaced below, and select another user.
         let decoded = percent_decode_str(uri.query().unwrap_or_default()).decode_utf8();
         decoded.map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
         let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(uri);
         let Pairs(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
-        let (mut parameters, mut errors) = (BTreeMap::new(), Vec::<ValidationError>::new());
+        let mut parameters = BTreeMap::new();
+        let mut errors = Vec::<ValidationError>::new();
         for (name, value) in pairs {
             let text = match known.iter().find(|known| **known == name) {
                 Some(known) if !parameters.contains_key(known) => {
@@ -144,10 +156,7 @@ impl Query {
             // A repeated name is reported once.
             let location = Location::Parameter(name.into());
             if errors.len() < MAX_ERRORS && !errors.iter().any(|known| known.location == location) {
-                errors.push(ValidationError {
-                    text,
-                    ..location.invalid("")
-                });
+                errors.push(location.error(text));
             }
         }
         Ok(Self { parameters, errors })
@@ -157,46 +166,56 @@ impl Query {
         self.parameters.get(name).map(String::as_str)
     }
 
+    /// Notes that a parameter is refused. `problem` continues the sentence after its name.
+    fn note_invalid(&mut self, name: &'static str, problem: impl Display) {
+        self.errors.push(invalid_parameter(name, problem));
+    }
+
     /// Notes an error.
     pub(crate) fn note<T>(&mut self, read: Result<T, ValidationError>) -> Option<T> {
         read.map_err(|error| self.errors.push(error)).ok()
     }
 
-    /// The value that is `read` from a parameter, if it is given. `None` if it is invalid.
+    /// The value that is `read` from a parameter, if it is given and valid. An error is noted.
     fn read<T, P: Display>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&str) -> Result<T, P>,
-    ) -> Option<Option<T>> {
-        let read = self
-            .get(name)
-            .map(|text| read(text).map_err(|problem| invalid_parameter(name, problem)));
-        self.note(read.transpose())
+    ) -> Option<T> {
+        let read = read(self.get(name)?);
+        self.note(read.map_err(|problem| invalid_parameter(name, problem)))
+    }
+
+    /// The value of a parameter that is parsed from its text.
+    fn parse<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
+        self.read(name, |text| {
+            text.parse().map_err(|error: Invalid| error.reason())
+        })
     }
 
     /// The value of a parameter with a fixed set of words.
-    fn word<T: Copy>(
+    fn word<T: Clone>(
         &mut self,
         name: &'static str,
         words: &[(&str, T)],
         problem: &str,
-    ) -> Option<Option<T>> {
+    ) -> Option<T> {
         self.read(name, |given| {
             words
                 .iter()
                 .find(|(word, _)| *word == given)
-                .map(|(_, value)| *value)
+                .map(|(_, value)| value.clone())
                 .ok_or(problem)
         })
     }
 
-    pub(crate) fn by(&mut self) -> Option<Option<By>> {
+    pub(crate) fn by(&mut self) -> Option<By> {
         let words = [("userid", By::UserId), ("username", By::UserName)];
         self.word("by", &words, "must be userid or username")
     }
 
     /// The requested view, if any.
-    pub(crate) fn view(&mut self) -> Option<Option<View>> {
+    pub(crate) fn view(&mut self) -> Option<View> {
         let words = [
             ("summary", View::Summary),
             ("list", View::List),
@@ -210,22 +229,21 @@ impl Query {
         &mut self,
         default: ListOrder,
         default_limit: PageLimit,
-    ) -> Option<PageRequest> {
+    ) -> PageRequest {
         let words = [
             ("newest", ListOrder::NewestFirst),
             ("oldest", ListOrder::OldestFirst),
         ];
         let order = self.word("order", &words, "must be newest or oldest");
         let limit = self.limit(default_limit);
-        let cursor = self
+        let mut request = PageRequest::first(order.unwrap_or(default), limit);
+        request.cursor = self
             .get("cursor")
             .map(|cursor| Cursor::from_text(cursor.to_owned()));
-        let mut request = PageRequest::first(order?.unwrap_or(default), limit?);
-        request.cursor = cursor;
-        Some(request)
+        request
     }
 
-    fn limit(&mut self, default: PageLimit) -> Option<PageLimit> {
+    fn limit(&mut self, default: PageLimit) -> PageLimit {
         let limit = self.read("limit", |text| {
             let number = text
                 .parse::<u16>()
@@ -233,11 +251,11 @@ impl Query {
                 .and_then(|number| PageLimit::new(number).ok());
             number.ok_or("must be a whole number from 1 to 1000")
         });
-        limit.map(|limit| limit.unwrap_or(default))
+        limit.unwrap_or(default)
     }
 
     /// The requested import, with the other options of `import`; and whether it is only to show how the file would be read.
-    pub(crate) fn import(&mut self, import: Import) -> Option<(Import, bool)> {
+    pub(crate) fn import(&mut self, import: Import) -> (Import, bool) {
         let is_on = [("true", true), ("false", false)];
         let columns = self.read("columns", ColumnNames::from_str);
         let decimal_comma = self.word("decimal_comma", &is_on, "must be true or false");
@@ -249,15 +267,14 @@ impl Query {
             line.filter(|line| *line > 0)
                 .ok_or("must be a whole number from 1")
         });
-        let time_zone = self.read("time_zone", FileZone::from_str);
         let import = import
-            .columns(columns?.unwrap_or_default())
-            .decimal_comma(decimal_comma?.unwrap_or_default())
-            .delimiter(delimiter?)
-            .encoding(encoding?)
-            .from_line(from_line?.unwrap_or(1))
-            .time_zone(time_zone?);
-        Some((import, is_dry_run?.unwrap_or_default()))
+            .columns(columns.unwrap_or_default())
+            .decimal_comma(decimal_comma.unwrap_or_default())
+            .delimiter(delimiter)
+            .encoding(encoding)
+            .from_line(from_line.unwrap_or(1))
+            .time_zone(self.read("time_zone", FileZone::from_str));
+        (import, is_dry_run.unwrap_or_default())
     }
 
     /// The query string of the page of `limit` at `cursor`, with the other parameters of this request.
@@ -276,7 +293,7 @@ impl Query {
         pairs.into_iter().flatten().collect::<Vec<_>>().join("&")
     }
 
-    fn wait(&mut self) -> Option<Wait> {
+    fn wait(&mut self) -> Wait {
         let time = self.read("wait", |text| {
             let seconds = text
                 .parse()
@@ -290,84 +307,68 @@ impl Query {
             text.parse()
                 .map_err(|error: Invalid| format!("must be a purchase id: {}", error.reason()))
         });
-        let (time, id) = (time?.unwrap_or(DEFAULT_WAIT), id?);
-        Some(id.map(|id| (id, time)))
+        Some((id?, time.unwrap_or(DEFAULT_WAIT)))
     }
 
     /// The selected purchases: of exactly one of three parameters, or with a reference, which may be of one user.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
-        let reference = self.read("reference", |text| {
-            text.parse::<Reference>().map_err(|error| error.reason())
-        });
-        let Some(reference) = reference? else {
-            return self.of_users();
-        };
-        let of_all = ["userid", "username", "everyone"]
-            .iter()
-            .all(|name| self.get(name).is_none());
-        let user = if of_all {
-            Selector::All
-        } else {
-            self.of_users()?
-        };
-        self.note(match user {
-            Selector::User(user) => Ok(Selector::Reference(reference, Some(user))),
-            Selector::All => Ok(Selector::Reference(reference, None)),
-            _ => Err(invalid_parameter(
-                "reference",
-                "and username exclude each other: give one of them",
-            )),
-        })
-    }
-
-    /// Those of exactly one of three parameters.
-    fn of_users(&mut self) -> Option<Selector> {
-        let given = ["userid", "username", "everyone"]
+        let reference: Option<Reference> = self.parse("reference");
+        if reference.is_none() && self.get("reference").is_some() {
+            return None;
+        }
+        let given: Vec<_> = ["userid", "username", "everyone"]
             .into_iter()
-            .filter(|name| self.get(name).is_some());
-        let problem = match &given.collect::<Vec<_>>()[..] {
-            [_] => None,
-            [] => Some(invalid_parameter(
-                "userid",
-                "or username must be given, or everyone=true",
-            )),
+            .filter(|name| self.get(name).is_some())
+            .collect();
+        if given.is_empty()
+            && let Some(reference) = reference
+        {
+            return Some(Selector::Reference(reference, None));
+        }
+        match &given[..] {
+            [_] => {}
+            [] => self.note_invalid("userid", "or username must be given, or everyone=true"),
             [first, rest @ ..] => {
-                let text = format!(
-                    "and {} exclude each other: give one of them",
-                    rest.join(" and ")
+                let others = rest.join(" and ");
+                self.note_invalid(
+                    first,
+                    format!("and {others} exclude each other: give one of them"),
                 );
-                Some(invalid_parameter(first, text))
             }
+        }
+        let errors_before = self.errors.len();
+        let user = self.parse("userid").map(Selector::User);
+        let name = self.parse("username").map(Selector::Name);
+        let all = self.word("everyone", &[("true", Selector::All)], "must be true");
+        if self.errors.len() > errors_before {
+            return None;
+        }
+        let users = user.or(name).or(all)?;
+        let Some(reference) = reference else {
+            return Some(users);
         };
-        self.errors.extend(problem);
-        let reason = |error: Invalid| error.reason();
-        let user = self.read("userid", |text| {
-            text.parse().map(Selector::User).map_err(reason)
-        });
-        let name = self.read("username", |text| {
-            text.parse().map(Selector::Name).map_err(reason)
-        });
-        let all = self.read("everyone", |text| {
-            (text == "true")
-                .then_some(Selector::All)
-                .ok_or("must be true")
-        });
-        user?.or(name?).or(all?)
+        match users {
+            Selector::User(user) => Some(Selector::Reference(reference, Some(user))),
+            Selector::All => Some(Selector::Reference(reference, None)),
+            _ => {
+                let problem = "and username exclude each other: give one of them";
+                self.note_invalid("reference", problem);
+                None
+            }
+        }
     }
 
     /// The requested page: newest first, 50 purchases and all times by default.
-    pub(crate) fn page(&mut self) -> Option<PageRequest> {
-        let page = self.page_of_all_times(ListOrder::NewestFirst, PageLimit::DEFAULT);
-        let range = self.range();
-        Some(page?.with_range(range?))
+    pub(crate) fn page(&mut self) -> PageRequest {
+        self.page_of_all_times(ListOrder::NewestFirst, PageLimit::DEFAULT)
+            .with_range(self.range())
     }
 
     /// Everything that is selected, for a file: newest first and all times by default.
-    pub(crate) fn whole(&mut self) -> Option<PageRequest> {
+    pub(crate) fn whole(&mut self) -> PageRequest {
         for name in ["limit", "cursor"] {
             if self.parameters.remove(name).is_some() {
-                let text = "is of pages: a file has everything that is selected";
-                self.errors.push(invalid_parameter(name, text));
+                self.note_invalid(name, "is of pages: a file has everything that is selected");
             }
         }
         self.page()
@@ -378,7 +379,7 @@ impl Query {
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
-    ) -> Option<Option<T>> {
+    ) -> Option<T> {
         self.read(name, |text| {
             let hint = if text.contains(' ') {
                 "; write + as %2B in a URL"
@@ -390,14 +391,16 @@ impl Query {
     }
 
     /// The requested range of time.
-    pub(crate) fn range(&mut self) -> Option<TimeRange> {
+    pub(crate) fn range(&mut self) -> TimeRange {
         let [from, to] = ["from", "to"].map(|name| self.parsed(name, Timestamp::from_rfc3339));
-        let range = TimeRange::new(from?, to?);
-        self.note(range.map_err(|_empty| invalid_parameter("to", "must be after from")))
+        TimeRange::new(from, to).unwrap_or_else(|_empty| {
+            self.note_invalid("to", "must be after from");
+            TimeRange::ALL
+        })
     }
 
     /// The requested totals: per day in UTC by default.
-    pub(crate) fn totals(&mut self) -> Option<TotalsRequest> {
+    pub(crate) fn totals(&mut self) -> TotalsRequest {
         let words = [
             ("hour", Period::Hour),
             ("day", Period::Day),
@@ -406,10 +409,7 @@ impl Query {
         let range = self.range();
         let per = self.word("per", &words, "must be hour, day or month");
         let zone = self.parsed("zone", str::parse::<UtcOffset>);
-        Some(
-            TotalsRequest::of(range?, per?.unwrap_or(Period::Day))
-                .in_zone(zone?.unwrap_or_default()),
-        )
+        TotalsRequest::of(range, per.unwrap_or(Period::Day)).in_zone(zone.unwrap_or_default())
     }
 
     /// The beginning of the requested user names.
@@ -419,7 +419,7 @@ impl Query {
     }
 
     /// The requested dead letters, of one of these topics or of all, 50 by default.
-    pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> Option<DeadLetterPage> {
+    pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> DeadLetterPage {
         let topic = self.read("topic", |topic| {
             let known = topics.contains(&topic).then(|| topic.to_owned());
             known.ok_or_else(|| format!("must be one of {}", topics.join(", ")))
@@ -432,10 +432,10 @@ impl Query {
         });
         let limit = self.limit(PageLimit::DEFAULT);
         let filter = DeadLetterFilter::default()
-            .reason(reason?)
-            .since(since?)
-            .after(after?);
-        Some((topic?, filter, limit?.get()))
+            .reason(reason)
+            .since(since)
+            .after(after);
+        (topic, filter, limit.get())
     }
 
     /// Returns the value that was `read` from the parameters, and what the request waits for.
@@ -443,8 +443,9 @@ impl Query {
     /// # Errors
     /// All errors that were noted.
     pub(crate) fn finish<T>(&mut self, read: Option<T>) -> HttpResult<(T, Wait)> {
-        match (read, self.wait()) {
-            (Some(read), Some(wait)) if self.errors.is_empty() => Ok((read, wait)),
+        let wait = self.wait();
+        match read {
+            Some(read) if self.errors.is_empty() => Ok((read, wait)),
             _ => Err(HttpError::invalid(std::mem::take(&mut self.errors))),
         }
     }

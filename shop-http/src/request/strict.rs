@@ -5,27 +5,25 @@ use std::str::FromStr;
 use shop_core::json::RawScalar;
 use shop_core::{Invalid, UserName};
 
-use crate::request::purchase::text;
-use crate::response::validation_error::Kind;
+use crate::response::validation_error::MemberError;
 
 /// A text that looks like what it is: a name, an id or a product.
-pub(crate) fn line<T: FromStr<Err: Into<Invalid>>>(
-    value: RawScalar<'_>,
-) -> Result<T, (Kind, String)> {
-    let line = text(value, false)?;
+pub(crate) fn line<T: FromStr<Err = Invalid>>(value: RawScalar<'_>) -> Result<T, MemberError> {
+    let text = value.text().ok_or_else(MemberError::no_text)?;
+    let line = text.parse()?;
     // All of these follow the rules of user names.
-    let visible: UserName = text(value, false)?;
-    check_visible(visible.as_str()).map(|()| line)
+    let visible: UserName = text.parse()?;
+    check_visible(visible.as_str())?;
+    Ok(line)
 }
 
 /// Refuses what hides in a text, or changes its direction.
-pub(crate) fn check_visible(text: &str) -> Result<(), (Kind, String)> {
+pub(crate) fn check_visible(text: &str) -> Result<(), MemberError> {
     if text.is_ascii() || !text.chars().any(is_invisible) {
         return Ok(());
     }
-    Err((
-        Kind::Value,
-        "must not contain invisible or bidirectional characters".to_owned(),
+    Err(MemberError::value(
+        "must not contain invisible or bidirectional characters",
     ))
 }
 

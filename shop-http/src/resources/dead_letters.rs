@@ -17,13 +17,13 @@ use shop_core::{Invalid, Result};
 use crate::auth::{Action, Audited, Caller};
 use crate::request::fields::Body;
 use crate::request::{self, PathText, Query};
-use crate::response::validation_error::{Kind, Location};
+use crate::response::validation_error::{Location, MemberError};
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::service::dead_letters::{Outcome, Outcomes};
 use crate::service::{Service, within};
 
 /// The maximum number of positions in a request.
-pub(crate) const MAX_POSITIONS: usize = 1_000;
+const MAX_POSITIONS: usize = 1_000;
 /// The maximum number of characters of a reason.
 const MAX_REASON: usize = 200;
 
@@ -34,9 +34,9 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
-    let mut parameters = Query::new(&uri, Query::DEAD_LETTERS)?;
-    let filter = parameters.dead_letters(&service.dead_letters.topics().collect::<Vec<_>>());
-    let (filter, _) = parameters.finish(filter)?;
+    let topics: Vec<_> = service.dead_letters.topics().collect();
+    let read = |query: &mut Query| Some(query.dead_letters(&topics));
+    let (filter, _no_wait) = Query::read_from(&uri, Query::DEAD_LETTERS, read)?;
     let (items, next) = query(&service, service.dead_letters.page(&filter)).await?;
     let stuck = service
         .ingests()
@@ -170,15 +170,7 @@ async fn begin(
     mut request: Request,
 ) -> HttpResult<(Caller, Asked)> {
     let caller = Caller::of(request.extensions());
-    let may = |needed: Action<'_>| {
-        let decision = service.policy.check(&caller, &needed);
-        decision.inspect_err(|_denied| {
-            caller.audit(Audited {
-                action,
-                ..Audited::default()
-            });
-        })
-    };
+    let may = |needed| service.policy.check_as(&caller, &needed, action);
     may(Action::Observe)?;
     Query::refuse(request.uri())?;
     let body = request::body::read(&mut request, &service.options).await?;
@@ -186,13 +178,12 @@ async fn begin(
     if !asked.dry_run {
         may(Action::Operate)?;
         let positions: Vec<_> = asked.known.iter().map(ToString::to_string).collect();
-        let (positions, reason) = (Some(positions.join(" ")), asked.reason.clone());
         // Before it begins, as it completes without its client.
         caller.audit(Audited {
             action,
             is_allowed: true,
-            positions,
-            reason,
+            positions: Some(positions.join(" ")),
+            reason: asked.reason.clone(),
             ..Audited::default()
         });
     }
@@ -206,36 +197,21 @@ fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
         let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
         let positions =
             positions.filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()));
-        positions.ok_or_else(|| (Kind::Value, format!("must be 1 to {MAX_POSITIONS} texts")))
+        positions.ok_or_else(|| MemberError::value(format!("must be 1 to {MAX_POSITIONS} texts")))
     });
     let dry_run = body.read_optional("dry_run", |value| {
         value
             .as_json()
             .parse()
-            .map_err(|_no_bool| (Kind::Value, "must be true or false".to_owned()))
+            .map_err(|_no_bool| MemberError::value("must be true or false"))
     });
-    let read = |value: RawScalar<'_>| {
-        let text = value
-            .text()
-            .filter(|text| !text.chars().any(char::is_control));
-        let text = text.filter(|text| text.chars().count() <= MAX_REASON);
-        let text = text
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty());
-        text.ok_or_else(|| {
-            (
-                Kind::Value,
-                format!("must be one line of 1 to {MAX_REASON} characters"),
-            )
-        })
-    };
-    let is_required = needs_reason && dry_run != Some(Some(true));
+    let is_required = needs_reason && dry_run != Some(true);
     let reason = if is_required {
-        body.read("reason", read).map(Some)
+        body.read("reason", read_reason)
     } else {
-        body.read_optional("reason", read)
+        body.read_optional("reason", read_reason)
     };
-    let ((positions, dry_run), reason) = body.finish(positions.zip(dry_run).zip(reason))?;
+    let positions = body.finish(positions)?;
     let known = positions
         .iter()
         .filter_map(|text| text.parse().ok())
@@ -246,6 +222,19 @@ fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
         dry_run: dry_run.unwrap_or_default(),
         reason,
     })
+}
+
+fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
+    let text = value.text().unwrap_or_default();
+    let reason = text.trim();
+    let is_line = !text.chars().any(char::is_control) && text.chars().count() <= MAX_REASON;
+    if is_line && !reason.is_empty() {
+        Ok(reason.to_owned())
+    } else {
+        Err(MemberError::value(format!(
+            "must be one line of 1 to {MAX_REASON} characters"
+        )))
+    }
 }
 
 /// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead

@@ -75,9 +75,8 @@ fn requested(uri: &Uri, headers: &HeaderMap, purchases: &Purchases) -> HttpResul
         .retention(options.purchase_retention)
         .currency(options.currency.clone())
         .refunds(options.refunds);
-    let mut query = Query::new(uri, Query::IMPORT)?;
-    let requested = query.import(import);
-    let (requested, _no_wait) = query.finish(requested)?;
+    let read = |query: &mut Query| Some(query.import(import));
+    let (requested, _no_wait) = Query::read_from(uri, Query::IMPORT, read)?;
     Ok(requested)
 }
 

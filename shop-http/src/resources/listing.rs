@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use shop_core::Invalid;
 use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
@@ -94,20 +94,19 @@ impl ListingRequest {
     ) -> HttpResult<Self> {
         let limit = form.cap.and_then(|cap| PageLimit::new(cap).ok());
         let is_page = limit.is_some() || query.get("limit").or(query.get("cursor")).is_some();
-        let by = who.as_ref().and_then(|_| query.by().flatten().or(form.by));
+        let by = who.as_ref().and_then(|_| query.by().or(form.by));
         let view = query.view();
         let request = query.page_of_all_times(form.order, limit.unwrap_or(PageLimit::DEFAULT));
-        let ((view, mut request), wait) = query.finish(view.zip(request))?;
-        let view = view.unwrap_or(form.view);
-        let candidates = who
-            .as_ref()
-            .map_or(Ok(vec![Selector::All]), |who| candidates(who, by))?;
-        let (who, requested) = (who.unwrap_or_default(), by.unwrap_or(By::UserId));
+        let (mut request, wait) = query.finish(Some(request))?;
+        let candidates = match &who {
+            Some(who) => candidates(who, by)?,
+            None => vec![Selector::All],
+        };
         let envelope = Envelope {
-            view,
+            view: view.unwrap_or(form.view),
             item,
-            who,
-            requested,
+            who: who.unwrap_or_default(),
+            requested: by.unwrap_or(By::UserId),
             found: None,
         };
         if !is_page {
@@ -128,15 +127,9 @@ impl ListingRequest {
 
 /// The possible meanings of the text: a user's id, or a user's name.
 fn candidates(who: &str, by: Option<By>) -> Result<Vec<Selector>, ValidationError> {
-    let invalid = |name, error: Invalid| Location::Path(name).invalid(error.reason());
-    let id = who
-        .parse()
-        .map(Selector::User)
-        .map_err(|error| invalid("userid", error));
-    let name = who
-        .parse()
-        .map(Selector::Name)
-        .map_err(|error| invalid("username", error));
+    let invalid = |name| move |error: Invalid| Location::Path(name).invalid(error.reason());
+    let id = who.parse().map(Selector::User).map_err(invalid("userid"));
+    let name = who.parse().map(Selector::Name).map_err(invalid("username"));
     match by {
         Some(By::UserId) => Ok(vec![id?]),
         Some(By::UserName) => Ok(vec![name?]),
@@ -161,14 +154,11 @@ async fn list(
         .wait(caller, slot, listing.wait, &listing.candidates)
         .await?;
     let found = find(purchases, &listing).await?;
-    if let Some(selector) = found
-        .as_ref()
-        .map(|(selector, _)| selector)
-        .or(listing.candidates.last())
-    {
+    let found_selector = found.as_ref().map(|(selector, _)| selector);
+    if let Some(selector) = found_selector.or(listing.candidates.last()) {
         caller.note(&Action::ReadPurchases(selector), true);
     }
-    listing.envelope.found = found.as_ref().map(|(selector, _)| match selector {
+    listing.envelope.found = found_selector.map(|selector| match selector {
         Selector::Name(_) => By::UserName,
         _ => By::UserId,
     });
@@ -176,50 +166,42 @@ async fn list(
         .envelope
         .found
         .filter(|_| listing.candidates.len() > 1);
-    let is_found = found.is_some();
+    let status = if found.is_some() {
+        StatusCode::OK
+    } else {
+        form.nothing
+    };
+    let counts = found.is_some() && listing.envelope.view.counts();
     let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
+    let mut link = None;
     let body = if listing.is_page {
-        let counts = is_found && listing.envelope.view.counts();
         let summary = match listing.sums {
             _ if !counts => Summary::default(),
             Some(sums) => sums,
             None => purchases.query(purchases.query.summary(&selector)).await?,
         };
-        page.next = page.next.map(|next| {
-            if counts {
-                with_sums(&next, summary)
-            } else {
-                next
-            }
-        });
-        Ok(page_body(&listing.envelope, &page, summary))
+        if counts {
+            page.next = page.next.map(|next| with_sums(&next, summary));
+        }
+        if let Some(next) = &page.next {
+            let next = query.for_next_page(listing.request.limit, next);
+            let next = format!("<{}?{next}>; rel=\"next\"", uri.path());
+            link = Some([(header::LINK, next)]);
+        }
+        page_body(&listing.envelope, &page, summary)
     } else {
-        let (purchases, request) = (Arc::clone(purchases), listing.request.clone());
+        let form = StreamForm::Envelope(listing.envelope);
         listing_body::whole(
-            purchases,
-            StreamForm::Envelope(listing.envelope),
+            Arc::clone(purchases),
+            form,
             selector,
-            request,
+            listing.request,
             &page,
-        )
+        )?
     };
-    let body = body.map_err(|error| HttpError::query(error, purchases.subject()))?;
-    let next = page.next.filter(|_| listing.is_page);
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
-    if !is_found {
-        *response.status_mut() = form.nothing;
-    }
-    let link = next.and_then(|next| {
-        let next = query.for_next_page(listing.request.limit, &next);
-        HeaderValue::try_from(format!("<{}?{next}>; rel=\"next\"", uri.path())).ok()
-    });
-    response
-        .headers_mut()
-        .extend(link.map(|link| (header::LINK, link)));
-    response
-        .headers_mut()
-        .extend(found_by.map(|by| (FOUND_BY, HeaderValue::from_static(by.name()))));
-    Ok((pending, response).into_response())
+    let media_type = [(header::CONTENT_TYPE, "application/json")];
+    let found_by = found_by.map(|by| [(FOUND_BY, by.name())]);
+    Ok((status, pending, media_type, link, found_by, body).into_response())
 }
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
@@ -249,12 +231,11 @@ const SEPARATOR: char = '~';
 
 /// The cursor with the sums of the whole listing.
 fn with_sums(cursor: &Cursor, sums: Summary) -> Cursor {
-    let Summary {
-        count, total_spent, ..
-    } = sums;
     Cursor::from_text(format!(
-        "{}{SEPARATOR}{count}{SEPARATOR}{total_spent}",
-        cursor.as_str()
+        "{}{SEPARATOR}{}{SEPARATOR}{}",
+        cursor.as_str(),
+        sums.count,
+        sums.total_spent
     ))
 }
 

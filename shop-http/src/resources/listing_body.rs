@@ -13,7 +13,7 @@ use shop_core::{Error, Purchase, RequestContext};
 
 use crate::compat::purchase::write_purchase;
 use crate::compat::{By, ItemForm, View};
-use crate::response::PURCHASE_BYTES;
+use crate::response::{HttpError, HttpResult, PURCHASE_BYTES};
 use crate::service::Purchases;
 
 /// The purchases of the first page: about [`CHUNK`] bytes if the names are the longest.
@@ -28,7 +28,6 @@ const CHUNK: usize = 64 << 10;
 const MIN_PAGE: usize = 16;
 
 /// The members around the purchases.
-#[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub(crate) view: View,
     pub(crate) item: ItemForm,
@@ -104,7 +103,8 @@ fn write_trailer(
 ) {
     json.push(b']');
     if envelope.view.counts() {
-        let (count, sum) = (summary.count, summary.total_spent.rounded());
+        let count = summary.count;
+        let sum = summary.total_spent.rounded();
         json.extend_from_slice(format!(",\"count\":{count},\"total_spent\":{sum}").as_bytes());
     }
     if envelope.view == View::Everything {
@@ -133,7 +133,8 @@ pub(crate) fn whole(
     selector: Selector,
     request: PageRequest,
     first: &Page,
-) -> Result<Body, Error> {
+) -> HttpResult<Body> {
+    let subject = purchases.subject();
     let mut writer = Writer {
         purchases,
         form,
@@ -145,7 +146,9 @@ pub(crate) fn whole(
     };
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
-    let (chunk, more) = writer.chunk(first)?;
+    let (chunk, more) = writer
+        .chunk(first)
+        .map_err(|error| HttpError::query(error, subject))?;
     // Most listings fit in one page: they are sent with their length.
     if !more {
         return Ok(chunk.into());
@@ -196,11 +199,8 @@ impl Writer {
                     write_head(&mut text, envelope);
                 }
                 self.is_empty = write_items(&mut text, envelope, &page.items, self.is_empty);
-                for one in page
-                    .items
-                    .iter()
-                    .map(|purchase| Summary::of(purchase.price))
-                {
+                for purchase in &page.items {
+                    let one = Summary::of(purchase.price);
                     let spent = self.summary.total_spent.checked_add(one.total_spent)?;
                     self.summary = Summary::new(self.summary.count + one.count, spent);
                 }

@@ -11,11 +11,11 @@ use shop_core::ports::{Lookup, REFUND_TIMEOUT, Selector};
 use shop_core::{Price, Purchase, PurchaseId};
 use tokio::time::Instant;
 
-use crate::auth::{Action, Audited, Caller};
+use crate::auth::{Action, Caller};
 use crate::compat::RequestDialect;
 use crate::request::{self, PathText, Query};
 use crate::resources::{buy, v1_purchases};
-use crate::response::validation_error::{Location, ValidationError};
+use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::server::browsers::ForeignOrigin;
@@ -47,10 +47,7 @@ pub(crate) async fn post(
     let bought = find_refundable(&purchases, &caller, &id, until).await?;
     let mut refund = bought
         .refund(amount, purchases.clock.now())
-        .map_err(|error| ValidationError {
-            text: error.message().to_owned(),
-            ..Location::Member("amount".into()).invalid("")
-        })?;
+        .map_err(|error| Location::Member("amount".into()).error(error.message().to_owned()))?;
     refund.details.reason = reason;
     refund.context = context;
 
@@ -67,13 +64,9 @@ fn check_sender(purchases: &Purchases, caller: &Caller, extensions: &Extensions)
     ForeignOrigin::refuse(extensions)?;
     if purchases.kind == ServiceKind::Management {
         // Past the log, as each write.
-        let decision = purchases.policy.decide(caller, &Action::Operate);
-        decision.inspect_err(|_denied| {
-            caller.audit(Audited {
-                action: "refund",
-                ..Audited::default()
-            });
-        })?;
+        purchases
+            .policy
+            .check_as(caller, &Action::Operate, "refund")?;
     }
     Ok(())
 }

@@ -44,11 +44,13 @@ type Read = (State<Arc<Purchases>>, Caller, Slot, Uri);
 async fn selected<T>(
     (State(purchases), caller, slot, uri): &Read,
     known: &[&'static str],
-    read: impl FnOnce(&mut Query) -> Option<T>,
+    read: impl FnOnce(&mut Query) -> T,
 ) -> HttpResult<(PendingHeader, Selector, T)> {
-    let mut query = Query::new(uri, known)?;
-    let (selector, read) = (query.selector(), read(&mut query));
-    let ((selector, read), wait) = query.finish(selector.zip(read))?;
+    let ((selector, read), wait) = Query::read_from(uri, known, |query| {
+        let selector = query.selector();
+        let read = read(query);
+        Some((selector?, read))
+    })?;
     may_select(purchases, caller, &selector)?;
     let pending = purchases
         .wait(caller, slot, wait, std::slice::from_ref(&selector))
@@ -69,12 +71,9 @@ pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
     let mut response = match format {
         None => respond_json(written(&page, 100 + page.items.len() * PURCHASE_BYTES)),
         Some(format) => {
-            let (all, form) = (Arc::clone(&purchases), StreamForm::Rows(format));
-            let body = listing_body::whole(all, form, selector, request, &page);
-            file(
-                format,
-                body.map_err(|error| HttpError::query(error, purchases.subject()))?,
-            )
+            let form = StreamForm::Rows(format);
+            let body = listing_body::whole(purchases, form, selector, request, &page)?;
+            file(format, body)
         }
     };
     response
@@ -99,11 +98,7 @@ fn file(format: RowFormat, content: Body) -> Response {
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_DISPOSITION, name),
     ];
-    (
-        headers.map(|(name, value)| (name, HeaderValue::from_static(value))),
-        content,
-    )
-        .into_response()
+    (headers, content).into_response()
 }
 
 /// `GET /v1/summary`: the number of purchases and their exact sum.
@@ -131,9 +126,7 @@ pub(crate) async fn names(
     caller: Caller,
     uri: Uri,
 ) -> HttpResult {
-    let mut query = Query::new(&uri, Query::NAMES)?;
-    let prefix = query.prefix();
-    let (prefix, _no_wait) = query.finish(prefix)?;
+    let (prefix, _no_wait) = Query::read_from(&uri, Query::NAMES, Query::prefix)?;
     may_select(&purchases, &caller, &Selector::All)?;
     Ok(Json(purchases.names(&prefix).await?).into_response())
 }
@@ -146,9 +139,8 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
 }
 
 pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathText) -> HttpResult {
-    let mut query = Query::new(&uri, Query::PURCHASE)?;
-    let id = query.note(read_id(&path.0.unwrap_or_default()));
-    let (id, wait) = query.finish(id)?;
+    let id = read_id(&path.0.unwrap_or_default());
+    let (id, wait) = Query::read_from(&uri, Query::PURCHASE, |query| query.note(id))?;
     let pending = purchases.wait(&caller, &slot, wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
     // A client does not learn which purchases of others exist.

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use shop_core::Invalid;
 use shop_core::api::ProblemError;
 
 /// One error of a request.
@@ -52,6 +53,38 @@ pub(crate) enum Kind {
     Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
 }
 
+/// Why the value of a member is refused. The text continues the sentence after the name of the member.
+#[derive(Debug)]
+pub(crate) struct MemberError {
+    pub(crate) kind: Kind,
+    pub(crate) text: String,
+}
+
+impl MemberError {
+    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+        }
+    }
+
+    /// The value has the right type, and is out of bounds.
+    pub(crate) fn value(text: impl Into<String>) -> Self {
+        Self::new(Kind::Value, text)
+    }
+
+    /// The value is not text.
+    pub(crate) fn no_text() -> Self {
+        Self::new(Kind::NoText, "must be text")
+    }
+}
+
+impl From<Invalid> for MemberError {
+    fn from(invalid: Invalid) -> Self {
+        Self::value(invalid.reason())
+    }
+}
+
 /// The maximum length of a client's name that is sent back.
 const MAX_NAME: usize = 64;
 /// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
@@ -78,6 +111,11 @@ impl Location {
     /// The error of what is here; `problem` continues the sentence after its name.
     pub(crate) fn invalid(self, problem: impl Display) -> ValidationError {
         let text = format!("{} {problem}", self.name().unwrap_or_default());
+        self.error(text)
+    }
+
+    /// The error of what is here, whose `text` is a whole sentence.
+    pub(crate) fn error(self, text: String) -> ValidationError {
         ValidationError {
             location: self,
             kind: Kind::Value,
@@ -94,20 +132,19 @@ pub(crate) fn invalid_parameter(name: &'static str, problem: impl Display) -> Va
 
 /// The texts of `errors`, with one for all missing members.
 pub(crate) fn texts(errors: &[ValidationError]) -> Vec<String> {
-    let is_missing =
-        |error: &&ValidationError| error.kind == Kind::Missing && error.location.name().is_some();
-    let missing: Vec<_> = errors
-        .iter()
-        .filter(is_missing)
-        .filter_map(|error| error.location.name())
-        .collect();
-    let missing = (!missing.is_empty())
-        .then(|| format!("Missing required fields: ['{}']", missing.join("', '")));
-    let others = errors
-        .iter()
-        .filter(|error| !is_missing(error))
-        .map(|error| error.text.clone());
-    missing.into_iter().chain(others).collect()
+    let mut missing = Vec::new();
+    let mut texts = Vec::new();
+    for error in errors {
+        match error.location.name() {
+            Some(name) if error.kind == Kind::Missing => missing.push(name),
+            _ => texts.push(error.text.clone()),
+        }
+    }
+    if !missing.is_empty() {
+        let names = missing.join("', '");
+        texts.insert(0, format!("Missing required fields: ['{names}']"));
+    }
+    texts
 }
 
 /// `name`, truncated.
@@ -133,20 +170,18 @@ impl ValidationError {
     /// The body is not JSON from `byte` on.
     pub(crate) fn no_json(byte: usize, text: String) -> Self {
         Self {
-            location: Location::Byte(byte),
             kind: Kind::NoJson,
-            text,
             input: "{}".to_owned(),
+            ..Location::Byte(byte).error(text)
         }
     }
 
     /// The body is `input`, which is not an object.
     pub(crate) fn no_object(input: String, text: String) -> Self {
         Self {
-            location: Location::Body,
             kind: Kind::NoObject,
-            text,
             input,
+            ..Location::Body.error(text)
         }
     }
 
