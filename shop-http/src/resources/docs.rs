@@ -37,19 +37,13 @@ pub(crate) async fn page(request: HeaderMap) -> HttpResult {
         };
         vendored("index.html", beside)
     };
-    FILES
-        .get("", make)
-        .map(|page| page.respond(&request))
-        .ok_or(HttpError::NO_ROUTE)
+    FILES.respond("", &request, make)
 }
 
 /// `GET /docs/{file}`: a file of the page.
 pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
-    let file = path
-        .0
-        .and_then(|name| FILES.get(&name, || vendored(&name, <[u8]>::to_vec)));
-    file.map(|file| file.respond(&request))
-        .ok_or(HttpError::NO_ROUTE)
+    let name = path.0.ok_or(HttpError::NO_ROUTE)?;
+    FILES.respond(&name, &request, || vendored(&name, <[u8]>::to_vec))
 }
 
 /// `GET /redoc`: redirects to the page. Relative, so that it works behind every prefix that a proxy removes.

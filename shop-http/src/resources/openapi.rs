@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::response::HttpResult;
 use crate::response::constant::Constant;
-use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::service::Service;
 
@@ -17,7 +17,7 @@ use crate::service::Service;
 const V1: &str = include_str!("../../openapi.json");
 
 /// The document of a service.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Document {
     openapi: String,
     info: Map<String, Value>,
@@ -37,11 +37,8 @@ impl Document {
         if let Some(routes_of_system) = service.options.dialect.document {
             document.extend(Self::parse(routes_of_system));
         }
-        let kind = service.kind.name();
-        document.info.insert(
-            "title".to_owned(),
-            format!("Purchase tracking: {kind}").into(),
-        );
+        let title = format!("Purchase tracking: {}", service.kind.name());
+        document.info.insert("title".to_owned(), title.into());
         document
             .info
             .insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
@@ -52,7 +49,9 @@ impl Document {
         if !service.policy.requires_token {
             document.components.remove("securitySchemes");
             let operations = document.paths.values_mut().flat_map(BTreeMap::values_mut);
-            operations.for_each(|operation| drop(operation.remove("security")));
+            for operation in operations {
+                operation.remove("security");
+            }
         }
         document
     }
@@ -93,12 +92,8 @@ pub(crate) async fn get(
     mount: Mount,
     request: HeaderMap,
 ) -> HttpResult {
-    let document = service
-        .documents
-        .get(mount.prefix(), || Document::new(&service).at(&mount));
-    document
-        .map(|document| document.respond(&request))
-        .ok_or(HttpError::NO_ROUTE)
+    let make = || Document::new(&service).at(&mount);
+    service.documents.respond(mount.prefix(), &request, make)
 }
 
 /// In the order in which `/docs` shows them.

@@ -58,12 +58,8 @@ const POLICY: (HeaderName, HeaderValue) = (
 /// The response to a browser: the document of the page.
 pub(crate) fn respond(service: &Service, request: &HeaderMap) -> HttpResult {
     // Beside the OpenAPI documents, whose names are prefixes: empty, or with a slash first.
-    let document = service
-        .documents
-        .get("page", || Some(constant(DOCUMENT, text(service))));
-    document
-        .map(|document| document.respond(request))
-        .ok_or(HttpError::NO_ROUTE)
+    let make = || Some(constant(DOCUMENT, text(service)));
+    service.documents.respond("page", request, make)
 }
 
 /// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.
@@ -100,10 +96,7 @@ fn text(service: &Service) -> String {
 /// `GET /page/{name}`: a file of the page.
 pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
     let name = name.0.ok_or(HttpError::NO_ROUTE)?;
-    FILES
-        .get(&name, || made(&name))
-        .map(|file| file.respond(&request))
-        .ok_or(HttpError::NO_ROUTE)
+    FILES.respond(&name, &request, || made(&name))
 }
 
 /// The file with this name.

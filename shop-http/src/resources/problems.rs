@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
@@ -10,9 +10,9 @@ use crate::request::PathText;
 use crate::response::{HttpError, HttpResult};
 
 /// The page has no script, style or image.
-const POLICY: [(HeaderName, HeaderValue); 1] = [(
+const POLICY: [(HeaderName, &str); 1] = [(
     header::CONTENT_SECURITY_POLICY,
-    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    "default-src 'none'; frame-ancestors 'none'",
 )];
 
 /// A type of problems.

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::request::accept::named;
+use crate::response::{HttpError, HttpResult};
 
 /// The maximum of constants of a [`Constants`]: the files and the prefixes of a service are fewer.
 const MAX_KEPT: usize = 64;
@@ -74,16 +75,19 @@ impl Constant {
             .zip(self.headers.typed_get::<ETag>());
         let accepts_gzip =
             || named(request, header::ACCEPT_ENCODING, "gzip").is_some_and(|weight| weight > 0.0);
-        let (mut response, mut headers) = (Response::default(), self.headers.clone());
+        let mut response = Response::default();
+        *response.headers_mut() = self.headers.clone();
         if known.is_some_and(|(known, tag)| !known.precondition_passes(&tag)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else if let Some(gzip) = self.gzip.as_ref().filter(|_| accepts_gzip()) {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            let gzipped = HeaderValue::from_static("gzip");
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, gzipped);
             *response.body_mut() = gzip.clone().into();
         } else {
             *response.body_mut() = self.content.clone().into();
         }
-        *response.headers_mut() = headers;
         response
     }
 }
@@ -96,12 +100,21 @@ impl Constants {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// The constant with this name, if `make` knows one.
-    pub(crate) fn get(
+    /// The response to `request` with the constant of this name.
+    ///
+    /// # Errors
+    /// 404 if `make` knows none.
+    pub(crate) fn respond(
         &self,
         name: &str,
+        request: &HeaderMap,
         make: impl FnOnce() -> Option<Constant>,
-    ) -> Option<Arc<Constant>> {
+    ) -> HttpResult {
+        let constant = self.get(name, make).ok_or(HttpError::NO_ROUTE)?;
+        Ok(constant.respond(request))
+    }
+
+    fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {
         let mut kept = self.0.lock();
         if let Some(known) = kept.get(name) {
             return Some(Arc::clone(known));
