@@ -17,7 +17,9 @@ use crate::options::HttpOptions;
 use crate::response::HttpResult;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
 use crate::routes::identify::identify;
+use crate::routes::route::Listed;
 use crate::routes::site::{self, Guard};
+use crate::routes::table;
 use crate::service::parts::Parts;
 use crate::service::{Service, ServiceKind};
 
@@ -201,19 +203,8 @@ impl RouterBuilder {
     /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
     /// end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
-        let Self {
-            parts,
-            options,
-            groups,
-            policy,
-            authenticate,
-            guards,
-        } = self;
-        site::router(
-            Service::new(parts, options, policy, groups),
-            authenticate,
-            &guards,
-        )
+        let service = Service::new(self.parts, self.options, self.policy, self.groups);
+        site::router(service, self.authenticate, &self.guards)
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
@@ -228,12 +219,7 @@ impl RouterBuilder {
             ..
         } = self.clone();
         let service = Arc::new(Service::new(parts, options, policy, groups));
-        site::listed(&service);
-        service
-            .listed
-            .get()
-            .map(|listed| listed.paths.clone())
-            .unwrap_or_default()
+        Listed::new(&table::routes(&service)).paths
     }
 
     /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.

@@ -36,7 +36,7 @@ impl Matched {
         route: Option<Arc<Route>>,
         configured: &'static Dialect,
     ) -> Self {
-        let (path, method) = (request.uri().path(), request.method());
+        let method = request.method();
         let endpoint = route.as_ref().and_then(|route| route.endpoint(method));
         Self {
             access: endpoint
@@ -46,7 +46,7 @@ impl Matched {
                 .as_ref()
                 .map_or_else(|| Class::of(method), |route| route.class(method)),
             dialect: route.as_ref().map_or_else(
-                || Dialect::from_path(path, configured),
+                || Dialect::from_path(request.uri().path(), configured),
                 |route| route.dialect,
             ),
             trail: None,

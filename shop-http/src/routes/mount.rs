@@ -6,14 +6,15 @@ use axum::extract::OriginalUri;
 use axum::http::request::Parts;
 
 /// The prefix below which an outer router has mounted these routes, as the client has sent it; empty without one.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Mount(String);
 
 impl Mount {
     /// The prefix that the routers outside of this one have removed from `request`, if any.
     pub(crate) fn of(request: &Parts) -> Option<Self> {
         let OriginalUri(original) = request.extensions.get()?;
-        let (whole, inner) = (original.path(), request.uri.path());
+        let whole = original.path();
+        let inner = request.uri.path();
         if whole.len() == inner.len() {
             return None;
         }

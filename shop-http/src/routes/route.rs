@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::handler::Handler;
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{Method, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -103,11 +103,11 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
             let context = request::purchase::context(request.headers());
             let response = compressed.clone().oneshot(request);
             async move {
-                let response = match context {
+                let Ok(response) = match context {
                     Some(context) => Arc::<RequestContext>::from(context).scope(response).await,
                     None => response.await,
                 };
-                response.map_or_else(|never| match never {}, |response| response.map(Body::new))
+                response.map(Body::new)
             }
             .boxed()
         };
@@ -216,10 +216,9 @@ impl Route {
             path,
             ..self.clone()
         };
-        route
-            .endpoints
-            .iter_mut()
-            .for_each(|endpoint| endpoint.about = "");
+        for endpoint in &mut route.endpoints {
+            endpoint.about = "";
+        }
         route
     }
 
@@ -236,10 +235,9 @@ impl Route {
             .plain((self.group, "", Class::Read), "", redirect)
             .open();
         route.path = format!("{}/", self.path);
-        route
-            .endpoints
-            .iter_mut()
-            .for_each(|endpoint| endpoint.method = None);
+        for endpoint in &mut route.endpoints {
+            endpoint.method = None;
+        }
         route
     }
 
@@ -287,12 +285,8 @@ impl Route {
                 }
             })
             .collect();
-        let mut response = HttpError::METHOD_NOT_ALLOWED.into_response();
-        let allowed = HeaderValue::try_from(names.join(",")).ok();
-        response
-            .headers_mut()
-            .extend(allowed.map(|allowed| (header::ALLOW, allowed)));
-        response
+        let allowed = [(header::ALLOW, names.join(","))];
+        (allowed, HttpError::METHOD_NOT_ALLOWED).into_response()
     }
 }
 

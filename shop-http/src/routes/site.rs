@@ -1,5 +1,6 @@
 //! The way of every request: it is matched, observed, limited, authenticated, admitted and handled.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::mem::take;
 use std::panic::AssertUnwindSafe;
@@ -67,9 +68,15 @@ pub(crate) fn router(
             .metrics
             .enable_flask(service.options.dialect.has_flask_durations);
     }
-    let routes = listed(&service).into_iter().map(Arc::new);
-    // A path of the router ends with its parameter.
-    let (actions, routes): (Vec<_>, Vec<_>) = routes.partition(|route| route.action().is_some());
+    let routes = table::routes(&service);
+    service.listed.get_or_init(|| Listed::new(&routes));
+    // A path of the router ends with its parameter: what follows it, such as `:refund`, is found in the request.
+    let mut routes_by_path = BTreeMap::<String, Vec<(String, Arc<Route>)>>::new();
+    for route in routes {
+        let (path, end) = route.action().unwrap_or((&route.path, ""));
+        let routes = routes_by_path.entry(path.to_owned()).or_default();
+        routes.push((end.to_owned(), Arc::new(route)));
+    }
     let authenticates = authenticate.is_some() || !guards.is_empty();
     let gate = Arc::new(Gate {
         admission: Admission::new(&service.options),
@@ -87,53 +94,41 @@ pub(crate) fn router(
                 guard(router)
             })
     });
-    let (observer, browsers) = (
-        Observer::new(&service),
-        Browsers::new(&service, authenticates),
-    );
-    let options = Arc::clone(&service.options);
     let site = Arc::new(Site {
-        options,
-        observer,
-        browsers,
+        options: Arc::clone(&service.options),
+        observer: Observer::new(&service),
+        browsers: Browsers::new(&service, authenticates),
         gate,
         guarded,
     });
-    let served = |route: Option<Arc<Route>>| {
+    let served = |routes: Vec<(String, Arc<Route>)>| {
+        let routes: Arc<[_]> = routes.into();
         let site = Arc::clone(&site);
-        let path = route.as_ref().map(|route| route.path.as_str());
-        let acts_here = |action: &&Arc<Route>| action.action().map(|(path, _)| path) == path;
-        let actions: Arc<[_]> = actions.iter().filter(acts_here).cloned().collect();
         service_fn(move |mut request: Request| {
-            let is_meant = |action: &&Arc<Route>| {
-                action
-                    .action()
-                    .is_some_and(|(_, end)| request.uri().path().ends_with(end))
-            };
-            let route = actions.iter().find(is_meant).or(route.as_ref()).cloned();
+            let path = request.uri().path();
+            // An action is listed after what it acts on.
+            let mut latest_first = routes.iter().rev();
+            let route = latest_first.find(|(end, _)| path.ends_with(end.as_str()));
+            let route = route.map(|(_, route)| Arc::clone(route));
             let site = Arc::clone(&site);
             async move { Ok::<_, Infallible>(site.respond(&mut request, route).await) }
         })
     };
     // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
-    let router = Router::new().fallback_service(served(None));
-    routes.into_iter().fold(router, |router, route| {
-        router.route_service(&route.path, served(Some(Arc::clone(&route))))
-    })
-}
-
-/// The routes of `service`, which lists them from now on.
-pub(crate) fn listed(service: &Arc<Service>) -> Vec<Route> {
-    let routes = table::routes(service);
-    service.listed.get_or_init(|| Listed::new(&routes));
-    routes
+    let router = Router::new().fallback_service(served(Vec::new()));
+    routes_by_path
+        .into_iter()
+        .fold(router, |router, (path, routes)| {
+            router.route_service(&path, served(routes))
+        })
 }
 
 impl Site {
     async fn respond(&self, request: &mut Request, route: Option<Arc<Route>>) -> Response {
         let mut matched = Matched::new(request, route, self.options.dialect);
         let observed = self.observer.begin(request, &mut matched);
-        let (dialect, is_head) = (matched.dialect, *request.method() == Method::HEAD);
+        let is_head = *request.method() == Method::HEAD;
+        let dialect = matched.dialect;
         let class = matched.class;
         request.extensions_mut().insert(matched);
         let span = observed.span.clone();
@@ -162,10 +157,7 @@ impl Site {
     async fn limited(&self, request: &mut Request, class: Class) -> HttpResult {
         self.check_head(request, class)?;
         let admission = &self.gate.admission;
-        let (address, deadline) = (
-            admission.counted_address(request),
-            self.options.request_timeout,
-        );
+        let address = admission.counted_address(request);
         if let Err(refused) = self.browsers.check(request) {
             return Ok(admission.count(address, class.writes(), refused.into_response()));
         }
@@ -183,8 +175,10 @@ impl Site {
         if class == Class::Probe {
             return response.await;
         }
-        let late = |_elapsed| Err(HttpError::timed_out(deadline, class.writes()));
-        let response = timeout(deadline, response).await.unwrap_or_else(late)?;
+        let deadline = self.options.request_timeout;
+        let response = timeout(deadline, response)
+            .await
+            .unwrap_or_else(|_elapsed| Err(HttpError::timed_out(deadline, class.writes())))?;
         // Keys must not be tried without limit.
         if class == Class::Operation && response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
@@ -223,11 +217,8 @@ impl Site {
     async fn guarded(&self, request: &mut Request) -> HttpResult {
         match &self.guarded {
             Some(guarded) if Matched::of(request.extensions())?.access != Access::Open => {
-                Ok(guarded
-                    .clone()
-                    .oneshot(take(request))
-                    .await
-                    .unwrap_or_else(|never| match never {}))
+                let Ok(response) = guarded.clone().oneshot(take(request)).await;
+                Ok(response)
             }
             _ => self.gate.enter(request).await,
         }
@@ -279,7 +270,8 @@ async fn handled(request: &mut Request) -> Response {
     else {
         return HttpError::NO_ROUTE.into_response();
     };
-    let (route, slot) = (Arc::clone(route), slot.clone().filter(|_| class.writes()));
+    let route = Arc::clone(route);
+    let slot = slot.clone().filter(|_| class.writes());
     let Some(endpoint) = route.endpoint(request.method()) else {
         return route.not_allowed();
     };

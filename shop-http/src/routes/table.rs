@@ -95,26 +95,22 @@ fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
     let is_management = service.kind == Management;
     // On management these are writes past the log, which the public listener beside an admin listener refuses.
     let is_refused = is_management && service.listener == Public;
-    let batch = if is_refused { "" } else { "Buys many, with a result for each: a JSON array or NDJSON" };
+    let listed = |about: &'static str| if is_refused { "" } else { about };
     let mut all = vec![
         to.read((V1, "/v1/purchases", Read), "A page of purchases, or a file: userid, username or reference, from, to, order, limit, cursor, wait_for, wait", v1_purchases::list)
             .and(to.plain((V1, "/v1/purchases", Write), "Buys: username, userid, price, optionally timestamp, item, quantity, currency and reference", buy::post)),
-        to.plain((V1, "/v1/purchases:batch", Batch), batch, batch::post),
+        to.plain((V1, "/v1/purchases:batch", Batch), listed("Buys many, with a result for each: a JSON array or NDJSON"), batch::post),
         to.read((V1, "/v1/purchases/events", Stream), "Purchases as they become visible, as server-sent events: userid, username or reference", events::get),
         to.read((V1, "/v1/purchases/{id}", Read), "One purchase", v1_purchases::get),
         to.read((V1, "/v1/summary", Read), "The number of a user's purchases and their sum: userid, username or reference, from, to", v1_purchases::summary),
         to.read((V1, "/v1/totals", Read), "The same per hour, day or month: userid, username or reference, from, to, per, zone", v1_purchases::totals),
     ];
     if service.options.refunds {
-        let about = if is_refused { "" } else { "Refunds a purchase, once: optionally amount and reason" };
-        all.push(to.plain((V1, "/v1/purchases/{id}:refund", Write), about, refund::post));
-    }
-    if is_management {
-        let import = if is_refused { "" } else { "Imports a file of purchases, CSV or NDJSON" };
-        all.push(to.plain((V1, "/v1/purchases:import", Batch), import, import::post));
+        all.push(to.plain((V1, "/v1/purchases/{id}:refund", Write), listed("Refunds a purchase, once: optionally amount and reason"), refund::post));
     }
     // Facing follows management, and no service follows facing. Only management lists all users' purchases.
     if is_management {
+        all.push(to.plain((V1, "/v1/purchases:import", Batch), listed("Imports a file of purchases, CSV or NDJSON"), import::post));
         all.push(to.read((V1, "/v1/purchases:positions", Read), "How far ingest is, for the events of other services", events::positions));
         all.push(to.read((V1, "/v1/usernames", Read), "The names of users that begin with prefix, in any case", v1_purchases::names));
     }
