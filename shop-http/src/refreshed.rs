@@ -97,7 +97,6 @@ struct State<T> {
 }
 
 /// How current a value is.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct Freshness {
     /// The time since the last successful read. Before that, since the start.
     pub(crate) age: Duration,
@@ -114,21 +113,19 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         max_age: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (text, valid_at) = (String::new(), clock.now());
         let state = State {
             value: None,
-            text,
-            valid_at,
+            text: String::new(),
+            valid_at: clock.now(),
             failed_at: None,
         };
-        let (state, source) = (RwLock::new(state), Box::new(source));
         Self {
-            source,
+            source: Box::new(source),
             parse,
             max_age,
             clock,
             expiry: |_| None,
-            state,
+            state: RwLock::new(state),
             reading: Mutex::default(),
         }
     }
@@ -175,7 +172,8 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         if let Some(under_way) = reading.as_ref().filter(|read| read.has_changed().is_ok()) {
             return under_way.clone();
         }
-        let ((ended, read), this) = (watch::channel(()), Arc::clone(self));
+        let (ended, read) = watch::channel(());
+        let this = Arc::clone(self);
         tokio::spawn(async move {
             let _ended = ended;
             if let Err(error) = this.try_read().await {
@@ -192,19 +190,19 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
     pub async fn try_read(&self) -> Result<()> {
         let begun = self.clock.now();
-        let late = |_elapsed| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                "it was not read within 5 s",
-            ))
-        };
         let text = timeout(READ_TIMEOUT, self.source.read())
             .await
-            .unwrap_or_else(late);
+            .unwrap_or_else(|_elapsed| {
+                let message = "it was not read within 5 s";
+                Err(Error::new(ErrorKind::Unavailable, message))
+            });
         let read = text.and_then(|text| self.use_text(text));
         let mut state = self.state.write();
         match read {
-            Ok(()) => (state.valid_at, state.failed_at) = (begun, None),
+            Ok(()) => {
+                state.valid_at = begun;
+                state.failed_at = None;
+            }
             // A read that has failed late is not repeated at once by those who wait for it.
             Err(_) => state.failed_at = Some(self.clock.now()),
         }
@@ -216,9 +214,10 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let is_known = state.value.is_some() && state.text == text;
         drop(state);
         if !is_known {
-            let read = Arc::new((self.parse)(&text)?);
+            let value = (self.parse)(&text)?;
             let mut state = self.state.write();
-            (state.value, state.text) = (Some(read), text);
+            state.value = Some(Arc::new(value));
+            state.text = text;
         }
         Ok(())
     }
@@ -226,7 +225,8 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// The last valid value, whether a read is due, because the last one is at least `age` ago, and whether that has failed.
     fn known(&self, age: Duration) -> (Option<Arc<T>>, bool, bool) {
         let state = self.state.read();
-        let (value, now) = (state.value.clone(), self.clock.now().as_millis());
+        let value = state.value.clone();
+        let now = self.clock.now().as_millis();
         // A clock that was set back does not stop reads.
         let is_within = |age: Duration, at: Timestamp| {
             (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX))

@@ -146,8 +146,7 @@ impl Authenticate for ApiKeys {
 impl Authenticate for Arc<Refreshed<ApiKeys>> {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
         let keys = self.get().await.ok_or(Rejection::Unavailable)?;
-        keys.holder(token)
-            .ok_or_else(|| Rejection::invalid("is unknown"))
+        keys.principal(token).await
     }
 }
 

@@ -201,13 +201,12 @@ impl TokenVerifier {
     ) -> Self {
         // A program may have both backends of jsonwebtoken, which then needs a choice. Another choice stands.
         let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        let verified = Mutex::new(LruCache::new(MAX_REMEMBERED));
         Self {
             keys,
             issuer: issuer.into(),
             audience: audience.into(),
             clock,
-            verified,
+            verified: Mutex::new(LruCache::new(MAX_REMEMBERED)),
         }
     }
 
@@ -237,34 +236,35 @@ impl TokenVerifier {
             .map_err(|error| rejection(error.kind()))?
             .claims;
         let exp = exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "out of range is far in the past or in the future"
-        )]
-        let (until, from) = (
-            (exp as i64).saturating_add(LEEWAY),
-            nbf.map(|nbf| (nbf as i64).saturating_sub(LEEWAY)),
-        );
+        let until = whole_seconds(exp).saturating_add(LEEWAY);
         if until < now {
             return Err(Rejection::invalid("has expired"));
         }
-        if from.is_some_and(|from| from > now) {
+        if nbf.is_some_and(|nbf| whole_seconds(nbf).saturating_sub(LEEWAY) > now) {
             return Err(Rejection::invalid("is not valid yet"));
         }
         let scopes = [scope, scp]
             .into_iter()
             .flatten()
             .flat_map(ScopeClaim::into_scopes);
-        // No API key has such a name: it has no spaces.
-        let service = || {
-            format!(
+        let principal = match sub {
+            Some(subject) => Principal::new(subject),
+            // No API key has such a name: it has no spaces.
+            None => Principal::service(format!(
                 "token of {}",
                 client_id.or(azp).as_deref().unwrap_or("no client")
-            )
+            )),
         };
-        let principal = sub.map_or_else(|| Principal::service(service()), Principal::new);
         Ok((principal.with_scopes(scopes), until))
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "out of range is far in the past or in the future"
+)]
+const fn whole_seconds(time: f64) -> i64 {
+    time as i64
 }
 
 const MISSING_CLAIM: &str = "lacks one of exp, iss and aud";
@@ -300,15 +300,11 @@ impl Authenticate for TokenVerifier {
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
         // A key that was removed has no valid tokens.
-        let is_valid = |(of, _, until): &&Verified| Arc::ptr_eq(of, &keys) && *until >= now;
-        let known = self
-            .verified
-            .lock()
-            .get(token)
-            .filter(is_valid)
-            .map(|(_, principal, _)| principal.clone());
-        if let Some(principal) = known {
-            return Ok(principal);
+        if let Some((verified_with, principal, until)) = self.verified.lock().get(token)
+            && Arc::ptr_eq(verified_with, &keys)
+            && *until >= now
+        {
+            return Ok(principal.clone());
         }
         if crit.is_some() {
             return Err(Rejection::invalid(

@@ -15,8 +15,6 @@ pub struct UnknownDialect {
 impl Dialect {
     /// The default dialect.
     pub const DEFAULT: &'static Self = &DEFAULT;
-    /// That of paths below [`INGRESS_PREFIXES`].
-    pub(crate) const BEHIND_INGRESS: &'static Self = &SCALABLE_SHOP;
 
     /// Returns the dialect with this name.
     ///
@@ -46,8 +44,7 @@ impl Dialect {
         let ingress = INGRESS_PREFIXES
             .iter()
             .find_map(|prefix| below(path, prefix));
-        let (path, configured) =
-            ingress.map_or((path, configured), |rest| (rest, Self::BEHIND_INGRESS));
+        let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
         let named = DIALECT_PREFIXES
             .into_iter()
             .find(|(prefix, _)| below(path, prefix).is_some());

@@ -83,9 +83,10 @@ impl Dialect {
     /// The response to a failed call, if the kind of the error makes no difference.
     fn outage(&self, call: &FailedCall, error: &HttpError) -> Option<Outage> {
         let by_facing = call.subject == Subject::Purchase(ServiceKind::Facing);
-        let (write, query) = match by_facing {
-            true => (self.outages.publish, self.outages.query),
-            false => (self.outages.write, self.outages.read),
+        let (write, query) = if by_facing {
+            (self.outages.publish, self.outages.query)
+        } else {
+            (self.outages.write, self.outages.read)
         };
         match call.key {
             None => query,

@@ -17,5 +17,4 @@ pub(crate) use dialects::{
 };
 
 /// The dialect of a request.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestDialect(pub(crate) &'static Dialect);

@@ -41,7 +41,8 @@ fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
         }
         TimestampForm::Seconds => {
             let millis = time.as_millis();
-            let (sign, millis) = (if millis < 0 { "-" } else { "" }, millis.unsigned_abs());
+            let sign = if millis < 0 { "-" } else { "" };
+            let millis = millis.unsigned_abs();
             json.extend_from_slice(
                 format!("{sign}{}.{:03}", millis / 1_000, millis % 1_000).as_bytes(),
             );

@@ -12,8 +12,7 @@ use crate::auth::{Action, Caller};
 use crate::compat::purchase::write_purchase;
 use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
-use crate::request;
-use crate::request::Query;
+use crate::request::{self, Query};
 use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::routes::mount::Mount;
 use crate::service::{IS_PENDING, Purchases, ServiceKind};
@@ -59,7 +58,8 @@ async fn buy(
         }
         let key = request::purchase::idempotency_key(request.headers())?;
         let new = request::purchase::read(&body, dialect, key, role)?;
-        let (caller, buy) = (Caller::of(request.extensions()), Action::Buy(&new.user_id));
+        let caller = Caller::of(request.extensions());
+        let buy = Action::Buy(&new.user_id);
         let decision = match role.kind {
             ServiceKind::Facing => role.policy.decide(&caller, &buy),
             // Past the log.
@@ -80,7 +80,8 @@ async fn buy(
 
 /// The response to an accepted purchase.
 pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
-    let (id, replayed) = (bought.purchase.id, bought.replayed);
+    let id = bought.purchase.id;
+    let replayed = bought.replayed;
     if dialect.is_strict {
         // It is stored a moment later, so the location waits for it.
         let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
@@ -103,7 +104,8 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
         extras: Extras::None,
         ..dialect.item
     };
-    let [mut json, mut purchase] = [3, 1].map(|count| Vec::with_capacity(count * PURCHASE_BYTES));
+    let mut json = Vec::with_capacity(3 * PURCHASE_BYTES);
+    let mut purchase = Vec::with_capacity(PURCHASE_BYTES);
     write_purchase(&mut purchase, &bought.purchase, form);
     if let Some(status) = status {
         write_member(&mut json, "{\"status\":", status);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -63,15 +63,12 @@ pub(crate) async fn get(
     let subscribed = feed.subscribe(selector.clone(), after.as_ref());
     let subscribed = within(purchases.options.request_timeout, subscribed).await;
     let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
-    let (now, credential) = (
-        Instant::now(),
-        credential.map(|Extension(credential)| credential),
-    );
+    let now = Instant::now();
     Ok(respond(Events {
         subscription,
         purchases,
         selector,
-        credential,
+        credential: credential.map(|Extension(credential)| credential),
         authorized: now,
         ends: now + MAX_DURATION,
         is_first: true,
@@ -99,8 +96,7 @@ fn failure(error: Error, purchases: &Purchases) -> HttpError {
         ErrorKind::Invalid
             if error
                 .source()
-                .and_then(|source| source.downcast_ref::<Invalid>())
-                .is_some() =>
+                .is_some_and(|source| source.downcast_ref::<Invalid>().is_some()) =>
         {
             no_event_id().into()
         }
@@ -138,7 +134,7 @@ fn respond(events: Events) -> Response {
             .scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
     });
     // nginx would buffer the events otherwise.
-    let unbuffered = [("x-accel-buffering", HeaderValue::from_static("no"))];
+    let unbuffered = [("x-accel-buffering", "no")];
     (unbuffered, Sse::new(events)).into_response()
 }
 

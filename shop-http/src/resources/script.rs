@@ -36,7 +36,8 @@ fn append(
     if !seen.insert(name) {
         return String::new();
     }
-    let (mut body, mut exports) = (String::new(), Vec::new());
+    let mut body = String::new();
+    let mut exports = Vec::new();
     for line in code(text) {
         if let Some((names, from)) = import(line) {
             append(modules, from, seen, script);

@@ -27,6 +27,6 @@ pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> 
         .into_iter()
         .filter_map(|(name, may)| may.then_some(name))
         .collect();
-    let Caller { principal, .. } = &caller;
+    let principal = &caller.principal;
     Json(json!({"name": principal.name(), "subject": principal.subject(), "may": allowed}))
 }

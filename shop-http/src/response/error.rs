@@ -199,7 +199,7 @@ impl HttpError {
     ) -> Self {
         Self {
             text: text.into(),
-            ..Self::new(status, Some(problem_type(kind)), "")
+            ..of_kind(status, kind, "")
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 type Cause = (&'static str, ErrorKind);
 
 /// The lines of each cause: there are as many causes as operations and kinds together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct FailureLog {
     /// When the next line may be logged, and the number of failures since the last one.
     causes: Mutex<HashMap<Cause, (Instant, u64)>>,
@@ -27,9 +27,10 @@ pub(crate) struct FailureLog {
 impl FailureLog {
     /// Logs in the request's span why it failed, if a line of its cause is due. `call` is an extension of its response.
     pub(crate) fn note(&self, call: &FailedCall, request: &Span) {
-        let (error, operation) = (&call.error, call.operation());
-        if let Some(suppressed) = self.due(operation, error.kind()) {
-            let (error, outcome) = (error.chain(), error.outcome());
+        let operation = call.operation();
+        if let Some(suppressed) = self.due(operation, call.error.kind()) {
+            let error = call.error.chain();
+            let outcome = call.error.outcome();
             tracing::warn!(parent: request, %error, ?outcome, operation, suppressed, "request failed");
         }
     }

@@ -34,11 +34,10 @@ impl AccessLogger {
             AccessLog::All => NonZeroU64::MIN,
             AccessLog::OneIn(number) => number,
         };
-        let proxies = options.trusted_proxies.clone();
         Some(Self {
             one_in,
             requests: AtomicU64::new(0),
-            proxies,
+            proxies: options.trusted_proxies.clone(),
         })
     }
 
@@ -105,7 +104,8 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let (sender, request) = (self.trail.principal.get(), self.id.to_str().ok());
+        let sender = self.trail.principal.get();
+        let request = self.id.to_str().ok();
         let principal = sender.and_then(Principal::name);
         // The same for most users of tokens.
         let subject = sender

@@ -114,25 +114,25 @@ impl Admission {
             .extensions()
             .get::<Principal>()
             .filter(|principal| principal.name().is_some());
-        let (id, is_for_others) = match principal {
-            Some(principal) => (
-                Some(self.hasher.hash_one(principal.owner())),
-                FOR_OTHERS.iter().any(|scope| principal.has_scope(scope)),
-            ),
-            None => (self.address(request), false),
+        let client = match principal {
+            Some(principal) => {
+                let hash = self.hasher.hash_one(principal.owner());
+                if FOR_OTHERS.iter().any(|scope| principal.has_scope(scope)) {
+                    Client::ForOthers(hash)
+                } else {
+                    Client::Limited(hash)
+                }
+            }
+            None => self
+                .address(request)
+                .map_or(Client::Unlimited, Client::Limited),
         };
         let mut left = None;
         if let Some(rates) = &self.pools.rates {
-            let checked = rates.check(id.unwrap_or_default(), class.writes())?;
+            let checked = rates.check(client.id(), class.writes())?;
             // What is left is known when the batch was read.
             left = checked.filter(|_| class != Class::Batch);
         }
-        let of = if is_for_others {
-            Client::ForOthers
-        } else {
-            Client::Limited
-        };
-        let client = id.map_or(Client::Unlimited, of);
         let slot = Slot::new(&self.pools, client);
         // The slot of a write is taken when its body is read.
         if !class.writes() {

@@ -58,17 +58,12 @@ pub(crate) struct Browsers {
 pub(crate) struct ForeignOrigin;
 
 impl ForeignOrigin {
-    /// Returns whether the request with these extensions has the mark.
-    pub(crate) fn is_in(extensions: &Extensions) -> bool {
-        extensions.get::<Self>().is_some()
-    }
-
-    /// Refuses a request that has the mark.
+    /// Refuses a request that has the mark, which is in its extensions.
     pub(crate) fn refuse(extensions: &Extensions) -> HttpResult<()> {
-        if Self::is_in(extensions) {
-            return Err(HttpError::FOREIGN_ORIGIN);
+        match extensions.get::<Self>() {
+            Some(Self) => Err(HttpError::FOREIGN_ORIGIN),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -120,15 +115,10 @@ impl Browsers {
         {
             return Ok(());
         }
-        let is_refused_by = |layer: &Option<CsrfLayer>, request: &Request| {
-            layer
-                .as_ref()
-                .is_some_and(|layer| is_refused(layer, request))
-        };
-        if is_refused_by(&self.protection, request) {
+        if is_refused(self.protection.as_ref(), request) {
             return Err(HttpError::FOREIGN_ORIGIN);
         }
-        if is_refused_by(&self.refund_protection, request) {
+        if is_refused(self.refund_protection.as_ref(), request) {
             request.extensions_mut().insert(ForeignOrigin);
         }
         Ok(())
@@ -163,9 +153,11 @@ where
 }
 
 /// Whether `protection` refuses a request, as one by a page of another origin.
-fn is_refused(protection: &CsrfLayer, request: &Request) -> bool {
-    let passed = passed(protection, head(request));
-    passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some())
+fn is_refused(protection: Option<&CsrfLayer>, request: &Request) -> bool {
+    protection.is_some_and(|protection| {
+        let passed = passed(protection, head(request));
+        passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some())
+    })
 }
 
 fn of_cors(cors: &CorsLayer, request: Request) -> Response {

@@ -44,12 +44,10 @@ pub(crate) struct Registered {
 
 impl Connections {
     pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
-        let (shares, heads) = (Pool::new(options.max_connections), Pool::new(HEADS_BYTES));
-        let options = options.clone();
         Arc::new(Self {
-            shares,
-            heads,
-            options,
+            shares: Pool::new(options.max_connections),
+            heads: Pool::new(HEADS_BYTES),
+            options: options.clone(),
             open: Mutex::default(),
             closed: Notify::new(),
         })
@@ -71,7 +69,8 @@ impl Connections {
     /// Closes the longest idle of the connections that `is_eligible`, one of 64: a search for each newcomer takes too long.
     /// Returns whether there is one.
     fn evict(&self, is_eligible: impl Fn(Client) -> bool, min_idle: Duration) -> bool {
-        let (open, now) = (self.open.lock(), Instant::now());
+        let open = self.open.lock();
+        let now = Instant::now();
         let is_idle = |(client, connection): &&(Client, Arc<Connection>)| {
             let state = connection.state.lock();
             let is_long = now.saturating_duration_since(state.idle_since) >= min_idle;
@@ -84,9 +83,9 @@ impl Connections {
                 connection.state.lock().rank(),
             )
         });
-        idle.iter()
-            .take(idle.len() / 64 + 1)
-            .for_each(|(_, connection)| connection.choose());
+        for (_, connection) in idle.iter().take(idle.len() / 64 + 1) {
+            connection.choose();
+        }
         !idle.is_empty()
     }
 

@@ -80,7 +80,9 @@ impl Observer {
         if has_panicked {
             tracing::error!(parent: span, "a route has panicked");
         }
-        cause.iter().for_each(|call| self.failures.note(call, span));
+        if let Some(call) = cause {
+            self.failures.note(call, span);
+        }
     }
 
     /// Gives a request its id, which the log lines about it contain, and begins to measure it.

@@ -52,10 +52,18 @@ pub(crate) enum Client {
 impl Client {
     /// What is its own among what all clients have.
     fn of<T>(self, all: &[T]) -> Option<&T> {
-        let (Self::Limited(hash) | Self::ForOthers(hash)) = self else {
+        if self == Self::Unlimited {
             return None;
-        };
-        all.get(usize::try_from(hash % COUNTERS as u64).ok()?)
+        }
+        all.get(usize::try_from(self.id() % COUNTERS as u64).ok()?)
+    }
+
+    /// Its hash. Those of an unknown address are one client for the rates.
+    pub(crate) const fn id(self) -> u64 {
+        match self {
+            Self::Unlimited => 0,
+            Self::ForOthers(hash) | Self::Limited(hash) => hash,
+        }
     }
 }
 
@@ -145,7 +153,8 @@ impl Place {
     }
 
     fn take(&mut self, count: usize, must: bool) -> bool {
-        let (pool, own) = (&self.pool, self.pool.counter(self.client));
+        let pool = &self.pool;
+        let own = pool.counter(self.client);
         let of_client = own.map_or(0, |own| own.fetch_add(count, Ordering::Relaxed) + count);
         let most = if of_client <= pool.size / SHARE {
             pool.size
@@ -157,11 +166,10 @@ impl Place {
         let before = pool
             .taken
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
-        match (before, own) {
-            (Ok(_), _) => self.count += count,
-            (Err(_), own) => own
-                .iter()
-                .for_each(|own| _ = own.fetch_sub(count, Ordering::Relaxed)),
+        if before.is_ok() {
+            self.count += count;
+        } else if let Some(own) = own {
+            own.fetch_sub(count, Ordering::Relaxed);
         }
         before.is_ok_and(|before| before + count <= most)
     }
@@ -247,10 +255,11 @@ impl Pools {
         let deadline = size
             .is_none()
             .then(|| Instant::now() + self.response_timeout);
-        let (held, place) = (Arc::new(bytes), size.is_none().then_some(place));
+        let slot = size.is_none().then_some(place);
         // Its frames are counted until they are written.
+        let held = Arc::new(bytes);
         let watch = move |polled: Polled| {
-            let _until_sent = &place;
+            let _until_sent = &slot;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let error = axum::Error::new("the client took too long to read the response");
                 return Poll::Ready(Some(Err(error)));
@@ -294,6 +303,12 @@ impl Slot {
         }))
     }
 
+    /// Takes `count` of `pool` for the client. `writes` says what the error is about.
+    fn take(&self, pool: &Arc<Pool>, count: usize, writes: bool) -> HttpResult<Place> {
+        let place = pool.take(self.0.client, count);
+        place.ok_or_else(|| HttpError::overloaded(writes))
+    }
+
     fn occupy(&self, place: Place) {
         *self.0.place.lock() = Some(place);
     }
@@ -308,26 +323,22 @@ impl Slot {
     /// # Errors
     /// When there is none, as with the others.
     pub(crate) fn read(&self) -> HttpResult<()> {
-        let place = self.0.pools.reads.take(self.0.client, 1);
-        place
-            .map(|place| self.occupy(place))
-            .ok_or_else(|| HttpError::overloaded(false))
+        self.occupy(self.take(&self.0.pools.reads, 1, false)?);
+        Ok(())
     }
 
     /// Takes the places of `count` writes, or of all.
     pub(crate) fn write(&self, count: usize) -> HttpResult<()> {
         let pool = &self.0.pools.writes;
-        let place = pool.take(self.0.client, count.min(pool.size));
-        place
-            .map(|place| self.occupy(place))
-            .ok_or_else(|| HttpError::overloaded(true))
+        self.occupy(self.take(pool, count.min(pool.size), true)?);
+        Ok(())
     }
 
     /// Takes a place among the streams of events, in place of that of a read.
     pub(crate) fn stream(&self) -> HttpResult<Place> {
-        let place = self.0.pools.streams.take(self.0.client, 1);
+        let place = self.take(&self.0.pools.streams, 1, false);
         self.release();
-        place.ok_or_else(|| HttpError::overloaded(false))
+        place
     }
 
     /// Waits for a turn of the client, which it has until the result is dropped.
@@ -341,8 +352,7 @@ impl Slot {
 
     /// Takes a place among the waits, in place of that of a read.
     pub(crate) fn wait(&self) -> HttpResult<Waiting> {
-        let place = self.0.pools.waits.take(self.0.client, 1);
-        let place = place.ok_or_else(|| HttpError::overloaded(false))?;
+        let place = self.take(&self.0.pools.waits, 1, false)?;
         self.release();
         Ok(Waiting {
             slot: self.clone(),
@@ -352,11 +362,8 @@ impl Slot {
 
     /// The rates, if there are some, and the client that they count.
     pub(crate) fn rates(&self) -> Option<(&Rates, u64)> {
-        let id = match self.0.client {
-            Client::Unlimited => 0,
-            Client::ForOthers(id) | Client::Limited(id) => id,
-        };
-        self.0.pools.rates.as_ref().map(|rates| (rates, id))
+        let rates = self.0.pools.rates.as_ref()?;
+        Some((rates, self.0.client.id()))
     }
 
     /// No bytes of bodies yet.

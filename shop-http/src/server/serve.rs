@@ -210,7 +210,8 @@ impl Server {
                 tracing::debug!(client = %peer.ip(), "connection closed: this client has too many");
                 continue;
             };
-            let (server, mut stopping) = (Arc::clone(&server), stop.subscribe());
+            let server = Arc::clone(&server);
+            let mut stopping = stop.subscribe();
             tokio::spawn(async move {
                 server
                     .serve(stream, peer, &registered.connection, &mut stopping)
@@ -241,8 +242,10 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
-        let (router, counted) = (self.router.clone(), Arc::clone(connection));
-        let (streams, client) = (Arc::clone(&self.streams), self.client(peer));
+        let router = self.router.clone();
+        let counted = Arc::clone(connection);
+        let streams = Arc::clone(&self.streams);
+        let client = self.client(peer);
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(fault) = gate::fault(request.version(), request.headers()) {
                 request.extensions_mut().insert(fault);

@@ -18,7 +18,8 @@ pub(crate) fn is_set_up() -> bool {
 
 /// The span of `request` for `route`, whose id is `id`. Its parent is the span in the headers, if there is one.
 pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> Span {
-    let (method, path) = (request.method().as_str(), request.uri().path());
+    let method = request.method().as_str();
+    let path = request.uri().path();
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",

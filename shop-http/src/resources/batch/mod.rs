@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::UserId;
 use shop_core::api::{NDJSON, write_acknowledged};
@@ -16,8 +15,7 @@ use tokio::time::Instant;
 
 use crate::auth::{Action, Audited, Caller};
 use crate::header_names::IDEMPOTENCY_KEY;
-use crate::request;
-use crate::request::Query;
+use crate::request::{self, Query};
 use crate::response::error::FailedCall;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
@@ -40,32 +38,25 @@ const RESULT_BYTES: usize = 288;
 const SHORT_DETAIL: usize = 64;
 
 pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Request) -> HttpResult {
-    let (
-        Parts {
-            headers,
-            uri,
-            extensions,
-            ..
-        },
-        body,
-    ) = request.into_parts();
-    let caller = Caller::of(&extensions);
-    let is_ndjson = match check(&purchases, &caller, &headers) {
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    let caller = Caller::of(&parts.extensions);
+    let is_ndjson = match check(&purchases, &caller, headers) {
         Ok(is_ndjson) => is_ndjson,
         Err(failure) => {
-            request::body::read_on(&headers, body).await;
+            request::body::read_on(headers, body).await;
             return Err(failure);
         }
     };
-    let slot = Slot::of(&extensions)?;
+    let slot = Slot::of(&parts.extensions)?;
     let mut held = slot.body();
     let mut hold = |bytes| held.hold(bytes);
     let options = &purchases.options;
     let body =
-        request::body::read_up_to(&headers, body, options.max_batch_bytes, options, &mut hold)
+        request::body::read_up_to(headers, body, options.max_batch_bytes, options, &mut hold)
             .await?;
     slot.write(WRITES)?;
-    Query::refuse(&uri)?;
+    Query::refuse(&parts.uri)?;
     let rates = slot.rates();
     let limit = rates
         .map_or(usize::MAX, |(rates, _)| rates.max_purchases())
@@ -83,25 +74,24 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     }
     hold(lines.len() * RESULT_BYTES)?;
 
-    let (context, shows_positions) = (
-        request::purchase::context(&headers),
-        purchases.shows_positions(&caller),
-    );
+    let context = request::purchase::context(headers);
+    let shows_positions = purchases.shows_positions(&caller);
     // Later chunks are not begun, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
-    let (mut results, mut users) = (Results::new(is_ndjson, lines.len()), Users::default());
+    let mut results = Results::new(is_ndjson, lines.len());
+    let mut users = Users::default();
     for chunk in lines.chunks(CHUNK) {
         let (new, failures) = aside(body.len(), || {
-            read(&purchases, &caller, &extensions, chunk, &mut users)
+            read(&purchases, &caller, &parts.extensions, chunk, &mut users)
         });
         let mut bought = purchases.buy_many(new, context.as_deref(), deadline).await;
         if !shows_positions {
-            bought
-                .iter_mut()
-                .flatten()
-                .for_each(|bought| bought.receipt.position = None);
+            for bought in bought.iter_mut().flatten() {
+                bought.receipt.position = None;
+            }
         }
-        let (mut bought, mut failures) = (bought.into_iter(), failures.into_iter().peekable());
+        let mut bought = bought.into_iter();
+        let mut failures = failures.into_iter().peekable();
         for (line, _) in chunk {
             let result = match failures.next_if(|(failed, _)| failed == line) {
                 Some((_, failure)) => Some(Err(failure)),
@@ -135,11 +125,7 @@ fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
 }
 
 /// Checks what is known before the body is read. Returns whether it is NDJSON.
-fn check(
-    purchases: &Purchases,
-    caller: &Caller,
-    headers: &axum::http::HeaderMap,
-) -> HttpResult<bool> {
+fn check(purchases: &Purchases, caller: &Caller, headers: &HeaderMap) -> HttpResult<bool> {
     if purchases.kind == ServiceKind::Management {
         // Past the log.
         purchases.policy.check(caller, &Action::Operate)?;
@@ -167,7 +153,8 @@ fn read(
     lines: &[Line<'_>],
     users: &mut Users,
 ) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
-    let (mut new, mut failures) = (Vec::with_capacity(lines.len()), Vec::new());
+    let mut new = Vec::with_capacity(lines.len());
+    let mut failures = Vec::new();
     let accepts = request::purchase::accepted(purchases);
     for (line, text) in lines {
         let purchase = request::purchase::read_line(text, &accepts, purchases.kind);
@@ -261,7 +248,7 @@ impl Results {
             "application/json"
         };
         let body = Arc::new(held).held(self.text.into());
-        let media = [(header::CONTENT_TYPE, HeaderValue::from_static(media))];
+        let media = [(header::CONTENT_TYPE, media)];
         let mut response = (StatusCode::OK, media, Body::from(body)).into_response();
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(cause);
