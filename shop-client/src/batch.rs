@@ -174,7 +174,8 @@ impl ShopClient {
         for purchase in &mut purchases {
             purchase.key.get_or_insert_with(generate_key);
         }
-        let (mut left, mut results) = (vec![purchases], Vec::new());
+        let mut left = vec![purchases];
+        let mut results = Vec::new();
         while let Some(mut part) = left.pop() {
             if part.len() < 2 {
                 results.extend(publish_new_each(self, &part, context).await);

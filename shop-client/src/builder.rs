@@ -292,7 +292,8 @@ impl ShopClientBuilder {
     /// the bearer token or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are
     /// found to verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
     pub fn build(mut self) -> Result<ShopClient> {
-        let (base, headers) = (self.parsed_url()?, self.default_headers()?);
+        let base = self.parsed_url()?;
+        let headers = self.default_headers()?;
         let http = match self.http.take() {
             Some(http) => http,
             None => {
@@ -300,26 +301,18 @@ impl ShopClientBuilder {
                 Box::new(move || -> BoxFuture<'static, _> { Box::pin(ready(Ok(client.clone()))) })
             }
         };
-        let Self {
-            timeouts,
-            tokens,
-            retries,
-            observer,
-            ..
-        } = self;
-        let (budget, tokens) = (retries.shared_budget(), tokens?);
         let transport = Transport {
             http,
             base,
             headers,
-            timeouts,
-            tokens,
-            budget,
-            observer,
+            timeouts: self.timeouts,
+            tokens: self.tokens?,
+            budget: self.retries.shared_budget(),
+            observer: self.observer,
         };
         Ok(ShopClient::with_transport(
             transport,
-            retries,
+            self.retries,
             self.max_in_flight,
         ))
     }

@@ -99,17 +99,15 @@ impl ShopClient {
         retries: RetryPolicy,
         max_in_flight: usize,
     ) -> Self {
-        let write_permits = Arc::new(Semaphore::new(max_in_flight));
         let inner = Inner {
             transport,
             writes: TaskTracker::new(),
-            write_permits,
+            write_permits: Arc::new(Semaphore::new(max_in_flight)),
             max_in_flight,
         };
-        let (inner, correlation) = (Arc::new(inner), Correlation::default());
         Self {
-            inner,
-            correlation,
+            inner: Arc::new(inner),
+            correlation: Correlation::default(),
             retries,
             shop: OnceLock::new(),
         }
@@ -262,10 +260,7 @@ impl ShopClient {
     ) -> Result<PublishedPurchase> {
         let answer = self.send(call, context).await?;
         let published: PublishedPurchase = answer.parsed()?;
-        let PublishedPurchase {
-            purchase, receipt, ..
-        } = &published;
-        if receipt.id != purchase.id || !is_expected(purchase) {
+        if published.receipt.id != published.purchase.id || !is_expected(&published.purchase) {
             return Err(answer.unreadable("the response contains another purchase"));
         }
         let mut published = published.with_attempts(answer.attempts);
@@ -280,7 +275,8 @@ impl ShopClient {
         call: Call,
         context: Option<&RequestContext>,
     ) -> Result<Response> {
-        let (start, mut retries) = (Instant::now(), self.retries.clone());
+        let start = Instant::now();
+        let mut retries = self.retries.clone();
         let total = retries.longest(call.timeout);
         let permit = self.inner.admit(&call, total).await.inspect_err(|error| {
             self.inner.transport.observer.report(
@@ -318,19 +314,13 @@ impl ShopClient {
 
     /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
     pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
-        let waiting = [
-            ("wait_for", id.to_string()),
-            ("wait", format!("{:.3}", wait.as_secs_f64())),
-        ];
-        let parameters = if wait.is_zero() {
-            &[][..]
-        } else {
-            &waiting[..]
-        };
-        let mut call = self
-            .inner
-            .transport
-            .query("get", &format!("v1/purchases/{id}"), parameters);
+        let mut parameters = Vec::new();
+        if !wait.is_zero() {
+            parameters.push(("wait_for", id.to_string()));
+            parameters.push(("wait", format!("{:.3}", wait.as_secs_f64())));
+        }
+        let path = format!("v1/purchases/{id}");
+        let mut call = self.inner.transport.query("get", &path, &parameters);
         call.timeout = call.timeout.saturating_add(wait);
         call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
         let answer = self.query(&call).await?;
@@ -399,11 +389,8 @@ impl ShopClient {
         {
             return Ok(());
         }
-        let error = client_error(
-            ErrorKind::Unavailable,
-            "the service does not report that it is ready",
-        );
-        Err(error.with_outcome(Outcome::NotApplied))
+        let message = "the service does not report that it is ready";
+        Err(client_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied))
     }
 
     /// The state that the service reports at `path`, good or bad. It is requested once.
@@ -415,18 +402,15 @@ impl ShopClient {
         not_found_hint: &'static str,
     ) -> Result<T> {
         let mut call = self.inner.transport.query(name, path, parameters);
-        (call.timeout, call.repeats) = (self.inner.transport.timeouts.check, false);
+        call.timeout = self.inner.transport.timeouts.check;
+        call.repeats = false;
         call.not_found_hint = not_found_hint;
         // A service that is not well says why. Some other server may respond 200 to every request.
         call.accepts = |status| [200, 500, 503].contains(&status.as_u16());
         let answer = self.query(&call).await?;
-        let is_ok = answer.status == StatusCode::OK;
-        answer.parsed().map_err(|error| {
-            if is_ok {
-                error
-            } else {
-                answer.refused(not_found_hint)
-            }
+        answer.parsed().map_err(|error| match answer.status {
+            StatusCode::OK => error,
+            _ => answer.refused(not_found_hint),
         })
     }
 }

@@ -211,8 +211,8 @@ impl DeadLetters {
         if let Some(reason) = reason {
             body["reason"] = reason.into();
         }
-        let body = json(&body)?.into();
-        let (path, sent) = (format!("v1/dead-letters:{how}"), Sent::One(body));
+        let sent = Sent::One(json(&body)?.into());
+        let path = format!("v1/dead-letters:{how}");
         let mut call = self.client.inner.transport.post(how, &path, sent).large();
         call.repeats = self.dry_run;
         let answer = self.client.send(call, None).await?;

@@ -63,9 +63,8 @@ impl fmt::Display for ErrorResponse {
 
 impl StdError for ErrorResponse {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.cause
-            .as_deref()
-            .map(|cause| cause as &(dyn StdError + 'static))
+        let cause = self.cause.as_deref()?;
+        Some(cause)
     }
 }
 

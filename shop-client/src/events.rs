@@ -67,15 +67,14 @@ struct Events {
 
 impl Events {
     fn new(client: ShopClient, selector: &Selector, last: Option<FeedCursor>) -> Self {
-        let (transport, parameters) = (&client.inner.transport, selection(selector));
-        let call = transport.query("events", "v1/purchases/events", parameters.as_slice());
-        let (call, delays) = (call.streaming(EVENT_STREAM), client.retries.delays());
+        let transport = &client.inner.transport;
+        let call = transport.query("events", "v1/purchases/events", &selection(selector));
         Self {
-            client,
-            call,
+            call: call.streaming(EVENT_STREAM),
             last,
             lines: None,
-            delays,
+            delays: client.retries.delays(),
+            client,
             yielded: RecentIds::default(),
         }
     }
@@ -136,7 +135,9 @@ impl Events {
 
     /// The purchase of the next event, if it has one. It continues behind it from then on.
     async fn event(&mut self) -> Result<Option<FeedItem>> {
-        let (mut id, mut data, mut is_purchase) = (None, String::new(), false);
+        let mut id = None;
+        let mut data = String::new();
+        let mut is_purchase = false;
         loop {
             let line = self.line().await?;
             let (field, value) = line.split_once(':').unwrap_or((&line, ""));

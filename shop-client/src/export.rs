@@ -73,18 +73,16 @@ impl Export {
     #[must_use]
     pub fn purchases(self) -> BoxStream<'static, Result<Purchase>> {
         let lines = self.open(NDJSON, |answer, idle| answer.lines(NDJSON, idle));
-        let read = |line: String| {
-            serde_json::from_str(&line).map_err(|error| foreign_line().with_source(error))
-        };
-        let purchases = lines.map(move |line| line.and_then(read));
         // Nothing follows an error.
-        stream::try_unfold(purchases, async |mut purchases| {
-            Ok(purchases
-                .try_next()
-                .await?
-                .map(|purchase| (purchase, purchases)))
-        })
-        .boxed()
+        let purchases = stream::try_unfold(lines, async |mut lines| {
+            let Some(line) = lines.try_next().await? else {
+                return Ok(None);
+            };
+            let purchase =
+                serde_json::from_str(&line).map_err(|error| foreign_line().with_source(error))?;
+            Ok(Some((purchase, lines)))
+        });
+        purchases.boxed()
     }
 
     /// The file of an object of JSON per line, in parts of any size.

@@ -21,10 +21,8 @@ impl PurchaseSink for ShopClient {
     /// Sends the purchase with its id as the key. Only a UUID of version 4 or 7 can be sent: the service gives another
     /// id to every other key. A refund is sent as one.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let (new, context) = (
-            NewPurchase::from(purchase.clone()),
-            purchase.context.as_deref(),
-        );
+        let new = NewPurchase::from(purchase.clone());
+        let context = purchase.context.as_deref();
         let published = match (new.details.of, purchase.id.as_key()) {
             (Some(of), _) => self.send_refund(&new, of, context).await?,
             (None, Some(key)) => self.send_purchase(&new, key, context).await?,
@@ -157,7 +155,8 @@ impl PurchaseQuery for ShopClient {
             }
         };
         let mut parameters = vec![("per", per.to_owned()), ("zone", request.zone.to_string())];
-        parameters.extend(selection(selector).into_iter().chain(times(request.range)));
+        parameters.extend(selection(selector));
+        parameters.extend(times(request.range));
         let call = self
             .inner
             .transport
@@ -207,12 +206,10 @@ pub(crate) fn listing(
     } else {
         "newest"
     };
-    let order = ("order", order.to_owned());
-    [order]
-        .into_iter()
-        .chain(selection(selector))
-        .chain(times(range))
-        .collect()
+    let mut parameters = vec![("order", order.to_owned())];
+    parameters.extend(selection(selector));
+    parameters.extend(times(range));
+    parameters
 }
 
 /// The query parameters for `range`.
@@ -225,18 +222,13 @@ fn times(range: TimeRange) -> impl Iterator<Item = (&'static str, String)> {
 
 impl ShopClient {
     async fn summary_of(&self, selector: &Selector, range: TimeRange) -> Result<Summary> {
-        let parameters: Vec<_> = selection(selector)
-            .into_iter()
-            .chain(times(range))
-            .collect();
-        self.query(
-            &self
-                .inner
-                .transport
-                .query("summary", "v1/summary", &parameters),
-        )
-        .await?
-        .parsed()
+        let mut parameters = selection(selector);
+        parameters.extend(times(range));
+        let call = self
+            .inner
+            .transport
+            .query("summary", "v1/summary", &parameters);
+        self.query(&call).await?.parsed()
     }
 }
 
@@ -257,15 +249,15 @@ impl IngestPositions for ShopClient {
 
 /// The query parameters for `selector`. A service rejects a request without one.
 pub(crate) fn selection(selector: &Selector) -> Vec<(&'static str, String)> {
-    let (first, second) = match selector {
-        Selector::User(id) => (Some(("userid", id.to_string())), None),
-        Selector::Name(name) => (Some(("username", name.to_string())), None),
+    match selector {
+        Selector::User(id) => vec![("userid", id.to_string())],
+        Selector::Name(name) => vec![("username", name.to_string())],
         Selector::Reference(reference, user) => {
-            let user = user.as_ref().map(|user| ("userid", user.to_string()));
-            (Some(("reference", reference.to_string())), user)
+            let mut parameters = vec![("reference", reference.to_string())];
+            parameters.extend(user.as_ref().map(|user| ("userid", user.to_string())));
+            parameters
         }
-        Selector::All => (Some(("everyone", "true".to_owned())), None),
-        _ => (None, None),
-    };
-    first.into_iter().chain(second).collect()
+        Selector::All => vec![("everyone", "true".to_owned())],
+        _ => Vec::new(),
+    }
 }

@@ -52,9 +52,8 @@ impl ShopClient {
             if !method.is_safe() {
                 call.timeout = transport.timeouts.buy;
             }
-            (call.repeats, call.accepts) = (method.is_idempotent(), |status: StatusCode| {
-                status.is_success()
-            });
+            call.repeats = method.is_idempotent();
+            call.accepts = |status: StatusCode| status.is_success();
             call.method = method;
             Ok(call)
         } else {
@@ -97,32 +96,26 @@ impl RawRequest {
 
     /// Sends `body` as JSON.
     pub fn json(self, body: &impl Serialize) -> Self {
-        self.with(|call| {
-            Ok(Call {
-                sent: Some(Sent::One(json(body)?.into())),
-                ..call
-            })
+        self.with(|mut call| {
+            call.sent = Some(Sent::One(json(body)?.into()));
+            Ok(call)
         })
     }
 
     /// Sends this key, with which the service applies the request once: it is then retried.
     pub fn idempotency_key(self, key: IdempotencyKey) -> Self {
-        self.idempotent().with(|call| {
-            Ok(Call {
-                key: Some(key),
-                ..call
-            })
+        self.idempotent().with(|mut call| {
+            call.key = Some(key);
+            Ok(call)
         })
     }
 
     /// Retries the request whatever its method, because its effect is the same however often it is sent. `POST` and
     /// `PATCH` are not retried otherwise.
     pub fn idempotent(self) -> Self {
-        self.with(|call| {
-            Ok(Call {
-                repeats: true,
-                ..call
-            })
+        self.with(|mut call| {
+            call.repeats = true;
+            Ok(call)
         })
     }
 

@@ -63,7 +63,7 @@ impl Response {
         limit: Option<usize>,
     ) -> Result<Self> {
         let mut answer = Self::new(response.status(), Vec::new());
-        std::mem::swap(&mut answer.headers, response.headers_mut());
+        answer.headers = std::mem::take(response.headers_mut());
         let is_refusal = !answer.status.is_success();
         let limit = if is_refusal {
             Some(REFUSAL_BYTES)
@@ -85,7 +85,11 @@ impl Response {
                 Ok(None) => return Ok(answer),
                 _ if is_refusal => return Ok(answer),
                 Ok(Some(_)) => return Err(answer.unreadable("the response is too large")),
-                Err(failure) => return Err(answer.interrupted(failure)),
+                // It was not read to its end.
+                Err(failure) => {
+                    let cause = failure.without_url();
+                    return Err(answer.annotate(failed(&cause), None, Some(cause.into())));
+                }
             }
         }
     }
@@ -198,26 +202,19 @@ impl Response {
         self.annotate(error, None, cause)
     }
 
-    /// The error for a response that was not read to its end.
-    fn interrupted(&self, failure: reqwest::Error) -> Error {
-        self.annotate(failed(&failure), None, Some(failure.without_url().into()))
-    }
-
     /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
     pub(crate) fn refused(&self, not_found_hint: &str) -> Error {
-        let problem = self.problem();
-        let named = problem
-            .as_ref()
-            .and_then(|problem| kind_of_problem(problem.uri.as_deref()?));
+        let response_problem = self.problem();
+        let problem = response_problem.clone().unwrap_or_default();
+        let named = problem.uri.as_deref().and_then(kind_of_problem);
         let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
             // The service is closed, perhaps to be restarted; this client is not.
             ErrorKind::Closed => ErrorKind::Unavailable,
             kind => kind,
         };
         let detail = problem
-            .as_ref()
-            .and_then(|problem| problem.detail.as_deref());
-        let detail = detail
+            .detail
+            .as_deref()
             .filter(|detail| Some(*detail) != self.status.canonical_reason())
             .map(in_one_line);
         let message = detail.unwrap_or_else(|| match self.status {
@@ -231,7 +228,7 @@ impl Response {
             }
             status => format!("the service responded with {status}"),
         });
-        let outcome = match problem.as_ref().and_then(Problem::outcome) {
+        let outcome = match problem.outcome() {
             Some(outcome) => outcome,
             None if self.status.is_client_error() || self.status.is_redirection() => {
                 Outcome::NotApplied
@@ -239,18 +236,11 @@ impl Response {
             // Another success, or an undefined status: the request may have taken effect.
             None => Outcome::Unknown,
         };
-        let field = problem
-            .as_ref()
-            .and_then(|problem| problem.field.as_deref())
-            .map(in_one_line);
-        let error = self.annotate(
-            client_error(kind, message).with_outcome(outcome),
-            problem,
-            None,
-        );
-        let error = field
-            .into_iter()
-            .fold(error, |error, field| error.with_context("field", field));
+        let error = client_error(kind, message).with_outcome(outcome);
+        let mut error = self.annotate(error, response_problem, None);
+        if let Some(field) = &problem.field {
+            error = error.with_context("field", in_one_line(field));
+        }
         match self.retry_after() {
             Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
             _ => error,
@@ -260,21 +250,20 @@ impl Response {
     /// Adds the response and its headers to the error.
     fn annotate(&self, error: Error, problem: Option<Problem>, cause: Option<Cause>) -> Error {
         let status = self.status.as_u16();
-        let error = error
+        let mut error = error
             .with_context("status", status)
             .with_source(ErrorResponse {
                 status,
                 problem,
                 cause,
             });
-        let error = if self.is_read {
-            error.with_outcome(Outcome::NotApplied)
-        } else {
-            error
-        };
-        self.header(header::REQUEST_ID)
-            .into_iter()
-            .fold(error, Error::with_request_id)
+        if self.is_read {
+            error = error.with_outcome(Outcome::NotApplied);
+        }
+        match self.header(header::REQUEST_ID) {
+            Some(id) => error.with_request_id(id),
+            None => error,
+        }
     }
 }
 

@@ -98,7 +98,8 @@ impl RetryPolicy {
     /// plus up to as much again at random, so that many clients do not retry at the same moment.
     #[must_use]
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        (self.first_pause, self.longest_pause) = (first, longest);
+        self.first_pause = first;
+        self.longest_pause = longest;
         self
     }
 
@@ -121,7 +122,8 @@ impl RetryPolicy {
     /// (default 10 and 0.2).
     #[must_use]
     pub const fn budget(mut self, per_second: u32, share: f32) -> Self {
-        (self.per_second, self.share) = (per_second, share);
+        self.per_second = per_second;
+        self.share = share;
         self
     }
 
@@ -175,13 +177,16 @@ impl RetryPolicy {
         A: FnMut(Duration) -> F,
         F: Future<Output = Result<T>>,
     {
-        let (start, total_timeout) = (Instant::now(), self.longest(Duration::MAX));
+        let start = Instant::now();
+        let total_timeout = self.longest(Duration::MAX);
         if !self.is_enabled() {
             return (attempt(total_timeout).await, 1);
         }
         budget.deposit();
         let left = || total_timeout.saturating_sub(start.elapsed());
-        let (mut delays, mut attempts, mut unknown) = (self.delays(), 0, false);
+        let mut delays = self.delays();
+        let mut attempts = 0;
+        let mut unknown = false;
         loop {
             attempts += 1;
             let error = match attempt(left()).await {

@@ -141,13 +141,12 @@ impl Tokens {
         let Some(provider) = &self.provider else {
             return Ok(None);
         };
-        let late = |_elapsed| {
-            let error = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
-            Err(error.with_outcome(Outcome::NotApplied))
-        };
         let token = timeout(limit, self.valid(&**provider, refused))
             .await
-            .unwrap_or_else(late)?;
+            .unwrap_or_else(|_elapsed| {
+                let late = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
+                Err(late.with_outcome(Outcome::NotApplied))
+            })?;
         Ok(Some(token).filter(|token| Some(token) != refused))
     }
 

@@ -27,7 +27,7 @@ use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, Ret
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 
 /// The maximum size of a page: 1,000 purchases with names of the maximum length have 2 MB.
-pub(crate) const PAGE_BYTES: usize = 16 << 20;
+const PAGE_BYTES: usize = 16 << 20;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue =
@@ -70,7 +70,7 @@ pub(crate) struct Call {
     /// Whether it is retried.
     pub(crate) repeats: bool,
     /// The maximum size of the response; `None` for a stream, which the time-out does not include.
-    pub(crate) answer_bytes: Option<usize>,
+    answer_bytes: Option<usize>,
     /// Headers beside those of every call, or in place of them.
     pub(crate) head: HeaderMap,
     /// Whether a response with this status is the expected one.

@@ -173,7 +173,8 @@ impl<E: Resource> Entities<E> {
                     .inner
                     .transport
                     .write(E::CREATE, E::PATH, new, key.clone())?;
-            (call.outcomes, call.not_found_hint) = (E::REFUSALS, E::NOT_FOUND_HINT);
+            call.outcomes = E::REFUSALS;
+            call.not_found_hint = E::NOT_FOUND_HINT;
             let answer = self.client.send(call, E::context(new)).await?;
             match answer.problem_among(E::REFUSALS) {
                 Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
@@ -219,7 +220,8 @@ impl<E: Resource> Entities<E> {
             .inner
             .transport
             .query(name, &format!("{}{path}", E::PATH), &[]);
-        (call.outcomes, call.not_found_hint) = (&[E::UNKNOWN], E::NOT_FOUND_HINT);
+        call.outcomes = &[E::UNKNOWN];
+        call.not_found_hint = E::NOT_FOUND_HINT;
         let answer = self.client.query(&call).await?;
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }

@@ -43,8 +43,6 @@ impl ShopClient {
     }
 }
 
-type SetTime = fn(ShopClientBuilder, Duration) -> ShopClientBuilder;
-
 impl ShopClientBuilder {
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
         // What is not UTF-8 is not valid in any of them.
@@ -54,7 +52,8 @@ impl ShopClientBuilder {
         let missing =
             || invalid("SHOP_URL is not set: use an address such as http://localhost:3000");
         let mut builder = ShopClient::builder(text("SHOP_URL").ok_or_else(missing)?);
-        let (token, file) = (text("SHOP_TOKEN"), text("SHOP_TOKEN_FILE"));
+        let token = text("SHOP_TOKEN");
+        let file = text("SHOP_TOKEN_FILE");
         if token.is_some() && file.is_some() {
             return Err(invalid(
                 "SHOP_TOKEN and SHOP_TOKEN_FILE are both set: unset one of them",
@@ -68,25 +67,25 @@ impl ShopClientBuilder {
             token_in(&file)?;
             builder = builder.token_provider(move || ready(token_in(&file).map_err(Into::into)));
         }
-        let timeouts: [(&'static str, SetTime); 2] = [
-            ("SHOP_TIMEOUT", Self::timeout),
-            ("SHOP_CONNECT_TIMEOUT", Self::connect_timeout),
-        ];
-        for (name, set) in timeouts {
-            let Some(text) = text(name) else { continue };
-            let time = text
-                .parse::<SignedDuration>()
-                .ok()
-                .and_then(|time| Duration::try_from(time).ok());
-            let wrong = || {
-                invalid(format!(
-                    "{name} must be a duration with its unit, such as 10s or 300ms"
-                ))
-            };
-            builder = set(builder, time.ok_or_else(wrong)?);
+        if let Some(time) = text("SHOP_TIMEOUT") {
+            builder = builder.timeout(duration_in("SHOP_TIMEOUT", &time)?);
+        }
+        if let Some(time) = text("SHOP_CONNECT_TIMEOUT") {
+            builder = builder.connect_timeout(duration_in("SHOP_CONNECT_TIMEOUT", &time)?);
         }
         Ok(builder)
     }
+}
+
+/// The duration in `text`, the value of the variable `name`.
+fn duration_in(name: &str, text: &str) -> Result<Duration> {
+    let time = text.parse::<SignedDuration>().ok();
+    let time = time.and_then(|time| Duration::try_from(time).ok());
+    time.ok_or_else(|| {
+        invalid(format!(
+            "{name} must be a duration with its unit, such as 10s or 300ms"
+        ))
+    })
 }
 
 fn invalid(message: impl Into<String>) -> Error {
