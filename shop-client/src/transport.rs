@@ -29,7 +29,7 @@ pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 /// The maximum size of a page: 1,000 purchases with names of the maximum length have 2 MB.
 const PAGE_BYTES: usize = 16 << 20;
 
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue =
     HeaderValue::from_static("application/json, application/problem+json");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);

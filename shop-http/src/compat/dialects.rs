@@ -377,7 +377,7 @@ pub(super) static ECOMMERCE: Dialect = Dialect {
     ..FASTAPI
 };
 
-pub(super) static PURCHASE_TRACKING: Dialect = Dialect {
+static PURCHASE_TRACKING: Dialect = Dialect {
     name: "purchase-tracking",
     bought: recorded(StatusCode::CREATED, Some("success"), &["data"]),
     item: ItemForm {

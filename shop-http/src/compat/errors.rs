@@ -39,9 +39,9 @@ impl Dialect {
             .failed
             .as_ref()
             .and_then(|call| self.outage(call, error));
-        let text = match outage {
-            Some(outage) => outage.text.to_owned(),
-            None => self.text(error),
+        let (status, text) = match outage {
+            Some(outage) => (outage.status, outage.text.to_owned()),
+            None => (self.status(error), self.text(error)),
         };
         let mut body = match self.errors {
             Errors::StatusAndMessage => json!({"status": "Error", "message": text}),
@@ -57,7 +57,6 @@ impl Dialect {
         if let Some(key) = error.key() {
             body["idempotency_key"] = key.as_str().into();
         }
-        let status = outage.map_or_else(|| self.status(error), |outage| outage.status);
         (status, Json(body))
     }
 

@@ -18,7 +18,7 @@ const V1: &str = include_str!("../../openapi.json");
 
 /// The document of a service.
 #[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Document {
+struct Document {
     openapi: String,
     info: Map<String, Value>,
     tags: Vec<Value>,
@@ -32,7 +32,7 @@ pub(crate) struct Document {
 
 impl Document {
     /// The document of `service`, whose routes are at `paths`.
-    pub(crate) fn new(service: &Service) -> Self {
+    fn new(service: &Service) -> Self {
         let mut document = Self::parse(V1);
         if let Some(routes_of_system) = service.options.dialect.document {
             document.extend(Self::parse(routes_of_system));
@@ -71,7 +71,7 @@ impl Document {
     }
 
     /// The document for clients that reach the service at `mount`.
-    pub(crate) fn at(mut self, mount: &Mount) -> Option<Constant> {
+    fn at(mut self, mount: &Mount) -> Option<Constant> {
         if !mount.prefix().is_empty() {
             self.servers = Some(json!([{"url": mount.prefix()}]));
         }

@@ -54,7 +54,7 @@ impl Constant {
     }
 
     /// Compresses the content, for the clients that accept that.
-    pub(crate) fn compressed(mut self) -> Self {
+    fn compressed(mut self) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let gzip = encoder
             .write_all(&self.content)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use futures_util::FutureExt;
@@ -191,15 +191,17 @@ impl Site {
             .uri()
             .path_and_query()
             .map_or(0, |uri| uri.as_str().len());
-        if uri > self.options.max_uri_bytes {
-            let text = format!(
-                "Path and query must not have more than {} bytes",
-                self.options.max_uri_bytes
-            );
+        let limit = self.options.max_uri_bytes;
+        if uri > limit {
+            let text = format!("Path and query must not have more than {limit} bytes");
             return Err(HttpError::too_large(StatusCode::URI_TOO_LONG, text));
         }
-        if size(request.headers()) > self.options.max_header_bytes {
-            let limit = self.options.max_header_bytes;
+        let header_sizes = request
+            .headers()
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len());
+        let limit = self.options.max_header_bytes;
+        if header_sizes.sum::<usize>() > limit {
             let text = format!("Headers must not have more than {limit} bytes together");
             return Err(HttpError::too_large(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -245,13 +247,6 @@ impl Gate {
             _ => self.admission.admit(request, handled).await,
         }
     }
-}
-
-fn size(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
 }
 
 /// The response to a request whose handler or authentication has panicked. The panic hook of the process logs a panic.

@@ -132,12 +132,11 @@ impl Connections {
     /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
     pub(crate) fn register(self: &Arc<Self>, client: Client) -> Option<Registered> {
         let mut share = self.shares.nothing(client);
-        let is_own = |other: Client| other == client;
         let own = || {
             self.open
                 .lock()
                 .values()
-                .filter(|(other, _)| is_own(*other))
+                .filter(|(other, _)| *other == client)
                 .count() as u64
         };
         let limit = self
@@ -145,7 +144,7 @@ impl Connections {
             .client_connections
             .filter(|_| client != Client::Unlimited);
         let has_room = share.add(1) && limit.is_none_or(|limit| own() < limit.get().into());
-        if !has_room && !self.evict(is_own, Duration::ZERO) {
+        if !has_room && !self.evict(|other| other == client, Duration::ZERO) {
             return None;
         }
         let connection = Arc::new(Connection::new(&self.options, self.heads.nothing(client)));
