@@ -11,9 +11,7 @@ const MIN_RESERVED: u64 = 64;
 /// connections that fit: without a file handle left, neither a probe nor a file of the log could be opened.
 pub(crate) fn for_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let needed = u64::try_from(wanted)
-        .unwrap_or(u64::MAX)
-        .saturating_add(RESERVED);
+    let needed = (wanted as u64).saturating_add(RESERVED);
     let current = limit.current.unwrap_or(u64::MAX);
     let raised = needed.min(limit.maximum.unwrap_or(u64::MAX)).max(current);
     let available = match setrlimit(

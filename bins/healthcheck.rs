@@ -22,10 +22,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<()> {
 pub(crate) fn client(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
     let client = ShopClient::builder(url);
     // The admin listener has no TLS.
-    let own = if settings.admin_addr.is_none() {
-        tls::client_of_own_service(settings)?
-    } else {
-        None
-    };
-    Ok(own.into_iter().fold(client, ShopClientBuilder::http_client))
+    if settings.admin_addr.is_none()
+        && let Some(http) = tls::client_of_own_service(settings)?
+    {
+        return Ok(client.http_client(http));
+    }
+    Ok(client)
 }

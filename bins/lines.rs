@@ -51,7 +51,8 @@ impl Lines {
             is_failing: Arc::default(),
             dropped: Arc::default(),
         };
-        let (is_failing, dropped) = (Arc::clone(&lines.is_failing), Arc::clone(&lines.dropped));
+        let is_failing = Arc::clone(&lines.is_failing);
+        let dropped = Arc::clone(&lines.dropped);
         let write = move || write_all(&received, output, &is_failing, &dropped);
         std::thread::Builder::new()
             .name("log".to_owned())
@@ -87,20 +88,18 @@ fn write_all(
     is_failing: &AtomicBool,
     dropped: &AtomicU64,
 ) {
-    let (mut chunk, mut reported) = (Vec::with_capacity(CHUNK), 0);
+    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut reported = 0;
     while let Ok(first) = received.recv() {
-        let mut next = Some(first);
         let mut flushed = Vec::new();
-        while let Some(message) = next {
+        for message in std::iter::once(first).chain(received.try_iter()) {
             match message {
                 Message::Line(line) => chunk.extend_from_slice(&line),
                 Message::Flush(written) => flushed.push(written),
             }
-            next = if chunk.len() < CHUNK {
-                received.try_recv().ok()
-            } else {
-                None
-            };
+            if chunk.len() >= CHUNK {
+                break;
+            }
         }
         if !chunk.is_empty() {
             is_failing.store(!write_lines(&mut output, &mut chunk), Ordering::Relaxed);
@@ -152,10 +151,9 @@ impl<S: Subscriber> Layer<S> for Records {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let target = event.metadata().target();
         let mut line = Fields(Vec::with_capacity(512));
-        line.0.extend_from_slice(b"{\"timestamp\":\"");
-        line.0
-            .extend_from_slice(SystemClock.now().to_string().as_bytes());
-        line.0.extend_from_slice(b"\",\"level\":\"INFO\"");
+        let now = SystemClock.now();
+        // A vector accepts everything.
+        let _written = write!(line.0, "{{\"timestamp\":\"{now}\",\"level\":\"INFO\"");
         event.record(&mut line);
         line.add("target", target);
         line.0.extend_from_slice(b"}\n");

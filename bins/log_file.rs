@@ -44,7 +44,7 @@ impl LogFile {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn check(path: &Path) -> Result<()> {
-        let refused = |error: rustix::io::Errno| unusable(path, io::Error::from(error));
+        let refused = |error| unusable(path, error);
         if path.is_dir() {
             return Err(unusable(path, io::ErrorKind::IsADirectory));
         }
@@ -56,6 +56,25 @@ impl LogFile {
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(refused)
+    }
+
+    fn is_at_its_path(&self) -> bool {
+        let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else {
+            return false;
+        };
+        (there.dev(), there.ino()) == (opened.dev(), opened.ino())
+    }
+
+    fn file(&mut self) -> &mut File {
+        if self.checked.elapsed() >= self.check_every {
+            self.checked = Instant::now();
+            if !self.is_at_its_path()
+                && let Ok(file) = open(&self.path)
+            {
+                self.file = file;
+            }
+        }
+        &mut self.file
     }
 }
 
@@ -86,41 +105,15 @@ fn remove_half_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
         .rev()
         .take_while(|byte| **byte != b'\n')
         .count();
-    // A pipe has no position, and keeps what it has taken.
-    let end = if half > 0 {
-        file.stream_position().ok()
-    } else {
-        None
-    };
-    // Unless another process has appended.
-    if let Some(end) = end
+    // A pipe has no position, and keeps what it has taken. So does a file that another process has appended to.
+    if half > 0
+        && let Ok(end) = file.stream_position()
         && file.metadata()?.len() == end
     {
         file.set_len(end - half as u64)?;
         return Ok(written.len() - half);
     }
     Ok(written.len())
-}
-
-impl LogFile {
-    fn is_at_its_path(&self) -> bool {
-        let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else {
-            return false;
-        };
-        (there.dev(), there.ino()) == (opened.dev(), opened.ino())
-    }
-
-    fn file(&mut self) -> &mut File {
-        if self.checked.elapsed() >= self.check_every {
-            self.checked = Instant::now();
-            if !self.is_at_its_path()
-                && let Ok(file) = open(&self.path)
-            {
-                self.file = file;
-            }
-        }
-        &mut self.file
-    }
 }
 
 impl Write for LogFile {

@@ -5,17 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::OptionFuture;
 use sd_notify::NotifyState;
 use shop_client::ShopClient;
 use shop_core::domain::Currency;
-use shop_http::{Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
+use shop_http::axum::Router;
+use shop_http::{HttpOptions, Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::lines::Lines;
 use crate::ports::{Background, Ports};
 use crate::settings::{HostPort, ServiceKind, Settings};
 use crate::signal::{self, Shutdown};
@@ -63,18 +61,13 @@ async fn work(service: ServiceKind) -> Result<()> {
         return Ok(());
     };
     let listeners = Listeners::bind(&settings).await?;
-    // A program that waits for the address has it before anything else happens.
-    telemetry.lines.iter().for_each(Lines::write_out);
+    if let Some(lines) = &telemetry.lines {
+        // A program that waits for the address has it before anything else happens.
+        lines.write_out();
+        metrics.count_dropped_lines(Arc::clone(&lines.dropped), Arc::clone(&lines.is_failing));
+    }
     metrics.note_build(version::LABELS);
     tls.iter().for_each(|tls| tls.expose(&metrics));
-    if let Some(Lines {
-        dropped,
-        is_failing,
-        ..
-    }) = &telemetry.lines
-    {
-        metrics.count_dropped_lines(Arc::clone(dropped), Arc::clone(is_failing));
-    }
     let background = ports.start(&settings, &metrics, &shutdown)?;
     notify_systemd(NotifyState::Ready);
     let stopping = shutdown.clone();
@@ -118,17 +111,16 @@ impl Listeners {
     /// # Errors
     /// When an address cannot be bound, with the settings that name it.
     async fn bind(settings: &Settings) -> Result<Self> {
-        let HostPort { host, port } = settings.listen();
-        let public = bind(&host, port, &format!("SHOP_HOST {host}, SHOP_PORT {port}")).await?;
-        let admin = settings.admin_addr.as_ref();
-        let admin = admin.map(async |addr| {
-            bind(&addr.host, addr.port, &format!("SHOP_ADMIN_ADDR {addr}")).await
-        });
-        let admin = OptionFuture::from(admin).await.transpose()?;
+        let listen = settings.listen();
+        let names = format!("SHOP_HOST {}, SHOP_PORT {}", listen.host, listen.port);
+        let public = bind(&listen, &names).await?;
         let name = settings.service.name();
-        if let Some(admin) = &admin {
-            let address = admin.local_addr().map_err(CliError::new)?;
+        let mut admin = None;
+        if let Some(addr) = &settings.admin_addr {
+            let listener = bind(addr, &format!("SHOP_ADMIN_ADDR {addr}")).await?;
+            let address = listener.local_addr().map_err(CliError::new)?;
             tracing::info!(admin.address = %address, "{name} serves probes and metrics on http://{address}");
+            admin = Some(listener);
         }
         let address = public.local_addr().map_err(CliError::new)?;
         let scheme = settings.scheme();
@@ -153,49 +145,58 @@ impl Listeners {
         }
         let router = router.options(options.clone());
         let stopped = || shutdown.clone().cancelled_owned();
-        let (public, admin) = match self.admin {
+        let (router, admin) = match self.admin {
             None => (router.build(), None),
             Some(listener) => {
-                let (public, admin) = router.build_with_admin();
-                let (admin_options, stopped) = (settings.admin_options(), stopped());
-                let served = move |listener| serve(listener, admin, &admin_options, stopped);
-                (public, Some(serve_apart(listener, served)))
+                let (router, admin) = router.build_with_admin();
+                let served = serve_apart(listener, admin, settings.admin_options(), stopped());
+                (router, Some(served))
             }
         };
-        let public = match tls {
-            Some(tls) => serve_tls(self.public, tls, public, &options, stopped()).left_future(),
-            None => serve(self.public, public, &options, stopped()).right_future(),
+        let public = async {
+            match tls {
+                Some(tls) => serve_tls(self.public, tls, router, &options, stopped()).await,
+                None => serve(self.public, router, &options, stopped()).await,
+            }
         };
-        tokio::try_join!(public, OptionFuture::from(admin).map(Option::transpose)).map(drop)
+        let admin = async {
+            match admin {
+                Some(served) => served.await,
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(public, admin).map(drop)
     }
 }
 
-/// Serves on a thread with a runtime for it alone, so that it is responsive under any load of the other listeners. The
-/// runtime stays until the process ends: the connections to servers that it has opened are used by others.
-async fn serve_apart<F: Future<Output = std::io::Result<()>>>(
+/// Serves `router` on a thread with a runtime for it alone, so that it is responsive under any load of the other
+/// listeners. The runtime stays until the process ends: the connections to servers that it has opened are used by others.
+async fn serve_apart(
     listener: TcpListener,
-    serve: impl FnOnce(TcpListener) -> F + Send + 'static,
+    router: Router,
+    options: HttpOptions,
+    stopped: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (ended, end) = oneshot::channel();
-    let (listener, runtime) = (
-        listener.into_std()?,
-        Builder::new_current_thread().enable_all().build()?,
-    );
-    let serve = move || {
+    let listener = listener.into_std()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let work = move || {
         runtime.block_on(async {
-            let served = async { serve(TcpListener::from_std(listener)?).await };
+            let served =
+                async { serve(TcpListener::from_std(listener)?, router, &options, stopped).await };
             drop(ended.send(served.await));
             std::future::pending::<()>().await;
         });
     };
     std::thread::Builder::new()
         .name("admin".to_owned())
-        .spawn(serve)?;
+        .spawn(work)?;
     end.await
         .unwrap_or_else(|_panicked| Err(std::io::Error::other("the admin listener has panicked")))
 }
 
-async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {
+/// Listens on `addr`, which is that of `settings`.
+async fn bind(addr: &HostPort, settings: &str) -> Result<TcpListener> {
     let failed = |error: std::io::Error| {
         let what = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -209,7 +210,7 @@ async fn bind(host: &str, port: u16, settings: &str) -> Result<TcpListener> {
         CliError::new(format!("cannot listen on {settings}: {what} ({error})"))
     };
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    let mut listeners = tokio::net::lookup_host((host, port))
+    let mut listeners = tokio::net::lookup_host((addr.host.as_str(), addr.port))
         .await
         .map_err(failed)?
         .map(listen);

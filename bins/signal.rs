@@ -14,10 +14,8 @@ pub(crate) type Shutdown = CancellationToken;
 /// When no handler can be registered.
 pub(crate) fn shutdown() -> Result<Shutdown> {
     let listen = |kind: SignalKind| signal(kind).map_err(CliError::new);
-    let (terminate, interrupt) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
+    let terminate = listen(SignalKind::terminate())?;
+    let interrupt = listen(SignalKind::interrupt())?;
     let shutdown = Shutdown::new();
     tokio::spawn(watch(terminate, interrupt, shutdown.clone()));
     Ok(shutdown)

@@ -63,11 +63,9 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
         .transpose()
         .map_err(CliError::new)?;
     let queue = lines.clone();
-    let output = move || {
-        queue.as_ref().map_or_else(
-            || EitherWriter::A(stderr()),
-            |lines| EitherWriter::B(lines.clone()),
-        )
+    let output = move || match &queue {
+        Some(lines) => EitherWriter::A(lines.clone()),
+        None => EitherWriter::B(stderr()),
     };
     let is_json = settings
         .log_format
@@ -77,14 +75,15 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let is_plain =
         !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
     let layer = fmt::layer().with_writer(output);
-    let text_or_json = match is_json {
-        true => layer
+    let text_or_json = if is_json {
+        layer
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .boxed(),
-        false => layer.with_ansi(on_terminal).boxed(),
+            .boxed()
+    } else {
+        layer.with_ansi(on_terminal).boxed()
     };
     // One filter around everything: filters of single layers cost more per span.
     let begun = if is_plain {
