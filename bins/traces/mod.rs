@@ -8,13 +8,11 @@
 //! | `page`, `summary` and other calls | client | `shop-client` | the request |
 
 #[cfg(feature = "otel")]
-mod exporter;
-#[cfg(feature = "otel")]
-mod ingest;
+mod otel;
 #[cfg(not(feature = "otel"))]
 mod unsupported;
 
+#[cfg(feature = "otel")]
+pub(crate) use otel::{Exporter, spans};
 #[cfg(not(feature = "otel"))]
 pub(crate) use unsupported::{Exporter, spans};
-#[cfg(feature = "otel")]
-pub(crate) use {exporter::Exporter, ingest::spans};

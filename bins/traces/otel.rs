@@ -1,12 +1,18 @@
-//! The exporter of spans: OTLP over HTTP. The SDK reads the other variables `OTEL_*` itself.
+//! The exporter of spans, OTLP over HTTP, and a span per stored record. The SDK reads the other variables `OTEL_*` itself.
 
-use opentelemetry::trace::TracerProvider;
+use std::collections::HashMap;
+use std::str;
+
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry::{Key, KeyValue, global};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Subscriber;
+use shop_core::log::{Batch, LogRecord};
+use shop_core::record::header;
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
@@ -34,8 +40,8 @@ impl Exporter {
             .map_err(|error| CliError::new(format!("traces cannot be exported: {error}")))?;
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_resource(resource(settings));
-        let provider = provider.build();
+            .with_resource(resource(settings))
+            .build();
         global::set_text_map_propagator(TraceContextPropagator::new());
         Ok(Some(Self(provider)))
     }
@@ -79,4 +85,40 @@ fn resource(settings: &Settings) -> Resource {
         resource.with_service_name(settings.service.name())
     }
     .build()
+}
+
+/// A span for each record of `batch` that belongs to a trace. `group` has read it from `system`.
+pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
+    let span = |record: &LogRecord| {
+        let texts = record.headers.iter().filter_map(|(name, value)| {
+            let value = str::from_utf8(value?).ok()?;
+            Some((name.to_owned(), value.to_owned()))
+        });
+        let headers: HashMap<_, _> = texts.collect();
+        let sender = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
+        // Without a trace of the sender there is nothing to continue.
+        if !sender.span().span_context().is_sampled() {
+            return None;
+        }
+        let span = tracing::info_span!(
+            parent: None,
+            "process",
+            otel.kind = "consumer",
+            otel.name = format!("process {}", batch.partition.topic),
+            otel.status_code = tracing::field::Empty,
+            messaging.system = system,
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.name = %batch.partition.topic,
+            messaging.destination.partition.id = %batch.partition.index,
+            messaging.consumer.group.name = group,
+            messaging.kafka.offset = record.offset.cast_signed(),
+            messaging.batch.message_count = i64::try_from(batch.records.len()).ok(),
+            messaging.message.id = headers.get(header::PURCHASE_ID),
+        );
+        // An error says that no layer exports spans.
+        drop(span.set_parent(sender));
+        Some(span)
+    };
+    batch.records.iter().filter_map(span).collect()
 }
