@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use shop_core::{Clock as _, Error, ErrorKind, SystemClock, Timestamp};
+use shop_core::{Clock as _, Error, ErrorKind, SystemClock};
 use shop_kafka::{OauthToken, OauthTokenProvider};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -70,16 +70,15 @@ impl OauthTokenProvider for TokenEndpoint {
             // On the runtime, which has the timers.
             timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await
         });
-        let unavailable = || {
-            Error::new(
-                ErrorKind::Unavailable,
-                "the token endpoint of Kafka does not respond",
-            )
-        };
-        known
-            .ok()
-            .and_then(|known| known.ok()?.clone())
-            .ok_or_else(unavailable)?
+        if let Ok(Ok(known)) = known
+            && let Some(token) = &*known
+        {
+            return token.clone();
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the token endpoint of Kafka does not respond",
+        ))
     }
 }
 
@@ -147,11 +146,11 @@ impl Credentials {
 
     fn request(&self) -> reqwest::RequestBuilder {
         let secret = self.secret.current();
-        let scope = self.scope.as_ref().map(|scope| ("scope", scope.as_str()));
-        let form: Vec<_> = [("grant_type", "client_credentials")]
-            .into_iter()
-            .chain(scope)
-            .collect();
+        // Without a scope, the form has no member for it.
+        let form = [
+            ("grant_type", Some("client_credentials")),
+            ("scope", self.scope.as_deref()),
+        ];
         let request = self.http.post(&self.url).form(&form);
         request.basic_auth(
             encoded(&self.client_id),
@@ -169,12 +168,7 @@ fn parse(text: &str, client_id: &str) -> Option<(OauthToken, Duration)> {
     let lifetime = response["expires_in"]
         .as_u64()
         .map_or(DEFAULT_LIFETIME, Duration::from_secs);
-    let lifetime_millis = i64::try_from(lifetime.as_millis()).ok()?;
-    let expires_at = SystemClock
-        .now()
-        .as_millis()
-        .saturating_add(lifetime_millis);
-    let expires_at = Timestamp::from_millis(expires_at).unwrap_or(Timestamp::MAX);
+    let expires_at = SystemClock.now().saturating_add(lifetime);
     Some((OauthToken::new(token, client_id, expires_at), lifetime))
 }
 
