@@ -13,7 +13,7 @@ use shop_store::embedded::{
     EmbeddedUsers, FILE, check_integrity,
 };
 
-use super::places::Kind;
+use super::Kind;
 use super::port::{
     Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users,
     note_opened,
@@ -23,6 +23,11 @@ use crate::{CliError, Result};
 
 const ABOUT: &str = "the data folder (SHOP_DATA_DIR) cannot be used";
 
+/// The fault of a file that cannot be used.
+fn unusable(error: shop_core::Error) -> CliError {
+    CliError::about(ABOUT)(error)
+}
+
 pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 
 #[async_trait]
@@ -30,9 +35,7 @@ impl Backend for Embedded<'_> {
     async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
         let log = self.open_log(topic).await?;
         if self.0.serves() && self.0.ingests() && !topic.is_events {
-            log.register(topic.group)
-                .await
-                .map_err(CliError::about(ABOUT))?;
+            log.register(topic.group).await.map_err(unusable)?;
         }
         let sinks = log.clone();
         Ok(self.topic_log(topic, log, Arc::new(move || Arc::new(sinks.sink()))))
@@ -41,7 +44,7 @@ impl Backend for Embedded<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = EmbeddedStore::open(&self.0.data_dir, self.store_options())
             .await
-            .map_err(CliError::about(ABOUT))?;
+            .map_err(unusable)?;
         Ok(self.purchases_store(store))
     }
 
@@ -53,36 +56,32 @@ impl Backend for Embedded<'_> {
             return Ok(None);
         }
         let log = self.open_log(topic).await?;
-        let open = async {
-            let store = log.store(&self.store_options()).await?;
-            Ok((store, log.storing_sink(&self.0.purchases_group_id).await?))
-        };
-        let (store, sink) = open.await.map_err(CliError::about(ABOUT))?;
+        let store = log.store(&self.store_options()).await.map_err(unusable)?;
+        let group = &self.0.purchases_group_id;
+        let sink = log.storing_sink(group).await.map_err(unusable)?;
         let sink: Arc<dyn PurchaseSink> = Arc::new(sink);
         let log = self.topic_log(topic, log, Arc::new(move || Arc::clone(&sink)));
         Ok(Some((log, self.purchases_store(store))))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
-        let options = self.entity_options();
-        let store = EmbeddedUsers::open(&self.0.data_dir, options)
+        let store = EmbeddedUsers::open(&self.0.data_dir, self.entity_options())
             .await
-            .map_err(CliError::about(ABOUT))?;
+            .map_err(unusable)?;
         note_opened(store.closed());
         Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Users))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
-        let options = self.entity_options();
-        let store = EmbeddedOrders::open(&self.0.data_dir, options)
+        let store = EmbeddedOrders::open(&self.0.data_dir, self.entity_options())
             .await
-            .map_err(CliError::about(ABOUT))?;
+            .map_err(unusable)?;
         note_opened(store.closed());
         Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Orders))
     }
 
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
-        check_integrity(file).await.map_err(CliError::about(ABOUT))
+        check_integrity(file).await.map_err(unusable)
     }
 
     async fn backup(&self, into: &Path) -> Result<Vec<CopiedFile>> {
@@ -94,9 +93,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn vacuum(&self) -> Result<()> {
-        embedded::vacuum(&self.0.data_dir)
-            .await
-            .map_err(CliError::about(ABOUT))
+        embedded::vacuum(&self.0.data_dir).await.map_err(unusable)
     }
 
     fn file(&self, part: Kind<'_>) -> Option<PathBuf> {
@@ -115,7 +112,7 @@ impl Embedded<'_> {
     async fn open_log(&self, topic: Topic<'_>) -> Result<EmbeddedLog> {
         let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await;
         log.inspect(|log| note_opened(log.closed()))
-            .map_err(CliError::about(ABOUT))
+            .map_err(unusable)
     }
 
     fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
@@ -127,15 +124,12 @@ impl Embedded<'_> {
 
     fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
         note_opened(store.closed());
-        let (store, durability) = (Arc::new(store), Durability::LocalDisk);
-        self.opened(
-            PurchasesStore {
-                store,
-                durability,
-                unreadable: None,
-            },
-            Kind::Purchases,
-        )
+        let port = PurchasesStore {
+            store: Arc::new(store),
+            durability: Durability::LocalDisk,
+            unreadable: None,
+        };
+        self.opened(port, Kind::Purchases)
     }
 
     fn opened<T>(&self, port: T, part: Kind<'_>) -> OpenPort<T> {

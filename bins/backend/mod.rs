@@ -1,4 +1,5 @@
-//! The backends of logs and stores, one file each. Only this module depends on which of them are compiled in.
+//! The backends of logs and stores, one file each, and the parts of a service that are in them, by its settings alone. Only
+//! this module depends on which backends are compiled in.
 
 pub(crate) mod currency;
 #[cfg(feature = "embedded")]
@@ -9,7 +10,6 @@ mod kafka;
 mod mongodb;
 #[cfg(feature = "kafka")]
 mod oauth;
-mod places;
 mod port;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -21,14 +21,15 @@ mod postgres;
 )))]
 mod unsupported;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use secrecy::ExposeSecret as _;
 use shop_core::log::LogAdmin;
 
-use crate::settings::Settings;
+use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
-pub(crate) use places::{Kind, Place, places};
 pub(crate) use port::{
     Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic,
     TopicLog, authorized, client, close,
@@ -74,15 +75,11 @@ pub(crate) async fn log_admin(
     settings: &Settings,
     topic: Topic<'_>,
 ) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
-    let OpenPort {
-        port,
-        name,
-        to_be_made,
-    } = for_log(settings).log(topic).await?;
+    let opened = for_log(settings).log(topic).await?;
     Ok(OpenPort {
-        port: port.log.admin(),
-        name,
-        to_be_made,
+        port: opened.port.log.admin(),
+        name: opened.name,
+        to_be_made: opened.to_be_made,
     })
 }
 
@@ -115,4 +112,85 @@ pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
         Some(_) => Box::new(unsupported::Unsupported),
         None => for_entities(settings),
     }
+}
+
+/// What a part of a service is.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind<'a> {
+    Log(Topic<'a>),
+    /// The stores of purchases, of users and of orders.
+    Purchases,
+    Users,
+    Orders,
+    /// Another service.
+    Service(&'a str),
+}
+
+/// A part that a service uses.
+pub(crate) struct Place<'a> {
+    pub(crate) what: &'static str,
+    pub(crate) kind: Kind<'a>,
+    /// Where it is, without credentials.
+    pub(crate) name: String,
+    /// Its file, if it is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// The parts that a service uses, in the order in which it opens them.
+pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
+    let has_purchases = settings.has(ProcessRole::Purchases);
+    let has_store = has_purchases && (settings.ingests() || settings.management_url.is_none());
+    let (keeps_users, keeps_orders) = settings.keeps();
+    let has_events = keeps_users || keeps_orders;
+    let parts = [
+        (
+            "log",
+            has_purchases.then(|| Kind::Log(Topic::purchases(settings))),
+        ),
+        (
+            "events of users",
+            has_events.then(|| Kind::Log(Topic::users(settings))),
+        ),
+        (
+            "events of orders",
+            has_events.then(|| Kind::Log(Topic::orders(settings))),
+        ),
+        ("store", has_store.then_some(Kind::Purchases)),
+        ("users", keeps_users.then_some(Kind::Users)),
+        ("orders", keeps_orders.then_some(Kind::Orders)),
+        (
+            "listings",
+            settings
+                .management_url
+                .as_deref()
+                .filter(|_| has_purchases)
+                .map(Kind::Service),
+        ),
+        ("users", settings.users_url.as_deref().map(Kind::Service)),
+        ("orders", settings.orders_url.as_deref().map(Kind::Service)),
+    ];
+    parts.into_iter().filter_map(|(what, kind)| {
+        let kind = kind?;
+        let brokers = settings.kafka_bootstrap_servers.as_ref();
+        let postgres = settings.postgres_url.as_ref();
+        let (server, file) = match kind {
+            Kind::Log(_) => (
+                brokers.map(|brokers| format!("Kafka at {brokers}")),
+                for_log(settings).file(kind),
+            ),
+            Kind::Purchases => (settings.store_address(), for_purchases(settings).file(kind)),
+            Kind::Users | Kind::Orders => {
+                let address = postgres.map(|url| Settings::address(url.expose_secret()));
+                (address, for_entities(settings).file(kind))
+            }
+            Kind::Service(url) => (Some(url.to_owned()), None),
+        };
+        let embedded = || format!("embedded, {}", file.clone().unwrap_or_default().display());
+        Some(Place {
+            what,
+            kind,
+            name: server.unwrap_or_else(embedded),
+            file,
+        })
+    })
 }

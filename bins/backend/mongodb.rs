@@ -28,18 +28,13 @@ pub(super) struct Mongodb<'a> {
 impl Backend for Mongodb<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = self.connect().await?;
-        let (name, unreadable) = (
-            format!("MongoDB, {}", store.namespace()),
-            Some(store.unreadable()),
-        );
-        let port = PurchasesStore {
-            store: Arc::new(store),
-            durability: Durability::Replicated,
-            unreadable,
-        };
         Ok(OpenPort {
-            port,
-            name,
+            name: format!("MongoDB, {}", store.namespace()),
+            port: PurchasesStore {
+                unreadable: Some(store.unreadable()),
+                store: Arc::new(store),
+                durability: Durability::Replicated,
+            },
             to_be_made: false,
         })
     }

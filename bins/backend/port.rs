@@ -22,7 +22,7 @@ use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
-use super::places::Kind;
+use super::Kind;
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result, tls};
 
@@ -122,32 +122,29 @@ pub(crate) struct Topic<'a> {
 
 impl<'a> Topic<'a> {
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
-        let (name, group) = (&settings.purchases_topic, &settings.purchases_group_id);
         Self {
-            name,
+            name: &settings.purchases_topic,
             record: Purchase::TYPE,
             is_events: false,
-            group,
+            group: &settings.purchases_group_id,
         }
     }
 
     pub(crate) fn users(settings: &'a Settings) -> Self {
-        let (name, group) = (&settings.users_topic, &settings.orders_group_id);
         Self {
-            name,
+            name: &settings.users_topic,
             record: User::TYPE,
             is_events: true,
-            group,
+            group: &settings.orders_group_id,
         }
     }
 
     pub(crate) fn orders(settings: &'a Settings) -> Self {
-        let (name, group) = (&settings.orders_topic, &settings.users_group_id);
         Self {
-            name,
+            name: &settings.orders_topic,
             record: Order::TYPE,
             is_events: true,
-            group,
+            group: &settings.users_group_id,
         }
     }
 }
@@ -255,11 +252,10 @@ impl<S: ?Sized, R: Record> EntityPorts<S, R> {
         as_store: fn(Arc<T>) -> Arc<S>,
     ) -> Self {
         let store = Arc::new(store);
-        let (outbox, projection) = (Arc::clone(&store), Arc::clone(&store));
         Self {
+            outbox: Arc::clone(&store) as _,
+            projection: Arc::clone(&store) as _,
             store: as_store(store),
-            outbox,
-            projection,
         }
     }
 }
