@@ -39,7 +39,8 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
 /// The command line of `service`: its settings, and the commands of management. Settings are valid before, between and
 /// behind the words of a command.
 pub(super) fn command_line(service: ServiceKind) -> Command {
-    let (is_facing, mut group) = (service == ServiceKind::Facing, "");
+    let is_facing = service == ServiceKind::Facing;
+    let mut group = "";
     let line = names::arguments().mut_args(|setting| {
         group = GROUPS
             .iter()
@@ -160,7 +161,8 @@ pub(super) fn parse(
     let command = command.transpose().map_err(invalid)?;
     let variables = Variables::from_arg_matches(&matches).map_err(invalid)?;
     let in_effect = plain.get_arguments().filter_map(|setting| {
-        let (name, is_flag) = (names::variable(setting)?, is_flag(setting));
+        let name = names::variable(setting)?;
+        let is_flag = is_flag(setting);
         if let Some(given) = given(setting).filter(|_| !is_flag) {
             return Some(InEffect::given(&name, setting.is_hide_set(), given));
         }

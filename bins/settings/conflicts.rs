@@ -104,8 +104,10 @@ pub(super) fn conflicts(
     mut set: BTreeSet<&str>,
 ) -> Vec<String> {
     let has_kafka = given.kafka_bootstrap_servers.is_some();
-    let (has_mongodb, has_postgres) = (given.mongodb_uri.is_some(), given.postgres_url.is_some());
-    let (has_store, has_both) = (has_mongodb || has_postgres, has_mongodb && has_postgres);
+    let has_mongodb = given.mongodb_uri.is_some();
+    let has_postgres = given.postgres_url.is_some();
+    let has_store = has_mongodb || has_postgres;
+    let has_both = has_mongodb && has_postgres;
     let mut faults = missing_features(has_kafka, has_mongodb, has_postgres);
     let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
     let is_facing = service == ServiceKind::Facing;
@@ -208,10 +210,8 @@ fn without_effect(
     let has_kafka = given.kafka_bootstrap_servers.is_some();
     let is_management = serves == Some(ServiceKind::Management);
     let has_no_entities = serves.is_some() && !given.has_entities();
-    let (is_off, is_jwt) = (
-        given.auth == Some(AuthMode::Off),
-        given.auth == Some(AuthMode::Jwt),
-    );
+    let is_off = given.auth == Some(AuthMode::Off);
+    let is_jwt = given.auth == Some(AuthMode::Jwt);
     let rules: [(bool, &[&str], &str); 12] = [
         (
             is_management,

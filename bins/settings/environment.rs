@@ -78,7 +78,8 @@ impl Environment {
         let mut faults = Vec::new();
         let pairs = all.filter_map(|(name, value)| {
             // A name that is not UTF-8 is not a setting.
-            let (name, value) = (name.into_string().ok()?, value.into_string());
+            let name = name.into_string().ok()?;
+            let value = value.into_string();
             if value.is_err() && names::may_be_setting(&name) {
                 faults.push(format!("{name}: its value is not UTF-8"));
             }
@@ -133,15 +134,10 @@ impl Environment {
         let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
         match text.and_then(|text| pairs(&text)) {
             Ok(pairs) => {
-                let Self {
-                    values,
-                    faults,
-                    empty,
-                    ..
-                } = Self::read(Some(path.to_owned()), pairs);
-                self.faults.extend(faults);
-                self.empty.extend(empty);
-                for (name, value) in values {
+                let of_file = Self::read(Some(path.to_owned()), pairs);
+                self.faults.extend(of_file.faults);
+                self.empty.extend(of_file.empty);
+                for (name, value) in of_file.values {
                     self.values.entry(name).or_insert(value);
                 }
             }
@@ -151,7 +147,8 @@ impl Environment {
 
     /// Adds the value of a variable, if it is a setting.
     fn add(&mut self, variable: &str, mut text: String) {
-        let (mut name, mut file) = (variable, None);
+        let mut name = variable;
+        let mut file = None;
         let shown = self.shown(variable);
         if let Some(secret) = names::secret_of_file(variable) {
             let path = PathBuf::from(text);
@@ -196,7 +193,8 @@ impl Environment {
 
     /// The properties of librdkafka, and the variables that set them.
     pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<InEffect>) {
-        let (mut properties, mut in_effect) = (BTreeMap::new(), Vec::new());
+        let mut properties = BTreeMap::new();
+        let mut in_effect = Vec::new();
         for (name, given) in &self.values {
             let Some(property) = names::property(name) else {
                 continue;

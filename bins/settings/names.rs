@@ -246,7 +246,8 @@ pub(super) fn misspelled(
     }
     let distance = |known: &str| strsim::osa_distance(name, known);
     let nearest = known.iter().min_by_key(|known| distance(known))?;
-    let (given, meant) = (shown(name), shown(nearest));
+    let given = shown(name);
+    let meant = shown(nearest);
     match distance(nearest) {
         0..=MAX_DISTANCE => Some(format!(
             "{given} is not a setting: {meant} was probably meant"
@@ -268,17 +269,19 @@ pub(super) fn is_of_kubernetes(name: &str, value: &str) -> bool {
             .iter()
             .any(|protocol| protocol.eq_ignore_ascii_case(scheme))
     };
-    let of_a_port = || {
-        let (_, port) = name.split_once("_PORT_")?;
-        let (number, rest) = port.split_once('_')?;
-        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        (is_number && PROTOCOLS.iter().any(|protocol| rest.starts_with(protocol))).then_some(())
+    let is_of_a_port = || {
+        let port = name.split_once("_PORT_").map(|(_, port)| port);
+        port.and_then(|port| port.split_once('_'))
+            .is_some_and(|(number, rest)| {
+                number.parse::<u16>().is_ok()
+                    && PROTOCOLS.iter().any(|protocol| rest.starts_with(protocol))
+            })
     };
     name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
         || (name.ends_with("_PORT") && is_url())
-        || of_a_port().is_some()
+        || is_of_a_port()
 }
 
 #[cfg(test)]
