@@ -33,8 +33,7 @@ impl CliError {
         Self::all(vec![fault.to_string()])
     }
 
-    /// All of `faults`; there is at least one.
-    pub(crate) const fn all(faults: Vec<String>) -> Self {
+    const fn all(faults: Vec<String>) -> Self {
         Self {
             faults,
             cause: Cause::Undone,
@@ -51,6 +50,15 @@ impl CliError {
         }
     }
 
+    /// All faults in the settings or options, of which there is at least one.
+    pub(crate) const fn in_settings(faults: Vec<String>, is_command: bool) -> Self {
+        Self {
+            faults,
+            cause: Cause::Usage,
+            is_command,
+        }
+    }
+
     /// A finding of a command.
     pub(crate) fn finding(fault: impl fmt::Display) -> Self {
         Self {
@@ -59,23 +67,23 @@ impl CliError {
         }
     }
 
-    /// The same error, caused by wrong options or settings.
-    pub(crate) fn usage(self) -> Self {
+    /// A wrong option or setting.
+    pub(crate) fn usage(fault: impl fmt::Display) -> Self {
         Self {
             cause: Cause::Usage,
-            ..self
+            ..Self::new(fault)
         }
     }
 
     /// Converts an error of a port; `what` is its prefix.
     pub(crate) fn about(what: &str) -> impl Fn(shop_core::Error) -> Self {
         move |error| {
-            let failure = Self::new(format!("{what}: {}", error.chain()));
+            let fault = format!("{what}: {}", error.chain());
             match error.kind() {
                 shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported => {
-                    failure.usage()
+                    Self::usage(fault)
                 }
-                _ => failure,
+                _ => Self::new(fault),
             }
         }
     }
@@ -129,7 +137,7 @@ mod tests {
     fn exit_code_depends_on_the_cause_for_commands_only() {
         let failures = [
             CliError::finding("x"),
-            CliError::new("x").usage(),
+            CliError::usage("x"),
             CliError::new("x"),
         ];
         assert_eq!(

@@ -67,7 +67,7 @@ pub(crate) trait Backend: Send + Sync {
     async fn convert(&self, _back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
         let message =
             "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
-        Err(CliError::new(message).usage())
+        Err(CliError::usage(message))
     }
 
     /// What is damaged in one of this backend's files.
@@ -77,18 +77,16 @@ pub(crate) trait Backend: Send + Sync {
 
     /// Copies the files of this backend into a folder. Returns the copies.
     async fn backup(&self, _into: &Path) -> Result<Vec<CopiedFile>> {
-        Err(
-            CliError::new("backup is for embedded files: back up the servers with their own tools")
-                .usage(),
-        )
+        Err(CliError::usage(
+            "backup is for embedded files: back up the servers with their own tools",
+        ))
     }
 
     /// Copies the files of a backup into the data folder. Returns the copies.
     async fn restore(&self, _from: &Path) -> Result<Vec<CopiedFile>> {
-        Err(CliError::new(
+        Err(CliError::usage(
             "restore is for embedded files: restore the servers with their own tools",
-        )
-        .usage())
+        ))
     }
 
     /// Rewrites the files of purchases and users, so that unused parts have no erased content. Servers have none.

@@ -1,9 +1,10 @@
-//! `management dlq`: lists, shows, replays, drops and parks dead-lettered records.
+//! `management dlq`: lists, shows, replays, drops and parks dead-lettered records. Their bytes may be anything: only text
+//! reaches the terminal as it is.
 
 use std::io::{Write as _, stderr};
 
 use serde_json::json;
-use shop_core::api::DeadLetterBody;
+use shop_core::api::{BytesBody, DeadLetterBody};
 use shop_core::log::{
     DeadLetter, Log, LogAdmin, LogAdminExt as _, RecordPosition, RecordType, Resolution,
     ResolveOptions, resolve,
@@ -12,7 +13,6 @@ use shop_core::ports::Lookup;
 use shop_core::record::decode;
 
 use super::output::{print, print_report, progress};
-use super::text;
 use crate::backend::{self, Purchases, Topic};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
@@ -29,8 +29,8 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
         each(settings, &*admin, topic, selection, options, show).await
     };
     match &command.action {
-        DlqAction::Ls(selection) => each(selection, None, text::line).await,
-        DlqAction::Show(selection) => each(selection, None, text::whole).await,
+        DlqAction::Ls(selection) => each(selection, None, listed).await,
+        DlqAction::Show(selection) => each(selection, None, whole).await,
         DlqAction::Replay {
             dry_run,
             rate,
@@ -40,13 +40,13 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             let options = ResolveOptions::new(Resolution::Replayed)
                 .dry_run(*dry_run)
                 .rate(*rate);
-            each(selection, Some(options), text::line).await
+            each(selection, Some(options), listed).await
         }
         DlqAction::Drop {
             dry_run, selection, ..
         } => {
             let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
-            each(selection, Some(options), text::line).await
+            each(selection, Some(options), listed).await
         }
         DlqAction::Park { positions, note } => park(settings, &*log, topic, positions, note).await,
     }
@@ -69,7 +69,7 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
         .find(|topic| topic.name == name)
         .ok_or_else(|| {
             let known = format!("choose {purchases}, {users} or {orders}");
-            CliError::new(format!("--topic: unknown topic {name:?}: {known}")).usage()
+            CliError::usage(format!("--topic: unknown topic {name:?}: {known}"))
         })
 }
 
@@ -84,12 +84,17 @@ async fn each(
 ) -> Result<()> {
     let progress = progress();
     progress.set_message("reading dead-lettered records");
-    let (is_list, filter) = (options.is_none(), selection.filter());
+    let is_list = options.is_none();
+    let filter = selection.filter();
     let options = options.unwrap_or_else(|| ResolveOptions::new(Resolution::Dropped).dry_run(true));
-    let (done, mut unknown) = (options.resolution.as_str(), filter.positions.clone());
-    let (mut faults, mut at, mut count, mut printed) = (Vec::new(), Vec::new(), 0_u64, Ok(true));
+    let done = options.resolution.as_str();
+    let mut unknown = filter.positions.clone();
+    let mut faults = Vec::new();
+    let mut at = Vec::new();
+    let mut count = 0_u64;
+    let mut printed = Ok(true);
     let selected = log.select_dead_letters(filter).await?;
-    let resolved = resolve(
+    let ended = resolve(
         log,
         topic.record,
         selected,
@@ -103,22 +108,23 @@ async fn each(
             }
             count += 1;
             if options.dry_run {
-                let shown = match settings.json {
-                    true => format!(
-                        "{}\n",
-                        json!(DeadLetterBody::whole(&dead_letter, topic.record))
-                    ),
-                    false => show(&dead_letter, topic.record),
+                let shown = if settings.json {
+                    let body = DeadLetterBody::whole(&dead_letter, topic.record);
+                    format!("{}\n", json!(body))
+                } else {
+                    show(&dead_letter, topic.record)
                 };
                 printed = progress.suspend(|| print(&shown));
             } else {
                 progress.set_message(format!("{count} {done}"));
-                at.extend((at.len() < MAX_AUDITED).then(|| position.to_string()));
+                if at.len() < MAX_AUDITED {
+                    at.push(position.to_string());
+                }
             }
             matches!(printed, Ok(true))
         },
-    );
-    let ended = resolved.await;
+    )
+    .await;
     if !options.dry_run {
         let action = if options.resolution == Resolution::Replayed {
             "replay"
@@ -168,21 +174,22 @@ async fn park(
     let others = positions
         .iter()
         .filter(|position| *position.topic != *topic.name);
-    let others = others
-        .map(|position| format!("{position} is not in the topic {}: set --topic", topic.name));
-    CliError::if_any(others.collect()).map_err(CliError::usage)?;
+    let others: Vec<_> = others
+        .map(|position| format!("{position} is not in the topic {}: set --topic", topic.name))
+        .collect();
+    if !others.is_empty() {
+        return Err(CliError::in_settings(others, true));
+    }
     // Events have no id by which a store could be queried.
-    let store = match topic.is_events {
-        true => None,
-        false => Some(
-            backend::for_purchases(settings)
-                .purchases()
-                .await?
-                .port
-                .store,
-        ),
+    let store = if topic.is_events {
+        None
+    } else {
+        let opened = backend::for_purchases(settings).purchases().await?;
+        Some(opened.port.store)
     };
-    let (admin, mut dead_letters, mut faults) = (log.admin(), Vec::new(), Vec::new());
+    let admin = log.admin();
+    let mut dead_letters = Vec::new();
+    let mut faults = Vec::new();
     let committed = admin.positions(topic.group).await?;
     for position in positions {
         let Some(dead_letter) = admin.parked(position, note).await? else {
@@ -242,4 +249,130 @@ async fn outcome(
         Lookup::Erased => Some("erased"),
         _ => None,
     })
+}
+
+/// The number of characters of a value in a listing.
+const LISTED: usize = 60;
+/// The number of bytes that are decoded for them: a character has at most four.
+const DECODED: usize = 4 * LISTED;
+
+/// A dead letter in one line: position, time, reason, the beginning of the value.
+fn listed(dead_letter: &DeadLetter, _of: RecordType) -> String {
+    let value = match (&dead_letter.record.value, dead_letter.gap()) {
+        (Some(value), _) => beginning(value),
+        (None, Some(gap)) => gap.to_string(),
+        (None, None) => "no value".to_owned(),
+    };
+    let position = dead_letter.position();
+    let time = dead_letter.record.time;
+    let reason = dead_letter.reason.kind().as_str();
+    format!("{position}  {time}  {reason}  {value}\n")
+}
+
+fn beginning(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(DECODED)]);
+    let mut shown: String = text
+        .chars()
+        .take(LISTED)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(LISTED).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A dead letter with its whole record of the type `of`, in several lines.
+fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
+    let body = DeadLetterBody::whole(dead_letter, of);
+    // The bytes as text, or as base64 if they are not text.
+    let readable = |bytes: Option<BytesBody>| bytes.map_or("none".to_owned(), BytesBody::into_line);
+    let mut fields = vec![
+        ("time", body.time.to_string()),
+        ("reason", body.detail.into_line()),
+        (
+            "attempts",
+            format!("{}, by version {}", body.attempts, body.version.into_line()),
+        ),
+        ("cluster", body.cluster),
+    ];
+    fields.extend(body.id.map(|id| (of.name, id)));
+    if let Some(record) = body.record {
+        fields.push(("key", readable(record.key)));
+        for header in record.headers {
+            fields.push((
+                "header",
+                format!("{}: {}", header.name.into_line(), readable(header.value)),
+            ));
+        }
+        fields.push(("value", readable(record.value)));
+    }
+    let line = |(name, value)| format!("  {name:<9} {value}\n");
+    format!(
+        "{}\n{}",
+        body.position,
+        fields.into_iter().map(line).collect::<String>()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::log::{Headers, LogRecord, Partition, Reason};
+    use shop_core::record::Record as _;
+    use shop_core::users::User;
+    use shop_core::{Purchase, Timestamp};
+
+    use super::*;
+
+    const OF: RecordType = Purchase::TYPE;
+
+    fn dead_letter(value: &[u8]) -> DeadLetter {
+        let time = Timestamp::from_millis(1_772_355_600_000).unwrap();
+        let headers = Headers::builder()
+            .with("their\u{7}", Some(b"\xff"))
+            .with("none", None)
+            .build();
+        let record = LogRecord::new(42, time, Some(value.to_vec().into()))
+            .with_key(Some("u1".into()))
+            .with_headers(headers);
+        DeadLetter::new(
+            record,
+            Partition::new("c".into(), "t".into(), 3, 0),
+            Reason::conflict(OF),
+            2,
+        )
+    }
+
+    #[test]
+    fn line_is_one_line_for_any_value() {
+        let long = "ü\u{1b}[2J\n".repeat(100);
+        let line = listed(&dead_letter(long.as_bytes()), OF);
+        assert!(
+            line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("…\n") && line.matches('\n').count() == 1 && !line.contains('\u{1b}'),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn values_are_text_or_base64() {
+        let text = whole(&dead_letter(b"{\"price\": 1}"), OF);
+        for part in [
+            "t-3-42\n",
+            "conflict: ",
+            "2, by",
+            "key       u1",
+            "none: none",
+            "value     {\"price\": 1}",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("\n  purchase  "), "{text}");
+        assert!(!whole(&dead_letter(b"{}"), User::TYPE).contains("\n  purchase"));
+        assert!(text.contains("base64:dGhlaXIH: base64:/w=="), "{text}");
+        assert!(whole(&dead_letter(b"\x1b[2J"), OF).contains("value     base64:G1sySg=="));
+    }
 }

@@ -1,6 +1,7 @@
 //! `management doctor`: finds what cannot be read in the store, and damaged files.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use shop_core::ErrorKind;
-use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, UnreadableEntry};
+use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _};
 
 use super::output::{print_report, progress};
 use crate::backend::{self, Kind, Topic};
@@ -27,29 +28,23 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
         let name = file.display().to_string();
         report.progress.set_message(format!("checking {name}"));
         for line in backend::for_files(settings).damage_of(&file).await? {
-            report.found(&UnreadableEntry::new(name.as_str(), line))?;
+            report.found(&name, line)?;
         }
     }
     // A damaged file may not open: that is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
             scan(store.port.store, &mut report).await?;
-            let (
-                Report {
-                    purchases,
-                    findings,
-                    ..
-                },
-                name,
-            ) = (&report, store.name);
-            let text = format!("store  {name}: {purchases} purchases, unreadable {findings}");
+            let name = store.name;
+            let purchases = report.purchases;
+            let unreadable = report.findings;
             report.print(
-                text,
-                &json!({ "store": name, "purchases": purchases, "unreadable": findings }),
+                format!("store  {name}: {purchases} purchases, unreadable {unreadable}"),
+                &json!({ "store": name, "purchases": purchases, "unreadable": unreadable }),
             )?;
         }
         Err(error) if report.findings == 0 => return Err(error),
-        Err(error) => report.found(&UnreadableEntry::new("store", error))?,
+        Err(error) => report.found("store", error)?,
     }
     if report.findings == 0 {
         return Ok(());
@@ -68,9 +63,9 @@ struct Report {
 }
 
 impl Report {
-    fn found(&mut self, entry: &UnreadableEntry) -> Result<()> {
+    fn found(&mut self, id: &str, reason: impl Display) -> Result<()> {
         self.findings += 1;
-        let UnreadableEntry { id, reason, .. } = entry;
+        let reason = reason.to_string();
         let text = format!("{id}  {}", reason.replace(char::is_control, " "));
         self.print(text, &json!({ "id": id, "reason": reason }))
     }
@@ -83,7 +78,8 @@ impl Report {
 
 /// The files of the embedded log and stores that exist.
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
-    let (log, store) = (backend::for_log(settings), backend::for_purchases(settings));
+    let log = backend::for_log(settings);
+    let store = backend::for_purchases(settings);
     let topics = [
         Topic::purchases(settings),
         Topic::users(settings),
@@ -107,7 +103,7 @@ async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> 
                 batch
                     .unreadable
                     .iter()
-                    .try_for_each(|entry| report.found(entry))?;
+                    .try_for_each(|entry| report.found(&entry.id, &entry.reason))?;
                 report
                     .progress
                     .set_message(format!("{} purchases read", report.purchases));
@@ -115,7 +111,7 @@ async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> 
             Ok(None) => return Ok(()),
             // The rest of a damaged file cannot be read.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                return report.found(&UnreadableEntry::new("store", error.chain()));
+                return report.found("store", error.chain());
             }
             Err(error) => return Err(error.into()),
         }

@@ -32,20 +32,18 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
-            let store = backend::for_purchases(settings)
-                .purchases()
-                .await?
-                .port
-                .store;
+            let opened = backend::for_purchases(settings).purchases().await?;
+            let store = opened.port.store;
             erase
                 .purchases(&log.name, &*log.port, &*store, &*store)
                 .await?;
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
             let users = backend::for_entities(settings).users().await?.port.store;
-            let is_found = match dry_run {
-                true => users.get(number).await?.is_some(),
-                false => users.erase_user(number).await?,
+            let is_found = if *dry_run {
+                users.get(number).await?.is_some()
+            } else {
+                users.erase_user(number).await?
             };
             erase.report.users = is_found.into();
             let log = backend::log_admin(settings, Topic::users(settings)).await?;

@@ -6,7 +6,7 @@ use shop_core::log::{GroupPosition, LogAdmin, LogUsage};
 use super::dlq::named_topic;
 use super::output::print_report;
 use crate::backend;
-use crate::settings::{GroupsAction, OfTopic, ResetTo, Settings};
+use crate::settings::{GroupsAction, OfTopic, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
@@ -15,7 +15,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
         let tool = format!("kafka-consumer-groups.sh --bootstrap-server {brokers}");
         let message = "management groups is for the embedded log. For Kafka, use";
         let all = "--list, --describe, --delete or --reset-offsets";
-        return Err(CliError::new(format!("{message} {tool} with {all}")).usage());
+        return Err(CliError::usage(format!("{message} {tool} with {all}")));
     }
     let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?)
         .await?
@@ -32,60 +32,51 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
         .ok_or_else(|| CliError::new("the groups of this log are not known"))?;
     // An unknown group would get the file of a lock.
     let is_known = |group: &String| usage.groups.iter().any(|known| known.name == *group);
-    let (group, next_offset) = match action {
-        GroupsAction::Ls => return Ok((list(&usage), json!(usage))),
+    match action {
+        GroupsAction::Ls => Ok((list(&usage), json!(usage))),
         GroupsAction::Forget { group } => {
             found(is_known(group) && log.forget_group(group).await?, group)?;
             tracing::info!(target: AUDIT, action = "forget_group", group);
-            return Ok((format!("{group} forgotten"), json!({ "forgotten": group })));
+            Ok((format!("{group} forgotten"), json!({ "forgotten": group })))
         }
-        GroupsAction::Reset {
-            to: ResetTo {
-                to_offset: Some(offset),
-                ..
-            },
-            ..
-        } if *offset > usage.next_offset => {
-            let fault = format!(
-                "--to-offset {offset} is behind the end of the log, {}",
-                usage.next_offset
-            );
-            return Err(CliError::new(fault).usage());
-        }
-        GroupsAction::Reset {
-            group,
-            to: ResetTo { to_end: true, .. },
-        } => (group, usage.next_offset),
         GroupsAction::Reset { group, to } => {
-            (group, to.to_offset.unwrap_or_else(|| log.first_offset()))
+            let next_offset = match to.to_offset {
+                Some(offset) if offset > usage.next_offset => {
+                    let end = usage.next_offset;
+                    let fault = format!("--to-offset {offset} is behind the end of the log, {end}");
+                    return Err(CliError::usage(fault));
+                }
+                Some(offset) => offset,
+                None if to.to_end => usage.next_offset,
+                None => log.first_offset(),
+            };
+            found(
+                is_known(group) && log.reset_group(group, next_offset).await?,
+                group,
+            )?;
+            tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
+            // Records before the first one do not exist any more.
+            let mut groups = log
+                .usage()
+                .await?
+                .into_iter()
+                .flat_map(|usage| usage.groups);
+            let next_offset = groups
+                .find(|known| known.name == *group)
+                .map_or(next_offset, |known| known.next_offset);
+            let report = json!({ "group": group, "next_offset": next_offset });
+            Ok((format!("{group} is at offset {next_offset}"), report))
         }
-    };
-    found(
-        is_known(group) && log.reset_group(group, next_offset).await?,
-        group,
-    )?;
-    tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
-    // Records before the first one do not exist any more.
-    let groups = log
-        .usage()
-        .await?
-        .map(|usage| usage.groups)
-        .unwrap_or_default();
-    let next_offset = groups
-        .iter()
-        .find(|known| known.name == *group)
-        .map_or(next_offset, |known| known.next_offset);
-    let report = json!({ "group": group, "next_offset": next_offset });
-    Ok((format!("{group} is at offset {next_offset}"), report))
+    }
 }
 
 fn found(is_found: bool, group: &str) -> Result<()> {
-    let unknown = || {
-        CliError::new(format!(
-            "there is no group {group:?}: management groups ls lists all"
-        ))
-    };
-    is_found.then_some(()).ok_or_else(unknown)
+    if is_found {
+        return Ok(());
+    }
+    Err(CliError::new(format!(
+        "there is no group {group:?}: management groups ls lists all"
+    )))
 }
 
 fn list(usage: &LogUsage) -> String {

@@ -1,20 +1,17 @@
 //! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
 //! `refund`, `import`, `export`.
 
-mod archive;
 mod backup;
 mod dlq;
 mod doctor;
 mod erase;
-mod export;
 mod groups;
-mod import;
 mod output;
 mod refund;
 mod replace;
 mod replay;
 mod status;
-mod text;
+mod transfer;
 mod verify;
 
 use std::time::Duration;
@@ -60,8 +57,10 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
         Command::Groups(command) => groups::run(settings, command).await,
         Command::Erase(command) => erase::run(settings, command).await,
         Command::Refund(command) => refund::run(settings, command).await,
-        Command::Import(file) => import::run(settings, file).await,
-        Command::Export { user, format } => export::run(settings, user.as_ref(), *format).await,
+        Command::Import(file) => transfer::import(settings, file).await,
+        Command::Export { user, format } => {
+            transfer::export(settings, user.as_ref(), *format).await
+        }
         Command::Backup { folder } => backup::backup(settings, folder).await,
         Command::Restore { folder } => backup::restore(settings, folder).await,
     }

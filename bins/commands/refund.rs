@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use shop_core::ports::PurchaseQuery;
 use shop_core::{ErrorKind, Shop};
 
@@ -13,7 +14,9 @@ use crate::{CliError, Result};
 
 pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Result<()> {
     if !settings.refunds() {
-        return Err(CliError::new("purchases cannot be refunded: set SHOP_REFUNDS to on").usage());
+        return Err(CliError::usage(
+            "purchases cannot be refunded: set SHOP_REFUNDS to on",
+        ));
     }
     let settings::Refund {
         purchase: id,
@@ -31,7 +34,8 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
         )),
         _ => CliError::about(&id.to_string())(error),
     })?;
-    let (refund, is_repetition) = (&refunded.purchase, refunded.replayed);
+    let refund = &refunded.purchase;
+    let is_repetition = refunded.replayed;
     tracing::info!(
         target: AUDIT,
         action = "refund",
@@ -50,7 +54,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
         "log    {}\nrefund {} of {id}: {}{state}",
         log.name, refund.id, refund.price
     );
-    let mut report = serde_json::to_value(&refunded).map_err(CliError::new)?;
+    let mut report = json!(refunded);
     report["replayed"] = is_repetition.into();
     report["pending"] = refunded.pending.into();
     print_report(settings.json, &[("log", &log.name)], text, &report)

@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 use super::output::{print_report, progress};
 use super::{convert, verify};
-use crate::backend::{self, OpenPort, Topic};
+use crate::backend::{self, Topic};
 use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
 
@@ -39,12 +39,18 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
     let (ours, rows) = match role {
         ProcessRole::Purchases => (Topic::purchases(settings), None),
         ProcessRole::Users => {
-            let OpenPort { name, port, .. } = entities.users().await?;
-            (Topic::orders(settings), Some((name, port.outbox)))
+            let users = entities.users().await?;
+            (
+                Topic::orders(settings),
+                Some((users.name, users.port.outbox)),
+            )
         }
         ProcessRole::Orders => {
-            let OpenPort { name, port, .. } = entities.orders().await?;
-            (Topic::users(settings), Some((name, port.outbox)))
+            let orders = entities.orders().await?;
+            (
+                Topic::users(settings),
+                Some((orders.name, orders.port.outbox)),
+            )
         }
     };
     let theirs = Topic {
@@ -97,7 +103,7 @@ fn role(settings: &Settings, options: &Replace) -> Result<ProcessRole> {
         (ReplacedSystem::Ecommerce, (false, true)) => ProcessRole::Orders,
         (ReplacedSystem::Ecommerce, _) => {
             let needs = "replace needs a service of 002: set SHOP_ROLES to users or orders, and its settings";
-            return Err(CliError::new(needs).usage());
+            return Err(CliError::usage(needs));
         }
         _ => ProcessRole::Purchases,
     };
@@ -108,7 +114,7 @@ fn role(settings: &Settings, options: &Replace) -> Result<ProcessRole> {
     if settings.kafka_bootstrap_servers.is_none() || !has_store {
         let needs =
             "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and";
-        return Err(CliError::new(format!("{needs} {store}")).usage());
+        return Err(CliError::usage(format!("{needs} {store}")));
     }
     Ok(role)
 }
@@ -123,10 +129,8 @@ impl Group<'_> {
     /// The number of records that the group has not read, and the end of the topic.
     async fn lag(&self) -> shop_core::Result<(u64, u64)> {
         let partitions = Consumed::by(self.topic.group, &*self.log).await?;
-        let (lag, end) = (
-            partitions.iter().map(|at| at.lag),
-            partitions.iter().map(|at| at.end),
-        );
+        let lag = partitions.iter().map(|at| at.lag);
+        let end = partitions.iter().map(|at| at.end);
         Ok((lag.sum(), end.sum()))
     }
 
@@ -253,7 +257,9 @@ impl Replacement<'_> {
 
     /// The name of the store, the number of its purchases or rows, and what is not listed.
     async fn stored(&self) -> Result<(String, u64, Odd)> {
-        let (progress, mut odd, mut purchases) = (progress(), Odd::default(), 0);
+        let progress = progress();
+        let mut odd = Odd::default();
+        let mut purchases = 0;
         if let Some((name, _)) = &self.rows {
             let (count, unreadable) = backend::for_entities(self.settings)
                 .read_rows(self.role)
@@ -277,7 +283,9 @@ impl Replacement<'_> {
     }
 
     async fn records(&self) -> Result<(u64, Odd)> {
-        let (progress, mut odd, mut records) = (progress(), Odd::default(), 0);
+        let progress = progress();
+        let mut odd = Odd::default();
+        let mut records = 0;
         let mut batches = self.old.log.scan().await?;
         while let Some(batch) = batches.try_next().await? {
             records += batch.records.len() as u64;
@@ -310,7 +318,8 @@ impl Replacement<'_> {
             name: topic, group, ..
         } = self.new.topic;
         if self.rows.is_some() {
-            let (role, port) = (self.settings.role_names(), self.settings.listen().port);
+            let role = self.settings.role_names();
+            let port = self.settings.listen().port;
             let start = format!(
                 "start our {role} beside the old, with these settings and SHOP_ADOPT_TABLES=on (SHOP_ROLES={role} \
                  PORT={port} management), and turn the proxy to it; then stop the old {role}: every replica"
@@ -447,7 +456,8 @@ impl Replacement<'_> {
     /// Waits until `seen` has lasted.
     async fn wait(&self, seen: Seen) -> Result<()> {
         let progress = progress();
-        let (mut since, mut last) = (Instant::now(), String::new());
+        let mut since = Instant::now();
+        let mut last = String::new();
         while since.elapsed() < self.settle {
             let (is_seen, state) = match self.look(seen).await {
                 // Such as a topic that our management is to create.
@@ -471,7 +481,8 @@ impl Replacement<'_> {
 
     /// Whether it is seen now, and what is.
     async fn look(&self, seen: Seen) -> shop_core::Result<(bool, String)> {
-        let (old, new) = (&self.old, &self.new);
+        let old = &self.old;
+        let new = &self.new;
         Ok(match seen {
             // The old facing goes on writing.
             Seen::Read if !self.is_by_new_topic() => {

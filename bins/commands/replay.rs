@@ -31,9 +31,9 @@ pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
         ProcessRole::Orders => {
             replay(settings, "orders", Topic::users(settings), store.orders()).await
         }
-        ProcessRole::Purchases => {
-            Err(CliError::new("purchases consume no events: choose users or orders").usage())
-        }
+        ProcessRole::Purchases => Err(CliError::usage(
+            "purchases consume no events: choose users or orders",
+        )),
     }
 }
 
@@ -46,7 +46,8 @@ async fn replay<S: ?Sized + Send + Sync, R: Record>(
     let log = backend::log_admin(settings, topic).await?;
     let store = opening.await?;
     let counters = apply_all(&*log.port, &*store.port.projection, &progress()).await?;
-    let (log, store) = (log.name, store.name);
+    let log = log.name;
+    let store = store.name;
     let ReplayCounters {
         records,
         new,

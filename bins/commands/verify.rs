@@ -42,7 +42,8 @@ pub(super) async fn run(
         .await?;
     drop(progress);
     let result = text(&verified, log.port.first_offset());
-    let (log, store) = (log.name, store.name);
+    let log = log.name;
+    let store = store.name;
     let VerifyReport {
         records, purchases, ..
     } = verified;
@@ -140,34 +141,25 @@ fn text(verified: &VerifyReport, first_offset: u64) -> String {
 }
 
 /// A line for each count that is not zero and is not in the first line of the report.
-fn notes(verified: &VerifyReport) -> impl Iterator<Item = String> {
+fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
     let VerifyReport {
+        written,
+        purchases,
+        unreadable,
         dead_lettered,
         conflicts,
+        resolved,
+        erased,
+        expired,
+        by_others,
+        undecodable,
         lost,
         unstable,
         compacted,
         ..
-    } = verified;
-    let VerifyReport {
-        resolved,
-        erased,
-        expired,
-        ..
-    } = verified;
-    let (others, deleted, unreadable) = (
-        dead_lettered - conflicts,
-        erased + expired,
-        verified.unreadable,
-    );
-    let VerifyReport {
-        by_others,
-        undecodable,
-        ..
-    } = verified;
-    let beyond = verified
-        .written
-        .map_or(0, |written| verified.purchases.saturating_sub(written));
+    } = *report;
+    let other_dead_letters = dead_lettered - conflicts;
+    let beyond = written.map_or(0, |written| purchases.saturating_sub(written));
     let notes = [
         (
             beyond,
@@ -176,34 +168,34 @@ fn notes(verified: &VerifyReport) -> impl Iterator<Item = String> {
             ),
         ),
         (
-            *dead_lettered,
-            format!("dead letters: {conflicts} conflicts, {others} others"),
+            dead_lettered,
+            format!("dead letters: {conflicts} conflicts, {other_dead_letters} others"),
         ),
         (
-            *lost,
+            lost,
             format!("lost {lost}: the log no longer had them when they were to be read"),
         ),
         (
-            *unstable,
+            unstable,
             format!(
                 "not read {unstable}: offsets behind a transaction of another producer that is open"
             ),
         ),
         (
-            *compacted,
+            compacted,
             format!("without a record {compacted}: a compacted topic, or aborted transactions"),
         ),
-        (*resolved, format!("resolved dead letters {resolved}")),
+        (resolved, format!("resolved dead letters {resolved}")),
         (
-            *undecodable,
+            undecodable,
             format!("not purchases {undecodable}, as the dry run has named"),
         ),
         (
-            *by_others,
+            by_others,
             format!("stored by another consumer {by_others}, as of a replaced system"),
         ),
         (
-            deleted,
+            erased + expired,
             format!("erased {erased}, older than the retention {expired}"),
         ),
         (

@@ -14,7 +14,7 @@ use shop_core::{Price, PurchaseId, Timestamp, UserId};
 use super::variables::ProcessRole;
 
 /// A command of management.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows whether every part is reachable, how far each log is consumed, and what needs an operator
     ///
@@ -241,7 +241,7 @@ impl Command {
 }
 
 /// How to replace a system.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Replace {
     /// The system that is replaced: 000, 001, 002, 003 or 004
     #[arg(long)]
@@ -264,7 +264,7 @@ pub(crate) struct Replace {
 }
 
 /// What is refunded.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Refund {
     /// Id of the purchase
     pub(crate) purchase: PurchaseId,
@@ -277,7 +277,7 @@ pub(crate) struct Refund {
 }
 
 /// A file that is imported, and how it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct ImportFile {
     /// File with one purchase per line or row; - for standard input
     pub(crate) file: PathBuf,
@@ -313,7 +313,7 @@ pub(crate) struct ImportFile {
 }
 
 /// An action on the log of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct OfTopic<A: Subcommand> {
     /// Topic, such as user_created [default: the topic of purchases]
     #[arg(long, global = true)]
@@ -323,7 +323,7 @@ pub(crate) struct OfTopic<A: Subcommand> {
 }
 
 /// An action on dead-lettered records.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum DlqAction {
     /// Lists dead letters: position, time, reason, the beginning of the value
     ///
@@ -412,7 +412,7 @@ pub(crate) enum DlqAction {
 const CRITERIA: [&str; 4] = ["positions", "reason", "since", "until"];
 
 /// Selects the dead-lettered records that match all criteria.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 pub(crate) struct Selection {
     /// Positions of records, topic-partition-offset as `ls` prints them [default: all]
     positions: Vec<RecordPosition>,
@@ -438,7 +438,7 @@ impl Selection {
 }
 
 /// An action on groups.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum GroupsAction {
     /// Lists the groups of the embedded log
     ///
@@ -478,7 +478,7 @@ pub(crate) enum GroupsAction {
 }
 
 /// The position to which a group is reset: one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ResetTo {
     /// To the first record of the log
@@ -493,7 +493,7 @@ pub(crate) struct ResetTo {
 }
 
 /// What is erased.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Erase {
     /// Erases a user and its purchases
     ///

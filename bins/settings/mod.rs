@@ -44,8 +44,7 @@ use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{
-    Command, DlqAction, Erase, GroupsAction, ImportFile, OfTopic, Refund, Replace, ResetTo,
-    Selection,
+    Command, DlqAction, Erase, GroupsAction, ImportFile, OfTopic, Refund, Replace, Selection,
 };
 pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]
@@ -120,26 +119,15 @@ impl Settings {
             empty,
             ..
         } = environment;
-        let is_command = match &parsed {
-            Ok(parsed) => parsed.command.is_some(),
-            Err((_, is_command)) => *is_command,
-        };
-        let failed = |failure: CliError| {
-            if is_command {
-                failure.for_command()
-            } else {
-                failure
-            }
-        };
         let Arguments {
             command,
             mut variables,
             mut in_effect,
         } = match parsed {
             Ok(parsed) => parsed,
-            Err((fault, _)) => {
+            Err((fault, is_command)) => {
                 faults.push(fault);
-                return Err(failed(CliError::all(faults).usage()));
+                return Err(CliError::in_settings(faults, is_command));
             }
         };
         in_effect.extend(of_properties);
@@ -151,23 +139,20 @@ impl Settings {
             let set = set.map(|setting| setting.name.as_str()).collect();
             faults.extend(conflicts(service, command.as_ref(), &variables, set));
         }
-        CliError::if_any(faults).map_err(|failure| failed(failure.usage()))?;
+        if !faults.is_empty() {
+            return Err(CliError::in_settings(faults, command.is_some()));
+        }
         // Only facing calls another service. A command takes the settings of both.
         let is_facing = service == ServiceKind::Facing;
         variables.management_url.take_if(|_| !is_facing);
-        let [calls_users, calls_orders] =
-            [ProcessRole::Users, ProcessRole::Orders].map(|role| is_facing && variables.has(role));
-        let management = || variables.management_url.clone();
-        variables.users_url = variables
-            .users_url
-            .take()
-            .or_else(management)
-            .filter(|_| calls_users);
-        variables.orders_url = variables
-            .orders_url
-            .take()
-            .or_else(management)
-            .filter(|_| calls_orders);
+        let called_url = |role, url: &Option<String>| {
+            let url = url.as_ref().or(variables.management_url.as_ref());
+            url.filter(|_| is_facing && variables.has(role)).cloned()
+        };
+        let users_url = called_url(ProcessRole::Users, &variables.users_url);
+        let orders_url = called_url(ProcessRole::Orders, &variables.orders_url);
+        variables.users_url = users_url;
+        variables.orders_url = orders_url;
         if variables.orders_url.is_some() {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
@@ -208,8 +193,12 @@ impl Settings {
     /// Whether a purchase is stored in the transaction that appends it to the log: both are in one file. A dialect that
     /// logs each purchase that ingest receives keeps the ingest.
     pub(crate) fn stores_at_once(&self) -> bool {
-        let is_one_file = self.kafka_bootstrap_servers.is_none() && self.has_local_store();
-        is_one_file && self.ingests() && !self.dialect.logs_purchases
+        self.is_one_file() && self.ingests() && !self.dialect.logs_purchases
+    }
+
+    /// Whether the log and the store of purchases are one file of this process.
+    pub(crate) fn is_one_file(&self) -> bool {
+        self.kafka_bootstrap_servers.is_none() && self.has_local_store()
     }
 
     /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
@@ -222,7 +211,8 @@ impl Settings {
 
     /// What the log of this folder feeds, if that is not in the folder. The URI of MongoDB need not name the database.
     pub(crate) fn fed_store(&self) -> Option<String> {
-        let (address, collection) = (self.store_address()?, &self.mongodb_collection);
+        let address = self.store_address()?;
+        let collection = &self.mongodb_collection;
         let database = self.mongodb_database.as_deref().unwrap_or("default");
         Some(if self.mongodb_uri.is_some() {
             format!("{address} {database}.{collection}")
@@ -334,9 +324,7 @@ impl Settings {
             .filter(|_| self.service == ServiceKind::Facing);
         options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
         // With a local log and store, a client can list its own purchases at once.
-        options.read_your_writes = self.kafka_bootstrap_servers.is_none()
-            && self.has_local_store()
-            && !self.stores_at_once();
+        options.read_your_writes = self.is_one_file() && !self.stores_at_once();
         options
     }
 
@@ -371,14 +359,11 @@ impl Settings {
 
     /// Which requests have a line in the access log.
     pub(crate) fn access_log(&self) -> AccessLog {
-        let default = || {
-            if self.authenticates() {
-                AccessLog::All
-            } else {
-                AccessLog::Off
-            }
-        };
-        self.variables.access_log.unwrap_or_else(default)
+        match self.variables.access_log {
+            Some(access_log) => access_log,
+            None if self.authenticates() => AccessLog::All,
+            None => AccessLog::Off,
+        }
     }
 
     /// Whether this process exports traces.
@@ -395,25 +380,15 @@ impl Settings {
 
     /// The origins whose pages may call facing.
     pub(crate) fn cors(&self) -> CorsOrigins {
-        let is_open = self.dialect.is_open && !self.authenticates();
-        let default = || {
-            if is_open {
-                CorsOrigins::Any
-            } else {
-                CorsOrigins::List(Vec::new())
-            }
-        };
-        self.cors_allow_origins.clone().unwrap_or_else(default)
+        match &self.cors_allow_origins {
+            Some(origins) => origins.clone(),
+            None if self.dialect.is_open && !self.authenticates() => CorsOrigins::Any,
+            None => CorsOrigins::List(Vec::new()),
+        }
     }
 
     /// Whether purchases are listed from a file of this process.
-    pub(crate) const fn has_local_store(&self) -> bool {
-        let Variables {
-            mongodb_uri,
-            postgres_url,
-            management_url,
-            ..
-        } = &self.variables;
-        mongodb_uri.is_none() && postgres_url.is_none() && management_url.is_none()
+    pub(crate) fn has_local_store(&self) -> bool {
+        self.mongodb_uri.is_none() && self.postgres_url.is_none() && self.management_url.is_none()
     }
 }
