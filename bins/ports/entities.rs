@@ -71,7 +71,8 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
         );
         self.role.relay = Some(background.relay(relay));
         if settings.ingests() {
-            let (source, dead_letters) = (subscribed.source()?, subscribed.log.dead_letters());
+            let source = subscribed.source()?;
+            let dead_letters = subscribed.log.dead_letters();
             let projection = Arc::clone(&rows.projection);
             let ingest = Ingest::new(source, projection, dead_letters, settings.ingest_options());
             self.role.ingest = Some(background.ingest(ingest, subscribed, metrics, None));

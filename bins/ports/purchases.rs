@@ -138,7 +138,8 @@ impl Purchases {
         metrics: &Metrics,
         shutdown: &Shutdown,
     ) -> Result<()> {
-        let (feed, shutdown) = (self.feed.clone(), shutdown.clone());
+        let feed = self.feed.clone();
+        let shutdown = shutdown.clone();
         // The server waits for open responses.
         tokio::spawn(async move {
             shutdown.cancelled().await;
@@ -165,12 +166,9 @@ impl Purchases {
                     .map(|system| (system, settings.purchases_group_id.clone())),
             }));
             // A store in the file of its log is lost with it.
-            let is_apart =
-                settings.kafka_bootstrap_servers.is_some() || !settings.has_local_store();
-            let (group, query) = (
-                settings.purchases_group_id.clone(),
-                Arc::clone(&store.store),
-            );
+            let is_apart = !settings.is_one_file();
+            let group = settings.purchases_group_id.clone();
+            let query = Arc::clone(&store.store);
             let spot_check =
                 SpotCheck::new(&*self.log.log, group, query, settings.purchase_retention);
             let monitor =
