@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::log::{Shared, State};
+use super::log::{PartitionRecords, Shared, State};
 use super::{InMemoryLog, lock};
 use crate::Result;
 use crate::log::{
@@ -45,10 +45,8 @@ impl DeadLetters for InMemoryDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let mut state = lock(&self.log.state);
         for dead_letter in dead_letters {
-            let (id, is_gap) = (
-                dead_letter.record_id(),
-                dead_letter.reason.kind() == ReasonKind::Gap,
-            );
+            let id = dead_letter.record_id();
+            let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
             let is_resolved = !is_gap && state.resolved.contains_key(&id);
             if !is_resolved && pending_index(&state, dead_letter.record.offset, id).is_none() {
                 state.dead_letters.push(dead_letter.clone());
@@ -82,51 +80,45 @@ impl Shared {
 #[async_trait]
 impl LogAdmin for InMemoryLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        let held = lock(&self.shared.state).partitions.clone();
-        let held = held
-            .into_iter()
-            .filter(|(_, held)| !held.records.is_empty());
+        let mut partitions = lock(&self.shared.state).partitions.clone();
+        partitions.retain(|_, held| !held.records.is_empty());
         let shared = Arc::clone(&self.shared);
-        let batches =
-            held.map(move |(index, held)| Ok(Batch::new(shared.partition(index, 0), held.records)));
+        let batches = partitions
+            .into_iter()
+            .map(move |(index, held)| Ok(Batch::new(shared.partition(index, 0), held.records)));
         Ok(stream::iter(batches).boxed())
     }
 
     async fn tail(&self, start: &Offsets) -> Result<Tail> {
-        let spans = lock(&self.shared.state)
-            .partitions
-            .iter()
-            .map(|(index, held)| {
-                let end = held.end();
-                (
-                    *index,
-                    (Tail::start_of(start, *index, held.first, end), end),
-                )
-            })
-            .collect::<Vec<_>>();
-        let next = spans
-            .iter()
-            .map(|(index, (start, _))| (*index, *start))
-            .collect::<Offsets>();
-        let batches = stream::unfold(
-            (Arc::clone(&self.shared), next),
-            |(shared, mut next)| async move {
-                loop {
-                    let changed = shared.changed.notified();
-                    let mut changed = std::pin::pin!(changed);
-                    changed.as_mut().enable();
-                    if let Some(batch) = shared.next_batch(&mut next) {
-                        return Some((Ok(batch), (Arc::clone(&shared), next)));
-                    }
-                    changed.await;
-                }
-            },
-        );
+        let span = |(index, held): (&u32, &PartitionRecords)| {
+            let end = held.end();
+            (
+                *index,
+                (Tail::start_of(start, *index, held.first, end), end),
+            )
+        };
+        let spans: Vec<_> = {
+            let state = lock(&self.shared.state);
+            state.partitions.iter().map(span).collect()
+        };
         let topic = (
             Arc::clone(&self.shared.cluster),
             Arc::clone(&self.shared.topic),
         );
-        Ok(Tail::new(topic, spans, batches.boxed()))
+        let mut tail = Tail::new(topic, spans, stream::empty().boxed());
+        let next = (Arc::clone(&self.shared), tail.start.clone());
+        let batches = stream::unfold(next, |(shared, mut next)| async move {
+            loop {
+                let mut changed = std::pin::pin!(shared.changed.notified());
+                changed.as_mut().enable();
+                if let Some(batch) = shared.next_batch(&mut next) {
+                    return Some((Ok(batch), (Arc::clone(&shared), next)));
+                }
+                changed.await;
+            }
+        });
+        tail.batches = batches.boxed();
+        Ok(tail)
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
@@ -151,17 +143,10 @@ impl LogAdmin for InMemoryLog {
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         let state = lock(&self.shared.state);
-        let pending = state
-            .dead_letters
-            .iter()
-            .cloned()
-            .map(DeadLetterState::Pending);
-        let resolved = state
-            .resolved
-            .values()
-            .cloned()
-            .map(DeadLetterState::Resolved);
-        Ok(stream::iter(pending.chain(resolved).map(Ok).collect::<Vec<_>>()).boxed())
+        let (pending, resolved) = (state.dead_letters.clone(), state.resolved.clone());
+        let pending = pending.into_iter().map(DeadLetterState::Pending);
+        let resolved = resolved.into_values().map(DeadLetterState::Resolved);
+        Ok(stream::iter(pending.chain(resolved).map(Ok)).boxed())
     }
 
     /// Resolves those that are pending. Replayed records become visible at once.

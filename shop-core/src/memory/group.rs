@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::log::{CommitOutcome, RevocationCause};
+use crate::log::{CommitOffset, CommitOutcome, Partition, RevocationCause};
 
 /// Which partitions a rebalance revokes.
 #[doc(hidden)]
@@ -73,20 +73,17 @@ impl Group {
     /// Evicts a member, as a coordinator does after a missed session timeout: its partitions are lost before it is
     /// notified. It joins again at once, without partitions.
     pub(super) fn expel(&mut self, member: MemberId) {
-        let Some(expelled) = self.members.get_mut(&member) else {
+        let Some(mut expelled) = self.members.remove(&member) else {
             return;
         };
-        let lost = expelled
-            .owned
-            .iter()
-            .map(|(index, owned)| (*index, owned.epoch))
-            .collect();
-        expelled.owned.clear();
-        expelled.events.push_back((lost, RevocationCause::Lost));
+        let owned = std::mem::take(&mut expelled.owned);
+        let lost = owned.into_iter().map(|(index, owned)| (index, owned.epoch));
+        expelled
+            .events
+            .push_back((lost.collect(), RevocationCause::Lost));
         // The others are served first, so the partitions change owners where possible.
-        let turn = self.members.remove(&member);
         self.rebalance();
-        self.members.extend(turn.map(|expelled| (member, expelled)));
+        self.members.insert(member, expelled);
         self.rebalance();
     }
 
@@ -118,28 +115,18 @@ impl Group {
     }
 
     pub(super) fn advance(&mut self, member: MemberId, partition: u32, fetch: u64) {
-        let owned = self
-            .members
-            .get_mut(&member)
-            .and_then(|member| member.owned.get_mut(&partition));
-        if let Some(owned) = owned {
+        let member = self.members.get_mut(&member);
+        if let Some(owned) = member.and_then(|member| member.owned.get_mut(&partition)) {
             owned.fetch = Some(fetch);
         }
     }
 
-    pub(super) fn commit(
-        &mut self,
-        member: MemberId,
-        index: u32,
-        epoch: u64,
-        next: u64,
-    ) -> CommitOutcome {
-        let owned = self
-            .members
-            .get(&member)
-            .and_then(|member| member.owned.get(&index));
+    pub(super) fn commit(&mut self, member: MemberId, at: &CommitOffset) -> CommitOutcome {
+        let Partition { index, epoch, .. } = at.partition;
+        let member = self.members.get(&member);
+        let owned = member.and_then(|member| member.owned.get(&index));
         if owned.is_some_and(|owned| owned.epoch == epoch) {
-            self.committed.insert(index, next);
+            self.committed.insert(index, at.next_offset);
             CommitOutcome::Committed
         } else {
             CommitOutcome::Fenced
@@ -151,37 +138,31 @@ impl Group {
         let Some(member) = self.members.get_mut(&member) else {
             return;
         };
-        for (index, epoch) in partitions {
-            if member
-                .owned
-                .get(index)
-                .is_some_and(|owned| owned.epoch == *epoch)
-            {
-                member.owned.remove(index);
-            }
-        }
+        member
+            .owned
+            .retain(|index, owned| !partitions.contains(&(*index, owned.epoch)));
         self.rebalance();
     }
 
     /// Takes partitions whose revocation has timed out. Returns when the next timeout ends.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let owned = || {
-            self.members
-                .values()
-                .flat_map(|member| member.owned.values())
-        };
-        let next = owned()
-            .filter_map(|owned| owned.revoked_at)
-            .filter(|at| *at > now)
-            .min();
-        if owned().any(|owned| owned.revoked_at.is_some_and(|at| at <= now)) {
-            let is_left = |owned: &Owned| owned.revoked_at.is_none_or(|at| at > now);
-            self.members
-                .values_mut()
-                .for_each(|member| member.owned.retain(|_, owned| is_left(owned)));
+        let is_due = |at: &Instant| *at <= now;
+        let (due, later): (Vec<_>, Vec<_>) = self.revocation_ends().partition(is_due);
+        if !due.is_empty() {
+            for member in self.members.values_mut() {
+                let is_left = |owned: &mut Owned| !owned.revoked_at.as_ref().is_some_and(is_due);
+                member.owned.retain(|_, owned| is_left(owned));
+            }
             self.rebalance();
         }
-        next
+        later.into_iter().min()
+    }
+
+    /// When each revocation that has not ended times out.
+    fn revocation_ends(&self) -> impl Iterator<Item = Instant> {
+        let members = self.members.values();
+        let owned = members.flat_map(|member| member.owned.values());
+        owned.filter_map(|owned| owned.revoked_at)
     }
 
     /// Rebalances: revokes partitions that move, and assigns those without an owner.
@@ -196,11 +177,7 @@ impl Group {
         if moves {
             self.revoke(&wanted);
         }
-        let revoking = self
-            .members
-            .values()
-            .flat_map(|member| member.owned.values());
-        let all_given_up = revoking.into_iter().all(|owned| owned.revoked_at.is_none());
+        let all_given_up = self.revocation_ends().next().is_none();
         if self.rebalancing == Rebalancing::Cooperative || all_given_up {
             self.give_out(&wanted);
         }

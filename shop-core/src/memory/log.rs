@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,13 +10,14 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::group::{Group, Rebalancing};
-use super::{InMemoryDeadLetters, InMemorySink, InMemorySource, lock};
+use super::{InMemoryDeadLetters, InMemorySource, lock};
 use crate::log::{
     DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordId,
     RecordPosition, ResolvedDeadLetter,
 };
-use crate::options;
-use crate::{Clock, Result, SystemClock};
+use crate::ports::{Durability, PurchaseSink, Receipt};
+use crate::record::encode;
+use crate::{Clock, Error, ErrorKind, Purchase, Result, SystemClock, options};
 
 /// A partitioned log in memory, with consumer groups.
 ///
@@ -134,7 +136,10 @@ impl InMemoryLog {
     /// A new writer.
     #[must_use]
     pub fn sink(&self) -> InMemorySink {
-        InMemorySink::new(Arc::clone(&self.shared))
+        InMemorySink {
+            log: Arc::clone(&self.shared),
+            closed: AtomicBool::new(false),
+        }
     }
 
     /// A new member of `group`. Partitions are rebalanced.
@@ -179,6 +184,55 @@ impl InMemoryLog {
             .get(group)
             .map(|group| group.committed.clone())
             .unwrap_or_default()
+    }
+}
+
+/// Appends to an [`InMemoryLog`].
+#[derive(Debug)]
+pub struct InMemorySink {
+    log: Arc<Shared>,
+    closed: AtomicBool,
+}
+
+#[async_trait]
+impl PurchaseSink for InMemorySink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.check().await?;
+        let position = self.log.append(encode(purchase)?);
+        Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+    }
+
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        if let Err(error) = self.check().await {
+            return purchases.iter().map(|_| Err(error.clone())).collect();
+        }
+        let mut state = lock(&self.log.state);
+        let published = purchases.iter().map(|purchase| {
+            let position = self.log.append_to(&mut state, encode(purchase)?);
+            Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+        });
+        let published = published.collect();
+        drop(state);
+        self.log.changed.notify_waiters();
+        published
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+
+    async fn check(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(
+                Error::new(ErrorKind::Closed, "the sink is closed").with_origin("memory log")
+            );
+        }
+        Ok(())
+    }
+
+    async fn close(&self, _deadline: Duration) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -237,6 +291,23 @@ impl Shared {
         let position = RecordPosition::new(Arc::clone(&self.topic), partition, record.offset);
         records.records.push(record);
         position
+    }
+
+    /// Changes the group `name`, which exists from then on, and notifies the readers.
+    pub(super) fn change_group<T>(&self, name: &str, change: impl FnOnce(&mut Group) -> T) -> T {
+        let options = &self.options;
+        let new = || {
+            Group::new(
+                options.partitions,
+                options.rebalancing,
+                options.revocation_timeout,
+            )
+        };
+        let mut state = lock(&self.state);
+        let result = change(state.groups.entry(name.to_owned()).or_insert_with(new));
+        drop(state);
+        self.changed.notify_waiters();
+        result
     }
 
     /// Records with the same key go to the same partition; those without a key to the first one.

@@ -7,14 +7,12 @@
 mod admin;
 mod group;
 mod log;
-mod sink;
 mod source;
 mod store;
 
 pub use admin::InMemoryDeadLetters;
 pub use group::Rebalancing;
-pub use log::{InMemoryLog, InMemoryLogOptions};
-pub use sink::InMemorySink;
+pub use log::{InMemoryLog, InMemoryLogOptions, InMemorySink};
 pub use source::InMemorySource;
 pub use store::InMemoryStore;
 

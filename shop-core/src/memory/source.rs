@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::group::{Group, MemberId};
+use super::group::MemberId;
 use super::lock;
 use super::log::{PartitionRecords, Shared, State};
 use crate::Result;
@@ -28,23 +28,9 @@ impl InMemorySource {
         let member = {
             let mut state = lock(&log.state);
             state.last_member += 1;
-            let member = state.last_member;
-            let options = &log.options;
-            let new = || {
-                Group::new(
-                    options.partitions,
-                    options.rebalancing,
-                    options.revocation_timeout,
-                )
-            };
-            state
-                .groups
-                .entry(group.to_owned())
-                .or_insert_with(new)
-                .join(member);
-            member
+            state.last_member
         };
-        log.changed.notify_waiters();
+        log.change_group(group, |group| group.join(member));
         Self {
             log,
             group: group.to_owned(),
@@ -55,16 +41,13 @@ impl InMemorySource {
     /// Loses the membership, as after a missed session timeout. The member joins again by itself.
     #[doc(hidden)]
     pub fn lose_membership(&self) {
-        self.with_group(|group| group.expel(self.member));
+        self.log
+            .change_group(&self.group, |group| group.expel(self.member));
     }
 
-    fn with_group<T>(&self, change: impl FnOnce(&mut Group) -> T) -> Option<T> {
-        let result = lock(&self.log.state)
-            .groups
-            .get_mut(&self.group)
-            .map(change);
-        self.log.changed.notify_waiters();
-        result
+    fn leave(&self) {
+        self.log
+            .change_group(&self.group, |group| group.leave(self.member));
     }
 
     /// The next event: any, or control events only. If there is none, when to poll again at the latest.
@@ -159,12 +142,7 @@ impl InMemorySource {
             partitions,
             cause,
             self.log.options.revocation_timeout,
-            move || {
-                if let Some(group) = lock(&log.state).groups.get_mut(&group) {
-                    group.give_up(member, &revoked);
-                }
-                log.changed.notify_waiters();
-            },
+            move || log.change_group(&group, |group| group.give_up(member, &revoked)),
         )
     }
 }
@@ -187,18 +165,11 @@ impl LogSource for InMemorySource {
     }
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        let outcomes = self.with_group(|group| {
-            let commit = |at: &CommitOffset| {
-                group.commit(
-                    self.member,
-                    at.partition.index,
-                    at.partition.epoch,
-                    at.next_offset,
-                )
-            };
+        let outcomes = self.log.change_group(&self.group, |group| {
+            let commit = |at: &CommitOffset| group.commit(self.member, at);
             positions.iter().map(commit).collect()
         });
-        Ok(outcomes.unwrap_or_default())
+        Ok(outcomes)
     }
 
     async fn lag(&self) -> Result<Lag> {
@@ -233,14 +204,14 @@ impl LogSource for InMemorySource {
     }
 
     async fn close(&self, _deadline: Duration) -> Result<()> {
-        self.with_group(|group| group.leave(self.member));
+        self.leave();
         Ok(())
     }
 }
 
 impl Drop for InMemorySource {
     fn drop(&mut self) {
-        self.with_group(|group| group.leave(self.member));
+        self.leave();
     }
 }
 
