@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::lock;
-use crate::domain::{Currency, refund_id};
+use crate::domain::Currency;
 use crate::log::Reason;
 use crate::ports::{
     CurrencyStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest,
     PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Selector, Summary, WaitingRefund,
     WaitingRefunds, WaitingSummary, other_currency, rejected_currency, settle_refunds,
 };
-use crate::{Purchase, PurchaseId, Result, Timestamp, Total, UserId, Uuid};
+use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
 /// An in-memory store of purchases, with one index, by time: for tests, and for few purchases.
 ///
@@ -124,21 +124,19 @@ impl Tables {
             .filter(|entry| entry.refund.details.of == Some(*id) && entry.refusal.is_none())
             .cloned()
             .collect();
-        let stored = self.purchases.get(&refund_id(id)).cloned();
+        let stored = self.purchases.get(&id.refund_id()).cloned();
 
         let decisions = settle_refunds(&bought, stored.as_ref(), &waiting);
         for (entry, decision) in waiting.into_iter().zip(decisions) {
+            let sequence = entry.sequence;
+            self.waiting.remove(&sequence);
             match decision {
                 RefundDecision::Apply(refund) => {
-                    self.waiting.remove(&entry.sequence);
                     self.insert_row(&refund);
                 }
-                RefundDecision::Forget => {
-                    self.waiting.remove(&entry.sequence);
-                }
+                RefundDecision::Forget => {}
                 RefundDecision::Refuse(reason) => {
-                    let refused = entry.with_refusal(reason);
-                    self.waiting.insert(refused.sequence, refused);
+                    self.waiting.insert(sequence, entry.with_refusal(reason));
                 }
             }
         }
@@ -161,12 +159,30 @@ impl Tables {
         keys.len() as u64
     }
 
+    /// Removes at most `limit` of the waiting refunds that `is_removed` selects. Returns their ids.
+    fn remove_waiting(
+        &mut self,
+        limit: usize,
+        is_removed: impl Fn(&Purchase) -> bool,
+    ) -> Vec<PurchaseId> {
+        let entries = self.waiting.values();
+        let removed = entries.filter(|entry| is_removed(&entry.refund));
+        let (sequences, ids): (Vec<u64>, Vec<PurchaseId>) = removed
+            .take(limit)
+            .map(|entry| (entry.sequence, entry.refund.id))
+            .unzip();
+        for sequence in sequences {
+            self.waiting.remove(&sequence);
+        }
+        ids
+    }
+
     /// Returns `keys` with those of the refunds of these purchases, and of the purchases of these refunds.
     fn with_refunds(&self, keys: Vec<Keyset>) -> Vec<Keyset> {
         let mut all: BTreeSet<Keyset> = keys.iter().copied().collect();
         for key in keys {
             let of = self.purchases.get(&key.id).and_then(|row| row.details.of);
-            let related = of.unwrap_or_else(|| refund_id(&key.id));
+            let related = of.unwrap_or_else(|| key.id.refund_id());
             all.extend(self.purchases.get(&related).map(Keyset::for_purchase));
         }
         all.into_iter().collect()
@@ -198,28 +214,19 @@ impl Tables {
             timestamp,
             id: PurchaseId::from_uuid(Uuid::nil()),
         };
-        let after = bounds.after.map(Bound::Excluded);
         let from = bounds.from.map(|time| Bound::Included(before(time)));
         let to = bounds.to.map(|time| Bound::Excluded(before(time)));
+        let after = bounds.after.map(Bound::Excluded);
+        // `after` takes the place of the bound at which the listing begins.
+        let (start, end) = match order {
+            ListOrder::OldestFirst => (after.or(from), to),
+            ListOrder::NewestFirst => (from, after.or(to)),
+        };
+        let [start, end] = [start, end].map(|bound| bound.unwrap_or(Bound::Unbounded));
+        let selected = self.selected(of, (start, end));
         match order {
-            ListOrder::OldestFirst => {
-                let range = (
-                    after.or(from).unwrap_or(Bound::Unbounded),
-                    to.unwrap_or(Bound::Unbounded),
-                );
-                self.selected(of, range).take(limit).cloned().collect()
-            }
-            ListOrder::NewestFirst => {
-                let range = (
-                    from.unwrap_or(Bound::Unbounded),
-                    after.or(to).unwrap_or(Bound::Unbounded),
-                );
-                self.selected(of, range)
-                    .rev()
-                    .take(limit)
-                    .cloned()
-                    .collect()
-            }
+            ListOrder::OldestFirst => selected.take(limit).cloned().collect(),
+            ListOrder::NewestFirst => selected.rev().take(limit).cloned().collect(),
         }
     }
 }
@@ -234,34 +241,24 @@ impl PurchaseErase for InMemoryStore {
             .take(limit)
             .map(Keyset::for_purchase)
             .collect();
-        let waiting: Vec<WaitingRefund> = tables
-            .waiting
-            .values()
-            .filter(|entry| entry.refund.user_id == *user)
-            .take(limit - keys.len())
-            .cloned()
-            .collect();
+        let waiting = tables.remove_waiting(limit - keys.len(), |refund| refund.user_id == *user);
 
         tables.erased.extend(keys.iter().map(|key| key.id));
-        for entry in &waiting {
-            tables.waiting.remove(&entry.sequence);
-            tables.erased.insert(entry.refund.id);
-        }
+        tables.erased.extend(&waiting);
         Ok(tables.delete(&keys) + waiting.len() as u64)
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
-        let mut guard = lock(&self.tables);
-        let tables = &mut *guard;
+        let mut tables = lock(&self.tables);
         let mut marked = 0;
         for id in ids {
             if tables.purchases.contains_key(id) {
                 continue;
             }
             marked += u64::from(tables.erased.insert(*id));
-            tables
-                .waiting
-                .retain(|_, entry| entry.refund.id != *id && entry.refund.details.of != Some(*id));
+            tables.remove_waiting(usize::MAX, |refund| {
+                refund.id == *id || refund.details.of == Some(*id)
+            });
         }
         Ok(marked)
     }
@@ -271,18 +268,9 @@ impl PurchaseErase for InMemoryStore {
         let old = tables.by_time.iter().take_while(|key| key.timestamp < time);
         let keys: Vec<Keyset> = old.take(limit).copied().collect();
         let keys = tables.with_refunds(keys);
-        let old_waiting: Vec<u64> = tables
-            .waiting
-            .values()
-            .filter(|entry| entry.refund.timestamp < time)
-            .take(limit.saturating_sub(keys.len()))
-            .map(|entry| entry.sequence)
-            .collect();
-
-        for sequence in &old_waiting {
-            tables.waiting.remove(sequence);
-        }
-        Ok(tables.delete(&keys) + old_waiting.len() as u64)
+        let left = limit.saturating_sub(keys.len());
+        let waiting = tables.remove_waiting(left, |refund| refund.timestamp < time);
+        Ok(tables.delete(&keys) + waiting.len() as u64)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
@@ -315,14 +303,11 @@ impl PurchaseErase for InMemoryStore {
 impl WaitingRefunds for InMemoryStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
         let tables = lock(&self.tables);
-        let waiting = || {
-            tables
-                .waiting
-                .values()
-                .filter(|entry| entry.refusal.is_none())
-        };
-        let oldest = waiting().map(|entry| entry.refund.timestamp).min();
-        Ok(WaitingSummary::new(waiting().count() as u64, oldest))
+        let entries = tables.waiting.values();
+        let waiting = entries.filter(|entry| entry.refusal.is_none());
+        let times: Vec<Timestamp> = waiting.map(|entry| entry.refund.timestamp).collect();
+        let oldest = times.iter().min().copied();
+        Ok(WaitingSummary::new(times.len() as u64, oldest))
     }
 
     /// Applies nothing: the insert of a purchase applies its refunds under the same lock.
@@ -336,10 +321,8 @@ impl WaitingRefunds for InMemoryStore {
     }
 
     async fn remove(&self, sequences: &[u64]) -> Result<()> {
-        let mut tables = lock(&self.tables);
-        for sequence in sequences {
-            tables.waiting.remove(sequence);
-        }
+        let waiting = &mut lock(&self.tables).waiting;
+        waiting.retain(|sequence, _| !sequences.contains(sequence));
         Ok(())
     }
 }
@@ -390,12 +373,11 @@ impl PurchaseQuery for InMemoryStore {
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let tables = lock(&self.tables);
-        let (mut count, mut total) = (0, Total::ZERO);
+        let mut sum = Summary::default();
         for purchase in tables.selected(selector, ..) {
-            let one = Summary::of(purchase.price);
-            (count, total) = (count + one.count, total.checked_add(one.total_spent)?);
+            sum = sum.checked_add(Summary::of(purchase.price))?;
         }
-        Ok(Summary::new(count, total))
+        Ok(sum)
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {

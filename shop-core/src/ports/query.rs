@@ -456,4 +456,13 @@ impl Summary {
     pub fn of(price: Price) -> Self {
         Self::new(u64::from(!price.is_negative()), price.into())
     }
+
+    /// The summary of the purchases of both.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) when the sum cannot be represented exactly.
+    pub(crate) fn checked_add(self, other: Self) -> Result<Self> {
+        let total_spent = self.total_spent.checked_add(other.total_spent)?;
+        Ok(Self::new(self.count + other.count, total_spent))
+    }
 }

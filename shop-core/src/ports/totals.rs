@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
 
 use super::{Summary, TimeRange};
@@ -77,12 +77,12 @@ format_as!(UtcOffset: |this| Debug = Display(this));
 
 impl fmt::Display for UtcOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let minutes = self.0.unsigned_abs();
-        match self.0 {
-            0 => f.write_str("Z"),
-            1.. => write!(f, "+{:02}:{:02}", minutes / 60, minutes % 60),
-            _ => write!(f, "-{:02}:{:02}", minutes / 60, minutes % 60),
+        if *self == Self::UTC {
+            return f.write_str("Z");
         }
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        let minutes = self.0.unsigned_abs();
+        write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
     }
 }
 
@@ -123,22 +123,19 @@ impl FromStr for UtcOffset {
         if text.eq_ignore_ascii_case("z") {
             return Ok(Self::UTC);
         }
-        let (sign, digits) = match text.as_bytes() {
-            [b'+', digits @ ..] => (1, digits),
-            [b'-', digits @ ..] => (-1, digits),
+        let (sign, time) = match text.split_at_checked(1) {
+            Some(("+", time)) => (1, time),
+            Some(("-", time)) => (-1, time),
             _ => return Err(Self::INVALID),
         };
-        let [h1, h2, b':', m1, m2] = digits else {
+        // The parser of times accepts other forms too.
+        if time.len() != 5 || time.find(':') != Some(2) {
             return Err(Self::INVALID);
-        };
-        let number = |tens: &u8, ones: &u8| {
-            let digit = |byte: &u8| byte.is_ascii_digit().then(|| i16::from(byte - b'0'));
-            Some(digit(tens)? * 10 + digit(ones)?)
-        };
-        match (number(h1, h2), number(m1, m2)) {
-            (Some(hours @ 0..24), Some(minutes @ 0..60)) => Ok(Self(sign * (hours * 60 + minutes))),
-            _ => Err(Self::INVALID),
         }
+        let time: Time = time.parse().map_err(|_no_time| Self::INVALID)?;
+        Ok(Self(
+            sign * (i16::from(time.hour()) * 60 + i16::from(time.minute())),
+        ))
     }
 }
 
@@ -178,8 +175,8 @@ impl Bucket {
 #[derive(Debug)]
 pub struct Totals {
     request: TotalsRequest,
-    /// By the number of the period.
-    sums: BTreeMap<i64, Summary>,
+    /// By the milliseconds at which the period begins and ends.
+    sums: BTreeMap<(i64, i64), Summary>,
 }
 
 const HOUR: i64 = 3_600_000;
@@ -232,10 +229,8 @@ impl Totals {
         if summary == Summary::default() {
             return Ok(());
         }
-        let period = self.period(time);
-        let sum = self.sums.entry(period).or_default();
-        sum.count += summary.count;
-        sum.total_spent = sum.total_spent.checked_add(summary.total_spent)?;
+        let sum = self.sums.entry(self.period(time)).or_default();
+        *sum = sum.checked_add(summary)?;
         if self.sums.len() > TotalsRequest::MAX_BUCKETS {
             let message =
                 "more than 1,000 periods have purchases: choose longer periods or a shorter range";
@@ -247,64 +242,46 @@ impl Totals {
     /// The buckets, in order. Periods without purchases have none.
     #[must_use]
     pub fn into_buckets(self) -> Vec<Bucket> {
-        let (range, request) = (self.request.range, self.request);
-        let clipped = |(period, summary)| {
-            let [from, to] = [period, period + 1].map(|period| start(&request, period));
-            let from = range.from().unwrap_or(Timestamp::MIN).max(from);
-            Bucket {
-                from,
-                to: range.to().unwrap_or(Timestamp::MAX).min(to),
-                summary,
-            }
+        let range = self.request.range;
+        let first = range.from().unwrap_or(Timestamp::MIN).as_millis();
+        let last = range.to().unwrap_or(Timestamp::MAX).as_millis();
+        let clipped = |millis: i64| {
+            Timestamp::from_millis(millis.clamp(first, last)).unwrap_or(Timestamp::MAX)
         };
-        self.sums.into_iter().map(clipped).collect()
+        let sums = self.sums.into_iter();
+        sums.map(|((from, to), summary)| Bucket::new(clipped(from), clipped(to), summary))
+            .collect()
     }
 
-    /// The number of the period that `time` is in.
-    fn period(&self, time: Timestamp) -> i64 {
-        let local = time.as_millis() + offset(self.request.zone);
-        match self.request.per {
-            Period::Whole => 0,
-            Period::Hour => local.div_euclid(HOUR),
-            Period::Day => local.div_euclid(DAY),
+    /// The milliseconds at which the period that `time` is in begins and ends.
+    fn period(&self, time: Timestamp) -> (i64, i64) {
+        let TotalsRequest { per, zone, .. } = self.request;
+        let of_length = |length: i64| {
+            let local = time.as_millis() + offset(zone);
+            let from = local - local.rem_euclid(length) - offset(zone);
+            (from, from + length)
+        };
+        match per {
+            Period::Whole => (i64::MIN, i64::MAX),
+            Period::Hour => of_length(HOUR),
+            Period::Day => of_length(DAY),
             Period::Month => {
-                let civil = jiff_offset(self.request.zone).to_datetime(time.into());
-                i64::from(civil.year()) * 12 + i64::from(civil.month()) - 1
+                // An offset of less than a day is within jiff's bounds.
+                let zone = Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC);
+                let day = zone.to_datetime(time.into()).date();
+                let start_of = |day: Date| zone.to_timestamp(day.at(0, 0, 0, 0));
+                let from = start_of(day.first_of_month());
+                let to = day.last_of_month().tomorrow().and_then(start_of);
+                // The month after the last one cannot be represented.
+                let millis = |start: Result<jiff::Timestamp, _>| {
+                    start
+                        .map(jiff::Timestamp::as_millisecond)
+                        .unwrap_or(i64::MAX)
+                };
+                (millis(from), millis(to))
             }
         }
     }
-}
-
-/// The first instant of a period. One that cannot be represented is replaced by the first or the last that can.
-fn start(request: &TotalsRequest, period: i64) -> Timestamp {
-    let millis = match request.per {
-        Period::Whole => {
-            return if period == 0 {
-                Timestamp::MIN
-            } else {
-                Timestamp::MAX
-            };
-        }
-        Period::Hour => period * HOUR - offset(request.zone),
-        Period::Day => period * DAY - offset(request.zone),
-        // The month after the last one cannot be represented.
-        Period::Month => first_of_month(period, request.zone).unwrap_or(i64::MAX),
-    };
-    let clipped = millis.clamp(Timestamp::MIN.as_millis(), Timestamp::MAX.as_millis());
-    Timestamp::from_millis(clipped).unwrap_or(Timestamp::MAX)
-}
-
-/// The milliseconds at which a month begins in `zone`.
-fn first_of_month(month: i64, zone: UtcOffset) -> Option<i64> {
-    let year = i16::try_from(month.div_euclid(12)).ok()?;
-    let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
-    let first = DateTime::new(year, month, 1, 0, 0, 0, 0).ok()?;
-    Some(jiff_offset(zone).to_timestamp(first).ok()?.as_millisecond())
-}
-
-/// An offset of less than a day is within jiff's bounds.
-fn jiff_offset(zone: UtcOffset) -> Offset {
-    Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC)
 }
 
 /// The milliseconds of a zone's offset.
