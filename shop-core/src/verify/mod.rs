@@ -215,12 +215,6 @@ impl VerifyReport {
 
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            missing,
-            duplicates: twice,
-            dead_lettered,
-            ..
-        } = self;
         if self.records == 0 && !self.has_findings() {
             return match self.written {
                 Some(0) => f.write_str("nothing verified: no record was ever written to the log"),
@@ -229,8 +223,8 @@ impl fmt::Display for VerifyReport {
         }
         write!(
             f,
-            "missing {}, twice {}, dead-lettered {dead_lettered}",
-            missing.count, twice.count
+            "missing {}, twice {}, dead-lettered {}",
+            self.missing.count, self.duplicates.count, self.dead_lettered
         )
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyProgress, VerifyReport};
+use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,
     RecordId, RecordPosition, Resolution,
@@ -65,35 +65,34 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         log: &'a dyn LogAdmin,
         progress: &'a T,
     ) -> Result<LogScan<'a, T>> {
-        let mut report = VerifyReport::default();
-        let (unstable, holes) = read_bounds(log, &mut report).await?;
-        let dead_letters = DeadLetterIndex::read(log).await?;
-        let (pending, missing) = (Vec::new(), BTreeSet::new());
-        Ok(LogScan {
+        let mut scan = LogScan {
             verify,
             log,
             progress,
-            dead_letters,
-            pending,
-            missing,
-            report,
-            unstable,
-            holes,
-        })
+            dead_letters: DeadLetterIndex::default(),
+            pending: Vec::new(),
+            missing: BTreeSet::new(),
+            report: VerifyReport::default(),
+            unstable: BTreeMap::new(),
+            holes: Holes::new(),
+        };
+        scan.read_bounds().await?;
+        scan.dead_letters = DeadLetterIndex::read(log).await?;
+        Ok(scan)
     }
 
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
+        let Partition { topic, index, .. } = &batch.partition;
         let mut records = Vec::new();
         if let Some(first) = batch.records.first() {
-            let partition = (batch.partition.topic.to_string(), batch.partition.index);
-            self.report
-                .first_offsets
-                .entry(partition)
+            let first_offsets = &mut self.report.first_offsets;
+            first_offsets
+                .entry((topic.to_string(), *index))
                 .or_insert(first.offset);
         }
         for record in &batch.records {
             self.report.records += 1;
-            if let Some((_, next, holes)) = self.holes.get_mut(&batch.partition.index) {
+            if let Some((_, next, holes)) = self.holes.get_mut(index) {
                 *holes += record.offset.saturating_sub(*next);
                 *next = (*next).max(record.offset + 1);
             }
@@ -102,31 +101,25 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
                 continue;
             }
             let record_id = RecordId::new(record, &batch.partition);
-            match self.dead_letters.disposition(&record_id) {
-                Some(disposition) => self.count(disposition),
-                None => {
-                    let purchase = decode(record, &batch.partition).ok();
-                    if purchase.is_none() && self.verify.options.skip_undecodable {
-                        self.report.undecodable += 1;
-                        continue;
-                    }
-                    let id = purchase
-                        .as_ref()
-                        .map_or_else(|| record_id.into(), |purchase| purchase.id);
-                    let Partition { topic, index, .. } = &batch.partition;
-                    let position = RecordPosition::new(Arc::clone(topic), *index, record.offset);
-                    let is_foreign = !has_id(record);
-                    let differs = false;
-                    records.push(PendingRecord {
-                        record_id,
-                        position,
-                        id,
-                        purchase,
-                        differs,
-                        is_foreign,
-                    });
-                }
+            if let Some(disposition) = self.dead_letters.records.get(&record_id) {
+                self.report.count(*disposition);
+                continue;
             }
+            let purchase = decode(record, &batch.partition).ok();
+            if purchase.is_none() && self.verify.options.skip_undecodable {
+                self.report.undecodable += 1;
+                continue;
+            }
+            records.push(PendingRecord {
+                record_id,
+                position: RecordPosition::new(Arc::clone(topic), *index, record.offset),
+                id: purchase
+                    .as_ref()
+                    .map_or_else(|| record_id.into(), |purchase| purchase.id),
+                purchase,
+                differs: false,
+                is_foreign: !has_id(record),
+            });
         }
         let not_found = self.look_up(records).await?;
         self.pending.extend(not_found);
@@ -148,23 +141,18 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         Ok(self.report)
     }
 
-    fn count(&mut self, disposition: Disposition) {
-        match disposition {
-            Disposition::DeadLettered(reason) => {
-                self.report.dead_lettered += 1;
-                self.report.conflicts += u64::from(reason == ReasonKind::Conflict);
-            }
-            Disposition::Resolved => self.report.resolved += 1,
-        }
-    }
-
     fn report_progress(&self) {
-        let pending = self.pending.len() as u64;
         (self.progress)(VerifyProgress {
             records: self.report.records,
-            pending,
+            pending: self.pending.len() as u64,
             scanned: 0,
         });
+    }
+
+    /// How much of the quiet period is left, which began at `since`.
+    fn quiet_time_left(&self, since: Instant) -> Duration {
+        let quiet_period = self.verify.options.quiet_period;
+        quiet_period.saturating_sub(since.elapsed())
     }
 
     /// Those of `records` that are not stored with the same content.
@@ -177,16 +165,14 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
             match lookup {
                 Lookup::Stored => {}
                 Lookup::StoredTwice(id) => {
-                    self.report
-                        .duplicates
-                        .add(id, self.verify.options.max_reported);
+                    self.report.duplicates.add(id, verify.options.max_reported);
                 }
                 Lookup::StoredByOther => self.report.by_others += 1,
                 Lookup::Erased => self.report.erased += 1,
                 Lookup::Expired => self.report.expired += 1,
                 Lookup::Waiting => self.report.waiting += 1,
                 Lookup::NotFound(record) => match self.dead_letters.of_refund(&record) {
-                    Some(disposition) => self.count(disposition),
+                    Some(disposition) => self.report.count(disposition),
                     None => not_found.push(record),
                 },
             }
@@ -202,11 +188,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
             let records = std::mem::take(&mut self.pending);
             self.pending = self.look_up(records).await?;
             let since = *last_found.get_or_insert_with(Instant::now);
-            let left = self
-                .verify
-                .options
-                .quiet_period
-                .saturating_sub(since.elapsed());
+            let left = self.quiet_time_left(since);
             if self.pending.len() == before && left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
                 self.dead_letters = DeadLetterIndex::read(self.log).await?;
@@ -234,11 +216,7 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
             let ends = self.log.tail(&Offsets::new()).await?.end;
             self.unstable
                 .retain(|partition, (end, _)| ends.get(partition) == Some(end));
-            let left = self
-                .verify
-                .options
-                .quiet_period
-                .saturating_sub(started.elapsed());
+            let left = self.quiet_time_left(started);
             if left.is_zero() {
                 break;
             }
@@ -251,16 +229,17 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
 
     /// Counts the offsets without a record, unless transactions explain them.
     async fn count_compacted(&mut self) -> Result<()> {
-        let holes = |of: &Holes| of.values().map(|(.., holes)| holes).sum::<u64>();
+        let count = |of: &Holes| of.values().map(|(.., holes)| holes).sum::<u64>();
         let explained = self.report.records + MAX_UNEXPLAINED;
-        if holes(&self.holes) > explained {
+        if count(&self.holes) > explained {
             let starts = self.log.tail(&Offsets::new()).await?.start;
             // Retention may have deleted records before they were scanned.
             self.holes
                 .retain(|partition, (start, ..)| starts.get(partition) == Some(start));
-            self.report.compacted = Some(holes(&self.holes))
-                .filter(|holes| *holes > explained)
-                .unwrap_or(0);
+            let holes = count(&self.holes);
+            if holes > explained {
+                self.report.compacted = holes;
+            }
         }
         Ok(())
     }
@@ -269,82 +248,69 @@ impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
         for record in std::mem::take(&mut self.pending) {
             // By a replay an operator has decided which of two contents to store.
             let chosen = record.differs && self.dead_letters.replayed.contains(&record.id);
-            match self
-                .dead_letters
-                .disposition(&record.record_id)
-                .or(chosen.then_some(Disposition::Resolved))
-            {
-                Some(disposition) => self.count(disposition),
+            let disposition = self.dead_letters.records.get(&record.record_id);
+            match disposition.or(chosen.then_some(&Disposition::Resolved)) {
+                Some(disposition) => self.report.count(*disposition),
                 None => self.pending.push(record),
             }
         }
     }
 
     fn give_up(&mut self) {
-        let VerifyOptions {
-            max_reported: max,
-            dedup_window: window,
-            ..
-        } = self.verify.options;
-        for PendingRecord {
-            id,
-            position,
-            differs,
-            ..
-        } in std::mem::take(&mut self.pending)
-        {
-            let is_known = !differs && self.missing.len() < window && !self.missing.insert(id);
-            if is_known {
-                continue;
+        let options = &self.verify.options;
+        for record in std::mem::take(&mut self.pending) {
+            let finding = UnverifiedRecord {
+                id: record.id,
+                position: record.position,
+            };
+            if record.differs {
+                self.report.mismatched.add(finding, options.max_reported);
+            } else if self.missing.len() >= options.dedup_window || self.missing.insert(record.id) {
+                self.report.missing.add(finding, options.max_reported);
             }
-            let VerifyReport {
-                missing,
-                mismatched,
-                ..
-            } = &mut self.report;
-            let findings = if differs { mismatched } else { missing };
-            findings.add(UnverifiedRecord { id, position }, max);
         }
+    }
+
+    /// Reads the bounds of each partition, and the number of offsets that were ever assigned. A log that cannot be followed
+    /// has the offset of the first record that is scanned.
+    async fn read_bounds(&mut self) -> Result<()> {
+        let bounds = match self.log.tail(&Offsets::new()).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+            bounds => bounds?,
+        };
+        let first = self.log.first_offset();
+        let mut written = 0;
+        for (partition, end) in bounds.end {
+            written += end.saturating_sub(first);
+            if let Some(start) = bounds.start.get(&partition).filter(|_| end > first) {
+                let partition = (bounds.topic.to_string(), partition);
+                self.report.first_offsets.insert(partition, *start);
+            }
+            if let Some(count) = bounds.unstable.get(&partition) {
+                self.unstable.insert(partition, (end, *count));
+            }
+        }
+        self.report.written = Some(written);
+        if bounds.is_sparse {
+            let starts = bounds.start.into_iter();
+            self.holes = starts
+                .map(|(partition, start)| (partition, (start, start, 0)))
+                .collect();
+        }
+        Ok(())
     }
 }
 
-/// Reads the first offset of each partition, and the number of offsets that were ever assigned. A log that cannot be
-/// followed has the offset of the first record that is scanned. Returns the ends with offsets behind them, and the
-/// starts of a sparse log.
-async fn read_bounds(
-    log: &dyn LogAdmin,
-    report: &mut VerifyReport,
-) -> Result<(BTreeMap<u32, (u64, u64)>, Holes)> {
-    let bounds = match log.tail(&Offsets::new()).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(Default::default()),
-        bounds => bounds?,
-    };
-    let (topic, first) = (bounds.topic, log.first_offset());
-    let skipped = bounds.start.iter().filter(|_| bounds.is_sparse);
-    let holes = skipped
-        .map(|(partition, start)| (*partition, (*start, *start, 0)))
-        .collect();
-    report.written = Some(
-        bounds
-            .end
-            .values()
-            .map(|end| end.saturating_sub(first))
-            .sum(),
-    );
-    let used = |partition: &u32| bounds.end.get(partition).is_some_and(|end| *end > first);
-    let starts = bounds
-        .start
-        .into_iter()
-        .filter(|(partition, _)| used(partition));
-    report.first_offsets = starts
-        .map(|(index, start)| ((topic.to_string(), index), start))
-        .collect();
-    let end = |partition| bounds.end.get(&partition).copied().unwrap_or_default();
-    let unstable = bounds
-        .unstable
-        .into_iter()
-        .map(|(partition, count)| (partition, (end(partition), count)));
-    Ok((unstable.collect(), holes))
+impl VerifyReport {
+    fn count(&mut self, disposition: Disposition) {
+        match disposition {
+            Disposition::DeadLettered(reason) => {
+                self.dead_lettered += 1;
+                self.conflicts += u64::from(reason == ReasonKind::Conflict);
+            }
+            Disposition::Resolved => self.resolved += 1,
+        }
+    }
 }
 
 /// What the store has of a record.
@@ -371,12 +337,10 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
     };
     match retried(|| verify.query.look_up(&purchase.id)).await? {
         ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
-            let is_twice = record.is_foreign && is_stored_by_other(verify, purchase).await?;
-            return Ok(if is_twice {
-                Lookup::StoredTwice(record.id)
-            } else {
-                Lookup::Stored
-            });
+            if record.is_foreign && is_stored_by_other(verify, purchase).await? {
+                return Ok(Lookup::StoredTwice(record.id));
+            }
+            return Ok(Lookup::Stored);
         }
         ports::Lookup::Stored(_) => record.differs = true,
         ports::Lookup::Erased => return Ok(Lookup::Erased),
@@ -386,11 +350,8 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
             if record.is_foreign && is_stored_by_other(verify, purchase).await? {
                 return Ok(Lookup::StoredByOther);
             }
-            if verify
-                .options
-                .retained_from
-                .is_some_and(|from| purchase.timestamp < from)
-            {
+            let retained_from = verify.options.retained_from;
+            if retained_from.is_some_and(|from| purchase.timestamp < from) {
                 return Ok(Lookup::Expired);
             }
         }
@@ -418,8 +379,8 @@ async fn is_stored_by_other(verify: &Verify, purchase: &Purchase) -> Result<bool
 /// Ids of records and purchases.
 #[derive(Debug, Default)]
 struct DeadLetterIndex {
-    pending: BTreeMap<RecordId, ReasonKind>,
-    resolved: BTreeSet<RecordId>,
+    /// Pending takes precedence: a dead letter may have been put again after it was resolved.
+    records: BTreeMap<RecordId, Disposition>,
     replayed: BTreeSet<PurchaseId>,
     /// The dead letters about refunds, by the id of the refund. One that has waited in the store is about one of several
     /// records of the refund.
@@ -441,16 +402,16 @@ impl DeadLetterIndex {
         while let Some(state) = all.try_next().await? {
             match state {
                 DeadLetterState::Pending(dead_letter) => {
-                    let reason = dead_letter.reason.kind();
+                    let disposition = Disposition::DeadLettered(dead_letter.reason.kind());
                     index.gaps.extend(dead_letter.gap());
-                    index.pending.insert(dead_letter.record_id(), reason);
+                    index.records.insert(dead_letter.record_id(), disposition);
                     if let Some(id) = refund_id(&dead_letter) {
-                        let disposition = Disposition::DeadLettered(reason);
                         index.refunds.insert(id, disposition);
                     }
                 }
                 DeadLetterState::Resolved(dead_letter) => {
-                    index.resolved.insert(dead_letter.record_id);
+                    let records = index.records.entry(dead_letter.record_id);
+                    records.or_insert(Disposition::Resolved);
                     let id = dead_letter.id.and_then(|id| id.parse().ok());
                     let Some(id) = id else { continue };
                     if dead_letter.resolution == Resolution::Replayed {
@@ -463,25 +424,11 @@ impl DeadLetterIndex {
         Ok(index)
     }
 
-    /// The state of `record`, if it was dead-lettered.
-    fn disposition(&self, record: &RecordId) -> Option<Disposition> {
-        // Pending takes precedence: a dead letter may have been put again after it was resolved.
-        if let Some(reason) = self.pending.get(record) {
-            return Some(Disposition::DeadLettered(*reason));
-        }
-        self.resolved
-            .contains(record)
-            .then_some(Disposition::Resolved)
-    }
-
     /// Returns the state of the refund in `record`, if another record of the same refund was dead-lettered.
     fn of_refund(&self, record: &PendingRecord) -> Option<Disposition> {
-        let is_refund = record.purchase.as_ref().is_some_and(Purchase::is_refund);
-        if is_refund {
-            self.refunds.get(&record.id).copied()
-        } else {
-            None
-        }
+        let purchase = record.purchase.as_ref();
+        purchase.filter(|purchase| purchase.is_refund())?;
+        self.refunds.get(&record.id).copied()
     }
 }
 

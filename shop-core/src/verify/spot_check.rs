@@ -43,10 +43,9 @@ impl SpotCheck {
         query: Arc<dyn PurchaseQuery>,
         retention: Option<Duration>,
     ) -> Self {
-        let (log, dead_letters) = (log.admin(), log.dead_letters());
         Self {
-            log,
-            dead_letters,
+            log: log.admin(),
+            dead_letters: log.dead_letters(),
             group,
             query,
             retention,
@@ -99,12 +98,9 @@ impl SpotCheck {
 
     async fn is_absent(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         // Without an id, the consumer of a replaced system may have stored it under another one.
-        let Ok(purchase) = decode(record, partition) else {
+        let Some(purchase) = decode(record, partition).ok().filter(|_| has_id(record)) else {
             return Ok(false);
         };
-        if !has_id(record) {
-            return Ok(false);
-        }
         let is_expired = |keep| purchase.timestamp <= SystemClock.now().saturating_sub(keep);
         Ok(!self.retention.is_some_and(is_expired)
             && self.query.look_up(&purchase.id).await? == Lookup::Missing
