@@ -105,7 +105,18 @@ impl IdempotencyCache {
 
     /// Remembers an acknowledged purchase whose id was generated.
     pub(super) fn remember_generated(&self, purchase: &Purchase, receipt: &Receipt) {
-        insert_generated(&mut lock(&self.generated), purchase, receipt);
+        let mut generated = lock(&self.generated);
+        if generated.len() == MAX_ENTRIES.get() {
+            generated.pop_front();
+        }
+        // Nearly always the end, as generated ids ascend.
+        let last = generated.back();
+        let index = if last.is_none_or(|last| last.purchase.id < purchase.id) {
+            generated.len()
+        } else {
+            generated.partition_point(|entry| entry.purchase.id < purchase.id)
+        };
+        generated.insert(index, Box::new(Entry::acknowledged(purchase, receipt)));
     }
 
     /// Records the result of publishing `purchase`. A purchase that was certainly not published is forgotten: its key may
@@ -176,22 +187,6 @@ fn find_generated<'a>(generated: &'a VecDeque<Box<Entry>>, id: &PurchaseId) -> O
         .binary_search_by_key(id, |entry| entry.purchase.id)
         .ok()?;
     generated.get(index).map(|entry| &**entry)
-}
-
-/// Inserts an acknowledged purchase in the order of ids: nearly always at the end, as generated ids ascend.
-fn insert_generated(generated: &mut VecDeque<Box<Entry>>, purchase: &Purchase, receipt: &Receipt) {
-    if generated.len() == MAX_ENTRIES.get() {
-        generated.pop_front();
-    }
-    let is_latest = generated
-        .back()
-        .is_none_or(|last| last.purchase.id < purchase.id);
-    let index = if is_latest {
-        generated.len()
-    } else {
-        generated.partition_point(|entry| entry.purchase.id < purchase.id)
-    };
-    generated.insert(index, Box::new(Entry::acknowledged(purchase, receipt)));
 }
 
 fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {

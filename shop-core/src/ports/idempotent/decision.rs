@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::cache::{Acknowledgement, CachedId, PriorAttempt};
 use super::lookups::is_recent;
 use super::{IdempotentSink, erased, other_content};
-use crate::ports::{Lookup, PublishedPurchase, PurchaseSink, Receipt};
+use crate::ports::{Lookup, PublishedPurchase, PurchaseSink};
 use crate::{Purchase, Result, Timestamp};
 
 /// For this long after its acknowledgement, a purchase that is not in the store is on its way there. Ingest usually stores it
@@ -123,8 +123,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
             // Of two purchases with one id, the store may have another one than this process has acknowledged.
             Some(Lookup::Stored(stored)) if !stored.same_content(&first) => {
-                let receipt = Receipt::new(stored.id, self.sink.durability());
-                return Ok(repetition(stored, receipt));
+                return Ok(Decision::Answer(Box::new(self.replay(stored))));
             }
             _ => {}
         }
@@ -133,7 +132,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             return Err(other_content());
         }
         // The receipt of this process has the position.
-        Ok(repetition(first, acknowledgement.receipt))
+        let published = PublishedPurchase::new(first, acknowledgement.receipt).as_replayed();
+        Ok(Decision::Answer(Box::new(published)))
     }
 
     /// Returns the purchase with the id of `purchase`, if the store is known to have it.
@@ -149,21 +149,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             None | Some(Lookup::Missing | Lookup::Waiting(_)) => Ok(None),
             Some(Lookup::Erased) => Err(erased()),
             Some(Lookup::Stored(stored)) => {
-                let receipt = Receipt::new(stored.id, self.sink.durability());
-                let known = Ok(receipt.clone());
+                let first = self.replay(stored);
+                let known = Ok(first.receipt.clone());
                 self.cache
-                    .record(&stored, PriorAttempt::MayBeInFlight, &known);
-                if !stored.same_content(purchase) {
+                    .record(&first.purchase, PriorAttempt::MayBeInFlight, &known);
+                if !first.purchase.same_content(purchase) {
                     return Err(other_content());
                 }
-                Ok(Some(PublishedPurchase::new(stored, receipt).as_replayed()))
+                Ok(Some(first))
             }
         }
     }
-}
-
-/// Returns the answer for a purchase that was published before.
-fn repetition(first: Purchase, receipt: Receipt) -> Decision {
-    let published = PublishedPurchase::new(first, receipt).as_replayed();
-    Decision::Answer(Box::new(published))
 }

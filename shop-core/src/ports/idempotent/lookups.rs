@@ -29,7 +29,7 @@ pub(super) struct Lookups {
     pause: Mutex<Pause>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Pause {
     until: Option<Instant>,
     /// When the last failure was logged.
@@ -37,14 +37,10 @@ struct Pause {
 }
 
 impl Lookups {
-    pub(super) const fn new() -> Self {
-        let pause = Mutex::new(Pause {
-            until: None,
-            logged: None,
-        });
+    pub(super) fn new() -> Self {
         Self {
-            slots: Semaphore::const_new(MAX_CONCURRENT),
-            pause,
+            slots: Semaphore::new(MAX_CONCURRENT),
+            pause: Mutex::default(),
         }
     }
 
@@ -57,16 +53,16 @@ impl Lookups {
         if self.is_paused() {
             return None;
         }
-        let context = purchase
-            .context
-            .as_deref()
-            .cloned()
-            .map(Arc::new)
-            .or_else(RequestContext::current);
-        let found = context
-            .unwrap_or_default()
-            .scope(timeout(TIMEOUT, self.look_up(query, &purchase.id)))
-            .await;
+        let context = match purchase.context.as_deref() {
+            Some(context) => Arc::new(context.clone()),
+            None => RequestContext::current().unwrap_or_default(),
+        };
+        let found = async {
+            // The semaphore is never closed.
+            let _slot = self.slots.acquire().await;
+            look_up(query, &purchase.id).await
+        };
+        let found = context.scope(timeout(TIMEOUT, found)).await;
         let failure = match found {
             Ok(Ok(found)) => return Some(found),
             Ok(Err(error)) => error,
@@ -79,14 +75,6 @@ impl Lookups {
         None
     }
 
-    /// Returns the result of the query. A port may be the embedder's own: a panic in it is an error.
-    async fn look_up(&self, query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
-        // The semaphore is never closed.
-        let _slot = self.slots.acquire().await;
-        let found = AssertUnwindSafe(query.look_up(id)).catch_unwind().await;
-        found.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
-    }
-
     fn is_paused(&self) -> bool {
         let pause = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         pause.until.is_some_and(|until| Instant::now() < until)
@@ -96,14 +84,18 @@ impl Lookups {
         let now = Instant::now();
         let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         pause.until = Some(now + PAUSE);
-        if pause
-            .logged
-            .is_none_or(|logged| logged + LOG_INTERVAL <= now)
-        {
+        let logged = pause.logged;
+        if logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
             pause.logged = Some(now);
             tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
     }
+}
+
+/// Returns what `query` finds under `id`. A port may be the embedder's own: a panic in it is an error.
+pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
+    let found = AssertUnwindSafe(query.look_up(id)).catch_unwind().await;
+    found.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
 }
 
 /// Returns whether `id` is a UUIDv7 that was made within the last or next 30 s, by its own timestamp. Usually its purchase

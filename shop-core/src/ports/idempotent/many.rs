@@ -9,31 +9,6 @@ use super::{IdSource, IdempotentSink};
 use crate::ports::{PublishedPurchase, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Purchase, Result, failpoints};
 
-/// The purchases of a batch that are published together, with their places in it.
-#[derive(Default)]
-struct ToPublish {
-    purchases: Vec<Purchase>,
-    places: Vec<(usize, PriorAttempt)>,
-}
-
-impl ToPublish {
-    fn push(&mut self, index: usize, purchase: Purchase, prior: PriorAttempt) {
-        self.purchases.push(purchase);
-        self.places.push((index, prior));
-    }
-
-    /// Restores the order of the batch, which is that of the log for the purchases of a user.
-    fn sort(self) -> Self {
-        if self.places.is_sorted_by_key(|(index, _)| *index) {
-            return self;
-        }
-        let mut all: Vec<_> = self.places.into_iter().zip(self.purchases).collect();
-        all.sort_unstable_by_key(|((index, _), _)| *index);
-        let (places, purchases) = all.into_iter().unzip();
-        Self { purchases, places }
-    }
-}
-
 impl<S: PurchaseSink> IdempotentSink<S> {
     /// Publishes many purchases as [`publish_once`](Self::publish_once) and
     /// [`publish_refund`](Self::publish_refund) do. Purchases with a generated id are published without a look-up. Returns
@@ -48,9 +23,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         purchases: Vec<(Purchase, IdSource)>,
     ) -> Vec<Result<PublishedPurchase>> {
         let now = self.clock.now();
-        let mut results: Vec<Option<Result<PublishedPurchase>>> = Vec::new();
-        results.resize_with(purchases.len(), || None);
-        let mut to_publish = ToPublish::default();
+        let mut results: Vec<_> = purchases.iter().map(|_| None).collect();
+        // The places of the purchases in the batch, and the purchases.
+        let mut to_publish = Vec::new();
         let mut undecided = Vec::new();
         let mut refunds = Vec::new();
         let mut places_of_refunds = Vec::new();
@@ -60,11 +35,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 refunds.push(purchase);
                 places_of_refunds.push(index);
             } else if source == IdSource::Generated {
-                to_publish.push(index, purchase, PriorAttempt::IdIsGenerated);
+                to_publish.push(((index, PriorAttempt::IdIsGenerated), purchase));
             } else {
                 match self.look_up_cache(&purchase, now) {
                     Some(cached) => undecided.push((index, purchase, cached)),
-                    None => to_publish.push(index, purchase, PriorAttempt::None),
+                    None => to_publish.push(((index, PriorAttempt::None), purchase)),
                 }
             }
         }
@@ -76,29 +51,17 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .buffered(MAX_CONCURRENT);
         while let Some((index, decision)) = decisions.next().await {
             match decision {
-                Ok(Decision::Publish(purchase, prior)) => to_publish.push(index, purchase, prior),
+                Ok(Decision::Publish(purchase, prior)) => {
+                    to_publish.push(((index, prior), purchase));
+                }
                 Ok(Decision::Answer(published)) => results[index] = Some(Ok(*published)),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
 
-        self.publish_together(to_publish.sort(), &mut results).await;
-        if !refunds.is_empty() {
-            let refunded = self.publish_refunds(refunds).await;
-            for (index, result) in places_of_refunds.into_iter().zip(refunded) {
-                results[index] = Some(result);
-            }
-        }
-        results.into_iter().flatten().collect()
-    }
-
-    /// Publishes purchases by one call of the sink, and sets their results.
-    async fn publish_together(
-        &self,
-        to_publish: ToPublish,
-        results: &mut [Option<Result<PublishedPurchase>>],
-    ) {
-        let ToPublish { purchases, places } = to_publish;
+        // The order of the batch is that of the log for the purchases of a user.
+        to_publish.sort_unstable_by_key(|((index, _), _)| *index);
+        let (places, purchases): (Vec<_>, Vec<Purchase>) = to_publish.into_iter().unzip();
         let receipts = self.publish_all(&purchases).await;
         for ((purchase, (index, prior)), receipt) in purchases.into_iter().zip(places).zip(receipts)
         {
@@ -108,6 +71,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 Err(error) => Err(error),
             });
         }
+
+        let refunded = self.publish_refunds(refunds).await;
+        for (index, result) in places_of_refunds.into_iter().zip(refunded) {
+            results[index] = Some(result);
+        }
+        results.into_iter().flatten().collect()
     }
 
     /// Publishes `purchases` by one call of the sink. Returns one result per purchase.

@@ -18,7 +18,6 @@ mod refund;
 pub use refund::REFUND_TIMEOUT;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,8 +75,8 @@ pub struct IdempotentSink<S> {
     clock: Arc<dyn Clock>,
     cache: IdempotencyCache,
     lookups: Lookups,
-    /// The number of refunds that wait for the store.
-    waiting_refunds: AtomicUsize,
+    /// Each refund that waits for the decision of the store holds a reference, so that they can be counted.
+    undecided_refunds: Arc<()>,
 }
 
 /// The source of the id of a purchase.
@@ -99,7 +98,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             clock: Arc::new(SystemClock),
             cache: IdempotencyCache::new(),
             lookups: Lookups::new(),
-            waiting_refunds: AtomicUsize::new(0),
+            undecided_refunds: Arc::default(),
         }
     }
 
@@ -143,6 +142,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let receipt = failpoints("publish", self.sink.publish(&purchase)).await;
         self.cache.record(&purchase, prior, &receipt);
         self.first_purchase(purchase, receipt?).await
+    }
+
+    /// Returns the result of a repetition of a purchase, which is stored.
+    fn replay(&self, stored: Purchase) -> PublishedPurchase {
+        let receipt = Receipt::new(stored.id, self.sink.durability());
+        PublishedPurchase::new(stored, receipt).as_replayed()
     }
 
     /// Returns the result of a purchase that was published with `receipt`. Where the sink had it already, that is the first
@@ -251,11 +256,9 @@ impl<S> IdempotentSink<S> {
         now: Timestamp,
         context: Option<Box<RequestContext>>,
     ) -> (Purchase, IdSource) {
-        let is_given = new.key.is_some() || new.details.of.is_some();
-        let source = if is_given {
-            IdSource::Given
-        } else {
-            IdSource::Generated
+        let source = match (&new.key, &new.details.of) {
+            (None, None) => IdSource::Generated,
+            _ => IdSource::Given,
         };
         let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
         purchase.context = context;

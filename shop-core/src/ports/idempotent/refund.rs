@@ -1,17 +1,16 @@
 //! Publishes a refund, and waits until the store has decided over it.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::lookups::MAX_CONCURRENT;
+use super::lookups::{MAX_CONCURRENT, look_up};
 use super::many::miscounted;
 use super::{IdempotentSink, erased};
 use crate::ports::{Lookup, PublishedPurchase, PurchaseSink, Receipt};
-use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result, failpoints};
+use crate::{Error, ErrorKind, Outcome, Purchase, Result, failpoints};
 
 /// The maximum time that a refund waits for the store's decision.
 pub const REFUND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,40 +22,6 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// So many refunds ask the store as often as they like. Each further one slows down all of them, so that many together
 /// make about 1,000 look-ups per second.
 const UNHURRIED: usize = 32;
-
-/// A refund that the store has not decided over, among others of this process.
-struct UndecidedRefund<'a> {
-    all: &'a AtomicUsize,
-}
-
-impl<'a> UndecidedRefund<'a> {
-    fn begin(all: &'a AtomicUsize) -> Self {
-        all.fetch_add(1, Ordering::Relaxed);
-        Self { all }
-    }
-
-    /// Returns the minimum pause between two look-ups, which is longer the more refunds wait.
-    fn least_pause(&self) -> Duration {
-        let hurried = self.all.load(Ordering::Relaxed).saturating_sub(UNHURRIED);
-        Duration::from_millis(hurried as u64)
-    }
-}
-
-impl Drop for UndecidedRefund<'_> {
-    fn drop(&mut self) {
-        self.all.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What the store says of a refund.
-enum Verdict {
-    /// This refund is stored.
-    Applied(Purchase),
-    /// The refund is in the store, and waits there for its purchase.
-    Waiting,
-    /// The store does not have the refund.
-    Unknown,
-}
 
 impl<S: PurchaseSink> IdempotentSink<S> {
     /// Publishes `refund`, unless it is stored already, and waits for at most `limit` until the store has decided over it.
@@ -139,23 +104,20 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             let message = "the store did not respond in time";
             Err(Error::new(ErrorKind::DeadlineExceeded, message))
         });
-        let Some(stored) = found.map_err(|error| error.with_outcome(Outcome::NotApplied))? else {
-            return Ok(None);
-        };
-        let receipt = Receipt::new(stored.id, self.sink.durability());
-        Ok(Some(PublishedPurchase::new(stored, receipt).as_replayed()))
+        let stored = found.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+        Ok(stored.map(|stored| self.replay(stored)))
     }
 
     /// Returns `refund` as the store has it, if it does. Otherwise checks that it does not contradict its purchase, which
     /// may not be stored yet.
     async fn check_refund(&self, refund: &Purchase) -> Result<Option<Purchase>> {
-        if let Verdict::Applied(stored) = self.verdict_of(refund).await? {
+        if let Lookup::Stored(stored) = self.verdict_of(refund).await? {
             return Ok(Some(stored));
         }
         let Some(of) = &refund.details.of else {
             return Ok(None);
         };
-        match self.look_up(of).await? {
+        match look_up(&*self.query, of).await? {
             Lookup::Stored(bought) => {
                 refund.as_refund_of(&bought)?;
                 Ok(None)
@@ -192,7 +154,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         refund: &Purchase,
         until: Instant,
     ) -> Result<Option<Purchase>> {
-        let undecided = UndecidedRefund::begin(&self.waiting_refunds);
+        let undecided = Arc::clone(&self.undecided_refunds);
         let purchase = refund.details.of;
         let is_expected = purchase.is_some_and(|id| self.may_be_unstored(&id));
         let mut pause = FIRST_PAUSE;
@@ -201,53 +163,43 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             // At least one look-up is made: a sink that writes into the store has decided already.
             let limit = left.max(FIRST_PAUSE);
             match timeout(limit, self.verdict_of(refund)).await {
-                Ok(Ok(Verdict::Applied(stored))) => return Ok(Some(stored)),
-                Ok(Err(error)) if is_decision(&error) => return Err(error),
+                Ok(Ok(Lookup::Stored(stored))) => return Ok(Some(stored)),
                 // The store has decided to keep it until its purchase comes, which may be never.
-                Ok(Ok(Verdict::Waiting)) if !is_expected => return Ok(None),
-                Ok(Ok(Verdict::Waiting | Verdict::Unknown)) => {}
+                Ok(Ok(Lookup::Waiting(_))) if !is_expected => return Ok(None),
+                Ok(Ok(_)) => {}
+                // The store has decided against it.
+                Ok(Err(error))
+                    if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Erased) =>
+                {
+                    return Err(error);
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "the store cannot be asked for a refund"),
                 Err(_elapsed) => tracing::debug!("the store takes long to find a refund"),
             }
             if left.is_zero() {
                 return Ok(None);
             }
-            sleep(pause.max(undecided.least_pause()).min(left)).await;
+            // It is longer the more refunds wait. The sink itself holds one of the references.
+            let hurried = Arc::strong_count(&undecided).saturating_sub(1 + UNHURRIED);
+            let least_pause = Duration::from_millis(hurried as u64);
+            sleep(pause.max(least_pause).min(left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// Asks the store for `refund`.
+    /// Asks the store for `refund`, which it has stored, keeps for its purchase, or does not have.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store has decided against it; otherwise
     /// the error of the look-up.
-    async fn verdict_of(&self, refund: &Purchase) -> Result<Verdict> {
-        match self.look_up(&refund.id).await? {
-            Lookup::Stored(stored) if stored.same_content(refund) => Ok(Verdict::Applied(stored)),
-            Lookup::Stored(_) => Err(other_refund()),
+    async fn verdict_of(&self, refund: &Purchase) -> Result<Lookup> {
+        match look_up(&*self.query, &refund.id).await? {
+            Lookup::Stored(stored) if !stored.same_content(refund) => {
+                let message = "the purchase was refunded with another amount or reason";
+                Err(Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied))
+            }
             Lookup::Erased => Err(erased()),
-            Lookup::Waiting(_) => Ok(Verdict::Waiting),
-            Lookup::Missing => Ok(Verdict::Unknown),
+            found => Ok(found),
         }
     }
-
-    /// Returns what the store has under `id`. A panic of the store, which may be an embedder's, is an error.
-    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        let found = AssertUnwindSafe(self.query.look_up(id))
-            .catch_unwind()
-            .await;
-        found.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
-    }
-}
-
-/// Returns whether an error of [`IdempotentSink::verdict_of`] is the decision of the store against a refund.
-fn is_decision(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Erased)
-}
-
-/// Returns the error for a purchase that was refunded with another amount or reason.
-fn other_refund() -> Error {
-    let message = "the purchase was refunded with another amount or reason";
-    Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied)
 }
