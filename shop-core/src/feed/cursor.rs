@@ -48,21 +48,18 @@ pub(super) struct Place {
 const INVALID: Invalid = Invalid::malformed("the cursor", "is not a position of this feed");
 
 /// A short digest of what identifies a log: a position in another one is recognized.
-pub(super) fn digest(
-    Tail {
-        cluster,
-        topic,
-        generation,
-        ..
-    }: &Tail,
-) -> u32 {
-    let names = [Some(cluster), generation.as_ref(), Some(topic)];
-    let digest = names
-        .into_iter()
-        .flatten()
-        .fold(Uuid::NAMESPACE_OID, |digest, name| {
-            Uuid::new_v5(&digest, name.as_bytes())
-        });
+pub(super) fn digest(log: &Tail) -> u32 {
+    let mut digest = Uuid::NAMESPACE_OID;
+    for name in [
+        Some(&log.cluster),
+        log.generation.as_ref(),
+        Some(&log.topic),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        digest = Uuid::new_v5(&digest, name.as_bytes());
+    }
     digest.as_fields().0
 }
 
@@ -105,15 +102,14 @@ impl Place {
             .for_each(|(partition, offset)| self.advance(*partition, *offset));
     }
 
-    /// Checks that a subscription can continue here, in `log`, of which `passed` was passed on. It may be ahead of that:
+    /// Checks that a subscription can continue here, where all before `passed` was passed on. It may be ahead of that:
     /// another process may know newer positions.
-    pub(super) fn check(&self, log: u32, passed: &Offsets, max_catch_up: u64) -> Result<()> {
-        if self.log != log {
+    pub(super) fn check(&self, passed: &Self, max_catch_up: u64) -> Result<()> {
+        if self.log != passed.log {
             return Err(expired("the cursor is of another log"));
         }
-        let behind = passed
-            .iter()
-            .map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
+        let passed = passed.offsets.iter();
+        let behind = passed.map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
         if behind.fold(0, u64::saturating_add) > max_catch_up {
             return Err(expired("the cursor is too far behind"));
         }
@@ -122,11 +118,13 @@ impl Place {
 
     /// Checks that the log still has the records from here on: it is read from `start` on.
     pub(super) fn check_start(&self, start: &Offsets) -> Result<()> {
-        let is_there = |(partition, at)| start.get(partition).is_none_or(|start| start == at);
-        let is_complete = self.offsets.iter().all(is_there);
-        is_complete
-            .then_some(())
-            .ok_or_else(|| expired("the log does not have the records after the cursor"))
+        let is_gone = |(partition, at)| start.get(partition).is_some_and(|start| start != at);
+        if self.offsets.iter().any(is_gone) {
+            return Err(expired(
+                "the log does not have the records after the cursor",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -196,18 +194,22 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_log_or_too_far_behind_is_rejected() {
-        let (known, passed) = (log("purchases", None), Offsets::from([(0, 20), (1, 5)]));
+        let passed = place(&[(0, 20), (1, 5)]);
         assert!(
-            place(&[(0, 15)]).check(known, &passed, 10).is_ok(),
+            place(&[(0, 15)]).check(&passed, 10).is_ok(),
             "5 of each partition"
         );
-        assert!(place(&[(0, 14)]).check(known, &passed, 10).is_err());
+        assert!(place(&[(0, 14)]).check(&passed, 10).is_err());
         assert!(
-            place(&[(0, 21)]).check(known, &passed, 10).is_ok(),
+            place(&[(0, 21)]).check(&passed, 10).is_ok(),
             "another process was ahead"
         );
         for other in [log("other", None), log("purchases", Some("restored"))] {
-            assert!(place(&[(0, 20)]).check(other, &passed, 10).is_err());
+            let other = Place {
+                log: other,
+                ..passed.clone()
+            };
+            assert!(place(&[(0, 20)]).check(&other, 10).is_err());
         }
         assert!(
             place(&[(0, 15)])

@@ -3,9 +3,7 @@
 //! A [`PurchaseFeed`] follows the log, and yields each purchase once ingest has passed its record and the store has it.
 //! All subscriptions of a process share one reader of the log, which runs while there are any.
 
-mod backlog;
 mod cursor;
-mod events;
 #[cfg(test)]
 mod feed_test;
 mod hub;
@@ -22,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::log::{GroupPositions, IngestPositions, LogAdmin, Offsets};
 use crate::ports::{PurchaseQuery, Selector};
 use crate::{Error, ErrorKind, Result, options};
-use backlog::Backlog;
 use cursor::Place;
 use hub::{Hub, Registered};
 use reader::Reader;
+use subscription::Backlog;
 
 pub use cursor::FeedCursor;
 pub use subscription::FeedItem;
@@ -135,27 +133,18 @@ impl PurchaseFeed {
         query: Arc<dyn PurchaseQuery>,
         options: FeedOptions,
     ) -> Self {
-        let room = Arc::new(Semaphore::new(
-            options.max_subscriptions.min(Semaphore::MAX_PERMITS),
-        ));
-        let catching_up = Arc::new(Semaphore::new(
-            options.max_catch_ups.clamp(1, Semaphore::MAX_PERMITS),
-        ));
-        let (hub, closed, looking_up) = (
-            Default::default(),
-            Default::default(),
-            Semaphore::new(LOOK_UPS),
-        );
+        let max_subscriptions = options.max_subscriptions.min(Semaphore::MAX_PERMITS);
+        let max_catch_ups = options.max_catch_ups.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Shared {
             log,
             positions,
             query,
             options,
-            hub,
-            room,
-            catching_up,
-            looking_up,
-            closed,
+            hub: Default::default(),
+            room: Arc::new(Semaphore::new(max_subscriptions)),
+            catching_up: Arc::new(Semaphore::new(max_catch_ups)),
+            looking_up: Semaphore::new(LOOK_UPS),
+            closed: CancellationToken::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -192,49 +181,39 @@ impl PurchaseFeed {
             )
         };
         let room = Arc::clone(&shared.room).try_acquire_owned().map_err(full)?;
-        let Registered {
-            hub,
-            deliveries,
-            passed,
-            recent,
-            recent_from,
-        } = self.register(&selector).await?;
-        let (mut cursor, mut backlog) = (
-            Place {
-                log: hub.log,
-                offsets: passed.clone(),
+        let registered = self.register(&selector).await?;
+        let mut subscription = Subscription {
+            closed: shared.closed.clone(),
+            cursor: Place {
+                log: registered.hub.log,
+                offsets: registered.passed.clone(),
             },
-            None,
-        );
+            hub: registered.hub,
+            deliveries: registered.deliveries,
+            backlog: None,
+            yielded: RecentIds::default(),
+            _room: room,
+        };
         if let Some(after) = after {
-            after.check(hub.log, &passed, shared.options.max_catch_up)?;
+            let passed = registered.passed;
+            after.check(&subscription.cursor, shared.options.max_catch_up)?;
             let is_recent = passed.iter().all(|(partition, passed)| {
-                let from = recent_from.get(partition).copied().unwrap_or_default();
+                let from = registered.recent_from.get(partition);
+                let from = from.copied().unwrap_or_default();
                 (from..=*passed).contains(&after.offset(*partition))
             });
-            let mut rest = Backlog::new(shared, selector, passed);
+            let mut backlog = Backlog::new(shared, selector, passed);
             if is_recent {
-                rest.extend(
-                    recent
-                        .into_iter()
-                        .filter(|entry| entry.offset >= after.offset(entry.partition)),
-                );
+                let recent = registered.recent.into_iter();
+                backlog
+                    .extend(recent.filter(|entry| entry.offset >= after.offset(entry.partition)));
             } else {
-                rest.read_log(&after).await?;
+                backlog.read_log(&after).await?;
             }
-            backlog = Some(rest);
-            cursor = after;
+            subscription.backlog = Some(backlog);
+            subscription.cursor = after;
         }
-        let (closed, yielded) = (shared.closed.clone(), RecentIds::default());
-        Ok(Subscription {
-            closed,
-            hub,
-            deliveries,
-            backlog,
-            cursor,
-            yielded,
-            _room: room,
-        })
+        Ok(subscription)
     }
 
     /// The positions of ingest, for other services.

@@ -73,8 +73,9 @@ impl Reader {
 
     async fn follow(&mut self) -> Result<()> {
         let closed = self.shared.closed.clone();
-        let (mut checks, mut opened, mut has_new) =
-            (interval(CHECK_INTERVAL), Instant::now(), false);
+        let mut checks = interval(CHECK_INTERVAL);
+        let mut opened = Instant::now();
+        let mut has_new = false;
         loop {
             tokio::select! {
                 () = closed.cancelled() => return Ok(()),
@@ -95,17 +96,13 @@ impl Reader {
                 },
             }
             let room = self.limit() / 2;
-            if self
-                .full
-                .iter()
-                .any(|index| self.waiting.count_of(*index) <= room)
-                || opened.elapsed()
-                    >= if has_new {
-                        CHECK_INTERVAL
-                    } else {
-                        REOPEN_INTERVAL
-                    }
-            {
+            let has_room = |index: &u32| self.waiting.count_of(*index) <= room;
+            let reopen_after = if has_new {
+                CHECK_INTERVAL
+            } else {
+                REOPEN_INTERVAL
+            };
+            if self.full.iter().any(has_room) || opened.elapsed() >= reopen_after {
                 (opened, has_new) = (Instant::now(), false);
                 self.reopen().await?;
             }
@@ -128,9 +125,9 @@ impl Reader {
         else {
             return;
         };
-        Entry::all_of(batch)
-            .map(Arc::new)
-            .for_each(|entry| self.waiting.push(entry));
+        for entry in Entry::all_of(batch) {
+            self.waiting.push(Arc::new(entry));
+        }
         self.read.insert(partition, last.offset + 1);
         if self.waiting.count_of(partition) >= self.limit() {
             self.full.insert(partition);

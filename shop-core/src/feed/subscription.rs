@@ -1,19 +1,23 @@
-//! One reader of a feed.
+//! One reader of a feed, and what it yields before that which the hub passes on.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::Backlog;
+use super::Shared;
 use super::cursor::{FeedCursor, Place};
 use super::hub::{Delivery, Hub};
-use super::waiting::Entry;
-use crate::{Purchase, PurchaseId};
+use super::waiting::{Entry, Waiting};
+use crate::log::{Batch, Offsets};
+use crate::ports::Selector;
+use crate::{Purchase, PurchaseId, Result};
 
 /// The number of yielded purchases that are recognized: the log may have one twice.
 const REMEMBERED: usize = 256;
@@ -147,5 +151,91 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription")
             .field("cursor", &self.cursor)
             .finish_non_exhaustive()
+    }
+}
+
+/// The maximum number of entries that wait for their look-ups before more of the log is read.
+const MAX_WAITING: usize = 256;
+
+/// The selected entries between a cursor and what the hub had passed on.
+pub(super) struct Backlog {
+    shared: Arc<Shared>,
+    selector: Selector,
+    /// The offsets behind it.
+    until: Offsets,
+    batches: BoxStream<'static, Result<Batch>>,
+    /// The ends of the partitions that are still read.
+    left: Offsets,
+    waiting: Waiting,
+    looked_up: VecDeque<Arc<Entry>>,
+    /// Held while the log is read.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Backlog {
+    pub(super) fn new(shared: &Arc<Shared>, selector: Selector, until: Offsets) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            selector,
+            until,
+            batches: stream::empty().boxed(),
+            left: Offsets::new(),
+            waiting: Waiting::new(shared),
+            looked_up: VecDeque::new(),
+            room: None,
+        }
+    }
+
+    /// Reads the entries from `after` on from the log.
+    pub(super) async fn read_log(&mut self, after: &Place) -> Result<()> {
+        // The semaphore is never closed.
+        self.room = Arc::clone(&self.shared.catching_up)
+            .acquire_owned()
+            .await
+            .ok();
+        let tail = self.shared.log.tail(&after.offsets).await?;
+        after.check_start(&tail.start)?;
+        self.left = self.until.clone();
+        self.left.retain(|partition, until| {
+            tail.start.get(partition).is_some_and(|start| start < until)
+        });
+        self.batches = tail.batches;
+        Ok(())
+    }
+
+    /// Adds those of `entries` that are selected.
+    pub(super) fn extend(&mut self, entries: impl IntoIterator<Item = Arc<Entry>>) {
+        for entry in entries {
+            let until = self.until.get(&entry.partition);
+            let is_before = until.is_some_and(|until| entry.offset < *until);
+            if is_before && self.selector.matches(&entry.purchase) {
+                self.waiting.push(entry);
+            }
+        }
+    }
+
+    /// The next entry, which is looked up; `None` at the end.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    async fn next(&mut self) -> Result<Option<Arc<Entry>>> {
+        while self.looked_up.is_empty() {
+            self.waiting.start(&self.until, |_entry| true);
+            let is_read = !self.left.is_empty() && self.waiting.count() < MAX_WAITING;
+            tokio::select! {
+                Some(entries) = self.waiting.next() => self.looked_up.extend(entries),
+                batch = self.batches.try_next(), if is_read => match batch? {
+                    Some(batch) => {
+                        let (index, last) = (batch.partition.index, batch.records.last());
+                        let next = last.map_or(0, |last| last.offset + 1);
+                        self.left.retain(|partition, until| *partition != index || next < *until);
+                        self.extend(Entry::all_of(&batch).map(Arc::new));
+                    }
+                    None => self.left.clear(),
+                },
+                else => return Ok(None),
+            }
+        }
+        Ok(self.looked_up.pop_front())
     }
 }

@@ -36,13 +36,11 @@ impl Entry {
     pub(super) fn all_of(batch: &Batch) -> impl Iterator<Item = Self> {
         let Batch { partition, records } = batch;
         records.iter().filter_map(move |record| {
-            let purchase = decode(record, partition).ok()?.without_context();
-            let (partition, offset, found) = (partition.index, record.offset, OnceCell::new());
             Some(Self {
-                partition,
-                offset,
-                purchase,
-                found,
+                partition: partition.index,
+                offset: record.offset,
+                purchase: decode(record, partition).ok()?.without_context(),
+                found: OnceCell::new(),
             })
         })
     }
@@ -161,14 +159,11 @@ impl Waiting {
             if count == 0 || running.is_some() {
                 continue;
             }
-            let (entries, shared): (Vec<_>, _) =
-                (entries.drain(..count).collect(), Arc::clone(&self.shared));
+            let shared = Arc::clone(&self.shared);
+            let entries: Vec<_> = entries.drain(..count).collect();
             *running = entries.first().map(|first| first.offset);
-            let selected: Vec<_> = entries
-                .iter()
-                .filter(|entry| is_selected(entry))
-                .cloned()
-                .collect();
+            let mut selected = entries.clone();
+            selected.retain(|entry| is_selected(entry));
             let look_up = async move {
                 join_all(selected.iter().map(|entry| entry.look_up(&shared))).await;
                 entries
@@ -183,10 +178,8 @@ impl Waiting {
     /// Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<Vec<Arc<Entry>>> {
         let entries = self.running.next().await?;
-        let line = entries
-            .first()
-            .and_then(|first| self.partitions.get_mut(&first.partition));
-        line.into_iter().for_each(|line| line.running = None);
+        let line = self.partitions.get_mut(&entries.first()?.partition)?;
+        line.running = None;
         Some(entries)
     }
 }
