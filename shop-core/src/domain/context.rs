@@ -87,6 +87,14 @@ impl RequestContext {
         }
     }
 
+    /// The context of a refund that was decoded from the record at `origin`.
+    pub(crate) fn of_record(origin: RecordOrigin) -> Self {
+        Self {
+            origin: Some(origin),
+            ..Self::default()
+        }
+    }
+
     /// Runs `work` with this as the [current](Self::current) context. Tasks that `work` spawns are outside of it.
     pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(self, work)

@@ -1,6 +1,6 @@
 //! Conversions of the domain's types from and to those of the standard library.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use super::{IdempotencyKey, Invalid, Price, PurchaseId, Timestamp, UserId, UserName};
 
@@ -53,12 +53,7 @@ eq_text!(UserId, UserName, IdempotencyKey);
 
 impl From<Timestamp> for SystemTime {
     fn from(at: Timestamp) -> Self {
-        let distance = Duration::from_millis(at.as_millis().unsigned_abs());
-        if at.as_millis() < 0 {
-            UNIX_EPOCH - distance
-        } else {
-            UNIX_EPOCH + distance
-        }
+        jiff::Timestamp::from(at).into()
     }
 }
 
@@ -95,6 +90,8 @@ impl TryFrom<jiff::Timestamp> for Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
     use crate::InvalidKind;
 

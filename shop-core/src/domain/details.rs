@@ -239,11 +239,7 @@ impl FromStr for Quantity {
 }
 
 write_json! {
-    Item: |text, json| text.as_str().write_json(json);
     Quantity: |quantity, json| u64::from(quantity.0).write_json(json);
-    Currency: |text, json| text.as_str().write_json(json);
-    Reference: |text, json| text.as_str().write_json(json);
-    RefundReason: |text, json| text.as_str().write_json(json);
 }
 
 /// What a purchase may have besides its user, price and time. It is part of the content: another item under the same key
@@ -389,12 +385,7 @@ impl Details {
     /// Appends all members, each with a comma in front.
     pub(crate) fn write_all(&self, json: &mut impl BufMut) {
         self.write_known(json);
-        for (name, value) in self.0.iter().flat_map(|members| &members.others) {
-            json.put_u8(b',');
-            name.as_str().write_json(json);
-            json.put_u8(b':');
-            json.put_slice(value.as_bytes());
-        }
+        write_others(&self.others, b',', json);
     }
 
     /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS) and `more`, or as many as `N` has room for.
@@ -455,13 +446,20 @@ impl WriteJson for Details {
 
 /// Appends a JSON object of members whose values are JSON.
 fn write_more(members: &BTreeMap<String, String>, json: &mut impl BufMut) {
-    for (index, (name, value)) in members.iter().enumerate() {
-        json.put_u8(if index == 0 { b'{' } else { b',' });
+    write_others(members, b'{', json);
+    json.put_u8(b'}');
+}
+
+/// Appends members whose values are JSON: `start`, and then a comma between them.
+fn write_others(members: &BTreeMap<String, String>, start: u8, json: &mut impl BufMut) {
+    let mut separator = start;
+    for (name, value) in members {
+        json.put_u8(separator);
         name.as_str().write_json(json);
         json.put_u8(b':');
         json.put_slice(value.as_bytes());
+        separator = b',';
     }
-    json.put_u8(b'}');
 }
 
 fn serialize_more<S: serde::Serializer>(

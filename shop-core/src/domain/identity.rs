@@ -1,4 +1,4 @@
-//! The id of a purchase, derived from its key or its record.
+//! The id of a purchase, derived from its key or its record; and its key.
 //!
 //! | input | id |
 //! |---|---|
@@ -8,20 +8,16 @@
 //! | a refund | UUIDv5 over the id of its purchase |
 //! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId): UUIDv5 over its position |
 
+use std::str::FromStr;
+
+use compact_str::CompactString;
 use uuid::Uuid;
 
-use super::{IdempotencyKey, PurchaseId, UserId};
+use super::{Invalid, PurchaseId, UserId};
+use crate::macros::format_as;
 
 /// Namespace of ids derived from keys. Must never change: another value would duplicate purchases.
 const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
-
-/// Namespace of the ids of refunds. Must never change: another value would refund purchases twice.
-const REFUNDS: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27);
-
-/// The id of the refund of a purchase: there is one at most.
-pub(crate) fn refund_id(of: &PurchaseId) -> PurchaseId {
-    PurchaseId::from_uuid(hashed(REFUNDS, &[of.to_string().as_bytes()]))
-}
 
 /// The id of a purchase with an idempotency key.
 ///
@@ -52,12 +48,65 @@ pub(crate) fn hashed(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
     Uuid::new_v5(&namespace, &name)
 }
 
+/// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
+///
+/// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. Any other key gives an id
+/// together with the user id (see [`id_from_key`](crate::id_from_key)). A key is not a credential: the first purchase
+/// with it is stored, and other content with the same key is a conflict.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey(CompactString);
+
+format_as!(IdempotencyKey: |this| Display = Display(this.0), Debug = Debug(this.0));
+
+impl IdempotencyKey {
+    /// The maximum length in characters.
+    #[doc(hidden)]
+    pub const MAX_CHARS: usize = 255;
+
+    /// The key, unchanged.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=Self::MAX_CHARS).contains(&text.len());
+        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+        (fits && visible)
+            .then(|| Self(text.into()))
+            .ok_or(Invalid::malformed(
+                "the idempotency key",
+                "must be 1 to 255 visible ASCII characters",
+            ))
+    }
+}
+
+impl From<Uuid> for IdempotencyKey {
+    /// The text of the UUID.
+    fn from(id: Uuid) -> Self {
+        Self((&*id.hyphenated().encode_lower(&mut [0; 36])).into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn id(user: &str, key: &str) -> PurchaseId {
         id_from_key(&user.parse().unwrap(), &key.parse().unwrap())
+    }
+
+    #[test]
+    fn keys_are_visible_ascii_up_to_255() {
+        assert!("order-7".parse::<IdempotencyKey>().is_ok());
+        assert!("x".repeat(255).parse::<IdempotencyKey>().is_ok());
+        for text in ["", "a b", "ä", "a\n", "a\u{7f}", &"x".repeat(256)] {
+            assert!(text.parse::<IdempotencyKey>().is_err(), "{text:?}");
+        }
     }
 
     #[test]
@@ -103,7 +152,7 @@ mod tests {
             "6227dd3e-4b6e-5903-bbab-a62e31d75856"
         );
         assert_eq!(
-            refund_id(&id("u1", "order-7")).to_string(),
+            id("u1", "order-7").refund_id().to_string(),
             "3dce74b5-f0ab-573f-9166-85f0b93d7404"
         );
     }

@@ -236,11 +236,11 @@ const MAX_WHOLE_DIGITS: usize = 16;
 
 /// `text` without zeros after its eighth decimal, which do not change the value.
 fn without_spare_zeros(text: &str) -> &str {
-    let first = text
-        .find('.')
-        .map_or(text.len(), |point| point + 1 + Price::MAX_DECIMALS as usize);
-    let spare = text.get(first..).unwrap_or_default();
-    &text[..text.len() - (spare.len() - spare.trim_end_matches('0').len())]
+    let point = text.find('.').unwrap_or(text.len());
+    match text.split_at_checked(point + 1 + Price::MAX_DECIMALS as usize) {
+        Some((kept, spare)) => &text[..kept.len() + spare.trim_end_matches('0').len()],
+        None => text,
+    }
 }
 
 /// Parses decimal text without an exponent.

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::identity::{id_from_key, refund_id};
+use super::identity::id_from_key;
 use super::serialize::signed;
 use super::{
-    Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId,
+    Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RecordOrigin,
     RequestContext, Timestamp, UserId, UserName,
 };
 use crate::{Error, Result};
@@ -45,8 +45,7 @@ pub struct NewPurchase {
 /// Reads the details that a client gives.
 fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Details, D::Error> {
     let details = Details::deserialize(deserializer)?;
-    let is_fine = details.of.is_none() && details.reason.is_none();
-    if is_fine {
+    if details.of.is_none() && details.reason.is_none() {
         Ok(details)
     } else {
         Err(serde::de::Error::custom("of and reason belong to a refund"))
@@ -124,17 +123,16 @@ impl NewPurchase {
             details,
         } = self;
         let id = match (&details.of, &key) {
-            (Some(of), _) => refund_id(of),
+            (Some(of), _) => of.refund_id(),
             (None, Some(key)) => id_from_key(&user_id, key),
             (None, None) => fresh().into(),
         };
-        let timestamp = timestamp.unwrap_or(received);
         Purchase {
             id,
             user_name,
             user_id,
             price,
-            timestamp,
+            timestamp: timestamp.unwrap_or(received),
             details,
             context: None,
         }
@@ -248,28 +246,18 @@ impl Purchase {
             let reason = "must be more than 0, and not more than the price of a purchase";
             return Err(Invalid::malformed("the amount of a refund", reason).into());
         }
-        let Self {
-            id,
-            user_name,
-            user_id,
-            price: _,
-            timestamp: _,
-            details,
-            context,
-        } = self.clone();
-        // A listing has it behind its purchase, whose time may be ahead.
-        let timestamp = timestamp.max(self.timestamp);
         let mut refund = Self::new(
-            refund_id(&id),
-            user_id,
-            user_name,
+            self.id.refund_id(),
+            self.user_id.clone(),
+            self.user_name.clone(),
             amount.negated(),
-            timestamp,
+            // A listing has it behind its purchase, whose time may be ahead.
+            timestamp.max(self.timestamp),
         );
-        refund.details.currency.clone_from(&details.currency);
-        refund.details.reference.clone_from(&details.reference);
-        refund.details.of = Some(id);
-        refund.context = context;
+        refund.details.currency.clone_from(&self.details.currency);
+        refund.details.reference.clone_from(&self.details.reference);
+        refund.details.of = Some(self.id);
+        refund.context.clone_from(&self.context);
         Ok(refund)
     }
 
@@ -282,23 +270,13 @@ impl Purchase {
 
     /// A copy without the context, which is not cloned.
     pub(crate) fn clone_stored(&self) -> Self {
-        let Self {
-            id,
-            user_name,
-            user_id,
-            price,
-            timestamp,
-            details,
-            context: _,
-        } = self;
-        let (user_name, user_id, details) = (user_name.clone(), user_id.clone(), details.clone());
         Self {
-            id: *id,
-            user_name,
-            user_id,
-            price: *price,
-            timestamp: *timestamp,
-            details,
+            id: self.id,
+            user_name: self.user_name.clone(),
+            user_id: self.user_id.clone(),
+            price: self.price,
+            timestamp: self.timestamp,
+            details: self.details.clone(),
             context: None,
         }
     }
@@ -328,6 +306,11 @@ impl Purchase {
             && details.same_content(&other.details)
     }
 
+    /// Returns the place of the record that this refund was decoded from, if it was.
+    pub(crate) fn origin(&self) -> Option<&RecordOrigin> {
+        self.context.as_ref()?.origin.as_ref()
+    }
+
     /// Returns whether this is the refund of a purchase.
     #[must_use]
     pub fn is_refund(&self) -> bool {
@@ -346,7 +329,7 @@ impl Purchase {
     pub fn as_refund_of(&self, bought: &Self) -> Result<Self, Invalid> {
         let contradiction = |reason| Err(Invalid::malformed("the refund", reason));
         // Under another id it could be a second refund.
-        let is_of_purchase = self.id == refund_id(&bought.id)
+        let is_of_purchase = self.id == bought.id.refund_id()
             && self.details.of == Some(bought.id)
             && self.user_id == bought.user_id
             && !bought.is_refund();

@@ -74,6 +74,9 @@ macro_rules! text_type {
 
         $crate::domain::try_from_text!($name);
         $crate::domain::form!(text: $name);
+        $crate::json::write_json! {
+            $name: |text, json| $crate::json::WriteJson::write_json(text.as_str(), json);
+        }
     };
 }
 

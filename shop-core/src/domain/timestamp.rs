@@ -58,31 +58,28 @@ impl Timestamp {
     /// # Errors
     /// [`Invalid`] for other text, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
-        const FORM: &str = "0000-00-00T00:00:00";
-        let has_form = |text: &str, form: &str| {
-            let is_like = |(byte, form): (u8, u8)| match form {
-                b'0' => byte.is_ascii_digit(),
-                _ => byte.eq_ignore_ascii_case(&form),
-            };
-            text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_like)
+        let has_zone = |zone: &str, form: &str| match form {
+            "Z" => true,
+            // An offset of less than a day.
+            "+00:00" | "-00:00" | "+0000" | "-0000" => {
+                &zone[1..3] <= "23" && &zone[zone.len() - 2..] <= "59"
+            }
+            _ => false,
         };
-        let (civil, rest) = text.split_at_checked(FORM.len()).unwrap_or_default();
-        let fraction = rest
-            .strip_prefix('.')
-            .filter(|digits| digits.starts_with(|first: char| first.is_ascii_digit()));
-        let zone = fraction.map_or(rest, |digits| {
-            digits.trim_start_matches(|digit: char| digit.is_ascii_digit())
+        let form: String = text
+            .chars()
+            .map(|char| match char {
+                '0'..='9' => '0',
+                other => other.to_ascii_uppercase(),
+            })
+            .collect();
+        let rest = form.strip_prefix("0000-00-00T00:00:00");
+        let is_valid = rest.is_some_and(|rest| {
+            let fraction = rest.strip_prefix(".0");
+            let zone = fraction.map_or(rest, |digits| digits.trim_start_matches('0'));
+            // Without a leap second.
+            &text[17..19] <= "59" && has_zone(&text[text.len() - zone.len()..], zone)
         });
-        let is_offset = || {
-            ["+00:00", "-00:00", "+0000", "-0000"]
-                .iter()
-                .any(|form| has_form(zone, form))
-                && &zone[1..3] <= "23"
-                && &zone[zone.len() - 2..] <= "59"
-        };
-        let is_valid = has_form(civil, FORM)
-            && &civil[17..] <= "59"
-            && (zone.eq_ignore_ascii_case("Z") || is_offset());
         if is_valid {
             text.parse()
         } else {

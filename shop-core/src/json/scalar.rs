@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::{Invalid, Price, Timestamp};
@@ -117,23 +118,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawScalar<'a> {
 /// point.
 #[must_use]
 pub fn is_json_number(text: &str) -> bool {
-    let has_digits =
-        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => (number, Some(exponent)),
-        None => (text, None),
-    };
-    let (whole, decimals) = match number.split_once('.') {
-        Some((whole, decimals)) => (whole, Some(decimals)),
-        None => (number, None),
-    };
-    let whole = whole.strip_prefix('-').unwrap_or(whole);
-    let has_leading_zero = whole.len() > 1 && whole.starts_with('0');
-    let exponent = exponent.map(|exponent| exponent.strip_prefix(['+', '-']).unwrap_or(exponent));
-    has_digits(whole)
-        && !has_leading_zero
-        && decimals.is_none_or(has_digits)
-        && exponent.is_none_or(has_digits)
+    // Neither white space around it nor another value is a number.
+    RawScalar(text).is_number()
+        && text.ends_with(|last: char| last.is_ascii_digit())
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Compares the notation, not the value.

@@ -45,8 +45,8 @@ pub fn write_members(purchase: &Purchase, to: &mut impl BufMut) {
 
 /// Appends the first members of a purchase from its name on, which follows `start`.
 fn write_from_name(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
-    write_member(json, start, purchase.user_name.as_str());
-    write_member(json, ",\"userid\":", purchase.user_id.as_str());
+    write_member(json, start, &purchase.user_name);
+    write_member(json, ",\"userid\":", &purchase.user_id);
     write_member(json, ",\"price\":", &purchase.price);
     write_member(json, ",\"timestamp\":", &purchase.timestamp);
 }

@@ -61,13 +61,7 @@ impl WaitingRefund {
     /// As [`encode`].
     pub(crate) fn dead_letter(&self, reason: Reason) -> Result<DeadLetter> {
         let mut record = encode(&self.refund)?;
-        let origin = self
-            .refund
-            .context
-            .as_ref()
-            .and_then(|context| context.origin.clone());
-
-        let partition = match origin {
+        let partition = match self.refund.origin().cloned() {
             Some(origin) => {
                 record.offset = origin.offset;
                 record.time = origin.time;
@@ -101,10 +95,7 @@ impl WaitingColumns {
     pub fn new(refund: &Purchase) -> Result<Self> {
         let record = encode(refund)?;
         let value = record.value.as_deref().unwrap_or_default();
-        let origin = refund
-            .context
-            .as_ref()
-            .and_then(|context| context.origin.as_ref());
+        let origin = refund.origin();
         Ok(Self {
             value: String::from_utf8_lossy(value).into_owned(),
             origin: origin.and_then(|origin| serde_json::to_string(origin).ok()),
@@ -123,16 +114,9 @@ impl WaitingColumns {
         refusal: Option<&str>,
     ) -> Result<WaitingRefund, DecodeError> {
         let mut refund = decode_refund(id, self.value.as_bytes())?;
-        let origin = self
-            .origin
-            .and_then(|origin| serde_json::from_str(&origin).ok());
-        if origin.is_some() {
-            let context = RequestContext {
-                origin,
-                ..RequestContext::default()
-            };
-            refund.context = Some(Box::new(context));
-        }
+        let origin = self.origin;
+        let origin = origin.and_then(|origin| serde_json::from_str(&origin).ok());
+        refund.context = origin.map(|origin| Box::new(RequestContext::of_record(origin)));
         Ok(WaitingRefund {
             sequence,
             refund,

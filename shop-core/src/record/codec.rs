@@ -86,12 +86,14 @@ fn decode_value(
     let members = Members::parse(value, MEMBERS).map_err(no_object)?;
 
     let user_id = members.get_alias(&USER_ID).map_err(no_object)?;
-    let user_id = text(user_id, "userid")?;
-    let user_name = text(members.get("username"), "username")?;
+    let user_id = text(present("userid", user_id)?, "userid")?;
+    let user_name = text(present("username", members.get("username"))?, "username")?;
+    let price = present("price", members.get("price"))?;
     let price = if headers.is_refund {
-        amount(members.get("price"))?
+        amount(price)?
     } else {
-        price(members.get("price"), headers.schema.is_some())?
+        let price = price.price(headers.schema.is_some());
+        price.map_err(|error| undecodable("price", error.reason()))?
     };
     let own_time = members
         .get("timestamp")
@@ -183,11 +185,14 @@ fn undecodable(part: &str, problem: &str) -> DecodeError {
     DecodeError::NotAPurchase(format!("{part} {problem}"))
 }
 
-fn text<T>(value: Option<RawScalar<'_>>, member: &'static str) -> Result<T, DecodeError>
+fn present<'a>(member: &str, value: Option<RawScalar<'a>>) -> Result<RawScalar<'a>, DecodeError> {
+    value.ok_or_else(|| undecodable(member, "is missing"))
+}
+
+fn text<T>(value: RawScalar<'_>, member: &'static str) -> Result<T, DecodeError>
 where
     T: FromStr<Err = Invalid>,
 {
-    let value = value.ok_or_else(|| undecodable(member, "is missing"))?;
     let text = value
         .text_or_number()
         .ok_or_else(|| undecodable(member, "is neither text nor a number"))?;
@@ -195,15 +200,7 @@ where
         .map_err(|error: T::Err| undecodable(member, error.reason()))
 }
 
-fn price(value: Option<RawScalar<'_>>, is_ours: bool) -> Result<Price, DecodeError> {
-    let value = value.ok_or_else(|| undecodable("price", "is missing"))?;
-    value
-        .price(is_ours)
-        .map_err(|error| undecodable("price", error.reason()))
-}
-
-fn amount(value: Option<RawScalar<'_>>) -> Result<Price, DecodeError> {
-    let value = value.ok_or_else(|| undecodable("price", "is missing"))?;
+fn amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
     let amount =
         Price::signed(value.as_json()).map_err(|error| undecodable("price", error.reason()))?;
     if amount.is_negative() {

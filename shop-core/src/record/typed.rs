@@ -199,11 +199,7 @@ impl Record for Purchase {
                 record.offset,
                 record.time,
             );
-            let context = RequestContext {
-                origin: Some(origin),
-                ..RequestContext::default()
-            };
-            purchase.context = Some(Box::new(context));
+            purchase.context = Some(Box::new(RequestContext::of_record(origin)));
         }
         Ok(purchase)
     }
