@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -499,19 +500,12 @@ async fn by_user<'a, T: Send>(
     of_users: impl Iterator<Item = &'a UserId>,
     publish: impl Fn(usize) -> BoxFuture<'a, T> + Send + Sync,
 ) -> Vec<T> {
-    let mut users: Vec<Vec<usize>> = Vec::new();
-    let mut known: HashMap<&UserId, usize> = HashMap::new();
-    for (index, user) in of_users.enumerate() {
-        let user = *known.entry(user).or_insert_with(|| {
-            users.push(Vec::new());
-            users.len() - 1
-        });
-        users[user].push(index);
-    }
+    let users: Vec<&UserId> = of_users.collect();
+    let indices = group_by_key(0..users.len(), |index| Some(users[*index]));
     let publish = &publish;
-    let published = users.into_iter().map(|indices| async move {
-        let mut results = Vec::with_capacity(indices.len());
-        for index in indices {
+    let published = indices.into_iter().map(|of_user| async move {
+        let mut results = Vec::with_capacity(of_user.len());
+        for index in of_user {
             results.push((index, publish(index).await));
         }
         results
@@ -523,4 +517,21 @@ async fn by_user<'a, T: Send>(
     let mut results: Vec<_> = published.into_iter().flatten().collect();
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Groups `items` by their key, in the order of the first item of each group. Items without a key are groups of their own.
+pub(crate) fn group_by_key<T, K: Hash + Eq>(
+    items: impl IntoIterator<Item = T>,
+    key_of: impl Fn(&T) -> Option<K>,
+) -> Vec<Vec<T>> {
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut places: HashMap<K, usize> = HashMap::new();
+    for item in items {
+        let place = key_of(&item).map(|key| *places.entry(key).or_insert(groups.len()));
+        match place.and_then(|place| groups.get_mut(place)) {
+            Some(group) => group.push(item),
+            None => groups.push(vec![item]),
+        }
+    }
+    groups
 }

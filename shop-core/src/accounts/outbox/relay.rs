@@ -1,14 +1,12 @@
 //! Publishes the events of an outbox.
 
-use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -16,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogWriter;
+use crate::ports::group_by_key;
 use crate::{Error, ErrorKind, Result, failpoints, options};
 
 options! {
@@ -161,7 +160,7 @@ impl Relay {
         let (mut pauses, mut published) = (self.options.backoff(), Published::default());
         let mut is_woken = true;
         loop {
-            let round = self.round(&mut published, over).await;
+            let round = catch_panic(self.round(&mut published, over)).await;
             let has_failed = round.is_err();
             let pause = match round {
                 Ok(count) => {
@@ -193,33 +192,22 @@ impl Relay {
         }
         // Entries written meanwhile are published now rather than at the next start. If that fails, they stay pending.
         if !over.is_cancelled()
-            && let Err(error) = self.round(&mut published, over).await
+            && let Err(error) = catch_panic(self.round(&mut published, over)).await
         {
             self.failed(error);
         }
     }
 
-    /// Publishes all entries of the outbox once. Returns the number of published events. A panic of a port counts as
-    /// its failure.
+    /// Publishes all entries of the outbox once. Returns the number of published events.
     async fn round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
-        let round = AssertUnwindSafe(self.try_round(published, over))
-            .catch_unwind()
-            .await;
-        round.unwrap_or_else(|panic| Err(panicked(&*panic)))
-    }
-
-    async fn try_round(
-        &self,
-        published: &mut Published,
-        over: &CancellationToken,
-    ) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
         let known = std::mem::take(published);
         let (again, new): (Vec<_>, Vec<_>) = pending
             .into_iter()
             .partition(|entry| known.get(&entry.id) == Some(entry));
         published.extend(again.into_iter().map(|entry| (entry.id, entry)));
-        let groups = by_key(new);
+        // Entries without a key are independent.
+        let groups = group_by_key(new, |entry| entry.record.key.clone());
         let (mut count, mut failed) = (0, None);
         for (entries, error) in
             join_all(groups.into_iter().map(|group| self.publish(group, over))).await
@@ -261,8 +249,7 @@ impl Relay {
             // Caught here, so events of other keys in the same round still count as published.
             let append =
                 async { failpoints("append", self.log.append(entry.record.clone())).await };
-            let append = AssertUnwindSafe(append).catch_unwind().await;
-            match append.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+            match catch_panic(append).await {
                 Ok(()) => published.push(entry),
                 Err(error) => return (published, Some(error)),
             }
@@ -286,24 +273,8 @@ impl Relay {
 /// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
 type Published = BTreeMap<i64, OutboxEntry>;
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    Error::from_panic(panic).with_origin("relay")
-}
-
-/// The entries of each key in order. Entries without a key are independent.
-fn by_key(pending: Vec<OutboxEntry>) -> Vec<Vec<OutboxEntry>> {
-    let mut groups: Vec<Vec<OutboxEntry>> = Vec::new();
-    let mut places: HashMap<Bytes, usize> = HashMap::new();
-    for entry in pending {
-        let place = entry
-            .record
-            .key
-            .clone()
-            .map(|key| *places.entry(key).or_insert(groups.len()));
-        match place.and_then(|place| groups.get_mut(place)) {
-            Some(group) => group.push(entry),
-            None => groups.push(vec![entry]),
-        }
-    }
-    groups
+/// Awaits calls of ports. A panic of a port counts as its failure.
+async fn catch_panic<T>(calls: impl Future<Output = Result<T>>) -> Result<T> {
+    let result = AssertUnwindSafe(calls).catch_unwind().await;
+    result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("relay")))
 }
