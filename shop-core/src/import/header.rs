@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Serialize;
 
 use super::input::Input;
-use super::layout::{ColumnNames, Delimiter};
+use super::layout::{ColumnNames, Delimiter, read_cells};
 use super::row::COLUMNS;
 use super::{Import, MAX_ROW, unreadable};
 use crate::{Error, ErrorKind, Result};
@@ -124,23 +124,13 @@ fn columns(
     mapping: &ColumnNames,
 ) -> Result<(Delimiter, Vec<FileColumn>)> {
     let split = |delimiter: Delimiter| -> Vec<String> {
-        let mut cells = csv::StringRecord::new();
-        let read = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .delimiter(delimiter.0)
-            .from_reader(text.as_bytes())
-            .read_record(&mut cells);
-        match read {
-            Ok(_) => cells.iter().map(|cell| cell.trim().to_owned()).collect(),
-            Err(_) => Vec::new(),
-        }
+        let cells = read_cells(text, delimiter).unwrap_or_default();
+        cells.iter().map(|cell| cell.trim().to_owned()).collect()
     };
     let known = |delimiter: Delimiter| {
-        let names = split(delimiter);
-        names
-            .iter()
-            .filter(|name| mapping.member_of(name).is_some())
-            .count()
+        let mut names = split(delimiter);
+        names.retain(|name| mapping.member_of(name).is_some());
+        names.len()
     };
     // The delimiter that gives the most members, and of those that give none, the one that gives the most columns.
     let likely = Delimiter::ALL
@@ -175,10 +165,8 @@ fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColum
         }
     }
     for needed in NEEDED {
-        let is_there = names
-            .iter()
-            .any(|name| mapping.member_of(name) == Some(needed));
-        if !is_there {
+        let mut members = names.iter().filter_map(|name| mapping.member_of(name));
+        if !members.any(|member| member == needed) {
             let names = names.join(", ");
             return Err(invalid(format!(
                 "the column {needed:?} is missing in the first line, which has: {names}; name it by columns: {needed}=NAME"

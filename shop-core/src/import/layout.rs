@@ -91,13 +91,7 @@ impl FromStr for ColumnNames {
             "the columns",
             "must be such as userid=Customer ID,price=Total, each member of a purchase once",
         );
-        let mut pairs = csv::StringRecord::new();
-        csv::ReaderBuilder::new()
-            .has_headers(false)
-            .from_reader(text.as_bytes())
-            .read_record(&mut pairs)
-            .map_err(|_unreadable| INVALID)?;
-
+        let pairs = read_cells(text, Delimiter(b',')).map_err(|_unreadable| INVALID)?;
         let mut names: Vec<(&'static str, String)> = Vec::new();
         for pair in &pairs {
             let (member, column) = pair.split_once('=').ok_or(INVALID)?;
@@ -117,6 +111,17 @@ impl FromStr for ColumnNames {
         }
         Ok(Self(names))
     }
+}
+
+/// Reads the cells of one row of CSV.
+pub(super) fn read_cells(text: &str, delimiter: Delimiter) -> csv::Result<csv::StringRecord> {
+    let mut cells = csv::StringRecord::new();
+    csv::ReaderBuilder::new()
+        .has_headers(false)
+        .delimiter(delimiter.0)
+        .from_reader(text.as_bytes())
+        .read_record(&mut cells)?;
+    Ok(cells)
 }
 
 /// The time zone of times without an offset, by its name in the IANA database, such as `Europe/Berlin`.
@@ -155,9 +160,9 @@ impl FromStr for FileZone {
 /// # Errors
 /// The reason why it is not a time.
 pub(super) fn time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
-    let with_offset = Timestamp::from_rfc3339(text);
-    let Err(invalid) = with_offset else {
-        return with_offset.map_err(|invalid| invalid.to_string());
+    let invalid = match Timestamp::from_rfc3339(text) {
+        Ok(time) => return Ok(time),
+        Err(invalid) => invalid,
     };
     if let Some(zone) = zone {
         return zone

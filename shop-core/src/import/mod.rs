@@ -24,17 +24,15 @@
 //! The steps of a row:
 //!
 //! ```text
-//! bytes ─▶ input: UTF-8, lines ─▶ csv_rows or ndjson: values ─▶ row: a purchase with its id ─▶ publish: stored, and counted
+//! bytes ─▶ input: UTF-8, lines ─▶ file_rows: values ─▶ row: a purchase with its id ─▶ publish: stored, and counted
 //! ```
 
-mod csv_rows;
+mod file_rows;
 mod header;
 #[cfg(test)]
 mod import_test;
 mod input;
 mod layout;
-mod ndjson;
-mod preview;
 mod publish;
 mod report;
 mod row;
@@ -47,15 +45,12 @@ use crate::domain::Currency;
 use crate::ports::{PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Result, options};
 
-use csv_rows::CsvRows;
+use file_rows::FileRows;
 pub use header::FileColumn;
-use input::Input;
 pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
-use ndjson::JsonLines;
-pub use preview::{Preview, RowPreview};
 use publish::Publisher;
-pub use report::{ImportReport, RowProblem};
-use row::{Row, Rows, Values};
+pub use report::{ImportReport, Preview, RowPreview, RowProblem};
+use row::{Row, Rows};
 
 /// The number of rows that are published together.
 const BATCH: usize = 1_000;
@@ -139,7 +134,7 @@ impl Import {
             let (reader, batch) = read?;
             report.ignored_columns.clone_from(&reader.ignored_columns);
             if batch.is_empty() {
-                report.unterminated_line = reader.unterminated_line();
+                report.unterminated_line = reader.file.unterminated_line();
                 publisher.finish(report).await?;
                 progress(report);
                 return reader.failure.map_or(Ok(()), Err);
@@ -154,7 +149,7 @@ impl Import {
 
 /// The rows of a file.
 struct FileReader<R> {
-    source: Source<R>,
+    file: FileRows<R>,
     rows: Rows,
     from_line: u64,
     ignored_columns: Vec<String>,
@@ -162,35 +157,17 @@ struct FileReader<R> {
     failure: Option<Error>,
 }
 
-/// A file by its format.
-enum Source<R> {
-    Csv(Box<CsvRows<R>>),
-    Ndjson(Box<JsonLines<R>>),
-}
-
 impl<R: Read> FileReader<R> {
     /// Reads the header of CSV.
     fn new(import: Import, file: R) -> Result<Self> {
-        let input = Input::new(file, import.encoding, MAX_UNCLOSED_ROW);
-        let mut ignored_columns = Vec::new();
-        let source = match import.format {
-            RowFormat::Csv => {
-                let rows = CsvRows::new(input, &import)?;
-                let ignored = rows
-                    .header
-                    .columns
-                    .iter()
-                    .filter(|column| column.member.is_none() && !column.column.is_empty());
-                ignored_columns = ignored.map(|column| column.column.clone()).collect();
-                Source::Csv(Box::new(rows))
-            }
-            RowFormat::Ndjson => Source::Ndjson(Box::new(JsonLines::new(input))),
-        };
+        let file = FileRows::new(&import, file)?;
+        let columns = file.header().into_iter().flat_map(|header| &header.columns);
+        let ignored = columns.filter(|column| column.member.is_none() && !column.column.is_empty());
         Ok(Self {
-            source,
+            ignored_columns: ignored.map(|column| column.column.clone()).collect(),
+            file,
             from_line: import.from_line,
             rows: Rows::new(import),
-            ignored_columns,
             failure: None,
         })
     }
@@ -199,7 +176,7 @@ impl<R: Read> FileReader<R> {
     fn next_batch(mut self) -> Result<(Self, Vec<Row>)> {
         let mut batch = Vec::with_capacity(BATCH);
         while batch.len() < BATCH && self.failure.is_none() {
-            match self.next_values() {
+            match self.file.next() {
                 Ok(Some((line, values))) => {
                     // Rows before the first line count: the id of a later one depends on them.
                     let purchase = values.and_then(|values| self.rows.purchase(values));
@@ -212,20 +189,6 @@ impl<R: Read> FileReader<R> {
             }
         }
         Ok((self, batch))
-    }
-
-    fn next_values(&mut self) -> Result<Option<(u64, Result<Values, String>)>> {
-        match &mut self.source {
-            Source::Csv(rows) => rows.next(),
-            Source::Ndjson(lines) => lines.next(),
-        }
-    }
-
-    fn unterminated_line(&self) -> Option<u64> {
-        match &self.source {
-            Source::Csv(rows) => rows.unterminated_line(),
-            Source::Ndjson(lines) => lines.unterminated_line(),
-        }
     }
 }
 
