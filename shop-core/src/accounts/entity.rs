@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::domain::hashed;
-use crate::log::{Headers, LogRecord};
+use crate::log::LogRecord;
 use crate::record::{Event, Record, header};
 use crate::{IdempotencyKey, PurchaseId, RequestContext, Result};
 
@@ -78,12 +78,7 @@ pub trait Entity: Event + PartialEq {
     /// As [`Event::encode`].
     fn event(&self, new: &Self::New) -> Result<LogRecord> {
         let record = self.encode()?;
-        let headers = record
-            .headers
-            .iter()
-            .fold(Headers::builder(), |all, (name, value)| {
-                all.with(name, value)
-            });
+        let headers = record.headers.to_builder();
         let headers = header::from_request(headers, Self::context(new)).build();
         Ok(record.with_headers(headers))
     }
@@ -168,3 +163,44 @@ impl<E: Entity> Insertion<E> {
         }
     }
 }
+
+/// Defines the type of the numbers of one kind of row, as clients of the replaced systems use them.
+macro_rules! row_number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+        )]
+        pub struct $name(i64);
+
+        crate::macros::format_as!($name: |this| Display = Display(this.0));
+
+        impl $name {
+            /// The number `number`.
+            #[must_use]
+            pub const fn new(number: i64) -> Self {
+                Self(number)
+            }
+
+            /// The number.
+            #[must_use]
+            pub const fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl From<i64> for $name {
+            fn from(number: i64) -> Self {
+                Self(number)
+            }
+        }
+
+        impl From<$name> for i64 {
+            fn from(number: $name) -> Self {
+                number.0
+            }
+        }
+    };
+}
+
+pub(crate) use row_number;

@@ -1,4 +1,4 @@
-//! The response of `/v1/purchases:batch`.
+//! The response of `/v1/purchases:batch`, and the lines of its NDJSON.
 
 use bytes::BufMut as _;
 use serde::{Deserialize, Serialize};
@@ -96,4 +96,20 @@ pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut V
         to.put_slice(b",\"pending\":true");
     }
     to.put_slice(b"}");
+}
+
+/// The lines of `text`, without their ends. A line ends with LF, CR LF or CR alone, in a file of any system: no value has
+/// these characters.
+pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        rest = end.map(|end| {
+            text[end..]
+                .strip_prefix(b"\r\n")
+                .unwrap_or(&text[end + 1..])
+        });
+        Some(&text[..end.unwrap_or(text.len())])
+    })
 }

@@ -62,29 +62,15 @@ pub struct StuckBody {
 
 impl From<StuckRecord> for StuckBody {
     fn from(stuck: StuckRecord) -> Self {
-        let StuckRecord {
-            topic,
-            partition,
-            offset,
-            id,
-            since,
-            error,
-        } = stuck;
-        let (age_seconds, detail) = (since.elapsed().as_secs(), error.chain().to_string());
-        let error = error.kind().as_str().to_owned();
-        let (topic, place) = (
-            topic.to_string(),
-            RecordPosition::new(topic, partition, offset),
-        );
         Self {
-            position: place.to_string(),
-            topic,
-            partition,
-            offset,
-            id,
-            age_seconds,
-            error,
-            detail,
+            topic: stuck.topic.to_string(),
+            position: RecordPosition::new(stuck.topic, stuck.partition, stuck.offset).to_string(),
+            partition: stuck.partition,
+            offset: stuck.offset,
+            id: stuck.id,
+            age_seconds: stuck.since.elapsed().as_secs(),
+            error: stuck.error.kind().as_str().to_owned(),
+            detail: stuck.error.chain().to_string(),
         }
     }
 }
@@ -284,9 +270,7 @@ impl DeadLetterBody {
 /// The purchase that the record of `dead_letter` decodes as, if that is its type.
 fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
     let is_purchase = of.name == Purchase::TYPE.name && dead_letter.gap().is_none();
-    is_purchase
-        .then(|| decode(&dead_letter.record, &dead_letter.partition).ok())
-        .flatten()
+    is_purchase.then(|| decode(&dead_letter.record, &dead_letter.partition).ok())?
 }
 
 /// The beginning of `value` as text.

@@ -7,22 +7,20 @@ mod batch;
 mod bodies;
 mod dead_letters;
 pub mod header;
-mod lines;
 pub mod problem;
 #[cfg(feature = "csv")]
 mod rows;
 
 #[cfg(feature = "accounts")]
-pub use crate::accounts::UserOrdersBody;
+pub use crate::accounts::users::UserOrdersBody;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {
-    batch::{BatchResultBody, BatchStatus, NDJSON, write_acknowledged},
+    batch::{BatchResultBody, BatchStatus, NDJSON, lines, write_acknowledged},
     bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody},
     dead_letters::{
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
         ResolvedStatus, StuckBody,
     },
-    lines::lines,
     problem::{ProblemError, ProblemMembers},
 };

@@ -96,26 +96,17 @@ fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
         .terminator(csv::Terminator::CRLF)
         .from_writer(file);
     for purchase in purchases {
-        let Purchase {
-            id,
-            user_name,
-            user_id,
-            price,
-            timestamp,
-            details,
-            context: _,
-        } = purchase;
-        let (id, price, timestamp) = (id.to_string(), price.to_string(), timestamp.to_string());
-        let (name, user) = (quoted(user_name.as_str()), quoted(user_id.as_str()));
-        let more = details.more().unwrap_or_default();
-        let details = details.texts().map(Option::unwrap_or_default);
-        let details = details.each_ref().map(|text| quoted(text));
-        let first = [&*id, &*name, &*user, &*price, &*timestamp];
-        let cells = first
-            .into_iter()
-            .chain(details.iter().map(|text| &**text))
-            .chain([&*more]);
-        rows.write_record(cells)?;
+        rows.write_field(purchase.id.to_string())?;
+        rows.write_field(&*quoted(purchase.user_name.as_str()))?;
+        rows.write_field(&*quoted(purchase.user_id.as_str()))?;
+        rows.write_field(purchase.price.to_string())?;
+        rows.write_field(purchase.timestamp.to_string())?;
+        for text in purchase.details.texts() {
+            rows.write_field(&*quoted(&text.unwrap_or_default()))?;
+        }
+        rows.write_field(purchase.details.more().unwrap_or_default())?;
+        // Ends the row.
+        rows.write_record(None::<&[u8]>)?;
     }
     Ok(rows.flush()?)
 }

@@ -64,10 +64,14 @@ impl Headers {
     /// The same headers with one more appended.
     #[must_use]
     pub fn with(&self, name: &str, value: Option<&[u8]>) -> Self {
-        let copied = self.iter().fold(Self::builder(), |copied, (name, value)| {
+        self.to_builder().with(name, value).build()
+    }
+
+    /// A builder that has these headers.
+    pub(crate) fn to_builder(&self) -> HeadersBuilder {
+        self.iter().fold(Self::builder(), |copied, (name, value)| {
             copied.with(name, value)
-        });
-        copied.with(name, value).build()
+        })
     }
 
     /// The last value under `name`.

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::TotalPrice;
-use crate::accounts::entity::Entity;
-use crate::accounts::number::row_number;
+use crate::accounts::entity::{Entity, row_number};
 use crate::accounts::users::{User, UserNumber};
 use crate::domain::text::{short, text_type};
 use crate::json::{number, text};
@@ -138,21 +137,14 @@ impl Event for Order {
 
     fn encode(&self) -> Result<LogRecord> {
         // All events of one user are in one partition.
-        let &Self {
-            id,
-            user_id,
-            ref product,
-            quantity,
-            total_price,
-        } = self;
         encode_event(
-            user_id,
+            self.user_id,
             &OrderCreated {
-                id,
-                user_id,
-                product,
-                quantity,
-                total_price,
+                id: self.id,
+                user_id: self.user_id,
+                product: &self.product,
+                quantity: self.quantity,
+                total_price: self.total_price,
             },
         )
     }
@@ -180,14 +172,13 @@ impl Entity for Order {
     }
 
     fn with_number(new: &NewOrder, number: OrderNumber) -> Self {
-        let NewOrder {
-            user_id,
-            product,
-            quantity,
-            total_price,
-            ..
-        } = new;
-        Self::new(number, *user_id, product.clone(), *quantity, *total_price)
+        Self {
+            id: number,
+            user_id: new.user_id,
+            product: new.product.clone(),
+            quantity: new.quantity,
+            total_price: new.total_price,
+        }
     }
 
     fn number(&self) -> OrderNumber {

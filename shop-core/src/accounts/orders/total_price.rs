@@ -105,7 +105,7 @@ fn hundredths(text: &str) -> Result<i64, Invalid> {
     if digits.is_empty() || !are_digits(&digits) {
         return Err(invalid(InvalidKind::NotANumber));
     }
-    let significant = digits.trim_start_matches('0').as_bytes();
+    let significant = digits.trim_start_matches('0');
     let zeros = digits.len() - significant.len();
     // The number of significant digits before the decimal point. If negative, the number of zeros after it.
     let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
@@ -116,14 +116,12 @@ fn hundredths(text: &str) -> Result<i64, Invalid> {
     if before > WHOLE_DIGITS {
         return Err(invalid(InvalidKind::TooLarge));
     }
-    let digit = |at: usize| {
-        significant
-            .get(at)
-            .map_or(0, |digit| i64::from(digit - b'0'))
-    };
     let kept = usize::try_from(before + 2).unwrap_or_default();
-    let cut = (0..kept).fold(0, |so_far, at| so_far * 10 + digit(at));
-    Ok(cut + i64::from(digit(kept) >= 5))
+    let padded = format!("{significant:0<kept$}");
+    let (cents, rest) = padded.split_at(kept);
+    let is_up = rest.starts_with(['5', '6', '7', '8', '9']);
+    // Without a digit it is less than a cent.
+    Ok(cents.parse().unwrap_or(0) + i64::from(is_up))
 }
 
 /// Whether it is an infinity or NaN.

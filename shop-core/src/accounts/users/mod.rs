@@ -7,6 +7,8 @@ mod user;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+#[cfg(feature = "api")]
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::accounts::entity::EntityStore;
@@ -39,6 +41,17 @@ pub trait UserOrders: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`EntityStore::get`].
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>>;
+}
+
+/// The body of `/v1` with the known orders of a user.
+#[cfg(feature = "api")]
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserOrdersBody {
+    /// The user's number.
+    pub user_id: UserNumber,
+    /// The numbers of the orders in ascending order.
+    pub orders: Vec<OrderNumber>,
 }
 
 /// Erases users.

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Email;
-use crate::accounts::entity::Entity;
-use crate::accounts::number::row_number;
+use crate::accounts::entity::{Entity, row_number};
 use crate::accounts::orders::Order;
 use crate::domain::text::{short, text_type};
 use crate::log::RecordType;
