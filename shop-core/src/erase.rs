@@ -125,20 +125,18 @@ pub(crate) type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sy
 impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// An erasure of `user`, which calls `progress` after each batch.
     pub fn new(user: UserId, progress: F) -> Self {
-        let (purchases, users, records, dead_letters, kept) = (0, 0, 0, 0, Vec::new());
-        let report = EraseReport {
-            user,
-            dry_run: false,
-            purchases,
-            users,
-            records,
-            dead_letters,
-            kept,
-        };
         Self {
             progress,
             scanned: 0,
-            report,
+            report: EraseReport {
+                user,
+                dry_run: false,
+                purchases: 0,
+                users: 0,
+                records: 0,
+                dead_letters: 0,
+                kept: Vec::new(),
+            },
         }
     }
 
@@ -167,14 +165,9 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let user = self.report.user.clone();
         let is_about =
             |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
+        let marks = (!self.report.dry_run).then_some(store);
         // The ids in the log are marked before the store is erased, so that a purchase that is not stored yet never is.
-        self.records(
-            name,
-            log,
-            &is_about,
-            (!self.report.dry_run).then_some(store),
-        )
-        .await?;
+        self.records(name, log, &is_about, marks).await?;
         // Refunds are erased too, which a summary does not count.
         let selector = Selector::User(user.clone());
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
@@ -234,14 +227,15 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 RecordPosition::new(Arc::clone(&partition.topic), partition.index, record.offset)
             };
             let positions: Vec<_> = about.iter().map(position).collect();
-            // Erasing none says whether the log can.
-            let (erased, would) = if self.report.dry_run {
-                (&[][..], positions.len())
+            let count = about.len() as u64;
+            let erased = if self.report.dry_run {
+                // Erasing none says whether the log can.
+                log.erase(&[]).await.map(|_none| count)
             } else {
-                (&*positions, 0)
+                log.erase(&positions).await
             };
-            match log.erase(erased).await {
-                Ok(count) => self.report.records += count + would as u64,
+            match erased {
+                Ok(count) => self.report.records += count,
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     let kept = kept.get_or_insert_with(|| KeptRecords {
                         log: name.to_owned(),
@@ -251,9 +245,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                         last_time: last.time,
                         until: None,
                     });
-                    kept.records += about.len() as u64;
+                    kept.records += count;
                     if last.time >= kept.last_time {
-                        (kept.last, kept.last_time) = (position(last), last.time);
+                        kept.last = position(last);
+                        kept.last_time = last.time;
                     }
                 }
                 Err(error) => return Err(error),
@@ -293,13 +288,10 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     }
     let named = || {
         let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
-        members
-            .get_alias(&record::USER_ID)
-            .ok()??
-            .text_or_number()
-            .map(|text| text == user.as_str())
+        let user_id = members.get_alias(&record::USER_ID).ok()??;
+        user_id.text_or_number()
     };
-    has_key(record, user.as_str()) || named().unwrap_or_default()
+    has_key(record, user.as_str()) || named().is_some_and(|named| named == user.as_str())
 }
 
 pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
@@ -308,23 +300,16 @@ pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
 
 impl fmt::Display for EraseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            purchases,
-            users,
-            records,
-            dead_letters,
-            ..
-        } = self;
-        let would = if self.dry_run {
+        write!(
+            f,
+            "purchases {}, users {}, records of the log {}, dead letters {}: ",
+            self.purchases, self.users, self.records, self.dead_letters
+        )?;
+        f.write_str(if self.dry_run {
             "would be erased"
         } else {
             "erased"
-        };
-        let records = format_args!("records of the log {records}, dead letters {dead_letters}");
-        write!(
-            f,
-            "purchases {purchases}, users {users}, {records}: {would}"
-        )?;
+        })?;
         for KeptRecords {
             log,
             topic,
@@ -348,10 +333,9 @@ impl fmt::Display for EraseReport {
                     "the topic {topic} has no retention, so it never deletes them"
                 )?,
             }
-            let backups = "backups have what they had when they were made";
             write!(
                 f,
-                "\ndiscarded dead letters stay in {topic}.dlq, and {backups}"
+                "\ndiscarded dead letters stay in {topic}.dlq, and backups have what they had when they were made"
             )?;
         }
         Ok(())

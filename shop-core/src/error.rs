@@ -309,27 +309,23 @@ impl fmt::Display for Error {
             write!(f, "{}: ", inner.origin)?;
         }
         f.write_str(&inner.message)?;
-        let mut open = " (";
-        let mut field = |name: &str, value: &dyn fmt::Display| {
-            write!(f, "{}{name}={value}", std::mem::replace(&mut open, ", "))
-        };
-        for (name, value) in &inner.context {
-            field(name, value)?;
-        }
+        let context = inner.context.iter();
+        let mut fields: Vec<String> = context
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         if inner.attempts > 1 {
-            field("attempts", &inner.attempts)?;
+            fields.push(format!("attempts={}", inner.attempts));
         }
         if let Some(id) = &inner.request_id {
-            field("request_id", id)?;
+            fields.push(format!("request_id={id}"));
         }
         if let Some(key) = &inner.idempotency_key {
-            field("idempotency_key", key)?;
+            fields.push(format!("idempotency_key={key}"));
         }
-        if open == " (" {
-            Ok(())
-        } else {
-            f.write_str(")")
+        if fields.is_empty() {
+            return Ok(());
         }
+        write!(f, " ({})", fields.join(", "))
     }
 }
 

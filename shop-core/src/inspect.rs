@@ -35,10 +35,9 @@ impl Inspection {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be read.
     pub async fn of(log: &dyn LogAdmin) -> Result<Self> {
         // Without its size, gaps are known.
-        let (retention, usage) = (log.retention(), log.usage().await.unwrap_or_default());
         let mut found = Self {
-            retention,
-            usage,
+            retention: log.retention(),
+            usage: log.usage().await.unwrap_or_default(),
             ..Self::default()
         };
         let mut pending = DeadLetterFilter::default();
@@ -83,16 +82,12 @@ impl Consumed {
     pub async fn by(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
         let positions = log.positions(group).await?;
         let mut tail = log.tail(&positions).await?;
-        let partition = |(&partition, &end): (&u32, &u64)| {
-            let lag = end.saturating_sub(tail.start.get(&partition).copied().unwrap_or(end));
-            let committed = positions.get(&partition).copied();
-            Self {
-                partition,
-                committed,
-                end,
-                lag,
-                oldest_unread: None,
-            }
+        let partition = |(partition, end): (&u32, &u64)| Self {
+            partition: *partition,
+            committed: positions.get(partition).copied(),
+            end: *end,
+            lag: end.saturating_sub(*tail.start.get(partition).unwrap_or(end)),
+            oldest_unread: None,
         };
         let mut partitions: Vec<_> = tail.end.iter().map(partition).collect();
         let is_awaited = |at: &Self| at.lag > 0 && at.oldest_unread.is_none();

@@ -50,17 +50,15 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
     pub(super) fn new(shop: &Shop, selector: Result<Selector, Invalid>) -> Self {
-        let (query, events) = (shop.query(), shop.events.clone());
-        let (order, range, wait_timeout) = (ListOrder::NewestFirst, TimeRange::ALL, DEFAULT_WAIT);
         Self {
-            query,
-            events,
+            query: shop.query(),
+            events: shop.events.clone(),
             selector,
-            order,
-            range,
+            order: ListOrder::NewestFirst,
+            range: TimeRange::ALL,
             page_size: None,
             awaited: None,
-            wait_timeout,
+            wait_timeout: DEFAULT_WAIT,
         }
     }
 
