@@ -29,12 +29,7 @@ impl Clock for SystemClock {
     )]
     fn now(&self) -> Timestamp {
         // A clock outside of years 1 to 9999 is clamped.
-        let millis = jiff::Timestamp::now().as_millisecond();
-        Timestamp::from_millis(millis).unwrap_or(if millis < 0 {
-            Timestamp::MIN
-        } else {
-            Timestamp::MAX
-        })
+        Timestamp::from_millis_clamped(jiff::Timestamp::now().as_millisecond())
     }
 
     fn fresh_id(&self) -> Uuid {

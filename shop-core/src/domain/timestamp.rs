@@ -45,6 +45,11 @@ impl Timestamp {
         }
     }
 
+    /// The instant this many milliseconds after 1970-01-01T00:00:00Z, or else the nearest one in the range.
+    pub(crate) fn from_millis_clamped(millis: i64) -> Self {
+        Self(millis.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
     /// Parses RFC 3339 text alone: a date, a time without a leap second, and an offset up to 23:59, with or without its
     /// colon. Fractions beyond milliseconds are truncated. [`FromStr`] accepts more.
     ///
@@ -131,7 +136,7 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_add(millis).min(Self::MAX.0))
+        Self::from_millis_clamped(self.0.saturating_add(millis))
     }
 
     /// The time since `earlier`; zero if that is later, as clocks of two machines may have it.
@@ -145,7 +150,7 @@ impl Timestamp {
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self(self.0.saturating_sub(millis).max(Self::MIN.0))
+        Self::from_millis_clamped(self.0.saturating_sub(millis))
     }
 }
 

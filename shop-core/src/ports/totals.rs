@@ -243,11 +243,9 @@ impl Totals {
     #[must_use]
     pub fn into_buckets(self) -> Vec<Bucket> {
         let range = self.request.range;
-        let first = range.from().unwrap_or(Timestamp::MIN).as_millis();
-        let last = range.to().unwrap_or(Timestamp::MAX).as_millis();
-        let clipped = |millis: i64| {
-            Timestamp::from_millis(millis.clamp(first, last)).unwrap_or(Timestamp::MAX)
-        };
+        let first = range.from().unwrap_or(Timestamp::MIN);
+        let last = range.to().unwrap_or(Timestamp::MAX);
+        let clipped = |millis: i64| Timestamp::from_millis_clamped(millis).clamp(first, last);
         let sums = self.sums.into_iter();
         sums.map(|((from, to), summary)| Bucket::new(clipped(from), clipped(to), summary))
             .collect()
@@ -267,9 +265,9 @@ impl Totals {
             Period::Day => of_length(DAY),
             Period::Month => {
                 // An offset of less than a day is within jiff's bounds.
-                let zone = Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC);
-                let day = zone.to_datetime(time.into()).date();
-                let start_of = |day: Date| zone.to_timestamp(day.at(0, 0, 0, 0));
+                let offset = Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC);
+                let day = offset.to_datetime(time.into()).date();
+                let start_of = |day: Date| offset.to_timestamp(day.at(0, 0, 0, 0));
                 let from = start_of(day.first_of_month());
                 let to = day.last_of_month().tomorrow().and_then(start_of);
                 // The month after the last one cannot be represented.
