@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::convert::signed;
 use super::identity::id_from_key;
-use super::serialize::signed;
 use super::{
     Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RecordOrigin,
     RequestContext, Timestamp, UserId, UserName,

@@ -1,8 +1,195 @@
 //! Orders. Their [store](crate::accounts::entity::EntityStore) learns of users from `user_created` events, and publishes
 //! `order_created`.
 
-mod order;
 mod total_price;
 
-pub use order::{NewOrder, Order, OrderNumber, Product};
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::entity::{Entity, row_number};
+use crate::accounts::users::{User, UserNumber};
+use crate::domain::text::{short, text_type};
+use crate::json::{number, text};
+use crate::log::{LogRecord, Partition};
+use crate::record::typed::{decode_event, encode_event};
+use crate::record::{DecodeError, Event, Record};
+use crate::{IdempotencyKey, RequestContext, Result};
+
 pub use total_price::TotalPrice;
+
+row_number! {
+    /// The number of an order: from 1, without gaps.
+    OrderNumber
+}
+
+text_type! {
+    /// The ordered product: up to 256 characters, possibly empty, stored unchanged.
+    Product: "the product", 256, short
+}
+
+/// An order to place. Its JSON is the body of a request, which has the key in a header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NewOrder {
+    /// The idempotency key. Keys of users and of orders are independent.
+    #[serde(skip)]
+    pub key: IdempotencyKey,
+    /// The ordering user.
+    pub user_id: UserNumber,
+    /// The product.
+    pub product: Product,
+    /// The quantity. Not validated.
+    pub quantity: i32,
+    /// The total price.
+    #[serde(serialize_with = "text::serialize")]
+    pub total_price: TotalPrice,
+    /// The context of the request, which is part of the event.
+    #[serde(skip)]
+    pub context: Option<Box<RequestContext>>,
+}
+
+impl NewOrder {
+    /// An order of `quantity` times `product` for `total_price` altogether.
+    #[must_use]
+    pub const fn new(
+        key: IdempotencyKey,
+        user_id: UserNumber,
+        product: Product,
+        quantity: i32,
+        total_price: TotalPrice,
+    ) -> Self {
+        Self {
+            key,
+            user_id,
+            product,
+            quantity,
+            total_price,
+            context: None,
+        }
+    }
+
+    /// The same order with the context of the request.
+    #[must_use]
+    pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
+        self.context = context;
+        self
+    }
+}
+
+/// An order. As an [`Event`] it is `order_created`. Its JSON is that of responses; that of events is read as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Order {
+    /// The number.
+    pub id: OrderNumber,
+    /// The user who ordered.
+    pub user_id: UserNumber,
+    /// The product.
+    pub product: Product,
+    /// The quantity.
+    pub quantity: i32,
+    /// The total price.
+    #[serde(
+        serialize_with = "text::serialize",
+        deserialize_with = "number::deserialize"
+    )]
+    pub total_price: TotalPrice,
+}
+
+impl Order {
+    /// An order read from a store.
+    #[must_use]
+    pub const fn new(
+        id: OrderNumber,
+        user_id: UserNumber,
+        product: Product,
+        quantity: i32,
+        total_price: TotalPrice,
+    ) -> Self {
+        Self {
+            id,
+            user_id,
+            product,
+            quantity,
+            total_price,
+        }
+    }
+}
+
+/// The JSON of the event. Unlike in responses of the API, the price is a number.
+#[derive(Serialize)]
+struct OrderCreated<'a> {
+    id: OrderNumber,
+    user_id: UserNumber,
+    product: &'a Product,
+    quantity: i32,
+    #[serde(with = "number")]
+    total_price: TotalPrice,
+}
+
+impl Record for Order {
+    fn decode(record: &LogRecord, _partition: &Partition) -> Result<Self, DecodeError> {
+        decode_event(record)
+    }
+
+    fn id(&self) -> Option<String> {
+        Some(self.id.to_string())
+    }
+}
+
+impl Event for Order {
+    const TOPIC: &'static str = "order_created";
+
+    fn encode(&self) -> Result<LogRecord> {
+        // All events of one user are in one partition.
+        encode_event(
+            self.user_id,
+            &OrderCreated {
+                id: self.id,
+                user_id: self.user_id,
+                product: &self.product,
+                quantity: self.quantity,
+                total_price: self.total_price,
+            },
+        )
+    }
+}
+
+impl Entity for Order {
+    type Number = OrderNumber;
+    type New = NewOrder;
+    type Other = User;
+
+    fn key(new: &NewOrder) -> &IdempotencyKey {
+        &new.key
+    }
+
+    fn context(new: &NewOrder) -> Option<&RequestContext> {
+        new.context.as_deref()
+    }
+
+    fn stored_key(new: &NewOrder) -> IdempotencyKey {
+        new.key.of_owner(&new.user_id.to_string())
+    }
+
+    fn requires(new: &NewOrder) -> Option<i64> {
+        Some(new.user_id.get())
+    }
+
+    fn with_number(new: &NewOrder, number: OrderNumber) -> Self {
+        Self {
+            id: number,
+            user_id: new.user_id,
+            product: new.product.clone(),
+            quantity: new.quantity,
+            total_price: new.total_price,
+        }
+    }
+
+    fn number(&self) -> OrderNumber {
+        self.id
+    }
+
+    fn reference(user: &User) -> (i64, Option<i64>) {
+        (user.id.get(), None)
+    }
+}

@@ -1,7 +1,6 @@
 //! Users, and ports of the [store](crate::accounts::entity::EntityStore) that owns them. The store publishes `user_created`, from
 //! which other services learn of users.
 
-mod email;
 mod user;
 
 use std::fmt::Debug;
@@ -14,8 +13,7 @@ use crate::Result;
 use crate::accounts::entity::EntityStore;
 use crate::accounts::orders::OrderNumber;
 
-pub use email::Email;
-pub use user::{NewUser, PersonName, User, UserNumber};
+pub use user::{Email, NewUser, PersonName, User, UserNumber};
 
 /// The maximum number of orders listed per user.
 pub const MAX_LISTED_ORDERS: usize = 1_000;
