@@ -50,4 +50,4 @@ pub use {
     sink::{publish_each, publish_new_each},
     totals::Totals,
 };
-pub(crate) use {scan::retried, sink::group_by_key};
+pub(crate) use {idempotent::miscounted, scan::retried, sink::group_by_key};

@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::unconstrained;
 
 use super::Shop;
-use crate::ports::PublishedPurchase;
-use crate::{Error, ErrorKind, NewPurchase, Result};
+use crate::ports::{PublishedPurchase, miscounted};
+use crate::{NewPurchase, Result};
 
 impl Shop {
     /// Buys all of them, with at most `in_flight` in flight (at least 1). The stream is polled only as results are
@@ -131,10 +131,8 @@ impl Shop {
             };
             return ready.into_iter().map(one).collect();
         }
-        let (mut purchases, mut tags) = (
-            Vec::with_capacity(ready.len()),
-            Vec::with_capacity(ready.len()),
-        );
+        let mut purchases = Vec::with_capacity(ready.len());
+        let mut tags = Vec::with_capacity(ready.len());
         for (item, place) in ready {
             let tag = item.map(|(tag, purchase)| {
                 purchases.push(purchase);
@@ -144,14 +142,8 @@ impl Shop {
         }
         let shop = self.clone();
         let all = async move {
-            let missing = || {
-                Err(Error::new(
-                    ErrorKind::Internal,
-                    "a sink has miscounted its results",
-                ))
-            };
             let mut results = shop.buy_many(purchases).await.into_iter();
-            let mut result = |tag| (tag, results.next().unwrap_or_else(missing));
+            let mut result = |tag| (tag, results.next().unwrap_or_else(|| Err(miscounted())));
             tags.into_iter()
                 .map(|(tag, place)| (tag.map(&mut result), place))
                 .collect::<Vec<_>>()

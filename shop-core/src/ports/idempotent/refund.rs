@@ -7,8 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lookups::{MAX_CONCURRENT, look_up};
-use super::many::miscounted;
-use super::{IdempotentSink, erased};
+use super::{IdempotentSink, erased, miscounted};
 use crate::ports::{Lookup, PublishedPurchase, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, failpoints};
 
