@@ -49,8 +49,9 @@ impl Cursor {
     #[must_use]
     pub fn after(selector: &Selector, request: &PageRequest, last: &Purchase) -> Self {
         let mut bytes = Vec::with_capacity(UUID_ID);
-        bytes.extend_from_slice(&[VERSION, kind(selector), direction(request.order)]);
-        bytes.extend_from_slice(&digest(selector, request.range));
+        let (kind, digest) = kind_and_digest(selector, request.range);
+        bytes.extend_from_slice(&[VERSION, kind, direction(request.order)]);
+        bytes.extend_from_slice(&digest);
         bytes.extend_from_slice(&last.timestamp.as_millis().to_be_bytes());
         if let Some(uuid) = last.id.as_uuid() {
             bytes.extend_from_slice(uuid.as_bytes());
@@ -119,16 +120,8 @@ impl Cursor {
 
 /// Whether the bytes of a cursor are of a listing of `selector` in `range`.
 fn is_of(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
-    bytes[1] == kind(selector) && bytes[3..19] == digest(selector, range)
-}
-
-const fn kind(selector: &Selector) -> u8 {
-    match selector {
-        Selector::User(_) => 1,
-        Selector::Name(_) => 2,
-        Selector::All => 3,
-        Selector::Reference(..) => 4,
-    }
+    let (kind, digest) = kind_and_digest(selector, range);
+    bytes[1] == kind && bytes[3..19] == digest
 }
 
 const fn direction(order: ListOrder) -> u8 {
@@ -138,24 +131,25 @@ const fn direction(order: ListOrder) -> u8 {
     }
 }
 
-/// A digest of 16 bytes of the selector's text and the range, so the cursor's length does not depend on the name.
-fn digest(selector: &Selector, range: TimeRange) -> [u8; 16] {
-    let text = match selector {
-        Selector::User(id) => id.as_str(),
-        Selector::Name(name) => name.as_str(),
-        Selector::Reference(reference, _) => reference.as_str(),
-        Selector::All => "",
+/// The selector's kind, and a digest of 16 bytes of its text and the range, so the cursor's length does not depend on the
+/// name.
+fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
+    let (kind, text) = match selector {
+        Selector::User(id) => (1, id.as_str()),
+        Selector::Name(name) => (2, name.as_str()),
+        Selector::All => (3, ""),
+        Selector::Reference(reference, _) => (4, reference.as_str()),
     };
-    let mut of_text = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+    let mut digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
     if let Selector::Reference(_, Some(user)) = selector {
-        of_text = Uuid::new_v5(&of_text, user.as_str().as_bytes());
+        digest = Uuid::new_v5(&digest, user.as_str().as_bytes());
     }
-    if range == TimeRange::ALL {
-        return *of_text.as_bytes();
+    if range != TimeRange::ALL {
+        let bound = |time: Option<Timestamp>| time.map_or(i64::MAX, Timestamp::as_millis);
+        let bounds = [range.from, range.to].map(|time| bound(time).to_be_bytes());
+        digest = Uuid::new_v5(&digest, bounds.as_flattened());
     }
-    let bound = |time: Option<Timestamp>| time.map_or(i64::MAX, Timestamp::as_millis).to_be_bytes();
-    let bounds = [bound(range.from()), bound(range.to())].concat();
-    *Uuid::new_v5(&of_text, &bounds).as_bytes()
+    (kind, digest.into_bytes())
 }
 
 /// A range of time: from an instant, which it includes, to one that it excludes. Either end may be open.

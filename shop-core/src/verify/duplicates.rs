@@ -22,14 +22,8 @@ struct HashPartitions {
 }
 
 impl HashPartitions {
-    fn is_current(count: u64, current: u64, id: &PurchaseId) -> bool {
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        hasher.finish() % count == current
-    }
-
     fn see(&mut self, id: PurchaseId, max: usize) {
-        if !Self::is_current(self.count, self.current, &id) {
+        if partition_of(&id, self.count) != self.current {
             return;
         }
         if !self.seen.insert(id) {
@@ -39,8 +33,8 @@ impl HashPartitions {
         while self.current == 0 && self.seen.len() > max.max(1) {
             self.count *= 2;
             let count = self.count;
-            self.seen.retain(|id| Self::is_current(count, 0, id));
-            self.duplicates.retain(|id| Self::is_current(count, 0, id));
+            self.seen.retain(|id| partition_of(id, count) == 0);
+            self.duplicates.retain(|id| partition_of(id, count) == 0);
         }
     }
 
@@ -51,6 +45,13 @@ impl HashPartitions {
         }
         self.current += 1;
     }
+}
+
+/// The partition of `id`, of `count`.
+fn partition_of(id: &PurchaseId, count: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish() % count
 }
 
 /// Counts purchases and finds duplicate ids. Calls `progress` with the number of purchases scanned so far.
@@ -70,10 +71,9 @@ pub(super) async fn scan(
         let mut batches = pin!(Arc::clone(query).scan_batches());
         while let Some(batch) = batches.try_next().await? {
             scanned += batch.purchases.len() as u64;
-            batch
-                .purchases
-                .iter()
-                .for_each(|purchase| partitions.see(purchase.id, options.dedup_window));
+            for purchase in &batch.purchases {
+                partitions.see(purchase.id, options.dedup_window);
+            }
             if partitions.current == 0 {
                 report.unreadable += batch.unreadable.len() as u64;
             }
