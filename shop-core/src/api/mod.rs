@@ -3,7 +3,6 @@
 //! `shop-client` documents the bodies that its calls return. Unknown members of a response are ignored, so older clients
 //! accept responses of newer services. The bodies are for JSON only: in other formats, exact numbers would not be numbers.
 
-mod batch;
 mod bodies;
 mod dead_letters;
 pub mod header;
@@ -16,8 +15,10 @@ pub use crate::accounts::users::UserOrdersBody;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {
-    batch::{BatchResultBody, BatchStatus, NDJSON, lines, write_acknowledged},
-    bodies::{BucketBody, PartitionPosition, PositionsBody, TotalsBody},
+    bodies::{
+        BatchResultBody, BatchStatus, BucketBody, NDJSON, PartitionPosition, PositionsBody,
+        TotalsBody, lines, write_acknowledged,
+    },
     dead_letters::{
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
         ResolvedStatus, StuckBody,

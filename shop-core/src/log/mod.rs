@@ -13,30 +13,31 @@ mod resolve;
 mod source;
 mod tail;
 
-pub use admin::LogAdmin;
-#[cfg(feature = "mock")]
-pub use admin::MockLogAdmin;
-#[cfg(feature = "mock")]
-pub use dead_letters::MockDeadLetters;
-pub use dead_letters::{
-    DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
-};
-pub use gap::{CUT, Gap, GapCause};
-pub use headers::{Headers, HeadersBuilder, InvalidHeaders};
-pub use identity::{RecordId, RecordType};
-pub use port::{Log, LogWriter, LogWriterExt};
-#[cfg(feature = "mock")]
-pub use port::{MockLog, MockLogWriter};
 pub(crate) use positions::follow_positions;
-pub use reason::{Reason, ReasonKind};
-pub use record::{LogRecord, RecordPosition};
-#[cfg(feature = "mock")]
-pub use source::MockLogSource;
-pub use source::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
-    RevocationCause, SourceEvent,
+pub use {
+    admin::LogAdmin,
+    dead_letters::{
+        DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
+    },
+    gap::{CUT, Gap, GapCause},
+    headers::{Headers, HeadersBuilder, InvalidHeaders},
+    identity::{RecordId, RecordType},
+    port::{Log, LogWriter, LogWriterExt},
+    reason::{Reason, ReasonKind},
+    record::{LogRecord, RecordPosition},
+    source::{
+        Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
+        RevocationCause, SourceEvent,
+    },
+    tail::{Offsets, Tail},
 };
-pub use tail::{Offsets, Tail};
+#[cfg(feature = "mock")]
+pub use {
+    admin::MockLogAdmin,
+    dead_letters::MockDeadLetters,
+    port::{MockLog, MockLogWriter},
+    source::MockLogSource,
+};
 #[doc(hidden)]
 pub use {
     admin::{GroupPosition, LogAdminExt, LogUsage},
