@@ -13,6 +13,7 @@ use super::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogRecord, Offsets, Partition, Reason,
     RecordPosition, RecordType, Resolution, Tail,
 };
+use crate::ports::LogFaults;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The administrative port of a log, used by [`verify`](crate::verify::verify()), the dead letter commands, and the
@@ -129,6 +130,12 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// How long the log keeps a record that no group has read; `None` if it is kept until it is read, if the retention
     /// is unlimited, or if it is unknown.
     fn retention(&self) -> Option<Duration>;
+
+    /// Returns what is wrong with the log although it can be reached, as currently known (default: nothing). Does not
+    /// block and makes no request.
+    fn faults(&self) -> LogFaults {
+        LogFaults::default()
+    }
 
     /// All dead letters currently in the log: first the pending ones, per partition in the order in which they were
     /// put, then those that were resolved. Dead letters that are put later are excluded, so a caller that replays while

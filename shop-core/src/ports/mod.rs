@@ -9,6 +9,7 @@
 
 mod currency;
 mod cursor;
+mod faults;
 mod idempotent;
 mod query;
 mod refunds;
@@ -31,6 +32,7 @@ pub use {
     crate::feed::port::PurchaseEvents,
     currency::CurrencyStore,
     cursor::{Cursor, Keyset, TimeRange},
+    faults::LogFaults,
     idempotent::REFUND_TIMEOUT,
     query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary},
     refunds::{WaitingRefund, WaitingRefunds, WaitingSummary},
@@ -43,6 +45,7 @@ pub use {
 pub use {
     currency::{other_currency, rejected_currency},
     cursor::PageBounds,
+    faults::RecentOutcomes,
     idempotent::{IdSource, IdempotentSink},
     query::added_up,
     refunds::{RefundDecision, WaitingColumns, settle_refunds},

@@ -114,6 +114,23 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         Ok(self.get(id).await?.map_or(Lookup::Missing, Lookup::Stored))
     }
 
+    /// Returns the same as [`look_up`](Self::look_up), for an answer that acknowledges what is found: it is then as durable
+    /// as what the store inserts.
+    ///
+    /// By default it is [`look_up`](Self::look_up). A store whose rows can be seen before they are durable implements it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.look_up(id).await
+    }
+
+    /// Returns a number that grows when another server has taken the store over, such as a promoted standby, which may
+    /// lack what the one before it had stored (default 0). Makes no request.
+    fn takeovers(&self) -> u64 {
+        0
+    }
+
     /// Waits until the purchase with this id is stored, at most for `timeout`. Returns whether it is stored.
     ///
     /// By default it polls [`get`](Self::get), with pauses from 2 ms to 50 ms.

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::LogFaults;
 use super::idempotent::is_recent;
 use crate::log::RecordPosition;
 use crate::{
@@ -198,6 +199,12 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
 
     /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
     fn durability(&self) -> Durability;
+
+    /// Returns what is wrong with the log although it can be reached, as currently known (default: nothing). Does not
+    /// block and makes no request. A sink around another one forwards it.
+    fn faults(&self) -> LogFaults {
+        LogFaults::default()
+    }
 
     /// Checks whether a purchase can be published now. Writes nothing.
     ///

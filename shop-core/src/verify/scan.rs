@@ -337,7 +337,7 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
     };
     match retried(|| verify.query.look_up(&purchase.id)).await? {
         ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
-            if record.is_foreign && is_stored_by_other(verify, purchase).await? {
+            if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
                 return Ok(Lookup::StoredTwice(record.id));
             }
             return Ok(Lookup::Stored);
@@ -347,7 +347,7 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
         ports::Lookup::Waiting(_) => return Ok(Lookup::Waiting),
         ports::Lookup::Missing => {
             record.differs = false;
-            if record.is_foreign && is_stored_by_other(verify, purchase).await? {
+            if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
                 return Ok(Lookup::StoredByOther);
             }
             let retained_from = verify.options.retained_from;
@@ -365,12 +365,15 @@ pub(super) fn has_id(record: &LogRecord) -> bool {
 }
 
 /// Whether another consumer has stored `purchase`: the same content and time, under an `ObjectId`.
-async fn is_stored_by_other(verify: &Verify, purchase: &Purchase) -> Result<bool> {
+pub(super) async fn is_stored_by_other(
+    query: &dyn PurchaseQuery,
+    purchase: &Purchase,
+) -> Result<bool> {
     let end = Timestamp::from_millis(purchase.timestamp.as_millis() + 1).ok();
     let range = TimeRange::new(Some(purchase.timestamp), end)?;
     let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
     let selector = Selector::User(purchase.user_id.clone());
-    let page = retried(|| verify.query.page(&selector, &request)).await?;
+    let page = retried(|| query.page(&selector, &request)).await?;
     let is_same =
         |other: &Purchase| other.id.as_object_id().is_some() && other.same_content(purchase);
     Ok(page.items.iter().any(is_same))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::scan::has_id;
+use super::scan::{has_id, is_stored_by_other};
 use crate::log::{DeadLetters, Gap, GapCause, Log, LogAdmin, LogRecord, Partition};
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::record::decode;
@@ -12,6 +12,11 @@ use crate::{Clock as _, Result, SystemClock};
 
 /// Each record that is looked up is this many times as far before the position as the one before it.
 const FACTOR: u64 = 4;
+/// At the first check, and after another server has taken the store over, records are looked up at distances that grow by
+/// this fraction: what an asynchronous standby lacks are the last records before its promotion.
+const DENSE_FRACTION: u64 = 64;
+/// How many records before the position are looked at densely.
+const DENSE_RECORDS: u64 = 20_000;
 /// How long a purchase that is not found is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -20,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// Each [`check`](Self::check) looks up about ten records of each partition, at growing distances before the position of
 /// the group. A store that has lost more than three times as many records as were stored since is noticed, if the log
-/// still has them. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
+/// still has them. The first check, and the first after another server has taken the store over, look up some hundred: the
+/// loss of a sixtieth of the records since is noticed. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub struct SpotCheck {
     retention: Option<Duration>,
     /// The partitions of which a gap is kept.
     reported: BTreeSet<u32>,
+    /// How often the store had been taken over at the last check.
+    takeovers: Option<u64>,
 }
 
 impl SpotCheck {
@@ -50,20 +58,27 @@ impl SpotCheck {
             query,
             retention,
             reported: BTreeSet::new(),
+            takeovers: None,
         }
     }
 
-    /// Checks the store once.
+    /// Checks the store once. Returns the number of gaps that it has found and kept.
     ///
     /// # Errors
     /// Those of the log and of the store.
     ///
     /// # Cancel safety
     /// Dropping the future may leave partitions unchecked.
-    pub async fn check(&mut self) -> Result<()> {
+    pub async fn check(&mut self) -> Result<usize> {
+        let mut gaps = 0;
+        let takeovers = self.query.takeovers();
+        let is_dense = self.takeovers != Some(takeovers);
+        if is_dense {
+            self.reported.clear();
+        }
         for (index, next) in self.log.positions(&self.group).await? {
             if !self.reported.contains(&index)
-                && let Some(gap) = self.absent(index, next).await?
+                && let Some(gap) = self.absent(index, next, is_dense).await?
             {
                 tracing::error!(
                     log.group = self.group,
@@ -73,13 +88,15 @@ impl SpotCheck {
                     .put(&[gap.dead_letter(SystemClock.now())])
                     .await?;
                 self.reported.insert(index);
+                gaps += 1;
             }
         }
-        Ok(())
+        self.takeovers = Some(takeovers);
+        Ok(gaps)
     }
 
     /// The records before `next` of which the store does not have the first and the last one.
-    async fn absent(&self, index: u32, next: u64) -> Result<Option<Gap>> {
+    async fn absent(&self, index: u32, next: u64, is_dense: bool) -> Result<Option<Gap>> {
         let (mut gap, mut distance) = (None::<Gap>, 1);
         while let Some(offset) = next
             .checked_sub(distance)
@@ -91,21 +108,27 @@ impl SpotCheck {
                 let to = gap.map_or(offset + 1, |gap| gap.to);
                 gap = Some(Gap::new(partition, offset, to, GapCause::Absent));
             }
-            distance = distance.saturating_mul(FACTOR);
+            distance = if is_dense && distance < DENSE_RECORDS {
+                distance + (distance / DENSE_FRACTION).max(1)
+            } else {
+                distance.saturating_mul(FACTOR)
+            };
         }
         Ok(gap)
     }
 
+    /// A record without an id is looked up by the one that ingest derives from its position. Where the consumer of a
+    /// replaced system has stored it under another id, it is found by its content.
     async fn is_absent(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        // Without an id, the consumer of a replaced system may have stored it under another one.
-        let Some(purchase) = decode(record, partition).ok().filter(|_| has_id(record)) else {
+        let Ok(purchase) = decode(record, partition) else {
             return Ok(false);
         };
         let is_expired = |keep| purchase.timestamp <= SystemClock.now().saturating_sub(keep);
-        Ok(!self.retention.is_some_and(is_expired)
+        let is_missing = !self.retention.is_some_and(is_expired)
             && self.query.look_up(&purchase.id).await? == Lookup::Missing
             && !self.dead_letters.contains(record, partition).await?
-            && !self.query.wait_for(&purchase.id, PATIENCE).await?)
+            && !self.query.wait_for(&purchase.id, PATIENCE).await?;
+        Ok(is_missing && (has_id(record) || !is_stored_by_other(&*self.query, &purchase).await?))
     }
 }
 
@@ -151,6 +174,7 @@ mod tests {
             .await
             .unwrap();
         let mut check = SpotCheck::new(&log, "group".to_owned(), Arc::new(store.clone()), None);
+        check.takeovers = Some(0);
         change(&mut check, &store).await;
         for _ in 0..2 {
             check.check().await.unwrap();
@@ -163,8 +187,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_another_consumer_may_have_stored_is_no_gap() {
-        let log = InMemoryLog::default();
+    async fn records_without_an_id_are_looked_up_also_as_stored_by_another_consumer() {
+        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
         for number in 0..COUNT {
             let value = format!(r#"{{"username":"ada","userid":"u{number}","price":1}}"#);
             let _position = log.append(LogRecord::new(0, SystemClock.now(), Some(value.into())));
@@ -173,16 +197,23 @@ mod tests {
         let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
             panic!("no batch")
         };
+        // The last two are in no store.
+        for record in &batch.records[..batch.records.len() - 2] {
+            let mut stored = decode(record, &batch.partition).unwrap();
+            stored.id = format!("{:024x}", record.offset).parse().unwrap();
+            store.insert(Arc::from([stored])).await.unwrap();
+        }
         source
             .commit(&[CommitOffset::new(batch.partition, COUNT)])
             .await
             .unwrap();
-        let store = Arc::new(InMemoryStore::new());
-        SpotCheck::new(&log, "group".to_owned(), store, None)
+        SpotCheck::new(&log, "group".to_owned(), Arc::new(store), None)
             .check()
             .await
             .unwrap();
-        assert!(log.pending_dead_letters().await.unwrap().is_empty());
+        let found = log.pending_dead_letters().await.unwrap();
+        let gap = found.first().unwrap().gap().unwrap();
+        assert_eq!((found.len(), gap.from, gap.to), (1, COUNT - 2, COUNT));
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,6 +235,10 @@ mod tests {
             Some((136, 185)),
             "an older copy"
         );
+        let taken_over = async |check: &mut SpotCheck, _: &InMemoryStore| check.takeovers = None;
+        let lacks_few = |number: u64| !(150..155).contains(&number);
+        assert_eq!(found(lacks_few, nothing).await, None);
+        assert_eq!(found(lacks_few, taken_over).await, Some((150, 155)));
         let expired =
             async |check: &mut SpotCheck, _: &InMemoryStore| check.retention = Some(Duration::ZERO);
         assert_eq!(found(|_| false, expired).await, None);

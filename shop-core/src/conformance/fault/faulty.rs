@@ -151,6 +151,10 @@ faulty!(PurchaseSink {
     fn durability(&self) -> Durability {
         self.port.durability()
     }
+
+    fn faults(&self) -> crate::ports::LogFaults {
+        self.port.faults()
+    }
 );
 
 /// The outcome of what a [`Fault::PartialInsert`] skips.
@@ -202,6 +206,7 @@ faulty!(PurchaseQuery {
     Query: totals(selector: &Selector, request: &TotalsRequest) -> Vec<Bucket>;
     Query: get(id: &PurchaseId) -> Option<Purchase>;
     Query: look_up(id: &PurchaseId) -> Lookup;
+    Query: look_up_durable(id: &PurchaseId) -> Lookup;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
     Query: next_name(from: &str) -> Option<String>;
     Query: scan_batch(after: Option<&Cursor>) -> ScanBatch;

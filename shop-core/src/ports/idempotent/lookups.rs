@@ -92,9 +92,11 @@ impl Lookups {
     }
 }
 
-/// Returns what `query` finds under `id`. A port may be the embedder's own: a panic in it is an error.
+/// Returns what `query` finds under `id`, as durable as what is inserted. A port may be the embedder's own: a panic in it is an error.
 pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
-    let found = AssertUnwindSafe(query.look_up(id)).catch_unwind().await;
+    let found = AssertUnwindSafe(query.look_up_durable(id))
+        .catch_unwind()
+        .await;
     found.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
 }
 

@@ -25,7 +25,7 @@ use self::cache::{IdempotencyCache, PriorAttempt};
 use self::decision::Decision;
 pub(super) use self::lookups::is_recent;
 use self::lookups::{Lookups, MAX_CONCURRENT};
-use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
+use super::{Durability, LogFaults, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::{
     Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext, Result,
     SystemClock, Timestamp, failpoints,
@@ -322,6 +322,10 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
 
     fn durability(&self) -> Durability {
         self.sink.durability()
+    }
+
+    fn faults(&self) -> LogFaults {
+        self.sink.faults()
     }
 
     async fn check(&self) -> Result<()> {

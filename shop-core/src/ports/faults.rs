@@ -1,0 +1,111 @@
+//! What is wrong with a port although its check succeeds: faults of a log that it knows, and the outcomes of its recent
+//! calls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::log::Gap;
+use crate::{ErrorKind, Result};
+
+/// What is wrong with a log that can be reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogFaults {
+    /// The partitions that take no records now, such as `purchases-3`: they have no leader, or records for them were
+    /// not acknowledged in time. The others serve.
+    pub unavailable: Vec<String>,
+    /// Records that the log had acknowledged to this process, and then lost before anybody read them.
+    pub lost: Vec<Gap>,
+    /// Settings of the log with which acknowledged records can be lost, each with what to set instead.
+    pub weak_settings: Vec<String>,
+}
+
+/// How long the outcome of a call counts.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The outcomes of the calls of a port in the last ten seconds. A port whose check succeeds may still fail what callers
+/// ask of it, such as a log of which too few replicas are in sync.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct RecentOutcomes {
+    begun: Instant,
+    /// The times of the last success and of the last failure, in milliseconds after `begun`; 0 for none.
+    last_success: AtomicU64,
+    last_failure: AtomicU64,
+}
+
+impl Default for RecentOutcomes {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            last_success: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
+        }
+    }
+}
+
+impl RecentOutcomes {
+    /// Notes the results of calls that have ended at the same time. An error that is due to the call, such as an invalid
+    /// value, says nothing of the port.
+    pub fn note<T>(&self, results: &[Result<T>]) {
+        let has_failed = |result: &Result<T>| {
+            let Err(error) = result else { return false };
+            error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Internal)
+        };
+        if results.iter().any(Result::is_ok) {
+            self.last_success.store(self.now(), Ordering::Relaxed);
+        } else if results.iter().any(has_failed) {
+            self.last_failure.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether calls have failed in the last ten seconds, and none has succeeded.
+    #[must_use]
+    pub fn are_failures(&self) -> bool {
+        self.is_recent(&self.last_failure) && !self.is_recent(&self.last_success)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+
+    fn is_recent(&self, time: &AtomicU64) -> bool {
+        let time = time.load(Ordering::Relaxed);
+        time > 0 && Duration::from_millis(self.now().saturating_sub(time)) < WINDOW
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_count_until_the_first_success_and_for_ten_seconds() {
+        let outcomes = RecentOutcomes::default();
+        let note = async |seconds: u64, result: Result<()>| {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            outcomes.note(&[result]);
+            outcomes.are_failures()
+        };
+        let failure = |kind| Err(Error::new(kind, "by hand"));
+        assert!(!note(1, Ok(())).await);
+        assert!(
+            !note(5, failure(ErrorKind::Unavailable)).await,
+            "a success is recent"
+        );
+        assert!(note(6, failure(ErrorKind::Unavailable)).await);
+        assert!(!note(1, Ok(())).await);
+        assert!(
+            !note(11, failure(ErrorKind::TooLarge)).await,
+            "due to the call"
+        );
+        assert!(note(1, failure(ErrorKind::Denied)).await);
+        tokio::time::sleep(WINDOW).await;
+        assert!(!outcomes.are_failures());
+    }
+}
