@@ -11,6 +11,7 @@ use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition,
     RecordType, Resolution, Tail,
 };
+use shop_core::ports::LogFaults;
 
 use crate::KafkaLog;
 use crate::scan::{ScanRange, scan};
@@ -64,7 +65,11 @@ impl LogAdmin for KafkaLog {
         0
     }
 
-    /// The topic's `retention.ms`, as read within the last minute.
+    fn faults(&self) -> LogFaults {
+        self.shared.faults()
+    }
+
+    /// The topic's `retention.ms`, as read within the last 15 s.
     fn retention(&self) -> Option<Duration> {
         self.shared.topic.known()?.settings.retention
     }

@@ -16,6 +16,7 @@ use shop_core::{Error, ErrorKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::OauthTokenProvider;
+use crate::batch_limit::BatchLimit;
 use crate::error::{from_kafka, kafka_error};
 
 /// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
@@ -33,6 +34,10 @@ pub(crate) struct Health {
     topic_changes: AtomicU64,
     /// What the clients authenticate with, if that is not in their configuration.
     oauth: Option<Arc<dyn OauthTokenProvider>>,
+    /// The topics' settings that are known, as far as the producer depends on them.
+    pub(crate) batch_limit: BatchLimit,
+    /// Whether a record was not acknowledged since the topics were checked.
+    pub(crate) has_failed: AtomicBool,
 }
 
 /// librdkafka's error for a token that the provider did not return, with the provider's error in the reason.

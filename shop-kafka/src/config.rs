@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use shop_core::{ErrorKind, Result};
 
 use crate::KafkaLogOptions;
+use crate::batch_limit::DEFAULT_BATCH_BYTES;
 use crate::client::{Context, Health};
 use crate::error::{from_kafka, kafka_error};
 
@@ -119,8 +120,8 @@ pub(crate) fn observer(options: &KafkaLogOptions) -> ClientConfig {
     with_topic_ids(with_properties(config, options))
 }
 
-/// The producer.
-pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
+/// The producer, whose batches have at most `batch_bytes`, also if a property allows more.
+pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientConfig {
     let mut config = client(options);
     config
         .set("acks", "all")
@@ -137,7 +138,12 @@ pub(crate) fn producer(options: &KafkaLogOptions) -> ClientConfig {
             format!("{:.3}", options.producer_linger.as_secs_f64() * 1_000.0),
         )
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
-    with_properties(config, options)
+    let mut config = with_properties(config, options);
+    let given = config.get("batch.size").and_then(|size| size.parse().ok());
+    if given.is_none_or(|size: usize| size > batch_bytes) {
+        config.set("batch.size", batch_bytes.to_string());
+    }
+    config
 }
 
 /// The delivery timeout. It is shorter than the caller's, which then gets librdkafka's error with its cause.
@@ -218,7 +224,7 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
         return Ok(());
     }
     let kinds = [
-        (producer(options), RD_KAFKA_PRODUCER),
+        (producer(options, DEFAULT_BATCH_BYTES), RD_KAFKA_PRODUCER),
         (consumer(options, "check"), RD_KAFKA_CONSUMER),
     ];
     kinds.into_iter().try_for_each(|(mut config, kind)| {

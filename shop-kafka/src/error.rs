@@ -42,6 +42,17 @@ pub(crate) fn from_code(code: Code) -> Error {
     kafka_error(kind, message).with_source(code)
 }
 
+/// Whether a call has failed because members join or leave the group.
+pub(crate) fn is_rebalancing(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let cause = source.and_then(|source| source.downcast_ref::<KafkaError>());
+    let code = cause.and_then(KafkaError::rdkafka_error_code);
+    matches!(
+        code,
+        Some(Code::IllegalGeneration | Code::RebalanceInProgress | Code::UnknownMemberId)
+    )
+}
+
 /// The error of a closed port.
 pub(crate) fn closed(port: &str) -> Error {
     kafka_error(ErrorKind::Closed, format!("the {port} is closed"))

@@ -83,8 +83,10 @@
 #[cfg(test)]
 extern crate self as shop_kafka;
 
+mod acknowledged;
 mod admin;
 mod batch;
+mod batch_limit;
 mod client;
 mod config;
 mod dead_letters;

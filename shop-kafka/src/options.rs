@@ -399,17 +399,18 @@ mod tests {
         let options = KafkaLogOptions::new("k:1")
             .client_id("a".to_owned())
             .property("client.rack", "eu-1a");
-        let clients: [fn(&KafkaLogOptions) -> rdkafka::ClientConfig; 3] =
-            [config::observer, config::producer, |options| {
-                config::consumer(options, "group")
-            }];
+        let clients: [fn(&KafkaLogOptions) -> rdkafka::ClientConfig; 3] = [
+            config::observer,
+            |options| config::producer(options, 1),
+            |options| config::consumer(options, "group"),
+        ];
         for client in clients.map(|client| client(&options)) {
             assert_eq!(
                 (client.get("client.id"), client.get("client.rack")),
                 (Some("a"), Some("eu-1a"))
             );
         }
-        let linger = config::producer(&options.property("linger.ms", "20"));
+        let linger = config::producer(&options.property("linger.ms", "20"), 1_000);
         assert_eq!(linger.get("linger.ms"), Some("20"), "it takes precedence");
         let (acks, user) = (("acks", "1"), ("sasl.username", "hunter2"));
         let (key, codec) = (("ssl.key.password", "hunter2"), ("compression.type", "lz4"));

@@ -1,15 +1,17 @@
 //! The producer, which all writers share. It is replaced after a fatal error.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
+use crate::acknowledged::Acknowledgements;
 use crate::client::{Context, Health, close_in_background, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
@@ -18,8 +20,11 @@ type Producer = FutureProducer<Context<()>>;
 /// The position of a published record, if a broker has reported it.
 pub(crate) type Reported = Result<Option<RecordPosition>>;
 
-/// A producer, and when it was created.
-type Current = (Arc<Producer>, Instant);
+struct Current {
+    producer: Arc<Producer>,
+    created_at: Instant,
+    batch_bytes: usize,
+}
 
 /// The minimum lifetime of a producer: limits how many are created if each new one fails, for example because of a
 /// missing permission.
@@ -33,6 +38,7 @@ pub(crate) struct ProducerHandle {
     current: RwLock<Option<Current>>,
     options: KafkaLogOptions,
     health: Arc<Health>,
+    pub(crate) acknowledgements: Acknowledgements,
 }
 
 impl ProducerHandle {
@@ -41,32 +47,66 @@ impl ProducerHandle {
             current: RwLock::default(),
             options: options.clone(),
             health: Arc::clone(health),
+            acknowledgements: Acknowledgements::default(),
         }
     }
 
     /// The producer, if there is one.
     fn existing(&self) -> Option<Arc<Producer>> {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().map(|(producer, _)| Arc::clone(producer))
+        let current = current.as_ref()?;
+        Some(Arc::clone(&current.producer))
     }
 
-    /// The producer, which is created if there is none.
+    /// Returns the producer. Creates one if there is none, or if the topics take only smaller batches now.
     fn current(&self) -> Result<Arc<Producer>> {
-        if let Some(producer) = self.existing() {
-            return Ok(producer);
+        let batch_bytes = self.health.batch_limit.batch_bytes();
+        {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(current) = &*current
+                && current.batch_bytes == batch_bytes
+            {
+                return Ok(Arc::clone(&current.producer));
+            }
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let (producer, _) = match &mut *current {
-            Some(current) => current,
-            none => none.insert(self.create()?),
-        };
-        Ok(Arc::clone(producer))
+        if let Some(current) = &*current
+            && current.batch_bytes == batch_bytes
+        {
+            return Ok(Arc::clone(&current.producer));
+        }
+        let next = self.create(batch_bytes)?;
+        let producer = Arc::clone(&next.producer);
+        if let Some(previous) = current.replace(next) {
+            tracing::info!(
+                batch_bytes,
+                "the topics take other batches: using a new producer"
+            );
+            self.close(previous.producer);
+        }
+        Ok(producer)
     }
 
-    fn create(&self) -> Result<Current> {
+    fn create(&self, batch_bytes: usize) -> Result<Current> {
         let context = Context::new(Arc::clone(&self.health), ());
-        let producer = Producer::from_config_and_context(&config::producer(&self.options), context);
-        Ok((Arc::new(producer.map_err(from_kafka)?), Instant::now()))
+        let config = config::producer(&self.options, batch_bytes);
+        let producer = Producer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        Ok(Current {
+            producer: Arc::new(producer),
+            created_at: Instant::now(),
+            batch_bytes,
+        })
+    }
+
+    /// Closes a producer in the background. Enqueued records are still sent.
+    fn close(&self, producer: Arc<Producer>) {
+        let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
+        close_in_background(producer, move |producer| {
+            wait_until_alone(producer);
+            if let Err(error) = producer.flush(timeout) {
+                tracing::warn!(%error, "producer closed with unacknowledged records");
+            }
+        });
     }
 
     /// Creates the producer before the first record, which then does not wait for a connection.
@@ -99,8 +139,12 @@ impl ProducerHandle {
         native.key = record.key.as_deref();
         native.payload = record.value.as_deref();
         native.partition = partition;
+        let sent_after = self.acknowledgements.before_send();
+        let batch_bytes = self.health.batch_limit.batch_bytes();
         Ok(PendingDelivery {
             topic: Arc::clone(topic),
+            sent_after,
+            batch_bytes,
             delivered: self.send(native)?,
         })
     }
@@ -181,25 +225,67 @@ impl ProducerHandle {
         reported
     }
 
-    /// The error of a record that was not delivered.
-    fn rejected(&self, error: KafkaError) -> Error {
+    /// Returns the error of a record that was not delivered.
+    fn rejected(
+        &self,
+        topic: &Arc<str>,
+        error: KafkaError,
+        record: &OwnedMessage,
+        batch_bytes: usize,
+    ) -> Error {
         self.replace_if_broken();
+        self.health.has_failed.store(true, Ordering::Release);
         let error = self.health.explain(from_kafka(error));
+        match error.kind() {
+            ErrorKind::TooLarge => return self.too_large(topic, error, record, batch_bytes),
+            ErrorKind::DeadlineExceeded => {
+                if let Ok(partition) = u32::try_from(record.partition()) {
+                    self.acknowledgements.failed(topic, partition);
+                }
+            }
+            _ => {}
+        }
         // An earlier attempt may have been written, whatever the last one returned. This includes a record that was
         // purged from the queue: it may have waited there for a retry.
-        let not_applied = error.kind() == ErrorKind::TooLarge;
-        error.with_outcome(if not_applied {
-            Outcome::NotApplied
-        } else {
-            Outcome::Unknown
-        })
+        error.with_outcome(Outcome::Unknown)
+    }
+
+    /// Returns the error of a record whose batch the topic does not take. It is the record's own only if it does not fit
+    /// by itself. Otherwise the next batches are smaller.
+    fn too_large(
+        &self,
+        topic: &Arc<str>,
+        error: Error,
+        record: &OwnedMessage,
+        batch_bytes: usize,
+    ) -> Error {
+        let bytes = record.payload().map_or(0, <[u8]>::len)
+            + record.key().map_or(0, <[u8]>::len)
+            + HEADER_BYTES;
+        let limit = self.health.batch_limit.of_topic(topic);
+        if bytes >= limit.unwrap_or(batch_bytes) {
+            tracing::warn!(kafka.topic = %topic, bytes, limit, "a record exceeds the topic's max.message.bytes");
+            return error.with_outcome(Outcome::NotApplied);
+        }
+        if self.health.batch_limit.batch_bytes() == batch_bytes {
+            self.health.batch_limit.note_refused(batch_bytes);
+            tracing::warn!(
+                kafka.topic = %topic,
+                batch_bytes,
+                "the topic's max.message.bytes is below the producer's batches: they get smaller"
+            );
+        }
+        let message = "the record was in a batch above the topic's max.message.bytes: repeat it";
+        kafka_error(ErrorKind::Unavailable, message)
+            .with_source(error)
+            .with_outcome(Outcome::NotApplied)
     }
 
     /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
     fn replace_if_broken(&self) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let Some(current) = &mut *current else { return };
-        let Some((code, reason)) = current.0.client().fatal_error() else {
+        let Some((code, reason)) = current.producer.client().fatal_error() else {
             return;
         };
         let error = from_code(code);
@@ -207,14 +293,14 @@ impl ProducerHandle {
             self.health
                 .set_denied(error.with_context("reason", &reason));
         }
-        if current.1.elapsed() < MIN_LIFETIME {
+        if current.created_at.elapsed() < MIN_LIFETIME {
             return;
         }
         tracing::warn!(%code, reason, "replacing the producer after a fatal error");
-        match self.create() {
+        match self.create(current.batch_bytes) {
             Ok(next) => {
-                let (broken, _) = std::mem::replace(current, next);
-                close_in_background(broken, wait_until_alone);
+                let broken = std::mem::replace(current, next);
+                close_in_background(broken.producer, wait_until_alone);
             }
             Err(error) => tracing::error!(error = %error.chain(), "failed to create a producer"),
         }
@@ -245,18 +331,15 @@ fn wait_until_alone(producer: &Arc<Producer>) {
 
 impl Drop for ProducerHandle {
     fn drop(&mut self) {
-        let Some(producer) = self.existing() else {
-            return;
-        };
-        // Enqueued records are still sent, although their tasks are gone.
-        let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
-        close_in_background(producer, move |producer| {
-            if let Err(error) = producer.flush(timeout) {
-                tracing::warn!(%error, "producer closed with unacknowledged records");
-            }
-        });
+        let current = self.current.get_mut();
+        if let Some(current) = current.unwrap_or_else(PoisonError::into_inner).take() {
+            self.close(current.producer);
+        }
     }
 }
+
+/// More than the headers and the framing of a purchase's record have.
+const HEADER_BYTES: usize = 1_024;
 
 /// How often a record is enqueued at most, if no broker reports its position.
 const MAX_ATTEMPTS: usize = 3;
@@ -264,6 +347,10 @@ const MAX_ATTEMPTS: usize = 3;
 /// An enqueued record that may not be acknowledged yet.
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
+    /// The number of acknowledgements before it was sent.
+    sent_after: u64,
+    /// The maximum size of batches when it was sent.
+    batch_bytes: usize,
     delivered: DeliveryFuture,
 }
 
@@ -273,10 +360,22 @@ impl PendingDelivery {
         let closed = "the producer was closed before the record was acknowledged";
         let closed = |error| kafka_error(ErrorKind::Unavailable, closed).with_source(error);
         let delivered = self.delivered.await.map_err(closed)?;
-        let delivered = delivered.map_err(|(error, _record)| producer.rejected(error))?;
+        let delivered = delivered.map_err(|(error, record)| {
+            producer.rejected(&self.topic, error, &record, self.batch_bytes)
+        })?;
         let partition = u32::try_from(delivered.partition).ok();
         let position = partition.zip(u64::try_from(delivered.offset).ok());
-        Ok(position.map(|(partition, offset)| RecordPosition::new(self.topic, partition, offset)))
+        let Some((partition, offset)) = position else {
+            return Ok(None);
+        };
+        producer.acknowledgements.acknowledged(
+            &self.topic,
+            partition,
+            offset,
+            self.sent_after,
+            producer.health.topic_changes(),
+        );
+        Ok(Some(RecordPosition::new(self.topic, partition, offset)))
     }
 }
 

@@ -1,15 +1,16 @@
 //! What the ports of a log share.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use shop_core::log::{LogRecord, RecordPosition};
-use shop_core::ports::Durability;
+use shop_core::log::{Gap, GapCause, LogRecord, Partition, RecordPosition};
+use shop_core::ports::{Durability, LogFaults};
 use shop_core::{Clock, Result, SystemClock};
 
 use crate::KafkaLogOptions;
-use crate::client::Health;
+use crate::client::{Health, lock};
 use crate::dead_letters::index::Index;
 use crate::producer::{PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
     pub(crate) idle_consumers: IdleConsumers,
     last_epoch: AtomicU64,
+    /// The records that the log had acknowledged to this process and has lost.
+    lost: Mutex<Vec<Gap>>,
 }
 
 impl Shared {
@@ -50,6 +53,7 @@ impl Shared {
             dead_letter_index: tokio::sync::Mutex::default(),
             idle_consumers: IdleConsumers::default(),
             last_epoch: AtomicU64::default(),
+            lost: Mutex::default(),
         }
     }
 
@@ -87,6 +91,70 @@ impl Shared {
         // The closure always returns `Some`, so both variants hold the previous value.
         let (Ok(last) | Err(last)) = last;
         now.max(last + 1)
+    }
+
+    /// Returns what is wrong with the log, as currently known.
+    pub(crate) fn faults(&self) -> LogFaults {
+        let topic = &self.topic.name;
+        let mut faults = LogFaults::default();
+        let mut unavailable: BTreeSet<u32> = self
+            .producer
+            .acknowledgements
+            .failing(topic)
+            .into_iter()
+            .collect();
+        if let Some(found) = self.topic.known() {
+            unavailable.extend(
+                found
+                    .leaderless
+                    .iter()
+                    .filter_map(|id| u32::try_from(*id).ok()),
+            );
+            faults.weak_settings = found.weak_settings();
+        }
+        faults.unavailable = unavailable
+            .iter()
+            .map(|partition| format!("{topic}-{partition}"))
+            .collect();
+        faults.lost.clone_from(&lock(&self.lost));
+        faults
+    }
+
+    /// Keeps what the log has lost of what it had acknowledged to this process: in the log of the program, for
+    /// [`faults`](Self::faults), and as dead letters, which operators settle. Blocks.
+    ///
+    /// Whether the topic is still the same one is asked first: the offsets of another one begin again.
+    pub(crate) fn find_lost(&self) -> Vec<Gap> {
+        let cuts = self.producer.acknowledgements.take_cuts(&self.topic.name);
+        if cuts.is_empty() {
+            return Vec::new();
+        }
+        let admin = &self.monitor.admin;
+        if let Err(error) = admin.describe(&self.topic.name) {
+            tracing::debug!(%error, "the topic's id is not known now");
+        }
+        admin.deliver_events();
+        let mut lost = Vec::new();
+        for cut in cuts {
+            if cut.topic_changes != self.health.topic_changes() {
+                continue;
+            }
+            let Ok(cluster) = self.monitor.cluster() else {
+                continue;
+            };
+            let partition = Partition::new(cluster, Arc::clone(&cut.topic), cut.partition, 0);
+            let gap = Gap::new(partition, cut.from, cut.to, GapCause::Truncated);
+            tracing::error!(
+                log.topic = %cut.topic,
+                log.partition = cut.partition,
+                from = cut.from,
+                to = cut.to,
+                "acknowledged records are gone: the log was cut, as by an unclean leader election"
+            );
+            lost.push(gap);
+        }
+        lock(&self.lost).extend_from_slice(&lost);
+        lost
     }
 
     /// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shop_core::log::LogRecord;
-use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
+use shop_core::log::{DeadLetters as _, LogRecord};
+use shop_core::ports::{Durability, LogFaults, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
+use shop_core::{Clock as _, ErrorKind, Purchase, PurchaseId, Result, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::KafkaDeadLetters;
 use crate::batch::BatchRoom;
 use crate::client::blocking;
 use crate::error::{closed, from_kafka, kafka_error, not_reached, too_late};
@@ -99,6 +100,34 @@ impl KafkaSink {
         task.await.map_err(aborted)?
     }
 
+    /// Keeps what the log has lost of what it had acknowledged, in the background. Seldom is there anything.
+    fn report_lost(&self) {
+        if !self.log.producer.acknowledgements.has_cuts() {
+            return;
+        }
+        let log = Arc::clone(&self.log);
+        tokio::spawn(async move {
+            let for_search = Arc::clone(&log);
+            let search = move || Ok(for_search.find_lost());
+            let lost = blocking("search for lost records", search)
+                .await
+                .unwrap_or_default();
+            let now = SystemClock.now();
+            let gaps: Vec<_> = lost.iter().map(|gap| gap.dead_letter(now)).collect();
+            if gaps.is_empty() {
+                return;
+            }
+            let topic = log.dead_letters();
+            let dead_letters = KafkaDeadLetters { log, topic };
+            if let Err(error) = dead_letters.put(&gaps).await {
+                tracing::warn!(
+                    error = %error.chain(),
+                    "the lost records are kept in the log of this program alone: the dead-letter topic cannot be written"
+                );
+            }
+        });
+    }
+
     fn open(&self) -> Result<()> {
         if self.waiting.is_closed() {
             Err(closed("sink"))
@@ -123,7 +152,11 @@ impl PurchaseSink for KafkaSink {
                 self.publish_before_ready(purchase.id, encode(purchase)?)
                     .await
             }
-            Some(Ok(_)) => receipt(&self.log, purchase.id, &encode(purchase)?).await,
+            Some(Ok(_)) => {
+                let published = receipt(&self.log, purchase.id, &encode(purchase)?).await;
+                self.report_lost();
+                published
+            }
         }
     }
 
@@ -132,13 +165,21 @@ impl PurchaseSink for KafkaSink {
             (Err(error), _) | (Ok(()), Some(Err(error))) => error,
             // Shortly after the start. Each waits for Kafka's first response.
             (Ok(()), None) => return publish_each(self, purchases).await,
-            (Ok(()), Some(Ok(_))) => return self.batch_room.publish(&self.log, purchases).await,
+            (Ok(()), Some(Ok(_))) => {
+                let published = self.batch_room.publish(&self.log, purchases).await;
+                self.report_lost();
+                return published;
+            }
         };
         purchases.iter().map(|_| Err(failed.clone())).collect()
     }
 
     fn durability(&self) -> Durability {
         self.log.durability()
+    }
+
+    fn faults(&self) -> LogFaults {
+        self.log.faults()
     }
 
     async fn check(&self) -> Result<()> {

@@ -1,9 +1,10 @@
 //! A required topic: its state, its settings, and its creation if it is missing.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::{Metadata, MetadataPartition};
@@ -11,7 +12,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
-use crate::client::{Context, Health, blocking};
+use crate::client::{Context, Health, blocking, lock};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::number::int32;
@@ -28,6 +29,8 @@ pub(crate) struct Topic {
     state: watch::Sender<State>,
     /// The time and the result of the latest [`ping`](Self::ping).
     last_ping: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
+    /// When the settings were last read.
+    settings_read_at: Mutex<Option<Instant>>,
 }
 
 /// `None` before the first check. A topic that existed at the last check is not checked before each use; the error is of
@@ -90,6 +93,7 @@ impl Topic {
             options: options.clone(),
             state,
             last_ping: Default::default(),
+            settings_read_at: Mutex::default(),
         }
     }
 
@@ -107,8 +111,13 @@ impl Topic {
         self.state()?.err().filter(|error| !error.is_retryable())
     }
 
-    /// Returns how many brokers have a record at least when it is acknowledged, if that is known.
+    /// Returns how many brokers have a record at least when it is acknowledged, by the settings that were last read; `None`
+    /// if they could not be read lately.
     pub(crate) fn guaranteed_replicas(&self) -> Option<u32> {
+        let read_at = (*lock(&self.settings_read_at))?;
+        if read_at.elapsed() > SETTINGS_VALIDITY {
+            return None;
+        }
         let found = self.known()?;
         // Brokers take the smaller one.
         u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
@@ -194,7 +203,7 @@ impl Topic {
             let is_over = Instant::now() >= deadline;
             // The leaders of a new topic are elected shortly after its creation, and not every broker knows it yet.
             let has_leaders =
-                found.leader.is_some() && (found.leaderless.is_empty() || !is_new || is_over);
+                !found.leaders.is_empty() && (found.leaderless.is_empty() || !is_new || is_over);
             let settings = if has_leaders {
                 self.read_settings(admin, &found)
             } else {
@@ -202,6 +211,12 @@ impl Topic {
             };
             match settings {
                 Err(error) if error.is_retryable() && !is_over => {}
+                Err(error) if error.is_retryable() && has_leaders => {
+                    // The partitions with a leader serve, whatever their settings are.
+                    let (topic, error) = (&*self.name, error.chain());
+                    tracing::warn!(kafka.topic = topic, %error, "the topic's settings cannot be read yet");
+                    return Ok(found);
+                }
                 settings => {
                     return Ok(Description {
                         settings: settings?,
@@ -222,24 +237,12 @@ impl Topic {
     /// no settings are known.
     fn read_settings(&self, admin: &TopicAdmin, found: &Description) -> Result<Settings> {
         let known = self.known().map(|known| known.settings);
-        // Each request creates a client, so known settings are not read again while a leader is missing.
-        if let Some(known) = known.filter(|_| !found.leaderless.is_empty()) {
-            return Ok(known);
-        }
-        let topic = ResourceSpecifier::Topic(&self.name);
-        // Any broker has the settings. By default, librdkafka waits for the controller.
-        let described = admin.request(|client, options| {
-            client.describe_configs([&topic], &options.broker_id(found.leader))
-        });
-        let described = described.and_then(|resources| {
-            resources
-                .into_iter()
-                .next()
-                .map(|resource| resource.map_err(from_code))
-                .transpose()
-        });
+        let described = self.describe_settings(admin, &found.leaders);
         let config = match (described, known) {
-            (Ok(config), _) => config,
+            (Ok(config), _) => {
+                *lock(&self.settings_read_at) = Some(Instant::now());
+                config
+            }
             (Err(error), known) if error.is_retryable() => return known.ok_or(error),
             (Err(_), Some(_)) => None,
             (Err(error), None) => {
@@ -258,13 +261,44 @@ impl Topic {
             );
             return Err(kafka_error(ErrorKind::Denied, message));
         }
+        let max_message_bytes = value("max.message.bytes").and_then(|bytes| bytes.parse().ok());
+        if let Some(bytes) = max_message_bytes {
+            admin.health.batch_limit.note_topic(&self.name, bytes);
+        }
         Ok(Settings {
+            are_read: true,
+            elects_uncleanly: value("unclean.leader.election.enable") == Some("true"),
             min_in_sync: value("min.insync.replicas").and_then(|least| least.parse().ok()),
             // -1 is no limit.
             retention: value("retention.ms")
                 .and_then(|millis| millis.parse().ok())
                 .map(Duration::from_millis),
         })
+    }
+
+    /// Returns the settings of the topic, by one of its leaders. Each broker has them; by default, librdkafka would wait
+    /// for the controller. Blocks.
+    fn describe_settings(
+        &self,
+        admin: &TopicAdmin,
+        leaders: &BTreeSet<i32>,
+    ) -> Result<Option<ConfigResource>> {
+        let topic = ResourceSpecifier::Topic(&self.name);
+        let mut last_error = from_code(RDKafkaErrorCode::LeaderNotAvailable);
+        for leader in leaders {
+            let described = admin.request(|client, options| {
+                client.describe_configs([&topic], &options.broker_id(*leader))
+            });
+            let described = described.and_then(|resources| {
+                let resource = resources.into_iter().next();
+                resource.transpose().map_err(from_code)
+            });
+            match described {
+                Err(error) if error.is_retryable() => last_error = error,
+                described => return described,
+            }
+        }
+        Err(last_error)
     }
 
     /// A topic that has existed stays ready if a check fails: the error of its next use is more specific than
@@ -327,6 +361,9 @@ impl Topic {
                 replicas,
                 "topic has fewer replicas than SHOP_KAFKA_REPLICAS: reassign its partitions with more replicas"
             );
+        }
+        for weakness in found.iter().flat_map(Description::weak_settings) {
+            tracing::warn!(kafka.topic = topic, "{weakness}");
         }
         if !leaderless.is_empty() {
             tracing::warn!(
@@ -402,19 +439,43 @@ pub(crate) struct Description {
     pub(crate) leaderless: Vec<i32>,
     /// The smallest number of replicas of a partition.
     replicas: usize,
-    /// The leader of a partition, if any has one: a new topic may be listed without partitions.
-    leader: Option<i32>,
+    /// The leaders of the partitions that have one: a new topic may be listed without partitions.
+    leaders: BTreeSet<i32>,
     pub(crate) settings: Settings,
 }
 
 /// The settings of a topic, as far as they can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
+    /// Whether a broker has answered, also with a refusal.
+    are_read: bool,
     min_in_sync: Option<usize>,
+    /// Whether a replica that lacks acknowledged records may become the leader.
+    elects_uncleanly: bool,
     pub(crate) retention: Option<Duration>,
 }
 
 impl Description {
+    /// Whether every partition has a leader, and the settings were read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.leaderless.is_empty() && self.settings.are_read
+    }
+
+    /// Returns the settings with which acknowledged records can be lost, each with what to set instead.
+    pub(crate) fn weak_settings(&self) -> Vec<String> {
+        let mut weak = Vec::new();
+        if self.settings.elects_uncleanly {
+            weak.push("unclean.leader.election.enable is true: a replica that lacks acknowledged records may become the leader; set it to false".to_owned());
+        }
+        if self.replicas == 1 {
+            weak.push("the topic has one replica: what is acknowledged is lost with its disk; reassign its partitions with three".to_owned());
+        } else if self.settings.min_in_sync == Some(1) {
+            let replicas = self.replicas;
+            weak.push(format!("min.insync.replicas is 1 beside {replicas} replicas: a record may be acknowledged that one broker has; set it to 2"));
+        }
+        weak
+    }
+
     /// The topic of this name without its settings; `None` if it is missing.
     pub(crate) fn find(metadata: &Metadata, name: &str) -> Result<Option<Self>> {
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
@@ -438,7 +499,7 @@ impl Description {
             .partition(|partition| partition.leader() < 0);
         Ok(Some(Self {
             leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
-            leader: led.first().map(|partition| partition.leader()),
+            leaders: led.iter().map(|partition| partition.leader()).collect(),
             replicas: replicas.unwrap_or_default(),
             settings: Settings::default(),
         }))
@@ -456,6 +517,8 @@ fn is_missing(error: &Error) -> bool {
 /// The maximum time to wait for the leaders of a new topic.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
 const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the settings of a topic count after they were read: until the next read, and the time that it takes.
+const SETTINGS_VALIDITY: Duration = Duration::from_secs(20);
 /// How long the result of a ping is reused.
 const PING_VALIDITY: Duration = Duration::from_secs(1);
 /// The timeout of a ping's metadata request.
@@ -476,7 +539,7 @@ where
         .map_err(from_kafka)?;
     health.clear();
     match Description::find(&metadata, topic)? {
-        Some(found) if found.leader.is_some() => Ok(()),
+        Some(found) if !found.leaders.is_empty() => Ok(()),
         Some(_) => Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
         None => Err(from_code(RDKafkaErrorCode::UnknownTopic)),
     }

@@ -1,5 +1,6 @@
 //! Keeps the state of topics current, in a thread with one shared client.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -154,7 +155,7 @@ impl TopicMonitor {
 }
 
 /// The interval of checks for a ready topic, whose configuration may change.
-const READY_INTERVAL: Duration = Duration::from_secs(60);
+const READY_INTERVAL: Duration = Duration::from_secs(15);
 /// The interval of checks for a topic with leaderless partitions, or with an error that an operator has to fix.
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
@@ -167,7 +168,12 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
     let mut topics: Vec<(Arc<Topic>, Instant)> = Vec::new();
     authenticate(&admin.observer);
     loop {
-        for (topic, due) in topics.iter_mut().filter(|(_, due)| *due <= Instant::now()) {
+        // A record that was not acknowledged may be due to a setting or a leader that has changed.
+        let has_failed = admin.health.has_failed.swap(false, Ordering::AcqRel);
+        for (topic, due) in &mut topics {
+            if *due > Instant::now() && !has_failed {
+                continue;
+            }
             topic.refresh(admin);
             *due = Instant::now() + interval(admin, topic);
         }
@@ -190,7 +196,7 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
 fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
     let is_cluster_known = admin.cluster.get().is_some();
     match topic.state() {
-        Some(Ok(found)) if is_cluster_known && found.leaderless.is_empty() => READY_INTERVAL,
+        Some(Ok(found)) if is_cluster_known && found.is_complete() => READY_INTERVAL,
         Some(Ok(_)) if is_cluster_known => LEADERLESS_INTERVAL,
         Some(Err(error)) if !error.is_retryable() => LEADERLESS_INTERVAL,
         _ => MISSING_INTERVAL,

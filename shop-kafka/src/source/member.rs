@@ -249,9 +249,10 @@ fn signed(
     ))
 }
 
-/// The `next` offsets by partition, with the epoch of the leader. By it, the next member notices that an unclean election
-/// has replaced records before its position. Only librdkafka's list of positions has epochs: that of the last record
-/// that was read, which is at least as new. It is wrong for an offset that was not reached by reading.
+/// The `next` offsets by partition, with the epoch of the leader. By it, the next member that seeks to its position
+/// notices that an unclean election has replaced records before it. Only librdkafka's list of positions has epochs: that
+/// of the last record that was read, which is at least as new. It is wrong for an offset that was not reached by
+/// reading.
 fn to_commit(
     consumer: &Consumer,
     topic: &str,

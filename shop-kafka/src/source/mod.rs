@@ -16,16 +16,17 @@ mod reader;
 mod rebalance;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, SourceEvent};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::Mutex;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{blocking, start_thread};
-use crate::error::{closed, kafka_error};
+use crate::error::{closed, is_rebalancing, kafka_error};
 use crate::shared::Shared;
 use member::Member;
 use reader::Reader;
@@ -77,6 +78,10 @@ impl KafkaSource {
     }
 }
 
+/// How long a commit is retried that fails because the group is rebalancing.
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
+const REBALANCE_RETRY: Duration = Duration::from_millis(100);
+
 /// Closes the source on drop.
 struct CloseOnDrop(Arc<Member>);
 
@@ -109,14 +114,23 @@ impl LogSource for KafkaSource {
         if self.member.queue.is_closed() {
             return Err(closed("source"));
         }
-        let (member, positions) = (Arc::clone(&self.member), positions.to_vec());
+        let started = Instant::now();
         let outcomes = async {
-            let turn = Arc::clone(&self.committing).lock_owned().await;
-            let commit = move || {
-                let _turn = turn;
-                member.commit(&positions)
-            };
-            blocking("commit", commit).await
+            loop {
+                let turn = Arc::clone(&self.committing).lock_owned().await;
+                let (member, positions) = (Arc::clone(&self.member), positions.to_vec());
+                let commit = move || {
+                    let _turn = turn;
+                    member.commit(&positions)
+                };
+                let committed = blocking("commit", commit).await;
+                // Whenever a member joins or leaves, commits fail for a moment. That is no failure.
+                let is_rebalancing = committed.as_ref().is_err_and(is_rebalancing);
+                if !is_rebalancing || started.elapsed() >= REBALANCE_PATIENCE {
+                    return committed;
+                }
+                sleep(REBALANCE_RETRY).await;
+            }
         };
         // librdkafka waits for a missing coordinator for up to the session timeout.
         let limit = self.member.log.options.session_timeout + Duration::from_secs(1);

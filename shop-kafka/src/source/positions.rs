@@ -3,16 +3,20 @@
 //! Offsets may be missing without a loss: the markers of transactions and the records of aborted ones are not
 //! delivered, and compaction removes records. All of them are above the partition's low watermark. What is missing
 //! below it was deleted.
+//!
+//! A leader that an unclean election has made may have fewer records than the group has read, and accept others at the
+//! same offsets. Before a record of a newly assigned partition is delivered, the partition is sought to its committed
+//! position, with which librdkafka goes back to where the log was cut: the offsets go backwards, and what was cut is a
+//! gap.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use shop_core::Result;
 use shop_core::log::{Gap, GapCause};
-use shop_core::{ErrorKind, Result};
 
-use super::membership::Membership;
-use crate::error::kafka_error;
+use super::membership::{Committed, Membership};
 use crate::number::unsigned;
 
 /// The positions of the reader thread.
@@ -32,6 +36,39 @@ struct Position {
     next: Option<i64>,
     /// When the low watermark was read for an offset that was not delivered.
     checked_at: Option<Instant>,
+    /// The end of the log when it was before the committed position. If the first record is before this end, it is the
+    /// first one after the cut.
+    shorter_end: Option<i64>,
+}
+
+impl Position {
+    const fn new(epoch: u64, next: Option<i64>) -> Self {
+        Self {
+            epoch,
+            next,
+            checked_at: None,
+            shorter_end: None,
+        }
+    }
+}
+
+/// The result of the comparison of a committed position with the log.
+struct Checked {
+    gap: Option<Gap>,
+    /// Whether the partition was sought. What was fetched before is fetched again.
+    was_sought: bool,
+}
+
+/// How a record follows the ones before it in its partition.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// It is the next one, after these gaps.
+    InOrder(Vec<Gap>),
+    /// It was fetched before its partition was sought to the committed position. It must not be delivered: it arrives
+    /// again, if the log still has it.
+    TooEarly(Option<Gap>),
+    /// Offsets went backwards: the log was cut or created again, and the partition needs a new epoch.
+    Backwards,
 }
 
 /// The timeout of a request about a partition whose records are waiting.
@@ -70,7 +107,7 @@ impl Positions {
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(50));
             match self.check(member, index, epoch, timeout) {
-                Ok(gap) => gaps.extend(gap),
+                Ok(checked) => gaps.extend(checked.gap),
                 Err(error) => {
                     tracing::debug!(log.partition = index, %error, "failed to compare the position with the log");
                     self.retry_at = Some(Instant::now() + RETRY_INTERVAL);
@@ -108,16 +145,25 @@ impl Positions {
         index: u32,
         epoch: u64,
         timeout: Duration,
-    ) -> Result<Option<Gap>> {
-        let earlier = self.earlier.get(&index).map(|next| (*next, true));
+    ) -> Result<Checked> {
+        let earlier = self.earlier.get(&index);
+        let earlier = earlier.map(|next| Committed::new(*next, true));
         let committed = member.committed(index, timeout)?.or(earlier);
         let (low, mut high) = member.watermarks(index, timeout)?;
-        let (mut next, mut gap) = (committed.map(|(committed, _)| committed), None);
-        match committed {
+        let mut position = Position::new(epoch, committed.as_ref().map(|found| found.offset));
+        let was_sought = committed.is_some();
+        let mut gap = None;
+        if let Some(committed) = committed
+            .as_ref()
+            .filter(|found| !found.is_of_earlier_topic)
+        {
+            member.seek_to_committed(committed, timeout)?;
+        }
+        match committed.map(|found| (found.offset, found.is_of_earlier_topic)) {
             Some((committed, true)) => {
                 member.seek(index, low, timeout)?;
                 gap = Some((committed, committed, GapCause::Recreated));
-                next = Some(low);
+                position.next = Some(low);
             }
             None => {
                 if low > 0 {
@@ -133,35 +179,33 @@ impl Positions {
             }
             Some((committed, _)) if committed < low => {
                 gap = Some((committed, low, GapCause::Deleted));
-                next = Some(low);
+                position.next = Some(low);
             }
             Some((committed, _)) if committed > high => {
                 member.pause(CONFIRM_AFTER);
                 high = member.watermarks(index, timeout)?.1;
                 if committed > high {
                     gap = Some((high, committed, GapCause::Truncated));
-                    // librdkafka starts again at the earliest record.
-                    next = Some(low);
+                    // librdkafka goes on where the log was cut or, without the epoch of the position, at the oldest
+                    // record.
+                    position.next = Some(low);
+                    position.shorter_end = Some(high);
                 }
             }
             Some(_) => {}
         }
-        self.partitions.insert(
-            index,
-            Position {
-                epoch,
-                next,
-                checked_at: None,
-            },
-        );
+        let next = position.next.unwrap_or_default();
+        self.partitions.insert(index, position);
         self.earlier.remove(&index);
         let gap = gap.and_then(|(from, to, cause)| new_gap(member, index, epoch, from..to, cause));
-        Ok(gap.map(|gap| gap.followed_by(unsigned(next.unwrap_or_default()))))
+        Ok(Checked {
+            gap: gap.map(|gap| gap.followed_by(unsigned(next))),
+            was_sought,
+        })
     }
 
-    /// Compares a record's `offset` with the position of its partition, and moves the position behind it. Returns the
-    /// gaps before it, which exclude offsets that were never visible; `None` if offsets went backwards: the log was
-    /// truncated or created again, and the partition needs a new epoch.
+    /// Compares a record's `offset` with the position of its partition, and moves the position behind it. Gaps exclude
+    /// offsets that were never visible.
     ///
     /// # Errors
     /// If the brokers do not respond. The record must not be delivered: it may follow a gap.
@@ -171,25 +215,27 @@ impl Positions {
         index: u32,
         epoch: u64,
         offset: i64,
-    ) -> Result<Option<Vec<Gap>>> {
-        let mut gaps = Vec::new();
+    ) -> Result<Arrival> {
         if !self.is_known(index, epoch) {
-            gaps.extend(self.check(member, index, epoch, REQUEST_TIMEOUT)?);
-            if gaps.iter().any(|gap| gap.cause == GapCause::Recreated) {
-                // The record was fetched at the position in the earlier topic.
-                return Err(kafka_error(
-                    ErrorKind::Unavailable,
-                    "the topic was deleted and created again",
-                ));
+            let checked = self.check(member, index, epoch, REQUEST_TIMEOUT)?;
+            if checked.was_sought {
+                return Ok(Arrival::TooEarly(checked.gap));
             }
         }
+        let mut gaps = Vec::new();
         let Some(position) = self.partitions.get_mut(&index) else {
-            return Ok(Some(gaps));
+            return Ok(Arrival::InOrder(gaps));
         };
+        let shorter_end = position.shorter_end.take();
         match position.next.replace(offset + 1) {
             Some(next) if offset < next => {
                 position.next = Some(next);
-                return Ok(None);
+                return Ok(Arrival::Backwards);
+            }
+            Some(next) if offset > next && shorter_end.is_some_and(|end| offset < end) => {
+                let replaced = offset..shorter_end.unwrap_or(offset);
+                let gap = new_gap(member, index, epoch, replaced, GapCause::Truncated);
+                gaps.extend(gap.map(|gap| gap.followed_by(unsigned(offset))));
             }
             Some(next)
                 if offset > next
@@ -206,11 +252,11 @@ impl Positions {
             }
             _ => {}
         }
-        Ok(Some(gaps))
+        Ok(Arrival::InOrder(gaps))
     }
 
-    /// Starts `epoch` of a partition whose offsets went back to `offset`. Returns the gap, if the log ends before the
-    /// position.
+    /// Starts `epoch` of a partition whose offsets went back to `offset`. Returns the gap: what was read before from the
+    /// offsets that the log no longer has, or has with other records.
     pub(super) fn restart(
         &mut self,
         member: &impl Membership,
@@ -222,16 +268,21 @@ impl Positions {
             .partitions
             .get(&index)
             .and_then(|position| position.next);
-        let (_, high) = member.watermarks(index, REQUEST_TIMEOUT)?;
-        self.partitions.insert(
-            index,
-            Position {
-                epoch,
-                next: Some(offset + 1),
-                checked_at: None,
-            },
-        );
-        let range = before.filter(|next| *next > high).map(|next| high..next);
+        let (low, high) = member.watermarks(index, REQUEST_TIMEOUT)?;
+        let restarted = Position::new(epoch, Some(offset + 1));
+        self.partitions.insert(index, restarted);
+        let cut_at = if offset > low {
+            // librdkafka goes on where the log was cut.
+            offset
+        } else if before > Some(high) || !member.knows_topic_id() {
+            // It goes on at the oldest record if the position is after the end. This may be another topic.
+            high
+        } else {
+            low
+        };
+        let range = before
+            .filter(|next| *next > cut_at)
+            .map(|next| cut_at..next);
         let gap = range.and_then(|range| new_gap(member, index, epoch, range, GapCause::Truncated));
         Ok(gap.map(|gap| gap.followed_by(unsigned(offset))))
     }
@@ -256,9 +307,11 @@ fn new_gap(
 mod tests {
     use std::cell::{Cell, RefCell};
 
+    use shop_core::ErrorKind;
     use shop_core::log::Partition;
 
     use super::*;
+    use crate::error::kafka_error;
 
     /// A member of a group that owns partition 0, with a log whose watermarks are set.
     #[derive(Debug, Default)]
@@ -272,6 +325,7 @@ mod tests {
         fails: Cell<bool>,
         /// Whether the topic was created again.
         is_replaced: Cell<bool>,
+        knows_topic_id: Cell<bool>,
         /// The calls since they were last taken.
         calls: RefCell<Vec<String>>,
     }
@@ -316,14 +370,22 @@ mod tests {
             ))
         }
 
-        fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<(i64, bool)>> {
+        fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<Committed>> {
             assert!(timeout > Duration::from_millis(500), "{timeout:?}");
+            let is_replaced = self.is_replaced.get();
+            let committed = self.committed.get();
             self.call(
                 "committed",
-                self.committed
-                    .get()
-                    .map(|offset| (offset, self.is_replaced.get())),
+                committed.map(|offset| Committed::new(offset, is_replaced)),
             )
+        }
+
+        fn seek_to_committed(&self, committed: &Committed, _timeout: Duration) -> Result<()> {
+            self.call(format!("validate {}", committed.offset), ())
+        }
+
+        fn knows_topic_id(&self) -> bool {
+            self.knows_topic_id.get()
         }
 
         fn seek(&self, _index: u32, offset: i64, _timeout: Duration) -> Result<()> {
@@ -347,6 +409,11 @@ mod tests {
 
     const CHECK: &str = "committed, watermarks";
 
+    /// The calls of a check of a committed position.
+    fn checked_at(committed: i64) -> String {
+        format!("{CHECK}, validate {committed}")
+    }
+
     fn described<'a>(gaps: impl IntoIterator<Item = &'a Gap>) -> String {
         let of = |gap: &Gap| {
             format!(
@@ -368,9 +435,10 @@ mod tests {
             .arrive(member, 0, member.epoch.get(), offset)
             .unwrap()
         {
-            Some(gaps) if gaps.is_empty() => "in order".to_owned(),
-            Some(gaps) => described(&gaps),
-            None => "backwards".to_owned(),
+            Arrival::InOrder(gaps) if gaps.is_empty() => "in order".to_owned(),
+            Arrival::InOrder(gaps) => described(&gaps),
+            Arrival::TooEarly(gap) => ["too early".to_owned(), described(&gap)].join(" "),
+            Arrival::Backwards => "backwards".to_owned(),
         }
     }
 
@@ -394,24 +462,21 @@ mod tests {
             let found = assigned(&mut positions, &member);
             (found, member.calls(), arrive(&mut positions, &member, 3))
         };
-        let confirmed = || format!("{CHECK}, pause, watermarks");
+        let confirmed = || format!("{}, pause, watermarks", checked_at(11));
         let (order, back) = ("in order".to_owned(), "backwards".to_owned());
         assert_eq!(
             check(1, None),
             (
                 "Deleted 1..3, then 3".to_owned(),
-                CHECK.to_owned(),
+                checked_at(1),
                 order.clone()
             )
         );
         assert_eq!(
             check(3, None),
-            (String::new(), CHECK.to_owned(), order.clone())
+            (String::new(), checked_at(3), order.clone())
         );
-        assert_eq!(
-            check(9, None),
-            (String::new(), CHECK.to_owned(), back.clone())
-        );
+        assert_eq!(check(9, None), (String::new(), checked_at(9), back.clone()));
         assert_eq!(
             check(11, None),
             (
@@ -441,7 +506,8 @@ mod tests {
             );
             assert_eq!(arrive(&mut positions, &member, 3), "in order");
             // A record that arrives before the check is not delivered.
-            assert!(Positions::default().arrive(&member, 0, 1, 5).is_err());
+            let early = format!("too early Recreated {committed}..{committed}, then 3");
+            assert_eq!(arrive(&mut Positions::default(), &member, 5), early);
         }
     }
 
@@ -467,7 +533,7 @@ mod tests {
         positions.retry_at = Some(Instant::now());
         assert_eq!(
             (assigned(&mut positions, &member), member.calls()),
-            (String::new(), CHECK.to_owned())
+            (String::new(), checked_at(3))
         );
         member.is_unchecked.set(true);
         assert_eq!(
@@ -484,15 +550,17 @@ mod tests {
         member.is_unchecked.set(true);
         assert_eq!(
             (assigned(&mut positions, &member), member.calls()),
-            (String::new(), CHECK.to_owned())
+            (String::new(), checked_at(3))
         );
     }
 
     #[test]
     fn skipped_offsets_are_a_gap_if_they_were_deleted() {
         let (member, mut positions) = (Fake::new(Some(3), (3, 9)), Positions::default());
+        assert_eq!(arrive(&mut positions, &member, 3), "too early ");
+        assert_eq!(member.calls(), checked_at(3));
         assert_eq!(arrive(&mut positions, &member, 3), "in order");
-        assert_eq!(member.calls(), CHECK);
+        assert_eq!(member.calls(), "");
         assert_eq!(
             arrive(&mut positions, &member, 5),
             "in order",
@@ -521,17 +589,34 @@ mod tests {
     }
 
     #[test]
-    fn a_record_may_follow_two_gaps() {
+    fn the_first_record_after_a_cut_shows_what_was_replaced() {
         let (member, mut positions) = (Fake::new(Some(11), (3, 9)), Positions::default());
-        // The log ends before the position. Then its oldest records are deleted.
-        member.later.set(Some((6, 9)));
-        let gaps = "Truncated 9..11, then 3, Deleted 3..6, then 6";
-        assert_eq!(arrive(&mut positions, &member, 7), gaps);
+        let found = assigned(&mut positions, &member);
+        assert_eq!(found, "Truncated 9..11, then 3");
+        let replaced = "Truncated 7..9, then 7";
+        assert_eq!(arrive(&mut positions, &member, 7), replaced);
+        assert_eq!(arrive(&mut positions, &member, 8), "in order");
+    }
+
+    #[test]
+    fn a_log_that_was_cut_and_has_grown_is_read_from_the_cut() {
+        for (cut_at, gap) in [
+            (20, "Truncated 20..40, then 20"),
+            (0, "Truncated 0..40, then 0"),
+        ] {
+            let (member, mut positions) = (Fake::new(Some(40), (0, 60)), Positions::default());
+            member.knows_topic_id.set(true);
+            assert_eq!(assigned(&mut positions, &member), "");
+            assert_eq!(arrive(&mut positions, &member, cut_at), "backwards");
+            let found = positions.restart(&member, 0, 2, cut_at).unwrap();
+            assert_eq!(described(&found), gap);
+        }
     }
 
     #[test]
     fn a_partition_whose_offsets_went_back_restarts() {
         let (member, mut positions) = (Fake::new(Some(3), (0, 9)), Positions::default());
+        assert_eq!(assigned(&mut positions, &member), "");
         assert_eq!(arrive(&mut positions, &member, 3), "in order");
         assert_eq!(arrive(&mut positions, &member, 3), "backwards");
         let mut restart = |high: i64, offset: i64| {

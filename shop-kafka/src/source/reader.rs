@@ -13,7 +13,7 @@ use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
 use super::pending::{BatchBuilder, BatchLimits, Pending};
-use super::positions::Positions;
+use super::positions::{Arrival, Positions};
 use crate::client::lock;
 use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
@@ -267,8 +267,12 @@ impl Reader {
             self.positions
                 .arrive(&(&*self.member, consumer), index, epoch, message.offset())?;
         let (epoch, gaps) = match arrival {
-            Some(gaps) => (epoch, gaps),
-            None => self.restart(consumer, index, epoch, message.offset())?,
+            Arrival::InOrder(gaps) => (epoch, gaps),
+            Arrival::TooEarly(gap) => {
+                gap.into_iter().for_each(|gap| self.put_gap(gap));
+                return Ok(());
+            }
+            Arrival::Backwards => self.restart(consumer, index, epoch, message.offset())?,
         };
         for gap in gaps {
             self.put_gap(gap);

@@ -1,0 +1,183 @@
+//! Follows what brokers answer to the records of each partition: positions, and failures.
+//!
+//! The offsets of a partition grow. A record that was sent after another one was acknowledged, and that is at or before
+//! its offset, proves that acknowledged records are gone: an unclean election has made a replica the leader that did not
+//! have them. Nobody else can know of those that no consumer had read. Acknowledgements may be waited for in another
+//! order than they arrived in, so only a record that was sent later is a proof.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::client::lock;
+
+/// How long a partition counts as unavailable after its last failure. Its next records show whether it still is.
+const FAILURE_VALIDITY: Duration = Duration::from_secs(30);
+
+/// The acknowledgements of all topics of a producer.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledgements {
+    /// The number of acknowledgements so far. It orders them.
+    count: AtomicU64,
+    partitions: Mutex<BTreeMap<(Arc<str>, u32), Answers>>,
+    /// What the log no longer has, although it was acknowledged, until somebody takes it.
+    cuts: Mutex<Vec<Cut>>,
+    has_cuts: AtomicBool,
+}
+
+/// What the brokers have answered to the records of one partition.
+#[derive(Debug, Default)]
+struct Answers {
+    highest: Option<Highest>,
+    /// The time of the last failure, unless a record was acknowledged after it.
+    failed_at: Option<Instant>,
+}
+
+/// The highest acknowledged offset of a partition.
+#[derive(Debug)]
+struct Highest {
+    offset: u64,
+    /// The number of acknowledgements up to this one.
+    count: u64,
+    /// How often topics had been created again by then.
+    topic_changes: u64,
+}
+
+/// Acknowledged records that the log no longer has: from offset `from` to before `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: u32,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// How often topics had been created again when this was noticed.
+    pub(crate) topic_changes: u64,
+}
+
+impl Acknowledgements {
+    /// Returns the number of acknowledgements before a record that is sent now.
+    pub(crate) fn before_send(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Notes the position of a record that was sent after `sent_after` acknowledgements.
+    pub(crate) fn acknowledged(
+        &self,
+        topic: &Arc<str>,
+        partition: u32,
+        offset: u64,
+        sent_after: u64,
+        topic_changes: u64,
+    ) {
+        let mut partitions = lock(&self.partitions);
+        let answers = partitions
+            .entry((Arc::clone(topic), partition))
+            .or_default();
+        answers.failed_at = None;
+        let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
+        let next = Highest {
+            offset,
+            count,
+            topic_changes,
+        };
+        let Some(highest) = &answers.highest else {
+            answers.highest = Some(next);
+            return;
+        };
+        if highest.topic_changes != topic_changes || highest.offset < offset {
+            answers.highest = Some(next);
+        } else if highest.count <= sent_after {
+            lock(&self.cuts).push(Cut {
+                topic: Arc::clone(topic),
+                partition,
+                from: offset,
+                to: highest.offset + 1,
+                topic_changes,
+            });
+            self.has_cuts.store(true, Ordering::Release);
+            answers.highest = Some(next);
+        }
+    }
+
+    /// Notes that a record of the partition was not acknowledged in time.
+    pub(crate) fn failed(&self, topic: &Arc<str>, partition: u32) {
+        let mut partitions = lock(&self.partitions);
+        let answers = partitions
+            .entry((Arc::clone(topic), partition))
+            .or_default();
+        answers.failed_at = Some(Instant::now());
+    }
+
+    /// Returns the partitions of `topic` whose last records were not acknowledged in time.
+    pub(crate) fn failing(&self, topic: &str) -> Vec<u32> {
+        let partitions = lock(&self.partitions);
+        let is_failing = |answers: &Answers| {
+            answers
+                .failed_at
+                .is_some_and(|at| at.elapsed() < FAILURE_VALIDITY)
+        };
+        partitions
+            .iter()
+            .filter(|((name, _), answers)| **name == *topic && is_failing(answers))
+            .map(|((_, partition), _)| *partition)
+            .collect()
+    }
+
+    /// Whether something was noticed that nobody has taken, in any topic.
+    pub(crate) fn has_cuts(&self) -> bool {
+        self.has_cuts.load(Ordering::Acquire)
+    }
+
+    /// Takes what was noticed in `topic` since the last call.
+    pub(crate) fn take_cuts(&self, topic: &str) -> Vec<Cut> {
+        let mut cuts = lock(&self.cuts);
+        let taken = cuts.extract_if(.., |cut| *cut.topic == *topic).collect();
+        self.has_cuts.store(!cuts.is_empty(), Ordering::Release);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_record_at_an_earlier_offset_is_a_cut() {
+        let topic: Arc<str> = "purchases".into();
+        let log = Acknowledgements::default();
+        let concurrent = log.before_send();
+        log.acknowledged(&topic, 3, 39, log.before_send(), 0);
+        // It was sent before offset 39 was acknowledged, and its acknowledgement was waited for later.
+        log.acknowledged(&topic, 3, 38, concurrent, 0);
+        log.acknowledged(&topic, 4, 5, log.before_send(), 0);
+        assert_eq!(log.take_cuts(&topic), []);
+
+        log.acknowledged(&topic, 3, 20, log.before_send(), 0);
+        log.acknowledged(&topic, 3, 21, log.before_send(), 0);
+        let cut = Cut {
+            topic: Arc::clone(&topic),
+            partition: 3,
+            from: 20,
+            to: 40,
+            topic_changes: 0,
+        };
+        assert_eq!(log.take_cuts("events"), []);
+        assert_eq!(log.take_cuts(&topic), [cut]);
+        assert_eq!(log.take_cuts(&topic), []);
+
+        log.acknowledged(&topic, 3, 0, log.before_send(), 1);
+        assert_eq!(log.take_cuts(&topic), [], "the topic was created again");
+    }
+
+    #[test]
+    fn a_partition_fails_until_it_acknowledges_a_record() {
+        let topic: Arc<str> = "purchases".into();
+        let log = Acknowledgements::default();
+        log.failed(&topic, 1);
+        log.failed(&topic, 2);
+        log.acknowledged(&topic, 1, 0, 0, 0);
+        assert_eq!(log.failing(&topic), [2]);
+        assert!(log.failing("events").is_empty());
+    }
+}

@@ -1,0 +1,85 @@
+//! The size of the producer's batches, which every topic that it writes to must take.
+//!
+//! A topic's `max.message.bytes` limits a whole batch, and librdkafka does not split a batch that is refused. A producer
+//! with its default of 1 MB would lose good records to a topic with a lower limit.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::client::lock;
+
+/// librdkafka's default of `batch.size`.
+pub(crate) const DEFAULT_BATCH_BYTES: usize = 1_000_000;
+/// What a batch has beside its records.
+const BATCH_OVERHEAD_BYTES: usize = 512;
+/// The minimum size of a batch. A larger record is a batch by itself.
+const MIN_BATCH_BYTES: usize = 1_024;
+
+/// The limits of the topics that one producer writes to.
+#[derive(Debug)]
+pub(crate) struct BatchLimit {
+    /// The `max.message.bytes` of each topic whose settings can be read.
+    topics: Mutex<BTreeMap<String, usize>>,
+    batch_bytes: AtomicUsize,
+}
+
+impl Default for BatchLimit {
+    fn default() -> Self {
+        Self {
+            topics: Mutex::default(),
+            batch_bytes: AtomicUsize::new(DEFAULT_BATCH_BYTES),
+        }
+    }
+}
+
+impl BatchLimit {
+    /// Notes the `max.message.bytes` of a topic, as read now.
+    pub(crate) fn note_topic(&self, topic: &str, max_message_bytes: usize) {
+        let mut topics = lock(&self.topics);
+        topics.insert(topic.to_owned(), max_message_bytes);
+        let lowest = topics.values().min().copied().unwrap_or(usize::MAX);
+        self.set(lowest.saturating_sub(BATCH_OVERHEAD_BYTES));
+    }
+
+    /// Notes that a broker has refused a batch of this size with records that it would take one by one. Batches get half
+    /// as large, until the settings of the topic are read again.
+    pub(crate) fn note_refused(&self, batch_bytes: usize) {
+        self.set(batch_bytes / 2);
+    }
+
+    fn set(&self, batch_bytes: usize) {
+        let batch_bytes = batch_bytes.clamp(MIN_BATCH_BYTES, DEFAULT_BATCH_BYTES);
+        self.batch_bytes.store(batch_bytes, Ordering::Release);
+    }
+
+    /// Returns the `max.message.bytes` of a topic, if it is known.
+    pub(crate) fn of_topic(&self, topic: &str) -> Option<usize> {
+        lock(&self.topics).get(topic).copied()
+    }
+
+    /// Returns the maximum size of a batch that all topics take.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch_bytes.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_as_large_as_every_topic_takes() {
+        let limit = BatchLimit::default();
+        assert_eq!(limit.batch_bytes(), DEFAULT_BATCH_BYTES);
+        limit.note_topic("purchases.dlq", 8 << 20);
+        assert_eq!(limit.batch_bytes(), DEFAULT_BATCH_BYTES);
+        limit.note_topic("purchases", 20_000);
+        assert_eq!(limit.batch_bytes(), 20_000 - BATCH_OVERHEAD_BYTES);
+        limit.note_refused(limit.batch_bytes());
+        assert_eq!(limit.batch_bytes(), (20_000 - BATCH_OVERHEAD_BYTES) / 2);
+        limit.note_topic("purchases", 10);
+        assert_eq!(limit.batch_bytes(), MIN_BATCH_BYTES);
+        assert_eq!(limit.of_topic("purchases"), Some(10));
+    }
+}
