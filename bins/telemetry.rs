@@ -23,9 +23,6 @@ pub(crate) const AUDIT: &str = "audit";
 /// The targets of the access log and the audit log. `SHOP_LOG_LEVEL` does not apply to them.
 const ACCESS: [&str; 2] = ["access", AUDIT];
 
-/// The pool of PostgreSQL's connections warns of each one that an outage has broken. The stores report the outage.
-const QUIET: &str = "deadpool.postgres=error";
-
 /// What telemetry needs until the end of the process.
 pub(crate) struct Telemetry {
     pub(crate) exporter: Option<Exporter>,
@@ -44,7 +41,7 @@ impl Drop for Telemetry {
 /// # Errors
 /// When logging was started before, the log file cannot be written, or a setting of traces is invalid.
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
-    let filter = format!("{QUIET},{},{AUDIT}=info", settings.log_level);
+    let filter = format!("{},{AUDIT}=info", settings.log_level);
     let filter = EnvFilter::try_new(filter).map_err(CliError::new)?;
     let file = settings
         .log_file

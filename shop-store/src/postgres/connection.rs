@@ -1,23 +1,22 @@
 //! The pools of connections, and statements with timeouts.
 
 use std::borrow::Cow;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
-use tokio_postgres::config::Host;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Config, Row};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Row};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::connector::{Connector, Object, Pool, Servers, Session};
 use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_error};
 use super::schema::{Definition, Schema};
 use super::tls::Tls;
+use super::url::DatabaseUrl;
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
@@ -25,17 +24,25 @@ use crate::unreadable::Unreadables;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a successful check of writes is valid while no statement fails. Each one leaves a dead row.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
-/// The default timeout of a new connection to one address.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After this time without an acknowledgement of the host, a connection is closed.
-const TCP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The driver's default of `keepalives_idle`.
-const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// In a write, whose commit then waits until it is durable, whatever the server's default; in the transaction, because
 /// a pooler gives each one another session.
 pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', true)
     where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
+
+/// Returns a common table expression `confirmed`, which the statement joins. If `rows` are not empty, it makes the
+/// transaction wait for the standby, as an insert does.
+///
+/// A row that is found may be one that no standby has: the server shows what it has committed when the wait for a standby
+/// was interrupted, as by a restart. A transaction that only finds it would not wait, and its row would be lost with the
+/// server. One that writes a message to the write-ahead log waits until the standby has all before it.
+pub(super) fn confirmed(rows: &str) -> String {
+    format!(
+        "confirmed as materialized (
+            select pg_logical_emit_message(true, 'shop', '') from {rows} limit 1
+        )"
+    )
+}
 
 shop_core::options! {
     /// Options of a [`PostgresStore`](super::PostgresStore), [`PostgresUsers`](super::PostgresUsers) or
@@ -133,6 +140,7 @@ pub(super) struct Connection {
     /// The time of the last check of writes, unless a statement has failed since.
     checked: Mutex<Option<Instant>>,
     pub(super) schema: Option<Schema>,
+    pub(super) servers: Arc<Servers>,
     _closing_idle: DropGuard,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
     reads: Pool,
@@ -146,27 +154,18 @@ impl Connection {
         definition: &'static Definition,
     ) -> Result<Self> {
         let (tls, url) = Tls::take_from(options.url.expose_secret())?;
-        let config = parsed(&url, &tls)?;
-        // The driver tries one host after the other.
-        let connect_timeout = config
-            .get_connect_timeout()
-            .copied()
-            .unwrap_or(CONNECT_TIMEOUT);
-        let check_timeout = hosts(&config)
-            .iter()
-            .skip(1)
-            .fold(CHECK_TIMEOUT, |sum, _| sum + connect_timeout);
-        let name = name(&config);
+        let url = DatabaseUrl::parse(&url, &tls)?;
+        let servers = Servers::new(&url);
+        let check_timeout = CHECK_TIMEOUT + servers.session_timeout();
+        let name = url.name();
         let tls = tls.connector()?;
+        let connector = |timeout: Duration| {
+            Connector::new(&servers, &url, &session_options(timeout), tls.clone())
+        };
         let for_reads = (options.max_connections / 2).max(1);
-        let reads = pool(
-            config.clone(),
-            tls.clone(),
-            options.query_timeout,
-            for_reads,
-        )?;
+        let reads = pool(connector(options.query_timeout), for_reads)?;
         let for_writes = options.max_connections.saturating_sub(for_reads).max(1);
-        let writes = pool(config, tls, options.insert_timeout, for_writes)?;
+        let writes = pool(connector(options.insert_timeout), for_writes)?;
         let schema = options
             .create_schema
             .then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
@@ -183,6 +182,7 @@ impl Connection {
             check_timeout,
             checked: Mutex::default(),
             schema,
+            servers,
             _closing_idle: closing_idle,
             reads,
             writes,
@@ -274,49 +274,76 @@ impl Connection {
 
 /// Runs a statement in a separate task. After the deadline, or when this future is dropped, the task continues in the
 /// background with its connection: a statement that is not finished must not delay another one, and statements that
-/// wait for a standby must not use up the connections of the server.
+/// wait for a standby must not use up the connections of the server. If the server does not answer others either, its
+/// connections are given up.
 async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Result<Vec<Row>> {
-    let client = match time::timeout_at(deadline, pool.get()).await {
-        Ok(client) => client.map_err(from_pool)?,
+    let session = match time::timeout_at(deadline, pool.get()).await {
+        Ok(session) => session.map_err(from_pool)?,
         Err(_elapsed) => return Err(timed_out(Outcome::NotApplied)),
     };
-    let statement = Arc::clone(statement);
-    let task = tokio::spawn(async move {
-        let parameters = statement.parameters();
-        // Without a prepared statement: one round trip, and a plan for these values.
-        let query = client.query_typed(&statement.sql, &parameters);
-        let result = match statement.end {
-            None => query.await,
-            Some(end) => {
-                // Sent together and in this order: it costs no round trip. After an error the server rolls back.
-                let begin = format!("begin; {DURABLE}");
-                let begin = client.batch_execute(&begin);
-                let before = run_before(&client, statement.before.as_deref());
-                let (begun, before, rows, ended) =
-                    tokio::join!(biased; begin, before, query, client.batch_execute(end));
-                begun
-                    .and(before)
-                    .and(rows)
-                    .and_then(|rows| ended.map(|()| rows))
-            }
-        };
-        if result.as_ref().is_err_and(is_broken) {
-            drop(Object::take(client));
-        }
-        result
-    });
+    let host = session.host;
+    let task = tokio::spawn(run_in(session, Arc::clone(statement)));
     match time::timeout_at(deadline, task).await {
-        Ok(Ok(result)) => result.map_err(from_driver),
+        Ok(Ok(result)) => result,
         Ok(Err(panicked)) => {
             Err(postgres_error(ErrorKind::Internal, "statement aborted").with_source(panicked))
         }
-        Err(_elapsed) => Err(timed_out(Outcome::Unknown)),
+        Err(_elapsed) => {
+            pool.manager().abandon_if_mute(host);
+            Err(timed_out(Outcome::Unknown))
+        }
     }
+}
+
+/// Runs a statement in a session, which leaves its pool if it is of no use afterwards.
+async fn run_in(session: Object, statement: Arc<Statement>) -> Result<Vec<Row>> {
+    let abandoned = session.abandoned.clone();
+    let executed = abandoned
+        .run_until_cancelled(execute(&session, &statement))
+        .await;
+    let Some(result) = executed else {
+        drop(Object::take(session));
+        return Err(timed_out(Outcome::Unknown));
+    };
+    if session.has_skipped_standby.load(Ordering::Acquire) {
+        drop(Object::take(session));
+        let message = "PostgreSQL has committed without its standby: the wait for it was cancelled";
+        let error = postgres_error(ErrorKind::Unavailable, message);
+        return Err(error.with_outcome(Outcome::Unknown));
+    }
+    if result.as_ref().is_err_and(is_broken) {
+        drop(Object::take(session));
+    }
+    result.map_err(from_driver)
+}
+
+async fn execute(
+    session: &Session,
+    statement: &Statement,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let client = &session.client;
+    let parameters = statement.parameters();
+    // Without a prepared statement: one round trip, and a plan for these values.
+    let query = client.query_typed(&statement.sql, &parameters);
+    let Some(end) = statement.end else {
+        return query.await;
+    };
+    // Sent together and in this order: it costs no round trip. After an error the server rolls back.
+    let begin = format!("begin; {DURABLE}");
+    let begin = client.batch_execute(&begin);
+    let before = run_before(client, statement.before.as_deref());
+    let (begun, before, rows, ended) =
+        tokio::join!(biased; begin, before, query, client.batch_execute(end));
+    begun?;
+    before?;
+    let rows = rows?;
+    ended?;
+    Ok(rows)
 }
 
 /// Runs the statement before another one, if there is one. Its rows are of no interest.
 async fn run_before(
-    client: &Object,
+    client: &Client,
     before: Option<&Statement>,
 ) -> Result<(), tokio_postgres::Error> {
     let Some(before) = before else { return Ok(()) };
@@ -348,85 +375,18 @@ fn timed_out(outcome: Outcome) -> Error {
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-fn pool(
-    mut config: Config,
-    tls: MakeRustlsConnect,
-    timeout: Duration,
-    size: usize,
-) -> Result<Pool> {
-    // Shorter than the client's timeout, so the server reports the error and the outcome is known.
-    let limit = (timeout - timeout / 10).as_millis().max(1);
-    let given = config.get_options().unwrap_or_default();
-    // Without sorts a page is read in the order of its index, also when the statistics of the table are old. As options
-    // of the start: a pooler that shares sessions rejects them, where it would pass a `set` on to other clients.
-    let options = format!("{given} -c statement_timeout={limit} -c enable_sort=off");
-    let recycling = ManagerConfig {
-        recycling_method: RecyclingMethod::Fast,
-    };
-    config.options(options);
-    let manager = Manager::from_config(config, tls, recycling);
-    let built = Pool::builder(manager).max_size(size).build();
+fn pool(connector: Connector, size: usize) -> Result<Pool> {
+    let built = Pool::builder(connector).max_size(size).build();
     built.map_err(|error| {
         postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
     })
 }
 
-/// Reads the URL, and adds our defaults for the options that it does not set.
-fn parsed(url: &str, tls: &Tls) -> Result<Config> {
-    let (address, rest) = url.split_once('?').unwrap_or((url, ""));
-    if address.matches('@').count() > 1 || rest.contains('@') {
-        // The driver would take the rest of a password for a host, which is printed.
-        let message = "the PostgreSQL URL has more than one @, or one after a ?: in user, password, database and \
-                       options, write %40 for @ and %3F for ?";
-        return Err(postgres_error(ErrorKind::Invalid, message));
-    }
-    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-        let message = "the PostgreSQL URL or one of its options is invalid";
-        postgres_error(ErrorKind::Invalid, message).with_source(error)
-    })?;
-    config.ssl_mode(tls.mode);
-    if config.get_application_name().is_none() {
-        config.application_name("shop");
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT_TIMEOUT);
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(TCP_TIMEOUT);
-    }
-    if config.get_keepalives_idle() == DRIVER_KEEPALIVE {
-        config.keepalives_idle(TCP_TIMEOUT / 3);
-    }
-    Ok(config)
-}
-
-/// `host:port/database`, with all hosts.
-fn name(config: &Config) -> String {
-    let ports = config.get_ports();
-    let address = |(index, host): (usize, String)| {
-        let port = ports.get(index).or(ports.first()).unwrap_or(&5432);
-        format!("{host}:{port}")
-    };
-    let addresses: Vec<_> = hosts(config).into_iter().enumerate().map(address).collect();
-    let database = config
-        .get_dbname()
-        .or_else(|| config.get_user())
-        .unwrap_or_default();
-    format!("{}/{database}", addresses.join(","))
-}
-
-fn hosts(config: &Config) -> Vec<String> {
-    let name = |host: &Host| match host {
-        Host::Tcp(host) => host.clone(),
-        #[cfg(unix)]
-        Host::Unix(path) => path.display().to_string(),
-    };
-    match config.get_hosts() {
-        [] => config
-            .get_hostaddrs()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        hosts => hosts.iter().map(name).collect(),
-    }
+/// Returns the options of a session whose statements have this timeout.
+fn session_options(timeout: Duration) -> String {
+    // Shorter than the client's timeout, so the server reports the error and the outcome is known.
+    let limit = (timeout - timeout / 10).as_millis().max(1);
+    // Without sorts a page is read in the order of its index, also when the statistics of the table are old. As options
+    // of the start: a pooler that shares sessions rejects them, where it would pass a `set` on to other clients.
+    format!("-c statement_timeout={limit} -c enable_sort=off")
 }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io;
 
-use deadpool_postgres::{HookError, PoolError};
+use deadpool::managed::PoolError;
 use shop_core::{Error, ErrorKind, Outcome};
 use tokio_postgres::Error as DriverError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
@@ -24,16 +24,18 @@ pub(super) fn from_driver(error: DriverError) -> Error {
     }
 }
 
+/// Converts an error of a pool. No statement was sent.
+pub(super) fn from_pool(error: PoolError<Error>) -> Error {
+    match error {
+        PoolError::Backend(error) => error,
+        other => postgres_error(ErrorKind::Internal, "the pool of connections failed")
+            .with_source(other)
+            .with_outcome(Outcome::NotApplied),
+    }
+}
+
 /// Converts an error of a connection that was not established. No statement was sent.
-pub(super) fn from_pool(error: PoolError) -> Error {
-    let error = match error {
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error,
-        other => {
-            let error = postgres_error(ErrorKind::Internal, "the pool of connections failed")
-                .with_source(other);
-            return error.with_outcome(Outcome::NotApplied);
-        }
-    };
+pub(super) fn from_connect(error: DriverError) -> Error {
     let is_io = error
         .source()
         .is_some_and(|source| source.downcast_ref::<io::Error>().is_some());

@@ -390,9 +390,13 @@ async fn sessions_are_left_unchanged() {
     let session = store.connection.writes.get().await.unwrap();
     let sql =
         "select name, setting from pg_settings where source = 'session' and setting <> reset_val";
-    let changed = session.query(sql, &[]).await.unwrap();
+    let changed = session.client.query(sql, &[]).await.unwrap();
     assert!(changed.is_empty(), "{changed:?}");
-    let rows = session.query("show synchronous_commit", &[]).await.unwrap();
+    let rows = session
+        .client
+        .query("show synchronous_commit", &[])
+        .await
+        .unwrap();
     assert_eq!(rows[0].get::<_, &str>(0), "off");
 }
 

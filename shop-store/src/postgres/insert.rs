@@ -9,7 +9,7 @@ use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use tokio::time::Instant;
 use tokio_postgres::types::Type;
 
-use super::connection::{Connection, Statement};
+use super::connection::{Connection, Statement, confirmed};
 use super::error::{self, postgres_error};
 use super::rows::cell;
 use super::sqlstate;
@@ -100,7 +100,7 @@ impl Table {
         )
     }
 
-    /// Compares the rows of `rest` with the stored ones. Null for a row that is not in the snapshot of the statement:
+    /// Compares the rows of `rest` with the stored ones, which are then as durable as inserted ones. Null for a row that is not in the snapshot of the statement:
     /// another transaction has inserted it meanwhile, or a trigger has skipped it.
     ///
     /// `offset 0` prevents a join of the whole table: the rows are looked up by their ids, and there are few of them.
@@ -111,11 +111,13 @@ impl Table {
             stored_details,
             ..
         } = self;
+        let confirmed = confirmed("rest");
         format!(
-            "select rest.number, found.compared, found.details from rest left join lateral (
+            ", {confirmed}
+            select rest.number, found.compared, found.details from rest left join lateral (
                 select {compared} as compared, {stored_details} as details
                 from {name} as stored where stored.id = rest.id offset 0
-            ) as found on true"
+            ) as found on true left join confirmed on true"
         )
     }
 }

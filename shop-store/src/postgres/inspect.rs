@@ -17,6 +17,8 @@ pub struct Inspection {
     pub exists: bool,
     /// The number of rows that another program has made, and that are taken over.
     pub taken_over: Option<i64>,
+    /// Whether the server has standbys and waits for none: what it acknowledges can be lost at a promotion.
+    pub has_asynchronous_standbys: bool,
 }
 
 /// Which of the tables `$1` exist, and which rights on them are missing. A new row sets the sequence of the main table
@@ -48,10 +50,19 @@ impl Connection {
         } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
         let first = "select to_regclass('shop_schema') is not null, current_setting('server_encoding'), \
-                     current_setting('transaction_read_only') = 'on', pg_is_in_recovery()";
+                     current_setting('transaction_read_only') = 'on', pg_is_in_recovery(), \
+                     exists (select from pg_stat_replication) and current_setting('synchronous_standby_names') = ''";
         let rows = self.run(Statement::new(first), deadline).await?;
         if cell(&rows, 2)? {
             return Err(read_only(cell(&rows, 3)?));
+        }
+        let has_asynchronous_standbys = cell(&rows, 4)?;
+        if has_asynchronous_standbys {
+            let server = &*self.name;
+            tracing::warn!(
+                server,
+                "the standbys of PostgreSQL are asynchronous: what is acknowledged can be lost at a promotion; set synchronous_standby_names"
+            );
         }
         let encoding: &str = cell(&rows, 1)?;
         if !["UTF8", "SQL_ASCII"].contains(&encoding) {
@@ -99,6 +110,7 @@ impl Connection {
         let mut found = Inspection {
             exists,
             taken_over: None,
+            has_asynchronous_standbys,
         };
         if !foreign.is_empty() && exists {
             let count = Statement::new(format!("select count(*) from {name}"));

@@ -3,7 +3,9 @@
 //! | module | content |
 //! |---|---|
 //! | `tls` | `sslmode` and `sslrootcert` of the URL |
-//! | `connection` | URL, number of connections and timeouts; the pools, and statements with timeouts |
+//! | `url` | the URL, in the forms of libpq |
+//! | `connector` | sessions with the server that takes writes, also after a promotion |
+//! | `connection` | number of connections and timeouts; the pools, and statements with timeouts |
 //! | `schema` | creation of tables and indexes in the background |
 //! | `inspect` | what is in the database, and which rights are missing |
 //! | `rows` | conversion between purchases and rows |
@@ -41,6 +43,7 @@
 #[cfg(feature = "accounts")]
 mod accounts;
 mod connection;
+mod connector;
 mod erase;
 mod error;
 #[cfg(test)]
@@ -65,6 +68,7 @@ mod sqlstate;
 mod standby_test;
 mod store;
 mod tls;
+mod url;
 
 #[cfg(feature = "accounts")]
 pub use accounts::{PostgresEntities, PostgresOrders, PostgresOutbox, PostgresUsers};

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -13,6 +12,7 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::DropGuard;
 
 use super::connection::until_dropped;
+use super::connector::{Object, Pool};
 use super::error::{from_driver, from_pool, postgres_error};
 use crate::retries::pauses;
 
@@ -134,8 +134,8 @@ async fn create(
 }
 
 async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<()> {
-    let mut client = pool.get().await.map_err(from_pool)?;
-    match current(definition, &client).await {
+    let mut session = pool.get().await.map_err(from_pool)?;
+    match current(definition, &session.client).await {
         // No right to create anything is needed for a schema that exists.
         Ok(version) if version >= definition.changes.len() => return Ok(()),
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => {
@@ -143,10 +143,10 @@ async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<(
         }
         _ => {}
     }
-    let changed = change(definition, adopts, &mut client).await;
+    let changed = change(definition, adopts, &mut session.client).await;
     if changed.is_err() {
         // Its transaction may be open.
-        drop(Object::take(client));
+        drop(Object::take(session));
     }
     match changed.map_err(from_driver)? {
         found if found.is_empty() => Ok(()),

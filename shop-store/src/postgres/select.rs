@@ -14,7 +14,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::PostgresStore;
-use super::connection::Statement;
+use super::connection::{Statement, confirmed};
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
 use crate::limits::row_limit;
@@ -87,10 +87,35 @@ impl PurchaseQuery for PostgresStore {
         let Some(row) = rows.first() else {
             return self.look_up_waiting(id).await;
         };
-        rows::stored_row(row).into_lookup(|| {
-            postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
-                .with_context("id", id)
-        })
+        lookup_of(row, id)
+    }
+
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        let found = row_by_id(id);
+        let sql = format!(
+            "with found as materialized ({}), {} select found.* from found left join confirmed on true",
+            found.sql,
+            confirmed("found")
+        );
+        let found = Statement {
+            sql: sql.into(),
+            ..found
+        };
+        let rows = self
+            .connection
+            .write_by(
+                found,
+                Instant::now() + self.connection.options.query_timeout,
+            )
+            .await?;
+        let Some(row) = rows.first() else {
+            return self.look_up_waiting(id).await;
+        };
+        lookup_of(row, id)
+    }
+
+    fn takeovers(&self) -> u64 {
+        self.connection.servers.timeline().into()
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
@@ -124,6 +149,14 @@ impl PurchaseQuery for PostgresStore {
     async fn check_reads(&self) -> Result<()> {
         self.connection.check_reads().await
     }
+}
+
+/// Reads what is stored in the row with this id.
+fn lookup_of(row: &Row, id: &PurchaseId) -> Result<Lookup> {
+    rows::stored_row(row).into_lookup(|| {
+        postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
+            .with_context("id", id)
+    })
 }
 
 /// Returns the start of a page.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_core::ports::{PurchaseQuery as _, RecordStore as _, Selector};
+use shop_core::ports::{Lookup, PurchaseQuery as _, RecordStore as _, Selector};
 use shop_core::{Outcome, Purchase};
 use tokio::time::{sleep, timeout};
 
@@ -107,6 +107,79 @@ async fn a_missing_synchronous_standby_acknowledges_nothing() {
     assert_eq!(count(&store).await, 20, "unacknowledged purchases are lost");
     insert(&store, &all).await;
     assert_eq!(count(&store).await, 40);
+}
+
+/// The store with a short timeout of inserts.
+async fn impatient(cluster: &Cluster) -> PostgresStore {
+    let mut options = PostgresStoreOptions::new(cluster.url_of_both());
+    options.insert_timeout = Duration::from_secs(2);
+    options.query_timeout = Duration::from_secs(2);
+    PostgresStore::open(options).await.unwrap()
+}
+
+/// Ends the waits for the standby by a function of the server, once there is one.
+async fn end_waits(primary: &tokio_postgres::Client, function: &str) {
+    let sql = format!("select {function}(pid) from pg_stat_activity where wait_event = 'SyncRep'");
+    until(async || !primary.query(&sql, &[]).await.unwrap().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_standby_has_is_not_stored_when_it_is_found() {
+    let Some((cluster, store)) = with_standby(true).await else {
+        return;
+    };
+    let all = purchases(20);
+    let primary = session(&cluster.url()).await;
+    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
+    let impatient = impatient(&cluster).await;
+    for function in ["pg_terminate_backend", "pg_cancel_backend"] {
+        let (store, batch) = (impatient.clone(), all.clone());
+        let insert = tokio::spawn(async move { store.apply(batch.into()).await });
+        end_waits(&primary, function).await;
+        let error = insert.await.unwrap().unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{function}: {error:?}");
+    }
+    // The rows can be seen now, and are on no standby.
+    let found = impatient.look_up(&all[0].id).await.unwrap();
+    assert!(matches!(found, Lookup::Stored(_)), "{found:?}");
+    impatient.look_up_durable(&all[0].id).await.unwrap_err();
+    let error = impatient.apply(all.clone().into()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
+
+    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    until(async || store.check().await.is_ok()).await;
+    assert_eq!(count(&store).await, 0, "nothing was acknowledged");
+    insert(&store, &all).await;
+    assert_eq!(count(&store).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_comes_back_after_a_promotion_gets_no_writes() {
+    let Some((cluster, store)) = with_standby(false).await else {
+        return;
+    };
+    let all = purchases(60);
+    insert(&store, &all[..20]).await;
+    // The sessions of the pools stay open, and nothing answers.
+    tokio::task::block_in_place(|| {
+        cluster.ctl("pause");
+        cluster.ctl("promote_beside");
+    });
+    let takeovers = store.takeovers();
+    insert(&store, &all[20..40]).await;
+    assert!(store.takeovers() > takeovers);
+    tokio::task::block_in_place(|| cluster.ctl("resume"));
+    insert(&store, &all[40..]).await;
+    assert_eq!(count(&store).await, 60);
+    let old = PostgresStore::open(PostgresStoreOptions::new(cluster.url()))
+        .await
+        .unwrap();
+    let late = old.get(&all[50].id).await.unwrap();
+    assert_eq!(late, None, "the old primary got none after it came back");
+
+    // A new store prefers the promoted server, although the old one comes first.
+    let new = super::outage_test::store(&cluster.url_of_both()).await;
+    assert_eq!(count(&new).await, 60);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 # Runs a private PostgreSQL cluster until the standard input ends, also when the test is killed. Prints the folder of its
 # socket, then reads commands and answers each of them: kill (SIGKILL), start, pause, resume; for a hot standby, on
-# port 5433: make_standby, kill_standby, promote (the standby, without the primary); and with the size of a disk of its
+# port 5433: make_standby, kill_standby, promote (the standby, without the primary), promote_beside (a primary that may
+# come back); and with the size of a disk of its
 # own, in MiB, as the argument: fill, free (the disk). Another argument is the folder of the data, with fsync,
 # on a disk that has no power after: cut (SIGKILL of all processes).
 set -eu
@@ -103,6 +104,7 @@ while read -r command; do
       kill -0 "$standby" || start_standby
       $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1
       ;;
+    promote_beside) $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1 ;;
     # The machine has lost its power: the sessions too, which wait for each other without their postmaster.
     cut)
       kill -KILL "$pid" $(cat "/proc/$pid/task/$pid/children") || true

@@ -19,7 +19,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::outbox::{PostgresOutbox, with_event};
-use crate::postgres::connection::{Connection, Statement};
+use crate::postgres::connection::{Connection, Statement, confirmed};
 use crate::postgres::error::{self, from_driver, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::schema::Definition;
@@ -277,9 +277,11 @@ type State = (i64, bool, Option<i64>);
 /// The query of a [`State`].
 pub(super) fn state<E: Table>(new: &E::New) -> Statement {
     let (table, last, is_free) = (E::DEFINITION.name, last::<E>(), E::IS_FREE);
+    let confirmed = confirmed("keyed");
     let sql = format!(
-        "select {last}, {is_free}, (select id from {table}_keys where key = $1)
-         from shop_numbers where name = '{table}'"
+        "with keyed as materialized (select id from {table}_keys where key = $1), {confirmed}
+         select {last}, {is_free}, (select id from keyed)
+         from shop_numbers left join confirmed on true where name = '{table}'"
     );
     with_values(Statement::new(sql), &E::with_number(new, 1.into()), new)
 }

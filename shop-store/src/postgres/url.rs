@@ -1,0 +1,244 @@
+//! The URL of a database, with one host or several, in the forms of libpq.
+
+use std::time::Duration;
+
+use shop_core::{ErrorKind, Result};
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+use super::error::postgres_error;
+use super::tls::Tls;
+
+/// The default time limit of a new connection to one host, over its whole start.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After this time without an acknowledgement of the host, a connection is closed.
+const TCP_TIMEOUT: Duration = Duration::from_secs(30);
+/// The driver's default of `keepalives_idle`.
+const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
+const DEFAULT_PORT: u16 = 5432;
+
+/// What a URL says.
+#[derive(Debug)]
+pub(super) struct DatabaseUrl {
+    /// All options, with all hosts.
+    config: Config,
+    hosts: Vec<(Host, u16)>,
+}
+
+impl DatabaseUrl {
+    /// Reads the URL, and adds our defaults for the options that it does not set.
+    pub(super) fn parse(url: &str, tls: &Tls) -> Result<Self> {
+        let (address, options) = url.split_once('?').unwrap_or((url, ""));
+        if address.matches('@').count() > 1 || options.contains('@') {
+            // The driver would take the rest of a password for a host, which is printed.
+            let message = "the PostgreSQL URL has more than one @, or one after a ?: in user, password, database and options, write %40 for @ and %3F for ?";
+            return Err(postgres_error(ErrorKind::Invalid, message));
+        }
+        let options = without_target(options)?;
+        let url = format!("{address}?{options}");
+        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+            let message = "the PostgreSQL URL or one of its options is invalid";
+            postgres_error(ErrorKind::Invalid, message).with_source(error)
+        })?;
+        config.ssl_mode(tls.mode);
+        if config.get_application_name().is_none() {
+            config.application_name("shop");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(TCP_TIMEOUT);
+        }
+        if config.get_keepalives_idle() == DRIVER_KEEPALIVE {
+            config.keepalives_idle(TCP_TIMEOUT / 3);
+        }
+        let hosts = hosts(&config)?;
+        Ok(Self { config, hosts })
+    }
+
+    /// Returns `host:port/database`, with all hosts.
+    pub(super) fn name(&self) -> String {
+        let addresses: Vec<String> = self.hosts.iter().map(address).collect();
+        let database = self.config.get_dbname().or(self.config.get_user());
+        format!("{}/{}", addresses.join(","), database.unwrap_or_default())
+    }
+
+    /// Returns `host:port` of each host, with the options of a connection to it. `added` are further options of the
+    /// session.
+    pub(super) fn servers(&self, added: &str) -> Vec<(String, Config)> {
+        let session = self.config.get_options().unwrap_or_default();
+        let session = format!("{session} {added}");
+        self.hosts
+            .iter()
+            .enumerate()
+            .map(|(index, host)| {
+                let mut config = self.without_hosts();
+                config.options(&session);
+                match &host.0 {
+                    Host::Tcp(name) => config.host(name),
+                    #[cfg(unix)]
+                    Host::Unix(path) => config.host_path(path),
+                };
+                config.port(host.1);
+                if let Some(ip) = self.config.get_hostaddrs().get(index) {
+                    config.hostaddr(*ip);
+                }
+                (address(host), config)
+            })
+            .collect()
+    }
+
+    /// Returns the time limit of a new connection to one host.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        let given = self.config.get_connect_timeout();
+        given.copied().unwrap_or(CONNECT_TIMEOUT)
+    }
+
+    /// The driver cannot remove hosts from its options.
+    fn without_hosts(&self) -> Config {
+        let from = &self.config;
+        let mut config = Config::new();
+        if let Some(user) = from.get_user() {
+            config.user(user);
+        }
+        if let Some(password) = from.get_password() {
+            config.password(password);
+        }
+        if let Some(database) = from.get_dbname() {
+            config.dbname(database);
+        }
+        if let Some(name) = from.get_application_name() {
+            config.application_name(name);
+        }
+        if let Some(timeout) = from.get_tcp_user_timeout() {
+            config.tcp_user_timeout(*timeout);
+        }
+        if let Some(interval) = from.get_keepalives_interval() {
+            config.keepalives_interval(interval);
+        }
+        if let Some(retries) = from.get_keepalives_retries() {
+            config.keepalives_retries(retries);
+        }
+        config
+            .connect_timeout(self.connect_timeout())
+            .keepalives(from.get_keepalives())
+            .keepalives_idle(from.get_keepalives_idle())
+            .channel_binding(from.get_channel_binding())
+            .ssl_negotiation(from.get_ssl_negotiation())
+            .ssl_mode(from.get_ssl_mode());
+        config
+    }
+}
+
+/// Removes `target_session_attrs`: of several hosts, one that takes writes is always chosen.
+fn without_target(options: &str) -> Result<String> {
+    let mut others = Vec::new();
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        match option.strip_prefix("target_session_attrs=") {
+            None => others.push(option),
+            Some("any" | "read-write" | "primary") => {}
+            Some(_) => {
+                let message = "target_session_attrs must be read-write, primary or any: a store needs a server that takes writes";
+                return Err(postgres_error(ErrorKind::Invalid, message));
+            }
+        }
+    }
+    Ok(others.join("&"))
+}
+
+/// Returns the hosts with their ports. The driver does not separate those of an option `host=a,b`.
+fn hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
+    let mut hosts = Vec::new();
+    for host in config.get_hosts() {
+        match host {
+            Host::Tcp(names) => {
+                let names = names.split(',');
+                hosts.extend(names.map(|name| Host::Tcp(name.to_owned())));
+            }
+            #[cfg(unix)]
+            Host::Unix(_) => hosts.push(host.clone()),
+        }
+    }
+    if hosts.is_empty() {
+        let addresses = config.get_hostaddrs().iter();
+        hosts.extend(addresses.map(|ip| Host::Tcp(ip.to_string())));
+    }
+    let ports = config.get_ports();
+    let is_paired = ports.len() < 2 || ports.len() == hosts.len();
+    if hosts.is_empty() || !is_paired {
+        let message = "the PostgreSQL URL must name a host, and no port, one for all hosts, or one for each host, as in h1:5432,h2:5432 or ?host=h1,h2&port=5432,5433";
+        return Err(postgres_error(ErrorKind::Invalid, message));
+    }
+    let port_of = |index: usize| ports.get(index).or(ports.first()).copied();
+    Ok(hosts
+        .into_iter()
+        .enumerate()
+        .map(|(index, host)| (host, port_of(index).unwrap_or(DEFAULT_PORT)))
+        .collect())
+}
+
+fn address((host, port): &(Host, u16)) -> String {
+    match host {
+        Host::Tcp(name) => format!("{name}:{port}"),
+        #[cfg(unix)]
+        Host::Unix(path) => format!("{}:{port}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> Result<DatabaseUrl> {
+        let (tls, url) = Tls::take_from(url)?;
+        DatabaseUrl::parse(&url, &tls)
+    }
+
+    #[test]
+    fn every_form_of_several_hosts_is_understood() {
+        for url in [
+            "postgresql://u:p%40@h1:1,h2:2/shop?target_session_attrs=read-write",
+            "postgresql://u:p@/shop?host=h1,h2&port=1,2&target_session_attrs=primary",
+            "postgres:///shop?user=u&host=h1,h2&port=1,2",
+        ] {
+            let url = parsed(url).unwrap();
+            assert_eq!(url.name(), "h1:1,h2:2/shop");
+            let servers = url.servers("-c enable_sort=off");
+            let ports: Vec<_> = servers.iter().map(|(_, one)| one.get_ports()).collect();
+            assert_eq!(ports, [[1], [2]]);
+            assert_eq!(servers[1].1.get_hosts(), [Host::Tcp("h2".into())]);
+            assert_eq!(servers[1].1.get_user(), Some("u"));
+        }
+        let one_port = parsed("postgresql://h1,h2/shop?port=7").map(|url| url.name());
+        assert!(
+            one_port.is_err(),
+            "as in libpq, the ports of the hosts are given already"
+        );
+        let sockets = parsed("postgresql://u@/shop?host=%2Frun%2Fpg&port=7").unwrap();
+        assert_eq!(sockets.name(), "/run/pg:7/shop");
+        let address = parsed("postgresql://u@/shop?hostaddr=127.0.0.1").unwrap();
+        assert_eq!(address.name(), "127.0.0.1:5432/shop");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (url, named) in [
+            (
+                "postgresql://h/shop?target_session_attrs=standby",
+                "read-write",
+            ),
+            ("postgresql://u:p@q@h/shop", "%40"),
+            (
+                "postgresql:///shop?host=h1,h2&port=1,2,3",
+                "one for each host",
+            ),
+            ("postgresql:///shop", "must name a host"),
+            ("postgresql://h/shop?nothing=1", "options is invalid"),
+        ] {
+            let error = parsed(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+}
