@@ -18,6 +18,8 @@ use crate::{CliError, Result, auth, commands, tls};
 
 /// The time limit of each check; all run concurrently.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The time limit of a store, which may have several hosts of which one does not answer.
+const STORE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Prints the settings, and checks the backends that they select. Creates nothing: what is missing and can be created
 /// is not an error.
@@ -153,7 +155,13 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
 /// The part at `place`, which is not opened when its file is missing or not accessible.
 async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
     let checked = match place.file.as_deref().map_or(Ok(true), usable) {
-        Ok(true) => within(&place.name, opened(settings, place.kind)).await,
+        Ok(true) => {
+            let limit = match place.kind {
+                Kind::Purchases | Kind::Users | Kind::Orders => STORE_TIMEOUT,
+                Kind::Log(_) | Kind::Service(_) => CHECK_TIMEOUT,
+            };
+            by(limit, &place.name, opened(settings, place.kind)).await
+        }
         unopened => Ok((place.name.clone(), unopened)),
     };
     let (name, state) = checked.unwrap_or_else(|failure| (place.name.clone(), Err(failure)));
@@ -177,11 +185,22 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
     let rows = backend::for_entities(settings);
     match kind {
         Kind::Log(topic) => {
-            let log = backend::for_log(settings).log(topic).await?;
-            state(log, |port| {
+            let mut log = backend::for_log(settings).log(topic).await?;
+            let faults = log.port.log.admin().faults();
+            for weakness in &faults.weak_settings {
+                log.name += "; ";
+                log.name += weakness;
+            }
+            let checked = state(log, |port| {
                 async { port.log.writer().check().await }.boxed()
-            })
-            .await
+            });
+            let (name, works) = checked.await?;
+            let unavailable = faults.unavailable.join(", ");
+            if works.is_ok() && !unavailable.is_empty() {
+                let failure = format!("partitions take no records: {unavailable}");
+                return Ok((name, Err(CliError::new(failure))));
+            }
+            Ok((name, works))
         }
         Kind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
@@ -219,13 +238,19 @@ async fn state<T: Send>(
     ))
 }
 
-/// The result of `check`, or that it takes too long.
+/// Returns the result of `check`, or that it takes too long.
 async fn within<T>(what: &str, check: impl Future<Output = Result<T>> + Send) -> Result<T> {
-    let checked = tokio::time::timeout(CHECK_TIMEOUT, check).await;
+    by(CHECK_TIMEOUT, what, check).await
+}
+
+async fn by<T>(
+    limit: Duration,
+    what: &str,
+    check: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
+    let checked = tokio::time::timeout(limit, check).await;
     checked.unwrap_or_else(|_elapsed| {
-        Err(CliError::new(format!(
-            "{what}: no answer within {CHECK_TIMEOUT:?}"
-        )))
+        Err(CliError::new(format!("{what}: no answer within {limit:?}")))
     })
 }
 

@@ -126,9 +126,14 @@ fn opened<T>(name: String, found: &Inspection, port: T) -> OpenPort<T> {
         .taken_over
         .map(|rows| format!(", takes over {rows} rows"))
         .unwrap_or_default();
+    let standbys = if found.has_asynchronous_standbys {
+        ", with asynchronous standbys: set synchronous_standby_names"
+    } else {
+        ""
+    };
     OpenPort {
         port,
-        name: format!("PostgreSQL, {}", name + &rows),
+        name: format!("PostgreSQL, {name}{rows}{standbys}"),
         to_be_made: !found.exists,
     }
 }

@@ -30,13 +30,6 @@ pub(crate) async fn count(
     let mut has_failed = false;
     loop {
         let (begun, kept) = (Instant::now(), kept(&ingest.status()));
-        let mut interval = COUNT_INTERVAL;
-        if let Some(check) = &mut spot_check
-            && let Err(error) = check.check().await
-        {
-            tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
-            interval = RETRY_INTERVAL;
-        }
         // An alert divides by it, also where dead letters cannot be read.
         metrics.note_retention(&topic, log.retention());
         match Inspection::of(&*log).await {
@@ -53,17 +46,37 @@ pub(crate) async fn count(
                 continue;
             }
         }
-        let pause = (begun.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
-        tokio::time::sleep(pause).await;
-        let changed = ingest.wait_for(|status| self::kept(status) != kept);
-        let changed = async {
-            // An ingest that has ended returns at once, and dead-letters nothing any more.
-            if self::kept(&changed.await) == kept {
-                std::future::pending::<()>().await;
+        let mut interval = COUNT_INTERVAL;
+        if let Some(check) = &mut spot_check {
+            let lost = until(&ingest, |status| status.counters.lost != kept.1);
+            let checked = tokio::select! {
+                checked = check.check() => checked,
+                () = lost => continue,
+            };
+            match checked {
+                Ok(0) => {}
+                Ok(_gaps) => continue,
+                Err(error) => {
+                    tracing::debug!(log.topic = topic, error = %error.chain(), "the spot check of the store has failed");
+                    interval = RETRY_INTERVAL;
+                }
             }
-        };
-        // Count again after a change, or after the interval.
-        let _timed_out = tokio::time::timeout(interval.saturating_sub(pause), changed).await;
+        }
+        // Lost records are counted at once, other changes after the pause, and else after the interval.
+        let pause = (begun.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
+        let lost = until(&ingest, |status| status.counters.lost != kept.1);
+        if tokio::time::timeout(pause, lost).await.is_err() {
+            let changed = until(&ingest, |status| self::kept(status) != kept);
+            let _timed_out = tokio::time::timeout(interval.saturating_sub(pause), changed).await;
+        }
+    }
+}
+
+/// Waits until `condition` holds. An ingest that has ended dead-letters nothing any more.
+async fn until(ingest: &IngestMonitor, condition: impl Fn(&IngestStatus) -> bool + Send + Sync) {
+    let status = ingest.wait_for(&condition).await;
+    if !condition(&status) {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -10,7 +10,8 @@ use shop_core::ingest::{
     StuckRecord,
 };
 use shop_core::inspect::Inspection;
-use shop_core::log::{Lag, Offsets, ReasonKind};
+use shop_core::log::{Gap, Lag, Offsets, ReasonKind};
+use shop_core::ports::LogFaults;
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::history;
@@ -182,6 +183,16 @@ impl Scrape {
         self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
         self.note_lost(&status, lag);
         lag.into_iter().for_each(|lag| self.note_lag(lag));
+    }
+
+    /// Exports what is wrong with the log that this process publishes to.
+    pub(crate) fn note_faults(&self, faults: &LogFaults) {
+        self.registry
+            .gauge(names::LOG_UNAVAILABLE_PARTITIONS, &[])
+            .set(float(faults.unavailable.len()));
+        self.registry
+            .counter(names::LOG_TRUNCATED, &[])
+            .absolute(faults.lost.iter().map(Gap::count).sum());
     }
 
     /// Exports whether each part that requests need works.

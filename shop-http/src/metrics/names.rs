@@ -124,6 +124,12 @@ names! {
         "shop_log_retention_seconds",
         "How long the log keeps a record that was not read; +Inf when it is unlimited or unknown.");
     LOG_BYTES = Gauge("shop_log_bytes", "Size of the files of an embedded log, when last read.");
+    LOG_UNAVAILABLE_PARTITIONS = Gauge(
+        "shop_log_unavailable_partitions",
+        "Partitions without a leader, or whose records are not acknowledged in time.");
+    LOG_TRUNCATED = Counter(
+        "shop_log_truncated_records_total",
+        "Records that the log had acknowledged to this process and then lost before anybody read them.");
     LOG_FREE_BYTES = Gauge("shop_log_free_bytes", "Available space on the disk of an embedded log.");
     LOG_OLDEST = Gauge(
         "shop_log_oldest_record_seconds", "Age of the oldest record of an embedded log; 0 when it has none.");

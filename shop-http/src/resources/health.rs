@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -21,7 +22,7 @@ use crate::compat::RequestDialect;
 use crate::metrics::phase_word;
 use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
-use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
+use crate::service::{OtherRole, Purchases, Service, ServiceKind, check_with_timeout, is_healthy};
 
 /// The query of `/health` for all members, in the dialect that has few.
 const DETAILS: &str = "details=true";
@@ -29,6 +30,8 @@ const DETAILS: &str = "details=true";
 const HISTORY: &str = "history=true";
 /// How long another producer's transaction may be open, like the default `transaction.timeout.ms` of producers.
 const MAX_TRANSACTION_SECONDS: u64 = 60;
+/// After this time of failing inserts without a success, the store of an ingest does not count as ready.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// The maximum number of gaps in `/health`.
 const MAX_GAPS: usize = 10;
 
@@ -123,19 +126,38 @@ impl<'a> Checks<'a> {
         self.writes && self.reads && !self.others.contains(&false)
     }
 
+    /// Whether the port of writes responds, and takes what callers send: a check of a log or store may succeed while no
+    /// write does, such as without enough replicas.
+    fn takes_writes(&self) -> bool {
+        let purchases = self.service.purchases.as_ref();
+        let are_failures =
+            |purchases: &Arc<Purchases>| purchases.sink.inner().outcomes.are_failures();
+        self.writes && !purchases.is_some_and(are_failures)
+    }
+
     /// Whether purchases can be published to the log. On management: whether the ingests that read the log run,
     /// including while they wait to become the active consumer or for the end of an outage.
     fn log(&self) -> bool {
         let runs = |status: IngestStatus| status.phase == Phase::Running && !is_refused(&status);
         match self.service.kind {
-            ServiceKind::Facing => self.writes,
+            ServiceKind::Facing => self.takes_writes(),
             ServiceKind::Management => self.service.ingests().map(IngestMonitor::status).all(runs),
         }
     }
 
-    /// Whether the stores respond.
+    /// Whether the stores respond, and take what callers send and ingest reads.
     fn store(&self) -> bool {
-        self.service.kind == ServiceKind::Facing || self.all_respond()
+        let is_failing = |status: IngestStatus| {
+            let since = status.failing_since.get(&Component::Store);
+            since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE)
+        };
+        match self.service.kind {
+            ServiceKind::Facing => true,
+            ServiceKind::Management => {
+                let mut ingests = self.service.ingests().map(IngestMonitor::status);
+                self.all_respond() && self.takes_writes() && !ingests.any(is_failing)
+            }
+        }
     }
 
     fn are_ready(&self) -> bool {
@@ -162,7 +184,7 @@ impl<'a> Checks<'a> {
                 } else {
                     "store"
                 },
-                self.writes,
+                self.takes_writes(),
             );
             needs("listings", self.reads);
         }
@@ -384,7 +406,9 @@ pub(crate) async fn health(
         .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
     let is_down = dialect.health.counts_parts && parts.values().any(|works| !works);
     let is_log_failing = service.metrics.is_log_failing();
-    let is_failing = has_lost || is_blocked || is_outdated || is_log_failing;
+    let faults = service.faults();
+    let is_faulty = !faults.unavailable.is_empty() || !faults.lost.is_empty();
+    let is_failing = has_lost || is_blocked || is_outdated || is_log_failing || is_faulty;
     let is_degraded = is_down || is_failing || service.ingests().any(is_degraded);
     let mut word = if is_degraded {
         "degraded"
@@ -418,6 +442,12 @@ pub(crate) async fn health(
         body.extend(others);
         if asks_for(&uri, HISTORY) {
             body.insert("history".into(), json!(service.metrics.history()));
+        }
+        if !faults.unavailable.is_empty() {
+            body.insert("unavailable_partitions".into(), json!(faults.unavailable));
+        }
+        if !faults.lost.is_empty() {
+            body.insert("lost_acknowledgements".into(), json!(faults.lost));
         }
         body.extend(is_log_failing.then(|| ("log_lines".to_owned(), json!({"failing": true}))));
         body.extend(reloads.into_iter().map(

@@ -50,6 +50,7 @@ impl Source for Service {
                 scrape.note_ingest(ingest, lag.as_ref(), self.clock.now());
             }
         };
+        scrape.note_faults(&self.faults());
         let roles = join_all(self.own_roles().map(|role| note(scrape, self, role)));
         let parts = async { scrape.note_dependencies(&Checks::all(self).await.parts()) };
         tokio::join!(purchases, roles, parts);

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
-use shop_core::ports::IdempotentSink;
+use shop_core::ports::{IdempotentSink, LogFaults, PurchaseSink as _, RecentOutcomes};
 use shop_core::shop::{LocalPorts, PurchasesRole};
 use shop_core::{Clock, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
@@ -92,6 +92,7 @@ impl Service {
                 let sink = Publisher {
                     port: sink,
                     publishing,
+                    outcomes: RecentOutcomes::default(),
                     options: Arc::clone(&options),
                     recent,
                 };
@@ -149,6 +150,12 @@ impl Service {
     /// The ingest of purchases, if it runs in this process.
     pub(crate) fn ingest(&self) -> Option<&IngestMonitor> {
         self.purchases.as_ref()?.ingest.as_ref()
+    }
+
+    /// Returns what is wrong with the log that purchases are published to, as far as its sink knows.
+    pub(crate) fn faults(&self) -> LogFaults {
+        let purchases = self.purchases.as_ref();
+        purchases.map_or_else(LogFaults::default, |purchases| purchases.sink.faults())
     }
 
     /// The ports of purchases that are files of this process.

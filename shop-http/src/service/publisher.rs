@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use shop_core::ports::{Durability, PurchaseSink, Receipt, Selector};
+use shop_core::ports::{Durability, LogFaults, PurchaseSink, Receipt, RecentOutcomes, Selector};
 use shop_core::{Purchase, PurchaseId, Result, async_trait};
 use tokio::time::Instant;
 use tracing::Span;
@@ -22,6 +22,7 @@ use crate::service::within;
 pub(crate) struct Publisher {
     pub(super) port: Arc<dyn PurchaseSink>,
     pub(super) publishing: Publishing,
+    pub(crate) outcomes: RecentOutcomes,
     pub(super) options: Arc<HttpOptions>,
     /// The last purchases that this process acknowledged, if listings wait for them.
     pub(super) recent: Option<LastPurchases>,
@@ -78,6 +79,7 @@ impl Publisher {
             span.record("otel.status_code", "error");
         }
         self.publishing.ended(begun, results);
+        self.outcomes.note(results);
         if let Some(recent) = &self.recent {
             let all = purchases.iter().zip(results);
             recent.remember(
@@ -155,6 +157,10 @@ impl PurchaseSink for Publisher {
 
     fn durability(&self) -> Durability {
         self.port.durability()
+    }
+
+    fn faults(&self) -> LogFaults {
+        self.port.faults()
     }
 
     async fn check(&self) -> Result<()> {
