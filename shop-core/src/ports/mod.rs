@@ -14,7 +14,7 @@ mod idempotent;
 mod query;
 mod refunds;
 mod scan;
-mod sink;
+pub(crate) mod sink;
 mod store;
 mod totals;
 mod written;
@@ -53,4 +53,4 @@ pub use {
     sink::{publish_each, publish_new_each},
     totals::Totals,
 };
-pub(crate) use {idempotent::miscounted, scan::retried, sink::group_by_key};
+pub(crate) use {idempotent::miscounted, scan::retried};

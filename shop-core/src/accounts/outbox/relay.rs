@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
 use crate::log::LogWriter;
-use crate::ports::group_by_key;
+use crate::ports::sink::group_by_key;
 use crate::{Error, ErrorKind, Result, failpoints, options};
 
 options! {
