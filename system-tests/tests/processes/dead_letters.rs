@@ -9,7 +9,7 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::entities::backends::session;
 use crate::postgres;
-use crate::process::{Binary, Process, get, stored, until};
+use crate::process::{Binary, Process, borrow_settings, get, stored, until};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, text};
 
@@ -247,10 +247,7 @@ async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
         return;
     };
     let (known, url) = (servers.settings(), cluster.url());
-    let mut settings: Vec<_> = known
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut settings = borrow_settings(&known);
     settings.push(("POSTGRES_URL", &url));
     let run = async |words: &[&str]| {
         let output = Binary::Management.run(words, &settings).await;

@@ -10,7 +10,9 @@ use shop_client::NewPurchase;
 
 use crate::kafka;
 use crate::kills::{Random, seed};
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, post, soon, stored, until};
+use crate::process::{
+    ALL_ROLES, Binary, Process, borrow_settings, buy, get, post, soon, stored, until,
+};
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, printed, text};
 
@@ -164,13 +166,7 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
         return;
     };
-    let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(
-        Binary::Facing,
-        &servers,
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
+    let (management, facing) = kafka::start_both(&servers).await;
     until("accept a purchase", async || {
         buy(&facing, OF_EVA).await.0 == 201
     })
@@ -187,10 +183,7 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
     })
     .await;
     let settings = kafka::settings(&servers);
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let settings = borrow_settings(&settings);
     let erased = Binary::Management
         .run(&["erase", "user", "1", "--confirm", "--json"], &settings)
         .await;
@@ -348,13 +341,7 @@ async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
         return;
     };
-    let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(
-        Binary::Facing,
-        &servers,
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
+    let (management, facing) = kafka::start_both(&servers).await;
     until("accept a purchase", async || {
         buy(&facing, OF_EVA).await.0 == 201
     })
@@ -368,10 +355,7 @@ async fn killed_erasures_are_completed_on_kafka_and_mongodb() {
     })
     .await;
     let settings = kafka::settings(&servers);
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let settings = borrow_settings(&settings);
     erase_despite_kills(&settings).await;
     assert!(are_stored(&management, 0, 100).await);
     assert!(management.terminate().await.success());

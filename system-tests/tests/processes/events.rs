@@ -148,9 +148,7 @@ async fn readers_on_kafka_and_mongodb_get_every_purchase() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
         return;
     };
-    let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let settings = [("MANAGEMENT_URL", &*management.url)];
-    let facing = kafka::start(Binary::Facing, &servers, &settings).await;
+    let (management, facing) = kafka::start_both(&servers).await;
     // The topic has leaders from then on.
     let warm = NewPurchase::of("u3")
         .named("eva")

@@ -14,7 +14,7 @@ use shop_kafka::KafkaLog;
 
 use crate::history::History;
 use crate::kafka;
-use crate::process::{Binary, Process, soon, until};
+use crate::process::{Binary, Process, borrow_settings, soon, until};
 use crate::servers::Servers;
 
 /// In the order in which a purchase passes them.
@@ -73,13 +73,8 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
     }
 
     async fn start(&self, failpoint: Option<&str>) -> Process {
-        let settings = self
-            .settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()));
-        let settings: Vec<_> = settings
-            .chain(failpoint.map(|point| ("FAILPOINTS", point)))
-            .collect();
+        let mut settings = borrow_settings(&self.settings);
+        settings.extend(failpoint.map(|point| ("FAILPOINTS", point)));
         Process::start(Binary::Facing, self.folder, &settings).await
     }
 

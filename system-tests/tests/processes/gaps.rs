@@ -12,7 +12,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, get, stored, until};
+use crate::process::{Binary, Process, borrow_settings, get, stored, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
@@ -114,10 +114,7 @@ async fn records_deleted_unread_are_reported_until_dropped() {
         .await;
     }
     let known = settings(&servers);
-    let known: Vec<_> = known
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let known = borrow_settings(&known);
     let status = Binary::Management.run(&["status"], &known).await;
     let lost = format!(
         "  - lost records: {topic}-{partition}: offsets {from} to {} (250 records)",
@@ -201,10 +198,7 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
 /// `verify` fails until the gap of `count` records is dropped.
 async fn drop_gap(servers: &Servers, first: &RecordPosition, count: u64, cause: &str) {
     let settings = settings(servers);
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let settings = borrow_settings(&settings);
     let run = async |words: &[&str]| {
         let output = Binary::Management.run(words, &settings).await;
         (

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::TryStreamExt;
@@ -20,7 +19,7 @@ use tokio::sync::{Mutex, RwLock};
 
 use crate::history::{History, Outcome, Sees};
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, get, pause, plain, until};
+use crate::process::{Binary, Process, borrow_settings, get, pause, plain, until};
 use crate::servers::Servers;
 
 const PURCHASES: u64 = 1_000;
@@ -68,16 +67,8 @@ pub(crate) fn seed() -> u64 {
     chosen("SHOP_TEST_SEED").unwrap_or_else(|| u64::from(nanos()))
 }
 
-/// The results of all calls. The kills are timed by their number.
-#[derive(Default)]
-struct Results {
-    history: History,
-    /// The number of redelivered records that processes could report.
-    redelivered: AtomicU64,
-}
-
 /// Both services on one log and store, either of which may be killed and restarted.
-pub(crate) struct Pair {
+struct Pair {
     folder: PathBuf,
     settings: Vec<(&'static str, String)>,
     facing: Mutex<Option<Process>>,
@@ -88,11 +79,7 @@ pub(crate) struct Pair {
 }
 
 async fn start(binary: Binary, folder: &Path, settings: &[(&'static str, String)]) -> Process {
-    let settings: Vec<_> = settings
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    Process::start(binary, folder, &settings).await
+    Process::start(binary, folder, &borrow_settings(settings)).await
 }
 
 impl Pair {
@@ -116,14 +103,9 @@ impl Pair {
         }
     }
 
-    async fn kill_and_start(&self, binary: Binary, results: &Results) {
+    async fn kill_and_start(&self, binary: Binary) {
         let mut slot = self.slot(binary).lock().await;
-        let process = slot.take().unwrap();
-        let duplicates = get(&process.path("/health")).await.1["ingest"]["duplicates"].as_u64();
-        results
-            .redelivered
-            .fetch_add(duplicates.unwrap_or_default(), Ordering::Relaxed);
-        process.kill().await;
+        slot.take().unwrap().kill().await;
         let process = start(binary, &self.folder, &self.settings).await;
         if binary == Binary::Facing {
             self.url.write().await.clone_from(&process.url);
@@ -144,7 +126,7 @@ impl Pair {
         let mut printed = Vec::new();
         for binary in [Binary::Facing, Binary::Management] {
             let slot = self.slot(binary).lock().await;
-            printed.push(get(&slot.as_ref().unwrap().path("/health")).await.1["ingest"].clone());
+            printed.push(slot.as_ref().unwrap().ingest().await);
         }
         printed
     }
@@ -201,9 +183,9 @@ async fn buy(pair: &Pair, history: &History, number: u64) {
 }
 
 /// The purchases of one caller in a round.
-async fn buy_share(pair: Arc<Pair>, results: Arc<Results>, round: u64, caller: u64) {
+async fn buy_share(pair: Arc<Pair>, history: Arc<History>, round: u64, caller: u64) {
     for number in (0..PURCHASES).filter(|number| number % CALLERS == caller) {
-        buy(&pair, &results.history, round * PURCHASES + number).await;
+        buy(&pair, &history, round * PURCHASES + number).await;
     }
 }
 
@@ -218,11 +200,7 @@ async fn kills_lose_and_duplicate_nothing() {
         servers: None,
         postgres: None,
     };
-    let pair = plan.survive(folder.path(), Vec::new()).await;
-    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default())
-        .await
-        .unwrap();
-    assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
+    plan.survive(folder.path(), Vec::new()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,13 +217,8 @@ async fn kills_lose_and_duplicate_nothing_in_postgres() {
         servers: None,
         postgres: Some(&cluster),
     };
-    let pair = plan
-        .survive(folder.path(), vec![("DATABASE_URL", cluster.url())])
+    plan.survive(folder.path(), vec![("DATABASE_URL", cluster.url())])
         .await;
-    let log = EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default())
-        .await
-        .unwrap();
-    assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
 }
 
 /// A process or server that is killed or paused.
@@ -287,26 +260,21 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Runs rounds of load in which the victims are hit at random points, then counts all purchases.
-    pub(crate) async fn survive(
-        &self,
-        folder: &Path,
-        settings: Vec<(&'static str, String)>,
-    ) -> Arc<Pair> {
+    /// Runs rounds of load in which the victims are hit at random points, then counts all purchases. None
+    /// becomes a dead letter.
+    pub(crate) async fn survive(&self, folder: &Path, settings: Vec<(&'static str, String)>) {
         let seed = seed();
         println!("SHOP_TEST_SEED={seed} replays the points");
         let mut random = Random::new(seed);
-        let (pair, results) = (
-            Arc::new(Pair::start(folder, settings).await),
-            Arc::new(Results::default()),
-        );
+        let pair = Arc::new(Pair::start(folder, settings).await);
+        let history = Arc::new(History::default());
         let mut hits = BTreeMap::new();
         for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(self.rounds) {
-            let before = results.history.ended();
+            let before = history.ended();
             let share = |caller| {
                 tokio::spawn(buy_share(
                     Arc::clone(&pair),
-                    Arc::clone(&results),
+                    Arc::clone(&history),
                     round,
                     caller,
                 ))
@@ -315,10 +283,7 @@ impl Plan<'_> {
             for _ in 0..=random.below(3) {
                 // At a random point of the round, measured in completed calls.
                 let at = before + random.below(PURCHASES * 9 / 10);
-                until("complete that many calls", async || {
-                    results.history.ended() >= at
-                })
-                .await;
+                until("complete that many calls", async || history.ended() >= at).await;
                 // Each of them once, and then any.
                 let any =
                     self.victims[usize::try_from(random.below(self.victims.len() as u64)).unwrap()];
@@ -329,16 +294,16 @@ impl Plan<'_> {
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
                 let pause =
                     (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
-                self.hit(&pair, &results, victim, pause).await;
+                self.hit(&pair, victim, pause).await;
                 *hits
                     .entry(format!("{victim:?} {}", victim.action(pause)))
                     .or_insert(0) += 1;
             }
             for mut caller in load {
-                let mut bought = results.history.bought();
+                let mut bought = history.bought();
                 let mut ended = tokio::time::timeout(STALL, &mut caller).await;
                 while ended.is_err() {
-                    let before = std::mem::replace(&mut bought, results.history.bought());
+                    let before = std::mem::replace(&mut bought, history.bought());
                     assert_ne!(
                         before,
                         bought,
@@ -351,48 +316,30 @@ impl Plan<'_> {
             }
         }
         println!("{hits:?}");
-        println!(
-            "{} records were redelivered",
-            results.redelivered.load(Ordering::Relaxed)
-        );
-        if let Err(missing) = results.history.settle(&pair.client().await).await {
-            self.report(&pair, &missing).await;
+        let log = self.log(folder).await;
+        if let Err(missing) = history.settle(&pair.client().await).await {
+            println!("not stored: {missing:?}; {:?}", pair.ingest().await);
+            print_positions(&*log, &missing).await;
             panic!("{} acknowledged purchases are not stored", missing.len());
         }
-        pair
+        assert_eq!(log.pending_dead_letters().await.unwrap().len(), 0);
     }
 
-    /// Prints the positions of the missing purchases in the log: the store or ingest has lost these.
-    async fn report(&self, pair: &Pair, missing: &BTreeSet<PurchaseId>) {
-        println!("not stored: {missing:?}; {:?}", pair.ingest().await);
-        let log: Box<dyn LogAdmin> = match self.servers {
+    /// Opens the log of the services.
+    async fn log(&self, folder: &Path) -> Box<dyn LogAdmin> {
+        match self.servers {
             Some(servers) => Box::new(KafkaLog::open(servers.log("purchases")).await.unwrap()),
             None => Box::new(
-                EmbeddedLog::open(&pair.folder, EmbeddedLogOptions::default())
+                EmbeddedLog::open(folder, EmbeddedLogOptions::default())
                     .await
                     .unwrap(),
             ),
-        };
-        let mut batches = log.scan().await.unwrap();
-        while let Some(batch) = batches.try_next().await.unwrap() {
-            for record in &batch.records {
-                let id = record
-                    .headers
-                    .get("purchase-id")
-                    .and_then(|id| str::from_utf8(id).ok()?.parse().ok());
-                if id.is_some_and(|id| missing.contains(&id)) {
-                    println!(
-                        "{id:?} is at {}-{}, {}",
-                        batch.partition.index, record.offset, record.time
-                    );
-                }
-            }
         }
     }
 
-    async fn hit(&self, pair: &Pair, results: &Results, victim: Victim, pause: Option<Duration>) {
+    async fn hit(&self, pair: &Pair, victim: Victim, pause: Option<Duration>) {
         match (victim, pause) {
-            (Victim::Service(binary), None) => pair.kill_and_start(binary, results).await,
+            (Victim::Service(binary), None) => pair.kill_and_start(binary).await,
             (Victim::Service(binary), Some(pause)) => pair.pause(binary, pause).await,
             (Victim::Server(name), None) => {
                 self.ctl("kill", name).await;
@@ -410,6 +357,25 @@ impl Plan<'_> {
         match self.postgres.filter(|_| name == "postgres") {
             Some(cluster) => tokio::task::block_in_place(|| cluster.ctl(command)),
             None => self.servers.unwrap().ctl(command, name).await,
+        }
+    }
+}
+
+/// Prints the positions of these purchases in the log: the store or ingest has lost them.
+async fn print_positions(log: &dyn LogAdmin, missing: &BTreeSet<PurchaseId>) {
+    let mut batches = log.scan().await.unwrap();
+    while let Some(batch) = batches.try_next().await.unwrap() {
+        for record in &batch.records {
+            let id = record
+                .headers
+                .get("purchase-id")
+                .and_then(|id| str::from_utf8(id).ok()?.parse().ok());
+            if id.is_some_and(|id| missing.contains(&id)) {
+                println!(
+                    "{id:?} is at {}-{}, {}",
+                    batch.partition.index, record.offset, record.time
+                );
+            }
         }
     }
 }

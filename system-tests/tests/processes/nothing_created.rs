@@ -10,7 +10,7 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{ALL_ROLES, Binary, Process, buy, send, soon, until};
+use crate::process::{ALL_ROLES, Binary, Process, borrow_settings, buy, send, soon, until};
 use crate::servers::Servers;
 use crate::verify::{append, manage, text};
 
@@ -168,9 +168,10 @@ async fn commands_create_nothing_on_servers() {
         } else {
             &of_events
         };
-        let all = of_purchases.iter().chain(of_events);
-        let pairs: Vec<_> = all.map(|(name, value)| (*name, value.as_str())).collect();
-        Binary::Management.run(words, &pairs).await
+        let settings = [&of_purchases[..], of_events].concat();
+        Binary::Management
+            .run(words, &borrow_settings(&settings))
+            .await
     };
     let output = run(&["--check-config"]).await;
     assert_code(

@@ -12,8 +12,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
-use crate::kafka::start;
-use crate::process::{Binary, Process, get, plain, until};
+use crate::kafka::start_both;
+use crate::process::{Process, get, plain, until};
 use crate::servers::Servers;
 
 const CALLERS: u64 = 16;
@@ -98,13 +98,7 @@ async fn long_outage_of_store_or_broker_loses_no_purchase() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else {
         return;
     };
-    let management = start(Binary::Management, &servers, &[]).await;
-    let facing = start(
-        Binary::Facing,
-        &servers,
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
+    let (management, facing) = start_both(&servers).await;
     until("be ready", async || {
         get(&facing.path("/-/ready")).await.0 == 200
     })

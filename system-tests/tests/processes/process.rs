@@ -20,6 +20,12 @@ pub(crate) const ALL_ROLES: (&str, &str) = ("SHOP_ROLES", "purchases,users,order
 /// A purchase of the user u1.
 pub(crate) const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
 
+/// Returns settings as [`Binary::run`] and [`Process::start`] take them.
+pub(crate) fn borrow_settings<'a>(settings: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
+    let borrow = |(name, value): &'a (&'a str, String)| (*name, value.as_str());
+    settings.iter().map(borrow).collect()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Binary {
     Facing,

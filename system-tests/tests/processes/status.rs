@@ -13,7 +13,7 @@ use shop_kafka::KafkaLog;
 
 use crate::kafka;
 use crate::postgres;
-use crate::process::{ADA, ALL_ROLES, Binary, PATIENCE, Process, buy, get, until};
+use crate::process::{ADA, ALL_ROLES, Binary, PATIENCE, Process, borrow_settings, buy, get, until};
 use crate::servers::Servers;
 use crate::verify::{append, text};
 
@@ -186,13 +186,7 @@ async fn status_on_kafka() {
     let Some(cluster) = postgres::cluster() else {
         return;
     };
-    let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(
-        Binary::Facing,
-        &servers,
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
+    let (management, facing) = kafka::start_both(&servers).await;
     until("be ready", async || {
         get(&facing.path("/-/ready")).await.0 == 200
     })
@@ -213,10 +207,7 @@ async fn status_on_kafka() {
     }))
     .await;
     let of_servers = kafka::settings(&servers);
-    let mut settings: Vec<_> = of_servers
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut settings = borrow_settings(&of_servers);
     settings.push(("PORT", port(&management)));
     let mut report = Value::Null;
     until("consume all", async || {

@@ -15,7 +15,7 @@ use shop_store::postgres::tokio_postgres::error::SqlState;
 use shop_store::postgres::tokio_postgres::{self, NoTls};
 
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, until};
+use crate::process::{Binary, Process, borrow_settings, until};
 use crate::servers::Servers;
 
 /// The backends of both roles.
@@ -68,10 +68,7 @@ impl Place<'_> {
         more: &[(&str, &str)],
     ) -> Process {
         let settings = self.settings(roles);
-        let mut settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let mut settings = borrow_settings(&settings);
         settings.extend(more);
         Process::start(binary, self.folder(), &settings).await
     }
@@ -79,10 +76,7 @@ impl Place<'_> {
     /// Replays all events into a role.
     pub(crate) async fn replay(&self, role: &'static str) -> String {
         let settings = self.settings(role);
-        let mut settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let mut settings = borrow_settings(&settings);
         let folder = self.folder().to_str().unwrap().to_owned();
         settings.push(("SHOP_DATA_DIR", &folder));
         let output = Binary::Management

@@ -15,7 +15,7 @@ use super::programs::OldFacing;
 use super::replace;
 use crate::entities::{backends::session, ledger::outbox, post};
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, get, pause, until};
+use crate::process::{Binary, Process, borrow_settings, get, pause, until};
 use crate::servers::Servers;
 
 /// A service of the system.
@@ -105,10 +105,7 @@ impl Site<'_> {
     async fn replace(&self, more: &[&str]) -> Vec<Value> {
         let (role, url) = (self.service.role, self.cluster.url());
         let names = [self.servers.settings(), self.servers.settings_of_events()].concat();
-        let mut settings: Vec<_> = names
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let mut settings = borrow_settings(&names);
         settings.extend([
             ("SHOP_ROLES", role),
             ("DATABASE_URL", url.as_str()),

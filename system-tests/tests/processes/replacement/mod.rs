@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, get, soon, stored, until};
+use crate::process::{Binary, Process, borrow_settings, get, soon, stored, until};
 use crate::servers::Servers;
 
 use programs::{Buyers, Facing, OldConsumer, OldFacing};
@@ -87,10 +87,7 @@ impl<'a> Site<'a> {
     /// There is nothing to return from while the old consumer runs.
     async fn refuses_to_return(&self) {
         let settings = settings(self.servers);
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let settings = borrow_settings(&settings);
         let mut words = vec!["replace", "--back", "--system", self.system.name];
         if self.way == Way::NewTopic {
             words.extend(["--old-topic", &self.topic, "--old-group", &self.group]);
@@ -107,10 +104,7 @@ impl<'a> Site<'a> {
     /// Runs `management replace`, and does what it says. It is killed when it says `last`. Returns its reports.
     async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
         let settings = settings(self.servers);
-        let settings: Vec<_> = settings
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let settings = borrow_settings(&settings);
         let (topic, group) = (self.topic.clone(), self.group.clone());
         let mut arguments = [&["--system", self.system.name][..], more].concat();
         if self.way == Way::NewTopic {
