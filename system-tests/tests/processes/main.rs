@@ -12,7 +12,6 @@ mod access_log;
 mod admin_listener;
 mod attacks;
 mod authentication;
-mod batches;
 mod browser;
 mod conflicts;
 mod dead_letters;
@@ -27,6 +26,7 @@ mod history;
 mod housekeeping;
 #[cfg(target_os = "linux")]
 mod idle;
+mod imports;
 mod kafka;
 mod kills;
 mod logs;

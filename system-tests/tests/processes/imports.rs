@@ -1,12 +1,10 @@
-//! Batches of purchases, `management import` and `management export`: every acknowledged purchase is stored once, also
-//! across kills.
+//! `management import` and `management export`: every purchase is stored once, also across kills.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::kills::{Random, seed};
@@ -14,29 +12,10 @@ use crate::process::{Binary, Process, plain, stored, until};
 use crate::verify::{manage, text};
 
 const BATCH: usize = 500;
-const BATCHES: usize = 24;
-/// The status and the results of a response.
-type BatchResponse = (u16, Vec<Value>);
 
-async fn send(http: &reqwest::Client, process: &Process, body: &str) -> Option<BatchResponse> {
-    let request = http
-        .post(process.path("/v1/purchases:batch"))
-        .header("content-type", "application/x-ndjson");
-    let response = request.body(body.to_owned()).send().await.ok()?;
-    let status = response.status().as_u16();
-    let text = response.text().await.ok()?;
-    Some((
-        status,
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect(),
-    ))
-}
-
-/// Batch `number`, with the keys of its purchases.
-fn batch(number: usize) -> String {
-    let line = |index: usize| {
-        let number = number * BATCH + index;
+/// A batch of purchases with keys.
+fn batch() -> String {
+    let line = |number: usize| {
         format!(
             "{{\"key\":\"{}\",\"username\":\"ada\",\"userid\":\"u{}\",\"price\":{number}}}\n",
             uuid(number),
@@ -62,63 +41,6 @@ async fn exported(folder: &Path, words: &[&str]) -> BTreeSet<String> {
     let output = manage(folder, &[&["export"], words].concat()).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     text(&output.stdout).lines().map(str::to_owned).collect()
-}
-
-#[tokio::test]
-async fn kills_in_the_middle_of_batches_lose_and_duplicate_nothing() {
-    let seed = seed();
-    println!("seed {seed}");
-    let mut random = Random::new(seed);
-    let folder = tempfile::tempdir().unwrap();
-    let mut facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let http = plain();
-    let mut acknowledged = BTreeMap::new();
-    let mut left: Vec<usize> = (0..BATCHES).collect();
-    let mut kills = 4;
-    while let Some(number) = left.pop() {
-        let body = batch(number);
-        let kill_after = (kills > 0).then(|| Duration::from_micros(random.below(20_000)));
-        let response = match kill_after {
-            None => send(&http, &facing, &body).await,
-            Some(pause) => {
-                kills -= 1;
-                let cut = tokio::time::timeout(pause, send(&http, &facing, &body))
-                    .await
-                    .ok()
-                    .flatten();
-                facing.kill().await;
-                facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-                cut
-            }
-        };
-        let results = response.map(|(_, results)| results).unwrap_or_default();
-        for result in &results {
-            if result["status"] == "acknowledged" {
-                let line = usize::try_from(result["line"].as_u64().unwrap()).unwrap();
-                acknowledged.insert(number * BATCH + line, result["id"].clone());
-            }
-        }
-        if results.len() < BATCH
-            || results
-                .iter()
-                .any(|result| result["status"] != "acknowledged")
-        {
-            // With the same keys.
-            left.push(number);
-        }
-    }
-    assert_eq!(acknowledged.len(), BATCH * BATCHES);
-    assert!(
-        acknowledged
-            .iter()
-            .all(|(number, id)| *id == uuid(*number).to_string())
-    );
-    let printed = verified(folder.path()).await;
-    assert!(
-        printed.contains("missing 0, twice 0, dead-lettered 0\n"),
-        "{printed}"
-    );
-    assert_eq!(exported(folder.path(), &[]).await.len(), BATCH * BATCHES);
 }
 
 #[tokio::test]
@@ -202,8 +124,13 @@ async fn exports_are_imported_unchanged() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let facing = Process::start(Binary::Facing, first.path(), &[]).await;
     let odd = "{\"username\":\"=a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
-    let body = format!("{odd}{}", batch(1));
-    assert_eq!(send(&plain(), &facing, &body).await.unwrap().0, 200);
+    let body = format!("{odd}{}", batch());
+    let request = plain()
+        .post(facing.path("/v1/purchases:batch"))
+        .header("content-type", "application/x-ndjson");
+    let response = request.body(body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    response.text().await.unwrap();
     until("store all", async || {
         exported(first.path(), &[]).await.len() == BATCH + 1
     })
