@@ -5,8 +5,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
-use shop_core::ports::RecordStore;
-use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
 use super::Entities;
@@ -15,14 +13,7 @@ use crate::shop::{get, post, request, send};
 /// A service with orders and user 1.
 async fn with_ada() -> Router {
     let entities = Entities::new();
-    let ada = User::new(
-        UserNumber::new(1),
-        "ada@example.com".parse().unwrap(),
-        "Ada".parse().unwrap(),
-    );
-    RecordStore::<User>::apply(&entities.orders, [ada].into())
-        .await
-        .unwrap();
+    entities.introduce_ada().await;
     entities.management(HttpOptions::default())
 }
 

@@ -24,7 +24,7 @@ use shop_core::orders::Order;
 use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
-use shop_core::users::User;
+use shop_core::users::{User, UserNumber};
 use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
 use tokio::time::{sleep, timeout};
 
@@ -75,6 +75,18 @@ impl Entities {
             orders_monitors: (hear_of_users.monitor(), tell_of_orders.monitor()),
             running: Some((tell_of_users, tell_of_orders, hear_of_users, hear_of_orders)),
         }
+    }
+
+    /// Tells the orders of user 1, as an event does.
+    async fn introduce_ada(&self) {
+        let ada = User::new(
+            UserNumber::new(1),
+            "ada@example.com".parse().unwrap(),
+            "Ada".parse().unwrap(),
+        );
+        RecordStore::<User>::apply(&self.orders, [ada].into())
+            .await
+            .unwrap();
     }
 
     /// Starts relays and ingest of both.

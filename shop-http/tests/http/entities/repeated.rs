@@ -2,8 +2,6 @@
 
 use serde_json::json;
 use shop_core::outbox::Outbox;
-use shop_core::ports::RecordStore;
-use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 use uuid::Uuid;
 
@@ -13,14 +11,7 @@ use crate::shop::get;
 #[tokio::test]
 async fn a_key_makes_users_and_orders_repeatable() {
     let entities = Entities::new();
-    let ada = User::new(
-        UserNumber::new(1),
-        "ada@example.com".parse().unwrap(),
-        "Ada".parse().unwrap(),
-    );
-    RecordStore::<User>::apply(&entities.orders, [ada].into())
-        .await
-        .unwrap();
+    entities.introduce_ada().await;
     let mut replayed = Vec::new();
     for router in [
         entities.management(HttpOptions::default()),

@@ -3,8 +3,6 @@
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
-use shop_core::ports::RecordStore;
-use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 
 use super::{ADA, Entities, PEN, post_with_key};
@@ -13,14 +11,7 @@ use crate::shop::{JSON, TestResponse, get, post, request, send};
 /// Users and orders, with user 1 known to orders.
 async fn services() -> (Entities, [axum::Router; 2]) {
     let entities = Entities::new();
-    let ada = User::new(
-        UserNumber::new(1),
-        "ada@example.com".parse().unwrap(),
-        "Ada".parse().unwrap(),
-    );
-    RecordStore::<User>::apply(&entities.orders, [ada].into())
-        .await
-        .unwrap();
+    entities.introduce_ada().await;
     let services = [
         entities.management(HttpOptions::default()),
         entities.facing(HttpOptions::default()),

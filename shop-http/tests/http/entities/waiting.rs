@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use shop_core::ports::RecordStore;
-use shop_core::users::{User, UserNumber};
 use shop_http::HttpOptions;
 use tokio::time::{Instant, sleep};
 
@@ -24,14 +22,7 @@ async fn order(options: HttpOptions, delay: Option<Duration>) -> (u16, Duration)
     let publish = async {
         let Some(time) = delay else { return };
         sleep(time).await;
-        let ada = User::new(
-            UserNumber::new(1),
-            "ada@example.com".parse().unwrap(),
-            "Ada".parse().unwrap(),
-        );
-        RecordStore::<User>::apply(&entities.orders, [ada].into())
-            .await
-            .unwrap();
+        entities.introduce_ada().await;
     };
     let begun = Instant::now();
     let place = async {
