@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use thirtyfour::By;
 
 use super::driver::Browser;
 use super::states::{hold, texts};
@@ -24,14 +23,7 @@ const UNFOLD: &str = "document.querySelectorAll('details').forEach((one) => { on
 
 /// Opens a view by its link.
 async fn go(browser: &Browser, view: &str) {
-    browser
-        .driver
-        .find(By::LinkText(view))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.follow(view).await;
     until("show the view", async || {
         browser.texts("h2.title").await == [view]
     })
@@ -92,26 +84,12 @@ async fn the_overview_follows_the_pipeline() {
         (&json!("healthy"), &json!(1))
     );
     browser.shows("state", "Healthy").await;
-    browser
-        .driver
-        .find(By::LinkText("Runbook"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.follow("Runbook").await;
     until("show the runbook", async || {
         browser.texts("#runbook h3").await == ["ShopDeadLettersWaiting"]
     })
     .await;
-    browser
-        .driver
-        .find(By::LinkText("ShopDeadLetters"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.follow("ShopDeadLetters").await;
     until("follow its link", async || {
         browser.texts("#runbook h3").await == ["ShopDeadLetters"]
     })
@@ -172,14 +150,7 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
     .await;
     browser.shows("state", "Degraded").await;
     browser.is_accessible().await;
-    browser
-        .driver
-        .find(By::LinkText("Runbook"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.follow("Runbook").await;
     until("show the runbook", async || {
         browser.texts("#runbook h3").await == ["ShopIngestWaiting"]
     })

@@ -146,14 +146,7 @@ async fn a_dead_letter_is_shown_and_replayed() {
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
     // The number on the overview links to them.
-    browser
-        .driver
-        .find(By::Css("#dead-letters a"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.click_on(By::Css("#dead-letters a")).await;
     browser.shows("dead-letter-list", "No dead letters.").await;
 
     let store = park_one(&browser, folder, &facing).await;
@@ -161,14 +154,7 @@ async fn a_dead_letter_is_shown_and_replayed() {
     lists(&browser, &["purchases-0-1", "purchases-0-3"]).await;
 
     // A dead letter has a URL.
-    browser
-        .driver
-        .find(By::LinkText("purchases-0-1"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.follow("purchases-0-1").await;
     until("show it", async || {
         browser
             .texts("#value")
@@ -210,14 +196,7 @@ async fn a_dead_letter_is_shown_and_replayed() {
         letters(&browser).await == ["purchases-0-3"]
     })
     .await;
-    browser
-        .driver
-        .find(By::LinkText("Purchases"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.follow("Purchases").await;
     browser.shows("total", "5.50").await;
     assert_eq!(browser.texts("#purchases .name").await, ["ann", "eve"]);
 
@@ -356,14 +335,7 @@ async fn conflicts_that_are_replayed_come_back() {
 
     // The list has the purchases, and a conflict the stored one too.
     assert!(browser.texts("#letters tr").await[0].contains("0.50 ada"));
-    browser
-        .driver
-        .find(By::Css("#letters a"))
-        .await
-        .unwrap()
-        .click()
-        .await
-        .unwrap();
+    browser.click_on(By::Css("#letters a")).await;
     until("compare them", async || {
         !browser.texts("#compared").await.is_empty()
     })

@@ -122,6 +122,26 @@ impl Browser {
         self.by_id(id).await.click().await.unwrap();
     }
 
+    pub(super) async fn click_on(&self, element: By) {
+        let element = self.driver.find(element).await.unwrap();
+        element.click().await.unwrap();
+    }
+
+    /// Follows the link with this text.
+    pub(super) async fn follow(&self, text: &str) {
+        self.click_on(By::LinkText(text)).await;
+    }
+
+    pub(super) async fn double_click(&self, id: &str) {
+        let element = self.by_id(id).await;
+        self.driver
+            .action_chain()
+            .double_click_element(&element)
+            .perform()
+            .await
+            .unwrap();
+    }
+
     /// Runs a script in the page, and returns its result.
     pub(super) async fn run(&self, script: &str) -> Value {
         self.driver

@@ -26,14 +26,7 @@ async fn user_and_order_are_created_and_shown() {
         .fill(&[("new-email", "ada@example.com"), ("new-name", NASTY)])
         .await;
     // Repeated clicks register one user.
-    let button = browser.by_id("register-button").await;
-    browser
-        .driver
-        .action_chain()
-        .double_click_element(&button)
-        .perform()
-        .await
-        .unwrap();
+    browser.double_click("register-button").await;
     browser
         .shows("register-answer", "Registered as user 1.")
         .await;

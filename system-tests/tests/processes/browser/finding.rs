@@ -2,7 +2,6 @@
 
 use serde_json::json;
 use tempfile::TempDir;
-use thirtyfour::By;
 
 use super::NASTY;
 use super::driver::Browser;
@@ -58,18 +57,6 @@ impl Console {
         self.browser.fill(&[("who", &format!("{text}\n"))]).await;
     }
 
-    /// Follows the link with this text.
-    async fn follow(&self, text: &str) {
-        self.browser
-            .driver
-            .find(By::LinkText(text))
-            .await
-            .unwrap()
-            .click()
-            .await
-            .unwrap();
-    }
-
     async fn back(&self) {
         self.browser.driver.back().await.unwrap();
     }
@@ -113,7 +100,7 @@ async fn users_are_found_by_id_and_beginning_of_a_name() {
     browser
         .shows("found-what", "No user AD; names that begin with it:")
         .await;
-    console.follow("ada").await;
+    console.browser.follow("ada").await;
     console.lists("All users named ada", "1").await;
     console.back().await;
     console.finds(&["Ada", "Adam", "ada"]).await;
@@ -122,7 +109,7 @@ async fn users_are_found_by_id_and_beginning_of_a_name() {
     console.finds(&["ad", "Ada", "Adam", "ada"]).await;
     browser.shows("found-what", "These match:").await;
     browser.is_accessible().await;
-    console.follow("ad").await;
+    console.browser.follow("ad").await;
     console.lists("User ad", "1").await;
     console.back().await;
     // What is one thing only is shown at once, and the way back does not lead to its search.
@@ -163,7 +150,7 @@ async fn users_are_found_by_id_and_beginning_of_a_name() {
             page
         ]
     );
-    console.follow(NASTY).await;
+    console.browser.follow(NASTY).await;
     console
         .lists(&format!("All users named {NASTY}"), "1")
         .await;
@@ -177,7 +164,7 @@ async fn a_purchase_has_a_page() {
         return;
     };
     let (browser, ids) = (&console.browser, &console.ids);
-    console.follow(&ids[4]).await;
+    console.browser.follow(&ids[4]).await;
     console.shows(&ids[4], "u4", "kim").await;
     assert_eq!(
         browser
@@ -194,7 +181,7 @@ async fn a_purchase_has_a_page() {
     console.lists("Everybody", "6").await;
     console.search(&ids[5]).await;
     console.shows(&ids[5], "ad", "bob").await;
-    console.follow("ad").await;
+    console.browser.follow("ad").await;
     console.lists("User ad", "1").await;
     for _ in 0..2 {
         console.back().await;

@@ -1,7 +1,6 @@
 //! The list of purchases and its updates.
 
 use serde_json::json;
-use thirtyfour::By;
 
 use super::{open_as, rows, state, with_both, with_facing};
 use crate::process::{Process, buy, stored, until};
@@ -157,23 +156,13 @@ async fn ranges_have_urls_totals_and_bars() {
             "the same as a table"
         );
     };
-    let choose = async |text: &str| {
-        browser
-            .driver
-            .find(By::LinkText(text))
-            .await
-            .unwrap()
-            .click()
-            .await
-            .unwrap();
-    };
-    choose("All time").await;
+    browser.follow("All time").await;
     shows("4", "13.60", 3).await;
     browser
         .run("location.hash = '#purchases?from=2024-02-01&to=2024-02-29'")
         .await;
     shows("2", "5.50", 1).await;
-    choose("Months").await;
+    browser.follow("Months").await;
     until("draw months", async || {
         browser.texts("figcaption > span").await == ["Spent per month"]
     })
@@ -189,7 +178,7 @@ async fn ranges_have_urls_totals_and_bars() {
     browser.run("for (const [id, day] of [['from', '2023-01-01'], ['to', '2023-01-31']]) document.getElementById(id).value = day").await;
     browser.click("show-range").await;
     until("be empty", async || state(&browser).await == "empty").await;
-    choose("Show all time").await;
+    browser.follow("Show all time").await;
     shows("4", "13.60", 3).await;
     for _ in 0..2 {
         browser.driver.back().await.unwrap();

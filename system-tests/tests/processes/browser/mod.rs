@@ -103,14 +103,7 @@ async fn purchases_are_bought_and_seen() {
         .fill(&[("price", "1,000,000,000,000.20000001")])
         .await;
     // Repeated clicks are one purchase.
-    let button = browser.by_id("buy-button").await;
-    browser
-        .driver
-        .action_chain()
-        .double_click_element(&button)
-        .perform()
-        .await
-        .unwrap();
+    browser.double_click("buy-button").await;
     browser
         .shows("buy-answer", "Buying for 1,000,000,000,000.20000001.")
         .await;
