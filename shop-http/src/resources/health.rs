@@ -149,7 +149,9 @@ impl<'a> Checks<'a> {
     fn store(&self) -> bool {
         let is_failing = |status: IngestStatus| {
             let since = status.failing_since.get(&Component::Store);
-            since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE)
+            let has_failed = since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE);
+            // A store that fails over one record takes the others.
+            has_failed && status.stuck.is_none()
         };
         match self.service.kind {
             ServiceKind::Facing => true,

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Component, Ingest, IngestOptions, Phase};
-use shop_core::log::LogRecord;
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::Durability;
-use shop_core::{Error, ErrorKind, Timestamp, ingest::DeadLetterLimit};
+use shop_core::log::{Gap, GapCause, LogRecord, Partition};
+use shop_core::memory::{InMemoryLog, InMemorySink, InMemoryStore};
+use shop_core::ports::{Durability, LogFaults, PurchaseSink, Receipt};
+use shop_core::{
+    Error, ErrorKind, Purchase, Result, Timestamp, async_trait, ingest::DeadLetterLimit,
+};
 use shop_http::{
     HttpOptions, LocalPorts, Parts, PurchasesRole, ServiceKind, StoreSink, UsersRole, router,
 };
@@ -129,6 +132,99 @@ async fn a_log_that_cannot_be_written_degrades() {
         );
         is_failing.store(false, Ordering::Relaxed);
     }
+}
+
+/// A log of which one partition has no leader, and that takes purchases or not.
+#[derive(Debug)]
+struct InCluster {
+    log: InMemorySink,
+    takes_purchases: Arc<AtomicBool>,
+    faults: LogFaults,
+}
+
+#[async_trait]
+impl PurchaseSink for InCluster {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        if self.takes_purchases.load(Ordering::Relaxed) {
+            return self.log.publish(purchase).await;
+        }
+        Err(Error::new(ErrorKind::Unavailable, "not enough replicas"))
+    }
+
+    fn durability(&self) -> Durability {
+        self.log.durability()
+    }
+
+    fn faults(&self) -> LogFaults {
+        self.faults.clone()
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.log.close(deadline).await
+    }
+}
+
+fn in_cluster(faults: LogFaults) -> (Router, Arc<AtomicBool>) {
+    let takes_purchases = Arc::new(AtomicBool::new(true));
+    let sink = InCluster {
+        log: InMemoryLog::default().sink(),
+        takes_purchases: Arc::clone(&takes_purchases),
+        faults,
+    };
+    let parts = Parts::facing(Arc::new(sink), Arc::new(InMemoryStore::new()));
+    (router(parts, HttpOptions::default()), takes_purchases)
+}
+
+#[tokio::test]
+async fn partitions_without_a_leader_and_lost_acknowledgements_degrade_a_service() {
+    let mut faults = LogFaults::default();
+    faults.unavailable = vec!["purchases-3".to_owned()];
+    let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
+    faults.lost = vec![Gap::new(partition, 20, 40, GapCause::Truncated)];
+    let (facing, _) = in_cluster(faults);
+    let health = get(&facing, "/health").await.json();
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["unavailable_partitions"], json!(["purchases-3"]));
+    assert_eq!(health["lost_acknowledgements"][0]["count"], 20);
+    // The other partitions serve.
+    get(&facing, "/-/ready")
+        .await
+        .is(200, &json!({"status": "ready"}));
+    let metrics = get(&facing, "/metrics").await.text;
+    for line in [
+        "\nshop_log_unavailable_partitions 1\n",
+        "\nshop_log_truncated_records_total 20\n",
+    ] {
+        assert!(metrics.contains(line), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_not_ready_while_every_publish_fails() {
+    let (facing, takes_purchases) = in_cluster(LogFaults::default());
+    let body = r#"{"username":"ada","userid":"u1","price":1}"#;
+    assert_eq!(post(&facing, "/v1/purchases", body).await.status, 201);
+    takes_purchases.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(post(&facing, "/v1/purchases", body).await.status, 503);
+    let not_ready = json!({"detail": "Kafka not connected"});
+    get(&facing, "/-/ready").await.is(503, &not_ready);
+    let health = get(&facing, "/health").await.json();
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["parts"]["log"], false);
+    get(&facing, "/readyz")
+        .await
+        .is(200, &json!({"status": "ready"}));
+
+    takes_purchases.store(true, Ordering::Relaxed);
+    assert_eq!(post(&facing, "/v1/purchases", body).await.status, 201);
+    get(&facing, "/-/ready")
+        .await
+        .is(200, &json!({"status": "ready"}));
 }
 
 #[tokio::test]
