@@ -40,7 +40,7 @@ impl Backend for Postgres<'_> {
             durability: Durability::LocalDisk,
             unreadable,
         };
-        Ok(opened(name, &found, port))
+        Ok(opened(&name, &found, port))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
@@ -48,11 +48,9 @@ impl Backend for Postgres<'_> {
             .await
             .map_err(CliError::about(ABOUT))?;
         let found = self.found(store.inspect()).await?;
-        Ok(opened(
-            store.name().to_owned(),
-            &found,
-            EntityPorts::new(store, |store| store),
-        ))
+        let name = store.name().to_owned();
+        let ports = EntityPorts::new(store, |store| store as _);
+        Ok(opened(&name, &found, ports))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
@@ -60,11 +58,9 @@ impl Backend for Postgres<'_> {
             .await
             .map_err(CliError::about(ABOUT))?;
         let found = self.found(store.inspect()).await?;
-        Ok(opened(
-            store.name().to_owned(),
-            &found,
-            EntityPorts::new(store, |store| store),
-        ))
+        let name = store.name().to_owned();
+        let ports = EntityPorts::new(store, |store| store as _);
+        Ok(opened(&name, &found, ports))
     }
 
     async fn read_rows(&self, of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
@@ -121,7 +117,7 @@ impl Postgres<'_> {
     }
 }
 
-fn opened<T>(name: String, found: &Inspection, port: T) -> OpenPort<T> {
+fn opened<T>(name: &str, found: &Inspection, port: T) -> OpenPort<T> {
     let rows = found
         .taken_over
         .map(|rows| format!(", takes over {rows} rows"))

@@ -8,10 +8,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::Result;
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogRecord, Offsets, Partition,
-    RecordType, Resolution, Tail,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogFaults, LogRecord, Offsets,
+    Partition, RecordType, Resolution, Tail,
 };
-use shop_core::ports::LogFaults;
 
 use crate::KafkaLog;
 use crate::scan::{ScanRange, scan};

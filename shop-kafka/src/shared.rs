@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use shop_core::log::{Gap, GapCause, LogRecord, Partition, RecordPosition};
-use shop_core::ports::{Durability, LogFaults};
+use shop_core::log::{Gap, GapCause, LogFaults, LogRecord, Partition, RecordPosition};
+use shop_core::ports::Durability;
 use shop_core::{Clock, Result, SystemClock};
 
 use crate::KafkaLogOptions;

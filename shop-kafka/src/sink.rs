@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shop_core::log::{DeadLetters as _, LogRecord};
-use shop_core::ports::{Durability, LogFaults, PurchaseSink, Receipt, publish_each};
+use shop_core::log::{DeadLetters as _, LogFaults, LogRecord};
+use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
 use shop_core::record::encode;
 use shop_core::{Clock as _, ErrorKind, Purchase, PurchaseId, Result, SystemClock};
 use tokio_util::sync::CancellationToken;

@@ -10,10 +10,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use super::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogRecord, Offsets, Partition, Reason,
-    RecordPosition, RecordType, Resolution, Tail,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogFaults, LogRecord, Offsets, Partition,
+    Reason, RecordPosition, RecordType, Resolution, Tail,
 };
-use crate::ports::LogFaults;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The administrative port of a log, used by [`verify`](crate::verify::verify()), the dead letter commands, and the

@@ -2,6 +2,7 @@
 
 mod admin;
 mod dead_letters;
+mod faults;
 mod gap;
 mod headers;
 mod identity;
@@ -19,6 +20,7 @@ pub use {
     dead_letters::{
         DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
     },
+    faults::LogFaults,
     gap::{CUT, Gap, GapCause},
     headers::{Headers, HeadersBuilder, InvalidHeaders},
     identity::{RecordId, RecordType},

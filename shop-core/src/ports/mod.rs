@@ -9,8 +9,8 @@
 
 mod currency;
 mod cursor;
-mod faults;
 mod idempotent;
+mod outcomes;
 mod query;
 mod refunds;
 mod scan;
@@ -32,7 +32,6 @@ pub use {
     crate::feed::port::PurchaseEvents,
     currency::CurrencyStore,
     cursor::{Cursor, Keyset, TimeRange},
-    faults::LogFaults,
     idempotent::REFUND_TIMEOUT,
     query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary},
     refunds::{WaitingRefund, WaitingRefunds, WaitingSummary},
@@ -45,8 +44,8 @@ pub use {
 pub use {
     currency::{other_currency, rejected_currency},
     cursor::PageBounds,
-    faults::RecentOutcomes,
     idempotent::{IdSource, IdempotentSink},
+    outcomes::RecentOutcomes,
     query::added_up,
     refunds::{RefundDecision, WaitingColumns, settle_refunds},
     scan::PurchaseQueryExt,

@@ -11,9 +11,8 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::LogFaults;
 use super::idempotent::is_recent;
-use crate::log::RecordPosition;
+use crate::log::{LogFaults, RecordPosition};
 use crate::{
     Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock, UserId,
 };

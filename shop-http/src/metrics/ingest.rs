@@ -10,8 +10,7 @@ use shop_core::ingest::{
     StuckRecord,
 };
 use shop_core::inspect::Inspection;
-use shop_core::log::{Gap, Lag, Offsets, ReasonKind};
-use shop_core::ports::LogFaults;
+use shop_core::log::{Gap, Lag, LogFaults, Offsets, ReasonKind};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::history;

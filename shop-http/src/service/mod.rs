@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use shop_core::ingest::IngestMonitor;
-use shop_core::ports::{IdempotentSink, LogFaults, PurchaseSink as _, RecentOutcomes};
+use shop_core::log::LogFaults;
+use shop_core::ports::{IdempotentSink, PurchaseSink as _, RecentOutcomes};
 use shop_core::shop::{LocalPorts, PurchasesRole};
 use shop_core::{Clock, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use shop_core::ports::{Durability, LogFaults, PurchaseSink, Receipt, RecentOutcomes, Selector};
+use shop_core::log::LogFaults;
+use shop_core::ports::{Durability, PurchaseSink, Receipt, RecentOutcomes, Selector};
 use shop_core::{Purchase, PurchaseId, Result, async_trait};
 use tokio::time::Instant;
 use tracing::Span;

@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Component, Ingest, IngestOptions, Phase};
-use shop_core::log::{Gap, GapCause, LogRecord, Partition};
+use shop_core::log::{Gap, GapCause, LogFaults, LogRecord, Partition};
 use shop_core::memory::{InMemoryLog, InMemorySink, InMemoryStore};
-use shop_core::ports::{Durability, LogFaults, PurchaseSink, Receipt};
+use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::{
     Error, ErrorKind, Purchase, Result, Timestamp, async_trait, ingest::DeadLetterLimit,
 };

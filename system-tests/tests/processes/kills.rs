@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, RwLock};
 
 use crate::history::{History, Outcome, Sees};
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, borrow_settings, get, pause, plain, until};
+use crate::process::{Binary, Process, borrow_settings, pause, plain, until};
 use crate::servers::Servers;
 
 const PURCHASES: u64 = 1_000;

@@ -13,6 +13,7 @@ mod admin_listener;
 mod attacks;
 mod authentication;
 mod browser;
+mod clusters;
 mod conflicts;
 mod dead_letters;
 mod doctor;

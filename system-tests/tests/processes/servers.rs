@@ -17,6 +17,11 @@ use crate::proxy::Proxy;
 /// The maximum number of concurrent sets of servers besides the shared one, for a machine with two cores.
 static SETS: Semaphore = Semaphore::const_new(2);
 
+/// Waits until no other set of servers runs, and keeps it so: a cluster takes as much of the machine as all of them.
+pub(crate) async fn without_other_sets() -> SemaphorePermit<'static> {
+    SETS.acquire_many(2).await.unwrap()
+}
+
 /// Held for reading while a stopped server needs its ports later, and for writing while a set chooses ports.
 static PORTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 

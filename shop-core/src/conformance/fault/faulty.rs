@@ -152,7 +152,7 @@ faulty!(PurchaseSink {
         self.port.durability()
     }
 
-    fn faults(&self) -> crate::ports::LogFaults {
+    fn faults(&self) -> crate::log::LogFaults {
         self.port.faults()
     }
 );
@@ -211,7 +211,11 @@ faulty!(PurchaseQuery {
     Query: next_name(from: &str) -> Option<String>;
     Query: scan_batch(after: Option<&Cursor>) -> ScanBatch;
     Check: check_reads() -> ();
-});
+}
+    fn takeovers(&self) -> u64 {
+        self.port.takeovers()
+    }
+);
 
 faulty!(DeadLetters {
     Query: contains(record: &LogRecord, partition: &Partition) -> bool;

@@ -25,7 +25,8 @@ use self::cache::{IdempotencyCache, PriorAttempt};
 use self::decision::Decision;
 pub(super) use self::lookups::is_recent;
 use self::lookups::{Lookups, MAX_CONCURRENT};
-use super::{Durability, LogFaults, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
+use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
+use crate::log::LogFaults;
 use crate::{
     Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext, Result,
     SystemClock, Timestamp, failpoints,

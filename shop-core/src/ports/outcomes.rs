@@ -1,26 +1,11 @@
-//! What is wrong with a port although its check succeeds: faults of a log that it knows, and the outcomes of its recent
-//! calls.
+//! The outcomes of the recent calls of a port, whose check may succeed while they fail.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::log::Gap;
 use crate::{ErrorKind, Result};
-
-/// What is wrong with a log that can be reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LogFaults {
-    /// The partitions that take no records now, such as `purchases-3`: they have no leader, or records for them were
-    /// not acknowledged in time. The others serve.
-    pub unavailable: Vec<String>,
-    /// Records that the log had acknowledged to this process, and then lost before anybody read them.
-    pub lost: Vec<Gap>,
-    /// Settings of the log with which acknowledged records can be lost, each with what to set instead.
-    pub weak_settings: Vec<String>,
-}
 
 /// How long the outcome of a call counts.
 const WINDOW: Duration = Duration::from_secs(10);
