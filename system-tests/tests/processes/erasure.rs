@@ -145,10 +145,7 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     assert_eq!(buy(&facing, OF_EVA).await.0, 201);
-    until("consume it", async || {
-        get(&facing.path("/health")).await.1["ingest"]["lag"] == 0
-    })
-    .await;
+    until("consume it", async || facing.ingest().await["lag"] == 0).await;
     assert_eq!(
         (stored(&facing, "1").await, stored(&facing, "2").await),
         (0, 2)

@@ -55,10 +55,7 @@ async fn a_forgotten_group_does_not_keep_the_log() {
 
     let retention = [("SHOP_LOG_RETENTION", "1s")];
     let facing = Process::start(Binary::Facing, folder, &retention).await;
-    until("consume them", async || {
-        get(&facing.path("/health")).await.1["ingest"]["lag"] == 0
-    })
-    .await;
+    until("consume them", async || facing.ingest().await["lag"] == 0).await;
     until("list both groups", async || {
         let (_, listed) = groups(folder, &["ls"]).await;
         listed.contains("purchase-group  next offset 6001, 0 behind\n")

@@ -230,8 +230,7 @@ async fn memory_is_bounded_with_a_backlog() {
         .buffer_unordered(1_000)
         .collect::<()>()
         .await;
-    let waits =
-        async || get(&facing.path("/health")).await.1["ingest"]["waiting_for"]["store"].is_string();
+    let waits = async || facing.ingest().await["waiting_for"]["store"].is_string();
     until("wait for the store", async || waits().await).await;
     servers.ctl("kill", "kafka").await;
     // Rejected purchases leave no memory behind.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{History, Outcome};
 use crate::kafka::start;
-use crate::process::{Binary, Process, get, pause, soon, until};
+use crate::process::{Binary, Process, pause, soon, until};
 use crate::servers::Servers;
 
 /// Enough for purchases in each of the five partitions.
@@ -74,9 +74,7 @@ impl Load {
 
 /// A counter of the ingest of a management.
 async fn counter(management: &Process, of_what: &str) -> u64 {
-    get(&management.path("/health")).await.1["ingest"][of_what]
-        .as_u64()
-        .unwrap()
+    management.ingest().await[of_what].as_u64().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -157,8 +157,5 @@ async fn long_outage_of_store_or_broker_loses_no_purchase() {
     .await;
     println!("{} were refused", load.refused.load(Ordering::Relaxed));
     load.history.settle(&management.client()).await.unwrap();
-    assert_eq!(
-        get(&management.path("/health")).await.1["ingest"]["dead_lettered"],
-        0
-    );
+    assert_eq!(management.ingest().await["dead_lettered"], 0);
 }

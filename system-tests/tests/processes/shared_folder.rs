@@ -6,9 +6,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, Outcome, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, buy, get, pause, stored, until};
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+use crate::process::{ADA, Binary, Process, buy, get, pause, stored, until};
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {

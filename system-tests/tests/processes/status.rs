@@ -95,7 +95,7 @@ async fn status_of_the_embedded_default_with_services_and_without() {
     append(folder.path(), "poison").await;
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     until("dead-letter it", async || {
-        get(&facing.path("/health")).await.1["ingest"]["dead_lettered"] == 1
+        facing.ingest().await["dead_lettered"] == 1
     })
     .await;
     assert!(facing.terminate().await.success());

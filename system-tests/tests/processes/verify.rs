@@ -10,9 +10,7 @@ use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, buy, get, until};
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+use crate::process::{ADA, Binary, Process, buy, get, until};
 
 /// Runs management with these arguments on `folder`.
 pub(crate) async fn manage(folder: &Path, words: &[&str]) -> Output {
@@ -54,9 +52,7 @@ pub(crate) async fn append(folder: &Path, value: &str) {
 
 /// The number of dead-lettered records that facing reports.
 pub(crate) async fn dead_lettered(facing: &Process) -> u64 {
-    get(&facing.path("/health")).await.1["ingest"]["dead_lettered"]
-        .as_u64()
-        .unwrap()
+    facing.ingest().await["dead_lettered"].as_u64().unwrap()
 }
 
 #[tokio::test]
