@@ -123,12 +123,17 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     let metrics = Metrics::new();
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
     let (host, keys, tls, parts) = tokio::join!(
-        within("SHOP_HOST", auth::require_choice(settings)),
+        within(CHECK_TIMEOUT, "SHOP_HOST", auth::require_choice(settings)),
         within(
+            CHECK_TIMEOUT,
             "the keys of SHOP_AUTH",
             auth::authenticator(settings, &metrics)
         ),
-        within("SHOP_TLS_CERT_FILE", tls::of_listener(settings)),
+        within(
+            CHECK_TIMEOUT,
+            "SHOP_TLS_CERT_FILE",
+            tls::of_listener(settings)
+        ),
         join_all(places(settings).map(|place| part(settings, place))),
     );
     let of_settings = [host, keys.map(drop), tls.map(drop), log_file];
@@ -160,7 +165,7 @@ async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
                 Kind::Purchases | Kind::Users | Kind::Orders => STORE_TIMEOUT,
                 Kind::Log(_) | Kind::Service(_) => CHECK_TIMEOUT,
             };
-            by(limit, &place.name, opened(settings, place.kind)).await
+            within(limit, &place.name, opened(settings, place.kind)).await
         }
         unopened => Ok((place.name.clone(), unopened)),
     };
@@ -238,12 +243,8 @@ async fn state<T: Send>(
     ))
 }
 
-/// Returns the result of `check`, or that it takes too long.
-async fn within<T>(what: &str, check: impl Future<Output = Result<T>> + Send) -> Result<T> {
-    by(CHECK_TIMEOUT, what, check).await
-}
-
-async fn by<T>(
+/// Returns the result of `check`, or that it takes longer than `limit`.
+async fn within<T>(
     limit: Duration,
     what: &str,
     check: impl Future<Output = Result<T>> + Send,

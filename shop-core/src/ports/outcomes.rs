@@ -1,6 +1,6 @@
 //! The outcomes of the recent calls of a port, whose check may succeed while they fail.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,22 +13,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// The outcomes of the calls of a port in the last ten seconds. A port whose check succeeds may still fail what callers
 /// ask of it, such as a log of which too few replicas are in sync.
 #[doc(hidden)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RecentOutcomes {
-    begun: Instant,
-    /// The times of the last success and of the last failure, in milliseconds after `begun`; 0 for none.
-    last_success: AtomicU64,
-    last_failure: AtomicU64,
-}
-
-impl Default for RecentOutcomes {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            last_success: AtomicU64::new(0),
-            last_failure: AtomicU64::new(0),
-        }
-    }
+    last_success: Mutex<Option<Instant>>,
+    last_failure: Mutex<Option<Instant>>,
 }
 
 impl RecentOutcomes {
@@ -40,28 +28,25 @@ impl RecentOutcomes {
             error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Internal)
         };
         if results.iter().any(Result::is_ok) {
-            self.last_success.store(self.now(), Ordering::Relaxed);
+            *lock(&self.last_success) = Some(Instant::now());
         } else if results.iter().any(has_failed) {
-            self.last_failure.store(self.now(), Ordering::Relaxed);
+            *lock(&self.last_failure) = Some(Instant::now());
         }
     }
 
     /// Whether calls have failed in the last ten seconds, and none has succeeded.
     #[must_use]
     pub fn are_failures(&self) -> bool {
-        self.is_recent(&self.last_failure) && !self.is_recent(&self.last_success)
+        is_recent(&self.last_failure) && !is_recent(&self.last_success)
     }
+}
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis())
-            .unwrap_or(u64::MAX)
-            .max(1)
-    }
+fn is_recent(time: &Mutex<Option<Instant>>) -> bool {
+    lock(time).is_some_and(|at| at.elapsed() < WINDOW)
+}
 
-    fn is_recent(&self, time: &AtomicU64) -> bool {
-        let time = time.load(Ordering::Relaxed);
-        time > 0 && Duration::from_millis(self.now().saturating_sub(time)) < WINDOW
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

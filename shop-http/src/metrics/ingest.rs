@@ -74,8 +74,7 @@ impl Metrics {
         let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
         self.shared
             .registry
-            .gauge(names::LOG_RETENTION, &[("topic", topic)])
-            .set(seconds);
+            .set(names::LOG_RETENTION, &[("topic", topic)], seconds);
     }
 
     /// Exports what the log of `topic` says, as an ingest of this process has found it: its size if it manages its own
@@ -94,20 +93,20 @@ impl Metrics {
                 .unwrap_or_default();
             self.shared
                 .registry
-                .gauge(names::LOG_BYTES, &labels)
-                .set(approximately(usage.bytes));
+                .set(names::LOG_BYTES, &labels, approximately(usage.bytes));
+            self.shared.registry.set(
+                names::LOG_FREE_BYTES,
+                &labels,
+                approximately(usage.free_bytes),
+            );
+            self.shared.registry.set(
+                names::LOG_OLDEST,
+                &labels,
+                age.unwrap_or_default().as_secs_f64(),
+            );
             self.shared
                 .registry
-                .gauge(names::LOG_FREE_BYTES, &labels)
-                .set(approximately(usage.free_bytes));
-            self.shared
-                .registry
-                .gauge(names::LOG_OLDEST, &labels)
-                .set(age.unwrap_or_default().as_secs_f64());
-            self.shared
-                .registry
-                .gauge(names::LOG_SLOWEST_GROUP, &labels)
-                .set(approximately(slowest));
+                .set(names::LOG_SLOWEST_GROUP, &labels, approximately(slowest));
         }
         self.shared.logs.lock().insert(topic.to_owned(), found);
     }
@@ -153,18 +152,26 @@ impl Scrape {
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
         self.note_counters(&status);
-        self.registry
-            .gauge(names::WAITING_REFUNDS, &[])
-            .set(approximately(status.waiting_refunds.count));
-        self.registry
-            .gauge(names::KAFKA_MESSAGES_IN_QUEUE, &[])
-            .set(float(status.in_flight_records));
-        self.registry
-            .gauge(names::INGEST_IN_FLIGHT_BATCHES, &[])
-            .set(float(status.in_flight));
-        self.registry
-            .gauge(names::INGEST_IN_FLIGHT_BYTES, &[])
-            .set(float(status.in_flight_bytes));
+        self.registry.set(
+            names::WAITING_REFUNDS,
+            &[],
+            approximately(status.waiting_refunds.count),
+        );
+        self.registry.set(
+            names::KAFKA_MESSAGES_IN_QUEUE,
+            &[],
+            float(status.in_flight_records),
+        );
+        self.registry.set(
+            names::INGEST_IN_FLIGHT_BATCHES,
+            &[],
+            float(status.in_flight),
+        );
+        self.registry.set(
+            names::INGEST_IN_FLIGHT_BYTES,
+            &[],
+            float(status.in_flight_bytes),
+        );
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
             self.registry
@@ -176,8 +183,7 @@ impl Scrape {
         for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([STANDBY]) {
             let is_it = f64::from(u8::from(phase == current));
             self.registry
-                .gauge(names::INGEST_PHASE, &[("phase", phase)])
-                .set(is_it);
+                .set(names::INGEST_PHASE, &[("phase", phase)], is_it);
         }
         self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
         self.note_lost(&status, lag);
@@ -186,9 +192,11 @@ impl Scrape {
 
     /// Exports what is wrong with the log that this process publishes to.
     pub(crate) fn note_faults(&self, faults: &LogFaults) {
-        self.registry
-            .gauge(names::LOG_UNAVAILABLE_PARTITIONS, &[])
-            .set(float(faults.unavailable.len()));
+        self.registry.set(
+            names::LOG_UNAVAILABLE_PARTITIONS,
+            &[],
+            float(faults.unavailable.len()),
+        );
         self.registry
             .counter(names::LOG_TRUNCATED, &[])
             .absolute(faults.lost.iter().map(Gap::count).sum());
@@ -197,9 +205,11 @@ impl Scrape {
     /// Exports whether each part that requests need works.
     pub(crate) fn note_dependencies(&self, parts: &BTreeMap<&'static str, bool>) {
         for (part, works) in parts {
-            self.registry
-                .gauge(names::DEPENDENCY_UP, &[("part", part)])
-                .set(f64::from(u8::from(*works)));
+            self.registry.set(
+                names::DEPENDENCY_UP,
+                &[("part", part)],
+                f64::from(u8::from(*works)),
+            );
         }
     }
 
@@ -219,11 +229,8 @@ impl Scrape {
         if let Some((entries, oldest)) = pending {
             let oldest = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
             self.registry
-                .gauge(names::OUTBOX_PENDING, &labels)
-                .set(approximately(entries));
-            self.registry
-                .gauge(names::OUTBOX_OLDEST, &labels)
-                .set(oldest);
+                .set(names::OUTBOX_PENDING, &labels, approximately(entries));
+            self.registry.set(names::OUTBOX_OLDEST, &labels, oldest);
         }
     }
 
@@ -255,9 +262,11 @@ impl Scrape {
                 .failing_since
                 .get(&part)
                 .map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.registry
-                .gauge(gauge, &[labels, &[("part", part.as_str())]].concat())
-                .set(waiting);
+            self.registry.set(
+                gauge,
+                &[labels, &[("part", part.as_str())]].concat(),
+                waiting,
+            );
         }
     }
 
@@ -268,8 +277,7 @@ impl Scrape {
                 let count = log.dead_letters.get(&reason).copied().unwrap_or_default();
                 let labels = [("topic", &**topic), ("reason", reason.as_str())];
                 self.registry
-                    .gauge(names::DEAD_LETTERS_WAITING, &labels)
-                    .set(approximately(count));
+                    .set(names::DEAD_LETTERS_WAITING, &labels, approximately(count));
             }
         }
     }
@@ -294,8 +302,7 @@ impl Scrape {
             ("error", error.kind().as_str()),
         ];
         self.registry
-            .gauge(names::INGEST_STUCK, &labels)
-            .set(since.elapsed().as_secs_f64());
+            .set(names::INGEST_STUCK, &labels, since.elapsed().as_secs_f64());
     }
 
     /// Per topic that was consumed. `topic` has a series before its first record.
@@ -309,13 +316,11 @@ impl Scrape {
         for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
             let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
             self.registry
-                .gauge(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)])
-                .set(age);
+                .set(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)], age);
             let unread = status.oldest_unread.get(topic).copied().flatten();
             let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
             self.registry
-                .gauge(names::INGEST_OLDEST_UNREAD, &[("topic", topic)])
-                .set(age);
+                .set(names::INGEST_OLDEST_UNREAD, &[("topic", topic)], age);
         }
     }
 
@@ -373,17 +378,18 @@ impl Scrape {
             .transaction_since()
             .map_or(0.0, |since| since.elapsed().as_secs_f64());
         self.registry
-            .gauge(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)])
-            .set(waiting);
+            .set(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)], waiting);
         for (index, behind) in records {
             let labels = [
                 ("topic", &**topic),
                 ("group", group),
                 ("partition", &index.to_string()),
             ];
-            self.registry
-                .gauge(names::KAFKA_CONSUMER_GROUP_LAG, &labels)
-                .set(approximately(*behind));
+            self.registry.set(
+                names::KAFKA_CONSUMER_GROUP_LAG,
+                &labels,
+                approximately(*behind),
+            );
         }
     }
 }

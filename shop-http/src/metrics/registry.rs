@@ -148,8 +148,7 @@ impl Metrics {
         self.shared.flask.get_or_init(|| {
             self.shared
                 .registry
-                .gauge(names::FLASK_EXPORTER_INFO, VERSION)
-                .set(1);
+                .set(names::FLASK_EXPORTER_INFO, VERSION, 1.0);
             for method in ["GET", "POST"] {
                 let labels = [("method", method), ("status", "500")];
                 self.shared
@@ -295,24 +294,21 @@ impl Scrape {
         let build = build.get().copied().unwrap_or_default();
         let in_flight = approximately(in_flight.load(Ordering::Relaxed));
         self.registry
-            .gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[])
-            .set(in_flight);
+            .set(names::HTTP_REQUESTS_IN_FLIGHT, &[], in_flight);
         self.registry
-            .gauge(names::APP_INFO, &[VERSION, build].concat())
-            .set(1);
+            .set(names::APP_INFO, &[VERSION, build].concat(), 1.0);
         for (name, count) in &*counted.lock() {
             match name.kind {
                 Kind::Counter => self.registry.counter(*name, &[]).absolute(count()),
-                _ => self.registry.gauge(*name, &[]).set(approximately(count())),
+                _ => self.registry.set(*name, &[], approximately(count())),
             }
         }
         for (what, Freshness { age, not_after, .. }) in self.metrics.freshness() {
             self.registry
-                .gauge(names::RELOAD_AGE, &[("what", what)])
-                .set(age.as_secs_f64());
+                .set(names::RELOAD_AGE, &[("what", what)], age.as_secs_f64());
             if let Some(end) = not_after {
                 let seconds = approximately((end.as_millis() / 1_000).unsigned_abs());
-                self.registry.gauge(names::TLS_NOT_AFTER, &[]).set(seconds);
+                self.registry.set(names::TLS_NOT_AFTER, &[], seconds);
             }
         }
         self.note_pending();
@@ -357,6 +353,11 @@ impl Registry {
 
     pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
         self.0.register_gauge(&key(name, labels), &METADATA)
+    }
+
+    /// Sets a gauge.
+    pub(super) fn set(&self, name: Name, labels: Labels<'_>, value: f64) {
+        self.gauge(name, labels).set(value);
     }
 
     pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {

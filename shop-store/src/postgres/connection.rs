@@ -20,7 +20,7 @@ use super::url::DatabaseUrl;
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
-/// The timeout of a check of a server with one host.
+/// The timeout of a check in a session.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a successful check of writes is valid while no statement fails. Each one leaves a dead row.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
@@ -156,7 +156,7 @@ impl Connection {
         let (tls, url) = Tls::take_from(options.url.expose_secret())?;
         let url = DatabaseUrl::parse(&url, &tls)?;
         let servers = Servers::new(&url);
-        let check_timeout = CHECK_TIMEOUT + servers.session_timeout();
+        let check_timeout = CHECK_TIMEOUT + url.connect_timeout();
         let name = url.name();
         let tls = tls.connector()?;
         let connector = |timeout: Duration| {

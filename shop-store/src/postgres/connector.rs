@@ -73,15 +73,6 @@ impl Servers {
         self.timeline.load(Ordering::Acquire)
     }
 
-    /// Returns the time limit of a call that needs a new session.
-    pub(super) fn session_timeout(&self) -> Duration {
-        if self.hosts.len() > 1 {
-            self.connect_timeout
-        } else {
-            Duration::ZERO
-        }
-    }
-
     fn is_mute(&self, host: usize) -> bool {
         self.hosts[host].is_mute.load(Ordering::Acquire)
     }
@@ -291,9 +282,7 @@ impl managed::Manager for Connector {
                 }
                 // Of a single host, what it can do is used: a command may only read.
                 Answer::ReadOnly(session) if self.configs.len() == 1 => return Ok(session),
-                Answer::ReadOnly(_standby) => {
-                    failure.get_or_insert_with(no_primary);
-                }
+                Answer::ReadOnly(_standby) => {}
                 Answer::Failed(error) => failure = Some(error),
             }
         }

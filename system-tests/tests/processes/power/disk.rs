@@ -109,8 +109,6 @@ pub(super) struct State {
     broken: Option<u64>,
     /// The number of failed syncs, by file name.
     failed: BTreeMap<String, u64>,
-    /// Planted defect: a write of the contents that a file already has does nothing, so repairs have no effect.
-    ignores_repairs: bool,
     /// The capacity for all files, in bytes.
     limit: usize,
     /// Planted defect: the names of files whose syncs are omitted.
@@ -143,7 +141,6 @@ impl Disk {
             breaks: false,
             broken: None,
             failed: BTreeMap::new(),
-            ignores_repairs: false,
             limit: usize::MAX,
             left_out,
         };
@@ -212,11 +209,6 @@ impl Disk {
         self.state.lock().unwrap().failed.clone()
     }
 
-    /// Disables repairs of the writes that a failed sync has lost.
-    pub(super) fn ignore_repairs(&self) {
-        self.state.lock().unwrap().ignores_repairs = true;
-    }
-
     /// Whether the failing sync is still pending.
     pub(super) fn is_failing(&self) -> bool {
         self.state.lock().unwrap().failing.is_some()
@@ -226,11 +218,6 @@ impl Disk {
     pub(super) fn limit(&self, room: usize) {
         let mut state = self.state.lock().unwrap();
         state.limit = state.used().saturating_add(room);
-    }
-
-    /// Omits the syncs of these files from now on.
-    pub(super) fn leave_out(&self, name: &str) {
-        self.state.lock().unwrap().left_out = Some(name.to_owned());
     }
 
     /// Whether syncs are omitted.
@@ -454,12 +441,6 @@ impl State {
         else {
             return None;
         };
-        if self.ignores_repairs
-            && let Change::Write { at, data } = &change
-            && live.get(*at..at + data.len()) == Some(data)
-        {
-            return Some(());
-        }
         change.apply(live);
         pending.push(change);
         Some(())

@@ -17,7 +17,6 @@ use crate::kills::{chosen, seed};
 use crate::servers::skipped;
 use disk::Disk;
 use mount::{Mount, Owner};
-use plan::Scene;
 use postgres::PostgresSeries;
 use series::{Report, Result, SYNCED, Series};
 
@@ -88,33 +87,6 @@ async fn failed_syncs_lose_and_duplicate_nothing() {
     }
 }
 
-/// Checks the harness: on a disk where repairs have no effect, it finds a loss.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_sync_without_a_repair_is_found() {
-    if !can_mount() {
-        return;
-    }
-    // Per change, the file that each commit syncs.
-    let files = if chosen("SHOP_TEST_CUTS").is_some() {
-        "shop.db"
-    } else {
-        "shop.db-wal"
-    };
-    let plant = chosen_plant();
-    let is_chosen = |file: &&str| {
-        plant
-            .as_ref()
-            .map_or(file.starts_with(files), |name| name == file)
-    };
-    for file in SYNCED.into_iter().filter(is_chosen) {
-        let mut series = Series::new(seed(), Disk::new(None)).await;
-        series.ignore_repairs();
-        let survived = Box::pin(series.survive_failed_syncs_of(&[file], 40)).await;
-        println!("{file}: {survived:?} {}", series.report());
-        assert!(survived.is_err(), "{file}");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_gets_the_space_of_write_ahead_logs() {
     if can_mount() {
@@ -133,49 +105,17 @@ async fn on_postgres(seed: u64) -> Option<PostgresSeries> {
         .ok()
 }
 
-/// Cuts the power of a server, by default `cuts` times.
-async fn survive_on_postgres(cuts: u64, scene: Scene) {
-    if !can_mount() {
-        return;
-    }
-    let Some(mut series) = on_postgres(seed()).await else {
-        return;
-    };
-    let survived = Box::pin(series.survive(chosen("SHOP_TEST_CUTS").unwrap_or(cuts), scene)).await;
-    println!("{}", series.report());
-    survived.unwrap();
-    let Report {
-        on_time, failed, ..
-    } = series.report();
-    assert!(
-        scene != Scene::FailedSync || failed.values().sum::<u64>() >= on_time.div_ceil(2),
-        "{failed:?}"
-    );
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_cuts_of_postgres_lose_and_duplicate_nothing() {
-    survive_on_postgres(CUTS / 2, Scene::Load).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failed_syncs_of_postgres_lose_and_duplicate_nothing() {
-    survive_on_postgres(CUTS / 4, Scene::FailedSync).await;
-}
-
-/// Checks the harness.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn omitted_syncs_of_postgres_are_found() {
     if !can_mount() {
         return;
     }
     let Some(mut series) = on_postgres(seed()).await else {
         return;
     };
-    series.leave_out_syncs();
-    let survived = Box::pin(series.survive(10, Scene::Load)).await;
-    println!("{survived:?} {}", series.report());
-    assert!(survived.is_err());
+    let survived = Box::pin(series.survive(chosen("SHOP_TEST_CUTS").unwrap_or(CUTS / 2))).await;
+    println!("{}", series.report());
+    survived.unwrap();
 }
 
 /// Checks the harness: on a disk that omits the syncs of one file, it finds a loss.

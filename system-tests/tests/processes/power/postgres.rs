@@ -12,10 +12,10 @@ use super::load::{Load, Place};
 use super::mount::{Mount, Owner};
 use super::plan::{Moment, Operation, Scene, Survival};
 use super::series::{Report, Result, Services, check, count_letters, within};
-use crate::entities::backends::{self, session, try_session};
+use crate::entities::backends::{self, session};
 use crate::kills::Random;
 use crate::postgres_server::Cluster;
-use crate::process::{ALL_ROLES, Binary, Process, pause};
+use crate::process::{ALL_ROLES, Binary, Process};
 
 /// A server and its disk, and the services that use it.
 pub(super) struct PostgresSeries {
@@ -72,18 +72,12 @@ impl PostgresSeries {
         &self.report
     }
 
-    /// Planted defect: omits the syncs of the write-ahead log from now on.
-    pub(super) fn leave_out_syncs(&self) {
-        // The first segment is longer than the writes of a test.
-        self.disk.leave_out("000000010000000000000001");
-    }
-
     /// Cuts the power repeatedly, and judges the state after each cut.
-    pub(super) async fn survive(&mut self, cuts: u64, scene: Scene) -> Result<()> {
+    pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
         for cut in 0..cuts {
             let survival = Survival::of(cut, self.disk.is_defective(), &mut self.random);
-            self.cut(cut, survival, scene).await?;
-            self.report.add_cut(scene, survival);
+            self.cut(cut, survival).await?;
+            self.report.add_cut(Scene::Load, survival);
             let checked = check(
                 &self.load,
                 &mut self.report,
@@ -96,13 +90,8 @@ impl PostgresSeries {
         self.count(cuts).await
     }
 
-    async fn cut(&mut self, round: u64, survival: Survival, scene: Scene) -> Result<()> {
+    async fn cut(&mut self, round: u64, survival: Survival) -> Result<()> {
         let nth = 1 + self.random.below(3_000);
-        if scene == Scene::FailedSync {
-            // The server ends with all sessions, and restarts.
-            self.disk
-                .fail_sync(Moment::of(Operation::Sync, "", 1 + nth / 200));
-        }
         let moment = if round.is_multiple_of(2) {
             Moment::any(nth)
         } else {
@@ -110,19 +99,13 @@ impl PostgresSeries {
         };
         let Services { facing, management } = &self.services;
         let mut calls = self.load.start(round, &Place::new(facing, management));
-        if scene == Scene::Load {
-            self.disk.arm(moment);
-        }
+        self.disk.arm(moment);
         let time = Duration::from_millis(500 + self.random.below(2_000));
         if tokio::time::timeout(time, self.disk.until_cut_off())
             .await
             .is_ok()
         {
             self.report.on_time += 1;
-        }
-        if scene == Scene::FailedSync && !self.disk.is_failing() {
-            self.report.on_time += 1;
-            within("start again after a failed sync", self.until_synced()).await?;
         }
         self.disk.cut_off();
         // The server fails from here on: its boot of the disk has ended.
@@ -134,32 +117,12 @@ impl PostgresSeries {
         }
         self.mount = None;
         self.mount = Some(mount(&self.disk, &self.at, self.owner).await);
-        if scene == Scene::FailedSync && round.is_multiple_of(2) {
-            // A sync during recovery fails, too.
-            self.disk
-                .fail_sync(Moment::of(Operation::Sync, "", 1 + nth % 50));
-        }
         let started =
             AssertUnwindSafe(async { tokio::task::block_in_place(|| self.cluster.ctl("start")) });
         started
             .catch_unwind()
             .await
             .map_err(|_panic| "the server does not start".to_owned())
-    }
-
-    /// Waits for a checkpoint. After a failed sync, PostgreSQL recovers from what it reads of its log, which may be in
-    /// memory only, and does not write that again: a power cut before the next checkpoint finds pages that are newer than
-    /// the log.
-    async fn until_synced(&self) {
-        let checkpoint = async || {
-            try_session(&self.cluster)
-                .await?
-                .batch_execute("checkpoint")
-                .await
-        };
-        while checkpoint().await.is_err() {
-            pause().await;
-        }
     }
 
     /// Counts everything acknowledged, and has the server read all pages.

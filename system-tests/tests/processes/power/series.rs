@@ -161,11 +161,6 @@ impl Series {
         self.report
     }
 
-    /// Planted defect: disables repairs of the writes that a failed sync has lost.
-    pub(super) fn ignore_repairs(&self) {
-        self.disk.ignore_repairs();
-    }
-
     async fn mount(&mut self) {
         let (disk, at) = (Arc::clone(&self.disk), self.at.path().to_owned());
         let mounted =
@@ -205,17 +200,8 @@ impl Series {
 
     /// For each round: fails one sync of a file, lets the services continue, and cuts the power.
     pub(super) async fn survive_failed_syncs(&mut self, rounds: u64) -> Result<()> {
-        self.survive_failed_syncs_of(&SYNCED, rounds).await
-    }
-
-    /// The same, for these files only.
-    pub(super) async fn survive_failed_syncs_of(
-        &mut self,
-        files: &[&'static str],
-        rounds: u64,
-    ) -> Result<()> {
         let mut services = self.start().await?;
-        for (round, file) in (0..rounds).zip(files.iter().cycle()) {
+        for (round, file) in (0..rounds).zip(SYNCED.iter().cycle()) {
             let survival = Survival::of(round, true, &mut self.random);
             let failed = |error| format!("round {round} ({file}, {survival:?}): {error}");
             services = self
