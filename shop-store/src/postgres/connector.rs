@@ -10,7 +10,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
@@ -33,8 +33,6 @@ pub(super) type Object = managed::Object<Connector>;
 /// begins with the timeline, unless it is a standby.
 const SERVER_STATE: &str = "select current_setting('transaction_read_only'),
     case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end";
-/// The digits of the timeline at the beginning of the name of a file of the write-ahead log.
-const TIMELINE_DIGITS: usize = 8;
 /// The routine of the server that reports that the wait for a standby was cancelled after the commit.
 const STANDBY_WAIT: &str = "SyncRepWaitForLSN";
 
@@ -73,20 +71,23 @@ impl Servers {
         self.timeline.load(Ordering::Acquire)
     }
 
+    /// Whether another server was seen on a higher timeline than that of the session, if that is known.
+    fn have_replaced(&self, session: &Session) -> bool {
+        session.timeline > 0 && session.timeline < self.timeline()
+    }
+
     fn is_mute(&self, host: usize) -> bool {
         self.hosts[host].is_mute.load(Ordering::Acquire)
     }
 
-    fn abandoned(&self, host: usize) -> CancellationToken {
-        let token = &self.hosts[host].abandoned;
-        token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn abandoned(&self, host: usize) -> MutexGuard<'_, CancellationToken> {
+        let token = self.hosts[host].abandoned.lock();
+        token.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the sessions with a host.
     fn abandon(&self, host: usize) {
-        let token = &self.hosts[host].abandoned;
-        let mut token = token.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *token).cancel();
+        std::mem::take(&mut *self.abandoned(host)).cancel();
     }
 
     /// Notes the timeline of the server that `name` is. A higher one than before is that of a promoted server.
@@ -125,6 +126,7 @@ pub(super) struct Session {
     pub(super) client: Client,
     /// The index of its host.
     pub(super) host: usize,
+    /// 0 if the server does not say it.
     timeline: u32,
     /// Cancelled when the server is mute.
     pub(super) abandoned: CancellationToken,
@@ -231,13 +233,14 @@ async fn start(
     });
     let is_read_only = row.is_some_and(|row| row.get(0) == Some("on"));
     let file = row.and_then(|row| row.get(1));
-    let digits = file.and_then(|file| file.get(..TIMELINE_DIGITS));
+    // The name begins with the timeline, as eight hexadecimal digits.
+    let digits = file.and_then(|file| file.get(..8));
     let timeline = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let session = Session {
         client,
         host,
         timeline: timeline.unwrap_or(0),
-        abandoned: servers.abandoned(host),
+        abandoned: servers.abandoned(host).clone(),
         has_skipped_standby,
     };
     if is_read_only {
@@ -289,10 +292,9 @@ impl managed::Manager for Connector {
         let Some(session) = best else {
             return Err(failure.unwrap_or_else(no_primary));
         };
-        let seen = self.servers.timeline();
-        if session.timeline < seen {
+        if self.servers.have_replaced(&session) {
             let (name, _) = &self.configs[session.host];
-            return Err(replaced(name, session.timeline, seen));
+            return Err(replaced(name, session.timeline, self.servers.timeline()));
         }
         Ok(session)
     }
@@ -301,8 +303,7 @@ impl managed::Manager for Connector {
         if session.client.is_closed() || session.abandoned.is_cancelled() {
             return Err(RecycleError::message("the session has ended"));
         }
-        let is_known = session.timeline > 0;
-        if is_known && session.timeline < self.servers.timeline() {
+        if self.servers.have_replaced(session) {
             return Err(RecycleError::message("the server was replaced"));
         }
         Ok(())
