@@ -53,7 +53,7 @@ text_type! {
     /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
     ///
     /// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. Any other key gives an id
-    /// together with the user id (see [`id_from_key`](crate::id_from_key)). A key is not a credential: the first purchase
+    /// together with the user id (see [`id_from_key`]). A key is not a credential: the first purchase
     /// with it is stored, and other content with the same key is a conflict.
     IdempotencyKey: "the idempotency key", 255, graphic
 }

@@ -13,7 +13,7 @@ use super::{FeedCursor, FeedItem, PurchaseFeed, Subscription};
 use crate::ports::{Selector, retried};
 use crate::{ErrorKind, Result};
 
-/// Follows purchases as they become visible: those of a log by a [`PurchaseFeed`](crate::feed::PurchaseFeed), those of a
+/// Follows purchases as they become visible: those of a log by a [`PurchaseFeed`], those of a
 /// service by a `ShopClient`.
 ///
 /// ```
