@@ -61,14 +61,6 @@ impl ProducerHandle {
     /// Returns the producer. Creates one if there is none, or if the topics take only smaller batches now.
     fn current(&self) -> Result<Arc<Producer>> {
         let batch_bytes = self.health.batch_limit.batch_bytes();
-        {
-            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(current) = &*current
-                && current.batch_bytes == batch_bytes
-            {
-                return Ok(Arc::clone(&current.producer));
-            }
-        }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(current) = &*current
             && current.batch_bytes == batch_bytes

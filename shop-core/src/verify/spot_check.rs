@@ -98,15 +98,18 @@ impl SpotCheck {
     /// The records before `next` of which the store does not have the first and the last one.
     async fn absent(&self, index: u32, next: u64, is_dense: bool) -> Result<Option<Gap>> {
         let (mut gap, mut distance) = (None::<Gap>, 1);
+        // The newest missing purchase may be on its way. Those before it are not waited for.
+        let mut patience = PATIENCE;
         while let Some(offset) = next
             .checked_sub(distance)
             .filter(|offset| *offset >= self.log.first_offset())
         {
             if let Some((partition, record)) = self.log.find(index, offset).await?
-                && self.is_absent(&record, &partition).await?
+                && self.is_absent(&record, &partition, patience).await?
             {
                 let to = gap.map_or(offset + 1, |gap| gap.to);
                 gap = Some(Gap::new(partition, offset, to, GapCause::Absent));
+                patience = Duration::ZERO;
             }
             distance = if is_dense && distance < DENSE_RECORDS {
                 distance + (distance / DENSE_FRACTION).max(1)
@@ -119,7 +122,12 @@ impl SpotCheck {
 
     /// A record without an id is looked up by the one that ingest derives from its position. Where the consumer of a
     /// replaced system has stored it under another id, it is found by its content.
-    async fn is_absent(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
+    async fn is_absent(
+        &self,
+        record: &LogRecord,
+        partition: &Partition,
+        patience: Duration,
+    ) -> Result<bool> {
         let Ok(purchase) = decode(record, partition) else {
             return Ok(false);
         };
@@ -127,7 +135,7 @@ impl SpotCheck {
         let is_missing = !self.retention.is_some_and(is_expired)
             && self.query.look_up(&purchase.id).await? == Lookup::Missing
             && !self.dead_letters.contains(record, partition).await?
-            && !self.query.wait_for(&purchase.id, PATIENCE).await?;
+            && !self.query.wait_for(&purchase.id, patience).await?;
         Ok(is_missing && (has_id(record) || !is_stored_by_other(&*self.query, &purchase).await?))
     }
 }

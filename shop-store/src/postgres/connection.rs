@@ -156,7 +156,11 @@ impl Connection {
         let (tls, url) = Tls::take_from(options.url.expose_secret())?;
         let url = DatabaseUrl::parse(&url, &tls)?;
         let servers = Servers::new(&url);
-        let check_timeout = CHECK_TIMEOUT + url.connect_timeout();
+        // Of several hosts, one may not answer.
+        let mut check_timeout = CHECK_TIMEOUT;
+        if url.has_several_hosts() {
+            check_timeout += url.connect_timeout();
+        }
         let name = url.name();
         let tls = tls.connector()?;
         let connector = |timeout: Duration| {

@@ -89,6 +89,10 @@ impl DatabaseUrl {
             .collect()
     }
 
+    pub(super) fn has_several_hosts(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
     /// Returns the time limit of a new connection to one host.
     pub(super) fn connect_timeout(&self) -> Duration {
         let given = self.config.get_connect_timeout();
