@@ -190,16 +190,18 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
     let rows = backend::for_entities(settings);
     match kind {
         Kind::Log(topic) => {
-            let mut log = backend::for_log(settings).log(topic).await?;
-            let faults = log.port.log.admin().faults();
-            for weakness in &faults.weak_settings {
-                log.name += "; ";
-                log.name += weakness;
-            }
+            let log = backend::for_log(settings).log(topic).await?;
+            let admin = log.port.log.admin();
             let checked = state(log, |port| {
                 async { port.log.writer().check().await }.boxed()
             });
-            let (name, works) = checked.await?;
+            let (mut name, works) = checked.await?;
+            // What is known of the topic since the check.
+            let faults = admin.faults();
+            for weakness in &faults.weak_settings {
+                name += "; ";
+                name += weakness;
+            }
             let unavailable = faults.unavailable.join(", ");
             if works.is_ok() && !unavailable.is_empty() {
                 let failure = format!("partitions take no records: {unavailable}");

@@ -2,7 +2,7 @@
 //!
 //! The offsets of a partition grow. A record that was sent after another one was acknowledged, and that is at or before
 //! its offset, proves that acknowledged records are gone: an unclean election has made a replica the leader that did not
-//! have them. Nobody else can know of those that no consumer had read. Acknowledgements may be waited for in another
+//! have them. Only the producer can know of those that no consumer had read. Acknowledgements may be waited for in another
 //! order than they arrived in, so only a record that was sent later is a proof.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(crate) struct Acknowledgements {
     /// The number of acknowledgements so far. It orders them.
     count: AtomicU64,
     partitions: Mutex<BTreeMap<(Arc<str>, u32), Answers>>,
-    /// What the log no longer has, although it was acknowledged, until somebody takes it.
+    /// What the log no longer has, although it was acknowledged, until it is taken.
     cuts: Mutex<Vec<Cut>>,
     has_cuts: AtomicBool,
 }
@@ -124,7 +124,7 @@ impl Acknowledgements {
             .collect()
     }
 
-    /// Whether something was noticed that nobody has taken, in any topic.
+    /// Whether something was noticed and not taken yet, in any topic.
     pub(crate) fn has_cuts(&self) -> bool {
         self.has_cuts.load(Ordering::Acquire)
     }

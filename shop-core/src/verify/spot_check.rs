@@ -12,8 +12,7 @@ use crate::{Clock as _, Result, SystemClock};
 
 /// Each record that is looked up is this many times as far before the position as the one before it.
 const FACTOR: u64 = 4;
-/// At the first check, and after another server has taken the store over, records are looked up at distances that grow by
-/// this fraction: what an asynchronous standby lacks are the last records before its promotion.
+/// After another server has taken the store over, records are looked up at distances that grow by this fraction: what an asynchronous standby lacks are the last records before its promotion.
 const DENSE_FRACTION: u64 = 64;
 /// How many records before the position are looked at densely.
 const DENSE_RECORDS: u64 = 20_000;
@@ -25,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 ///
 /// Each [`check`](Self::check) looks up about ten records of each partition, at growing distances before the position of
 /// the group. A store that has lost more than three times as many records as were stored since is noticed, if the log
-/// still has them. The first check, and the first after another server has taken the store over, look up some hundred: the
-/// loss of a sixtieth of the records since is noticed. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
+/// still has them. The first check after another server has taken the store over, also before this process, looks up
+/// some hundred: the loss of a sixtieth of the records since is noticed. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -38,8 +37,8 @@ pub struct SpotCheck {
     retention: Option<Duration>,
     /// The partitions of which a gap is kept.
     reported: BTreeSet<u32>,
-    /// How often the store had been taken over at the last check.
-    takeovers: Option<u64>,
+    /// The take-overs of the store that a whole check has looked for.
+    takeovers: u64,
 }
 
 impl SpotCheck {
@@ -58,7 +57,7 @@ impl SpotCheck {
             query,
             retention,
             reported: BTreeSet::new(),
-            takeovers: None,
+            takeovers: 0,
         }
     }
 
@@ -72,7 +71,7 @@ impl SpotCheck {
     pub async fn check(&mut self) -> Result<usize> {
         let mut gaps = 0;
         let takeovers = self.query.takeovers();
-        let is_dense = self.takeovers != Some(takeovers);
+        let is_dense = self.takeovers != takeovers;
         if is_dense {
             self.reported.clear();
         }
@@ -91,7 +90,7 @@ impl SpotCheck {
                 gaps += 1;
             }
         }
-        self.takeovers = Some(takeovers);
+        self.takeovers = takeovers;
         Ok(gaps)
     }
 
@@ -182,7 +181,6 @@ mod tests {
             .await
             .unwrap();
         let mut check = SpotCheck::new(&log, "group".to_owned(), Arc::new(store.clone()), None);
-        check.takeovers = Some(0);
         change(&mut check, &store).await;
         for _ in 0..2 {
             check.check().await.unwrap();
@@ -221,7 +219,7 @@ mod tests {
             .unwrap();
         let found = log.pending_dead_letters().await.unwrap();
         let gap = found.first().unwrap().gap().unwrap();
-        assert_eq!((found.len(), gap.from, gap.to), (1, COUNT - 2, COUNT));
+        assert_eq!((found.len(), gap.from, gap.to), (1, COUNT - 1, COUNT));
     }
 
     #[tokio::test(start_paused = true)]
@@ -243,7 +241,7 @@ mod tests {
             Some((136, 185)),
             "an older copy"
         );
-        let taken_over = async |check: &mut SpotCheck, _: &InMemoryStore| check.takeovers = None;
+        let taken_over = async |check: &mut SpotCheck, _: &InMemoryStore| check.takeovers = 1;
         let lacks_few = |number: u64| !(150..155).contains(&number);
         assert_eq!(found(lacks_few, nothing).await, None);
         assert_eq!(found(lacks_few, taken_over).await, Some((150, 155)));

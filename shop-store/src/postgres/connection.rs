@@ -158,7 +158,7 @@ impl Connection {
         let servers = Servers::new(&url);
         // Of several hosts, one may not answer.
         let mut check_timeout = CHECK_TIMEOUT;
-        if url.has_several_hosts() {
+        if url.host_count() > 1 {
             check_timeout += url.connect_timeout();
         }
         let name = url.name();

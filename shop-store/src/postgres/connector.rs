@@ -45,7 +45,7 @@ pub(super) struct Servers {
     timeline: AtomicU32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct HostState {
     /// Whether the host did not answer when it was asked last.
     is_mute: AtomicBool,
@@ -55,12 +55,9 @@ struct HostState {
 
 impl Servers {
     pub(super) fn new(url: &DatabaseUrl) -> Arc<Self> {
-        let host = |_server| HostState {
-            is_mute: AtomicBool::new(false),
-            abandoned: Mutex::default(),
-        };
+        let hosts = std::iter::repeat_with(HostState::default);
         Arc::new(Self {
-            hosts: url.servers("").into_iter().map(host).collect(),
+            hosts: hosts.take(url.host_count()).collect(),
             connect_timeout: url.connect_timeout(),
             timeline: AtomicU32::new(0),
         })
@@ -156,7 +153,7 @@ impl Connector {
         }
     }
 
-    /// Asks a host for a session in a separate task: a host that nobody waits for is noticed when it answers.
+    /// Asks a host for a session in a separate task: a host that is not waited for is noticed when it answers.
     fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Answer)>) {
         let (name, config) = self.configs[host].clone();
         let servers = Arc::clone(&self.servers);

@@ -89,8 +89,8 @@ impl DatabaseUrl {
             .collect()
     }
 
-    pub(super) fn has_several_hosts(&self) -> bool {
-        self.hosts.len() > 1
+    pub(super) fn host_count(&self) -> usize {
+        self.hosts.len()
     }
 
     /// Returns the time limit of a new connection to one host.
