@@ -144,6 +144,14 @@ async fn dlq_drop_selects_records() {
     assert!(!folder.join("shop.db-wal").exists());
 }
 
+/// Waits until the store has failed over a record. One that it takes after that is evidence that the record is stuck.
+pub(crate) async fn fail_over_the_first(process: &Process) {
+    until("fail over a record", async || {
+        process.ingest().await["waiting_for"]["store"].is_string()
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let folder = tempfile::tempdir().unwrap();
@@ -162,6 +170,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     for name in ["eve", "ada"] {
         let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
         log.sink().publish_new(purchase, None).await.unwrap();
+        fail_over_the_first(&facing).await;
     }
     drop(log);
     until("report it as stuck", async || {
@@ -295,6 +304,7 @@ async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
                 .position
                 .unwrap(),
         );
+        fail_over_the_first(&management).await;
     }
     until("report it as stuck", async || {
         management.ingest().await["stuck"]["offset"] == positions[0].offset

@@ -14,6 +14,7 @@ use thirtyfour::By;
 
 use super::driver::Browser;
 use super::{rows, state, with_both};
+use crate::dead_letters::fail_over_the_first;
 use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
 use crate::verify::{append, manage};
 
@@ -93,7 +94,12 @@ async fn pending(management: &Process) -> usize {
 }
 
 /// Buys a purchase that the store of `folder` rejects, finds it as stuck, and parks it. Returns the store.
-async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connection {
+async fn park_one(
+    browser: &Browser,
+    folder: &Path,
+    facing: &Process,
+    management: &Process,
+) -> Connection {
     let store = Connection::open(folder.join("shop.db")).unwrap();
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
@@ -104,7 +110,8 @@ async fn park_one(browser: &Browser, folder: &Path, facing: &Process) -> Connect
             .0,
         201
     );
-    // It is stuck only if the store accepts another one.
+    // It is stuck only if the store accepts another one afterwards.
+    fail_over_the_first(management).await;
     assert_eq!(
         buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#)
             .await
@@ -149,7 +156,7 @@ async fn a_dead_letter_is_shown_and_replayed() {
     browser.click_on(By::Css("#dead-letters a")).await;
     browser.shows("dead-letter-list", "No dead letters.").await;
 
-    let store = park_one(&browser, folder, &facing).await;
+    let store = park_one(&browser, folder, &facing, &management).await;
     append(folder, "\u{1b}[2J").await;
     lists(&browser, &["purchases-0-1", "purchases-0-3"]).await;
 
