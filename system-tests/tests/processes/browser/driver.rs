@@ -1,5 +1,6 @@
 //! Headless Chromium, driven by WebDriver.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -252,10 +253,17 @@ async fn address(driver: &mut Child) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
+/// Chromium without its windows, of the Debian package `chromium-headless-shell`: a test takes a third less of a processor
+/// than with Chromium itself, which runs where this is not installed.
+const HEADLESS_SHELL: &str = "/usr/lib/chromium/chromium-headless-shell";
+
 fn capabilities() -> ChromeCapabilities {
     let mut capabilities = DesiredCapabilities::chrome();
+    if Path::new(HEADLESS_SHELL).exists() {
+        capabilities.set_binary(HEADLESS_SHELL).unwrap();
+    }
     // A sandbox needs privileges that containers rarely have, and their shared memory is small.
-    for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage"] {
+    for argument in ["--headless", "--no-sandbox", "--disable-dev-shm-usage"] {
         capabilities.add_arg(argument).unwrap();
     }
     for log in ["browser", "performance"] {

@@ -111,18 +111,25 @@ async fn a_file_of_another_system_is_mapped_and_an_import_is_cancelled() {
         browser.texts("#import-lines tr").await.len() == 2
     })
     .await;
-    browser.click("import-button").await;
+    press_import(&browser).await;
     browser.shows("import-button", "Cancel").await;
-    browser.click("import-button").await;
+    press_import(&browser).await;
     browser
         .shows(
             "import-said",
             "Cancelled. What was imported stays. Import again for the rest.",
         )
         .await;
-    browser.click("import-button").await;
+    press_import(&browser).await;
     browser
         .shows("import-said", "1 imported, 1 imported before.")
         .await;
     browser.end().await;
+}
+
+/// Presses the button as a key does: clicks that follow each other within half a second are double clicks, and ignored.
+async fn press_import(browser: &Browser) {
+    browser
+        .run("document.getElementById('import-button').click()")
+        .await;
 }
