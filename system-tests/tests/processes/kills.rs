@@ -22,7 +22,7 @@ use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, borrow_settings, pause, plain, until};
 use crate::servers::Servers;
 
-const PURCHASES: u64 = 1_000;
+const PURCHASES: u64 = 500;
 const CALLERS: u64 = 16;
 const USERS: u64 = 7;
 /// The maximum time without an acknowledged purchase after the last hit of a round. The time of a
