@@ -78,7 +78,6 @@ pub struct Subscription {
 
 impl Subscription {
     /// Whether it still yields what was there before it.
-    #[doc(hidden)]
     #[must_use]
     pub const fn is_catching_up(&self) -> bool {
         self.backlog.is_some()

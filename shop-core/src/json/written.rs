@@ -7,14 +7,12 @@ use crate::{Price, Purchase, PurchaseId, Timestamp};
 
 /// What is written as JSON without the cost of formatting: the same bytes as by its `Serialize`. Only the texts of a client
 /// are escaped.
-#[doc(hidden)]
 pub trait WriteJson {
     /// Appends the value to `json`.
     fn write_json(&self, json: &mut impl BufMut);
 }
 
 /// Appends a member: what precedes its value, such as `,"price":`, and the value.
-#[doc(hidden)]
 pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson + ?Sized)) {
     json.put_slice(start.as_bytes());
     value.write_json(json);

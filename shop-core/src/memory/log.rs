@@ -43,7 +43,6 @@ options! {
         /// How long a rebalance waits for a revocation (default 3 s).
         pub revocation_timeout: Duration = Duration::from_secs(3),
         /// Which partitions a rebalance revokes (default: only those that move).
-        #[doc(hidden)]
         pub rebalancing: Rebalancing = Rebalancing::Cooperative,
         /// The clock for the timestamps of records.
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),

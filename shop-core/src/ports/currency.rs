@@ -39,7 +39,6 @@ pub trait CurrencyStore: Debug + Send + Sync + 'static {
 }
 
 /// Returns the error of a store that has the currency `kept`, and is opened with `given`.
-#[doc(hidden)]
 #[must_use]
 pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
     let message = format!(
@@ -50,7 +49,6 @@ pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
 }
 
 /// Returns the reason why a store in the currency `kept` rejects a purchase in `given`.
-#[doc(hidden)]
 #[must_use]
 pub fn rejected_currency(kept: &Currency, given: &Currency) -> Reason {
     let detail = format!("the currency is {given}, and the store has purchases in {kept}");

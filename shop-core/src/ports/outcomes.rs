@@ -12,7 +12,6 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// The outcomes of the calls of a port in the last ten seconds. A port whose check succeeds may still fail what callers
 /// ask of it, such as a log of which too few replicas are in sync.
-#[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct RecentOutcomes {
     last_success: Mutex<Option<Instant>>,

@@ -196,7 +196,6 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
 ///
 /// # Errors
 /// As [`PurchaseQuery::totals`].
-#[doc(hidden)]
 pub async fn added_up(
     query: &(impl PurchaseQuery + ?Sized),
     selector: &Selector,

@@ -78,7 +78,6 @@ impl WaitingRefund {
 }
 
 /// A refund that waits, in the columns of a store.
-#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingColumns {
     /// The refund as the value of its record.
@@ -206,7 +205,6 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
 ///
 /// Of the refunds, which are in the order of their arrival, the first one that is valid is applied. `stored` is the refund
 /// that is stored already, if there is one.
-#[doc(hidden)]
 #[must_use]
 pub fn settle_refunds(
     bought: &Purchase,
@@ -231,7 +229,6 @@ pub fn settle_refunds(
 }
 
 /// What a store does with a refund whose purchase is stored.
-#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum RefundDecision {
     /// Inserts this row, and removes the waiting entry.

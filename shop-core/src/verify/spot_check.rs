@@ -27,7 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// still has them. The first check after another server has taken the store over, also before this process, looks up
 /// some hundred: the loss of a sixtieth of the records since is noticed. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
-#[doc(hidden)]
 #[derive(Debug)]
 pub struct SpotCheck {
     log: Arc<dyn LogAdmin>,
