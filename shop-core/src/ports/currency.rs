@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::domain::Currency;
 use crate::log::{Reason, ReasonKind};
-use crate::{Error, ErrorKind, Outcome, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Keeps the currency of a store, so that no sum ever adds two currencies.
 ///
@@ -45,7 +45,7 @@ pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
         "the purchases of this store are in {kept}, so it cannot be used with {given}: \
          a sum would add two currencies. Set the currency to {kept}, or use another store"
     );
-    Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied)
+    Error::new(ErrorKind::Conflict, message)
 }
 
 /// Returns the reason why a store in the currency `kept` rejects a purchase in `given`.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use super::{Durability, PurchaseSink, Receipt, WaitingRefunds};
 use crate::log::Reason;
 use crate::record::Record;
-use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result, Timestamp, UserId};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 /// Applies the records of a topic: to a [`PurchaseStore`], or to the projection that one service
 /// has of another's events.
@@ -379,7 +379,7 @@ impl InsertOutcome {
             ),
             Self::Rejected(reason) => (ErrorKind::Invalid, reason.to_string()),
         };
-        Err(Error::new(kind, message).with_outcome(Outcome::NotApplied))
+        Err(Error::new(kind, message))
     }
 }
 

@@ -287,11 +287,13 @@ impl Shop {
         reason: Option<RefundReason>,
     ) -> Result<PublishedPurchase> {
         let id = id.into_valid()?;
-        let not_sent = |error: Error| error.with_outcome(Outcome::NotApplied);
-        let bought = self.wait_until_stored(&id).await.map_err(not_sent)?;
+        let bought = self
+            .wait_until_stored(&id)
+            .await
+            .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         let Some(bought) = bought else {
             let message = "there is no purchase with this id";
-            return Err(not_sent(Error::new(ErrorKind::Invalid, message)));
+            return Err(Error::new(ErrorKind::Invalid, message));
         };
         let mut refund = bought.refund(amount, SystemClock.now())?;
         refund.details.reason = reason;

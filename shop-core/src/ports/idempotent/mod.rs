@@ -28,8 +28,8 @@ use self::lookups::{Lookups, MAX_CONCURRENT};
 use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::log::LogFaults;
 use crate::{
-    Clock, Error, ErrorKind, NewPurchase, Outcome, Purchase, PurchaseId, RequestContext, Result,
-    SystemClock, Timestamp, failpoints,
+    Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock,
+    Timestamp, failpoints,
 };
 
 /// Publishes each purchase that has a key once, whatever the sink is.
@@ -258,13 +258,13 @@ pub(crate) fn miscounted() -> Error {
 /// Returns the error for the id of an erased purchase.
 pub(super) fn erased() -> Error {
     let message = "the id belongs to a purchase that was erased: use a new key";
-    Error::new(ErrorKind::Erased, message).with_outcome(Outcome::NotApplied)
+    Error::new(ErrorKind::Erased, message)
 }
 
 /// Returns the error for an id that belongs to another purchase.
 fn other_content() -> Error {
     let message = "the key was used for a purchase with other content";
-    Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied)
+    Error::new(ErrorKind::Conflict, message)
 }
 
 #[async_trait]

@@ -195,7 +195,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         match look_up(&*self.query, &refund.id).await? {
             Lookup::Stored(stored) if !stored.same_content(refund) => {
                 let message = "the purchase was refunded with another amount or reason";
-                Err(Error::new(ErrorKind::Conflict, message).with_outcome(Outcome::NotApplied))
+                Err(Error::new(ErrorKind::Conflict, message))
             }
             Lookup::Erased => Err(erased()),
             found => Ok(found),
