@@ -115,6 +115,7 @@ pub mod ingest;
 pub mod inspect;
 #[doc(hidden)]
 pub mod json;
+mod lock;
 pub mod log;
 mod macros;
 pub mod memory;

@@ -1,13 +1,14 @@
 //! The state that the reader of the log and the subscriptions share.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
 use super::FeedOptions;
 use super::waiting::Entry;
 use crate::Purchase;
+use crate::lock::lock;
 use crate::log::Offsets;
 use crate::ports::Selector;
 
@@ -191,6 +192,6 @@ impl Hub {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
+use super::InMemoryLog;
 use super::log::{PartitionRecords, Shared, State};
-use super::{InMemoryLog, lock};
 use crate::Result;
+use crate::lock::lock;
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Offsets, Partition,
     ReasonKind, RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail,

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::group::{Group, Rebalancing};
-use super::{InMemoryDeadLetters, InMemorySource, lock};
+use super::{InMemoryDeadLetters, InMemorySource};
+use crate::lock::lock;
 use crate::log::{
     DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordId,
     RecordPosition, ResolvedDeadLetter,

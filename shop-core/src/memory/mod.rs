@@ -21,11 +21,3 @@ pub use store::InMemoryStore;
 pub use crate::accounts::conformance::memory::{
     InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers,
 };
-
-/// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
-/// made whole before anything can panic.
-pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}

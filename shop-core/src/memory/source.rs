@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::group::MemberId;
-use super::lock;
 use super::log::{PartitionRecords, Shared, State};
 use crate::Result;
+use crate::lock::lock;
 use crate::log::{
     Batch, CommitOffset, CommitOutcome, ControlEvent, Gap, GapCause, Lag, LogRecord, LogSource,
     Partition, Revocation, RevocationCause, SourceEvent,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::lock;
 use crate::domain::Currency;
+use crate::lock::lock;
 use crate::log::Reason;
 use crate::ports::{
     CurrencyStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest,

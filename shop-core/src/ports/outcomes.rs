@@ -1,10 +1,11 @@
 //! The outcomes of the recent calls of a port, whose check may succeed while they fail.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::{ErrorKind, Result};
 
 /// How long the outcome of a call counts.
@@ -42,10 +43,6 @@ impl RecentOutcomes {
 
 fn is_recent(time: &Mutex<Option<Instant>>) -> bool {
     lock(time).is_some_and(|at| at.elapsed() < WINDOW)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use lru::LruCache;
 use tokio::time::Instant;
 
+use crate::lock::lock;
 use crate::ports::Receipt;
 use crate::{Outcome, Purchase, PurchaseId, Result};
 
@@ -187,10 +188,6 @@ fn find_generated<'a>(generated: &'a VecDeque<Box<Entry>>, id: &PurchaseId) -> O
         .binary_search_by_key(id, |entry| entry.purchase.id)
         .ok()?;
     generated.get(index).map(|entry| &**entry)
-}
-
-fn lock<T>(cache: &Mutex<T>) -> MutexGuard<'_, T> {
-    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

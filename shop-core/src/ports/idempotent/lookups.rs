@@ -1,13 +1,14 @@
 //! Looks up a given id in the store before its purchase is published.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use crate::lock::lock;
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, RequestContext, Result, Timestamp, Uuid};
 
@@ -76,13 +77,13 @@ impl Lookups {
     }
 
     fn is_paused(&self) -> bool {
-        let pause = *self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = *lock(&self.pause);
         pause.until.is_some_and(|until| Instant::now() < until)
     }
 
     fn pause(&self, error: &Error) {
         let now = Instant::now();
-        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pause = lock(&self.pause);
         pause.until = Some(now + PAUSE);
         let logged = pause.logged;
         if logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {

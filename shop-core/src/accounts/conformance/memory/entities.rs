@@ -10,7 +10,7 @@ use crate::accounts::entity::{Entity, EntityStore, Insertion};
 use crate::accounts::orders::{Order, OrderNumber};
 use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry};
 use crate::accounts::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
-use crate::memory::lock;
+use crate::lock::lock;
 use crate::ports::{InsertOutcome, RecordStore};
 use crate::{IdempotencyKey, Result};
 

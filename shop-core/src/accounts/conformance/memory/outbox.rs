@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::lock::lock;
 use crate::log::LogRecord;
-use crate::memory::lock;
 use crate::{Clock, Result, SystemClock};
 
 /// An in-memory outbox of pending events.
