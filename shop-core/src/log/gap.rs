@@ -1,6 +1,5 @@
 //! Records that a log no longer has, although the group has not read them.
 
-use std::str::from_utf8;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -73,15 +72,13 @@ impl GapCause {
 #[doc(hidden)]
 pub const CUT: &str = "dead-letter-cut";
 
-/// The headers of a gap's dead letter. All values are text.
-mod header {
-    pub(super) const TOPIC: &str = "gap-topic";
-    pub(super) const PARTITION: &str = "gap-partition";
-    pub(super) const FROM: &str = "gap-from";
-    pub(super) const TO: &str = "gap-to";
-    pub(super) const COUNT: &str = "gap-count";
-    pub(super) const CAUSE: &str = "gap-cause";
-}
+// The headers of a gap's dead letter. All values are text.
+const TOPIC_HEADER: &str = "gap-topic";
+const PARTITION_HEADER: &str = "gap-partition";
+const FROM_HEADER: &str = "gap-from";
+const TO_HEADER: &str = "gap-to";
+const COUNT_HEADER: &str = "gap-count";
+const CAUSE_HEADER: &str = "gap-cause";
 
 impl Gap {
     /// The offsets `from` to `to`, without `to`, of `partition`.
@@ -124,20 +121,13 @@ impl Gap {
     /// position is committed is a new dead letter.
     #[must_use]
     pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
-        let Self {
-            partition,
-            from,
-            to,
-            cause,
-            ..
-        } = self;
         let values = [
-            (header::TOPIC, partition.topic.to_string()),
-            (header::PARTITION, partition.index.to_string()),
-            (header::FROM, from.to_string()),
-            (header::TO, to.to_string()),
-            (header::COUNT, self.count().to_string()),
-            (header::CAUSE, cause.as_str().to_owned()),
+            (TOPIC_HEADER, self.partition.topic.to_string()),
+            (PARTITION_HEADER, self.partition.index.to_string()),
+            (FROM_HEADER, self.from.to_string()),
+            (TO_HEADER, self.to.to_string()),
+            (COUNT_HEADER, self.count().to_string()),
+            (CAUSE_HEADER, self.cause.as_str().to_owned()),
         ];
         let headers = values
             .iter()
@@ -147,7 +137,7 @@ impl Gap {
         let record = LogRecord::new(self.last(), detected_at, None).with_headers(headers.build());
         DeadLetter::new(
             record,
-            partition.clone(),
+            self.partition.clone(),
             Reason::from_parts(ReasonKind::Gap, self.to_string()),
             1,
         )
@@ -177,17 +167,15 @@ impl Gap {
 /// The form in JSON: offsets from `from` to before `to`.
 impl Serialize for Gap {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let Self {
-            partition,
-            from,
-            to,
-            cause,
-            ..
-        } = self;
-        let (topic, partition, count) = (&*partition.topic, partition.index, self.count());
-        let (from, to, cause) = (*from, *to, cause.as_str());
-        json!({ "topic": topic, "partition": partition, "from": from, "to": to, "count": count, "cause": cause })
-            .serialize(serializer)
+        let members = json!({
+            "topic": self.partition.topic,
+            "partition": self.partition.index,
+            "from": self.from,
+            "to": self.to,
+            "count": self.count(),
+            "cause": self.cause.as_str(),
+        });
+        members.serialize(serializer)
     }
 }
 
@@ -198,14 +186,14 @@ impl DeadLetter {
         if self.reason.kind() != ReasonKind::Gap {
             return None;
         }
-        let text = |name: &str| from_utf8(self.record.headers.get(name)?).ok();
+        let text = |name: &str| str::from_utf8(self.record.headers.get(name)?).ok();
         let number = |name: &str| text(name)?.parse::<u64>().ok();
-        let (from, to) = (number(header::FROM)?, number(header::TO)?);
+        let (from, to) = (number(FROM_HEADER)?, number(TO_HEADER)?);
         Some(Gap::new(
             self.partition.clone(),
             from,
             to,
-            text(header::CAUSE)?.parse().ok()?,
+            text(CAUSE_HEADER)?.parse().ok()?,
         ))
     }
 }
