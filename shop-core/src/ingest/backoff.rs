@@ -24,16 +24,10 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new(options: &IngestOptions) -> Self {
-        let IngestOptions {
-            initial_backoff: initial,
-            max_backoff: max,
-            jitter_seed,
-            ..
-        } = *options;
         Self {
-            initial,
-            max,
-            jitter_seed,
+            initial: options.initial_backoff,
+            max: options.max_backoff,
+            jitter_seed: options.jitter_seed,
             pauses: 0,
             not_before: None,
             failing: None,

@@ -62,14 +62,10 @@ impl<R: Record> BatchWorker<R> {
         );
         self.put(job, &[gap.dead_letter(self.options.clock.now())])
             .await?;
-        let (counters, state) = (
-            IngestCounters::default(),
-            BatchState::Durable(gap.next_offset),
-        );
         Ok(BatchOutcome {
-            counters,
+            counters: IngestCounters::default(),
             gap: Some(gap.from..gap.to),
-            state,
+            state: BatchState::Durable(gap.next_offset),
             stop: None,
             freshness: None,
         })
@@ -88,16 +84,12 @@ impl<R: Record> BatchWorker<R> {
             stop,
             ..
         } = job;
-        let dead_letter = |RejectedRecord {
-                               index,
-                               reason,
-                               attempts,
-                           }: &RejectedRecord| {
+        let dead_letter = |record: &RejectedRecord| {
             DeadLetter::new(
-                batch.records[*index].clone(),
+                batch.records[record.index].clone(),
                 batch.partition.clone(),
-                reason.clone(),
-                *attempts,
+                record.reason.clone(),
+                record.attempts,
             )
         };
         let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();

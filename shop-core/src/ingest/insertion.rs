@@ -39,9 +39,7 @@ impl<R: Record> SubBatch<R> {
                 .iter()
                 .map(|position| self.indices[*position])
                 .collect(),
-            attempts: self.attempts,
-            attempts_alone: self.attempts_alone,
-            taken_before: self.taken_before,
+            ..*self
         }
     }
 
@@ -104,7 +102,6 @@ impl<R: Record> BatchWorker<R> {
         rejected: &mut Vec<RejectedRecord>,
         job: &Job,
     ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
-        let counters = IngestCounters::default();
         let mut waiting = VecDeque::new();
         if !decoded.records.is_empty() {
             waiting.push_back(SubBatch {
@@ -117,7 +114,7 @@ impl<R: Record> BatchWorker<R> {
         }
         let mut insertion = Insertion {
             job,
-            counters,
+            counters: IngestCounters::default(),
             freshness: None,
             rejected,
             waiting,
@@ -174,9 +171,10 @@ impl<R: Record> BatchWorker<R> {
         }
         let [one, others] = left.split_one_off();
         let is_accepted = self.attempt(one, insertion).await?.is_none();
-        match is_accepted {
-            true => insertion.waiting.extend(others.halves()),
-            false => insertion.waiting.push_back(left),
+        if is_accepted {
+            insertion.waiting.extend(others.halves());
+        } else {
+            insertion.waiting.push_back(left);
         }
         Ok(is_accepted)
     }
@@ -271,11 +269,10 @@ impl<R: Record> BatchWorker<R> {
                 InsertOutcome::Conflict => Reason::conflict(R::TYPE),
                 InsertOutcome::Rejected(reason) => reason,
             };
-            let (index, attempts) = (sub_batch.indices[position], sub_batch.attempts);
             rejected.push(RejectedRecord {
-                index,
+                index: sub_batch.indices[position],
                 reason,
-                attempts,
+                attempts: sub_batch.attempts,
             });
         }
         *freshness = (*freshness)

@@ -70,12 +70,8 @@ impl DeadLetterLimit {
         self
     }
 
-    pub(super) const fn row(self) -> Option<usize> {
-        if self.in_a_row == 0 {
-            None
-        } else {
-            Some(self.in_a_row)
-        }
+    pub(super) fn row(self) -> Option<usize> {
+        (self.in_a_row > 0).then_some(self.in_a_row)
     }
 
     /// The number of records in the window, and the number of dead letters in it that is too many.

@@ -91,16 +91,10 @@ impl Job {
         let since = backoff.failing().map_or(now, |(since, _)| *since);
         self.report(BatchEvent::Failed(part, since, error.clone()))
             .await;
-        let stopped = self
-            .stop
+        self.stop
             .run_until_cancelled(sleep_until(until.into()))
             .await
-            .is_none();
-        if stopped {
-            Err(Aborted::Abandoned)
-        } else {
-            Ok(())
-        }
+            .ok_or(Aborted::Abandoned)
     }
 
     /// Reports that a call succeeds again, if it was failing.

@@ -94,18 +94,11 @@ impl Pipeline {
             Err(error) => return self.on_commit_error(&error, now),
         };
         self.failures_changed |= self.commits.backoff.recovered();
-        for (
-            CommitOffset {
-                partition,
-                next_offset: next,
-            },
-            outcome,
-        ) in offsets.into_iter().zip(outcomes)
-        {
+        for (offset, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
-                self.leave(&[partition], actions);
-            } else if let Some(progress) = self.progress(&partition) {
-                progress.committed(next);
+                self.leave(&[offset.partition], actions);
+            } else if let Some(progress) = self.progress(&offset.partition) {
+                progress.committed(offset.next_offset);
             }
         }
     }

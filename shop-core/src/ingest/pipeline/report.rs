@@ -114,10 +114,9 @@ impl Pipeline {
             };
             let topic = &progress.partition.topic;
             keep_earlier(&mut read, topic, oldest.at.into());
-            oldest
-                .time
-                .into_iter()
-                .for_each(|time| keep_earlier(&mut written, topic, time));
+            if let Some(time) = oldest.time {
+                keep_earlier(&mut written, topic, time);
+            }
         }
         replace_all(&mut status.oldest_uncommitted, read)
             | replace_all(&mut status.oldest_unread, written)
