@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::IngestStatus;
 use super::batch::log_dead_letters;
+use super::status::replace;
 use super::worker::BatchWorker;
 use crate::Result;
 use crate::log::{DeadLetter, Reason};
@@ -42,7 +43,7 @@ pub(super) async fn settle_refunds<R: Record>(
         match settle_round(&worker, store).await {
             Ok(summary) => {
                 has_failed = false;
-                report(&status, summary);
+                status.send_if_modified(|status| replace(&mut status.waiting_refunds, summary));
                 if summary.count == 0 {
                     // A timeout is no error: it is time for the next look.
                     let _elapsed = timeout(IDLE_INTERVAL, worker.refund_waits.notified()).await;
@@ -85,13 +86,4 @@ async fn settle_round<R: Record>(
         let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
         store.remove(&sequences).await?;
     }
-}
-
-/// Publishes `summary` to the monitors of the ingest, if it has changed.
-fn report(status: &watch::Sender<IngestStatus>, summary: WaitingSummary) {
-    status.send_if_modified(|status| {
-        let has_changed = status.waiting_refunds != summary;
-        status.waiting_refunds = summary;
-        has_changed
-    });
 }

@@ -68,6 +68,13 @@ impl IngestStatus {
     }
 }
 
+/// Sets `slot` to `value`. Returns whether it had another value.
+pub(super) fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
+    let differs = *slot != value;
+    *slot = value;
+    differs
+}
+
 /// A record that the store fails over although it is healthy. It is retried.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::status::{Component, IngestStatus, Phase, StuckRecord};
+use super::super::status::{Component, IngestStatus, Phase, StuckRecord, replace};
 use super::Pipeline;
 use crate::Error;
 
@@ -153,13 +153,6 @@ impl Pipeline {
         }
         batch.stuck.insert(index, record);
     }
-}
-
-/// Whether `slot` had another value.
-fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
-    let differs = *slot != value;
-    *slot = value;
-    differs
 }
 
 fn keep_earlier<'a, T: Ord + Copy>(
