@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use super::IngestOptions;
-use crate::{Error, Retry};
+use crate::Error;
 
 /// When to retry a failing call, and since when it fails.
 #[derive(Debug, Clone)]
@@ -53,11 +53,7 @@ impl Backoff {
     /// Records a failure. Returns when to retry: after the next pause, or later if the error requires it.
     pub(super) fn failed(&mut self, error: &Error, now: Instant) -> Instant {
         self.report(error, now);
-        let min = if let Retry::After(min) = error.retry() {
-            min
-        } else {
-            Duration::ZERO
-        };
+        let min = error.retry_after().unwrap_or_default();
         let until = after(now, self.next_pause().max(min));
         self.not_before = Some(until);
         until
@@ -130,7 +126,7 @@ pub(super) fn after(now: Instant, time: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::{ErrorKind, Retry};
 
     fn backoff() -> Backoff {
         Backoff::new(&IngestOptions {

@@ -7,7 +7,7 @@ use super::status::Component;
 use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
 use crate::log::{Batch, DeadLetter, Gap};
 use crate::record::Record;
-use crate::{Error, ErrorKind, Retry, failpoints};
+use crate::{Error, ErrorKind, failpoints};
 
 impl<R: Record> BatchWorker<R> {
     /// Processes a batch until it is durable. Returns `None` when `stop` was cancelled: the batch may then be stored in
@@ -170,7 +170,7 @@ fn is_permanent(error: &Error) -> bool {
         error.kind(),
         ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported
     );
-    about_the_records && error.retry() == Retry::Never
+    about_the_records && !error.is_retryable()
 }
 
 fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {

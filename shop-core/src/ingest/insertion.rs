@@ -14,7 +14,7 @@ use super::{IngestCounters, StuckRecord};
 use crate::log::{Reason, ReasonKind};
 use crate::ports::InsertOutcome;
 use crate::record::Record;
-use crate::{Error, ErrorKind, Retry, Timestamp, failpoints};
+use crate::{Error, ErrorKind, Timestamp, failpoints};
 
 /// Records that are applied with one call: initially the whole batch.
 struct SubBatch<R> {
@@ -141,7 +141,7 @@ impl<R: Record> BatchWorker<R> {
             // A call that was applied in part is retried with the rest.
             let is_whole = left.len() == count;
             let accepts = self.retry_later(left, is_whole, &mut insertion).await?;
-            if !accepts || matches!(error.retry(), Retry::After(_)) {
+            if !accepts || error.retry_after().is_some() {
                 job.pause(Component::Store, &error, &mut backoff).await?;
             }
         }
