@@ -3,8 +3,11 @@
 use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use crate::IdempotencyKey;
 use crate::macros::named_enum;
@@ -104,6 +107,16 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
+/// Awaits calls of ports, which may be the embedder's own. A panic in them is an error with this `origin`, if it is not
+/// empty.
+pub(crate) async fn catch_panic<T>(
+    origin: &'static str,
+    calls: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let result = AssertUnwindSafe(calls).catch_unwind().await;
+    result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin(origin)))
+}
+
 impl Error {
     /// An error of `kind`, with the default retry advice and outcome of that kind.
     ///
@@ -137,7 +150,7 @@ impl Error {
     }
 
     /// The error of a call that panicked.
-    pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
+    fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text
             .or_else(|| panic.downcast_ref::<&str>().copied())

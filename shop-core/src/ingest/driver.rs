@@ -1,12 +1,10 @@
 //! Runs the calls that the pipeline decides on, and feeds their results back as events.
 
 use std::collections::BTreeMap;
-use std::future::{Future, pending};
-use std::panic::AssertUnwindSafe;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -19,6 +17,7 @@ use super::refunds::settle_refunds;
 use super::status::Phase;
 use super::worker::{BatchWorker, Job};
 use super::{Ingest, IngestCounters, IngestStatus};
+use crate::error::catch_panic;
 use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, failpoints};
@@ -170,10 +169,8 @@ impl<R: Record> Driver<R> {
             let spans = observer
                 .as_ref()
                 .map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
-            let outcome = match AssertUnwindSafe(worker.process(&job)).catch_unwind().await {
-                Ok(outcome) => outcome,
-                Err(panic) => Some(job.broken(Error::from_panic(&*panic).with_origin("ingest"))),
-            };
+            let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
+            let outcome = processed.unwrap_or_else(|error| Some(job.broken(error)));
             // `None` if it was stopped: the next consumer of the partition has its records.
             let is_durable = outcome
                 .as_ref()
@@ -193,11 +190,8 @@ impl<R: Record> Driver<R> {
     fn commit(&self, offsets: Vec<CommitOffset>) {
         let (source, events) = (Arc::clone(&self.source), self.sender.clone());
         tokio::spawn(async move {
-            let commit = AssertUnwindSafe(failpoints("commit", source.commit(&offsets)))
-                .catch_unwind()
-                .await;
-            let outcome = commit
-                .unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("ingest")));
+            let commit = failpoints("commit", source.commit(&offsets));
+            let outcome = catch_panic("ingest", commit).await;
             // The pipeline may have ended.
             drop(events.send(Event::Committed(offsets, outcome)).await);
         });

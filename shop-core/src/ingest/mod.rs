@@ -54,7 +54,6 @@ mod status;
 mod time_limit_test;
 mod worker;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 

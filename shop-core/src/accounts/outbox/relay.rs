@@ -1,18 +1,17 @@
 //! Publishes the events of an outbox.
 
 use std::collections::BTreeMap;
-use std::future::{Future, pending};
-use std::panic::AssertUnwindSafe;
+use std::future::pending;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
+use crate::error::catch_panic;
 use crate::log::LogWriter;
 use crate::ports::sink::group_by_key;
 use crate::{Error, ErrorKind, Result, failpoints, options};
@@ -160,7 +159,7 @@ impl Relay {
         let (mut pauses, mut published) = (self.options.backoff(), Published::default());
         let mut is_woken = true;
         loop {
-            let round = catch_panic(self.round(&mut published, over)).await;
+            let round = catch_panic(ORIGIN, self.round(&mut published, over)).await;
             let has_failed = round.is_err();
             let pause = match round {
                 Ok(count) => {
@@ -176,8 +175,10 @@ impl Relay {
                     pauses.next().unwrap_or(self.options.max_backoff)
                 }
             };
-            let changed =
-                AssertUnwindSafe(async { self.outbox.wait_for_entries().await }).catch_unwind();
+            let changed = catch_panic(ORIGIN, async {
+                self.outbox.wait_for_entries().await;
+                Ok(())
+            });
             tokio::select! {
                 biased;
                 () = asked.cancelled() => break,
@@ -192,7 +193,7 @@ impl Relay {
         }
         // Entries written meanwhile are published now rather than at the next start. If that fails, they stay pending.
         if !over.is_cancelled()
-            && let Err(error) = catch_panic(self.round(&mut published, over)).await
+            && let Err(error) = catch_panic(ORIGIN, self.round(&mut published, over)).await
         {
             self.failed(error);
         }
@@ -249,7 +250,7 @@ impl Relay {
             // Caught here, so events of other keys in the same round still count as published.
             let append =
                 async { failpoints("append", self.log.append(entry.record.clone())).await };
-            match catch_panic(append).await {
+            match catch_panic(ORIGIN, append).await {
                 Ok(()) => published.push(entry),
                 Err(error) => return (published, Some(error)),
             }
@@ -273,8 +274,5 @@ impl Relay {
 /// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
 type Published = BTreeMap<i64, OutboxEntry>;
 
-/// Awaits calls of ports. A panic of a port counts as its failure.
-async fn catch_panic<T>(calls: impl Future<Output = Result<T>>) -> Result<T> {
-    let result = AssertUnwindSafe(calls).catch_unwind().await;
-    result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic).with_origin("relay")))
-}
+/// The origin of an error that is the panic of a port.
+const ORIGIN: &str = "relay";

@@ -1,13 +1,12 @@
 //! Looks up a given id in the store before its purchase is published.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use crate::error::catch_panic;
 use crate::lock::lock;
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, RequestContext, Result, Timestamp, Uuid};
@@ -95,10 +94,7 @@ impl Lookups {
 
 /// Returns what `query` finds under `id`, as durable as what is inserted. A port may be the embedder's own: a panic in it is an error.
 pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
-    let found = AssertUnwindSafe(query.look_up_durable(id))
-        .catch_unwind()
-        .await;
-    found.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
+    catch_panic("", query.look_up_durable(id)).await
 }
 
 /// Returns whether `id` is a UUIDv7 that was made within the last or next 30 s, by its own timestamp. Usually its purchase
