@@ -105,18 +105,20 @@ macro_rules! form {
         $(
             impl serde::Serialize for $type {
                 fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                    match serializer.is_human_readable() {
-                        true => $crate::json::$readable::serialize(self, serializer),
-                        false => $crate::json::$binary::serialize(self, serializer),
+                    if serializer.is_human_readable() {
+                        $crate::json::$readable::serialize(self, serializer)
+                    } else {
+                        $crate::json::$binary::serialize(self, serializer)
                     }
                 }
             }
 
             impl<'de> serde::Deserialize<'de> for $type {
                 fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                    match deserializer.is_human_readable() {
-                        true => $crate::json::$readable::deserialize(deserializer),
-                        false => $crate::json::$binary::deserialize(deserializer),
+                    if deserializer.is_human_readable() {
+                        $crate::json::$readable::deserialize(deserializer)
+                    } else {
+                        $crate::json::$binary::deserialize(deserializer)
                     }
                 }
             }

@@ -152,14 +152,10 @@ impl Import {
         {
             let purchase = values.and_then(|values| reader.rows.purchase(values));
             if line >= self.from_line {
-                let (purchase, problem) = match purchase {
-                    Ok(purchase) => (Some(purchase), None),
-                    Err(problem) => (None, Some(problem)),
-                };
                 rows.push(RowPreview {
                     line,
-                    purchase,
-                    problem,
+                    problem: purchase.as_ref().err().cloned(),
+                    purchase: purchase.ok(),
                 });
             }
         }

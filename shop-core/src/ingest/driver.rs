@@ -238,8 +238,7 @@ impl<R: Record> Driver<R> {
 /// A pipeline that was dropped or has panicked must not report that it runs.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
-        let phase = self.status.borrow().phase;
-        if phase != Phase::Stopped {
+        if self.status.borrow().phase != Phase::Stopped {
             let broken = Error::new(
                 ErrorKind::Internal,
                 "the pipeline was dropped or has panicked",

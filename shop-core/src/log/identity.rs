@@ -89,9 +89,10 @@ impl RecordType {
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
         let (name, read) = self.id_header?;
-        match record.headers.contains(name) {
-            true => record.headers.get(name).and_then(read),
-            false => Some(RecordId::new(record, partition).to_string()),
+        if record.headers.contains(name) {
+            record.headers.get(name).and_then(read)
+        } else {
+            Some(RecordId::new(record, partition).to_string())
         }
     }
 

@@ -121,20 +121,14 @@ impl FromStr for RecordPosition {
             "must be topic-partition-offset, such as purchases-0-42",
         );
         // Parsed from the end: topic names may contain dashes.
-        let mut parts = text.rsplitn(3, '-');
-        let offset = parts
-            .next()
-            .and_then(|part| part.parse().ok())
-            .ok_or(INVALID)?;
-        let partition = parts
-            .next()
-            .and_then(|part| part.parse().ok())
-            .ok_or(INVALID)?;
-        let topic = parts
-            .next()
-            .filter(|topic| !topic.is_empty())
-            .ok_or(INVALID)?;
-        Ok(Self::new(topic, partition, offset))
+        let (before_offset, offset) = text.rsplit_once('-').ok_or(INVALID)?;
+        let (topic, partition) = before_offset.rsplit_once('-').ok_or(INVALID)?;
+        match (partition.parse(), offset.parse()) {
+            (Ok(partition), Ok(offset)) if !topic.is_empty() => {
+                Ok(Self::new(topic, partition, offset))
+            }
+            _ => Err(INVALID),
+        }
     }
 }
 

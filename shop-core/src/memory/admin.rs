@@ -98,10 +98,11 @@ impl LogAdmin for InMemoryLog {
                 (Tail::start_of(start, *index, held.first, end), end),
             )
         };
-        let spans: Vec<_> = {
-            let state = lock(&self.shared.state);
-            state.partitions.iter().map(span).collect()
-        };
+        let spans: Vec<_> = lock(&self.shared.state)
+            .partitions
+            .iter()
+            .map(span)
+            .collect();
         let topic = (
             Arc::clone(&self.shared.cluster),
             Arc::clone(&self.shared.topic),

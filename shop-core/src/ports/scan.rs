@@ -71,8 +71,7 @@ pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() ->
     // 10 pauses: 0.1 s to 5 s, and up to twice that with jitter.
     let policy = ExponentialBuilder::new()
         .with_jitter()
-        .with_min_delay(Duration::from_millis(100));
-    let policy = policy
+        .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(5))
         .with_max_times(10);
     let warn = |error: &Error, pause| {

@@ -240,17 +240,14 @@ fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     } else {
         DETAILED_SCHEMA
     };
-    let headers = HeadersBuilder::with_buffer(buffer)
+    let mut headers = HeadersBuilder::with_buffer(buffer)
         .with(
             header::PURCHASE_ID,
             Some(purchase.id.encode(&mut text).as_bytes()),
         )
         .with(header::SCHEMA, Some(schema.as_bytes()));
-    let is_refund = purchase.details.of.is_some();
-    let headers = if is_refund {
-        headers.with(header::TYPE, Some(REFUND.as_bytes()))
-    } else {
-        headers
-    };
+    if purchase.is_refund() {
+        headers = headers.with(header::TYPE, Some(REFUND.as_bytes()));
+    }
     header::from_request(headers, purchase.context.as_deref())
 }

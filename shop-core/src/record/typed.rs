@@ -3,7 +3,6 @@
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -217,7 +216,7 @@ pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<L
     let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
     // The log assigns offset and timestamp.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
-        .with_key(Some(Bytes::from(key.to_string())))
+        .with_key(Some(key.to_string().into()))
         .with_headers(headers.build()))
 }
 

@@ -374,8 +374,11 @@ fn with_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
         .key
         .get_or_insert_with(|| SystemClock.fresh_id().into())
         .clone();
-    move |error| match is_given {
-        true => error.with_idempotency_key(key),
-        false => error.with_generated_key(key),
+    move |error| {
+        if is_given {
+            error.with_idempotency_key(key)
+        } else {
+            error.with_generated_key(key)
+        }
     }
 }
