@@ -108,13 +108,13 @@ pub struct BatchResultBody {
     /// Its outcome.
     pub status: BatchStatus,
     /// Of an acknowledged purchase: its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<PurchaseId>,
     /// Of an acknowledged purchase: when it was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// Of an acknowledged purchase: the proof that it is durable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
     /// Whether it was acknowledged before, with the same key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -123,16 +123,16 @@ pub struct BatchResultBody {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
     /// Of an unknown one: the key to repeat it with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Of one that is not acknowledged: the type of the problem.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub problem_type: Option<String>,
     /// Of one that is not acknowledged: a description of the problem.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Of an unknown one: `not_sent`, or `unknown` if it may have taken effect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// Of a rejected one: its errors, if it has specific ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -49,7 +49,7 @@ pub struct StuckBody {
     /// Its offset.
     pub offset: u64,
     /// The id of its purchase or event, if it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The seconds since it was read.
     pub age_seconds: u64,
@@ -84,7 +84,7 @@ pub struct ResolvedBody {
     /// The result.
     pub status: ResolvedStatus,
     /// Why it was not resolved, or would be a dead letter again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
@@ -146,14 +146,14 @@ pub struct DeadLetterBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
     /// The purchase that the record decodes as, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase: Option<Box<Purchase>>,
     /// Of one dead letter about a conflict: the purchase that is stored under its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Box<Purchase>>,
     /// In lists: the beginning of the record's value as text, at most 200 characters. Control characters, and bytes that
     /// are not UTF-8, are replaced by U+FFFD.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
     /// The record. Lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,13 +8,13 @@ use crate::{ErrorKind, Outcome};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProblemMembers {
     /// The invalid member or parameter of the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     /// Of a failed purchase request: `not_sent`, or `unknown` if it may have taken effect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// Of a failed purchase request: the `Idempotency-Key` with which a retry is safe.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
     /// All errors of the request; empty if it has no specific ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -26,13 +26,13 @@ pub struct ProblemMembers {
 #[non_exhaustive]
 pub struct ProblemError {
     /// In the body: a JSON pointer as a URI fragment, such as `#/price`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// In the query or path: the parameter's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     /// In the head: the header's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// A description of the error.
     #[serde(default)]

@@ -41,7 +41,7 @@ macro_rules! details {
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[non_exhaustive]
         pub struct DetailMembers {
-            $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
             /// Those that this version does not know, as JSON by name: written as they were read.
             #[serde(rename = "more", skip_deserializing, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "serialize_more")]
             others: BTreeMap<String, String>,

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 #[non_exhaustive]
 pub struct NewPurchase {
     /// The idempotency key. Without one, every call creates a purchase.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<IdempotencyKey>,
     /// The buyer's id.
     #[serde(rename = "userid")]
@@ -35,7 +35,7 @@ pub struct NewPurchase {
     /// The price.
     pub price: Price,
     /// When it was made. Defaults to the time of receipt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// What else it has.
     #[serde(flatten, deserialize_with = "no_refund")]

@@ -389,9 +389,9 @@ impl Receipt {
 struct ReceiptJson {
     id: PurchaseId,
     durability: Cow<'static, str>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     replicas: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<RecordPosition>,
 }
 
