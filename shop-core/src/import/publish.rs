@@ -129,9 +129,8 @@ impl<'a> Publisher<'a> {
         rows: Vec<ValidRow>,
         report: &mut ImportReport,
     ) -> Result<Vec<ValidRow>> {
-        let fates = self.fates_of(&rows).await?;
         let mut unknown = Vec::new();
-        for (row, fate) in rows.into_iter().zip(fates) {
+        for (row, fate) in self.fates_of(rows).await? {
             match fate {
                 Fate::Stored | Fate::Waiting => report.repeated += 1,
                 Fate::Conflicting => report.conflict(row.line),
@@ -190,10 +189,9 @@ impl<'a> Publisher<'a> {
         while let Some(last) = rows.last() {
             // Where the store has the last row, it has most others. An error is that of the look-up below.
             let _is_stored = self.query.wait_for(&last.purchase.id, POLL).await;
-            let fates = self.fates_of(&rows).await?;
             let count = rows.len();
             let mut undecided = Vec::new();
-            for (row, fate) in rows.into_iter().zip(fates) {
+            for (row, fate) in self.fates_of(rows).await? {
                 match fate {
                     Fate::Stored => report.imported += 1,
                     Fate::Waiting => {
@@ -223,8 +221,7 @@ impl<'a> Publisher<'a> {
     /// and may contradict them.
     async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
-        let fates = self.fates_of(&rows).await?;
-        for (row, fate) in rows.into_iter().zip(fates) {
+        for (row, fate) in self.fates_of(rows).await? {
             match fate {
                 Fate::Stored => {}
                 Fate::Waiting | Fate::Unknown => report.waiting += 1,
@@ -241,15 +238,16 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// Asks the store for rows.
-    async fn fates_of(&self, rows: &[ValidRow]) -> Result<Vec<Fate>> {
-        stream::iter(0..rows.len())
-            .map(|index| async move {
-                (|| self.fate_of(&rows[index].purchase))
+    /// Asks the store for rows. Returns each with what was found.
+    async fn fates_of(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, Fate)>> {
+        stream::iter(rows)
+            .map(|row| async move {
+                let fate = (|| self.fate_of(&row.purchase))
                     .retry(pauses())
                     .sleep(tokio::time::sleep)
                     .when(Error::is_retryable)
-                    .await
+                    .await;
+                fate.map(|fate| (row, fate))
             })
             .buffered(CONCURRENT_LOOKUPS)
             .try_collect()
