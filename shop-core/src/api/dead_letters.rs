@@ -215,7 +215,7 @@ impl From<&[u8]> for BytesBody {
                 .chars()
                 .any(|c| c.is_control() && c != '\n' && c != '\t')
         };
-        match std::str::from_utf8(bytes).ok().filter(is_harmless) {
+        match str::from_utf8(bytes).ok().filter(is_harmless) {
             Some(text) => Self::Text(text.to_owned()),
             None => Self::Base64 {
                 base64: BASE64.encode(bytes),
@@ -277,14 +277,8 @@ fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
 fn preview(value: &[u8]) -> String {
     // A character has at most four bytes.
     let beginning = String::from_utf8_lossy(value.get(..4 * MAX_PREVIEW).unwrap_or(value));
-    let plain = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    beginning.chars().map(plain).take(MAX_PREVIEW).collect()
+    let plain = beginning.replace(char::is_control, "\u{fffd}");
+    plain.chars().take(MAX_PREVIEW).collect()
 }
 
 #[cfg(test)]

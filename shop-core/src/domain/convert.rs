@@ -69,7 +69,7 @@ impl TryFrom<SystemTime> for Timestamp {
     type Error = Invalid;
 
     /// Rounded down to milliseconds.
-    fn try_from(time: SystemTime) -> Result<Self, Self::Error> {
+    fn try_from(time: SystemTime) -> Result<Self, Invalid> {
         jiff::Timestamp::try_from(time)
             .map_err(|_range| Self::INVALID)?
             .try_into()
@@ -87,7 +87,7 @@ impl TryFrom<jiff::Timestamp> for Timestamp {
     type Error = Invalid;
 
     /// Rounded down to milliseconds.
-    fn try_from(instant: jiff::Timestamp) -> Result<Self, Self::Error> {
+    fn try_from(instant: jiff::Timestamp) -> Result<Self, Invalid> {
         // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
         let millis = instant.as_nanosecond().div_euclid(1_000_000);
         i64::try_from(millis)

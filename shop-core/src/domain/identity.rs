@@ -194,7 +194,7 @@ impl FromStr for PurchaseId {
     ///
     /// Other notations of a UUID (32 bare digits, braces, `urn:uuid:`) are rejected: a key of 32 hex digits is far more
     /// often a hash than a UUID, and a key that *is* an id is shared by all users.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.len() {
             36 => Uuid::try_parse(text)
                 .map(Self::from_uuid)

@@ -182,7 +182,7 @@ impl fmt::Display for Price {
 impl TryFrom<Decimal> for Price {
     type Error = Invalid;
 
-    fn try_from(value: Decimal) -> Result<Self, Self::Error> {
+    fn try_from(value: Decimal) -> Result<Self, Invalid> {
         if value.is_zero() {
             // Drops the sign of a negative zero.
             let zero = Decimal::new(0, value.scale().min(Self::MAX_DECIMALS));
@@ -212,7 +212,7 @@ impl FromStr for Price {
 
     /// Parses a number as JSON writes it, with or without an exponent: `29.99`, `1e2`. This is the one form of prices in
     /// JSON, CSV and code. Neither `.5` nor `5.`, `05`, `+5` and ` 5 ` are read.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         if !is_json_number(text) {
             return Err(invalid(InvalidKind::NotANumber));
         }
@@ -401,7 +401,7 @@ impl FromStr for Total {
     type Err = Invalid;
 
     /// Parses decimal text, such as the sum in a response of another service.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let fraction = fraction.trim_end_matches('0');

@@ -193,7 +193,7 @@ impl FromStr for Timestamp {
     type Err = Invalid;
 
     /// Parses RFC 3339 text. Text without a zone is UTC; fractions beyond milliseconds are truncated.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         let zoned = text.parse::<jiff::Timestamp>();
         let instant = zoned.or_else(|error| {
             // A zone that is present but invalid must not be ignored.

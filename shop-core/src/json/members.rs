@@ -52,7 +52,7 @@ impl<'a, const N: usize> Members<'a, N> {
         once: bool,
     ) -> Result<Self, serde_json::Error> {
         // Ignored members are not parsed further; this finds invalid text in them.
-        let text = without_mark(std::str::from_utf8(json).map_err(serde_json::Error::custom)?);
+        let text = without_mark(str::from_utf8(json).map_err(serde_json::Error::custom)?);
         let mut json = serde_json::Deserializer::from_str(text);
         // Only maps are visited: a derived implementation would accept an array.
         let members = json.deserialize_map(MembersVisitor { names, once })?;

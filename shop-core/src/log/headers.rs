@@ -88,7 +88,7 @@ type Header<'a> = (&'a str, Option<&'a [u8]>);
 
 fn split_header(bytes: &[u8]) -> Option<(Header<'_>, &[u8])> {
     let (name, rest) = split_part(bytes)?;
-    let name = std::str::from_utf8(name?).ok()?;
+    let name = str::from_utf8(name?).ok()?;
     let (value, rest) = split_part(rest)?;
     Some(((name, value), rest))
 }

@@ -47,7 +47,7 @@ impl RecordId {
 impl FromStr for RecordId {
     type Err = Invalid;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         let reason = "must be a UUID such as bb8a1e84-3cdd-55ff-999d-00f040a84f59";
         Uuid::try_parse(text)
             .map(Self)

@@ -115,7 +115,7 @@ crate::domain::try_from_text!(RecordPosition);
 impl FromStr for RecordPosition {
     type Err = Invalid;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Invalid> {
         const INVALID: Invalid = Invalid::malformed(
             "the position",
             "must be topic-partition-offset, such as purchases-0-42",

@@ -135,7 +135,7 @@ impl<'a> Headers<'a> {
                     };
                     id = Some(value.and_then(read_id).ok_or_else(invalid)?);
                 }
-                (header::SCHEMA, Some(version)) => match std::str::from_utf8(version) {
+                (header::SCHEMA, Some(version)) => match str::from_utf8(version) {
                     Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
                     _ => {
                         return Err(DecodeError::UnknownSchema(
@@ -164,7 +164,7 @@ impl<'a> Headers<'a> {
 
 /// The id in the header `purchase-id`, if it is valid.
 pub(super) fn read_id(value: &[u8]) -> Option<PurchaseId> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+    str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// The id of a purchase whose record has no id header.
