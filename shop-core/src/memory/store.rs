@@ -29,8 +29,8 @@ struct Tables {
     purchases: BTreeMap<PurchaseId, Purchase>,
     by_time: BTreeSet<Keyset>,
     erased: BTreeSet<PurchaseId>,
-    /// The refunds that wait, by their sequence.
-    waiting: BTreeMap<u64, WaitingRefund>,
+    /// The refunds that wait, in the order of their sequences.
+    waiting: Vec<WaitingRefund>,
     next_sequence: u64,
     currency: Option<Currency>,
     last_seen: Option<Timestamp>,
@@ -83,16 +83,15 @@ impl Tables {
     fn keep_waiting(&mut self, refund: &Purchase) -> InsertOutcome {
         let is_kept = self
             .waiting
-            .values()
+            .iter()
             .any(|kept| kept.refund.id == refund.id && kept.refund.same_content(refund));
         if is_kept {
             return InsertOutcome::Duplicate;
         }
 
-        let sequence = self.next_sequence;
+        let entry = WaitingRefund::new(self.next_sequence, refund.clone());
+        self.waiting.push(entry);
         self.next_sequence += 1;
-        let entry = WaitingRefund::new(sequence, refund.clone());
-        self.waiting.insert(sequence, entry);
         InsertOutcome::Waiting
     }
 
@@ -118,28 +117,23 @@ impl Tables {
         let Some(bought) = self.purchases.get(id).cloned() else {
             return;
         };
-        let waiting: Vec<WaitingRefund> = self
-            .waiting
-            .values()
-            .filter(|entry| entry.refund.details.of == Some(*id) && entry.refusal.is_none())
-            .cloned()
-            .collect();
+        let is_of_purchase = |entry: &mut WaitingRefund| {
+            entry.refund.details.of == Some(*id) && entry.refusal.is_none()
+        };
+        let waiting: Vec<WaitingRefund> = self.waiting.extract_if(.., is_of_purchase).collect();
         let stored = self.purchases.get(&id.refund_id()).cloned();
 
         let decisions = settle_refunds(&bought, stored.as_ref(), &waiting);
         for (entry, decision) in waiting.into_iter().zip(decisions) {
-            let sequence = entry.sequence;
-            self.waiting.remove(&sequence);
             match decision {
                 RefundDecision::Apply(refund) => {
                     self.insert_row(&refund);
                 }
                 RefundDecision::Forget => {}
-                RefundDecision::Refuse(reason) => {
-                    self.waiting.insert(sequence, entry.with_refusal(reason));
-                }
+                RefundDecision::Refuse(reason) => self.waiting.push(entry.with_refusal(reason)),
             }
         }
+        self.waiting.sort_by_key(|entry| entry.sequence);
     }
 
     /// Returns why `purchase` is rejected, if it is in another currency than the store. The first currency becomes that of
@@ -165,16 +159,10 @@ impl Tables {
         limit: usize,
         is_removed: impl Fn(&Purchase) -> bool,
     ) -> Vec<PurchaseId> {
-        let entries = self.waiting.values();
-        let removed = entries.filter(|entry| is_removed(&entry.refund));
-        let (sequences, ids): (Vec<u64>, Vec<PurchaseId>) = removed
-            .take(limit)
-            .map(|entry| (entry.sequence, entry.refund.id))
-            .unzip();
-        for sequence in sequences {
-            self.waiting.remove(&sequence);
-        }
-        ids
+        let removed = self
+            .waiting
+            .extract_if(.., |entry| is_removed(&entry.refund));
+        removed.take(limit).map(|entry| entry.refund.id).collect()
     }
 
     /// Returns `keys` with those of the refunds of these purchases, and of the purchases of these refunds.
@@ -283,7 +271,7 @@ impl PurchaseErase for InMemoryStore {
             .count();
         let waiting = tables
             .waiting
-            .values()
+            .iter()
             .filter(|entry| entry.refund.timestamp < time)
             .count();
         Ok((rows + waiting).min(limit) as u64)
@@ -303,7 +291,7 @@ impl PurchaseErase for InMemoryStore {
 impl WaitingRefunds for InMemoryStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
         let tables = lock(&self.tables);
-        let entries = tables.waiting.values();
+        let entries = tables.waiting.iter();
         let waiting = entries.filter(|entry| entry.refusal.is_none());
         let times: Vec<Timestamp> = waiting.map(|entry| entry.refund.timestamp).collect();
         let oldest = times.iter().min().copied();
@@ -315,14 +303,14 @@ impl WaitingRefunds for InMemoryStore {
         let tables = lock(&self.tables);
         let refused = tables
             .waiting
-            .values()
+            .iter()
             .filter(|entry| entry.refusal.is_some());
         Ok(refused.take(limit).cloned().collect())
     }
 
     async fn remove(&self, sequences: &[u64]) -> Result<()> {
         let waiting = &mut lock(&self.tables).waiting;
-        waiting.retain(|sequence, _| !sequences.contains(sequence));
+        waiting.retain(|entry| !sequences.contains(&entry.sequence));
         Ok(())
     }
 }
@@ -392,7 +380,7 @@ impl PurchaseQuery for InMemoryStore {
         if tables.erased.contains(id) {
             return Ok(Lookup::Erased);
         }
-        let waiting = tables.waiting.values().find(|entry| entry.refund.id == *id);
+        let waiting = tables.waiting.iter().find(|entry| entry.refund.id == *id);
         Ok(waiting.map_or(Lookup::Missing, |entry| {
             Lookup::Waiting(entry.refund.clone().without_context())
         }))
