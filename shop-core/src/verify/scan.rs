@@ -59,13 +59,13 @@ struct PendingRecord {
     is_foreign: bool,
 }
 
-impl<T: Fn(VerifyProgress) + Send + Sync> LogScan<'_, T> {
-    pub(super) async fn begin<'a>(
+impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
+    pub(super) async fn begin(
         verify: &'a Verify,
         log: &'a dyn LogAdmin,
         progress: &'a T,
-    ) -> Result<LogScan<'a, T>> {
-        let mut scan = LogScan {
+    ) -> Result<Self> {
+        let mut scan = Self {
             verify,
             log,
             progress,
