@@ -28,7 +28,7 @@ pub(super) enum Decision {
     /// The purchase is published.
     Publish(Purchase, PriorAttempt),
     /// The purchase was published before, with this result.
-    Answer(Box<PublishedPurchase>),
+    Answer(PublishedPurchase),
 }
 
 impl<S: PurchaseSink> IdempotentSink<S> {
@@ -79,7 +79,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 .record(&purchase, PriorAttempt::None, &Err(error.clone()));
         })?;
         Ok(match found {
-            Some(first) => Decision::Answer(Box::new(first)),
+            Some(first) => Decision::Answer(first),
             None => Decision::Publish(purchase, PriorAttempt::None),
         })
     }
@@ -87,7 +87,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Decides over a purchase after an attempt to publish `first`, whose outcome is unknown.
     async fn decide_attempted(&self, purchase: Purchase, first: Purchase) -> Result<Decision> {
         if let Some(stored) = self.find_stored(&purchase).await? {
-            return Ok(Decision::Answer(Box::new(stored)));
+            return Ok(Decision::Answer(stored));
         }
         if !first.same_content(&purchase) {
             // Only the store can decide which of the two is recorded, and it has neither yet.
@@ -123,7 +123,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
             // Of two purchases with one id, the store may have another one than this process has acknowledged.
             Some(Lookup::Stored(stored)) if !stored.same_content(&first) => {
-                return Ok(Decision::Answer(Box::new(self.replay(stored))));
+                return Ok(Decision::Answer(self.replay(stored)));
             }
             _ => {}
         }
@@ -133,7 +133,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
         // The receipt of this process has the position.
         let published = PublishedPurchase::new(first, acknowledgement.receipt).as_replayed();
-        Ok(Decision::Answer(Box::new(published)))
+        Ok(Decision::Answer(published))
     }
 
     /// Returns the purchase with the id of `purchase`, if the store is known to have it.

@@ -135,7 +135,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     pub async fn publish_once(&self, purchase: Purchase) -> Result<PublishedPurchase> {
         let decision = self.decide(purchase, self.clock.now()).await?;
         let (purchase, prior) = match decision {
-            Decision::Answer(published) => return Ok(*published),
+            Decision::Answer(published) => return Ok(published),
             Decision::Publish(purchase, prior) => (purchase, prior),
         };
 
@@ -188,7 +188,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 Ok(Decision::Publish(purchase, prior)) => {
                     to_publish.push(((index, prior), purchase));
                 }
-                Ok(Decision::Answer(published)) => results[index] = Some(Ok(*published)),
+                Ok(Decision::Answer(published)) => results[index] = Some(Ok(published)),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
