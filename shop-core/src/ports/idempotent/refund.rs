@@ -59,13 +59,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         refunds: Vec<Purchase>,
     ) -> Vec<Result<PublishedPurchase>> {
         let until = Instant::now() + REFUND_TIMEOUT;
-        let applied: Vec<Result<Option<PublishedPurchase>>> = stream::iter(0..refunds.len())
+        // `None` is for a refund that is published.
+        let applied: Vec<Option<Result<PublishedPurchase>>> = stream::iter(0..refunds.len())
             .map(|index| self.find_applied(&refunds[index], until))
             .buffered(MAX_CONCURRENT)
+            .map(Result::transpose)
             .collect()
             .await;
 
-        let is_to_publish = applied.iter().map(|found| matches!(found, Ok(None)));
+        let is_to_publish = applied.iter().map(Option::is_none);
         let to_publish: Vec<Purchase> = refunds
             .into_iter()
             .zip(is_to_publish)
@@ -81,9 +83,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let mut results = Vec::with_capacity(applied.len());
         for found in applied {
             results.push(match found {
-                Ok(Some(applied)) => Ok(applied),
-                Err(error) => Err(error),
-                Ok(None) => published.next().await.unwrap_or_else(|| Err(miscounted())),
+                Some(result) => result,
+                None => published.next().await.unwrap_or_else(|| Err(miscounted())),
             });
         }
         results
