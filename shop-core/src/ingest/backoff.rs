@@ -105,18 +105,6 @@ impl Backoff {
     }
 }
 
-#[cfg(test)]
-impl std::hash::Hash for Backoff {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (
-            self.pauses,
-            self.not_before,
-            self.failing.as_ref().map(|(since, _)| since),
-        )
-            .hash(state);
-    }
-}
-
 /// The instant `time` after `now`. A time that the clock cannot represent means no limit.
 pub(super) fn after(now: Instant, time: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -125,8 +113,17 @@ pub(super) fn after(now: Instant, time: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{Hash, Hasher};
+
     use super::*;
     use crate::{ErrorKind, Retry};
+
+    impl Hash for Backoff {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            let since = self.failing.as_ref().map(|(since, _)| since);
+            (self.pauses, self.not_before, since).hash(state);
+        }
+    }
 
     fn backoff() -> Backoff {
         Backoff::new(&IngestOptions {

@@ -90,8 +90,7 @@ pub(super) struct BatchOutcome {
 }
 
 /// The state of one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum BatchState {
     /// In flight.
     InFlight,

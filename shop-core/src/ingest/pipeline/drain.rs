@@ -10,8 +10,7 @@ use super::{Pipeline, key};
 use crate::log::{Partition, Revocation};
 
 /// The deadlines of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct DrainDeadlines {
     /// When batches still in flight are abandoned.
     pub(super) drain_by: Instant,

@@ -11,8 +11,7 @@ use crate::log::{CommitOffset, Partition};
 /// The batches in flight of one partition and epoch, in the order of their offsets.
 ///
 /// Memory depends on the batches in flight only: adjacent durable batches share one entry.
-#[derive(Debug, Clone)]
-#[cfg_attr(test, derive(Hash))]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Progress {
     pub(super) partition: Partition,
     /// By batch number, ascending.
@@ -34,8 +33,7 @@ pub(super) struct Progress {
 }
 
 /// A batch, or several adjacent durable ones.
-#[derive(Debug, Clone)]
-#[cfg_attr(test, derive(Hash))]
+#[derive(Debug, Clone, Hash)]
 struct Entry {
     /// The number of the last batch.
     number: u64,
@@ -45,8 +43,7 @@ struct Entry {
 }
 
 /// The first record of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(test, derive(Hash))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Read {
     /// When it was read.
     pub(super) at: Instant,
