@@ -29,10 +29,8 @@ mod breaker;
 mod driver;
 mod event;
 mod insertion;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod insertion_test;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod limit_test;
 #[cfg(test)]
@@ -40,13 +38,11 @@ mod logged_test;
 #[cfg(test)]
 mod misbehaving_source_test;
 mod observer;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod observer_test;
 mod options;
 mod pipeline;
 mod refunds;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod shutdown_test;
 mod status;

@@ -5,7 +5,6 @@ mod scalar;
 mod serde_with;
 mod written;
 #[cfg(test)]
-#[cfg(feature = "api")]
 mod written_test;
 
 pub use members::{Members, without_mark};

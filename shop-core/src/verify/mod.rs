@@ -17,7 +17,6 @@
 mod duplicates;
 mod scan;
 mod spot_check;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod verify_test;
 

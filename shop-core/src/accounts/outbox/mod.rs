@@ -20,7 +20,6 @@
 //! conformance kit, and run a relay in your service.
 
 mod relay;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod relay_test;
 

@@ -7,7 +7,6 @@
 
 mod cache;
 mod decision;
-#[cfg(feature = "conformance")]
 #[cfg(test)]
 mod idempotent_test;
 mod lookups;
