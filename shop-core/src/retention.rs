@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::options;
 use crate::ports::PurchaseErase;
-use crate::{Clock, Invalid, Result, SystemClock, Timestamp};
+use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 
 /// Deletes the purchases of `store` whose timestamp is older than `keep`, until it is dropped: it never ends. It looks once a
 /// minute, and deletes in small batches with pauses, so that ingest continues. A program that ends calls

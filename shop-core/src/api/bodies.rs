@@ -167,21 +167,14 @@ impl BatchResultBody {
 
 /// Appends the result of the purchase at `line` of a batch, as that of a [`BatchResultBody`].
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
-    let PublishedPurchase {
-        purchase,
-        receipt,
-        replayed,
-        pending,
-        ..
-    } = published;
     write_member(to, "{\"line\":", &(line as u64));
-    write_member(to, ",\"status\":\"acknowledged\",\"id\":", &receipt.id);
-    write_member(to, ",\"timestamp\":", &purchase.timestamp);
-    write_member(to, ",\"receipt\":", receipt);
-    if *replayed {
+    write_member(to, ",\"status\":\"acknowledged\",\"id\":", &published.receipt.id);
+    write_member(to, ",\"timestamp\":", &published.purchase.timestamp);
+    write_member(to, ",\"receipt\":", &published.receipt);
+    if published.replayed {
         to.put_slice(b",\"replayed\":true");
     }
-    if *pending {
+    if published.pending {
         to.put_slice(b",\"pending\":true");
     }
     to.put_slice(b"}");

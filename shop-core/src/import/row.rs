@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Import;
-use super::layout;
+use super::{Import, layout};
 use crate::retention::AcceptedTimes;
 use crate::{
     Clock as _, Details, IdempotencyKey, NewPurchase, Price, Purchase, PurchaseId, SystemClock,

@@ -198,11 +198,9 @@ impl<R: Record> Driver<R> {
     }
 
     fn publish_status(&mut self) {
-        let Self {
-            status, pipeline, ..
-        } = self;
-        status.send_if_modified(|status| pipeline.report(status));
-        pipeline.log_transitions();
+        self.status
+            .send_if_modified(|status| self.pipeline.report(status));
+        self.pipeline.log_transitions();
     }
 
     /// Closes the source, and waits a little longer than its deadline.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::options;
-use crate::{Clock, SystemClock};
+use crate::{Clock, SystemClock, options};
 
 options! {
     /// Options of an [`Ingest`](super::Ingest). The defaults suit nearly all deployments.

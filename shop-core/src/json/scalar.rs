@@ -65,11 +65,7 @@ impl<'a> RawScalar<'a> {
     /// The reason why it is not a price.
     pub fn price(&self, is_exact: bool) -> Result<Price, Invalid> {
         // What is no text is no number either.
-        let text = if self.is_number() {
-            Cow::Borrowed(self.0)
-        } else {
-            self.text().unwrap_or_default()
-        };
+        let text = self.text_or_json_number().unwrap_or_default();
         if is_exact {
             text.parse()
         } else {

@@ -29,9 +29,8 @@ use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use crate::log::{Gap, Log, LogAdmin, RecordPosition};
-use crate::options;
 use crate::ports::PurchaseQuery;
-use crate::{Clock as _, PurchaseId, Result, SystemClock, Timestamp};
+use crate::{Clock as _, PurchaseId, Result, SystemClock, Timestamp, options};
 
 use scan::LogScan;
 

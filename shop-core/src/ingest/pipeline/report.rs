@@ -134,20 +134,12 @@ impl Pipeline {
             return;
         };
         if count < MAX_NAMED && !batch.stuck.contains_key(&index) {
-            let StuckRecord {
-                topic,
-                partition,
-                offset,
-                id,
-                error,
-                ..
-            } = &record;
             tracing::warn!(
-                log.topic = %topic,
-                log.partition = partition,
-                log.offset = offset,
-                id = id.as_deref().unwrap_or_default(),
-                error = %error.chain(),
+                log.topic = %record.topic,
+                log.partition = record.partition,
+                log.offset = record.offset,
+                id = record.id.as_deref().unwrap_or_default(),
+                error = %record.error.chain(),
                 "record stuck: the store fails over it and it is retried, its partition's position stays before it"
             );
         }
