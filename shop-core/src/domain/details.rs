@@ -302,14 +302,14 @@ impl Details {
         if self.0.is_none() && other.0.is_none() {
             return true;
         }
-        if self.of.is_some() {
-            return self.equals_except(other, &["currency", "reference"]);
-        }
-        let is_currency_absent = self.currency.is_none() || other.currency.is_none();
-        if is_currency_absent {
-            return self.equals_except(other, &["currency"]);
-        }
-        self.equals_except(other, &[])
+        let ignored: &[&str] = if self.of.is_some() {
+            &["currency", "reference"]
+        } else if self.currency.is_none() || other.currency.is_none() {
+            &["currency"]
+        } else {
+            &[]
+        };
+        self.equals_except(other, ignored)
     }
 
     /// Returns the members that this version does not know, as a JSON object.

@@ -10,6 +10,9 @@ use crate::api::RowFormat;
 use crate::json::Members;
 use crate::{Details, Error, ErrorKind, Result};
 
+/// The line of a row, and its values or what is wrong with it.
+type FileRow = (u64, Result<Values, String>);
+
 /// A file by its format.
 pub(super) enum FileRows<R> {
     Csv(Box<CsvRows<R>>),
@@ -43,7 +46,7 @@ impl<R: Read> FileRows<R> {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if a row does not end, as its quote is not closed;
     /// [`Internal`](ErrorKind::Internal) if the file cannot be read.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Result<Values, String>)>> {
+    pub(super) fn next(&mut self) -> Result<Option<FileRow>> {
         match self {
             Self::Csv(rows) => rows.next(),
             Self::Ndjson(lines) => lines.next(),
@@ -86,7 +89,7 @@ impl<R: Read> CsvRows<R> {
         })
     }
 
-    fn next(&mut self) -> Result<Option<(u64, Result<Values, String>)>> {
+    fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
             self.reader.get_mut().get_mut().bytes_of_row = 0;
             let is_read = self
@@ -196,7 +199,7 @@ impl<R: Read> JsonLines<R> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<(u64, Result<Values, String>)>> {
+    fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
             let Some(is_too_long) = self.read_line()? else {
                 return Ok(None);
