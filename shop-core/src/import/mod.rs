@@ -40,6 +40,8 @@ mod row;
 use std::io::Read;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+
 use crate::api::RowFormat;
 use crate::domain::Currency;
 use crate::ports::{PurchaseQuery, PurchaseSink};
@@ -125,8 +127,7 @@ impl Import {
         sink.check().await?;
         let mut publisher = Publisher::new(sink, query, self.store_timeout);
         let import = self.clone();
-        let mut reading =
-            tokio::task::spawn_blocking(move || FileReader::new(import, file)?.next_batch());
+        let mut reading = spawn_blocking(move || FileReader::new(import, file)?.next_batch());
         loop {
             let read = reading
                 .await
@@ -140,7 +141,7 @@ impl Import {
                 return reader.failure.map_or(Ok(()), Err);
             }
             // The next batch is read while this one is published.
-            reading = tokio::task::spawn_blocking(move || reader.next_batch());
+            reading = spawn_blocking(move || reader.next_batch());
             publisher.publish(batch, report).await?;
             progress(report);
         }

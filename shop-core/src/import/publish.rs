@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::BATCH;
 use super::report::ImportReport;
@@ -175,7 +175,7 @@ impl<'a> Publisher<'a> {
                     return Err(error);
                 };
                 tracing::warn!(error = %error.chain(), rows = to_repeat.len(), "publish failed, retrying");
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
             }
             rows = to_repeat;
         }
@@ -244,7 +244,7 @@ impl<'a> Publisher<'a> {
             .map(|row| async move {
                 let fate = (|| self.fate_of(&row.purchase))
                     .retry(pauses())
-                    .sleep(tokio::time::sleep)
+                    .sleep(sleep)
                     .when(Error::is_retryable)
                     .await;
                 fate.map(|fate| (row, fate))

@@ -1,12 +1,12 @@
 //! Scans the log and looks up each record in the store. Records that are not found are looked up again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{
@@ -185,7 +185,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let (mut pause, mut last_found) = (FIRST_PAUSE, None);
         while !self.pending.is_empty() {
             let before = self.pending.len();
-            let records = std::mem::take(&mut self.pending);
+            let records = take(&mut self.pending);
             self.pending = self.look_up(records).await?;
             let since = *last_found.get_or_insert_with(Instant::now);
             let left = self.quiet_time_left(since);
@@ -203,7 +203,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 pause = FIRST_PAUSE;
             }
             self.report_progress();
-            tokio::time::sleep(pause.min(left)).await;
+            sleep(pause.min(left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(())
@@ -220,7 +220,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             if left.is_zero() {
                 break;
             }
-            tokio::time::sleep(pause.min(left)).await;
+            sleep(pause.min(left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         self.report.unstable = self.unstable.values().map(|(_, count)| count).sum();
@@ -245,7 +245,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     }
 
     fn take_dead_lettered(&mut self) {
-        for record in std::mem::take(&mut self.pending) {
+        for record in take(&mut self.pending) {
             // By a replay an operator has decided which of two contents to store.
             let chosen = record.differs && self.dead_letters.replayed.contains(&record.id);
             let disposition = self.dead_letters.records.get(&record.record_id);
@@ -258,7 +258,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
     fn give_up(&mut self) {
         let options = &self.verify.options;
-        for record in std::mem::take(&mut self.pending) {
+        for record in take(&mut self.pending) {
             let finding = UnverifiedRecord {
                 id: record.id,
                 position: record.position,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::future::join_all;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
@@ -143,7 +144,7 @@ impl Relay {
         let leave = async {
             shutdown.await;
             asked.cancel();
-            tokio::time::sleep(self.options.drain_timeout).await;
+            sleep(self.options.drain_timeout).await;
             over.cancel();
             pending::<()>().await;
         };
@@ -188,7 +189,7 @@ impl Relay {
                         is_woken = false;
                     }
                 }
-                () = tokio::time::sleep(pause) => {}
+                () = sleep(pause) => {}
             }
         }
         // Entries written meanwhile are published now rather than at the next start. If that fails, they stay pending.
