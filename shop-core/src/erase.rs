@@ -47,7 +47,8 @@ pub async fn erase_user<S>(user: UserId, log: &dyn Log, store: &S) -> Result<Era
 where
     S: PurchaseErase + PurchaseQuery,
 {
-    let (log, mut erase) = (log.admin(), Erase::new(user, |_progress| ()));
+    let log = log.admin();
+    let mut erase = Erase::new(user, |_progress| ());
     erase.purchases("the log", &*log, store, store).await?;
     Ok(erase.report)
 }

@@ -369,7 +369,8 @@ struct Chain<'a>(&'a Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut text, mut source) = (self.0.to_string(), self.0.source());
+        let mut text = self.0.to_string();
+        let mut source = self.0.source();
         while let Some(cause) = source {
             text = format!("{text}: {cause}");
             source = cause.source();

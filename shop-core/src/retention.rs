@@ -166,7 +166,8 @@ impl Retention {
 
     /// Deletes what the guard allows.
     pub(crate) async fn round(&mut self) -> Result<()> {
-        let (store, now) = (Arc::clone(&self.store), self.options.clock.now());
+        let store = Arc::clone(&self.store);
+        let now = self.options.clock.now();
         let before = now.saturating_sub(self.options.keep);
         let due = store.count_before(before, MAX_COUNT).await?;
         let Allowance {

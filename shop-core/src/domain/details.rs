@@ -394,7 +394,8 @@ impl Details {
     pub const fn after<const B: usize, const N: usize>(
         before: [&'static str; B],
     ) -> [&'static str; N] {
-        let (mut all, mut at) = ([""; N], 0);
+        let mut all = [""; N];
+        let mut at = 0;
         while at < N {
             all[at] = if at < B {
                 before[at]

@@ -134,7 +134,8 @@ impl Price {
 
     /// Writes the text into `buffer`, without the cost of formatting.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
-        let (units, decimals) = (self.0.mantissa().unsigned_abs(), self.0.scale() as usize);
+        let units = self.0.mantissa().unsigned_abs();
+        let decimals = self.0.scale() as usize;
         let one = 10_u64.pow(self.0.scale());
         let [whole, fraction] = match (u64::try_from(units), u128::from(one)) {
             (Ok(units), _) => [units / one, units % one],
@@ -283,13 +284,12 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> 
     if mantissa.is_sign_negative() {
         return Err(invalid(InvalidKind::Negative));
     }
-    let (mut units, mut scale) = (
-        mantissa.mantissa(),
-        i64::from(mantissa.scale()) - i64::from(exponent),
-    );
+    let mut units = mantissa.mantissa();
+    let mut scale = i64::from(mantissa.scale()) - i64::from(exponent);
     // Trailing zeros would count as decimals.
     while scale > i64::from(Price::MAX_DECIMALS) && units % 10 == 0 {
-        (units, scale) = (units / 10, scale - 1);
+        units /= 10;
+        scale -= 1;
     }
     let Ok(scale) = u32::try_from(scale) else {
         let power = u32::try_from(-scale)
@@ -373,7 +373,8 @@ impl Total {
     #[doc(hidden)]
     pub const fn rounded(self) -> Self {
         const CENT: i128 = UNITS / 100;
-        let (cents, rest) = (self.0.div_euclid(CENT), self.0.rem_euclid(CENT));
+        let cents = self.0.div_euclid(CENT);
+        let rest = self.0.rem_euclid(CENT);
         let is_up = rest * 2 > CENT || rest * 2 == CENT && cents % 2 != 0;
         Self((cents + is_up as i128) * CENT)
     }
@@ -387,7 +388,8 @@ impl From<Price> for Total {
 
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.0.abs() / UNITS, self.0.abs() % UNITS);
+        let whole = self.0.abs() / UNITS;
+        let fraction = self.0.abs() % UNITS;
         let text = format!("{whole}.{fraction:08}");
         f.pad_integral(
             self.0 >= 0,

@@ -130,7 +130,8 @@ impl Hub {
             subscriptions,
             ..
         } = &mut *state;
-        let (mut entries, mut last) = (entries.into_iter(), None);
+        let mut entries = entries.into_iter();
+        let mut last = None;
         while let Some(entry) = entries.as_slice().first() {
             let selectors = selectors(&entry.purchase);
             if !entry.is_looked_up() && selectors.iter().any(|it| subscriptions.contains_key(it)) {

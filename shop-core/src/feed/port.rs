@@ -91,7 +91,8 @@ impl PurchaseEvents for PurchaseFeed {
                 if let Some(item) = subscription.next().await {
                     return Ok(Some((item, (feed, selector, subscription))));
                 }
-                let (after, yielded) = (subscription.position(), take(&mut subscription.yielded));
+                let after = subscription.position();
+                let yielded = take(&mut subscription.yielded);
                 // Others may have its place.
                 drop(subscription);
                 sleep(PAUSE).await;

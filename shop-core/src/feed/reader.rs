@@ -103,7 +103,8 @@ impl Reader {
                 REOPEN_INTERVAL
             };
             if self.full.iter().any(has_room) || opened.elapsed() >= reopen_after {
-                (opened, has_new) = (Instant::now(), false);
+                opened = Instant::now();
+                has_new = false;
                 self.reopen().await?;
             }
             self.proceed();
@@ -169,7 +170,8 @@ impl Reader {
         let room = self.limit() / 2;
         self.full
             .retain(|index| self.waiting.count_of(*index) > room);
-        (self.read, self.batches) = (tail.start, tail.batches);
+        self.read = tail.start;
+        self.batches = tail.batches;
         Ok(())
     }
 }

@@ -225,7 +225,8 @@ impl Backlog {
                 Some(entries) = self.waiting.next() => self.looked_up.extend(entries),
                 batch = self.batches.try_next(), if is_read => match batch? {
                     Some(batch) => {
-                        let (index, last) = (batch.partition.index, batch.records.last());
+                        let index = batch.partition.index;
+                        let last = batch.records.last();
                         let next = last.map_or(0, |last| last.offset + 1);
                         self.left.retain(|partition, until| *partition != index || next < *until);
                         self.extend(Entry::all_of(&batch).map(Arc::new));

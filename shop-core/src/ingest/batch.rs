@@ -103,7 +103,8 @@ impl<R: Record> BatchWorker<R> {
             .run_until_cancelled(self.breaker.turn(*number, batch, rejected))
             .await;
         let (mut counts, mut admission) = turn.ok_or(Aborted::Abandoned)?;
-        let (admitted, limit) = (admission.admitted, admission.stop.take());
+        let admitted = admission.admitted;
+        let limit = admission.stop.take();
         match self.put(job, &dead_letters[..admitted]).await {
             Ok(()) => Ok((admitted, limit)),
             Err(aborted) => {

@@ -124,7 +124,8 @@ impl Counts {
                 ..all
             };
         }
-        let (mut following, mut counted) = (0, 0);
+        let mut following = 0;
+        let mut counted = 0;
         for (admitted, record) in (1..).zip(rejected) {
             self.pass((record.index - following) as u64);
             following = record.index + 1;

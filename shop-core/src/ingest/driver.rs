@@ -155,7 +155,8 @@ impl<R: Record> Driver<R> {
             .entry(batch.partition.clone())
             .or_default()
             .clone();
-        let (worker, events) = (Arc::clone(&self.worker), self.sender.clone());
+        let worker = Arc::clone(&self.worker);
+        let events = self.sender.clone();
         let job = Job {
             number,
             batch,
@@ -188,7 +189,8 @@ impl<R: Record> Driver<R> {
 
     /// Starts a commit as its own task.
     fn commit(&self, offsets: Vec<CommitOffset>) {
-        let (source, events) = (Arc::clone(&self.source), self.sender.clone());
+        let source = Arc::clone(&self.source);
+        let events = self.sender.clone();
         tokio::spawn(async move {
             let commit = failpoints("commit", source.commit(&offsets));
             let outcome = catch_panic("ingest", commit).await;

@@ -181,10 +181,8 @@ impl<R: Record> BatchWorker<R> {
 
     /// Whether an operator has parked the only record of `sub_batch`. If the dead letters cannot be read, it is retried.
     async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &Job) -> bool {
-        let (record, partition) = (
-            &job.batch.records[sub_batch.indices[0]],
-            &job.batch.partition,
-        );
+        let record = &job.batch.records[sub_batch.indices[0]];
+        let partition = &job.batch.partition;
         let is_parked = self.dead_letters.contains(record, partition).await.unwrap_or_else(|error| {
             tracing::debug!(error = %error.chain(), "failed to look up a stuck record among the dead letters");
             false
@@ -201,7 +199,8 @@ impl<R: Record> BatchWorker<R> {
     }
 
     async fn report_stuck(sub_batch: &SubBatch<R>, error: &Error, job: &Job) {
-        let (partition, index) = (&job.batch.partition, sub_batch.indices[0]);
+        let partition = &job.batch.partition;
+        let index = sub_batch.indices[0];
         let stuck = StuckRecord {
             topic: Arc::clone(&partition.topic),
             partition: partition.index,
@@ -240,7 +239,9 @@ impl<R: Record> BatchWorker<R> {
             waiting,
             tolerated,
         } = insertion;
-        let (mut unknown, mut failure, mut oldest) = (Vec::new(), None, None::<Timestamp>);
+        let mut unknown = Vec::new();
+        let mut failure = None;
+        let mut oldest = None::<Timestamp>;
         for (position, outcome) in outcomes.into_iter().enumerate() {
             let reason = match outcome {
                 InsertOutcome::Inserted => {

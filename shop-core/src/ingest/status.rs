@@ -58,7 +58,9 @@ impl IngestStatus {
     /// The pipeline has ended: nothing is in flight any more. Its errors stay visible.
     pub(super) fn stop(&mut self, failure: Option<Error>) {
         self.phase = Phase::Stopped;
-        (self.in_flight, self.in_flight_records, self.in_flight_bytes) = (0, 0, 0);
+        self.in_flight = 0;
+        self.in_flight_records = 0;
+        self.in_flight_bytes = 0;
         self.failing_since.clear();
         self.oldest_uncommitted
             .values_mut()

@@ -137,7 +137,8 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Self { names, once } = self;
-        let (mut values, mut unknown) = ([None; N], Vec::new());
+        let mut values = [None; N];
+        let mut unknown = Vec::new();
         while let Some(name) = map.next_key_seed(NameVisitor(&names))? {
             match name {
                 Ok(index) => {

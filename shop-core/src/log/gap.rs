@@ -188,7 +188,8 @@ impl DeadLetter {
         }
         let text = |name: &str| str::from_utf8(self.record.headers.get(name)?).ok();
         let number = |name: &str| text(name)?.parse::<u64>().ok();
-        let (from, to) = (number(FROM_HEADER)?, number(TO_HEADER)?);
+        let from = number(FROM_HEADER)?;
+        let to = number(TO_HEADER)?;
         Some(Gap::new(
             self.partition.clone(),
             from,

@@ -72,7 +72,8 @@ pub(crate) fn follow_positions(
                 let now = timeout(TIMEOUT, positions.positions())
                     .await
                     .unwrap_or_else(late);
-                (last, pause) = (Instant::now(), (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE));
+                last = Instant::now();
+                pause = (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
                 match now {
                     Ok(now) if now == before => {
                         return Some((now, (positions, before, last, pause)));

@@ -64,7 +64,8 @@ impl LogRecord {
 
     /// Deletes key, headers and value. A header marks the record as erased.
     pub fn erase(&mut self) {
-        (self.key, self.value) = (None, None);
+        self.key = None;
+        self.value = None;
         self.headers = Headers::builder().with(ERASED, None).build();
     }
 

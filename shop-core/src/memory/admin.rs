@@ -57,7 +57,8 @@ impl DeadLetters for InMemoryDeadLetters {
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let (state, id) = (lock(&self.log.state), RecordId::new(record, partition));
+        let state = lock(&self.log.state);
+        let id = RecordId::new(record, partition);
         Ok(state.resolved.contains_key(&id) || pending_index(&state, record.offset, id).is_some())
     }
 
@@ -145,7 +146,8 @@ impl LogAdmin for InMemoryLog {
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         let state = lock(&self.shared.state);
-        let (pending, resolved) = (state.dead_letters.clone(), state.resolved.clone());
+        let pending = state.dead_letters.clone();
+        let resolved = state.resolved.clone();
         let pending = pending.into_iter().map(DeadLetterState::Pending);
         let resolved = resolved.into_values().map(DeadLetterState::Resolved);
         Ok(stream::iter(pending.chain(resolved).map(Ok)).boxed())
@@ -160,7 +162,8 @@ impl LogAdmin for InMemoryLog {
     ) -> Result<u64> {
         how.check(dead_letters)?;
         let mut guard = lock(&self.shared.state);
-        let (state, mut count) = (&mut *guard, 0);
+        let state = &mut *guard;
+        let mut count = 0;
         for dead_letter in dead_letters {
             let id = dead_letter.record_id();
             let Some(pending) = pending_index(state, dead_letter.record.offset, id) else {
@@ -181,7 +184,8 @@ impl LogAdmin for InMemoryLog {
     }
 
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
-        let (mut state, mut count) = (lock(&self.shared.state), 0);
+        let mut state = lock(&self.shared.state);
+        let mut count = 0;
         for position in records {
             let partition = state.partitions.get_mut(&position.partition);
             let record = partition.and_then(|partition| partition.get_mut(position.offset));

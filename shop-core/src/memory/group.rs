@@ -189,8 +189,10 @@ impl Group {
         // Members with more partitions come first, so they keep the larger shares.
         let mut by_size: Vec<_> = self.members.iter().collect();
         by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
-        let (partitions, members) = (self.epochs.len(), self.members.len().max(1));
-        let (mut wanted, mut places) = (BTreeMap::new(), Vec::new());
+        let partitions = self.epochs.len();
+        let members = self.members.len().max(1);
+        let mut wanted = BTreeMap::new();
+        let mut places = Vec::new();
         for (rank, (id, member)) in by_size.into_iter().enumerate() {
             let quota = partitions / members + usize::from(rank < partitions % members);
             wanted.extend(member.owned.keys().take(quota).map(|index| (*index, *id)));

@@ -137,7 +137,9 @@ impl InMemorySource {
             .iter()
             .map(|(index, epoch)| self.log.partition(*index, *epoch))
             .collect();
-        let (log, group, member) = (Arc::clone(&self.log), self.group.clone(), self.member);
+        let log = Arc::clone(&self.log);
+        let group = self.group.clone();
+        let member = self.member;
         Revocation::new(
             partitions,
             cause,

@@ -141,7 +141,8 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future has no effect on the store.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
-        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let start = Instant::now();
+        let mut pause = FIRST_PAUSE;
         loop {
             if self.get(id).await?.is_some() {
                 return Ok(true);

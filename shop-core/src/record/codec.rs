@@ -123,7 +123,9 @@ struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     fn of(record: &'a LogRecord) -> Result<Self, DecodeError> {
-        let (mut id, mut schema, mut of_type) = (None, None, None);
+        let mut id = None;
+        let mut schema = None;
+        let mut of_type = None;
         for (name, value) in record.headers.iter() {
             match (name, value) {
                 (header::PURCHASE_ID, value) => {

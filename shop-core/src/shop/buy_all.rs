@@ -88,7 +88,8 @@ impl Shop {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let (shop, in_flight) = (self.clone(), in_flight.clamp(1, Semaphore::MAX_PERMITS));
+        let shop = self.clone();
+        let in_flight = in_flight.clamp(1, Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(in_flight));
         let taken = stream::unfold(
             (purchases.boxed(), room),

@@ -73,7 +73,8 @@ impl Pipeline {
         let stored = Arc::new(store.clone());
         let ingest =
             Ingest::<Purchase>::new(log.source(group)?, stored, log.dead_letters(), options);
-        let (monitor, stop) = (ingest.monitor(), CancellationToken::new());
+        let monitor = ingest.monitor();
+        let stop = CancellationToken::new();
         let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
         let shop = Shop::of(sink, store).with_events(feed.clone());
         let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
@@ -97,7 +98,8 @@ impl Pipeline {
     #[must_use]
     pub fn role(&self) -> PurchasesRole {
         let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
-        (role.ingest, role.feed) = (Some(self.monitor()), Some(self.feed.clone()));
+        role.ingest = Some(self.monitor());
+        role.feed = Some(self.feed.clone());
         role
     }
 

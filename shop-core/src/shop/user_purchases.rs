@@ -248,7 +248,8 @@ impl UserPurchases {
         let user = self.clone();
         let pages = async move {
             let selector = user.wait().await?.clone();
-            let (first, following) = (user.first_page(), user.page_size.unwrap_or(PageLimit::MAX));
+            let first = user.first_page();
+            let following = user.page_size.unwrap_or(PageLimit::MAX);
             Ok::<_, Error>(user.query.growing_pages(selector, first, following))
         };
         let purchases = stream::once(pages).try_flatten();

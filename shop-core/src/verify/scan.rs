@@ -182,7 +182,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
     /// Waits until all pending records are found, or no more of them are.
     async fn wait(&mut self) -> Result<()> {
-        let (mut pause, mut last_found) = (FIRST_PAUSE, None);
+        let mut pause = FIRST_PAUSE;
+        let mut last_found = None;
         while !self.pending.is_empty() {
             let before = self.pending.len();
             let records = take(&mut self.pending);
@@ -211,7 +212,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
     /// Counts the offsets of transactions that do not end. While they do, the end of their partition moves.
     async fn count_unstable(&mut self) -> Result<()> {
-        let (started, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
         while !self.unstable.is_empty() {
             let ends = self.log.tail(&Offsets::new()).await?.end;
             self.unstable

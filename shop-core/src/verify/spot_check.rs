@@ -95,7 +95,8 @@ impl SpotCheck {
 
     /// The records before `next` of which the store does not have the first and the last one.
     async fn absent(&self, index: u32, next: u64, is_dense: bool) -> Result<Option<Gap>> {
-        let (mut gap, mut distance) = (None::<Gap>, 1);
+        let mut gap = None::<Gap>;
+        let mut distance = 1;
         // The newest missing purchase may be on its way. Those before it are not waited for.
         let mut patience = PATIENCE;
         while let Some(offset) = next

@@ -140,7 +140,8 @@ impl Relay {
     /// # Cancel safety
     /// Dropping the future may publish events in flight again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let (asked, over) = (CancellationToken::new(), CancellationToken::new());
+        let asked = CancellationToken::new();
+        let over = CancellationToken::new();
         let leave = async {
             shutdown.await;
             asked.cancel();
@@ -157,7 +158,8 @@ impl Relay {
 
     /// Publishes until `asked` to stop, and then the pending entries once more, until it is `over`.
     async fn relay(&self, asked: &CancellationToken, over: &CancellationToken) {
-        let (mut pauses, mut published) = (self.options.backoff(), Published::default());
+        let mut pauses = self.options.backoff();
+        let mut published = Published::default();
         let mut is_woken = true;
         loop {
             let round = catch_panic(ORIGIN, self.round(&mut published, over)).await;
@@ -210,7 +212,8 @@ impl Relay {
         published.extend(again.into_iter().map(|entry| (entry.id, entry)));
         // Entries without a key are independent.
         let groups = group_by_key(new, |entry| entry.record.key.clone());
-        let (mut count, mut failed) = (0, None);
+        let mut count = 0;
+        let mut failed = None;
         for (entries, error) in
             join_all(groups.into_iter().map(|group| self.publish(group, over))).await
         {

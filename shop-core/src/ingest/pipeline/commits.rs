@@ -87,7 +87,8 @@ impl Pipeline {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        (self.commits.is_under_way, self.commits.overdue_at) = (false, None);
+        self.commits.is_under_way = false;
+        self.commits.overdue_at = None;
         let outcomes = match outcome {
             Ok(outcomes) if outcomes.len() == offsets.len() => outcomes,
             Ok(_) => return self.on_commit_error(&miscounted(), now),

@@ -243,7 +243,9 @@ impl Pipeline {
 
     fn start(&mut self, batch: Batch, gap: Option<Gap>, now: Instant, actions: &mut Vec<Action>) {
         let partition = batch.partition.clone();
-        let (number, records, bytes) = (self.batches, batch.records.len(), batch.size());
+        let number = self.batches;
+        let records = batch.records.len();
+        let bytes = batch.size();
         let read = Read {
             at: now,
             time: batch.records.first().and_then(LogRecord::known_time),

@@ -136,10 +136,12 @@ impl Progress {
         if let (BatchState::Durable(one), BatchState::Durable(other)) = (earlier.state, later.state)
         {
             // A redelivered batch may end before the previous one.
-            let (number, state) = (later.number, BatchState::Durable(one.max(other)));
+            let number = later.number;
+            let state = BatchState::Durable(one.max(other));
             self.entries.remove(at);
             let merged = &mut self.entries[before];
-            (merged.number, merged.state) = (number, state);
+            merged.number = number;
+            merged.state = state;
         }
     }
 

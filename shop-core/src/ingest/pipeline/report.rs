@@ -107,7 +107,8 @@ impl Pipeline {
 
     /// Sets per topic when its oldest uncommitted record was read, and its timestamp.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
-        let (mut read, mut written) = (BTreeMap::new(), BTreeMap::new());
+        let mut read = BTreeMap::new();
+        let mut written = BTreeMap::new();
         for progress in self.partitions.values() {
             let Some(oldest) = progress.oldest_uncommitted() else {
                 continue;
