@@ -141,8 +141,10 @@ impl Hub {
                 let Some(senders) = subscriptions.get_mut(selector) else {
                     continue;
                 };
-                let delivery = || (Arc::clone(entry), Arc::clone(passed));
-                senders.retain(|sender| sender.try_send(delivery()).is_ok());
+                senders.retain(|sender| {
+                    let delivery = (Arc::clone(entry), Arc::clone(passed));
+                    sender.try_send(delivery).is_ok()
+                });
             }
             last = Some((entry.partition, entry.offset + 1));
             recent.extend(entries.next());

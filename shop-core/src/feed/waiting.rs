@@ -154,8 +154,11 @@ impl Waiting {
     pub(super) fn start(&mut self, positions: &Offsets, is_selected: impl Fn(&Entry) -> bool) {
         for (partition, Line { entries, running }) in &mut self.partitions {
             let position = positions.get(partition).copied().unwrap_or_default();
-            let is_passed = |entry: &&Arc<Entry>| entry.offset < position;
-            let count = entries.iter().take(LOOK_UPS).take_while(is_passed).count();
+            let count = entries
+                .iter()
+                .take(LOOK_UPS)
+                .take_while(|entry| entry.offset < position)
+                .count();
             if count == 0 || running.is_some() {
                 continue;
             }

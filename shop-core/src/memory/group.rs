@@ -150,8 +150,9 @@ impl Group {
         let (due, later): (Vec<_>, Vec<_>) = self.revocation_ends().partition(is_due);
         if !due.is_empty() {
             for member in self.members.values_mut() {
-                let is_left = |owned: &mut Owned| !owned.revoked_at.as_ref().is_some_and(is_due);
-                member.owned.retain(|_, owned| is_left(owned));
+                member
+                    .owned
+                    .retain(|_, owned| !owned.revoked_at.as_ref().is_some_and(is_due));
             }
             self.rebalance();
         }

@@ -168,8 +168,10 @@ impl LogSource for InMemorySource {
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let outcomes = self.log.change_group(&self.group, |group| {
-            let commit = |at: &CommitOffset| group.commit(self.member, at);
-            positions.iter().map(commit).collect()
+            positions
+                .iter()
+                .map(|at| group.commit(self.member, at))
+                .collect()
         });
         Ok(outcomes)
     }

@@ -145,8 +145,9 @@ fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
         digest = Uuid::new_v5(&digest, user.as_str().as_bytes());
     }
     if range != TimeRange::ALL {
-        let bound = |time: Option<Timestamp>| time.map_or(i64::MAX, Timestamp::as_millis);
-        let bounds = [range.from, range.to].map(|time| bound(time).to_be_bytes());
+        let bounds = [range.from, range.to]
+            .map(|time| time.map_or(i64::MAX, Timestamp::as_millis))
+            .map(i64::to_be_bytes);
         digest = Uuid::new_v5(&digest, bounds.as_flattened());
     }
     (kind, digest.into_bytes())

@@ -168,10 +168,13 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         });
         let purchases: Vec<Purchase> = purchases.collect();
         let receipts = self.publish_many(&purchases).await;
-        let published = |(purchase, receipt): (Purchase, Result<Receipt>)| {
-            Ok(PublishedPurchase::new(purchase.without_context(), receipt?))
-        };
-        purchases.into_iter().zip(receipts).map(published).collect()
+        purchases
+            .into_iter()
+            .zip(receipts)
+            .map(|(purchase, receipt)| {
+                Ok(PublishedPurchase::new(purchase.without_context(), receipt?))
+            })
+            .collect()
     }
 
     /// Whether `publish_new` and `publish_new_many` recognise repetitions and conflicts, as an
@@ -494,9 +497,8 @@ pub async fn publish_new_each<S: PurchaseSink + ?Sized>(
     context: Option<&RequestContext>,
 ) -> Vec<Result<PublishedPurchase>> {
     let users = new.iter().map(|new| &new.user_id);
-    let context = || context.cloned().map(Box::new);
     by_user(users, |index| {
-        sink.publish_new(new[index].clone(), context())
+        sink.publish_new(new[index].clone(), context.cloned().map(Box::new))
     })
     .await
 }

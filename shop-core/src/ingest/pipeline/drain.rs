@@ -94,13 +94,13 @@ impl Pipeline {
     }
 
     pub(super) fn is_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
-        let is_over = || {
-            self.partitions
+        let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
+        self.drains.is_empty()
+            && is_committed
+            && self
+                .partitions
                 .values()
                 .all(|progress| self.is_over(progress, now))
-        };
-        let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
-        self.drains.is_empty() && is_committed && is_over()
     }
 
     /// Leaves `partitions`. Their epochs are not entered again.
