@@ -218,10 +218,11 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 .collect();
             let Some(last) = about.last() else { continue };
             if let Some(marks) = marks {
-                let purchases = about
+                let ids: Vec<PurchaseId> = about
                     .iter()
-                    .filter_map(|record| Purchase::decode(record, partition).ok());
-                let ids: Vec<PurchaseId> = purchases.map(|purchase| purchase.id).collect();
+                    .filter_map(|record| Purchase::decode(record, partition).ok())
+                    .map(|purchase| purchase.id)
+                    .collect();
                 marks.mark_erased(&ids).await?;
             }
             let position = |record: &&LogRecord| {

@@ -322,8 +322,9 @@ impl fmt::Display for Error {
             write!(f, "{}: ", inner.origin)?;
         }
         f.write_str(&inner.message)?;
-        let context = inner.context.iter();
-        let mut fields: Vec<String> = context
+        let mut fields: Vec<String> = inner
+            .context
+            .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         if inner.attempts > 1 {

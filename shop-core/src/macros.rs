@@ -109,8 +109,10 @@ macro_rules! named_enum {
                 type Err = $crate::Invalid;
 
                 fn from_str(name: &str) -> Result<Self, Self::Err> {
-                    let known = Self::ALL.into_iter().find(|value| value.as_str() == name);
-                    known.ok_or($crate::Invalid::malformed($subject, $reason))
+                    Self::ALL
+                        .into_iter()
+                        .find(|value| value.as_str() == name)
+                        .ok_or($crate::Invalid::malformed($subject, $reason))
                 }
             }
         )?

@@ -118,8 +118,10 @@ impl Place {
         if self.log != passed.log {
             return Err(expired("the cursor is of another log"));
         }
-        let passed = passed.offsets.iter();
-        let behind = passed.map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
+        let behind = passed
+            .offsets
+            .iter()
+            .map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
         if behind.fold(0, u64::saturating_add) > max_catch_up {
             return Err(expired("the cursor is too far behind"));
         }

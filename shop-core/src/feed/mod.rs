@@ -198,8 +198,11 @@ impl PurchaseFeed {
             let passed = registered.passed;
             after.check(&subscription.cursor, shared.options.max_catch_up)?;
             let is_recent = passed.iter().all(|(partition, passed)| {
-                let from = registered.recent_from.get(partition);
-                let from = from.copied().unwrap_or_default();
+                let from = registered
+                    .recent_from
+                    .get(partition)
+                    .copied()
+                    .unwrap_or_default();
                 (from..=*passed).contains(&after.offset(*partition))
             });
             let mut backlog = Backlog::new(shared, selector, passed);

@@ -76,8 +76,10 @@ async fn settle_round<R: Record>(
         let mut dead_letters: Vec<DeadLetter> = Vec::with_capacity(refused.len());
         for entry in &refused {
             // A store returns refused refunds only.
-            let reason = entry.refusal.clone();
-            let reason = reason.unwrap_or_else(|| Reason::conflict(R::TYPE));
+            let reason = entry
+                .refusal
+                .clone()
+                .unwrap_or_else(|| Reason::conflict(R::TYPE));
             dead_letters.push(entry.dead_letter(reason)?);
         }
         worker.dead_letters.put(&dead_letters).await?;

@@ -161,9 +161,10 @@ impl Group {
 
     /// When each revocation that has not ended times out.
     fn revocation_ends(&self) -> impl Iterator<Item = Instant> {
-        let members = self.members.values();
-        let owned = members.flat_map(|member| member.owned.values());
-        owned.filter_map(|owned| owned.revoked_at)
+        self.members
+            .values()
+            .flat_map(|member| member.owned.values())
+            .filter_map(|owned| owned.revoked_at)
     }
 
     /// Rebalances: revokes partitions that move, and assigns those without an owner.

@@ -253,8 +253,13 @@ impl PurchaseErase for InMemoryStore {
 
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let mut tables = lock(&self.tables);
-        let old = tables.by_time.iter().take_while(|key| key.timestamp < time);
-        let keys: Vec<Keyset> = old.take(limit).copied().collect();
+        let keys: Vec<Keyset> = tables
+            .by_time
+            .iter()
+            .take_while(|key| key.timestamp < time)
+            .take(limit)
+            .copied()
+            .collect();
         let keys = tables.with_refunds(keys);
         let left = limit.saturating_sub(keys.len());
         let waiting = tables.remove_waiting(left, |refund| refund.timestamp < time);
@@ -291,9 +296,12 @@ impl PurchaseErase for InMemoryStore {
 impl WaitingRefunds for InMemoryStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
         let tables = lock(&self.tables);
-        let entries = tables.waiting.iter();
-        let waiting = entries.filter(|entry| entry.refusal.is_none());
-        let times: Vec<Timestamp> = waiting.map(|entry| entry.refund.timestamp).collect();
+        let times: Vec<Timestamp> = tables
+            .waiting
+            .iter()
+            .filter(|entry| entry.refusal.is_none())
+            .map(|entry| entry.refund.timestamp)
+            .collect();
         let oldest = times.iter().min().copied();
         Ok(WaitingSummary::new(times.len() as u64, oldest))
     }

@@ -94,10 +94,11 @@ impl WaitingColumns {
     pub fn new(refund: &Purchase) -> Result<Self> {
         let record = encode(refund)?;
         let value = record.value.as_deref().unwrap_or_default();
-        let origin = refund.origin();
         Ok(Self {
             value: String::from_utf8_lossy(value).into_owned(),
-            origin: origin.and_then(|origin| serde_json::to_string(origin).ok()),
+            origin: refund
+                .origin()
+                .and_then(|origin| serde_json::to_string(origin).ok()),
         })
     }
 
@@ -113,8 +114,9 @@ impl WaitingColumns {
         refusal: Option<&str>,
     ) -> Result<WaitingRefund, DecodeError> {
         let mut refund = decode_refund(id, self.value.as_bytes())?;
-        let origin = self.origin;
-        let origin = origin.and_then(|origin| serde_json::from_str(&origin).ok());
+        let origin = self
+            .origin
+            .and_then(|origin| serde_json::from_str(&origin).ok());
         refund.context = origin.map(|origin| Box::new(RequestContext::of_record(origin)));
         Ok(WaitingRefund {
             sequence,

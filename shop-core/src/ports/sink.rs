@@ -518,11 +518,11 @@ async fn by_user<'a, T: Send>(
         }
         results
     });
-    let published: Vec<_> = stream::iter(published)
+    let mut results: Vec<_> = stream::iter(published)
         .buffer_unordered(CONCURRENT_USERS)
+        .flat_map(stream::iter)
         .collect()
         .await;
-    let mut results: Vec<_> = published.into_iter().flatten().collect();
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }

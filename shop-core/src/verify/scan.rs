@@ -85,8 +85,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let Partition { topic, index, .. } = &batch.partition;
         let mut records = Vec::new();
         if let Some(first) = batch.records.first() {
-            let first_offsets = &mut self.report.first_offsets;
-            first_offsets
+            self.report
+                .first_offsets
                 .entry((topic.to_string(), *index))
                 .or_insert(first.offset);
         }
@@ -158,8 +158,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Those of `records` that are not stored with the same content.
     async fn look_up(&mut self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
         let verify = self.verify;
-        let lookups = stream::iter(records).map(move |record| look_up_one(verify, record));
-        let mut lookups = lookups.buffered(verify.options.max_lookups.max(1));
+        let mut lookups = stream::iter(records)
+            .map(move |record| look_up_one(verify, record))
+            .buffered(verify.options.max_lookups.max(1));
         let mut not_found = Vec::new();
         while let Some(lookup) = lookups.try_next().await? {
             match lookup {
