@@ -102,16 +102,13 @@ impl<R: Record> BatchWorker<R> {
         let turn = stop
             .run_until_cancelled(self.breaker.turn(*number, batch, rejected))
             .await;
-        let (mut counts, mut admission) = turn.ok_or(Aborted::Abandoned)?;
-        let admitted = admission.admitted;
-        let limit = admission.stop.take();
-        match self.put(job, &dead_letters[..admitted]).await {
-            Ok(()) => Ok((admitted, limit)),
-            Err(aborted) => {
-                counts.take_back(*number, &admission);
-                Err(aborted)
-            }
+        let (mut counts, admission) = turn.ok_or(Aborted::Abandoned)?;
+        let admitted = &dead_letters[..admission.admitted];
+        if let Err(aborted) = self.put(job, admitted).await {
+            counts.take_back(*number, &admission);
+            return Err(aborted);
         }
+        Ok((admission.admitted, admission.stop))
     }
 
     async fn put(&self, job: &Job, dead_letters: &[DeadLetter]) -> Result<(), Aborted> {
