@@ -30,10 +30,7 @@ impl LogAdmin for KafkaLog {
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
-        self.shared
-            .topic
-            .ready(self.shared.options.publish_timeout)
-            .await?;
+        self.shared.topic.ready().await?;
         self.shared.request(group, committed).await
     }
 
@@ -103,7 +100,7 @@ impl LogAdmin for KafkaLog {
 impl KafkaLog {
     async fn scan_range(&self, range: ScanRange) -> Result<Tail> {
         let shared = &self.shared;
-        shared.topic.ready(shared.options.publish_timeout).await?;
+        shared.topic.ready().await?;
         let cluster = shared.monitor.cluster()?;
         let topic = Arc::clone(&shared.topic.name);
         let ((spans, unstable), batches) = scan(shared, &topic, range).await?;

@@ -93,11 +93,7 @@ impl KafkaLog {
     /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in time; otherwise the
     /// reason why the topic could not be created.
     pub async fn exists(&self) -> Result<bool> {
-        let exists = self
-            .shared
-            .topic
-            .exists(self.shared.options.publish_timeout)
-            .await;
+        let exists = self.shared.topic.exists().await;
         exists.map_err(|error| self.shared.health.explain(error))
     }
 
@@ -138,10 +134,7 @@ impl KafkaLog {
     /// # Errors
     /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        self.shared
-            .topic
-            .ready(self.shared.options.publish_timeout)
-            .await?;
+        self.shared.topic.ready().await?;
         self.shared.append(&record).await
     }
 }

@@ -123,13 +123,14 @@ impl Topic {
         u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
     }
 
-    /// Waits until the topic exists, at most for `timeout`. A check that failed is repeated, unless an operator has to act.
-    pub(crate) async fn ready(&self, timeout: Duration) -> Result<()> {
+    /// Waits until the topic exists, at most for the timeout of a publish. A check that failed is repeated, unless an
+    /// operator has to act.
+    pub(crate) async fn ready(&self) -> Result<()> {
         let is_final = |state: &State| match state {
             Some(Err(error)) => !error.is_retryable() || is_missing(error),
             state => state.is_some(),
         };
-        self.known_by(timeout, is_final).await
+        self.known_by(self.options.publish_timeout, is_final).await
     }
 
     /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
@@ -150,9 +151,9 @@ impl Topic {
         self.state().unwrap_or_else(|| Err(not_reached())).map(drop)
     }
 
-    /// Waits until the topic exists or is missing, at most for `timeout`. Returns whether it exists.
-    pub(crate) async fn exists(&self, timeout: Duration) -> Result<bool> {
-        match self.ready(timeout).await {
+    /// Waits until the topic exists or is missing, at most for the timeout of a publish. Returns whether it exists.
+    pub(crate) async fn exists(&self) -> Result<bool> {
+        match self.ready().await {
             Err(error) if is_missing(&error) => Ok(false),
             ready => ready.map(|()| true),
         }
@@ -585,22 +586,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_check_is_repeated_unless_an_operator_has_to_act() {
-        let topic = Topic::new(
-            "purchases".into(),
-            1,
-            &KafkaLogOptions::new("127.0.0.1:1"),
-            Vec::new(),
-        );
+        let options = KafkaLogOptions::new("127.0.0.1:1").publish_timeout(Duration::ZERO);
+        let mut topic = Topic::new("purchases".into(), 1, &options, Vec::new());
         let patience = Duration::from_secs(3_600);
         topic.fail(kafka_error(ErrorKind::Unavailable, "no response"));
-        assert!(
-            topic.checked(patience).await.is_err() && topic.ready(Duration::ZERO).await.is_err()
-        );
+        assert!(topic.checked(patience).await.is_err() && topic.ready().await.is_err());
+        topic.options.publish_timeout = patience;
         let later = async { topic.set(Ok(Description::default())) };
-        tokio::join!(topic.ready(patience), later).0.unwrap();
+        tokio::join!(topic.ready(), later).0.unwrap();
         for error in [topic.missing(), kafka_error(ErrorKind::Denied, "compacted")] {
             topic.set(Err(error));
-            topic.ready(patience).await.unwrap_err();
+            topic.ready().await.unwrap_err();
         }
     }
 
@@ -614,9 +610,13 @@ mod tests {
             format!("{}.required", log.topic.name),
             ("no.such.setting", "1".to_owned()),
         );
-        let topic = Arc::new(Topic::new(name.into(), 1, &log.options, vec![unknown]));
+        let options = log
+            .options
+            .clone()
+            .publish_timeout(Duration::from_secs(30));
+        let topic = Arc::new(Topic::new(name.into(), 1, &options, vec![unknown]));
         log.monitor.add(Arc::clone(&topic));
-        let error = topic.ready(Duration::from_secs(30)).await.unwrap_err();
+        let error = topic.ready().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
 }

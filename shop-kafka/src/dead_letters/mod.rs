@@ -71,7 +71,7 @@ pub struct KafkaDeadLetters {
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let ready = self.topic.ready(self.log.options.publish_timeout).await;
+        let ready = self.topic.ready().await;
         // The error is about the topic, which an operator can fix, and not about these dead letters.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
         match self.put_all(dead_letters).await {
@@ -153,11 +153,8 @@ impl KafkaDeadLetters {
     /// records that are neither a dead letter nor a marker.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         // That of another program's topic is made by the first service that consumes it.
-        if !self.topic.exists(self.log.options.publish_timeout).await? {
-            self.log
-                .topic
-                .ready(self.log.options.publish_timeout)
-                .await?;
+        if !self.topic.exists().await? {
+            self.log.topic.ready().await?;
             return Ok(stream::empty().boxed());
         }
         let (places, resolved) = self
@@ -202,7 +199,7 @@ impl KafkaDeadLetters {
 
     /// Returns what `read` finds in the index, which is brought up to date first.
     pub(crate) async fn indexed<T>(&self, read: impl FnOnce(&Index) -> T + Send) -> Result<T> {
-        self.topic.ready(self.log.options.publish_timeout).await?;
+        self.topic.ready().await?;
         let mut index = self.log.dead_letter_index.lock().await;
         index.catch_up(&self.log, &self.topic.name).await?;
         Ok(read(&index))
@@ -217,10 +214,7 @@ impl KafkaDeadLetters {
         resolution: Resolution,
     ) -> Result<u64> {
         if resolution == Resolution::Replayed {
-            self.log
-                .topic
-                .ready(self.log.options.publish_timeout)
-                .await?;
+            self.log.topic.ready().await?;
             let records: Vec<_> = dead_letters
                 .iter()
                 .map(|dead_letter| dead_letter.replay_record(of))
@@ -230,7 +224,7 @@ impl KafkaDeadLetters {
             })
             .await?;
         }
-        self.topic.ready(self.log.options.publish_timeout).await?;
+        self.topic.ready().await?;
         let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
         let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
         for partition in
