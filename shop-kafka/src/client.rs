@@ -265,16 +265,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
         })
 }
 
-/// Calls `first`, then drops `value`, in a new thread: closing a client blocks.
-pub(crate) fn close_in_background<T: Send + 'static>(
-    value: T,
-    first: impl FnOnce(&T) + Send + 'static,
-) {
-    let ending = start_thread("shop-kafka-end", move || {
-        first(&value);
-        drop(value);
-    });
-    if let Err(error) = ending {
+/// Runs `close`, which owns a client and drops it, in a new thread: closing a client blocks.
+pub(crate) fn close_in_background(close: impl FnOnce() + Send + 'static) {
+    if let Err(error) = start_thread("shop-kafka-end", close) {
         // The closure was dropped, and the client with it: it was closed here, and has blocked the caller.
         tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }

@@ -93,8 +93,8 @@ impl ProducerHandle {
     /// Closes a producer in the background. Enqueued records are still sent.
     fn close(&self, producer: Arc<Producer>) {
         let timeout = config::delivery_timeout(&self.options) + Duration::from_secs(1);
-        close_in_background(producer, move |producer| {
-            wait_until_alone(producer);
+        close_in_background(move || {
+            wait_until_alone(&producer);
             if let Err(error) = producer.flush(timeout) {
                 tracing::warn!(%error, "producer closed with unacknowledged records");
             }
@@ -292,7 +292,7 @@ impl ProducerHandle {
         match self.create(current.batch_bytes) {
             Ok(next) => {
                 let broken = std::mem::replace(current, next);
-                close_in_background(broken.producer, wait_until_alone);
+                close_in_background(move || wait_until_alone(&broken.producer));
             }
             Err(error) => tracing::error!(error = %error.chain(), "failed to create a producer"),
         }

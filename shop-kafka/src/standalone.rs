@@ -141,7 +141,7 @@ impl Drop for IdleConsumers {
         let consumers = std::mem::take(&mut *lock(&self.consumers));
         if !consumers.is_empty() {
             // Closing a client blocks until its threads have ended: not in an async task.
-            close_in_background(consumers, |_| {});
+            close_in_background(move || drop(consumers));
         }
     }
 }

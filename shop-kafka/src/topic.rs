@@ -610,10 +610,7 @@ mod tests {
             format!("{}.required", log.topic.name),
             ("no.such.setting", "1".to_owned()),
         );
-        let options = log
-            .options
-            .clone()
-            .publish_timeout(Duration::from_secs(30));
+        let options = log.options.clone().publish_timeout(Duration::from_secs(30));
         let topic = Arc::new(Topic::new(name.into(), 1, &options, vec![unknown]));
         log.monitor.add(Arc::clone(&topic));
         let error = topic.ready().await.unwrap_err();

@@ -83,7 +83,7 @@ impl TopicAdmin {
             .block_on(request(&admin, options))
             .map_err(from_kafka);
         // Closing the client blocks: not on the caller's thread.
-        close_in_background(admin, |_| {});
+        close_in_background(move || drop(admin));
         response
     }
 }
