@@ -1,7 +1,7 @@
 //! The producer, which all writers share. It is replaced after a fatal error.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
@@ -12,7 +12,7 @@ use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::acknowledged::Acknowledgements;
-use crate::client::{Context, Health, close_in_background, partitions};
+use crate::client::{Context, Health, close_in_background, lock, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
@@ -35,7 +35,7 @@ const FULL_QUEUE_RETRY: Duration = Duration::from_millis(1);
 
 /// A producer that is created when it is first needed: a process that only consumes has none.
 pub(crate) struct ProducerHandle {
-    current: RwLock<Option<Current>>,
+    current: Mutex<Option<Current>>,
     options: KafkaLogOptions,
     health: Arc<Health>,
     pub(crate) acknowledgements: Acknowledgements,
@@ -44,24 +44,17 @@ pub(crate) struct ProducerHandle {
 impl ProducerHandle {
     pub(crate) fn new(options: &KafkaLogOptions, health: &Arc<Health>) -> Self {
         Self {
-            current: RwLock::default(),
+            current: Mutex::default(),
             options: options.clone(),
             health: Arc::clone(health),
             acknowledgements: Acknowledgements::default(),
         }
     }
 
-    /// The producer, if there is one.
-    fn existing(&self) -> Option<Arc<Producer>> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        let current = current.as_ref()?;
-        Some(Arc::clone(&current.producer))
-    }
-
     /// Returns the producer. Creates one if there is none, or if the topics take only smaller batches now.
     fn current(&self) -> Result<Arc<Producer>> {
         let batch_bytes = self.health.batch_limit.batch_bytes();
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if let Some(current) = &*current
             && current.batch_bytes == batch_bytes
         {
@@ -275,7 +268,7 @@ impl ProducerHandle {
 
     /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
     fn replace_if_broken(&self) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         let Some(current) = &mut *current else { return };
         let Some((code, reason)) = current.producer.client().fatal_error() else {
             return;
@@ -300,8 +293,9 @@ impl ProducerHandle {
 
     /// Waits until no record is in flight. Blocks.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
-        let Some(producer) = self.existing() else {
-            return Ok(());
+        let producer = match &*lock(&self.current) {
+            Some(current) => Arc::clone(&current.producer),
+            None => return Ok(()),
         };
         producer
             .flush(timeout)
@@ -323,8 +317,8 @@ fn wait_until_alone(producer: &Arc<Producer>) {
 
 impl Drop for ProducerHandle {
     fn drop(&mut self) {
-        let current = self.current.get_mut();
-        if let Some(current) = current.unwrap_or_else(PoisonError::into_inner).take() {
+        let current = lock(&self.current).take();
+        if let Some(current) = current {
             self.close(current.producer);
         }
     }
