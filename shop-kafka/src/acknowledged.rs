@@ -6,7 +6,7 @@
 //! order than they arrived in, so only a record that was sent later is a proof.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,6 @@ pub(crate) struct Acknowledgements {
     partitions: Mutex<BTreeMap<(Arc<str>, u32), Answers>>,
     /// What the log no longer has, although it was acknowledged, until it is taken.
     cuts: Mutex<Vec<Cut>>,
-    has_cuts: AtomicBool,
 }
 
 /// What the brokers have answered to the records of one partition.
@@ -95,7 +94,6 @@ impl Acknowledgements {
                 to: highest.offset + 1,
                 topic_changes,
             });
-            self.has_cuts.store(true, Ordering::Release);
             answers.highest = Some(next);
         }
     }
@@ -126,15 +124,14 @@ impl Acknowledgements {
 
     /// Whether something was noticed and not taken yet, in any topic.
     pub(crate) fn has_cuts(&self) -> bool {
-        self.has_cuts.load(Ordering::Acquire)
+        !lock(&self.cuts).is_empty()
     }
 
     /// Takes what was noticed in `topic` since the last call.
     pub(crate) fn take_cuts(&self, topic: &str) -> Vec<Cut> {
-        let mut cuts = lock(&self.cuts);
-        let taken = cuts.extract_if(.., |cut| *cut.topic == *topic).collect();
-        self.has_cuts.store(!cuts.is_empty(), Ordering::Release);
-        taken
+        lock(&self.cuts)
+            .extract_if(.., |cut| *cut.topic == *topic)
+            .collect()
     }
 }
 
