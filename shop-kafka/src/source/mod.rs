@@ -64,12 +64,8 @@ impl KafkaSource {
         let member = Arc::new(Member::new(Arc::clone(log), group));
         // Created here, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
-        let (reader, closing) = (Reader::new(Arc::clone(&member)), Arc::clone(&member));
-        let reader_ended = start_thread("shop-kafka-read", move || {
-            // Closes the queue even if the thread panics.
-            let _guard = CloseOnDrop(closing);
-            reader.run(consumer);
-        })?;
+        let reader = Reader::new(Arc::clone(&member));
+        let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
         Ok(Self {
             member,
             committing: Arc::default(),
@@ -81,15 +77,6 @@ impl KafkaSource {
 /// How long a commit is retried that fails because the group is rebalancing.
 const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
 const REBALANCE_RETRY: Duration = Duration::from_millis(100);
-
-/// Closes the source on drop.
-struct CloseOnDrop(Arc<Member>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.queue.close();
-    }
-}
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {

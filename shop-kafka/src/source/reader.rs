@@ -397,6 +397,13 @@ impl Reader {
     }
 }
 
+/// Closes the queue even if the reader thread panics.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.member.queue.close();
+    }
+}
+
 /// A failed pause is harmless, because librdkafka's queue is bounded. A failed resume is retried with the next pause.
 fn log_failure(result: Result<(), KafkaError>) {
     if let Err(error) = result {
