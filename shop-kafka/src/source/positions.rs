@@ -62,8 +62,8 @@ struct Checked {
 /// How a record follows the ones before it in its partition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// It is the next one, after these gaps.
-    InOrder(Vec<Gap>),
+    /// It is the next one, after this gap.
+    InOrder(Option<Gap>),
     /// It was fetched before its partition was sought to the committed position. It must not be delivered: it arrives
     /// again, if the log still has it.
     TooEarly(Option<Gap>),
@@ -204,8 +204,8 @@ impl Positions {
         })
     }
 
-    /// Compares a record's `offset` with the position of its partition, and moves the position behind it. Gaps exclude
-    /// offsets that were never visible.
+    /// Compares a record's `offset` with the position of its partition, and moves the position behind it. A gap
+    /// excludes offsets that were never visible.
     ///
     /// # Errors
     /// If the brokers do not respond. The record must not be delivered: it may follow a gap.
@@ -222,11 +222,11 @@ impl Positions {
                 return Ok(Arrival::TooEarly(checked.gap));
             }
         }
-        let mut gaps = Vec::new();
         let Some(position) = self.partitions.get_mut(&index) else {
-            return Ok(Arrival::InOrder(gaps));
+            return Ok(Arrival::InOrder(None));
         };
         let shorter_end = position.shorter_end.take();
+        let mut gap = None;
         match position.next.replace(offset + 1) {
             Some(next) if offset < next => {
                 position.next = Some(next);
@@ -234,8 +234,8 @@ impl Positions {
             }
             Some(next) if offset > next && shorter_end.is_some_and(|end| offset < end) => {
                 let replaced = offset..shorter_end.unwrap_or(offset);
-                let gap = new_gap(member, index, epoch, replaced, GapCause::Truncated);
-                gaps.extend(gap.map(|gap| gap.followed_by(unsigned(offset))));
+                gap = new_gap(member, index, epoch, replaced, GapCause::Truncated)
+                    .map(|gap| gap.followed_by(unsigned(offset)));
             }
             Some(next)
                 if offset > next
@@ -247,12 +247,12 @@ impl Positions {
                 let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
                 if low > next {
                     let deleted = next..low.min(offset);
-                    gaps.extend(new_gap(member, index, epoch, deleted, GapCause::Deleted));
+                    gap = new_gap(member, index, epoch, deleted, GapCause::Deleted);
                 }
             }
             _ => {}
         }
-        Ok(Arrival::InOrder(gaps))
+        Ok(Arrival::InOrder(gap))
     }
 
     /// Starts `epoch` of a partition whose offsets went back to `offset`. Returns the gap: what was read before from the
@@ -435,8 +435,8 @@ mod tests {
             .arrive(member, 0, member.epoch.get(), offset)
             .unwrap()
         {
-            Arrival::InOrder(gaps) if gaps.is_empty() => "in order".to_owned(),
-            Arrival::InOrder(gaps) => described(&gaps),
+            Arrival::InOrder(None) => "in order".to_owned(),
+            Arrival::InOrder(gap) => described(&gap),
             Arrival::TooEarly(gap) => ["too early".to_owned(), described(&gap)].join(" "),
             Arrival::Backwards => "backwards".to_owned(),
         }

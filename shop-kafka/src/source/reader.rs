@@ -246,7 +246,7 @@ impl Reader {
             .saturating_sub(oldest.elapsed())
     }
 
-    /// Adds a record to its batch, after the gaps before it. An error ends the membership.
+    /// Adds a record to its batch, after the gap before it. An error ends the membership.
     fn add(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         self.check_at = None;
         if self.member.log.health.topic_changes() != self.topic_changes {
@@ -266,15 +266,15 @@ impl Reader {
         let arrival =
             self.positions
                 .arrive(&(&*self.member, consumer), index, epoch, message.offset())?;
-        let (epoch, gaps) = match arrival {
-            Arrival::InOrder(gaps) => (epoch, gaps),
+        let (epoch, gap) = match arrival {
+            Arrival::InOrder(gap) => (epoch, gap),
             Arrival::TooEarly(gap) => {
                 gap.into_iter().for_each(|gap| self.put_gap(gap));
                 return Ok(());
             }
             Arrival::Backwards => self.restart(consumer, index, epoch, message.offset())?,
         };
-        for gap in gaps {
+        if let Some(gap) = gap {
             self.put_gap(gap);
         }
         self.current = Some(index);
@@ -298,14 +298,14 @@ impl Reader {
         index: u32,
         epoch: u64,
         offset: i64,
-    ) -> Result<(u64, Vec<Gap>)> {
+    ) -> Result<(u64, Option<Gap>)> {
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
         self.member.lose(&[(index, epoch)]);
         let epoch = self.member.own(std::iter::once(index));
         let gap = self
             .positions
             .restart(&(&*self.member, consumer), index, epoch, offset)?;
-        Ok((epoch, gap.into_iter().collect()))
+        Ok((epoch, gap))
     }
 
     /// Delivers a gap, after the records before it.
