@@ -151,14 +151,29 @@ pub(crate) fn delivery_timeout(options: &KafkaLogOptions) -> Duration {
     options.publish_timeout / 10 * 9
 }
 
-/// A consumer in `group`.
-pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
+/// A client that reads records and commits nothing by itself. librdkafka requires the id of a group to assign partitions,
+/// whether it is joined or not.
+pub(crate) fn reader(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     let mut config = observer(options);
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
+        // Skips records that are deleted while it reads.
         .set("auto.offset.reset", "earliest")
+        .set(
+            "queued.max.messages.kbytes",
+            (options.consumer_queue_bytes / 1024).max(1).to_string(),
+        )
+        // The default of one second costs a third of the throughput.
+        .set("fetch.queue.backoff.ms", "5");
+    config
+}
+
+/// A consumer in `group`.
+pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
+    let mut config = reader(options, group);
+    config
         // A rebalance revokes only the partitions that move. All members of a group must use the same strategy.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", millis(options.session_timeout))
@@ -170,13 +185,7 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
             "max.poll.interval.ms",
             millis(options.session_timeout * 2 + options.revocation_timeout),
         )
-        .set(
-            "queued.max.messages.kbytes",
-            (options.consumer_queue_bytes / 1024).max(1).to_string(),
-        )
         .set("queued.min.messages", MIN_QUEUED)
-        // The default of one second costs a third of the throughput.
-        .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", millis(FETCH_WAIT));
     if let Some(instance_id) = &options.group_instance_id {
         config.set("group.instance.id", instance_id);

@@ -41,27 +41,14 @@ impl Shared {
             deliver_events(&consumer);
             return Ok(consumer);
         }
-        let mut config = config::observer(&self.options);
-        // librdkafka requires a group id for an assignment. The group is never joined, and nothing is committed.
-        config
-            .set("group.id", &**group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            // Skips records that are deleted during a scan.
-            .set("auto.offset.reset", "earliest")
-            .set(
-                "queued.max.messages.kbytes",
-                (self.options.consumer_queue_bytes / 1024)
-                    .max(1)
-                    .to_string(),
-            )
-            .set("fetch.queue.backoff.ms", "5");
+        // The group is never joined.
+        let mut config = config::reader(&self.options, group);
+        config.set("enable.partition.eof", "true");
         if few {
             config
                 .set("queued.min.messages", "1")
-                .set("fetch.message.max.bytes", "65536");
-            config.set("auto.offset.reset", "error");
+                .set("fetch.message.max.bytes", "65536")
+                .set("auto.offset.reset", "error");
         }
         let context = Context::new(Arc::clone(&self.health), ());
         let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
