@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
@@ -81,6 +82,36 @@ shop_core::options! {
     pub fn new(url: impl Into<String>);
 }
 
+/// A value that can be bound to a parameter.
+pub(super) trait SqlValue: ToSql + Send + Sync + 'static {
+    /// The type that the server is told.
+    const TYPE: Type;
+}
+
+/// Names the type of PostgreSQL that values of each type of Rust are sent as.
+macro_rules! sent_as {
+    ($($rust:ty => $sql:ident,)+) => {
+        $(impl SqlValue for $rust {
+            const TYPE: Type = Type::$sql;
+        })+
+    };
+}
+
+sent_as! {
+    i32 => INT4,
+    i64 => INT8,
+    Vec<i64> => INT8_ARRAY,
+    Decimal => NUMERIC,
+    String => TEXT,
+    Vec<String> => TEXT_ARRAY,
+    Vec<&'static str> => TEXT_ARRAY,
+    Vec<Option<String>> => TEXT_ARRAY,
+    SystemTime => TIMESTAMPTZ,
+    Vec<SystemTime> => TIMESTAMPTZ_ARRAY,
+    Vec<u8> => BYTEA,
+    Option<Vec<u8>> => BYTEA,
+}
+
 /// The value of a parameter, and its type.
 pub(super) type Parameter = (Box<dyn ToSql + Send + Sync>, Type);
 
@@ -113,8 +144,8 @@ impl Statement {
     }
 
     /// The same with the value of the next parameter.
-    pub(super) fn bind(mut self, value: impl ToSql + Send + Sync + 'static, of: Type) -> Self {
-        self.parameters.push((Box::new(value), of));
+    pub(super) fn bind<V: SqlValue>(mut self, value: V) -> Self {
+        self.parameters.push((Box::new(value), V::TYPE));
         self
     }
 

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use shop_core::ports::PurchaseErase;
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
-use tokio_postgres::types::Type;
 
 use super::PostgresStore;
 use super::connection::{Connection, Statement};
@@ -48,7 +47,7 @@ impl PurchaseErase for PostgresStore {
         let mut marked = 0;
         for ids in ids.chunks(MAX_ROWS) {
             let mark = || {
-                let mark = Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY);
+                let mark = Statement::new(sql).bind(id_texts(ids));
                 count(&self.connection, mark)
             };
             // A purchase that was stored meanwhile is not seen by the statement that it has kept from marking it.
@@ -63,7 +62,7 @@ impl PurchaseErase for PostgresStore {
                        and not exists (
                            select from purchases where id = purchases_waiting.purchase and userid is not null
                        )";
-            let delete = Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY);
+            let delete = Statement::new(sql).bind(id_texts(ids));
             self.connection.write(delete).await?;
         }
         Ok(marked)
@@ -77,7 +76,7 @@ impl PurchaseErase for PostgresStore {
             let ids = with_refunds(&oldest);
             // No refund of these rows is inserted meanwhile.
             let lock = "select from purchases where id = any ($1) order by id for update";
-            let lock = Statement::new(lock).bind(ids.clone(), Type::TEXT_ARRAY);
+            let lock = Statement::new(lock).bind(ids.clone());
             let deletion = deletion(time, ids).after(lock);
             deleted = count(&self.connection, deletion).await?;
         }
@@ -90,9 +89,7 @@ impl PurchaseErase for PostgresStore {
                 ) returning 1
             ) select count(*), 0::bigint from deleted"#,
         );
-        let waiting = waiting
-            .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
-            .bind(row_limit(left), Type::INT8);
+        let waiting = waiting.bind(SystemTime::from(time)).bind(row_limit(left));
         Ok(deleted + count(&self.connection, waiting).await?)
     }
 
@@ -113,7 +110,7 @@ impl PurchaseErase for PostgresStore {
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
         let sql = "insert into purchases_clock (seen) values ($1)
                    on conflict (single) do update set seen = excluded.seen";
-        let store = Statement::new(sql).bind(SystemTime::from(time), Type::TIMESTAMPTZ);
+        let store = Statement::new(sql).bind(SystemTime::from(time));
         self.connection.write(store).await.map(drop)
     }
 }
@@ -128,8 +125,8 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
         )
         select count(*), (select count(*) from chosen) - count(*) from erased"#;
     Statement::new(sql)
-        .bind(user.to_string(), Type::TEXT)
-        .bind(row_limit(limit), Type::INT8)
+        .bind(user.to_string())
+        .bind(row_limit(limit))
 }
 
 /// Erases at most `limit` refunds that wait for purchases of `user`, and marks their ids.
@@ -144,8 +141,8 @@ pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
         )
         select count(*), 0::bigint from erased";
     Statement::new(sql)
-        .bind(user.to_string(), Type::TEXT)
-        .bind(row_limit(limit), Type::INT8)
+        .bind(user.to_string())
+        .bind(row_limit(limit))
 }
 
 /// Selects the ids of at most `limit` purchases and refunds before `time`, the oldest first, and the purchases of these
@@ -155,8 +152,8 @@ pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
         select id, details ->> 'of' as purchase from purchases
         where "timestamp" < $1 order by "timestamp", id limit $2"#;
     Statement::new(sql)
-        .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
-        .bind(row_limit(limit), Type::INT8)
+        .bind(SystemTime::from(time))
+        .bind(row_limit(limit))
 }
 
 /// Returns the ids in these rows with those of the refunds of these purchases, and of the purchases of these refunds.
@@ -190,9 +187,7 @@ fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
         ),
         deleted as (delete from purchases where id in (select id from chosen) returning 1)
         select count(*), (select count(*) from chosen) - count(*) from deleted"#;
-    Statement::new(sql)
-        .bind(ids, Type::TEXT_ARRAY)
-        .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
+    Statement::new(sql).bind(ids).bind(SystemTime::from(time))
 }
 
 /// Counts the purchases before `time`, up to `limit`.
@@ -202,8 +197,8 @@ pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
             + (select count(*) from (select from purchases_waiting where "timestamp" < $1 limit $2) as waiting)),
         0::bigint"#;
     Statement::new(sql)
-        .bind(SystemTime::from(time), Type::TIMESTAMPTZ)
-        .bind(row_limit(limit), Type::INT8)
+        .bind(SystemTime::from(time))
+        .bind(row_limit(limit))
 }
 
 /// Runs a write that returns the number of its rows, and the number of those that it should have written and has not.

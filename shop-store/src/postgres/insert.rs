@@ -7,7 +7,6 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use tokio::time::Instant;
-use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement, confirmed};
 use super::error::{self, postgres_error};
@@ -170,16 +169,15 @@ impl Insertable for Purchase {
             .map(|row| SystemTime::from(row.timestamp))
             .collect();
         statement
-            .bind(texts(|row| row.id.to_string()), Type::TEXT_ARRAY)
-            .bind(texts(|row| row.user_id.to_string()), Type::TEXT_ARRAY)
-            .bind(texts(|row| row.user_name.to_string()), Type::TEXT_ARRAY)
-            .bind(texts(|row| row.price.to_string()), Type::TEXT_ARRAY)
-            .bind(times, Type::TIMESTAMPTZ_ARRAY)
+            .bind(texts(|row| row.id.to_string()))
+            .bind(texts(|row| row.user_id.to_string()))
+            .bind(texts(|row| row.user_name.to_string()))
+            .bind(texts(|row| row.price.to_string()))
+            .bind(times)
             .bind(
                 rows.iter()
                     .map(|row| row.details.to_json())
                     .collect::<Vec<_>>(),
-                Type::TEXT_ARRAY,
             )
     }
 }

@@ -2,7 +2,6 @@
 
 use shop_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
-use tokio_postgres::types::Type;
 
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
@@ -83,9 +82,9 @@ impl Connection {
         used.extend((!is_complete).then_some("shop_schema"));
         let adoptable = if version == 0 { adoptable } else { &[] };
         let rights = Statement::new(RIGHTS)
-            .bind(used, Type::TEXT_ARRAY)
-            .bind(name, Type::TEXT);
-        let rights = rights.bind(adoptable, Type::TEXT_ARRAY);
+            .bind(used)
+            .bind(name.to_owned())
+            .bind(adoptable.to_vec());
         let rows = self.run(rights, deadline).await?;
         let schema: Option<String> = cell(&rows, 0)?;
         let (present, mut missing): (Vec<String>, Vec<String>) = (cell(&rows, 2)?, cell(&rows, 3)?);

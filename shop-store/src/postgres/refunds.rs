@@ -12,7 +12,6 @@ use shop_core::ports::{
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::connection::Statement;
 use super::error::postgres_error;
@@ -61,7 +60,7 @@ impl PurchaseRows for PostgresStore {
             .map(|refund| refund.details.of.map(|of| of.to_string()))
             .collect();
         let statement = <Purchase as insert::Insertable>::bind(Statement::new(sql), &all)
-            .bind(purchases, Type::TEXT_ARRAY);
+            .bind(purchases);
         let rows = self.connection.write(statement).await?;
 
         let mut inserted: HashSet<PurchaseId> = rows
@@ -79,7 +78,7 @@ impl PurchaseRows for PostgresStore {
         let sql = "delete from purchases where id = any ($1) and details ->> 'of' is not null and not exists (
                        select from purchases as bought where bought.id = purchases.details ->> 'of'
                    )";
-        let delete = Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY);
+        let delete = Statement::new(sql).bind(id_texts(ids));
         self.connection.write(delete).await.map(drop)
     }
 
@@ -96,9 +95,7 @@ impl PurchaseRows for PostgresStore {
         let insert = Statement::new(
             "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
         );
-        self.connection
-            .write(insert.bind(given.to_string(), Type::TEXT))
-            .await?;
+        self.connection.write(insert.bind(given.to_string())).await?;
         let kept = self.currency().await?;
         kept.ok_or_else(|| {
             let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
@@ -129,12 +126,12 @@ impl PurchaseRows for PostgresStore {
                 with ordinality as input (id, purchase, userid, "timestamp", value, origin, number)
             order by number"#;
         let insert = Statement::new(sql)
-            .bind(ids, Type::TEXT_ARRAY)
-            .bind(purchases, Type::TEXT_ARRAY)
-            .bind(users, Type::TEXT_ARRAY)
-            .bind(times, Type::TIMESTAMPTZ_ARRAY)
-            .bind(values, Type::TEXT_ARRAY)
-            .bind(origins, Type::TEXT_ARRAY);
+            .bind(ids)
+            .bind(purchases)
+            .bind(users)
+            .bind(times)
+            .bind(values)
+            .bind(origins);
         self.connection.write(insert).await.map(drop)
     }
 
@@ -142,7 +139,7 @@ impl PurchaseRows for PostgresStore {
         let sql = format!(
             "select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1) order by sequence"
         );
-        let select = Statement::new(sql).bind(id_texts(purchases), Type::TEXT_ARRAY);
+        let select = Statement::new(sql).bind(id_texts(purchases));
         let rows = self.connection.write(select).await?;
         rows.iter().map(read_waiting).collect()
     }
@@ -150,8 +147,8 @@ impl PurchaseRows for PostgresStore {
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
         let refuse =
             Statement::new("update purchases_waiting set refusal = $2 where sequence = $1")
-                .bind(sequence.cast_signed(), Type::INT8)
-                .bind(reason.to_string(), Type::TEXT);
+                .bind(sequence.cast_signed())
+                .bind(reason.to_string());
         self.connection.write(refuse).await.map(drop)
     }
 }
@@ -162,7 +159,7 @@ impl PostgresStore {
         let sql = format!(
             "select {WAITING_COLUMNS} from purchases_waiting where id = $1 order by sequence limit 1"
         );
-        let select = Statement::new(sql).bind(id.to_string(), Type::TEXT);
+        let select = Statement::new(sql).bind(id.to_string());
         let rows = self.connection.query(select).await?;
         match rows.first() {
             Some(row) => Ok(Lookup::Waiting(read_waiting(row)?.refund.without_context())),
@@ -221,7 +218,7 @@ impl WaitingRefunds for PostgresStore {
             "select {WAITING_COLUMNS} from purchases_waiting
              where refusal is not null order by sequence limit $1"
         );
-        let select = Statement::new(sql).bind(row_limit(limit), Type::INT8);
+        let select = Statement::new(sql).bind(row_limit(limit));
         let refused = self.connection.query(select).await?;
 
         let count = Statement::new("select from purchases_waiting limit 1");
@@ -235,7 +232,7 @@ impl WaitingRefunds for PostgresStore {
             .map(|sequence| sequence.cast_signed())
             .collect();
         let delete = Statement::new("delete from purchases_waiting where sequence = any ($1)")
-            .bind(sequences, Type::INT8_ARRAY);
+            .bind(sequences);
         self.connection.write(delete).await.map(drop)
     }
 }

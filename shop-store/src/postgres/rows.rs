@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use rust_decimal::Decimal;
 use shop_core::{Details, ErrorKind, Invalid, Price, Purchase, PurchaseId, Timestamp};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::FromSql;
 
 use super::connection::{Connection, Statement};
 use super::error::postgres_error;
@@ -18,7 +18,7 @@ pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", de
 /// The query of the rows with these ids.
 pub(super) fn rows_by_id(ids: &[PurchaseId]) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = any ($1)");
-    Statement::new(sql).bind(id_texts(ids), Type::TEXT_ARRAY)
+    Statement::new(sql).bind(id_texts(ids))
 }
 
 /// Reads what is stored in a row of [`COLUMNS`].

@@ -11,7 +11,6 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total};
 use tokio::time::Instant;
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::PostgresStore;
 use super::connection::{Statement, confirmed};
@@ -185,16 +184,14 @@ pub(super) fn listing(
     };
     let (mut statement, mut condition) = selection(selector, start.from, start.to);
     if let Some((time, id)) = &start.after {
-        statement = statement
-            .bind(*time, Type::TIMESTAMPTZ)
-            .bind(id.clone(), Type::TEXT);
+        statement = statement.bind(*time).bind(id.clone());
         let last = statement.parameters.len();
         condition += &format!(
             r#" and ("timestamp", id) {operator} (${}, ${last})"#,
             last - 1
         );
     }
-    statement = statement.bind(row_limit(limit), Type::INT8);
+    statement = statement.bind(row_limit(limit));
     let limit = statement.parameters.len();
     let sql = format!(
         r#"select {COLUMNS} from purchases where {condition}
@@ -227,13 +224,13 @@ pub(super) fn selection(
         _ => vec![("false::text", String::new())],
     };
     for (column, text) in texts {
-        statement = statement.bind(text, Type::TEXT);
+        statement = statement.bind(text);
         condition += &format!("{column} = ${} and ", statement.parameters.len());
     }
     condition += r#""timestamp" is not null"#;
     for (time, operator) in [(from, ">="), (to, "<")] {
         if let Some(time) = time {
-            statement = statement.bind(SystemTime::from(time), Type::TIMESTAMPTZ);
+            statement = statement.bind(SystemTime::from(time));
             condition += &format!(
                 r#" and "timestamp" {operator} ${}"#,
                 statement.parameters.len()
@@ -246,13 +243,13 @@ pub(super) fn selection(
 /// The query of the row with this id.
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
-    Statement::new(sql).bind(id.to_string(), Type::TEXT)
+    Statement::new(sql).bind(id.to_string())
 }
 
 /// The query of the least name that is `from` or greater.
 pub(super) fn next_name(from: &str) -> Statement {
     let sql = "select username from purchases where username >= $1 order by username limit 1";
-    Statement::new(sql).bind(from.to_owned(), Type::TEXT)
+    Statement::new(sql).bind(from.to_owned())
 }
 
 /// The query of the slice after a position.
@@ -262,7 +259,7 @@ pub(super) fn slice(after: Option<&Cursor>) -> Statement {
         "select {COLUMNS} from purchases {condition} order by id limit {SLICE}"
     ));
     match after {
-        Some(after) => slice.bind(after.as_str().to_owned(), Type::TEXT),
+        Some(after) => slice.bind(after.as_str().to_owned()),
         None => slice,
     }
 }

@@ -13,7 +13,6 @@ use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
 use shop_core::{Bytes, ErrorKind, Outcome, Result, Timestamp};
 use tokio::sync::Notify;
-use tokio_postgres::types::Type;
 use tokio_postgres::{Row, Transaction};
 
 use crate::limits::row_limit;
@@ -175,21 +174,20 @@ impl PostgresOutbox {
 pub(super) fn with_event(statement: Statement, event: LogRecord) -> Statement {
     let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
     statement
-        .bind(bytes(event.key), Type::BYTEA)
-        .bind(event.headers.as_bytes().to_vec(), Type::BYTEA)
-        .bind(bytes(event.value), Type::BYTEA)
+        .bind(bytes(event.key))
+        .bind(event.headers.as_bytes().to_vec())
+        .bind(bytes(event.value))
 }
 
 /// The query of the oldest entries.
 pub(super) fn pending(table: &str, limit: usize) -> Statement {
     let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
-    Statement::new(sql).bind(row_limit(limit), Type::INT8)
+    Statement::new(sql).bind(row_limit(limit))
 }
 
 /// Deletes the entries with these ids.
 pub(super) fn deletion(table: &str, ids: &[i64]) -> Statement {
-    Statement::new(format!("delete from {table} where id = any ($1)"))
-        .bind(ids.to_vec(), Type::INT8_ARRAY)
+    Statement::new(format!("delete from {table} where id = any ($1)")).bind(ids.to_vec())
 }
 
 fn entry(row: &Row) -> Option<OutboxEntry> {

@@ -16,7 +16,6 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::outbox::{PostgresOutbox, with_event};
 use crate::postgres::connection::{Connection, Statement, confirmed};
@@ -75,9 +74,9 @@ impl Insertable for (i64, Option<i64>) {
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
         let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
         let owners: Option<Vec<i64>> = rows.iter().map(|(_, owner)| *owner).collect();
-        let statement = statement.bind(ids, Type::INT8_ARRAY);
+        let statement = statement.bind(ids);
         match owners {
-            Some(owners) => statement.bind(owners, Type::INT8_ARRAY),
+            Some(owners) => statement.bind(owners),
             None => statement,
         }
     }
@@ -216,7 +215,7 @@ pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
     Statement::new(format!(
         "select id, {columns} from {table} where id = $1 and {present}"
     ))
-    .bind(id, Type::INT8)
+    .bind(id)
 }
 
 /// The query of the next rows after a number.
@@ -225,7 +224,7 @@ fn slice<E: Table>(after: i64) -> Statement {
     let sql = format!(
         "select id, id::bigint as number, {columns} from {table} where id > $1 order by id limit 1000"
     );
-    Statement::new(sql).bind(after, Type::INT8)
+    Statement::new(sql).bind(after)
 }
 
 /// The last number, as an expression.
@@ -266,8 +265,7 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
         select case (select count from written) when 3 then 0
             else ('a trigger has skipped the row, the key or the event of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
-    let statement =
-        with_values(Statement::new(sql), row, new).bind(row.number().into(), Type::INT8);
+    let statement = with_values(Statement::new(sql), row, new).bind(row.number().into());
     Ok(with_event(statement, row.event(new)?))
 }
 
@@ -288,7 +286,7 @@ pub(super) fn state<E: Table>(new: &E::New) -> Statement {
 
 /// Binds the key and the values of the columns.
 fn with_values<E: Table>(statement: Statement, row: &E, new: &E::New) -> Statement {
-    row.bind(statement.bind(E::stored_key(new).as_str().to_owned(), Type::TEXT))
+    row.bind(statement.bind(E::stored_key(new).as_str().to_owned()))
 }
 
 fn overloaded() -> Error {

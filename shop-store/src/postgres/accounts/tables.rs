@@ -7,7 +7,6 @@ use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 use shop_core::{ErrorKind, Result};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
 
 use super::store::{PostgresEntities, Table};
 use crate::postgres::connection::Statement;
@@ -85,8 +84,8 @@ impl Table for User {
 
     fn bind(&self, statement: Statement) -> Statement {
         statement
-            .bind(self.email.to_string(), Type::TEXT)
-            .bind(self.name.to_string(), Type::TEXT)
+            .bind(self.email.to_string())
+            .bind(self.name.to_string())
     }
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
@@ -103,7 +102,7 @@ pub(super) fn orders_of(id: UserNumber) -> Statement {
     let sql = format!(
         "select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}"
     );
-    Statement::new(sql).bind(id.get(), Type::INT8)
+    Statement::new(sql).bind(id.get())
 }
 
 /// Replaces the row by a mark, and deletes its key and its event.
@@ -115,7 +114,7 @@ pub(super) fn erasure(id: UserNumber) -> Statement {
         ), keys as (delete from users_keys where id = $1),
         events as (delete from users_outbox where id = $1)
         select from erased";
-    Statement::new(sql).bind(id.get(), Type::INT8)
+    Statement::new(sql).bind(id.get())
 }
 
 #[async_trait]
@@ -176,10 +175,10 @@ impl Table for Order {
 
     fn bind(&self, statement: Statement) -> Statement {
         statement
-            .bind(self.user_id.get(), Type::INT8)
-            .bind(self.product.to_string(), Type::TEXT)
-            .bind(self.quantity, Type::INT4)
-            .bind(Decimal::new(self.total_price.cents(), 2), Type::NUMERIC)
+            .bind(self.user_id.get())
+            .bind(self.product.to_string())
+            .bind(self.quantity)
+            .bind(Decimal::new(self.total_price.cents(), 2))
     }
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
