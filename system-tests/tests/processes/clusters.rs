@@ -4,6 +4,7 @@
 //! `/health` of facing turned and turned back. `.ci/run` runs the first two; the others run when `SHOP_TEST_CLUSTERS` is
 //! set, as at night.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -11,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::kills::{Random, seed};
 use crate::process::{Binary, Process, borrow_settings, get, pause, plain, until, within};
 use crate::servers::{environment, skipped, without_other_sets};
 
@@ -89,6 +92,16 @@ impl Cluster {
         let created = admin.create_topics([&new], &AdminOptions::new()).await;
         created.unwrap().remove(0).unwrap();
         until("leaders", async || self.leader(topic).await > 0).await;
+    }
+
+    /// Adds partitions to a topic, up to `count`.
+    async fn grow(&self, topic: &str, count: usize) {
+        let admin: AdminClient<_> = self.config().create().unwrap();
+        let grown = NewPartitions::new(topic, count);
+        let grown = admin
+            .create_partitions([&grown], &AdminOptions::new())
+            .await;
+        grown.unwrap().remove(0).unwrap();
     }
 
     /// Returns the leader of partition 0.
@@ -209,8 +222,10 @@ impl Load {
             let buys = buy_until_stopped(buyer, url, stop.clone(), Arc::clone(&seen));
             tasks.push(tokio::spawn(buys));
         }
-        let (url, stopped) = (facing.path("/health"), stop.clone());
-        let (began, turned) = (Instant::now(), Arc::clone(&degraded));
+        let url = facing.path("/health");
+        let stopped = stop.clone();
+        let began = Instant::now();
+        let turned = Arc::clone(&degraded);
         tasks.push(tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 let (_, body) = get(&url).await;
@@ -361,20 +376,110 @@ async fn a_killed_leader_loses_and_doubles_nothing() {
         cluster.node("resume", 3).await;
     })
     .await;
-    scene("rolling restart", &cluster, async |load| {
-        for node in 1..=3 {
-            cluster.node("stop", node).await;
-            load.goes_on().await;
-            cluster.node("start", node).await;
-            load.goes_on().await;
+    // The active controller is among them.
+    for (name, verb) in [("rolling restart", "stop"), ("each node killed", "kill")] {
+        scene(name, &cluster, async |load| {
+            for node in 1..=3 {
+                cluster.node(verb, node).await;
+                load.goes_on().await;
+                cluster.node("start", node).await;
+                load.goes_on().await;
+            }
+        })
+        .await;
+    }
+    scene("six partitions more", &cluster, async |load| {
+        cluster.grow("six-partitions-more", 12).await;
+        // Both services learn of them at the next look at the topic.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        load.goes_on().await;
+    })
+    .await;
+    faults_by_chance(&cluster).await;
+}
+
+/// Nodes are killed, stopped or frozen at random times, one at a time, so that two replicas stay.
+async fn faults_by_chance(cluster: &Cluster) {
+    let seed = seed();
+    println!("SHOP_TEST_SEED={seed} replays the faults");
+    let mut random = Random::new(seed);
+    scene("faults by chance", cluster, async |load| {
+        for _ in 0..12 {
+            let node = 1 + i32::try_from(random.below(3)).unwrap();
+            let (fault, mend) = [("kill", "start"), ("pause", "resume"), ("stop", "start")]
+                [usize::try_from(random.below(3)).unwrap()];
+            cluster.node(fault, node).await;
+            tokio::time::sleep(Duration::from_millis(random.below(12_000))).await;
+            cluster.node(mend, node).await;
+            tokio::time::sleep(Duration::from_millis(random.below(8_000))).await;
         }
+        load.goes_on().await;
     })
     .await;
 }
 
+/// A start while the leader of a partition accepts connections and does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_start_while_the_leader_of_a_partition_is_mute() {
+    if environment("SHOP_TEST_CLUSTERS").is_none() {
+        return;
+    }
+    let Some(cluster) = Cluster::start().await else {
+        return;
+    };
+    let settings = [("min.insync.replicas", "1")];
+    // Partitions of one replica: that of the frozen node stays without a leader.
+    cluster
+        .create("mute-leader", &[&[1], &[2], &[3]], &settings)
+        .await;
+    cluster.node("pause", 1).await;
+    let services = Services::start(&cluster, "mute-leader").await;
+    let http = plain();
+    let url = services.facing.path("/v1/purchases");
+    let began = Instant::now();
+    let mut acknowledged = BTreeSet::new();
+    until("sell on the other partitions", async || {
+        for user in 0..12 {
+            let body = format!(r#"{{"username":"ada","userid":"u{user}","price":1}}"#);
+            let request = http
+                .post(&url)
+                .header("content-type", "application/json")
+                .header("idempotency-key", format!("k-{user}"))
+                .body(body);
+            if request.send().await.unwrap().status().is_success() {
+                acknowledged.insert(user);
+            }
+        }
+        !acknowledged.is_empty()
+    })
+    .await;
+    let sold_after = began.elapsed();
+    until("name the partition", async || {
+        let (_, health) = get(&services.facing.path("/health")).await;
+        health["status"] == "degraded" && health["unavailable_partitions"] == json!([0])
+    })
+    .await;
+
+    cluster.node("resume", 1).await;
+    for user in 0..12 {
+        let body = format!(r#"{{"username":"ada","userid":"u{user}","price":1}}"#);
+        buy(&http, &url, &format!("k-{user}"), &body).await;
+    }
+    until("all is stored", async || services.stored().await == 12).await;
+    until("turn back", async || {
+        get(&services.facing.path("/health")).await.1["status"] == "healthy"
+    })
+    .await;
+    println!(
+        "start beside a mute leader: sold to {} of 12 after {sold_after:?}; after it was back: acknowledged 12, missing 0, twice 0",
+        acknowledged.len()
+    );
+}
+
 /// Buys the purchases with these numbers, one after the other.
 async fn buy_all(facing: &Process, numbers: std::ops::Range<u64>) {
-    let (http, url) = (plain(), facing.path("/v1/purchases"));
+    let http = plain();
+    let url = facing.path("/v1/purchases");
     for number in numbers {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}}}"#);
         buy(&http, &url, &format!("k-{number}"), &body).await;
