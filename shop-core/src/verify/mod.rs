@@ -54,10 +54,11 @@ pub use spot_check::SpotCheck;
 /// running pipeline as long as that makes progress.
 ///
 /// # Cost
-/// Time: one `get` of the store per record, 32 concurrently, one page more for a record without an id, and one scan of
-/// the store if it has up to 2,000,000 purchases, two scans for up to twice as many, four for up to four times as many,
-/// and so on. Memory: about 30 bytes per purchase of these 2,000,000, per missing purchase up to as many, and per dead
-/// letter, pending or resolved; one batch of the log; and the purchases of 10,000 records.
+/// Time: one scan of the log, and one scan of the store if it has up to 2,000,000 purchases, two scans for up to twice as
+/// many, four for up to four times as many, and so on. One `get` of the store, 32 concurrently, for each record whose
+/// purchase was not among those that the first scan has kept; one page more for a record without an id. Memory: about 60
+/// bytes per purchase of these 2,000,000, per missing purchase up to as many, and per dead letter, pending or resolved; one
+/// batch of the log; and the purchases of 10,000 records.
 ///
 /// # Errors
 /// Those of the log and of the store, unchanged; transient errors of the store when they have lasted for about half a
@@ -291,16 +292,16 @@ impl Verify {
         while let Some(batch) = batches.try_next().await? {
             log_scan.batch(&batch).await?;
         }
-        let mut report = log_scan.end().await?;
+        let (mut report, stored) = log_scan.end().await?;
         let records = report.records;
-        let scanned = |scanned| {
+        let show = |scanned| {
             progress(VerifyProgress {
                 records,
                 pending: 0,
                 scanned,
             });
         };
-        duplicates::scan(self, &mut report, scanned).await?;
+        stored.finish(self, &mut report, show).await?;
         Ok(report)
     }
 }

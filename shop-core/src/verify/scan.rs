@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
+use super::duplicates::StoredPurchases;
 use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,
@@ -31,6 +32,8 @@ pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
     log: &'a dyn LogAdmin,
     progress: &'a T,
+    /// What a scan of the store has found before.
+    stored: StoredPurchases,
     dead_letters: DeadLetterIndex,
     pending: Vec<PendingRecord>,
     /// The ids that were reported as missing, up to the window of ids.
@@ -69,6 +72,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             verify,
             log,
             progress,
+            stored: StoredPurchases::new(),
             dead_letters: DeadLetterIndex::default(),
             pending: Vec::new(),
             missing: BTreeSet::new(),
@@ -78,9 +82,17 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         };
         scan.read_bounds().await?;
         scan.dead_letters = DeadLetterIndex::read(log).await?;
+        let show = |scanned| {
+            progress(VerifyProgress {
+                scanned,
+                ..VerifyProgress::default()
+            });
+        };
+        scan.stored.scan(verify, show).await?;
         Ok(scan)
     }
 
+    /// Verifies the records of `batch`. Those whose purchase the scan of the store has not found are looked up.
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
         let Partition { topic, index, .. } = &batch.partition;
         let mut records = Vec::new();
@@ -110,6 +122,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 self.report.undecodable += 1;
                 continue;
             }
+            let is_foreign = !has_id(record);
+            let is_stored = purchase
+                .as_ref()
+                .is_some_and(|purchase| self.stored.contains(purchase));
+            // A record without an id may be stored twice.
+            if is_stored && !is_foreign {
+                continue;
+            }
             records.push(PendingRecord {
                 record_id,
                 position: RecordPosition::new(Arc::clone(topic), *index, record.offset),
@@ -118,7 +138,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                     .map_or_else(|| record_id.into(), |purchase| purchase.id),
                 purchase,
                 differs: false,
-                is_foreign: !has_id(record),
+                is_foreign,
             });
         }
         let not_found = self.look_up(records).await?;
@@ -130,7 +150,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    pub(super) async fn end(mut self) -> Result<VerifyReport> {
+    /// Waits for the records that were not found. Returns the report, and what is stored.
+    pub(super) async fn end(mut self) -> Result<(VerifyReport, StoredPurchases)> {
         self.wait().await?;
         self.count_unstable().await?;
         self.count_compacted().await?;
@@ -138,14 +159,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             self.report.lost += gap.count();
             self.report.gaps.add(gap, self.verify.options.max_reported);
         }
-        Ok(self.report)
+        Ok((self.report, self.stored))
     }
 
     fn report_progress(&self) {
         (self.progress)(VerifyProgress {
             records: self.report.records,
             pending: self.pending.len() as u64,
-            scanned: 0,
+            scanned: self.stored.scanned(),
         });
     }
 
@@ -164,7 +185,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let mut not_found = Vec::new();
         while let Some(lookup) = lookups.try_next().await? {
             match lookup {
-                Lookup::Stored => {}
+                Lookup::Stored(purchase) => {
+                    self.stored.add_late(&purchase, verify.options.dedup_window);
+                }
                 Lookup::StoredTwice(id) => {
                     self.report.duplicates.add(id, verify.options.max_reported);
                 }
@@ -319,7 +342,7 @@ impl VerifyReport {
 /// What the store has of a record.
 enum Lookup {
     /// The same content.
-    Stored,
+    Stored(Purchase),
     /// The same content, and that of another consumer.
     StoredTwice(PurchaseId),
     /// That of another consumer.
@@ -343,7 +366,7 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Looku
             if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
                 return Ok(Lookup::StoredTwice(record.id));
             }
-            return Ok(Lookup::Stored);
+            return Ok(Lookup::Stored(stored));
         }
         ports::Lookup::Stored(_) => record.differs = true,
         ports::Lookup::Erased => return Ok(Lookup::Erased),
