@@ -41,7 +41,8 @@ pub struct CopiedFile {
 /// # Cancel safety
 /// Dropping the future does not cancel the backup.
 pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    let (folder, into) = (folder.as_ref().to_owned(), into.as_ref().to_owned());
+    let folder = folder.as_ref().to_owned();
+    let into = into.as_ref().to_owned();
     let creates = !into.exists();
     blocking(move || copy_each(&folder, &into, creates, false)).await
 }
@@ -56,7 +57,8 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 /// # Cancel safety
 /// Dropping the future does not cancel it.
 pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    let (from, folder) = (from.as_ref().to_owned(), folder.as_ref().to_owned());
+    let from = from.as_ref().to_owned();
+    let folder = folder.as_ref().to_owned();
     blocking(move || copy_each(&from, &folder, true, true)).await
 }
 

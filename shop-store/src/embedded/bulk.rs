@@ -47,7 +47,9 @@ impl BulkInsert {
         rows: &[T],
         values: impl Fn(&T) -> [ValueRef<'_>; N],
     ) -> rusqlite::Result<Vec<usize>> {
-        let (mut conflicts, mut done, mut limit) = (Vec::new(), 0, MAX_ROWS);
+        let mut conflicts = Vec::new();
+        let mut done = 0;
+        let mut limit = MAX_ROWS;
         while done < rows.len() {
             let size = limit.min(rows.len() - done);
             let mut statement = connection.prepare_cached(&self.0[size - 1])?;

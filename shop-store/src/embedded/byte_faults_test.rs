@@ -251,10 +251,8 @@ async fn a_flipped_bit_in_any_page_is_detected_or_harmless() {
                 numbers.below(4_096),
                 numbers.below(4_096),
             ] {
-                let (offset, bit) = (
-                    (page as usize - 1) * 4_096 + within,
-                    u8::try_from(numbers.below(8)).unwrap(),
-                );
+                let offset = (page as usize - 1) * 4_096 + within;
+                let bit = u8::try_from(numbers.below(8)).unwrap();
                 let what = format!("{file}, {kind}, byte {within}, bit {bit}");
                 let damage = |copy: &Path| flip(&copy.join(file), offset, bit);
                 *seen
@@ -320,7 +318,8 @@ async fn a_flipped_bit_of_a_row_is_named_and_not_served() {
     for tree in TREES {
         let bytes = row_bytes(&file, tree);
         for _ in 0..15 {
-            let (at, bit) = (bytes[numbers.below(bytes.len())], numbers.below(8));
+            let at = bytes[numbers.below(bytes.len())];
+            let bit = numbers.below(8);
             let what = format!(
                 "{tree}, page {}, byte {}, bit {bit}",
                 at / 4_096 + 1,
@@ -503,7 +502,8 @@ async fn judge_prefix(folder: &Path, expected: &[Purchase], what: &str) -> bool 
         .all(|(bought, found)| bought.id == found.id);
     assert!(is_first && found.len() <= expected.len(), "{what}");
     let missing = stream::iter(&found).filter(|purchase| {
-        let (store, id) = (store.clone(), purchase.id);
+        let store = store.clone();
+        let id = purchase.id;
         async move { store.get(&id).await.unwrap().is_none() }
     });
     let missing = missing.count().await;

@@ -1,6 +1,8 @@
 //! Opens a database file: checks its type and version, migrates it, and configures durability.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -50,20 +52,33 @@ impl Kind {
         Ok(())
     }
 
-    /// Migrates a file of `version` to the current one.
-    pub(super) fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
+    /// Migrates a file of `version` to the current one. `fill` is called for a file that may have rows.
+    pub(super) fn migrate(
+        &self,
+        connection: &Connection,
+        version: usize,
+        fill: Fill,
+    ) -> rusqlite::Result<()> {
         let missing = &self.migrations[version..];
         if missing.is_empty() {
             return Ok(());
         }
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT;",
+            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {};",
             missing.concat(),
             self.application_id,
             self.migrations.len(),
-        ))
+        ))?;
+        if version > 0 {
+            fill(connection)?;
+        }
+        // After an error the connection is closed, which rolls back.
+        connection.execute_batch("COMMIT")
     }
 }
+
+/// Fills new tables from the rows of an older file.
+pub(super) type Fill = fn(&Connection) -> rusqlite::Result<()>;
 
 /// A database file in the data folder.
 #[derive(Debug, Clone)]
@@ -76,6 +91,9 @@ pub(super) struct Database {
     max_file_bytes: Option<u64>,
     /// Whether a missing folder and file are created.
     create: bool,
+    fill: Fill,
+    /// Set when a file of an earlier version is being migrated, which takes long in a large shop.
+    pub(super) is_migrating: Arc<AtomicBool>,
 }
 
 /// SQLite's busy timeout, for locks of other programs. Our processes take turns with the lock file and do not wait
@@ -100,12 +118,19 @@ impl Database {
             name: name.to_owned(),
             max_file_bytes,
             create: true,
+            fill: |_connection| Ok(()),
+            is_migrating: Arc::default(),
         }
     }
 
     /// Sets whether a missing folder and file are created and an older file is migrated (default true).
     pub(super) fn with_create(self, create: bool) -> Self {
         Self { create, ..self }
+    }
+
+    /// Sets what fills new tables from the rows of an older file, in the transaction of its migration.
+    pub(super) fn with_fill(self, fill: Fill) -> Self {
+        Self { fill, ..self }
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -175,7 +200,17 @@ impl Database {
         }
         self.sqlite(configure(&connection, is_new))?;
         self.require_wal(&connection)?;
-        self.sqlite(self.kind.migrate(&connection, version))?;
+        let current = self.kind.migrations.len();
+        if (1..current).contains(&version) {
+            self.is_migrating.store(true, Ordering::Relaxed);
+            tracing::info!(
+                file = %path.display(),
+                from = version,
+                to = current,
+                "migrating the file of an earlier version, which takes some seconds for a million purchases"
+            );
+        }
+        self.sqlite(self.kind.migrate(&connection, version, self.fill))?;
         self.limit_size(&connection)?;
         // The first transaction makes the files beside it.
         self.inspect(&connection)?;
@@ -265,7 +300,8 @@ impl Database {
     /// Whether the file is new, and its version.
     fn inspect(&self, connection: &Connection) -> Result<(bool, usize)> {
         let number = |name| self.sqlite(pragma::<i32>(connection, name));
-        let (application, version) = (number("application_id")?, number("user_version")?);
+        let application = number("application_id")?;
+        let version = number("user_version")?;
         let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
         if !is_new && application != self.kind.application_id {
             let message =
@@ -274,10 +310,8 @@ impl Database {
                 .corrupt(message)
                 .with_context("application_id", application));
         }
-        let (known, version) = (
-            self.kind.migrations.len(),
-            usize::try_from(version).unwrap_or_default(),
-        );
+        let known = self.kind.migrations.len();
+        let version = usize::try_from(version).unwrap_or_default();
         if version > known {
             let message = "the file was written by a newer version of this program, and is never migrated back: use \
                            that version or a later one, or restore a copy from before the upgrade";

@@ -22,7 +22,8 @@ pub(super) fn gather<T>(
     sizes: &mut [usize; 2],
     waiting: &mut mpsc::Receiver<T>,
 ) {
-    let (until, expected) = (Instant::now() + MAX_DELAY, sizes[0].max(sizes[1]));
+    let until = Instant::now() + MAX_DELAY;
+    let expected = sizes[0].max(sizes[1]);
     loop {
         while group.len() < max
             && let Ok(job) = waiting.try_recv()

@@ -11,7 +11,7 @@ use super::database::pragma;
 use super::error::{AtPath as _, is_damage};
 use super::log::content;
 use super::schema::SHOP;
-use super::store::{Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
+use super::store::{ALL, Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
 use super::thread::blocking;
 
 /// Reads every page of the database at `file`, and compares tables with their indexes, rows with their checksums, and sums
@@ -98,11 +98,16 @@ const ROWS: &[(&str, &str, Read)] = &[
     (
         "sums of day",
         "SELECT day, count, high, low, residue, buyer FROM days",
-        |row| Sums::read_of_day(row, 1, row.get(0)?, row.get(5)?).map(drop),
+        |row| Sums::read_with_key(row, 1, row.get(0)?, row.get(5)?).map(drop),
+    ),
+    (
+        "sums of quarter",
+        "SELECT quarter, count, high, low, residue FROM quarters",
+        |row| Sums::read_with_key(row, 1, row.get(0)?, ALL).map(drop),
     ),
     (
         "amount",
-        "SELECT sequence, buyer, timestamp, amount, checksum FROM unfolded",
+        "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded",
         |row| unfolded(row).map(drop),
     ),
 ];
@@ -114,7 +119,8 @@ const BEHIND: &str = "SELECT offset FROM records
 /// The rows that `read` refuses.
 fn refused(file: &Connection, what: &str, sql: &str, read: Read) -> rusqlite::Result<Vec<String>> {
     let mut statement = file.prepare(sql)?;
-    let (mut rows, mut lines) = (statement.query([])?, Vec::new());
+    let mut rows = statement.query([])?;
+    let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
         if let Err(error) = read(row) {
             lines.push(format!("{what} {}: {error}", row.get::<_, i64>(0)?));

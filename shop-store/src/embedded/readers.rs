@@ -43,7 +43,8 @@ impl Readers {
             .map(|_| database.reader())
             .collect::<Result<Vec<_>>>()?;
         for mut connection in connections {
-            let (waiting, writer) = (Arc::clone(&waiting), writer.jobs.sender()?);
+            let waiting = Arc::clone(&waiting);
+            let writer = writer.jobs.sender()?;
             let next = move || {
                 waiting
                     .lock()

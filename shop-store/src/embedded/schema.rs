@@ -18,10 +18,11 @@ pub(super) const SHOP: Kind = Kind {
         CHECKSUMS,
         DETAILS,
         REFUNDS,
+        QUARTERS,
     ],
     tables: &[
         LOG.tables[0],
-        "purchases buyers unfolded days erased waiting_refunds settings",
+        "purchases buyers unfolded days quarters erased waiting_refunds settings",
     ],
 };
 
@@ -31,7 +32,7 @@ pub(super) const SHOP: Kind = Kind {
 /// Purchases are clustered by buyer, so that a page of a user's listing is one range. `by_time` has all their columns.
 /// SQLite appends the rest of the primary key to each index of such a table.
 ///
-/// The sums per buyer (in `buyers`) and per UTC day and buyer lack the purchases in `unfolded`, whose first row stands
+/// The sums per buyer (in `buyers`), per UTC day and buyer, and per quarter lack the purchases in `unfolded`, whose first row stands
 /// for those that were added before: its sequence is the watermark. A sequence is never reused.
 const TABLES: &str = "
     CREATE TABLE buyers (
@@ -128,4 +129,18 @@ pub(super) const REFUNDS: &str = "
     UPDATE days SET residue = (residue + (((day % 2147483647 + 2147483647) % 2147483647) * 48271
     + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647) % 2147483647;
     ALTER TABLE unfolded RENAME COLUMN addend TO amount;
+";
+
+/// The sums of all buyers per quarter of an hour, of which the days and the hours of every time zone consist. They are
+/// filled from the purchases after the migration. A program of the version before that still has the file open fails by the
+/// new name of a column: it would leave these sums as they are.
+const QUARTERS: &str = "
+    CREATE TABLE quarters (
+        quarter INTEGER PRIMARY KEY,
+        count INTEGER NOT NULL DEFAULT 0,
+        high INTEGER NOT NULL DEFAULT 0,
+        low INTEGER NOT NULL DEFAULT 0,
+        residue INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    ALTER TABLE unfolded RENAME COLUMN amount TO added;
 ";

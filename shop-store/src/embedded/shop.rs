@@ -122,7 +122,8 @@ impl EmbeddedShop {
     /// and dead letters. Drop the router before [`close`](Self::close).
     #[must_use]
     pub fn role(&self) -> PurchasesRole {
-        let (mut role, log) = (self.pipeline.role(), Arc::new(self.log.clone()));
+        let mut role = self.pipeline.role();
+        let log = Arc::new(self.log.clone());
         role.local = LocalPorts::new(true, true);
         role.log = Some(DeadLetterLog::new(self.log.topic(), Purchase::TYPE, log));
         role

@@ -103,10 +103,12 @@ async fn closing_a_shop_in_use_closes_its_clones() {
     let embedded = EmbeddedShop::open_with(folder.path(), EmbeddedShopOptions::default())
         .await
         .unwrap();
-    let (shop, log) = (embedded.shop(), embedded.log().clone());
+    let shop = embedded.shop();
+    let log = embedded.log().clone();
     let bought = shop.buy(new("1")).await.unwrap();
     let user = shop.user("u1");
-    let (mut listing, source) = (user.purchases(), log.source("other").unwrap());
+    let mut listing = user.purchases();
+    let source = log.source("other").unwrap();
     embedded.close(TIMEOUT).await.unwrap();
     assert!(!has(folder.path(), "shop.db-wal"), "the file is closed");
 
@@ -139,7 +141,8 @@ async fn the_position_passes_records_stored_on_append() {
     let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
         .await
         .unwrap();
-    let (storing, appending) = (log.storing_sink("group").await.unwrap(), log.sink());
+    let storing = log.storing_sink("group").await.unwrap();
+    let appending = log.sink();
     let position = async || log.usage().await.unwrap().unwrap().groups[0].next_offset;
     storing.publish_new(new("1"), None).await.unwrap();
     assert_eq!(position().await, 2);

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -135,9 +136,11 @@ impl Writer {
         committed: impl Fn(&WriteLock) + Send + 'static,
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
-        let (ready, opened) = oneshot::channel();
-        let (database, health) = (Arc::new(database), Health::default());
-        let (opening, thread_health) = (Arc::clone(&database), health.clone());
+        let (ready, mut opened) = oneshot::channel();
+        let database = Arc::new(database);
+        let health = Health::default();
+        let opening = Arc::clone(&database);
+        let thread_health = health.clone();
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
             Err(error) => drop(ready.send(Err(error))),
             Ok((connection, lock)) => {
@@ -154,11 +157,17 @@ impl Writer {
             }
         })?;
         // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, opened).await.map_err(|_elapsed| {
-            let message =
-                "the file was not opened in time: the disk is slow, or another process writes to the file";
-            Error::new(ErrorKind::Unavailable, message).with_context("file", database.path().display())
-        })?;
+        let opened = loop {
+            match tokio::time::timeout(OPEN_TIMEOUT, &mut opened).await {
+                Ok(opened) => break opened,
+                Err(_elapsed) if database.is_migrating.load(Ordering::Relaxed) => {}
+                Err(_elapsed) => {
+                    let message = "the file was not opened in time: the disk is slow, or another process writes to the file";
+                    return Err(Error::new(ErrorKind::Unavailable, message)
+                        .with_context("file", database.path().display()));
+                }
+            }
+        };
         opened.unwrap_or_else(|_closed| Err(closed()))?;
         Ok(Self {
             jobs: Jobs::new(jobs),
@@ -219,7 +228,8 @@ impl Writer {
         if !self.database.has_lock() {
             return Ok(());
         }
-        let (kind, failure) = (self.database.kind, self.health.borrow().clone());
+        let kind = self.database.kind;
+        let failure = self.health.borrow().clone();
         let has_failed = failure.is_some();
         let (mut job, checked) = Write::new(move |connection: &Connection| {
             kind.check(connection)?;
@@ -262,7 +272,8 @@ enum Failed {
 
 impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
-        let (mut group, mut sizes) = (Vec::new(), [0; 2]);
+        let mut group = Vec::new();
+        let mut sizes = [0; 2];
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
             let mut joins = true;

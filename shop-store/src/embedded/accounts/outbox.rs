@@ -120,7 +120,8 @@ impl SqliteOutbox {
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (connection, path) = (Arc::clone(&self.connection), Arc::clone(&self.path));
+        let connection = Arc::clone(&self.connection);
+        let path = Arc::clone(&self.path);
         blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             work(&mut connection).at(&path)

@@ -76,7 +76,8 @@ impl LogAdmin for EmbeddedLog {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<DeadLetter>> {
-        let (cluster, filter) = (Arc::clone(&self.shared.cluster), filter.clone());
+        let cluster = Arc::clone(&self.shared.cluster);
+        let filter = filter.clone();
         let read =
             move |connection: &Connection| dead_letters::page(connection, &cluster, &filter, limit);
         self.shared.readers.read(read).await
@@ -89,10 +90,8 @@ impl LogAdmin for EmbeddedLog {
         how: Resolution,
     ) -> Result<u64> {
         how.check(dead_letters)?;
-        let (clock, all) = (
-            Arc::clone(&self.shared.options.clock),
-            dead_letters.to_vec(),
-        );
+        let clock = Arc::clone(&self.shared.options.clock);
+        let all = dead_letters.to_vec();
         let resolve = move |connection: &Connection| {
             all.iter().try_fold(0, |count, dead_letter| {
                 let resolved =

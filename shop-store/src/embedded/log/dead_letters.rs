@@ -41,12 +41,11 @@ impl DeadLetters for EmbeddedDeadLetters {
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let (topic, index) = (Arc::clone(&partition.topic), partition.index);
-        let (offset, time, id) = (
-            record.offset,
-            record.time.as_millis(),
-            RecordId::new(record, partition),
-        );
+        let topic = Arc::clone(&partition.topic);
+        let index = partition.index;
+        let offset = record.offset;
+        let time = record.time.as_millis();
+        let id = RecordId::new(record, partition);
         let find = move |connection: &Connection| {
             let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
             let mut pending = connection.prepare_cached(&sql)?;
@@ -113,10 +112,8 @@ pub(super) fn page(
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
     // After every topic.
-    let (first, end) = (
-        RecordPosition::new("", 0, 0),
-        RecordPosition::new("\u{10ffff}", 0, 0),
-    );
+    let first = RecordPosition::new("", 0, 0);
+    let end = RecordPosition::new("\u{10ffff}", 0, 0);
     let ranges = if filter.positions.is_empty() {
         vec![(filter.after.as_ref().unwrap_or(&first), &end)]
     } else {
@@ -131,7 +128,9 @@ pub(super) fn page(
          AND (topic, partition, offset) <= (?4, ?5, ?6) ORDER BY topic, partition, offset"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let (mut page, mut last, mut positions) = (Vec::new(), None, 0);
+    let mut page = Vec::new();
+    let mut last = None;
+    let mut positions = 0;
     for (from, to) in ranges {
         let range = params![
             &*from.topic,
@@ -165,7 +164,8 @@ pub(super) fn resolve(
     resolution: Resolution,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let (topic, partition) = (&*dead_letter.partition.topic, dead_letter.partition.index);
+    let topic = &*dead_letter.partition.topic;
+    let partition = dead_letter.partition.index;
     let offset = signed(dead_letter.record.offset);
     let identity: Value = match dead_letter.reason.kind() {
         ReasonKind::Gap => dead_letter.record.headers.as_bytes().to_vec().into(),

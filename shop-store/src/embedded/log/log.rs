@@ -18,6 +18,7 @@ use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
 use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
+use crate::embedded::store::refill_quarters;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
@@ -63,9 +64,13 @@ impl EmbeddedLog {
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
-        let kind = if options.file == FILE { &SHOP } else { &LOG };
-        let database = Database::new(kind, &folder, &options.file, options.max_file_bytes)
+        let is_shop = options.file == FILE;
+        let kind = if is_shop { &SHOP } else { &LOG };
+        let mut database = Database::new(kind, &folder, &options.file, options.max_file_bytes)
             .with_create(options.create);
+        if is_shop {
+            database = database.with_fill(refill_quarters);
+        }
         let notifier = watch::Sender::default();
         let committed = notifier.clone();
         let committed = move |lock: &WriteLock| {

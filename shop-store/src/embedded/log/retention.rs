@@ -90,7 +90,8 @@ impl Deleter {
             Ok(deleted)
         };
         let deleted = writer.write(delete).await?;
-        let (is_trusted, has_more) = (rows == u64::MAX, deleted == SLICE);
+        let is_trusted = rows == u64::MAX;
+        let has_more = deleted == SLICE;
         if has_more {
             self.rest = allowance.after(deleted as u64);
         }
@@ -141,19 +142,23 @@ pub(super) fn delete_records(
     let rows = oldest.query_map(params![signed(lowest), signed(limit as u64)], |row| {
         row.try_into()
     })?;
-    let (mut count, mut last, mut read) = (0, None, 0);
+    let mut count = 0;
+    let mut last = None;
+    let mut read = 0;
     for row in rows {
         let (offset, time): (i64, i64) = row?;
         read += 1;
         if time < before.as_millis() {
-            (count, last) = (read, Some(offset));
+            count = read;
+            last = Some(offset);
         } else if time <= now.as_millis() {
             break;
         } else if read == limit
             && last.is_none()
             && is_old_after(connection, offset, lowest, before)?
         {
-            (count, last) = (read, Some(offset));
+            count = read;
+            last = Some(offset);
         }
     }
     if let Some(last) = last {

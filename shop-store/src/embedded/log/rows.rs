@@ -21,7 +21,8 @@ pub(super) fn read(
     let sql = "SELECT offset, time, key, headers, value, checksum FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![signed(from), row_limit(max_records)])?;
-    let (mut records, mut bytes) = (Vec::new(), 0);
+    let mut records = Vec::new();
+    let mut bytes = 0;
     let mut last = signed(from) - 1;
     while let Some(row) = rows.next()? {
         let before = std::mem::replace(&mut last, row.get(0)?);

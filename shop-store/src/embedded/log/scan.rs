@@ -34,11 +34,13 @@ pub(super) async fn tail(log: &Shared, start: &Offsets) -> Result<Tail> {
 
 /// Returns the records from `start` to before `end`; without an end, also those that are appended later.
 fn batches(log: &Shared, start: u64, end: Option<u64>) -> BoxStream<'static, Result<Batch>> {
-    let (readers, interval) = (log.readers.clone(), log.options.poll_interval);
+    let readers = log.readers.clone();
+    let interval = log.options.poll_interval;
     let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
     let waiter = end.is_none().then(|| log.waiter());
     let batches = stream::try_unfold((start, waiter), move |(next, mut waiter)| {
-        let (readers, partition) = (readers.clone(), partition.clone());
+        let readers = readers.clone();
+        let partition = partition.clone();
         async move {
             loop {
                 waiter.iter_mut().for_each(Waiter::mark_seen);
@@ -73,7 +75,8 @@ fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 pub(super) async fn dead_letters(
     log: &Shared,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-    let (readers, cluster) = (&log.readers, Arc::clone(&log.cluster));
+    let readers = &log.readers;
+    let cluster = Arc::clone(&log.cluster);
     let pending = move |row: &Row<'_>| {
         from_row(row, &cluster).map(|found| Some(DeadLetterState::Pending(found)))
     };
@@ -123,7 +126,9 @@ async fn all(
     let page = move |connection: &Connection, after: i64| -> rusqlite::Result<(Vec<_>, i64)> {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![after, newest, PAGE_ROWS])?;
-        let (mut page, mut last, mut bytes) = (Vec::new(), after, 0);
+        let mut page = Vec::new();
+        let mut last = after;
+        let mut bytes = 0;
         while bytes < PAGE_BYTES
             && let Some(row) = rows.next()?
         {
@@ -136,9 +141,11 @@ async fn all(
         }
         Ok((page, last))
     };
-    let (readers, page) = (readers.clone(), Arc::new(page));
+    let readers = readers.clone();
+    let page = Arc::new(page);
     let pages = stream::try_unfold(0, move |after| {
-        let (readers, page) = (readers.clone(), Arc::clone(&page));
+        let readers = readers.clone();
+        let page = Arc::clone(&page);
         async move {
             let (rows, last) = readers
                 .read(move |connection| page(connection, after))

@@ -37,7 +37,8 @@ impl Shared {
     /// # Errors
     /// If it feeds another store than that of this process.
     pub(super) async fn register(&self, group: &str) -> Result<()> {
-        let (name, feeds) = (group.to_owned(), self.options.feeds.clone());
+        let name = group.to_owned();
+        let feeds = self.options.feeds.clone();
         let register = move |connection: &Connection| position::register(connection, &name, &feeds);
         let known = self.writer.write(register).await?;
         if known == self.options.feeds {

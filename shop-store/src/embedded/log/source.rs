@@ -42,7 +42,8 @@ impl EmbeddedSource {
     pub(super) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
         // Opened here, so an unusable folder is an error of `start`.
         FileLock::open(&lock_path(log, group))?;
-        let (fenced, active) = (Arc::default(), Arc::default());
+        let fenced = Arc::default();
+        let active = Arc::default();
         let reader = Reader {
             // Its own connection: scans do not delay it.
             readers: Readers::start(&log.database, &log.writer, 1, 1)?,
@@ -90,7 +91,8 @@ impl LogSource for EmbeddedSource {
         if positions.is_empty() {
             return Ok(Vec::new());
         }
-        let (group, to_commit) = (self.group.clone(), positions.to_vec());
+        let group = self.group.clone();
+        let to_commit = positions.to_vec();
         let commit = move |connection: &Connection| {
             to_commit
                 .iter()
@@ -238,7 +240,8 @@ impl Reader {
     /// Reads the records from `next` on, or from the position of the group if it has passed that. Returns where it
     /// ended. Position and records are of one moment.
     async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
-        let (group, partition) = (self.group.clone(), self.log.partition(epoch));
+        let group = self.group.clone();
+        let partition = self.log.partition(epoch);
         let (max_records, max_bytes) = self.log.options.batch();
         let read = move |connection: &Connection| {
             let moment = connection.unchecked_transaction()?;

@@ -13,7 +13,7 @@ use crate::embedded::checksum::{changed, check, checksum};
 use crate::embedded::error::parsed;
 
 /// Stands for all buyers in the tables of sums.
-pub(super) const ALL: i64 = 0;
+pub(in crate::embedded) const ALL: i64 = 0;
 
 /// One step in the index of names.
 pub(super) const NEXT_NAME: &str = "SELECT username, buyer FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
@@ -68,7 +68,8 @@ impl Buyers {
         connection: &Connection,
         purchase: &Purchase,
     ) -> rusqlite::Result<Interned> {
-        let (id, name) = (&purchase.user_id, &purchase.user_name);
+        let id = &purchase.user_id;
+        let name = &purchase.user_name;
         if let Some((_, buyer)) = self.known.get(id).filter(|(known, _)| known == name) {
             return Ok(*buyer);
         }

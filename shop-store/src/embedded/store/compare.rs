@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::buyers::ALL;
-use super::fold::{day, each_unfolded};
+use super::fold::{day, each_unfolded, quarter};
 use super::rows::amount;
 use super::sums::Sums;
 
 /// The sums of one buyer by UTC day.
 type Days = BTreeMap<i64, Sums>;
 
-/// Compares the sums of each buyer and of each of its days with its purchases, and those of all buyers with all purchases.
+/// Compares the sums of each buyer and of each of its days with its purchases, and those of all buyers, their days and
+/// their quarters with all purchases.
 /// Returns what differs, at most `limit` lines.
 ///
 /// Reads all purchases once, in the order of the table, and keeps the sums of one buyer in memory. The rows are of one
@@ -27,6 +28,7 @@ pub(in crate::embedded) fn compare_sums(
     let moment = connection.unchecked_transaction()?;
     let mut recorded = Recorded::read(&moment, limit)?;
     let mut of_all = Days::new();
+    let mut quarters = BTreeMap::new();
     let mut of_buyer = Days::new();
     let mut current: Option<i64> = None;
 
@@ -44,15 +46,19 @@ pub(in crate::embedded) fn compare_sums(
         let Ok(price) = amount(row.get_ref(2)?, 2) else {
             return Ok(Vec::new());
         };
-        let day = day(row.get(1)?);
+        let timestamp = row.get(1)?;
+        let price = Sums::of(price);
         for days in [&mut of_buyer, &mut of_all] {
-            days.entry(day).or_default().add_all(Sums::of(price));
+            days.entry(day(timestamp)).or_default().add_all(price);
         }
+        let of_quarter: &mut Sums = quarters.entry(quarter(timestamp)).or_default();
+        of_quarter.add_all(price);
     }
     if let Some(complete) = current {
         recorded.compare(complete, &of_buyer)?;
     }
     recorded.compare(ALL, &of_all)?;
+    recorded.compare_quarters(quarters)?;
     recorded.compare_rest()
 }
 
@@ -61,6 +67,8 @@ struct Recorded<'a> {
     connection: &'a Connection,
     /// What is not folded, by buyer and day.
     unfolded: BTreeMap<i64, Days>,
+    /// What is not folded, by quarter.
+    unfolded_quarters: BTreeMap<i64, Sums>,
     /// How many rows of days were compared.
     compared_days: i64,
     lines: Vec<String>,
@@ -70,15 +78,19 @@ struct Recorded<'a> {
 impl<'a> Recorded<'a> {
     fn read(connection: &'a Connection, limit: usize) -> rusqlite::Result<Self> {
         let mut unfolded: BTreeMap<i64, Days> = BTreeMap::new();
+        let mut unfolded_quarters: BTreeMap<i64, Sums> = BTreeMap::new();
         each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
             for buyer in [buyer, ALL] {
                 let days = unfolded.entry(buyer).or_default();
                 days.entry(day(timestamp)).or_default().add_all(price);
             }
+            let of_quarter = unfolded_quarters.entry(quarter(timestamp)).or_default();
+            of_quarter.add_all(price);
         })?;
         Ok(Self {
             connection,
             unfolded,
+            unfolded_quarters,
             compared_days: 0,
             lines: Vec::new(),
             limit,
@@ -118,10 +130,32 @@ impl<'a> Recorded<'a> {
         let found = self
             .connection
             .prepare_cached(sql)?
-            .query_row([day, buyer], |row| Sums::read_of_day(row, 0, day, buyer))
+            .query_row([day, buyer], |row| Sums::read_with_key(row, 0, day, buyer))
             .optional()?;
         self.compared_days += i64::from(found.is_some());
         Ok(found)
+    }
+
+    /// Compares the sums of the quarters with those of all purchases in them.
+    fn compare_quarters(&mut self, mut expected: BTreeMap<i64, Sums>) -> rusqlite::Result<()> {
+        for (quarter, unfolded) in std::mem::take(&mut self.unfolded_quarters) {
+            let of_quarter = expected.entry(quarter).or_default();
+            of_quarter.add_all(unfolded.negated());
+        }
+        let sql = "SELECT quarter, count, high, low, residue FROM quarters";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let quarter = row.get(0)?;
+            let of_quarter = expected.entry(quarter).or_default();
+            of_quarter.add_all(Sums::read_with_key(row, 1, quarter, ALL)?.negated());
+        }
+        for (quarter, difference) in expected {
+            if difference != Sums::default() {
+                self.name(&format!("sums of quarter {quarter}"));
+            }
+        }
+        Ok(())
     }
 
     /// Finds sums of days without purchases. Those of buyers without purchases are part of the sums of all.

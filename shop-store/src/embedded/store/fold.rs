@@ -1,4 +1,5 @@
-//! Maintains the sums per buyer, and per UTC day and buyer: a summary costs the same for any number of purchases.
+//! Maintains the sums per buyer, per UTC day and buyer, and per quarter of an hour: a summary costs the same for any number
+//! of purchases, and totals no more than the periods that they consist of.
 //!
 //! An insert appends to `unfolded`. Folding those rows into the sums later, in the order of the tables, writes each page
 //! of sums once for thousands of purchases. Readers add what is not folded: a process remembers it ([`Unfolded`]).
@@ -22,7 +23,7 @@ use crate::embedded::checksum::{ascending, check, checksum};
 /// The number of purchases that are folded together. More are slower to read after a start.
 const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
 
-const DAY_MILLIS: i64 = 86_400_000;
+pub(super) const DAY_MILLIS: i64 = 86_400_000;
 
 /// The UTC day of a time in milliseconds, counted from 1970.
 pub(super) const fn day(millis: i64) -> i64 {
@@ -34,8 +35,16 @@ pub(super) const fn day_start(day: i64) -> i64 {
     day.saturating_mul(DAY_MILLIS)
 }
 
+/// A quarter of an hour: each offset of a time zone in use is a multiple of it.
+pub(super) const QUARTER_MILLIS: i64 = 900_000;
+
+/// The quarter of an hour of a time in milliseconds, counted from 1970.
+pub(super) const fn quarter(millis: i64) -> i64 {
+    millis.div_euclid(QUARTER_MILLIS)
+}
+
 static UNFOLDED: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, amount, checksum)"));
+    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
 
 /// Adds inserted purchases to the sums.
 pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
@@ -73,7 +82,7 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     connection
         .prepare_cached("DELETE FROM unfolded")?
         .execute([])?;
-    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, amount, checksum) VALUES (?1, 0, 0, '', ?2)";
+    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, added, checksum) VALUES (?1, 0, 0, '', ?2)";
     let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection
         .prepare_cached(sql)?
@@ -119,17 +128,48 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     let mut found = days.query([buyer])?;
     while let Some(row) = found.next()? {
         let day = row.get(0)?;
-        let recorded = Sums::read_of_day(row, 1, day, buyer)?;
+        let recorded = Sums::read_with_key(row, 1, day, buyer)?;
         let of_day = corrections.entry(day).or_default();
         of_day.add_all(recorded.negated());
     }
 
+    corrections.retain(|_day, correction| *correction != Sums::default());
     let mut deltas = Deltas::default();
-    for (day, correction) in corrections {
-        deltas.add(buyer, day_start(day), correction);
+    for (day, correction) in &corrections {
+        deltas.add(buyer, day_start(*day), *correction);
     }
     deltas.write(connection)?;
-    deltas.remove_unused(connection)
+    deltas.remove_unused(connection)?;
+    // In which quarter of its day the deleted row was is not known.
+    for day in corrections.into_keys() {
+        fill_quarters(connection, day_start(day), day_start(day + 1))?;
+    }
+    Ok(())
+}
+
+/// Adds up the quarters of a file that had none before its migration.
+pub(in crate::embedded) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
+    fold(connection)?;
+    fill_quarters(connection, i64::MIN, i64::MAX)
+}
+
+/// Adds up the quarters from `from` to before `to`, both in milliseconds, from their purchases. All must be folded.
+fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
+        .execute([quarter(from), quarter(to)])?;
+    let sql = "SELECT timestamp, price FROM purchases INDEXED BY by_time
+               WHERE timestamp >= ?1 AND timestamp < ?2";
+    let mut rows = connection.prepare_cached(sql)?;
+    let mut found = rows.query([from, to])?;
+    let mut deltas = Deltas::default();
+    while let Some(row) = found.next()? {
+        // A damaged row is in no sum.
+        if let Ok(price) = amount(row.get_ref(1)?, 1) {
+            deltas.add_to_quarter(row.get(0)?, Sums::of(price));
+        }
+    }
+    deltas.write(connection)
 }
 
 /// What is to be added to the sums, in the order of the tables.
@@ -137,15 +177,22 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
 struct Deltas {
     buyers: BTreeMap<i64, Sums>,
     days: BTreeMap<(i64, i64), Sums>,
+    quarters: BTreeMap<i64, Sums>,
 }
 
 impl Deltas {
     fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
+        self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
             let of_day = self.days.entry((day(timestamp), buyer)).or_default();
             of_day.add_all(sums);
             self.buyers.entry(buyer).or_default().add_all(sums);
         }
+    }
+
+    fn add_to_quarter(&mut self, timestamp: i64, sums: Sums) {
+        let of_quarter = self.quarters.entry(quarter(timestamp)).or_default();
+        of_quarter.add_all(sums);
     }
 
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -166,17 +213,33 @@ impl Deltas {
             let of_key = key_residue(*day, *buyer);
             upsert.execute([count, high, low, residue, *day, *buyer, of_key])?;
         }
+        let sql = format!(
+            "INSERT INTO quarters (count, high, low, residue, quarter)
+             VALUES (?1, ?2, ?3, (?4 + ?6) % 2147483647, ?5)
+             ON CONFLICT (quarter) DO UPDATE SET {ADD}"
+        );
+        let mut upsert = connection.prepare_cached(&sql)?;
+        for (quarter, sums) in &self.quarters {
+            let [count, high, low, residue] = sums.columns()?;
+            let of_key = key_residue(*quarter, ALL);
+            upsert.execute([count, high, low, residue, *quarter, of_key])?;
+        }
         Ok(())
     }
 
-    /// Removes the days and the buyers of these changes that have no purchases any more.
+    /// Removes the quarters, the days and the buyers of these changes that have no purchases any more.
     fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
-        // A day may have refunds alone.
-        let unused =
-            "DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND count = 0 AND high = 0 AND low = 0";
-        let mut remove = connection.prepare_cached(unused)?;
+        // A period may have refunds alone.
+        let is_unused = "count = 0 AND high = 0 AND low = 0";
+        let sql = format!("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND {is_unused}");
+        let mut remove = connection.prepare_cached(&sql)?;
         for (day, buyer) in self.days.keys() {
             remove.execute([day, buyer])?;
+        }
+        let sql = format!("DELETE FROM quarters WHERE quarter = ?1 AND {is_unused}");
+        let mut remove = connection.prepare_cached(&sql)?;
+        for quarter in self.quarters.keys() {
+            remove.execute([quarter])?;
         }
         for buyer in self.buyers.keys() {
             buyers::remove_unused(connection, *buyer)?;
@@ -193,9 +256,10 @@ pub(super) fn each_unfolded(
     mut add: impl FnMut(i64, i64, Sums),
 ) -> rusqlite::Result<i64> {
     let sql =
-        "SELECT sequence, buyer, timestamp, amount, checksum FROM unfolded WHERE sequence > ?1";
+        "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
-    let (mut found, mut newest) = (statement.query([sequence])?, sequence);
+    let mut found = statement.query([sequence])?;
+    let mut newest = sequence;
     while let Some(row) = found.next()? {
         let before = std::mem::replace(&mut newest, row.get(0)?);
         ascending(&newest, Some(&before))?;
@@ -208,7 +272,8 @@ pub(super) fn each_unfolded(
 
 /// Reads the buyer, the timestamp and the price from a row of `unfolded`. The watermark has no purchase.
 pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
-    let (buyer, timestamp) = (row.get(1)?, row.get(2)?);
+    let buyer = row.get(1)?;
+    let timestamp = row.get(2)?;
     // That of the watermark is known when it is written.
     check(row, 0, usize::from(buyer != ALL)..4)?;
     if buyer == ALL {
@@ -239,7 +304,7 @@ impl Unfolded {
     ) -> rusqlite::Result<Summary> {
         // The rows are of one moment.
         let moment = connection.unchecked_transaction()?;
-        let sql = "SELECT sequence, buyer, timestamp, amount, checksum, (SELECT max(sequence) FROM unfolded)
+        let sql = "SELECT sequence, buyer, timestamp, added, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
         let read =
             |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));

@@ -18,9 +18,9 @@ mod store_test;
 mod sums;
 mod waiting;
 
-pub(super) use buyers::{Buyers, check_texts};
+pub(super) use buyers::{ALL, Buyers, check_texts};
 pub(super) use compare::compare_sums;
-pub(super) use fold::{fold, unfolded};
+pub(super) use fold::{fold, refill_quarters, unfolded};
 pub(super) use insert::insert;
 pub(super) use select::by_id;
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};

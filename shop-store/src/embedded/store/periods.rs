@@ -1,14 +1,18 @@
-//! Totals per period: from the sums per UTC day where the periods consist of such days, else from the rows.
+//! Totals per period: from the sums per UTC day or per quarter of an hour where the periods consist of such parts, else
+//! from the rows.
 
 use rusqlite::{Connection, params};
 use shop_core::ports::{Bucket, Period, Selector, Totals, TotalsRequest, UtcOffset};
 use shop_core::{Result, Timestamp};
 
-use super::buyers;
-use super::fold::{self, day, day_start};
+use super::buyers::{self, ALL};
+use super::fold::{DAY_MILLIS, QUARTER_MILLIS, each_unfolded};
 use super::rows::{COLUMNS, price};
 use super::sums::Sums;
 use crate::embedded::error::unreadable;
+
+/// A buyer with no more purchases than this is added up from the rows, which costs less than to look for each day.
+const FEW_PURCHASES: u64 = if cfg!(test) { 20 } else { 1_000 };
 
 /// Reads the totals of the selected purchases.
 pub(super) fn read(
@@ -18,12 +22,8 @@ pub(super) fn read(
 ) -> rusqlite::Result<Result<Vec<Bucket>>> {
     // The rows are of one moment.
     let moment = connection.unchecked_transaction()?;
-    let keys = buyers::with_sums(&moment, selector)?
-        .into_iter()
-        .map(|(buyer, _)| buyer)
-        .collect();
     let mut periods = Periods {
-        buyers: keys,
+        connection: &moment,
         totals: Totals::new(*request),
         failed: None,
     };
@@ -33,76 +33,155 @@ pub(super) fn read(
         .range
         .to()
         .map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
-    let (first, end) = (day(from - 1) + 1, day(to));
-    if request.per == Period::Hour || request.zone != UtcOffset::UTC || first >= end {
-        periods.add_rows(&moment, from, to)?;
-    } else {
-        periods.add_rows(&moment, from, day_start(first))?;
-        periods.add_days(&moment, first, end)?;
-        periods.add_rows(&moment, day_start(end), to)?;
+    let mut summed = Vec::new();
+    let parts = Parts::of(request, selector);
+    for (buyer, sums) in buyers::with_sums(&moment, selector)? {
+        match &parts {
+            Some(_) if buyer == ALL || sums.summary().count > FEW_PURCHASES => summed.push(buyer),
+            _ => periods.add_rows(buyer, from, to)?,
+        }
+    }
+    if let Some(parts) = parts {
+        periods.add_summed(&summed, &parts, from, to)?;
     }
     Ok(periods
         .failed
         .map_or_else(|| Ok(periods.totals.into_buckets()), Err))
 }
 
-struct Periods {
-    buyers: Vec<i64>,
+/// The parts of time whose sums are kept.
+enum Parts {
+    /// UTC days, of each buyer and of all.
+    Days,
+    /// Quarters of an hour, of all buyers.
+    Quarters,
+}
+
+impl Parts {
+    /// Returns the longest parts of which the periods of `request` consist, if the sums of these are kept.
+    fn of(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
+        let consist_of_days = match request.per {
+            Period::Whole => true,
+            Period::Hour => false,
+            _ => request.zone == UtcOffset::UTC,
+        };
+        let consist_of_quarters = request.zone.minutes() % 15 == 0;
+        if consist_of_days {
+            Some(Self::Days)
+        } else if consist_of_quarters && matches!(selector, Selector::All) {
+            Some(Self::Quarters)
+        } else {
+            None
+        }
+    }
+
+    const fn millis(&self) -> i64 {
+        match self {
+            Self::Days => DAY_MILLIS,
+            Self::Quarters => QUARTER_MILLIS,
+        }
+    }
+
+    /// Selects the sums of buyer `?3` in the parts from `?1` to before `?2`.
+    const fn sql(&self) -> &'static str {
+        match self {
+            // The index begins with the day, so each day that has any purchases is one step in it.
+            Self::Days => {
+                "WITH RECURSIVE every (day) AS (
+                     SELECT min(day) FROM days WHERE day >= ?1
+                     UNION ALL SELECT (SELECT min(day) FROM days WHERE day > every.day) FROM every WHERE every.day < ?2)
+                 SELECT one.day, one.count, one.high, one.low, one.residue FROM every CROSS JOIN days AS one
+                 ON one.day = every.day AND one.buyer = ?3 WHERE every.day < ?2"
+            }
+            Self::Quarters => {
+                "SELECT quarter, count, high, low, residue FROM quarters
+                 WHERE quarter >= ?1 AND quarter < ?2 AND ?3 = 0"
+            }
+        }
+    }
+}
+
+struct Periods<'a> {
+    connection: &'a Connection,
     totals: Totals,
     /// The first error of `totals`.
     failed: Option<shop_core::Error>,
 }
 
-impl Periods {
-    /// Adds the sums of the UTC days from `first` to before `end`.
-    fn add_days(&mut self, connection: &Connection, first: i64, end: i64) -> rusqlite::Result<()> {
-        // A day with purchases has a row for all buyers.
-        let sql = "SELECT one.day, one.count, one.high, one.low, one.residue FROM days AS every CROSS JOIN days AS one
-                   ON one.day = every.day AND one.buyer = ?3
-                   WHERE every.buyer = 0 AND every.day >= ?1 AND every.day < ?2";
-        let mut statement = connection.prepare_cached(sql)?;
-        for buyer in self.buyers.clone() {
-            let mut found = statement.query(params![first, end, buyer])?;
-            while let Some(row) = found.next()? {
-                let day = row.get(0)?;
-                let sums = Sums::read_of_day(row, 1, day, buyer)?;
-                self.add(day_start(day), sums)?;
-            }
+impl Periods<'_> {
+    /// Adds the purchases of `buyers` from `from` to before `to`, by the sums of `parts`. The range may begin and end within
+    /// a part: what it has of these is read from the rows.
+    fn add_summed(
+        &mut self,
+        buyers: &[i64],
+        parts: &Parts,
+        from: i64,
+        to: i64,
+    ) -> rusqlite::Result<()> {
+        let length = parts.millis();
+        let first = (from - 1).div_euclid(length) + 1;
+        let end = to.div_euclid(length).max(first);
+        for buyer in buyers {
+            self.add_rows(*buyer, from, to.min(first * length))?;
+            self.add_sums(*buyer, parts, first, end)?;
+            self.add_rows(*buyer, from.max(end * length), to)?;
         }
-        let mut failed = Ok(());
-        fold::each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
-            let is_selected = self.buyers.contains(&buyer) || self.buyers == [buyers::ALL];
-            if is_selected && (first..end).contains(&day(timestamp)) && failed.is_ok() {
-                failed = self.add(timestamp, price);
-            }
-        })?;
-        failed
+        self.add_unfolded(buyers, first * length, end * length)
     }
 
-    /// Adds the rows from `from` to before `to`.
-    fn add_rows(&mut self, connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
-        if from >= to {
-            return Ok(());
-        }
-        let rows = match self.buyers[..] {
-            [buyers::ALL] => {
-                "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0"
-            }
-            _ => "buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?3",
-        };
-        let sql = format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2");
-        let mut statement = connection.prepare_cached(&sql)?;
-        for buyer in self.buyers.clone() {
-            let mut found = statement.query(params![from, to, buyer])?;
-            while let Some(row) = found.next()? {
-                let (millis, price) = price(row)?;
-                self.add(millis, Sums::of(price))?;
-            }
+    /// Adds the sums of the parts from `first` to before `end`.
+    fn add_sums(
+        &mut self,
+        buyer: i64,
+        parts: &Parts,
+        first: i64,
+        end: i64,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare_cached(parts.sql())?;
+        let mut found = statement.query(params![first, end, buyer])?;
+        while let Some(row) = found.next()? {
+            let part: i64 = row.get(0)?;
+            let sums = Sums::read_with_key(row, 1, part, buyer)?;
+            self.add(part * parts.millis(), sums)?;
         }
         Ok(())
     }
 
-    /// Adds the sums of a slot that contains this time.
+    /// Adds what the sums of `buyers` from `from` to before `to` lack.
+    fn add_unfolded(&mut self, buyers: &[i64], from: i64, to: i64) -> rusqlite::Result<()> {
+        if buyers.is_empty() || from >= to {
+            return Ok(());
+        }
+        let mut added = Ok(());
+        each_unfolded(self.connection, i64::MIN, |buyer, timestamp, price| {
+            let is_selected = buyers.contains(&buyer) || buyers == [ALL];
+            if is_selected && (from..to).contains(&timestamp) && added.is_ok() {
+                added = self.add(timestamp, price);
+            }
+        })?;
+        added
+    }
+
+    /// Adds the rows from `from` to before `to`.
+    fn add_rows(&mut self, buyer: i64, from: i64, to: i64) -> rusqlite::Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let rows = match buyer {
+            ALL => "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0",
+            _ => "buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?3",
+        };
+        let sql = format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let mut found = statement.query(params![from, to, buyer])?;
+        while let Some(row) = found.next()? {
+            let (millis, price) = price(row)?;
+            self.add(millis, Sums::of(price))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the sums of a part that contains this time.
     fn add(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
         let time = Timestamp::from_millis(millis).map_err(unreadable(0))?;
         let added = self.totals.add_summary(time, sums.summary());

@@ -215,7 +215,9 @@ pub(super) fn scan(connection: &Connection, after: Option<&Key>) -> rusqlite::Re
         Some((timestamp, id)) => statement.query(params![timestamp, id])?,
         None => statement.query([])?,
     };
-    let (mut purchases, mut unreadable, mut last) = (Vec::new(), Vec::new(), None);
+    let mut purchases = Vec::new();
+    let mut unreadable = Vec::new();
+    let mut last = None;
     while let Some(row) = found.next()? {
         let key: Key = (row.get(0)?, row.get(1)?);
         match rows::purchase(row) {

@@ -14,7 +14,7 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::buyers::Buyers;
-use super::fold::Unfolded;
+use super::fold::{Unfolded, refill_quarters};
 use super::{buyers, erase, insert, periods, select, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
@@ -80,7 +80,8 @@ impl EmbeddedStore {
     /// written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
-            .with_create(options.create);
+            .with_create(options.create)
+            .with_fill(refill_quarters);
         let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
         Self::beside(&database, &writer, &options)
     }
@@ -225,7 +226,8 @@ impl PurchaseErase for EmbeddedStore {
 impl PurchaseQuery for EmbeddedStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let bounds = request.bounds(selector)?;
-        let (order, limit) = (request.order, request.limit.get() + 1);
+        let order = request.order;
+        let limit = request.limit.get() + 1;
         let owned = selector.clone();
         let read =
             move |connection: &Connection| select::page(connection, &owned, order, &bounds, limit);
@@ -238,7 +240,8 @@ impl PurchaseQuery for EmbeddedStore {
             let whole = added_up(self, selector, &TotalsRequest::default()).await?;
             return Ok(whole.first().map(|whole| whole.summary).unwrap_or_default());
         }
-        let (selector, unfolded) = (selector.clone(), Arc::clone(&self.unfolded));
+        let selector = selector.clone();
+        let unfolded = Arc::clone(&self.unfolded);
         let read = move |connection: &Connection| {
             unfolded
                 .lock()
@@ -255,7 +258,8 @@ impl PurchaseQuery for EmbeddedStore {
         if matches!(selector, Selector::Reference(..)) {
             return added_up(self, selector, request).await;
         }
-        let (selector, request) = (selector.clone(), *request);
+        let selector = selector.clone();
+        let request = *request;
         self.scans
             .read(move |connection| periods::read(connection, &selector, &request))
             .await?

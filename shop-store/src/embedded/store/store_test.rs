@@ -170,7 +170,8 @@ async fn closing_removes_the_write_ahead_log() {
 /// Purchases of five users, some with one name for several of them and some with several names.
 fn varied(number: u64) -> Purchase {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let (user, name) = (mixed >> 33 & 7, mixed >> 41 & 1);
+    let user = mixed >> 33 & 7;
+    let name = mixed >> 41 & 1;
     Purchase::new(
         PurchaseId::from_uuid(Uuid::from_u128(u128::from(mixed))),
         format!("u{}", user % 5).parse().unwrap(),
@@ -212,7 +213,9 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
         (None, None),
         (at(86_400_000), at(20 * 86_400_000)),
         (at(90_000_000), at(1_700_000_000)),
+        (at(91_234_567), at(1_234_567_890)),
     ];
+    let zones = ["Z", "+05:45", "-03:30", "+00:07"].map(|zone| zone.parse().unwrap());
     for selector in [user(0), user(4), user(9), name(0), name(2), Selector::All] {
         let summary = store.summary(&selector).await.unwrap();
         assert_eq!(
@@ -223,10 +226,12 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
         for (from, to) in ranges {
             let range = TimeRange::new(from, to).unwrap();
             for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
-                let request = TotalsRequest::of(range, per);
-                let found = store.totals(&selector, &request).await.unwrap();
-                let of_rows = expected.totals(&selector, &request).await.unwrap();
-                assert_eq!(found, of_rows, "{selector:?} {range:?} {per:?}");
+                for zone in zones {
+                    let request = TotalsRequest::of(range, per).in_zone(zone);
+                    let found = store.totals(&selector, &request).await.unwrap();
+                    let of_rows = expected.totals(&selector, &request).await.unwrap();
+                    assert_eq!(found, of_rows, "{selector:?} {request:?}");
+                }
             }
             for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
                 let request =
@@ -241,10 +246,8 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
 async fn listings_and_sums_include_purchases_of_two_processes() {
     let folder = tempfile::tempdir().unwrap();
     let open = || EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default());
-    let (stores, expected) = (
-        [open().await.unwrap(), open().await.unwrap()],
-        InMemoryStore::new(),
-    );
+    let stores = [open().await.unwrap(), open().await.unwrap()];
+    let expected = InMemoryStore::new();
     for round in 0..12_u64 {
         let store = &stores[(round % 2) as usize];
         let batch: Arc<[Purchase]> = (round * 40..round * 40 + 43).map(varied).collect();
@@ -298,9 +301,10 @@ async fn an_erased_user_leaves_no_row() {
     assert_eq!(
         (
             count("SELECT count(*) FROM days"),
+            count("SELECT count(*) FROM quarters"),
             count("SELECT count(*) FROM purchases")
         ),
-        (0, 0)
+        (0, 0, 0)
     );
 }
 
@@ -363,9 +367,9 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
 }
 
 #[tokio::test]
-async fn a_folder_of_the_version_before_gets_refunds_and_its_open_programs_fail() {
+async fn a_folder_of_the_version_before_gets_quarters_and_its_open_programs_fail() {
     let folder = tempfile::tempdir().unwrap();
-    let [before @ .., _refunds] = SHOP.migrations else {
+    let [before @ .., _quarters] = SHOP.migrations else {
         panic!("versions are missing")
     };
     let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
@@ -402,6 +406,9 @@ async fn a_folder_of_the_version_before_gets_refunds_and_its_open_programs_fail(
         (read.price.to_string(), read.details),
         ("29.99".to_owned(), Details::NONE)
     );
+    let per_hour = TotalsRequest::of(TimeRange::default(), Period::Hour);
+    let totals = store.totals(&Selector::All, &per_hour).await.unwrap();
+    assert_eq!((totals.len(), totals[0].summary.count), (1, 1));
     let json = br#"{"item":"tea","reference":"order-7","gift":{"to": "eva"}}"#;
     let detailed = purchase(1).with_details(Details::from_json(json, &[]).unwrap());
     store
@@ -409,9 +416,9 @@ async fn a_folder_of_the_version_before_gets_refunds_and_its_open_programs_fail(
         .await
         .unwrap();
     assert_eq!(store.get(&detailed.id).await.unwrap(), Some(detailed));
-    let of_before = "INSERT INTO unfolded (buyer, timestamp, addend) VALUES (7, 5, '29.99')";
+    let of_before = "INSERT INTO unfolded (buyer, timestamp, amount) VALUES (7, 5, '29.99')";
     let refused = file.execute(of_before, []).unwrap_err().to_string();
-    assert!(refused.contains("no column named addend"), "{refused}");
+    assert!(refused.contains("no column named amount"), "{refused}");
 }
 
 /// The sums of `entries`, of which refunds are no further purchases.
@@ -494,6 +501,14 @@ async fn sums_of_3000_refunds_are_those_of_a_model() {
             .map(|day| (day.from, (day.summary.count, day.summary.total_spent)));
         assert_eq!(sums.collect::<Vec<_>>(), days);
     }
+    for zone in ["+02:00", "-09:30"] {
+        let request = per_day.in_zone(zone.parse().unwrap());
+        assert_eq!(
+            embedded.totals(&Selector::All, &request).await.unwrap(),
+            memory.totals(&Selector::All, &request).await.unwrap(),
+            "{zone}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -516,6 +531,12 @@ async fn sums_that_differ_from_their_purchases_are_found() {
             true,
             "INSERT INTO days SELECT day + 1, buyer, 0, 0, 0, (residue * 0 + ((day + 1) * 48271 + buyer * 16807)) % 2147483647 FROM days WHERE buyer = 1",
             Some("more sums of days"),
+        ),
+        (true, "DELETE FROM quarters", Some("sums of quarter")),
+        (
+            true,
+            "INSERT INTO quarters SELECT quarter + 1, count, high, low, (residue + 48271) % 2147483647 FROM quarters",
+            Some("sums of quarter"),
         ),
         (
             true,

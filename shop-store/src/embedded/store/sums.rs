@@ -50,21 +50,21 @@ impl Sums {
 
     /// Reads the columns `count`, `high`, `low` and `residue`, the first of which is `column`.
     pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
-        Self::read_with_key(row, column, 0)
+        Self::read_and_check(row, column, 0)
     }
 
-    /// Reads the sums of a day from the columns `count`, `high`, `low` and `residue`, the first of which is `column`. The
-    /// residue covers the key of the row too, so that a changed key is not taken for another day or buyer.
-    pub(in crate::embedded) fn read_of_day(
+    /// Reads the sums of a day or a quarter from the columns `count`, `high`, `low` and `residue`, the first of which is
+    /// `column`. The residue covers the key of the row too, so that a changed key is not taken for another period or buyer.
+    pub(in crate::embedded) fn read_with_key(
         row: &Row<'_>,
         column: usize,
-        day: i64,
+        period: i64,
         buyer: i64,
     ) -> rusqlite::Result<Self> {
-        Self::read_with_key(row, column, key_residue(day, buyer))
+        Self::read_and_check(row, column, key_residue(period, buyer))
     }
 
-    fn read_with_key(row: &Row<'_>, column: usize, key_residue: i64) -> rusqlite::Result<Self> {
+    fn read_and_check(row: &Row<'_>, column: usize, key_residue: i64) -> rusqlite::Result<Self> {
         let limb = |column| row.get::<_, i64>(column).map(i128::from);
         let sums = Self {
             count: row.get(column)?,
@@ -87,7 +87,8 @@ impl Sums {
             i64::try_from(units)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
         };
-        let (high, low) = (self.units.div_euclid(LIMB), self.units.rem_euclid(LIMB));
+        let high = self.units.div_euclid(LIMB);
+        let low = self.units.rem_euclid(LIMB);
         Ok([
             self.count,
             integer(high)?,
@@ -101,12 +102,12 @@ impl Sums {
     }
 }
 
-/// Returns the part of the residue of a row of `days` that covers its key. The migration that introduced it repeats the
-/// formula in SQL: see `KEY_RESIDUE_SQL`.
-pub(super) const fn key_residue(day: i64, buyer: i64) -> i64 {
+/// Returns the part of the residue of a row of `days` or `quarters` that covers its key. The migration that introduced it
+/// repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
+pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     const MODULUS: i64 = 2_147_483_647;
     // Both products have less than 47 bits.
-    (day.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
+    (period.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
 }
 
 /// [`key_residue`] of the columns `day` and `buyer` in SQL, whose `%` has the sign of the dividend.
