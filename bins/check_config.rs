@@ -41,7 +41,8 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
         "ingest",
         if settings.ingests() { "on" } else { "off" }.to_owned(),
     ));
-    let (service, works) = (settings.service.name(), faults.is_empty());
+    let service = settings.service.name();
+    let works = faults.is_empty();
     let name = |what: &str| what.to_lowercase().replace(' ', "_");
     let of_settings = settings
         .in_effect

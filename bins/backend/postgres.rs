@@ -33,7 +33,8 @@ impl Backend for Postgres<'_> {
             store.check_reads().await.map_err(CliError::about(ABOUT))?;
         }
         let found = self.found(store.inspect()).await?;
-        let (name, unreadable) = (store.name().to_owned(), Some(store.unreadable()));
+        let name = store.name().to_owned();
+        let unreadable = Some(store.unreadable());
         // What the standbys have depends on the settings of the server.
         let port = PurchasesStore {
             store: Arc::new(store),

@@ -248,7 +248,8 @@ impl<'a> TopicStatus<'a> {
         let limit = self.log.retention.map(|kept| kept / 2);
         let oldest = self.partitions.iter().filter_map(age).max();
         if let Some(age) = oldest.filter(|age| limit.is_some_and(|limit| *age > limit)) {
-            let (topic, age) = (self.topic.name, human(age));
+            let topic = self.topic.name;
+            let age = human(age);
             findings.push(format!(
                 "{topic}: records have been unread for {age}, half of the retention"
             ));

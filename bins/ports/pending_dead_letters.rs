@@ -29,7 +29,8 @@ pub(crate) async fn count(
 ) {
     let mut has_failed = false;
     loop {
-        let (begun, kept) = (Instant::now(), kept(&ingest.status()));
+        let begun = Instant::now();
+        let kept = kept(&ingest.status());
         // An alert divides by it, also where dead letters cannot be read.
         metrics.note_retention(&topic, log.retention());
         match Inspection::of(&*log).await {

@@ -166,7 +166,8 @@ impl Environment {
                     ));
                 }
             };
-            (name, file) = (secret, Some(path));
+            name = secret;
+            file = Some(path);
         }
         // These two have the form `host:port`.
         if matches!(name, "MANAGEMENT_API_ENDPOINT" | "CM_API_HOST") && !text.contains("://") {

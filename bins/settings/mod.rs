@@ -312,7 +312,8 @@ impl Settings {
         options.cors = self.cors();
         options.hosts = self.hosts.clone().unwrap_or_default();
         options.access_log = self.access_log();
-        (options.rate_writes, options.rate_reads) = (self.rate_writes, self.rate_reads);
+        options.rate_writes = self.rate_writes;
+        options.rate_reads = self.rate_reads;
         options.client_connections = self.client_connections;
         options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
         options.unknown_user_wait = self.order_user_wait;

@@ -35,9 +35,11 @@ password_file = \"/etc/shop/kafka-password\"
 ";
 
 fn page() -> String {
-    let (mut page, mut group) = (INTRODUCTION.to_owned(), "");
+    let mut page = INTRODUCTION.to_owned();
+    let mut group = "";
     for setting in arguments().get_arguments() {
-        let (id, name) = (setting.get_id().as_str(), variable(setting));
+        let id = setting.get_id().as_str();
+        let name = variable(setting);
         if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
             let kind = if name.is_some() { "variable" } else { "flag" };
             write!(
@@ -57,7 +59,8 @@ fn page() -> String {
             .map(|text| code(text.to_str().unwrap()));
         if let Some((before, rest)) = meaning.clone().split_once(" [default: ") {
             let (text, after) = rest.split_once(']').unwrap();
-            (meaning, default) = (format!("{before}{after}"), Some(text.to_owned()));
+            meaning = format!("{before}{after}");
+            default = Some(text.to_owned());
         }
         let is_clear = |alias: &&str| {
             !["KAFKA_", "MONGODB_", "POSTGRES_"].iter().any(|bare| {

@@ -182,7 +182,8 @@ fn conflicting_settings_are_errors() {
 #[test]
 fn required_servers_depend_on_service_and_roles() {
     let on = ("SHOP_REQUIRE_SERVERS", "on");
-    let (log, store) = (("KAFKA_BROKERS", "a:1"), ("MONGODB_URI", "mongodb://h"));
+    let log = ("KAFKA_BROKERS", "a:1");
+    let store = ("MONGODB_URI", "mongodb://h");
     let management = ("MANAGEMENT_URL", "http://m:1");
     let missing = |service, pairs: &[(&str, &str)]| {
         let text =
@@ -212,10 +213,8 @@ fn required_servers_depend_on_service_and_roles() {
 
 #[test]
 fn users_and_orders_are_in_postgresql_or_in_files_beside_any_store_of_purchases() {
-    let (mongodb, postgres) = (
-        ("MONGODB_URI", "mongodb://h"),
-        ("POSTGRES_URL", "postgresql://h/db"),
-    );
+    let mongodb = ("MONGODB_URI", "mongodb://h");
+    let postgres = ("POSTGRES_URL", "postgresql://h/db");
     for roles in ["users", "orders", "purchases,users,orders"] {
         let roles = ("SHOP_ROLES", roles);
         let refused = faults(ServiceKind::Management, &[roles, mongodb]);
@@ -445,7 +444,8 @@ fn ipv6_address_is_bracketed_in_the_url() {
 
 #[test]
 fn debug_output_hides_secrets() {
-    let (uri, password) = ("mongodb://u:hunter2@h", ("KAFKA_PASSWORD", "hunter2"));
+    let uri = "mongodb://u:hunter2@h";
+    let password = ("KAFKA_PASSWORD", "hunter2");
     let pairs = [
         ("MONGODB_URI", uri),
         ("KAFKA_BROKERS", "a:1"),

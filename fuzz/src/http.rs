@@ -53,7 +53,8 @@ impl Shop {
             .enable_time()
             .start_paused(true)
             .build();
-        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+        let log = InMemoryLog::default();
+        let store = InMemoryStore::new();
         let facing = || {
             let mut facing = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
             let (users, orders): (Arc<dyn UserStore>, Arc<dyn EntityStore<Order>>) = (
@@ -182,10 +183,8 @@ pub fn requests(data: &[u8]) {
         .next()
         .unwrap_or_default()
         .splitn(2, |byte| *byte == b' ');
-    let (method, target) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
+    let method = words.next().unwrap_or_default();
+    let target = words.next().unwrap_or_default();
     let (Ok(method), Ok(uri)) = (Method::from_bytes(method), Uri::try_from(target)) else {
         return;
     };

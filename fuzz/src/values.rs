@@ -23,7 +23,8 @@ pub fn cursors(data: &[u8]) {
             let Ok(keyset) = cursor.decode(&selector, &request) else {
                 continue;
             };
-            let (user, name) = ("u1".parse().expect("an id"), "ada".parse().expect("a name"));
+            let user = "u1".parse().expect("an id");
+            let name = "ada".parse().expect("a name");
             let price = "1".parse().expect("a price");
             let last = Purchase::new(keyset.id, user, name, price, keyset.timestamp);
             assert_eq!(Cursor::after(&selector, &request, &last).as_str(), text);

@@ -115,7 +115,8 @@ struct ShopOverHttp<S>(S);
 #[async_trait]
 impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
     async fn shop(&self) -> Shop {
-        let (shop, store) = (self.0.shop().await, Arc::new(InMemoryStore::new()));
+        let shop = self.0.shop().await;
+        let store = Arc::new(InMemoryStore::new());
         let management = Parts::management(store, Durability::Memory, shop.query());
         let query = Arc::new(client_of(router(management, HttpOptions::default())).await);
         let mut parts = Parts::facing(shop.sink(), query);

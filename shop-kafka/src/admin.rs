@@ -112,7 +112,8 @@ impl KafkaLog {
             )
         });
         let mut tail = Tail::new(of, spans, batches.boxed());
-        (tail.unstable, tail.is_sparse) = (unstable, true);
+        tail.unstable = unstable;
+        tail.is_sparse = true;
         tail.generation = shared.health.topic_id(&shared.topic.name);
         Ok(tail)
     }

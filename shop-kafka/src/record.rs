@@ -25,10 +25,8 @@ pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut)
         buffer.extend_from_slice(bytes);
         buffer.split().freeze()
     };
-    let (key, value) = (
-        message.key().map(&mut copy),
-        message.payload().map(&mut copy),
-    );
+    let key = message.key().map(&mut copy);
+    let value = message.payload().map(&mut copy);
     let offset = unsigned(message.offset());
     let headers = message
         .headers()

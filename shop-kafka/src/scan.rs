@@ -84,7 +84,8 @@ pub(crate) async fn scan(
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batches, mut received) = mpsc::channel(1);
-    let (log, topic) = (Arc::clone(log), Arc::clone(topic));
+    let log = Arc::clone(log);
+    let topic = Arc::clone(topic);
     drop(start_thread(
         "shop-kafka-scan",
         move || match Scan::start(&log, topic, &range) {
@@ -133,7 +134,8 @@ impl Scan {
         let topic_changes = log.health.topic_changes();
         let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
-        let (mut ends, mut unstable) = (BTreeMap::new(), Unstable::new());
+        let mut ends = BTreeMap::new();
+        let mut unstable = Unstable::new();
         // Before the stable ends, which are behind them unless a transaction is open.
         let unstable_ends = match range.follows() {
             true => spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?,
@@ -155,7 +157,9 @@ impl Scan {
             // The last scan of the client has paused them.
             consumer.resume(&assignment).map_err(from_kafka)?;
         }
-        let (follows, buffered, buffer) = (range.follows(), BTreeMap::new(), BytesMut::new());
+        let follows = range.follows();
+        let buffered = BTreeMap::new();
+        let buffer = BytesMut::new();
         let scan = Self {
             consumer,
             topic,
@@ -172,7 +176,8 @@ impl Scan {
 
     /// Sends batches until all partitions are read or the receiver is dropped.
     fn run(mut self, log: &Shared, batches: &mpsc::Sender<Result<ScanBatch>>) {
-        let (mut last_read, mut last_error) = (Instant::now(), None);
+        let mut last_read = Instant::now();
+        let mut last_error = None;
         let idle_timeout = if self.few {
             REQUEST_TIMEOUT
         } else {

@@ -68,7 +68,8 @@ impl KafkaSink {
             let full = "too many purchases are waiting for kafka's first response";
             return Err(kafka_error(ErrorKind::Overloaded, full));
         }
-        let (log, abandoned) = (Arc::clone(&self.log), self.abandoned.clone());
+        let log = Arc::clone(&self.log);
+        let abandoned = self.abandoned.clone();
         let task = self.waiting.spawn(async move {
             let started = Instant::now();
             // Nothing was passed to librdkafka yet, so these errors have the outcome `NotApplied`.

@@ -74,7 +74,8 @@ impl Shared {
         let turn = Arc::clone(&self.idle_consumers.positions)
             .lock_owned()
             .await;
-        let (log, group) = (Arc::clone(self), Arc::<str>::from(group));
+        let log = Arc::clone(self);
+        let group = Arc::<str>::from(group);
         let read = move || {
             let _turn = turn;
             let consumer = log.consumer(&group, false)?;
@@ -109,7 +110,8 @@ pub(crate) fn committed(consumer: &Observer, log: &Shared, _: &str) -> Result<Of
     let committed = consumer
         .committed_offsets(list, REQUEST_TIMEOUT)
         .map_err(from_kafka)?;
-    let (mut positions, id) = (Offsets::new(), log.health.topic_id(topic));
+    let mut positions = Offsets::new();
+    let id = log.health.topic_id(topic);
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
         // That of an earlier topic is none in this one.

@@ -168,7 +168,8 @@ impl Topic {
         {
             return result.clone();
         }
-        let (admin, name) = (admin.clone(), Arc::clone(&self.name));
+        let admin = admin.clone();
+        let name = Arc::clone(&self.name);
         let ping = move || check_served(&admin.observer, &admin.health, &name, PING_TIMEOUT);
         let result = blocking("metadata request", ping).await;
         *last = Some((Instant::now(), result.clone()));
@@ -196,10 +197,8 @@ impl Topic {
         if is_new {
             self.create(admin)?;
         }
-        let (mut found, deadline) = (
-            existing.unwrap_or_default(),
-            Instant::now() + LEADER_TIMEOUT,
-        );
+        let mut found = existing.unwrap_or_default();
+        let deadline = Instant::now() + LEADER_TIMEOUT;
         loop {
             let is_over = Instant::now() >= deadline;
             // The leaders of a new topic are elected shortly after its creation, and not every broker knows it yet.
@@ -214,7 +213,8 @@ impl Topic {
                 Err(error) if error.is_retryable() && !is_over => {}
                 Err(error) if error.is_retryable() && has_leaders => {
                     // The partitions with a leader serve, whatever their settings are.
-                    let (topic, error) = (&*self.name, error.chain());
+                    let topic = &*self.name;
+                    let error = error.chain();
                     tracing::warn!(kafka.topic = topic, %error, "the topic's settings cannot be read yet");
                     return Ok(found);
                 }
@@ -247,7 +247,8 @@ impl Topic {
             (Err(error), known) if error.is_retryable() => return known.ok_or(error),
             (Err(_), Some(_)) => None,
             (Err(error), None) => {
-                let (topic, error) = (&*self.name, error.chain());
+                let topic = &*self.name;
+                let error = error.chain();
                 tracing::warn!(kafka.topic = topic, %error, "make sure that the topic's cleanup.policy, which cannot be read, is delete");
                 None
             }

@@ -107,7 +107,8 @@ impl TopicMonitor {
         let context = Context::new(Arc::clone(health), ());
         let observer =
             Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
-        let (observer, health) = (Arc::new(observer), Arc::clone(health));
+        let observer = Arc::new(observer);
+        let health = Arc::clone(health);
         let admin = TopicAdmin {
             observer,
             health,

@@ -135,7 +135,9 @@ fn every_mutation_of_the_corpora_follows_the_rules() {
     let run_all = TARGETS.map(|(name, target)| {
         std::thread::spawn(move || {
             let seeds: Vec<Vec<u8>> = seeds(name).into_iter().map(|(_, data)| data).collect();
-            let (mut random, begun, mut count) = (Random(seed), Instant::now(), 0_u64);
+            let mut random = Random(seed);
+            let begun = Instant::now();
+            let mut count = 0_u64;
             // Requests take less time than settings.
             let least = if ["bodies", "requests"].contains(&name) {
                 2_000

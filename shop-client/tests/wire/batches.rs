@@ -55,7 +55,8 @@ async fn stored(client: &ShopClient, last: &Receipt) -> u64 {
 
 #[tokio::test]
 async fn a_backlog_is_sent_in_few_requests() {
-    let (shop, script) = (Shop::new(), Script::default());
+    let shop = Shop::new();
+    let script = Script::default();
     let client = script.before(shop.router).await.build().unwrap();
     let results = client
         .buy_all(stream::iter(orders(2_000)), 500)
@@ -74,7 +75,8 @@ async fn a_backlog_is_sent_in_few_requests() {
 async fn a_batch_that_is_too_large_is_halved() {
     let mut options = HttpOptions::default();
     options.max_batch_purchases = 100;
-    let (shop, script) = (Shop::with(options, &Faults::new()), Script::default());
+    let shop = Shop::with(options, &Faults::new());
+    let script = Script::default();
     let client = script.before(shop.router).await.build().unwrap();
     let receipts = receipts(client.buy_many(orders(1_000)).await);
     assert_eq!(
@@ -88,8 +90,10 @@ async fn a_batch_that_is_too_large_is_halved() {
 #[tokio::test]
 async fn a_purchase_that_is_too_large_fails_alone() {
     let mut options = HttpOptions::default();
-    (options.max_batch_bytes, options.max_body_bytes) = (400, 200);
-    let (shop, script) = (Shop::with(options, &Faults::new()), Script::default());
+    options.max_batch_bytes = 400;
+    options.max_body_bytes = 200;
+    let shop = Shop::with(options, &Faults::new());
+    let script = Script::default();
     let client = script.before(shop.router).await.build().unwrap();
     let mut orders = orders(4);
     orders[2].key = Some("x".repeat(255).parse().unwrap());
@@ -105,7 +109,8 @@ async fn a_purchase_that_is_too_large_fails_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_response_is_retried_without_duplicates() {
     for lost in [Turn::Lose, Turn::Cut] {
-        let (shop, script) = (Shop::new(), Script::new([lost]));
+        let shop = Shop::new();
+        let script = Script::new([lost]);
         let client = script.before(shop.router.clone()).await.build().unwrap();
         let bought = client.buy_many(orders(100)).await;
         assert!(
@@ -129,10 +134,8 @@ async fn a_lost_response_is_retried_without_duplicates() {
 #[tokio::test(start_paused = true)]
 async fn only_unknown_purchases_are_repeated() {
     let faults = Faults::new();
-    let (shop, script) = (
-        Shop::with(HttpOptions::default(), &faults),
-        Script::default(),
-    );
+    let shop = Shop::with(HttpOptions::default(), &faults);
+    let script = Script::default();
     let client = script.before(shop.router.clone()).await.build().unwrap();
     faults.once(Call::Publish, Fault::PartialInsert);
     let mut batch = orders(100);
@@ -175,10 +178,8 @@ async fn only_unknown_purchases_are_repeated() {
 #[tokio::test(start_paused = true)]
 async fn an_unknown_purchase_has_a_key_to_retry_with() {
     let faults = Faults::new();
-    let (shop, script) = (
-        Shop::with(HttpOptions::default(), &faults),
-        Script::default(),
-    );
+    let shop = Shop::with(HttpOptions::default(), &faults);
+    let script = Script::default();
     let client = script
         .before(shop.router.clone())
         .await

@@ -35,7 +35,8 @@ fn parked(offset: u64) -> DeadLetter {
 
 /// Management whose log has three parked records, and a gap at position 12.
 async fn management() -> (InMemoryLog, Router) {
-    let (log, store) = (InMemoryLog::default(), Arc::new(InMemoryStore::new()));
+    let log = InMemoryLog::default();
+    let store = Arc::new(InMemoryStore::new());
     let gap = Gap::new(partition(), 10, 13, GapCause::Deleted).dead_letter(Timestamp::MIN);
     Log::dead_letters(&log)
         .put(&[parked(1), parked(2), parked(3), gap])
@@ -104,7 +105,8 @@ async fn they_are_listed_by_filter_and_page() {
     let since = Timestamp::from_millis(MARCH + 2).unwrap();
     assert_eq!(positions(&parked.since(since)).await, all[1..3]);
 
-    let (mut cursor, mut sizes) = (None, Vec::new());
+    let mut cursor = None;
+    let mut sizes = Vec::new();
     loop {
         let page = dead_letters
             .page(PageLimit::new(3).unwrap(), cursor.as_deref())

@@ -26,7 +26,8 @@ pub(crate) fn new_user() -> NewUser {
 }
 
 pub(crate) fn new_order() -> NewOrder {
-    let (product, price) = ("Notebook".parse().unwrap(), "50.00".parse().unwrap());
+    let product = "Notebook".parse().unwrap();
+    let price = "50.00".parse().unwrap();
     NewOrder::new(
         "basket-7".parse().unwrap(),
         UserNumber::new(1),
@@ -71,7 +72,8 @@ async fn client_of(status: u16, body: &str) -> ShopClient {
 /// The errors of the five calls for one response, writes first.
 async fn errors_of(status: u16, body: &str) -> [Error; 5] {
     let client = client_of(status, body).await;
-    let (users, orders) = (client.users(), client.orders());
+    let users = client.users();
+    let orders = client.orders();
     [
         users.insert(&new_user()).await.unwrap_err(),
         orders.insert(&new_order()).await.unwrap_err(),
@@ -252,7 +254,8 @@ async fn a_lost_request_is_retried_with_the_same_key() {
 async fn a_dropped_register_is_still_sent() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
     let client = script.before(responding(201, USER)).await.build().unwrap();
-    let (users, new) = (client.users(), new_user());
+    let users = client.users();
+    let new = new_user();
     let mut registering = Box::pin(users.insert(&new));
     assert!(futures_util::poll!(&mut registering).is_pending());
     drop(registering);

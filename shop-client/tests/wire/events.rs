@@ -68,7 +68,8 @@ async fn a_stream_resumes_where_it_broke_with_a_valid_token() {
         Turn::CutAfter(2),
         Turn::CutAfter(3),
     ];
-    let (script, count) = (Script::new(turns), AtomicUsize::new(0));
+    let script = Script::new(turns);
+    let count = AtomicUsize::new(0);
     let provider = move || {
         let token = BearerToken::new(format!("token-{}", count.fetch_add(1, Ordering::Relaxed)));
         async move { Ok(token?.expires_in(Duration::ZERO)) }
@@ -97,11 +98,9 @@ async fn a_stream_resumes_where_it_broke_with_a_valid_token() {
             .map(|seen| seen.header(name).to_owned())
             .collect::<Vec<_>>()
     };
-    let (positions, mut tokens, mut ids) = (
-        values("last-event-id"),
-        values("authorization"),
-        values("x-request-id"),
-    );
+    let positions = values("last-event-id");
+    let mut tokens = values("authorization");
+    let mut ids = values("x-request-id");
     // The comment at the beginning moves the position.
     assert_eq!(positions[0], "");
     assert!(
@@ -144,7 +143,8 @@ async fn an_outage_longer_than_a_call_is_waited_for() {
     script.then(60, || {
         Turn::Say(StatusCode::SERVICE_UNAVAILABLE.into_response())
     });
-    let (start, bought) = (Instant::now(), buy(&shop).await);
+    let start = Instant::now();
+    let bought = buy(&shop).await;
     assert_eq!(next(&mut events).await, bought);
     assert!(
         start.elapsed() > Duration::from_secs(60),
@@ -164,7 +164,8 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
         .await
         .build()
         .unwrap();
-    let (mut events, start) = (follow(&client).await, Instant::now());
+    let mut events = follow(&client).await;
+    let start = Instant::now();
     for purchase in 1..=3 {
         let id = format!("0190163d-8694-739b-aea5-{purchase:012}");
         assert_eq!(next(&mut events).await.to_string(), id);

@@ -31,7 +31,8 @@ fn bought(second: i64) -> Purchase {
 
 /// A client of a service that stores `COUNT` purchases.
 async fn client() -> (ShopClient, Script) {
-    let (service, script) = (shop::Shop::new(), Script::default());
+    let service = shop::Shop::new();
+    let script = Script::default();
     let sink = StoreSink::new(Arc::new(service.store.clone()), Durability::Memory);
     let all: Vec<_> = (0..COUNT).map(bought).collect();
     for result in sink.publish_many(&all).await {
@@ -170,7 +171,8 @@ async fn listings_of_another_server_are_errors() {
         .before(shop::Shop::new().router)
         .await
         .query_timeout(Duration::from_secs(5));
-    let (client, start) = (builder.build().unwrap(), Instant::now());
+    let client = builder.build().unwrap();
+    let start = Instant::now();
     let mut purchases = client.export(user()).purchases();
     assert_eq!(purchases.next().await.unwrap().unwrap(), bought(1));
     assert_eq!(

@@ -37,7 +37,8 @@ async fn both_services_report_their_parts() {
             .eq([("listings".to_owned(), true), ("log".to_owned(), true)])
     );
 
-    let (log, store) = (InMemoryLog::default(), Arc::new(InMemoryStore::new()));
+    let log = InMemoryLog::default();
+    let store = Arc::new(InMemoryStore::new());
     let source = Arc::new(log.source("group"));
     let letters = Arc::new(log.dead_letters());
     let ingest = Ingest::<Purchase>::new(
@@ -91,11 +92,9 @@ async fn every_member_is_typed() {
         "orders":{"store":false,"outbox":2}}"#,
     );
     let health = health.await.unwrap();
-    let (ingest, users, orders) = (
-        health.ingest.unwrap(),
-        health.users.unwrap(),
-        health.orders.unwrap(),
-    );
+    let ingest = health.ingest.unwrap();
+    let users = health.users.unwrap();
+    let orders = health.orders.unwrap();
     assert_eq!(
         (
             ingest.lag,

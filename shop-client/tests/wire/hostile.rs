@@ -38,8 +38,11 @@ impl Hostile {
     async fn new(first: impl Into<String>, then: Then) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (connections, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (counted, sent, first) = (Arc::clone(&connections), Arc::clone(&bytes), first.into());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        let sent = Arc::clone(&bytes);
+        let first = first.into();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::Relaxed);
@@ -67,7 +70,8 @@ impl Hostile {
         let client = self.builder().build().unwrap();
         let user = client.user("u1");
         let id = "0190163d-8694-739b-aea5-966c26f8ad91";
-        let (users, orders) = (client.users(), client.orders());
+        let users = client.users();
+        let orders = client.orders();
         let calls = async {
             vec![
                 client.buy(ada("1")).await.unwrap_err(),

@@ -153,7 +153,8 @@ async fn close_ends_the_wait_for_a_permit() {
         .build()
         .unwrap();
     assert!(poll!(pin!(client.buy(order(0)))).is_pending());
-    let (waiting, start) = (client.buy(order(1)), Instant::now());
+    let waiting = client.buy(order(1));
+    let start = Instant::now();
     let mut waiting = pin!(waiting);
     assert!(poll!(&mut waiting).is_pending());
     let _one_in_flight = client.close(Duration::ZERO).await;

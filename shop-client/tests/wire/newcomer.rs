@@ -15,7 +15,9 @@ fn sum(prices: &[Price]) -> shop_client::Result<Total> {
 
 /// Invalid values and failed calls have one type of errors.
 async fn checkout(shop: &Shop, number: &str) -> shop_client::Result<u64> {
-    let (user, name, price) = ("u1".to_owned(), "ada".to_owned(), "29.99".to_owned());
+    let user = "u1".to_owned();
+    let name = "ada".to_owned();
+    let price = "29.99".to_owned();
     let new = NewPurchase::of(&user).named(&name).priced(&price)?;
     let bought = shop.buy(new.with_key(format!("order-{number}"))).await?;
     let (user, price): (UserId, Price) = ("u1".parse()?, "29.99".parse()?);

@@ -216,7 +216,8 @@ async fn every_acknowledged_purchase_is_stored_once() {
     );
     println!("{done:?}");
     for (name, results) in [("with retries", &most), ("without", &few)] {
-        let (bought, unknown) = (results.bought.len(), results.unknown.len());
+        let bought = results.bought.len();
+        let unknown = results.unknown.len();
         println!(
             "{name}: {bought} bought, {unknown} unknown, {} not bought",
             results.not_bought

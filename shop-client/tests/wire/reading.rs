@@ -24,7 +24,8 @@ pub(crate) fn purchase(number: u16) -> Purchase {
 
 #[tokio::test(start_paused = true)]
 async fn pages_are_requested_as_the_stream_is_read() {
-    let (shop, script) = (Shop::new(), Script::new([]));
+    let shop = Shop::new();
+    let script = Script::new([]);
     let all: Vec<_> = (0..2_500).map(purchase).collect();
     shop.store.insert(all.as_slice().into()).await.unwrap();
     let client = script.before(shop.router).await.build().unwrap();
@@ -63,7 +64,8 @@ fn user_one() -> ports::Selector {
 
 #[tokio::test(start_paused = true)]
 async fn only_the_first_page_waits_for_the_purchase() {
-    let (shop, script) = (Shop::new(), Script::new([]));
+    let shop = Shop::new();
+    let script = Script::new([]);
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
     let user = client.user("u1");
@@ -89,7 +91,8 @@ async fn only_the_first_page_waits_for_the_purchase() {
 
 #[tokio::test(start_paused = true)]
 async fn a_purchase_not_stored_in_time_is_an_error() {
-    let (shop, script) = (Shop::new(), Script::new([]));
+    let shop = Shop::new();
+    let script = Script::new([]);
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
     let user = client.user("u1").waiting_for(&bought.receipt);

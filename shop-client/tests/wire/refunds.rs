@@ -9,7 +9,8 @@ use crate::shop::{Script, Shop, Turn, ada};
 
 #[tokio::test(start_paused = true)]
 async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
-    let (shop, script) = (Shop::new(), Script::default());
+    let shop = Shop::new();
+    let script = Script::default();
     shop.ingest();
     let client = script.before(shop.router.clone()).await.build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();

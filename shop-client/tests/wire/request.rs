@@ -183,10 +183,8 @@ async fn a_page_says_that_a_purchase_is_pending() {
 
 #[test]
 fn the_readme_names_a_call_for_every_route() {
-    let (readme, document) = (
-        include_str!("../../README.md"),
-        include_str!("../../../docs/openapi.json"),
-    );
+    let readme = include_str!("../../README.md");
+    let document = include_str!("../../../docs/openapi.json");
     let document: Value = serde_json::from_str(document).unwrap();
     let routes = document["paths"]
         .as_object()

@@ -34,7 +34,8 @@ impl Shop {
 
     /// Its sink has `faults`.
     pub(crate) fn with(options: HttpOptions, faults: &Faults) -> Self {
-        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+        let log = InMemoryLog::default();
+        let store = InMemoryStore::new();
         let mut parts = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::new(store.clone()));
         let feed = PurchaseFeed::new(Arc::new(log.clone()), "group", Arc::new(store.clone()));
         parts.purchases.as_mut().unwrap().feed = Some(feed);
@@ -143,7 +144,8 @@ impl Script {
 }
 
 async fn take_turn(State(script): State<Script>, request: Request, next: Next) -> Response {
-    let (headers, path) = (request.headers().clone(), request.uri().path().to_owned());
+    let headers = request.headers().clone();
+    let path = request.uri().path().to_owned();
     script.seen.lock().unwrap().push(Seen {
         at: Instant::now(),
         path,

@@ -28,7 +28,8 @@ async fn a_rejected_token_is_renewed_within_the_call() {
         .iter()
         .map(|seen| seen.header("authorization").to_owned())
         .collect();
-    let (first, second) = ("Bearer token-1", "Bearer token-2");
+    let first = "Bearer token-1";
+    let second = "Bearer token-2";
     assert_eq!(sent, [first, first, second, second]);
 }
 

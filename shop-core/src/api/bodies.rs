@@ -168,7 +168,11 @@ impl BatchResultBody {
 /// Appends the result of the purchase at `line` of a batch, as that of a [`BatchResultBody`].
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
     write_member(to, "{\"line\":", &(line as u64));
-    write_member(to, ",\"status\":\"acknowledged\",\"id\":", &published.receipt.id);
+    write_member(
+        to,
+        ",\"status\":\"acknowledged\",\"id\":",
+        &published.receipt.id,
+    );
     write_member(to, ",\"timestamp\":", &published.purchase.timestamp);
     write_member(to, ",\"receipt\":", &published.receipt);
     if published.replayed {

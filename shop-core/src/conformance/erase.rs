@@ -315,7 +315,8 @@ pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
         options.clock = Arc::new(ClockAt(now));
         let mut retention = Retention::new(fixture.erase().await, options);
         soon("a round", retention.round()).await.expect("a round");
-        let (monitor, erase) = (retention.monitor(), fixture.erase().await);
+        let monitor = retention.monitor();
+        let erase = fixture.erase().await;
         let [deleted, due] =
             [&monitor.deleted, &monitor.due].map(|count| count.load(Ordering::Relaxed));
         (

@@ -26,7 +26,8 @@ async fn feed(
     faults: &Faults,
     options: FeedOptions,
 ) -> PurchaseFeed {
-    let (admin, query) = (log.log().admin(), faults.query(store.query().await));
+    let admin = log.log().admin();
+    let query = faults.query(store.query().await);
     let positions = GroupPositions {
         log: Arc::clone(&admin),
         group: log.group(GROUP).into(),
@@ -54,7 +55,8 @@ fn of(user: &str) -> Selector {
 
 /// The next `count` purchases. Checks that those of each user are in their order.
 async fn next(subscription: &mut Subscription, count: usize) -> Vec<FeedItem> {
-    let (mut items, mut newest) = (Vec::new(), BTreeMap::new());
+    let mut items = Vec::new();
+    let mut newest = BTreeMap::new();
     while items.len() < count {
         let item = soon("a purchase", subscription.next())
             .await
@@ -140,10 +142,8 @@ pub async fn purchases_are_yielded_in_order_and_once(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
 ) {
-    let (running, feed) = (
-        Running::start(log, store, &Faults::new(), options()).await,
-        default_feed(log, store).await,
-    );
+    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let feed = default_feed(log, store).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
     let mut one = subscribe(&feed, &of("user-1"), None).await;
     let mut named = subscribe(
@@ -174,7 +174,8 @@ pub async fn records_in_flight_at_the_first_subscription_are_yielded(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
 ) {
-    let (all, source) = (purchases(0..300), log.source(GROUP).await);
+    let all = purchases(0..300);
+    let source = log.source(GROUP).await;
     append(log, &all[..5]).await;
     ingest(&*source, store, 5, &all).await;
     append(log, &all[5..]).await;
@@ -187,7 +188,8 @@ pub async fn records_in_flight_at_the_first_subscription_are_yielded(
 /// While the store cannot be read, nothing is yielded or skipped, neither for an open subscription nor for one that
 /// continues.
 pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let (faults, source) = (Faults::new(), log.source(GROUP).await);
+    let faults = Faults::new();
+    let source = log.source(GROUP).await;
     let feed = feed(log, store, &faults, FeedOptions::default().kept_records(0)).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
     let start = everything.position();
@@ -218,7 +220,8 @@ pub async fn purchases_that_are_never_listed_delay_nothing(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
 ) {
-    let (source, feed) = (log.source(GROUP).await, default_feed(log, store).await);
+    let source = log.source(GROUP).await;
+    let feed = default_feed(log, store).await;
     let mut mine = subscribe(&feed, &of("u1"), None).await;
     let start = mine.position();
     let listed: Vec<_> = (0..5).map(|number| purchase_of("u1", number)).collect();
@@ -258,7 +261,8 @@ pub async fn purchases_that_are_never_listed_delay_nothing(
 
 /// A subscription that continues at a cursor yields what was yielded after it, in this process and in another one.
 pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let (source, first) = (log.source(GROUP).await, default_feed(log, store).await);
+    let source = log.source(GROUP).await;
+    let first = default_feed(log, store).await;
     let mut everything = subscribe(&first, &Selector::All, None).await;
     let start = everything.position();
     let mut all = purchases(0..40);
@@ -303,7 +307,8 @@ pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn 
 /// Many new subscriptions at once yield nothing that was visible before, and look nothing up. Each purchase is looked up
 /// once for all of them.
 pub async fn a_new_subscription_yields_nothing_old(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let (faults, source) = (Faults::new(), log.source(GROUP).await);
+    let faults = Faults::new();
+    let source = log.source(GROUP).await;
     let feed = feed(log, store, &faults, FeedOptions::default()).await;
     let old: Vec<_> = (0..50).map(|number| purchase_of("u1", number)).collect();
     append(log, &old).await;
@@ -363,7 +368,8 @@ pub async fn a_slow_subscription_ends_and_continues(
 /// A partition that ingest does not pass, or whose look-ups take long, delays no other one, also when it has more records
 /// than are kept for it. All of them are yielded later.
 pub async fn a_partition_delays_no_other_one(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let (faults, source) = (Faults::new(), log.source(GROUP).await);
+    let faults = Faults::new();
+    let source = log.source(GROUP).await;
     let feed = feed(log, store, &faults, FeedOptions::default().held_records(1)).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
     let mut all: Vec<_> = (0..300).map(|number| purchase_of("slow", number)).collect();

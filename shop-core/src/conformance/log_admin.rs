@@ -94,7 +94,8 @@ async fn states(fixture: &dyn LogFixture) -> (Vec<DeadLetter>, Vec<ResolvedDeadL
             .try_collect::<Vec<_>>()
             .await
     };
-    let (mut pending, mut resolved) = (Vec::new(), Vec::new());
+    let mut pending = Vec::new();
+    let mut resolved = Vec::new();
     for state in soon("scan the dead letters", all)
         .await
         .expect("the dead letters")
@@ -130,7 +131,8 @@ pub async fn appended_records_are_unchanged(fixture: &dyn LogFixture) {
 
 /// A scan yields the records that exist when it begins, per partition in order, and no later ones.
 pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
-    let (sink, admin) = (fixture.sink().await, fixture.log().admin());
+    let sink = fixture.sink().await;
+    let admin = fixture.log().admin();
     assert!(scan(&*admin).await.is_empty(), "a new log has no records");
     publish(&*sink, &purchases(0..35)).await;
     let begun = soon("scan", admin.scan()).await.expect("scan");
@@ -162,7 +164,8 @@ pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
 
 /// A scan moves no position and takes no partition from a member.
 pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
     publish(&*sink, &purchases(0..5)).await;
     let batches = read(&*source, 5).await;
     commit(&*source, &positions(&batches)).await;
@@ -181,7 +184,8 @@ async fn resolved(
     resolution: Resolution,
     dry_run: bool,
 ) -> Vec<(RecordPosition, bool)> {
-    let (admin, mut found) = (fixture.log().admin(), Vec::new());
+    let admin = fixture.log().admin();
+    let mut found = Vec::new();
     let filter = DeadLetterFilter::default().positions(positions.clone());
     let selected = soon("select", admin.select_dead_letters(filter))
         .await
@@ -199,7 +203,8 @@ async fn resolved(
 /// one. A dry run changes nothing, and a repetition finds nothing.
 pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     let all = put(fixture, &[ADA, "poison", ""], OF).await;
-    let (replay, drop) = (Resolution::Replayed, Resolution::Dropped);
+    let replay = Resolution::Replayed;
+    let drop = Resolution::Dropped;
     let of = |dead_letters: &[DeadLetter]| {
         dead_letters
             .iter()
@@ -258,7 +263,8 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
         .expect("put");
     all.sort_by_key(DeadLetter::position);
     let admin = fixture.log().admin();
-    let (mut filter, mut found) = (DeadLetterFilter::default(), Vec::new());
+    let mut filter = DeadLetterFilter::default();
+    let mut found = Vec::new();
     loop {
         let page = soon("list", admin.dead_letters(&filter, 3))
             .await
@@ -345,7 +351,8 @@ pub async fn pending_dead_letters_keep_their_order(fixture: &dyn LogFixture) {
 /// A listing excludes dead letters that are put after it began.
 pub async fn a_listing_excludes_later_dead_letters(fixture: &dyn LogFixture) {
     append(fixture, &["one", "two"]).await;
-    let (dead_letters, log) = (as_dead_letters(fixture, OF).await, fixture.log());
+    let dead_letters = as_dead_letters(fixture, OF).await;
+    let log = fixture.log();
     soon("put", log.dead_letters().put(&dead_letters[..1]))
         .await
         .expect("put");
@@ -368,10 +375,8 @@ pub async fn a_listing_excludes_later_dead_letters(fixture: &dyn LogFixture) {
 
 /// A caller that replays each listed dead letter terminates, even if the records are dead-lettered again meanwhile.
 pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogFixture) {
-    let (dead_letters, log) = (
-        put(fixture, &["one", "two", "three"], OF).await,
-        fixture.log(),
-    );
+    let dead_letters = put(fixture, &["one", "two", "three"], OF).await;
+    let log = fixture.log();
     let mut listing = soon("list", log.admin().scan_dead_letters())
         .await
         .expect("a listing");
@@ -503,10 +508,8 @@ pub async fn a_discarded_dead_letter_is_resolved(fixture: &dyn LogFixture) {
 
 /// A dead letter that was replayed or discarded is not pending again when its record is delivered again.
 pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
-    let (dead_letters, log) = (
-        put(fixture, &["one", "two", "three"], OF).await,
-        fixture.log(),
-    );
+    let dead_letters = put(fixture, &["one", "two", "three"], OF).await;
+    let log = fixture.log();
     soon("replay", log.admin().replay(&dead_letters[..1], OF))
         .await
         .expect("replay");
@@ -524,7 +527,8 @@ pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
 /// A record at a reused offset, and gaps that end there, are separate dead letters. Their
 /// position selects all of them.
 pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
-    let (letters, log) = (put(fixture, &["one", "two"], OF).await, fixture.log());
+    let letters = put(fixture, &["one", "two"], OF).await;
+    let log = fixture.log();
     let [other, first] = &letters[..] else {
         panic!("two records of {letters:?}")
     };
@@ -709,7 +713,8 @@ pub async fn a_record_is_found_by_its_position(fixture: &dyn LogFixture) {
 pub async fn a_dead_letter_is_found_by_its_record(fixture: &dyn LogFixture) {
     append(fixture, &["poison", "more poison"]).await;
     let all = as_dead_letters(fixture, OF).await;
-    let (reader, log) = (fixture.log().dead_letters(), fixture.log());
+    let reader = fixture.log().dead_letters();
+    let log = fixture.log();
     let contained = async || {
         let mut contained = Vec::new();
         for DeadLetter {

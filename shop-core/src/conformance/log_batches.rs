@@ -115,7 +115,8 @@ pub async fn a_revoked_partition_delivers_nothing(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().revokes, "revocations") {
         return;
     }
-    let (sink, first) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let first = fixture.source(GROUP).await;
     publish(&*sink, &for_users(0..60)).await;
     // Joins the group and owns all partitions before the other member joins.
     read(&*first, 1).await;

@@ -26,7 +26,8 @@ pub(super) async fn next(source: &dyn LogSource) -> SourceEvent {
 
 /// Reads batches with `count` records altogether. Revocations are completed at once.
 pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
-    let (mut batches, mut found) = (Vec::new(), 0);
+    let mut batches = Vec::new();
+    let mut found = 0;
     while found < count {
         match next(source).await {
             SourceEvent::Batch(batch) => {

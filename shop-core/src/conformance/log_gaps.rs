@@ -74,7 +74,8 @@ pub async fn records_deleted_unread_are_a_gap(fixture: &dyn LogFixture) {
         return;
     }
     let batch = ten_records(fixture, 4).await;
-    let (from, to) = (batch.records[4].offset, batch.records[7].offset);
+    let from = batch.records[4].offset;
+    let to = batch.records[7].offset;
     delete_before(fixture, &batch, to).await;
     let source = fixture.source(GROUP).await;
     let found = gap(&*source).await;
@@ -103,7 +104,8 @@ pub async fn an_uncommitted_gap_is_redelivered(fixture: &dyn LogFixture) {
         return;
     }
     let batch = ten_records(fixture, 4).await;
-    let (from, to) = (batch.records[4].offset, batch.records[9].offset + 1);
+    let from = batch.records[4].offset;
+    let to = batch.records[9].offset + 1;
     delete_before(fixture, &batch, to).await;
     for _ in 0..2 {
         let source = fixture.source(GROUP).await;

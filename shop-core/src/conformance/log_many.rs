@@ -34,7 +34,8 @@ fn ids_of(purchases: &[Purchase]) -> Vec<PurchaseId> {
 
 /// `publish_many` returns one result per purchase, in their order, and each purchase is delivered.
 pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
     assert!(publish_many(&*sink, &[]).await.is_empty());
     let batch = purchases(0..250);
     let receipts = publish_many(&*sink, &batch).await;
@@ -54,7 +55,8 @@ pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
 
 /// `publish_new_many` assigns the ids: with a key always the same one, without one always another.
 pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
     let new = |number: u64| NewPurchase::from(purchase(number));
     let keyed = new(7).with_key("order-7").unwrap();
     let batch: Vec<_> = (0..40).map(new).chain([keyed.clone(), keyed]).collect();
@@ -85,7 +87,8 @@ pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) 
 
 /// A purchase that is too large for some logs does not affect the others of its batch.
 pub async fn a_failed_purchase_does_not_fail_its_batch(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
     let mut batch = purchases(0..20);
     let huge = "x".repeat(9 << 20);
     batch[7].context = Some(Box::new(RequestContext::new(Some(huge), None)));
@@ -105,8 +108,10 @@ pub async fn a_failed_purchase_does_not_fail_its_batch(fixture: &dyn LogFixture)
 
 /// Purchases of one user are delivered in the order of their batch.
 pub async fn a_batch_keeps_the_order_of_each_user(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
-    let (first, second) = (purchases(0..100), purchases(100..200));
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
+    let first = purchases(0..100);
+    let second = purchases(100..200);
     assert_eq!(published(&*sink, &first).await, ids_of(&first));
     assert_eq!(published(&*sink, &second).await, ids_of(&second));
     let mut last = BTreeMap::new();
@@ -125,7 +130,8 @@ pub async fn a_batch_keeps_the_order_of_each_user(fixture: &dyn LogFixture) {
 
 /// A batch may contain a purchase twice: both have receipts, with the same id.
 pub async fn a_batch_may_repeat_a_purchase(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
     let batch = [purchase(1), purchase(2), purchase(1), purchase(1)];
     assert_eq!(published(&*sink, &batch).await, ids_of(&batch));
     assert_eq!(
@@ -142,7 +148,8 @@ pub async fn a_batch_may_repeat_a_purchase(fixture: &dyn LogFixture) {
 /// Each purchase of a batch whose future was polled once and then dropped is published or not, and the batch can be
 /// published again.
 pub async fn a_dropped_batch_can_be_published_again(fixture: &dyn LogFixture) {
-    let (sink, source) = (fixture.sink().await, fixture.source(GROUP).await);
+    let sink = fixture.sink().await;
+    let source = fixture.source(GROUP).await;
     let batch = purchases(0..30);
     let mut call = sink.publish_many(&batch);
     if let Poll::Ready(results) = poll_once(&mut call).await {

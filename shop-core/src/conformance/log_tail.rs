@@ -96,11 +96,9 @@ pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
 
 /// The positions of a group are those that it has committed. A group that does not exist has none.
 pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFixture) {
-    let (sink, source, admin) = (
-        fixture.sink().await,
-        fixture.source("group").await,
-        fixture.log().admin(),
-    );
+    let sink = fixture.sink().await;
+    let source = fixture.source("group").await;
+    let admin = fixture.log().admin();
     let of = async |group: &str| soon("positions", admin.positions(&fixture.group(group))).await;
     if of("group")
         .await
@@ -137,7 +135,8 @@ pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFix
 /// server manages the groups.
 pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..15)).await;
-    let (log, source) = (fixture.log(), fixture.source(GROUP).await);
+    let log = fixture.log();
+    let source = fixture.source(GROUP).await;
     let consumed = read(&*source, 15).await;
     commit(&*source, &positions(&consumed[..1])).await;
     let admin = log.admin();

@@ -54,7 +54,8 @@ pub(super) async fn listed(
 ) -> (Vec<Purchase>, Vec<usize>) {
     /// More pages than any listing here has: one that never ends fails.
     const MAX_PAGES: usize = 5_000;
-    let (mut items, mut sizes) = (Vec::new(), Vec::new());
+    let mut items = Vec::new();
+    let mut sizes = Vec::new();
     let mut request = PageRequest::first(order, limit(count));
     for _ in 0..MAX_PAGES {
         let found = page(query, selector, &request).await;
@@ -86,7 +87,8 @@ fn and_all(
 
 /// All purchases are listed and summed up, or denied.
 pub async fn all_purchases_are_listed_or_unsupported(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     fill(&*store, &purchases(0..10)).await;
     let page = soon("page", query.page(&Selector::All, &PageRequest::default())).await;
     let summary = soon("summary", query.summary(&Selector::All)).await;
@@ -101,7 +103,8 @@ pub async fn all_purchases_are_listed_or_unsupported(fixture: &dyn StoreFixture)
 
 /// A page contains purchases of its selector only.
 pub async fn a_selector_matches_its_purchases_only(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     // One begins another, some are patterns, and two are the same character composed and decomposed.
     let users = ["a", "b", "ab", "A", "a%", "a_", "a.*", "á", "a\u{301}"];
     let each = users.into_iter().cycle().zip(0..36);
@@ -131,7 +134,8 @@ pub async fn a_selector_matches_its_purchases_only(fixture: &dyn StoreFixture) {
 
 /// Pages are ordered by time and then by id, newest or oldest first.
 pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     // The order of ids is opposite to that of times, and many purchases have the same time.
     let make = |number: u64| {
         let millis = i64::try_from((97 - number) / 5).unwrap();
@@ -154,7 +158,8 @@ pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
 
 /// Purchases with the minimum and the maximum timestamp are listed in order.
 pub async fn extreme_timestamps_are_ordered(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let times = [Timestamp::MIN, at(0), Timestamp::MAX];
     let make = |number: u64| Purchase {
         timestamp: times[usize::try_from(number / 4).unwrap()],
@@ -173,7 +178,8 @@ pub async fn extreme_timestamps_are_ordered(fixture: &dyn StoreFixture) {
 
 /// A page is filled up to its limit, and `next` is `None` exactly at the end.
 pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
     fill(&*store, &all).await;
     for (count, sizes) in [
@@ -192,7 +198,8 @@ pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
 
 /// Each page may have another limit.
 pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
     fill(&*store, &all).await;
     let mut request = PageRequest::first(ListOrder::OldestFirst, limit(3));
@@ -211,7 +218,8 @@ pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
 /// A scan yields all purchases that were stored throughout, and none twice, under concurrent inserts before, at and
 /// after its position.
 pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     // Of every three purchases, one is stored at the start, and the others are inserted during the scan.
     let of = |kind: u64| {
         (0..100)
@@ -261,7 +269,8 @@ pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixtu
 
 /// A cursor of another selector or order, or a forged one, is invalid.
 pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     fill(&*store, &purchases(0..20)).await;
     let first = PageRequest::first(ListOrder::NewestFirst, limit(2));
     let cursor = page(&*query, &user("user-1"), &first)
@@ -296,7 +305,8 @@ fn range(from: Option<i64>, to: Option<i64>) -> TimeRange {
 
 /// A listing has the purchases from the start of its range to before its end, in both orders and across pages.
 pub async fn a_range_selects_by_time(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     // Two purchases at each millisecond from 0 to 9.
     let make = |number: u64| {
         let timestamp = at(i64::try_from(number / 2).unwrap());
@@ -339,7 +349,8 @@ pub async fn a_range_selects_by_time(fixture: &dyn StoreFixture) {
 
 /// A cursor of another range is invalid.
 pub async fn a_cursor_belongs_to_its_range(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
     fill(&*store, &all).await;
     let first =
@@ -404,7 +415,8 @@ fn around_ends_of_periods() -> Vec<Purchase> {
 
 /// The totals of a period are those of the purchases in it, exactly, and together the summary of the range.
 pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let all = around_ends_of_periods();
     fill(&*store, &all).await;
     let day = 24 * 60 * 60_000;
@@ -460,7 +472,8 @@ pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
 
 /// Hours, days and months begin in the zone of the request.
 pub async fn totals_follow_the_zone(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let all = around_ends_of_periods();
     fill(&*store, &all).await;
     let mut days = BTreeSet::new();
@@ -488,7 +501,8 @@ pub async fn totals_follow_the_zone(fixture: &dyn StoreFixture) {
 
 /// Totals of more than 1,000 periods with purchases are invalid; 1,000 are not.
 pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let hourly = |number: u64| {
         let timestamp = at(i64::try_from(number).unwrap() * 60 * 60_000);
         Purchase {
@@ -526,7 +540,8 @@ pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
 
 /// Sums are exact, and include all purchases of their selector.
 pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let prices = ["0.1", "0.2", "1000000000000000", "0.00000001", "29.99"];
     let mut all = purchases(0..10);
     for (number, purchase) in all.iter_mut().enumerate() {
@@ -610,7 +625,8 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
 
 /// A scan of the whole store yields what was stored throughout, once, while more is stored.
 pub async fn scan_batches_yield_everything_once(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     if and_all(fixture, []).is_empty() {
         return;
     }
@@ -618,7 +634,8 @@ pub async fn scan_batches_yield_everything_once(fixture: &dyn StoreFixture) {
     for chunk in before.chunks(500) {
         fill(&*store, chunk).await;
     }
-    let (mut found, mut batches) = (Vec::new(), 0);
+    let mut found = Vec::new();
+    let mut batches = 0;
     let mut scan = std::pin::pin!(query.scan_batches());
     while let Some(batch) = soon("scan", scan.try_next()).await.expect("scan") {
         assert_eq!(batch.unreadable, []);
@@ -651,7 +668,8 @@ pub async fn an_unknown_user_has_an_empty_summary(fixture: &dyn StoreFixture) {
 
 /// A purchase is found by its id, and an unknown one is not.
 pub async fn get_finds_by_id(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     fill(&*store, &purchases(0..10)).await;
     for number in 0..10 {
         assert_eq!(
@@ -666,7 +684,8 @@ pub async fn get_finds_by_id(fixture: &dyn StoreFixture) {
 pub async fn wait_for_returns_when_stored(fixture: &dyn StoreFixture) {
     /// Only a failing test waits as long.
     const LONG: Duration = Duration::from_secs(30);
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let start = Instant::now();
     assert!(
         !soon("wait_for", query.wait_for(&id(0), Duration::ZERO))

@@ -9,7 +9,8 @@ use crate::{ErrorKind, Purchase};
 
 /// Each step leads to the least name that is not less than a text, in the order of bytes.
 pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let next = async |from: &str| soon("next_name", query.next_name(from)).await;
     if next("")
         .await
@@ -40,7 +41,8 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
     all[names.len()].user_id = "v".parse().unwrap();
     fill(&*store, &all).await;
     names.sort_unstable();
-    let (mut found, mut from) = (Vec::new(), String::new());
+    let mut found = Vec::new();
+    let mut from = String::new();
     while let Some(name) = next(&from).await.expect("next_name") {
         // No name has a control character.
         from = format!("{name}\u{1}");
@@ -64,7 +66,8 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
 
 /// A reference selects the purchases with exactly this text, of one user or of all.
 pub async fn a_reference_selects_its_purchases_only(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let references = ["order-7", "ORDER-7", "order-70"];
     let make = |(number, reference): (u64, &str)| {
         let mut purchase = purchase_of(["a", "b"][usize::from(number.is_multiple_of(2))], number);

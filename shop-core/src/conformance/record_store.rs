@@ -77,7 +77,8 @@ pub async fn outcomes_match_their_batch(fixture: &impl RecordStoreFixture) {
 
 /// Applying a record again is a duplicate.
 pub async fn a_record_is_applied_once(fixture: &impl RecordStoreFixture) {
-    let (store, batch) = (fixture.store().await, records(fixture, 1..6));
+    let store = fixture.store().await;
+    let batch = records(fixture, 1..6);
     assert_eq!(apply(&*store, &batch).await, "iiiii");
     for _ in 0..3 {
         assert_eq!(apply(&*store, &batch).await, "ddddd");
@@ -93,9 +94,11 @@ pub async fn a_batch_may_repeat_itself(fixture: &impl RecordStoreFixture) {
 
 /// Of concurrent calls, one applies each record.
 pub async fn racing_batches_apply_once(fixture: &impl RecordStoreFixture) {
-    let (store, batch) = (fixture.store().await, records(fixture, 1..51));
+    let store = fixture.store().await;
+    let batch = records(fixture, 1..51);
     let calls = (0..8).map(|_| {
-        let (store, batch) = (Arc::clone(&store), batch.clone());
+        let store = Arc::clone(&store);
+        let batch = batch.clone();
         tokio::spawn(async move { apply(&*store, &batch).await })
     });
     let outcomes: String = soon("racing calls", join_all(calls))
@@ -136,7 +139,8 @@ pub async fn an_empty_batch_is_fine(fixture: &impl RecordStoreFixture) {
 
 /// After a dropped apply, each record is applied or not, and applying again completes the batch.
 pub async fn a_dropped_apply_may_be_repeated(fixture: &impl RecordStoreFixture) {
-    let (store, batch) = (fixture.store().await, records(fixture, 1..101));
+    let store = fixture.store().await;
+    let batch = records(fixture, 1..101);
     for _ in 0..5 {
         let mut call = store.apply(batch.as_slice().into());
         if let Poll::Ready(outcomes) = poll_once(&mut call).await {

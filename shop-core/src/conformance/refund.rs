@@ -77,7 +77,8 @@ pub async fn sums_are_net(fixture: &dyn EraseFixture) {
         let sum = |entries: &[&Purchase]| {
             Total::checked_sum(entries.iter().map(|entry| entry.price)).unwrap()
         };
-        let (of_day, of_next) = ((bought.len() as u64, sum(&bought)), (0, sum(&refunds)));
+        let of_day = (bought.len() as u64, sum(&bought));
+        let of_next = (0, sum(&refunds));
         let summary = soon("summary", query.summary(&selector))
             .await
             .expect("summary");

@@ -40,7 +40,8 @@ impl<L: LogFixture, S: EraseFixture> ShopOnLog<L, S> {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn new(log: L, store: S) -> Self {
-        let (source, dead_letters) = (log.source("shop").await, log.dead_letters().await);
+        let source = log.source("shop").await;
+        let dead_letters = log.dead_letters().await;
         let ingest = Ingest::new(
             source,
             store.store().await,
@@ -180,7 +181,8 @@ pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) 
 
 /// A repetition without a lookup, because its key is as new as the purchase, returns the first purchase too.
 pub async fn a_repetition_of_a_new_key_returns_the_first_purchase(fixture: &dyn ShopFixture) {
-    let (shop, key) = (fixture.shop().await, SystemClock.fresh_id().to_string());
+    let shop = fixture.shop().await;
+    let key = SystemClock.fresh_id().to_string();
     let first = buy(&shop, order("29.99", &key).with_timestamp(at(5)))
         .await
         .expect("buy");
@@ -322,7 +324,8 @@ pub async fn pages_are_those_of_the_selection(fixture: &dyn ShopFixture) {
         (user(), ["4", "3", "2"]),
         (user().oldest_first(), ["2", "3", "4"]),
     ] {
-        let (mut prices, mut sizes) = (Vec::new(), Vec::new());
+        let mut prices = Vec::new();
+        let mut sizes = Vec::new();
         let mut page = soon("page", user.page()).await.expect("the first page");
         loop {
             sizes.push(page.items.len());

@@ -75,7 +75,8 @@ pub async fn outcomes_match_their_batch(fixture: &dyn StoreFixture) {
 
 /// A purchase with a new id is stored, and visible as soon as its insert returns.
 pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     for purchase in purchases(0..5) {
         assert_eq!(get(&*query, &purchase.id).await, None);
         assert_eq!(
@@ -90,7 +91,8 @@ pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
 
 /// Text, price with its scale, and time are stored unchanged; the request's context is not stored.
 pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let long = "ä".repeat(128);
     let texts = [
         "u1",
@@ -173,7 +175,8 @@ async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Su
 
 /// The same id with the same content is a duplicate: the first document and its time stay.
 pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let first = purchase(120);
     insert(&*store, std::slice::from_ref(&first)).await;
     let later = Purchase {
@@ -208,7 +211,8 @@ pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
 
 /// The same id with other content is a conflict: the first document stays.
 pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let first = purchase(1);
     insert(&*store, std::slice::from_ref(&first)).await;
     let others = [
@@ -260,8 +264,10 @@ fn details(json: &str) -> Details {
 
 /// Duplicates and conflicts are detected within one batch too.
 pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
-    let (one, two) = (purchase(1), purchase(2));
+    let store = fixture.store().await;
+    let query = fixture.query().await;
+    let one = purchase(1);
+    let two = purchase(2);
     let batch = [
         one.clone(),
         one.clone(),
@@ -277,13 +283,15 @@ pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
 
 /// Of concurrent calls with the same purchases, one inserts each purchase.
 pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let contents = [
         purchases(0..50),
         purchases(0..50).iter().map(contradicting).collect(),
     ];
     let calls = (0..8).map(|racer| {
-        let (store, mut batch) = (Arc::clone(&store), contents[racer % 2].clone());
+        let store = Arc::clone(&store);
+        let mut batch = contents[racer % 2].clone();
         // In different orders.
         batch.rotate_left(racer * 6);
         tokio::spawn(async move { (store.insert(batch.as_slice().into()).await, batch) })
@@ -314,7 +322,8 @@ pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
 
 /// A conflict within a batch does not block the other purchases.
 pub async fn a_conflict_does_not_block_the_batch(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     insert(&*store, &[purchase(5)]).await;
     let mut batch = purchases(0..10);
     batch[5] = contradicting(&batch[5]);
@@ -332,7 +341,8 @@ pub async fn an_empty_batch_is_fine(fixture: &dyn StoreFixture) {
 
 /// After a dropped insert, each purchase is stored or not, and inserting again completes the batch.
 pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let batch = purchases(0..100);
     for _ in 0..5 {
         let mut call = store.insert(batch.as_slice().into());
@@ -353,13 +363,15 @@ pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFix
 
 /// The next process that opens a store finds what was stored, in listings and sums too.
 pub async fn a_reopened_store_has_its_purchases(fixture: &dyn StoreFixture) {
-    let (store, query) = (fixture.store().await, fixture.query().await);
+    let store = fixture.store().await;
+    let query = fixture.query().await;
     let stored = purchases(0..60);
     assert_eq!(
         outcome_codes(&insert(&*store, &stored).await),
         "i".repeat(60)
     );
-    let (before, users) = (everything(fixture, &*query).await, stored[..5].iter());
+    let before = everything(fixture, &*query).await;
+    let users = stored[..5].iter();
     let selectors: Vec<_> = users
         .map(|purchase| Selector::User(purchase.user_id.clone()))
         .collect();
@@ -370,7 +382,8 @@ pub async fn a_reopened_store_has_its_purchases(fixture: &dyn StoreFixture) {
     let reopened = soon("reopen", fixture.reopen()).await;
     declared(reopened.is_some(), "opening the same store again");
     let Some(reopened) = reopened else { return };
-    let (store, query) = (reopened.store().await, reopened.query().await);
+    let store = reopened.store().await;
+    let query = reopened.query().await;
     assert_eq!(everything(fixture, &*query).await, before);
     for (selector, page) in selectors.iter().zip(pages) {
         assert_eq!(page.len(), 12, "{selector:?}");

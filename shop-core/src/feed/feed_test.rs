@@ -43,7 +43,8 @@ fn purchase(number: u64) -> Purchase {
 
 impl Fixture {
     fn feed(&self, options: FeedOptions) -> PurchaseFeed {
-        let (log, store) = (Arc::new(self.log.clone()), Arc::new(self.store.clone()));
+        let log = Arc::new(self.log.clone());
+        let store = Arc::new(self.store.clone());
         PurchaseFeed::with_options(log, Arc::clone(&self.positions) as _, store, options)
     }
 

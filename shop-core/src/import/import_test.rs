@@ -265,7 +265,8 @@ async fn a_key_and_an_id_know_a_row_by_themselves() {
     let (report, _) = import_into(&store, &csv(), keyed.as_bytes()).await.unwrap();
     assert_eq!(counts(&report), [0, 2, 0, 1]);
 
-    let (id, time) = ("507f1f77bcf86cd799439011", "2020-01-01T00:00:00.000Z");
+    let id = "507f1f77bcf86cd799439011";
+    let time = "2020-01-01T00:00:00.000Z";
     let of_export = format!("id,username,userid,price,timestamp\n{id},ada,u1,1,{time}\n");
     let (kept, purchase) = import(&csv(), &of_export)
         .await

@@ -85,7 +85,8 @@ async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purch
         ..Default::default()
     });
     let all = publish(&log, count).await;
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let source = Arc::new(log.source("group"));
+    let dead_letters = Arc::new(log.dead_letters());
     let ingest = Ingest::new(
         source,
         Arc::clone(store) as _,
@@ -303,7 +304,8 @@ async fn inserts_during_the_first_attempt_do_not_make_a_record_stuck() {
         ..Default::default()
     });
     publish(&log, 2).await;
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let source = Arc::new(log.source("group"));
+    let dead_letters = Arc::new(log.dead_letters());
     let ingest = Ingest::new(
         source,
         Arc::clone(&store) as _,
@@ -335,10 +337,8 @@ async fn a_dead_letter_counts_its_attempts() {
         Call::Insert,
         Fault::Reject(Reason::refused(too_large()).unwrap()),
     );
-    let (source, store) = (
-        Arc::new(log.source("group")),
-        faults.store(Arc::new(InMemoryStore::new())),
-    );
+    let source = Arc::new(log.source("group"));
+    let store = faults.store(Arc::new(InMemoryStore::new()));
     let ingest = Ingest::new(
         source,
         store,
@@ -401,7 +401,8 @@ async fn many_failing_records_do_not_delay_the_others() {
     while store.inner.all().len() < 900 {
         store.called.notified().await;
     }
-    let (took, inserts) = (begun.elapsed(), store.sizes.lock().unwrap().len());
+    let took = begun.elapsed();
+    let inserts = store.sizes.lock().unwrap().len();
     // Each failing record costs its path of halves, and no pause of seconds.
     assert!(
         took < Duration::from_secs(30) && inserts < 1_500,
@@ -425,7 +426,8 @@ async fn a_parked_record_is_skipped_without_a_restart() {
     });
     let all = publish(&log, 3).await;
     *store.over.lock().unwrap() = BTreeSet::from([all[1].id]);
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let source = Arc::new(log.source("group"));
+    let dead_letters = Arc::new(log.dead_letters());
     let ingest = Ingest::new(
         source,
         Arc::clone(&store) as _,

@@ -95,7 +95,8 @@ async fn wait_for_dead_letter_retries(running: &Running, retries: u64) {
 #[tokio::test(start_paused = true)]
 async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
     let _running = in_time();
-    let (log, faults) = (log(10), Faults::new());
+    let log = log(10);
+    let faults = Faults::new();
     poison(&log, 3);
     faults.always(Call::PutDeadLetters, Fault::unavailable());
     let running = start(&log, faults.dead_letters(Arc::new(log.dead_letters())), 5);
@@ -228,7 +229,8 @@ async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_fails_since_its_own_first_failure() {
     let _running = in_time();
-    let (outage, too_large) = (Some(ErrorKind::Unavailable), Some(ErrorKind::TooLarge));
+    let outage = Some(ErrorKind::Unavailable);
+    let too_large = Some(ErrorKind::TooLarge);
     let at_once = Duration::ZERO;
     let first_again = failing_since(&[outage, too_large, outage]).await;
     assert_eq!(
@@ -264,15 +266,14 @@ async fn a_missing_right_to_put_dead_letters_is_retried() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_has_recovered_is_healthy_before_its_batch_ends() {
     let _running = in_time();
-    let (log, faults) = (log(10), Faults::new());
+    let log = log(10);
+    let faults = Faults::new();
     poison(&log, 1);
     log.sink().publish(&purchase()).await.unwrap();
     faults.once(Call::Insert, Fault::unavailable());
     faults.once(Call::PutDeadLetters, Fault::Delay(Duration::from_secs(60)));
-    let (source, store) = (
-        Arc::new(log.source("group")),
-        faults.store(Arc::new(InMemoryStore::new())),
-    );
+    let source = Arc::new(log.source("group"));
+    let store = faults.store(Arc::new(InMemoryStore::new()));
     let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
     let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
     let monitor = ingest.monitor();
@@ -289,7 +290,8 @@ async fn a_store_that_has_recovered_is_healthy_before_its_batch_ends() {
 async fn the_stop_is_logged_after_the_drain() {
     let _running = in_time();
     let logged = Logged::begin();
-    let (log, faults) = (log(1), Faults::new());
+    let log = log(1);
+    let faults = Faults::new();
     poison(&log, 50);
     faults.once(Call::Close, Fault::Delay(Duration::from_secs(1)));
     let source = faults.source(Arc::new(log.source("group")));

@@ -394,7 +394,8 @@ async fn revocations_are_received_during_a_backoff() {
         .with_batch(1, 0..2)
         .with_event(|| Err(unavailable(Retry::After(LONG))))
         .with_control(revocation);
-    let (begun, running) = (Instant::now(), source.start());
+    let begun = Instant::now();
+    let running = source.start();
     ended.await.unwrap();
     assert!(begun.elapsed() <= GRACE, "{:?}", begun.elapsed());
     assert!(
@@ -454,7 +455,8 @@ async fn a_failing_next_control_is_retried_with_backoff() {
     let source = (0..1_000).fold(source, |source, _| {
         source.with_control(|| Err(unavailable(Retry::Safe)))
     });
-    let (begun, running) = (Instant::now(), source.with_batch(1, 0..2).start());
+    let begun = Instant::now();
+    let running = source.with_batch(1, 0..2).start();
     running.has_inserted(2).await;
     let asked = running.source.interruptions_asked.load(Ordering::Relaxed);
     assert!(

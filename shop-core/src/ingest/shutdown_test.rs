@@ -101,7 +101,8 @@ async fn an_unavailable_store_does_not_block_a_shutdown() {
 async fn an_unavailable_store_does_not_block_a_rebalance() {
     let _running = in_time();
     let log = log_of(100, 4).await;
-    let (faults, store) = (Faults::new(), InMemoryStore::new());
+    let faults = Faults::new();
+    let store = InMemoryStore::new();
     faults.always(Call::Insert, Fault::unavailable());
     let first = start(&log, faults.store(Arc::new(store.clone())));
     first
@@ -124,10 +125,8 @@ async fn an_unavailable_store_does_not_block_a_rebalance() {
     assert_eq!(first.monitor.status().counters, IngestCounters::default());
     faults.clear(Call::Insert);
     while store.all().len() < 100 {
-        let (of_first, of_second) = (
-            first.monitor.status().counters,
-            second.monitor.status().counters,
-        );
+        let of_first = first.monitor.status().counters;
+        let of_second = second.monitor.status().counters;
         tokio::select! {
             biased;
             _ = first.monitor.wait_for(|status| status.counters != of_first) => {}
@@ -145,7 +144,8 @@ async fn an_unavailable_store_does_not_block_a_rebalance() {
 async fn batches_that_end_after_a_lost_membership_are_not_committed() {
     let _running = in_time();
     let log = log_of(20, 1).await;
-    let (faults, store) = (Faults::new(), InMemoryStore::new());
+    let faults = Faults::new();
+    let store = InMemoryStore::new();
     faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
     let running = start(&log, faults.store(Arc::new(store.clone())));
     running
@@ -173,7 +173,8 @@ async fn a_failed_commit_is_retried() {
         faults.once(Call::Commit, Fault::unavailable());
     }
     faults.once(Call::Commit, Fault::LoseAnswer);
-    let (store, dead_letters) = (InMemoryStore::new(), log.dead_letters());
+    let store = InMemoryStore::new();
+    let dead_letters = log.dead_letters();
     let ingest = Ingest::new(
         faults.source(source),
         Arc::new(store.clone()),
@@ -319,10 +320,8 @@ async fn an_abandoned_batch_puts_no_dead_letters() {
     drop(log.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
     let faults = Faults::new();
     faults.once(Call::Insert, Fault::Delay(Duration::from_secs(5)));
-    let (source, store) = (
-        Arc::new(log.source("group")),
-        faults.store(Arc::new(InMemoryStore::new())),
-    );
+    let source = Arc::new(log.source("group"));
+    let store = faults.store(Arc::new(InMemoryStore::new()));
     let dead_letters = faults.dead_letters(Arc::new(log.dead_letters()));
     // With a limit it would wait for its permit, and notice there that it is abandoned.
     let options = IngestOptions {

@@ -116,7 +116,8 @@ fn records_of_the_replaced_systems_are_decoded() {
             continue;
         };
         let member = |name: &str| stored[name].as_str().unwrap_or(RECORD_TIME);
-        let (user, time) = (member("userid"), member("timestamp"));
+        let user = member("userid");
+        let time = member("timestamp");
         let expected = format!("{user}|{}|{}|{time}", member("username"), member("price"));
         assert_eq!(shown(value), expected, "{sample}");
     }

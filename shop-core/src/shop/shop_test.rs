@@ -117,7 +117,8 @@ async fn a_refund_waits_until_its_purchase_is_stored() {
     let order = new("9").with_key("order-7").unwrap();
     let bought = shop.buy(order).await.unwrap().purchase;
     let refunding = tokio::spawn({
-        let (shop, id) = (shop.clone(), bought.id);
+        let shop = shop.clone();
+        let id = bought.id;
         async move { shop.refund(id, None, None).await }
     });
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -93,7 +93,8 @@ impl World {
         options.revocation_timeout = Duration::from_millis(setting.grace);
         options.rebalancing = rebalancing;
         options.clock = Arc::clone(&clock) as _;
-        let (log, oracle) = (InMemoryLog::new(options), Oracle::new());
+        let log = InMemoryLog::new(options);
+        let oracle = Oracle::new();
         Self {
             setting: setting.clone(),
             publisher: Publisher::new(log.clone(), clock, oracle.clone()),
@@ -202,7 +203,8 @@ impl World {
             disturbed: AtomicBool::new(self.setting.dead_letter_limit > 0),
             leaving: Mutex::new(None),
         });
-        let (faults, source) = (Faults::new(), Arc::new(self.log.source(GROUP)));
+        let faults = Faults::new();
+        let source = Arc::new(self.log.source(GROUP));
         let watched = WatchedSource {
             inner: Arc::clone(&source),
             line: Arc::clone(&line),
@@ -267,7 +269,8 @@ impl World {
         member.line.gone.store(true, Ordering::Relaxed);
         member.line.cut.store(!arrives, Ordering::Relaxed);
         member.task.abort();
-        let (source, lingers) = (member.source, Duration::from_millis(*lingers));
+        let source = member.source;
+        let lingers = Duration::from_millis(*lingers);
         tokio::spawn(async move {
             tokio::time::sleep(lingers).await;
             drop(source.close(Duration::ZERO).await);

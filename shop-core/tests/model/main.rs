@@ -79,7 +79,8 @@ fn run_cases(rebalancing: Rebalancing) {
     if let Some(seed) = chosen_seed() {
         return run_case(seed, rebalancing, &total);
     }
-    let (cases, first) = (Config::default().cases, RandomState::new().hash_one(0));
+    let cases = Config::default().cases;
+    let first = RandomState::new().hash_one(0);
     (0..u64::from(cases)).for_each(|case| run_case(first.wrapping_add(case), rebalancing, &total));
     let total = total.into_inner().unwrap();
     println!("{rebalancing:?}: {cases} cases, seeds from {first}\n{total}");

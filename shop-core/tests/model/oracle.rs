@@ -121,7 +121,8 @@ impl Oracle {
 
     pub(crate) fn delivered(&self, member: u64, batch: &Batch) {
         let mut book = self.book();
-        let (index, epoch) = (batch.partition.index, batch.partition.epoch);
+        let index = batch.partition.index;
+        let epoch = batch.partition.epoch;
         book.largest = book.largest.max(batch.size());
         for record in &batch.records {
             book.expect_identical(index, record, "delivered");
@@ -162,7 +163,8 @@ impl Oracle {
                 book.note("event: a commit is fenced", position.next_offset);
                 continue;
             }
-            let (index, epoch) = (position.partition.index, position.partition.epoch);
+            let index = position.partition.index;
+            let epoch = position.partition.epoch;
             book.note("event: a position is committed", position.next_offset);
             book.committed.insert(index, position.next_offset);
             if book
@@ -356,7 +358,8 @@ impl Book {
     }
 
     fn put(&mut self, dead_letter: &DeadLetter) {
-        let (index, offset) = (dead_letter.partition.index, dead_letter.record.offset);
+        let index = dead_letter.partition.index;
+        let offset = dead_letter.record.offset;
         self.expect_identical(index, &dead_letter.record, "dead-lettered");
         let published = self
             .published

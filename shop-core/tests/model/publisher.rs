@@ -114,7 +114,8 @@ impl Publisher {
         let receipt = self.log.sink().publish(&purchase).await.unwrap();
         let position = receipt.position.unwrap();
         let mut record = encode(&purchase).unwrap();
-        (record.offset, record.time) = (position.offset, self.clock.now());
+        record.offset = position.offset;
+        record.time = self.clock.now();
         self.oracle
             .published(position.partition, record, Some(purchase));
     }

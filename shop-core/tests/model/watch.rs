@@ -60,8 +60,10 @@ pub(crate) struct WatchedSource {
 impl WatchedSource {
     /// The same revocation; when the member ends it in time, none of its records may be redelivered.
     fn watch(&self, revocation: Revocation) -> Revocation {
-        let (cause, grace) = (revocation.cause, revocation.timeout);
-        let (partitions, line) = (revocation.partitions.clone(), Arc::clone(&self.line));
+        let cause = revocation.cause;
+        let grace = revocation.timeout;
+        let partitions = revocation.partitions.clone();
+        let line = Arc::clone(&self.line);
         line.oracle.revoked(cause);
         if cause == RevocationCause::Lost {
             line.losses.fetch_add(1, Ordering::Relaxed);

@@ -35,14 +35,16 @@ impl Interval {
     /// The duration that 99 of 100 responses did not exceed, estimated within its bucket, in milliseconds with one decimal.
     fn p99(&self) -> Option<f64> {
         let all: u32 = self.durations.iter().sum();
-        let (mut rest, mut lower) = (f64::from(all) * 0.99, 0.0);
+        let mut rest = f64::from(all) * 0.99;
+        let mut lower = 0.0;
         for (&count, &upper) in self.durations.iter().zip(REQUEST_SECONDS) {
             let count = f64::from(count);
             if count > 0.0 && rest <= count {
                 lower += (upper - lower) * rest / count;
                 break;
             }
-            (rest, lower) = (rest - count, upper);
+            rest -= count;
+            lower = upper;
         }
         (all > 0).then(|| (lower * 10_000.0).round() / 10.0)
     }
@@ -132,7 +134,8 @@ impl History {
     /// The intervals of the last hour that have ended, for `/health`: a list for each figure, with a number for each
     /// interval, the newest last.
     pub(super) fn body(&self) -> Value {
-        let (now, idle) = (self.now(), Interval::default());
+        let now = self.now();
+        let idle = Interval::default();
         let intervals = self.intervals.lock();
         let of_number = |number| {
             let found = intervals.binary_search_by_key(&number, |interval| interval.number);

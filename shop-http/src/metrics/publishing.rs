@@ -47,7 +47,8 @@ impl Publishing {
             let errors = results.iter().filter_map(|result| result.as_ref().err());
             errors.filter(|error| error.outcome() == outcome).count() as u64
         };
-        let (not_sent, unknown) = (failed(Outcome::NotApplied), failed(Outcome::Unknown));
+        let not_sent = failed(Outcome::NotApplied);
+        let unknown = failed(Outcome::Unknown);
         let acknowledged = results.len() as u64 - not_sent - unknown;
         self.acknowledged.increment(acknowledged);
         self.metrics.shared.history.bought(acknowledged);

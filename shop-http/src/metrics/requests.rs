@@ -107,7 +107,8 @@ impl Metrics {
         if route.measured == Measured::Everywhere {
             self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         }
-        let (metrics, method) = (self.clone(), word(method));
+        let metrics = self.clone();
+        let method = word(method);
         RequestTimer {
             metrics,
             route,
@@ -128,7 +129,8 @@ impl Series {
         status: StatusCode,
         measured: Measured,
     ) -> Self {
-        let (method, status) = (("method", method), ("status", status.as_str()));
+        let method = ("method", method);
+        let status = ("status", status.as_str());
         let (route, path) = (("route", route), ("path", route));
         let registry = &metrics.shared.registry;
         let of_work = || {
@@ -184,7 +186,9 @@ impl RequestTimer {
 
 impl Drop for RequestTimer {
     fn drop(&mut self) {
-        let (metrics, method, measured) = (&self.metrics, self.method, self.route.measured);
+        let metrics = &self.metrics;
+        let method = self.method;
+        let measured = self.route.measured;
         if measured == Measured::Everywhere {
             metrics.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
@@ -196,10 +200,8 @@ impl Drop for RequestTimer {
         let series = self.route.get(metrics, &self.outer, method, status);
         let seconds = self.begun.elapsed().as_secs_f64();
         if series.of_work.is_some() {
-            let (seconds, is_error) = (
-                (!self.is_stream).then_some(seconds),
-                status.is_server_error(),
-            );
+            let seconds = (!self.is_stream).then_some(seconds);
+            let is_error = status.is_server_error();
             metrics.shared.history.responded(seconds, is_error);
         }
         for (count, duration) in series.of_work.iter().chain(&series.flask) {

@@ -177,7 +177,8 @@ impl<'a> Checks<'a> {
     /// The parts that requests need, and whether each works: members of `/health` and `/v1`, and labels of
     /// `shop_dependency_up`. A service is degraded while one does not.
     pub(crate) fn parts(&self) -> BTreeMap<&'static str, bool> {
-        let (service, mut parts) = (self.service, BTreeMap::new());
+        let service = self.service;
+        let mut parts = BTreeMap::new();
         let mut needs = |part, works| *parts.entry(part).or_insert(true) &= works;
         if service.purchases.is_some() {
             needs(
@@ -290,7 +291,8 @@ async fn ingest_health(
     ingest: &IngestMonitor,
     is_its: impl Fn(&str) -> bool,
 ) -> Value {
-    let (status, lag) = (ingest.status(), check_with_timeout(ingest.lag()).await.ok());
+    let status = ingest.status();
+    let lag = check_with_timeout(ingest.lag()).await.ok();
     let phase = phase_word(&status, lag.as_ref());
     // Without a partition, that of the group is known to another member.
     let lag = lag.filter(|lag| !lag.records.is_empty());
@@ -392,7 +394,8 @@ pub(crate) async fn health(
     let ingest = async { Some(ingest_health(&service, service.ingest()?, is_of_purchases).await) };
     let others = join_all(service.own_roles().map(|role| role_health(&service, role)));
     let (checks, ingest, others) = tokio::join!(Checks::all(&service), ingest, others);
-    let (has_store, parts) = (checks.store(), checks.parts());
+    let has_store = checks.store();
+    let parts = checks.parts();
     let has_lost = service
         .metrics
         .inspected(|_| true)
@@ -402,10 +405,13 @@ pub(crate) async fn health(
         .as_ref()
         .and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
     let is_blocked = is_blocked >= Some(MAX_TRANSACTION_SECONDS);
-    let (reloads, now) = (service.metrics.freshness(), service.clock.now());
-    let is_outdated = reloads
-        .values()
-        .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now));
+    let reloads = service.metrics.freshness();
+    let is_outdated = reloads.values().any(|reload| {
+        reload.is_failing
+            || reload
+                .not_after
+                .is_some_and(|end| end < service.clock.now())
+    });
     let is_down = dialect.health.counts_parts && parts.values().any(|works| !works);
     let is_log_failing = service.metrics.is_log_failing();
     let faults = service.faults();
@@ -417,7 +423,8 @@ pub(crate) async fn health(
     } else {
         dialect.health.healthy
     };
-    let (mut code, mut body) = (StatusCode::OK, Map::new());
+    let mut code = StatusCode::OK;
+    let mut body = Map::new();
     let is_management = service.kind == ServiceKind::Management;
     let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
     let reads_log = !is_management || service.ingests().all(reads);
@@ -433,7 +440,8 @@ pub(crate) async fn health(
             };
             body.insert("mongodb".into(), store.into());
             if !has_store {
-                (word, code) = ("unhealthy", StatusCode::INTERNAL_SERVER_ERROR);
+                word = "unhealthy";
+                code = StatusCode::INTERNAL_SERVER_ERROR;
             }
         }
     }
@@ -452,23 +460,9 @@ pub(crate) async fn health(
             body.insert("lost_acknowledgements".into(), json!(faults.lost));
         }
         body.extend(is_log_failing.then(|| ("log_lines".to_owned(), json!({"failing": true}))));
-        body.extend(reloads.into_iter().map(
-            |(
-                what,
-                Freshness {
-                    age,
-                    is_failing,
-                    not_after,
-                    ..
-                },
-            )| {
-                let (age, end) = (age.as_secs(), not_after);
-                (
-                    what.to_owned(),
-                    known(json!({"age_seconds": age, "failing": is_failing, "not_after": end})),
-                )
-            },
-        ));
+        for (what, reload) in reloads {
+            body.insert(what.to_owned(), freshness(&reload));
+        }
         if !dialect.health.has_details
             && service.listener != Listener::Admin
             && !asks_for(&uri, DETAILS)
@@ -479,6 +473,15 @@ pub(crate) async fn health(
         body.retain(|member, _| member == "status");
     }
     (code, Json(Value::Object(body))).into_response()
+}
+
+/// The state of something that is read again.
+fn freshness(reload: &Freshness) -> Value {
+    known(json!({
+        "age_seconds": reload.age.as_secs(),
+        "failing": reload.is_failing,
+        "not_after": reload.not_after,
+    }))
 }
 
 fn asks_for(uri: &Uri, asked: &str) -> bool {

@@ -121,7 +121,8 @@ impl DeadLetterLogs {
         let this = self.clone();
         let resolved = tokio::spawn(async move {
             let _only = this.resolving.lock().await;
-            let (mut outcomes, mut compared) = (Outcomes::new(), Vec::new());
+            let mut outcomes = Outcomes::new();
+            let mut compared = Vec::new();
             let is_replay = options.resolution == Resolution::Replayed;
             let done = if is_replay {
                 ResolvedStatus::Replayed

@@ -25,7 +25,8 @@ pub(crate) struct Names {
 /// The first names that begin with `prefix`, in any case.
 pub(crate) async fn find(query: &dyn PurchaseQuery, prefix: &UserName) -> Result<Names> {
     let prefix = Prefix::new(prefix.as_str());
-    let (mut from, mut items) = (String::new(), Vec::new());
+    let mut from = String::new();
+    let mut items = Vec::new();
     for _ in 0..MAX_STEPS {
         let name = match prefix.least_from(&from) {
             Some(least) => query.next_name(&least).await?,

@@ -53,7 +53,9 @@ impl Parts {
     /// A service with purchases, or without any role. It serves the dead letters of their log.
     #[must_use]
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
-        let (clock, metrics, purchases) = (Arc::new(SystemClock), Metrics::new(), purchases.into());
+        let clock = Arc::new(SystemClock);
+        let metrics = Metrics::new();
+        let purchases = purchases.into();
         let dead_letters = purchases
             .iter()
             .filter_map(|role| role.log.clone())

@@ -118,7 +118,8 @@ const fn in_trace(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>
 #[async_trait]
 impl PurchaseSink for Publisher {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let (begun, span) = (Instant::now(), self.span(Some(&purchase.id), None));
+        let begun = Instant::now();
+        let span = self.span(Some(&purchase.id), None);
         let traced = in_trace(&span, std::slice::from_ref(purchase));
         let purchase = traced
             .as_ref()
@@ -135,10 +136,8 @@ impl PurchaseSink for Publisher {
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let (begun, span) = (
-            Instant::now(),
-            self.span(None, i64::try_from(purchases.len()).ok()),
-        );
+        let begun = Instant::now();
+        let span = self.span(None, i64::try_from(purchases.len()).ok());
         let traced = in_trace(&span, purchases);
         let purchases = traced.as_deref().unwrap_or(purchases);
         // The sink may wait for room as long as for the publish itself.
@@ -192,7 +191,8 @@ impl LastPurchases {
         let mut last = self.0.lock();
         for (purchase, receipt) in purchases {
             let offset = receipt.position.as_ref().map(|position| position.offset);
-            let (user, name) = (purchase.user_id.clone(), purchase.user_name.clone());
+            let user = purchase.user_id.clone();
+            let name = purchase.user_name.clone();
             let reference = purchase.details.reference.clone();
             let reference = reference.map(|reference| Selector::Reference(reference, None));
             for selector in [Selector::User(user), Selector::Name(name)]
@@ -219,7 +219,8 @@ impl LastPurchases {
 
     /// Forgets a purchase: listings do not wait for it any more.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
-        let (mut last, selector) = (self.0.lock(), of_any_user(selector));
+        let mut last = self.0.lock();
+        let selector = of_any_user(selector);
         if last.peek(&*selector).is_some_and(|(last, _)| *last == id) {
             last.pop(&*selector);
         }

@@ -59,7 +59,8 @@ impl Purchases {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = HttpResult<PublishedPurchase>> + Send {
-        let (key, fresh) = (new.key.clone(), self.clock.fresh_id());
+        let key = new.key.clone();
+        let fresh = self.clock.fresh_id();
         let mut purchase = new.into_purchase(self.clock.now(), || fresh);
         purchase.context = context;
         // A block after the preparation: an `async fn` stores its arguments twice, and many of these are in flight.
@@ -123,7 +124,8 @@ impl Purchases {
                     .collect();
             }
         };
-        let (now, mut keys) = (self.clock.now(), Vec::with_capacity(new.len()));
+        let now = self.clock.now();
+        let mut keys = Vec::with_capacity(new.len());
         let with_id = |(new, id): InBatch| {
             let key = new.key.clone();
             let mut purchase = new.into_purchase(now, || self.clock.fresh_id());

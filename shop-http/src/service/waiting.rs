@@ -68,7 +68,8 @@ impl Purchases {
     ) -> HttpResult<PendingHeader> {
         let until = Instant::now() + asked.unwrap_or(DEFAULT_WAIT);
         let left = || until.saturating_duration_since(Instant::now());
-        let (mut pause, mut waiting) = (FIRST_PAUSE, None);
+        let mut pause = FIRST_PAUSE;
+        let mut waiting = None;
         let header = loop {
             let progress = self.progress();
             if self.is_readable(caller, &self.look_up(id).await?) {

@@ -298,7 +298,8 @@ async fn direct_writes_and_anonymous_writes_are_audited() {
 #[tokio::test]
 async fn resolved_dead_letters_are_audited_with_their_positions() {
     let (lines, _guard) = Lines::of_this_thread();
-    let (log, store) = (InMemoryLog::default(), Arc::new(InMemoryStore::new()));
+    let log = InMemoryLog::default();
+    let store = Arc::new(InMemoryStore::new());
     log.dead_letters()
         .put(&[1, 2].map(|offset| dead_letter("purchases", offset, b"poison")))
         .await

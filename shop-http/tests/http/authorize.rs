@@ -347,7 +347,8 @@ async fn a_layer_around_the_router_needs_its_own_cors() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_does_not_reveal_which_ids_are_in_use() {
     let app = facing_routes().await.build();
-    let (foreign, unknown) = (purchase("u2", 2).id, purchase("u2", 9).id);
+    let foreign = purchase("u2", 2).id;
+    let unknown = purchase("u2", 9).id;
     for path in [
         "/v1/purchases/ID?",
         "/v1/purchases?userid=u1&",
@@ -410,10 +411,8 @@ async fn a_key_that_is_removed_is_refused_at_once_and_a_new_one_accepted() {
         "reports 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b observe";
     let mut issuer = Issuer::new(SigningKey::ed());
     issuer.rotate("second", SigningKey::ed());
-    let (token, both) = (
-        issuer.sign("second", &issuer.claims("1", "")),
-        issuer.key_set(),
-    );
+    let token = issuer.sign("second", &issuer.claims("1", ""));
+    let both = issuer.key_set();
     issuer.withdraw("second");
     let folder = tempfile::tempdir().unwrap();
     let [api_keys, key_set] = ["keys", "jwks"].map(|name| folder.path().join(name));

@@ -159,7 +159,8 @@ async fn an_array_gets_an_array() {
 #[tokio::test]
 async fn an_invalid_batch_is_rejected_as_a_whole() {
     let mut options = HttpOptions::default();
-    (options.max_batch_purchases, options.max_batch_bytes) = (3, 1_000);
+    options.max_batch_purchases = 3;
+    options.max_batch_bytes = 1_000;
     let shop = Shop::with(options);
     let three = line("u1", "").repeat(3);
     assert_eq!(

@@ -211,7 +211,8 @@ async fn preflights_are_cached_and_management_has_none() {
         )
         .await
     };
-    let (facing, management) = (of(&shop.facing).await, of(&shop.management).await);
+    let facing = of(&shop.facing).await;
+    let management = of(&shop.management).await;
     assert_eq!(facing.header("access-control-max-age"), Some("7200"));
     assert!(
         management

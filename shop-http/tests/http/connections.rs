@@ -134,7 +134,8 @@ async fn invalid_heads_are_rejected() {
     let served = served().await;
     let close = "host: x\r\nconnection: close\r\n\r\n";
     let many = "x: y\r\n".repeat(101);
-    let (long, longer) = ("x".repeat(20_000), "x".repeat(100_000));
+    let long = "x".repeat(20_000);
+    let longer = "x".repeat(100_000);
     let cases = [
         (
             format!("GET /{long} HTTP/1.1\r\n{close}"),
@@ -262,10 +263,8 @@ async fn a_response_that_breaks_off_ends_with_a_reset() {
     let all: Vec<_> = (0..100_000).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
     let options = HttpOptions::default();
-    let (listener, router) = (
-        TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        shop.facing.clone(),
-    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let router = shop.facing.clone();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, router, &options, std::future::pending()));
     for (path, accept) in [

@@ -73,7 +73,8 @@ impl Operated {
         let log = InMemoryLog::default();
         Log::dead_letters(&log).put(dead_letters).await.unwrap();
         let store = Arc::new(InMemoryStore::new());
-        let (source, letters) = (Arc::new(log.source("group")), Log::dead_letters(&log));
+        let source = Arc::new(log.source("group"));
+        let letters = Log::dead_letters(&log);
         let ingest = Ingest::<Purchase>::new(
             source,
             Arc::clone(&store) as _,

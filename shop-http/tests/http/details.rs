@@ -72,10 +72,8 @@ async fn members_are_found_by_reference_exported_and_imported() {
 
 #[tokio::test]
 async fn a_purchase_has_the_currency_of_the_shop_or_none() {
-    let (none, euro) = (
-        Shop::new(),
-        Shop::with(HttpOptions::default().currency(Some("EUR".parse().unwrap()))),
-    );
+    let none = Shop::new();
+    let euro = Shop::with(HttpOptions::default().currency(Some("EUR".parse().unwrap())));
     for (shop, details, place, detail) in [
         (
             &none,

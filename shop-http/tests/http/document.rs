@@ -52,7 +52,8 @@ async fn apps(dialect: &str) -> [App; 2] {
         Arc::clone(&store) as _,
     );
     let mut management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
-    let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
+    let users = InMemoryUsers::new();
+    let orders = InMemoryOrders::new();
     facing.users = Some(UsersRole::new(Arc::new(users.clone())));
     management.users = Some(UsersRole::new(Arc::new(users)));
     facing.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
@@ -140,7 +141,8 @@ async fn every_route_of_v1_is_documented() {
 async fn every_operation_is_complete() {
     for dialect in ["default", "ecommerce", "shopping-system"] {
         for app in apps(dialect).await {
-            let (document, mut ids) = (app.document().await, BTreeSet::new());
+            let document = app.document().await;
+            let mut ids = BTreeSet::new();
             for (at, operation) in documented(&document) {
                 let at = format!("{} {at}", app.name);
                 let id = operation["operationId"].as_str().unwrap();

@@ -25,8 +25,10 @@ struct Shop {
 
 impl Shop {
     fn new(options: FeedOptions) -> Self {
-        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-        let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+        let log = InMemoryLog::default();
+        let store = InMemoryStore::new();
+        let source = Arc::new(log.source("group"));
+        let dead_letters = Arc::new(log.dead_letters());
         let ingest = Ingest::new(
             source,
             Arc::new(store.clone()),
@@ -134,11 +136,9 @@ async fn each_reader_gets_the_purchases_of_its_selection() {
         start.purchase, None,
         "the position before the first purchase"
     );
-    let (first, other, second) = (
-        shop.buy("u1").await,
-        shop.buy("u2").await,
-        shop.buy("u1").await,
-    );
+    let first = shop.buy("u1").await;
+    let other = shop.buy("u2").await;
+    let second = shop.buy("u1").await;
     for stream in [&mut named, &mut all] {
         for purchase in [&first, &other, &second] {
             assert_eq!(stream.purchase().await, *purchase);
@@ -252,7 +252,8 @@ async fn rejected_streams_name_a_remedy() {
         refused(&shop.facing, "?userid=u1", None).await,
         StatusCode::OK
     );
-    let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    let log = InMemoryLog::default();
+    let store = InMemoryStore::new();
     let without = router(
         Parts::facing(Arc::new(log.sink()), Arc::new(store)),
         HttpOptions::default(),

@@ -165,7 +165,8 @@ fn with_events(names: &Names, streams: usize) -> (Shop, Router) {
         group: "group".into(),
     };
     let limits = FeedOptions::default().max_catch_ups(5).kept_records(1);
-    let (log, store) = (Arc::new(shop.log.clone()), Arc::new(shop.store.clone()));
+    let log = Arc::new(shop.log.clone());
+    let store = Arc::new(shop.store.clone());
     let feed = PurchaseFeed::with_options(log, Arc::new(positions), store, limits);
     parts.purchases.as_mut().unwrap().feed = Some(feed);
     let options = HttpOptions::default().max_event_streams(streams);

@@ -80,7 +80,8 @@ async fn unavailable_ports_are_in_readiness() {
 
 #[tokio::test(start_paused = true)]
 async fn facing_without_listings_accepts_purchases_and_is_degraded() {
-    let (log, faults) = (InMemoryLog::default(), Faults::new());
+    let log = InMemoryLog::default();
+    let faults = Faults::new();
     let query = faults.query(Arc::new(InMemoryStore::new()));
     let parts = Parts::facing(Arc::new(log.sink()), query);
     let facing = router(parts, HttpOptions::default());
@@ -229,7 +230,9 @@ async fn a_service_is_not_ready_while_every_publish_fails() {
 
 #[tokio::test]
 async fn readiness_depends_only_on_local_files() {
-    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+    let log = InMemoryLog::default();
+    let store = InMemoryStore::new();
+    let faults = Faults::new();
     faults.always(Call::Check, Fault::unavailable());
     let facing_on = |log_is_local, store_is_local| {
         let query = faults.query(Arc::new(store.clone()));
@@ -263,7 +266,8 @@ async fn readiness_depends_only_on_local_files() {
 
 #[tokio::test(start_paused = true)]
 async fn components_of_health_are_checked_concurrently() {
-    let (store, faults) = (InMemoryStore::new(), Faults::new());
+    let store = InMemoryStore::new();
+    let faults = Faults::new();
     faults.always(
         Call::Check,
         Fault::Delay(std::time::Duration::from_secs(60)),
@@ -285,7 +289,9 @@ async fn components_of_health_are_checked_concurrently() {
 
 /// Management with its log, faults and ingest.
 fn with_ingest(options: IngestOptions) -> (Router, InMemoryLog, Faults, Ingest) {
-    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+    let log = InMemoryLog::default();
+    let store = InMemoryStore::new();
+    let faults = Faults::new();
     let stored = faults.store(Arc::new(store.clone()));
     let source = faults.source(Arc::new(log.source("group")));
     let ingest = Ingest::new(source, stored, Arc::new(log.dead_letters()), options);
@@ -436,7 +442,8 @@ async fn too_many_dead_letters_end_readiness() {
 async fn facing_with_a_stopped_ingest_is_not_ready_and_still_lists() {
     let mut options = IngestOptions::default();
     options.dead_letter_limit = DeadLetterLimit::consecutive(3);
-    let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    let log = InMemoryLog::default();
+    let store = InMemoryStore::new();
     let ingest = Ingest::new(
         Arc::new(log.source("group")),
         Arc::new(store.clone()),
@@ -506,7 +513,8 @@ async fn a_stuck_record_is_reported_with_its_age() {
     monitor.wait_for(|status| status.stuck.is_some()).await;
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
     let health = get(&router, "/health").await.json();
-    let (status, stuck) = (&health["status"], &health["ingest"]["stuck"]);
+    let status = &health["status"];
+    let stuck = &health["ingest"]["stuck"];
     assert_eq!(status, "degraded");
     let place = (
         &stuck["topic"],

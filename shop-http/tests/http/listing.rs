@@ -181,7 +181,8 @@ async fn pages_link_to_the_next_page() {
     let all: Vec<_> = (0..25).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
     let mut path = "/getAllUserBuys/u1?limit=10&by=userid".to_owned();
-    let (mut seen, mut sizes) = (Vec::new(), Vec::new());
+    let mut seen = Vec::new();
+    let mut sizes = Vec::new();
     loop {
         let response = get(&shop.facing, &path).await;
         let body = response.json();

@@ -40,11 +40,9 @@ impl Measured {
     pub(crate) fn new() -> Self {
         let mut options = InMemoryLogOptions::default();
         options.partitions = 4;
-        let (log, store, faults) = (
-            InMemoryLog::new(options),
-            InMemoryStore::new(),
-            Faults::new(),
-        );
+        let log = InMemoryLog::new(options);
+        let store = InMemoryStore::new();
+        let faults = Faults::new();
         let stored = faults.store(Arc::new(store.clone()));
         let source = Arc::new(log.source("purchase-group"));
         let letters = Arc::new(log.dead_letters());
@@ -78,7 +76,8 @@ impl Measured {
         let mut back = Parts::new(ServiceKind::Management, purchases);
         back.metrics = metrics.clone();
         let entities = Entities::new();
-        (back.users, back.orders) = (Some(entities.users_role()), Some(entities.orders_role()));
+        back.users = Some(entities.users_role());
+        back.orders = Some(entities.orders_role());
         let query = faults.query(Arc::new(store.clone()));
         let front = Parts::facing(faults.sink(Arc::new(log.sink())), query);
         front
@@ -88,9 +87,11 @@ impl Measured {
             .metrics
             .note_build(&[("commit", "0123456789ab"), ("features", "embedded")]);
         let options = HttpOptions::default();
-        let (facing, management) = (router(front, options.clone()), router(back, options));
+        let facing = router(front, options.clone());
+        let management = router(back, options);
         let monitor = ingest.monitor();
-        let (ingest, _entities) = (Some(ingest), entities);
+        let ingest = Some(ingest);
+        let _entities = entities;
         Self {
             log,
             store,

@@ -52,7 +52,8 @@ fn documented() -> BTreeMap<String, Line> {
 
 /// Adds the metrics in `text`, exposed by `service`.
 fn add(exposed: &mut BTreeMap<String, Line>, service: &'static str, text: &str) {
-    let (mut current, mut helped) = (String::new(), "");
+    let mut current = String::new();
+    let mut helped = "";
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             helped = rest.split(' ').next().unwrap();

@@ -272,7 +272,8 @@ async fn waiting_reads_hold_no_request_slot() {
         )
     };
     let waits = (0..100).map(|_| {
-        let (router, path) = (shop.facing.clone(), path());
+        let router = shop.facing.clone();
+        let path = path();
         tokio::spawn(async move { get(&router, &path).await })
     });
     let mut begun = Vec::new();

@@ -136,10 +136,8 @@ async fn the_whole_price_of_a_stored_purchase_is_the_default() {
         1
     );
     for service in [&shop.facing, &shop.management] {
-        let (unknown, erased) = (
-            purchase("u9", 9).id.to_string(),
-            purchase("gone", 3).id.to_string(),
-        );
+        let unknown = purchase("u9", 9).id.to_string();
+        let erased = purchase("gone", 3).id.to_string();
         refund(service, unknown, "{}")
             .await
             .has(404, &json!({"type": "/problems/unknown-purchase"}));
@@ -176,10 +174,8 @@ async fn the_whole_price_of_a_stored_purchase_is_the_default() {
 
 #[tokio::test]
 async fn refunds_can_be_off() {
-    let (on, off) = (
-        Shop::new(),
-        Shop::with(HttpOptions::default().refunds(false)),
-    );
+    let on = Shop::new();
+    let off = Shop::with(HttpOptions::default().refunds(false));
     for (shop, is_on) in [(&on, true), (&off, false)] {
         shop.ingest();
         shop.stored(&[purchase("u1", 1)]).await;
@@ -215,7 +211,8 @@ async fn refunds_can_be_off() {
 
 #[tokio::test]
 async fn management_imports_the_refunds_of_an_export() {
-    let (shop, other) = (Shop::new(), Shop::new());
+    let shop = Shop::new();
+    let other = Shop::new();
     shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
     refund(
         &shop.management,

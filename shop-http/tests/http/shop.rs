@@ -48,7 +48,9 @@ impl Shop {
     }
 
     pub(crate) fn with(options: HttpOptions) -> Self {
-        let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+        let log = InMemoryLog::default();
+        let store = InMemoryStore::new();
+        let faults = Faults::new();
         let query = faults.query(Arc::new(store.clone()));
         let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::clone(&query));
         front.clock = Arc::new(StoppedClock);

@@ -162,7 +162,8 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let (tls, router) = (files.load().await.unwrap(), router(parts, options.clone()));
+        let tls = files.load().await.unwrap();
+        let router = router(parts, options.clone());
         let stopped = async move { drop(stopped.await) };
         let task = tokio::spawn(serve_tls(listener, tls, router, &options, stopped));
         Self {
@@ -412,11 +413,9 @@ async fn clients_need_a_certificate_of_the_authority() {
 
 #[tokio::test]
 async fn mismatched_certificate_files_are_rejected() {
-    let (authority, one, other) = (
-        Authority::new(),
-        Authority::new().sign(),
-        Authority::new().sign(),
-    );
+    let authority = Authority::new();
+    let one = Authority::new().sign();
+    let other = Authority::new().sign();
     let mixed = Signed {
         key: other.key.clone(),
         ..one.clone()

@@ -115,11 +115,9 @@ struct Services {
 /// Both services with all roles and purchases, users and orders of two users.
 async fn services(key: SigningKey) -> Services {
     let issuer = Issuer::new(key);
-    let (store, users, orders) = (
-        InMemoryStore::new(),
-        InMemoryUsers::new(),
-        InMemoryOrders::new(),
-    );
+    let store = InMemoryStore::new();
+    let users = InMemoryUsers::new();
+    let orders = InMemoryOrders::new();
     store
         .insert(vec![purchase(OWN, 1), purchase(OTHER, 2)].into())
         .await
@@ -127,10 +125,8 @@ async fn services(key: SigningKey) -> Services {
     for number in [1, 2] {
         let key: IdempotencyKey = format!("key-{number}").parse().unwrap();
         let email: Email = format!("{number}@example.com").parse().unwrap();
-        let (id, name) = (
-            UserNumber::new(number),
-            "Ada".parse::<PersonName>().unwrap(),
-        );
+        let id = UserNumber::new(number);
+        let name = "Ada".parse::<PersonName>().unwrap();
         users
             .insert(&NewUser::new(key.clone(), email.clone(), name.clone()))
             .await
@@ -161,8 +157,10 @@ async fn services(key: SigningKey) -> Services {
         Durability::Memory,
         Arc::new(store.clone()),
     );
-    (facing.users, facing.orders) = (Some(roles().0), Some(roles().1));
-    (management.users, management.orders) = (Some(roles().0), Some(roles().1));
+    facing.users = Some(roles().0);
+    facing.orders = Some(roles().1);
+    management.users = Some(roles().0);
+    management.orders = Some(roles().1);
     let log = InMemoryLog::default();
     log.dead_letters()
         .put(&[dead_letter("purchases", 0, b"poison")])
@@ -341,7 +339,8 @@ impl RouteUnderTest<'_> {
     }
 
     async fn requires_scope_of_lines(&self, scope: &str) {
-        let (case, any) = (self.case, format!("{scope}:any"));
+        let case = self.case;
+        let any = format!("{scope}:any");
         for (user, scope, is_allowed) in [
             (OWN, "", false),
             (OTHER, scope, false),

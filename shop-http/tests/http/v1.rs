@@ -119,10 +119,8 @@ async fn listings_sums_and_totals_of_a_range() {
         .iter()
         .map(|day| (&day["from"], &day["count"]))
         .collect();
-    let (first, second) = (
-        json!("2025-12-31T01:00:00.000Z"),
-        json!("2026-01-01T01:00:00.000Z"),
-    );
+    let first = json!("2025-12-31T01:00:00.000Z");
+    let second = json!("2026-01-01T01:00:00.000Z");
     assert_eq!(
         days,
         [(&first, &json!(4)), (&second, &json!(4))],

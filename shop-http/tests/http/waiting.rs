@@ -42,8 +42,11 @@ async fn wait_for_waits_until_the_purchase_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_with_the_insert_in_the_same_process() {
-    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
-    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let log = InMemoryLog::default();
+    let store = InMemoryStore::new();
+    let faults = Faults::new();
+    let source = Arc::new(log.source("group"));
+    let letters = Arc::new(log.dead_letters());
     let stored = faults.store(Arc::new(store.clone()));
     let ingest = Ingest::new(source, stored, letters, IngestOptions::default());
     let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));

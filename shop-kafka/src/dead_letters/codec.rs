@@ -73,9 +73,11 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
         (name.strip_prefix(PREFIX)? == NAMES[index]).then_some(())?;
         std::str::from_utf8((*value)?).ok()
     };
-    let (cluster, topic) = (Arc::from(text(0)?), Arc::from(text(1)?));
+    let cluster = Arc::from(text(0)?);
+    let topic = Arc::from(text(1)?);
     let partition = Partition::new(cluster, topic, text(2)?.parse().ok()?, 0);
-    let (offset, millis) = (text(3)?.parse().ok()?, text(4)?.parse().ok()?);
+    let offset = text(3)?.parse().ok()?;
+    let millis = text(4)?.parse().ok()?;
     let time = Timestamp::from_millis(millis).ok()?;
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
@@ -104,10 +106,8 @@ pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
         return None;
     }
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
-    let (record_id, resolution) = (
-        text(RECORD_ID)?.parse().ok()?,
-        text(RESOLUTION)?.parse().ok()?,
-    );
+    let record_id = text(RECORD_ID)?.parse().ok()?;
+    let resolution = text(RESOLUTION)?.parse().ok()?;
     Some(ResolvedDeadLetter::new(
         record_id,
         text(ID).map(str::to_owned),

@@ -116,7 +116,8 @@ impl Index {
 
     fn add(&mut self, partition: u32, record: &LogRecord) {
         if let Some(dead_letter) = decode(record) {
-            let (id, kind) = (dead_letter.record_id(), dead_letter.reason.kind());
+            let id = dead_letter.record_id();
+            let kind = dead_letter.reason.kind();
             // The same offsets may be lost again.
             let is_resolved = kind != ReasonKind::Gap && self.resolved.contains_key(&id);
             if is_resolved || self.pending.contains_key(&(id, partition)) {

@@ -96,7 +96,8 @@ impl DeadLetters for KafkaDeadLetters {
 
 /// The part of a large dead letter that is kept: a few kilobytes that are compressed may be more than a topic accepts.
 fn head(dead_letter: &DeadLetter) -> DeadLetter {
-    let (mut head, size) = (dead_letter.clone(), dead_letter.record.size());
+    let mut head = dead_letter.clone();
+    let size = dead_letter.record.size();
     if size > MAX_HEAD {
         let part = |bytes: Bytes| bytes.slice(..bytes.len().min(MAX_HEAD));
         let LogRecord {
@@ -138,10 +139,8 @@ async fn deliver(
 impl KafkaDeadLetters {
     async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let enqueue = |index: usize| {
-            let (record, headers) = (
-                &dead_letters[index].record,
-                codec::headers(&dead_letters[index]),
-            );
+            let record = &dead_letters[index].record;
+            let headers = codec::headers(&dead_letters[index]);
             self.log
                 .producer
                 .enqueue(&self.topic.name, None, record, headers)
@@ -226,7 +225,8 @@ impl KafkaDeadLetters {
         }
         self.topic.ready().await?;
         let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
-        let (log, topic) = (Arc::clone(&self.log), Arc::clone(&self.topic.name));
+        let log = Arc::clone(&self.log);
+        let topic = Arc::clone(&self.topic.name);
         for partition in
             blocking("metadata request", move || log.producer.partitions(&topic)).await?
         {
@@ -247,10 +247,8 @@ fn marker(
     record_type: RecordType,
     resolution: Resolution,
 ) -> OwnedHeaders {
-    let (position, record_id) = (
-        dead_letter.position().to_string(),
-        dead_letter.record_id().to_string(),
-    );
+    let position = dead_letter.position().to_string();
+    let record_id = dead_letter.record_id().to_string();
     let id = dead_letter.id(record_type);
     let mut own: Vec<(&str, &[u8])> = vec![
         (RESOLUTION, resolution.as_str().as_bytes()),

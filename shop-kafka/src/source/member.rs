@@ -216,9 +216,11 @@ impl Member {
 impl State for Arc<Member> {
     /// Keeps what the statistics say of the topic.
     fn note_statistics(&self, statistics: &Statistics) {
-        let (topic, owned) = (&self.log.options.topic, lock(&self.owned).clone());
+        let topic = &self.log.options.topic;
+        let owned = lock(&self.owned).clone();
         *lock(&self.lag) = lag(statistics, topic, |index| owned.get(&index)?.1);
-        let (mut known, now) = (lock(&self.unstable), Instant::now());
+        let mut known = lock(&self.unstable);
+        let now = Instant::now();
         let since = |(index, stable)| {
             let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
             (index, (stable, unmoved.map_or(now, |(_, since)| *since)))

@@ -105,7 +105,8 @@ impl LogSource for KafkaSource {
         let outcomes = async {
             loop {
                 let turn = Arc::clone(&self.committing).lock_owned().await;
-                let (member, positions) = (Arc::clone(&self.member), positions.to_vec());
+                let member = Arc::clone(&self.member);
+                let positions = positions.to_vec();
                 let commit = move || {
                     let _turn = turn;
                     member.commit(&positions)

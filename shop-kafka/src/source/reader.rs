@@ -75,7 +75,8 @@ impl Reader {
 
     /// Reads until the source is closed.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
-        let (mut consumer, mut backoff) = (Some(consumer), RejoinBackoff::default());
+        let mut consumer = Some(consumer);
+        let mut backoff = RejoinBackoff::default();
         while !self.member.queue.is_closed() {
             let started = Instant::now();
             let created = consumer
@@ -96,7 +97,8 @@ impl Reader {
 
     /// Waits for `pause`, and reports `error` repeatedly: without it, the source would look healthy.
     fn back_off(&self, error: &Error, pause: Duration) {
-        let (queue, until) = (&self.member.queue, Instant::now() + pause);
+        let queue = &self.member.queue;
+        let until = Instant::now() + pause;
         while !queue.is_closed() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -116,13 +118,15 @@ impl Reader {
         let is_created_again = self.member.topic_id() != log.health.topic_id(&log.topic.name);
         (self.pending, self.positions) =
             (Pending::default(), self.positions.ended(is_created_again));
-        (self.has_room, self.paused) = (true, false);
+        self.has_room = true;
+        self.paused = false;
         drop(consumer);
     }
 
     /// Joins the group once the topic exists: librdkafka only rarely retries a topic that was missing at first.
     fn join(&self, consumer: &Consumer) -> Result<()> {
-        let (log, queue) = (&self.member.log, &self.member.queue);
+        let log = &self.member.log;
+        let queue = &self.member.queue;
         let mut reported_at = None::<Instant>;
         while !queue.is_closed() {
             let ready = log

@@ -84,7 +84,8 @@ async fn verify(fixture: &KafkaFixture, store: &InMemoryStore) -> VerifyReport {
 
 /// Runs ingest until all remaining records are stored, and deleted ones are reported.
 async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore, is_truncated: bool) {
-    let (source, dead) = (fixture.source("group").await, fixture.dead_letters().await);
+    let source = fixture.source("group").await;
+    let dead = fixture.dead_letters().await;
     let ingest = Ingest::new(
         source,
         Arc::new(store.clone()),
@@ -124,7 +125,8 @@ async fn survive(faults: Faults) {
         options.batch_bytes = 4 << 20;
     })
     .await;
-    let (sink, store) = (fixture.log().sink(), InMemoryStore::new());
+    let sink = fixture.log().sink();
+    let store = InMemoryStore::new();
     for number in 0..14 {
         soon("publish", sink.publish(&purchase(number)))
             .await
@@ -144,7 +146,8 @@ async fn survive(faults: Faults) {
         cluster.give_leader(fixture.topic(), 0, 1);
     }
     let held = in_log(&fixture).await;
-    let (mut acknowledged, mut failed) = (Vec::<(PurchaseId, RecordPosition)>::new(), 0);
+    let mut acknowledged = Vec::<(PurchaseId, RecordPosition)>::new();
+    let mut failed = 0;
     for (purchase, result) in purchases.iter().zip(published) {
         match result {
             Ok(receipt) => {

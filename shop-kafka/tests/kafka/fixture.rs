@@ -74,7 +74,8 @@ impl KafkaFixture {
     }
 
     async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
-        let (topic, addresses) = (options.topic.clone(), options.brokers.clone());
+        let topic = options.topic.clone();
+        let addresses = options.brokers.clone();
         let log = KafkaLog::open(options).await.expect("a log");
         Self {
             log,
@@ -125,7 +126,8 @@ impl KafkaFixture {
         let mut options = KafkaLogOptions::new(address);
         options.topic = format!("test-{}", SystemClock.fresh_id().simple());
         options.partitions = PARTITIONS;
-        (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
+        options.batch_records = BATCH_RECORDS;
+        options.batch_bytes = BATCH_BYTES;
         options.statistics_interval = Duration::from_millis(100);
         options.heartbeat_interval = Duration::from_millis(200);
         // Enough time for a test to commit before it gives partitions up, also on a busy machine.
@@ -161,7 +163,8 @@ impl LogFixture for KafkaFixture {
     }
 
     async fn delete_before(&self, position: &RecordPosition) {
-        let (partition, offset) = (position.partition.try_into(), position.offset.try_into());
+        let partition = position.partition.try_into();
+        let offset = position.offset.try_into();
         let mut list = TopicPartitionList::new();
         let offset = Offset::Offset(offset.expect("an offset"));
         list.add_partition_offset(&position.topic, partition.expect("a partition"), offset)

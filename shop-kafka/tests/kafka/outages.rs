@@ -67,7 +67,8 @@ async fn a_log_is_opened_without_kafka_and_recovers() {
 async fn an_outage_is_reported_and_recovers() {
     let (cluster, options) = one_broker();
     let log = KafkaLog::open(options).await.unwrap();
-    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    let sink = log.sink();
+    let source = log.source("group").unwrap();
     let before = purchase(1);
     sink.publish(&before).await.unwrap();
     read_all(&source, &BTreeSet::from([before.id])).await;
@@ -98,7 +99,8 @@ async fn close_returns_while_kafka_is_unavailable() {
     // A purchase without a response is waited for nearly as long as a test may take.
     options.publish_timeout = Duration::from_secs(25);
     let log = KafkaLog::open(options).await.unwrap();
-    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    let sink = log.sink();
+    let source = log.source("group").unwrap();
     sink.publish(&purchase(1)).await.unwrap();
     let SourceEvent::Batch(_) = soon("next", source.next()).await.unwrap() else {
         panic!("a batch")
@@ -261,7 +263,8 @@ async fn a_partition_without_a_leader_affects_only_its_users() {
     cluster.take_leader(&topic, i32::try_from(lost).unwrap());
 
     let log = KafkaLog::open(options).await.unwrap();
-    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    let sink = log.sink();
+    let source = log.source("group").unwrap();
     soon("check", sink.check()).await.unwrap();
     let mut taken = BTreeSet::new();
     for (purchase, place) in purchases.iter().zip(&places) {
@@ -287,7 +290,8 @@ async fn a_missing_topic_is_used_once_it_exists() {
     let mut options = KafkaFixture::options(&cluster.addresses);
     options.create_topics = false;
     let log = KafkaLog::open(options.clone()).await.unwrap();
-    let (sink, dead_letters) = (log.sink(), log.dead_letters());
+    let sink = log.sink();
+    let dead_letters = log.dead_letters();
     for (checked, topic) in [
         (soon("check", sink.check()).await, options.topic.clone()),
         (
@@ -320,10 +324,8 @@ async fn a_missing_topic_is_used_once_it_exists() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_without_any_leader_is_not_ready() {
     let (cluster, options) = one_broker();
-    let (topic, partitions) = (
-        options.topic.clone(),
-        i32::try_from(options.partitions).unwrap(),
-    );
+    let topic = options.topic.clone();
+    let partitions = i32::try_from(options.partitions).unwrap();
     let ready = KafkaLog::open(options.clone()).await.unwrap().sink();
     soon("check", ready.check()).await.unwrap();
     for partition in 0..partitions {
@@ -371,7 +373,8 @@ async fn source_waits_for_the_cluster_id() {
     let (cluster, options) = one_broker();
     cluster.hide_cluster_id();
     let log = KafkaLog::open(options).await.unwrap();
-    let (sink, source) = (log.sink(), log.source("group").unwrap());
+    let sink = log.sink();
+    let source = log.source("group").unwrap();
     let purchase = purchase(1);
     publish_with_retries(&sink, &purchase).await;
     let error = soon("next", source.next()).await.unwrap_err();

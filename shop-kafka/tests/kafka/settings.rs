@@ -37,7 +37,8 @@ async fn every_compression_is_applied_and_can_be_read() {
     for (number, compression) in kinds.into_iter().enumerate() {
         let cluster = InProcessCluster::start(1);
         let mut options = KafkaFixture::options(&cluster.addresses);
-        (options.compression, options.partitions) = (compression, 1);
+        options.compression = compression;
+        options.partitions = 1;
         cluster.create_topic(&options.topic, 1);
         let log = KafkaLog::open(options.clone()).await.unwrap();
         // librdkafka does not compress a batch that would not shrink.

@@ -97,7 +97,8 @@ pub(crate) async fn dead_letter_states(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<
             .await
             .unwrap()
     };
-    let (mut pending, mut resolved) = (Vec::new(), Vec::new());
+    let mut pending = Vec::new();
+    let mut resolved = Vec::new();
     for dead_letter_states in soon("read dead letters", all).await {
         match dead_letter_states {
             DeadLetterState::Pending(letter) => pending.push(letter),

@@ -177,7 +177,8 @@ impl Connection {
     /// Finds the document with this `_id`, on the primary.
     pub(super) async fn find_by_id(&self, id: Bson) -> Result<Option<RawDocumentBuf>> {
         let options = FindOptions::builder().limit(1).build();
-        let (collection, filter) = (self.on_primary(), doc! { "_id": id });
+        let collection = self.on_primary();
+        let filter = doc! { "_id": id };
         Ok(self.find(&collection, &filter, options).await?.pop())
     }
 
@@ -198,7 +199,8 @@ impl Connection {
     /// Whether the collection exists.
     pub(super) async fn exists(&self, timeout: Duration) -> Result<bool> {
         let find = || {
-            let (database, name) = (self.database.clone(), self.collection.name().to_owned());
+            let database = self.database.clone();
+            let name = self.collection.name().to_owned();
             async move {
                 database
                     .list_collection_names()
@@ -212,7 +214,8 @@ impl Connection {
     /// Checks that the user may write, to a server that has decimals. Changes nothing: some compatible servers create a
     /// missing collection with an update, so that one is only read.
     pub(super) async fn check_writes(&self) -> Result<()> {
-        let (collection, decimal) = (self.on_primary(), Decimal128::from_bytes([0; 16]));
+        let collection = self.on_primary();
+        let decimal = Decimal128::from_bytes([0; 16]);
         let none = doc! { "_id": decimal };
         match self.exists(CHECK_TIMEOUT).await {
             Ok(false) => {

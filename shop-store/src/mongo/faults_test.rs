@@ -109,7 +109,8 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
     faulty.server.next("insert", faults());
     let mut options = IngestOptions::default();
     options.max_backoff = Duration::from_millis(200);
-    let (source, letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let source = Arc::new(log.source("group"));
+    let letters = Arc::new(log.dead_letters());
     let ingest = Ingest::new(source, Arc::new(faulty.store.clone()), letters, options);
     let monitor = ingest.monitor();
     let done = async {

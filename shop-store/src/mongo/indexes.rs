@@ -26,8 +26,10 @@ pub(super) struct ListingIndexes {
 
 impl ListingIndexes {
     pub(super) fn new(collection: Collection<RawDocumentBuf>, interval: Duration) -> Self {
-        let (stopped, done) = (CancellationToken::new(), CancellationToken::new());
-        let (until_done, until_dropped) = (done.clone().drop_guard(), stopped.clone().drop_guard());
+        let stopped = CancellationToken::new();
+        let done = CancellationToken::new();
+        let until_done = done.clone().drop_guard();
+        let until_dropped = stopped.clone().drop_guard();
         tokio::spawn(async move {
             // The one without a field is for the listing of all purchases.
             let mut wanted = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];

@@ -236,10 +236,8 @@ async fn summary_and_listing_cover_the_same_documents() {
 
 /// Whether the server distinguishes a number and a Decimal128 of the same value, as MongoDB does.
 async fn changes_types(store: &MongoStore) -> bool {
-    let (collection, one) = (
-        &store.connection.collection,
-        doc! { "_id": "probe", "x": 1.5 },
-    );
+    let collection = &store.connection.collection;
+    let one = doc! { "_id": "probe", "x": 1.5 };
     collection
         .insert_one(RawDocumentBuf::try_from(&one).unwrap())
         .await

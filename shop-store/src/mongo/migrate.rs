@@ -106,7 +106,8 @@ async fn slice(
     convert: &Convert<'_>,
 ) -> Result<(Migration, Option<String>)> {
     let (documents, next) = scan::slice(connection, from).await?;
-    let (mut updates, mut skipped) = (Vec::new(), 0);
+    let mut updates = Vec::new();
+    let mut skipped = 0;
     for old in documents.iter().filter(|old| !document::is_mark(old)) {
         match document::purchase(old) {
             Ok(purchase) => updates.extend(update_of(old, convert(old, &purchase))),
@@ -116,7 +117,8 @@ async fn slice(
             }
         }
     }
-    let (sent, mut migrated) = (updates.len() as u64, 0);
+    let sent = updates.len() as u64;
+    let mut migrated = 0;
     if sent > 0 {
         migrated = erase::update(connection, updates).await?.matched;
     }

@@ -22,10 +22,8 @@ const OF_A_USER: i64 = 100;
 fn purchases(has_one_time: bool) -> Vec<Purchase> {
     let start = SystemClock.now().as_millis();
     let purchase = |number| {
-        let (user, name) = (
-            format!("u{}", number % USERS),
-            format!("name {}", number % USERS),
-        );
+        let user = format!("u{}", number % USERS);
+        let name = format!("name {}", number % USERS);
         let time = Timestamp::from_millis(start - if has_one_time { 0 } else { number }).unwrap();
         let new = NewPurchase::of(user)
             .named(name)
@@ -100,10 +98,8 @@ fn sum(store: &MongoStore, selector: &Selector) -> Document {
 
 /// The command for the slice of a scan.
 fn slice(store: &MongoStore, from: &str) -> Document {
-    let (collection, filter) = (
-        store.connection.collection.name(),
-        scan::filter(from).unwrap().0,
-    );
+    let collection = store.connection.collection.name();
+    let filter = scan::filter(from).unwrap().0;
     doc! { "find": collection, "filter": filter, "sort": { "_id": 1 }, "limit": OF_A_USER }
 }
 
@@ -113,7 +109,8 @@ async fn queries_examine_only_matching_documents() {
         let Some(fixture) = MongoFixture::on_test_server().await else {
             return;
         };
-        let (store, mut purchases) = (fixture.mongo(), purchases(has_one_time));
+        let store = fixture.mongo();
+        let mut purchases = purchases(has_one_time);
         purchases.sort_by_key(|purchase| purchase.id);
         let middle = format!("s{}", purchases[purchases.len() / 2].id);
         store.insert(purchases.into()).await.unwrap();

@@ -91,7 +91,8 @@ pub(super) async fn slice(
 /// The next part of a scan, see [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
 pub(super) async fn batch(connection: &Connection, after: Option<&Cursor>) -> Result<ScanBatch> {
     let (documents, next) = slice(connection, after.map_or(START, Cursor::as_str)).await?;
-    let (mut purchases, mut unreadable) = (Vec::with_capacity(documents.len()), Vec::new());
+    let mut purchases = Vec::with_capacity(documents.len());
+    let mut unreadable = Vec::new();
     for document in documents
         .into_iter()
         .filter(|document| !document::is_mark(document))

@@ -37,7 +37,8 @@ const MIN_BATCH: usize = 100;
 impl PurchaseQuery for MongoStore {
     /// A range does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let (position, limit) = (start(selector, request)?, request.limit.get());
+        let position = start(selector, request)?;
+        let limit = request.limit.get();
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let read = |position| self.read(selector, request, position, deadline);
         let is_dated = matches!(position, RangePosition::Dated(_));
@@ -45,7 +46,8 @@ impl PurchaseQuery for MongoStore {
         let both = request.range == TimeRange::ALL && is_dated;
         let is_first =
             matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
-        let (mut found, mut rest) = (Vec::new(), Vec::new());
+        let mut found = Vec::new();
+        let mut rest = Vec::new();
         // A user's first page is rarely full.
         if !both || !is_first {
             found = read(position.clone()).await?;
@@ -158,7 +160,8 @@ impl MongoStore {
         mut position: RangePosition,
         deadline: Instant,
     ) -> Result<Vec<Purchase>> {
-        let (connection, limit) = (&self.connection, request.limit.get());
+        let connection = &self.connection;
+        let limit = request.limit.get();
         let mut found = Vec::with_capacity(limit + 1);
         let (mut filters, sort) = queries(selector, request, &position);
         while found.len() <= limit
@@ -239,7 +242,8 @@ pub(super) fn queries(
 /// The condition of the first range: all valid dates but the one that marks the second range, or those of a listing with a
 /// range of time. A comparison matches values of the same type only.
 fn dates(order: ListOrder, range: TimeRange) -> Document {
-    let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
+    let lowest = date(Timestamp::MIN);
+    let highest = date(Timestamp::MAX);
     match order {
         _ if range != TimeRange::ALL => dates_in(range),
         ListOrder::OldestFirst => doc! { "$gte": lowest, "$lt": highest },
@@ -259,7 +263,8 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 
 /// The condition of the second range: no value in [`dates`]. Expressed by bounds and not by type, so an index is used.
 fn without_date(order: ListOrder) -> Document {
-    let (lowest, highest) = (date(Timestamp::MIN), date(Timestamp::MAX));
+    let lowest = date(Timestamp::MIN);
+    let highest = date(Timestamp::MAX);
     let from = if order == ListOrder::OldestFirst {
         "$gte"
     } else {
@@ -277,10 +282,8 @@ pub(super) fn purchases_filter() -> Document {
 /// same type only, and text sorts before `ObjectId`s.
 fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
     let own = doc! { operator: id.clone() };
-    let (texts, object_ids) = (
-        doc! { "$gte": "" },
-        doc! { "$gte": ObjectId::from_bytes([0; 12]) },
-    );
+    let texts = doc! { "$gte": "" };
+    let object_ids = doc! { "$gte": ObjectId::from_bytes([0; 12]) };
     match (id, operator) {
         (Bson::String(_), "$gt") => vec![own, object_ids],
         (Bson::ObjectId(_), "$lt") => vec![own, texts],

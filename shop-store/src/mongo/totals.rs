@@ -24,10 +24,12 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let filter = filter(selector, request.range);
-    let (collection, time) = (&connection.collection, connection.options.query_timeout);
+    let collection = &connection.collection;
+    let time = connection.options.query_timeout;
     let pipeline = pipeline(filter.clone(), selector, request);
     let add_up = || {
-        let (collection, pipeline) = (collection.clone(), pipeline.clone());
+        let collection = collection.clone();
+        let pipeline = pipeline.clone();
         async move {
             collection
                 .aggregate(pipeline)
@@ -44,7 +46,8 @@ pub(super) async fn per_period(
         let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else {
             break;
         };
-        let (mut totals, mut others) = (Totals::new(*request), 0);
+        let mut totals = Totals::new(*request);
+        let mut others = 0;
         if expected > 0 {
             let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, document::no_mark()] };
             (totals, others) = by_client(connection, filter, request).await?;
@@ -104,10 +107,8 @@ pub(super) fn pipeline(
 fn current(selector: &Selector) -> Document {
     let [min, zero, max] =
         [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
-    let (first, last) = (
-        document::date(Timestamp::MIN),
-        document::date(Timestamp::MAX),
-    );
+    let first = document::date(Timestamp::MIN);
+    let last = document::date(Timestamp::MAX);
     // At least one visible character, and no control character. `$` would match before a trailing line feed.
     let text = |max_chars: usize| {
         let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
@@ -196,18 +197,19 @@ async fn by_client(
     filter: Document,
     request: &TotalsRequest,
 ) -> Result<(Totals, u64)> {
-    let (collection, time, request) = (
-        &connection.collection,
-        connection.options.query_timeout,
-        *request,
-    );
+    let collection = &connection.collection;
+    let time = connection.options.query_timeout;
+    let request = *request;
     let add_up = || {
-        let (collection, filter) = (collection.clone(), filter.clone());
+        let collection = collection.clone();
+        let filter = filter.clone();
         let unreadables = Arc::clone(&connection.unreadables);
         async move {
             let mut documents = collection.find(filter).max_time(time).await?;
             // An index has documents without a date first: one that `migrate` gives a date comes again.
-            let (mut totals, mut seen, mut moved) = (Totals::new(request), 0, HashSet::new());
+            let mut totals = Totals::new(request);
+            let mut seen = 0;
+            let mut moved = HashSet::new();
             while let Some(document) = documents.try_next().await? {
                 seen += 1;
                 let Some(purchase) = unreadables.purchase(&document) else {

@@ -208,7 +208,8 @@ impl Connection {
             [reads.clone(), writes.clone()],
             options.idle_timeout,
         ));
-        let (unreadables, repeats) = (Unreadables::default(), AtomicU32::default());
+        let unreadables = Unreadables::default();
+        let repeats = AtomicU32::default();
         Ok(Self {
             name,
             definition,

@@ -102,7 +102,8 @@ async fn statements_look_for_stored_rows_while_batches_repeat_them() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    let (store, all) = (fixture.postgres(), purchases(130));
+    let store = fixture.postgres();
+    let all = purchases(130);
     let apply = async |range| {
         let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
         let inserted = outcomes
@@ -137,7 +138,8 @@ async fn rows_of_other_programs_are_skipped_and_counted() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    let (store, all) = (fixture.postgres(), purchases(10));
+    let store = fixture.postgres();
+    let all = purchases(10);
     store.apply(all.clone().into()).await.unwrap();
     // Newer than all purchases, so the first page consists of them.
     let rows = "insert into purchases
@@ -202,9 +204,11 @@ async fn an_erased_purchase_does_not_come_back_in_a_race() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    let (store, all) = (fixture.postgres(), purchases(400));
+    let store = fixture.postgres();
+    let all = purchases(400);
     let inserts = (0..4).map(|part: usize| {
-        let (store, mut batch) = (store.clone(), all.clone());
+        let store = store.clone();
+        let mut batch = all.clone();
         tokio::spawn(insert_repeatedly(store, batch.split_off(part * 50)))
     });
     let inserts: Vec<_> = inserts.collect();
@@ -418,7 +422,8 @@ async fn connections_are_limited_and_closed_when_idle() {
         })
     });
     let calls: Vec<_> = calls.collect();
-    let (mut most, session) = (0, session(fixture.url()).await);
+    let mut most = 0;
+    let session = session(fixture.url()).await;
     let mut count = async || {
         let sql = "select count(*) from pg_stat_activity where application_name = $1";
         let count: i64 = session.query_one(sql, &[&name]).await.unwrap().get(0);

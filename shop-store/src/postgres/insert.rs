@@ -69,7 +69,8 @@ impl Table {
 
     /// The parameters as rows, with their numbers from 1.
     fn input(&self) -> String {
-        let (arrays, columns) = (self.arrays(), self.columns);
+        let arrays = self.arrays();
+        let columns = self.columns;
         format!(
             "with input as materialized (
                 select * from unnest({arrays}) with ordinality as input ({columns}, number)
@@ -89,7 +90,8 @@ impl Table {
     /// Inserts the rows whose id is not stored. `rest` are the others.
     pub(super) fn insert_new(&self) -> String {
         let Self { name, columns, .. } = self;
-        let (input, compare) = (self.input(), self.compare());
+        let input = self.input();
+        let compare = self.compare();
         format!(
             "{input}, inserted as (
                 insert into {name} ({columns}) select {columns} from input on conflict (id) do nothing returning id

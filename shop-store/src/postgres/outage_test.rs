@@ -87,7 +87,8 @@ async fn kills_of_the_server_lose_and_duplicate_nothing() {
     // Repeatedly, so that the writers outlast several kills.
     let mut writers = Vec::new();
     for writer in 0..4 {
-        let (store, all) = (store.clone(), Arc::clone(&all));
+        let store = store.clone();
+        let all = Arc::clone(&all);
         writers.push(tokio::spawn(async move {
             let mut errors = 0;
             for batch in all[writer * 3_000..][..3_000].chunks(50) {
@@ -131,12 +132,14 @@ async fn kills_of_the_server_lose_and_duplicate_nothing() {
 #[tokio::test]
 async fn a_restart_fails_no_query() {
     let Some(cluster) = cluster() else { return };
-    let (store, all) = (store(&cluster.url()).await, purchases(8));
+    let store = store(&cluster.url()).await;
+    let all = purchases(8);
     store.apply(all.clone().into()).await.unwrap();
     for purchase in &all {
         // Several idle connections.
         let queries = (0..6).map(|_| {
-            let (store, id) = (store.clone(), purchase.id);
+            let store = store.clone();
+            let id = purchase.id;
             tokio::spawn(async move { store.get(&id).await })
         });
         for query in queries.collect::<Vec<_>>() {
@@ -176,7 +179,8 @@ async fn a_store_opens_while_the_server_is_unavailable() {
 async fn a_paused_server_leaves_outcomes_unknown() {
     let Some(cluster) = cluster() else { return };
     let mut options = PostgresStoreOptions::new(cluster.url());
-    (options.insert_timeout, options.max_connections) = (Duration::from_secs(1), 4);
+    options.insert_timeout = Duration::from_secs(1);
+    options.max_connections = 4;
     let store = PostgresStore::open(options).await.unwrap();
     store.wait_for_schema().await;
     let all = purchases(6);
@@ -204,7 +208,8 @@ async fn a_full_disk_is_waited_for() {
     let Some(cluster) = cluster_on_disk() else {
         return;
     };
-    let (store, all) = (store(&cluster.url()).await, purchases(30_000));
+    let store = store(&cluster.url()).await;
+    let all = purchases(30_000);
     let batches: Vec<_> = all.chunks(500).collect();
     insert(&store, batches[0]).await;
     cluster.ctl("fill");
@@ -258,7 +263,8 @@ impl Proxy {
     async fn start(socket: PathBuf) -> (Arc<Self>, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (how, broken) = (watch::Sender::new(Break::Never), watch::Sender::new(0));
+        let how = watch::Sender::new(Break::Never);
+        let broken = watch::Sender::new(0);
         let proxy = Arc::new(Self {
             socket,
             how,
@@ -278,11 +284,13 @@ impl Proxy {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) =
             UnixStream::connect(&self.socket).await?.into_split();
-        let (mut message, mut answer) = (vec![0; 1 << 20], vec![0; 1 << 16]);
+        let mut message = vec![0; 1 << 20];
+        let mut answer = vec![0; 1 << 16];
         loop {
             tokio::select! {
                 length = from_client.read(&mut message) => {
-                    let (length, how) = (length?, *self.how.borrow());
+                    let length = length?;
+                    let how = *self.how.borrow();
                     if length == 0 {
                         return Ok(());
                     }
@@ -341,7 +349,8 @@ async fn a_broken_connection_loses_and_duplicates_nothing() {
             Break::BeforeTheClient
         };
         let breaking = proxy.break_once(how);
-        let (store, batch) = (store.clone(), batch.to_vec());
+        let store = store.clone();
+        let batch = batch.to_vec();
         let inserting = async move { insert(&store, &batch).await };
         tokio::join!(breaking, timeout(Duration::from_secs(60), inserting))
             .1

@@ -17,10 +17,8 @@ const START: i64 = 1_767_225_600_000;
 
 fn purchases() -> Vec<Purchase> {
     let purchase = |number: i64| {
-        let (user, name) = (
-            format!("u{}", number % USERS),
-            format!("name {}", number % USERS),
-        );
+        let user = format!("u{}", number % USERS);
+        let name = format!("name {}", number % USERS);
         let at = Timestamp::from_millis(START + number * 1_000).unwrap();
         let new = NewPurchase::of(user)
             .named(name)
@@ -87,7 +85,8 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    let (store, all) = (fixture.postgres(), purchases());
+    let store = fixture.postgres();
+    let all = purchases();
     store.apply(all.clone().into()).await.unwrap();
     let waiting = "insert into purchases_waiting (id, purchase, userid, \"timestamp\", value)
                    select 'r' || n, 'p' || n, 'u' || n % 7, timestamptz '2026-01-01' + n * interval '1 second', '{}'
@@ -97,10 +96,8 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         .batch_execute(waiting)
         .await
         .unwrap();
-    let (user, name) = (
-        "u3".parse().unwrap(),
-        Selector::Name("name 3".parse().unwrap()),
-    );
+    let user = "u3".parse().unwrap();
+    let name = Selector::Name("name 3".parse().unwrap());
     let by_user = Selector::User("u3".parse().unwrap());
 
     let mut statements = Vec::new();

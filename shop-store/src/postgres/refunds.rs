@@ -59,8 +59,8 @@ impl PurchaseRows for PostgresStore {
             .iter()
             .map(|refund| refund.details.of.map(|of| of.to_string()))
             .collect();
-        let statement = <Purchase as insert::Insertable>::bind(Statement::new(sql), &all)
-            .bind(purchases);
+        let statement =
+            <Purchase as insert::Insertable>::bind(Statement::new(sql), &all).bind(purchases);
         let rows = self.connection.write(statement).await?;
 
         let mut inserted: HashSet<PurchaseId> = rows
@@ -95,7 +95,9 @@ impl PurchaseRows for PostgresStore {
         let insert = Statement::new(
             "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
         );
-        self.connection.write(insert.bind(given.to_string())).await?;
+        self.connection
+            .write(insert.bind(given.to_string()))
+            .await?;
         let kept = self.currency().await?;
         kept.ok_or_else(|| {
             let message = "PostgreSQL has not stored the currency: a trigger has skipped it";

@@ -31,11 +31,9 @@ pub(super) fn stored_row(row: &Row) -> StoredRow {
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
-    let (id, user_id, user_name) = (
-        parsed(row, "id")?,
-        parsed(row, "userid")?,
-        parsed(row, "username")?,
-    );
+    let id = parsed(row, "id")?;
+    let user_id = parsed(row, "userid")?;
+    let user_name = parsed(row, "username")?;
     let details = column::<Option<&str>>(row, "details")?;
     let details = details.map_or(Ok(Details::NONE), |json| {
         Details::from_json(json.as_bytes(), &[])

@@ -33,7 +33,8 @@ const SLICE: usize = 1_000;
 #[async_trait]
 impl PurchaseQuery for PostgresStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let (connection, limit) = (&self.connection, request.limit.get());
+        let connection = &self.connection;
+        let limit = request.limit.get();
         let deadline = Instant::now() + connection.options.query_timeout;
         let mut start = start(selector, request)?;
         let mut found = Vec::with_capacity(limit + 1);
@@ -129,7 +130,8 @@ impl PurchaseQuery for PostgresStore {
             .last()
             .filter(|_| rows.len() == SLICE)
             .map(|last| Cursor::from_text(rows::raw_id(last)));
-        let (mut purchases, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+        let mut purchases = Vec::with_capacity(rows.len());
+        let mut unreadable = Vec::new();
         // The marks of erased purchases are skipped here, so every call costs the same.
         for row in rows.iter().filter(|row| !rows::is_mark(row)) {
             match rows::purchase(row) {
@@ -208,7 +210,8 @@ pub(super) fn selection(
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> (Statement, String) {
-    let (mut statement, mut condition) = (Statement::new(""), String::new());
+    let mut statement = Statement::new("");
+    let mut condition = String::new();
     let texts = match selector {
         Selector::User(id) => vec![("userid", id.to_string())],
         Selector::Name(name) => vec![("username", name.to_string())],

@@ -33,7 +33,8 @@ async fn a_skipped_purchase_is_not_stored_and_the_others_are() {
         "new.price in (3.5, 7.5)",
     )
     .await;
-    let (store, all) = (fixture.postgres(), purchases(20));
+    let store = fixture.postgres();
+    let all = purchases(20);
     // Both statements: the one that expects no repetitions, and the one that looks for them.
     for range in [0..10, 0..20] {
         let outcomes = store.apply(Arc::from(&all[range])).await.unwrap();
@@ -61,11 +62,9 @@ async fn a_skipped_erasure_is_an_error() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    let (store, all, client) = (
-        fixture.postgres(),
-        purchases(10),
-        session(fixture.url()).await,
-    );
+    let store = fixture.postgres();
+    let all = purchases(10);
+    let client = session(fixture.url()).await;
     store.apply(Arc::from(&all[..5])).await.unwrap();
     skip(&client, "insert", "purchases", "new.userid is null").await;
     let ids: Vec<_> = all.iter().map(|purchase| purchase.id).collect();

@@ -56,7 +56,8 @@ async fn a_promoted_synchronous_standby_has_all_acknowledged_purchases() {
     };
     let all: Arc<[Purchase]> = purchases(8_000).into();
     let writers = (0..4).map(|writer: usize| {
-        let (store, all) = (store.clone(), Arc::clone(&all));
+        let store = store.clone();
+        let all = Arc::clone(&all);
         tokio::spawn(async move {
             let mut errors = 0;
             // What is acknowledged is not inserted again.
@@ -133,7 +134,8 @@ async fn what_no_standby_has_is_not_stored_when_it_is_found() {
     tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
     let impatient = impatient(&cluster).await;
     for function in ["pg_terminate_backend", "pg_cancel_backend"] {
-        let (store, batch) = (impatient.clone(), all.clone());
+        let store = impatient.clone();
+        let batch = all.clone();
         let insert = tokio::spawn(async move { store.apply(batch.into()).await });
         end_waits(&primary, function).await;
         let error = insert.await.unwrap().unwrap_err();

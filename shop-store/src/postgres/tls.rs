@@ -40,7 +40,9 @@ impl Tls {
     /// Removes the options of TLS from `url`, some of which the driver does not know.
     pub(super) fn take_from(url: &str) -> Result<(Self, String)> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let (mut mode, mut file, mut others) = (None, None, Vec::new());
+        let mut mode = None;
+        let mut file = None;
+        let mut others = Vec::new();
         for option in query.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("sslmode", value)) => mode = Some(value),

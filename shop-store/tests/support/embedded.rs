@@ -37,7 +37,8 @@ impl EmbeddedFixture {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let mut options = EmbeddedLogOptions::default();
-        (options.batch_records, options.batch_bytes) = (BATCH_RECORDS, BATCH_BYTES);
+        options.batch_records = BATCH_RECORDS;
+        options.batch_bytes = BATCH_BYTES;
         let log = EmbeddedLog::open(folder.path(), options)
             .await
             .expect("a log");

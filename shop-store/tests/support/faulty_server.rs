@@ -50,11 +50,14 @@ impl FaultyServer {
         let server = one_server(uri).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = uri.replacen(&server, &listener.local_addr().unwrap().to_string(), 1);
-        let (token, faults) = (CancellationToken::new(), Faults::default());
-        let (stop, told) = (token.clone(), Arc::clone(&faults));
+        let token = CancellationToken::new();
+        let faults = Faults::default();
+        let stop = token.clone();
+        let told = Arc::clone(&faults);
         tokio::spawn(token.clone().run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (server, told) = (server.clone(), Arc::clone(&told));
+                let server = server.clone();
+                let told = Arc::clone(&told);
                 let connection = async move {
                     let server = TcpStream::connect(server).await?;
                     Connection {

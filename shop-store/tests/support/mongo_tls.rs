@@ -87,7 +87,8 @@ async fn serve(authority: &Authority, uri: &str) -> u16 {
     let acceptor = authority.acceptor(true);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let (acceptor, address) = (acceptor.clone(), address.clone());
+            let acceptor = acceptor.clone();
+            let address = address.clone();
             tokio::spawn(async move {
                 let mut client = acceptor.accept(client).await?;
                 let mut server = TcpStream::connect(address).await?;
@@ -103,7 +104,8 @@ async fn the_uri_names_a_private_authority_and_a_client_certificate() {
     let Some(fixture) = MongoFixture::on_test_server().await else {
         return;
     };
-    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
     let port = serve(&authority, fixture.uri()).await;
     let path = |name: &str| folder.path().join(name);
     authority.write(&path("ca.crt"));

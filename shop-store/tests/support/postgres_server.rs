@@ -66,10 +66,8 @@ impl Cluster {
         let mut child = command
             .spawn()
             .map_err(|error| format!("setsid cannot be run: {error}"))?;
-        let (input, output) = (
-            child.stdin.take().expect("a pipe"),
-            child.stdout.take().expect("a pipe"),
-        );
+        let input = child.stdin.take().expect("a pipe");
+        let output = child.stdout.take().expect("a pipe");
         let mut output = BufReader::new(output);
         match line(&mut output) {
             folder if folder.starts_with('/') => Ok(Self {

@@ -25,7 +25,8 @@ async fn serve(authority: Option<&Authority>, socket: std::path::PathBuf) -> u16
     let acceptor = authority.map(|authority| authority.acceptor(false));
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
-            let (acceptor, socket) = (acceptor.clone(), socket.clone());
+            let acceptor = acceptor.clone();
+            let socket = socket.clone();
             tokio::spawn(async move {
                 let mut server = UnixStream::connect(socket).await?;
                 let Some(acceptor) = acceptor else {
@@ -57,7 +58,8 @@ async fn sslmode_decides_how_the_server_is_verified() {
         Ok(cluster) => cluster,
         Err(why) => return skipped(why),
     };
-    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     authority.write(path("ca.crt").as_ref());
     Authority::new().write(path("other.crt").as_ref());

@@ -43,7 +43,8 @@ fn purchases() -> impl Strategy<Value = Vec<Purchase>> {
         0..9_usize,
     );
     let made = one.prop_map(|(id, time, units, user, scale)| {
-        let (price, user) = (price(units, scale), ["a", "b"][user]);
+        let price = price(units, scale);
+        let user = ["a", "b"][user];
         let id = Uuid::from_u128(id).to_string().parse().unwrap();
         Purchase::new(
             id,

@@ -86,7 +86,8 @@ async fn transactions_leave_no_gap() {
         return;
     };
     assert!(fixture.log().exists().await.unwrap());
-    let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
+    let addresses = fixture.addresses().to_owned();
+    let topic = fixture.topic().to_owned();
     tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 5))
         .await
         .unwrap();
@@ -115,7 +116,8 @@ async fn transactions_leave_no_gap() {
     let gap = event.unwrap_err();
     assert_eq!((gap.from, gap.to), (3, 5));
     assert_eq!(read(&*source, 1).await.1, [8]);
-    let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
+    let addresses = fixture.addresses().to_owned();
+    let topic = fixture.topic().to_owned();
     tokio::task::spawn_blocking(move || write_transactions(&addresses, &topic, 150))
         .await
         .unwrap();
@@ -166,9 +168,11 @@ async fn an_open_transaction_is_reported_and_its_marker_is_no_lag() {
     let Some(fixture) = servers::on_broker_with(one_partition).await else {
         return;
     };
-    let (log, sink) = (fixture.log(), fixture.log().sink());
+    let log = fixture.log();
+    let sink = fixture.log().sink();
     soon("publish", sink.publish(&purchase(0))).await.unwrap();
-    let (addresses, topic) = (fixture.addresses().to_owned(), fixture.topic().to_owned());
+    let addresses = fixture.addresses().to_owned();
+    let topic = fixture.topic().to_owned();
     let opened = tokio::task::spawn_blocking(move || open_transaction(&addresses, &topic));
     let producer = opened.await.unwrap();
     soon("publish", sink.publish(&purchase(1))).await.unwrap();
@@ -247,7 +251,8 @@ async fn records_deleted_during_reads_are_delivered_or_a_gap() {
         }
     }
     let source = fixture.source("group").await;
-    let (mut covered, mut lost) = (0, 0);
+    let mut covered = 0;
+    let mut lost = 0;
     while covered < COUNT {
         match next(&*source).await.1 {
             Ok(offsets) => {
@@ -256,7 +261,8 @@ async fn records_deleted_during_reads_are_delivered_or_a_gap() {
             }
             Err(gap) => {
                 assert_eq!(gap.from, covered);
-                (covered, lost) = (gap.next_offset, lost + gap.count());
+                covered = gap.next_offset;
+                lost += gap.count();
             }
         }
         if covered < COUNT / 2 {

@@ -60,7 +60,8 @@ impl KafkaContainer {
         // Not by the host's name: published ports listen on this address.
         let at = |port| format!("{}:{port}", Ipv4Addr::LOCALHOST);
         let [anybody, logins] = free_ports()?;
-        let (address, login_address) = (at(anybody), at(logins));
+        let address = at(anybody);
+        let login_address = at(logins);
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let image = GenericImage::new(name, tag)
             .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
@@ -83,7 +84,8 @@ impl KafkaContainer {
 /// before it starts, and not by Docker.
 fn free_ports() -> std::io::Result<[u16; 2]> {
     // Held together, so that the two differ.
-    let (first, second) = (any_port()?, any_port()?);
+    let first = any_port()?;
+    let second = any_port()?;
     Ok([first.local_addr()?.port(), second.local_addr()?.port()])
 }
 

@@ -29,7 +29,8 @@ async fn as_user(
 
 /// An authorized user can write, read and check.
 pub(crate) async fn works(fixture: &KafkaFixture) {
-    let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
+    let sink = fixture.log().sink();
+    let source = fixture.source("group").await;
     let purchase = purchase(1);
     soon("publish", sink.publish(&purchase)).await.unwrap();
     read_all(source.as_ref(), &BTreeSet::from([purchase.id])).await;
@@ -120,7 +121,8 @@ async fn denied_operations_name_the_missing_right() {
         panic!("a broker in a container")
     };
     let guest = as_user(&logins, KafkaContainer::GUEST, SaslMechanism::Plain).await;
-    let (sink, topic) = (guest.log().sink(), guest.topic());
+    let sink = guest.log().sink();
+    let topic = guest.topic();
     let (user, _) = KafkaContainer::GUEST;
 
     raw::grant(grants, user, topic, &[Right::Describe]).await;

@@ -20,7 +20,8 @@ async fn a_commit_has_the_epoch_of_the_leader() {
     let Some(fixture) = servers::on_broker_with(|options| options.partitions = 1).await else {
         return;
     };
-    let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
+    let sink = fixture.log().sink();
+    let source = fixture.source("group").await;
     for number in 0..3 {
         soon("publish", sink.publish(&purchase(number)))
             .await
@@ -29,7 +30,8 @@ async fn a_commit_has_the_epoch_of_the_leader() {
     let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
         panic!("a batch")
     };
-    let (group, topic) = (format!("{}-group", fixture.topic()), fixture.topic());
+    let group = format!("{}-group", fixture.topic());
+    let topic = fixture.topic();
     // The first leader's epoch is 0. An offset that was not read has none.
     for (next, epoch) in [(1, 0), (1_000, -1)] {
         let position = CommitOffset::new(batch.partition.clone(), next);
@@ -53,7 +55,8 @@ async fn a_full_queue_keeps_the_membership_on_a_broker() {
 /// A reader that pauses longer than the session timeout stays a member, and gets every record once.
 async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
     const COUNT: u64 = 400;
-    let (sink, source) = (fixture.log().sink(), fixture.source("group").await);
+    let sink = fixture.log().sink();
+    let source = fixture.source("group").await;
     let purchases: Vec<_> = (0..COUNT).map(purchase).collect();
     let wanted: BTreeSet<PurchaseId> = purchases.iter().map(|purchase| purchase.id).collect();
     for chunk in purchases.chunks(100) {

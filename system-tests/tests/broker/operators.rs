@@ -27,7 +27,8 @@ async fn verify(log: &KafkaLog, store: &InMemoryStore) -> VerifyReport {
 
 /// Runs ingest until no record is missing.
 async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore) {
-    let (source, dead) = (fixture.source("group").await, fixture.dead_letters().await);
+    let source = fixture.source("group").await;
+    let dead = fixture.dead_letters().await;
     let ingest = Ingest::new(
         source,
         Arc::new(store.clone()),
@@ -39,7 +40,8 @@ async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore) {
 }
 
 async fn verify_compares_log_and_store(fixture: &KafkaFixture) {
-    let (log, store) = (fixture.log(), InMemoryStore::new());
+    let log = fixture.log();
+    let store = InMemoryStore::new();
     for value in [ADA, ADA, "poison", ADA] {
         log.append(record(Some("u1"), value)).await.unwrap();
     }

@@ -21,7 +21,8 @@ async fn create_again(fixture: &KafkaFixture) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", fixture.addresses());
     let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
-    let (topic, options) = (fixture.topic(), AdminOptions::new());
+    let topic = fixture.topic();
+    let options = AdminOptions::new();
     admin.delete_topics(&[topic], &options).await.unwrap()[0]
         .as_ref()
         .unwrap();
@@ -39,7 +40,8 @@ async fn create_again(fixture: &KafkaFixture) {
 
 /// Commits what `source` delivers, until it has delivered `count` offsets in order. Returns them, and the causes of gaps.
 async fn read(source: &dyn LogSource, count: u64) -> (BTreeSet<u64>, BTreeSet<GapCause>) {
-    let (mut offsets, mut causes) = (BTreeSet::new(), BTreeSet::new());
+    let mut offsets = BTreeSet::new();
+    let mut causes = BTreeSet::new();
     while (offsets.len() as u64) < count {
         let (partition, next) = match soon("next", source.next())
             .await

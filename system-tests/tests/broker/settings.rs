@@ -79,7 +79,8 @@ async fn a_compacted_topic_is_rejected() {
         return;
     };
     let log = log_on_topic(&fixture, ("cleanup.policy", "compact,delete")).await;
-    let (sink, purchases) = (log.sink(), [purchase(1), purchase(2)]);
+    let sink = log.sink();
+    let purchases = [purchase(1), purchase(2)];
     let mut errors: Vec<_> = vec![
         soon("publish", sink.publish(&purchases[0]))
             .await
@@ -107,7 +108,8 @@ async fn a_compacted_topic_is_rejected() {
         );
     }
     let mut options = KafkaFixture::options(fixture.addresses());
-    (options.topic, options.foreign) = (topic.clone(), true);
+    options.topic = topic.clone();
+    options.foreign = true;
     let foreign = KafkaLog::open(options.clone()).await.unwrap();
     let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from_static(b"{}")));
     soon(

@@ -57,7 +57,8 @@ async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
     // A client certificate is not an authority.
     let unknown = KafkaFixture::on_brokers_with(&tls.logins, |options| {
         login(options);
-        (options.tls, options.ca_file) = (true, tls.file("client.crt"));
+        options.tls = true;
+        options.ca_file = tls.file("client.crt");
     });
     let sink = unknown.await.log().sink();
     let error = soon("publish", sink.publish(&purchase(1)))
@@ -98,7 +99,8 @@ impl OauthTokenProvider for Issuer {
         self.runtime.block_on(tokio::task::yield_now());
         self.issued.fetch_add(1, Ordering::Relaxed);
         let now = SystemClock.now().as_millis();
-        let (issued, expires) = (now / 1_000, (now + LIFETIME_MILLIS) / 1_000 + 60);
+        let issued = now / 1_000;
+        let expires = (now + LIFETIME_MILLIS) / 1_000 + 60;
         let claims = format!(r#"{{"sub":"shop","iat":{issued},"exp":{expires}}}"#);
         let encoded = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
         let token = format!("{}.{}.", encoded(r#"{"alg":"none"}"#), encoded(&claims));

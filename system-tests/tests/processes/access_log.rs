@@ -144,7 +144,8 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
             let output = Binary::Management.run(words, &settings).await;
             let printed = text(&output.stderr);
             assert!(output.status.success(), "{words:?} {setting:?}: {printed}");
-            let (lines, count) = (audited(&output.stderr), usize::from(!expected.is_null()));
+            let lines = audited(&output.stderr);
+            let count = usize::from(!expected.is_null());
             assert_eq!(lines.len(), count, "{words:?} {setting:?}: {printed}");
             for (member, value) in expected.as_object().into_iter().flatten() {
                 assert_eq!(lines[0][member], *value, "{words:?} {setting:?}: {printed}");

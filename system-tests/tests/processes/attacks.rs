@@ -46,7 +46,8 @@ async fn status(request: impl Fn() -> reqwest::RequestBuilder) -> u16 {
 async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Duration {
     let mut times = Vec::new();
     for _ in 0..purchases {
-        let (begun, key) = (Instant::now(), Uuid::now_v7().to_string());
+        let begun = Instant::now();
+        let key = Uuid::now_v7().to_string();
         let request = || {
             let request = http
                 .post(process.path("/v1/purchases"))
@@ -91,9 +92,11 @@ impl Attack {
         count: usize,
         client: impl Fn(Arc<AtomicUsize>) -> F + Clone + Send + 'static,
     ) -> Self {
-        let (mut clients, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+        let mut clients = JoinSet::new();
+        let begun = Arc::new(AtomicUsize::new(0));
         for _ in 0..count {
-            let (client, begun) = (client.clone(), Arc::clone(&begun));
+            let client = client.clone();
+            let begun = Arc::clone(&begun);
             clients.spawn(Self::repeat(client, begun));
         }
         Self { clients, begun }
@@ -134,7 +137,8 @@ impl Attack {
                 "{path}"
             );
         }
-        let (rounds, peak) = (self.begun.load(Ordering::Relaxed), process.peak_memory());
+        let rounds = self.begun.load(Ordering::Relaxed);
+        let peak = process.peak_memory();
         println!(
             "{name}: p99 of a purchase {quiet:?} without, {loud:?} during it; {rounds} rounds, {peak} MiB at most"
         );
@@ -214,7 +218,8 @@ async fn busy_connections_of_one_address_are_served() {
         return skipped("nofile", "this process may not open 2,048 files");
     }
     let (_folder, process) = Process::fresh(Binary::Facing, &[]).await;
-    let (address, key) = (address(&process), Uuid::new_v4());
+    let address = address(&process);
+    let key = Uuid::new_v4();
     let path = format!("/v1/purchases?userid=eve&limit=1&wait=10&wait_for={key}");
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let mut waits = JoinSet::new();
@@ -367,7 +372,8 @@ fn requests(
 ) -> Attack {
     let address = address(process);
     Attack::start(count, move |begun| {
-        let (address, request) = (address.clone(), Arc::clone(&request));
+        let address = address.clone();
+        let request = Arc::clone(&request);
         async move {
             let mut stream = open_request(&address, "").await?;
             let (begin, end) = request.split_at(request.len() - 2);
@@ -377,7 +383,8 @@ fn requests(
                 tokio::time::sleep(pause).await;
             }
             stream.write_all(end).await.ok()?;
-            let (mut read, mut piece) = (0, vec![0; 64 << 10]);
+            let mut read = 0;
+            let mut piece = vec![0; 64 << 10];
             while let Some(more) = stream.read(&mut piece).await.ok().filter(|more| *more > 0) {
                 read += more;
                 if let Some(pause) = pause {

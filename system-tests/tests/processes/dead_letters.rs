@@ -255,7 +255,8 @@ async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
     let Some(cluster) = postgres::cluster() else {
         return;
     };
-    let (known, url) = (servers.settings(), cluster.url());
+    let known = servers.settings();
+    let url = cluster.url();
     let mut settings = borrow_settings(&known);
     settings.push(("POSTGRES_URL", &url));
     let run = async |words: &[&str]| {

@@ -81,7 +81,8 @@ async fn doctor_names_documents_that_cannot_be_read() {
         return;
     };
     let uri = servers.address("SHOP_TEST_MONGODB_URI");
-    let (folder, database) = (tempfile::tempdir().unwrap(), servers.name("doctor"));
+    let folder = tempfile::tempdir().unwrap();
+    let database = servers.name("doctor");
     let client = mongodb::Client::with_uri_str(uri).await.unwrap();
     let purchases = client
         .database(&database)

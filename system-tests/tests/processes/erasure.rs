@@ -257,7 +257,9 @@ async fn erase_despite_kills(settings: &[(&str, &str)]) {
     };
     let seed = seed();
     println!("SHOP_TEST_SEED={seed}");
-    let (mut random, mut halfway, begun) = (Random::new(seed), 0, Instant::now());
+    let mut random = Random::new(seed);
+    let mut halfway = 0;
+    let begun = Instant::now();
     let all = left().await;
     // An erasure takes slightly longer than a dry run.
     let step = begun.elapsed() / 30;

@@ -40,7 +40,8 @@ impl Reader {
         };
         let response = soon("connect", request.send()).await.unwrap();
         assert_eq!(response.status(), 200);
-        (self.response, self.text) = (Some(response), String::new());
+        self.response = Some(response);
+        self.text = String::new();
     }
 
     /// The purchase of the next event, if it has one; `None` at the end of the stream.
@@ -78,7 +79,8 @@ impl Reader {
 }
 
 async fn buy_all(facing: &Process, count: usize) -> BTreeSet<String> {
-    let (client, mut ids) = (facing.client(), BTreeSet::new());
+    let client = facing.client();
+    let mut ids = BTreeSet::new();
     for number in 0..count {
         let user = ["u1", "u2"][number % 2];
         let purchase = NewPurchase::of(user).named("ada").priced("1").unwrap();

@@ -114,7 +114,8 @@ async fn a_backup_under_load_is_restored_without_loss() {
     let facing = Process::start(Binary::Facing, &data, &[]).await;
     let new = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
     let client = facing.client();
-    let (acknowledged, mut known) = (std::sync::Mutex::new(Vec::new()), Vec::new());
+    let acknowledged = std::sync::Mutex::new(Vec::new());
+    let mut known = Vec::new();
     let load = async {
         loop {
             let id = client.buy(new()).await.unwrap().receipt.id;
@@ -189,7 +190,8 @@ async fn a_backup_is_piped_into_a_restore() {
         .unwrap();
     let ends = async { tokio::join!(backup.wait_with_output(), restore.wait_with_output()) };
     let (backup, restore) = soon("end both", ends).await;
-    let (backup, restore) = (backup.unwrap(), restore.unwrap());
+    let backup = backup.unwrap();
+    let restore = restore.unwrap();
     assert!(
         backup.status.success() && restore.status.success(),
         "{backup:?} {restore:?}"
@@ -325,10 +327,8 @@ async fn a_log_that_feeds_another_store_is_refused_at_the_start() {
 async fn a_backup_names_what_is_on_servers() {
     let folder = tempfile::tempdir().unwrap();
     publish(folder.path(), 1).await;
-    let (kafka, postgres) = (
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-        ("POSTGRES_URL", "postgresql://127.0.0.1:1/db"),
-    );
+    let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1");
+    let postgres = ("POSTGRES_URL", "postgresql://127.0.0.1:1/db");
     let mongodb = ("MONGODB_URI", "mongodb://127.0.0.1:1/");
     for (number, (settings, left_out)) in [
         (

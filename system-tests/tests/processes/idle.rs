@@ -66,7 +66,8 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     let threads = own_threads(&facing);
     assert!(threads.len() <= 9, "{threads:?}");
     assert_eq!(databases(&facing), ["shop.db"]);
-    let (started, before) = (Instant::now(), voluntary_switches(&facing));
+    let started = Instant::now();
+    let before = voluntary_switches(&facing);
     // Polling by 5 ms would be 200 a second for each log.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let switches = voluntary_switches(&facing) - before;

@@ -121,7 +121,8 @@ async fn a_killed_import_is_resumed_without_duplicates() {
 
 #[tokio::test]
 async fn exports_are_imported_unchanged() {
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = tempfile::tempdir().unwrap();
+    let second = tempfile::tempdir().unwrap();
     let facing = Process::start(Binary::Facing, first.path(), &[]).await;
     let odd = "{\"username\":\"=a, \\\"b\\\" ünï\",\"userid\":\"u1\",\"price\":1195.30,\"timestamp\":\"2020-02-29T00:00:00.001Z\"}\n";
     let body = format!("{odd}{}", batch());

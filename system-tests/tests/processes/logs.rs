@@ -26,7 +26,8 @@ fn lines_of(file: &Path) -> Vec<Value> {
 
 impl<'a> Logged<'a> {
     async fn start(folder: &Path, file: &'a Path, dialect: &str) -> Self {
-        let (data, log) = (folder.to_str().unwrap(), file.to_str().unwrap());
+        let data = folder.to_str().unwrap();
+        let log = file.to_str().unwrap();
         let settings = [
             ("SHOP_DATA_DIR", data),
             ("SHOP_LOG_FILE", log),
@@ -96,7 +97,8 @@ async fn purchase_tracking_logs_a_published_and_a_received_purchase() {
 #[tokio::test]
 async fn the_first_line_says_where_the_data_is() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, data) = (folder.path().join("facing.log"), folder.path().join("data"));
+    let file = folder.path().join("facing.log");
+    let data = folder.path().join("data");
     let settings = [
         ("SHOP_DATA_DIR", data.to_str().unwrap()),
         ("SHOP_LOG_FILE", file.to_str().unwrap()),

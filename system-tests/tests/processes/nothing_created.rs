@@ -66,9 +66,11 @@ async fn command_on_a_missing_folder_fails_and_creates_nothing() {
 #[tokio::test]
 async fn wrong_settings_are_refused_before_anything_is_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let (wrong, data) = (folder.path().join("wrong"), folder.path().join("data"));
+    let wrong = folder.path().join("wrong");
+    let data = folder.path().join("data");
     std::fs::write(&wrong, "nonsense").unwrap();
-    let (wrong, data) = (wrong.to_str().unwrap(), data.to_str().unwrap());
+    let wrong = wrong.to_str().unwrap();
+    let data = data.to_str().unwrap();
     let jwt = [
         ("SHOP_AUTH", "jwt"),
         ("SHOP_AUTH_ISSUER", "https://issuer.example"),
@@ -160,7 +162,8 @@ async fn commands_create_nothing_on_servers() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
         return;
     };
-    let (of_purchases, of_events) = (settings(&servers), servers.settings_of_events());
+    let of_purchases = settings(&servers);
+    let of_events = servers.settings_of_events();
     let run = async |words: &[&str]| {
         // A service without users and orders refuses their settings, a command does not.
         let of_events = if words[0].starts_with("--") {
@@ -292,7 +295,8 @@ const LOGIN_SHELL: [(&str, &str); 8] = [
 
 /// The variables that Kubernetes sets for a service with one port.
 fn of_service(name: &str, port: &str) -> Vec<(String, String)> {
-    let (address, name) = ("10.96.0.17", name.to_uppercase().replace('-', "_"));
+    let address = "10.96.0.17";
+    let name = name.to_uppercase().replace('-', "_");
     let url = format!("tcp://{address}:{port}");
     [
         ("SERVICE_HOST".to_owned(), address),

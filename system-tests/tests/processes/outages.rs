@@ -40,7 +40,8 @@ struct Load {
 
 impl Load {
     async fn buy(self: Arc<Self>, caller: u64, url: String) {
-        let (http, user) = (plain(), format!("user-{caller}"));
+        let http = plain();
+        let user = format!("user-{caller}");
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for number in 0_u64.. {

@@ -36,7 +36,8 @@ async fn count(facing: &Process) -> u64 {
 #[tokio::test]
 async fn postgres_outages_and_kills_lose_no_purchase() {
     let Some(cluster) = cluster() else { return };
-    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
     // Unavailable at the start.
     cluster.ctl("kill");
     let mut service = facing(folder.path(), &url).await;
@@ -94,7 +95,8 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
         file.pragma_query_value(None, "schema_version", |row| row.get(0))
             .unwrap()
     };
-    let (before, data) = (version(), folder.path().to_str().unwrap());
+    let before = version();
+    let data = folder.path().to_str().unwrap();
     let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     let words = ["erase", "user", "u1", "--confirm", "--vacuum"];
     assert!(
@@ -110,7 +112,8 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
 #[tokio::test]
 async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
     let Some(cluster) = cluster() else { return };
-    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
     let service = facing(folder.path(), &url).await;
     for _ in 0..40 {
         assert_eq!(buy(&service, ADA).await.0, 201);
@@ -188,7 +191,8 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
         Ok(cluster) => cluster,
         Err((missing, why)) => return skipped(missing, &why),
     };
-    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
     let service = facing(folder.path(), &url).await;
     let mut all = 0;
     let mut buy_one = async || {
@@ -282,7 +286,8 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
 #[tokio::test]
 async fn commands_and_checks_create_no_table() {
     let Some(cluster) = cluster() else { return };
-    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
     let data = folder.path().to_str().unwrap();
     let settings = [
         ALL_ROLES,
@@ -330,7 +335,8 @@ async fn commands_and_checks_create_no_table() {
 #[tokio::test]
 async fn tables_of_another_program_fail_the_start_unless_adopted() {
     let Some(cluster) = cluster() else { return };
-    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
     let foreign =
         "create table users (id serial primary key, email varchar, name varchar, password_hash varchar);
         insert into users (email, name) values ('ada@corp.example', 'Ada'), ('eve@corp.example', 'Eve')";

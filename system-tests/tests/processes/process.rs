@@ -154,7 +154,9 @@ impl Process {
         let (listening, address) = oneshot::channel();
         // Read to the end: a process blocks if its log is not read.
         tokio::spawn(async move {
-            let (mut listening, mut printed, mut admin) = (Some(listening), String::new(), None);
+            let mut listening = Some(listening);
+            let mut printed = String::new();
+            let mut admin = None;
             let mut kept = log_file(id);
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some(kept) = &mut kept {

@@ -36,7 +36,8 @@ impl Proxy {
             session: Arc::default(),
             accepting: CancellationToken::new(),
         };
-        let (session, accepting) = (Arc::clone(&proxy.session), proxy.accepting.clone());
+        let session = Arc::clone(&proxy.session);
+        let accepting = proxy.accepting.clone();
         tokio::spawn(accepting.run_until_cancelled_owned(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let session = session

@@ -10,7 +10,8 @@ use crate::process::{ADA, Binary, Process, buy, get, pause, stored, until};
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {
-    let (folder, off) = (tempfile::tempdir().unwrap(), [("SHOP_INGEST", "off")]);
+    let folder = tempfile::tempdir().unwrap();
+    let off = [("SHOP_INGEST", "off")];
     let facing = Process::start(Binary::Facing, folder.path(), &off).await;
     let reader = Process::start(Binary::Management, folder.path(), &off).await;
     assert_eq!(buy(&facing, ADA).await.0, 201);

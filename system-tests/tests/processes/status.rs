@@ -236,14 +236,16 @@ async fn status_on_kafka() {
     an_old_unread_record_is_a_finding(&servers, &settings).await;
 
     // Another group, with the store in PostgreSQL: nothing is consumed yet.
-    let (group, url) = (servers.name("status"), cluster.url());
+    let group = servers.name("status");
+    let url = cluster.url();
     let (_folder, store) = Process::fresh(Binary::Facing, &[("POSTGRES_URL", &url)]).await;
     assert!(store.terminate().await.success());
     settings.retain(|(name, _)| !name.starts_with("MONGODB"));
     settings.extend([("KAFKA_GROUP_ID", &*group), ("POSTGRES_URL", &url)]);
     let output = status(&settings).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let (printed, partition) = (lines(&output), positions[0].partition);
+    let printed = lines(&output);
+    let partition = positions[0].partition;
     let of_partition = format!("{group} {} {partition} - ", positions[0].topic);
     let unread = printed
         .iter()

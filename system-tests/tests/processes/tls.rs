@@ -68,7 +68,8 @@ async fn is_healthy(binary: Binary, process: &Process, settings: &[(&str, &str)]
 
 #[tokio::test]
 async fn both_services_use_their_certificates_and_replaced_ones() {
-    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let certificates = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
     let sign = || {
         let authority = Authority::new(certificates.path());
         ["management", "facing", "client"]
@@ -169,9 +170,11 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
 
 #[tokio::test]
 async fn an_expired_certificate_is_a_fault_of_the_check() {
-    let (certificates, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let certificates = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().unwrap();
     let authority = Authority::new(certificates.path());
-    let (certificate, key) = (authority.path("facing.crt"), authority.path("facing.key"));
+    let certificate = authority.path("facing.crt");
+    let key = authority.path("facing.key");
     let data = ("SHOP_DATA_DIR", data.path().to_str().unwrap());
     let settings = [
         ("SHOP_TLS_CERT_FILE", certificate.as_str()),

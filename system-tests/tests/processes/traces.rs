@@ -126,7 +126,9 @@ async fn one_trace_shows_a_purchase_from_its_request_to_its_insert() {
         "server, producer, consumer"
     );
     assert!(process.start_time_unix_nano <= process.end_time_unix_nano);
-    let (request, send, process) = (attributes(request), attributes(send), attributes(process));
+    let request = attributes(request);
+    let send = attributes(send);
+    let process = attributes(process);
     assert_eq!(
         (
             &*request["http.route"],

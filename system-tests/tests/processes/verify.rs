@@ -31,7 +31,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// What a command has printed and logged, without its lines of the audit log.
 pub(crate) fn printed(output: &Output) -> (Option<i32>, String) {
-    let (printed, logged) = (text(&output.stdout), text(&output.stderr));
+    let printed = text(&output.stdout);
+    let logged = text(&output.stderr);
     let logged = logged
         .lines()
         .filter(|line| !line.contains(r#""target":"audit""#));

@@ -227,7 +227,8 @@ impl<F: OrdersFixture> OutboxFixture for OutboxOfOrders<F> {
     }
 
     async fn write(&self) -> LogRecord {
-        let (orders, new) = (self.0.orders().await, new_order(1));
+        let orders = self.0.orders().await;
+        let new = new_order(1);
         let mut placed = orders.insert(&new).await.expect("place");
         if placed == Insertion::Refused {
             self.0
@@ -261,10 +262,8 @@ pub(super) fn new_user(name: &str) -> NewUser {
 
 /// An order of user `user`.
 pub(super) fn new_order(user: i64) -> NewOrder {
-    let (product, price) = (
-        "Notebook".parse().expect("a product"),
-        "50.00".parse().expect("a price"),
-    );
+    let product = "Notebook".parse().expect("a product");
+    let price = "50.00".parse().expect("a price");
     NewOrder::new(
         Uuid::now_v7().into(),
         UserNumber::new(user),

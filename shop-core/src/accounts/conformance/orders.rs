@@ -146,7 +146,8 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
         ("x", 1, "0.00"),
     ];
     for (product, quantity, price) in plain.into_iter().chain(legacy.into_iter().filter(|_| can)) {
-        let (user, product) = (UserNumber::new(1), product.parse().unwrap());
+        let user = UserNumber::new(1);
+        let product = product.parse().unwrap();
         let new = NewOrder::new(
             Uuid::now_v7().into(),
             user,
@@ -173,7 +174,8 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
 
 /// The same key and content return the first order, without another event.
 pub async fn a_key_makes_placement_idempotent(fixture: &dyn OrdersFixture) {
-    let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
+    let orders = fixture.orders().await;
+    let outbox = fixture.outbox().await;
     consume_users(fixture, 1..=1).await;
     let new = new_order(1);
     let order = placed(&*orders, &new).await;
@@ -240,7 +242,8 @@ pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
 
 /// Events are in the order of the placements, with the context of their requests.
 pub async fn each_order_has_one_event(fixture: &dyn OrdersFixture) {
-    let (orders, outbox) = (fixture.orders().await, fixture.outbox().await);
+    let orders = fixture.orders().await;
+    let outbox = fixture.outbox().await;
     consume_users(fixture, 1..=3).await;
     let mut expected = Vec::new();
     for number in 0..10 {

@@ -103,8 +103,10 @@ pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) 
     if !declared(fixture.capabilities().open_writes, "several open writes") {
         return;
     }
-    let (outbox, hold) = (fixture.outbox().await, Hold::default());
-    let (earlier, later) = (event(1, "earlier"), event(1, "later"));
+    let outbox = fixture.outbox().await;
+    let hold = Hold::default();
+    let earlier = event(1, "earlier");
+    let later = event(1, "later");
     let rest = async {
         hold.written.notified().await;
         let mut write = fixture.write_event(&later, std::future::ready(()).boxed());
@@ -136,8 +138,10 @@ pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
     if !declared(fixture.capabilities().open_writes, "several open writes") {
         return;
     }
-    let (outbox, hold) = (fixture.outbox().await, Hold::default());
-    let (late, early) = (event(1, "late"), event(2, "early"));
+    let outbox = fixture.outbox().await;
+    let hold = Hold::default();
+    let late = event(1, "late");
+    let early = event(2, "early");
     let rest = async {
         hold.written.notified().await;
         fixture
@@ -253,7 +257,8 @@ pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
 
 /// All entries are published, in order per key, and then deleted.
 pub async fn a_relay_empties_the_outbox(fixture: &dyn OutboxFixture) {
-    let (outbox, log) = (fixture.outbox().await, InMemoryLog::default());
+    let outbox = fixture.outbox().await;
+    let log = InMemoryLog::default();
     let before = write(fixture, 3).await;
     let relay = Relay::new(
         Arc::clone(&outbox),
@@ -294,11 +299,9 @@ async fn published(log: &InMemoryLog) -> Vec<Content> {
 
 /// Under faults and restarts every event is published at least once, and events of one key in order.
 pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
-    let (outbox, log, faults) = (
-        fixture.outbox().await,
-        InMemoryLog::default(),
-        Faults::new(),
-    );
+    let outbox = fixture.outbox().await;
+    let log = InMemoryLog::default();
+    let faults = Faults::new();
     let options = RelayOptions {
         initial_backoff: Duration::from_millis(1),
         max_backoff: Duration::from_millis(20),

@@ -157,7 +157,8 @@ pub async fn an_email_domain_is_case_insensitive(fixture: &dyn UsersFixture) {
 
 /// The same key and content return the first user, without another event.
 pub async fn a_key_makes_registration_idempotent(fixture: &dyn UsersFixture) {
-    let (users, outbox) = (fixture.users().await, fixture.outbox().await);
+    let users = fixture.users().await;
+    let outbox = fixture.outbox().await;
     let new = new_user("ada");
     let user = registered(&*users, &new).await;
     for _ in 0..3 {
@@ -189,7 +190,8 @@ pub async fn a_key_belongs_to_one_user(fixture: &dyn UsersFixture) {
 
 /// Events contain the context of their requests.
 pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
-    let (users, outbox) = (fixture.users().await, fixture.outbox().await);
+    let users = fixture.users().await;
+    let outbox = fixture.outbox().await;
     let mut expected = Vec::new();
     for number in 0..10 {
         let context = RequestContext::new(Some(format!("request-{number}")), None);
@@ -206,11 +208,10 @@ pub async fn each_user_has_one_event(fixture: &dyn UsersFixture) {
 
 /// Orders are listed for known users only, each once.
 pub async fn order_events_are_applied_once(fixture: &dyn UsersFixture) {
-    let (users, events) = (fixture.users().await, fixture.events().await);
-    let (ada, eva) = (
-        registered(&*users, &new_user("ada")).await,
-        registered(&*users, &new_user("eva")).await,
-    );
+    let users = fixture.users().await;
+    let events = fixture.events().await;
+    let ada = registered(&*users, &new_user("ada")).await;
+    let eva = registered(&*users, &new_user("eva")).await;
     let order =
         |number: i64, user: i64| Order::with_number(&new_order(user), OrderNumber::new(number));
     let batch: Arc<[Order]> = Arc::new([

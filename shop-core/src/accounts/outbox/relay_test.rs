@@ -115,7 +115,8 @@ async fn a_failing_event_blocks_only_its_key() {
 #[tokio::test(start_paused = true)]
 async fn only_a_round_that_publishes_nothing_waits_before_the_next() {
     let pause = Duration::from_secs(1);
-    let (initial_backoff, poll_interval) = (pause, 1_000 * pause);
+    let initial_backoff = pause;
+    let poll_interval = 1_000 * pause;
     for (others, failures) in [(&["b", "c", "d", "e"][..], usize::MAX), (&[], 1)] {
         let outbox = InMemoryOutbox::default();
         outbox.write(record("a", "a"));
@@ -197,14 +198,16 @@ async fn entries_without_a_notification_are_found_by_polling() {
         failures: 4.into(),
         ..Odd::default()
     };
-    let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
+    let log = Arc::new(Unwilling::default());
+    let outbox = odd.outbox.clone();
     let relay = Relay::new(
         Arc::new(odd),
         Arc::clone(&log) as _,
         RelayOptions::default(),
     );
     let monitor = relay.monitor();
-    let (writing, seen) = (outbox.clone(), monitor.clone());
+    let writing = outbox.clone();
+    let seen = monitor.clone();
     let written = AtomicUsize::new(0);
     run_until(relay, move || {
         if written.fetch_add(1, Ordering::SeqCst) == 1_000 {
@@ -223,7 +226,8 @@ async fn acknowledged_entries_are_not_published_again() {
         unforgetful: 5.into(),
         ..Odd::default()
     };
-    let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
+    let log = Arc::new(Unwilling::default());
+    let outbox = odd.outbox.clone();
     for (key, value) in [("a", "a1"), ("a", "a2"), ("b", "b1")] {
         outbox.write(record(key, value));
     }
@@ -245,7 +249,8 @@ async fn undeleted_entries_are_published_again_after_a_restart() {
         unforgetful: usize::MAX.into(),
         ..Odd::default()
     };
-    let (log, outbox) = (Arc::new(Unwilling::default()), odd.outbox.clone());
+    let log = Arc::new(Unwilling::default());
+    let outbox = odd.outbox.clone();
     outbox.write(record("a", "a1"));
     let relays: [Arc<dyn Outbox>; 2] = [Arc::new(odd), Arc::new(outbox.clone())];
     for outbox in relays {

@@ -222,7 +222,8 @@ faulty!(DeadLetters {
     Check: check() -> ();
 }
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let (port, dead_letters) = (Arc::clone(&self.port), dead_letters.to_vec());
+        let port = Arc::clone(&self.port);
+        let dead_letters = dead_letters.to_vec();
         let put = async move { port.put(&dead_letters).await };
         Self::detachable(self.faults.take(Call::PutDeadLetters), put).await
     }
@@ -255,7 +256,8 @@ faulty!(LogSource {
         match self.faults.take(Call::Commit) {
             Some(Fault::LoseCommit) => Ok(vec![CommitOutcome::Committed; positions.len()]),
             fault => {
-                let (port, positions) = (Arc::clone(&self.port), positions.to_vec());
+                let port = Arc::clone(&self.port);
+                let positions = positions.to_vec();
                 Self::detachable(fault, async move { port.commit(&positions).await }).await
             }
         }

@@ -66,7 +66,8 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn simulated(seed: u64) -> Self {
-        let (faults, store) = (Faults::seeded(seed), InMemoryStore::new());
+        let faults = Faults::seeded(seed);
+        let store = InMemoryStore::new();
         let sink: Arc<dyn PurchaseSink> =
             Arc::new(StoreSink::new(Arc::new(store.clone()), Durability::Memory));
         let sink = IdempotentSink::new(faults.sink(sink), Arc::new(store.clone()));

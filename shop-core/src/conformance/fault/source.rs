@@ -95,7 +95,8 @@ impl FaultySource {
 
     /// A scripted revocation. Batches that are not committed when it ends are redelivered in the next epoch.
     fn revocation(&self, partition: Partition, timeout: Duration) -> Revocation {
-        let (shared, index) = (Arc::clone(&self.shared), partition.index);
+        let shared = Arc::clone(&self.shared);
+        let index = partition.index;
         Revocation::new(
             vec![partition],
             RevocationCause::Rebalance,

@@ -102,7 +102,8 @@ fn walk_all(in_flight: usize, in_flight_bytes: usize) {
         jitter_seed: Some(1),
         ..IngestOptions::default()
     };
-    let (mut walk, depth) = (Walk::default(), depth());
+    let mut walk = Walk::default();
+    let depth = depth();
     let result = walk.walk(&World::new(options, Instant::now()), depth);
     let Walk {
         seen, moves, path, ..

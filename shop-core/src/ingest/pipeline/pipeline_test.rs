@@ -167,7 +167,8 @@ fn the_error_of_a_batch_ends_with_it() {
     assert!(status.errors.is_empty());
 
     fixture.read(1, 1);
-    let (topic, error) = (partition(1).topic, unavailable());
+    let topic = partition(1).topic;
+    let error = unavailable();
     let stuck = StuckRecord {
         topic,
         partition: 0,

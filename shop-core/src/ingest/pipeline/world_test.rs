@@ -536,7 +536,8 @@ impl World {
         expect(self.stopping.is_none(), || {
             "a batch is started after the shutdown".to_owned()
         })?;
-        let (partition, offset) = (batch.partition.clone(), batch.records[0].offset);
+        let partition = batch.partition.clone();
+        let offset = batch.records[0].offset;
         self.flights.push(Flight {
             number,
             partition,

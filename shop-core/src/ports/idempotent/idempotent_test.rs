@@ -13,7 +13,8 @@ use crate::ports::{IdSource, PurchaseErase as _, PurchaseStore as _};
 
 /// The lookups, in a store without purchases, are calls of [`Call::Query`].
 fn sink() -> (InMemoryLog, Faults, IdempotentSink<impl PurchaseSink>) {
-    let (log, faults) = (InMemoryLog::default(), Faults::new());
+    let log = InMemoryLog::default();
+    let faults = Faults::new();
     let sink = IdempotentSink::new(log.sink(), faults.query(Arc::new(InMemoryStore::new())));
     (log, faults, sink)
 }
@@ -75,7 +76,9 @@ fn sink_and_store() -> (
     Faults,
     IdempotentSink<impl PurchaseSink>,
 ) {
-    let (log, store, faults) = (InMemoryLog::default(), InMemoryStore::new(), Faults::new());
+    let log = InMemoryLog::default();
+    let store = InMemoryStore::new();
+    let faults = Faults::new();
     let sink = IdempotentSink::new(log.sink(), faults.query(Arc::new(store.clone())));
     (log, store, faults, sink)
 }
@@ -147,7 +150,8 @@ async fn a_refund_is_acknowledged_when_the_store_has_applied_it() {
     let (purchase, log, store, faults, sink) = bought().await;
     let refund = refund_of(&purchase, "2");
     let publishing = tokio::spawn({
-        let (sink, refund) = (Arc::clone(&sink), refund.clone());
+        let sink = Arc::clone(&sink);
+        let refund = refund.clone();
         async move { sink.publish_refund(refund, REFUND_TIMEOUT).await }
     });
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -27,8 +27,8 @@ use self::lookups::{Lookups, MAX_CONCURRENT};
 use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::log::LogFaults;
 use crate::{
-    Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock,
-    Timestamp, failpoints,
+    Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
+    SystemClock, Timestamp, failpoints,
 };
 
 /// Publishes each purchase that has a key once, whatever the sink is.

@@ -155,7 +155,8 @@ async fn health_and_readiness_have_the_form_of_each_dialect() {
         ("scalable-shop", "healthy"),
         ("user-buy-list", "ok"),
     ] {
-        let (shop, is_own) = (shop_in_dialect(name), name == "user-buy-list");
+        let shop = shop_in_dialect(name);
+        let is_own = name == "user-buy-list";
         for up in [true, false] {
             if !up {
                 shop.faults.always(Call::Check, Fault::unavailable());

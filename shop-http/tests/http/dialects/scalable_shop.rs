@@ -33,7 +33,8 @@ async fn a_listing_is_by_name_oldest_first_with_prices_as_text() {
         json!({"_id": format!("00000000-0000-0000-0000-00000000000{number}"), "username": "joe", "userid": "005",
             "price": price, "timestamp": format!("2026-01-01T00:00:0{time}Z")})
     };
-    let (first, second) = (item(1, "10.50", "0.250"), item(2, "0.1", "1.000"));
+    let first = item(1, "10.50", "0.250");
+    let second = item(2, "0.1", "1.000");
     let both = json!([first, second]);
     for (path, expected) in [
         ("joe", json!({"username": "joe", "purchases": both})),

@@ -30,7 +30,8 @@ async fn each_invalid_member_is_an_entry() {
     let of = |member: &str, kind: &str, text: &str, input: Value| {
         entry(kind, &json!(["body", member]), text, &input)
     };
-    let (field, string) = ("Field required", "Input should be a valid string");
+    let field = "Field required";
+    let string = "Input should be a valid string";
     let text_as_number = "Input should be a valid number, unable to parse string as a number";
     let object = "Input should be a valid dictionary or object to extract fields from";
     let body = json!(["body"]);
@@ -133,7 +134,8 @@ async fn a_listing_is_an_array_of_at_most_100() {
     }
     shop.stored(&many(250)[2..]).await;
     for (service, path) in paths {
-        let (mut path, mut sizes) = (Some(format!("{path}/005")), Vec::new());
+        let mut path = Some(format!("{path}/005"));
+        let mut sizes = Vec::new();
         while let Some(here) = path {
             let response = get(service, &here).await;
             sizes.push(response.json().as_array().unwrap().len());

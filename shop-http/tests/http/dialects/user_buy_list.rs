@@ -30,7 +30,8 @@ async fn a_listing_is_an_array_newest_first() {
         json!({"_id": format!("00000000-0000-0000-0000-00000000000{number}"), "username": "joe", "userid": "005",
             "price": price, "timestamp": format!("2026-01-01T00:00:0{time}Z"), "__v": 0})
     };
-    let (newer, older) = (item(2, 0.1, "1.000"), item(1, 10.5, "0.250"));
+    let newer = item(2, 0.1, "1.000");
+    let older = item(1, 10.5, "0.250");
     for (service, path) in [
         (&shop.facing, "/getAllUserBuys"),
         (&shop.management, "/purchases"),

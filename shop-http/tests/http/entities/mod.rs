@@ -60,7 +60,8 @@ impl Entities {
         of_orders: &InMemoryLog,
         sink: impl Fn(&InMemoryLog) -> Arc<dyn LogWriter>,
     ) -> Self {
-        let (users, orders) = (InMemoryUsers::new(), InMemoryOrders::new());
+        let users = InMemoryUsers::new();
+        let orders = InMemoryOrders::new();
         let options = RelayOptions::default;
         let tell_of_users = Relay::new(Arc::new(users.clone()), sink(of_users), options());
         let tell_of_orders = Relay::new(Arc::new(orders.clone()), sink(of_orders), options());
@@ -103,21 +104,24 @@ impl Entities {
     pub(crate) fn users_role(&self) -> UsersRole {
         let mut role = UsersRole::new(Arc::new(self.users.clone()));
         let (events, relay) = self.users_monitors.clone();
-        (role.ingest, role.relay) = (Some(events), Some(relay));
+        role.ingest = Some(events);
+        role.relay = Some(relay);
         role
     }
 
     pub(crate) fn orders_role(&self) -> OrdersRole {
         let mut role = OrdersRole::new(Arc::new(self.orders.clone()));
         let (events, relay) = self.orders_monitors.clone();
-        (role.ingest, role.relay) = (Some(events), Some(relay));
+        role.ingest = Some(events);
+        role.relay = Some(relay);
         role
     }
 
     /// Management with users and orders alone.
     pub(crate) fn management(&self, options: HttpOptions) -> Router {
         let mut parts = Parts::new(ServiceKind::Management, None);
-        (parts.users, parts.orders) = (Some(self.users_role()), Some(self.orders_role()));
+        parts.users = Some(self.users_role());
+        parts.orders = Some(self.orders_role());
         router(parts, options)
     }
 

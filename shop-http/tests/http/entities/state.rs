@@ -47,11 +47,9 @@ fn with_logs() -> (Entities, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
         topic.clone_into(&mut options.topic);
         InMemoryLog::new(options)
     };
-    let (users, orders, away) = (
-        log(User::TOPIC),
-        log(Order::TOPIC),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let users = log(User::TOPIC);
+    let orders = log(Order::TOPIC);
+    let away = Arc::new(AtomicBool::new(false));
     let sink = |log: &InMemoryLog| {
         Arc::new(SwitchableLog(log.clone(), Arc::clone(&away))) as Arc<dyn LogWriter>
     };

@@ -64,7 +64,8 @@ async fn killed_relays_publish_racing_transactions_in_the_order_of_their_commits
     let history =
         "create table history (key bigint, number bigint, name text, primary key (key, number))";
     client.batch_execute(history).await.unwrap();
-    let (log, is_over) = (InMemoryLog::default(), AtomicBool::new(false));
+    let log = InMemoryLog::default();
+    let is_over = AtomicBool::new(false);
     let writers = async {
         let own = &own;
         let writer = |writer: i64| async move {
@@ -114,16 +115,16 @@ async fn events_of_two_keys_in_two_orders_are_a_deadlock_of_one_transaction() {
     let Some(own) = OwnTable::on_test_server().await else {
         return;
     };
-    let (mut one, mut other) = (session(own.url()).await, session(own.url()).await);
-    let (one, other) = (
-        one.transaction().await.unwrap(),
-        other.transaction().await.unwrap(),
-    );
+    let mut one = session(own.url()).await;
+    let mut other = session(own.url()).await;
+    let one = one.transaction().await.unwrap();
+    let other = other.transaction().await.unwrap();
     PostgresOutbox::write(&one, &event(1, "one")).await.unwrap();
     PostgresOutbox::write(&other, &event(2, "other"))
         .await
         .unwrap();
-    let (of_one, of_other) = (event(2, "one"), event(1, "other"));
+    let of_one = event(2, "one");
+    let of_other = event(1, "other");
     let first = async {
         let written = PostgresOutbox::write(&one, &of_one).await;
         // It holds its locks until it ends.

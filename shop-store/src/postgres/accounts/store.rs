@@ -122,7 +122,9 @@ impl<E: Table> PostgresEntities<E> {
     /// As [`EntityStore::get`].
     #[doc(hidden)]
     pub async fn read_all(&self) -> Result<(u64, Vec<UnreadableEntry>)> {
-        let (mut count, mut unreadable, mut last) = (0, Vec::new(), i64::MIN);
+        let mut count = 0;
+        let mut unreadable = Vec::new();
+        let mut last = i64::MIN;
         loop {
             let rows = self.connection.query(slice::<E>(last)).await?;
             if rows.is_empty() {
@@ -211,7 +213,9 @@ impl<E: Table> PostgresEntities<E> {
 
 /// The query of the row with this number.
 pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
-    let (table, columns, present) = (E::DEFINITION.name, E::COLUMNS.join(", "), E::PRESENT);
+    let table = E::DEFINITION.name;
+    let columns = E::COLUMNS.join(", ");
+    let present = E::PRESENT;
     Statement::new(format!(
         "select id, {columns} from {table} where id = $1 and {present}"
     ))
@@ -220,7 +224,8 @@ pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
 
 /// The query of the next rows after a number.
 fn slice<E: Table>(after: i64) -> Statement {
-    let (table, columns) = (E::DEFINITION.name, E::COLUMNS.join(", "));
+    let table = E::DEFINITION.name;
+    let columns = E::COLUMNS.join(", ");
     let sql = format!(
         "select id, id::bigint as number, {columns} from {table} where id > $1 order by id limit 1000"
     );
@@ -239,12 +244,10 @@ fn last<E: Table>() -> String {
 /// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case. Fails
 /// if a trigger skips one of the three: the conversion of a text to a number is an error that carries the text.
 pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
-    let (table, last, is_free, columns) = (
-        E::DEFINITION.name,
-        last::<E>(),
-        E::IS_FREE,
-        E::COLUMNS.join(", "),
-    );
+    let table = E::DEFINITION.name;
+    let last = last::<E>();
+    let is_free = E::IS_FREE;
+    let columns = E::COLUMNS.join(", ");
     let parameter = |index: usize| format!("${}", index + 2);
     let count = E::COLUMNS.len();
     let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
@@ -274,7 +277,9 @@ type State = (i64, bool, Option<i64>);
 
 /// The query of a [`State`].
 pub(super) fn state<E: Table>(new: &E::New) -> Statement {
-    let (table, last, is_free) = (E::DEFINITION.name, last::<E>(), E::IS_FREE);
+    let table = E::DEFINITION.name;
+    let last = last::<E>();
+    let is_free = E::IS_FREE;
     let confirmed = confirmed("keyed");
     let sql = format!(
         "with keyed as materialized (select id from {table}_keys where key = $1), {confirmed}
@@ -310,7 +315,8 @@ impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
 impl<E: Table> EntityStore<E> for PostgresEntities<E> {
     /// In a separate task, which also notifies the relay if the caller has gone.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
-        let (rows, new) = (self.clone(), new.clone());
+        let rows = self.clone();
+        let new = new.clone();
         let created = tokio::spawn(async move {
             let created = rows.create(&new).await;
             rows.outbox.notify();

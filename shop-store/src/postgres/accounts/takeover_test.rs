@@ -52,7 +52,8 @@ fn new_user(name: &str) -> NewUser {
 }
 
 fn new_order(user: i64) -> NewOrder {
-    let (user, product) = (UserNumber::new(user), "Notebook".parse().unwrap());
+    let user = UserNumber::new(user);
+    let product = "Notebook".parse().unwrap();
     NewOrder::new(
         Uuid::now_v7().into(),
         user,
@@ -84,7 +85,8 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
     let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
         return;
     };
-    let (users, orders) = (entities.user_store(), entities.order_store());
+    let users = entities.user_store();
+    let orders = entities.order_store();
     EntityStore::check(users).await.unwrap();
     EntityStore::check(orders).await.unwrap();
     let ada = users.get(UserNumber::new(7)).await.unwrap().unwrap();
@@ -157,10 +159,8 @@ async fn tables_of_another_program_are_used_only_on_request() {
     };
     let before = tables().await;
     let options = || PostgresStoreOptions::new(url.as_str());
-    let (users, orders) = (
-        PostgresUsers::open(options()).await.unwrap(),
-        PostgresOrders::open(options()).await.unwrap(),
-    );
+    let users = PostgresUsers::open(options()).await.unwrap();
+    let orders = PostgresOrders::open(options()).await.unwrap();
     let seven = UserNumber::new(7);
     for error in [
         users.get(seven).await.unwrap_err(),
@@ -276,7 +276,8 @@ async fn processes_race_without_gaps_and_with_unique_emails() {
             tokio::spawn(async move { users.insert(&new).await.unwrap() })
         })
     });
-    let (mut numbers, mut taken) = (Vec::new(), 0);
+    let mut numbers = Vec::new();
+    let mut taken = 0;
     for registration in join_all(calls).await {
         match registration.unwrap() {
             Insertion::Inserted(user) => numbers.push(user.id.get()),
@@ -341,7 +342,8 @@ async fn every_statement_uses_an_index() {
         .batch_execute(keys_and_events)
         .await
         .unwrap();
-    let (user, order) = (new_user("eva"), new_order(7));
+    let user = new_user("eva");
+    let order = new_order(7);
     let seven = UserNumber::new(7);
     let references = [User::reference(&Order::with_number(
         &order,

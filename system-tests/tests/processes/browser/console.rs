@@ -104,7 +104,8 @@ async fn an_import_is_fresh_and_an_outage_of_the_store_is_one_sentence() {
         return;
     };
     let Some(cluster) = cluster() else { return };
-    let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
     let management = Process::start(
         Binary::Management,
         folder.path(),

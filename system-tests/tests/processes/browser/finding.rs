@@ -163,7 +163,8 @@ async fn a_purchase_has_a_page() {
     let Some(console) = Console::open().await else {
         return;
     };
-    let (browser, ids) = (&console.browser, &console.ids);
+    let browser = &console.browser;
+    let ids = &console.ids;
     console.browser.follow(&ids[4]).await;
     console.shows(&ids[4], "u4", "kim").await;
     assert_eq!(

@@ -63,7 +63,8 @@ fn acknowledged(calls: Vec<bool>) -> u64 {
 /// Ends the process at every failpoint, after each number of passes.
 async fn end_everywhere(place: Place<'_>, passed: &[u32]) {
     let first = place.start(Binary::Management, ROLES, &[]).await;
-    let (ledger, mut sent) = (Ledger::new(&first, &first), Sent::default());
+    let ledger = Ledger::new(&first, &first);
+    let mut sent = Sent::default();
     // The users of the orders of the first round.
     while sent.users < 10 {
         sent.finish(&ledger).await;

@@ -83,10 +83,8 @@ impl Ledger {
         }
         let product = format!("Notebook {number}").parse().unwrap();
         let price = format!("{number}.50").parse().unwrap();
-        let (key, user) = (
-            format!("order-{number}").parse().unwrap(),
-            UserNumber::new(wanted),
-        );
+        let key = format!("order-{number}").parse().unwrap();
+        let user = UserNumber::new(wanted);
         let (users, orders) = self.urls.read().await.clone();
         let orders = self.client(&orders);
         let new = NewOrder::new(key, user, product, 2, price);
@@ -107,8 +105,10 @@ impl Ledger {
         users: &Process,
         orders: &Process,
     ) -> Views {
-        let (registered, placed) = (self.history.registered(), self.history.placed());
-        let (of_users, of_orders) = (self.client(&users.url), self.client(&orders.url));
+        let registered = self.history.registered();
+        let placed = self.history.placed();
+        let of_users = self.client(&users.url);
+        let of_orders = self.client(&orders.url);
         for id in registered.keys().copied().map(UserNumber::new) {
             until("read a user", async || {
                 self.history.find_user(&of_users, id).await

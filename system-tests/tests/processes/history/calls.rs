@@ -65,7 +65,8 @@ impl History {
 
     /// Refunds a purchase, whole or in part, with one attempt: a further entry of the same user.
     pub(crate) async fn refund(&self, client: &ShopClient, refund: Purchase) -> Outcome {
-        let (of, amount) = (refund.details.of.unwrap(), refund.price.negated());
+        let of = refund.details.of.unwrap();
+        let amount = refund.price.negated();
         let call = Call::Buy {
             id: Some(refund.id),
             user: refund.user_id,
@@ -87,7 +88,8 @@ impl History {
         url: &str,
         new: &NewPurchase,
     ) -> Option<(u16, HeaderMap, String)> {
-        let (user, price) = (new.user_id.clone(), new.price);
+        let user = new.user_id.clone();
+        let price = new.price;
         let body = format!(
             r#"{{"username":"{}","userid":"{user}","price":{price}}}"#,
             new.user_name
@@ -105,7 +107,8 @@ impl History {
             Err(error) if error.is_connect() => (Outcome::NotApplied, None),
             Err(_) => (Outcome::Unknown, None),
             Ok(response) => {
-                let (status, headers) = (response.status().as_u16(), response.headers().clone());
+                let status = response.status().as_u16();
+                let headers = response.headers().clone();
                 let id = headers.get("x-purchase-id").filter(|_| status == 201);
                 let id = id.map(|id| id.to_str().unwrap().parse().unwrap());
                 let body = response.text().await.unwrap_or_default();

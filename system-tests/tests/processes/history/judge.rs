@@ -29,7 +29,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (acknowledged, missing, twice) =
             (self.acknowledged, self.missing.len(), self.twice.len());
-        let (stale, reads, violations) = (self.stale.len(), self.reads, self.violations.len());
+        let stale = self.stale.len();
+        let reads = self.reads;
+        let violations = self.violations.len();
         write!(
             f,
             "acknowledged {acknowledged}, missing {missing}, twice {twice}, "
@@ -131,7 +133,8 @@ impl<'a> UserHistory<'a> {
             (Call::Buy { id: _, price, .. }, Outcome::Bought { id, position }) => {
                 let bought = self.attempt(*id, *price, *begin);
                 if bought.acknowledged.is_none() {
-                    (bought.acknowledged, bought.position) = (Some(*end), *position);
+                    bought.acknowledged = Some(*end);
+                    bought.position = *position;
                 }
             }
             (
@@ -256,7 +259,8 @@ impl<'a> UserHistory<'a> {
         found: &[Purchase],
         verdict: &mut Verdict,
     ) {
-        let (mut ids, mut unexpected) = (BTreeSet::new(), 0);
+        let mut ids = BTreeSet::new();
+        let mut unexpected = 0;
         for purchase in found {
             let id = purchase.id;
             if !ids.insert(id) {
@@ -423,7 +427,8 @@ pub(super) fn overtaken<K: Ord + Copy, I: Ord + Copy>(
     let mut ended = begun.clone();
     begun.sort_unstable();
     ended.sort_unstable_by_key(|(_, end, ..)| *end);
-    let (mut ended, mut greatest) = (ended.into_iter().peekable(), None);
+    let mut ended = ended.into_iter().peekable();
+    let mut greatest = None;
     let is_overtaken = |(begin, _, key, id)| {
         while let Some((.., earlier, _)) = ended.next_if(|(_, end, ..)| *end < begin) {
             greatest = greatest.max(Some(earlier));

@@ -129,7 +129,8 @@ impl History {
             entries.acknowledged.insert(*id);
         }
         let entry = &mut entries.entries[call];
-        (entry.end, entry.outcome) = (end, outcome);
+        entry.end = end;
+        entry.outcome = outcome;
     }
 
     /// Runs a call, and records it.

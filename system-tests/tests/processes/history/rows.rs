@@ -118,7 +118,8 @@ impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
         let Some((number, row)) = row else {
             return Ok(());
         };
-        let (begin, end) = (requested.begin, entry.end);
+        let begin = requested.begin;
+        let end = entry.end;
         let first = requested.acknowledged.get_or_insert(Acknowledged {
             begin,
             end,

@@ -16,10 +16,8 @@ fn user(number: i64) -> NewUser {
 }
 
 fn order(number: i64) -> NewOrder {
-    let (key, product) = (
-        format!("order-{number}").parse().unwrap(),
-        "Notebook".parse().unwrap(),
-    );
+    let key = format!("order-{number}").parse().unwrap();
+    let product = "Notebook".parse().unwrap();
     NewOrder::new(key, UserNumber::new(1), product, 2, "50".parse().unwrap())
 }
 
@@ -94,7 +92,8 @@ fn correct_histories_pass() {
 #[test]
 fn violations_are_found() {
     let other = User::with_number(&user(2), UserNumber::new(2));
-    let (number, order_of_other) = (OrderNumber::new(1), vec![OrderNumber::new(1)]);
+    let number = OrderNumber::new(1);
+    let order_of_other = vec![OrderNumber::new(1)];
     for (script, what) in [
         (two().register(2, 1), "user-2 has the number of"),
         (two().register(2, 3), "user 3 of 2"),

@@ -196,12 +196,14 @@ impl Disk {
     /// The same. All later operations on the file fail until [`heal`](Self::heal).
     pub(super) fn break_file(&self, moment: Moment) {
         let mut state = self.state.lock().unwrap();
-        (state.failing, state.breaks) = (Some(moment), true);
+        state.failing = Some(moment);
+        state.breaks = true;
     }
 
     pub(super) fn heal(&self) {
         let mut state = self.state.lock().unwrap();
-        (state.breaks, state.broken) = (false, None);
+        state.breaks = false;
+        state.broken = None;
     }
 
     /// The number of failed syncs, by file name.
@@ -253,7 +255,9 @@ impl Disk {
         state.boot += 1;
         state.is_cut_off = false;
         state.moment = None;
-        (state.failing, state.breaks, state.broken) = (None, false, None);
+        state.failing = None;
+        state.breaks = false;
+        state.broken = None;
         self.cut_off.send_replace(false);
         self.booted.notify_all();
     }
@@ -524,7 +528,8 @@ impl State {
     }
 
     fn remove_unreachable(&mut self) {
-        let (mut found, mut folders) = (BTreeMap::new(), vec![ROOT]);
+        let mut found = BTreeMap::new();
+        let mut folders = vec![ROOT];
         while let Some(folder) = folders.pop() {
             let Some(node) = self.nodes.remove(&folder) else {
                 continue;

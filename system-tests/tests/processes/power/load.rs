@@ -156,10 +156,8 @@ impl Load {
 
     /// Repeats every other purchase that got no response before the power was cut.
     async fn repeat(self: Arc<Self>, url: String) {
-        let (client, orders) = (
-            self.client(&url),
-            std::mem::take(&mut *self.unanswered.lock().await),
-        );
+        let client = self.client(&url);
+        let orders = std::mem::take(&mut *self.unanswered.lock().await);
         for order in orders.into_iter().step_by(2) {
             self.send(&client, order).await;
         }
@@ -285,7 +283,8 @@ impl Load {
     /// Buys purchases that can never be stored: the store has another one with their id. A key that is a fresh UUIDv7
     /// is not looked up, so they are accepted.
     async fn conflict(self: Arc<Self>, place: Place) {
-        let (store, log) = (self.client(&place.management), self.client(&place.facing));
+        let store = self.client(&place.management);
+        let log = self.client(&place.facing);
         while !self.is_over() {
             let id = PurchaseId::from_uuid(uuid::Uuid::now_v7());
             let new = |price: &str| {

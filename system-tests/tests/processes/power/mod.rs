@@ -52,11 +52,9 @@ async fn rounds(
     if !can_mount() {
         return None;
     }
-    let (mut left, mut seed, mut total) = (
-        chosen("SHOP_TEST_CUTS").unwrap_or(count),
-        seed(),
-        Report::default(),
-    );
+    let mut left = chosen("SHOP_TEST_CUTS").unwrap_or(count);
+    let mut seed = seed();
+    let mut total = Report::default();
     while left > 0 {
         println!("SHOP_TEST_SEED={seed} replays the moments of these cuts");
         let cuts = left.min(CUTS_OF_A_DISK);
@@ -65,7 +63,8 @@ async fn rounds(
         total.add(series.report());
         println!("{total}");
         survived.unwrap();
-        (left, seed) = (left - cuts, seed + 1);
+        left -= cuts;
+        seed += 1;
     }
     Some(total)
 }

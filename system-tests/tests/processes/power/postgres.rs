@@ -36,20 +36,20 @@ pub(super) struct PostgresSeries {
 impl PostgresSeries {
     /// The error says why there is no server.
     pub(super) async fn new(seed: u64) -> Result<Self> {
-        let (disk, at, owner) = (
-            Arc::new(Disk::new(None)),
-            tempfile::tempdir().unwrap(),
-            Owner::postgres(),
-        );
+        let disk = Arc::new(Disk::new(None));
+        let at = tempfile::tempdir().unwrap();
+        let owner = Owner::postgres();
         let mount = Some(mount(&disk, &at, owner).await);
         let cluster = Cluster::start_in(at.path())?;
-        let (folder, url) = (tempfile::tempdir().unwrap(), cluster.url());
+        let folder = tempfile::tempdir().unwrap();
+        let url = cluster.url();
         let settings = [ALL_ROLES, ("DATABASE_URL", url.as_str())];
         let services = Services {
             facing: Process::start(Binary::Facing, folder.path(), &settings).await,
             management: Process::start(Binary::Management, folder.path(), &settings).await,
         };
-        let (random, load) = (Random::new(seed), Arc::new(Load::new()));
+        let random = Random::new(seed);
+        let load = Arc::new(Load::new());
         load.ledger.moved(&services.facing, &services.facing).await;
         let report = Report::default();
         Ok(Self {
@@ -157,7 +157,8 @@ impl PostgresSeries {
 }
 
 async fn mount(disk: &Arc<Disk>, at: &TempDir, owner: Owner) -> Mount {
-    let (disk, at) = (Arc::clone(disk), at.path().to_owned());
+    let disk = Arc::clone(disk);
+    let at = at.path().to_owned();
     tokio::task::spawn_blocking(move || Mount::new(&disk, &at, owner))
         .await
         .unwrap()

@@ -143,7 +143,8 @@ pub(super) struct Series {
 
 impl Series {
     pub(super) async fn new(seed: u64, disk: Disk) -> Self {
-        let (disk, at) = (Arc::new(disk), tempfile::tempdir().unwrap());
+        let disk = Arc::new(disk);
+        let at = tempfile::tempdir().unwrap();
         let mut series = Self {
             disk,
             at,
@@ -162,7 +163,8 @@ impl Series {
     }
 
     async fn mount(&mut self) {
-        let (disk, at) = (Arc::clone(&self.disk), self.at.path().to_owned());
+        let disk = Arc::clone(&self.disk);
+        let at = self.at.path().to_owned();
         let mounted =
             tokio::task::spawn_blocking(move || Mount::new(&disk, &at, Owner::this_process()))
                 .await
@@ -223,7 +225,8 @@ impl Series {
         survival: Survival,
         mut services: Services,
     ) -> Result<Services> {
-        let (is_log, is_killed) = (file.ends_with("-wal"), self.random.below(2) == 0);
+        let is_log = file.ends_with("-wal");
+        let is_killed = self.random.below(2) == 0;
         let moment = Moment::of(
             Operation::Sync,
             file,
@@ -460,8 +463,10 @@ pub(super) async fn check(
     }
     let verdict = load.history.judge();
     report.acknowledged = verdict.acknowledged;
-    (report.missing, report.twice) = (verdict.missing.len(), verdict.twice.len());
-    (report.stale, report.reads) = (verdict.stale.len(), verdict.reads);
+    report.missing = verdict.missing.len();
+    report.twice = verdict.twice.len();
+    report.stale = verdict.stale.len();
+    report.reads = verdict.reads;
     match verdict.violations.first() {
         Some(first) => Err(format!("{verdict}: {first}")),
         None => Ok(()),
@@ -484,7 +489,8 @@ pub(super) async fn count_letters(load: &Load, folder: &Path) -> Result<usize> {
     };
     let kept: BTreeSet<_> = letters.iter().filter_map(id).collect();
     let conflicts = load.conflicts.lock().await;
-    let (sent, acknowledged) = (&conflicts.sent, &conflicts.acknowledged);
+    let sent = &conflicts.sent;
+    let acknowledged = &conflicts.acknowledged;
     if kept.len() == letters.len() && acknowledged.is_subset(&kept) && kept.is_subset(sent) {
         return Ok(kept.len());
     }

@@ -89,7 +89,8 @@ impl Site<'_> {
             .set("enable.auto.commit", "false");
         let consumer: StreamConsumer = config.create().unwrap();
         consumer.subscribe(&[topic.as_str()]).unwrap();
-        let (database, apply) = (session(self.cluster).await, self.service.apply);
+        let database = session(self.cluster).await;
+        let apply = self.service.apply;
         let task = tokio::spawn(async move {
             loop {
                 let record = consumer.recv().await.unwrap();
@@ -103,7 +104,8 @@ impl Site<'_> {
 
     /// Runs `management replace`, and does what it says. Returns its reports.
     async fn replace(&self, more: &[&str]) -> Vec<Value> {
-        let (role, url) = (self.service.role, self.cluster.url());
+        let role = self.service.role;
+        let url = self.cluster.url();
         let names = [self.servers.settings(), self.servers.settings_of_events()].concat();
         let mut settings = borrow_settings(&names);
         settings.extend([

@@ -67,8 +67,10 @@ impl<'a> Site<'a> {
             consumer.count() > 20
         })
         .await;
-        let (consumer, before) = (Some(consumer), BTreeMap::new());
-        let (management, facing) = (None, None);
+        let consumer = Some(consumer);
+        let before = BTreeMap::new();
+        let management = None;
+        let facing = None;
         Self {
             servers,
             system,
@@ -105,7 +107,8 @@ impl<'a> Site<'a> {
     async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
         let settings = settings(self.servers);
         let settings = borrow_settings(&settings);
-        let (topic, group) = (self.topic.clone(), self.group.clone());
+        let topic = self.topic.clone();
+        let group = self.group.clone();
         let mut arguments = [&["--system", self.system.name][..], more].concat();
         if self.way == Way::NewTopic {
             arguments.extend(["--old-topic", &topic, "--old-group", &group]);

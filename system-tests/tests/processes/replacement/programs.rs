@@ -75,11 +75,10 @@ impl OldConsumer {
         config.set("auto.commit.interval.ms", "500");
         let consumer: StreamConsumer = config.create().unwrap();
         consumer.subscribe(&[topic]).unwrap();
-        let (stop, count) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU32::new(0)),
-        );
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&count));
+        let stop = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicU32::new(0));
+        let stopped = Arc::clone(&stop);
+        let counted = Arc::clone(&count);
         let task = tokio::spawn(async move {
             let mut inserts = JoinSet::new();
             while !stopped.load(Ordering::Relaxed) {
@@ -88,10 +87,8 @@ impl OldConsumer {
                 let Ok(Ok(record)) = received else {
                     continue;
                 };
-                let (document, into) = (
-                    system.document(record.payload().unwrap()),
-                    collection.clone(),
-                );
+                let document = system.document(record.payload().unwrap());
+                let into = collection.clone();
                 if system.commits == Commits::BeforeInsert {
                     consumer.commit_message(&record, CommitMode::Sync).unwrap();
                 }
@@ -136,7 +133,8 @@ impl Facing {
         match self {
             Self::Closed => None,
             Self::Old(facing) => {
-                let (key, value) = ((system.key)(number), (system.value)(number));
+                let key = (system.key)(number);
+                let value = (system.value)(number);
                 Some(facing.write(key.as_deref(), &value).await)
             }
             Self::Ours(client) => {
@@ -164,7 +162,9 @@ struct Shared {
 
 impl Buyers {
     pub(super) fn start(system: &'static System, facing: Facing) -> Self {
-        let (bought, failed, stop) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+        let bought = AtomicU32::new(0);
+        let failed = AtomicU32::new(0);
+        let stop = AtomicBool::new(false);
         let shared = Arc::new(Shared {
             proxy: Mutex::new(facing),
             bought,

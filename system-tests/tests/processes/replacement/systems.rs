@@ -68,7 +68,8 @@ pub(super) static USER_BUY_LIST: System = System {
     name: "001",
     key: |number| Some(format!("u{number}")),
     value: |number| {
-        let (price, time) = (f64::from(number + 1) / 4.0, time(number));
+        let price = f64::from(number + 1) / 4.0;
+        let time = time(number);
         format!(
             r#"{{"username":"ada{number}","userid":"u{number}","price":{price},"timestamp":"{time}.043Z"}}"#
         )

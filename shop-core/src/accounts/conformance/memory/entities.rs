@@ -164,7 +164,8 @@ impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
 #[async_trait]
 impl UserOrders for InMemoryUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        let (tables, id) = (lock(&self.tables), id.get());
+        let tables = lock(&self.tables);
+        let id = id.get();
         let orders = tables
             .by_owner
             .range((id, i64::MIN)..=(id, i64::MAX))
