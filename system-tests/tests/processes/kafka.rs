@@ -131,23 +131,25 @@ async fn a_broker_that_is_unavailable_at_the_start_is_reported_and_waited_for() 
     assert!(facing.ended().await.success());
 }
 
-/// Hits the victims under load, with the store in MongoDB, or in PostgreSQL if there is a cluster.
-async fn survive(
-    servers: &Servers,
-    postgres: Option<&Cluster>,
-    rounds: u64,
-    victims: &[Victim],
-    pauses: bool,
-) {
+/// Hits services and servers under load, with the store in MongoDB, or in PostgreSQL if there is a cluster.
+async fn survive(servers: &Servers, postgres: Option<&Cluster>) {
     let folder = tempfile::tempdir().unwrap();
-    let settings = match postgres {
-        Some(cluster) => [servers.settings(), vec![("DATABASE_URL", cluster.url())]].concat(),
-        None => settings(servers),
+    let (settings, store) = match postgres {
+        Some(cluster) => (
+            [servers.settings(), vec![("DATABASE_URL", cluster.url())]].concat(),
+            "postgres",
+        ),
+        None => (settings(servers), "mongo"),
     };
+    let [facing, management] = SERVICES;
     let plan = Plan {
-        rounds,
-        victims,
-        pauses,
+        rounds: 4,
+        victims: &[
+            facing,
+            management,
+            Victim::Server("kafka"),
+            Victim::Server(store),
+        ],
         servers: Some(servers),
         postgres,
     };
@@ -155,26 +157,11 @@ async fn survive(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_lose_and_duplicate_nothing_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
-        return;
-    };
-    survive(&servers, None, 4, &SERVICES, false).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_kills_and_pauses_lose_and_duplicate_nothing() {
     let Some(servers) = Servers::start(&["kafka", "mongo"]).await else {
         return;
     };
-    let [facing, management] = SERVICES;
-    let victims = [
-        facing,
-        management,
-        Victim::Server("kafka"),
-        Victim::Server("mongo"),
-    ];
-    survive(&servers, None, 4, &victims, true).await;
+    survive(&servers, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,14 +172,7 @@ async fn kills_lose_and_duplicate_nothing_on_kafka_and_postgres() {
     let Some(cluster) = crate::postgres::cluster() else {
         return;
     };
-    let [facing, management] = SERVICES;
-    let victims = [
-        facing,
-        management,
-        Victim::Server("kafka"),
-        Victim::Server("postgres"),
-    ];
-    survive(&servers, Some(&cluster), 4, &victims, true).await;
+    survive(&servers, Some(&cluster)).await;
 }
 
 /// The number of records that wait for the store, 6 KB each. A store without an index scans all of them for a summary.

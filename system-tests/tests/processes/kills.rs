@@ -196,7 +196,6 @@ async fn kills_lose_and_duplicate_nothing() {
     let plan = Plan {
         rounds: 2,
         victims: &SERVICES,
-        pauses: true,
         servers: None,
         postgres: None,
     };
@@ -213,7 +212,6 @@ async fn kills_lose_and_duplicate_nothing_in_postgres() {
     let plan = Plan {
         rounds: 4,
         victims: &victims,
-        pauses: true,
         servers: None,
         postgres: Some(&cluster),
     };
@@ -253,8 +251,6 @@ pub(crate) struct Plan<'a> {
     /// The default number of rounds.
     pub(crate) rounds: u64,
     pub(crate) victims: &'a [Victim],
-    /// Whether victims are sometimes paused instead of killed.
-    pub(crate) pauses: bool,
     pub(crate) servers: Option<&'a Servers>,
     pub(crate) postgres: Option<&'a Cluster>,
 }
@@ -292,8 +288,7 @@ impl Plan<'_> {
                     .get(hits.values().sum::<usize>())
                     .unwrap_or(&any);
                 let pause = PAUSES[usize::try_from(random.below(PAUSES.len() as u64)).unwrap()];
-                let pause =
-                    (self.pauses && random.below(3) == 0).then(|| Duration::from_millis(pause));
+                let pause = (random.below(3) == 0).then(|| Duration::from_millis(pause));
                 self.hit(&pair, victim, pause).await;
                 *hits
                     .entry(format!("{victim:?} {}", victim.action(pause)))
