@@ -6,9 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use shop_client::NewPurchase;
 
-use crate::kafka;
-use crate::process::{Binary, Process, plain, soon, stored, until};
-use crate::servers::Servers;
+use crate::process::{Binary, Process, plain, soon};
 
 /// A reader that continues after each end of its stream.
 struct Reader {
@@ -141,40 +139,5 @@ async fn facing_sends_what_management_has_ingested() {
     let mut reader = Reader::connected(&facing, "username=ada").await;
     let bought = buy_all(&facing, 20).await;
     assert_eq!(reader.ids(&facing, 20).await, bought);
-    assert!(facing.terminate().await.success() && management.terminate().await.success());
-}
-
-/// Facing follows the topic, and queries management for stored purchases.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_on_kafka_and_mongodb_get_every_purchase() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
-        return;
-    };
-    let (management, facing) = kafka::start_both(&servers).await;
-    // The topic has leaders from then on.
-    let warm = NewPurchase::of("u3")
-        .named("eva")
-        .priced("1")
-        .unwrap()
-        .with_key("order-0")
-        .unwrap();
-    until("accept a purchase", async || {
-        facing.client().buy(warm.clone()).await.is_ok()
-    })
-    .await;
-    until("store it", async || stored(&management, "u3").await == 1).await;
-    let mut reader = Reader::connected(&facing, "username=ada").await;
-    let mut all = Reader::connected(&management, "everyone=true").await;
-    let bought = buy_all(&facing, 20).await;
-    assert_eq!(reader.ids(&facing, 20).await, bought);
-    assert_eq!(all.ids(&management, 20).await, bought);
-
-    // Purchases during an outage of management become visible after its restart.
-    let port = management.url.rsplit_once(':').unwrap().1.to_owned();
-    management.kill().await;
-    let later = buy_all(&facing, 20).await;
-    let management = kafka::start(Binary::Management, &servers, &[("PORT", &port)]).await;
-    assert_eq!(reader.ids(&facing, 20).await, later);
-    assert_eq!(all.ids(&management, 20).await, later);
     assert!(facing.terminate().await.success() && management.terminate().await.success());
 }
