@@ -150,6 +150,11 @@ async fn commands_report_errors_with_their_remedy() {
         (&["migrate"], "MONGODB_URI", 2),
         (&["dlq", "ls", "--topic", "purchase"], "unknown topic", 2),
         (
+            &["dlq", "ls", "--topic", "user_creatd"],
+            "purchases, user_created or order_created",
+            2,
+        ),
+        (
             &["dlq", "replay", "purchases-0-7"],
             "there is no dead-lettered record at purchases-0-7",
             3,

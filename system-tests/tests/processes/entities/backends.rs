@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, TryStreamExt};
 use rusqlite::Connection;
-use shop_core::log::{Batch, DeadLetter, Log, LogAdminExt as _, LogRecord};
+use shop_core::log::{Batch, Log};
 use shop_core::record::{Event, Record};
 use shop_kafka::KafkaLog;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
@@ -15,7 +15,7 @@ use shop_store::postgres::tokio_postgres::error::SqlState;
 use shop_store::postgres::tokio_postgres::{self, NoTls};
 
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, borrow_settings, until};
+use crate::process::{Binary, Process, borrow_settings};
 use crate::servers::Servers;
 
 /// The backends of both roles.
@@ -133,25 +133,6 @@ impl Place<'_> {
     /// Every published event of this kind, with duplicates.
     pub(crate) async fn published<E: Event>(&self) -> Vec<E> {
         all(self.log::<E>().await.admin().scan().await.unwrap()).await
-    }
-
-    /// Appends a record to a topic of events, as another producer.
-    pub(crate) async fn append<E: Event>(&self, record: LogRecord) {
-        let writer = self.log::<E>().await.writer();
-        until("append", async || {
-            writer.append(record.clone()).await.is_ok()
-        })
-        .await;
-    }
-
-    /// The pending dead letters of the events of this kind.
-    pub(crate) async fn dead_letters<E: Event>(&self) -> Vec<DeadLetter> {
-        self.log::<E>()
-            .await
-            .admin()
-            .pending_dead_letters()
-            .await
-            .unwrap()
     }
 
     async fn log<E: Event>(&self) -> Arc<dyn Log> {

@@ -1,9 +1,6 @@
-//! Users and orders without Kafka, and with undecodable events.
+//! Users and orders without Kafka, and without their store.
 
 use serde_json::json;
-use shop_core::log::LogRecord;
-use shop_core::users::User;
-use shop_core::{Clock as _, SystemClock};
 
 use super::backends::Place;
 use super::ledger::outbox;
@@ -86,50 +83,4 @@ async fn user_is_registered_without_kafka_and_published_later() {
         get(&users.path("/-/ready")).await.0 == 200
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn undecodable_events_are_dead_lettered_and_consumption_continues() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = Place::Files(folder.path());
-    let both = place.start(Binary::Management, "users,orders", &[]).await;
-    let poison = LogRecord::new(0, SystemClock.now(), Some("{\"id\": \"no number\"}".into()));
-    place.append::<User>(poison.clone()).await;
-    assert_eq!(post(&both, "/users", &user(1)).await.0, 201);
-    until("consume the user after it", async || {
-        post(&both, "/orders", &order(1)).await.0 == 201
-    })
-    .await;
-    let letters = place.dead_letters::<User>().await;
-    assert_eq!(
-        letters
-            .iter()
-            .map(|letter| &letter.record.value)
-            .collect::<Vec<_>>(),
-        [&poison.value]
-    );
-
-    let folder = folder.path().to_str().unwrap();
-    let listed = Binary::Management
-        .run(
-            &["dlq", "ls", "--topic", "user_created"],
-            &[("SHOP_DATA_DIR", folder)],
-        )
-        .await;
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let typo = Binary::Management
-        .run(
-            &["dlq", "ls", "--topic", "user_creatd"],
-            &[("SHOP_DATA_DIR", folder)],
-        )
-        .await;
-    let printed = String::from_utf8(typo.stderr).unwrap();
-    assert!(
-        !typo.status.success() && printed.contains("purchases, user_created or order_created"),
-        "{printed}"
-    );
-    assert!(
-        listed.contains("user_created-0-1") && listed.contains("no number"),
-        "{listed}"
-    );
 }
