@@ -45,7 +45,6 @@ mod power;
 mod process;
 mod proxy;
 mod refunds;
-mod replaced_systems;
 mod replacement;
 mod servers;
 mod settings;
