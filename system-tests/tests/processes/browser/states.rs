@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, identify, open_as, rows, state, with_both, with_facing};
+use super::{buy_for, open_as, rows, state, with_both, with_facing};
 use crate::process::{Binary, Process, buy, until};
 
 /// The displayed texts of the list: its notice, and the text in place of its rows.
-pub(super) async fn texts(browser: &Browser) -> (String, String) {
+async fn texts(browser: &Browser) -> (String, String) {
     (
         browser.texts("#list .notice.bad").await.concat(),
         browser.texts("#list .intro").await.concat(),
@@ -190,22 +190,5 @@ async fn a_refused_purchase_is_shown_at_once() {
     browser
         .shows("service", "Purchases are not accepted at the moment.")
         .await;
-    browser.end().await;
-}
-
-#[tokio::test]
-async fn the_pages_work_below_a_prefix() {
-    let Some((browser, _folder, management, facing)) = with_both().await else {
-        return;
-    };
-    browser
-        .open(&management.path("/scalable-shop-cm-server/"))
-        .await;
-    browser.shows("state", "Healthy").await;
-    browser
-        .open(&facing.path("/scalable-shop-cm-server/"))
-        .await;
-    identify(&browser, "u1", "ada").await;
-    until("list nothing", async || state(&browser).await == "empty").await;
     browser.end().await;
 }
