@@ -7,10 +7,7 @@ use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink as _;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::entities::backends::session;
-use crate::postgres;
-use crate::process::{Binary, Process, borrow_settings, get, stored, until};
-use crate::servers::Servers;
+use crate::process::{Binary, Process, get, stored, until};
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// The output of `management dlq`, which must succeed.
@@ -245,96 +242,4 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     store.execute_batch("DROP TRIGGER rule").unwrap();
     assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
     until("store it", async || stored(&facing, "u1").await == 3).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_on_kafka_that_the_store_rejects_is_parked() {
-    let Some(servers) = Servers::shared(&["kafka"]).await else {
-        return;
-    };
-    let Some(cluster) = postgres::cluster() else {
-        return;
-    };
-    let known = servers.settings();
-    let url = cluster.url();
-    let mut settings = borrow_settings(&known);
-    settings.push(("POSTGRES_URL", &url));
-    let run = async |words: &[&str]| {
-        let output = Binary::Management.run(words, &settings).await;
-        let printed = text(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{words:?}: {printed}{}",
-            text(&output.stderr)
-        );
-        printed
-    };
-    let nowhere = Path::new("/nonexistent/shop-data");
-    let management = Process::start(Binary::Management, nowhere, &settings).await;
-    // Management would store them itself.
-    let of_facing = [
-        &settings[..settings.len() - 1],
-        &[("MANAGEMENT_URL", &*management.url)],
-    ]
-    .concat();
-    let facing = Process::start(Binary::Facing, nowhere, &of_facing).await;
-    for process in [&management, &facing] {
-        until("be ready", async || {
-            get(&process.path("/-/ready")).await.0 == 200
-        })
-        .await;
-    }
-    // By its code not an error of the row, which would be dead-lettered.
-    let rule = "
-        create function reject() returns trigger language plpgsql
-            as $$ begin raise exception 'not eve' using errcode = '0A000'; end $$;
-        create trigger rule before insert on purchases
-            for each row when (new.username = 'eve') execute function reject();";
-    let session = session(&cluster).await;
-    session.batch_execute(rule).await.unwrap();
-    let mut positions = Vec::new();
-    for name in ["eve", "ada"] {
-        let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
-        positions.push(
-            facing
-                .client()
-                .buy(purchase)
-                .await
-                .unwrap()
-                .receipt
-                .position
-                .unwrap(),
-        );
-        fail_over_the_first(&management).await;
-    }
-    until("report it as stuck", async || {
-        management.ingest().await["stuck"]["offset"] == positions[0].offset
-    })
-    .await;
-    let place = positions[0].to_string();
-    assert_eq!(
-        run(&["dlq", "park", &place, "--note", "no eve here"]).await,
-        "1 parked\n"
-    );
-    until("continue after it", async || {
-        let ingest = management.ingest().await;
-        ingest["stuck"].is_null() && ingest["lag"] == 0
-    })
-    .await;
-    let listed = run(&["dlq", "ls", "--reason", "parked"]).await;
-    assert!(
-        listed.lines().count() == 1 && listed.starts_with(&format!("{place} ")),
-        "{listed}"
-    );
-    run(&["verify"]).await;
-
-    session
-        .batch_execute("drop trigger rule on purchases")
-        .await
-        .unwrap();
-    assert_eq!(
-        run(&["dlq", "replay", "--reason", "parked"]).await,
-        "1 replayed\n"
-    );
-    until("store it", async || stored(&management, "u1").await == 2).await;
 }
