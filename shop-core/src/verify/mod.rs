@@ -56,7 +56,7 @@ pub use spot_check::SpotCheck;
 /// # Cost
 /// Time: one scan of the log, and one scan of the store if it has up to 2,000,000 purchases, two scans for up to twice as
 /// many, four for up to four times as many, and so on. One `get` of the store, 32 concurrently, for each record whose
-/// purchase was not among those that the first scan has kept; one page more for a record without an id. Memory: about 60
+/// purchase was not among those that the first scan has kept; one page more for a record without an id. Memory: about 70
 /// bytes per purchase of these 2,000,000, per missing purchase up to as many, and per dead letter, pending or resolved; one
 /// batch of the log; and the purchases of 10,000 records.
 ///
