@@ -14,9 +14,9 @@
 //! # }
 //! ```
 
-mod duplicates;
 mod scan;
 mod spot_check;
+mod stored;
 #[cfg(test)]
 mod verify_test;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use super::duplicates::StoredPurchases;
+use super::stored::StoredPurchases;
 use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,

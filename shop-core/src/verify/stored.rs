@@ -1,4 +1,4 @@
-//! Scans the store before the log: finds ids that the scan yields more than once, and remembers the content of purchases,
+//! Scans the store before the log: remembers the content of purchases, and finds ids that the scan yields more than once,
 //! with bounded memory.
 
 use std::collections::{BTreeSet, HashMap};
