@@ -48,21 +48,13 @@ impl Metrics {
     /// process. The other metrics come from its monitor.
     #[must_use]
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
+        let histogram = |name| self.shared.registry.histogram(name, &[]);
         Arc::new(Observer {
             metrics: self.clone(),
-            records: self
-                .shared
-                .registry
-                .histogram(names::INGEST_BATCH_RECORDS, &[]),
-            bytes: self
-                .shared
-                .registry
-                .histogram(names::INGEST_BATCH_BYTES, &[]),
-            processing: self
-                .shared
-                .registry
-                .histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
-            freshness: self.shared.registry.histogram(names::INGEST_FRESHNESS, &[]),
+            records: histogram(names::INGEST_BATCH_RECORDS),
+            bytes: histogram(names::INGEST_BATCH_BYTES),
+            processing: histogram(names::KAFKA_MESSAGE_PROCESSING),
+            freshness: histogram(names::INGEST_FRESHNESS),
         })
     }
 }
@@ -91,22 +83,14 @@ impl Metrics {
                 .map(|group| group.behind)
                 .max()
                 .unwrap_or_default();
-            self.shared
-                .registry
-                .set(names::LOG_BYTES, &labels, approximately(usage.bytes));
-            self.shared.registry.set(
-                names::LOG_FREE_BYTES,
-                &labels,
-                approximately(usage.free_bytes),
-            );
-            self.shared.registry.set(
-                names::LOG_OLDEST,
-                &labels,
-                age.unwrap_or_default().as_secs_f64(),
-            );
-            self.shared
-                .registry
-                .set(names::LOG_SLOWEST_GROUP, &labels, approximately(slowest));
+            for (name, value) in [
+                (names::LOG_BYTES, approximately(usage.bytes)),
+                (names::LOG_FREE_BYTES, approximately(usage.free_bytes)),
+                (names::LOG_OLDEST, age.unwrap_or_default().as_secs_f64()),
+                (names::LOG_SLOWEST_GROUP, approximately(slowest)),
+            ] {
+                self.shared.registry.set(name, &labels, value);
+            }
         }
         self.shared.logs.lock().insert(topic.to_owned(), found);
     }
@@ -152,26 +136,18 @@ impl Scrape {
     pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
         self.note_counters(&status);
-        self.registry.set(
-            names::WAITING_REFUNDS,
-            &[],
-            approximately(status.waiting_refunds.count),
-        );
-        self.registry.set(
-            names::KAFKA_MESSAGES_IN_QUEUE,
-            &[],
-            float(status.in_flight_records),
-        );
-        self.registry.set(
-            names::INGEST_IN_FLIGHT_BATCHES,
-            &[],
-            float(status.in_flight),
-        );
-        self.registry.set(
-            names::INGEST_IN_FLIGHT_BYTES,
-            &[],
-            float(status.in_flight_bytes),
-        );
+        let waiting_refunds = approximately(status.waiting_refunds.count);
+        for (name, value) in [
+            (names::WAITING_REFUNDS, waiting_refunds),
+            (
+                names::KAFKA_MESSAGES_IN_QUEUE,
+                float(status.in_flight_records),
+            ),
+            (names::INGEST_IN_FLIGHT_BATCHES, float(status.in_flight)),
+            (names::INGEST_IN_FLIGHT_BYTES, float(status.in_flight_bytes)),
+        ] {
+            self.registry.set(name, &[], value);
+        }
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
             self.registry

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use ::metrics::{
-    Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString,
-    with_local_recorder,
+    Counter, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
 };
 use async_trait::async_trait;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -351,13 +350,11 @@ impl Registry {
         self.0.register_counter(&key(name, labels), &METADATA)
     }
 
-    pub(super) fn gauge(&self, name: Name, labels: Labels<'_>) -> Gauge {
-        self.0.register_gauge(&key(name, labels), &METADATA)
-    }
-
     /// Sets a gauge.
     pub(super) fn set(&self, name: Name, labels: Labels<'_>, value: f64) {
-        self.gauge(name, labels).set(value);
+        self.0
+            .register_gauge(&key(name, labels), &METADATA)
+            .set(value);
     }
 
     pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
