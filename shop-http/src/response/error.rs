@@ -219,12 +219,10 @@ impl HttpError {
 
     /// The media type or the encoding of the body is not supported; `wanted` says which ones are.
     pub(crate) fn media_type(header: HeaderName, value: &'static str, text: String) -> Self {
-        let errors = vec![ValidationError::no_object(String::new(), text.clone())];
-        let error = Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text);
         Self {
-            errors,
-            wanted: Some((header, value).into()),
-            ..error
+            errors: vec![ValidationError::no_object(String::new(), text.clone())],
+            wanted: Some(Box::new((header, value))),
+            ..Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text)
         }
     }
 
@@ -246,16 +244,10 @@ impl HttpError {
 
     /// The policy refuses the request, with this text. `by_token` says whether a token with more scopes would do.
     pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
-        let challenge = || {
-            Box::new((
-                header::WWW_AUTHENTICATE,
-                "Bearer error=\"insufficient_scope\"",
-            ))
-        };
-        let error = Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text);
+        let challenge = "Bearer error=\"insufficient_scope\"";
         Self {
-            wanted: by_token.then(challenge),
-            ..error
+            wanted: by_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
+            ..Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text)
         }
     }
 
@@ -264,20 +256,18 @@ impl HttpError {
         challenge: &'static str,
         text: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let error = Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text);
         Self {
             wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))),
-            ..error
+            ..Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text)
         }
     }
 
     /// There are too many concurrent requests; this one was not processed.
     pub(crate) fn overloaded(writes: bool) -> Self {
         let text = "Too many requests at once - please try again";
-        let error = Self::of(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, text);
         Self {
             outcome: writes.then_some(Outcome::NotApplied),
-            ..error
+            ..Self::of(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, text)
         }
     }
 
@@ -301,30 +291,28 @@ impl HttpError {
             format!("Too many requests: at most {rate} {what} per second - please try again");
         // Rounded up: earlier is too early.
         let retry_after = retry_after.as_secs() + 1;
-        let error = Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            Some(problem::RATE_EXCEEDED),
-            "",
-        );
         Self {
             text: text.into(),
             retry_after,
             outcome: writes.then_some(Outcome::NotApplied),
-            ..error
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                Some(problem::RATE_EXCEEDED),
+                "",
+            )
         }
     }
 
     /// The response did not begin within `deadline`.
     pub(crate) fn timed_out(deadline: Duration, writes: bool) -> Self {
         let text = format!("No answer within {} seconds", deadline.as_secs());
-        let error = Self::of(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::DeadlineExceeded,
-            text,
-        );
         Self {
             outcome: writes.then_some(Outcome::Unknown),
-            ..error
+            ..Self::of(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorKind::DeadlineExceeded,
+                text,
+            )
         }
     }
 
