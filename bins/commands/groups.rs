@@ -5,10 +5,9 @@ use shop_core::log::{GroupPosition, LogAdmin, LogUsage};
 
 use super::dlq::named_topic;
 use super::output::print_report;
-use crate::backend;
 use crate::settings::{GroupsAction, OfTopic, Settings};
 use crate::telemetry::AUDIT;
-use crate::{CliError, Result};
+use crate::{CliError, Result, backend};
 
 pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) -> Result<()> {
     if let Some(brokers) = &settings.kafka_bootstrap_servers {

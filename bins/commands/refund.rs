@@ -7,10 +7,9 @@ use shop_core::ports::PurchaseQuery;
 use shop_core::{ErrorKind, Shop};
 
 use super::output::print_report;
-use crate::backend;
 use crate::settings::{self, Settings};
 use crate::telemetry::AUDIT;
-use crate::{CliError, Result};
+use crate::{CliError, Result, backend};
 
 pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Result<()> {
     if !settings.refunds() {

@@ -17,10 +17,9 @@ use shop_core::ports::{
 };
 
 use super::output::{print, print_report, progress};
-use crate::backend;
 use crate::settings::{ImportFile, Settings};
 use crate::telemetry::AUDIT;
-use crate::{CliError, Result};
+use crate::{CliError, Result, backend};
 
 /// Imports a file, or shows how it would be read.
 pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<()> {

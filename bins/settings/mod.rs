@@ -32,8 +32,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_http::{AccessLog, CorsOrigins, Dialect, HttpOptions};
 
@@ -55,7 +54,7 @@ pub use service::ServiceKind;
 pub(crate) use variables::{AuthMode, LogFormat, ProcessRole};
 
 /// The maximum of connections of the admin listener.
-pub(crate) const ADMIN_CONNECTIONS: usize = 128;
+const ADMIN_CONNECTIONS: usize = 128;
 
 /// The settings of a process, with the values that follow from other settings.
 #[derive(Debug)]
@@ -349,7 +348,7 @@ impl Settings {
     }
 
     /// Whether requests are authenticated.
-    pub(crate) fn authenticates(&self) -> bool {
+    fn authenticates(&self) -> bool {
         matches!(self.auth, Some(AuthMode::Jwt | AuthMode::Keys)) || self.api_keys_file.is_some()
     }
 

@@ -56,7 +56,7 @@ const SECRETS: &str = "SHOP_KAFKA_PASSWORD SHOP_KAFKA_OAUTH_CLIENT_SECRET SHOP_M
 
 /// The prefix of the variables of librdkafka's properties: `SHOP_KAFKA_PROPERTY_CLIENT_RACK` is `client.rack`. As in
 /// Confluent's images, `_` is a dot, and `__` is `_`.
-pub(super) const PROPERTY: &str = "SHOP_KAFKA_PROPERTY_";
+const PROPERTY: &str = "SHOP_KAFKA_PROPERTY_";
 
 /// Every variable with this prefix is a setting.
 pub(super) const OURS: &str = "SHOP_";

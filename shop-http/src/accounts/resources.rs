@@ -11,10 +11,9 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use shop_core::api::{UserOrdersBody, problem};
 use shop_core::entity::{Entity, EntityStore, Insertion};
-use shop_core::failpoints;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::users::UserNumber;
-use shop_core::{Error, ErrorKind, Result as PortResult};
+use shop_core::{Error, ErrorKind, Result as PortResult, failpoints};
 use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, number};

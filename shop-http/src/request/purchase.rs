@@ -5,11 +5,10 @@ use std::str::FromStr;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use shop_core::domain::{Currency, RefundReason};
 use shop_core::json::RawScalar;
-use shop_core::record;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
     Details, ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, PurchaseId,
-    RequestContext, Timestamp, UserId, UserName,
+    RequestContext, Timestamp, UserId, UserName, record,
 };
 
 use crate::compat::{Dialect, Timestamps, V1};

@@ -12,11 +12,10 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures_util::stream;
-use shop_core::Invalid;
 use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
 use shop_core::ports::Selector;
-use shop_core::{Error, ErrorKind, RequestContext};
+use shop_core::{Error, ErrorKind, Invalid, RequestContext};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
