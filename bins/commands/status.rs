@@ -57,13 +57,12 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
             Err(failure) => findings.push(format!("{what}: {failure}")),
         }
     }
-    let waiting = match waiting_refunds(settings, &parts).await {
-        Ok(waiting) => waiting,
-        Err(failure) => {
+    let waiting = waiting_refunds(settings, &parts)
+        .await
+        .unwrap_or_else(|failure| {
             findings.push(format!("refunds that wait: {failure}"));
             None
-        }
-    };
+        });
     let is_available = findings.is_empty();
     topics.iter().for_each(|topic| topic.find(&mut findings));
     service

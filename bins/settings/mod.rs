@@ -247,17 +247,16 @@ impl Settings {
 
     /// Host and port to listen on.
     pub(crate) fn listen(&self) -> HostPort {
-        let port = || {
-            // The image has one health check for both services.
-            let container = self.healthcheck.then(service::from_container).flatten();
-            match container.unwrap_or(self.service) {
-                ServiceKind::Facing => 3000,
-                ServiceKind::Management => 3001,
-            }
-        };
         HostPort {
             host: self.host.trim_matches(['[', ']']).to_owned(),
-            port: self.port.unwrap_or_else(port),
+            port: self.port.unwrap_or_else(|| {
+                // The image has one health check for both services.
+                let container = self.healthcheck.then(service::from_container).flatten();
+                match container.unwrap_or(self.service) {
+                    ServiceKind::Facing => 3000,
+                    ServiceKind::Management => 3001,
+                }
+            }),
         }
     }
 

@@ -133,23 +133,22 @@ impl Series {
         let status = ("status", status.as_str());
         let (route, path) = (("route", route), ("path", route));
         let registry = &metrics.shared.registry;
-        let of_work = || {
-            let requests = registry.counter(names::HTTP_REQUESTS, &[method, route, status]);
-            (
-                requests,
-                Some(registry.histogram(names::HTTP_REQUEST_DURATION, &[method, route])),
-            )
-        };
-        let flask = |has_durations: bool| {
-            let requests = registry.counter(names::FLASK_HTTP_REQUESTS, &[method, status]);
-            let durations =
-                || registry.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status]);
-            (requests, has_durations.then(durations))
-        };
-        let is_work = measured == Measured::Everywhere;
         Self {
-            of_work: is_work.then(of_work),
-            flask: metrics.flask().map(flask),
+            of_work: (measured == Measured::Everywhere).then(|| {
+                (
+                    registry.counter(names::HTTP_REQUESTS, &[method, route, status]),
+                    Some(registry.histogram(names::HTTP_REQUEST_DURATION, &[method, route])),
+                )
+            }),
+            flask: metrics.flask().map(|has_durations| {
+                let durations = has_durations.then(|| {
+                    registry.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status])
+                });
+                (
+                    registry.counter(names::FLASK_HTTP_REQUESTS, &[method, status]),
+                    durations,
+                )
+            }),
         }
     }
 }
