@@ -21,8 +21,9 @@ pub(super) const UNKNOWN: Class = (Unavailable, "PostgreSQL cannot serve the ope
 const ROW: &str = "PostgreSQL rejected the row";
 const OTHER_FORM: &str = "this PostgreSQL server or its table does not support the statement";
 
-/// Single codes, before their classes.
-const CODES: [(&str, ErrorKind, &str); 9] = [
+/// Codes, and then classes, which are the first two characters of the others. All that are not here count as transient: an
+/// unknown code must not turn an outage into a dead letter.
+const CODES: [(&str, ErrorKind, &str); 16] = [
     // insufficient_privilege.
     (
         "42501",
@@ -57,10 +58,6 @@ const CODES: [(&str, ErrorKind, &str); 9] = [
     ("53300", Unavailable, "PostgreSQL has too many connections"),
     // cannot_connect_now.
     ("57P03", Unavailable, "PostgreSQL is starting or stopping"),
-];
-
-/// Classes. All others count as transient: an unknown code must not turn an outage into a dead letter.
-const CLASSES: [(&str, ErrorKind, &str); 7] = [
     // Data exception, and integrity constraint violation.
     ("22", Invalid, ROW),
     ("23", Invalid, ROW),
@@ -82,12 +79,11 @@ const CLASSES: [(&str, ErrorKind, &str); 7] = [
 ];
 
 pub(super) fn classify(code: &str) -> Class {
-    let single = CODES.iter().find(|(known, ..)| *known == code);
-    let class = || CLASSES.iter().find(|(class, ..)| code.starts_with(class));
     // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
     // (55P03), operator intervention (57), system errors (58, XX), and others.
-    single
-        .or_else(class)
+    CODES
+        .iter()
+        .find(|(start, ..)| code.starts_with(start))
         .map_or(UNKNOWN, |(_, kind, message)| (*kind, *message))
 }
 
