@@ -1,7 +1,5 @@
 //! Encodes a dead letter as a Kafka record, and decodes it.
 
-use std::sync::Arc;
-
 use rdkafka::message::OwnedHeaders;
 use shop_core::Timestamp;
 use shop_core::log::{
@@ -19,19 +17,18 @@ pub(super) const RECORD_ID: &str = "dead-letter-place";
 /// Header of a marker: the id of the purchase or event in the record, if it has one.
 pub(super) const ID: &str = "dead-letter-purchase";
 
-/// The headers that are appended to those of the original record, each without the prefix.
+/// The headers that are appended to those of the original record.
 const NAMES: [&str; 9] = [
-    "cluster",
-    "topic",
-    "partition",
-    "offset",
-    "time",
-    "reason",
-    "detail",
-    "attempts",
-    "version",
+    "dead-letter-cluster",
+    "dead-letter-topic",
+    "dead-letter-partition",
+    "dead-letter-offset",
+    "dead-letter-time",
+    "dead-letter-reason",
+    "dead-letter-detail",
+    "dead-letter-attempts",
+    "dead-letter-version",
 ];
-const PREFIX: &str = "dead-letter-";
 
 /// Encodes `dead_letter` as headers: those of the original record, then [`NAMES`].
 pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
@@ -54,12 +51,7 @@ pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
         &attempts.to_string(),
         version,
     ];
-    let names = NAMES.map(|name| format!("{PREFIX}{name}"));
-    let own: Vec<(&str, &[u8])> = names
-        .iter()
-        .zip(values)
-        .map(|(name, value)| (&**name, value.as_bytes()))
-        .collect();
+    let own: Vec<(&str, &[u8])> = NAMES.into_iter().zip(values.map(str::as_bytes)).collect();
     to_headers(&record.headers, &own)
 }
 
@@ -70,15 +62,13 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let (original, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
     let text = |index: usize| -> Option<&str> {
         let (name, value) = own.get(index)?;
-        (name.strip_prefix(PREFIX)? == NAMES[index]).then_some(())?;
+        (*name == NAMES[index]).then_some(())?;
         std::str::from_utf8((*value)?).ok()
     };
-    let cluster = Arc::from(text(0)?);
-    let topic = Arc::from(text(1)?);
-    let partition = Partition::new(cluster, topic, text(2)?.parse().ok()?, 0);
+    let index = text(2)?.parse().ok()?;
+    let partition = Partition::new(text(0)?.into(), text(1)?.into(), index, 0);
     let offset = text(3)?.parse().ok()?;
-    let millis = text(4)?.parse().ok()?;
-    let time = Timestamp::from_millis(millis).ok()?;
+    let time = Timestamp::from_millis(text(4)?.parse().ok()?).ok()?;
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
     let headers = original
