@@ -51,17 +51,6 @@ impl Health {
         }
     }
 
-    fn note(&self, error: &KafkaError, reason: &str) {
-        let is_denied = matches!(
-            error.rdkafka_error_code(),
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
-        );
-        // The provider's own error is known, and may be transient.
-        if is_denied && !reason.contains(NO_TOKEN) {
-            self.set_denied(from_kafka(error.clone()).with_context("reason", reason));
-        }
-    }
-
     /// Records an authorization error. It explains all failures until a request succeeds.
     pub(crate) fn set_denied(&self, error: Error) {
         *lock(&self.denied) = Some(error);
@@ -227,8 +216,16 @@ impl<T: State> ClientContext for Context<T> {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.health.note(&error, reason);
         tracing::debug!(%error, reason, "kafka client error");
+        let is_denied = matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
+        );
+        // The provider's own error is known, and may be transient.
+        if is_denied && !reason.contains(NO_TOKEN) {
+            let denied = from_kafka(error).with_context("reason", reason);
+            self.health.set_denied(denied);
+        }
     }
 }
 
