@@ -84,34 +84,20 @@ impl PurchaseQuery for PostgresStore {
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let rows = self.connection.query(row_by_id(id)).await?;
-        let Some(row) = rows.first() else {
-            return self.look_up_waiting(id).await;
-        };
-        lookup_of(row, id)
+        self.lookup_of(rows.first(), id).await
     }
 
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        let found = row_by_id(id);
+        let mut found = row_by_id(id);
         let sql = format!(
             "with found as materialized ({}), {} select found.* from found left join confirmed on true",
             found.sql,
             confirmed("found")
         );
-        let found = Statement {
-            sql: sql.into(),
-            ..found
-        };
-        let rows = self
-            .connection
-            .write_by(
-                found,
-                Instant::now() + self.connection.options.query_timeout,
-            )
-            .await?;
-        let Some(row) = rows.first() else {
-            return self.look_up_waiting(id).await;
-        };
-        lookup_of(row, id)
+        found.sql = sql.into();
+        let deadline = Instant::now() + self.connection.options.query_timeout;
+        let rows = self.connection.write_by(found, deadline).await?;
+        self.lookup_of(rows.first(), id).await
     }
 
     fn takeovers(&self) -> u64 {
@@ -152,12 +138,17 @@ impl PurchaseQuery for PostgresStore {
     }
 }
 
-/// Reads what is stored in the row with this id.
-fn lookup_of(row: &Row, id: &PurchaseId) -> Result<Lookup> {
-    rows::stored_row(row).into_lookup(|| {
-        postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
-            .with_context("id", id)
-    })
+impl PostgresStore {
+    /// Reads what is stored in the row with this id, or looks among the waiting refunds if there is no row.
+    async fn lookup_of(&self, row: Option<&Row>, id: &PurchaseId) -> Result<Lookup> {
+        let Some(row) = row else {
+            return self.look_up_waiting(id).await;
+        };
+        rows::stored_row(row).into_lookup(|| {
+            postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
+                .with_context("id", id)
+        })
+    }
 }
 
 /// Returns the start of a page.
@@ -282,21 +273,15 @@ const SUMS: &str = "count(*) filter (where price >= 0), trim_scale(coalesce(sum(
 /// The query of count, sum and first time in each of the slots, see [`Totals::slots`]. One slot too many is enough to
 /// reject the request. `date_bin` computes with integers, an expression of `extract` with numeric values for each row.
 pub(super) fn sums(selector: &Selector, range: TimeRange, slots: Option<(i64, i64)>) -> Statement {
-    let (statement, condition) = selection(selector, range.from(), range.to());
-    let Some((shift, length)) = slots else {
-        let sql = format!("select {SUMS}, null::timestamptz from purchases where {condition}");
-        return Statement {
-            sql: sql.into(),
-            ..statement
-        };
-    };
+    let (mut statement, condition) = selection(selector, range.from(), range.to());
     let limit = Totals::MAX_SLOTS + 1;
-    let sql = format!(
-        r#"select {SUMS}, min("timestamp") from purchases where {condition}
+    let sql = match slots {
+        None => format!("select {SUMS}, null::timestamptz from purchases where {condition}"),
+        Some((shift, length)) => format!(
+            r#"select {SUMS}, min("timestamp") from purchases where {condition}
            group by date_bin('{length} ms', "timestamp", timestamptz 'epoch' - interval '1 ms' * {shift}) limit {limit}"#
-    );
-    Statement {
-        sql: sql.into(),
-        ..statement
-    }
+        ),
+    };
+    statement.sql = sql.into();
+    statement
 }
