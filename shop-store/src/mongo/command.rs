@@ -32,7 +32,7 @@ pub(super) fn insert(
     bytes.reserve(purchases.iter().map(size).sum());
     // Removes the terminator, to append one more element.
     bytes.pop();
-    element(&mut bytes, ElementType::Array, b"documents");
+    element(&mut bytes, ElementType::Array, "documents");
     enclosed(&mut bytes, |bytes| {
         for (index, purchase) in purchases.iter().enumerate() {
             bytes.push(ElementType::EmbeddedDocument as u8);
@@ -51,36 +51,36 @@ pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
     enclosed(bytes, |bytes| {
         match purchase.id.as_object_id() {
             Some(id) => {
-                element(bytes, ElementType::ObjectId, b"_id");
+                element(bytes, ElementType::ObjectId, "_id");
                 bytes.extend_from_slice(id);
             }
-            None => text(bytes, b"_id", purchase.id),
+            None => text(bytes, "_id", purchase.id),
         }
-        text(bytes, b"userid", purchase.user_id.as_str());
-        text(bytes, b"username", purchase.user_name.as_str());
-        element(bytes, ElementType::Decimal128, b"price");
+        text(bytes, "userid", purchase.user_id.as_str());
+        text(bytes, "username", purchase.user_name.as_str());
+        element(bytes, ElementType::Decimal128, "price");
         bytes.extend_from_slice(&decimal128(purchase.price).bytes());
-        element(bytes, ElementType::DateTime, b"timestamp");
+        element(bytes, ElementType::DateTime, "timestamp");
         bytes.extend_from_slice(&purchase.timestamp.as_millis().to_le_bytes());
         if let Some(details) = purchase.details.to_json() {
-            text(bytes, DETAILS.as_bytes(), details);
+            text(bytes, DETAILS, details);
         }
         if let Some(reference) = &purchase.details.reference {
-            text(bytes, REFERENCE.as_bytes(), reference.as_str());
+            text(bytes, REFERENCE, reference.as_str());
         }
         if let Some(of) = purchase.details.of {
-            text(bytes, OF.as_bytes(), of);
+            text(bytes, OF, of);
         }
     });
 }
 
-fn element(bytes: &mut Vec<u8>, kind: ElementType, name: &[u8]) {
+fn element(bytes: &mut Vec<u8>, kind: ElementType, name: &str) {
     bytes.push(kind as u8);
-    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
 }
 
-fn text(bytes: &mut Vec<u8>, name: &[u8], text: impl Display) {
+fn text(bytes: &mut Vec<u8>, name: &str, text: impl Display) {
     element(bytes, ElementType::String, name);
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);

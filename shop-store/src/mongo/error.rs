@@ -13,12 +13,10 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 
 /// Converts an error of a call. An option of the URI that the driver rejects only now is not the caller's fault.
 pub(super) fn from_driver(error: DriverError) -> Error {
-    let (kind, message, outcome) = classify(&error);
-    let kind = if kind == ErrorKind::Invalid {
-        ErrorKind::Unavailable
-    } else {
-        kind
-    };
+    let (mut kind, message, outcome) = classify(&error);
+    if kind == Invalid {
+        kind = Unavailable;
+    }
     classified((kind, message, outcome), error)
 }
 
@@ -28,9 +26,8 @@ pub(super) fn from_uri(error: DriverError) -> Error {
 }
 
 fn classified((kind, message, outcome): Class, error: DriverError) -> Error {
-    Error::new(kind, message)
+    mongo_error(kind, message)
         .with_outcome(outcome)
-        .with_origin("mongodb")
         .with_source(Reported(error))
 }
 

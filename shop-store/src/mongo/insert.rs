@@ -101,11 +101,11 @@ async fn reply_outcomes(
         }
     }
     if !duplicates.is_empty() {
-        let ids = duplicates
+        let ids: Vec<PurchaseId> = duplicates
             .iter()
-            .map(|error| document::id_value(&batch[error.index].id))
+            .map(|error| batch[error.index].id)
             .collect();
-        let found = stored(connection, ids).await?;
+        let found = stored(connection, &ids).await?;
         for error in duplicates {
             let sent = &batch[error.index];
             outcomes[error.index] = compare(sent, found.get(&sent.id), &error);
@@ -114,11 +114,12 @@ async fn reply_outcomes(
     Ok(outcomes)
 }
 
-/// Returns what is stored under these values of `_id`, as far as a majority has it.
+/// Returns what is stored under these ids, as far as a majority has it.
 pub(super) async fn stored(
     connection: &Connection,
-    ids: Vec<Bson>,
+    ids: &[PurchaseId],
 ) -> Result<HashMap<PurchaseId, StoredRow>> {
+    let ids: Vec<Bson> = ids.iter().map(document::id_value).collect();
     let collection = connection.on_primary();
     let time = connection.options.query_timeout;
     let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);

@@ -85,11 +85,7 @@ impl PurchaseRows for MongoStore {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        insert::stored(
-            &self.connection,
-            ids.iter().map(document::id_value).collect(),
-        )
-        .await
+        insert::stored(&self.connection, ids).await
     }
 
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {

@@ -10,7 +10,6 @@ use shop_core::{ErrorKind, Result};
 
 use super::connection::Connection;
 use super::document;
-use super::document::name;
 use super::error::mongo_error;
 
 /// Number of documents in a slice.
@@ -99,7 +98,7 @@ pub(super) async fn batch(connection: &Connection, after: Option<&Cursor>) -> Re
     {
         match document::purchase(&document) {
             Ok(purchase) => purchases.push(purchase),
-            Err(error) => unreadable.push(UnreadableEntry::new(name(&document), error)),
+            Err(error) => unreadable.push(UnreadableEntry::new(document::name(&document), error)),
         }
     }
     Ok(ScanBatch::new(purchases, next.map(Cursor::from_text)).with_unreadable(unreadable))
