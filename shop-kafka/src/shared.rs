@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use shop_core::log::{Gap, GapCause, LogFaults, LogRecord, Partition, RecordPosition};
@@ -28,7 +27,7 @@ pub(crate) struct Shared {
     dead_letters: OnceLock<Arc<Topic>>,
     pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
     pub(crate) idle_consumers: IdleConsumers,
-    last_epoch: AtomicU64,
+    last_epoch: Mutex<u64>,
     /// The records that the log had acknowledged to this process and has lost.
     lost: Mutex<Vec<Gap>>,
 }
@@ -52,7 +51,7 @@ impl Shared {
             dead_letters: OnceLock::default(),
             dead_letter_index: tokio::sync::Mutex::default(),
             idle_consumers: IdleConsumers::default(),
-            last_epoch: AtomicU64::default(),
+            last_epoch: Mutex::default(),
             lost: Mutex::default(),
         }
     }
@@ -84,13 +83,9 @@ impl Shared {
     /// Returns an epoch greater than all earlier ones of this process and, by the clock, of processes before it.
     pub(crate) fn next_epoch(&self) -> u64 {
         let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
-        let next = |last: u64| Some(now.max(last + 1));
-        let last = self
-            .last_epoch
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        // The closure always returns `Some`, so both variants hold the previous value.
-        let (Ok(last) | Err(last)) = last;
-        now.max(last + 1)
+        let mut last = lock(&self.last_epoch);
+        *last = now.max(*last + 1);
+        *last
     }
 
     /// Returns what is wrong with the log, as currently known.

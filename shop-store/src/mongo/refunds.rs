@@ -5,7 +5,7 @@
 //! their refunds, so one of the two notices the other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bson::oid::ObjectId;
@@ -165,16 +165,15 @@ const SEQUENCE_BITS: u32 = 22;
 /// Returns a number that ascends in this process and, by the clock, between processes. The low bits begin at random, so that
 /// two processes rarely choose the same one.
 fn next_sequence() -> u64 {
-    static LAST: AtomicU64 = AtomicU64::new(0);
+    static LAST: Mutex<u64> = Mutex::new(0);
     let millis = DateTime::now().timestamp_millis().unsigned_abs();
     // The counter of the driver, which begins at random.
     let [.., high, middle, low] = ObjectId::new().bytes();
     let counter = u64::from(u32::from_be_bytes([0, high, middle, low]) >> 4);
     let now = (millis << SEQUENCE_BITS) | counter;
-    let ascending = |last: u64| Some(now.max(last + 1));
-    match LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ascending) {
-        Ok(last) | Err(last) => now.max(last + 1),
-    }
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = now.max(*last + 1);
+    *last
 }
 
 /// Reads a document of [`waiting_document`].
