@@ -5,11 +5,6 @@ pub(crate) fn int32(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// As [`int32`], of an offset.
-pub(crate) fn int64(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
-}
-
 /// A number of librdkafka.
 pub(crate) fn unsigned<T: Default>(number: impl TryInto<T>) -> T {
     number.try_into().unwrap_or_default()

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{Observer, partitions, start_thread};
 use crate::error::{from_kafka, kafka_error};
-use crate::number::{int32, int64, unsigned};
+use crate::number::{int32, unsigned};
 use crate::record::from_message;
 use crate::shared::Shared;
 use crate::standalone::REQUEST_TIMEOUT;
@@ -143,7 +143,7 @@ impl Scan {
         };
         let read = spans(&consumer, &topic, range)?;
         for (partition, (start, end)) in &read {
-            let offset = Offset::Offset(int64(*start));
+            let offset = Offset::Offset(start.cast_signed());
             assignment
                 .add_partition_offset(&topic, int32(*partition), offset)
                 .map_err(from_kafka)?;
