@@ -2,7 +2,6 @@
 //!
 //! Reference: <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,36 +79,29 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
             millis(METADATA_REFRESH),
         )
         .set("security.protocol", protocol);
-    let text = |path: &Option<PathBuf>| {
-        path.as_ref()
-            .map(|path| path.to_string_lossy().into_owned())
-    };
-    // `probe`: a statically linked OpenSSL does not know the system's certificate folder.
-    let ca = options
-        .tls
-        .then(|| text(&options.ca_file).unwrap_or_else(|| "probe".to_owned()));
-    let optional = [
-        (
-            "sasl.mechanism",
-            login.then(|| options.mechanism.as_str().to_owned()),
-        ),
-        ("sasl.username", options.username.clone()),
-        (
-            "sasl.password",
-            options
-                .password
-                .as_ref()
-                .map(|password| password.expose_secret().to_owned()),
-        ),
-        ("ssl.certificate.location", text(&options.cert_file)),
-        ("ssl.key.location", text(&options.key_file)),
-        ("ssl.ca.location", ca),
-    ];
-    config.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-    );
+    if login {
+        config.set("sasl.mechanism", options.mechanism.as_str());
+    }
+    if let Some(username) = &options.username {
+        config.set("sasl.username", username);
+    }
+    if let Some(password) = &options.password {
+        config.set("sasl.password", password.expose_secret());
+    }
+    if let Some(file) = &options.cert_file {
+        config.set("ssl.certificate.location", file.to_string_lossy());
+    }
+    if let Some(file) = &options.key_file {
+        config.set("ssl.key.location", file.to_string_lossy());
+    }
+    if options.tls {
+        let authorities = match &options.ca_file {
+            Some(file) => file.to_string_lossy(),
+            // A statically linked OpenSSL does not know the system's certificate folder.
+            None => "probe".into(),
+        };
+        config.set("ssl.ca.location", authorities);
+    }
     config
 }
 
@@ -200,8 +192,9 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
 
 /// `config` with the properties of the options, which take precedence.
 fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> ClientConfig {
-    let properties = options.properties.iter();
-    config.extend(properties.map(|(name, value)| (name.clone(), value.expose_secret().to_owned())));
+    for (name, value) in &options.properties {
+        config.set(name, value.expose_secret());
+    }
     config
 }
 
