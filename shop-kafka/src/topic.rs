@@ -40,18 +40,16 @@ type State = Option<Result<Description>>;
 impl Topic {
     /// The topic of the log.
     pub(crate) fn for_log(options: &KafkaLogOptions) -> Self {
-        // Set explicitly, because the broker's defaults may differ.
-        let forever = [
-            ("cleanup.policy", "delete"),
-            ("retention.ms", "-1"),
-            ("retention.bytes", "-1"),
-        ];
-        let forever = forever.map(|(name, value)| (name, value.to_owned()));
-        let config = if options.infinite_retention {
-            forever.to_vec()
-        } else {
-            Vec::new()
-        };
+        let mut config = Vec::new();
+        if options.infinite_retention {
+            // Set explicitly, because the broker's defaults may differ.
+            let forever = [
+                ("cleanup.policy", "delete"),
+                ("retention.ms", "-1"),
+                ("retention.bytes", "-1"),
+            ];
+            config.extend(forever.map(|(name, value)| (name, value.to_owned())));
+        }
         Self::new(
             options.topic.as_str().into(),
             options.partitions,
@@ -291,13 +289,13 @@ impl Topic {
             let described = admin.request(|client, options| {
                 client.describe_configs([&topic], &options.broker_id(*leader))
             });
-            let described = described.and_then(|resources| {
+            let resource = described.and_then(|resources| {
                 let resource = resources.into_iter().next();
                 resource.transpose().map_err(from_code)
             });
-            match described {
+            match resource {
                 Err(error) if error.is_retryable() => last_error = error,
-                described => return described,
+                resource => return resource,
             }
         }
         Err(last_error)

@@ -119,8 +119,9 @@ impl Positions {
 
     /// The positions of the next membership, which reads another topic if this one was created again.
     pub(super) fn ended(&mut self, is_created_again: bool) -> Self {
-        let read = std::mem::take(&mut self.partitions).into_iter();
-        let read = read.filter_map(|(index, position)| Some((index, position.next?)));
+        let read = std::mem::take(&mut self.partitions)
+            .into_iter()
+            .filter_map(|(index, position)| Some((index, position.next?)));
         let earlier = if is_created_again {
             read.collect()
         } else {
@@ -146,8 +147,10 @@ impl Positions {
         epoch: u64,
         timeout: Duration,
     ) -> Result<Checked> {
-        let earlier = self.earlier.get(&index);
-        let earlier = earlier.map(|next| Committed::new(*next, true));
+        let earlier = self
+            .earlier
+            .get(&index)
+            .map(|next| Committed::new(*next, true));
         let committed = member.committed(index, timeout)?.or(earlier);
         let (low, mut high) = member.watermarks(index, timeout)?;
         let mut position = Position::new(epoch, committed.as_ref().map(|found| found.offset));

@@ -78,10 +78,10 @@ pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
         .parse()
         .map_err(not_valid("username"))?;
     let details = match member(document, DETAILS)? {
-        Some(RawBsonRef::String(details)) => Details::from_json(details.as_bytes(), &[]),
-        _ => Ok(Details::NONE),
+        Some(RawBsonRef::String(details)) => Details::from_json(details.as_bytes(), &[])
+            .map_err(|(_, problem)| unreadable(DETAILS, problem))?,
+        _ => Details::NONE,
     };
-    let details = details.map_err(|(_, problem)| unreadable(DETAILS, problem))?;
     let price = price(document, &details)?;
     Ok(
         Purchase::new(id, user_id, user_name, price, timestamp(document, &id)?)

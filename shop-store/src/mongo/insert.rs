@@ -124,14 +124,14 @@ pub(super) async fn stored(
     let time = connection.options.query_timeout;
     let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
     let found = async move {
-        let found = collection
+        collection
             .find(doc! { "_id": { "$in": ids } })
-            .batch_size(batch);
-        let cursor = found
+            .batch_size(batch)
             .read_concern(ReadConcern::majority())
             .max_time(time)
-            .await?;
-        cursor.try_collect::<Vec<RawDocumentBuf>>().await
+            .await?
+            .try_collect::<Vec<RawDocumentBuf>>()
+            .await
     };
     let found = connection.write(found).await?;
     Ok(found

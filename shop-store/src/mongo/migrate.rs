@@ -72,8 +72,7 @@ impl MongoStore {
         // About half a minute in total. The driver's server selection adds to that.
         let backoff = ExponentialBuilder::new()
             .with_jitter()
-            .with_min_delay(Duration::from_millis(100));
-        let backoff = backoff
+            .with_min_delay(Duration::from_millis(100))
             .with_max_delay(Duration::from_secs(5))
             .with_max_times(10);
         loop {

@@ -271,10 +271,7 @@ impl MongoStore {
         let of = |name: &str| doc! { name: { "$in": &ids } };
         let filter = doc! { "$or": [of("purchase"), of("id")] };
         let deleted = delete(self, self.waiting_collection(), filter).await;
-        match deleted {
-            Err(error) if error.kind() != ErrorKind::Denied => Err(error),
-            _ => Ok(()),
-        }
+        none_if_denied(deleted).map(drop)
     }
 }
 
@@ -299,8 +296,10 @@ impl WaitingRefunds for MongoStore {
         if count == 0 {
             return Ok(WaitingSummary::default());
         }
-        let first = FindOptions::builder().sort(doc! { "timestamp": 1 });
-        let options = first.limit(1).build();
+        let options = FindOptions::builder()
+            .sort(doc! { "timestamp": 1 })
+            .limit(1)
+            .build();
         let oldest = self
             .connection
             .find(&self.waiting_collection(), &filter(), options)

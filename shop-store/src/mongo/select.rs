@@ -106,8 +106,11 @@ impl PurchaseQuery for MongoStore {
 
     /// The replaced systems wrote numeric names as numbers, which are not found.
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
-        let options = FindOptions::builder().sort(doc! { "username": 1 }).limit(1);
-        let options = options.projection(doc! { "_id": 0, "username": 1 }).build();
+        let options = FindOptions::builder()
+            .sort(doc! { "username": 1 })
+            .limit(1)
+            .projection(doc! { "_id": 0, "username": 1 })
+            .build();
         let filter = doc! { "username": { "$gte": from } };
         let found = self
             .connection

@@ -88,8 +88,9 @@ impl PurchaseErase for PostgresStore {
                     select sequence from purchases_waiting where "timestamp" < $1 limit $2
                 ) returning 1
             ) select count(*), 0::bigint from deleted"#,
-        );
-        let waiting = waiting.bind(SystemTime::from(time)).bind(row_limit(left));
+        )
+        .bind(SystemTime::from(time))
+        .bind(row_limit(left));
         Ok(deleted + count(&self.connection, waiting).await?)
     }
 

@@ -34,11 +34,11 @@ pub(super) fn purchase(row: &Row) -> Result<Purchase, Unreadable> {
     let id = parsed(row, "id")?;
     let user_id = parsed(row, "userid")?;
     let user_name = parsed(row, "username")?;
-    let details = column::<Option<&str>>(row, "details")?;
-    let details = details.map_or(Ok(Details::NONE), |json| {
-        Details::from_json(json.as_bytes(), &[])
-    });
-    let details = details.map_err(|(member, problem)| unreadable(member, problem))?;
+    let details = match column::<Option<&str>>(row, "details")? {
+        Some(json) => Details::from_json(json.as_bytes(), &[])
+            .map_err(|(member, problem)| unreadable(member, problem))?,
+        None => Details::NONE,
+    };
     let price: Decimal = column(row, "price")?;
     let price = match details.of {
         Some(_) => Price::try_from(-price).map(Price::negated),

@@ -131,10 +131,10 @@ impl UserOrders for PostgresUsers {
             return Ok(None);
         }
         let rows = self.connection.query(orders_of(id)).await?;
-        let orders = rows
+        let orders: Result<_, Unreadable> = rows
             .iter()
-            .map(|row| number(row, "id").map(OrderNumber::new));
-        let orders: Result<_, Unreadable> = orders.collect();
+            .map(|row| number(row, "id").map(OrderNumber::new))
+            .collect();
         orders.map(Some).map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read")
                 .with_source(error)
