@@ -136,6 +136,13 @@ impl KafkaSink {
             Ok(())
         }
     }
+
+    /// Whether Kafka has responded since the start. Returns an error if the sink is closed or the topic is unavailable.
+    fn is_ready(&self) -> Result<bool> {
+        self.open()?;
+        let topic = self.log.topic.state().transpose()?;
+        Ok(topic.is_some())
+    }
 }
 
 async fn receipt(log: &Shared, id: PurchaseId, record: &LogRecord) -> Result<Receipt> {
@@ -146,33 +153,27 @@ async fn receipt(log: &Shared, id: PurchaseId, record: &LogRecord) -> Result<Rec
 #[async_trait]
 impl PurchaseSink for KafkaSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        self.open()?;
-        match self.log.topic.state() {
-            Some(Err(error)) => Err(error),
-            None => {
-                self.publish_before_ready(purchase.id, encode(purchase)?)
-                    .await
-            }
-            Some(Ok(_)) => {
-                let published = receipt(&self.log, purchase.id, &encode(purchase)?).await;
+        let is_ready = self.is_ready()?;
+        let record = encode(purchase)?;
+        if !is_ready {
+            return self.publish_before_ready(purchase.id, record).await;
+        }
+        let published = receipt(&self.log, purchase.id, &record).await;
+        self.report_lost();
+        published
+    }
+
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        match self.is_ready() {
+            Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
+            // Shortly after the start. Each waits for Kafka's first response.
+            Ok(false) => publish_each(self, purchases).await,
+            Ok(true) => {
+                let published = self.batch_room.publish(&self.log, purchases).await;
                 self.report_lost();
                 published
             }
         }
-    }
-
-    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let failed = match (self.open(), self.log.topic.state()) {
-            (Err(error), _) | (Ok(()), Some(Err(error))) => error,
-            // Shortly after the start. Each waits for Kafka's first response.
-            (Ok(()), None) => return publish_each(self, purchases).await,
-            (Ok(()), Some(Ok(_))) => {
-                let published = self.batch_room.publish(&self.log, purchases).await;
-                self.report_lost();
-                return published;
-            }
-        };
-        purchases.iter().map(|_| Err(failed.clone())).collect()
     }
 
     fn durability(&self) -> Durability {
