@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{ClientContext, Statistics};
 use secrecy::ExposeSecret as _;
-use shop_core::{Error, ErrorKind};
+use shop_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::OauthTokenProvider;
@@ -233,7 +233,7 @@ impl<T: State> ClientContext for Context<T> {
 pub(crate) fn start_thread(
     name: &str,
     run: impl FnOnce() + Send + 'static,
-) -> shop_core::Result<CancellationToken> {
+) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     let run = move || {
@@ -253,8 +253,8 @@ pub(crate) fn start_thread(
 /// Runs `call` on a thread for blocking work. The error of one that has panicked names it as `what`.
 pub(crate) async fn blocking<T: Send + 'static>(
     what: &str,
-    call: impl FnOnce() -> shop_core::Result<T> + Send + 'static,
-) -> shop_core::Result<T> {
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(call)
         .await
         .unwrap_or_else(|error| {
@@ -275,7 +275,7 @@ pub(crate) fn partitions<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     timeout: Duration,
-) -> shop_core::Result<Vec<i32>> {
+) -> Result<Vec<i32>> {
     let metadata = client
         .fetch_metadata(Some(topic), timeout)
         .map_err(from_kafka)?;

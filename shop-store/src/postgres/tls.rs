@@ -86,9 +86,7 @@ impl Tls {
                         .with_source(error)
                 };
                 let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-                let found = found
-                    .collect::<std::result::Result<Vec<_>, _>>()
-                    .map_err(unreadable)?;
+                let found = found.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
                 Some((found, "in sslrootcert"))
             }
         };
@@ -128,7 +126,7 @@ impl ServerCertVerifier for AnyCertificate {
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+    ) -> Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
     }
 
@@ -137,7 +135,7 @@ impl ServerCertVerifier for AnyCertificate {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls12_signature(
             message,
             certificate,
@@ -151,7 +149,7 @@ impl ServerCertVerifier for AnyCertificate {
         message: &[u8],
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         verify_tls13_signature(
             message,
             certificate,
