@@ -31,7 +31,21 @@ impl PurchaseErase for MongoStore {
         let connection = &*self.connection;
         let limit = limit.min(MAX_DOCUMENTS);
         let filter = select::selector_filter(&Selector::User(user.clone()));
-        let ids = find_ids(connection, &filter, limit).await?;
+        // MongoDB reads a limit of zero as none.
+        if limit == 0 {
+            return Ok(0);
+        }
+        let options = FindOptions::builder()
+            .limit(row_limit(limit))
+            .projection(doc! { "_id": 1 })
+            .max_time(connection.options.insert_timeout);
+        let found = connection
+            .find(&connection.on_primary(), &filter, options.build())
+            .await?;
+        let ids: Vec<Bson> = found
+            .iter()
+            .filter_map(|found| document::value(found, "_id"))
+            .collect();
         if ids.is_empty() {
             let of_user = doc! { "userid": user.as_str() };
             let waiting = self.delete_waiting(of_user, limit).await?;
@@ -181,23 +195,4 @@ pub(super) struct UpdateReply {
 /// The condition of documents before `time`. A comparison matches values of the same type only.
 fn old(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": document::date(time) } }
-}
-
-/// Returns the ids of the first documents that `filter` finds, at most `limit`.
-async fn find_ids(connection: &Connection, filter: &Document, limit: usize) -> Result<Vec<Bson>> {
-    // MongoDB reads a limit of zero as none.
-    if limit == 0 {
-        return Ok(Vec::new());
-    }
-    let options = FindOptions::builder()
-        .limit(row_limit(limit))
-        .projection(doc! { "_id": 1 })
-        .max_time(connection.options.insert_timeout);
-    let found = connection
-        .find(&connection.on_primary(), filter, options.build())
-        .await?;
-    Ok(found
-        .iter()
-        .filter_map(|found| document::value(found, "_id"))
-        .collect())
 }

@@ -132,13 +132,6 @@ async fn slice(
     ))
 }
 
-fn is_current(document: &RawDocument) -> bool {
-    has_decimal_price(document)
-        && document.get_datetime("timestamp").is_ok()
-        && document.get_str("userid").is_ok()
-        && document.get_str("username").is_ok()
-}
-
 fn has_decimal_price(document: &RawDocument) -> bool {
     matches!(document.get("price"), Ok(Some(RawBsonRef::Decimal128(_))))
 }
@@ -158,7 +151,11 @@ fn update_of(old: &RawDocument, new: Document) -> Option<Document> {
 
 /// The members in the current form.
 fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
-    if is_current(old) {
+    let is_current = has_decimal_price(old)
+        && old.get_datetime("timestamp").is_ok()
+        && old.get_str("userid").is_ok()
+        && old.get_str("username").is_ok();
+    if is_current {
         return Document::new();
     }
     let mut new = doc! {
