@@ -349,9 +349,10 @@ impl PendingDelivery {
         let delivered = delivered.map_err(|(error, record)| {
             producer.rejected(&self.topic, error, &record, self.batch_bytes)
         })?;
-        let partition = u32::try_from(delivered.partition).ok();
-        let position = partition.zip(u64::try_from(delivered.offset).ok());
-        let Some((partition, offset)) = position else {
+        let (Ok(partition), Ok(offset)) = (
+            u32::try_from(delivered.partition),
+            u64::try_from(delivered.offset),
+        ) else {
             return Ok(None);
         };
         producer.acknowledgements.acknowledged(
