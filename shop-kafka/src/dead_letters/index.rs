@@ -1,6 +1,6 @@
 //! An index of a dead-letter topic: where its pending dead letters are.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::pin::pin;
 use std::sync::Arc;
@@ -161,11 +161,11 @@ impl Index {
             return;
         };
         if self.first(id).is_none()
-            && let btree_map::Entry::Occupied(mut ids) = self.positions.entry(position)
+            && let Some(ids) = self.positions.get_mut(&position)
         {
-            ids.get_mut().remove(&id);
-            if ids.get().is_empty() {
-                ids.remove();
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.positions.remove(&position);
             }
         }
     }
@@ -214,10 +214,12 @@ pub(crate) async fn read(
 /// From the first offset to the end of those that are not far behind each other.
 fn first_run(offsets: &BTreeSet<u64>) -> (u64, u64) {
     let first = offsets.first().copied().unwrap_or_default();
-    let near = |last: u64, next: &u64| (*next - last <= MAX_DISTANCE).then_some(*next);
-    let last = offsets
-        .iter()
-        .try_fold(first, |last, next| near(last, next).ok_or(last));
-    let (Ok(last) | Err(last)) = last;
+    let mut last = first;
+    for offset in offsets {
+        // Those behind the first one that is far are still farther away.
+        if *offset - last <= MAX_DISTANCE {
+            last = *offset;
+        }
+    }
     (first, last + 1)
 }
