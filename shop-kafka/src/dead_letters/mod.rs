@@ -120,23 +120,24 @@ fn head(dead_letter: &DeadLetter) -> DeadLetter {
     head
 }
 
-/// Publishes `count` records, which `enqueue` adds to the queue by their index. All must be acknowledged.
-async fn deliver(
-    log: &Shared,
-    count: usize,
-    enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
-) -> Result<()> {
-    let deadline = Instant::now() + log.options.publish_timeout;
-    let reported = log.producer.publish_all(count, deadline, &enqueue).await;
-    for (index, reported) in reported.into_iter().enumerate() {
-        if reported?.is_none() {
-            log.producer.deliver(|| enqueue(index)).await?;
-        }
-    }
-    Ok(())
-}
-
 impl KafkaDeadLetters {
+    /// Publishes `count` records, which `enqueue` adds to the queue by their index. All must be acknowledged.
+    async fn deliver(
+        &self,
+        count: usize,
+        enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
+    ) -> Result<()> {
+        let deadline = Instant::now() + self.log.options.publish_timeout;
+        let producer = &self.log.producer;
+        let reported = producer.publish_all(count, deadline, &enqueue).await;
+        for (index, reported) in reported.into_iter().enumerate() {
+            if reported?.is_none() {
+                producer.deliver(|| enqueue(index)).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let enqueue = |index: usize| {
             let record = &dead_letters[index].record;
@@ -145,7 +146,7 @@ impl KafkaDeadLetters {
                 .producer
                 .enqueue(&self.topic.name, None, record, headers)
         };
-        deliver(&self.log, dead_letters.len(), enqueue).await
+        self.deliver(dead_letters.len(), enqueue).await
     }
 
     /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
@@ -218,10 +219,8 @@ impl KafkaDeadLetters {
                 .iter()
                 .map(|dead_letter| dead_letter.replay_record(of))
                 .collect();
-            deliver(&self.log, records.len(), |index| {
-                self.log.enqueue(&records[index])
-            })
-            .await?;
+            self.deliver(records.len(), |index| self.log.enqueue(&records[index]))
+                .await?;
         }
         self.topic.ready().await?;
         let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
@@ -236,7 +235,7 @@ impl KafkaDeadLetters {
                     .producer
                     .enqueue(&self.topic.name, Some(partition), &empty, headers)
             };
-            deliver(&self.log, dead_letters.len(), enqueue).await?;
+            self.deliver(dead_letters.len(), enqueue).await?;
         }
         Ok(dead_letters.len() as u64)
     }
