@@ -94,10 +94,9 @@ fn is_followed<'a>(
     purchase: &Purchase,
     later: impl IntoIterator<Item = (&'a Purchase, &'a Reported)>,
 ) -> bool {
-    let may_be_written = |reported: &Reported| !matches!(reported, Ok(None));
     later
         .into_iter()
-        .any(|(later, reported)| later.user_id == purchase.user_id && may_be_written(reported))
+        .any(|(later, reported)| later.user_id == purchase.user_id && !matches!(reported, Ok(None)))
 }
 
 /// Publishes a record whose position no broker has reported, see

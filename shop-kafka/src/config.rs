@@ -229,15 +229,15 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
         (producer(options, DEFAULT_BATCH_BYTES), RD_KAFKA_PRODUCER),
         (consumer(options, "check"), RD_KAFKA_CONSUMER),
     ];
-    kinds.into_iter().try_for_each(|(mut config, kind)| {
+    for (mut config, kind) in kinds {
         config.remove("bootstrap.servers").set("log_level", "0");
         let context = Context::new(Arc::new(Health::new(options.oauth.clone())), ());
-        let native = config.create_native_config();
-        native
-            .and_then(|native| Client::new(&config, native, kind, context))
-            .map(drop)
-            .map_err(from_kafka)
-    })
+        let client = config
+            .create_native_config()
+            .and_then(|native| Client::new(&config, native, kind, context));
+        drop(client.map_err(from_kafka)?);
+    }
+    Ok(())
 }
 
 /// The property with the reason why it cannot be set, if it cannot.
