@@ -156,16 +156,14 @@ impl Positions {
         let mut position = Position::new(epoch, committed.as_ref().map(|found| found.offset));
         let was_sought = committed.is_some();
         let mut gap = None;
-        if let Some(committed) = committed
-            .as_ref()
-            .filter(|found| !found.is_of_earlier_topic)
-        {
-            member.seek_to_committed(committed, timeout)?;
-        }
-        match committed.map(|found| (found.offset, found.is_of_earlier_topic)) {
-            Some((committed, true)) => {
+        match committed {
+            Some(Committed {
+                offset,
+                is_of_earlier_topic: true,
+                ..
+            }) => {
                 member.seek(index, low, timeout)?;
-                gap = Some((committed, committed, GapCause::Recreated));
+                gap = Some((offset, offset, GapCause::Recreated));
                 position.next = Some(low);
             }
             None => {
@@ -180,31 +178,31 @@ impl Positions {
                 // From now on, a deletion of unread records is a gap.
                 member.commit_start(index, low)?;
             }
-            Some((committed, _)) if committed < low => {
-                gap = Some((committed, low, GapCause::Deleted));
-                position.next = Some(low);
-            }
-            Some((committed, _)) if committed > high => {
-                member.pause(CONFIRM_AFTER);
-                high = member.watermarks(index, timeout)?.1;
-                if committed > high {
-                    gap = Some((high, committed, GapCause::Truncated));
-                    // librdkafka goes on where the log was cut or, without the epoch of the position, at the oldest
-                    // record.
+            Some(committed) => {
+                member.seek_to_committed(&committed, timeout)?;
+                let offset = committed.offset;
+                if offset < low {
+                    gap = Some((offset, low, GapCause::Deleted));
                     position.next = Some(low);
-                    position.shorter_end = Some(high);
+                } else if offset > high {
+                    member.pause(CONFIRM_AFTER);
+                    high = member.watermarks(index, timeout)?.1;
+                    if offset > high {
+                        gap = Some((high, offset, GapCause::Truncated));
+                        // librdkafka goes on where the log was cut or, without the epoch of the position, at the
+                        // oldest record.
+                        position.next = Some(low);
+                        position.shorter_end = Some(high);
+                    }
                 }
             }
-            Some(_) => {}
         }
         let next = position.next.unwrap_or_default();
         self.partitions.insert(index, position);
         self.earlier.remove(&index);
-        let gap = gap.and_then(|(from, to, cause)| new_gap(member, index, epoch, from..to, cause));
-        Ok(Checked {
-            gap: gap.map(|gap| gap.followed_by(unsigned(next))),
-            was_sought,
-        })
+        let gap =
+            gap.and_then(|(from, to, cause)| new_gap(member, index, epoch, from..to, cause, next));
+        Ok(Checked { gap, was_sought })
     }
 
     /// Compares a record's `offset` with the position of its partition, and moves the position behind it. A gap
@@ -237,8 +235,7 @@ impl Positions {
             }
             Some(next) if offset > next && shorter_end.is_some_and(|end| offset < end) => {
                 let replaced = offset..shorter_end.unwrap_or(offset);
-                gap = new_gap(member, index, epoch, replaced, GapCause::Truncated)
-                    .map(|gap| gap.followed_by(unsigned(offset)));
+                gap = new_gap(member, index, epoch, replaced, GapCause::Truncated, offset);
             }
             Some(next)
                 if offset > next
@@ -249,8 +246,8 @@ impl Positions {
                 position.checked_at = Some(Instant::now());
                 let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
                 if low > next {
-                    let deleted = next..low.min(offset);
-                    gap = new_gap(member, index, epoch, deleted, GapCause::Deleted);
+                    let end = low.min(offset);
+                    gap = new_gap(member, index, epoch, next..end, GapCause::Deleted, end);
                 }
             }
             _ => {}
@@ -283,27 +280,37 @@ impl Positions {
         } else {
             low
         };
-        let range = before
-            .filter(|next| *next > cut_at)
-            .map(|next| cut_at..next);
-        let gap = range.and_then(|range| new_gap(member, index, epoch, range, GapCause::Truncated));
-        Ok(gap.map(|gap| gap.followed_by(unsigned(offset))))
+        let Some(next) = before.filter(|next| *next > cut_at) else {
+            return Ok(None);
+        };
+        let replaced = cut_at..next;
+        Ok(new_gap(
+            member,
+            index,
+            epoch,
+            replaced,
+            GapCause::Truncated,
+            offset,
+        ))
     }
 }
 
+/// Returns the gap of these offsets, behind which the record at `next` is delivered.
 fn new_gap(
     member: &impl Membership,
     index: u32,
     epoch: u64,
     offsets: Range<i64>,
     cause: GapCause,
+    next: i64,
 ) -> Option<Gap> {
-    Some(Gap::new(
+    let gap = Gap::new(
         member.partition(index, epoch)?,
         unsigned(offsets.start),
         unsigned(offsets.end),
         cause,
-    ))
+    );
+    Some(gap.followed_by(unsigned(next)))
 }
 
 #[cfg(test)]
