@@ -110,16 +110,16 @@ impl Acknowledgements {
     /// Returns the partitions of `topic` whose last records were not acknowledged in time.
     pub(crate) fn failing(&self, topic: &str) -> Vec<u32> {
         let partitions = lock(&self.partitions);
-        let is_failing = |answers: &Answers| {
-            answers
-                .failed_at
-                .is_some_and(|at| at.elapsed() < FAILURE_VALIDITY)
-        };
-        partitions
-            .iter()
-            .filter(|((name, _), answers)| **name == *topic && is_failing(answers))
-            .map(|((_, partition), _)| *partition)
-            .collect()
+        let mut failing = Vec::new();
+        for ((name, partition), answers) in partitions.iter() {
+            if **name == *topic
+                && let Some(failed_at) = answers.failed_at
+                && failed_at.elapsed() < FAILURE_VALIDITY
+            {
+                failing.push(*partition);
+            }
+        }
+        failing
     }
 
     /// Whether something was noticed and not taken yet, in any topic.

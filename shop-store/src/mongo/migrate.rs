@@ -203,7 +203,9 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
             ReplacedSystem::ShoppingSystem => Some(Bson::Double(seconds)),
             _ => None,
         };
-        new.extend(time.map(|time| ("timestamp".to_owned(), time)));
+        if let Some(time) = time {
+            new.insert("timestamp", time);
+        }
     }
     new
 }

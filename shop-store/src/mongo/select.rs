@@ -304,10 +304,9 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
         Selector::Name(name) => ("username", name.as_str()),
         Selector::Reference(reference, user) => {
             let mut filter = doc! { document::REFERENCE: reference.as_str() };
-            filter.extend(
-                user.iter()
-                    .map(|user| ("userid".to_owned(), user.as_str().into())),
-            );
+            if let Some(user) = user {
+                filter.insert("userid", user.as_str());
+            }
             return filter;
         }
         Selector::All => return Document::new(),

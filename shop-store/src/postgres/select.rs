@@ -207,11 +207,9 @@ pub(super) fn selection(
         Selector::User(id) => vec![("userid", id.to_string())],
         Selector::Name(name) => vec![("username", name.to_string())],
         Selector::Reference(reference, user) => {
-            let user = user.iter().map(|user| ("userid", user.to_string()));
-            [("details ->> 'reference'", reference.to_string())]
-                .into_iter()
-                .chain(user)
-                .collect()
+            let mut texts = vec![("details ->> 'reference'", reference.to_string())];
+            texts.extend(user.iter().map(|user| ("userid", user.to_string())));
+            texts
         }
         Selector::All => vec![],
         // None, as long as this store does not know it.
