@@ -125,18 +125,12 @@ pub(super) struct Session {
     pub(super) host: usize,
     /// 0 if the server does not say it.
     timeline: u32,
+    /// Whether transactions are read-only, because the server is a standby or by its settings.
+    is_read_only: bool,
     /// Cancelled when the server is mute.
     pub(super) abandoned: CancellationToken,
     /// Set when the server has committed without the standby that it had to wait for.
     pub(super) has_skipped_standby: Arc<AtomicBool>,
-}
-
-/// A host that was asked for a session.
-enum Answer {
-    Writable(Session),
-    /// Its transactions are read-only, because it is a standby or by its settings.
-    ReadOnly(Session),
-    Failed(Error),
 }
 
 impl Connector {
@@ -154,7 +148,7 @@ impl Connector {
     }
 
     /// Asks a host for a session in a separate task: a host that is not waited for is noticed when it answers.
-    fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Answer)>) {
+    fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Result<Session>)>) {
         let (name, config) = self.configs[host].clone();
         let servers = Arc::clone(&self.servers);
         let tls = self.tls.clone();
@@ -168,7 +162,7 @@ impl Connector {
             let answer = answer.unwrap_or_else(|_elapsed| {
                 let message = format!("{name} accepts connections and does not answer");
                 let error = postgres_error(ErrorKind::Unavailable, message);
-                Answer::Failed(error.with_outcome(Outcome::NotApplied))
+                Err(error.with_outcome(Outcome::NotApplied))
             });
             // Without a receiver, the session ends here.
             let _unused = answers.send((host, answer));
@@ -197,11 +191,8 @@ async fn start(
     name: &str,
     config: Config,
     tls: MakeRustlsConnect,
-) -> Answer {
-    let (client, mut connection) = match config.connect(tls).await {
-        Ok(connected) => connected,
-        Err(error) => return Answer::Failed(from_connect(error)),
-    };
+) -> Result<Session> {
+    let (client, mut connection) = config.connect(tls).await.map_err(from_connect)?;
     let has_skipped_standby = Arc::new(AtomicBool::new(false));
     let skipped = Arc::clone(&has_skipped_standby);
     tokio::spawn(async move {
@@ -222,7 +213,7 @@ async fn start(
         Ok(state) => state,
         // Another server of this protocol may not know what PostgreSQL does.
         Err(error) if error.as_db_error().is_some() => Vec::new(),
-        Err(error) => return Answer::Failed(from_connect(error)),
+        Err(error) => return Err(from_connect(error)),
     };
     let row = state.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
@@ -237,14 +228,14 @@ async fn start(
         client,
         host,
         timeline: timeline.unwrap_or(0),
+        is_read_only,
         abandoned: servers.abandoned(host).clone(),
         has_skipped_standby,
     };
-    if is_read_only {
-        return Answer::ReadOnly(session);
+    if !is_read_only {
+        servers.note_timeline(name, session.timeline);
     }
-    servers.note_timeline(name, session.timeline);
-    Answer::Writable(session)
+    Ok(session)
 }
 
 impl managed::Manager for Connector {
@@ -272,7 +263,13 @@ impl managed::Manager for Connector {
         {
             awaited.retain(|other| *other != host);
             match answer {
-                Answer::Writable(session) => {
+                Ok(session) if session.is_read_only => {
+                    // Of a single host, what it can do is used: a command may only read.
+                    if self.configs.len() == 1 {
+                        return Ok(session);
+                    }
+                }
+                Ok(session) => {
                     if best
                         .as_ref()
                         .is_none_or(|best| best.timeline < session.timeline)
@@ -280,10 +277,7 @@ impl managed::Manager for Connector {
                         best = Some(session);
                     }
                 }
-                // Of a single host, what it can do is used: a command may only read.
-                Answer::ReadOnly(session) if self.configs.len() == 1 => return Ok(session),
-                Answer::ReadOnly(_standby) => {}
-                Answer::Failed(error) => failure = Some(error),
+                Err(error) => failure = Some(error),
             }
         }
         let Some(session) = best else {
