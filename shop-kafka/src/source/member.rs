@@ -17,6 +17,7 @@ use super::queue::EventQueue;
 use crate::client::{Context, State, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
+use crate::number::unsigned;
 use crate::shared::Shared;
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
@@ -216,17 +217,34 @@ impl Member {
 impl State for Arc<Member> {
     /// Keeps what the statistics say of the topic.
     fn note_statistics(&self, statistics: &Statistics) {
-        let topic = &self.log.options.topic;
         let owned = lock(&self.owned).clone();
-        *lock(&self.lag) = lag(statistics, topic, |index| owned.get(&index)?.1);
         let mut known = lock(&self.unstable);
         let now = Instant::now();
-        let since = |(index, stable)| {
-            let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
-            (index, (stable, unmoved.map_or(now, |(_, since)| *since)))
-        };
-        let found = unstable(statistics, topic).into_iter().map(since).collect();
-        *known = found;
+        let mut lag = BTreeMap::new();
+        let mut unstable = BTreeMap::new();
+        let topic = statistics.topics.get(&self.log.options.topic);
+        for partition in topic
+            .into_iter()
+            .flat_map(|topic| topic.partitions.values())
+        {
+            // -1 is librdkafka's internal partition for records without one.
+            let Ok(index) = u32::try_from(partition.partition) else {
+                continue;
+            };
+            let delivered = owned.get(&index).and_then(|(_, next)| *next);
+            if let Some(records) = lag_of(partition, delivered) {
+                lag.insert(index, records);
+            }
+            // The last stable offset, if there are records behind it.
+            let stable = partition.ls_offset;
+            if (0..partition.hi_offset).contains(&stable) {
+                let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
+                let since = unmoved.map_or(now, |(_, since)| *since);
+                unstable.insert(index, (stable, since));
+            }
+        }
+        *lock(&self.lag) = lag;
+        *known = unstable;
     }
 }
 
@@ -278,60 +296,24 @@ fn to_commit(
     Ok(list)
 }
 
-/// Returns the consumer lag of each partition of `topic` for which it is known. `delivered` returns the offset after
-/// the last record of a partition that was delivered, if there is one.
-fn lag(
-    statistics: &Statistics,
-    topic: &str,
-    delivered: impl Fn(u32) -> Option<i64>,
-) -> BTreeMap<u32, u64> {
-    let lag = |(index, partition): (u32, &PartitionStatistics)| {
-        let PartitionStatistics {
-            committed_offset,
-            app_offset,
-            hi_offset,
-            lo_offset,
-            ..
-        } = *partition;
-        let position = if committed_offset < 0 {
-            // Without a committed offset, the lag is the whole partition: the group starts at its first record.
-            lo_offset.max(0)
-        } else if delivered(index).is_none_or(|next| next <= committed_offset) {
-            // Every delivered record is committed. What was passed behind them is no record.
-            committed_offset.max(app_offset)
-        } else {
-            committed_offset
-        };
-        (hi_offset >= 0).then(|| {
-            (
-                index,
-                u64::try_from(hi_offset - position).unwrap_or_default(),
-            )
-        })
+/// Returns the consumer lag of a partition, if it is known. `delivered` is the offset after the last record of the
+/// partition that was delivered, if there is one.
+fn lag_of(partition: &PartitionStatistics, delivered: Option<i64>) -> Option<u64> {
+    let PartitionStatistics {
+        committed_offset,
+        app_offset,
+        hi_offset,
+        lo_offset,
+        ..
+    } = *partition;
+    let position = if committed_offset < 0 {
+        // Without a committed offset, the lag is the whole partition: the group starts at its first record.
+        lo_offset.max(0)
+    } else if delivered.is_none_or(|next| next <= committed_offset) {
+        // Every delivered record is committed. What was passed behind them is no record.
+        committed_offset.max(app_offset)
+    } else {
+        committed_offset
     };
-    partitions(statistics, topic).filter_map(lag).collect()
-}
-
-/// Returns the last stable offset of each partition of `topic` that has records behind it.
-fn unstable(statistics: &Statistics, topic: &str) -> BTreeMap<u32, i64> {
-    let is_unstable = |(_, partition): &(u32, &PartitionStatistics)| {
-        (0..partition.hi_offset).contains(&partition.ls_offset)
-    };
-    partitions(statistics, topic)
-        .filter(is_unstable)
-        .map(|(index, found)| (index, found.ls_offset))
-        .collect()
-}
-
-fn partitions<'a>(
-    statistics: &'a Statistics,
-    topic: &str,
-) -> impl Iterator<Item = (u32, &'a PartitionStatistics)> {
-    let partitions = statistics
-        .topics
-        .get(topic)
-        .into_iter()
-        .flat_map(|topic| topic.partitions.values());
-    // -1 is librdkafka's internal partition for records without one.
-    partitions.filter_map(|found| Some((u32::try_from(found.partition).ok()?, found)))
+    (hi_offset >= 0).then(|| unsigned(hi_offset - position))
 }
