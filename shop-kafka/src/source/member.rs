@@ -163,17 +163,17 @@ impl Member {
     /// Commits the `positions` in owned partitions. Blocks until the brokers have responded.
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let committing = lock(&self.committing);
-        let outcomes: Vec<_> = positions
-            .iter()
-            .map(|position| self.outcome(position))
-            .collect();
-        let owned = positions
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| **outcome == CommitOutcome::Committed);
-        let next = owned
-            .map(|(position, _)| signed(position))
-            .collect::<Result<BTreeMap<_, _>>>()?;
+        let mut outcomes = Vec::with_capacity(positions.len());
+        let mut next = BTreeMap::new();
+        for position in positions {
+            if self.owns(&position.partition) {
+                let (partition, offset) = signed(position)?;
+                next.insert(partition, offset);
+                outcomes.push(CommitOutcome::Committed);
+            } else {
+                outcomes.push(CommitOutcome::Fenced);
+            }
+        }
         if next.is_empty() {
             return Ok(outcomes);
         }
@@ -202,15 +202,10 @@ impl Member {
         Ok(outcomes)
     }
 
-    fn outcome(&self, position: &CommitOffset) -> CommitOutcome {
-        let CommitOffset { partition, .. } = position;
-        let is_owned = *partition.topic == *self.log.topic.name
-            && self.epoch(partition.index) == Some(partition.epoch);
-        if is_owned {
-            CommitOutcome::Committed
-        } else {
-            CommitOutcome::Fenced
-        }
+    /// Whether this member owns a partition in its epoch.
+    fn owns(&self, partition: &Partition) -> bool {
+        *partition.topic == *self.log.topic.name
+            && self.epoch(partition.index) == Some(partition.epoch)
     }
 }
 
