@@ -86,21 +86,15 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
 
 /// Decodes a marker; `None` if `record` is not a marker.
 pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
-    let is_marker = record
-        .headers
-        .iter()
-        .next()
-        .is_some_and(|(name, _)| name == RESOLUTION);
+    let (first, _) = record.headers.iter().next()?;
     // A dead letter starts with the headers of the original record, which may contain any names.
-    if !is_marker || decode(record).is_some() {
+    if first != RESOLUTION || decode(record).is_some() {
         return None;
     }
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
-    let record_id = text(RECORD_ID)?.parse().ok()?;
-    let resolution = text(RESOLUTION)?.parse().ok()?;
     Some(ResolvedDeadLetter::new(
-        record_id,
+        text(RECORD_ID)?.parse().ok()?,
         text(ID).map(str::to_owned),
-        resolution,
+        text(RESOLUTION)?.parse().ok()?,
     ))
 }

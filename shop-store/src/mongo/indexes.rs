@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, RawDocumentBuf, doc};
+use bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind as Driver;
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, IndexModel};
@@ -68,12 +68,12 @@ async fn create_index(
     field: Option<&str>,
     stopped: &CancellationToken,
 ) -> bool {
-    let fields = field.into_iter().chain(["timestamp", "_id"]);
-    let keys: Document = fields
-        .clone()
-        .map(|field| (field.to_owned(), Bson::Int32(1)))
-        .collect();
-    let name = fields
+    let mut keys = Document::new();
+    for field in field.into_iter().chain(["timestamp", "_id"]) {
+        keys.insert(field, 1_i32);
+    }
+    let name = keys
+        .keys()
         .map(|field| format!("{field}_1"))
         .collect::<Vec<_>>()
         .join("_");
