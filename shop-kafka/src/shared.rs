@@ -92,12 +92,8 @@ impl Shared {
     pub(crate) fn faults(&self) -> LogFaults {
         let topic = &self.topic.name;
         let mut faults = LogFaults::default();
-        let mut unavailable: BTreeSet<u32> = self
-            .producer
-            .acknowledgements
-            .failing(topic)
-            .into_iter()
-            .collect();
+        let failing = self.producer.acknowledgements.failing(topic);
+        let mut unavailable = BTreeSet::from_iter(failing);
         if let Some(found) = self.topic.known() {
             unavailable.extend(
                 found

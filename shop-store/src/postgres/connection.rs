@@ -9,8 +9,8 @@ use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connector::{Connector, Object, Pool, Servers, Session};
@@ -367,7 +367,16 @@ async fn execute(
     // Sent together and in this order: it costs no round trip. After an error the server rolls back.
     let begin = format!("begin; {DURABLE}");
     let begin = client.batch_execute(&begin);
-    let before = run_before(client, statement.before.as_deref());
+    let before = async {
+        match &statement.before {
+            // Its rows are of no interest.
+            Some(before) => client
+                .query_typed(&before.sql, &before.parameters())
+                .await
+                .map(drop),
+            None => Ok(()),
+        }
+    };
     let (begun, before, rows, ended) =
         tokio::join!(biased; begin, before, query, client.batch_execute(end));
     begun?;
@@ -375,18 +384,6 @@ async fn execute(
     let rows = rows?;
     ended?;
     Ok(rows)
-}
-
-/// Runs the statement before another one, if there is one. Its rows are of no interest.
-async fn run_before(
-    client: &Client,
-    before: Option<&Statement>,
-) -> Result<(), tokio_postgres::Error> {
-    let Some(before) = before else { return Ok(()) };
-    client
-        .query_typed(&before.sql, &before.parameters())
-        .await
-        .map(drop)
 }
 
 /// Closes connections that are not used, until it is dropped.
