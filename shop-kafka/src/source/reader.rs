@@ -176,13 +176,16 @@ impl Reader {
     /// Waits for a message, and takes what lies ready behind it, as far as there is room: many messages for one look at
     /// the clock and at what others want.
     fn take_messages(&mut self, consumer: &Consumer) -> Result<()> {
+        let linger = self.member.log.options.batch_linger;
         let mut timeout = self.poll_timeout();
         for _ in 0..=MAX_MESSAGES {
             match consumer.poll(timeout) {
                 Some(Ok(message)) => self.add(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
-                    self.flush_due();
+                    // As no message is available, a caller that waits gets all batches.
+                    let is_awaited = self.member.queue.is_empty();
+                    self.flush_older_than(if is_awaited { Duration::ZERO } else { linger }, None);
                     break;
                 }
             }
@@ -192,7 +195,7 @@ impl Reader {
             timeout = Duration::ZERO;
         }
         // A partition that is read without end does not hold up the others; it fills a batch of its own soon.
-        self.flush_older_than(self.member.log.options.batch_linger, self.current);
+        self.flush_older_than(linger, self.current);
         Ok(())
     }
 
@@ -324,20 +327,6 @@ impl Reader {
                 .queue
                 .put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
         }
-    }
-
-    /// Delivers batches that are older than the linger time, or all batches if a caller is waiting. Called when no
-    /// message is available.
-    fn flush_due(&mut self) {
-        let linger = self.member.log.options.batch_linger;
-        self.flush_older_than(
-            if self.member.queue.is_empty() {
-                Duration::ZERO
-            } else {
-                linger
-            },
-            None,
-        );
     }
 
     /// Delivers batches that are at least `linger` old, except that of partition `except`.
