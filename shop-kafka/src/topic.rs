@@ -236,18 +236,18 @@ impl Topic {
     /// no settings are known.
     fn read_settings(&self, admin: &TopicAdmin, found: &Description) -> Result<Settings> {
         let known = self.known().map(|known| known.settings);
-        let described = self.describe_settings(admin, &found.leaders);
-        let config = match (described, known) {
-            (Ok(config), _) => {
+        let config = match self.describe_settings(admin, &found.leaders) {
+            Ok(config) => {
                 *lock(&self.settings_read_at) = Some(Instant::now());
                 config
             }
-            (Err(error), known) if error.is_retryable() => return known.ok_or(error),
-            (Err(_), Some(_)) => None,
-            (Err(error), None) => {
-                let topic = &*self.name;
-                let error = error.chain();
-                tracing::warn!(kafka.topic = topic, %error, "make sure that the topic's cleanup.policy, which cannot be read, is delete");
+            Err(error) if error.is_retryable() => return known.ok_or(error),
+            Err(error) => {
+                if known.is_none() {
+                    let topic = &*self.name;
+                    let error = error.chain();
+                    tracing::warn!(kafka.topic = topic, %error, "make sure that the topic's cleanup.policy, which cannot be read, is delete");
+                }
                 None
             }
         };

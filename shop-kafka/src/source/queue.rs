@@ -220,17 +220,16 @@ impl From<Revoked> for Revocation {
             rebalance,
         }: Revoked,
     ) -> Self {
-        let blocked =
-            rebalance.map(|(until, done)| (until.saturating_duration_since(Instant::now()), done));
-        match blocked {
+        if let Some((until, done)) = rebalance {
+            let left = until.saturating_duration_since(Instant::now());
             // If it has ended before the delivery, there is no time left to drain.
-            Some((left, done)) if !left.is_zero() && done.send(()).is_ok() => {
-                Self::new(partitions, RevocationCause::Rebalance, left, move || {
+            if !left.is_zero() && done.send(()).is_ok() {
+                return Self::new(partitions, RevocationCause::Rebalance, left, move || {
                     drop(done);
-                })
+                });
             }
-            _ => Self::new(partitions, RevocationCause::Lost, Duration::ZERO, || {}),
         }
+        Self::new(partitions, RevocationCause::Lost, Duration::ZERO, || {})
     }
 }
 

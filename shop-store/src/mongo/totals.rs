@@ -24,11 +24,10 @@ pub(super) async fn per_period(
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
     let filter = filter(selector, request.range);
-    let collection = &connection.collection;
     let time = connection.options.query_timeout;
     let pipeline = pipeline(filter.clone(), selector, request);
     let add_up = || {
-        let collection = collection.clone();
+        let collection = connection.collection.clone();
         let pipeline = pipeline.clone();
         async move {
             collection
@@ -197,11 +196,10 @@ async fn by_client(
     filter: Document,
     request: &TotalsRequest,
 ) -> Result<(Totals, u64)> {
-    let collection = &connection.collection;
     let time = connection.options.query_timeout;
     let request = *request;
     let add_up = || {
-        let collection = collection.clone();
+        let collection = connection.collection.clone();
         let filter = filter.clone();
         let unreadables = Arc::clone(&connection.unreadables);
         async move {

@@ -97,13 +97,10 @@ fn from_server(error: &DbError) -> Error {
 
 /// Whether the next connection may be to a better server.
 pub(super) fn is_broken(error: &DriverError) -> bool {
-    match error.as_db_error() {
-        None => true,
-        Some(reported) => {
-            reported.parsed_severity() != Some(Severity::Error)
-                || *reported.code() == SqlState::READ_ONLY_SQL_TRANSACTION
-        }
-    }
+    error.as_db_error().is_none_or(|reported| {
+        reported.parsed_severity() != Some(Severity::Error)
+            || *reported.code() == SqlState::READ_ONLY_SQL_TRANSACTION
+    })
 }
 
 /// Whether an idempotent statement is repeated at once.
