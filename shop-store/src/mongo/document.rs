@@ -154,12 +154,6 @@ pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
     }
 }
 
-/// Returns the sort key of a document: its date, if it has one, and its `_id`.
-pub(super) fn sort_key(document: &RawDocument) -> (Option<DateTime>, Option<Bson>) {
-    let date = document.get_datetime("timestamp").ok();
-    (date, value(document, "_id"))
-}
-
 /// Returns the value of a member, of any type.
 pub(super) fn value(document: &RawDocument, member: &str) -> Option<Bson> {
     document.get(member).ok()?.map(Bson::try_from)?.ok()
@@ -248,7 +242,10 @@ mod tests {
             let document = RawDocumentBuf::from_bytes(bytes).unwrap();
             assert_eq!(purchase(&document).unwrap(), written);
             assert_eq!(
-                sort_key(&document),
+                (
+                    document.get_datetime("timestamp").ok(),
+                    value(&document, "_id")
+                ),
                 (
                     Some(DateTime::from_millis(at.as_millis())),
                     Some(id_value(&id))

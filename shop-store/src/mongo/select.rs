@@ -181,9 +181,11 @@ impl MongoStore {
                 .find(&connection.collection, &filter, options)
                 .await?;
             if let Some(last) = documents.last().filter(|_| documents.len() == wanted) {
-                let (time, id) = document::sort_key(last);
+                let id = document::value(last, "_id");
                 position = match position {
-                    RangePosition::Dated(_) => RangePosition::Dated(time.zip(id)),
+                    RangePosition::Dated(_) => {
+                        RangePosition::Dated(last.get_datetime("timestamp").ok().zip(id))
+                    }
                     RangePosition::Undated(_) => RangePosition::Undated(id),
                 };
                 filters = queries(selector, request, &position).0;

@@ -213,7 +213,7 @@ async fn by_client(
                 let Some(purchase) = unreadables.purchase(&document) else {
                     continue;
                 };
-                let is_dated = document::sort_key(&document).0.is_some();
+                let is_dated = document.get_datetime("timestamp").is_ok();
                 let is_new = if is_dated {
                     !moved.contains(&purchase.id)
                 } else {
