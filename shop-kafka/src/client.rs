@@ -109,7 +109,7 @@ pub(crate) trait State: Send + Sync {
 impl State for () {}
 
 /// The context of a client. `own` is the state of the client's kind.
-pub(crate) struct Context<T> {
+pub(crate) struct Context<T = ()> {
     health: Arc<Health>,
     /// Whether the client has requested its first token.
     token_requested: AtomicBool,
@@ -133,9 +133,9 @@ pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
 }
 
 /// A client for metadata and scans, which joins no group.
-pub(crate) type Observer = BaseConsumer<Context<()>>;
+pub(crate) type Observer = BaseConsumer<Context>;
 
-impl ConsumerContext for Context<()> {}
+impl ConsumerContext for Context {}
 
 /// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
 const MAX_LINES: usize = 1_000;

@@ -16,7 +16,7 @@ use crate::client::{Context, Health, close_in_background, lock, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
-type Producer = FutureProducer<Context<()>>;
+type Producer = FutureProducer<Context>;
 /// The position of a published record, if a broker has reported it.
 pub(crate) type Reported = Result<Option<RecordPosition>>;
 

@@ -137,9 +137,10 @@ impl Scan {
         let mut ends = BTreeMap::new();
         let mut unstable = Unstable::new();
         // Before the stable ends, which are behind them unless a transaction is open.
-        let unstable_ends = match range.follows() {
-            true => spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?,
-            false => Spans::new(),
+        let unstable_ends = if range.follows() {
+            spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?
+        } else {
+            Spans::new()
         };
         let read = spans(&consumer, &topic, range)?;
         for (partition, (start, end)) in &read {

@@ -58,7 +58,7 @@ impl TopicAdmin {
     /// Runs an administrative request. Blocks.
     pub(crate) fn request<T, F>(
         &self,
-        request: impl FnOnce(&AdminClient<Context<()>>, AdminOptions) -> F,
+        request: impl FnOnce(&AdminClient<Context>, AdminOptions) -> F,
     ) -> Result<T>
     where
         F: Future<Output = KafkaResult<T>>,
