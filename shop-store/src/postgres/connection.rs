@@ -192,15 +192,18 @@ impl Connection {
         if url.host_count() > 1 {
             check_timeout += url.connect_timeout();
         }
-        let name = url.name();
         let tls = tls.connector()?;
-        let connector = |timeout: Duration| {
-            Connector::new(&servers, &url, &session_options(timeout), tls.clone())
+        let pool = |timeout: Duration, size: usize| {
+            let connector = Connector::new(&servers, &url, &session_options(timeout), tls.clone());
+            let built = Pool::builder(connector).max_size(size).build();
+            built.map_err(|error| {
+                postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
+            })
         };
         let for_reads = (options.max_connections / 2).max(1);
-        let reads = pool(connector(options.query_timeout), for_reads)?;
+        let reads = pool(options.query_timeout, for_reads)?;
         let for_writes = options.max_connections.saturating_sub(for_reads).max(1);
-        let writes = pool(connector(options.insert_timeout), for_writes)?;
+        let writes = pool(options.insert_timeout, for_writes)?;
         let schema = options
             .create_schema
             .then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
@@ -211,7 +214,7 @@ impl Connection {
         let unreadables = Unreadables::default();
         let repeats = AtomicU32::default();
         Ok(Self {
-            name,
+            name: url.name(),
             definition,
             unreadables,
             repeats,
@@ -406,13 +409,6 @@ pub(super) fn until_dropped(task: impl Future<Output: Send> + Send + 'static) ->
 fn timed_out(outcome: Outcome) -> Error {
     let message = "PostgreSQL did not answer within the timeout";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
-}
-
-fn pool(connector: Connector, size: usize) -> Result<Pool> {
-    let built = Pool::builder(connector).max_size(size).build();
-    built.map_err(|error| {
-        postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
-    })
 }
 
 /// Returns the options of a session whose statements have this timeout.
