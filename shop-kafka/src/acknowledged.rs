@@ -80,13 +80,13 @@ impl Acknowledgements {
             count,
             topic_changes,
         };
-        let Some(highest) = &answers.highest else {
-            answers.highest = Some(next);
-            return;
-        };
-        if highest.topic_changes != topic_changes || highest.offset < offset {
-            answers.highest = Some(next);
-        } else if highest.count <= sent_after {
+        if let Some(highest) = &answers.highest
+            && highest.topic_changes == topic_changes
+            && highest.offset >= offset
+        {
+            if highest.count > sent_after {
+                return;
+            }
             lock(&self.cuts).push(Cut {
                 topic: Arc::clone(topic),
                 partition,
@@ -94,8 +94,8 @@ impl Acknowledgements {
                 to: highest.offset + 1,
                 topic_changes,
             });
-            answers.highest = Some(next);
         }
+        answers.highest = Some(next);
     }
 
     /// Notes that a record of the partition was not acknowledged in time.

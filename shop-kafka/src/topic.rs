@@ -382,11 +382,10 @@ impl Topic {
         // -1 selects the cluster's default.
         let replication =
             TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
-        let topic = NewTopic::new(&self.name, int32(self.partitions), replication);
-        let topic = self
-            .config
-            .iter()
-            .fold(topic, |topic, (name, value)| topic.set(name, value));
+        let mut topic = NewTopic::new(&self.name, int32(self.partitions), replication);
+        for (name, value) in &self.config {
+            topic = topic.set(name, value);
+        }
         let created = admin.request(|client, options| client.create_topics([&topic], &options))?;
         for topic in created {
             match topic {

@@ -71,11 +71,10 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let time = Timestamp::from_millis(text(4)?.parse().ok()?).ok()?;
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
-    let headers = original
-        .iter()
-        .fold(Headers::builder(), |headers, (name, value)| {
-            headers.with(name, *value)
-        });
+    let mut headers = Headers::builder();
+    for (name, value) in original {
+        headers = headers.with(name, *value);
+    }
     let record = LogRecord::new(offset, time, encoded.value.clone())
         .with_key(encoded.key.clone())
         .with_headers(headers.build());

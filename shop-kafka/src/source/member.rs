@@ -73,9 +73,9 @@ impl Member {
     /// Commits the positions with the id of their topic: another one of its name has other records at the same offsets.
     pub(super) fn state_topic_id(&self, list: &mut TopicPartitionList) {
         if let Some(id) = self.topic_id() {
-            list.elements()
-                .iter_mut()
-                .for_each(|element| element.set_metadata(&*id));
+            for mut element in list.elements() {
+                element.set_metadata(&*id);
+            }
         }
     }
 
