@@ -132,10 +132,11 @@ macro_rules! named {
             /// # Errors
             /// [`Invalid`](ErrorKind::Invalid) for another text; the message lists the names.
             fn from_str(text: &str) -> Result<Self> {
-                let all = [$(Self::$value),+];
-                let known = all.into_iter().find(|value| value.as_str().eq_ignore_ascii_case(text));
-                let message = || format!("must be one of: {}", [$($name),+].join(", "));
-                known.ok_or_else(|| Error::new(ErrorKind::Invalid, message()))
+                $(if text.eq_ignore_ascii_case($name) {
+                    return Ok(Self::$value);
+                })+
+                let message = format!("must be one of: {}", [$($name),+].join(", "));
+                Err(Error::new(ErrorKind::Invalid, message))
             }
         }
     };
