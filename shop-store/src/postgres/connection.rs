@@ -194,7 +194,11 @@ impl Connection {
         }
         let tls = tls.connector()?;
         let pool = |timeout: Duration, size: usize| {
-            let connector = Connector::new(&servers, &url, &session_options(timeout), tls.clone());
+            let connector = Connector {
+                servers: Arc::clone(&servers),
+                configs: url.servers(&session_options(timeout)),
+                tls: tls.clone(),
+            };
             let built = Pool::builder(connector).max_size(size).build();
             built.map_err(|error| {
                 postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)

@@ -104,8 +104,8 @@ impl Servers {
 pub(super) struct Connector {
     pub(super) servers: Arc<Servers>,
     /// The name of each host, with the options of a session.
-    configs: Vec<(String, Config)>,
-    tls: MakeRustlsConnect,
+    pub(super) configs: Vec<(String, Config)>,
+    pub(super) tls: MakeRustlsConnect,
 }
 
 impl fmt::Debug for Connector {
@@ -134,19 +134,6 @@ pub(super) struct Session {
 }
 
 impl Connector {
-    pub(super) fn new(
-        servers: &Arc<Servers>,
-        url: &DatabaseUrl,
-        options: &str,
-        tls: MakeRustlsConnect,
-    ) -> Self {
-        Self {
-            servers: Arc::clone(servers),
-            configs: url.servers(options),
-            tls,
-        }
-    }
-
     /// Asks a host for a session in a separate task: a host that is not waited for is noticed when it answers.
     fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Result<Session>)>) {
         let (name, config) = self.configs[host].clone();
