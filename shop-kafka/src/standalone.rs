@@ -59,9 +59,8 @@ impl Shared {
     /// Keeps a consumer for the next request.
     pub(crate) fn keep(&self, group: Arc<str>, few: bool, consumer: Observer) {
         if consumer.unassign().is_ok() {
-            // Another one may have been kept meanwhile.
-            let replaced = lock(&self.idle_consumers.consumers).insert((group, few), consumer);
-            drop(replaced);
+            // Another one may have been kept meanwhile. It is dropped without the lock.
+            let _replaced = lock(&self.idle_consumers.consumers).insert((group, few), consumer);
         }
     }
 

@@ -91,17 +91,17 @@ impl Index {
                 .map_or(Bound::Unbounded, Bound::Excluded),
             Bound::Unbounded,
         );
-        let all = filter
+        let all = self
             .positions
-            .is_empty()
-            .then(|| self.positions.range(after).map(|(_, ids)| ids));
+            .range(after)
+            .map(|(_, ids)| ids)
+            .take_while(|_| filter.positions.is_empty());
         let chosen = filter
             .positions
             .iter()
             .filter_map(|position| self.positions.get(position));
-        let pages = all.into_iter().flatten().chain(chosen);
-        let pages = pages.map(|ids| ids.iter().filter_map(selected).collect::<Vec<_>>());
-        pages
+        all.chain(chosen)
+            .map(|ids| ids.iter().filter_map(selected).collect::<Vec<_>>())
             .filter(|places| !places.is_empty())
             .take(limit)
             .flatten()

@@ -167,12 +167,12 @@ impl KafkaDeadLetters {
             .await?;
         let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?.1;
         let pending = batches.map_ok(move |(partition, records)| {
-            let pending = records
+            let pending: Vec<_> = records
                 .iter()
-                .filter(|record| places.contains(&(partition, record.offset)));
-            let pending =
-                pending.filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok));
-            stream::iter(pending.collect::<Vec<_>>())
+                .filter(|record| places.contains(&(partition, record.offset)))
+                .filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok))
+                .collect();
+            stream::iter(pending)
         });
         let resolved = resolved
             .into_values()
