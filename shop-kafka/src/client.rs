@@ -279,6 +279,10 @@ pub(crate) fn partitions<C: ClientContext>(
     let metadata = client
         .fetch_metadata(Some(topic), timeout)
         .map_err(from_kafka)?;
-    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-    Ok(partitions.map(MetadataPartition::id).collect())
+    Ok(metadata
+        .topics()
+        .iter()
+        .flat_map(MetadataTopic::partitions)
+        .map(MetadataPartition::id)
+        .collect())
 }

@@ -198,6 +198,6 @@ impl PurchaseSink for KafkaSink {
         let log = Arc::clone(&self.log);
         let left = deadline.saturating_sub(started.elapsed());
         blocking("flush task", move || log.producer.flush(left)).await?;
-        in_time.map_or_else(|elapsed| Err(too_late().with_source(elapsed)), Ok)
+        in_time.map_err(|elapsed| too_late().with_source(elapsed))
     }
 }

@@ -93,8 +93,10 @@ pub(crate) fn members(consumer: &Observer, _: &Shared, group: &str) -> Result<Ve
     let list = consumer
         .fetch_group_list(Some(group), REQUEST_TIMEOUT)
         .map_err(from_kafka)?;
-    let members = list.groups().iter().flat_map(GroupInfo::members);
-    Ok(members
+    Ok(list
+        .groups()
+        .iter()
+        .flat_map(GroupInfo::members)
         .map(|member| member.client_id().to_owned())
         .collect())
 }
