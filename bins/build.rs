@@ -12,17 +12,17 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
     // Set where the source has no repository, as in a container image.
-    let given = env::var("BUILD_REVISION")
+    let commit = env::var("BUILD_REVISION")
         .ok()
-        .filter(|revision| !revision.is_empty());
-    let given = given.map(|revision| revision.chars().take(12).collect());
-    let commit = given
+        .filter(|revision| !revision.is_empty())
+        .map(|revision| revision.chars().take(12).collect())
         .or_else(of_clone)
         .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=BUILD_COMMIT={commit}");
-    let features = env::vars()
-        .filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()));
-    let mut features: Vec<_> = features.filter(|name| name != "default").collect();
+    let mut features: Vec<_> = env::vars()
+        .filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()))
+        .filter(|name| name != "default")
+        .collect();
     features.sort();
     println!(
         "cargo::rustc-env=BUILD_FEATURES={}",
@@ -48,7 +48,8 @@ fn git(arguments: &[&str]) -> Option<String> {
         .arg("..")
         .args(arguments)
         .env("GIT_OPTIONAL_LOCKS", "0")
-        .output();
-    let output = output.ok().filter(|output| output.status.success())?;
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

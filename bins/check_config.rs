@@ -151,10 +151,11 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     let of_parts = faults.iter().filter_map(|(names, part)| {
         Some(format!("{}: {}", names.join(", "), part.failure.as_ref()?))
     });
-    let of_settings = of_settings
+    let faults = of_settings
         .into_iter()
-        .filter_map(|check| Some(check.err()?.to_string()));
-    let faults = of_settings.chain(of_parts).collect();
+        .filter_map(|check| Some(check.err()?.to_string()))
+        .chain(of_parts)
+        .collect();
     (parts, faults)
 }
 
@@ -252,10 +253,11 @@ async fn within<T>(
     what: &str,
     check: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
-    let checked = tokio::time::timeout(limit, check).await;
-    checked.unwrap_or_else(|_elapsed| {
-        Err(CliError::new(format!("{what}: no answer within {limit:?}")))
-    })
+    tokio::time::timeout(limit, check)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            Err(CliError::new(format!("{what}: no answer within {limit:?}")))
+        })
 }
 
 /// Whether `file` exists. An error if it is not writable, or cannot be created.
@@ -266,11 +268,10 @@ fn usable(file: &Path) -> Result<bool> {
             path.display()
         ))
     };
-    let is_there = |path: &&Path| !path.as_os_str().is_empty() && path.exists();
     let folder = file
         .ancestors()
         .skip(1)
-        .find(is_there)
+        .find(|path| !path.as_os_str().is_empty() && path.exists())
         .unwrap_or(Path::new("."));
     if !folder.is_dir() {
         return Err(refused(folder, "there is a file where a folder is needed"));

@@ -53,10 +53,9 @@ impl Lines {
         };
         let is_failing = Arc::clone(&lines.is_failing);
         let dropped = Arc::clone(&lines.dropped);
-        let write = move || write_all(&received, output, &is_failing, &dropped);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(write)?;
+            .spawn(move || write_all(&received, output, &is_failing, &dropped))?;
         Ok(lines)
     }
 

@@ -210,12 +210,12 @@ async fn bind(addr: &HostPort, settings: &str) -> Result<TcpListener> {
         CliError::new(format!("cannot listen on {settings}: {what} ({error})"))
     };
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    let mut listeners = tokio::net::lookup_host((addr.host.as_str(), addr.port))
+    tokio::net::lookup_host((addr.host.as_str(), addr.port))
         .await
         .map_err(failed)?
-        .map(listen);
-    let first = listeners.find_map(|listener| listener.map_err(|error| last = error).ok());
-    first.ok_or_else(|| failed(last))
+        .map(listen)
+        .find_map(|listener| listener.map_err(|error| last = error).ok())
+        .ok_or_else(|| failed(last))
 }
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {

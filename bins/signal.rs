@@ -37,6 +37,5 @@ async fn watch(mut terminate: Signal, mut interrupt: Signal, shutdown: Shutdown)
     tracing::info!(
         "shutting down: finishing requests and records in flight; a second signal ends the process at once"
     );
-    let second = next().await;
-    std::process::exit(ENDED_BY_SIGNAL + second.as_raw_value());
+    std::process::exit(ENDED_BY_SIGNAL + next().await.as_raw_value());
 }

@@ -20,10 +20,11 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
     let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return Ok(None);
     };
-    let tls = Tls::from_files(certificate, key, settings.tls_client_ca_file.clone()).await;
-    let tls = tls.map_err(CliError::about(
-        "SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE",
-    ))?;
+    let tls = Tls::from_files(certificate, key, settings.tls_client_ca_file.clone())
+        .await
+        .map_err(CliError::about(
+            "SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE",
+        ))?;
     if let Some(end) = tls.not_after().await {
         let days = (end.as_millis() - SystemClock.now().as_millis()).div_euclid(DAY_MILLIS);
         let expires = if days < 0 { "has expired" } else { "expires" };
@@ -50,12 +51,13 @@ pub(crate) async fn for_services(
     client: ShopClientBuilder,
     settings: &Settings,
 ) -> Result<ShopClientBuilder> {
-    let files = [
+    let mut files = [
         &settings.service_ca_file,
         &settings.service_cert_file,
         &settings.service_key_file,
-    ];
-    let mut files = files.into_iter().flatten();
+    ]
+    .into_iter()
+    .flatten();
     let Some(first) = files.next() else {
         return Ok(client);
     };
@@ -72,9 +74,9 @@ pub(crate) async fn for_services(
         let http = Arc::clone(&http);
         async move {
             // There is one since the start.
-            let missing =
-                || shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate");
-            http.get().await.as_deref().cloned().ok_or_else(missing)
+            http.get().await.as_deref().cloned().ok_or_else(|| {
+                shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate")
+            })
         }
     }))
 }
@@ -112,11 +114,11 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
         .tls_certs_only([])
         .tls_danger_accept_invalid_certs(true);
     if settings.tls_client_ca_file.is_some() {
-        let own = settings
+        let (certificate, key) = settings
             .service_cert_file
             .as_ref()
-            .zip(settings.service_key_file.as_ref());
-        let (certificate, key) = own.unwrap_or((certificate, key));
+            .zip(settings.service_key_file.as_ref())
+            .unwrap_or((certificate, key));
         let pem = [read(certificate)?, read(key)?].join(&b'\n');
         client = client.identity(reqwest::Identity::from_pem(&pem).map_err(CliError::new)?);
     }

@@ -45,8 +45,11 @@ pub(crate) async fn of_service(
     settings: &Settings,
     management: &ShopClient,
 ) -> Result<Option<Currency>> {
-    let kept = timeout(TIMEOUT, management.currency()).await;
-    let kept = kept.ok().and_then(shop_core::Result::ok).flatten();
+    let kept = timeout(TIMEOUT, management.currency())
+        .await
+        .ok()
+        .and_then(shop_core::Result::ok)
+        .flatten();
     match (&settings.currency, kept) {
         (Some(given), Some(kept)) if *given != kept => Err(refused(&other_currency(&kept, given))),
         (Some(given), _) => Ok(Some(given.clone())),

@@ -142,7 +142,7 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
     let has_store = has_purchases && (settings.ingests() || settings.management_url.is_none());
     let (keeps_users, keeps_orders) = settings.keeps();
     let has_events = keeps_users || keeps_orders;
-    let parts = [
+    [
         (
             "log",
             has_purchases.then(|| Kind::Log(Topic::purchases(settings))),
@@ -168,8 +168,9 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
         ),
         ("users", settings.users_url.as_deref().map(Kind::Service)),
         ("orders", settings.orders_url.as_deref().map(Kind::Service)),
-    ];
-    parts.into_iter().filter_map(|(what, kind)| {
+    ]
+    .into_iter()
+    .filter_map(|(what, kind)| {
         let kind = kind?;
         let brokers = settings.kafka_bootstrap_servers.as_ref();
         let postgres = settings.postgres_url.as_ref();

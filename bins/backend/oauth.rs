@@ -97,9 +97,8 @@ async fn renew(
                 RETRY
             }
         };
-        let is_usable = |token: &OauthToken| token.expires_at > SystemClock.now();
-        let keeps =
-            fetched.is_err() && matches!(&*latest.borrow(), Some(Ok(token)) if is_usable(token));
+        let keeps = fetched.is_err()
+            && matches!(&*latest.borrow(), Some(Ok(token)) if token.expires_at > SystemClock.now());
         if !keeps {
             latest.send_replace(Some(fetched.map(|(token, _)| token)));
         }
@@ -151,8 +150,7 @@ impl Credentials {
             ("grant_type", Some("client_credentials")),
             ("scope", self.scope.as_deref()),
         ];
-        let request = self.http.post(&self.url).form(&form);
-        request.basic_auth(
+        self.http.post(&self.url).form(&form).basic_auth(
             encoded(&self.client_id),
             Some(encoded(secret.expose_secret())),
         )

@@ -76,9 +76,9 @@ impl Backend for Postgres<'_> {
 impl Postgres<'_> {
     /// For purchases: half of the connections.
     fn options(&self) -> PostgresStoreOptions {
-        let options = PostgresStoreOptions::new(self.url.expose_secret());
-        let options = options.create_schema(self.settings.serves());
-        options.max_connections(self.settings.postgres_max_connections as usize / 2)
+        PostgresStoreOptions::new(self.url.expose_secret())
+            .create_schema(self.settings.serves())
+            .max_connections(self.settings.postgres_max_connections as usize / 2)
     }
 
     /// For users or orders, whose inserts wait for each other: a quarter.

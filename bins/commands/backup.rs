@@ -60,10 +60,9 @@ pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
 async fn piped(what: &str, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<()> {
     let (sender, done) = oneshot::channel();
     thread::spawn(move || drop(sender.send(work())));
-    let done = done
-        .await
-        .unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()));
-    done.map_err(|error| CliError::new(format!("{what}: {error}")))
+    done.await
+        .unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))
+        .map_err(|error| CliError::new(format!("{what}: {error}")))
 }
 
 /// A folder in the data folder, whose disk has room for it. It is locked, and deleted on drop.
@@ -81,12 +80,11 @@ impl Scratch {
         let folder = settings
             .data_dir
             .join(format!("{SCRATCH}{}", SystemClock.fresh_id()));
-        let made = DirBuilder::new()
+        // What uses the folder reports an error.
+        let lock = DirBuilder::new()
             .recursive(creates)
             .mode(0o700)
-            .create(&folder);
-        // What uses the folder reports an error.
-        let lock = made
+            .create(&folder)
             .and_then(|()| File::open(&folder))
             .ok()
             .filter(|lock| lock.try_lock().is_ok());
@@ -112,8 +110,9 @@ pub(super) fn remove_left_copies(settings: &Settings) {
         .flatten()
         .flatten()
     {
-        let is_left = || File::open(folder.path()).is_ok_and(|left| left.try_lock().is_ok());
-        if folder.file_name().to_string_lossy().starts_with(SCRATCH) && is_left() {
+        if folder.file_name().to_string_lossy().starts_with(SCRATCH)
+            && File::open(folder.path()).is_ok_and(|left| left.try_lock().is_ok())
+        {
             let _missing = fs::remove_dir_all(folder.path());
         }
     }

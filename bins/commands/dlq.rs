@@ -171,10 +171,9 @@ async fn park(
     positions: &[RecordPosition],
     note: &str,
 ) -> Result<()> {
-    let others = positions
+    let others: Vec<_> = positions
         .iter()
-        .filter(|position| *position.topic != *topic.name);
-    let others: Vec<_> = others
+        .filter(|position| *position.topic != *topic.name)
         .map(|position| format!("{position} is not in the topic {}: set --topic", topic.name))
         .collect();
     if !others.is_empty() {
@@ -184,8 +183,8 @@ async fn park(
     let store = if topic.is_events {
         None
     } else {
-        let opened = backend::for_purchases(settings).purchases().await?;
-        Some(opened.port.store)
+        let store = backend::for_purchases(settings).purchases().await?;
+        Some(store.port.store)
     };
     let admin = log.admin();
     let mut dead_letters = Vec::new();

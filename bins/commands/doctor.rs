@@ -80,14 +80,13 @@ impl Report {
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let log = backend::for_log(settings);
     let store = backend::for_purchases(settings);
-    let topics = [
+    let logs = [
         Topic::purchases(settings),
         Topic::users(settings),
         Topic::orders(settings),
-    ];
-    let logs = topics
-        .into_iter()
-        .filter_map(|topic| log.file(Kind::Log(topic)));
+    ]
+    .into_iter()
+    .filter_map(|topic| log.file(Kind::Log(topic)));
     let stores = [Kind::Purchases, Kind::Users, Kind::Orders]
         .into_iter()
         .filter_map(|part| store.file(part));

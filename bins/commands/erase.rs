@@ -32,8 +32,11 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
-            let opened = backend::for_purchases(settings).purchases().await?;
-            let store = opened.port.store;
+            let store = backend::for_purchases(settings)
+                .purchases()
+                .await?
+                .port
+                .store;
             erase
                 .purchases(&log.name, &*log.port, &*store, &*store)
                 .await?;

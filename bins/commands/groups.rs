@@ -55,12 +55,11 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
             )?;
             tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
             // Records before the first one do not exist any more.
-            let mut groups = log
+            let next_offset = log
                 .usage()
                 .await?
                 .into_iter()
-                .flat_map(|usage| usage.groups);
-            let next_offset = groups
+                .flat_map(|usage| usage.groups)
                 .find(|known| known.name == *group)
                 .map_or(next_offset, |known| known.next_offset);
             let report = json!({ "group": group, "next_offset": next_offset });

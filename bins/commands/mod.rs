@@ -31,11 +31,11 @@ pub(crate) use output::{print, print_report};
 /// # Errors
 /// When a backend cannot be opened or fails, when a verification has findings, and when it was stopped.
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let done = shutdown
+    shutdown
         .run_until_cancelled(Box::pin(work(command, settings)))
-        .await;
-    let done = done.unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")));
-    done.map_err(CliError::for_command)
+        .await
+        .unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")))
+        .map_err(CliError::for_command)
 }
 
 async fn work(command: &Command, settings: &Settings) -> Result<()> {

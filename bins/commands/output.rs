@@ -58,11 +58,12 @@ pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
     };
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row
-            .iter()
+        row.iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}  "));
-        cells.collect::<String>().trim_end().to_owned()
+            .map(|(cell, width)| format!("{cell:<width$}  "))
+            .collect::<String>()
+            .trim_end()
+            .to_owned()
     };
     if rows.len() == 1 {
         String::new()

@@ -26,13 +26,13 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
     let query: Arc<dyn PurchaseQuery> = store.port.store;
     let refunded = Shop::of((log.port.sink)(), query)
         .refund(*id, *amount, reason.clone())
-        .await;
-    let refunded = refunded.map_err(|error| match error.kind() {
-        ErrorKind::Conflict => CliError::finding(format!(
-            "{id}: it was refunded with another amount or reason"
-        )),
-        _ => CliError::about(&id.to_string())(error),
-    })?;
+        .await
+        .map_err(|error| match error.kind() {
+            ErrorKind::Conflict => CliError::finding(format!(
+                "{id}: it was refunded with another amount or reason"
+            )),
+            _ => CliError::about(&id.to_string())(error),
+        })?;
     let refund = &refunded.purchase;
     let is_repetition = refunded.replayed;
     tracing::info!(

@@ -140,8 +140,12 @@ impl Group<'_> {
             .kafka_client_id
             .as_deref()
             .unwrap_or("shop-management");
-        let members = self.log.members(self.topic.group).await?;
-        Ok(members.into_iter().partition(|member| member == ours))
+        Ok(self
+            .log
+            .members(self.topic.group)
+            .await?
+            .into_iter()
+            .partition(|member| member == ours))
     }
 
     /// Whether the newest record was written by one of our services.

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use shop_client::Health;
 use shop_core::api::StuckBody;
 use shop_core::inspect::{Consumed, Inspection};
-use shop_core::log::ReasonKind;
 use shop_core::ports::WaitingSummary;
 use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
@@ -100,7 +99,8 @@ fn rendered(
     topics: &[TopicStatus<'_>],
     waiting: Option<WaitingSummary>,
 ) -> (String, Value) {
-    let (is_healthy, state) = (findings.is_empty(), service.map(|health| &*health.status));
+    let is_healthy = findings.is_empty();
+    let state = service.map(|health| &*health.status);
     let files: Vec<_> = files(settings).collect();
     let service = json!(["service", state.unwrap_or("no response"), url]);
     let text = [
@@ -159,8 +159,8 @@ async fn waiting_refunds(
     let Some(refunds) = store.port.store.waiting_refunds() else {
         return Ok(None);
     };
-    let waiting = timeout(READ_TIMEOUT, refunds.waiting_summary()).await;
-    let waiting = waiting
+    let waiting = timeout(READ_TIMEOUT, refunds.waiting_summary())
+        .await
         .map_err(|_elapsed| CliError::new(format!("not read within {READ_TIMEOUT:?}")))??;
     Ok(Some(waiting).filter(|waiting| waiting.count > 0))
 }
@@ -189,10 +189,11 @@ impl<'a> TopicStatus<'a> {
                 partitions,
             })
         };
-        let read = timeout(READ_TIMEOUT, read).await;
-        read.unwrap_or_else(|_elapsed| {
-            Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")))
-        })
+        timeout(READ_TIMEOUT, read)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")))
+            })
     }
 
     fn json(&self) -> Value {
@@ -215,7 +216,8 @@ impl<'a> TopicStatus<'a> {
     fn rows(&self) -> impl Iterator<Item = Value> {
         let retention = self.log.retention.map(human);
         self.partitions.iter().map(move |at| {
-            let (Topic { name, group, .. }, age) = (self.topic, age(at).map(human));
+            let Topic { name, group, .. } = self.topic;
+            let age = age(at).map(human);
             json!([
                 group,
                 name,
@@ -230,9 +232,10 @@ impl<'a> TopicStatus<'a> {
     }
 
     fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
-        let row =
-            |(reason, count): (&ReasonKind, &u64)| json!([self.topic.name, reason.as_str(), count]);
-        self.log.dead_letters.iter().map(row)
+        self.log
+            .dead_letters
+            .iter()
+            .map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
     }
 
     /// Adds what needs an operator.
@@ -266,8 +269,9 @@ fn find_of_service(health: &Health, findings: &mut Vec<String>) {
     if ["degraded", "unhealthy"].contains(&&*health.status) {
         findings.push(format!("service: /health is {}", health.status));
     }
-    let entities = [&health.users, &health.orders].into_iter().flatten();
-    let ingests = entities
+    let ingests = [&health.users, &health.orders]
+        .into_iter()
+        .flatten()
         .filter_map(|entity| entity.events.as_ref())
         .chain(&health.ingest);
     for StuckBody {
@@ -307,8 +311,9 @@ fn files(settings: &Settings) -> impl Iterator<Item = (String, u64)> {
 /// The duration in its largest unit, such as `7d`.
 fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
-    let unit = units.into_iter().find(|(size, _)| seconds >= 2 * size);
-    let (size, unit) = unit.unwrap_or((1, 's'));
+    let (size, unit) = [(86_400, 'd'), (3_600, 'h'), (60, 'm')]
+        .into_iter()
+        .find(|(size, _)| seconds >= 2 * size)
+        .unwrap_or((1, 's'));
     format!("{}{unit}", seconds / size)
 }

@@ -30,8 +30,10 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
         .retention(settings.purchase_retention)
         .refunds(settings.refunds());
     if command.dry_run {
-        let import = import.currency(settings.currency.clone());
-        let preview = import.preview(file).map_err(about_file)?;
+        let preview = import
+            .currency(settings.currency.clone())
+            .preview(file)
+            .map_err(about_file)?;
         return print_report(settings.json, &[], &preview, &preview);
     }
 
@@ -121,8 +123,8 @@ pub(super) async fn export(
         .unreadable
         .filter(|_| user.is_some())
         .unwrap_or_default();
-    let unreadable = write_all(store.port.store, user, format, &progress()).await?;
-    let unreadable = unreadable + skipped.load(Ordering::Relaxed);
+    let left_out = write_all(store.port.store, user, format, &progress()).await?;
+    let unreadable = left_out + skipped.load(Ordering::Relaxed);
     if unreadable > 0 {
         let name = store.name;
         return Err(CliError::finding(format!(

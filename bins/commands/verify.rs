@@ -89,10 +89,14 @@ pub(super) async fn run(
 /// The report as JSON. Counts have the words of the text, and samples their names beside them.
 fn json(report: &VerifyReport) -> Value {
     let records = |found: &Findings<UnverifiedRecord>| -> Value {
-        let record = |found: &UnverifiedRecord| json!({ "id": found.id.to_string(), "position": found.position.to_string() });
-        found.samples.iter().map(record).collect()
+        found
+            .samples
+            .iter()
+            .map(|found| {
+                json!({ "id": found.id.to_string(), "position": found.position.to_string() })
+            })
+            .collect()
     };
-    let first_offset = |((topic, partition), offset): (&(String, u32), &u64)| json!({ "topic": topic, "partition": partition, "offset": offset });
     let mut json = json!(report);
     json["clean"] = (report.is_clean() || report.has_findings())
         .then_some(report.is_clean())
@@ -101,7 +105,13 @@ fn json(report: &VerifyReport) -> Value {
     json["mismatched"] = report.mismatched.count.into();
     json["twice"] = report.duplicates.count.into();
     json["gaps"] = report.gaps.count.into();
-    json["first_offsets"] = report.first_offsets.iter().map(first_offset).collect();
+    json["first_offsets"] = report
+        .first_offsets
+        .iter()
+        .map(|((topic, partition), offset)| {
+            json!({ "topic": topic, "partition": partition, "offset": offset })
+        })
+        .collect();
     json["missing_records"] = records(&report.missing);
     json["mismatched_records"] = records(&report.mismatched);
     json["lost_records"] = json!(report.gaps.samples);
@@ -160,7 +170,7 @@ fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
     } = *report;
     let other_dead_letters = dead_lettered - conflicts;
     let beyond = written.map_or(0, |written| purchases.saturating_sub(written));
-    let notes = [
+    [
         (
             beyond,
             format!(
@@ -202,11 +212,10 @@ fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
             unreadable,
             format!("unreadable {unreadable}: `management doctor` names them"),
         ),
-    ];
-    notes
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(_, note)| note)
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(_, note)| note)
 }
 
 fn name<T>(

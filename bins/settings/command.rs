@@ -429,11 +429,11 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub(crate) fn filter(&self) -> DeadLetterFilter {
-        let filter = DeadLetterFilter::default()
+        DeadLetterFilter::default()
             .reason(self.reason)
             .since(self.since)
-            .until(self.until);
-        filter.positions(self.positions.iter().cloned().collect())
+            .until(self.until)
+            .positions(self.positions.iter().cloned().collect())
     }
 }
 
@@ -532,9 +532,11 @@ pub(crate) enum Erase {
 }
 
 fn read_time(text: &str) -> Result<Timestamp, String> {
-    let midnight = || format!("{text}T00:00:00Z").parse();
-    let read = text
-        .parse::<Timestamp>()
-        .or_else(|error| midnight().map_err(|_no_date| error));
-    read.map_err(|error| format!("{error}, or a date such as 2026-03-01"))
+    text.parse::<Timestamp>()
+        .or_else(|error| {
+            format!("{text}T00:00:00Z")
+                .parse()
+                .map_err(|_no_date| error)
+        })
+        .map_err(|error| format!("{error}, or a date such as 2026-03-01"))
 }

@@ -91,8 +91,9 @@ pub fn check_settings(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> std::result::Result<(), String> {
     let arguments = [OsString::from(service.name())];
-    let settings = Settings::from_parts(service, &arguments, Environment::from_pairs(variables));
-    settings.map(drop).map_err(|error| error.to_string())
+    Settings::from_parts(service, &arguments, Environment::from_pairs(variables))
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 impl Settings {
@@ -134,8 +135,11 @@ impl Settings {
         variables.require_servers &= faults.is_empty();
         // The health check of an image does not depend on the service.
         if !variables.healthcheck && !variables.man && variables.completions.is_none() {
-            let set = in_effect.iter().filter(|setting| setting.origin != DEFAULT);
-            let set = set.map(|setting| setting.name.as_str()).collect();
+            let set = in_effect
+                .iter()
+                .filter(|setting| setting.origin != DEFAULT)
+                .map(|setting| setting.name.as_str())
+                .collect();
             faults.extend(conflicts(service, command.as_ref(), &variables, set));
         }
         if !faults.is_empty() {
@@ -145,8 +149,10 @@ impl Settings {
         let is_facing = service == ServiceKind::Facing;
         variables.management_url.take_if(|_| !is_facing);
         let called_url = |role, url: &Option<String>| {
-            let url = url.as_ref().or(variables.management_url.as_ref());
-            url.filter(|_| is_facing && variables.has(role)).cloned()
+            url.as_ref()
+                .or(variables.management_url.as_ref())
+                .filter(|_| is_facing && variables.has(role))
+                .cloned()
         };
         let users_url = called_url(ProcessRole::Users, &variables.users_url);
         let orders_url = called_url(ProcessRole::Orders, &variables.orders_url);
@@ -285,10 +291,13 @@ impl Settings {
     /// What the settings that are set, but empty, have in place of a value.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         self.empty.iter().map(|(given, name)| {
-            let effect = self.in_effect.iter().find(|setting| setting.name == *name);
-            let effect = effect.map_or_else(String::new, |InEffect { value, origin, .. }| {
-                format!(": {name} is {value} ({origin})")
-            });
+            let effect = self
+                .in_effect
+                .iter()
+                .find(|setting| setting.name == *name)
+                .map_or_else(String::new, |InEffect { value, origin, .. }| {
+                    format!(": {name} is {value} ({origin})")
+                });
             format!("{given} is set, but empty, which counts as unset{effect}")
         })
     }
@@ -337,11 +346,9 @@ impl Settings {
     /// The options of the admin listener: a limit of a client would reject a scrape, and few connections are enough.
     pub(crate) fn admin_options(&self) -> HttpOptions {
         let mut options = self.http_options();
-        (
-            options.rate_writes,
-            options.rate_reads,
-            options.client_connections,
-        ) = (None, None, None);
+        options.rate_writes = None;
+        options.rate_reads = None;
+        options.client_connections = None;
         options.max_connections = ADMIN_CONNECTIONS;
         options
     }

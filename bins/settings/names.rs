@@ -107,11 +107,14 @@ pub(super) static SETTINGS: LazyLock<Vec<String>> =
 
 /// The property of the variable `name`, if it is that of one.
 pub(super) fn property(name: &str) -> Option<String> {
-    let words = name
-        .strip_prefix(PROPERTY)?
-        .split("__")
-        .map(|words| words.replace('_', "."));
-    Some(words.collect::<Vec<_>>().join("_").to_lowercase())
+    Some(
+        name.strip_prefix(PROPERTY)?
+            .split("__")
+            .map(|words| words.replace('_', "."))
+            .collect::<Vec<_>>()
+            .join("_")
+            .to_lowercase(),
+    )
 }
 
 /// The other names of a setting.

@@ -14,8 +14,7 @@ pub(super) fn from_container() -> Option<ServiceKind> {
 fn from_command_line(command_line: &[u8]) -> Option<ServiceKind> {
     command_line.split(|byte| *byte == 0).find_map(|word| {
         let name = word.rsplit(|byte| *byte == b'/').next();
-        let services = [ServiceKind::Facing, ServiceKind::Management];
-        services
+        [ServiceKind::Facing, ServiceKind::Management]
             .into_iter()
             .find(|service| name == Some(service.name().as_bytes()))
     })

@@ -318,19 +318,18 @@ pub(crate) enum LogFormat {
 fn read_log_level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let text = text.to_ascii_lowercase();
-    let directive = |part: &str| match part.trim() {
-        "warning" => Ok("warn".to_owned()),
-        "critical" | "fatal" => Ok("error".to_owned()),
-        // A single word would be parsed as the name of a module, and disable all other modules.
-        word if !word.contains('=') && !LEVELS.contains(&word) => Err(format!(
-            "{word:?} is not a level: choose one of {}",
-            LEVELS.join(", ")
-        )),
-        other => Ok(other.to_owned()),
-    };
     let directives = text
         .split(',')
-        .map(directive)
+        .map(|part| match part.trim() {
+            "warning" => Ok("warn".to_owned()),
+            "critical" | "fatal" => Ok("error".to_owned()),
+            // A single word would be parsed as the name of a module, and disable all other modules.
+            word if !word.contains('=') && !LEVELS.contains(&word) => Err(format!(
+                "{word:?} is not a level: choose one of {}",
+                LEVELS.join(", ")
+            )),
+            other => Ok(other.to_owned()),
+        })
         .collect::<Result<Vec<_>, _>>()?
         .join(",");
     EnvFilter::try_new(&directives).map_err(|error| format!("cannot be read: {error}"))?;
@@ -428,11 +427,12 @@ impl Variables {
 
     /// The roles of this process, separated by commas.
     pub(crate) fn role_names(&self) -> String {
-        let roles = ProcessRole::value_variants()
+        ProcessRole::value_variants()
             .iter()
-            .filter(|role| self.has(**role));
-        let names = roles.filter_map(|role| Some(role.to_possible_value()?.get_name().to_owned()));
-        names.collect::<Vec<_>>().join(",")
+            .filter(|role| self.has(**role))
+            .filter_map(|role| Some(role.to_possible_value()?.get_name().to_owned()))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Whether this process has the role. By default it has purchases, and those of the system of the dialect.

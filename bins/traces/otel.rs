@@ -35,8 +35,7 @@ impl Exporter {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpBinary)
-            .build();
-        let exporter = exporter
+            .build()
             .map_err(|error| CliError::new(format!("traces cannot be exported: {error}")))?;
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
@@ -73,8 +72,8 @@ impl Exporter {
 /// What exports: the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` name another one.
 fn resource(settings: &Settings) -> Resource {
     const SERVICE_NAME: Key = Key::from_static_str("service.name");
-    let detected = Resource::builder().build();
-    let is_named = detected
+    let is_named = Resource::builder()
+        .build()
         .get(&SERVICE_NAME)
         .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
@@ -90,11 +89,13 @@ fn resource(settings: &Settings) -> Resource {
 /// A span for each record of `batch` that belongs to a trace. `group` has read it from `system`.
 pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
     let span = |record: &LogRecord| {
-        let texts = record.headers.iter().filter_map(|(name, value)| {
-            let value = str::from_utf8(value?).ok()?;
-            Some((name.to_owned(), value.to_owned()))
-        });
-        let headers: HashMap<_, _> = texts.collect();
+        let headers: HashMap<_, _> = record
+            .headers
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((name.to_owned(), str::from_utf8(value?).ok()?.to_owned()))
+            })
+            .collect();
         let sender = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
         // Without a trace of the sender there is nothing to continue.
         if !sender.span().span_context().is_sampled() {

@@ -69,15 +69,15 @@ impl Batch {
     /// # Errors
     /// When the outcome of a purchase is still unknown: the next attempt repeats it.
     pub(crate) fn judged(&self, answer: Response) -> Result<Response> {
-        let lines = answer
+        let results = answer
             .body
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
-            .enumerate();
-        let results = lines.map(|(index, line)| {
-            let result: BatchResultBody = serde_json::from_slice(line).ok()?;
-            (result.line == index).then_some((result, line))
-        });
+            .enumerate()
+            .map(|(index, line)| {
+                let result: BatchResultBody = serde_json::from_slice(line).ok()?;
+                (result.line == index).then_some((result, line))
+            });
         let mut state = self.state();
         let sent = std::mem::take(&mut state.sent);
         let results: Option<Vec<_>> = results.collect();
@@ -143,8 +143,7 @@ fn published(
     let error = Response::new(status_of(kind), line.to_vec())
         .refused("")
         .with_attempts(attempts);
-    let is_rejected = result.status == BatchStatus::Rejected;
-    Err(if is_rejected {
+    Err(if result.status == BatchStatus::Rejected {
         error.with_outcome(Outcome::NotApplied)
     } else {
         error

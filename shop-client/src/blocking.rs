@@ -41,8 +41,8 @@ pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
             return handle.block_on(self);
         }
         // A thread of another runtime must not enter a second one.
-        let result = thread::scope(|scope| scope.spawn(|| handle.block_on(self)).join());
-        result.unwrap_or_else(|panic| resume_unwind(panic))
+        thread::scope(|scope| scope.spawn(|| handle.block_on(self)).join())
+            .unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 
@@ -72,10 +72,10 @@ impl<S: Stream<Item: Send> + Send + Unpin> BlockingStream for S {}
     reason = "the standard library panics as well if it cannot start a thread"
 )]
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let threads = Builder::new_multi_thread()
+    Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("shop-client")
         .enable_all()
-        .build();
-    threads.expect("the thread of the blocking client cannot be started")
+        .build()
+        .expect("the thread of the blocking client cannot be started")
 });

@@ -322,8 +322,7 @@ impl ShopClientBuilder {
     /// # Errors
     /// Those of [`build`](Self::build).
     pub fn build_http_client(mut self) -> Result<Client> {
-        let base = self.parsed_url()?;
-        self.http_client_for(&base)
+        self.http_client_for(&self.parsed_url()?)
     }
 
     fn http_client_for(&mut self, base: &Url) -> Result<Client> {
@@ -346,8 +345,8 @@ impl ShopClientBuilder {
             client_error(ErrorKind::Invalid, format!("{what} not valid PEM")).with_source(error)
         };
         if let Some(pem) = &self.ca {
-            let all = reqwest::Certificate::from_pem_bundle(pem);
-            let all = all.map_err(|error| invalid("the CA certificates are", error))?;
+            let all = reqwest::Certificate::from_pem_bundle(pem)
+                .map_err(|error| invalid("the CA certificates are", error))?;
             if all.is_empty() {
                 return Err(client_error(
                     ErrorKind::Invalid,
@@ -357,9 +356,9 @@ impl ShopClientBuilder {
             builder = builder.tls_certs_only(all);
         }
         if let Some(pem) = &self.identity {
-            let identity = reqwest::Identity::from_pem(pem);
-            builder = builder
-                .identity(identity.map_err(|error| invalid("the client certificate is", error))?);
+            let identity = reqwest::Identity::from_pem(pem)
+                .map_err(|error| invalid("the client certificate is", error))?;
+            builder = builder.identity(identity);
         }
         Ok(builder)
     }

@@ -289,8 +289,10 @@ impl ShopClient {
         retries.timeout = Some(total.saturating_sub(start.elapsed()));
         let inner = Arc::clone(&self.inner);
         // The context of the purchase itself takes precedence over that of the client.
-        let own = context.cloned().map(Correlation::new);
-        let correlation = own.unwrap_or_else(|| self.correlation.clone()).or_current();
+        let correlation = context
+            .cloned()
+            .map_or_else(|| self.correlation.clone(), Correlation::new)
+            .or_current();
         let sending = async move {
             let _permit = permit;
             inner.transport.answer(&call, &correlation, &retries).await

@@ -47,11 +47,10 @@ impl Correlation {
 
     /// The request id of the context, or a fresh one.
     pub(crate) fn request_id(&self) -> String {
-        let given = self
-            .context
+        self.context
             .as_ref()
-            .and_then(|context| context.request_id.clone());
-        given.unwrap_or_else(|| SystemClock.fresh_id().to_string())
+            .and_then(|context| context.request_id.clone())
+            .unwrap_or_else(|| SystemClock.fresh_id().to_string())
     }
 
     /// Writes the headers. Values that are not valid in a header are left out.

@@ -109,7 +109,7 @@ impl DeadLetters {
     /// All of them, without their records. Pages are requested as the stream is read. It ends after an error.
     #[must_use]
     pub fn list(&self) -> BoxStream<'static, Result<DeadLetterBody>> {
-        let pages = stream::try_unfold(
+        stream::try_unfold(
             (self.clone(), Some(None::<String>)),
             async |(this, cursor)| {
                 let Some(cursor) = cursor else {
@@ -121,8 +121,9 @@ impl DeadLetters {
                     (this, page.next.map(Some)),
                 )))
             },
-        );
-        pages.try_flatten().boxed()
+        )
+        .try_flatten()
+        .boxed()
     }
 
     /// The one at this position, with its record; `None` when none is pending there.
@@ -205,8 +206,8 @@ impl DeadLetters {
     ) -> Result<Vec<ResolvedBody>> {
         let positions = positions
             .into_iter()
-            .map(|position| Ok(position.into_valid()?.to_string()));
-        let positions = positions.collect::<Result<Vec<_>>>()?;
+            .map(|position| Ok(position.into_valid()?.to_string()))
+            .collect::<Result<Vec<_>>>()?;
         let mut body = json!({ "positions": positions, "dry_run": self.dry_run });
         if let Some(reason) = reason {
             body["reason"] = reason.into();

@@ -63,8 +63,7 @@ impl fmt::Display for ErrorResponse {
 
 impl StdError for ErrorResponse {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        let cause = self.cause.as_deref()?;
-        Some(cause)
+        Some(self.cause.as_deref()?)
     }
 }
 

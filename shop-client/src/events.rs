@@ -127,8 +127,7 @@ impl Events {
                 .await?
                 .lines(EVENT_STREAM, MAX_IDLE)?,
         );
-        let limit = self.call.timeout;
-        timeout(limit, self.event())
+        timeout(self.call.timeout, self.event())
             .await
             .unwrap_or_else(|_elapsed| Err(lost("no first event in time")))
     }

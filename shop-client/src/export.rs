@@ -74,15 +74,15 @@ impl Export {
     pub fn purchases(self) -> BoxStream<'static, Result<Purchase>> {
         let lines = self.open(NDJSON, |answer, idle| answer.lines(NDJSON, idle));
         // Nothing follows an error.
-        let purchases = stream::try_unfold(lines, async |mut lines| {
+        stream::try_unfold(lines, async |mut lines| {
             let Some(line) = lines.try_next().await? else {
                 return Ok(None);
             };
             let purchase =
                 serde_json::from_str(&line).map_err(|error| foreign_line().with_source(error))?;
             Ok(Some((purchase, lines)))
-        });
-        purchases.boxed()
+        })
+        .boxed()
     }
 
     /// The file of an object of JSON per line, in parts of any size.

@@ -54,8 +54,8 @@ impl PurchaseSink for ShopClient {
         let Some(new) = new.collect() else {
             return publish_each(self, purchases).await;
         };
-        let published = self.send_batch(new, context).await;
-        published
+        self.send_batch(new, context)
+            .await
             .into_iter()
             .map(|published| published.map(|published| published.receipt))
             .collect()
@@ -214,8 +214,7 @@ pub(crate) fn listing(
 
 /// The query parameters for `range`.
 fn times(range: TimeRange) -> impl Iterator<Item = (&'static str, String)> {
-    let times = [("from", range.from()), ("to", range.to())];
-    times
+    [("from", range.from()), ("to", range.to())]
         .into_iter()
         .filter_map(|(name, time)| Some((name, time?.to_string())))
 }

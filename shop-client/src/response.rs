@@ -139,9 +139,9 @@ impl Response {
         media_type: &str,
         idle: Duration,
     ) -> Result<BoxStream<'static, Result<String>>> {
-        let lines = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
-        let lines = FramedRead::new(StreamReader::new(self.chunks(media_type)?), lines);
-        let lines = lines.map_err(|failure| match failure {
+        let chunks = StreamReader::new(self.chunks(media_type)?);
+        let codec = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
+        let lines = FramedRead::new(chunks, codec).map_err(|failure| match failure {
             LinesCodecError::Io(failure) => lost(failure),
             LinesCodecError::MaxLineLengthExceeded => foreign_line(),
         });
@@ -182,8 +182,8 @@ impl Response {
                 let now = self
                     .header("date")
                     .and_then(date)
-                    .map(shop_core::jiff::Timestamp::as_millisecond);
-                let now = now.unwrap_or_else(|| SystemClock.now().as_millis());
+                    .map(shop_core::jiff::Timestamp::as_millisecond)
+                    .unwrap_or_else(|| SystemClock.now().as_millis());
                 let millis = date(text)?.as_millisecond().saturating_sub(now);
                 Duration::from_millis(u64::try_from(millis).unwrap_or_default())
             }
@@ -271,14 +271,13 @@ fn until_silent<T: Send + 'static>(
     items: impl Stream<Item = Result<T>> + Send + 'static,
     idle: Duration,
 ) -> BoxStream<'static, Result<T>> {
-    let items = stream::try_unfold(items.boxed(), move |mut items| async move {
-        let silent = |_elapsed| Err(lost(io::ErrorKind::TimedOut.into()));
+    stream::try_unfold(items.boxed(), move |mut items| async move {
         let item = timeout(idle, items.try_next())
             .await
-            .unwrap_or_else(silent)?;
+            .unwrap_or_else(|_elapsed| Err(lost(io::ErrorKind::TimedOut.into())))?;
         Ok(item.map(|item| (item, items)))
-    });
-    items.boxed()
+    })
+    .boxed()
 }
 
 fn lost(failure: io::Error) -> Error {

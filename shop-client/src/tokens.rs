@@ -81,15 +81,15 @@ impl BearerToken {
     pub fn new(token: impl AsRef<str>) -> Result<Self> {
         let token = token.as_ref();
         let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let header = HeaderValue::try_from(format!("Bearer {token}"))
+        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
             .ok()
-            .filter(|_| fits);
-        let mut header = header.ok_or_else(|| {
-            client_error(
-                ErrorKind::Invalid,
-                "a bearer token must be visible ASCII without spaces",
-            )
-        })?;
+            .filter(|_| fits)
+            .ok_or_else(|| {
+                client_error(
+                    ErrorKind::Invalid,
+                    "a bearer token must be visible ASCII without spaces",
+                )
+            })?;
         header.set_sensitive(true);
         Ok(Self {
             header,

@@ -142,18 +142,19 @@ impl Transport {
             let is_read = call.method.is_safe();
             let attempt = |left| {
                 // Boxed, as it would make the futures of callers several times as large.
-                let attempt = Box::pin(self.attempt(call, head.clone(), call.timeout.min(left)));
-                attempt.map_err(|error| read_has_no_effect(error, is_read))
-            };
-            let retrying = |error: &Error, attempts, pause| {
-                report(attempts, CallState::Retrying { error, pause });
+                Box::pin(self.attempt(call, head.clone(), call.timeout.min(left)))
+                    .map_err(|error| read_has_no_effect(error, is_read))
             };
             let retries = if call.repeats {
                 retries.clone()
             } else {
                 retries.without_retries()
             };
-            let (answer, attempts) = retries.run(&self.budget, attempt, retrying).await;
+            let (answer, attempts) = retries
+                .run(&self.budget, attempt, |error, attempts, pause| {
+                    report(attempts, CallState::Retrying { error, pause });
+                })
+                .await;
             let answer = answer
                 .map(|answer| Response {
                     attempts,
@@ -219,8 +220,8 @@ impl Transport {
     }
 
     async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
-        let http = (self.http)().await?;
-        let request = http
+        let request = (self.http)()
+            .await?
             .request(call.method.clone(), call.url.clone())
             .headers(head);
         let request = match &call.sent {

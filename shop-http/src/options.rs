@@ -162,14 +162,14 @@ impl FromStr for CorsOrigins {
         if text.trim() == "*" {
             return Ok(Self::Any);
         }
-        let origins = list(text, ORIGINS, |origin| {
+        list(text, ORIGINS, |origin| {
             let host = origin
                 .strip_prefix("https://")
                 .or_else(|| origin.strip_prefix("http://"))?;
             let fits = !host.is_empty() && !host.contains(['/', ' ', '*']);
             HeaderValue::from_str(origin).ok().filter(|_| fits)
-        });
-        origins.map(Self::List)
+        })
+        .map(Self::List)
     }
 }
 

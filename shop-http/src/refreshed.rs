@@ -193,8 +193,10 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         let text = timeout(READ_TIMEOUT, self.source.read())
             .await
             .unwrap_or_else(|_elapsed| {
-                let message = "it was not read within 5 s";
-                Err(Error::new(ErrorKind::Unavailable, message))
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "it was not read within 5 s",
+                ))
             });
         let read = text.and_then(|text| self.use_text(text));
         let mut state = self.state.write();

@@ -79,13 +79,14 @@ impl ShopClientBuilder {
 
 /// The duration in `text`, the value of the variable `name`.
 fn duration_in(name: &str, text: &str) -> Result<Duration> {
-    let time = text.parse::<SignedDuration>().ok();
-    let time = time.and_then(|time| Duration::try_from(time).ok());
-    time.ok_or_else(|| {
-        invalid(format!(
-            "{name} must be a duration with its unit, such as 10s or 300ms"
-        ))
-    })
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .ok_or_else(|| {
+            invalid(format!(
+                "{name} must be a duration with its unit, such as 10s or 300ms"
+            ))
+        })
 }
 
 fn invalid(message: impl Into<String>) -> Error {

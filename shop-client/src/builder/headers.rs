@@ -53,8 +53,9 @@ impl ShopClientBuilder {
     }
 
     pub(super) fn user_agent_header(&self) -> Result<Option<HeaderValue>> {
-        let name = self.user_agent.as_deref();
-        name.map(HeaderValue::from_str)
+        self.user_agent
+            .as_deref()
+            .map(HeaderValue::from_str)
             .transpose()
             .map_err(|error| {
                 client_error(ErrorKind::Invalid, "the user agent must be visible ASCII")

@@ -135,12 +135,14 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
     if !digits.split('_').all(is_number) {
         return Err(error(NO_INTEGER_TEXT));
     }
-    let digits = digits.bytes().filter(u8::is_ascii_digit);
-    let magnitude = digits.fold(0_i64, |so_far, digit| {
-        so_far
-            .saturating_mul(10)
-            .saturating_add(i64::from(digit - b'0'))
-    });
+    let magnitude = digits
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .fold(0_i64, |so_far, digit| {
+            so_far
+                .saturating_mul(10)
+                .saturating_add(i64::from(digit - b'0'))
+        });
     Ok(if behind_minus.is_some() {
         -magnitude
     } else {

@@ -37,8 +37,8 @@ impl CreateRequest {
         if dialect.is_strict {
             Query::refuse(request.uri())?;
         }
-        let key = purchase::idempotency_key(request.headers())?;
-        let key = key.unwrap_or_else(|| service.clock.fresh_id().into());
+        let key = purchase::idempotency_key(request.headers())?
+            .unwrap_or_else(|| service.clock.fresh_id().into());
         Ok(Self {
             dialect,
             body,
@@ -119,8 +119,10 @@ pub(crate) fn number(
     uri: &Uri,
 ) -> HttpResult<i64> {
     if dialect.is_strict {
-        let number = path.0.and_then(|text| strict::parsed_integer(&text));
-        let number = number.ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
+        let number = path
+            .0
+            .and_then(|text| strict::parsed_integer(&text))
+            .ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
         let (number, _no_wait) = Query::read_from(uri, &[], |query| query.note(number))?;
         return Ok(number);
     }

@@ -181,8 +181,9 @@ pub(crate) async fn get_orders_of_user(
     service
         .policy
         .check(&caller, &Action::ReadOrders(id.get()))?;
-    let found = query(&service, USER, users.store.orders_of(id)).await?;
-    let orders = found.ok_or(UNKNOWN_USER)?;
+    let orders = query(&service, USER, users.store.orders_of(id))
+        .await?
+        .ok_or(UNKNOWN_USER)?;
     Ok(Json(UserOrdersBody {
         user_id: id,
         orders,
@@ -195,13 +196,14 @@ pub(crate) async fn get_order(
 ) -> HttpResult {
     let orders = orders(&service)?;
     let id = OrderNumber::new(number(path, "order_id", dialect, &uri)?);
-    let found = query(&service, ORDER, orders.store.get(id)).await?;
-    let order = found.ok_or(UNKNOWN_ORDER)?;
-    let may = service
+    let order = query(&service, ORDER, orders.store.get(id))
+        .await?
+        .ok_or(UNKNOWN_ORDER)?;
+    service
         .policy
-        .check(&caller, &Action::ReadOrders(order.user_id.get()));
-    // A client does not learn which orders of others exist.
-    may.map_err(|_denied| UNKNOWN_ORDER)?;
+        .check(&caller, &Action::ReadOrders(order.user_id.get()))
+        // A client does not learn which orders of others exist.
+        .map_err(|_denied| UNKNOWN_ORDER)?;
     Ok(Json(order).into_response())
 }
 

@@ -12,16 +12,19 @@ pub(super) const INTEGER: &str = "must be an integer";
 
 /// An email address, with nothing around it.
 pub(super) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
-    let text = value.text().ok_or_else(MemberError::no_text)?;
-    text.parse()
+    value
+        .text()
+        .ok_or_else(MemberError::no_text)?
+        .parse()
         .map_err(|why: Invalid| MemberError::value(format!("is not valid: {}", why.reason())))
 }
 
 /// An integer within its bounds, without a fraction or an exponent.
 pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, MemberError> {
     let bits = 8 * size_of::<T>();
-    let number = parsed_integer(value.as_json()).and_then(|number| T::try_from(number).ok());
-    number.ok_or_else(|| MemberError::new(Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
+    parsed_integer(value.as_json())
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| MemberError::new(Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
 }
 
 /// The quantity of an order.

@@ -64,11 +64,12 @@ impl KeySet {
         let document: Document =
             serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
         // A key of an unknown type does not make the others unusable.
-        let known = document
+        let keys: Vec<_> = document
             .keys
             .into_iter()
-            .filter_map(|key| serde_json::from_value(key).ok());
-        let keys: Vec<_> = known.filter_map(verification_key).collect();
+            .filter_map(|key| serde_json::from_value(key).ok())
+            .filter_map(verification_key)
+            .collect();
         if keys.is_empty() {
             Err(InvalidKeySet(None))
         } else {

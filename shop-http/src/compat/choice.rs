@@ -30,25 +30,27 @@ impl Dialect {
     /// # Errors
     /// [`UnknownDialect`], which lists the valid names.
     pub fn from_name(name: &str) -> Result<&'static Self, UnknownDialect> {
-        let found = NAMED.into_iter().find(|dialect| dialect.name == name);
-        found.ok_or_else(|| UnknownDialect {
-            given: name.to_owned(),
-            known: NAMED
-                .map(|dialect| format!("`{}`", dialect.name))
-                .join(", "),
-        })
+        NAMED
+            .into_iter()
+            .find(|dialect| dialect.name == name)
+            .ok_or_else(|| UnknownDialect {
+                given: name.to_owned(),
+                known: NAMED
+                    .map(|dialect| format!("`{}`", dialect.name))
+                    .join(", "),
+            })
     }
 
     /// The dialect of `path`; `configured` is that of paths without a prefix.
     pub(crate) fn from_path(path: &str, configured: &'static Self) -> &'static Self {
-        let ingress = INGRESS_PREFIXES
+        let (path, configured) = INGRESS_PREFIXES
             .iter()
-            .find_map(|prefix| below(path, prefix));
-        let (path, configured) = ingress.map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
-        let named = DIALECT_PREFIXES
+            .find_map(|prefix| below(path, prefix))
+            .map_or((path, configured), |rest| (rest, &SCALABLE_SHOP));
+        DIALECT_PREFIXES
             .into_iter()
-            .find(|(prefix, _)| below(path, prefix).is_some());
-        named.map_or(configured, |(_, dialect)| dialect)
+            .find(|(prefix, _)| below(path, prefix).is_some())
+            .map_or(configured, |(_, dialect)| dialect)
     }
 }
 

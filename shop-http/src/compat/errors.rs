@@ -81,8 +81,7 @@ impl Dialect {
 
     /// The response to a failed call, if the kind of the error makes no difference.
     fn outage(&self, call: &FailedCall, error: &HttpError) -> Option<Outage> {
-        let by_facing = call.subject == Subject::Purchase(ServiceKind::Facing);
-        let (write, query) = if by_facing {
+        let (write, query) = if call.subject == Subject::Purchase(ServiceKind::Facing) {
             (self.outages.publish, self.outages.query)
         } else {
             (self.outages.write, self.outages.read)

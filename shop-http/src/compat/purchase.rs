@@ -34,8 +34,9 @@ fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
         TimestampForm::IsoWithoutZone => {
             let iso = time.to_string();
             let local = iso.trim_end_matches('Z');
-            let whole = local.strip_suffix(".000").map(str::to_owned);
-            whole
+            local
+                .strip_suffix(".000")
+                .map(str::to_owned)
                 .unwrap_or_else(|| format!("{local}000"))
                 .write_json(json);
         }

@@ -112,10 +112,11 @@ impl History {
     pub(super) fn passed(&self, now: Offsets) {
         let mut positions = self.positions.lock();
         let passed: Option<u64> = positions.as_ref().map(|before| {
-            let passed = |(partition, next): (_, &u64)| {
-                next.saturating_sub(*before.get(partition).unwrap_or(next))
-            };
-            now.iter().map(passed).sum()
+            now.iter()
+                .map(|(partition, next)| {
+                    next.saturating_sub(*before.get(partition).unwrap_or(next))
+                })
+                .sum()
         });
         *positions = Some(now);
         drop(positions);
@@ -137,12 +138,12 @@ impl History {
         let now = self.now();
         let idle = Interval::default();
         let intervals = self.intervals.lock();
-        let of_number = |number| {
-            let found = intervals.binary_search_by_key(&number, |interval| interval.number);
-            found.map_or(&idle, |index| &intervals[index])
-        };
         let hour: Vec<_> = (now.saturating_sub(INTERVALS)..now)
-            .map(of_number)
+            .map(|number| {
+                intervals
+                    .binary_search_by_key(&number, |interval| interval.number)
+                    .map_or(&idle, |index| &intervals[index])
+            })
             .collect();
         let all = |figure: fn(&Interval) -> Value| {
             hour.iter()

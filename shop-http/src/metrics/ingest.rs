@@ -293,8 +293,12 @@ impl Scrape {
             let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
             self.registry
                 .set(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)], age);
-            let unread = status.oldest_unread.get(topic).copied().flatten();
-            let age = unread.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
+            let age = status
+                .oldest_unread
+                .get(topic)
+                .copied()
+                .flatten()
+                .map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
             self.registry
                 .set(names::INGEST_OLDEST_UNREAD, &[("topic", topic)], age);
         }

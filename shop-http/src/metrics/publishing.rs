@@ -44,8 +44,11 @@ impl Publishing {
     /// Records the outcomes of purchases that were published together since `begun`.
     pub(crate) fn ended(&self, begun: Instant, results: &[Result<Receipt>]) {
         let failed = |outcome| {
-            let errors = results.iter().filter_map(|result| result.as_ref().err());
-            errors.filter(|error| error.outcome() == outcome).count() as u64
+            results
+                .iter()
+                .filter_map(|result| result.as_ref().err())
+                .filter(|error| error.outcome() == outcome)
+                .count() as u64
         };
         let not_sent = failed(Outcome::NotApplied);
         let unknown = failed(Outcome::Unknown);

@@ -323,15 +323,14 @@ pub(super) struct Registry(PrometheusRecorder);
 impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
     fn default() -> Self {
-        let with_buckets = |builder: PrometheusBuilder, name: &Name| match name.kind {
-            Kind::Histogram(buckets) => builder
-                .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
-                .expect("a list of buckets"),
-            Kind::Counter | Kind::Gauge => builder,
-        };
         let recorder = ALL
             .iter()
-            .fold(PrometheusBuilder::new(), with_buckets)
+            .fold(PrometheusBuilder::new(), |builder, name| match name.kind {
+                Kind::Histogram(buckets) => builder
+                    .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
+                    .expect("a list of buckets"),
+                Kind::Counter | Kind::Gauge => builder,
+            })
             .build_recorder();
         for &Name { name, kind, help } in ALL {
             let help = SharedString::const_str(help);

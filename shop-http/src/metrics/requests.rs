@@ -72,11 +72,11 @@ impl RouteSeries {
         method: &'static str,
         status: StatusCode,
     ) -> Arc<Series> {
-        let is_wanted = |((prefix, of, code), _): &&(Labels, Arc<Series>)| {
-            *code == status && *of == method && prefix == outer
-        };
         let known = self.known.read();
-        if let Some((_, series)) = known.iter().find(is_wanted) {
+        if let Some((_, series)) = known
+            .iter()
+            .find(|((prefix, of, code), _)| *code == status && *of == method && prefix == outer)
+        {
             return Arc::clone(series);
         }
         drop(known);

@@ -49,12 +49,11 @@ impl FromStr for AccessLog {
         match text.to_ascii_lowercase().as_str() {
             "off" => Ok(Self::Off),
             "on" => Ok(Self::All),
-            text => {
-                let number = text
-                    .strip_prefix("1/")
-                    .and_then(|number| number.parse().ok());
-                number.map(Self::OneIn).ok_or(InvalidAccessLog)
-            }
+            text => text
+                .strip_prefix("1/")
+                .and_then(|number| number.parse().ok())
+                .map(Self::OneIn)
+                .ok_or(InvalidAccessLog),
         }
     }
 }

@@ -60,11 +60,12 @@ impl Hosts {
         };
         // The root of DNS may be written.
         let name = |host: &Authority| host.host().trim_end_matches('.').to_ascii_lowercase();
-        let is_same = |known: &&Authority, host: &Authority| {
-            name(known) == name(host)
-                && (known.port().is_none() || known.port_u16() == host.port_u16())
-        };
-        host.is_some_and(|host| hosts.iter().any(|known| is_same(&known, host)))
+        host.is_some_and(|host| {
+            hosts.iter().any(|known| {
+                name(known) == name(host)
+                    && (known.port().is_none() || known.port_u16() == host.port_u16())
+            })
+        })
     }
 }
 
@@ -76,6 +77,7 @@ pub(crate) fn is_local(host: &str) -> bool {
 
 /// A host with an optional port.
 pub(crate) fn parsed(text: &str) -> Option<Authority> {
-    let is_host = |host: &Authority| !host.host().is_empty() && !host.as_str().contains('@');
-    text.parse().ok().filter(is_host)
+    text.parse()
+        .ok()
+        .filter(|host: &Authority| !host.host().is_empty() && !host.as_str().contains('@'))
 }

@@ -28,13 +28,13 @@ impl FromStr for TrustedProxies {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const NETWORKS: &str =
             "an address or a network: use 192.0.2.7 or 10.0.0.0/8, separated by commas";
-        let network = |text: &str| {
+        list(text, NETWORKS, |text| {
             text.parse()
                 .map(IpAddr::into)
                 .or_else(|_network| text.parse())
                 .ok()
-        };
-        list(text, NETWORKS, network).map(Self)
+        })
+        .map(Self)
     }
 }
 

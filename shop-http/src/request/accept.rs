@@ -13,11 +13,10 @@ pub(crate) fn weight(request: &HeaderMap, wanted: &str) -> f32 {
 
 /// The weight of a value in a header such as `Accept-Encoding`, if it is named.
 pub(crate) fn named(request: &HeaderMap, name: HeaderName, wanted: &str) -> Option<f32> {
-    let accepts = request
+    request
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok());
-    accepts
+        .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .find_map(|range| weight_of(range, wanted))
 }

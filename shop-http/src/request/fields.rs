@@ -51,8 +51,7 @@ impl<'a, const N: usize> Body<'a, N> {
         member: &'static str,
         read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
     ) -> Option<T> {
-        let value = self.value(member)?;
-        self.read_value(member, Some(value), read)
+        self.read_value(member, Some(self.value(member)?), read)
     }
 
     /// As [`read`](Self::read), if the member is given.
@@ -61,8 +60,7 @@ impl<'a, const N: usize> Body<'a, N> {
         member: &'static str,
         read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
     ) -> Option<T> {
-        let value = self.members.get(member)?;
-        self.read_value(member, Some(value), read)
+        self.read_value(member, Some(self.members.get(member)?), read)
     }
 
     /// Reads `value` of a member; an error is noted.
@@ -92,8 +90,8 @@ impl<'a, const N: usize> Body<'a, N> {
 
     /// Notes that a member is refused. `problem` continues the sentence after its name.
     pub(super) fn refuse(&mut self, member: &'static str, problem: &str) {
-        let location = Location::Member(member.into());
-        self.errors.push(location.invalid(problem));
+        self.errors
+            .push(Location::Member(member.into()).invalid(problem));
     }
 
     fn note(

@@ -63,12 +63,11 @@ pub(crate) fn read(
     key: Option<IdempotencyKey>,
     purchases: &Purchases,
 ) -> HttpResult<NewPurchase> {
-    let says_nothing = || {
-        EMPTY_VALUES
+    if dialect.distinguishes_empty_bodies
+        && EMPTY_VALUES
             .iter()
             .any(|empty| body.trim_ascii() == empty.as_bytes())
-    };
-    if dialect.distinguishes_empty_bodies && says_nothing() {
+    {
         return Err(empty_body());
     }
     // Past the log, the client's timestamp counts in every dialect of a replaced system.
@@ -83,8 +82,10 @@ pub(crate) fn read(
         validated(body, user_id, dialect, timestamps, accepted)?
     } else {
         let mut body = Body::parse(body, record::MEMBERS)?;
-        let user_id = body.members.get_alias(&record::USER_ID);
-        let user_id = user_id.map_err(|error| no_object(body.text, &error))?;
+        let user_id = body
+            .members
+            .get_alias(&record::USER_ID)
+            .map_err(|error| no_object(body.text, &error))?;
         if dialect.distinguishes_empty_bodies && body.members.is_empty() {
             return Err(empty_body());
         }
@@ -108,8 +109,10 @@ pub(crate) fn read_line(
     body.text = b"";
     let [key, id] = ["key", "id"].map(|member| {
         body.read_nullable(member, |value| {
-            let text = value.text().ok_or_else(MemberError::no_text)?;
-            text.parse::<IdempotencyKey>()
+            value
+                .text()
+                .ok_or_else(MemberError::no_text)?
+                .parse::<IdempotencyKey>()
                 .map_err(|_invalid| MemberError::value(INVALID_KEY))
         })
     });
@@ -209,9 +212,10 @@ fn validated<const N: usize>(
 
 /// The negative price of a refund.
 fn amount(value: RawScalar<'_>) -> Result<Price, MemberError> {
-    let text = value.text().unwrap_or(value.as_json().into());
-    let amount = Price::signed(&text).ok().filter(Price::is_negative);
-    amount.ok_or_else(|| MemberError::value("Price of a refund must be a negative number"))
+    Price::signed(&value.text().unwrap_or(value.as_json().into()))
+        .ok()
+        .filter(Price::is_negative)
+        .ok_or_else(|| MemberError::value("Price of a refund must be a negative number"))
 }
 
 /// The details. Bodies of replaced systems have none.
@@ -318,8 +322,8 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<Idempote
 
 /// The content of `key` if that is a string of RFC 9651, as the draft of the header has it: it is the same key.
 fn unquoted(key: &str) -> &str {
-    let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-    quoted
+    key.strip_prefix('"')
+        .and_then(|key| key.strip_suffix('"'))
         .filter(|key| !key.is_empty() && !key.contains(['"', '\\']))
         .unwrap_or(key)
 }
@@ -341,9 +345,12 @@ pub(crate) fn context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
 /// not zero, and the version is not ff.
 fn is_traceparent(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
-    let is_known = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-');
-    let is_zero = |group: &&str| group.bytes().all(|digit| digit == b'0');
-    let has_form =
-        groups.iter().map(|group| group.len()).eq([2, 32, 16, 2]) && text.bytes().all(is_known);
-    has_form && !text.starts_with("ff") && !groups[1..3].iter().any(is_zero)
+    groups.iter().map(|group| group.len()).eq([2, 32, 16, 2])
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+        && !text.starts_with("ff")
+        && !groups[1..3]
+            .iter()
+            .any(|group| group.bytes().all(|digit| digit == b'0'))
 }

@@ -137,8 +137,9 @@ impl Query {
             Location::Query.error(format!("the query string cannot be read: {problem}"))
         };
         // Invalid UTF-8 would be replaced below, and select another user.
-        let decoded = percent_decode_str(uri.query().unwrap_or_default()).decode_utf8();
-        decoded.map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
+        percent_decode_str(uri.query().unwrap_or_default())
+            .decode_utf8()
+            .map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
         let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(uri);
         let Pairs(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
         let mut parameters = BTreeMap::new();
@@ -182,8 +183,7 @@ impl Query {
         name: &'static str,
         read: impl FnOnce(&str) -> Result<T, P>,
     ) -> Option<T> {
-        let read = read(self.get(name)?);
-        self.note(read.map_err(|problem| invalid_parameter(name, problem)))
+        self.note(read(self.get(name)?).map_err(|problem| invalid_parameter(name, problem)))
     }
 
     /// The value of a parameter that is parsed from its text.
@@ -244,14 +244,13 @@ impl Query {
     }
 
     fn limit(&mut self, default: PageLimit) -> PageLimit {
-        let limit = self.read("limit", |text| {
-            let number = text
-                .parse::<u16>()
+        self.read("limit", |text| {
+            text.parse::<u16>()
                 .ok()
-                .and_then(|number| PageLimit::new(number).ok());
-            number.ok_or("must be a whole number from 1 to 1000")
-        });
-        limit.unwrap_or(default)
+                .and_then(|number| PageLimit::new(number).ok())
+                .ok_or("must be a whole number from 1 to 1000")
+        })
+        .unwrap_or(default)
     }
 
     /// The requested import, with the other options of `import`; and whether it is only to show how the file would be read.
@@ -281,16 +280,20 @@ impl Query {
     pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let [by, view, order] = ["by", "view", "order"].map(|name| (name, self.get(name)));
         let limit = limit.get().to_string();
-        let pairs = [
+        [
             by,
             view,
             order,
             ("limit", Some(&*limit)),
             ("cursor", Some(cursor.as_str())),
-        ];
-        let encoded = |value| utf8_percent_encode(value, &RESERVED);
-        let pairs = pairs.map(|(name, value)| Some(format!("{name}={}", encoded(value?))));
-        pairs.into_iter().flatten().collect::<Vec<_>>().join("&")
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let value = utf8_percent_encode(value?, &RESERVED);
+            Some(format!("{name}={value}"))
+        })
+        .collect::<Vec<_>>()
+        .join("&")
     }
 
     fn wait(&mut self) -> Wait {
@@ -421,14 +424,16 @@ impl Query {
     /// The requested dead letters, of one of these topics or of all, 50 by default.
     pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> DeadLetterPage {
         let topic = self.read("topic", |topic| {
-            let known = topics.contains(&topic).then(|| topic.to_owned());
-            known.ok_or_else(|| format!("must be one of {}", topics.join(", ")))
+            topics
+                .contains(&topic)
+                .then(|| topic.to_owned())
+                .ok_or_else(|| format!("must be one of {}", topics.join(", ")))
         });
         let reason = self.parsed("reason", str::parse::<ReasonKind>);
         let since = self.parsed("since", Timestamp::from_rfc3339);
         let after = self.read("cursor", |text| {
-            let position = text.parse::<RecordPosition>();
-            position.map_err(|_invalid| "does not belong to this list; omit it to start over")
+            text.parse::<RecordPosition>()
+                .map_err(|_invalid| "does not belong to this list; omit it to start over")
         });
         let limit = self.limit(PageLimit::DEFAULT);
         let filter = DeadLetterFilter::default()

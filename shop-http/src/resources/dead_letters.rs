@@ -35,12 +35,13 @@ pub(crate) async fn list(
 ) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
     let topics: Vec<_> = service.dead_letters.topics().collect();
-    let read = |query: &mut Query| Some(query.dead_letters(&topics));
-    let (filter, _no_wait) = Query::read_from(&uri, Query::DEAD_LETTERS, read)?;
+    let (filter, _no_wait) = Query::read_from(&uri, Query::DEAD_LETTERS, |query| {
+        Some(query.dead_letters(&topics))
+    })?;
     let (items, next) = query(&service, service.dead_letters.page(&filter)).await?;
     let stuck = service
-        .ingests()
-        .filter_map(|ingest| ingest.status().stuck)
+        .ingest_statuses()
+        .filter_map(|status| status.stuck)
         .map(StuckBody::from);
     Ok(Json(DeadLettersBody::new(items, next, stuck.collect())).into_response())
 }
@@ -54,23 +55,26 @@ pub(crate) async fn get(
 ) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
     Query::refuse(&uri)?;
-    let text = path.0.unwrap_or_default();
-    let position = text.parse::<RecordPosition>();
-    let position = position.map_err(|error| {
-        Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
-    })?;
-    let found = query(&service, service.dead_letters.get(&position)).await?;
-    let mut found = found.ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
+    let position = path
+        .0
+        .unwrap_or_default()
+        .parse::<RecordPosition>()
+        .map_err(|error| {
+            Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
+        })?;
+    let mut found = query(&service, service.dead_letters.get(&position))
+        .await?
+        .ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
     if let (Some(purchases), Some(purchase)) = (&service.purchases, &found.purchase)
         && found.reason == ReasonKind::Conflict.as_str()
     {
         // While the store is unavailable, the dead letter is shown without it.
-        let stored = purchases
+        found.stored = purchases
             .look_up(&purchase.id)
             .await
             .ok()
-            .and_then(Lookup::stored);
-        found.stored = stored.map(Box::new);
+            .and_then(Lookup::stored)
+            .map(Box::new);
     }
     Ok(Json(found).into_response())
 }
@@ -88,9 +92,10 @@ pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Reques
 /// `POST /v1/dead-letters:park`.
 pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
     let (caller, asked) = begin(&service, "park", request).await?;
-    let stuck = service.ingests().filter_map(|ingest| ingest.status().stuck);
-    let stuck = stuck.map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset));
-    let stuck: BTreeSet<_> = stuck
+    let stuck: BTreeSet<_> = service
+        .ingest_statuses()
+        .filter_map(|status| status.stuck)
+        .map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset))
         .filter(|position| asked.known.contains(position))
         .collect();
     let reason = asked.reason.as_deref().unwrap_or_default();
@@ -146,19 +151,24 @@ impl Asked {
         outcomes: &Outcomes,
         other: impl Fn(Option<Invalid>) -> Outcome,
     ) -> Response {
-        let is_done = |(status, _): &&Outcome| *status != ResolvedStatus::Refused;
-        caller.note_resolved(outcomes.values().filter(is_done).count());
-        let result = |text: String| {
-            let (status, detail) = match text.parse() {
-                Ok(position) => outcomes
-                    .get(&position)
-                    .cloned()
-                    .unwrap_or_else(|| other(None)),
-                Err(invalid) => other(Some(invalid)),
-            };
-            ResolvedBody::new(text, status, detail)
-        };
-        let results: Vec<_> = self.positions.into_iter().map(result).collect();
+        let done = outcomes
+            .values()
+            .filter(|(status, _)| *status != ResolvedStatus::Refused);
+        caller.note_resolved(done.count());
+        let results: Vec<_> = self
+            .positions
+            .into_iter()
+            .map(|text| {
+                let (status, detail) = match text.parse() {
+                    Ok(position) => outcomes
+                        .get(&position)
+                        .cloned()
+                        .unwrap_or_else(|| other(None)),
+                    Err(invalid) => other(Some(invalid)),
+                };
+                ResolvedBody::new(text, status, detail)
+            })
+            .collect();
         Json(json!({"dry_run": self.dry_run, "results": results})).into_response()
     }
 }
@@ -194,10 +204,10 @@ async fn begin(
 fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
     let mut body = Body::parse(body, ["positions", "dry_run", "reason"])?;
     let positions = body.read("positions", |value| {
-        let positions = serde_json::from_str::<Vec<String>>(value.as_json()).ok();
-        let positions =
-            positions.filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()));
-        positions.ok_or_else(|| MemberError::value(format!("must be 1 to {MAX_POSITIONS} texts")))
+        serde_json::from_str::<Vec<String>>(value.as_json())
+            .ok()
+            .filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()))
+            .ok_or_else(|| MemberError::value(format!("must be 1 to {MAX_POSITIONS} texts")))
     });
     let dry_run = body.read_optional("dry_run", |value| {
         value
@@ -205,8 +215,7 @@ fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
             .parse()
             .map_err(|_no_bool| MemberError::value("must be true or false"))
     });
-    let is_required = needs_reason && dry_run != Some(true);
-    let reason = if is_required {
+    let reason = if needs_reason && dry_run != Some(true) {
         body.read("reason", read_reason)
     } else {
         body.read_optional("reason", read_reason)
@@ -243,6 +252,7 @@ async fn query<T>(
     service: &Service,
     call: impl Future<Output = Result<T>> + Send,
 ) -> HttpResult<T> {
-    let done = within(service.options.request_timeout, call).await;
-    done.map_err(|error| HttpError::query(error, Subject::DEAD_LETTER))
+    within(service.options.request_timeout, call)
+        .await
+        .map_err(|error| HttpError::query(error, Subject::DEAD_LETTER))
 }

@@ -27,17 +27,15 @@ static FILES: Constants = Constants::new();
 
 /// `GET /docs`.
 pub(crate) async fn page(request: HeaderMap) -> HttpResult {
-    let make = || {
+    FILES.respond("", &request, || {
         // The page is beside its folder, so that no redirect is needed.
-        let beside = |html: &[u8]| {
-            let html = String::from_utf8_lossy(html);
-            html.replace("\"./", "\"docs/")
+        vendored("index.html", |html| {
+            String::from_utf8_lossy(html)
+                .replace("\"./", "\"docs/")
                 .replace("\"index.css", "\"docs/index.css")
                 .into()
-        };
-        vendored("index.html", beside)
-    };
-    FILES.respond("", &request, make)
+        })
+    })
 }
 
 /// `GET /docs/{file}`: a file of the page.

@@ -59,9 +59,10 @@ pub(crate) async fn get(
     } else {
         None
     };
-    let subscribed = feed.subscribe(selector.clone(), after.as_ref());
-    let subscribed = within(purchases.options.request_timeout, subscribed).await;
-    let subscription = subscribed.map_err(|error| failure(error, &purchases))?;
+    let subscribing = feed.subscribe(selector.clone(), after.as_ref());
+    let subscription = within(purchases.options.request_timeout, subscribing)
+        .await
+        .map_err(|error| failure(error, &purchases))?;
     let now = Instant::now();
     Ok(respond(Events {
         subscription,
@@ -85,8 +86,9 @@ pub(crate) async fn positions(
     Query::refuse(&uri)?;
     role.policy.check(&caller, &Action::ReadPositions)?;
     let feed = role.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
-    let positions = within(role.options.request_timeout, feed.positions()).await;
-    let positions = positions.map_err(|error| failure(error, &role))?;
+    let positions = within(role.options.request_timeout, feed.positions())
+        .await
+        .map_err(|error| failure(error, &role))?;
     Ok(Json(PositionsBody::from(positions)).into_response())
 }
 
@@ -111,12 +113,11 @@ fn last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCu
     let of_header = headers
         .get("last-event-id")
         .map(|id| id.to_str().unwrap_or("not text"));
-    let of_query = query.get("lastEventId");
-    let id = [of_header, of_query]
+    [of_header, query.get("lastEventId")]
         .into_iter()
         .flatten()
-        .find(|id| !id.is_empty());
-    id.map(str::parse)
+        .find(|id| !id.is_empty())
+        .map(str::parse)
         .transpose()
         .map_err(|_invalid| no_event_id().into())
 }
@@ -133,8 +134,7 @@ fn respond(events: Events) -> Response {
             .scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
     });
     // nginx would buffer the events otherwise.
-    let unbuffered = [("x-accel-buffering", "no")];
-    (unbuffered, Sse::new(events)).into_response()
+    ([("x-accel-buffering", "no")], Sse::new(events)).into_response()
 }
 
 /// The events of one response.
@@ -183,10 +183,11 @@ impl Events {
         match next {
             Ok(item) => Some(event(item?)),
             Err(_elapsed) if self.ends <= comment => None,
-            Err(_elapsed) => {
-                let comment = Event::default().comment("no purchase");
-                Some(comment.id(self.subscription.position().as_str()))
-            }
+            Err(_elapsed) => Some(
+                Event::default()
+                    .comment("no purchase")
+                    .id(self.subscription.position().as_str()),
+            ),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::compat::RequestDialect;
 use crate::metrics::phase_word;
 use crate::refreshed::Freshness;
 use crate::routes::groups::Listener;
-use crate::service::{OtherRole, Purchases, Service, ServiceKind, check_with_timeout, is_healthy};
+use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
 
 /// The query of `/health` for all members, in the dialect that has few.
 const DETAILS: &str = "details=true";
@@ -130,9 +130,8 @@ impl<'a> Checks<'a> {
     /// write does, such as without enough replicas.
     fn takes_writes(&self) -> bool {
         let purchases = self.service.purchases.as_ref();
-        let are_failures =
-            |purchases: &Arc<Purchases>| purchases.sink.inner().outcomes.are_failures();
-        self.writes && !purchases.is_some_and(are_failures)
+        self.writes
+            && !purchases.is_some_and(|purchases| purchases.sink.inner().outcomes.are_failures())
     }
 
     /// Whether purchases can be published to the log. On management: whether the ingests that read the log run,
@@ -141,7 +140,7 @@ impl<'a> Checks<'a> {
         let runs = |status: IngestStatus| status.phase == Phase::Running && !is_refused(&status);
         match self.service.kind {
             ServiceKind::Facing => self.takes_writes(),
-            ServiceKind::Management => self.service.ingests().map(IngestMonitor::status).all(runs),
+            ServiceKind::Management => self.service.ingest_statuses().all(runs),
         }
     }
 
@@ -156,7 +155,7 @@ impl<'a> Checks<'a> {
         match self.service.kind {
             ServiceKind::Facing => true,
             ServiceKind::Management => {
-                let mut ingests = self.service.ingests().map(IngestMonitor::status);
+                let mut ingests = self.service.ingest_statuses();
                 self.all_respond() && self.takes_writes() && !ingests.any(is_failing)
             }
         }
@@ -166,11 +165,7 @@ impl<'a> Checks<'a> {
         // No ingest of this process has stopped, or is refused by its log.
         let needs_operator =
             |status: IngestStatus| status.phase == Phase::Stopped || is_refused(&status);
-        let ingests = !self
-            .service
-            .ingests()
-            .map(IngestMonitor::status)
-            .any(needs_operator);
+        let ingests = !self.service.ingest_statuses().any(needs_operator);
         self.log() && self.store() && ingests
     }
 
@@ -417,7 +412,8 @@ pub(crate) async fn health(
     let faults = service.faults();
     let is_faulty = !faults.unavailable.is_empty() || !faults.lost.is_empty();
     let is_failing = has_lost || is_blocked || is_outdated || is_log_failing || is_faulty;
-    let is_degraded = is_down || is_failing || service.ingests().any(is_degraded);
+    let is_degraded =
+        is_down || is_failing || service.ingest_statuses().any(|status| is_degraded(&status));
     let mut word = if is_degraded {
         "degraded"
     } else {
@@ -426,8 +422,8 @@ pub(crate) async fn health(
     let mut code = StatusCode::OK;
     let mut body = Map::new();
     let is_management = service.kind == ServiceKind::Management;
-    let reads = |ingest: &IngestMonitor| !ingest.status().errors.contains_key(&Component::Source);
-    let reads_log = !is_management || service.ingests().all(reads);
+    let reads = |status: IngestStatus| !status.errors.contains_key(&Component::Source);
+    let reads_log = !is_management || service.ingest_statuses().all(reads);
     body.insert("kafkaReady".into(), (checks.log() && reads_log).into());
     // Users and orders have another store.
     if is_management && service.purchases.is_some() {
@@ -490,7 +486,6 @@ fn asks_for(uri: &Uri, asked: &str) -> bool {
 }
 
 /// Whether an ingest needs an operator: it does not recover by itself.
-fn is_degraded(ingest: &IngestMonitor) -> bool {
-    let status = ingest.status();
-    status.phase == Phase::Stopped || status.stuck.is_some() || is_refused(&status)
+fn is_degraded(status: &IngestStatus) -> bool {
+    status.phase == Phase::Stopped || status.stuck.is_some() || is_refused(status)
 }

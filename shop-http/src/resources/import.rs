@@ -75,8 +75,8 @@ fn requested(uri: &Uri, headers: &HeaderMap, purchases: &Purchases) -> HttpResul
         .retention(options.purchase_retention)
         .currency(options.currency.clone())
         .refunds(options.refunds);
-    let read = |query: &mut Query| Some(query.import(import));
-    let (requested, _no_wait) = Query::read_from(uri, Query::IMPORT, read)?;
+    let (requested, _no_wait) =
+        Query::read_from(uri, Query::IMPORT, |query| Some(query.import(import)))?;
     Ok(requested)
 }
 
@@ -94,23 +94,23 @@ fn respond(
         let _until_the_end = (held, slot);
         let mut report = ImportReport::default();
         let sink = purchases.sink.inner();
-        let progress = |report: &ImportReport| send(&lines, report, false, None);
-        let imported = import
+        let problem = import
             .run(
                 sink,
                 &*purchases.query,
                 Cursor::new(file),
                 &mut report,
-                progress,
+                |report| send(&lines, report, false, None),
             )
-            .await;
-        let problem = imported.err().map(|error| error.to_string());
+            .await
+            .err()
+            .map(|error| error.to_string());
         send(&lines, &report, true, problem);
     };
     // The lines end when the import has ended, as it has the sender.
     let nothing = importing.into_stream().filter_map(|()| async { None });
-    let lines = stream::poll_fn(move |context| reports.poll_recv(context));
-    let lines = lines.map(Ok::<Bytes, Infallible>);
+    let lines =
+        stream::poll_fn(move |context| reports.poll_recv(context)).map(Ok::<Bytes, Infallible>);
     let body = Body::from_stream(stream::select(lines, nothing));
     ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
 }

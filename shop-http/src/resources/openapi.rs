@@ -92,8 +92,9 @@ pub(crate) async fn get(
     mount: Mount,
     request: HeaderMap,
 ) -> HttpResult {
-    let make = || Document::new(&service).at(&mount);
-    service.documents.respond(mount.prefix(), &request, make)
+    service.documents.respond(mount.prefix(), &request, || {
+        Document::new(&service).at(&mount)
+    })
 }
 
 /// In the order in which `/docs` shows them.

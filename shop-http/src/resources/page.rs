@@ -58,8 +58,9 @@ const POLICY: (HeaderName, HeaderValue) = (
 /// The response to a browser: the document of the page.
 pub(crate) fn respond(service: &Service, request: &HeaderMap) -> HttpResult {
     // Beside the OpenAPI documents, whose names are prefixes: empty, or with a slash first.
-    let make = || Some(constant(DOCUMENT, text(service)));
-    service.documents.respond("page", request, make)
+    service
+        .documents
+        .respond("page", request, || Some(constant(DOCUMENT, text(service))))
 }
 
 /// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.

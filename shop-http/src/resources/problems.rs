@@ -32,8 +32,8 @@ static PROBLEMS: LazyLock<Vec<Problem>> =
 /// `GET /problems/{name}`.
 pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
     let known = |name: String| PROBLEMS.iter().find(|known| known.name == name);
-    let known = path.0.and_then(known).ok_or(HttpError::NO_ROUTE);
-    known.map(|problem| (POLICY, Html(page(problem))))
+    let problem = path.0.and_then(known).ok_or(HttpError::NO_ROUTE)?;
+    Ok((POLICY, Html(page(problem))))
 }
 
 /// The texts are ours and need no escaping.

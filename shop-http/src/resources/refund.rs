@@ -44,8 +44,8 @@ pub(crate) async fn post(
 
     // It waits for the store, which may be slow: other writes have room meanwhile.
     let _waiting = slot.wait().map_err(|_full| HttpError::overloaded(true))?;
-    let bought = find_refundable(&purchases, &caller, &id, until).await?;
-    let mut refund = bought
+    let mut refund = find_refundable(&purchases, &caller, &id, until)
+        .await?
         .refund(amount, purchases.clock.now())
         .map_err(|error| Location::Member("amount".into()).error(error.message().to_owned()))?;
     refund.details.reason = reason;

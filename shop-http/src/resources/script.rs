@@ -84,11 +84,9 @@ fn import(line: &str) -> Option<(&str, &str)> {
 
 /// The name that a declaration declares.
 fn declared(declaration: &str) -> &str {
-    let is_name = |part: &&str| !["async", "function", "class", "const", "let"].contains(part);
-    let parts = declaration.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
-    parts
-        .into_iter()
-        .find(|part| is_name(part))
+    declaration
+        .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
+        .find(|part| !["async", "function", "class", "const", "let"].contains(part))
         .unwrap_or_default()
 }
 

@@ -17,16 +17,15 @@ pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> 
             .parse()
             .is_ok_and(|name| may(&Action::ReadPurchases(&Selector::Name(name))))
     };
-    let actions = [
+    let allowed: Vec<_> = [
         ("observe", may(&Action::Observe)),
         ("operate", may(&Action::Operate)),
         ("list_any_user", of_others()),
         ("list_everyone", may(&Action::ReadPurchases(&Selector::All))),
-    ];
-    let allowed: Vec<_> = actions
-        .into_iter()
-        .filter_map(|(name, may)| may.then_some(name))
-        .collect();
+    ]
+    .into_iter()
+    .filter_map(|(name, may)| may.then_some(name))
+    .collect();
     let principal = &caller.principal;
     Json(json!({"name": principal.name(), "subject": principal.subject(), "may": allowed}))
 }

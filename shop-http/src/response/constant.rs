@@ -110,8 +110,9 @@ impl Constants {
         request: &HeaderMap,
         make: impl FnOnce() -> Option<Constant>,
     ) -> HttpResult {
-        let constant = self.get(name, make).ok_or(HttpError::NO_ROUTE)?;
-        Ok(constant.respond(request))
+        self.get(name, make)
+            .map(|constant| constant.respond(request))
+            .ok_or(HttpError::NO_ROUTE)
     }
 
     fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {

@@ -335,11 +335,11 @@ impl HttpError {
             (_, Outcome::NotApplied) => format!("The {noun} was not recorded: {UNAVAILABLE}"),
             _ => format!("It is not known whether the {noun} was recorded: {UNAVAILABLE}"),
         };
-        let failure = Self {
+        Self {
             outcome: Some(error.outcome()),
             ..Self::of(status, error.kind(), text)
-        };
-        failure.failed(FailedCall {
+        }
+        .failed(FailedCall {
             error,
             subject,
             key: Some(key),

@@ -270,10 +270,12 @@ impl RouterBuilder {
         let is_management = parts.kind == ServiceKind::Management;
         let mut public = Service::new(parts.clone(), options.clone(), without, groups.clone());
         public.listener = Listener::Public;
-        let is_operation =
-            |group: &RouteGroup| matches!(group, RouteGroup::Health | RouteGroup::Metrics);
-        let of_admin = |group: &RouteGroup| is_management || is_operation(group);
-        let groups = groups.into_iter().filter(of_admin).collect();
+        let groups = groups
+            .into_iter()
+            .filter(|group| {
+                is_management || matches!(group, RouteGroup::Health | RouteGroup::Metrics)
+            })
+            .collect();
         let hosts = options.hosts.clone().or_local();
         let mut admin = Service::new(parts, options.hosts(hosts), policy, groups);
         admin.listener = Listener::Admin;

@@ -260,13 +260,12 @@ impl Route {
 
     /// The class of requests with `method`, also where no endpoint has it: a probe is never limited.
     pub(crate) fn class(&self, method: &Method) -> Class {
-        let unlimited = || {
-            self.endpoints
-                .iter()
-                .find(|it| matches!(it.class, Class::Probe | Class::Operation))
-        };
         self.endpoint(method)
-            .or_else(unlimited)
+            .or_else(|| {
+                self.endpoints
+                    .iter()
+                    .find(|it| matches!(it.class, Class::Probe | Class::Operation))
+            })
             .map_or_else(|| Class::of(method), |endpoint| endpoint.class)
     }
 
@@ -285,8 +284,11 @@ impl Route {
                 }
             })
             .collect();
-        let allowed = [(header::ALLOW, names.join(","))];
-        (allowed, HttpError::METHOD_NOT_ALLOWED).into_response()
+        (
+            [(header::ALLOW, names.join(","))],
+            HttpError::METHOD_NOT_ALLOWED,
+        )
+            .into_response()
     }
 }
 

@@ -74,8 +74,10 @@ pub(crate) fn router(
     let mut routes_by_path = BTreeMap::<String, Vec<(String, Arc<Route>)>>::new();
     for route in routes {
         let (path, end) = route.action().unwrap_or((&route.path, ""));
-        let routes = routes_by_path.entry(path.to_owned()).or_default();
-        routes.push((end.to_owned(), Arc::new(route)));
+        routes_by_path
+            .entry(path.to_owned())
+            .or_default()
+            .push((end.to_owned(), Arc::new(route)));
     }
     let authenticates = authenticate.is_some() || !guards.is_empty();
     let gate = Arc::new(Gate {
@@ -107,9 +109,11 @@ pub(crate) fn router(
         service_fn(move |mut request: Request| {
             let path = request.uri().path();
             // An action is listed after what it acts on.
-            let mut latest_first = routes.iter().rev();
-            let route = latest_first.find(|(end, _)| path.ends_with(end.as_str()));
-            let route = route.map(|(_, route)| Arc::clone(route));
+            let route = routes
+                .iter()
+                .rev()
+                .find(|(end, _)| path.ends_with(end.as_str()))
+                .map(|(_, route)| Arc::clone(route));
             let site = Arc::clone(&site);
             async move { Ok::<_, Infallible>(site.respond(&mut request, route).await) }
         })
@@ -274,11 +278,13 @@ async fn handled(request: &mut Request) -> Response {
         rest: (endpoint.call)(take(request)).fuse(),
         slot,
     };
-    let response = AssertUnwindSafe(&mut work.rest).catch_unwind().await;
-    response.unwrap_or_else(|_panic| {
-        work.slot = None;
-        panicked()
-    })
+    AssertUnwindSafe(&mut work.rest)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_panic| {
+            work.slot = None;
+            panicked()
+        })
 }
 
 /// What a handler does. A write that has begun continues in a separate task when it is dropped: neither a client that

@@ -200,22 +200,23 @@ fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
     } else {
         AllowHeaders::from(Any)
     };
-    let cors = CorsLayer::new()
+    CorsLayer::new()
         .allow_origin(origins)
         .allow_methods(Any)
-        .allow_headers(headers);
-    cors.max_age(PREFLIGHT_MAX_AGE).expose_headers([
-        PURCHASE_ID,
-        PENDING,
-        REQUEST_ID,
-        CORRELATION_ID,
-        IDEMPOTENCY_KEY,
-        REPLAYED,
-        FOUND_BY,
-        header::LINK,
-        header::LOCATION,
-        header::RETRY_AFTER,
-        RATE_LIMIT,
-        RATE_LIMIT_POLICY,
-    ])
+        .allow_headers(headers)
+        .max_age(PREFLIGHT_MAX_AGE)
+        .expose_headers([
+            PURCHASE_ID,
+            PENDING,
+            REQUEST_ID,
+            CORRELATION_ID,
+            IDEMPOTENCY_KEY,
+            REPLAYED,
+            FOUND_BY,
+            header::LINK,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
+        ])
 }

@@ -22,8 +22,11 @@ impl TrustedProxies {
         if !self.contains(peer) {
             return client;
         }
-        let values = headers.get_all(FORWARDED_FOR).iter().rev();
-        let texts = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        let texts = headers
+            .get_all(FORWARDED_FOR)
+            .iter()
+            .rev()
+            .flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
         for text in texts {
             // What is before an invalid address is the claim of a stranger.
             let Some(address) = parse(text.trim()) else {
@@ -40,11 +43,10 @@ impl TrustedProxies {
 
 /// An address, which some proxies send with a port.
 fn parse(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .strip_prefix('[')
+    text.strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    bare.parse()
+        .unwrap_or(text)
+        .parse()
         .ok()
         .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }

@@ -10,9 +10,10 @@ use crate::response::{HttpError, HttpResult};
 /// The name in `host`, if it is letters, digits, dots and hyphens with an optional port: most are, and need no parser.
 fn plain(host: &str) -> Option<&str> {
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-';
     (!name.is_empty()
-        && name.bytes().all(is_name)
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
         && port.bytes().all(|byte| byte.is_ascii_digit()))
     .then_some(name)
 }
@@ -30,18 +31,12 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
         .headers()
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    let is_plain_local =
-        || matches!(hosts, Hosts::Local(_)) && text.and_then(plain).is_some_and(is_local);
-    let named = || {
-        request
-            .uri()
-            .authority()
-            .cloned()
-            .or_else(|| text.and_then(parsed))
-    };
-    let is_allowed =
-        (request.uri().authority().is_none() && is_plain_local()) || hosts.allows(named().as_ref());
-    if is_allowed {
+    let authority = request.uri().authority();
+    let is_plain_local = authority.is_none()
+        && matches!(hosts, Hosts::Local(_))
+        && text.and_then(plain).is_some_and(is_local);
+    let named = || authority.cloned().or_else(|| text.and_then(parsed));
+    if is_plain_local || hosts.allows(named().as_ref()) {
         Ok(())
     } else {
         Err(HttpError::UNKNOWN_HOST)

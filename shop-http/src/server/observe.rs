@@ -199,6 +199,6 @@ fn fresh() -> HeaderValue {
     let mut text = [0; Hyphenated::LENGTH];
     Uuid::now_v7().hyphenated().encode_lower(&mut text);
     // Its copies share the bytes.
-    let fresh = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
-    fresh.unwrap_or(HeaderValue::from_static("none"))
+    HeaderValue::from_maybe_shared(Bytes::from_owner(text))
+        .unwrap_or(HeaderValue::from_static("none"))
 }

@@ -162,10 +162,11 @@ impl Place {
             pool.size - pool.size / RESERVED
         };
         // What is not taken is never part of the sum: it would refuse others meanwhile.
-        let grown = |all: usize| all.checked_add(count).filter(|all| must || *all <= most);
         let before = pool
             .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+                all.checked_add(count).filter(|all| must || *all <= most)
+            });
         if before.is_ok() {
             self.count += count;
         } else if let Some(own) = own {
@@ -305,8 +306,8 @@ impl Slot {
 
     /// Takes `count` of `pool` for the client. `writes` says what the error is about.
     fn take(&self, pool: &Arc<Pool>, count: usize, writes: bool) -> HttpResult<Place> {
-        let place = pool.take(self.0.client, count);
-        place.ok_or_else(|| HttpError::overloaded(writes))
+        pool.take(self.0.client, count)
+            .ok_or_else(|| HttpError::overloaded(writes))
     }
 
     fn occupy(&self, place: Place) {
@@ -362,8 +363,7 @@ impl Slot {
 
     /// The rates, if there are some, and the client that they count.
     pub(crate) fn rates(&self) -> Option<(&Rates, u64)> {
-        let rates = self.0.pools.rates.as_ref()?;
-        Some((rates, self.0.client.id()))
+        Some((self.0.pools.rates.as_ref()?, self.0.client.id()))
     }
 
     /// No bytes of bodies yet.

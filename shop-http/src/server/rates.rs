@@ -142,10 +142,12 @@ impl<C: Clock> Limiter<C> {
         } else {
             client % SHARED
         };
-        let checked = self.clients.check_key_n(&client, count);
-        // More than those of a second are never allowed together.
-        let checked = checked.map_err(|_never| Duration::from_secs(1))?;
-        let allowed = checked.map_err(|until| until.wait_time_from(self.now()))?;
+        let allowed = self
+            .clients
+            .check_key_n(&client, count)
+            // More than those of a second are never allowed together.
+            .map_err(|_never| Duration::from_secs(1))?
+            .map_err(|until| until.wait_time_from(self.now()))?;
         Ok(allowed.remaining_burst_capacity())
     }
 

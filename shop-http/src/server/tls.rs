@@ -77,8 +77,11 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let handshake = async {
-            let certified = self.0.get().await;
-            let certified = certified.ok_or_else(|| io::Error::other("there is no certificate"))?;
+            let certified = self
+                .0
+                .get()
+                .await
+                .ok_or_else(|| io::Error::other("there is no certificate"))?;
             TlsAcceptor::from(Arc::clone(&certified.config))
                 .accept(stream)
                 .await
@@ -99,10 +102,9 @@ fn parse(text: &str) -> Result<Certified> {
     let key = PrivateKeyDer::from_pem_slice(files.next().unwrap_or_default().as_bytes())
         .map_err(|error| invalid("the key file has no private key", error))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let unusable = |error| invalid("TLS cannot be used", error);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
+        .map_err(|error| invalid("TLS cannot be used", error))?;
     let builder = match files.next() {
         None => builder.with_no_client_auth(),
         Some(text) => {
@@ -122,9 +124,9 @@ fn parse(text: &str) -> Result<Certified> {
     if not_after.is_none() {
         tracing::warn!("the end of the certificate's validity cannot be read, and is not exported");
     }
-    let config = builder.with_single_cert(chain, key);
-    let mut config =
-        config.map_err(|error| invalid("the certificate and the key do not fit", error))?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| invalid("the certificate and the key do not fit", error))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Certified {
         config: Arc::new(config),
@@ -134,8 +136,8 @@ fn parse(text: &str) -> Result<Certified> {
 
 /// The end of the validity of a certificate in DER.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
-    let certificate = Certificate::from_der(certificate).ok()?;
-    let end = certificate
+    let end = Certificate::from_der(certificate)
+        .ok()?
         .tbs_certificate
         .validity
         .not_after

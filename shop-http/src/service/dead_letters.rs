@@ -82,8 +82,11 @@ impl DeadLetterLogs {
             return Ok(None);
         };
         let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
-        let found = log.log.admin().dead_letters(&filter, 1).await?;
-        Ok(found
+        Ok(log
+            .log
+            .admin()
+            .dead_letters(&filter, 1)
+            .await?
             .first()
             .map(|dead_letter| DeadLetterBody::whole(dead_letter, log.record_type)))
     }
@@ -123,8 +126,7 @@ impl DeadLetterLogs {
             let _only = this.resolving.lock().await;
             let mut outcomes = Outcomes::new();
             let mut compared = Vec::new();
-            let is_replay = options.resolution == Resolution::Replayed;
-            let done = if is_replay {
+            let done = if options.resolution == Resolution::Replayed {
                 ResolvedStatus::Replayed
             } else {
                 ResolvedStatus::Discarded

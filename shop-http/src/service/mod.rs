@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use shop_core::ingest::IngestMonitor;
+use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
 use shop_core::ports::{IdempotentSink, PurchaseSink as _, RecentOutcomes};
 use shop_core::shop::{LocalPorts, PurchasesRole};
@@ -86,8 +86,6 @@ impl Service {
                  feed,
                  ..
              }| {
-                let (clock, options, policy) =
-                    (Arc::clone(&clock), Arc::clone(&options), policy.clone());
                 let recent = (kind == ServiceKind::Facing && options.read_your_writes)
                     .then(LastPurchases::new);
                 let sink = Publisher {
@@ -107,10 +105,10 @@ impl Service {
                     ingest,
                     local,
                     feed,
-                    clock,
-                    options,
+                    clock: Arc::clone(&clock),
+                    options: Arc::clone(&options),
                     batches,
-                    policy,
+                    policy: policy.clone(),
                 })
             },
         );
@@ -175,21 +173,23 @@ impl Service {
         Vec::new()
     }
 
-    /// All ingests of this process: of purchases and of events.
-    pub(crate) fn ingests(&self) -> impl Iterator<Item = &IngestMonitor> {
-        self.ingest().into_iter().chain(
-            self.other_roles()
-                .into_iter()
-                .filter_map(|role| role.ingest),
-        )
+    /// The states of all ingests of this process: of purchases and of events.
+    pub(crate) fn ingest_statuses(&self) -> impl Iterator<Item = IngestStatus> {
+        let events = self
+            .other_roles()
+            .into_iter()
+            .filter_map(|role| role.ingest);
+        self.ingest()
+            .into_iter()
+            .chain(events)
+            .map(IngestMonitor::status)
     }
 
     /// The other roles whose tasks run in this process.
     pub(crate) fn own_roles(&self) -> impl Iterator<Item = OtherRole<'_>> {
-        let runs = |role: &OtherRole<'_>| role.ingest.is_some() || role.outbox.is_some();
-        self.other_roles()
-            .into_iter()
-            .filter(move |role| self.kind == ServiceKind::Management || runs(role))
+        self.other_roles().into_iter().filter(move |role| {
+            self.kind == ServiceKind::Management || role.ingest.is_some() || role.outbox.is_some()
+        })
     }
 }
 
@@ -202,8 +202,7 @@ pub(crate) async fn within<T>(
     time: Duration,
     call: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
-    let call = AssertUnwindSafe(call).catch_unwind();
-    match timeout(time, call).await {
+    match timeout(time, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Error::new(ErrorKind::Internal, "a port panicked")),
         Err(_elapsed) => Err(Error::new(

@@ -142,11 +142,11 @@ impl PurchaseSink for Publisher {
         let purchases = traced.as_deref().unwrap_or(purchases);
         // The sink may wait for room as long as for the publish itself.
         let timeout = self.options.publish_timeout.saturating_mul(2);
-        let published = within(timeout, async {
+        let results = within(timeout, async {
             Ok(self.port.publish_many(purchases).await)
         })
-        .await;
-        let results = published.unwrap_or_else(|error| vec![Err(error); purchases.len()]);
+        .await
+        .unwrap_or_else(|error| vec![Err(error); purchases.len()]);
         self.ended(&span, begun, purchases, &results);
         results
     }

@@ -67,13 +67,18 @@ impl Purchases {
         async move {
             let Some(key) = key else {
                 // A failed purchase can be repeated: this key is the id.
-                let failed = |error| self.not_written(error, fresh.into());
-                let receipt = self.sink.inner().publish(&purchase).await.map_err(failed)?;
+                let receipt = self
+                    .sink
+                    .inner()
+                    .publish(&purchase)
+                    .await
+                    .map_err(|error| self.not_written(error, fresh.into()))?;
                 self.sink.remember(&purchase, &receipt);
                 return Ok(PublishedPurchase::new(purchase, receipt));
             };
-            let published = Box::pin(self.sink.publish_once(purchase)).await;
-            published.map_err(|error| self.not_written(error, key))
+            Box::pin(self.sink.publish_once(purchase))
+                .await
+                .map_err(|error| self.not_written(error, key))
         }
     }
 
@@ -86,8 +91,9 @@ impl Purchases {
         limit: Duration,
     ) -> HttpResult<PublishedPurchase> {
         let id = refund.id;
-        let published = Box::pin(self.sink.publish_refund(refund, limit)).await;
-        published.map_err(|error| self.not_refunded(error, &id))
+        Box::pin(self.sink.publish_refund(refund, limit))
+            .await
+            .map_err(|error| self.not_refunded(error, &id))
     }
 
     /// The failure of the refund with this id.
@@ -142,8 +148,9 @@ impl Purchases {
             (purchase, source)
         };
         let purchases = new.into_iter().map(with_id).collect();
-        let published = self.sink.publish_once_many(purchases).await;
-        published
+        self.sink
+            .publish_once_many(purchases)
+            .await
             .into_iter()
             .zip(keys)
             .map(|(published, (key, id, is_refund))| {
@@ -158,18 +165,21 @@ impl Purchases {
 
     async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
         let late = || {
-            let error = Error::new(
+            Error::new(
                 ErrorKind::Overloaded,
                 "other batches were published for too long",
-            );
-            error.with_outcome(Outcome::NotApplied)
+            )
+            .with_outcome(Outcome::NotApplied)
         };
         if Instant::now() >= deadline {
             return Err(late());
         }
-        let turn = tokio::time::timeout_at(deadline, self.batches.acquire()).await;
-        // The semaphore is never closed.
-        turn.ok().and_then(Result::ok).ok_or_else(late)
+        tokio::time::timeout_at(deadline, self.batches.acquire())
+            .await
+            .ok()
+            // The semaphore is never closed.
+            .and_then(Result::ok)
+            .ok_or_else(late)
     }
 
     /// The failure of a purchase that was not published. Its key is that of the next attempt.
@@ -199,11 +209,9 @@ impl Purchases {
 
     /// What is stored under `id`, for a write that needs the purchase. An error says that nothing was written.
     pub(crate) async fn look_up_for_write(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        let found = within(self.options.query_timeout, self.query.look_up(id)).await;
-        found.map_err(|error| {
-            let error = error.with_outcome(Outcome::NotApplied);
-            self.not_written(error, key_of(id))
-        })
+        within(self.options.query_timeout, self.query.look_up(id))
+            .await
+            .map_err(|error| self.not_written(error.with_outcome(Outcome::NotApplied), key_of(id)))
     }
 
     /// The stored refund of `purchase`, whose id is derived from that of the purchase.
@@ -212,16 +220,11 @@ impl Purchases {
         let Ok(refund) = purchase.refund(None, purchase.timestamp) else {
             return Ok(None);
         };
+        let found = self.look_up(&refund.id).await?.stored();
         // What an operator has imported may have this id.
-        let is_of = |stored: &Purchase| {
+        Ok(found.filter(|stored| {
             stored.details.of == refund.details.of && stored.user_id == refund.user_id
-        };
-        let found = self.look_up(&refund.id).await?;
-        Ok(if let Lookup::Stored(stored) = found {
-            Some(stored).filter(is_of)
-        } else {
-            None
-        })
+        }))
     }
 
     /// The counts and the sums of the selected purchases per period.
@@ -232,8 +235,7 @@ impl Purchases {
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
         // Those of everything are kept, and read at once.
-        let is_kept = *request == TotalsRequest::default();
-        let _turn = if is_kept {
+        let _turn = if *request == TotalsRequest::default() {
             None
         } else {
             slot.turn(|pools| &pools.totals).await
@@ -243,12 +245,12 @@ impl Purchases {
 
     /// The names of users that begin with `prefix`, in any case.
     pub(crate) async fn names(&self, prefix: &UserName) -> HttpResult<Names> {
-        let found = within(
+        within(
             self.options.query_timeout,
             names::find(&*self.query, prefix),
         )
-        .await;
-        found.map_err(|error| match error.kind() {
+        .await
+        .map_err(|error| match error.kind() {
             ErrorKind::Unsupported => HttpError::NO_NAMES,
             _ => HttpError::query(error, self.subject()),
         })

@@ -18,10 +18,9 @@ pub(super) type Line<'a> = (usize, &'a [u8]);
 /// # Errors
 /// When there are more than `limit`.
 pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
-    let lines = shop_core::api::lines(body)
+    let lines: Vec<_> = shop_core::api::lines(body)
         .map(<[u8]>::trim_ascii)
-        .enumerate();
-    let lines: Vec<_> = lines
+        .enumerate()
         .filter(|(_, line)| !line.is_empty())
         .take(limit.saturating_add(1))
         .collect();
@@ -39,10 +38,10 @@ pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> 
 pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
     let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
-    let read = json
+    let elements = json
         .deserialize_seq(Elements { limit })
-        .and_then(|elements| json.end().map(|()| elements));
-    let elements = read.map_err(|error| no_array(&error))?;
+        .and_then(|elements| json.end().map(|()| elements))
+        .map_err(|error| no_array(&error))?;
     if elements.len() > limit {
         Err(too_many_purchases(limit))
     } else {

@@ -61,14 +61,13 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     let limit = rates
         .map_or(usize::MAX, |(rates, _)| rates.max_purchases())
         .min(options.max_batch_purchases);
-    let split = || {
+    let lines = aside(body.len(), || {
         if is_ndjson {
             lines::of_ndjson(&body, limit)
         } else {
             lines::of_array(&body, limit)
         }
-    };
-    let lines = aside(body.len(), split)?;
+    })?;
     if let Some((rates, client)) = rates {
         rates.check_purchases(client, lines.len())?;
     }
@@ -116,8 +115,7 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
 
 /// The result of `work`, which reads a body of this size. Other tasks of the worker continue elsewhere if it is large.
 fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
-    let has_workers = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    if size > LARGE_BODY && has_workers() {
+    if size > LARGE_BODY && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
         tokio::task::block_in_place(work)
     } else {
         work()
