@@ -7,10 +7,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use tokio::sync::mpsc;
 
 use super::{Findings, Verify, VerifyReport};
 use crate::ports::PurchaseQueryExt;
-use crate::{Purchase, PurchaseId, Result};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
 /// The purchases that a scan of the store has found. Their ids are partitioned by hash, such that one partition fits into
 /// memory. Each partition needs one scan.
@@ -99,9 +100,22 @@ impl StoredPurchases {
         verify: &Verify,
         progress: impl Fn(u64) + Sync,
     ) -> Result<u64> {
+        // The next batch is read while this one is looked at.
+        let (sender, mut batches) = mpsc::channel(1);
+        let query = Arc::clone(&verify.query);
+        let reading = tokio::spawn(async move {
+            let mut batches = pin!(query.scan_batches());
+            while let Some(batch) = batches.try_next().await? {
+                if sender.send(batch).await.is_err() {
+                    // The verification was dropped.
+                    break;
+                }
+            }
+            Ok::<_, Error>(())
+        });
+
         let mut unreadable = 0;
-        let mut batches = pin!(Arc::clone(&verify.query).scan_batches());
-        while let Some(batch) = batches.try_next().await? {
+        while let Some(batch) = batches.recv().await {
             for purchase in &batch.purchases {
                 self.see(purchase, verify.options.dedup_window);
             }
@@ -109,6 +123,10 @@ impl StoredPurchases {
             self.scanned += batch.purchases.len() as u64;
             progress(self.scanned);
         }
+        reading.await.map_err(|panicked| {
+            let message = "the scan of the store was aborted";
+            Error::new(ErrorKind::Internal, message).with_source(panicked)
+        })??;
         Ok(unreadable)
     }
 
