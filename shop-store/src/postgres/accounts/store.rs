@@ -177,6 +177,8 @@ impl<E: Table> PostgresEntities<E> {
             match rejected {
                 // The unique value is not one of ours.
                 Some(error) if known == *last => return Err(error),
+                // The server has lost rows: it is a standby that did not have them when it was promoted, or a restored copy.
+                _ if known < *last => self.skip_lost_numbers(known, *last, deadline).await?,
                 _ => *last = known,
             }
             if Instant::now() >= deadline {
@@ -184,6 +186,21 @@ impl<E: Table> PostgresEntities<E> {
             }
             sleep(pauses.next().unwrap_or_default()).await;
         }
+    }
+
+    /// Continues after the number `last`, which was given to a row before the server went back to `known`: the clients and
+    /// the events of the lost rows have the numbers between.
+    async fn skip_lost_numbers(&self, known: i64, last: i64, deadline: Instant) -> Result<()> {
+        let table = E::DEFINITION.name;
+        tracing::error!(
+            table,
+            first = known + 1,
+            last,
+            "the server has lost rows with these numbers, which are not given again"
+        );
+        let sql = "update shop_numbers set last = greatest(last, $1) where name = $2";
+        let raised = Statement::new(sql).bind(last).bind(table.to_owned());
+        self.connection.write_by(raised, deadline).await.map(drop)
     }
 
     async fn state(&self, new: &E::New, deadline: Instant) -> Result<State> {

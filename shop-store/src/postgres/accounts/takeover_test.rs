@@ -408,3 +408,23 @@ async fn every_statement_uses_an_index() {
         );
     }
 }
+
+#[tokio::test]
+async fn numbers_of_rows_that_the_server_has_lost_are_not_given_again() {
+    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+        return;
+    };
+    let users = entities.user_store();
+    assert_eq!(registered(users, &new_user("eva")).await, 42);
+    assert_eq!(registered(users, &new_user("bob")).await, 43);
+
+    // As on a standby that did not have them when it was promoted.
+    let promoted = session(entities.url()).await;
+    let lose = "delete from users_keys where id > 41; delete from users_outbox; delete from users where id > 41;
+                update shop_numbers set last = 41 where name = 'users'";
+    promoted.batch_execute(lose).await.unwrap();
+    assert_eq!(registered(users, &new_user("max")).await, 44);
+    let other_process = PostgresUsers::open(PostgresStoreOptions::new(entities.url()));
+    let other_process = other_process.await.unwrap();
+    assert_eq!(registered(&other_process, &new_user("zoe")).await, 45);
+}
