@@ -41,6 +41,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::api::RowFormat;
 use crate::domain::Currency;
@@ -56,6 +57,10 @@ use row::{Row, Rows};
 
 /// The number of rows that are published together.
 const BATCH: usize = 1_000;
+/// The maximum number of rows that are published together to a sink that stores them.
+const MAX_BATCH: usize = 65_536;
+/// The time that publishing a batch may take, for more than [`BATCH`] rows.
+const MAX_BATCH_TIME: Duration = Duration::from_secs(4);
 /// The maximum length of a row, in bytes: far more than a purchase has. Longer ones are rejected.
 const MAX_ROW: usize = 64 << 10;
 /// From how many bytes on a row of CSV has no end, and the file cannot be read further.
@@ -127,7 +132,8 @@ impl Import {
         sink.check().await?;
         let mut publisher = Publisher::new(sink, query, self.store_timeout);
         let import = self.clone();
-        let mut reading = spawn_blocking(move || FileReader::new(import, file)?.next_batch());
+        let mut reading = spawn_blocking(move || FileReader::new(import, file)?.next_batch(BATCH));
+        let mut size = BATCH;
         loop {
             let read = reading
                 .await
@@ -141,8 +147,12 @@ impl Import {
                 return reader.failure.map_or(Ok(()), Err);
             }
             // The next batch is read while this one is published.
-            reading = spawn_blocking(move || reader.next_batch());
+            reading = spawn_blocking(move || reader.next_batch(size));
+            let begun = Instant::now();
             publisher.publish(batch, report).await?;
+            if sink.is_storing() {
+                size = next_size(size, begun.elapsed());
+            }
             progress(report);
         }
     }
@@ -173,10 +183,10 @@ impl<R: Read> FileReader<R> {
         })
     }
 
-    /// Returns the next rows, at most [`BATCH`]; none at the end, and where the file cannot be read further.
-    fn next_batch(mut self) -> Result<(Self, Vec<Row>)> {
-        let mut batch = Vec::with_capacity(BATCH);
-        while batch.len() < BATCH && self.failure.is_none() {
+    /// Returns the next rows, at most `size`; none at the end, and where the file cannot be read further.
+    fn next_batch(mut self, size: usize) -> Result<(Self, Vec<Row>)> {
+        let mut batch = Vec::with_capacity(size);
+        while batch.len() < size && self.failure.is_none() {
             match self.file.next() {
                 Ok(Some((line, values))) => {
                     // Rows before the first line count: the id of a later one depends on them.
@@ -190,6 +200,18 @@ impl<R: Read> FileReader<R> {
             }
         }
         Ok((self, batch))
+    }
+}
+
+/// Returns the number of rows of the batch after the next one, when one of `size` rows took this long: a sink that stores
+/// writes a page once for all of its rows in a batch, and a batch of a few seconds still shows progress.
+fn next_size(size: usize, elapsed: Duration) -> usize {
+    if elapsed < MAX_BATCH_TIME / 2 {
+        MAX_BATCH.min(size * 2)
+    } else if elapsed > MAX_BATCH_TIME {
+        BATCH.max(size / 2)
+    } else {
+        size
     }
 }
 

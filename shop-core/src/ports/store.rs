@@ -13,6 +13,9 @@ use crate::log::Reason;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
+/// The maximum number of purchases that a [`StoreSink`] inserts at once: others insert between the batches.
+const MAX_BATCH: usize = 1_000;
+
 /// Applies the records of a topic: to a [`PurchaseStore`], or to the projection that one service
 /// has of another's events.
 ///
@@ -352,6 +355,28 @@ impl StoreSink {
         }
         Ok(())
     }
+
+    async fn insert_batch(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        let inserted = async {
+            self.open()?;
+            self.store.insert(purchases.into()).await
+        };
+        match inserted.await {
+            Ok(outcomes) => {
+                // A store of others may miscount.
+                let missing = || {
+                    InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"))
+                };
+                let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(missing));
+                purchases
+                    .iter()
+                    .zip(outcomes)
+                    .map(|(purchase, outcome)| outcome.into_receipt(purchase.id, self.durability))
+                    .collect()
+            }
+            Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
 }
 
 impl InsertOutcome {
@@ -393,27 +418,13 @@ impl PurchaseSink for StoreSink {
             .into_receipt(purchase.id, self.durability)
     }
 
-    /// Inserts all of them as one batch.
+    /// Inserts them in batches of up to 1,000, one after the other.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let inserted = async {
-            self.open()?;
-            self.store.insert(purchases.into()).await
-        };
-        match inserted.await {
-            Ok(outcomes) => {
-                // A store of others may miscount.
-                let missing = || {
-                    InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"))
-                };
-                let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(missing));
-                purchases
-                    .iter()
-                    .zip(outcomes)
-                    .map(|(purchase, outcome)| outcome.into_receipt(purchase.id, self.durability))
-                    .collect()
-            }
-            Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
+        let mut receipts = Vec::with_capacity(purchases.len());
+        for batch in purchases.chunks(MAX_BATCH) {
+            receipts.extend(self.insert_batch(batch).await);
         }
+        receipts
     }
 
     fn is_storing(&self) -> bool {

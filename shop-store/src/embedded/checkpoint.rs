@@ -1,7 +1,8 @@
 //! The write-ahead log of a file: when it is written again, and when it is copied into the file.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,12 @@ use super::error::is_failed_sync;
 /// The length of the log, in pages, at which it is copied: 4 MB. A longer log saves writes of pages that change often,
 /// but takes a large part of a small disk, and is written again after an error.
 const PAGES: u32 = 1_000;
+/// The maximum length of the log, in pages, while a large batch is written and no other write waits: 512 MB. Up to that it
+/// is a half of the file.
+const MAX_BULK_PAGES: u64 = 131_072;
+const BULK_PART: u64 = 2;
+/// The bytes that are read at once.
+const CHUNK_BYTES: usize = 1 << 20;
 /// The bytes of the log's header, and of a page with its header.
 const HEADER_BYTES: u64 = 32;
 const PAGE_BYTES: u64 = 4_096 + 24;
@@ -64,9 +71,17 @@ impl WriteAheadLog {
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
         if !self.is_on_disk {
             // SQLite has no locks on this file, which closing it would release.
-            let bytes = fs::read(&self.path)?;
-            let mut file = File::options().write(true).open(&self.path)?;
-            file.write_all(&bytes)?;
+            let file = File::options().read(true).write(true).open(&self.path)?;
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let mut offset = 0;
+            loop {
+                let length = file.read_at(&mut chunk, offset)?;
+                if length == 0 {
+                    break;
+                }
+                file.write_all_at(&chunk[..length], offset)?;
+                offset += length as u64;
+            }
             file.sync_data()?;
             self.is_on_disk = true;
         }
@@ -122,9 +137,19 @@ impl WriteAheadLog {
         Ok(())
     }
 
-    /// Whether the log must be copied now, because it is long or the disk is nearly full.
-    pub(super) fn due(&self, connection: &Connection) -> rusqlite::Result<Option<Mode>> {
+    /// Whether the log must be copied now, because it is long or the disk is nearly full. After a part of a large batch it may
+    /// be longer: a page that changes with each part is copied once.
+    pub(super) fn due(
+        &self,
+        connection: &Connection,
+        is_large: bool,
+    ) -> rusqlite::Result<Option<Mode>> {
         let (pages, copied) = look(connection)?;
+        let limit = if is_large {
+            self.limit.max(self.bulk_limit())
+        } else {
+            self.limit
+        };
         let free = self.path.parent().and_then(|folder| statvfs(folder).ok());
         let free = free.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         Ok(if pages == copied {
@@ -132,8 +157,16 @@ impl WriteAheadLog {
         } else if u64::from(pages) * PAGE_BYTES > free / FREE_PART {
             Some(TRUNCATE)
         } else {
-            (pages >= self.limit).then_some(RESTART)
+            (pages >= limit).then_some(RESTART)
         })
+    }
+
+    /// The length in pages at which the log is copied while a large batch is written.
+    fn bulk_limit(&self) -> u32 {
+        let file = self.path.with_extension("db");
+        let bytes = fs::metadata(file).map_or(0, |found| found.len());
+        let pages = bytes / PAGE_BYTES / BULK_PART;
+        u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(PAGES)
     }
 
     /// Copies all pages, unless a reader needs older ones. The write lock must be held.

@@ -55,6 +55,8 @@ impl Identity {
 #[derive(Debug)]
 pub(super) struct FileLock {
     file: Arc<File>,
+    /// The folder of the file. What waits for the lock shares a lock of the folder, so that the holder can see it.
+    folder: Arc<File>,
     identity: Identity,
     /// A thread that waits for the lock. The next call takes it over from one that gave up.
     waiting: Mutex<Option<Waiting>>,
@@ -80,8 +82,13 @@ impl FileLock {
         let file = opened.at(path)?;
         // A user who can read the file can hold its lock.
         restrict(path);
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
         Ok(Self {
             file: Arc::new(file),
+            folder: Arc::new(File::open(folder).at(folder)?),
             identity: Identity::from_path(path)?,
             waiting: Mutex::default(),
         })
@@ -122,11 +129,16 @@ impl FileLock {
     fn wait_in_thread(&self) -> io::Result<Waiting> {
         let (sender, waiting) = mpsc::sync_channel(0);
         let file = Arc::clone(&self.file);
+        let folder = Arc::clone(&self.folder);
         let wait = move || {
-            if sender.try_send(file.lock()).is_err()
-                && let Err(error) = file.unlock()
-            {
-                tracing::error!(%error, "failed to release a lock");
+            // If the file system cannot, the holder does not see this thread.
+            let is_seen = folder.lock_shared();
+            let locked = file.lock();
+            if is_seen.is_ok() {
+                release(&folder);
+            }
+            if sender.try_send(locked).is_err() {
+                release(&file);
             }
         };
         Builder::new().name("shop-lock".to_owned()).spawn(wait)?;
@@ -176,7 +188,7 @@ impl FileLock {
     }
 
     fn guard(&self) -> Result<LockGuard<'_>> {
-        let guard = LockGuard(&self.file);
+        let guard = LockGuard(self);
         // If the file was replaced, another process may hold the lock of the new file.
         self.identity.check_identity()?;
         Ok(guard)
@@ -201,20 +213,54 @@ fn holder(inode: u64) -> Option<String> {
 
 /// A held lock, released on drop.
 #[derive(Debug)]
-pub(super) struct LockGuard<'a>(&'a File);
+pub(super) struct LockGuard<'a>(&'a FileLock);
+
+impl LockGuard<'_> {
+    /// Whether another handle waits for this lock, or for that of another file in the folder.
+    pub(super) fn is_awaited(&self) -> bool {
+        let folder = &self.0.folder;
+        let is_free = folder.try_lock().is_ok();
+        if is_free {
+            release(folder);
+        }
+        !is_free
+    }
+}
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.unlock() {
-            // The lock is released when the file is closed, at the latest when the process ends.
-            tracing::error!(%error, "failed to release a lock");
-        }
+        release(&self.0.file);
+    }
+}
+
+fn release(file: &File) {
+    if let Err(error) = file.unlock() {
+        // The lock is released when the file is closed, at the latest when the process ends.
+        tracing::error!(%error, "failed to release a lock");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_sees_that_another_one_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.lock");
+        let held = FileLock::open(&path).unwrap();
+        let waiting = FileLock::open(&path).unwrap();
+        let guard = held.lock(LOCK_TIMEOUT).unwrap();
+        assert!(!guard.is_awaited());
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| waiting.lock(LOCK_TIMEOUT).map(|guard| guard.is_awaited()));
+            while !guard.is_awaited() {
+                std::thread::yield_now();
+            }
+            drop(guard);
+            assert!(!waits.join().unwrap().unwrap());
+        });
+    }
 
     #[test]
     fn a_lock_that_is_held_too_long_is_an_error_with_the_process() {

@@ -35,6 +35,7 @@ mod error;
 mod integrity;
 mod lock;
 mod log;
+mod parts;
 mod permissions;
 mod readers;
 mod schema;

@@ -1,8 +1,8 @@
 //! Finds damage in a write-ahead log before SQLite opens it: SQLite ends a log at its first invalid frame, and
 //! overwrites the rest.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use rusqlite::ffi::{Error as Code, SQLITE_CORRUPT};
@@ -14,6 +14,8 @@ use super::lock::FileLock;
 /// The sizes in bytes of the header, and of a frame: its header and a page.
 const HEADER: usize = 32;
 const FRAME: usize = 24 + 4_096;
+/// The bytes that are read at once.
+const BUFFER: usize = 1 << 20;
 
 /// Checks the log at `path`, to which no process must write meanwhile.
 ///
@@ -30,11 +32,11 @@ const FRAME: usize = 24 + 4_096;
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) for a damaged log; the error of reading it.
 pub(super) fn check(path: &Path) -> Result<()> {
-    let log = match fs::read(path) {
+    let mut log = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => read.at(path)?,
+        opened => opened.at(path)?,
     };
-    if !is_damaged(&log) {
+    if !is_damaged(&mut log).at(path)? {
         return Ok(());
     }
     let message = "the write-ahead log is damaged, and acknowledged writes follow the damage: copy the folder, then \
@@ -58,36 +60,52 @@ pub(super) fn check_idle(file: &Path) -> Result<()> {
 }
 
 /// The format: <https://www.sqlite.org/fileformat2.html#walformat>.
-fn is_damaged(log: &[u8]) -> bool {
+fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
     // The bit of the header that states the byte order may be the one that is damaged.
-    [false, true]
-        .into_iter()
-        .any(|is_big_endian| is_damaged_in(log, is_big_endian))
+    for is_big_endian in [false, true] {
+        log.rewind()?;
+        // An import may have left a log of hundreds of megabytes.
+        let log = BufReader::with_capacity(BUFFER, &mut *log);
+        if is_damaged_in(log, is_big_endian)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-fn is_damaged_in(log: &[u8], is_big_endian: bool) -> bool {
-    let Some((header, frames)) = log.split_at_checked(HEADER) else {
-        return false;
-    };
+fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
+    let mut header = [0; HEADER];
+    if !fill(&mut log, &mut header)? {
+        return Ok(false);
+    }
     let mut is_sound = checksum([0; 2], &header[..24], is_big_endian) == stored(&header[24..]);
     // Frames of an earlier generation have other salts.
-    let salts = if is_sound {
-        &header[16..24]
-    } else {
-        frames.get(8..16).unwrap_or_default()
-    };
-    let (mut last, mut is_commit) = (stored(&header[24..]), false);
-    for frame in frames.chunks_exact(FRAME) {
+    let mut salts = is_sound.then(|| header[16..24].to_vec());
+    let mut last = stored(&header[24..]);
+    let mut is_commit = false;
+    let mut frame = [0; FRAME];
+    while fill(&mut log, &mut frame)? {
+        let salts = salts.get_or_insert_with(|| frame[8..16].to_vec());
         let begun = checksum(last, &frame[..8], is_big_endian);
         last = stored(&frame[16..]);
         let continues =
-            frame[8..16] == *salts && checksum(begun, &frame[24..], is_big_endian) == last;
+            frame[8..16] == **salts && checksum(begun, &frame[24..], is_big_endian) == last;
         if continues && is_commit && !is_sound {
-            return true;
+            return Ok(true);
         }
-        (is_sound, is_commit) = (is_sound && continues, continues && frame[4..8] != [0; 4]);
+        is_sound = is_sound && continues;
+        is_commit = continues && frame[4..8] != [0; 4];
     }
-    false
+    Ok(false)
+}
+
+/// Fills `buffer` from `log`. Returns whether the log was long enough.
+fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match log.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The checksum that is stored at the beginning of `bytes`.
@@ -118,9 +136,16 @@ fn checksum(mut sums: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Cursor;
+
     use rusqlite::Connection;
 
     use super::*;
+
+    fn is_damaged(log: &[u8]) -> bool {
+        super::is_damaged(&mut Cursor::new(log)).unwrap()
+    }
 
     /// A log with frames of an earlier generation behind four transactions, and the number of their pages.
     fn log() -> (Vec<u8>, usize) {

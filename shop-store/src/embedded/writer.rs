@@ -19,7 +19,8 @@ use super::delay::gather;
 use super::error::{
     AtPath as _, database_error, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
 };
-use super::log::{PublishJob, publish};
+use super::log::{PublishJob, publish_jobs};
+use super::parts::PartsOfCommit;
 use super::store::Buyers;
 use super::thread::{self, Jobs, closed};
 
@@ -50,6 +51,17 @@ type Health = watch::Sender<Option<Error>>;
 pub(super) trait Job: Send {
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
+
+    /// Whether there are more parts of a job that can be committed in parts, after what was applied.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Applies the next part, in the transaction of [`apply`](Self::apply).
+    fn apply_more(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+        self.apply(connection, buyers)
+    }
+
     /// Whether it is a health check. Its success does not prove that writes succeed.
     fn is_check(&self) -> bool {
         false
@@ -152,6 +164,7 @@ impl Writer {
                     wal: WriteAheadLog::new(opening.file("db-wal")),
                     health: thread_health,
                     buyers: Buyers::default(),
+                    parts: PartsOfCommit::new(),
                 };
                 writer.run(waiting, committed);
             }
@@ -260,6 +273,7 @@ struct WriterThread {
     wal: WriteAheadLog,
     health: Health,
     buyers: Buyers,
+    parts: PartsOfCommit,
 }
 
 /// Why a group of writes was not committed.
@@ -270,6 +284,25 @@ enum Failed {
     All(Error),
 }
 
+impl Failed {
+    /// The failure of the writes at the positions `jobs`.
+    fn of(jobs: Range<usize>, error: Error) -> Self {
+        if is_about_write(&error) {
+            Self::Some(jobs, error)
+        } else {
+            Self::All(error)
+        }
+    }
+}
+
+/// Whether an error says that a write cannot be applied, and others can.
+pub(super) fn is_about_write(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge
+    )
+}
+
 impl WriterThread {
     fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
         let mut group = Vec::new();
@@ -278,7 +311,7 @@ impl WriterThread {
             gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
             let mut joins = true;
             while !group.is_empty() {
-                let outcome = match self.commit(&mut group, joins) {
+                let outcome = match self.commit(&mut group, joins, &waiting) {
                     Err(Failed::Some(jobs, error)) if jobs.len() == 1 => {
                         self.reject(group.remove(jobs.start), error);
                         continue;
@@ -302,11 +335,18 @@ impl WriterThread {
                     job.complete(outcome.clone());
                 }
             }
-            match self.wal.due(&self.connection) {
-                Ok(None) => {}
-                Ok(Some(mode)) => self.shorten_wal(|wal, connection| wal.copy(connection, mode)),
-                Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
-            }
+            let is_large = self.parts.take_is_large();
+            self.copy_wal_if_due(is_large);
+        }
+        // Other processes may still have the file open.
+        self.copy_wal_if_due(false);
+    }
+
+    fn copy_wal_if_due(&mut self, is_large: bool) {
+        match self.wal.due(&self.connection, is_large) {
+            Ok(None) => {}
+            Ok(Some(mode)) => self.shorten_wal(|wal, connection| wal.copy(connection, mode)),
+            Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
         }
     }
 
@@ -358,17 +398,24 @@ impl WriterThread {
         }
     }
 
-    /// Commits all of the group or nothing.
-    fn commit(&mut self, group: &mut [Box<dyn Job>], joins: bool) -> Result<(), Failed> {
+    /// Commits all of the group or nothing. A single job that can be committed in parts goes on until another write is
+    /// `waiting`, or another process is.
+    fn commit(
+        &mut self,
+        group: &mut [Box<dyn Job>],
+        joins: bool,
+        waiting: &mpsc::Receiver<Box<dyn Job>>,
+    ) -> Result<(), Failed> {
         let Self {
             connection,
             lock,
             path,
             wal,
             buyers,
+            parts,
             ..
         } = self;
-        let _guard = lock.lock().map_err(Failed::All)?;
+        let guard = lock.lock().map_err(Failed::All)?;
         let mended = wal.mend(connection);
         let started = mended
             .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
@@ -387,32 +434,30 @@ impl WriterThread {
                 .map_while(|job| job.publish())
                 .count();
             let jobs = next..next + joined.max(1);
+            let is_alone = group.len() == 1;
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
-                [job] => job.apply(&transaction, &mut known),
-                jobs => publish(
-                    &transaction,
-                    &mut known,
-                    jobs.iter_mut().filter_map(|job| job.publish()),
-                ),
-            }));
-            let error = match applied {
-                Ok(Ok(())) => {
-                    next = jobs.end;
-                    continue;
+                [job] => {
+                    job.apply(&transaction, &mut known)?;
+                    if is_alone {
+                        let is_awaited = || !waiting.is_empty() || guard.is_awaited();
+                        parts.apply(&mut **job, &transaction, &mut known, is_awaited)?;
+                    }
+                    Ok(())
                 }
-                Ok(Err(error)) => from_sqlite(error, path),
-                Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
-                    .with_outcome(Outcome::NotApplied),
-            };
-            let is_about_job = matches!(
-                error.kind(),
-                ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge
-            );
-            return Err(if is_about_job {
-                Failed::Some(jobs, error)
-            } else {
-                Failed::All(error)
-            });
+                jobs => {
+                    let jobs = jobs.iter_mut().filter_map(|job| job.publish());
+                    publish_jobs(&transaction, &mut known, jobs.collect())
+                }
+            }));
+            match applied {
+                Ok(Ok(())) => next = jobs.end,
+                Ok(Err(error)) => return Err(Failed::of(jobs, from_sqlite(error, path))),
+                Err(_panic) => {
+                    let error = database_error(ErrorKind::Internal, "a write panicked")
+                        .with_outcome(Outcome::NotApplied);
+                    return Err(Failed::of(jobs, error));
+                }
+            }
         }
         // `Transaction::commit` compiles the statement each time.
         let committed = transaction

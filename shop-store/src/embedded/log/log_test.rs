@@ -8,13 +8,13 @@ use bytes::Bytes;
 use shop_core::log::{
     CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent,
 };
-use shop_core::ports::{PurchaseErase as _, PurchaseQuery as _, PurchaseSink, Selector};
+use shop_core::ports::{PurchaseErase as _, PurchaseQuery as _, PurchaseSink, Receipt, Selector};
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{EmbeddedLog, EmbeddedLogOptions};
-use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions, check_integrity};
 
 /// A clock that the test sets.
 #[derive(Debug, Default)]
@@ -447,4 +447,66 @@ async fn a_row_that_the_database_rejects_rejects_no_other() {
         Outcome::NotApplied
     );
     assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 10);
+}
+
+/// A storing sink on a new log, with its store.
+async fn storing() -> (tempfile::TempDir, EmbeddedLog, EmbeddedStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
+    let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
+    (folder, log, store)
+}
+
+/// Purchases of seven users, in no order of them.
+fn purchases_of_users(count: u128) -> Vec<Purchase> {
+    let of_user = |number: u128| {
+        let mut purchase = purchase(number);
+        purchase.user_id = format!("u{}", number % 7).parse().unwrap();
+        purchase
+    };
+    (0..count).map(of_user).collect()
+}
+
+#[tokio::test]
+async fn a_large_batch_has_one_result_per_purchase_in_their_order() {
+    let (folder, log, store) = storing().await;
+    let sink = log.storing_sink("group").await.unwrap();
+    let mut batch = purchases_of_users(3_000);
+    let first = batch[5].clone();
+    sink.publish(&first).await.unwrap();
+    let mut conflicting = batch[6].clone();
+    conflicting.price = "1".parse().unwrap();
+    batch.push(conflicting);
+
+    let results = sink.publish_many(&batch).await;
+    assert_eq!(results.len(), batch.len());
+    for (index, (purchase, result)) in batch.iter().zip(&results).enumerate() {
+        match result {
+            Ok(receipt) => {
+                assert_eq!(receipt.id, purchase.id);
+                assert_eq!(receipt.is_duplicate, index == 5);
+            }
+            Err(error) => assert_eq!((index, error.kind()), (3_000, ErrorKind::Conflict)),
+        }
+    }
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 3_000);
+    let damage = check_integrity(folder.path().join("shop.db")).await;
+    assert_eq!(damage.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_write_goes_between_the_parts_of_a_large_batch() {
+    let (_folder, log, store) = storing().await;
+    let sink = log.storing_sink("group").await.unwrap();
+    let batch = purchases_of_users(5_000);
+    let alone = purchase(1 << 64);
+    let (results, receipt) = tokio::join!(sink.publish_many(&batch), sink.publish(&alone));
+    let offset = |receipt: &Receipt| receipt.position.as_ref().unwrap().offset;
+    let offsets = results
+        .iter()
+        .map(|result| offset(result.as_ref().unwrap()));
+    assert!(offset(&receipt.unwrap()) < offsets.max().unwrap());
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 5_001);
 }

@@ -27,7 +27,7 @@ mod source;
 pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;
 pub use options::EmbeddedLogOptions;
-pub(super) use publish::{PublishJob, publish};
+pub(super) use publish::{PublishJob, publish_jobs};
 pub(super) use rows::content;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{position, rows};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::store::{self, Buyers};
-use crate::embedded::writer::{Job, PendingWrite, Write};
+use crate::embedded::writer::{Job, Write};
 
 /// A purchase that is appended, and stored if there is a group.
 pub(in crate::embedded) struct Publish {
@@ -27,11 +27,10 @@ pub(in crate::embedded) struct Publish {
 
 /// A publish with its receipt, or why the store does not accept the purchase.
 pub(in crate::embedded) type PublishJob = Write<Publish, Result<Receipt>>;
-pub(super) type PendingReceipt = PendingWrite<Result<Receipt>>;
 
 impl Job for PublishJob {
     fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
-        publish(connection, buyers, [self])
+        publish_jobs(connection, buyers, vec![self])
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
@@ -43,53 +42,105 @@ impl Job for PublishJob {
     }
 }
 
+/// How many purchases of a [`PublishMany`] are applied before the writer looks whether another write waits.
+const PART: usize = 64;
+
+/// Many purchases of one caller. One transaction has as many of them as can be applied before another write waits: a
+/// large transaction writes each page once for all of its purchases.
+pub(in crate::embedded) struct PublishMany {
+    pub(super) purchases: Vec<Publish>,
+    /// Those of the first purchases, which are applied.
+    pub(super) receipts: Vec<Result<Receipt>>,
+}
+
+/// A [`PublishMany`] with the receipts of the first purchases, which are committed, and the other purchases.
+pub(super) type PublishManyJob = Write<PublishMany, (Vec<Result<Receipt>>, Vec<Publish>)>;
+
+impl Job for PublishManyJob {
+    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+        // What was applied before was rolled back.
+        self.work.receipts.clear();
+        self.apply_more(connection, buyers)
+    }
+
+    fn has_more(&self) -> bool {
+        self.work.receipts.len() < self.work.purchases.len()
+    }
+
+    fn apply_more(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+        let PublishMany {
+            purchases,
+            receipts,
+        } = &mut self.work;
+        let part: Vec<&Publish> = purchases[receipts.len()..].iter().take(PART).collect();
+        receipts.extend(publish(connection, buyers, &part)?);
+        Ok(())
+    }
+
+    fn complete(mut self: Box<Self>, outcome: Result<()>) {
+        let rest = self.work.purchases.split_off(self.work.receipts.len());
+        self.result = Some((std::mem::take(&mut self.work.receipts), rest));
+        self.reply(outcome);
+    }
+}
+
 /// Applies `jobs` within the caller's transaction.
-pub(in crate::embedded) fn publish<'a>(
+pub(in crate::embedded) fn publish_jobs(
     connection: &Connection,
     buyers: &mut Buyers,
-    jobs: impl IntoIterator<Item = &'a mut PublishJob>,
+    jobs: Vec<&mut PublishJob>,
 ) -> rusqlite::Result<()> {
-    let mut jobs: Vec<_> = jobs.into_iter().collect();
-    for jobs in jobs.chunk_by_mut(|one, next| one.work.group == next.work.group) {
-        let purchases: Vec<_> = jobs.iter().map(|job| &job.work.purchase).collect();
-        let outcomes = match jobs[0].work.group {
-            None => vec![InsertOutcome::Inserted; jobs.len()],
+    let publishes: Vec<&Publish> = jobs.iter().map(|job| &job.work).collect();
+    let receipts = publish(connection, buyers, &publishes)?;
+    for (job, receipt) in jobs.into_iter().zip(receipts) {
+        job.result = Some(receipt);
+    }
+    Ok(())
+}
+
+/// Appends purchases, and stores those that have a group, within the caller's transaction. Returns one receipt for each.
+fn publish(
+    connection: &Connection,
+    buyers: &mut Buyers,
+    publishes: &[&Publish],
+) -> rusqlite::Result<Vec<Result<Receipt>>> {
+    let mut receipts = Vec::with_capacity(publishes.len());
+    for publishes in publishes.chunk_by(|one, next| one.group == next.group) {
+        let purchases: Vec<&Purchase> = publishes.iter().map(|publish| &publish.purchase).collect();
+        let outcomes = match publishes[0].group {
+            None => vec![InsertOutcome::Inserted; publishes.len()],
             Some(_) => store::insert(connection, buyers, &purchases)?,
         };
         // A refund that waits for its purchase is in the log, as each purchase that is stored.
         let is_new = |outcome: &InsertOutcome| {
             matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Waiting)
         };
-        let new = jobs
+        let new = publishes
             .iter()
             .zip(&outcomes)
             .filter(|(_, outcome)| is_new(outcome));
-        let mut offsets = append(
-            connection,
-            &new.map(|(job, _)| &job.work.record).collect::<Vec<_>>(),
-        )?;
-        if let Some(group) = &jobs[0].work.group
+        let records: Vec<&LogRecord> = new.map(|(publish, _)| &publish.record).collect();
+        let mut offsets = append(connection, &records)?;
+        if let Some(group) = &publishes[0].group
             && !offsets.is_empty()
         {
             position::pass(connection, group, &offsets)?;
         }
-        for (job, outcome) in jobs.iter_mut().zip(outcomes) {
-            let Publish {
-                purchase, topic, ..
-            } = &job.work;
+        for (publish, outcome) in publishes.iter().zip(outcomes) {
             let offset = is_new(&outcome).then(|| offsets.next()).flatten();
-            let mut receipt = outcome.into_receipt(purchase.id, Durability::LocalDisk);
+            let id = publish.purchase.id;
+            let mut receipt = outcome.into_receipt(id, Durability::LocalDisk);
             if let Ok(receipt) = &mut receipt {
                 receipt.position =
-                    offset.map(|offset| RecordPosition::new(Arc::clone(topic), 0, offset));
+                    offset.map(|offset| RecordPosition::new(Arc::clone(&publish.topic), 0, offset));
                 if receipt.is_duplicate {
-                    receipt.first = store::by_id(connection, &purchase.id)?.map(Box::new);
+                    receipt.first = store::by_id(connection, &id)?.map(Box::new);
                 }
             }
-            job.result = Some(receipt);
+            receipts.push(receipt);
         }
     }
-    Ok(())
+    Ok(receipts)
 }
 
 static RECORDS: LazyLock<BulkInsert> =

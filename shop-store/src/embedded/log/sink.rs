@@ -13,9 +13,12 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EmbeddedLog;
-use super::publish::{PendingReceipt, Publish, PublishJob, append};
+use super::publish::{Publish, PublishJob, PublishMany, PublishManyJob, append};
 use super::shared::Shared;
-use crate::embedded::writer::{Write, written};
+use crate::embedded::writer::{Write, is_about_write, written};
+
+/// The number of purchases up to which each of a batch is a write of its own.
+const MAX_EACH: usize = 1_000;
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
 /// [`storing_sink`](EmbeddedLog::storing_sink).
@@ -47,46 +50,33 @@ impl EmbeddedSink {
         Ok(())
     }
 
-    /// The job that appends `purchase`, and stores it if this sink does.
-    fn job(
-        &self,
-        purchase: &Purchase,
-        room: Option<OwnedSemaphorePermit>,
-    ) -> Result<(Box<PublishJob>, PendingReceipt)> {
+    /// The work that appends `purchase`, and stores it if this sink does.
+    fn work(&self, purchase: &Purchase, room: Option<OwnedSemaphorePermit>) -> Result<Publish> {
         self.open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
-        Ok(Write::new(Publish {
+        Ok(Publish {
             purchase: purchase.clone(),
             record,
             topic: Arc::clone(&self.log.topic),
             group: self.group.clone(),
             _room: room,
-        }))
-    }
-}
-
-#[async_trait]
-impl PurchaseSink for EmbeddedSink {
-    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let (job, pending) = self.job(purchase, None)?;
-        self.log.writer.enqueue(job)?;
-        written(pending).await?
+        })
     }
 
-    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+    /// Publishes each purchase by a job of its own. The writer commits them together with other writes.
+    async fn publish_each(&self, purchases: Vec<&Purchase>) -> Vec<Result<Receipt>> {
         // All are enqueued before the first is awaited, in their order.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
             // Without room, the sink is closed.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
-            writes.push(match self.job(purchase, room) {
-                Ok((job, pending)) => self
-                    .log
-                    .writer
-                    .enqueue_when_free(job)
-                    .await
-                    .map(|()| pending),
+            writes.push(match self.work(purchase, room) {
+                Ok(work) => {
+                    let (job, pending): (Box<PublishJob>, _) = Write::new(work);
+                    let enqueued = self.log.writer.enqueue_when_free(job).await;
+                    enqueued.map(|()| pending)
+                }
                 Err(error) => Err(error),
             });
         }
@@ -94,6 +84,78 @@ impl PurchaseSink for EmbeddedSink {
             .then(|write| async move { written(write?).await? })
             .collect()
             .await
+    }
+
+    /// Publishes many purchases, those of a user together: they are in the same pages of the file. A transaction has as
+    /// many as can be applied before another write waits.
+    async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        let mut order: Vec<usize> = (0..purchases.len()).collect();
+        order.sort_by_key(|index| &purchases[*index].user_id);
+        let mut results = Vec::with_capacity(purchases.len());
+        let works = order
+            .iter()
+            .map(|index| self.work(&purchases[*index], None));
+        match works.collect::<Result<Vec<Publish>>>() {
+            Ok(works) => self.publish_works(works, &mut results).await,
+            Err(error) if !is_about_write(&error) => results.resize(purchases.len(), Err(error)),
+            // One of them cannot be encoded.
+            Err(_) => {}
+        }
+        // One by one, the write that cannot be applied fails alone.
+        let mut rest = Vec::new();
+        for index in &order[results.len()..] {
+            rest.push(&purchases[*index]);
+        }
+        results.extend(self.publish_each(rest).await);
+
+        let mut by_index: Vec<_> = order.into_iter().zip(results).collect();
+        by_index.sort_by_key(|(index, _)| *index);
+        by_index.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// Publishes `works` in their order. Adds their results, without those that have to be published one by one, because one
+    /// of them cannot be applied.
+    async fn publish_works(&self, works: Vec<Publish>, results: &mut Vec<Result<Receipt>>) {
+        let mut rest = works;
+        while !rest.is_empty() {
+            let count = rest.len();
+            let (job, pending): (Box<PublishManyJob>, _) = Write::new(PublishMany {
+                purchases: rest,
+                receipts: Vec::new(),
+            });
+            let published = async {
+                self.log.writer.enqueue_when_free(job).await?;
+                written(pending).await
+            };
+            match published.await {
+                Ok((receipts, others)) => {
+                    results.extend(receipts);
+                    rest = others;
+                }
+                Err(error) if is_about_write(&error) => return,
+                Err(error) => {
+                    results.extend(std::iter::repeat_n(Err(error), count));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl PurchaseSink for EmbeddedSink {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        let (job, pending): (Box<PublishJob>, _) = Write::new(self.work(purchase, None)?);
+        self.log.writer.enqueue(job)?;
+        written(pending).await?
+    }
+
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        if purchases.len() > MAX_EACH {
+            self.publish_in_bulk(purchases).await
+        } else {
+            self.publish_each(purchases.iter().collect()).await
+        }
     }
 
     fn is_storing(&self) -> bool {

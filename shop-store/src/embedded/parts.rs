@@ -1,0 +1,107 @@
+//! How many parts of a large job are committed together.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::store::Buyers;
+use super::writer::Job;
+
+/// The maximum number of parts in a transaction while other writes come.
+const CALM_PARTS: usize = 16;
+/// How long no other write must have waited for a job, so that all of its parts are committed together.
+const QUIET_PERIOD: Duration = Duration::from_secs(1);
+
+/// Decides how many parts of a job are committed together.
+///
+/// A transaction writes each page once for all of its parts, but the writes that come meanwhile wait for its pages. So it
+/// ends when another write waits, and has few parts while others come.
+#[derive(Debug)]
+pub(super) struct PartsOfCommit {
+    /// When another write has last waited for a job. At first, the time of the start.
+    last_awaited: Instant,
+    /// The number of parts in the last transaction.
+    count: usize,
+}
+
+impl PartsOfCommit {
+    pub(super) fn new() -> Self {
+        Self {
+            last_awaited: Instant::now(),
+            count: 0,
+        }
+    }
+
+    /// Applies the parts of `job` after the first one, until another write waits or they are enough.
+    pub(super) fn apply(
+        &mut self,
+        job: &mut dyn Job,
+        connection: &Connection,
+        buyers: &mut Buyers,
+        is_awaited: impl Fn() -> bool,
+    ) -> rusqlite::Result<()> {
+        let is_quiet = self.last_awaited.elapsed() >= QUIET_PERIOD;
+        self.count = 1;
+        while job.has_more() && (is_quiet || self.count < CALM_PARTS) {
+            if is_awaited() {
+                self.last_awaited = Instant::now();
+                break;
+            }
+            job.apply_more(connection, buyers)?;
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the last transaction was a large one, once.
+    pub(super) fn take_is_large(&mut self) -> bool {
+        std::mem::take(&mut self.count) > CALM_PARTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::Result;
+
+    use super::*;
+
+    /// A job of so many parts that are left.
+    struct Parts(usize);
+
+    impl Job for Parts {
+        fn apply(&mut self, _: &Connection, _: &mut Buyers) -> rusqlite::Result<()> {
+            self.0 -= 1;
+            Ok(())
+        }
+
+        fn has_more(&self) -> bool {
+            self.0 > 0
+        }
+
+        fn complete(self: Box<Self>, _: Result<()>) {}
+    }
+
+    #[test]
+    fn a_transaction_ends_when_another_write_waits_and_is_short_after_that() {
+        let connection = Connection::open_in_memory().unwrap();
+        let mut parts = PartsOfCommit::new();
+        let left_after = |parts: &mut PartsOfCommit, is_awaited_at: usize| {
+            let mut job = Parts(100);
+            let looked = std::cell::Cell::new(0);
+            let is_awaited = || looked.replace(looked.get() + 1) == is_awaited_at;
+            parts
+                .apply(&mut job, &connection, &mut Buyers::default(), is_awaited)
+                .unwrap();
+            job.0
+        };
+        let never = usize::MAX;
+        assert_eq!(left_after(&mut parts, never), 100 - (CALM_PARTS - 1));
+        assert!(!parts.take_is_large());
+
+        parts.last_awaited = Instant::now().checked_sub(QUIET_PERIOD).unwrap();
+        assert_eq!(left_after(&mut parts, never), 0);
+        assert!(parts.take_is_large() && !parts.take_is_large());
+        assert_eq!(left_after(&mut parts, 20), 80);
+        assert_eq!(left_after(&mut parts, never), 100 - (CALM_PARTS - 1));
+    }
+}
