@@ -456,7 +456,8 @@ async fn services_start_while_the_leader_of_a_partition_is_mute() {
     let sold_after = began.elapsed();
     until("name the partition", async || {
         let (_, health) = get(&services.facing.path("/health")).await;
-        health["status"] == "degraded" && health["unavailable_partitions"] == json!([0])
+        health["status"] == "degraded"
+            && health["unavailable_partitions"] == json!(["mute-leader-0"])
     })
     .await;
 
