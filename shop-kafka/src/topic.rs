@@ -517,7 +517,7 @@ fn is_missing(error: &Error) -> bool {
 const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
 const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the settings of a topic count after they were read: until the next read, and the time that it takes.
-const SETTINGS_VALIDITY: Duration = Duration::from_secs(20);
+const SETTINGS_VALIDITY: Duration = Duration::from_secs(15);
 /// How long the result of a ping is reused.
 const PING_VALIDITY: Duration = Duration::from_secs(1);
 /// The timeout of a ping's metadata request.

@@ -156,7 +156,7 @@ impl TopicMonitor {
 }
 
 /// The interval of checks for a ready topic, whose configuration may change.
-const READY_INTERVAL: Duration = Duration::from_secs(15);
+const READY_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval of checks for a topic with leaderless partitions, or with an error that an operator has to fix.
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
