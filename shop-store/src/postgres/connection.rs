@@ -45,6 +45,15 @@ pub(super) fn confirmed(rows: &str) -> String {
     )
 }
 
+/// Returns a query of the rows of `sql`, in any order, which are [`confirmed`].
+pub(super) fn confirmed_rows(sql: &str) -> String {
+    let confirmed = confirmed("found");
+    format!(
+        "with found as materialized ({sql}), {confirmed}
+         select found.* from found left join confirmed on true"
+    )
+}
+
 shop_core::options! {
     /// Options of a [`PostgresStore`](super::PostgresStore), [`PostgresUsers`](super::PostgresUsers) or
     /// [`PostgresOrders`](super::PostgresOrders).

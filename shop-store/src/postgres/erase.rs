@@ -11,7 +11,7 @@ use shop_core::ports::PurchaseErase;
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::PostgresStore;
-use super::connection::{Connection, Statement};
+use super::connection::{Connection, Statement, confirmed};
 use super::error::postgres_error;
 use super::rows::{cell, time};
 use crate::limits::row_limit;
@@ -32,22 +32,24 @@ impl PurchaseErase for PostgresStore {
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
-        let sql = "
-            with ids as materialized (select id from unnest($1::text[]) as ids (id)), marked as (
+        let confirmed = confirmed("ids");
+        let sql = format!(
+            "with ids as materialized (select id from unnest($1::text[]) as ids (id)), marked as (
                 insert into purchases (id) select id from ids on conflict (id) do nothing returning id
-            )
+            ), {confirmed}
             select count(*), (
                 select count(*) from ids
                 where id not in (select id from marked)
                     and not exists (select from purchases as stored where stored.id = ids.id)
-            ) from marked";
+            ), (select count(*) from confirmed) from marked"
+        );
         let mut ids = ids.to_vec();
         // In the order of inserts, which may wait for these rows.
         ids.sort_unstable();
         let mut marked = 0;
         for ids in ids.chunks(MAX_ROWS) {
             let mark = || {
-                let mark = Statement::new(sql).bind(id_texts(ids));
+                let mark = Statement::new(sql.clone()).bind(id_texts(ids));
                 count(&self.connection, mark)
             };
             // A purchase that was stored meanwhile is not seen by the statement that it has kept from marking it.

@@ -13,7 +13,7 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 use tokio_postgres::Row;
 
-use super::connection::Statement;
+use super::connection::{Statement, confirmed_rows};
 use super::error::postgres_error;
 use super::insert::{self, PURCHASES};
 use super::rows::{self, time};
@@ -138,9 +138,9 @@ impl PurchaseRows for PostgresStore {
     }
 
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
-        let sql = format!(
-            "select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1) order by sequence"
-        );
+        let sql =
+            format!("select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1)");
+        let sql = format!("{} order by found.sequence", confirmed_rows(&sql));
         let select = Statement::new(sql).bind(id_texts(purchases));
         let rows = self.connection.write(select).await?;
         rows.iter().map(read_waiting).collect()

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
-use super::connection::{Statement, confirmed};
+use super::connection::{Statement, confirmed_rows};
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
 use crate::limits::row_limit;
+use crate::refunds::PurchaseRows as _;
 
 /// The bounds of a page, see [`PageBounds`](shop_core::ports::PageBounds).
 #[derive(Debug, Default)]
@@ -89,15 +90,17 @@ impl PurchaseQuery for PostgresStore {
 
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
         let mut found = row_by_id(id);
-        let sql = format!(
-            "with found as materialized ({}), {} select found.* from found left join confirmed on true",
-            found.sql,
-            confirmed("found")
-        );
-        found.sql = sql.into();
+        found.sql = confirmed_rows(&found.sql).into();
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let rows = self.connection.write_by(found, deadline).await?;
-        self.lookup_of(rows.first(), id).await
+        let lookup = self.lookup_of(rows.first(), id).await?;
+        if let Lookup::Waiting(refund) = &lookup
+            && let Some(purchase) = refund.details.of
+        {
+            // They are confirmed.
+            self.waiting_of(&[purchase]).await?;
+        }
+        Ok(lookup)
     }
 
     fn takeovers(&self) -> u64 {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_core::ports::{Lookup, PurchaseQuery as _, RecordStore as _, Selector};
+use shop_core::ports::{
+    Lookup, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector,
+};
 use shop_core::{Outcome, Purchase};
 use tokio::time::{sleep, timeout};
 
@@ -145,6 +147,12 @@ async fn what_no_standby_has_is_not_stored_when_it_is_found() {
     let found = impatient.look_up(&all[0].id).await.unwrap();
     assert!(matches!(found, Lookup::Stored(_)), "{found:?}");
     impatient.look_up_durable(&all[0].id).await.unwrap_err();
+    // A mark likewise.
+    let erased = purchases(21)[20].id;
+    impatient.mark_erased(&[erased]).await.unwrap_err();
+    end_waits(&primary, "pg_cancel_backend").await;
+    until(async || matches!(impatient.look_up(&erased).await, Ok(Lookup::Erased))).await;
+    impatient.mark_erased(&[erased]).await.unwrap_err();
     let error = impatient.apply(all.clone().into()).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
 
