@@ -1,6 +1,8 @@
 //! Checks a database file: its pages, its indexes and its rows.
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use rusqlite::{Connection, Row};
 use shop_core::Result;
@@ -23,45 +25,70 @@ use super::thread::blocking;
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
-    let check = move || {
-        let checked = open(&path).and_then(|file| damage(&file).at(&path));
-        match checked {
-            Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
-            checked => checked,
-        }
+    let check = move || match damage(&path) {
+        Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
+        checked => checked,
     };
     blocking(check).await
 }
 
 const MAX_LINES: usize = 100;
 
-fn damage(file: &Connection) -> rusqlite::Result<Vec<String>> {
+fn damage(path: &Path) -> Result<Vec<String>> {
+    // Two connections, because each is used by one thread.
+    let (pages, rows) = thread::scope(|scope| {
+        let rows = scope.spawn(|| open(path).and_then(|file| damaged_rows(&file).at(path)));
+        let pages = open(path).and_then(|file| damaged_pages(&file).at(path));
+        (
+            pages,
+            rows.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    let mut lines = pages?;
+    match rows {
+        Ok(rows) if lines.is_empty() => return Ok(rows.lines),
+        Ok(rows) if !rows.are_sound => lines.extend(rows.lines),
+        Err(error) if lines.is_empty() => return Err(error),
+        // A damaged page, which SQLite has named.
+        Ok(_) | Err(_) => {}
+    }
+    Ok(lines)
+}
+
+/// Returns the lines of SQLite's own check.
+fn damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
     let lines: Vec<String> = check
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut lines: Vec<_> = lines.into_iter().filter(|line| line != "ok").collect();
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// What was found in the rows of a file.
+struct CheckedRows {
+    /// Whether each row has its checksum.
+    are_sound: bool,
+    /// The rows without it; if there are none, the sums that differ from their purchases.
+    lines: Vec<String>,
+}
+
+/// Checks the rows of a file that is a shop of this version. Others have none that are known here.
+fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
+    let mut lines = Vec::new();
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
-    if (
-        pragma(file, "application_id")?,
-        pragma(file, "user_version")?,
-    ) == current
-    {
-        let refused = ROWS
-            .iter()
-            .map(|(what, sql, read)| refused(file, what, sql, *read));
-        match refused.collect::<rusqlite::Result<Vec<_>>>() {
-            // Sums whose rows are sound are compared with their purchases.
-            Ok(refused) if lines.is_empty() && refused.iter().all(Vec::is_empty) => {
-                lines.extend(compare_sums(file, MAX_LINES)?);
-            }
-            Ok(refused) => lines.extend(refused.into_iter().flatten().take(MAX_LINES)),
-            Err(error) if lines.is_empty() => return Err(error),
-            // A damaged page, which SQLite has named.
-            Err(_) => {}
+    let application_id = pragma(file, "application_id")?;
+    let is_current = (application_id, pragma(file, "user_version")?) == current;
+    if is_current {
+        for (what, sql, read) in ROWS {
+            lines.extend(refused(file, what, sql, *read)?);
         }
     }
-    Ok(lines)
+    lines.truncate(MAX_LINES);
+    let are_sound = lines.is_empty();
+    if is_current && are_sound {
+        lines = compare_sums(file, MAX_LINES)?;
+    }
+    Ok(CheckedRows { are_sound, lines })
 }
 
 /// Reads a row, of which only the error counts.
