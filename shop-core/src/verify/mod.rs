@@ -54,11 +54,11 @@ pub use spot_check::SpotCheck;
 /// running pipeline as long as that makes progress.
 ///
 /// # Cost
-/// Time: one scan of the log, and one scan of the store if it has up to 2,000,000 purchases, two scans for up to twice as
+/// Time: one scan of the log, and one scan of the store if it has up to 3,500,000 purchases, two scans for up to twice as
 /// many, four for up to four times as many, and so on. One `get` of the store, 32 concurrently, for each record whose
-/// purchase was not among those that the first scan has kept; one page more for a record without an id. Memory: about 70
-/// bytes per purchase of these 2,000,000, per missing purchase up to as many, and per dead letter, pending or resolved; one
-/// batch of the log; and the purchases of 10,000 records.
+/// purchase was not among those that the first scan has kept; one page more for a record without an id. Memory: up to 140 MB
+/// for these 3,500,000 purchases; about 70 bytes per missing purchase, up to as many, and per dead letter, pending or resolved;
+/// one batch of the log; and the purchases of 10,000 records.
 ///
 /// # Errors
 /// Those of the log and of the store, unchanged; transient errors of the store when they have lasted for about half a
@@ -101,9 +101,9 @@ options! {
         /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan
         /// pauses until they are found.
         pub max_pending: usize = 10_000,
-        /// The approximate maximum number of ids of the store in memory (default 2,000,000), and of missing ids: a
+        /// The approximate maximum number of ids of the store in memory (default 3,500,000: a hash map that is nearly full, of 140 MB), and of missing ids: a
         /// purchase that is missing after so many others is counted with each of its records.
-        pub dedup_window: usize = 2_000_000,
+        pub dedup_window: usize = 3_500_000,
         /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
         pub max_reported: usize = 20,
         /// The time before which the store deletes purchases (default none): earlier ones may be stored or not.
