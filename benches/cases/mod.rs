@@ -12,6 +12,7 @@ pub mod kafka_to_postgres;
 pub mod listing;
 pub mod mock_cluster;
 pub mod publish;
+pub mod shop_size;
 
 use tokio::runtime::{Builder, Runtime};
 

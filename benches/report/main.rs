@@ -70,7 +70,7 @@ const fn part(name: &'static str, title: &'static str, measure: Measure) -> Part
     }
 }
 
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     part(
         "kafka-to-mongodb",
         "From Kafka into MongoDB",
@@ -105,6 +105,7 @@ const PARTS: [Part; 15] = [
     part("events", "Readers of events", cases::events::rows),
     part("listing", "Listings", cases::listing::rows),
     part("growth", "Among very many", cases::growth::rows),
+    part("shop-size", "A shop that grows", cases::shop_size::rows),
     part("allocations", "Allocations", |scale, emit| {
         programs::rows("allocations", scale, emit);
     }),

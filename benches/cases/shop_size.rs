@@ -1,0 +1,299 @@
+//! A shop that grows: what reads, a buy, a check and a backup cost at several sizes, and how many times more at the last
+//! size than at the first.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::time::Instant;
+
+use shop_core::api::RowFormat;
+use shop_core::import::{Import, ImportReport};
+use shop_core::ports::{
+    ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink, Selector, TimeRange,
+    TotalsRequest, UtcOffset,
+};
+use shop_core::verify::verify;
+use shop_core::{Clock, NewPurchase, Purchase, SystemClock, Timestamp};
+use shop_store::embedded::{
+    EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup, check_integrity,
+};
+
+use super::two_threads;
+use crate::row::{Row, Unit, thousands};
+use crate::scale::Scale;
+use crate::usage::{as_f64, median};
+
+/// 2026-01-01T00:00:00Z.
+const START: i64 = 1_767_225_600_000;
+const DAY: i64 = 86_400_000;
+/// In milliseconds.
+const YEAR: u64 = 365 * 86_400_000;
+/// The number of users. The purchases are theirs by a Zipf law.
+const USERS: f64 = 100_000.0;
+/// The user with an eighth of all purchases.
+const WHALE: &str = "whale";
+/// The group whose position moves with each commit that stores.
+const GROUP: &str = "purchase-group";
+
+/// The figures of one size, by what was measured.
+type Figures = Vec<(String, Unit, Vec<f64>)>;
+
+/// Pseudorandom numbers, the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        // xorshift64.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn user(&mut self) -> String {
+        if self.below(8) == 0 {
+            return WHALE.to_owned();
+        }
+        // Of a Zipf law with exponent 1, the rank grows exponentially with the part of the purchases before it.
+        let part = as_f64(self.below(1_000_000)) / 1_000_000.0;
+        format!("u{:.0}", USERS.powf(part))
+    }
+
+    /// A purchase so many milliseconds after the start of the year.
+    fn purchase(&mut self, time: u64) -> Purchase {
+        let user = self.user();
+        let price = format!("{}.{:02}", self.below(200), self.below(100));
+        let time = START + i64::try_from(time).unwrap();
+        let new = NewPurchase::of(user.as_str())
+            .named(format!("name of {user}"))
+            .priced(&price)
+            .unwrap()
+            .with_timestamp(Timestamp::from_millis(time).unwrap());
+        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
+    }
+}
+
+/// An embedded shop without an ingest: a purchase is logged and stored in one commit.
+struct GrowingShop {
+    log: EmbeddedLog,
+    store: EmbeddedStore,
+    numbers: Numbers,
+    purchases: u64,
+}
+
+impl GrowingShop {
+    async fn open(folder: &Path) -> Self {
+        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
+            .await
+            .unwrap();
+        let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
+        Self {
+            log,
+            store,
+            numbers: Numbers(88_172_645_463_325_252),
+            purchases: 0,
+        }
+    }
+
+    /// Buys until the shop has `count` purchases. The new ones are spread over the year, in the order of their times.
+    async fn fill(&mut self, count: u64) {
+        let sink = self.log.storing_sink(GROUP).await.unwrap();
+        let missing = count - self.purchases;
+        let mut filled = 0;
+        while filled < missing {
+            let size = (missing - filled).min(50_000);
+            let batch: Vec<Purchase> = (filled..filled + size)
+                .map(|number| self.numbers.purchase(number * YEAR / missing))
+                .collect();
+            for published in sink.publish_many(&batch).await {
+                published.unwrap();
+            }
+            filled += size;
+        }
+        self.purchases = count;
+    }
+
+    /// Measures everything at the present size.
+    async fn measure(&mut self, folder: &Path, scale: Scale) -> Figures {
+        let mut figures = Vec::new();
+        for (what, selector, request) in self.totals() {
+            let times = timed(scale.pairs(), || async {
+                self.store.totals(&selector, &request).await.unwrap();
+            });
+            figures.push((format!("totals {what}"), Unit::Milliseconds, times.await));
+        }
+        let page = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(50).unwrap());
+        for (who, selector) in [("a user", user("u77")), ("the whale", user(WHALE))] {
+            let listing = timed(scale.pairs(), || async {
+                self.store.page(&selector, &page).await.unwrap();
+            });
+            let listing = listing.await;
+            figures.push((
+                format!("a page of 50 of {who}"),
+                Unit::Milliseconds,
+                listing,
+            ));
+            let summary = timed(scale.pairs(), || async {
+                self.store.summary(&selector).await.unwrap();
+            });
+            figures.push((
+                format!("the sum of {who}"),
+                Unit::Milliseconds,
+                summary.await,
+            ));
+        }
+        let sink = self.log.storing_sink(GROUP).await.unwrap();
+        let bought: Vec<Purchase> = (0..=scale.pairs())
+            .map(|_| {
+                let time = self.numbers.below(YEAR);
+                self.numbers.purchase(time)
+            })
+            .collect();
+        let mut times = Vec::new();
+        for purchase in &bought {
+            let begun = Instant::now();
+            sink.publish(purchase).await.unwrap();
+            times.push(milliseconds(begun));
+        }
+        self.purchases += bought.len() as u64;
+        figures.push(("a buy, alone".to_owned(), Unit::Milliseconds, times));
+
+        let per_second =
+            |begun: Instant| vec![as_f64(self.purchases) / begun.elapsed().as_secs_f64()];
+        let begun = Instant::now();
+        let verified = verify(&self.log, self.store.clone(), None).await.unwrap();
+        assert!(verified.is_clean(), "{verified:?}");
+        figures.push(("verify".to_owned(), Unit::PerSecond, per_second(begun)));
+        let begun = Instant::now();
+        let damage = check_integrity(folder.join("shop.db")).await.unwrap();
+        assert!(damage.is_empty(), "{damage:?}");
+        figures.push(("doctor".to_owned(), Unit::PerSecond, per_second(begun)));
+        let copy = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        let copied = backup(folder, copy.path().join("copy")).await.unwrap();
+        figures.push(("backup".to_owned(), Unit::PerSecond, per_second(begun)));
+        let bytes: u64 = copied.iter().map(|file| file.bytes).sum();
+        let bytes = vec![as_f64(bytes) / as_f64(self.purchases)];
+        figures.push(("bytes of a backup".to_owned(), Unit::Each, bytes));
+        self.import(scale, &mut figures).await;
+        figures
+    }
+
+    /// Imports a file of purchases with keys, of all users and in the order of their times.
+    async fn import(&mut self, scale: Scale, figures: &mut Figures) {
+        let rows: u64 = match scale {
+            Scale::Tiny => 100,
+            Scale::Quick | Scale::Full => 200_000,
+        };
+        let size = self.purchases;
+        let mut file = "username,userid,price,timestamp,key\n".to_owned();
+        for row in 0..rows {
+            let user = format!("u{}", self.numbers.below(100_000));
+            let time = START + i64::try_from(row).unwrap() * 1_000;
+            let time = Timestamp::from_millis(time).unwrap();
+            file += &format!("name of {user},{user},9.99,{time},{size}-{row}\n");
+        }
+        let sink = self.log.storing_sink(GROUP).await.unwrap();
+        let mut report = ImportReport::default();
+        let before = written_bytes();
+        let begun = Instant::now();
+        Import::new(RowFormat::Csv)
+            .run(&sink, &self.store, Cursor::new(file), &mut report, |_| ())
+            .await
+            .unwrap();
+        let per_second = as_f64(rows) / begun.elapsed().as_secs_f64();
+        let bytes = as_f64(written_bytes() - before) / as_f64(rows);
+        assert_eq!(report.imported, rows, "{report}");
+        self.purchases += rows;
+        figures.push(("import".to_owned(), Unit::PerSecond, vec![per_second]));
+        let what = "bytes written by an import for each row".to_owned();
+        figures.push((what, Unit::Each, vec![bytes]));
+    }
+
+    /// The requests for totals: of a user with few purchases, of one with many, and of the whole shop.
+    fn totals(&self) -> [(&'static str, Selector, TotalsRequest); 6] {
+        let year = |per| TotalsRequest::of(TimeRange::ALL, per);
+        let east = UtcOffset::from_minutes(120).unwrap();
+        let at = |day: i64| Some(Timestamp::from_millis(START + day * DAY).unwrap());
+        let month = TimeRange::new(at(100), at(130)).unwrap();
+        [
+            ("per day of a user", user("u99999"), year(Period::Day)),
+            ("per day of the whale", user(WHALE), year(Period::Day)),
+            ("per day of all", Selector::All, year(Period::Day)),
+            (
+                "per day of all in +02:00",
+                Selector::All,
+                year(Period::Day).in_zone(east),
+            ),
+            ("per month of all", Selector::All, year(Period::Month)),
+            (
+                "per hour of all in a month",
+                Selector::All,
+                TotalsRequest::of(month, Period::Hour),
+            ),
+        ]
+    }
+}
+
+/// The bytes that this process has written to files.
+fn written_bytes() -> u64 {
+    let counters = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let written = counters
+        .lines()
+        .find_map(|line| line.strip_prefix("wchar: "));
+    written
+        .and_then(|bytes| bytes.parse().ok())
+        .unwrap_or_default()
+}
+
+fn user(id: &str) -> Selector {
+    Selector::User(id.parse().unwrap())
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1_000.0
+}
+
+/// The milliseconds of each of these calls, after one that is not counted.
+async fn timed<F: Future<Output = ()>>(repetitions: usize, call: impl Fn() -> F) -> Vec<f64> {
+    call().await;
+    let mut times = Vec::new();
+    for _ in 0..repetitions {
+        let begun = Instant::now();
+        call().await;
+        times.push(milliseconds(begun));
+    }
+    times
+}
+
+/// Measures the embedded shop at each size.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
+    let sizes: &[u64] = match scale {
+        Scale::Tiny => &[500, 1_000],
+        Scale::Quick => &[100_000, 1_000_000],
+        Scale::Full => &[100_000, 1_000_000, 3_000_000],
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = two_threads();
+    let mut shop = runtime.block_on(GrowingShop::open(folder.path()));
+    let mut first: Option<Figures> = None;
+    for size in sizes {
+        runtime.block_on(shop.fill(*size));
+        let figures = runtime.block_on(shop.measure(folder.path(), scale));
+        for (index, (what, unit, found)) in figures.iter().enumerate() {
+            let before = first.as_ref().map(|first| median(first[index].2.clone()));
+            let ratio = before.map(|before| median(found.clone()) / before);
+            let beside = ratio.map_or_else(String::new, |ratio| {
+                format!("{ratio:.2} times that of the first size")
+            });
+            let among = thousands(as_f64(*size));
+            let what = format!("{among} purchases: {what}");
+            emit(Row::new(what, found.clone(), *unit, beside));
+        }
+        first.get_or_insert(figures);
+    }
+    runtime.block_on(async {
+        let closed = shop.log.closed();
+        drop(shop);
+        closed.await;
+    });
+}
