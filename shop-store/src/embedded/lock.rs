@@ -166,6 +166,15 @@ impl FileLock {
         }
     }
 
+    /// Shares the lock with others that share it, unless one holds it.
+    pub(super) fn try_lock_shared(&self) -> Result<Option<LockGuard<'_>>> {
+        match self.file.try_lock_shared() {
+            Ok(()) => self.guard().map(Some),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),
+        }
+    }
+
     /// Sets the times of the file, which a watch on it reports.
     pub(super) fn touch(&self) {
         let now = Timespec {

@@ -53,7 +53,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
 pub(super) fn check_idle(file: &Path) -> Result<()> {
     let lock = file.with_extension("lock");
     let lock = lock.exists().then(|| FileLock::open(&lock)).transpose()?;
-    match lock.as_ref().map(FileLock::try_lock).transpose()? {
+    // Shared, so that two checks at the same time do not take each other for that process.
+    match lock.as_ref().map(FileLock::try_lock_shared).transpose()? {
         Some(None) => Ok(()),
         _held_or_unused => check(&file.with_extension("db-wal")),
     }
@@ -199,6 +200,22 @@ mod tests {
                 "byte {within} of {page}"
             );
         }
+    }
+
+    #[test]
+    fn only_a_process_that_writes_keeps_a_log_from_being_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.db");
+        let (mut log, _pages) = log();
+        log[HEADER + 5] ^= 4;
+        fs::write(file.with_extension("db-wal"), log).unwrap();
+        let lock = FileLock::open(&file.with_extension("lock")).unwrap();
+
+        let checks = lock.try_lock_shared().unwrap();
+        check_idle(&file).unwrap_err();
+        drop(checks);
+        let _writes = lock.try_lock().unwrap();
+        check_idle(&file).unwrap();
     }
 
     #[test]
