@@ -97,7 +97,7 @@ impl PurchaseQuery for PostgresStore {
         if let Lookup::Waiting(refund) = &lookup
             && let Some(purchase) = refund.details.of
         {
-            // They are confirmed.
+            // Reading the waiting refunds makes the transaction wait for the standby.
             self.waiting_of(&[purchase]).await?;
         }
         Ok(lookup)
