@@ -1,7 +1,7 @@
 //! Counts allocations per record or request. The figures are the same on every machine.
 //!
 //! ```text
-//! cargo bench --bench allocations
+//! cargo bench --features benches/programs --bench allocations
 //! ```
 
 #![expect(

@@ -1,7 +1,7 @@
 //! The cost of a verified JSON Web Token in a `POST /buy`, compared with the same service without authentication.
 //!
 //! ```text
-//! cargo bench --bench authentication
+//! cargo bench --features benches/programs --bench authentication
 //! ```
 
 #![expect(

@@ -1,7 +1,7 @@
 //! `POST /v1/purchases:batch` with 1,000 purchases per request.
 //!
 //! ```text
-//! cargo bench --bench batch
+//! cargo bench --features benches/programs --bench batch
 //! ```
 //!
 //! `SHOP_BENCH_PAIRS` sets the number of runs (default 15). Use an otherwise idle machine.

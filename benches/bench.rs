@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cases::{
-    freshness, hot_path, kafka_to_mongodb, kafka_to_postgres, listing, mock_cluster, publish,
-};
+#[cfg(feature = "programs")]
+use crate::cases::{freshness, kafka_to_mongodb, kafka_to_postgres, listing, mock_cluster};
+use crate::cases::{hot_path, publish};
+#[cfg(feature = "programs")]
 use crate::load::{self, Load};
 use crate::row::Row;
 use crate::run::{RUN, to_json};
 use crate::scale::{Scale, has_flag};
-use crate::server;
 
 /// The longest time of a run: a server without memory left can hang for ever.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -50,7 +50,8 @@ pub fn main(name: &str, measure: Measure) {
 
 /// If this process was started as a child, does its work and exits. Must be the first call of every main function.
 pub fn run_child_if_requested() {
-    server::serve_if_requested();
+    #[cfg(feature = "programs")]
+    crate::server::serve_if_requested();
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(RUN) {
         std::thread::spawn(end_late);
@@ -76,14 +77,20 @@ fn end_late() {
 fn execute(what: &str, argument: &str) -> String {
     match what {
         hot_path::RUN => with(argument, |(way, records)| hot_path::measure(way, records)),
-        mock_cluster::RUN => with(argument, |consume: mock_cluster::Consume| consume.measure()),
         publish::RUN => with(argument, |publish: publish::Publish| publish.measure()),
+        #[cfg(feature = "programs")]
+        mock_cluster::RUN => with(argument, |consume: mock_cluster::Consume| consume.measure()),
+        #[cfg(feature = "programs")]
         load::RUN => with(argument, |load: Load| load.run()),
+        #[cfg(feature = "programs")]
         freshness::RUN => with(argument, |(store, count)| freshness::inserts(store, count)),
+        #[cfg(feature = "programs")]
         listing::RUN => with(argument, |(folder, lookup): (std::path::PathBuf, _)| {
             listing::look(&folder, lookup)
         }),
+        #[cfg(feature = "programs")]
         kafka_to_mongodb::RUN => with(argument, |run: kafka_to_mongodb::Ingestion| run.measure()),
+        #[cfg(feature = "programs")]
         kafka_to_postgres::RUN => with(argument, |run: kafka_to_postgres::Ingestion| run.measure()),
         unknown => format!("unknown work: {unknown}"),
     }

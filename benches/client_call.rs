@@ -1,7 +1,7 @@
 //! A call by `shop-client`, compared with the same call by bare `reqwest` on the same pool, to an in-memory facing.
 //!
 //! ```text
-//! cargo bench --bench client_call
+//! cargo bench --features benches/programs --bench client_call
 //! ```
 //!
 //! Both send a key and a JSON body and parse the response into types. They alternate, because the speed of a machine

@@ -1,7 +1,7 @@
 //! Readers of events: the memory of a server with 800, and the latency of concurrent buyers.
 //!
 //! ```text
-//! cargo bench --bench events
+//! cargo bench --features benches/programs --bench events
 //! ```
 //!
 //! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.

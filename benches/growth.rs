@@ -1,7 +1,7 @@
 //! Reads among very many rows that cost one page: dead letters, totals, pages with a sum.
 //!
 //! ```text
-//! cargo bench --bench growth
+//! cargo bench --features benches/programs --bench growth
 //! ```
 //!
 //! Kafka and PostgreSQL are measured if `SHOP_TEST_KAFKA` and `SHOP_TEST_POSTGRES_URL` are set.

@@ -1,7 +1,7 @@
 //! `POST /buy`, compared with a bare axum handler that parses and echoes the same JSON, and on Kafka with a naive handler.
 //!
 //! ```text
-//! cargo bench --bench http_post
+//! cargo bench --features benches/programs --bench http_post
 //! ```
 //!
 //! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_MONGODB_URI=mongodb://localhost:27017 \
-//!     cargo bench --bench kafka_to_mongodb
+//!     cargo bench --features benches/programs --bench kafka_to_mongodb
 //! ```
 //!
 //! `-- --soak 5000000` ingests that many records once, and reports whether memory stays flat.

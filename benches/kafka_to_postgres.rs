@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SHOP_TEST_KAFKA=localhost:9092 SHOP_TEST_POSTGRES_URL=postgresql://postgres@localhost/postgres \
-//!     cargo bench --bench kafka_to_postgres
+//!     cargo bench --features benches/programs --bench kafka_to_postgres
 //! ```
 //!
 //! The database gets a schema that is dropped at the end. `SHOP_BENCH_PAIRS` sets the number of rounds (default 15); with

@@ -12,6 +12,8 @@
 //! | [`load`] | requests to a server from a child process |
 //! | [`echo`] | the bare axum program that `facing` is compared with |
 //! | [`scale`] | sizes, numbers of runs, and available servers |
+//!
+//! Without the feature `programs`, only the hot path is here: it needs neither the programs nor a server.
 
 #![expect(
     clippy::print_stdout,
@@ -23,12 +25,16 @@
 
 pub mod bench;
 pub mod cases;
+#[cfg(feature = "programs")]
 pub mod echo;
+#[cfg(feature = "programs")]
 pub mod load;
+#[cfg(feature = "programs")]
 mod naive;
 pub mod row;
 pub mod run;
 pub mod sample;
 pub mod scale;
+#[cfg(feature = "programs")]
 pub mod server;
 pub mod usage;

@@ -1,7 +1,7 @@
 //! First pages, summaries and whole listings of very many purchases, compared with those of few.
 //!
 //! ```text
-//! cargo bench --bench listing
+//! cargo bench --features benches/programs --bench listing
 //! ```
 //!
 //! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.

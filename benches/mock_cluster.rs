@@ -1,7 +1,7 @@
 //! From librdkafka's mock cluster into a counting store, compared with a bare consumer loop.
 //!
 //! ```text
-//! cargo bench --bench mock_cluster
+//! cargo bench --features benches/programs --bench mock_cluster
 //! ```
 //!
 //! `SHOP_BENCH_PAIRS` sets the number of pairs of runs (default 15). Use an otherwise idle machine.

@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{DeadLetters, LogSource};
-use shop_core::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
+use shop_core::ports::{InsertOutcome, PurchaseStore, RecordStore};
 use shop_core::{Clock, NewPurchase, Purchase, Result, SystemClock};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use crate::usage::{as_f64, processor_time};
 
@@ -55,19 +53,6 @@ pub fn purchases(count: u64) -> Vec<Purchase> {
 pub fn purchase(user: &str, name: &str, price: &str) -> Purchase {
     let new = NewPurchase::of(user).named(name).priced(price).unwrap();
     new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
-}
-
-/// Publishes `records` purchases into the topic of `options`.
-pub async fn fill_topic(options: KafkaLogOptions, records: u64) {
-    let sink = KafkaLog::open(options).await.unwrap().sink();
-    let all = purchases(records);
-    let publish = async |purchase: &Purchase| while sink.publish(purchase).await.is_err() {};
-    stream::iter(&all)
-        .map(publish)
-        .buffer_unordered(5_000)
-        .collect::<()>()
-        .await;
-    sink.close(Duration::from_secs(10)).await.unwrap();
 }
 
 /// The durations of an ingest.

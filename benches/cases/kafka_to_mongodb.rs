@@ -17,9 +17,10 @@ use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use super::collection::{DATABASE, drop_collection, open_collection};
 use super::two_threads;
+use crate::cases::topic::fill_topic;
 use crate::row::{Goal, Row, Unit};
 use crate::run::{Pairs, Run, rounds};
-use crate::sample::{fill_topic, ingest, purchases};
+use crate::sample::{ingest, purchases};
 use crate::scale::{self, Scale};
 use crate::usage::{Cost, as_f64, median, memory_of, process, processor_time, quantile};
 

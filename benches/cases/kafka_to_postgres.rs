@@ -17,9 +17,10 @@ use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
 use super::hot_path::embedded_log;
 use super::two_threads;
+use crate::cases::topic::fill_topic;
 use crate::row::{Goal, Row};
 use crate::run::{Pairs, rounds};
-use crate::sample::{fill_topic, ingest, purchases};
+use crate::sample::{ingest, purchases};
 use crate::scale::{self, Scale};
 use crate::usage::{Cost, processor_time};
 

@@ -13,9 +13,10 @@ use shop_core::ingest::IngestOptions;
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use super::two_threads;
+use crate::cases::topic::fill_topic;
 use crate::row::{Row, thousands};
 use crate::run::{Pairs, Run};
-use crate::sample::{CountingStore, fill_topic, ingest};
+use crate::sample::{CountingStore, ingest};
 use crate::scale::Scale;
 use crate::usage::{Cost, as_f64, processor_time};
 

@@ -1,18 +1,31 @@
 //! The measurements, one module each. Each returns rows, and prints what it skips.
 
+#[cfg(feature = "programs")]
 pub mod batch;
+#[cfg(feature = "programs")]
 mod collection;
+#[cfg(feature = "programs")]
 pub mod events;
+#[cfg(feature = "programs")]
 pub mod freshness;
+#[cfg(feature = "programs")]
 pub mod growth;
 pub mod hot_path;
+#[cfg(feature = "programs")]
 pub mod http_post;
+#[cfg(feature = "programs")]
 pub mod kafka_to_mongodb;
+#[cfg(feature = "programs")]
 pub mod kafka_to_postgres;
+#[cfg(feature = "programs")]
 pub mod listing;
+#[cfg(feature = "programs")]
 pub mod mock_cluster;
 pub mod publish;
+#[cfg(feature = "programs")]
 pub mod shop_size;
+#[cfg(feature = "programs")]
+pub mod topic;
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -2,7 +2,7 @@
 //! Missed goals are reported like the others.
 //!
 //! ```text
-//! cargo run --profile dist -p benches --bin report -- --quick
+//! cargo run --profile dist -p benches --features programs --bin report -- --quick
 //! ```
 
 #![expect(

@@ -37,7 +37,14 @@ pub(crate) fn built(what: &[&str]) -> PathBuf {
 
 /// The rows of a bench that is a program with an allocator or dependencies that the others do not have.
 pub(crate) fn rows(bench: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
-    let mut command = Command::new(built(&["-p", "benches", "--bench", bench]));
+    let mut command = Command::new(built(&[
+        "-p",
+        "benches",
+        "--features",
+        "programs",
+        "--bench",
+        bench,
+    ]));
     command
         .args(["--bench", "--json"])
         .args((scale == Scale::Quick).then_some("--quick"));

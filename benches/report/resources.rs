@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use benches::cases::topic::fill_topic;
 use benches::cases::two_threads;
 use benches::load::{Connection, Load, buy, get};
 use benches::row::{Goal, Row, Unit};
-use benches::sample::fill_topic;
 use benches::scale::{self, Scale};
 use benches::server::{Server, with_files_in};
 use benches::usage::{as_f64, memory_of, processor_seconds_of};

@@ -47,7 +47,14 @@ fn start(program: &Path) -> Started {
 /// Compares `facing` with the bare axum program.
 pub(crate) fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let facing = built(&["-p", "shop-bins", "--bin", "facing"]);
-    let bare = built(&["-p", "benches", "--bin", "bare_axum"]);
+    let bare = built(&[
+        "-p",
+        "benches",
+        "--features",
+        "programs",
+        "--bin",
+        "bare_axum",
+    ]);
     let pairs = Pairs::alternate(scale.pairs(), || start(&facing), || start(&bare));
     let mut row = |what: &str, unit: &str, part: fn(&Started) -> f64| {
         let show =
