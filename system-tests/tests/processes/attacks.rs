@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::kills::chosen;
-use crate::process::{Binary, Process, get, pause, plain, until};
+use crate::process::{Binary, Process, get, plain, until};
 use crate::servers::skipped;
 
 /// The limit of facing in the chart, in MiB.
@@ -109,7 +109,7 @@ impl Attack {
         loop {
             // Rejected, or closed: an attacker retries.
             if client(Arc::clone(&begun)).await.is_none() {
-                pause().await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }

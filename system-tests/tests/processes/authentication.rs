@@ -25,6 +25,7 @@ fn write(folder: &Path, keys: &[&str]) -> String {
 
 fn client(process: &Process, token: &str) -> ShopClient {
     ShopClient::builder(&process.url)
+        .http_client(plain())
         .retries(RetryPolicy::none())
         .bearer_token(token)
         .build()

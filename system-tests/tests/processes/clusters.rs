@@ -303,6 +303,8 @@ async fn buy_until_stopped(
         let body = format!(r#"{{"username":"ada","userid":"u{buyer}","price":{number}}}"#);
         buy(&http, &url, &format!("{buyer}-{number}"), &body).await;
         seen.lock().unwrap().note_success();
+        // Three brokers, and what they are asked, share the processors with the buyers.
+        pause().await;
     }
 }
 

@@ -143,7 +143,7 @@ async fn survive(servers: &Servers, postgres: Option<&Cluster>) {
     };
     let [facing, management] = SERVICES;
     let plan = Plan {
-        rounds: 4,
+        rounds: 3,
         victims: &[
             facing,
             management,

@@ -210,7 +210,7 @@ async fn kills_lose_and_duplicate_nothing_in_postgres() {
     let folder = tempfile::tempdir().unwrap();
     let victims = [SERVICES[0], SERVICES[1], Victim::Server("postgres")];
     let plan = Plan {
-        rounds: 4,
+        rounds: 3,
         victims: &victims,
         servers: None,
         postgres: Some(&cluster),

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{History, Outcome};
 use crate::kafka::start;
-use crate::process::{Binary, Process, pause, soon, until};
+use crate::process::{Binary, Process, pause, plain, soon, until};
 use crate::servers::Servers;
 
 /// Enough for purchases in each of the five partitions.
@@ -29,6 +29,7 @@ fn purchase(number: u64) -> NewPurchase {
 /// Callers that buy until they are stopped, and repeat each purchase until it is acknowledged.
 #[derive(Default)]
 struct Load {
+    http: reqwest::Client,
     /// The current URL of facing.
     url: RwLock<String>,
     stop: CancellationToken,
@@ -42,6 +43,7 @@ impl Load {
         let bought = async {
             loop {
                 let client = ShopClient::builder(self.url.read().await.clone())
+                    .http_client(self.http.clone())
                     .build()
                     .unwrap();
                 match self.history.buy(&client, new.clone()).await {
@@ -56,6 +58,8 @@ impl Load {
     async fn buy(self: Arc<Self>) {
         while !self.stop.is_cancelled() {
             self.buy_one().await;
+            // Load enough for each partition; more takes the processor from the members.
+            pause().await;
         }
     }
 
@@ -93,6 +97,7 @@ async fn rebalances_lose_no_purchase() {
     )
     .await;
     let load = Arc::new(Load {
+        http: plain(),
         url: RwLock::new(facing.url.clone()),
         ..Load::default()
     });

@@ -95,16 +95,23 @@ pub(crate) async fn within<T>(
     result
 }
 
-/// Pauses between two polls, so that polling does not take the processor from the process under test.
+/// Pauses before a call is repeated, so that repetitions do not take the processor from the process under test.
 pub(crate) async fn pause() {
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
 }
+
+/// The pauses between polls: short at first, because most conditions hold soon, then longer, because each poll may be a
+/// request that takes the processor from the process under test.
+const FIRST_POLL: Duration = Duration::from_millis(5);
+const LONGEST_POLL: Duration = Duration::from_millis(100);
 
 /// Polls until `condition` holds. Panics if it takes too long.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let held = async {
+        let mut pause = FIRST_POLL;
         while !condition().await {
-            pause().await;
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_POLL.min(pause * 5 / 4);
         }
     };
     soon(what, held).await;
@@ -208,8 +215,9 @@ impl Process {
     }
 
     pub(crate) fn client(&self) -> ShopClient {
-        // These tests are about single attempts.
+        // These tests are about single attempts, and do not need the certificates of the system.
         ShopClient::builder(&self.url)
+            .http_client(plain())
             .retries(RetryPolicy::none())
             .build()
             .unwrap()

@@ -295,7 +295,7 @@ impl Load {
             if store.buy(new("1")).await.is_ok() && log.buy(new("2")).await.is_ok() {
                 self.conflicts.lock().await.acknowledged.insert(id);
             }
-            for _ in 0..20 {
+            for _ in 0..5 {
                 pause().await;
             }
         }
