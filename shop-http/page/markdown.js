@@ -1,27 +1,80 @@
-// The Markdown of the runbooks: headings, paragraphs, lists, and within a line code, bold text and links.
+// The Markdown of the runbooks: headings, paragraphs, lists, tables, code, and within a line code, bold text and links.
 
-const MARK = /^(?:(#+|\d+\.|-) +)?(.*)$/;
-const LISTS = { "-": "ul", "#": "h3" };
+const HEADING = /^#+ +(.*)$/;
+const FENCE = "```";
+const ITEM = /^(-|\d+\.) +/;
 const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([^)]+)\)/g;
 
 /** Whether a view of this name is a runbook, or all of them. Alerts and links name it in lower case. */
 export const isRunbook = (view) => /^(shop\w+|outages|runbooks)$/i.test(view);
 
-/** The sections of a text: `{anchor, title, blocks}`, each block `{kind, texts}` of an element `p`, `ul` or `ol`. */
+/** The sections of a text: `{anchor, title, blocks}`, one for each heading of any level. */
 export function sectionsOf(text) {
   const sections = [];
-  let [block, isOpen] = [undefined, false];
+  let isCode = false;
   for (const line of text.split("\n")) {
-    const [, mark, rest] = MARK.exec(line.trim());
-    const kind = mark === undefined ? "p" : (LISTS[mark[0]] ?? "ol");
-    if (kind === "h3") sections.push({ anchor: rest.toLowerCase().replaceAll(" ", "-"), title: rest, blocks: [] });
-    else if (rest !== "" && isOpen && kind === "p") block.texts.push(`${block.texts.pop()} ${rest}`);
-    else if (rest !== "" && isOpen && kind === block.kind) block.texts.push(rest);
-    else if (rest !== "") sections.at(-1)?.blocks.push((block = { kind, texts: [rest] }));
-    isOpen = rest !== "" && kind !== "h3";
+    if (line.trim().startsWith(FENCE)) isCode = !isCode;
+    const title = isCode ? undefined : HEADING.exec(line)?.[1];
+    if (title === undefined) sections.at(-1)?.lines.push(line);
+    else sections.push({ anchor: title.toLowerCase().replaceAll(" ", "-"), title, lines: [] });
   }
-  return sections;
+  return sections.map(({ anchor, title, lines }) => ({ anchor, title, blocks: blocksOf(lines) }));
 }
+
+/**
+ * The blocks of lines: `{kind: "p", text}`, `{kind: "pre", text}`, `{kind: "table", rows}` with the head as the first row
+ * of cells, and `{kind: "ul" | "ol", start, items}`, where each item is a list of blocks.
+ */
+function blocksOf(lines) {
+  const blocks = [];
+  let at = 0;
+  // The lines from here on for which `isWithin` holds.
+  const take = (isWithin) => {
+    const from = at;
+    while (at < lines.length && isWithin(lines[at])) at += 1;
+    return lines.slice(from, at);
+  };
+  while (at < lines.length) {
+    const line = lines[at];
+    if (line.trim() === "") {
+      at += 1;
+    } else if (line.startsWith(FENCE)) {
+      at += 1;
+      blocks.push({ kind: "pre", text: take((code) => !code.startsWith(FENCE)).join("\n") });
+      at += 1;
+    } else if (line.startsWith("|")) {
+      const [head, , ...rows] = take((row) => row.startsWith("|")).map(cellsOf);
+      blocks.push({ kind: "table", rows: [head, ...rows] });
+    } else if (ITEM.test(line)) {
+      const kind = line.startsWith("-") ? "ul" : "ol";
+      const start = kind === "ol" ? Number.parseInt(line, 10) : undefined;
+      blocks.push({ kind, start, items: itemsOf(take((part) => isItemOf(kind, part) || part.trim() === "" || part.startsWith(" "))) });
+    } else {
+      const text = take((part) => part.trim() !== "" && !beginsBlock(part));
+      blocks.push({ kind: "p", text: text.map((part) => part.trim()).join(" ") });
+    }
+  }
+  return blocks;
+}
+
+const beginsBlock = (line) => line.startsWith(FENCE) || line.startsWith("|") || ITEM.test(line);
+
+const isItemOf = (kind, line) => ITEM.test(line) && line.startsWith("-") === (kind === "ul");
+
+/** The items of a list: the blocks of each. Lines that are indented below an item belong to the item. */
+function itemsOf(lines) {
+  const items = [];
+  for (const line of lines) {
+    if (ITEM.test(line)) items.push([line]);
+    else items.at(-1).push(line);
+  }
+  return items.map((item) => {
+    const indent = ITEM.exec(item[0])[0].length;
+    return blocksOf(item.map((line) => line.slice(indent)));
+  });
+}
+
+const cellsOf = (row) => row.trim().slice(1, -1).split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
 
 /** A line in parts: texts, and `{code}`, `{bold}` and `{link, to}` of further parts. Only links to runbooks lead somewhere. */
 export function partsOf(line) {

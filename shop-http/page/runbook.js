@@ -10,6 +10,17 @@ const shown = ({ code, bold, link, to }) =>
 const part = (one) => (typeof one === "string" ? one : shown(one));
 const inline = (line) => partsOf(line).map(part);
 
+const rowOf = (cell, texts) => html`<tr>${texts.map((text) => html`<${cell}>${inline(text)}<//>`)}</tr>`;
+const tableOf = ([head, ...rows]) => html`<table><thead>${rowOf("th", head)}</thead><tbody>${rows.map((row) => rowOf("td", row))}</tbody></table>`;
+const itemOf = ([first, ...rest]) => html`<li>${first?.kind === "p" ? inline(first.text) : first && block(first)}${rest.map(block)}</li>`;
+
+function block({ kind, text, rows, start, items }) {
+  if (kind === "p") return html`<p>${inline(text)}</p>`;
+  if (kind === "pre") return html`<pre><code>${text}</code></pre>`;
+  if (kind === "table") return tableOf(rows);
+  return html`<${kind} start=${start}>${items.map(itemOf)}<//>`;
+}
+
 /** The runbook of this name; all, where there is none. */
 export function Runbook({ name }) {
   const [state] = useLoaded("runbooks", runbooks);
@@ -17,7 +28,7 @@ export function Runbook({ name }) {
     const all = sectionsOf(text);
     const one = name === "runbooks" ? [] : all.filter(({ anchor }) => anchor === name.toLowerCase());
     return html`${(one.length > 0 ? one : all).map(({ title, blocks }) => html`<h3>${title}</h3>
-      ${blocks.map(({ kind, texts }) => (kind === "p" ? texts.map((line) => html`<p>${inline(line)}</p>`) : html`<${kind}>${texts.map((line) => html`<li>${inline(line)}</li>`)}<//>`))}`)}
+      ${blocks.map(block)}`)}
       ${one.length > 0 && html`<p class="note"><a href="#runbooks">All runbooks</a></p>`}`;
   }}<//></section>`;
 }

@@ -6,11 +6,37 @@ import { isRunbook, partsOf, sectionsOf } from "../../page/markdown.js";
 
 const TEXT = readFileSync(new URL("../../page/runbooks.txt", import.meta.url), "utf8");
 
+const paragraph = (text) => ({ kind: "p", text });
+
 test("sections have paragraphs and lists, whose lines are joined", () => {
-  const text = "# All\n\nOne\ntwo.\n\n1. Run `a\n   --b`.\n2. Else\n\nAfter\n\n- x\n- y\n## A b\nText\n";
+  const text = "# All\n\nOne\ntwo.\n\n1. Run `a\n   --b`.\n2. Else\n\nAfter\n- x\n- y\n## A b\nText\n";
   assert.deepEqual(sectionsOf(text), [
-    { anchor: "all", title: "All", blocks: [{ kind: "p", texts: ["One two."] }, { kind: "ol", texts: ["Run `a --b`.", "Else"] }, { kind: "p", texts: ["After"] }, { kind: "ul", texts: ["x", "y"] }] },
-    { anchor: "a-b", title: "A b", blocks: [{ kind: "p", texts: ["Text"] }] },
+    {
+      anchor: "all",
+      title: "All",
+      blocks: [
+        paragraph("One two."),
+        { kind: "ol", start: 1, items: [[paragraph("Run `a --b`.")], [paragraph("Else")]] },
+        paragraph("After"),
+        { kind: "ul", start: undefined, items: [[paragraph("x")], [paragraph("y")]] },
+      ],
+    },
+    { anchor: "a-b", title: "A b", blocks: [paragraph("Text")] },
+  ]);
+});
+
+test("an item holds a list, code and what else is indented below it", () => {
+  const text = "# A\n1. One:\n   - x\n     y\n   - z\n\n   ```sh\n   # a\n   b\n   ```\n\n2. Two\n";
+  const [{ blocks }] = sectionsOf(text);
+  const below = [{ kind: "ul", start: undefined, items: [[paragraph("x y")], [paragraph("z")]] }, { kind: "pre", text: "# a\nb" }];
+  assert.deepEqual(blocks, [{ kind: "ol", start: 1, items: [[paragraph("One:"), ...below], [paragraph("Two")]] }]);
+});
+
+test("code and tables are kept as they are", () => {
+  const [{ blocks }] = sectionsOf("# A\n```sh\n# not a heading\n\n| x |\n```\n| a | `b` |\n|---|---|\n| 1 \\| 2 | 3 |\n");
+  assert.deepEqual(blocks, [
+    { kind: "pre", text: "# not a heading\n\n| x |" },
+    { kind: "table", rows: [["a", "`b`"], ["1 | 2", "3"]] },
   ]);
 });
 
