@@ -13,17 +13,19 @@ use super::names::{aliases, arguments, variable};
 const INTRODUCTION: &str = "\
 # Settings
 
-For operators: every setting of facing and management, with its default.
+This page is for operators. It lists every setting of facing and management with its default. The page is generated from `bins/settings/variables.rs`; `facing --help` prints the same settings.
 
-This page is generated from `bins/settings/variables.rs`; `facing --help` prints the same.
+With nothing set, a service keeps everything in `./shop-data` and serves on this machine only.
 
-- `SHOP_LOG_LEVEL` is the variable of a setting, `--log-level` its flag, and `log_level` its key in the TOML file that `--config` names; there `[log]` and `level` are the same. A flag precedes a variable, a variable the file.
-- With nothing set, everything is kept in `./shop-data` and served on this machine. An empty variable counts as unset, with a warning.
-- A duration is a whole number with `ms`, `s`, `m`, `h` or `d`; a size one with `B`, `KiB`, `MiB` or `GiB`.
-- For every secret `X`, `X_FILE` names a file to read it from.
-- `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka, and so for any other; `__` stands for `_`. One that would break a guarantee, or has a setting here, is rejected.
-- `KAFKA_…`, `MONGODB_…` and `POSTGRES_…` need no `SHOP_`, nor do names in *also*: these are of replaced systems. Two names of one setting with different values are rejected.
-- Misspelled names are rejected, and settings that the service does not read.
+- **Where a setting is given.** A setting can be given as a flag, as an environment variable, or in the TOML file that `--config` names. For example, `--log-level`, `SHOP_LOG_LEVEL` and the key `log_level` are the same setting; in the file, the key `level` in the table `[log]` is also the same. A flag takes precedence over a variable, and a variable over the file.
+- **Empty variables.** An empty variable counts as unset, with a warning.
+- **Values.** A duration is a whole number with the unit `ms`, `s`, `m`, `h` or `d`. A size is a whole number with `B`, `KiB`, `MiB` or `GiB`.
+- **Secrets.** For every secret `X`, the setting `X_FILE` names a file that contains the secret.
+- **Properties of librdkafka.** `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka. Any other property is set in the same way, with `__` for a `_` in its name. A property that would break a guarantee, or that has a setting on this page, is rejected.
+- **Other names.** Variables that begin with `KAFKA_`, `MONGODB_` or `POSTGRES_` may omit the prefix `SHOP_`. The names after *also* are those of replaced systems. Two names of one setting with different values are rejected.
+- **Mistakes.** A service rejects misspelled names, and settings that it does not read.
+
+This is a file for `--config`:
 
 ```toml
 data_dir = \"/var/lib/shop\"
