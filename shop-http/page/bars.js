@@ -1,6 +1,7 @@
 // What was spent over time, as bars. The sums are exact; only where a bar ends is a float.
 
-import { forPeople, grouped } from "./exact.js";
+import { grouped } from "./exact.js";
+import { money, roughMoney } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { axisOf, ticksOf } from "./ranges.js";
 import { counted, dateInWords } from "./words.js";
@@ -15,7 +16,6 @@ const MIN_SLOTS = 7;
 const OUTLIER = 5;
 const PERIODS = { day: "Day", week: "Week", month: "Month", year: "Year" };
 
-const rough = new Intl.NumberFormat(undefined, { notation: "compact", maximumSignificantDigits: 3, numberingSystem: "latn" });
 const shortDay = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 
 /** The name of the period that begins on this day, and the short one of a tick. */
@@ -47,7 +47,7 @@ export function Bars({ buckets, before, range, switches }) {
   const label = (day) => nameOf(day, per);
   const peak = bars.reduce((most, bar) => (Number(bar.total) > Number(most.total) ? bar : most));
   const shown = bars.find(({ day }) => day === chosen) ?? peak;
-  const inWords = ({ day, count, total, before }) => `${label(day)}: ${forPeople(total)}, ${counted(count, "purchase")}${before === undefined ? "" : `; before: ${forPeople(before)}`}`;
+  const inWords = ({ day, count, total, before }) => `${label(day)}: ${money(total)}, ${counted(count, "purchase")}${before === undefined ? "" : `; before: ${money(before)}`}`;
   const move = (event) => {
     const to = keyed(event.key, bars.indexOf(shown), bars.length);
     if (to === undefined) return;
@@ -55,7 +55,7 @@ export function Bars({ buckets, before, range, switches }) {
     choose(bars[to].day);
   };
   const between = axis.slots === 1 ? label(axis.first) : `${label(axis.first)} to ${label(axis.last)}`;
-  const name = `Spent per ${per}, ${between}: the maximum is ${forPeople(peak.total)}, ${label(peak.day)}.`;
+  const name = `Spent per ${per}, ${between}: the maximum is ${money(peak.total)}, ${label(peak.day)}.`;
   const notes = [bars.some(({ before }) => before) && `Pale: ${before.words}.`, scale.isCut && "A broken bar is higher than the axis."].filter(Boolean);
   return html`<figure ref=${element}>
     <figcaption><span>Spent per ${per}</span>${switches}${notes.length > 0 && html`<small>${notes.join(" ")}</small>`}</figcaption>
@@ -68,7 +68,7 @@ export function Bars({ buckets, before, range, switches }) {
       <summary>As a table</summary>
       <table class="plain">
         <thead><tr><th scope="col">${PERIODS[per]}</th><th scope="col" class="amount">Purchases</th><th scope="col" class="amount">Spent</th></tr></thead>
-        <tbody>${bars.filter(isBar).map(({ day, count, total }) => html`<tr><td>${label(day)}</td><td class="amount">${grouped(count)}</td><td class="amount">${forPeople(total)}</td></tr>`)}</tbody>
+        <tbody>${bars.filter(isBar).map(({ day, count, total }) => html`<tr><td>${label(day)}</td><td class="amount">${grouped(count)}</td><td class="amount">${money(total)}</td></tr>`)}</tbody>
       </table>
     </details>
   </figure>`;
@@ -84,7 +84,7 @@ function keyed(key, at, length) {
 }
 
 function Shapes({ axis, width, scale: { ticks, top }, chosen, choose }) {
-  const amounts = ticks.map((amount) => rough.format(amount));
+  const amounts = ticks.map((amount) => roughMoney(amount));
   const left = Math.max(...amounts.map(({ length }) => length)) * CHARACTER + 6;
   const bottom = HEIGHT - MARGIN.bottom;
   const step = (width - left) / Math.max(axis.slots, MIN_SLOTS);

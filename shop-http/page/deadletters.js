@@ -6,6 +6,7 @@ import { forPeople, grouped } from "./exact.js";
 import { duration } from "./health.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
+import { money } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { Resolve } from "./resolving.js";
 import { counted, dayInWords, sentence, timeInWords } from "./words.js";
@@ -142,7 +143,7 @@ function Rows({ items, filter, chosen, choose }) {
   const row = ({ position, time, reason, detail, id, lost, purchase, preview }) => html`<tr key=${position} data-position=${position}>
     <td class="check"><input type="checkbox" id="select-${position}" aria-label="Select ${position}" checked=${chosen.has(position)} onChange=${({ target }) => toggle([position], target.checked)} /></td>
     <td class="who"><a href=${addressOf(VIEW, { ...filter, position })}>${position}</a> <small><${When} time=${time} /></small></td>
-    <td class="who"><span class="tag">${reason}</span> ${purchase && html`<b class="figures">${forPeople(purchase.price)}</b> ${purchase.username} `}${purchase && html`<small>${purchase.userid}</small>`}
+    <td class="who"><span class="tag">${reason}</span> ${purchase && html`<b class="figures">${money(purchase.price, purchase.currency)}</b> ${purchase.username} `}${purchase && html`<small>${purchase.userid}</small>`}
       ${!(purchase && reason === "conflict") && html`<small>${lost === undefined ? withoutReason(textOf(detail), reason) : lostInWords(lost)}</small>`}
       ${!purchase && preview && html`<small class="id">${shortened(preview)}</small>`} <small class="id">${id}</small></td>
   </tr>`;

@@ -5,6 +5,7 @@ import { order, ordersOf, place, register, user } from "./api.js";
 import { forPeople, grouped, readAmount } from "./exact.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
+import { inCurrency, money } from "./money.js";
 import { html } from "./preact.js";
 import { RecordingForm } from "./recording.js";
 
@@ -61,7 +62,7 @@ const KINDS = [
       { id: "new-user", member: "user_id", label: "User ID", inputmode: "numeric", required: true, stays: true, read: whole },
       { id: "new-product", member: "product", label: "Product" },
       { id: "new-quantity", member: "quantity", label: "Quantity", inputmode: "numeric", required: true, read: whole },
-      { id: "new-total", member: "total_price", label: "Total price", inputmode: "decimal", placeholder: forPeople("0"), required: true, read: amount },
+      { id: "new-total", member: "total_price", label: inCurrency("Total price"), inputmode: "decimal", placeholder: forPeople("0"), required: true, read: amount },
     ],
     find: order,
     facts: [
@@ -69,7 +70,7 @@ const KINDS = [
       { name: "User ID", of: ({ user_id: user }) => [user], leadsTo: "user" },
       { name: "Product", of: ({ product }) => product },
       { name: "Quantity", of: ({ quantity }) => grouped(quantity) },
-      { name: "Total price", of: ({ total_price: total }) => forPeople(total) },
+      { name: "Total price", of: ({ total_price: total }) => money(total) },
     ],
   },
 ];

@@ -64,22 +64,26 @@ export function percentMore(now, before) {
   return b <= 0n ? null : Math.round(Number(((a - b) * 1000n) / b) / 10);
 }
 
-/** A decimal for people: the same digits in the way of their language, at least two of them behind the mark. */
-export function forPeople(text, language) {
-  const [, sign, whole, decimals = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
+/** A decimal for people: the same digits in the way of their language, at least so many `decimals` of them behind the mark. */
+export function forPeople(text, language, decimals = 2) {
+  const [, sign, whole, given = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
   if (whole === undefined) return String(text);
   const { decimal } = language === undefined ? LOCAL : marksOf(language);
-  return `${sign}${grouped(whole, language)}${decimal}${decimals.padEnd(2, "0")}`;
+  const behind = given.padEnd(decimals, "0");
+  return `${sign}${grouped(whole, language)}${behind && decimal}${behind}`;
 }
 
-/** The same, rounded to two decimals; a half goes to the even digit. */
-export function inShort(text, language) {
-  const [, sign, digits, two, rest] = /^(-?)(\d+)\.(\d\d)(\d+)$/.exec(text) ?? [];
-  if (rest === undefined) return forPeople(text, language);
-  const units = BigInt(digits + two);
+/** A decimal text with at most so many `decimals`; a half goes to the even digit. */
+export function rounded(text, decimals) {
+  const [, sign, whole, given = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
+  if (given.length <= decimals) return text;
+  const units = BigInt(whole + given.slice(0, decimals));
+  const rest = given.slice(decimals);
   const half = "5".padEnd(rest.length, "0");
-  const rounded = String(units + BigInt(rest > half || (rest === half && units % 2n === 1n))).padStart(3, "0");
-  return forPeople(`${sign}${rounded.slice(0, -2)}.${rounded.slice(-2)}`, language);
+  const isUp = rest > half || (rest === half && units % 2n === 1n);
+  const digits = String(units + BigInt(isUp)).padStart(decimals + 1, "0");
+  if (decimals === 0) return sign + digits;
+  return `${sign}${digits.slice(0, -decimals)}.${digits.slice(-decimals)}`;
 }
 
 /** A whole number for people. */

@@ -5,6 +5,7 @@ import { useAddress } from "./address.js";
 import { Refusal, buy, health, page } from "./api.js";
 import { forPeople, readAmount } from "./exact.js";
 import { keepIdentity, keptIdentity } from "./identity.js";
+import { inCurrency, money } from "./money.js";
 import { html, render, useEffect, useRef, useState } from "./preact.js";
 import { Purchases } from "./purchases.js";
 import { Field, RecordingForm } from "./recording.js";
@@ -19,7 +20,7 @@ const LOOK_UP = 3000;
 /** The name under which purchases are kept until they are listed. */
 const BOUGHT = "bought";
 const PRICE = {
-  id: "price", member: "price", label: "Price", class: "figures", inputmode: "decimal", placeholder: forPeople("0"), required: true,
+  id: "price", member: "price", label: inCurrency("Price"), class: "figures", inputmode: "decimal", placeholder: forPeople("0"), required: true,
   read: (text) => {
     const { amount, problem } = readAmount(text);
     return { value: amount, problem };
@@ -46,7 +47,7 @@ function Customer() {
   }, [identity]);
   const onRecorded = (purchase) => {
     setBought((bought) => [purchase, ...bought]);
-    return `Bought for ${forPeople(purchase.price)}, and recorded.`;
+    return `Bought for ${money(purchase.price, purchase.currency)}, and recorded.`;
   };
   const onListed = (ids) => setBought((bought) => bought.filter(({ id }) => !ids.has(id)));
   if (!identity) return html`${service}<${Identify} onIdentified=${change} />`;
@@ -67,7 +68,7 @@ function Customer() {
 
 /** How a purchase is held before it is sent; a price of zero is confirmed. */
 function held({ price }) {
-  const amount = forPeople(price);
+  const amount = money(price);
   if (/^[0.]+$/.test(price)) return { text: `Record a purchase for ${amount}?`, now: "Record", undo: "Cancel" };
   return { text: `Buying for ${amount}.`, now: "Buy now", undo: "Undo", time: HOLD };
 }

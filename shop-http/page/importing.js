@@ -1,7 +1,8 @@
 // For operators: imports a file of purchases, after a look at how the service reads it.
 
 import { Refusal, importFile, previewImport } from "./api.js";
-import { forPeople, grouped } from "./exact.js";
+import { grouped } from "./exact.js";
+import { money } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { counted, sentence, whatOf } from "./words.js";
 
@@ -127,7 +128,7 @@ function Preview({ preview: { columns, rows } }) {
   const ignored = columns.filter(({ member }) => member === null).map(({ column }) => column);
   const row = ({ line, purchase, problem }) => html`<tr key=${line}>
     <td>${line}</td>
-    <td class="who">${purchase && html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${forPeople(String(purchase.price))}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>`}</td>
+    <td class="who">${purchase && html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${money(String(purchase.price), purchase.currency)}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>`}</td>
     <td class="result ${problem && "bad"}">${problem ?? ""}</td>
   </tr>`;
   return html`<table class="plain lines">

@@ -2,10 +2,11 @@
 
 import { addressOf } from "./address.js";
 import { totals } from "./api.js";
-import { forPeople, grouped, sum } from "./exact.js";
+import { grouped, sum } from "./exact.js";
 import { duration, problemsOf, readingsOf, rolesOf, waitingOf } from "./health.js";
 import { linesOf } from "./history.js";
 import { Loaded, useLoaded } from "./loaded.js";
+import { moneyInShort } from "./money.js";
 import { html } from "./preact.js";
 import { zoneOf } from "./ranges.js";
 import { counted, timeInWords } from "./words.js";
@@ -65,7 +66,7 @@ function Main({ readings }) {
   const [days] = useLoaded("days", async () => Promise.all([0, 1].map(spentOn)), TOTALS_INTERVAL);
   const day = (id, name, index) => {
     const known = days.is === "shown" ? days.data[index] : undefined;
-    return { id, name, value: known ? forPeople(known.total) : "unknown", hint: known ? counted(known.count, "purchase") : "" };
+    return { id, name, value: known ? moneyInShort(known.total) : "unknown", hint: known ? counted(known.count, "purchase") : "" };
   };
   return html`<${Gauges} readings=${[...readings, day("today", "Today", 0), day("yesterday", "Yesterday until this time", 1)]} />`;
 }

@@ -3,8 +3,9 @@
 import { addressOf } from "./address.js";
 import { purchase, refund } from "./api.js";
 import { byId } from "./elements.js";
-import { forPeople, readAmount } from "./exact.js";
+import { readAmount } from "./exact.js";
 import { Loaded, useLoaded } from "./loaded.js";
+import { inCurrency, money } from "./money.js";
 import { html, useEffect, useState } from "./preact.js";
 import { RecordingForm } from "./recording.js";
 import { dateFormat, whatOf } from "./words.js";
@@ -36,17 +37,17 @@ export function readRefund(text) {
 }
 
 /** Asks for the amount and the reason, and refunds a purchase. */
-function Refund({ of: { id, price } }) {
+function Refund({ of: { id, price, currency } }) {
   const [isAsked, ask] = useState(false);
   const [recorded, setRecorded] = useState(null);
   useEffect(() => void (isAsked && byId("amount").focus()), [isAsked]);
   const fields = [
-    { id: "amount", member: "amount", label: `Amount; empty: all ${forPeople(price)}`, class: "figures", inputmode: "decimal", read: readRefund },
+    { id: "amount", member: "amount", label: `${inCurrency("Amount", currency)}; if you enter none, all ${money(price, currency)} are refunded`, class: "figures", inputmode: "decimal", read: readRefund },
     { id: "reason", member: "reason", label: "Reason, if you like", maxlength: 256, read: (text) => ({ value: text || undefined }) },
   ];
   const onRecorded = (refund) => {
     setRecorded(refund.id);
-    return `Refunded ${forPeople(refund.price.replace("-", ""))}.`;
+    return `Refunded ${money(refund.price.replace("-", ""), refund.currency)}.`;
   };
   if (!isAsked) return html`<p class="actions"><button type="button" class="quiet danger" id="refund-ask" onClick=${() => ask(true)}>Refund…</button></p>`;
   return html`<div class="outcome" role="group" aria-label="Refund">
@@ -62,8 +63,8 @@ function Facts({ of: { id, userid, username, price, timestamp, currency, referen
     ["User ID", listOf("userid", userid)],
     ["Name", listOf("username", username)],
     whatOf(what) && ["What", whatOf(what)],
-    ["Price", html`<span class="figures">${forPeople(price)}</span> ${currency}`],
-    refunded && ["Refunded", html`<span class="figures">${forPeople(refunded)}</span> ${currency}`],
+    ["Price", html`<span class="figures">${money(price, currency)}</span>`],
+    refunded && ["Refunded", html`<span class="figures">${money(refunded, currency)}</span>`],
     of && ["Refund of", html`<a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
     reason && ["Reason", reason],
     reference && ["Reference", listOf("reference", reference)],

@@ -4,9 +4,10 @@ import { Refusal, exported, page, totals } from "./api.js";
 import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
 import { useEvents } from "./events.js";
-import { forPeople, grouped, inShort, percentMore, sum } from "./exact.js";
+import { grouped, percentMore, sum } from "./exact.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
+import { money, moneyInShort } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { PRESETS, beforeOf, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
 import { counted, dateInWords, dayInWords, sentence, timeInWords, whatOf } from "./words.js";
@@ -28,7 +29,7 @@ export function Purchases({ whose, view, params, showsUser, bought = [], onListe
   const bounds = boundsOf(range);
   const key = JSON.stringify([whose, bounds, range.per]);
   const [isExact, setExact] = useState(false);
-  const amount = isExact ? forPeople : inShort;
+  const amount = isExact ? money : moneyInShort;
   const isAny = useRef(true);
   const load = async (shown, waitFor) => {
     const found = await first({ whose, range, bounds, shown, waitFor });
@@ -46,7 +47,7 @@ export function Purchases({ whose, view, params, showsUser, bought = [], onListe
     const { items, next } = await page(whose, { ...bounds, limit: LIMIT, cursor: shown.next });
     return { ...shown, items: [...shown.items, ...items], next, fresh: new Set() };
   });
-  const isRounded = ({ spent, items }) => [spent, ...[...pending, ...items].map(({ price }) => price)].some((text) => inShort(text) !== forPeople(text));
+  const isRounded = ({ spent, items }) => [spent, ...[...pending, ...items].map(({ price }) => price)].some((text) => moneyInShort(text) !== money(text));
   const shown = (data) => html`
     <${Totals} data=${data} amount=${amount} button=${isRounded(data) && html`<button type="button" class="link" id="exact" onClick=${() => setExact(!isExact)}>Show ${isExact ? "rounded" : "exact"} amounts</button>`} />
     ${data.buckets.length > 0 && html`<${Bars} buckets=${data.buckets} before=${data.before} range=${range} switches=${html`<${PerSwitch} view=${view} params=${params} range=${range} />`} />`}
@@ -148,7 +149,7 @@ function Totals({ data: { count, spent, before, items }, amount, button }) {
   };
   return html`<dl class="totals">
     <div><dt>Purchases</dt><dd class="figures" id="count">${grouped(count)}</dd>${change(count, before?.count)}</div>
-    <div><dt>Total spent</dt><dd class="figures" id="total" title=${forPeople(spent)}>${amount(spent)}</dd>${change(spent, before?.spent)}${button && html`<dd class="hint">${button}</dd>`}</div>
+    <div><dt>Total spent</dt><dd class="figures" id="total" title=${money(spent)}>${amount(spent)}</dd>${change(spent, before?.spent)}${button && html`<dd class="hint">${button}</dd>`}</div>
   </dl>
   <p class="unseen" role="status">${counted(count, "purchase")} for ${amount(spent)} in total, ${grouped(items.length)} shown.</p>`;
 }
@@ -168,12 +169,12 @@ export function withRefunds(items) {
 function Rows({ items, pending, fresh, range, amount }) {
   const link = (view, params, text) => (range ? html`<a draggable="false" href=${addressOf(view, params)}>${text}</a>` : text);
   const hasWhat = [...pending, ...items].some(({ item, reason, reference }) => item || reason || reference);
-  const row = ({ id, username, userid, price, timestamp, item, quantity, reference, of, reason }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
+  const row = ({ id, username, userid, price, currency, timestamp, item, quantity, reference, of, reason }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
     <td class="when">${isPending && html`<span class="tag">pending</span> `}${of && html`<span class="tag">refund</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
     ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
     ${hasWhat && html`<td class="who"><span class="name">${of ? reason : whatOf({ item, quantity })}</span> <small>${reference && link("purchases", { ...range, by: "reference", who: reference }, reference)}</small></td>`}
     <td class="ref ${range ? "" : "short"}"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
-    <td class="amount" title=${forPeople(price)}>${amount(price)}</td>
+    <td class="amount" title=${money(price, currency)}>${amount(price, currency)}</td>
   </tr>`;
   return html`<table class="entries">
     <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col" class="who">Who</th>`}${hasWhat && html`<th scope="col" class="who">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>

@@ -37,7 +37,7 @@ macro_rules! modules {
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars deadletters elements entities events exact facing following health
-    history identity importing input loaded management markdown metrics overview preact purchase purchases questions
+    history identity importing input loaded management markdown metrics money overview preact purchase purchases questions
     ranges recording resolving runbook signin state storage words
 };
 
@@ -88,10 +88,12 @@ fn text(service: &Service) -> String {
     } else {
         "open"
     };
+    let currency = service.options.currency.as_ref();
     text.replace(
         "name=\"access\" content=\"open\"",
         &format!("name=\"access\" content=\"{access}\""),
     )
+    .replace("{currency}", currency.map_or("", |one| one.as_str()))
 }
 
 /// `GET /page/{name}`: a file of the page.
