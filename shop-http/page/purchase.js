@@ -8,6 +8,7 @@ import { Loaded, useLoaded } from "./loaded.js";
 import { inCurrency, money } from "./money.js";
 import { html, useEffect, useState } from "./preact.js";
 import { RecordingForm } from "./recording.js";
+import { Bought, paidBack, usePurchasesOf } from "./rows.js";
 import { dateFormat, whatOf } from "./words.js";
 
 const local = dateFormat({ dateStyle: "full", timeStyle: "long" });
@@ -47,7 +48,7 @@ function Refund({ of: { id, price, currency } }) {
   ];
   const onRecorded = (refund) => {
     setRecorded(refund.id);
-    return `Refunded ${money(refund.price.replace("-", ""), refund.currency)}.`;
+    return `Refunded ${money(paidBack(refund.price), refund.currency)}.`;
   };
   if (!isAsked) return html`<p class="actions"><button type="button" class="quiet danger" id="refund-ask" onClick=${() => ask(true)}>Refund…</button></p>`;
   return html`<div class="outcome" role="group" aria-label="Refund">
@@ -56,7 +57,9 @@ function Refund({ of: { id, price, currency } }) {
   </div>`;
 }
 
-function Facts({ of: { id, userid, username, price, timestamp, currency, reference, of, reason, refunded, ...what } }) {
+function Facts({ of: found }) {
+  const { id, userid, username, price, timestamp, currency, reference, of, reason, refunded, ...what } = found;
+  const bought = usePurchasesOf([found]).get(of);
   const listOf = (by, who) => html`<a draggable="false" href=${addressOf("purchases", { range: "all", by, who })}>${who}</a>`;
   const facts = [
     ["ID", html`<span class="id">${id}</span>`],
@@ -65,7 +68,7 @@ function Facts({ of: { id, userid, username, price, timestamp, currency, referen
     whatOf(what) && ["What", whatOf(what)],
     ["Price", html`<span class="figures">${money(price, currency)}</span>`],
     refunded && ["Refunded", html`<span class="figures">${money(refunded, currency)}</span>`],
-    of && ["Refund of", html`<a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
+    of && ["Refund of", html`<a href=${addressOf("purchase", { id: of })}>${(bought && whatOf(bought)) || "a purchase"}</a> ${bought && html`<${Bought} purchase=${bought} />`} <a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
     reason && ["Reason", reason],
     reference && ["Reference", listOf("reference", reference)],
     ["Local time", local.format(new Date(timestamp))],

@@ -10,7 +10,8 @@ import { Loaded, useLoaded } from "./loaded.js";
 import { money, moneyInShort } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { PRESETS, beforeOf, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
-import { counted, dateInWords, dayInWords, sentence, timeInWords, whatOf } from "./words.js";
+import { Rows } from "./rows.js";
+import { counted, dateInWords, sentence } from "./words.js";
 
 /** The number of purchases that are shown at first, and that each "More" adds. */
 const LIMIT = 25;
@@ -156,30 +157,6 @@ function Totals({ data: { count, spent, before, items }, amount, button }) {
 
 function withoutUser({ by, who, find, ...range }) {
   return range;
-}
-
-/** The same, with each refund right below its purchase if both are there. */
-export function withRefunds(items) {
-  const listed = new Set(items.map(({ id }) => id));
-  const refunds = new Map(items.filter(({ of }) => listed.has(of)).map((item) => [item.of, item]));
-  return items.filter(({ of }) => !listed.has(of)).flatMap((item) => [item, refunds.get(item.id) ?? []].flat());
-}
-
-/** For operators, `range` is what links to users keep of the address, and each purchase has a page. */
-function Rows({ items, pending, fresh, range, amount }) {
-  const link = (view, params, text) => (range ? html`<a draggable="false" href=${addressOf(view, params)}>${text}</a>` : text);
-  const hasWhat = [...pending, ...items].some(({ item, reason, reference }) => item || reason || reference);
-  const row = ({ id, username, userid, price, currency, timestamp, item, quantity, reference, of, reason }, isPending) => html`<tr key=${id} data-id=${id} class=${isPending ? "pending" : fresh.has(id) && "fresh"}>
-    <td class="when">${isPending && html`<span class="tag">pending</span> `}${of && html`<span class="tag">refund</span> `}${link("purchase", { id }, html`<time datetime=${timestamp} title=${timestamp}>${dayInWords(timestamp)} <small>${timeInWords(timestamp)}</small></time>`)}</td>
-    ${range && html`<td class="who"><span class="name">${link("purchases", { ...range, by: "username", who: username }, username)}</span> <small>${link("purchases", { ...range, by: "userid", who: userid }, userid)}</small></td>`}
-    ${hasWhat && html`<td class="who"><span class="name">${of ? reason : whatOf({ item, quantity })}</span> <small>${reference && link("purchases", { ...range, by: "reference", who: reference }, reference)}</small></td>`}
-    <td class="ref ${range ? "" : "short"}"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
-    <td class="amount" title=${money(price, currency)}>${amount(price, currency)}</td>
-  </tr>`;
-  return html`<table class="entries">
-    <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col" class="who">Who</th>`}${hasWhat && html`<th scope="col" class="who">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>
-    <tbody id="purchases">${pending.map((item) => row(item, true))}${(range ? items : withRefunds(items)).map((item) => row(item, false))}</tbody>
-  </table>`;
 }
 
 /** Saves everything that is selected as a file. */

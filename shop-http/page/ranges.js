@@ -40,6 +40,9 @@ const startOf = (day) => new Date(Number(day.slice(0, 4)), Number(day.slice(5, 7
 /** The day of a time at `offset` minutes east of UTC. */
 export const dayAt = (time, offset) => dayOf(Math.floor((new Date(time).getTime() + offset * MINUTE) / DAY));
 
+/** The day of a time in the zone. */
+export const localDayOf = (time) => dayAt(time, offsetAt(time));
+
 /** An offset in minutes east of UTC, as `+01:00`. */
 export function zoneOf(offset) {
   const minutes = Math.abs(offset);

@@ -38,7 +38,7 @@ macro_rules! modules {
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars deadletters elements entities events exact facing following health
     history identity importing input loaded management markdown metrics money overview preact purchase purchases questions
-    ranges recording resolving runbook signin state storage words
+    ranges recording resolving rows runbook signin state storage words
 };
 
 /// The files that the documents load.
