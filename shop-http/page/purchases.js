@@ -4,12 +4,12 @@ import { Refusal, exported, page, totals } from "./api.js";
 import { addressOf } from "./address.js";
 import { Bars } from "./bars.js";
 import { useEvents } from "./events.js";
-import { grouped, percentMore, sum } from "./exact.js";
+import { grouped, percentMore } from "./exact.js";
 import { Input } from "./input.js";
 import { Loaded, useLoaded } from "./loaded.js";
 import { money, moneyInShort } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
-import { PRESETS, beforeOf, boundsOf, merged, partsOf, rangeOf, zoneOf } from "./ranges.js";
+import { PRESETS, beforeOf, boundsOf, moved, offsetsOf, periodTotals, rangeOf, summed, zoneOf } from "./ranges.js";
 import { Rows } from "./rows.js";
 import { counted, dateInWords, sentence } from "./words.js";
 
@@ -69,25 +69,35 @@ export function Purchases({ whose, view, params, showsUser, bought = [], onListe
 /** The first rows and the totals; with `waitFor`, when that purchase is among them, or has not come in time. */
 async function first({ whose, range, bounds, shown, waitFor }) {
   const asked = { ...bounds, limit: LIMIT, waitFor, wait: WAIT };
-  const per = range.per === "month" ? "month" : "day";
-  const totalOf = async ({ from, to, offset }) => ({ offset, buckets: await totals(whose, { from, to, per, zone: zoneOf(offset) }) });
-  const sums = async () => merged(await Promise.all(partsOf(range, Date.now()).map(totalOf)), range.per);
+  const sums = () => totalsOf(whose, range, bounds);
   const before = earlier(whose, range);
   // What is waited for is in the totals, too.
   const [{ items, next }, buckets] = waitFor ? [await page(whose, asked), await sums()] : await Promise.all([page(whose, asked), sums()]);
   if (items.length === 0) return null;
   const known = new Set(shown?.items.map(({ id }) => id));
   const fresh = new Set(shown ? items.map(({ id }) => id).filter((id) => !known.has(id)) : []);
-  return { items, next, before: await before, fresh, ...summed(buckets), hasNewer: false };
+  return { items, next, before: await before, fresh, ...withSums(buckets), hasNewer: false };
 }
 
-const summed = (buckets) => ({ buckets, count: sum(buckets.map(({ count }) => count)), spent: sum(buckets.map(({ total }) => total)) });
+/** The totals of the periods of a range between these bounds, which the service sums once for each offset of the zone. */
+async function totalsOf(whose, range, { from, to }) {
+  const per = range.per === "month" ? "month" : "day";
+  const answerIn = async (offset) => ({ offset, buckets: await totals(whose, { from, to, per, zone: zoneOf(offset) }) });
+  return periodTotals(range, await Promise.all(offsetsOf(range).map(answerIn)));
+}
+
+function withSums(buckets) {
+  const { count, total } = summed(buckets);
+  return { buckets, count, spent: total };
+}
 
 /** The same of the time of the same length before a range, its buckets in their places in the range; null without an answer. */
 async function earlier(whose, range) {
   const before = beforeOf(range, Date.now());
   try {
-    return before && { words: before.words, ...summed(merged([{ ...before, buckets: await totals(whose, before) }], range.per, before.move)) };
+    if (before === null) return null;
+    const buckets = moved(await totalsOf(whose, before, before), before.move, range.per);
+    return { words: before.words, ...withSums(buckets) };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return null;

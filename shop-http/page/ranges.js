@@ -9,8 +9,8 @@ const DAY = 86_400_000;
 const MAX_BARS = { day: 92, week: 105, month: 120 };
 /** The most days that the service sums one by one. */
 const MAX_BUCKETS = 1000;
-/** The most changes of the zone's offset, such as of summer time, at which a range is divided. */
-const MAX_CHANGES = 4;
+/** Where the offsets of all time begin. */
+const EARLIEST = "1970-01-01";
 
 /** The ranges that have a name. */
 export const PRESETS = { "7d": "7 days", "30d": "30 days", "12m": "12 months", all: "All time" };
@@ -37,6 +37,8 @@ const slotsOf = (first, last, per) => PERIODS[per].indexOf(last) - PERIODS[per].
 const offsetAt = (time) => -new Date(time).getTimezoneOffset();
 /** When a day begins in the zone. */
 const startOf = (day) => new Date(Number(day.slice(0, 4)), Number(day.slice(5, 7)) - 1, Number(day.slice(8))).toISOString();
+/** The offset in which a day of the zone begins at midnight, which is the one before summer time begins at that moment. */
+const offsetOfMidnight = (day) => Math.round((Date.parse(`${day}T00:00:00Z`) - Date.parse(startOf(day))) / MINUTE);
 /** The day of a time at `offset` minutes east of UTC. */
 export const dayAt = (time, offset) => dayOf(Math.floor((new Date(time).getTime() + offset * MINUTE) / DAY));
 
@@ -70,38 +72,24 @@ export function boundsOf({ first, last, isOpen }) {
 }
 
 /**
- * The parts of a range in which the zone has one offset: `{from, to, offset}`. All time, and a range with more changes
- * than can be asked for, is one part, with the offset of its end.
+ * The offsets of the zone at which periods of a range begin or end, in minutes east of UTC. The service sums in one offset
+ * per request; all time is asked for in those since 1970.
  */
-export function partsOf(range, now) {
-  const { from, to } = boundsOf(range);
-  const end = to === undefined ? new Date(now).getTime() : Date.parse(to) - 1;
-  const changes = from === undefined ? [] : changesBetween(Date.parse(from), end);
-  if (from === undefined || changes.length > MAX_CHANGES) return [{ from, to, offset: offsetAt(end) }];
-  const starts = [from, ...changes];
-  return starts.map((start, at) => ({ from: start, to: starts[at + 1] ?? to, offset: offsetAt(start) }));
-}
-
-/** When the offset of the zone changes, to the minute. */
-function changesBetween(start, end) {
-  const changes = [];
-  for (let day = start; day < end; day += DAY) {
-    let [before, after] = [day, Math.min(day + DAY, end)];
-    if (offsetAt(before) === offsetAt(after)) continue;
-    while (after - before > MINUTE) {
-      const middle = before + Math.ceil((after - before) / MINUTE / 2) * MINUTE;
-      if (middle >= after) break;
-      if (offsetAt(middle) === offsetAt(before)) before = middle;
-      else after = middle;
-    }
-    changes.push(new Date(after).toISOString());
-  }
-  return changes;
+export function offsetsOf({ first, last, per }) {
+  const { indexOf, firstOf } = PERIODS[per];
+  const begin = first ?? EARLIEST;
+  const end = dayOf(numberOf(last) + 1);
+  const slots = indexOf(end) - indexOf(begin);
+  const inside = Array.from({ length: slots }, (_, at) => firstOf(indexOf(begin) + at + 1));
+  // The latest one is first: it stands for those that are not among them.
+  const days = [end, ...inside.reverse(), begin];
+  return [...new Set(days.map(offsetOfMidnight))];
 }
 
 /**
- * What to ask for of the time of the same length before a bounded range, of an open one up to the same time of the day:
- * `{from, to, per, zone, offset, words, move}`, where `move` leads from a day to its place in the range; else null.
+ * The time of the same length before a bounded range, of an open one up to the same time of the day: a range `{first,
+ * last, per}` with the `{from, to}` of the service, its name in `words`, and `move`, which leads from a day to its place in
+ * the range. Null for all time, and for more days than the service sums.
  */
 export function beforeOf({ name, first, last, per, isOpen }, now) {
   const days = first === null ? Infinity : slotsOf(first, last, "day");
@@ -110,21 +98,52 @@ export function beforeOf({ name, first, last, per, isOpen }, now) {
   const start = isYear ? firstOfMonth(monthOf(first) - 12) : dayOf(numberOf(first) - days);
   const by = numberOf(first) - numberOf(start);
   const end = isOpen ? new Date(now).getTime() - by * DAY : Date.parse(startOf(dayOf(numberOf(last) + 1 - by)));
-  const offset = offsetAt(end);
-  const asked = { from: startOf(start), to: new Date(end).toISOString(), zone: zoneOf(offset), offset };
+  const asked = { first: start, last: dayOf(numberOf(first) - 1), from: startOf(start), to: new Date(end).toISOString() };
   const words = isYear ? "a year before" : days === 1 ? "the day before" : `the ${days} days before`;
   if (isYear && per === "month") return { ...asked, words, per, move: (day) => firstOfMonth(monthOf(day) + 12) };
   return { ...asked, words, per: "day", move: (day) => dayOf(numberOf(day) + by) };
 }
 
 /**
- * The `buckets` of all `parts` in the order of time: `[{day, count, total}]`, one per period, of which `day` is the first
- * day. `move` leads from the days of the parts to others.
+ * The totals of the periods of a range in the order of time, `[{day, count, total}]`, of which `day` is the first day.
+ * There is one answer of the service, `{offset, buckets}`, for each of the offsets of the range.
  */
-export function merged(parts, per, move = (day) => day) {
-  const bucket = (offset) => ({ from, count, total_spent: total }) => ({ day: move(dayAt(from, offset)), count, total });
-  return summedPer(parts.flatMap(({ offset, buckets }) => buckets.map(bucket(offset))), per);
+export function periodTotals({ first, last, per }, answers) {
+  const { indexOf, firstOf } = PERIODS[per];
+  const byOffset = answers.map(({ offset, buckets }) => {
+    const dated = buckets.map(({ from, count, total_spent: total }) => ({ day: dayAt(from, offset), count, total }));
+    return { offset, buckets: dated };
+  });
+  const inOffsetOf = (day) => (byOffset.find(({ offset }) => offset === offsetOfMidnight(day)) ?? byOffset[0]).buckets;
+  const indexes = new Set(byOffset.flatMap(({ buckets }) => buckets.map(({ day }) => indexOf(day))));
+  const periods = [...indexes].sort((one, other) => one - other).map((index) => {
+    const begin = firstOf(index);
+    const end = firstOf(index + 1);
+    // What was before the range is in no answer, and what is behind its last day is in it.
+    const atBegin = inOffsetOf(first !== null && begin < first ? first : begin);
+    const atEnd = inOffsetOf(last < end ? dayOf(numberOf(last) + 1) : end);
+    return { day: begin, ...between(atBegin, begin, atEnd, end) };
+  });
+  return periods.filter(({ count, total }) => count !== "0" || Number(total) !== 0);
 }
+
+/**
+ * The count and the total from the first day `begin` until the first day `end`, each a midnight of the offset in which
+ * the buckets beside it are. Where these offsets differ, it is what was before the end without what was before the begin.
+ */
+function between(atBegin, begin, atEnd, end) {
+  if (atBegin === atEnd) return summed(atBegin.filter(({ day }) => day >= begin && day < end));
+  const until = summed(atEnd.filter(({ day }) => day < end));
+  const before = summed(atBegin.filter(({ day }) => day < begin));
+  return { count: sum([until.count, negated(before.count)]), total: sum([until.total, negated(before.total)]) };
+}
+
+/** The count and the total of all `buckets`. */
+export const summed = (buckets) => ({ count: sum(buckets.map(({ count }) => count)), total: sum(buckets.map(({ total }) => total)) });
+const negated = (decimal) => (decimal.startsWith("-") ? decimal.slice(1) : `-${decimal}`);
+
+/** The `buckets` of days or months, each led to another day by `move`, as those of periods. */
+export const moved = (buckets, move, per) => summedPer(buckets.map(({ day, ...bucket }) => ({ day: move(day), ...bucket })), per);
 
 function summedPer(buckets, per) {
   const byDay = new Map();
@@ -137,7 +156,7 @@ function summedPer(buckets, per) {
 }
 
 /**
- * Places of the merged `buckets` on an axis: `{per, start, slots, first, last, dayOf, bars: [{slot, day, count, total,
+ * Places of the `buckets` of periods on an axis: `{per, start, slots, first, last, dayOf, bars: [{slot, day, count, total,
  * before}]}`, where `day` is the first day of a bar, and `before` the total of its place in the time `before`. Too many
  * months are drawn from the first purchase on, and those that are still too many as years.
  */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { axisOf, beforeOf, boundsOf, dayAt, merged, partsOf, rangeOf, ticksOf, zoneOf } from "../../page/ranges.js";
+import { axisOf, beforeOf, boundsOf, dayAt, moved, offsetsOf, periodTotals, rangeOf, ticksOf, zoneOf } from "../../page/ranges.js";
 
 const NOW = new Date("2026-03-01T23:30:00Z");
 /** A range in a zone: what else is called in the test is in it, too. */
@@ -39,30 +39,83 @@ test("days begin at midnight of their own offset", () => {
   assert.equal(boundsOf(inZone("Asia/Beirut", { from: "2026-03-29", to: "2026-03-30" })).from, "2026-03-28T22:00:00.000Z");
 });
 
-test("a range is divided where the offset changes", () => {
-  const parts = (params, now = "2026-11-22T12:00:00Z") => partsOf(inZone("Europe/Berlin", params, now), now).map(({ from, to, offset }) => [from, to, offset]);
-  const [spring, autumn] = ["2026-03-29T01:00:00.000Z", "2026-10-25T01:00:00.000Z"];
-  assert.deepEqual(parts({ from: "2026-03-28", to: "2026-03-30" }), [["2026-03-27T23:00:00.000Z", spring, 60], [spring, "2026-03-30T22:00:00.000Z", 120]]);
+test("totals are asked for in each offset in which a period of the range begins or ends", () => {
+  const offsets = (zone, params, now = "2026-11-22T12:00:00Z") => offsetsOf(inZone(zone, params, now));
+  assert.deepEqual(offsets("Europe/Berlin", { from: "2026-03-28", to: "2026-03-30" }), [120, 60]);
   // The last day ends where the offset has not changed yet, and the first begins where it has.
-  assert.equal(parts({ from: "2026-03-20", to: "2026-03-28" }).length, 1);
-  assert.deepEqual(parts({ from: "2026-03-30", to: "2026-03-31" }).map(([, , offset]) => offset), [120]);
-  assert.deepEqual(parts({ range: "12m" }), [["2025-11-30T23:00:00.000Z", spring, 60], [spring, autumn, 120], [autumn, undefined, 60]]);
-  assert.deepEqual(parts({ range: "all" }), [[undefined, undefined, 60]]);
-  assert.deepEqual(parts({ from: "2016-01-01", to: "2025-12-31" }), [["2015-12-31T23:00:00.000Z", "2025-12-31T23:00:00.000Z", 60]]);
+  assert.deepEqual(offsets("Europe/Berlin", { from: "2026-03-20", to: "2026-03-28" }), [60]);
+  assert.deepEqual(offsets("Europe/Berlin", { from: "2026-03-30", to: "2026-03-31" }), [120]);
+  assert.deepEqual(offsets("Europe/Berlin", { range: "12m" }), [60, 120]);
+  assert.deepEqual(offsets("Europe/Berlin", { range: "all" }), [60, 120]);
+  assert.deepEqual(offsets("Europe/Berlin", { from: "2016-01-01", to: "2025-12-31" }), [60, 120]);
+  assert.deepEqual(offsets("UTC", { range: "all" }), [0]);
+  assert.ok(offsets("Europe/Moscow", { range: "all" }).length >= 2);
+});
+
+/** What the service answers for these times in each offset of a range: a purchase for 1 at each. */
+function answersFor(range, times) {
+  const length = range.per === "month" ? 7 : 10;
+  return offsetsOf(range).map((offset) => {
+    const startOf = (time) => {
+      const local = new Date(Date.parse(time) + offset * 60_000).toISOString();
+      const first = `${local.slice(0, length)}${range.per === "month" ? "-01" : ""}T00:00:00Z`;
+      return new Date(Date.parse(first) - offset * 60_000).toISOString();
+    };
+    const starts = [...new Set(times.map(startOf))];
+    const countAt = (start) => String(times.filter((time) => startOf(time) === start).length);
+    return { offset, buckets: starts.map((from) => ({ from, count: countAt(from), total_spent: `${countAt(from)}.10` })) };
+  });
+}
+
+test("months have the purchases of their days in every range and zone", () => {
+  const minute = 60_000;
+  for (const zone of ["Europe/Berlin", "America/New_York", "Asia/Beirut", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"]) {
+    for (const params of [{ range: "all" }, { range: "12m" }, { from: "2022-03-15", to: "2026-10-31" }, { from: "2026-03-28", to: "2026-04-02" }, { from: "2026-01-01", to: "2026-12-31", per: "week" }]) {
+      const range = inZone(zone, params, "2026-11-22T12:00:00Z");
+      const monthOf = (time) => `${new Date(time).getFullYear()}-${String(new Date(time).getMonth() + 1).padStart(2, "0")}-01`;
+      const mondayOf = (time) => {
+        const day = new Date(time);
+        return dayAt(Date.UTC(day.getFullYear(), day.getMonth(), day.getDate() - ((day.getDay() + 6) % 7)), 0);
+      };
+      const dayOf = (time) => dayAt(time, -new Date(time).getTimezoneOffset());
+      const nameOf = { month: monthOf, week: mondayOf, day: dayOf }[range.per];
+      const { from = "2019-01-01T00:00:00Z", to = "2026-11-22T12:00:00Z" } = boundsOf(range);
+      const times = [];
+      // Half an hour around the midnights at which months begin, and some in between.
+      for (let month = 0; month < 96; month++) {
+        const midnight = new Date(2019, month, 1).getTime();
+        for (const offset of [-30, 30, 14 * 1440]) {
+          const time = new Date(midnight + offset * minute).toISOString();
+          if (time >= new Date(from).toISOString() && time < new Date(to).toISOString()) times.push(time);
+        }
+      }
+      const expected = new Map();
+      for (const time of times) expected.set(nameOf(time), (expected.get(nameOf(time)) ?? 0) + 1);
+      const found = periodTotals(range, answersFor(range, times));
+      assert.deepEqual(found.map(({ day, count }) => [day, Number(count)]), [...expected].sort(), `${zone} ${JSON.stringify(params)}`);
+    }
+  }
 });
 
 test("parts of a day or month are one bucket", () => {
   const bucket = (from, count, total_spent) => ({ from, count, total_spent });
-  const parts = [
-    { offset: 60, buckets: [bucket("2026-03-27T23:00:00Z", "1", "1.50"), bucket("2026-03-28T23:00:00Z", "2", "0.10")] },
-    { offset: 120, buckets: [bucket("2026-03-29T01:00:00Z", "3", "1000000000000000.00000001"), bucket("2026-03-29T22:00:00Z", "4", "2")] },
+  const answers = [
+    { offset: 60, buckets: [bucket("2026-03-27T23:00:00Z", "1", "1.50"), bucket("2026-03-28T23:00:00Z", "6", "1000000000000000.10000001"), bucket("2026-03-29T23:00:00Z", "3", "2")] },
+    { offset: 120, buckets: [bucket("2026-03-27T22:00:00Z", "2", "1.60"), bucket("2026-03-28T22:00:00Z", "4", "1000000000000000.00000001"), bucket("2026-03-29T22:00:00Z", "4", "2")] },
   ];
-  assert.deepEqual(merged(parts, "day"), [
+  const range = inZone("Europe/Berlin", { from: "2026-03-28", to: "2026-03-30", per: "day" }, "2026-07-01T12:00:00Z");
+  assert.deepEqual(periodTotals(range, answers), [
     { day: "2026-03-28", count: "1", total: "1.50" },
     { day: "2026-03-29", count: "5", total: "1000000000000000.10000001" },
     { day: "2026-03-30", count: "4", total: "2" },
   ]);
-  assert.deepEqual(merged(parts, "month"), [{ day: "2026-03-01", count: "10", total: "1000000000000003.60000001" }]);
+  assert.deepEqual(periodTotals({ ...range, per: "month" }, answers), [{ day: "2026-03-01", count: "10", total: "1000000000000003.60000001" }]);
+});
+
+test("a day of refunds alone has a total, and one without anything is left out", () => {
+  const buckets = [{ from: "2026-02-01T00:00:00Z", count: "0", total_spent: "-5.00" }, { from: "2026-02-02T00:00:00Z", count: "0", total_spent: "0.00" }];
+  const range = inZone("UTC", { from: "2026-02-01", to: "2026-02-28" });
+  assert.deepEqual(periodTotals(range, [{ offset: 0, buckets }]), [{ day: "2026-02-01", count: "0", total: "-5.00" }]);
 });
 
 test("what is no range is the default one", () => {
@@ -82,7 +135,7 @@ test("only as many bars are drawn as there is room for", () => {
 
 test("weeks begin on Monday and are exact sums", () => {
   const buckets = ["2026-02-22", "2026-02-23", "2026-03-01", "2026-03-02"].map((day) => ({ from: `${day}T12:00:00Z`, count: "1", total_spent: "10000000000000000.1" }));
-  assert.deepEqual(merged([{ offset: 0, buckets }], "week"), [
+  assert.deepEqual(periodTotals(inZone("UTC", { from: "2026-02-01", to: "2026-03-02", per: "week" }), [{ offset: 0, buckets }]), [
     { day: "2026-02-16", count: "1", total: "10000000000000000.1" },
     { day: "2026-02-23", count: "2", total: "20000000000000000.2" },
     { day: "2026-03-02", count: "1", total: "10000000000000000.1" },
@@ -127,8 +180,8 @@ test("the time before has the same length", () => {
   assert.deepEqual([year.per, year.move("2024-04-01")], ["month", "2025-04-01"]);
   assert.equal(of({ range: "12m", per: "week" }).move("2024-04-02"), "2025-04-02");
   assert.deepEqual([of({ range: "all" }), of({ from: "2016-01-01", to: "2026-01-01" })], [null, null]);
-  const moved = merged([{ offset: 0, buckets: [{ from: "2026-01-04T00:00:00Z", count: "1", total_spent: "2" }] }], "day", closed.move);
-  assert.deepEqual(moved, [{ day: "2026-02-01", count: "1", total: "2" }]);
+  const before = periodTotals(closed, [{ offset: 0, buckets: [{ from: "2026-01-04T00:00:00Z", count: "1", total_spent: "2" }] }]);
+  assert.deepEqual(moved(before, closed.move, "day"), [{ day: "2026-02-01", count: "1", total: "2" }]);
 });
 
 test("an axis has 3 to 5 ticks", () => {
