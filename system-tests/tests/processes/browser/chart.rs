@@ -40,7 +40,7 @@ async fn bars_are_read_by_keyboard_and_pointer_beside_an_outlier() {
     assert_eq!(browser.run(broken).await, json!(1));
     assert_eq!(
         browser.texts("figcaption small").await,
-        ["Pale: the 29 days before. A broken bar is higher than the axis."]
+        ["Pale: the 29 days before. A broken bar is longer than the axis."]
     );
     browser
         .shows("bar", "Maximum: Feb 14, 2024: 1,000,000.00, 1 purchase")
