@@ -18,15 +18,33 @@ const deadLetters = (ingest) => ingest?.dead_letters_waiting ?? ingest?.dead_let
 /** Whether the service needs an operator, as it says itself. */
 export const isDegraded = ({ status, parts }) => ["degraded", "unhealthy"].includes(status) || Object.values(parts).includes(false);
 
-/** The roles of the service: `{name, hasStore, ingest, waits, outbox, outboxWaitsFor}`; `waits` are the failing parts of ingest. */
-export function rolesOf({ parts, ingest, users, orders }) {
-  const role = (name, hasStore, ingest, rest) => ({ name, hasStore: hasStore && !ingest?.waiting_for?.store, ingest, waits: ingest?.waiting_for ?? {}, ...rest });
+/**
+ * The roles of the service: `{name, hasStore, ingest, waits, log, outbox, outboxWaitsFor}`; `waits` are the failing parts of
+ * ingest, and `log` is what the `topics` of the log say, if they are known.
+ */
+export function rolesOf({ parts, ingest, users, orders }, topics) {
+  const log = unreadOf(topics);
+  const role = (name, hasStore, ingest, rest) => ({ name, hasStore: hasStore && !ingest?.waiting_for?.store, ingest, waits: ingest?.waiting_for ?? {}, log, ...rest });
   const entities = Object.entries({ users, orders }).filter(([, entity]) => entity);
   return [
     ...(ingest || "listings" in parts ? [role("purchases", parts.store !== false && parts.listings !== false, ingest)] : []),
     ...entities.map(([name, { store, events, outbox, outbox_waits_for: outboxWaitsFor }]) => role(name, store, events, { outbox, outboxWaitsFor })),
   ];
 }
+
+/**
+ * What ingest has not read of the log: `{oldestUnread, unread}`, the age of the oldest record in seconds and the number of
+ * records. Which topic is of which role is not known here, so the number is that of a single topic.
+ */
+function unreadOf(topics = []) {
+  const ages = topics.map(({ oldestUnread }) => oldestUnread);
+  if (ages.length === 0 || !ages.every(isGiven)) return undefined;
+  const oldestUnread = Math.max(...ages);
+  return { oldestUnread, unread: oldestUnread === 0 ? 0 : topics.length === 1 ? topics[0].unread : undefined };
+}
+
+/** The records of a role that are not stored yet. On standby, ingest itself does not know them, but the log does. */
+const lagOf = ({ ingest, log }) => ingest?.lag ?? log?.unread;
 
 /** A duration in its largest unit; `perSecond` says of how many parts of a second `value` is a number. */
 export function duration(value, perSecond = 1) {
@@ -38,12 +56,14 @@ export function duration(value, perSecond = 1) {
 }
 
 /** The readings of a role: `{id, name, hint, value, isMain, leadsTo}`. It has no `ingest` where another process reads the log. */
-export function readingsOf({ name: role, ingest, outbox }) {
-  const prefix = role === "purchases" ? "" : `${role}-`;
+export function readingsOf(role) {
+  const { name, ingest, outbox } = role;
+  const prefix = name === "purchases" ? "" : `${name}-`;
+  const lag = lagOf(role);
   const read = (value) => (ingest ? value(ingest) : "n/a");
   return [
-    { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", isMain: true, value: read(({ lag }) => number(lag)) },
-    { id: "freshness", name: "Freshness", hint: "maximum time in the log until stored, in the last batch", isMain: true, value: read(({ freshness_ms: age }) => (isGiven(age) ? duration(age, 1000) : "no batch yet")) },
+    { id: "lag", name: "Consumer lag", hint: "records in the log that are not stored yet", isMain: true, value: isGiven(lag) ? grouped(String(lag)) : read(() => "unknown") },
+    { id: "freshness", name: "Freshness", isMain: true, ...freshnessOf(role) },
     { id: "dead-letters", name: "Dead letters", hint: "to be replayed or discarded", isMain: true, leadsTo: "dead-letters", value: read((ingest) => number(deadLetters(ingest))) },
     ...(outbox === undefined ? [] : [{ id: "outbox", name: "Outbox", hint: "events that are not published yet", value: number(outbox) }]),
     { id: "phase", name: "Ingest", hint: "whether this process reads the log", value: ingest ? (PHASES[ingest.phase] ?? ingest.phase) : "runs elsewhere" },
@@ -53,11 +73,23 @@ export function readingsOf({ name: role, ingest, outbox }) {
   ].map((reading) => ({ ...reading, id: prefix + reading.id }));
 }
 
-/** What roles wait for, in a few words. The lag is known to the process that reads the log. */
+/** How fresh the store is, by the last batch of this process, or by the log where another process reads it. */
+function freshnessOf({ ingest, log }) {
+  const age = ingest?.freshness_ms;
+  const ofBatch = { hint: "maximum time in the log until stored, in the last batch" };
+  if (isGiven(age)) return { ...ofBatch, value: duration(age, 1000) };
+  if (log === undefined || ingest?.phase === "running") return { ...ofBatch, value: ingest ? "no batch yet" : "n/a" };
+  const value = log.oldestUnread === 0 ? "up to date" : duration(log.oldestUnread);
+  return { hint: "how long the oldest record in the log waits for another process, which stores it", value };
+}
+
+/** What roles wait for, in a few words. */
 export function waitingOf(roles) {
-  const waiting = roles.reduce((sum, { ingest, outbox }) => sum + Number(ingest?.lag ?? 0) + Number(outbox ?? 0), 0);
+  const waiting = roles.reduce((sum, role) => sum + Number(lagOf(role) ?? 0) + Number(role.outbox ?? 0), 0);
   if (waiting > 0) return `${counted(waiting, "record")} on the way`;
-  return roles.every(({ ingest }) => isGiven(ingest?.lag)) ? "nothing waits" : "the lag is unknown here";
+  if (roles.every((role) => isGiven(lagOf(role)))) return "nothing waits";
+  const oldest = Math.max(...roles.map(({ log }) => log?.oldestUnread ?? 0));
+  return oldest > 0 ? `the oldest record on the way is ${duration(oldest)} old` : "the lag is unknown here";
 }
 
 /** What is wrong, one for each cause: `{text, action, leadsTo, runbook, isBad}`. Dead letters wait for a decision, but are not bad. */

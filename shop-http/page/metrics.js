@@ -13,10 +13,15 @@ export function samplesOf(text) {
   });
 }
 
-/** Each topic with the age of its oldest unread record in seconds, its retention, and its pending dead letters, also by reason, where known. */
+/**
+ * Each topic with its unread records and the age of the oldest of them in seconds, its retention, and its pending dead
+ * letters, also by reason, where known.
+ */
 export function topicsOf(samples) {
   const topics = new Map();
-  const members = { shop_ingest_oldest_unread_seconds: "oldestUnread", shop_log_retention_seconds: "retention", shop_dead_letters_waiting: "deadLetters" };
+  const members = {
+    shop_log_slowest_group_records: "unread", shop_ingest_oldest_unread_seconds: "oldestUnread", shop_log_retention_seconds: "retention", shop_dead_letters_waiting: "deadLetters",
+  };
   for (const { name, labels, value } of samples) {
     const member = members[name];
     if (member === undefined || labels.topic === undefined) continue;

@@ -17,15 +17,16 @@ const TOTALS_INTERVAL = 60_000;
 
 /** All are states of answers: `hour` is the last one in figures. */
 export function Overview({ health, topics, hour }) {
-  return html`<${Loaded} id="pipeline" state=${health} what="The state of the service">${(answer) => html`<${Readings} answer=${answer} hour=${hour} />`}<//>
+  return html`<${Loaded} id="pipeline" state=${health} what="The state of the service">${(answer) => html`<${Readings} answer=${answer} hour=${hour} topics=${topics.data} />`}<//>
     <section class="slip" aria-labelledby="topics-title">
       <h2 id="topics-title">Topics</h2>
       <${Loaded} id="topics" state=${topics} what="The list of topics" empty="This process reads no topic.">${(list) => html`<${Topics} topics=${list} />`}<//>
     </section>`;
 }
 
-function Readings({ answer, hour }) {
-  const [problems, roles] = [problemsOf(answer), rolesOf(answer)];
+function Readings({ answer, hour, topics }) {
+  const problems = problemsOf(answer);
+  const roles = rolesOf(answer, topics);
   return html`
     ${problems.length === 0
       ? html`<p class="notice good" id="well">All is well: ${counted(roles.length, "role")} ${roles.length === 1 ? "runs" : "run"}, ${waitingOf(roles)}.</p>`

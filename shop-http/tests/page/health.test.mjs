@@ -69,6 +69,23 @@ test("readings are in words where there is no number", () => {
   assert.deepEqual([rolesOf(WELL), [users], [{ name: "purchases" }]].map(waitingOf), ["nothing waits", "3 records on the way", "the lag is unknown here"]);
 });
 
+test("on standby, the lag and the freshness are those of the log", () => {
+  const standby = { ...WELL, ingest: { ...INGEST, lag: undefined, phase: "standby" } };
+  const shown = (topics) => {
+    const roles = rolesOf(standby, topics);
+    const readings = readingsOf(roles[0]);
+    const values = ["lag", "freshness"].map((id) => readings.find((reading) => reading.id === id).value);
+    return [waitingOf(roles), ...values].map((text) => text.replace("\u00a0", " "));
+  };
+  assert.deepEqual(shown([{ oldestUnread: 0, unread: 0 }]), ["nothing waits", "0", "up to date"]);
+  assert.deepEqual(shown([{ oldestUnread: 3.2, unread: 12 }]), ["12 records on the way", "12", "3 s"]);
+  assert.deepEqual(shown([{ oldestUnread: 3.2 }]), ["the oldest record on the way is 3 s old", "unknown", "3 s"]);
+  assert.deepEqual(shown([{ oldestUnread: 0, unread: 0 }, { oldestUnread: 70, unread: 2 }]), ["the oldest record on the way is 1 min old", "unknown", "1 min"]);
+  for (const topics of [undefined, [], [{ topic: "a" }]]) assert.deepEqual(shown(topics), ["the lag is unknown here", "unknown", "no batch yet"]);
+  // Who ingests knows the lag of this moment.
+  assert.equal(waitingOf(rolesOf(WELL, [{ oldestUnread: 3, unread: 12 }])), "nothing waits");
+});
+
 test("durations are in their largest unit", () => {
   for (const [value, perSecond, text] of [["1500", 1000, "1 s"], ["7", 1000, "7 ms"], ["0", 1000, "0 ms"], ["3600", 1, "1 h"], [90_000, 1, "1 d"], [Infinity, 1, "unlimited"]]) {
     assert.equal(duration(value, perSecond).replace("\u00a0", " "), text);
