@@ -2,6 +2,8 @@
 
 import { Refusal, importFile, previewImport } from "./api.js";
 import { grouped } from "./exact.js";
+import { duration } from "./health.js";
+import { Mapping, columnsParameter, forPage, namesIn, withChoice } from "./mapping.js";
 import { money } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { counted, sentence, whatOf } from "./words.js";
@@ -10,24 +12,33 @@ import { counted, sentence, whatOf } from "./words.js";
 const MAX_FILE = 32 * 1024 * 1024;
 /** How much of a file is sent for a look at its first rows. */
 const PREVIEW = 1024 * 1024;
+/** What the service says of a column that it does not know. */
+const IS_UNKNOWN = /^the column .* is unknown/;
+/** A mapping of columns, with which such columns are not read. */
+const ANY_COLUMNS = "userid=userid";
+/** Before a file was looked at. */
+const NOTHING = { names: [], preview: null, columns: undefined };
 /** The counts of a report, with their words. */
 const COUNTS = [["imported", "imported"], ["repeated", "imported before"], ["rejected", "rejected"], ["conflicting", "conflicting"]];
 
 /** Reads a file or a pasted text, shows how the service reads it, sends it, and shows what became of its rows. */
 export function Importing() {
   const [file, setFile] = useState(null);
-  const [options, setOptions] = useState({});
-  const [preview, setPreview] = useState(null);
+  const [layout, setLayout] = useState({});
+  const [chosen, setChosen] = useState({});
+  const [{ names, preview, columns }, setLook] = useState(NOTHING);
   const [said, setSaid] = useState({ text: "" });
   const [report, setReport] = useState(null);
+  const [rate, setRate] = useState("");
   const running = useRef(null);
   const [isRunning, setIsRunning] = useState(false);
   useEffect(() => () => running.current?.abort(), []);
 
   // A file is looked at again when the options change; only the last look counts.
   useEffect(() => {
-    setPreview(null);
+    setLook((look) => ({ ...NOTHING, names: look.names }));
     setReport(null);
+    setRate("");
     setSaid({ text: "" });
     if (file === null) return undefined;
     if (file.size > MAX_FILE) {
@@ -36,29 +47,38 @@ export function Importing() {
     }
     let isLast = true;
     const look = async () => {
-      try {
-        const shown = await previewImport(file.slice(0, PREVIEW), { ...options, format: formatOf(file) });
-        if (isLast) setPreview(shown);
-      } catch (error) {
-        if (!(error instanceof Refusal)) throw error;
-        if (isLast) setSaid({ text: sentence(error.message), isBad: true });
-      }
+      const found = await lookAt(file, layout, columnsParameter(names, chosen));
+      if (!isLast) return;
+      setLook(found);
+      if (found.problem) setSaid({ text: sentence(forPage(found.problem)), isBad: true });
     };
     look();
     return () => void (isLast = false);
-  }, [file, options]);
+  }, [file, layout, chosen]);
 
+  const take = (file) => {
+    setLook(NOTHING);
+    setChosen({});
+    setFile(file);
+  };
   const send = async () => {
     running.current = new AbortController();
     setIsRunning(true);
     setReport(null);
+    setRate("");
     setSaid({ text: "Importing…" });
+    const start = performance.now();
+    const show = (report) => {
+      setReport(report);
+      setRate(rateInWords(report.rows, performance.now() - start));
+    };
     try {
       const onReport = (report) => {
-        setReport(report);
+        show(report);
         setSaid({ text: `Importing: ${inWords(report)}.` });
       };
-      const last = await importFile(file, { ...options, format: formatOf(file) }, running.current.signal, onReport);
+      const last = await importFile(file, { ...layout, columns, format: formatOf(file) }, running.current.signal, onReport);
+      show(last);
       const problem = last.problem && ` Stopped: ${sentence(last.problem)} Import again for the rest.`;
       setSaid({ text: `${sentence(inWords(last))}${problem ?? ""}`, isBad: Boolean(problem) });
     } catch (error) {
@@ -75,22 +95,58 @@ export function Importing() {
     if (isRunning) running.current.abort();
     else send();
   };
-  const paste = (text) => setFile(text.trim() === "" ? null : new File([text], text.trimStart().startsWith("{") ? "pasted.ndjson" : "pasted.csv"));
+  const paste = (text) => take(text.trim() === "" ? null : new File([text], text.trimStart().startsWith("{") ? "pasted.ndjson" : "pasted.csv"));
 
   return html`<section class="ledger" id="import" aria-label="Import">
-    <p class="hint" id="import-hint">A file of CSV or NDJSON: username, userid and price, optionally timestamp, item, quantity, reference, id and key, as the export writes them. Purchases are written into the store, past the log; <span class="id">management import</span> writes into the log. The same file can be imported again: each row is imported once.</p>
+    <p class="hint" id="import-hint">A file of CSV or NDJSON: username, userid and price, optionally timestamp, item, quantity, reference, id and key, as the export writes them, or with other columns, whose meaning you choose. Purchases are written into the store, past the log; <span class="id">management import</span> writes into the log. The same file can be imported again: each row is imported once.</p>
     <div class="pair">
-      <label>File <input type="file" id="import-file" accept=".csv,.ndjson,.jsonl,text/csv" aria-describedby="import-hint" disabled=${isRunning} onChange=${({ target }) => setFile(target.files[0] ?? null)} /></label>
+      <label>File <input type="file" id="import-file" accept=".csv,.ndjson,.jsonl,text/csv" aria-describedby="import-hint" disabled=${isRunning} onChange=${({ target }) => take(target.files[0] ?? null)} /></label>
       <label>or pasted text <textarea id="import-text" rows="3" spellcheck="false" autocomplete="off" disabled=${isRunning} onInput=${({ target }) => paste(target.value)}></textarea></label>
     </div>
-    <${Options} isDisabled=${isRunning} onChange=${setOptions} />
+    <${Options} isDisabled=${isRunning} onChange=${setLayout} />
+    ${file && names.length > 0 && html`
+      <p class="note" id="import-found">${fileInWords(file, names, preview)}</p>
+      <${Mapping} names=${names} chosen=${chosen} isDisabled=${isRunning} onChoose=${(column, member) => setChosen(withChoice(chosen, column, member))} />`}
     <p class="answer ${said.isBad ? "bad" : "progress"}" id="import-said" role="status">${said.text}</p>
+    <p class="note figures" id="import-rate">${rate}</p>
     ${preview && html`<div class="actions">
       <button type="button" id="import-button" class=${isRunning && "quiet"} onClick=${press}>${isRunning ? "Cancel" : "Import"}</button>
     </div>`}
     ${report?.problems.length > 0 && html`<${Problems} report=${report} />`}
     ${preview && !report && html`<${Preview} preview=${preview} />`}
   </section>`;
+}
+
+/**
+ * How the service reads the beginning of a file: `{preview, names, columns, problem}`. The `names` of its columns are there
+ * also if it refuses the file; `columns` is the parameter with which it reads it.
+ */
+async function lookAt(file, layout, columns) {
+  const format = formatOf(file);
+  try {
+    const preview = await previewImport(file.slice(0, PREVIEW), { ...layout, columns, format });
+    return { preview, names: preview.columns.map(({ column }) => column), columns };
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const { message: problem } = error;
+    // A command might have misspelled a column that the service does not know. Here it is shown that it is not read.
+    if (columns === undefined && IS_UNKNOWN.test(problem)) return lookAt(file, layout, ANY_COLUMNS);
+    return { preview: null, names: namesIn(problem) ?? [], columns, problem };
+  }
+}
+
+/** What was found in a file, in a sentence. */
+function fileInWords(file, names, preview) {
+  const size = `${grouped(String(Math.ceil(file.size / 1000)))} kB`;
+  const separated = preview?.delimiter ? `, separated by ${preview.delimiter}` : "";
+  return `The file ${file.name} of ${size} has ${counted(names.length, "column")}${separated}.`;
+}
+
+/** How many rows were read in so many milliseconds, in a sentence. */
+export function rateInWords(rows, milliseconds) {
+  const seconds = Math.max(milliseconds, 1) / 1000;
+  const perSecond = grouped(String(Math.round(Number(rows) / seconds)));
+  return `${counted(rows, "row")} in ${duration(milliseconds, 1000)}: ${perSecond} rows per second.`;
 }
 
 const formatOf = (file) => (/\.(ndjson|jsonl)$/i.test(file.name) ? "application/x-ndjson" : "text/csv");
@@ -114,7 +170,6 @@ function Options({ isDisabled, onChange }) {
   return html`<details id="import-options">
     <summary>A file of another system</summary>
     <form class="pair" ref=${form} onChange=${read} onSubmit=${(event) => event.preventDefault()}>
-      <label>Columns <input name="columns" placeholder="userid=Customer ID,price=Total" spellcheck="false" disabled=${isDisabled} /></label>
       <label>Encoding <input name="encoding" placeholder="utf-8" list="import-encodings" disabled=${isDisabled} /></label>
       <datalist id="import-encodings"><option value="windows-1252" /><option value="utf-16le" /></datalist>
       <label>Time zone <input name="time_zone" placeholder="Europe/Berlin" disabled=${isDisabled} /></label>

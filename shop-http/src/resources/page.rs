@@ -37,7 +37,7 @@ macro_rules! modules {
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars deadletters elements entities events exact facing following health
-    history identity importing input loaded management markdown metrics money overview preact purchase purchases questions
+    history identity importing input loaded management mapping markdown metrics money overview preact purchase purchases questions
     ranges recording resolving rows runbook signin state storage words
 };
 

@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+globalThis.location = { pathname: "/", hash: "" };
+const { rateInWords } = await import("../../page/importing.js");
+const { columnsParameter, forPage, memberOf, namesIn, withChoice } = await import("../../page/mapping.js");
+
+const NAMES = ["Kunde", "username", "Summe, brutto", "Ort"];
+
+test("columns are read as the members of their names, until one is chosen", () => {
+  assert.deepEqual(NAMES.map((name) => memberOf(name, {})), ["", "username", "", ""]);
+  assert.equal(columnsParameter(NAMES, {}), undefined);
+  const chosen = withChoice(withChoice({}, "Kunde", "userid"), "Summe, brutto", "price");
+  assert.equal(columnsParameter(NAMES, chosen), 'userid=Kunde,username=username,"price=Summe, brutto"');
+  assert.equal(columnsParameter(['a "b"'], { 'a "b"': "item" }), '"item=a ""b"""');
+});
+
+test("each member is read from one column", () => {
+  const chosen = withChoice({ Kunde: "username" }, "Ort", "username");
+  assert.deepEqual(NAMES.map((name) => memberOf(name, chosen)), ["", "", "", "username"]);
+  // Two columns that are not read are no contradiction.
+  assert.deepEqual(withChoice({ Ort: "" }, "Kunde", ""), { Ort: "", Kunde: "" });
+  // A column that is not read makes the others explicit, so that the service does not refuse it.
+  assert.equal(columnsParameter(["userid", "colour"], { colour: "" }), "userid=userid");
+});
+
+test("the columns are known from the sentence that misses one", () => {
+  const missing = 'the column "userid" is missing in the first line, which has: Kunde, Summe, Ort; name it by columns: userid=NAME';
+  assert.deepEqual(namesIn(missing), ["Kunde", "Summe", "Ort"]);
+  assert.equal(forPage(missing), 'the column "userid" is missing in the first line, which has: Kunde, Summe, Ort. Choose below which column it is.');
+  assert.deepEqual(namesIn('the column "Total" of price is missing in the first line, which has: a, b'), ["a", "b"]);
+  assert.equal(namesIn("the file is empty: its first line names the columns"), undefined);
+});
+
+test("the progress has the rows per second", () => {
+  assert.equal(rateInWords("65536", 2000).replace("\u00a0", " "), "65,536 rows in 2 s: 32,768 rows per second.");
+  assert.equal(rateInWords("1", 500).replace("\u00a0", " "), "1 row in 500 ms: 2 rows per second.");
+});
