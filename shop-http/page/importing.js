@@ -6,7 +6,7 @@ import { duration } from "./health.js";
 import { Mapping, columnsParameter, forPage, namesIn, withChoice } from "./mapping.js";
 import { money } from "./money.js";
 import { html, useEffect, useRef, useState } from "./preact.js";
-import { counted, sentence, whatOf } from "./words.js";
+import { counted, dayInWords, sentence, timeInWords, whatOf } from "./words.js";
 
 /** The largest file, in bytes: what the service takes. */
 const MAX_FILE = 32 * 1024 * 1024;
@@ -16,8 +16,10 @@ const PREVIEW = 1024 * 1024;
 const IS_UNKNOWN = /^the column .* is unknown/;
 /** A mapping of columns, with which such columns are not read. */
 const ANY_COLUMNS = "userid=userid";
+/** The delimiters of CSV, as the service names them, in words. */
+const DELIMITERS = { ",": "commas", ";": "semicolons", "|": "bars", tab: "tabs" };
 /** Before a file was looked at. */
-const NOTHING = { names: [], preview: null, columns: undefined };
+const NOTHING = { names: [], preview: null, columns: undefined, problem: "" };
 /** The counts of a report, with their words. */
 const COUNTS = [["imported", "imported"], ["repeated", "imported before"], ["rejected", "rejected"], ["conflicting", "conflicting"]];
 
@@ -47,7 +49,7 @@ export function Importing() {
     }
     let isLast = true;
     const look = async () => {
-      const found = await lookAt(file, layout, columnsParameter(names, chosen));
+      const found = await lookAt(file, layout, chosen, names);
       if (!isLast) return;
       setLook(found);
       if (found.problem) setSaid({ text: sentence(forPage(found.problem)), isBad: true });
@@ -58,7 +60,6 @@ export function Importing() {
 
   const take = (file) => {
     setLook(NOTHING);
-    setChosen({});
     setFile(file);
   };
   const send = async () => {
@@ -117,28 +118,36 @@ export function Importing() {
   </section>`;
 }
 
+/** How the service reads the beginning of a file with what was `chosen` for its columns, whose `names` may be known. */
+async function lookAt(file, layout, chosen, names) {
+  const columns = columnsParameter(names, chosen);
+  const found = await readWith(file, layout, columns);
+  // A command might have misspelled a column that the service does not know. Here it is shown that it is not read.
+  const isUnknown = columns === undefined && IS_UNKNOWN.test(found.problem);
+  const named = isUnknown ? await readWith(file, layout, ANY_COLUMNS) : found;
+  // What was chosen for the file before is chosen for the same columns of this one.
+  const wanted = columnsParameter(named.names, chosen);
+  return wanted === undefined || wanted === columns ? named : readWith(file, layout, wanted);
+}
+
 /**
- * How the service reads the beginning of a file: `{preview, names, columns, problem}`. The `names` of its columns are there
- * also if it refuses the file; `columns` is the parameter with which it reads it.
+ * How the service reads the beginning of a file with the parameter `columns`: `{preview, names, columns, problem}`. The
+ * `names` of its columns are there also if it refuses the file for one of them.
  */
-async function lookAt(file, layout, columns) {
-  const format = formatOf(file);
+async function readWith(file, layout, columns) {
   try {
-    const preview = await previewImport(file.slice(0, PREVIEW), { ...layout, columns, format });
-    return { preview, names: preview.columns.map(({ column }) => column), columns };
+    const preview = await previewImport(file.slice(0, PREVIEW), { ...layout, columns, format: formatOf(file) });
+    return { preview, names: preview.columns.map(({ column }) => column), columns, problem: "" };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    const { message: problem } = error;
-    // A command might have misspelled a column that the service does not know. Here it is shown that it is not read.
-    if (columns === undefined && IS_UNKNOWN.test(problem)) return lookAt(file, layout, ANY_COLUMNS);
-    return { preview: null, names: namesIn(problem) ?? [], columns, problem };
+    return { preview: null, names: namesIn(error.message) ?? [], columns, problem: error.message };
   }
 }
 
 /** What was found in a file, in a sentence. */
 function fileInWords(file, names, preview) {
   const size = `${grouped(String(Math.ceil(file.size / 1000)))} kB`;
-  const separated = preview?.delimiter ? `, separated by ${preview.delimiter}` : "";
+  const separated = preview ? `, separated by ${DELIMITERS[preview.delimiter]}` : "";
   return `The file ${file.name} of ${size} has ${counted(names.length, "column")}${separated}.`;
 }
 
@@ -183,7 +192,7 @@ function Preview({ preview: { columns, rows } }) {
   const ignored = columns.filter(({ member }) => member === null).map(({ column }) => column);
   const row = ({ line, purchase, problem }) => html`<tr key=${line}>
     <td>${line}</td>
-    <td class="who">${purchase && html`<span class="name">${purchase.username}</span> <small>${purchase.userid} ${purchase.timestamp}</small> <b>${money(String(purchase.price), purchase.currency)}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>`}</td>
+    <td class="who">${purchase && html`<span class="name">${purchase.username}</span> <small>${purchase.userid} <time datetime=${purchase.timestamp}>${dayInWords(purchase.timestamp)} ${timeInWords(purchase.timestamp)}</time></small> <b>${money(String(purchase.price), purchase.currency)}</b> ${whatOf(purchase)} <small>${purchase.reference}</small>`}</td>
     <td class="result ${problem && "bad"}">${problem ?? ""}</td>
   </tr>`;
   return html`<table class="plain lines">

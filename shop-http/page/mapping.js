@@ -16,6 +16,9 @@ export function memberOf(column, chosen) {
   return Object.hasOwn(MEMBERS, column) && !isTaken ? column : "";
 }
 
+/** What was chosen for the columns of these `names`: the file before may have had others. */
+const choicesFor = (names, chosen) => Object.fromEntries(Object.entries(chosen).filter(([column]) => names.includes(column)));
+
 /** The choices with `member` for `column`. Each member is read from one column. */
 export function withChoice(chosen, column, member) {
   const others = Object.entries(chosen).filter(([other, known]) => other !== column && (member === "" || known !== member));
@@ -24,8 +27,10 @@ export function withChoice(chosen, column, member) {
 
 /** The parameter `columns` of the service; undefined while nothing is chosen: then it refuses columns that it does not know. */
 export function columnsParameter(names, chosen) {
-  if (Object.keys(chosen).length === 0) return undefined;
-  const pairs = names.filter((column) => memberOf(column, chosen) !== "").map((column) => `${memberOf(column, chosen)}=${column}`);
+  const choices = choicesFor(names, chosen);
+  if (Object.keys(choices).length === 0) return undefined;
+  const read = names.filter((column) => memberOf(column, choices) !== "");
+  const pairs = read.map((column) => `${memberOf(column, choices)}=${column}`);
   const quoted = pairs.map((pair) => (/[",]/.test(pair) ? `"${pair.replaceAll('"', '""')}"` : pair));
   return quoted.join(",");
 }
@@ -38,8 +43,9 @@ export const forPage = (problem) => problem.replace(/; name it by columns: .*$/,
 
 /** A choice for each column; `onChoose` gets a column and its member. */
 export function Mapping({ names, chosen, isDisabled, onChoose }) {
+  const choices = choicesFor(names, chosen);
   const choice = (column, at) => {
-    const current = memberOf(column, chosen);
+    const current = memberOf(column, choices);
     // A column with the name of a member is read, unless another column is read as that.
     const isLeftOut = current === "" || !Object.hasOwn(MEMBERS, column);
     const option = (value, text) => html`<option value=${value} selected=${value === current}>${text}</option>`;

@@ -15,6 +15,12 @@ test("columns are read as the members of their names, until one is chosen", () =
   assert.equal(columnsParameter(['a "b"'], { 'a "b"': "item" }), '"item=a ""b"""');
 });
 
+test("what was chosen for the file before is chosen for the columns that are there", () => {
+  const chosen = { Kunde: "userid", Ort: "item" };
+  assert.equal(columnsParameter(["userid", "username", "price"], chosen), undefined);
+  assert.equal(columnsParameter(["userid", "username", "Ort"], chosen), "userid=userid,username=username,item=Ort");
+});
+
 test("each member is read from one column", () => {
   const chosen = withChoice({ Kunde: "username" }, "Ort", "username");
   assert.deepEqual(NAMES.map((name) => memberOf(name, chosen)), ["", "", "", "username"]);
