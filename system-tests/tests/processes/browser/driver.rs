@@ -81,6 +81,20 @@ impl Browser {
         assert_eq!(self.run("return innerWidth").await, json!(width));
     }
 
+    /// Shows the page in the colours of dark mode, or of the light one.
+    pub(super) async fn set_dark(&self, is_dark: bool) {
+        let scheme = if is_dark { "dark" } else { "light" };
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        let command = "Emulation.setEmulatedMedia";
+        self.driver.cdp().send_raw(command, media).await.unwrap();
+    }
+
+    /// Presses keys where the focus is.
+    pub(super) async fn press(&self, keys: impl Into<TypingData>) {
+        let chain = self.driver.action_chain().send_keys(keys);
+        chain.perform().await.unwrap();
+    }
+
     /// The one element with this id.
     pub(super) async fn by_id(&self, id: &str) -> WebElement {
         self.driver

@@ -85,9 +85,24 @@ async fn a_file_of_another_system_is_mapped_and_an_import_is_cancelled() {
         said.contains("which has: Kunde, username, Summe, Ort")
     })
     .await;
+    let choose = async |column: u8, member: &str| {
+        let script = format!(
+            "const choice = document.getElementById('column-{column}'); choice.value = '{member}'; choice.dispatchEvent(new Event('change', {{ bubbles: true }}))"
+        );
+        browser.run(&script).await;
+    };
+    choose(0, "userid").await;
+    until("miss the other one", async || {
+        let said = browser.texts("#import-said").await.join("");
+        said.starts_with("the column \"price\" is missing")
+    })
+    .await;
+    choose(2, "price").await;
+    let found = "The file pasted.csv of 1 kB has 4 columns, separated by semicolons.";
+    browser.shows("import-found", found).await;
+    browser.is_accessible().await;
     let fill = "document.getElementById('import-options').open = true;
         const form = document.querySelector('#import-options form');
-        form.columns.value = 'userid=Kunde,price=Summe';
         form.decimal_comma.checked = true;
         form.dispatchEvent(new Event('change', { bubbles: true }))";
     browser.run(fill).await;
@@ -98,6 +113,11 @@ async fn a_file_of_another_system_is_mapped_and_an_import_is_cancelled() {
     .await;
     browser.click("import-button").await;
     browser.shows("import-said", "1 imported.").await;
+    let rate = browser.text("import-rate").await;
+    assert!(
+        rate.starts_with("1 row in ") && rate.ends_with(" rows per second."),
+        "{rate}"
+    );
 
     // An import whose answer does not come is cancelled, and can be repeated.
     let hold = "const real = window.fetch; window.fetch = (path, options) => {

@@ -85,13 +85,15 @@ async fn no_element_covers_a_field() {
     open_as(&browser, &facing, "u1", "ada").await;
     // Per change, the widest and the narrowest.
     let count = if chosen("SHOP_TEST_ROUNDS").is_some() {
-        5
+        6
     } else {
         2
     };
     for (width, height) in [
         (1400, 900),
         (320, 640),
+        // A screen of 1440 px at 200 %.
+        (720, 450),
         (1400, 500),
         (768, 1024),
         (390, 844),
@@ -100,6 +102,7 @@ async fn no_element_covers_a_field() {
     .take(count)
     {
         browser.set_size(width, height).await;
+        browser.set_dark(height > width).await;
         let views = [
             "overview",
             "shopingestwaiting",

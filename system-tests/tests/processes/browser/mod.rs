@@ -15,6 +15,7 @@ mod driver;
 mod entities;
 mod finding;
 mod importing;
+mod keyboard;
 mod layout;
 mod listing;
 mod states;
