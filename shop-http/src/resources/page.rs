@@ -37,8 +37,8 @@ macro_rules! modules {
 /// The modules of the scripts.
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars deadletters elements entities events exact facing following health
-    history identity importing input loaded management mapping markdown metrics money overview preact purchase purchases questions
-    ranges recording resolving rows runbook signin state storage words
+    history identity importing input loaded management mapping markdown metrics money overview preact purchase
+    purchases questions ranges recording resolving rows runbook signin state storage words
 };
 
 /// The files that the documents load.
@@ -89,11 +89,15 @@ fn text(service: &Service) -> String {
         "open"
     };
     let currency = service.options.currency.as_ref();
+    let currency = currency.map_or("", |currency| currency.as_str());
     text.replace(
         "name=\"access\" content=\"open\"",
         &format!("name=\"access\" content=\"{access}\""),
     )
-    .replace("{currency}", currency.map_or("", |one| one.as_str()))
+    .replace(
+        "name=\"currency\" content=\"",
+        &format!("name=\"currency\" content=\"{currency}"),
+    )
 }
 
 /// `GET /page/{name}`: a file of the page.

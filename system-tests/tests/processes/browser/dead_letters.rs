@@ -48,7 +48,7 @@ async fn lists(browser: &Browser, positions: &[&str]) {
 }
 
 /// Waits for the summary of a resolution or dry run.
-pub(super) async fn outcome(browser: &Browser, id: &str, summary: &str) {
+async fn outcome(browser: &Browser, id: &str, summary: &str) {
     until(summary, async || {
         browser.texts(&format!("#{id}-outcome > p")).await == [summary]
     })

@@ -81,10 +81,9 @@ impl Browser {
         assert_eq!(self.run("return innerWidth").await, json!(width));
     }
 
-    /// Shows the page in the colours of dark mode, or of the light one.
-    pub(super) async fn set_dark(&self, is_dark: bool) {
-        let scheme = if is_dark { "dark" } else { "light" };
-        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+    /// Shows pages in the colours of dark mode.
+    pub(super) async fn use_dark_mode(&self) {
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
         let command = "Emulation.setEmulatedMedia";
         self.driver.cdp().send_raw(command, media).await.unwrap();
     }

@@ -102,7 +102,9 @@ async fn no_element_covers_a_field() {
     .take(count)
     {
         browser.set_size(width, height).await;
-        browser.set_dark(height > width).await;
+        if height > width {
+            browser.use_dark_mode().await;
+        }
         let views = [
             "overview",
             "shopingestwaiting",
