@@ -3,7 +3,7 @@
 import { forPeople, rounded } from "./exact.js";
 
 /** The currency of the shop, three letters of ISO 4217, as the document names it; empty where the shop has none. */
-export const CURRENCY = globalThis.document?.querySelector('meta[name="currency"]')?.content ?? "";
+const CURRENCY = globalThis.document?.querySelector('meta[name="currency"]')?.content ?? "";
 
 /** How a currency is written in a language, such as with its sign in front. */
 const formatOf = (currency, language) => new Intl.NumberFormat(language, { style: "currency", currency, numberingSystem: "latn" });

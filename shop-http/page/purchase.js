@@ -68,7 +68,7 @@ function Facts({ of: found }) {
     whatOf(what) && ["What", whatOf(what)],
     ["Price", html`<span class="figures">${money(price, currency)}</span>`],
     refunded && ["Refunded", html`<span class="figures">${money(refunded, currency)}</span>`],
-    of && ["Refund of", html`<a href=${addressOf("purchase", { id: of })}>${(bought && whatOf(bought)) || "a purchase"}</a> ${bought && html`<${Bought} purchase=${bought} />`} <a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
+    of && ["Refund of", html`<a href=${addressOf("purchase", { id: of })}>${(bought && whatOf(bought)) || "a purchase"}</a> ${bought && html`<${Bought} purchase=${bought} isForOperators />`} <a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
     reason && ["Reason", reason],
     reference && ["Reference", listOf("reference", reference)],
     ["Local time", local.format(new Date(timestamp))],

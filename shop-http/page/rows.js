@@ -17,10 +17,11 @@ export function Rows({ items, pending, fresh, range, amount }) {
   const all = [...pending, ...withRefunds(items)];
   const hasWhat = all.some(({ item, reference, of }) => item || reference || of);
   const row = (item, at) => {
-    const [bought, isPending] = [boughtBy.get(item.of), at < pending.length];
-    // Its purchase, or another refund of that, is in the row above.
-    const isAttached = item.of !== undefined && [all[at - 1]?.id, all[at - 1]?.of].includes(item.of);
-    return html`<${Row} key=${item.id} ...${{ item, range, amount, hasWhat, bought, isAttached, isPending }} refund=${refunds.get(item.id)} isFresh=${fresh.has(item.id)} />`;
+    const above = all[at - 1];
+    // The row above has its purchase, or another refund of that.
+    const isAttached = item.of !== undefined && [above?.id, above?.of].includes(item.of);
+    return html`<${Row} key=${item.id} item=${item} refund=${refunds.get(item.id)} bought=${boughtBy.get(item.of)} isAttached=${isAttached}
+      isPending=${at < pending.length} isFresh=${fresh.has(item.id)} range=${range} amount=${amount} hasWhat=${hasWhat} />`;
   };
   return html`<table class="entries">
     <thead><tr><th scope="col" class="when">When</th>${range && html`<th scope="col" class="who">Who</th>`}${hasWhat && html`<th scope="col" class="who">What</th>`}<th scope="col" class="ref">ID</th><th scope="col" class="amount">Price</th></tr></thead>
@@ -42,17 +43,18 @@ function Row({ item, refund, bought, isAttached, isPending, isFresh, range, amou
       <span class="name">${what}</span>${" "}
       ${reference && html`<small>${listOf("reference", reference)}</small> `}
       ${refund && html`<small class="refunded">${link("purchase", { id: refund.id }, `refunded ${money(paidBack(refund.price), refund.currency)}`)}</small>`}
-      ${bought && !isAttached && html`<small class="bought"><${Bought} purchase=${bought} /></small>`}
+      ${bought && !isAttached && html`<small class="bought"><${Bought} purchase=${bought} isForOperators=${Boolean(range)} /></small>`}
     </td>`}
     <td class="ref ${range ? "" : "short"}"><small title=${id}>${link("purchase", { id }, range ? id : id.slice(-12))}</small></td>
     <td class="amount" title=${money(price, currency)}>${amount(price, currency)}</td>
   </tr>`;
 }
 
-/** When a purchase was bought, and its price; it leads to the purchases of that day. */
-export function Bought({ purchase: { timestamp, price, currency } }) {
+/** When a purchase was bought, and its price; it leads to what its user bought on that day. */
+export function Bought({ purchase: { userid, timestamp, price, currency }, isForOperators }) {
   const day = localDayOf(timestamp);
-  return html`bought <a draggable="false" href=${addressOf("purchases", { from: day, to: day })}>${dayInWords(timestamp)}</a> for ${money(price, currency)}`;
+  const whose = isForOperators ? { by: "userid", who: userid } : {};
+  return html`bought <a draggable="false" href=${addressOf("purchases", { from: day, to: day, ...whose })}>${dayInWords(timestamp)}</a> for ${money(price, currency)}`;
 }
 
 /** The amount of a refund without its sign. */
