@@ -105,9 +105,8 @@ export function Importing() {
       <label>or pasted text <textarea id="import-text" rows="3" spellcheck="false" autocomplete="off" disabled=${isRunning} onInput=${({ target }) => paste(target.value)}></textarea></label>
     </div>
     <${Options} isDisabled=${isRunning} onChange=${setLayout} />
-    ${file && names.length > 0 && html`
-      <p class="note" id="import-found">${fileInWords(file, names, preview)}</p>
-      <${Mapping} names=${names} chosen=${chosen} isDisabled=${isRunning} onChoose=${(column, member) => setChosen(withChoice(chosen, column, member))} />`}
+    ${file && (preview || names.length > 0) && html`<p class="note" id="import-found">${fileInWords(file, names, preview)}</p>`}
+    ${file && names.length > 0 && html`<${Mapping} names=${names} chosen=${chosen} isDisabled=${isRunning} onChoose=${(column, member) => setChosen(withChoice(chosen, column, member))} />`}
     <p class="answer ${said.isBad ? "bad" : "progress"}" id="import-said" role="status">${said.text}</p>
     <p class="note figures" id="import-rate">${rate}</p>
     ${preview && html`<div class="actions">
@@ -145,8 +144,9 @@ async function readWith(file, layout, columns) {
 }
 
 /** What was found in a file, in a sentence. */
-function fileInWords(file, names, preview) {
+export function fileInWords(file, names, preview) {
   const size = `${grouped(String(Math.ceil(file.size / 1000)))} kB`;
+  if (names.length === 0) return `The file ${file.name} of ${size} has a purchase in each line.`;
   const separated = preview ? `, separated by ${DELIMITERS[preview.delimiter]}` : "";
   return `The file ${file.name} of ${size} has ${counted(names.length, "column")}${separated}.`;
 }

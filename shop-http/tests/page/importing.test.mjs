@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 globalThis.location = { pathname: "/", hash: "" };
-const { rateInWords } = await import("../../page/importing.js");
+const { fileInWords, rateInWords } = await import("../../page/importing.js");
 const { columnsParameter, forPage, memberOf, namesIn, withChoice } = await import("../../page/mapping.js");
 
 const NAMES = ["Kunde", "username", "Summe, brutto", "Ort"];
@@ -36,6 +36,13 @@ test("the columns are known from the sentence that misses one", () => {
   assert.equal(forPage(missing), 'the column "userid" is missing in the first line, which has: Kunde, Summe, Ort. Choose below which column it is.');
   assert.deepEqual(namesIn('the column "Total" of price is missing in the first line, which has: a, b'), ["a", "b"]);
   assert.equal(namesIn("the file is empty: its first line names the columns"), undefined);
+});
+
+test("what was found in a file is a sentence", () => {
+  const file = { name: "orders.csv", size: 1_234_567 };
+  assert.equal(fileInWords(file, ["a", "b"], { delimiter: "tab" }), "The file orders.csv of 1,235 kB has 2 columns, separated by tabs.");
+  assert.equal(fileInWords(file, ["a"], null), "The file orders.csv of 1,235 kB has 1 column.");
+  assert.equal(fileInWords({ name: "orders.ndjson", size: 10 }, [], {}), "The file orders.ndjson of 1 kB has a purchase in each line.");
 });
 
 test("the progress has the rows per second", () => {
