@@ -69,7 +69,7 @@ function Facts({ of: found }) {
     ["Price", html`<span class="figures">${money(price, currency)}</span>`],
     refunded && ["Refunded", html`<span class="figures">${money(refunded, currency)}</span>`],
     bought && ["Refund of", html`${whatOf(bought) || "a purchase"} <${Bought} purchase=${bought} isForOperators />`],
-    of && ["ID of that", html`<a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
+    of && ["Purchase", html`<a class="id" href=${addressOf("purchase", { id: of })}>${of}</a>`],
     reason && ["Reason", reason],
     reference && ["Reference", listOf("reference", reference)],
     ["Local time", local.format(new Date(timestamp))],
