@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use shop_core::domain::Currency;
 
 use crate::request::PathText;
 use crate::request::accept::weight;
@@ -89,7 +90,7 @@ fn text(service: &Service) -> String {
         "open"
     };
     let currency = service.options.currency.as_ref();
-    let currency = currency.map_or("", |currency| currency.as_str());
+    let currency = currency.map_or("", Currency::as_str);
     text.replace(
         "name=\"access\" content=\"open\"",
         &format!("name=\"access\" content=\"{access}\""),
