@@ -11,7 +11,7 @@ const MEMBERS = {
 
 /** The member that a column is read as, empty for none: the one that was `chosen` for it, or the one of the same name. */
 export function memberOf(column, chosen) {
-  if (column in chosen) return chosen[column];
+  if (Object.hasOwn(chosen, column)) return chosen[column];
   const isTaken = Object.values(chosen).includes(column);
   return Object.hasOwn(MEMBERS, column) && !isTaken ? column : "";
 }
@@ -32,7 +32,7 @@ export function columnsParameter(names, chosen) {
   const read = names.filter((column) => memberOf(column, choices) !== "");
   const pairs = read.map((column) => `${memberOf(column, choices)}=${column}`);
   const quoted = pairs.map((pair) => (/[",]/.test(pair) ? `"${pair.replaceAll('"', '""')}"` : pair));
-  return quoted.join(",");
+  return quoted.join(",") || undefined;
 }
 
 /** The names of the columns in the sentence in which the service misses one of them; undefined in other sentences. */

@@ -9,6 +9,7 @@ const NAMES = ["Kunde", "username", "Summe, brutto", "Ort"];
 
 test("columns are read as the members of their names, until one is chosen", () => {
   assert.deepEqual(NAMES.map((name) => memberOf(name, {})), ["", "username", "", ""]);
+  assert.equal(memberOf("constructor", {}), "");
   assert.equal(columnsParameter(NAMES, {}), undefined);
   const chosen = withChoice(withChoice({}, "Kunde", "userid"), "Summe, brutto", "price");
   assert.equal(columnsParameter(NAMES, chosen), 'userid=Kunde,username=username,"price=Summe, brutto"');
@@ -28,6 +29,7 @@ test("each member is read from one column", () => {
   assert.deepEqual(withChoice({ Ort: "" }, "Kunde", ""), { Ort: "", Kunde: "" });
   // A column that is not read makes the others explicit, so that the service does not refuse it.
   assert.equal(columnsParameter(["userid", "colour"], { colour: "" }), "userid=userid");
+  assert.equal(columnsParameter(["Kunde", "colour"], { colour: "" }), undefined);
 });
 
 test("the columns are known from the sentence that misses one", () => {
