@@ -8,9 +8,9 @@
 //! | [`row`] | a measurement with its baseline, spread and goal |
 //! | [`usage`] | time, processor time, memory |
 //! | [`sample`] | purchases, and a counting store |
-//! | [`server`] | `facing` or a bare echo in a child process |
-//! | [`load`] | requests to a server from a child process |
-//! | [`echo`] | the bare axum program that `facing` is compared with |
+//! | `server` | `facing` or a bare echo in a child process |
+//! | `load` | requests to a server from a child process |
+//! | `echo` | the bare axum program that `facing` is compared with |
 //! | [`scale`] | sizes, numbers of runs, and available servers |
 //!
 //! Without the feature `programs`, only the hot path is here: it needs neither the programs nor a server.
