@@ -118,10 +118,12 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Enti
             outbox,
             projection,
         };
+        rows.store.set_event_log(user_events.log.admin());
         users = Some(Entity::local(rows, &user_events, &order_events));
     }
     if keeps_orders {
         let rows = backend::for_entities(settings).orders().await?.port;
+        rows.store.set_event_log(order_events.log.admin());
         orders = Some(Entity::local(rows, &order_events, &user_events));
     }
     Ok((users, orders))

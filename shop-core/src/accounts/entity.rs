@@ -1,17 +1,26 @@
 //! What users and orders have in common, and the port of the stores that own them.
 
 use std::fmt::{Debug, Display};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::domain::hashed;
-use crate::log::LogRecord;
+use crate::log::{LogAdmin, LogRecord, Offsets};
 use crate::record::{Event, Record, header};
 use crate::{IdempotencyKey, PurchaseId, RequestContext, Result};
 
 /// Namespace of keys of one owner. Must never change: another value would duplicate orders and users.
 const OWNED: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
+/// The number of events at the end of each partition among which the highest number is looked for. Relays publish events
+/// in the order of their numbers, but two relays may publish some of them again after later ones.
+const LAST_EVENTS: u64 = 1_000;
+/// How long the next event of a partition is waited for. The end of a partition may be behind its last event.
+const NEXT_EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl IdempotencyKey {
     /// The key that stands for this one of `owner` in a store of all owners. A UUID of version 4 or 7 stays: it cannot
@@ -135,6 +144,44 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// # Errors
     /// The reason why not.
     async fn check(&self) -> Result<()>;
+
+    /// Names the log of the rows' events. A store whose database can lose rows in a fail-over assigns no number again that
+    /// is in this log. The default ignores the log.
+    #[doc(hidden)]
+    fn set_event_log(&self, log: Arc<dyn LogAdmin>) {
+        let _unused = log;
+    }
+}
+
+/// Returns the highest number of the events at the end of `log`, which has the events of these rows; 0 if there are none.
+///
+/// # Errors
+/// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+#[doc(hidden)]
+pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
+    let mut unread = log.tail(&Offsets::new()).await?.end;
+    unread.retain(|_partition, end| *end > 0);
+    let start = unread
+        .iter()
+        .map(|(partition, end)| (*partition, end.saturating_sub(LAST_EVENTS)))
+        .collect();
+    let mut batches = log.tail(&start).await?.batches;
+
+    let mut highest = 0;
+    while !unread.is_empty()
+        && let Ok(next) = timeout(NEXT_EVENT_TIMEOUT, batches.try_next()).await
+        && let Some(batch) = next?
+    {
+        for record in &batch.records {
+            if let Ok(row) = E::decode(record, &batch.partition) {
+                highest = highest.max(row.number().into());
+            }
+            unread.retain(|partition, end| {
+                *partition != batch.partition.index || record.offset + 1 < *end
+            });
+        }
+    }
+    Ok(highest)
 }
 
 /// The outcome of inserting a row.

@@ -16,7 +16,7 @@ use super::outage_test::{cluster, insert, store};
 use super::{PostgresStore, PostgresStoreOptions};
 
 /// A primary with a standby that streams from it, and the store on whichever is writable.
-async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> {
+pub(super) async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> {
     let cluster = cluster()?;
     tokio::task::block_in_place(|| cluster.ctl("make_standby"));
     let primary = session(&cluster.url()).await;
@@ -38,7 +38,7 @@ async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> 
     Some((cluster, store))
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
         while !holds().await {
             sleep(Duration::from_millis(20)).await;

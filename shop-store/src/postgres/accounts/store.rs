@@ -5,11 +5,12 @@
 //! where an insert fails. The sequence of an existing table is set, for programs that use it.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::entity::{Entity, EntityStore, Insertion};
+use shop_core::entity::{Entity, EntityStore, Insertion, highest_published};
+use shop_core::log::LogAdmin;
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore, UnreadableEntry};
 use shop_core::{Error, ErrorKind, Outcome, Result};
@@ -33,11 +34,19 @@ use crate::unreadable::Unreadable;
 #[derive(Debug, Clone)]
 pub struct PostgresEntities<E> {
     pub(super) connection: Arc<Connection>,
-    /// The last number that this process knows. Locked while a row is added: only one row at a time can get the next
-    /// number.
-    last: Arc<Mutex<i64>>,
+    /// Locked while a row is added: only one row at a time can get the next number.
+    last: Arc<Mutex<LastNumber>>,
+    event_log: Arc<OnceLock<Arc<dyn LogAdmin>>>,
     outbox: PostgresOutbox,
     kind: PhantomData<E>,
+}
+
+/// The last number that this process knows.
+#[derive(Debug, Default)]
+struct LastNumber {
+    number: i64,
+    /// The timeline of the server on which the number was compared with the event log.
+    compared_timeline: Option<u32>,
 }
 
 /// The tables of an entity type.
@@ -97,6 +106,7 @@ impl<E: Table> PostgresEntities<E> {
         Ok(Self {
             connection,
             last: Arc::default(),
+            event_log: Arc::default(),
             outbox,
             kind: PhantomData,
         })
@@ -150,13 +160,15 @@ impl<E: Table> PostgresEntities<E> {
         // The backoff grows with contention.
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
-            let number = last.saturating_add(1);
+            self.skip_published_numbers(&mut last, new, deadline)
+                .await?;
+            let number = last.number.saturating_add(1);
             let row = E::with_number(new, number.into());
             let insertion = insertion(&row, new)?;
             let rejected = match self.connection.write_by(insertion, deadline).await {
                 Ok(inserted) if inserted.is_empty() => None,
                 Ok(_) => {
-                    *last = number;
+                    last.number = number;
                     return Ok(Insertion::Inserted(row));
                 }
                 // The statement does not see rows that are committed while it runs.
@@ -176,16 +188,50 @@ impl<E: Table> PostgresEntities<E> {
             }
             match rejected {
                 // The unique value is not one of ours.
-                Some(error) if known == *last => return Err(error),
+                Some(error) if known == last.number => return Err(error),
                 // The server has lost rows: it is a standby that did not have them when it was promoted, or a restored copy.
-                _ if known < *last => self.skip_lost_numbers(known, *last, deadline).await?,
-                _ => *last = known,
+                _ if known < last.number => {
+                    self.skip_lost_numbers(known, last.number, deadline).await?;
+                }
+                _ => last.number = known,
             }
             if Instant::now() >= deadline {
                 return Err(overloaded());
             }
             sleep(pauses.next().unwrap_or_default()).await;
         }
+    }
+
+    /// Continues after the highest number in the event log, unless this was done since the last promotion of a server.
+    ///
+    /// An asynchronous standby that is promoted may lack the newest rows, whose numbers their clients and events have, and
+    /// which only another process knows. On the first timeline, no server was promoted yet.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) when the event log cannot be read after a promotion.
+    async fn skip_published_numbers(
+        &self,
+        last: &mut LastNumber,
+        new: &E::New,
+        deadline: Instant,
+    ) -> Result<()> {
+        let Some(event_log) = self.event_log.get() else {
+            return Ok(());
+        };
+        if last.compared_timeline.is_none() {
+            // The timeline is known once there is a session.
+            self.state(new, deadline).await?;
+        }
+        let timeline = self.connection.servers.timeline();
+        if timeline > 1 && last.compared_timeline != Some(timeline) {
+            let published = timeout_at(deadline, highest_published::<E>(event_log)).await;
+            let published = published
+                .map_err(|_elapsed| overloaded())?
+                .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+            last.number = last.number.max(published);
+        }
+        last.compared_timeline = Some(timeline);
+        Ok(())
     }
 
     /// Continues after the number `last`, which was given to a row before the server went back to `known`: the clients and
@@ -350,6 +396,10 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
+    }
+
+    fn set_event_log(&self, log: Arc<dyn LogAdmin>) {
+        let _first = self.event_log.set(log);
     }
 }
 

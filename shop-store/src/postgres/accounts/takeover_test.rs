@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shop_core::conformance::EntityStores as _;
 use shop_core::entity::{Entity as _, EntityStore, Insertion};
+use shop_core::log::Log as _;
+use shop_core::memory::InMemoryLog;
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::outbox::Outbox;
 use shop_core::ports::{InsertOutcome, RecordStore};
@@ -20,6 +22,7 @@ use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::Connection;
 use crate::postgres::fixture::{PostgresFixture, fresh_schema, session};
 use crate::postgres::plans_test::{insertion, plan};
+use crate::postgres::standby_test::{until, with_standby};
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
 const REPLACED: &str = "
@@ -427,4 +430,39 @@ async fn numbers_of_rows_that_the_server_has_lost_are_not_given_again() {
     let other_process = PostgresUsers::open(PostgresStoreOptions::new(entities.url()));
     let other_process = other_process.await.unwrap();
     assert_eq!(registered(&other_process, &new_user("zoe")).await, 45);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_in_the_event_log_are_not_given_again_after_a_promotion() {
+    let Some((cluster, _)) = with_standby(false).await else {
+        return;
+    };
+    let log = InMemoryLog::default();
+    let open = async || {
+        let options = PostgresStoreOptions::new(cluster.url_of_both());
+        let users = PostgresUsers::open(options).await.unwrap();
+        users.set_event_log(log.admin());
+        users
+    };
+    let first = open().await;
+    let second = open().await;
+    assert_eq!(registered(&first, &new_user("eva")).await, 1);
+    let primary = session(&cluster.url()).await;
+    let replayed = "select from pg_stat_replication where replay_lsn = pg_current_wal_flush_lsn()";
+    until(async || !primary.query(replayed, &[]).await.unwrap().is_empty()).await;
+    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
+    for (name, number) in [("bob", 2), ("max", 3), ("zoe", 4)] {
+        assert_eq!(registered(&first, &new_user(name)).await, number);
+    }
+    for event in first.pending(10).await.unwrap() {
+        let _position = log.append(event.record);
+    }
+    drop(first);
+
+    // Both processes have seen less than the log: one ran before, the other starts now.
+    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    until(async || EntityStore::<User>::check(&second).await.is_ok()).await;
+    assert_eq!(registered(&second, &new_user("kim")).await, 5);
+    let third = open().await;
+    assert_eq!(registered(&third, &new_user("tom")).await, 6);
 }
