@@ -70,13 +70,6 @@ pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Res
     Ok(marked)
 }
 
-/// Returns whether any id is marked.
-pub(super) fn has_marks(connection: &Connection) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM erased LIMIT 1")?
-        .exists([])
-}
-
 /// Returns whether `id` is marked.
 pub(super) fn is_marked(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
     connection

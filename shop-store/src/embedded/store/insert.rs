@@ -11,7 +11,7 @@ use shop_core::ports::{InsertOutcome, RefundDecision, rejected_currency, settle_
 use shop_core::{Purchase, PurchaseId};
 
 use super::buyers::{self, Buyers};
-use super::erase::{has_marks, is_marked};
+use super::erase::is_marked;
 use super::rows::{id_bytes, with_details};
 use super::select::by_id;
 use super::{fold, waiting};
@@ -86,13 +86,7 @@ pub(in crate::embedded) fn insert(
     buyers: &mut Buyers,
     batch: &[&Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let mut insertion = Insertion {
-        connection,
-        has_marks: has_marks(connection)?,
-        has_waiting: waiting::is_any(connection)?,
-        currency: None,
-        rows: Vec::with_capacity(batch.len()),
-    };
+    let mut insertion = Insertion::new(connection, batch.len())?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for (position, purchase) in batch.iter().enumerate() {
         let outcome = match insertion.accept(purchase)? {
@@ -121,6 +115,7 @@ pub(in crate::embedded) fn insert(
 /// The part of an insert that decides which purchases become rows.
 struct Insertion<'a> {
     connection: &'a Connection,
+    /// Whether any id is marked as erased.
     has_marks: bool,
     /// Whether any refund waits.
     has_waiting: bool,
@@ -139,6 +134,21 @@ enum Accepted<'a> {
 }
 
 impl<'a> Insertion<'a> {
+    /// Begins an insertion of `count` purchases.
+    fn new(connection: &'a Connection, count: usize) -> rusqlite::Result<Self> {
+        // Both tables are empty in most shops, so one statement looks at them.
+        let sql = "SELECT EXISTS (SELECT 1 FROM erased), EXISTS (SELECT 1 FROM waiting_refunds)";
+        connection.prepare_cached(sql)?.query_row([], |row| {
+            Ok(Self {
+                connection,
+                has_marks: row.get(0)?,
+                has_waiting: row.get(1)?,
+                currency: None,
+                rows: Vec::with_capacity(count),
+            })
+        })
+    }
+
     fn accept(&mut self, purchase: &'a Purchase) -> rusqlite::Result<Accepted<'a>> {
         if self.is_erased(&purchase.id)? {
             return Ok(Accepted::Outcome(InsertOutcome::Erased));

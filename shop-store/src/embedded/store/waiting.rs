@@ -18,13 +18,6 @@ use crate::limits::row_limit;
 pub(in crate::embedded) const ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
-/// Returns whether any refund waits or is refused.
-pub(super) fn is_any(connection: &Connection) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM waiting_refunds LIMIT 1")?
-        .exists([])
-}
-
 /// Keeps `refund`, whose purchase is `of`, until that is inserted. Returns `false` if the same refund is kept already.
 pub(super) fn insert(
     connection: &Connection,
