@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{OptionFuture, join_all};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shop_core::ErrorKind;
 use shop_core::api::StuckBody;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
@@ -420,55 +420,51 @@ pub(crate) async fn health(
         dialect.health.healthy
     };
     let mut code = StatusCode::OK;
-    let mut body = Map::new();
     let is_management = service.kind == ServiceKind::Management;
+    // Users and orders have another store.
+    let has_purchases = is_management && service.purchases.is_some();
+    let reports_store = has_purchases && dialect.health.reports_store;
+    if reports_store && !has_store {
+        word = "unhealthy";
+        code = StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    if service.may_inspect(&caller).is_err() {
+        return (code, Json(json!({"status": word}))).into_response();
+    }
+
+    let store = reports_store.then_some(if has_store {
+        "connected"
+    } else {
+        "disconnected"
+    });
+    let has_all = dialect.health.has_details
+        || service.listener == Listener::Admin
+        || asks_for(&uri, DETAILS);
+    if !has_all {
+        return (code, Json(known(json!({"status": word, "mongodb": store})))).into_response();
+    }
+
     let reads = |status: IngestStatus| !status.errors.contains_key(&Component::Source);
     let reads_log = !is_management || service.ingest_statuses().all(reads);
-    body.insert("kafkaReady".into(), (checks.log() && reads_log).into());
-    // Users and orders have another store.
-    if is_management && service.purchases.is_some() {
-        body.insert("mongoReady".into(), has_store.into());
-        if dialect.health.reports_store {
-            let store = if has_store {
-                "connected"
-            } else {
-                "disconnected"
-            };
-            body.insert("mongodb".into(), store.into());
-            if !has_store {
-                word = "unhealthy";
-                code = StatusCode::INTERNAL_SERVER_ERROR;
-            }
-        }
+    let mut body = known(json!({
+        "status": word,
+        "kafkaReady": checks.log() && reads_log,
+        "mongoReady": has_purchases.then_some(has_store),
+        "mongodb": store,
+        "parts": parts,
+        "ingest": ingest,
+        "history": asks_for(&uri, HISTORY).then(|| service.metrics.history()),
+        "unavailable_partitions": (!faults.unavailable.is_empty()).then_some(faults.unavailable),
+        "lost_acknowledgements": (!faults.lost.is_empty()).then_some(faults.lost),
+        "log_lines": is_log_failing.then(|| json!({"failing": true})),
+    }));
+    for (role, health) in others {
+        body[role] = health;
     }
-    body.insert("status".into(), word.into());
-    if service.may_inspect(&caller).is_ok() {
-        body.insert("parts".into(), json!(parts));
-        body.extend(ingest.map(|ingest| ("ingest".to_owned(), ingest)));
-        body.extend(others);
-        if asks_for(&uri, HISTORY) {
-            body.insert("history".into(), json!(service.metrics.history()));
-        }
-        if !faults.unavailable.is_empty() {
-            body.insert("unavailable_partitions".into(), json!(faults.unavailable));
-        }
-        if !faults.lost.is_empty() {
-            body.insert("lost_acknowledgements".into(), json!(faults.lost));
-        }
-        body.extend(is_log_failing.then(|| ("log_lines".to_owned(), json!({"failing": true}))));
-        for (what, reload) in reloads {
-            body.insert(what.to_owned(), freshness(&reload));
-        }
-        if !dialect.health.has_details
-            && service.listener != Listener::Admin
-            && !asks_for(&uri, DETAILS)
-        {
-            body.retain(|member, _| ["status", "mongodb"].contains(&member.as_str()));
-        }
-    } else {
-        body.retain(|member, _| member == "status");
+    for (file, reload) in reloads {
+        body[file] = freshness(&reload);
     }
-    (code, Json(Value::Object(body))).into_response()
+    (code, Json(body)).into_response()
 }
 
 /// The state of something that is read again.
