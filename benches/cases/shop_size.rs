@@ -1,25 +1,30 @@
-//! A shop that grows: what reads, a buy, a check and a backup cost at several sizes, and how many times more at the last
-//! size than at the first.
+//! A shop that grows: the cost of reads, a buy, an import, the checks, a backup and the start at several sizes, and how many
+//! times more they cost at the last size than at the first.
+//!
+//! The shop is embedded. PostgreSQL is measured too if `SHOP_TEST_POSTGRES_URL` is set.
 
 use std::io::Cursor;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
 use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink, Selector, TimeRange,
-    TotalsRequest, UtcOffset,
+    ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink, PurchaseStore as _,
+    Selector, TimeRange, TotalsRequest, UtcOffset,
 };
 use shop_core::verify::verify;
 use shop_core::{Clock, NewPurchase, Purchase, SystemClock, Timestamp};
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup, check_integrity,
 };
+use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
+use super::kafka_to_postgres::connect;
 use super::two_threads;
 use crate::row::{Row, Unit, thousands};
-use crate::scale::Scale;
+use crate::scale::{self, Scale};
 use crate::usage::{as_f64, median};
 
 /// 2026-01-01T00:00:00Z.
@@ -31,6 +36,8 @@ const YEAR: u64 = 365 * 86_400_000;
 const USERS: f64 = 100_000.0;
 /// The user with an eighth of all purchases.
 const WHALE: &str = "whale";
+/// The seed of the purchases.
+const SEED: u64 = 88_172_645_463_325_252;
 /// The group whose position moves with each commit that stores.
 const GROUP: &str = "purchase-group";
 
@@ -80,8 +87,37 @@ struct GrowingShop {
     purchases: u64,
 }
 
+/// The figures of the reads, which every store has.
+async fn measure_reads(store: &dyn PurchaseQuery, scale: Scale) -> Figures {
+    let mut figures = Vec::new();
+    for (what, selector, request) in totals() {
+        let times = timed(scale.pairs(), || async {
+            store.totals(&selector, &request).await.unwrap();
+        });
+        figures.push((format!("totals {what}"), Unit::Milliseconds, times.await));
+    }
+    let page = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(50).unwrap());
+    for (who, selector) in [("a user", user("u77")), ("the whale", user(WHALE))] {
+        let listing = timed(scale.pairs(), || async {
+            store.page(&selector, &page).await.unwrap();
+        });
+        let what = format!("a page of 50 of {who}");
+        figures.push((what, Unit::Milliseconds, listing.await));
+        let summary = timed(scale.pairs(), || async {
+            store.summary(&selector).await.unwrap();
+        });
+        let what = format!("the sum of {who}");
+        figures.push((what, Unit::Milliseconds, summary.await));
+    }
+    figures
+}
+
 impl GrowingShop {
     async fn open(folder: &Path) -> Self {
+        Self::open_at(folder, Numbers(SEED), 0).await
+    }
+
+    async fn open_at(folder: &Path, numbers: Numbers, purchases: u64) -> Self {
         let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
             .await
             .unwrap();
@@ -89,9 +125,18 @@ impl GrowingShop {
         Self {
             log,
             store,
-            numbers: Numbers(88_172_645_463_325_252),
-            purchases: 0,
+            numbers,
+            purchases,
         }
+    }
+
+    /// Closes the file. Returns what a shop that opens it again needs.
+    async fn close(self) -> (Numbers, u64) {
+        let closed = self.log.closed();
+        drop(self.store);
+        drop(self.log);
+        closed.await;
+        (self.numbers, self.purchases)
     }
 
     /// Buys until the shop has `count` purchases. The new ones are spread over the year, in the order of their times.
@@ -114,33 +159,7 @@ impl GrowingShop {
 
     /// Measures everything at the present size.
     async fn measure(&mut self, folder: &Path, scale: Scale) -> Figures {
-        let mut figures = Vec::new();
-        for (what, selector, request) in self.totals() {
-            let times = timed(scale.pairs(), || async {
-                self.store.totals(&selector, &request).await.unwrap();
-            });
-            figures.push((format!("totals {what}"), Unit::Milliseconds, times.await));
-        }
-        let page = PageRequest::first(ListOrder::NewestFirst, PageLimit::new(50).unwrap());
-        for (who, selector) in [("a user", user("u77")), ("the whale", user(WHALE))] {
-            let listing = timed(scale.pairs(), || async {
-                self.store.page(&selector, &page).await.unwrap();
-            });
-            let listing = listing.await;
-            figures.push((
-                format!("a page of 50 of {who}"),
-                Unit::Milliseconds,
-                listing,
-            ));
-            let summary = timed(scale.pairs(), || async {
-                self.store.summary(&selector).await.unwrap();
-            });
-            figures.push((
-                format!("the sum of {who}"),
-                Unit::Milliseconds,
-                summary.await,
-            ));
-        }
+        let mut figures = measure_reads(&self.store, scale).await;
         let sink = self.log.storing_sink(GROUP).await.unwrap();
         let bought: Vec<Purchase> = (0..=scale.pairs())
             .map(|_| {
@@ -175,6 +194,8 @@ impl GrowingShop {
         let bytes = vec![as_f64(bytes) / as_f64(self.purchases)];
         figures.push(("bytes of a backup".to_owned(), Unit::Each, bytes));
         self.import(scale, &mut figures).await;
+        let memory = vec![as_f64(resident_bytes()) / 1_048_576.0];
+        figures.push(("memory of the process, MiB".to_owned(), Unit::Each, memory));
         figures
     }
 
@@ -208,30 +229,30 @@ impl GrowingShop {
         let what = "bytes written by an import for each row".to_owned();
         figures.push((what, Unit::Each, vec![bytes]));
     }
+}
 
-    /// The requests for totals: of a user with few purchases, of one with many, and of the whole shop.
-    fn totals(&self) -> [(&'static str, Selector, TotalsRequest); 6] {
-        let year = |per| TotalsRequest::of(TimeRange::ALL, per);
-        let east = UtcOffset::from_minutes(120).unwrap();
-        let at = |day: i64| Some(Timestamp::from_millis(START + day * DAY).unwrap());
-        let month = TimeRange::new(at(100), at(130)).unwrap();
-        [
-            ("per day of a user", user("u99999"), year(Period::Day)),
-            ("per day of the whale", user(WHALE), year(Period::Day)),
-            ("per day of all", Selector::All, year(Period::Day)),
-            (
-                "per day of all in +02:00",
-                Selector::All,
-                year(Period::Day).in_zone(east),
-            ),
-            ("per month of all", Selector::All, year(Period::Month)),
-            (
-                "per hour of all in a month",
-                Selector::All,
-                TotalsRequest::of(month, Period::Hour),
-            ),
-        ]
-    }
+/// The requests for totals: of a user with few purchases, of one with many, and of the whole shop.
+fn totals() -> [(&'static str, Selector, TotalsRequest); 6] {
+    let year = |per| TotalsRequest::of(TimeRange::ALL, per);
+    let east = UtcOffset::from_minutes(120).unwrap();
+    let at = |day: i64| Some(Timestamp::from_millis(START + day * DAY).unwrap());
+    let month = TimeRange::new(at(100), at(130)).unwrap();
+    [
+        ("per day of a user", user("u99999"), year(Period::Day)),
+        ("per day of the whale", user(WHALE), year(Period::Day)),
+        ("per day of all", Selector::All, year(Period::Day)),
+        (
+            "per day of all in +02:00",
+            Selector::All,
+            year(Period::Day).in_zone(east),
+        ),
+        ("per month of all", Selector::All, year(Period::Month)),
+        (
+            "per hour of all in a month",
+            Selector::All,
+            TotalsRequest::of(month, Period::Hour),
+        ),
+    ]
 }
 
 /// The bytes that this process has written to files.
@@ -243,6 +264,16 @@ fn written_bytes() -> u64 {
     written
         .and_then(|bytes| bytes.parse().ok())
         .unwrap_or_default()
+}
+
+/// The memory of this process that is in use.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+    let kilobytes: Option<u64> = resident.and_then(|number| number.trim().parse().ok());
+    1_024 * kilobytes.unwrap_or_default()
 }
 
 fn user(id: &str) -> Selector {
@@ -265,35 +296,101 @@ async fn timed<F: Future<Output = ()>>(repetitions: usize, call: impl Fn() -> F)
     times
 }
 
+/// Passes on the figures of one size, beside those of the first size.
+fn emit_figures(
+    shop: &str,
+    size: u64,
+    figures: Figures,
+    first: &mut Option<Figures>,
+    emit: &mut dyn FnMut(Row),
+) {
+    let among = thousands(as_f64(size));
+    for (index, (what, unit, measured)) in figures.iter().enumerate() {
+        let before = first.as_ref().map(|first| median(first[index].2.clone()));
+        let beside = before.map_or_else(String::new, |before| {
+            let ratio = median(measured.clone()) / before;
+            format!("{ratio:.2} times that of the first size")
+        });
+        let what = format!("{shop}, {among} purchases: {what}");
+        emit(Row::new(what, measured.clone(), *unit, beside));
+    }
+    first.get_or_insert(figures);
+}
+
 /// Measures the embedded shop at each size.
-pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
+async fn measure_embedded(scale: Scale, emit: &mut dyn FnMut(Row)) {
+    let sizes: &[u64] = match scale {
+        Scale::Tiny => &[500, 1_000],
+        Scale::Quick => &[100_000, 1_000_000],
+        Scale::Full => &[100_000, 1_000_000, 10_000_000],
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut shop = GrowingShop::open(folder.path()).await;
+    let mut first = None;
+    for size in sizes {
+        shop.fill(*size).await;
+        let mut figures = shop.measure(folder.path(), scale).await;
+        let (numbers, purchases) = shop.close().await;
+        let begun = Instant::now();
+        shop = GrowingShop::open_at(folder.path(), numbers, purchases).await;
+        let opened = vec![milliseconds(begun)];
+        figures.push(("start".to_owned(), Unit::Milliseconds, opened));
+        emit_figures("embedded", *size, figures, &mut first, emit);
+    }
+    shop.close().await;
+}
+
+/// Measures the reads and an insert of PostgreSQL at each size.
+async fn measure_postgres(url: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
     let sizes: &[u64] = match scale {
         Scale::Tiny => &[500, 1_000],
         Scale::Quick => &[100_000, 1_000_000],
         Scale::Full => &[100_000, 1_000_000, 3_000_000],
     };
-    let folder = tempfile::tempdir().unwrap();
-    let runtime = two_threads();
-    let mut shop = runtime.block_on(GrowingShop::open(folder.path()));
-    let mut first: Option<Figures> = None;
+    let schema = format!("size_{}", uuid::Uuid::now_v7().simple());
+    let client = connect(url).await;
+    let create = format!("create schema {schema}");
+    client.batch_execute(&create).await.unwrap();
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let of_schema = format!("{url}{separator}options=-c%20search_path%3D{schema}");
+    let mut options = PostgresStoreOptions::new(of_schema);
+    options.query_timeout = Duration::from_secs(60);
+    let store = PostgresStore::open(options).await.unwrap();
+    store.wait_for_schema().await;
+
+    let mut numbers = Numbers(SEED);
+    let mut stored = 0;
+    let mut first = None;
     for size in sizes {
-        runtime.block_on(shop.fill(*size));
-        let figures = runtime.block_on(shop.measure(folder.path(), scale));
-        for (index, (what, unit, found)) in figures.iter().enumerate() {
-            let before = first.as_ref().map(|first| median(first[index].2.clone()));
-            let ratio = before.map(|before| median(found.clone()) / before);
-            let beside = ratio.map_or_else(String::new, |ratio| {
-                format!("{ratio:.2} times that of the first size")
-            });
-            let among = thousands(as_f64(*size));
-            let what = format!("{among} purchases: {what}");
-            emit(Row::new(what, found.clone(), *unit, beside));
+        let missing = size - stored;
+        let mut inserts = Vec::new();
+        for number in (0..missing).step_by(1_000) {
+            let batch: Arc<[Purchase]> = (number..missing.min(number + 1_000))
+                .map(|number| numbers.purchase(number * YEAR / missing))
+                .collect();
+            let begun = Instant::now();
+            let count = as_f64(batch.len() as u64);
+            store.insert(batch).await.unwrap();
+            inserts.push(count / begun.elapsed().as_secs_f64());
         }
-        first.get_or_insert(figures);
+        stored = *size;
+        let analyze = format!("analyze {schema}.purchases");
+        client.batch_execute(&analyze).await.unwrap();
+        let mut figures = measure_reads(&store, scale).await;
+        let last = inserts.split_off(inserts.len().saturating_sub(100));
+        let what = "inserts in batches of 1,000, one after the other".to_owned();
+        figures.push((what, Unit::PerSecond, last));
+        emit_figures("PostgreSQL", *size, figures, &mut first, emit);
     }
-    runtime.block_on(async {
-        let closed = shop.log.closed();
-        drop(shop);
-        closed.await;
-    });
+    let delete = format!("drop schema {schema} cascade");
+    client.batch_execute(&delete).await.unwrap();
+}
+
+/// Measures the shops at each size.
+pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
+    let runtime = two_threads();
+    runtime.block_on(measure_embedded(scale, emit));
+    if let Some(url) = scale::postgres() {
+        runtime.block_on(measure_postgres(&url, scale, emit));
+    }
 }
