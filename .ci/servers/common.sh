@@ -80,7 +80,8 @@ ports() {
   local first port
   if [ ! -e "$SERVERS_DIR/ports" ]; then
     first=$((15000 + $(cksum <<<"$SERVERS_DIR" | cut -d ' ' -f 1) % 1600 * 10))
-    for ((port = first; port < first + 6; port++)); do
+    # A cluster uses three more.
+    for ((port = first; port < first + 9; port++)); do
       if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then first=$((port + 1)); fi
     done
     echo "$first $((first + 1)) $((first + 2)) $((first + 3)) $((first + 4)) $((first + 5))" >"$SERVERS_DIR/ports"

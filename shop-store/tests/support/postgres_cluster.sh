@@ -1,9 +1,10 @@
 # Runs a private PostgreSQL cluster until the standard input ends, also when the test is killed. Prints the folder of its
 # socket, then reads commands and answers each of them: kill (SIGKILL), start, pause, resume; for a hot standby, on
-# port 5433: make_standby, kill_standby, promote (the standby, without the primary), promote_beside (a primary that may
-# come back); and with the size of a disk of its
-# own, in MiB, as the argument: fill, free (the disk). Another argument is the folder of the data, with fsync,
-# on a disk that has no power after: cut (SIGKILL of all processes).
+# port 5433: make_standby, kill_standby, start_standby, promote (the standby, without the primary), promote_beside (a
+# primary that may come back), switch_over and switch_back (each stops the primary cleanly, promotes the other server,
+# and makes the stopped one its standby); and with the size of a disk of its own, in MiB, as the argument: fill, free
+# (the disk). Another argument is the folder of the data, with fsync, on a disk that has no power after: cut (SIGKILL of
+# all processes).
 set -eu
 trap '' INT HUP
 fail() { echo "$1"; exit 1; }
@@ -103,6 +104,22 @@ while read -r command; do
       wait "$pid" || true
       kill -0 "$standby" || start_standby
       $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1
+      ;;
+    start_standby) start_standby ;;
+    switch_over)
+      kill -INT "$pid"
+      wait "$pid" || true
+      $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1
+      echo "primary_conninfo = 'user=postgres host=$dir port=5433'" >>"$dir/data/postgresql.auto.conf"
+      $as touch "$dir/data/standby.signal"
+      start_until_ready
+      ;;
+    switch_back)
+      kill -INT "$standby"
+      wait "$standby" || true
+      $as "$bin/pg_ctl" promote -w -D "$dir/data" >>"$dir/log" 2>&1
+      $as touch "$dir/standby/standby.signal"
+      start_standby
       ;;
     promote_beside) $as "$bin/pg_ctl" promote -w -D "$dir/standby" >>"$dir/log" 2>&1 ;;
     # The machine has lost its power: the sessions too, which wait for each other without their postmaster.

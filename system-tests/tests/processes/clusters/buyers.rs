@@ -1,0 +1,204 @@
+//! Buyers and a reader, and what they see of a fault.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::process::{Process, pause, plain, within};
+
+pub(super) const BUYERS: usize = 16;
+pub(super) const PURCHASES: &str = "/v1/purchases";
+/// Longer than the session of a broker, the election after it, and the time of a publish.
+pub(super) const RECOVERY: Duration = Duration::from_secs(120);
+
+/// The successes of the buyers, or of the reader.
+#[derive(Default)]
+struct Seen {
+    successes: u64,
+    last_success: Option<Instant>,
+    longest_pause: Duration,
+}
+
+impl Seen {
+    fn note_success(&mut self) {
+        self.successes += 1;
+        let before = self.last_success.replace(Instant::now());
+        let pause = before.map_or(Duration::ZERO, |before| before.elapsed());
+        self.longest_pause = self.longest_pause.max(pause);
+    }
+}
+
+/// Buyers that repeat each purchase with its key until it is acknowledged, and a reader that lists those of one user.
+pub(super) struct Load {
+    stop: CancellationToken,
+    buys: Arc<Mutex<Seen>>,
+    listings: Arc<Mutex<Seen>>,
+    /// When facing's `/health` was degraded, after the start of the load.
+    degraded: Arc<Mutex<Vec<Duration>>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    pub(super) fn start(facing: &Process) -> Self {
+        let stop = CancellationToken::new();
+        let buys = Arc::<Mutex<Seen>>::default();
+        let listings = Arc::<Mutex<Seen>>::default();
+        let degraded = Arc::<Mutex<Vec<Duration>>>::default();
+        let mut tasks = Vec::new();
+        for buyer in 0..BUYERS {
+            let url = facing.path(PURCHASES);
+            let buyer = buy_until_stopped(buyer, url, stop.clone(), Arc::clone(&buys));
+            tasks.push(tokio::spawn(buyer));
+        }
+        let url = facing.path("/v1/purchases?userid=u0");
+        let listed = Arc::clone(&listings);
+        let listing = poll_until_stopped(url, stop.clone(), move |status, _| {
+            if status == 200 {
+                listed.lock().unwrap().note_success();
+            }
+        });
+        tasks.push(tokio::spawn(listing));
+        let url = facing.path("/health");
+        let turned = Arc::clone(&degraded);
+        let began = Instant::now();
+        let health = poll_until_stopped(url, stop.clone(), move |_, health| {
+            if health["status"] == "degraded" {
+                turned.lock().unwrap().push(began.elapsed());
+            }
+        });
+        tasks.push(tokio::spawn(health));
+        Self {
+            stop,
+            buys,
+            listings,
+            degraded,
+            tasks,
+        }
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.buys.lock().unwrap().successes
+    }
+
+    /// Waits for as many further purchases as there are buyers, twice: each partition works.
+    pub(super) async fn goes_on(&self) {
+        let before = self.acknowledged();
+        let enough = before + 2 * BUYERS as u64;
+        let wait = async {
+            while self.acknowledged() < enough {
+                pause().await;
+            }
+        };
+        within(RECOVERY, "buys go on", wait).await;
+    }
+
+    /// Stops the buyers, and returns the number of purchases that were acknowledged.
+    pub(super) async fn stop(&mut self) -> u64 {
+        self.stop.cancel();
+        let tasks = join_all(self.tasks.drain(..));
+        for ended in within(RECOVERY, "the last purchases", tasks).await {
+            ended.unwrap();
+        }
+        self.acknowledged()
+    }
+
+    /// Stops the buyers, and waits until all that is acknowledged is stored, once.
+    pub(super) async fn end(mut self, scene: &str, stored: impl AsyncFn() -> u64) {
+        let acknowledged = self.stop().await;
+        let ended = Instant::now();
+        let mut count = stored().await;
+        while count < acknowledged && ended.elapsed() < RECOVERY {
+            pause().await;
+            count = stored().await;
+        }
+        self.print(scene, count);
+        assert_eq!(count, acknowledged, "{scene}");
+    }
+
+    /// Prints what the buyers and the reader saw, beside the number of purchases in the store.
+    pub(super) fn print(&self, scene: &str, stored: u64) {
+        let acknowledged = self.acknowledged();
+        let degraded = self.degraded.lock().unwrap().clone();
+        println!(
+            "{scene}: acknowledged {acknowledged}, missing {}, twice {}, without a buy {:.1?}, without a listing {:.1?}, degraded {:.1?}",
+            acknowledged.saturating_sub(stored),
+            stored.saturating_sub(acknowledged),
+            self.buys.lock().unwrap().longest_pause,
+            self.listings.lock().unwrap().longest_pause,
+            degraded.first().zip(degraded.last()),
+        );
+    }
+}
+
+/// Gets a resource again and again, and passes the status and the body on.
+pub(super) async fn poll_until_stopped(
+    url: String,
+    stop: CancellationToken,
+    note: impl Fn(u16, Value),
+) {
+    let http = plain();
+    while !stop.is_cancelled() {
+        if let Ok(response) = http.get(&url).send().await {
+            let status = response.status().as_u16();
+            note(status, response.json().await.unwrap_or_default());
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Buys as one user, and notes what is acknowledged.
+async fn buy_until_stopped(
+    buyer: usize,
+    url: String,
+    stop: CancellationToken,
+    seen: Arc<Mutex<Seen>>,
+) {
+    let http = plain();
+    for number in 0_u64.. {
+        if stop.is_cancelled() {
+            return;
+        }
+        let body = format!(r#"{{"username":"ada","userid":"u{buyer}","price":{number}}}"#);
+        buy(&http, &url, &format!("{buyer}-{number}"), &body).await;
+        seen.lock().unwrap().note_success();
+        // The servers share the processors with the buyers.
+        pause().await;
+    }
+}
+
+/// Repeats a purchase until it is acknowledged. The service may be restarted meanwhile.
+pub(super) async fn buy(http: &reqwest::Client, url: &str, key: &str, body: &str) {
+    let bought = async {
+        loop {
+            let request = http
+                .post(url)
+                .header("content-type", "application/json")
+                .header("idempotency-key", key)
+                .body(body.to_owned());
+            match request
+                .send()
+                .await
+                .map(|response| response.status().as_u16())
+            {
+                Ok(200 | 201) => return,
+                Ok(503) | Err(_) => sleep(Duration::from_millis(100)).await,
+                Ok(status) => panic!("status {status}"),
+            }
+        }
+    };
+    within(RECOVERY, "a purchase", bought).await;
+}
+
+/// Buys the purchases with these numbers, one after the other.
+pub(super) async fn buy_all(url: String, numbers: std::ops::Range<u64>) {
+    let http = plain();
+    for number in numbers {
+        let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}}}"#);
+        buy(&http, &url, &format!("k-{number}"), &body).await;
+    }
+}

@@ -1,0 +1,226 @@
+//! A primary with a standby of which one fails: facing has an embedded log, and stores into whichever takes writes.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::all_scenes;
+use super::buyers::{BUYERS, Load};
+use crate::entities::backends::session;
+use crate::kills::{Random, seed};
+use crate::postgres::cluster;
+use crate::postgres_server::Cluster;
+use crate::process::{Binary, Process, get, until};
+use crate::verify::text;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replication {
+    Synchronous,
+    Asynchronous,
+}
+
+/// A primary with a standby, and facing, which stores into them.
+struct Shop {
+    servers: Cluster,
+    folder: TempDir,
+    facing: Process,
+}
+
+impl Shop {
+    /// `None` without PostgreSQL, which is reported.
+    async fn start(replication: Replication) -> Option<Self> {
+        let servers = cluster()?;
+        let folder = tempfile::tempdir().unwrap();
+        let facing = Self::start_facing(&folder, &servers).await;
+        let shop = Self {
+            servers,
+            folder,
+            facing,
+        };
+        shop.ctl("make_standby");
+        let primary = session(&shop.servers).await;
+        if replication == Replication::Synchronous {
+            for sql in [
+                "alter system set synchronous_standby_names = '*'",
+                "select pg_reload_conf()",
+            ] {
+                primary.batch_execute(sql).await.unwrap();
+            }
+        }
+        let streaming = "select from pg_stat_replication where state = 'streaming'";
+        until("the standby streams", async || {
+            !primary.query(streaming, &[]).await.unwrap().is_empty()
+        })
+        .await;
+        Some(shop)
+    }
+
+    async fn start_facing(folder: &TempDir, servers: &Cluster) -> Process {
+        let url = servers.url_of_both();
+        let settings = [("DATABASE_URL", url.as_str())];
+        Process::start(Binary::Facing, folder.path(), &settings).await
+    }
+
+    fn ctl(&self, command: &str) {
+        tokio::task::block_in_place(|| self.servers.ctl(command));
+    }
+
+    /// Returns the number of purchases in the store, or 0 while the store is not available.
+    async fn stored(&self) -> u64 {
+        let mut count = 0;
+        for buyer in 0..BUYERS {
+            let url = format!("/v1/summary?userid=u{buyer}");
+            let (_, body) = get(&self.facing.path(&url)).await;
+            count += body["count"].as_u64().unwrap_or_default();
+        }
+        count
+    }
+
+    /// Runs a command of management. Returns its exit code, and what it printed.
+    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let url = self.servers.url_of_both();
+        let data = self.folder.path().to_str().unwrap();
+        let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
+        let output = Binary::Management.run(arguments, &settings).await;
+        (output.status.code(), text(&output.stdout))
+    }
+}
+
+/// Runs a fault under load, after which all that was acknowledged is stored, once.
+async fn scene(name: &str, replication: Replication, fault: impl AsyncFnOnce(&Shop, &Load)) {
+    let Some(shop) = Shop::start(replication).await else {
+        return;
+    };
+    let load = Load::start(&shop.facing);
+    load.goes_on().await;
+    fault(&shop, &load).await;
+    load.goes_on().await;
+    load.end(name, async || shop.stored().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_primary_loses_and_doubles_nothing() {
+    scene(
+        "primary killed",
+        Replication::Synchronous,
+        async |shop, load| {
+            shop.ctl("promote");
+            load.goes_on().await;
+        },
+    )
+    .await;
+    if !all_scenes() {
+        return;
+    }
+    scene(
+        "primary frozen for good",
+        Replication::Synchronous,
+        async |shop, load| {
+            shop.ctl("pause");
+            shop.ctl("promote_beside");
+            load.goes_on().await;
+            sleep(Duration::from_secs(10)).await;
+        },
+    )
+    .await;
+    scene(
+        "zombie primary",
+        Replication::Synchronous,
+        async |shop, load| {
+            shop.ctl("pause");
+            sleep(Duration::from_secs(5)).await;
+            shop.ctl("promote_beside");
+            sleep(Duration::from_secs(10)).await;
+            shop.ctl("resume");
+            load.goes_on().await;
+            sleep(Duration::from_secs(5)).await;
+        },
+    )
+    .await;
+    scene(
+        "switch-over and back",
+        Replication::Asynchronous,
+        async |shop, load| {
+            for command in ["switch_over", "switch_back"] {
+                shop.ctl(command);
+                load.goes_on().await;
+                sleep(Duration::from_secs(5)).await;
+            }
+        },
+    )
+    .await;
+    scene("standby away", Replication::Synchronous, async |shop, _| {
+        shop.ctl("kill_standby");
+        sleep(Duration::from_secs(15)).await;
+        shop.ctl("start_standby");
+    })
+    .await;
+    let seed = seed();
+    println!("SHOP_TEST_SEED={seed} replays the faults");
+    let mut random = Random::new(seed);
+    scene(
+        "servers fail by chance",
+        Replication::Synchronous,
+        async |shop, _| {
+            let faults = [
+                ("kill", "start"),
+                ("pause", "resume"),
+                ("kill_standby", "start_standby"),
+            ];
+            for _fault in 0..9 {
+                let (fault, mend) = faults[usize::try_from(random.below(3)).unwrap()];
+                shop.ctl(fault);
+                sleep(Duration::from_millis(random.below(6_000))).await;
+                shop.ctl(mend);
+                sleep(Duration::from_millis(random.below(4_000))).await;
+            }
+        },
+    )
+    .await;
+}
+
+/// What an asynchronous standby lacks is counted by `verify`, and stored again from the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_asynchronous_standby_lacks_is_stored_again_from_the_log() {
+    if !all_scenes() {
+        return;
+    }
+    let Some(mut shop) = Shop::start(Replication::Asynchronous).await else {
+        return;
+    };
+    let mut load = Load::start(&shop.facing);
+    load.goes_on().await;
+    shop.ctl("kill_standby");
+    load.goes_on().await;
+    let acknowledged = load.stop().await;
+    until("all is stored", async || {
+        shop.stored().await == acknowledged
+    })
+    .await;
+
+    shop.ctl("promote");
+    until("the standby serves", async || shop.stored().await > 0).await;
+    load.print("standby behind, promoted", shop.stored().await);
+    let missing = acknowledged - shop.stored().await;
+    assert!(missing > 0, "the standby was behind");
+    let (code, printed) = shop.run(&["verify", "--wait", "1"]).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(
+        printed.contains(&format!("missing {missing}, twice 0")),
+        "{printed}"
+    );
+
+    shop.facing.signal(rustix::process::Signal::TERM);
+    until("facing ends", async || shop.facing.end().is_some()).await;
+    let (code, printed) = shop
+        .run(&["groups", "reset", "purchase-group", "--to-beginning"])
+        .await;
+    assert_eq!(code, Some(0), "{printed}");
+    shop.facing = Shop::start_facing(&shop.folder, &shop.servers).await;
+    until("all is stored again", async || {
+        shop.stored().await == acknowledged
+    })
+    .await;
+    load.print("… and reset", shop.stored().await);
+}
