@@ -1,6 +1,9 @@
-//! The place at which a subscription continues, and its text.
+//! Positions in a log at which a subscription resumes, and the cursors that carry them to clients as text.
+//!
+//! A cursor reads `DIGEST.PARTITION-OFFSET.PARTITION-OFFSET`. The digest identifies the log, so that a cursor of another
+//! log, or of this log before it was restored from a backup, is refused instead of resuming at unrelated records.
 
-use std::fmt;
+use std::fmt::Write as _;
 use std::str::FromStr;
 
 use uuid::Uuid;
@@ -9,15 +12,16 @@ use crate::log::{Offsets, Tail};
 use crate::macros::format_as;
 use crate::{Error, ErrorKind, Invalid, Result};
 
-/// The place behind an event of [`PurchaseEvents`](crate::ports::PurchaseEvents), for continuing there. An opaque text:
-/// only the feed or the service that returned it can read it. Store its `to_string()`, and parse that.
+/// An opaque position behind an event of [`PurchaseEvents`](crate::ports::PurchaseEvents), at which to resume.
+///
+/// Only the feed or the service that returned a cursor can read it. Store its `to_string()`, and parse that text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FeedCursor(String);
 
 format_as!(FeedCursor: |this| Display = Display(this.0), Debug = Debug(this.0));
 
 impl FeedCursor {
-    /// The text.
+    /// Returns the text of the cursor.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -29,38 +33,55 @@ crate::domain::try_from_text!(FeedCursor);
 impl FromStr for FeedCursor {
     type Err = Invalid;
 
-    /// Accepts all visible ASCII. The feed checks the rest.
+    /// Accepts any visible ASCII text. The feed that receives the cursor checks the rest.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| Self(text.to_owned())).ok_or(INVALID)
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(INVALID);
+        }
+        Ok(Self(text.to_owned()))
     }
-}
-
-/// A place in a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Which log it is of.
-    pub(super) log: u32,
-    /// The next offset of each partition. Partitions that are missing had no records.
-    pub(super) offsets: Offsets,
 }
 
 const INVALID: Invalid = Invalid::malformed("the cursor", "is not a position of this feed");
 
-/// A short digest of what identifies a log: a position in another one is recognized.
-pub(super) fn digest(log: &Tail) -> u32 {
+/// A position in all partitions of one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FeedPosition {
+    /// The [digest](log_digest) of the log.
+    pub(super) log_digest: u32,
+    /// The next offset of each partition. A partition without an entry did not contain a record.
+    pub(super) offsets: Offsets,
+}
+
+/// Returns a short digest of the cluster, generation and topic of a log.
+///
+/// The generation changes when a log is restored from a backup, and the digest changes with it.
+pub(super) fn log_digest(tail: &Tail) -> u32 {
     let mut digest = Uuid::NAMESPACE_OID;
-    let names = [&log.cluster]
+    let names = [&tail.cluster]
         .into_iter()
-        .chain(&log.generation)
-        .chain([&log.topic]);
+        .chain(&tail.generation)
+        .chain([&tail.topic]);
     for name in names {
         digest = Uuid::new_v5(&digest, name.as_bytes());
     }
     digest.as_fields().0
 }
 
-/// The error for a place at which the log cannot continue.
+/// Returns the next offset of `partition` in `offsets`, or 0 if there is none.
+pub(super) fn next_offset(offsets: &Offsets, partition: u32) -> u64 {
+    offsets.get(&partition).copied().unwrap_or_default()
+}
+
+/// Moves each partition of `offsets` forward to its offset in `target`, and never back.
+pub(super) fn advance_offsets(offsets: &mut Offsets, target: &Offsets) {
+    for (partition, target_offset) in target {
+        let offset = offsets.entry(*partition).or_default();
+        *offset = (*target_offset).max(*offset);
+    }
+}
+
+/// Creates the error for a position at which the log cannot resume.
 fn expired(why: &str) -> Error {
     Error::new(
         ErrorKind::Expired,
@@ -68,84 +89,85 @@ fn expired(why: &str) -> Error {
     )
 }
 
-impl Place {
-    /// The place of `cursor`.
-    pub(super) fn of(cursor: &FeedCursor) -> Result<Self> {
-        Self::read(&cursor.0).ok_or_else(|| Error::from(INVALID).with_source(INVALID))
+impl FeedPosition {
+    /// Reads the position that `cursor` carries.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if `cursor` is not a cursor of a feed.
+    pub(super) fn from_cursor(cursor: &FeedCursor) -> Result<Self> {
+        Self::parse(&cursor.0).ok_or_else(|| Error::from(INVALID).with_source(INVALID))
     }
 
-    /// Reads the text of a cursor. Returns `None` if it is none of a feed.
-    fn read(text: &str) -> Option<Self> {
+    /// Parses the text of a cursor. Returns `None` if the text is malformed.
+    fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.');
-        let log = parts.next()?;
-        if log.len() != 8 || log.starts_with('+') {
+
+        // `from_str_radix` would also accept a sign, and fewer digits.
+        let digest = parts.next()?;
+        if digest.len() != 8 || digest.starts_with('+') {
             return None;
         }
-        let log = u32::from_str_radix(log, 16).ok()?;
-        let offset = |part: &str| {
+        let log_digest = u32::from_str_radix(digest, 16).ok()?;
+
+        let mut offsets = Offsets::new();
+        for part in parts {
             let (partition, offset) = part.split_once('-')?;
-            Some((partition.parse().ok()?, offset.parse().ok()?))
-        };
-        let offsets = parts.map(offset).collect::<Option<_>>()?;
-        Some(Self { log, offsets })
+            offsets.insert(partition.parse().ok()?, offset.parse().ok()?);
+        }
+        Some(Self {
+            log_digest,
+            offsets,
+        })
     }
 
-    pub(super) fn cursor(&self) -> FeedCursor {
-        FeedCursor(self.to_string())
+    /// Returns a cursor that carries this position.
+    pub(super) fn to_cursor(&self) -> FeedCursor {
+        let mut text = format!("{:08x}", self.log_digest);
+        for (partition, offset) in &self.offsets {
+            // Writing to a string cannot fail.
+            _ = write!(text, ".{partition}-{offset}");
+        }
+        FeedCursor(text)
     }
 
-    /// The next offset of `partition`.
-    pub(super) fn offset(&self, partition: u32) -> u64 {
-        self.offsets.get(&partition).copied().unwrap_or_default()
-    }
-
-    /// Moves to `offset` of `partition`, never back.
-    pub(super) fn advance(&mut self, partition: u32, offset: u64) {
-        let next = self.offsets.entry(partition).or_default();
-        *next = offset.max(*next);
-    }
-
-    /// Moves to `offsets`, where these are ahead.
-    pub(super) fn advance_to(&mut self, offsets: &Offsets) {
-        offsets
-            .iter()
-            .for_each(|(partition, offset)| self.advance(*partition, *offset));
-    }
-
-    /// Checks that a subscription can continue here, where all before `passed` was passed on. It may be ahead of that:
-    /// another process may know newer positions.
-    pub(super) fn check(&self, passed: &Self, max_catch_up: u64) -> Result<()> {
-        if self.log != passed.log {
+    /// Checks that a subscription can resume at this position, now that `delivered` is delivered to the others.
+    ///
+    /// The position may be ahead of `delivered`, because another process may have read newer positions of ingest.
+    ///
+    /// # Errors
+    /// [`Expired`](ErrorKind::Expired) if the position is of another log, or more than `max_catch_up` records behind.
+    pub(super) fn check_resumable(&self, delivered: &Self, max_catch_up: u64) -> Result<()> {
+        if self.log_digest != delivered.log_digest {
             return Err(expired("the cursor is of another log"));
         }
-        let behind = passed
-            .offsets
-            .iter()
-            .map(|(partition, next)| next.saturating_sub(self.offset(*partition)));
-        if behind.fold(0, u64::saturating_add) > max_catch_up {
+
+        let mut records_behind = 0_u64;
+        for (partition, delivered_offset) in &delivered.offsets {
+            let offset = next_offset(&self.offsets, *partition);
+            records_behind = records_behind.saturating_add(delivered_offset.saturating_sub(offset));
+        }
+        if records_behind > max_catch_up {
             return Err(expired("the cursor is too far behind"));
         }
         Ok(())
     }
 
-    /// Checks that the log still has the records from here on: it is read from `start` on.
-    pub(super) fn check_start(&self, start: &Offsets) -> Result<()> {
-        let is_gone = |(partition, at)| start.get(partition).is_some_and(|start| start != at);
-        if self.offsets.iter().any(is_gone) {
-            return Err(expired(
-                "the log does not have the records after the cursor",
-            ));
+    /// Checks that the log, which was opened at this position, starts there and not at `log_start`.
+    ///
+    /// # Errors
+    /// [`Expired`](ErrorKind::Expired) if the log no longer contains the next record of a partition.
+    pub(super) fn check_log_start(&self, log_start: &Offsets) -> Result<()> {
+        for (partition, offset) in &self.offsets {
+            if log_start
+                .get(partition)
+                .is_some_and(|start| start != offset)
+            {
+                return Err(expired(
+                    "the log does not have the records after the cursor",
+                ));
+            }
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.log)?;
-        self.offsets
-            .iter()
-            .try_for_each(|(partition, offset)| write!(f, ".{partition}-{offset}"))
     }
 }
 
@@ -159,12 +181,12 @@ mod tests {
         let batches = futures_util::stream::empty().boxed();
         let mut tail = Tail::new(("cluster".into(), topic.into()), [], batches);
         tail.generation = generation.map(Into::into);
-        digest(&tail)
+        log_digest(&tail)
     }
 
-    fn place(offsets: &[(u32, u64)]) -> Place {
-        Place {
-            log: log("purchases", None),
+    fn position(offsets: &[(u32, u64)]) -> FeedPosition {
+        FeedPosition {
+            log_digest: log("purchases", None),
             offsets: offsets.iter().copied().collect(),
         }
     }
@@ -172,13 +194,13 @@ mod tests {
     #[test]
     fn a_cursor_round_trips_as_text() {
         for offsets in [&[][..], &[(0, 0)], &[(0, 15), (7, u64::MAX)]] {
-            let place = place(offsets);
-            let cursor: FeedCursor = place.cursor().to_string().parse().unwrap();
-            assert_eq!(Place::of(&cursor).unwrap(), place);
+            let original = position(offsets);
+            let cursor: FeedCursor = original.to_cursor().to_string().parse().unwrap();
+            assert_eq!(FeedPosition::from_cursor(&cursor).unwrap(), original);
         }
         let texts = "|.|0-1|+1234567|12345678.|12345678.1|12345678.1-|12345678.1-2-3|é";
         for text in texts.split('|') {
-            assert!(Place::read(text).is_none(), "{text}");
+            assert!(FeedPosition::parse(text).is_none(), "{text}");
         }
         for text in ["", "a b", "a\n", "é"] {
             assert!(text.parse::<FeedCursor>().is_err(), "{text:?}");
@@ -187,31 +209,35 @@ mod tests {
 
     #[test]
     fn a_cursor_of_another_log_or_too_far_behind_is_rejected() {
-        let passed = place(&[(0, 20), (1, 5)]);
+        let delivered = position(&[(0, 20), (1, 5)]);
         assert!(
-            place(&[(0, 15)]).check(&passed, 10).is_ok(),
+            position(&[(0, 15)]).check_resumable(&delivered, 10).is_ok(),
             "5 of each partition"
         );
-        assert!(place(&[(0, 14)]).check(&passed, 10).is_err());
         assert!(
-            place(&[(0, 21)]).check(&passed, 10).is_ok(),
+            position(&[(0, 14)])
+                .check_resumable(&delivered, 10)
+                .is_err()
+        );
+        assert!(
+            position(&[(0, 21)]).check_resumable(&delivered, 10).is_ok(),
             "another process was ahead"
         );
         for other in [log("other", None), log("purchases", Some("restored"))] {
-            let other = Place {
-                log: other,
-                ..passed.clone()
+            let other = FeedPosition {
+                log_digest: other,
+                ..delivered.clone()
             };
-            assert!(place(&[(0, 20)]).check(&other, 10).is_err());
+            assert!(position(&[(0, 20)]).check_resumable(&other, 10).is_err());
         }
         assert!(
-            place(&[(0, 15)])
-                .check_start(&Offsets::from([(0, 15), (1, 0)]))
+            position(&[(0, 15)])
+                .check_log_start(&Offsets::from([(0, 15), (1, 0)]))
                 .is_ok()
         );
         assert!(
-            place(&[(0, 15)])
-                .check_start(&Offsets::from([(0, 16)]))
+            position(&[(0, 15)])
+                .check_log_start(&Offsets::from([(0, 16)]))
                 .is_err(),
             "deleted by retention"
         );

@@ -1,200 +1,250 @@
-//! The state that the reader of the log and the subscriptions share.
+//! The hub: the subscribers of one reader of the log, and what was delivered to them.
+//!
+//! The reader calls [`deliver`](Hub::deliver) and [`advance`](Hub::advance). Each subscriber owns the receiving half of
+//! a bounded channel. The hub never waits for a subscriber: one whose channel is full loses its sender, so that its
+//! subscription ends after the deliveries that are already in the channel.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
 use super::FeedOptions;
-use super::waiting::Entry;
+use super::cursor::{FeedPosition, next_offset};
+use super::lookup::LoggedPurchase;
 use crate::Purchase;
 use crate::lock::lock;
 use crate::log::Offsets;
 use crate::ports::Selector;
 
-/// An entry, and what of all partitions was passed on before it, at least.
-pub(super) type Delivery = (Arc<Entry>, Arc<Offsets>);
+/// A visible purchase on its way to one subscriber.
+pub(super) struct Delivery {
+    pub(super) logged: Arc<LoggedPurchase>,
+    /// The offsets before which every purchase was delivered earlier than this one.
+    pub(super) delivered_before: Arc<Offsets>,
+}
 
-/// The subscriptions, and what was passed on to them.
+/// The subscribers of one reader of the log.
 #[derive(Debug)]
 pub(super) struct Hub {
-    /// A digest of the log.
-    pub(super) log: u32,
-    queue: usize,
-    kept: usize,
-    state: Mutex<State>,
+    /// The digest of the log that the reader follows.
+    pub(super) log_digest: u32,
+    /// The capacity of each subscriber's channel.
+    channel_capacity: usize,
+    /// The maximum number of recent purchases.
+    max_recent: usize,
+    state: Mutex<HubState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// The offsets before which all is passed on.
-    passed: Arc<Offsets>,
-    /// The newest entries, and the offsets from which they are complete.
-    recent: VecDeque<Arc<Entry>>,
+struct HubState {
+    /// The offsets before which every purchase was delivered or skipped.
+    delivered_offsets: Arc<Offsets>,
+    /// The last delivered purchases of all selectors, for subscriptions that resume.
+    recent: VecDeque<Arc<LoggedPurchase>>,
+    /// The offsets from which on `recent` is complete.
     recent_from: Offsets,
-    subscriptions: HashMap<Selector, Vec<mpsc::Sender<Delivery>>>,
-    has_ended: bool,
+    subscribers: HashMap<Selector, Vec<mpsc::Sender<Delivery>>>,
+    /// Whether the reader has ended or is about to end. A closed hub accepts no subscriber.
+    is_closed: bool,
 }
 
-/// A new subscription.
-#[derive(Debug)]
-pub(super) struct Registered {
+/// A subscriber's half of its registration with the hub, and the state of the hub at that moment.
+pub(super) struct Registration {
     pub(super) hub: Arc<Hub>,
     pub(super) deliveries: mpsc::Receiver<Delivery>,
-    /// What was passed on before, with the entries that are kept and selected.
-    pub(super) passed: Offsets,
-    pub(super) recent: Vec<Arc<Entry>>,
-    pub(super) recent_from: Offsets,
+    /// The offsets before which the hub delivers nothing to this subscriber.
+    pub(super) delivered_offsets: Offsets,
+    /// The recent purchases that the subscriber selects.
+    pub(super) recent: Vec<Arc<LoggedPurchase>>,
+    recent_from: Offsets,
 }
 
-fn selectors(purchase: &Purchase) -> Vec<Selector> {
-    let user = || purchase.user_id.clone();
+impl Registration {
+    /// Returns whether `recent` contains every selected purchase from `position` up to the delivered offsets.
+    pub(super) fn is_recent(&self, position: &FeedPosition) -> bool {
+        self.delivered_offsets.iter().all(|(partition, delivered)| {
+            let recent_from = next_offset(&self.recent_from, *partition);
+            (recent_from..=*delivered).contains(&next_offset(&position.offsets, *partition))
+        })
+    }
+}
+
+/// Returns every selector that matches `purchase`.
+fn matching_selectors(purchase: &Purchase) -> Vec<Selector> {
+    let user_id = &purchase.user_id;
     let mut selectors = vec![
-        Selector::User(user()),
-        Selector::Name(purchase.user_name.clone()),
         Selector::All,
+        Selector::User(user_id.clone()),
+        Selector::Name(purchase.user_name.clone()),
     ];
     if let Some(reference) = &purchase.details.reference {
-        selectors
-            .extend([None, Some(user())].map(|user| Selector::Reference(reference.clone(), user)));
+        selectors.push(Selector::Reference(reference.clone(), None));
+        selectors.push(Selector::Reference(
+            reference.clone(),
+            Some(user_id.clone()),
+        ));
     }
     selectors
 }
 
 impl Hub {
-    /// A hub of the log with this digest, which is read from `start` on.
-    pub(super) fn new(log: u32, start: Offsets, options: &FeedOptions) -> Self {
-        let state = State {
-            passed: Arc::new(start.clone()),
+    /// Creates a hub without subscribers for a log that is read from `start` on.
+    pub(super) fn new(log_digest: u32, start: Offsets, options: &FeedOptions) -> Self {
+        let state = HubState {
+            delivered_offsets: Arc::new(start.clone()),
             recent_from: start,
-            ..State::default()
+            ..HubState::default()
         };
         Self {
-            log,
-            queue: options.queue.max(1),
-            kept: options.kept_records,
+            log_digest,
+            channel_capacity: options.queue.max(1),
+            max_recent: options.kept_records,
             state: Mutex::new(state),
         }
     }
 
-    /// Registers a subscription of `selector`; `None` if the reader has ended.
-    pub(super) fn register(self: &Arc<Self>, selector: &Selector) -> Option<Registered> {
-        let mut state = self.state();
-        if state.has_ended {
+    /// Registers a subscriber to the purchases of `selector`. Returns `None` if the hub is closed.
+    pub(super) fn register(self: &Arc<Self>, selector: &Selector) -> Option<Registration> {
+        let mut state = lock(&self.state);
+        if state.is_closed {
             return None;
         }
-        let (sender, deliveries) = mpsc::channel(self.queue);
+
+        let (sender, deliveries) = mpsc::channel(self.channel_capacity);
         state
-            .subscriptions
+            .subscribers
             .entry(selector.clone())
             .or_default()
             .push(sender);
+
         let recent = state
             .recent
             .iter()
-            .filter(|entry| selector.matches(&entry.purchase));
-        Some(Registered {
+            .filter(|logged| selector.matches(&logged.purchase));
+        Some(Registration {
             hub: Arc::clone(self),
             deliveries,
-            passed: (*state.passed).clone(),
+            delivered_offsets: (*state.delivered_offsets).clone(),
             recent: recent.cloned().collect(),
             recent_from: state.recent_from.clone(),
         })
     }
 
-    /// What is passed on, unless `deliveries` has something to be read first or has ended.
-    pub(super) fn passed_unless_queued(
+    /// Returns the delivered offsets, if the owner of `deliveries` received everything before them.
+    ///
+    /// Returns `None` if the channel still contains a delivery, or was closed because its owner was too slow.
+    pub(super) fn offsets_if_caught_up(
         &self,
         deliveries: &mpsc::Receiver<Delivery>,
     ) -> Option<Arc<Offsets>> {
-        let state = self.state();
-        (deliveries.is_empty() && !deliveries.is_closed()).then(|| Arc::clone(&state.passed))
+        // The lock keeps the reader from delivering between the check and the clone.
+        let state = lock(&self.state);
+        if !deliveries.is_empty() || deliveries.is_closed() {
+            return None;
+        }
+        Some(Arc::clone(&state.delivered_offsets))
     }
 
-    /// Whether a subscription selects `entry`.
-    pub(super) fn selects(&self, entry: &Entry) -> bool {
-        let state = self.state();
-        selectors(&entry.purchase)
+    /// Returns whether a subscriber selects `purchase`.
+    pub(super) fn is_selected(&self, purchase: &Purchase) -> bool {
+        lock(&self.state).is_selected(purchase)
+    }
+
+    /// Delivers `purchases`, which are consecutive in one partition, to the subscribers that select them.
+    ///
+    /// Stops at a purchase that was not looked up, because no subscriber selected it, if a subscriber that does
+    /// registered since. Returns the purchases from that one on, which the caller looks up first.
+    pub(super) fn deliver(
+        &self,
+        mut purchases: Vec<Arc<LoggedPurchase>>,
+    ) -> Vec<Arc<LoggedPurchase>> {
+        let mut state = lock(&self.state);
+
+        let deliverable_count = purchases
             .iter()
-            .any(|selector| state.subscriptions.contains_key(selector))
+            .take_while(|logged| logged.is_looked_up() || !state.is_selected(&logged.purchase))
+            .count();
+        let undelivered = purchases.split_off(deliverable_count);
+
+        for logged in &purchases {
+            state.send_to_subscribers(logged);
+        }
+        if let Some(last) = purchases.last() {
+            Arc::make_mut(&mut state.delivered_offsets).insert(last.partition, last.offset + 1);
+        }
+        state.keep_recent(purchases, self.max_recent);
+        undelivered
     }
 
-    /// Passes `entries` of one partition to the subscriptions that select them. One whose queue is full is ended. Returns
-    /// the entries from the first one on that must be looked up before: a subscription has come meanwhile.
-    pub(super) fn pass_on(&self, entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
-        let mut state = self.state();
-        let State {
-            passed,
-            recent,
-            recent_from,
-            subscriptions,
-            ..
-        } = &mut *state;
-        let mut entries = entries.into_iter();
-        let mut last = None;
-        while let Some(entry) = entries.as_slice().first() {
-            let selectors = selectors(&entry.purchase);
-            if !entry.is_looked_up() && selectors.iter().any(|it| subscriptions.contains_key(it)) {
-                break;
-            }
-            for selector in selectors.iter().filter(|_| entry.visible().is_some()) {
-                let Some(senders) = subscriptions.get_mut(selector) else {
-                    continue;
-                };
-                senders.retain(|sender| {
-                    let delivery = (Arc::clone(entry), Arc::clone(passed));
-                    sender.try_send(delivery).is_ok()
-                });
-            }
-            last = Some((entry.partition, entry.offset + 1));
-            recent.extend(entries.next());
-            if recent.len() > self.kept
-                && let Some(oldest) = recent.pop_front()
-            {
-                recent_from.insert(oldest.partition, oldest.offset + 1);
-            }
-        }
-        if let Some((partition, next)) = last {
-            Arc::make_mut(passed).insert(partition, next);
-        }
-        entries.collect()
-    }
-
-    /// Notes that nothing before `offsets` is left to be passed on. New partitions are known from then on.
+    /// Moves the delivered offsets forward to `offsets`, before which no purchase is left to deliver.
+    ///
+    /// A partition that the hub did not know yet starts at its offset.
     pub(super) fn advance(&self, offsets: impl Iterator<Item = (u32, u64)>) {
-        let mut state = self.state();
-        let State {
-            passed,
-            recent_from,
-            ..
-        } = &mut *state;
+        let mut state = lock(&self.state);
         for (partition, offset) in offsets {
-            recent_from.entry(partition).or_insert(offset);
-            if passed.get(&partition).is_none_or(|passed| *passed < offset) {
-                Arc::make_mut(passed).insert(partition, offset);
+            state.recent_from.entry(partition).or_insert(offset);
+
+            // `make_mut` copies the offsets while a delivery refers to them, so it is called for a change only.
+            let delivered_offset = state.delivered_offsets.get(&partition);
+            if delivered_offset.is_none_or(|delivered| *delivered < offset) {
+                Arc::make_mut(&mut state.delivered_offsets).insert(partition, offset);
             }
         }
     }
 
-    /// Ends if there are no subscriptions. Returns whether it has ended.
-    pub(super) fn ends_unused(&self) -> bool {
-        let mut state = self.state();
-        state.subscriptions.retain(|_, senders| {
+    /// Closes the hub if no subscriber is left. Returns whether the hub is closed.
+    pub(super) fn close_if_unused(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.subscribers.retain(|_selector, senders| {
             senders.retain(|sender| !sender.is_closed());
             !senders.is_empty()
         });
-        state.has_ended = state.subscriptions.is_empty();
-        state.has_ended
+        state.is_closed = state.subscribers.is_empty();
+        state.is_closed
     }
 
-    /// Ends all subscriptions.
-    pub(super) fn end(&self) {
-        let mut state = self.state();
-        state.has_ended = true;
-        state.subscriptions.clear();
+    /// Closes the hub, and ends every subscription after the deliveries that are in its channel.
+    pub(super) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        state.subscribers.clear();
+    }
+}
+
+impl HubState {
+    /// Returns whether a subscriber selects `purchase`.
+    fn is_selected(&self, purchase: &Purchase) -> bool {
+        matching_selectors(purchase)
+            .iter()
+            .any(|selector| self.subscribers.contains_key(selector))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    /// Sends a visible purchase to the subscribers that select it, and removes those whose channel is full or closed.
+    fn send_to_subscribers(&mut self, logged: &Arc<LoggedPurchase>) {
+        if logged.visible().is_none() {
+            return;
+        }
+        for selector in matching_selectors(&logged.purchase) {
+            let Some(senders) = self.subscribers.get_mut(&selector) else {
+                continue;
+            };
+            senders.retain(|sender| {
+                let delivery = Delivery {
+                    logged: Arc::clone(logged),
+                    delivered_before: Arc::clone(&self.delivered_offsets),
+                };
+                sender.try_send(delivery).is_ok()
+            });
+        }
+    }
+
+    /// Adds `purchases` to the recent ones, and drops the oldest beyond `max_recent`.
+    fn keep_recent(&mut self, purchases: Vec<Arc<LoggedPurchase>>, max_recent: usize) {
+        self.recent.extend(purchases);
+        let excess_count = self.recent.len().saturating_sub(max_recent);
+        for oldest in self.recent.drain(..excess_count) {
+            self.recent_from.insert(oldest.partition, oldest.offset + 1);
+        }
     }
 }

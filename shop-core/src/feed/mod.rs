@@ -1,27 +1,57 @@
-//! Purchases as they become visible.
+//! The feed of purchases as they become visible, for any number of subscribers.
 //!
-//! A [`PurchaseFeed`] follows the log, and yields each purchase once ingest has passed its record and the store has it.
-//! All subscriptions of a process share one reader of the log, which runs while there are any.
+//! A purchase is *visible* once ingest has committed a position behind its record, and the store contains it with the
+//! content of the record. A [`PurchaseFeed`] follows the log and yields each purchase when it becomes visible. All
+//! subscriptions of a process share one task that reads the log, which runs while there is a subscription.
+//!
+//! ```text
+//!                  One task for all subscriptions                  Each subscription
+//!               ┌─────────────────────────────────┐            ┌───────────────────────────────┐
+//! log ─────────▶│ Reader ──▶ LookupQueue ──▶ Hub ─┼─ channel ─▶│ deliveries ──(second)─┐       │
+//! positions of ▶│                 ▲           │   │            │                       ├▶ next ┼─▶ caller
+//! ingest        └─────────────────┼───────────┼───┘            │ Backlog ──────(first)─┘       │
+//!                               store         └─ recent ──────▶│    ▲                          │
+//!                                                purchases     └────┼──────────────────────────┘
+//!                                                     log and store, if the cursor is older
+//! ```
+//!
+//! | Part | Responsibility |
+//! |---|---|
+//! | `reader` | Reads the log and the positions of ingest, and decides which purchases are looked up |
+//! | `lookup` | Queues the purchases of each partition, and looks them up in the store |
+//! | `hub` | Delivers looked up purchases to the subscribers, and keeps the recent ones |
+//! | `subscription` | Yields the backlog of a cursor, and then the deliveries |
+//! | `cursor` | Positions in the log, and their text |
+//! | `port` | [`PurchaseEvents`](crate::ports::PurchaseEvents), whose streams resume by themselves |
+//!
+//! - **Overrun**: where ingest is far behind the end of the log, the queue of a partition fills. The reader drops the
+//!   rest, and opens the log again at the first dropped record when half of the queue is free.
+//! - **Slow subscriber**: the hub never waits. A subscriber whose channel is full is removed, and its subscription ends
+//!   after the deliveries that are in the channel. A new subscription resumes at its last cursor.
+//! - **Failing store**: a lookup is retried until the store answers. Its partition waits, and the others do not.
+//! - **Restored log**: cursors and the hub carry a digest of the log, which a restoration from a backup changes. The
+//!   reader compares the digest whenever it opens the log again, and ends all subscriptions if the digest differs. A
+//!   cursor from before the restoration is refused as [`Expired`](crate::ErrorKind::Expired).
 
 mod cursor;
 #[cfg(test)]
 mod feed_test;
 mod hub;
+mod lookup;
 pub(crate) mod port;
 mod reader;
 mod subscription;
-mod waiting;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::log::{GroupPositions, IngestPositions, LogAdmin, Offsets};
 use crate::ports::{PurchaseQuery, Selector};
 use crate::{Error, ErrorKind, Result, options};
-use cursor::Place;
-use hub::{Hub, Registered};
+use cursor::FeedPosition;
+use hub::{Hub, Registration};
 use reader::Reader;
 use subscription::Backlog;
 
@@ -30,14 +60,19 @@ pub use subscription::FeedItem;
 #[doc(hidden)]
 pub use subscription::{RecentIds, Subscription};
 
-/// Follows the purchases of a log as they become visible in a store. Clones share the reader of the log.
+/// A feed of the purchases of a log, as they become visible in a store. Clones share the reader of the log.
 ///
-/// Each purchase that came through the log is yielded once the position of ingest has passed its record and the store
-/// has it with this content: per partition in the order of the log, and once; a repetition far behind it in the log, or
-/// after a resumption, may be yielded again, with the same id. A look-up that fails is retried and delays its partition
-/// alone. What is never listed, such as a dead letter or an erased purchase, delays nothing. Purchases that are written
-/// to the store without the log are not yielded. Nor is a refund whose record comes before that of its purchase, which can
-/// happen in a file that is imported newest first, or when partitions are added: it is listed once the purchase is.
+/// # What is yielded
+/// - Each purchase that came through the log is yielded once, in the order of the log within its partition, after the
+///   position of ingest has passed its record and the store contains it with the same content.
+/// - A purchase that the log contains twice may be yielded again, with the same id, if its records are far apart or the
+///   stream has resumed between them.
+/// - A purchase that is never listed, such as a dead letter or an erased purchase, is not yielded, and delays no other
+///   purchase.
+/// - A lookup that fails is retried, and delays its partition alone.
+/// - A purchase that was written to the store without the log is not yielded.
+/// - A refund whose record precedes the record of its purchase is not yielded, but listed once the purchase is. This
+///   happens in a file that is imported newest first, or when partitions are added.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -61,7 +96,7 @@ pub use subscription::{RecentIds, Subscription};
 /// let bought = Shop::of(log.sink(), store).buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
 /// let item = purchases.next().await.expect("the feed is open")?;
 /// assert_eq!(item.purchase.id, bought.purchase.id);
-/// // Continues behind this purchase, also in another process.
+/// // Resumes behind this purchase, also in another process.
 /// let resumed = feed.events(&ada, Some(item.cursor)).await?;
 /// # drop(resumed);
 /// # Ok(())
@@ -69,7 +104,7 @@ pub use subscription::{RecentIds, Subscription};
 /// ```
 #[derive(Debug, Clone)]
 pub struct PurchaseFeed {
-    shared: Arc<Shared>,
+    inner: Arc<FeedInner>,
 }
 
 options! {
@@ -79,42 +114,46 @@ options! {
     pub struct FeedOptions {
         /// The maximum number of subscriptions (default 1,000).
         pub max_subscriptions: usize = 1_000,
-        /// The maximum number of records behind the newest one at which a subscription continues (default 1,000,000).
+        /// The maximum number of records between a cursor and the newest delivered record (default 1,000,000). A
+        /// subscription cannot resume at an older cursor.
         pub max_catch_up: u64 = 1_000_000,
-        /// The maximum number of subscriptions that read old records of the log at a time (default 16). More wait.
+        /// The maximum number of subscriptions that read old records of the log concurrently (default 16). Further ones
+        /// wait.
         pub max_catch_ups: usize = 16,
-        /// The number of records that are kept for subscriptions that continue (default 4,096).
+        /// The number of delivered purchases that are kept for subscriptions that resume (default 4,096).
         pub kept_records: usize = 4_096,
-        /// The number of records that are kept until ingest passes them (default 65,536), in equal parts for the
-        /// partitions. Later ones are read again.
+        /// The number of records that are queued until ingest passes them (default 65,536), in equal parts for the
+        /// partitions. Further records are read again later.
         pub held_records: usize = 65_536,
-        /// How many purchases may wait for a subscription (default 1,024). One that is slower is ended, and can
-        /// continue.
+        /// The number of purchases that may wait for one subscription (default 1,024). A slower subscription ends, and
+        /// another one can resume at its cursor.
         pub queue: usize = 1_024,
     }
 }
 
+/// The state that the clones of a feed, its reader and its subscriptions share.
 #[derive(Debug)]
-struct Shared {
+struct FeedInner {
     log: Arc<dyn LogAdmin>,
     positions: Arc<dyn IngestPositions>,
     query: Arc<dyn PurchaseQuery>,
     options: FeedOptions,
-    /// The reader of the log, if it was started.
-    hub: tokio::sync::Mutex<Option<Arc<Hub>>>,
-    room: Arc<Semaphore>,
-    /// Room for those that read the log by themselves.
-    catching_up: Arc<Semaphore>,
-    /// Room for look-ups: listings need the store, too.
-    looking_up: Semaphore,
+    /// The hub of the last reader, if one was started.
+    hub: Mutex<Option<Arc<Hub>>>,
+    subscription_permits: Arc<Semaphore>,
+    /// Limits the backlogs that read old records of the log concurrently.
+    log_permits: Arc<Semaphore>,
+    /// Limits concurrent lookups, so that they leave room in the store for listings.
+    lookup_permits: Semaphore,
+    /// Cancelled when the feed is closed.
     closed: CancellationToken,
 }
 
-/// The number of concurrent look-ups.
-const LOOK_UPS: usize = 16;
+/// The maximum number of concurrent lookups.
+const MAX_LOOKUPS: usize = 16;
 
 impl PurchaseFeed {
-    /// The purchases of `log` that `group` has ingested into the store of `query`.
+    /// Creates a feed of the purchases of `log` that the consumer group `group` has ingested into the store of `query`.
     #[must_use]
     pub fn new(log: Arc<dyn LogAdmin>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
         let positions = GroupPositions {
@@ -124,7 +163,7 @@ impl PurchaseFeed {
         Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
     }
 
-    /// As [`new`](Self::new), with other limits, and with the positions of ingest as another service reports them.
+    /// Creates a feed with other limits, and with positions of ingest that another service may report.
     #[must_use]
     #[doc(hidden)]
     pub fn with_options(
@@ -135,31 +174,32 @@ impl PurchaseFeed {
     ) -> Self {
         let max_subscriptions = options.max_subscriptions.min(Semaphore::MAX_PERMITS);
         let max_catch_ups = options.max_catch_ups.clamp(1, Semaphore::MAX_PERMITS);
-        let shared = Shared {
+        let inner = FeedInner {
             log,
             positions,
             query,
             options,
-            hub: Default::default(),
-            room: Arc::new(Semaphore::new(max_subscriptions)),
-            catching_up: Arc::new(Semaphore::new(max_catch_ups)),
-            looking_up: Semaphore::new(LOOK_UPS),
+            hub: Mutex::default(),
+            subscription_permits: Arc::new(Semaphore::new(max_subscriptions)),
+            log_permits: Arc::new(Semaphore::new(max_catch_ups)),
+            lookup_permits: Semaphore::new(MAX_LOOKUPS),
             closed: CancellationToken::new(),
         };
         Self {
-            shared: Arc::new(shared),
+            inner: Arc::new(inner),
         }
     }
 
-    /// The purchases of `selector` that become visible from now on, or since `after` was yielded.
+    /// Subscribes to the purchases of `selector` that become visible from now on, or since `after` was yielded.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions; [`Expired`](ErrorKind::Expired)
-    /// when the log cannot continue at `after`, which is too far behind or of another log: list, and subscribe without
-    /// it; [`Invalid`](ErrorKind::Invalid) when `after` is not a cursor of a feed.
-    /// [`Unsupported`](ErrorKind::Unsupported) when the log cannot be followed or does not report positions;
-    /// [`Unavailable`](ErrorKind::Unavailable) when it cannot be reached; [`Closed`](ErrorKind::Closed) after
-    /// [`close`](Self::close).
+    /// - [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions
+    /// - [`Expired`](ErrorKind::Expired) if the log cannot resume at `after`, which is too far behind or of another log:
+    ///   list the purchases, and subscribe without a cursor
+    /// - [`Invalid`](ErrorKind::Invalid) if `after` is not a cursor of a feed
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the log cannot be followed or does not report positions
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the log cannot be reached
+    /// - [`Closed`](ErrorKind::Closed) after [`close`](Self::close)
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -169,77 +209,67 @@ impl PurchaseFeed {
         selector: Selector,
         after: Option<&FeedCursor>,
     ) -> Result<Subscription> {
-        let shared = &self.shared;
-        if shared.closed.is_cancelled() {
+        let feed = &self.inner;
+        if feed.closed.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the feed is closed"));
         }
-        let after = after.map(Place::of).transpose()?;
-        let full = |_taken| {
+        let after = after.map(FeedPosition::from_cursor).transpose()?;
+        let permits = Arc::clone(&feed.subscription_permits);
+        let permit = permits.try_acquire_owned().map_err(|_exhausted| {
             Error::new(
                 ErrorKind::Overloaded,
                 "the feed has its maximum of subscriptions",
             )
+        })?;
+
+        let registration = self.register(&selector).await?;
+        let mut position = FeedPosition {
+            log_digest: registration.hub.log_digest,
+            offsets: registration.delivered_offsets.clone(),
         };
-        let room = Arc::clone(&shared.room).try_acquire_owned().map_err(full)?;
-        let registered = self.register(&selector).await?;
-        let mut subscription = Subscription {
-            closed: shared.closed.clone(),
-            cursor: Place {
-                log: registered.hub.log,
-                offsets: registered.passed.clone(),
-            },
-            hub: registered.hub,
-            deliveries: registered.deliveries,
-            backlog: None,
-            yielded: RecentIds::default(),
-            _room: room,
-        };
+        let mut backlog = None;
         if let Some(after) = after {
-            let passed = registered.passed;
-            after.check(&subscription.cursor, shared.options.max_catch_up)?;
-            let is_recent = passed.iter().all(|(partition, passed)| {
-                let from = registered
-                    .recent_from
-                    .get(partition)
-                    .copied()
-                    .unwrap_or_default();
-                (from..=*passed).contains(&after.offset(*partition))
-            });
-            let mut backlog = Backlog::new(shared, selector, passed);
-            if is_recent {
-                let recent = registered.recent.into_iter();
-                backlog
-                    .extend(recent.filter(|entry| entry.offset >= after.offset(entry.partition)));
-            } else {
-                backlog.read_log(&after).await?;
-            }
-            subscription.backlog = Some(backlog);
-            subscription.cursor = after;
+            after.check_resumable(&position, feed.options.max_catch_up)?;
+            backlog = Some(Backlog::open(feed, selector, &after, &registration).await?);
+            position = after;
         }
-        Ok(subscription)
+
+        Ok(Subscription {
+            closed: feed.closed.clone(),
+            hub: registration.hub,
+            deliveries: registration.deliveries,
+            backlog,
+            position,
+            yielded: RecentIds::default(),
+            _permit: permit,
+        })
     }
 
-    /// The positions of ingest, for other services.
+    /// Returns the positions of ingest, for other services.
     ///
     /// # Errors
-    /// As [`IngestPositions::positions`].
+    /// Returns the errors of [`IngestPositions::positions`].
     pub async fn positions(&self) -> Result<Offsets> {
-        self.shared.positions.positions().await
+        self.inner.positions.positions().await
     }
 
-    /// Ends all streams of events. Call it when the process begins to shut down.
+    /// Ends all streams of events. Call this function when the process begins to shut down.
     pub fn close(&self) {
-        self.shared.closed.cancel();
+        self.inner.closed.cancel();
     }
 
-    /// Registers a subscription with the reader of the log, which is started if it does not run.
-    async fn register(&self, selector: &Selector) -> Result<Registered> {
-        let mut running = self.shared.hub.lock().await;
-        if let Some(registered) = running.as_ref().and_then(|hub| hub.register(selector)) {
-            return Ok(registered);
+    /// Registers a subscriber with the running reader of the log, or with a new one if none is running.
+    async fn register(&self, selector: &Selector) -> Result<Registration> {
+        // The lock is held while a reader starts, so that concurrent callers do not start a second one.
+        let mut hub = self.inner.hub.lock().await;
+        if let Some(running) = hub.as_ref()
+            && let Some(registration) = running.register(selector)
+        {
+            return Ok(registration);
         }
-        let registered = Reader::start(&self.shared, selector).await?;
-        *running = Some(Arc::clone(&registered.hub));
-        Ok(registered)
+
+        let registration = Reader::start(&self.inner, selector).await?;
+        *hub = Some(Arc::clone(&registration.hub));
+        Ok(registration)
     }
 }

@@ -1,4 +1,7 @@
-//! The port that follows purchases as they become visible, and the feed as this port: it continues by itself.
+//! The port [`PurchaseEvents`], which follows purchases as they become visible, and the feed as this port.
+//!
+//! A [`Subscription`] ends when it is too slow or the log cannot be read. The stream of the port does not: it subscribes
+//! again at its last position until it can, so that callers see an end only after an error that does not pass.
 
 use std::fmt::Debug;
 use std::mem::take;
@@ -13,8 +16,9 @@ use super::{FeedCursor, FeedItem, PurchaseFeed, Subscription};
 use crate::ports::{Selector, retried};
 use crate::{ErrorKind, Result};
 
-/// Follows purchases as they become visible: those of a log by a [`PurchaseFeed`], those of a
-/// service by a `ShopClient`.
+/// Follows purchases as they become visible.
+///
+/// A [`PurchaseFeed`] follows the purchases of a log, and a `ShopClient` follows the purchases of a service.
 ///
 /// ```
 /// use shop_core::TryStreamExt;
@@ -32,84 +36,116 @@ use crate::{ErrorKind, Result};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - What becomes visible after the call has returned is yielded once, in the order of each user
+/// - A purchase that becomes visible after the call has returned is yielded once, in the order of its user
 ///   (`events::purchases_are_yielded_in_order_and_once`).
-/// - A cursor continues behind its event, also in another process (`events::a_cursor_yields_exactly_the_rest`).
-/// - A cursor that cannot be continued is refused (`events::a_foreign_cursor_is_refused`).
-/// - What becomes visible after a position was read follows it (`events::a_position_yields_what_follows`).
+/// - A stream resumes behind the event of its cursor, also in another process
+///   (`events::a_cursor_yields_exactly_the_rest`).
+/// - A cursor at which the stream cannot resume is refused (`events::a_foreign_cursor_is_refused`).
+/// - A purchase that becomes visible after a position was read follows that position
+///   (`events::a_position_yields_what_follows`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseEvents: Debug + Send + Sync + 'static {
-    /// The purchases of `selector` that become visible from now on, or since the event of `after`, each with the place
-    /// behind it. The stream continues by itself after failures that pass, and ends after an error.
+    /// Yields the purchases of `selector` that become visible from now on, or since the event of `after`.
     ///
-    /// A purchase that the log has twice may be yielded again, with the same id, if the two are far apart.
+    /// Each item carries the cursor behind it. The stream resumes by itself after failures that pass, and ends after an
+    /// error. A purchase that the log contains twice may be yielded again, with the same id, if its records are far
+    /// apart.
     ///
     /// # Errors
-    /// [`Expired`](crate::ErrorKind::Expired) when the log no longer continues at `after`: list the purchases, and
-    /// call it without a cursor. [`Invalid`](crate::ErrorKind::Invalid) for a cursor of something else,
-    /// [`Denied`](crate::ErrorKind::Denied), [`Unavailable`](crate::ErrorKind::Unavailable),
-    /// [`Overloaded`](crate::ErrorKind::Overloaded), and [`Unsupported`](crate::ErrorKind::Unsupported) where there are
-    /// no events. The items have the same errors.
+    /// - [`Expired`](crate::ErrorKind::Expired) if the log can no longer resume at `after`: list the purchases, and call
+    ///   this function without a cursor
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if `after` is not a cursor of this port
+    /// - [`Denied`](crate::ErrorKind::Denied) if the caller may not follow `selector`
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log or the service cannot be reached
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded) at the maximum number of subscriptions
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if there are no events
+    ///
+    /// The items of the stream fail alike.
     ///
     /// # Cancel safety
-    /// Dropping the future or the stream has no effect. Dropping the future of the next item loses nothing.
+    /// Dropping the future or the stream has no effect. Dropping the future of the next item loses no item.
     async fn events(
         &self,
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>>;
 
-    /// The place at which the events of `selector` begin now.
+    /// Returns the position at which the events of `selector` begin now.
     ///
     /// # Errors
-    /// As [`events`](Self::events).
+    /// Returns the errors of [`events`](Self::events).
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
     async fn position(&self, selector: &Selector) -> Result<FeedCursor>;
 }
 
-/// The pause before an ended subscription is continued.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The pause before the stream of an ended subscription subscribes again.
+const RESUME_PAUSE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl PurchaseEvents for PurchaseFeed {
-    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions; one that ends is continued, with
-    /// retries for about half a minute. [`close`](Self::close) ends the stream, and then it is
-    /// [`Closed`](ErrorKind::Closed).
+    /// Yields purchases from a subscription, and subscribes again when the subscription ends, with retries for about half
+    /// a minute.
+    ///
+    /// The stream ends without an error after [`close`](Self::close).
+    ///
+    /// # Errors
+    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions, and
+    /// [`Closed`](ErrorKind::Closed) if the feed is closed already.
     async fn events(
         &self,
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
-        let subscription = self.subscribe(selector.clone(), after.as_ref()).await?;
-        let start = (self.clone(), selector.clone(), subscription);
-        let items = stream::try_unfold(start, |(feed, selector, mut subscription)| async move {
-            loop {
-                if let Some(item) = subscription.next().await {
-                    return Ok(Some((item, (feed, selector, subscription))));
-                }
-                let after = subscription.position();
-                let yielded = take(&mut subscription.yielded);
-                // Others may have its place.
-                drop(subscription);
-                sleep(PAUSE).await;
-                let continued = retried(|| feed.subscribe(selector.clone(), Some(&after))).await;
-                subscription = match continued {
-                    Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
-                    continued => Subscription {
-                        yielded,
-                        ..continued?
-                    },
-                };
-            }
-        });
-        Ok(items.boxed())
+        let events = ResumingEvents {
+            feed: self.clone(),
+            selector: selector.clone(),
+            subscription: self.subscribe(selector.clone(), after.as_ref()).await?,
+        };
+        Ok(stream::try_unfold(events, ResumingEvents::next_item).boxed())
     }
 
     async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
-        Ok(self.subscribe(selector.clone(), None).await?.position())
+        let mut subscription = self.subscribe(selector.clone(), None).await?;
+        Ok(subscription.position())
+    }
+}
+
+/// The state of a stream that subscribes again when its subscription ends.
+struct ResumingEvents {
+    feed: PurchaseFeed,
+    selector: Selector,
+    subscription: Subscription,
+}
+
+impl ResumingEvents {
+    /// Waits for the next item, and returns it with the state behind it. Returns `None` once the feed is closed.
+    ///
+    /// Subscribes again, at the position of the ended subscription, whenever a subscription ends.
+    async fn next_item(mut self) -> Result<Option<(FeedItem, Self)>> {
+        loop {
+            if let Some(item) = self.subscription.next().await {
+                return Ok(Some((item, self)));
+            }
+
+            let position = self.subscription.position();
+            let yielded = take(&mut self.subscription.yielded);
+            // Returns the permit of the ended subscription, so that another one can begin during the pause.
+            drop(self.subscription);
+            sleep(RESUME_PAUSE).await;
+
+            let resumed =
+                retried(|| self.feed.subscribe(self.selector.clone(), Some(&position))).await;
+            self.subscription = match resumed {
+                Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
+                resumed => Subscription {
+                    yielded,
+                    ..resumed?
+                },
+            };
+        }
     }
 }
