@@ -39,15 +39,15 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, u
 
 /// Reads a purchase from a row of [`COLUMNS`].
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    let user = (parsed(row, 5)?, parsed(row, 6)?);
-    purchase_of(row, user_checksum(row)?, user)
+    purchase_of(row, user_checksum(row)?, parsed(row, 5)?, parsed(row, 6)?)
 }
 
 /// Reads a purchase of a known user from a row of the first five [`COLUMNS`].
 pub(super) fn purchase_of(
     row: &Row<'_>,
     of_user: u32,
-    (user_id, user_name): (UserId, UserName),
+    user_id: UserId,
+    user_name: UserName,
 ) -> rusqlite::Result<Purchase> {
     // Each value is asked for once.
     let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];

@@ -71,10 +71,12 @@ impl Page<'_> {
         let mut found = page.query(&*parameters)?;
         while let Some(row) = found.next()? {
             let purchase = match rows {
-                Rows::Of(buyer) => {
-                    let user = (buyer.user_id.clone(), buyer.user_name.clone());
-                    rows::purchase_of(row, buyer.checksum, user)?
-                }
+                Rows::Of(buyer) => rows::purchase_of(
+                    row,
+                    buyer.checksum,
+                    buyer.user_id.clone(),
+                    buyer.user_name.clone(),
+                )?,
                 _ => rows::purchase(row)?,
             };
             if !self.add(purchase) {
