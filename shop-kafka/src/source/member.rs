@@ -1,4 +1,11 @@
 //! The state of a group member: owned partitions, commits and lag.
+//!
+//! | thread | access |
+//! |---|---|
+//! | reader thread | takes and releases partitions, marks records as delivered |
+//! | librdkafka's statistics, on the reader thread | replace the lag |
+//! | of the runtime's blocking pool | commits positions |
+//! | callers of the source | read the lag |
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +20,7 @@ use rdkafka::{Offset, Statistics, TopicPartitionList};
 use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{ErrorKind, Outcome, Result};
 
+use super::membership::OwnedPartition;
 use super::queue::EventQueue;
 use crate::client::{Context, State, lock};
 use crate::config;
@@ -22,26 +30,41 @@ use crate::shared::Shared;
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
+/// The state of a group member, which outlives its memberships.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) log: Arc<Shared>,
     pub(super) group: String,
     pub(super) queue: EventQueue,
-    /// The owned partitions, each with its epoch, and the offset after the last record that the reader thread has taken.
-    owned: Mutex<BTreeMap<u32, (u64, Option<i64>)>>,
+    owned: Mutex<BTreeMap<u32, Ownership>>,
     /// The consumer to commit with. The lock is held during a commit: librdkafka uses the generation that is current
     /// when it sends the request, so the owned partitions must not change in between.
-    pub(super) committing: Mutex<Weak<Consumer>>,
+    pub(super) commit_consumer: Mutex<Weak<Consumer>>,
     /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
-    /// Per partition that has records behind it, the last stable offset, and since when it has not moved.
-    unstable: Mutex<BTreeMap<u32, (i64, Instant)>>,
+    /// The last stable offset of each partition that has records after it.
+    stable_offsets: Mutex<BTreeMap<u32, StableOffset>>,
     /// Whether partitions were assigned since the reader thread last paused them.
-    pub(super) assigned: AtomicBool,
+    pub(super) assigned_since_pause: AtomicBool,
     /// Whether partitions were assigned since the reader thread last compared their positions with the log.
-    pub(super) unchecked: AtomicBool,
+    pub(super) assigned_since_check: AtomicBool,
     /// The id of the topic that is read, if the brokers state it.
     pub(super) topic_id: Mutex<Option<Arc<str>>>,
+}
+
+/// The ownership of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Ownership {
+    epoch: u64,
+    /// The offset after the last record that was delivered in this epoch.
+    delivered_end: Option<i64>,
+}
+
+/// A last stable offset, which does not move while a transaction is open.
+#[derive(Debug)]
+struct StableOffset {
+    offset: i64,
+    unmoved_since: Instant,
 }
 
 impl Member {
@@ -52,26 +75,28 @@ impl Member {
             group: group.to_owned(),
             queue,
             owned: Mutex::default(),
-            committing: Mutex::default(),
+            commit_consumer: Mutex::default(),
             lag: Mutex::default(),
-            unstable: Mutex::default(),
-            assigned: AtomicBool::new(false),
-            unchecked: AtomicBool::new(false),
+            stable_offsets: Mutex::default(),
+            assigned_since_pause: AtomicBool::new(false),
+            assigned_since_check: AtomicBool::new(false),
             topic_id: Mutex::default(),
         }
     }
 
-    /// The id that was known first in this membership: another one ends it.
+    /// Returns the id of the topic that was known first in this membership: a change of the id ends the membership.
     pub(super) fn topic_id(&self) -> Option<Arc<str>> {
         let mut id = lock(&self.topic_id);
-        *id = id
-            .take()
-            .or_else(|| self.log.health.topic_id(&self.log.topic.name));
+        if id.is_none() {
+            *id = self.log.health.topic_id(&self.log.topic.name);
+        }
         id.clone()
     }
 
-    /// Commits the positions with the id of their topic: another one of its name has other records at the same offsets.
-    pub(super) fn state_topic_id(&self, list: &mut TopicPartitionList) {
+    /// Adds the id of the topic to positions that are to be committed.
+    ///
+    /// A topic that is created again under the same name contains other records at the same offsets.
+    pub(super) fn add_topic_id(&self, list: &mut TopicPartitionList) {
         if let Some(id) = self.topic_id() {
             for mut element in list.elements() {
                 element.set_metadata(&*id);
@@ -83,52 +108,59 @@ impl Member {
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
         let context = Context::new(Arc::clone(&member.log.health), Arc::clone(member));
         let config = config::consumer(&member.log.options, &member.group);
-        let consumer =
-            Arc::new(Consumer::from_config_and_context(&config, context).map_err(from_kafka)?);
-        *lock(&member.committing) = Arc::downgrade(&consumer);
+        let consumer = Consumer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        let consumer = Arc::new(consumer);
+        *lock(&member.commit_consumer) = Arc::downgrade(&consumer);
         Ok(consumer)
     }
 
-    /// Returns the epoch of partition `index`; `None` if it is not owned.
-    pub(super) fn epoch(&self, index: u32) -> Option<u64> {
-        lock(&self.owned).get(&index).map(|(epoch, _)| *epoch)
-    }
-
-    /// Notes that the reader thread takes the record at `offset`. Returns the epoch; `None` if the partition is not
-    /// owned.
-    pub(super) fn deliver(&self, index: u32, offset: i64) -> Option<u64> {
+    /// Marks the record at `offset` as delivered by the reader thread.
+    ///
+    /// Returns the partition of the record, or `None` if the member does not own it.
+    pub(super) fn mark_delivered(&self, index: u32, offset: i64) -> Option<OwnedPartition> {
         let mut owned = lock(&self.owned);
-        let (epoch, delivered) = owned.get_mut(&index)?;
-        *delivered = Some(offset + 1);
-        Some(*epoch)
+        let ownership = owned.get_mut(&index)?;
+        ownership.delivered_end = Some(offset + 1);
+        Some(OwnedPartition {
+            index,
+            epoch: ownership.epoch,
+        })
     }
 
-    /// Returns partition `index` with `epoch`; `None` while the cluster's id is unknown and nothing was delivered.
-    pub(super) fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
+    /// Returns the public form of `owned`, or `None` while the id of the cluster is unknown.
+    ///
+    /// The id is known before the member joins its group, and so before anything is delivered.
+    pub(super) fn partition(&self, owned: OwnedPartition) -> Option<Partition> {
         let cluster = self.log.monitor.cluster().ok()?;
         Some(Partition::new(
             cluster,
             Arc::clone(&self.log.topic.name),
-            index,
-            epoch,
+            owned.index,
+            owned.epoch,
         ))
     }
 
-    /// Takes ownership of partitions. Returns their epoch.
-    pub(super) fn own(&self, indices: impl Iterator<Item = u32>) -> u64 {
+    /// Takes ownership of partitions in a new epoch, and returns the epoch.
+    pub(super) fn take_ownership(&self, indices: &[u32]) -> u64 {
         let epoch = self.log.next_epoch();
-        lock(&self.owned).extend(indices.map(|index| (index, (epoch, None))));
-        self.assigned.store(true, Ordering::Release);
-        self.unchecked.store(true, Ordering::Release);
+        let ownership = Ownership {
+            epoch,
+            delivered_end: None,
+        };
+        lock(&self.owned).extend(indices.iter().map(|index| (*index, ownership)));
+        self.assigned_since_pause.store(true, Ordering::Release);
+        self.assigned_since_check.store(true, Ordering::Release);
         epoch
     }
 
-    /// Returns the owned partitions, with their epochs.
-    pub(super) fn owned(&self) -> Vec<(u32, u64)> {
-        lock(&self.owned)
-            .iter()
-            .map(|(index, (epoch, _))| (*index, *epoch))
-            .collect()
+    /// Returns the owned partitions.
+    pub(super) fn owned_partitions(&self) -> Vec<OwnedPartition> {
+        let owned = lock(&self.owned);
+        let partitions = owned.iter().map(|(index, ownership)| OwnedPartition {
+            index: *index,
+            epoch: ownership.epoch,
+        });
+        partitions.collect()
     }
 
     /// Returns the group's lag in the owned partitions.
@@ -141,43 +173,51 @@ impl Member {
             self.group.clone(),
             records,
         );
-        let unstable = lock(&self.unstable)
-            .clone()
-            .into_iter()
-            .filter(|(index, _)| owned.contains_key(index));
-        lag.open_transactions = unstable.map(|(index, (_, since))| (index, since)).collect();
+
+        for (index, stable) in lock(&self.stable_offsets).iter() {
+            if owned.contains_key(index) {
+                lag.open_transactions.insert(*index, stable.unmoved_since);
+            }
+        }
         lag
     }
 
-    /// Gives up ownership of `partitions`: their commits are fenced from now on. Waits for a commit in flight.
-    pub(super) fn disown(&self, partitions: &[(u32, u64)]) {
-        let _no_commit = lock(&self.committing);
+    /// Gives up ownership of `partitions`, whose commits are fenced from now on. Waits for a commit in flight.
+    pub(super) fn release(&self, partitions: &[OwnedPartition]) {
+        let _no_commit = lock(&self.commit_consumer);
         let mut owned = lock(&self.owned);
-        for (index, epoch) in partitions {
-            if owned.get(index).is_some_and(|(owned, _)| owned == epoch) {
-                owned.remove(index);
+        for partition in partitions {
+            let ownership = owned.get(&partition.index);
+            if ownership.is_some_and(|ownership| ownership.epoch == partition.epoch) {
+                owned.remove(&partition.index);
             }
         }
     }
 
-    /// Commits the `positions` in owned partitions. Blocks until the brokers have responded.
+    /// Commits the `positions` in owned partitions. Blocks until the brokers respond.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Invalid`] if a position is out of Kafka's range
+    /// - [`ErrorKind::Unavailable`] if the member is rejoining its group, or has lost its partitions
+    /// - an error of librdkafka or of the brokers
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        let committing = lock(&self.committing);
+        let commit_consumer = lock(&self.commit_consumer);
         let mut outcomes = Vec::with_capacity(positions.len());
-        let mut next = BTreeMap::new();
+        let mut next_offsets = BTreeMap::new();
         for position in positions {
             if self.owns(&position.partition) {
-                let (partition, offset) = signed(position)?;
-                next.insert(partition, offset);
+                let index = to_kafka_number(position.partition.index)?;
+                next_offsets.insert(index, to_kafka_number(position.next_offset)?);
                 outcomes.push(CommitOutcome::Committed);
             } else {
                 outcomes.push(CommitOutcome::Fenced);
             }
         }
-        if next.is_empty() {
+        if next_offsets.is_empty() {
             return Ok(outcomes);
         }
-        let Some(consumer) = committing.upgrade() else {
+
+        let Some(consumer) = commit_consumer.upgrade() else {
             return Err(kafka_error(
                 ErrorKind::Unavailable,
                 "this member is rejoining its group",
@@ -185,15 +225,17 @@ impl Member {
         };
         // librdkafka would commit without a membership, which a group without other members accepts.
         if consumer.assignment_lost() {
-            // The revocation has not been delivered yet. After it, commits are fenced.
+            // The revocation has not been delivered yet. After the delivery, commits are fenced.
             let lost = kafka_error(
                 ErrorKind::Unavailable,
                 "this member has lost its partitions",
             );
             return Err(lost.with_outcome(Outcome::NotApplied));
         }
-        let mut list = to_commit(&consumer, &self.log.topic.name, next).map_err(from_kafka)?;
-        self.state_topic_id(&mut list);
+
+        let mut list =
+            offsets_to_commit(&consumer, &self.log.topic.name, next_offsets).map_err(from_kafka)?;
+        self.add_topic_id(&mut list);
         // An error of the generation is not reported as fenced: in a cooperative rebalance it can change during a commit
         // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
         consumer
@@ -202,21 +244,23 @@ impl Member {
         Ok(outcomes)
     }
 
-    /// Whether this member owns a partition in its epoch.
-    fn owns(&self, partition: &Partition) -> bool {
+    /// Returns whether this member owns `partition` in its epoch.
+    pub(super) fn owns(&self, partition: &Partition) -> bool {
         *partition.topic == *self.log.topic.name
-            && self.epoch(partition.index) == Some(partition.epoch)
+            && lock(&self.owned)
+                .get(&partition.index)
+                .is_some_and(|ownership| ownership.epoch == partition.epoch)
     }
 }
 
 impl State for Arc<Member> {
-    /// Keeps what the statistics say of the topic.
+    /// Replaces the lag and the last stable offsets of the topic.
     fn note_statistics(&self, statistics: &Statistics) {
         let owned = lock(&self.owned).clone();
-        let mut known = lock(&self.unstable);
+        let mut stable_offsets = lock(&self.stable_offsets);
         let now = Instant::now();
         let mut lag = BTreeMap::new();
-        let mut unstable = BTreeMap::new();
+        let mut new_stable_offsets = BTreeMap::new();
         let topic = statistics.topics.get(&self.log.options.topic);
         for partition in topic
             .into_iter()
@@ -226,89 +270,92 @@ impl State for Arc<Member> {
             let Ok(index) = u32::try_from(partition.partition) else {
                 continue;
             };
-            let delivered = owned.get(&index).and_then(|(_, next)| *next);
-            if let Some(records) = lag_of(partition, delivered) {
+            let delivered_end = owned
+                .get(&index)
+                .and_then(|ownership| ownership.delivered_end);
+            if let Some(records) = consumer_lag(partition, delivered_end) {
                 lag.insert(index, records);
             }
-            // The last stable offset, if there are records behind it.
-            let stable = partition.ls_offset;
-            if (0..partition.hi_offset).contains(&stable) {
-                let unmoved = known.get(&index).filter(|(before, _)| *before == stable);
-                let since = unmoved.map_or(now, |(_, since)| *since);
-                unstable.insert(index, (stable, since));
+
+            let offset = partition.ls_offset;
+            if (0..partition.hi_offset).contains(&offset) {
+                let unmoved_since = match stable_offsets.get(&index) {
+                    Some(previous) if previous.offset == offset => previous.unmoved_since,
+                    _ => now,
+                };
+                new_stable_offsets.insert(
+                    index,
+                    StableOffset {
+                        offset,
+                        unmoved_since,
+                    },
+                );
             }
         }
         *lock(&self.lag) = lag;
-        *known = unstable;
+        *stable_offsets = new_stable_offsets;
     }
 }
 
-/// The partition and the offset of a position.
-fn signed(
-    CommitOffset {
-        partition,
-        next_offset,
-        ..
-    }: &CommitOffset,
-) -> Result<(i32, i64)> {
-    let invalid = |_| {
+/// Converts the index of a partition or an offset to the signed type of librdkafka.
+fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
+    U::try_from(number).map_err(|_| {
         kafka_error(
             ErrorKind::Invalid,
             "the partition or offset is out of kafka's range",
         )
         .with_source(RDKafkaErrorCode::InvalidArgument)
-    };
-    Ok((
-        i32::try_from(partition.index).map_err(invalid)?,
-        i64::try_from(*next_offset).map_err(invalid)?,
-    ))
+    })
 }
 
-/// The `next` offsets by partition, with the epoch of the leader. By it, the next member that seeks to its position
-/// notices that an unclean election has replaced records before it. Only librdkafka's list of positions has epochs: that
-/// of the last record that was read, which is at least as new. It is wrong for an offset that was not reached by
+/// Returns the positions at `next_offsets`, which are keyed by partition, with leader epochs where they are known.
+///
+/// By the leader epoch, the next member that seeks to its position notices that an unclean election has replaced records
+/// before the position. Only librdkafka's own list of positions carries epochs. The epoch there is that of the last record
+/// that was read, so it is at least as new as the committed record, but it is wrong for an offset that was not reached by
 /// reading.
-fn to_commit(
+fn offsets_to_commit(
     consumer: &Consumer,
     topic: &str,
-    mut next: BTreeMap<i32, i64>,
+    mut next_offsets: BTreeMap<i32, i64>,
 ) -> KafkaResult<TopicPartitionList> {
     let mut list = consumer.position()?;
     for mut element in list.elements() {
-        let is_read =
-            |next: &i64| matches!(element.offset(), Offset::Offset(read) if read >= *next);
-        let reached = next.get(&element.partition()).copied().filter(is_read);
-        if reached.is_some() {
-            next.remove(&element.partition());
+        let mut offset_to_commit = Offset::Invalid;
+        if let Offset::Offset(read_end) = element.offset()
+            && let Some(next_offset) = next_offsets.get(&element.partition())
+            && read_end >= *next_offset
+        {
+            offset_to_commit = Offset::Offset(*next_offset);
+            next_offsets.remove(&element.partition());
         }
         // An element without an offset is not committed.
-        element.set_offset(reached.map_or(Offset::Invalid, Offset::Offset))?;
+        element.set_offset(offset_to_commit)?;
     }
-    for (partition, offset) in next {
+
+    for (partition, next_offset) in next_offsets {
         list.add_partition(topic, partition)
-            .set_offset(Offset::Offset(offset))?;
+            .set_offset(Offset::Offset(next_offset))?;
     }
     Ok(list)
 }
 
-/// Returns the consumer lag of a partition, if it is known. `delivered` is the offset after the last record of the
-/// partition that was delivered, if there is one.
-fn lag_of(partition: &PartitionStatistics, delivered: Option<i64>) -> Option<u64> {
-    let PartitionStatistics {
-        committed_offset,
-        app_offset,
-        hi_offset,
-        lo_offset,
-        ..
-    } = *partition;
-    let position = if committed_offset < 0 {
+/// Returns the consumer lag of a partition in records, or `None` if the end of the partition is unknown.
+///
+/// `delivered_end` is the offset after the last delivered record of the partition.
+fn consumer_lag(partition: &PartitionStatistics, delivered_end: Option<i64>) -> Option<u64> {
+    if partition.hi_offset < 0 {
+        return None;
+    }
+    let committed = partition.committed_offset;
+    let position = if committed < 0 {
         // Without a committed offset, the lag is the whole partition: the group starts at its first record.
-        lo_offset.max(0)
-    } else if delivered.is_none_or(|next| next <= committed_offset) {
-        // Every delivered record is committed. What was passed behind them is no record.
-        committed_offset.max(app_offset)
+        partition.lo_offset.max(0)
+    } else if delivered_end > Some(committed) {
+        committed
     } else {
-        committed_offset
+        // Every delivered record is committed. The offsets that were passed after the last one are not records.
+        committed.max(partition.app_offset)
     };
-    (hi_offset >= 0).then(|| unsigned(hi_offset - position))
+    Some(unsigned(partition.hi_offset - position))
 }

@@ -6,6 +6,13 @@
 //! | of the runtime's blocking pool | commits, one call after the other, also while the reader thread blocks |
 //!
 //! The threads and the callers share a [`member::Member`]. Events are delivered through its [`queue::EventQueue`].
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `reader`, `pending` | the reader thread, and the batches that it builds |
+//! | `start`, `positions` | which records the log lost before and between the records that are read |
+//! | `membership` | the requests to the brokers about partitions |
+//! | `rebalance` | assignments and revocations |
 
 mod member;
 mod membership;
@@ -14,6 +21,7 @@ mod positions;
 mod queue;
 mod reader;
 mod rebalance;
+mod start;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +39,10 @@ use crate::shared::Shared;
 use member::Member;
 use reader::Reader;
 
+/// The time for which a commit is retried that fails because the group is rebalancing.
+const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
+const REBALANCE_RETRY: Duration = Duration::from_millis(100);
+
 /// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
 ///
 /// [`Ingest`](shop_core::ingest::Ingest) is the usual caller:
@@ -44,7 +56,8 @@ use reader::Reader;
 /// use shop_kafka::KafkaLog;
 ///
 /// # async fn example(log: KafkaLog, store: Arc<dyn RecordStore<Purchase>>) -> shop_core::Result<()> {
-/// let (source, dead_letters) = (Arc::new(log.source("purchase-group")?), Arc::new(log.dead_letters()));
+/// let source = Arc::new(log.source("purchase-group")?);
+/// let dead_letters = Arc::new(log.dead_letters());
 /// let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
 /// ingest.run(std::future::pending()).await?;
 /// # Ok(())
@@ -54,29 +67,53 @@ use reader::Reader;
 pub struct KafkaSource {
     member: Arc<Member>,
     /// Held during a commit, also when its caller has given up: an older position must not follow a newer one.
-    committing: Arc<Mutex<()>>,
-    /// Cancelled at the end of the reader thread, which has then left the group.
+    commit_lock: Arc<Mutex<()>>,
+    /// Cancelled at the end of the reader thread, which leaves the group first.
     reader_ended: CancellationToken,
 }
 
 impl KafkaSource {
+    /// Starts the reader thread.
+    ///
+    /// # Errors
+    /// If the options are invalid, or if the system starts no thread.
     pub(crate) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
         let member = Arc::new(Member::new(Arc::clone(log), group));
-        // Created here, so invalid options are an error of `start`.
+        // The first consumer is not created by the reader thread, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
         let reader = Reader::new(Arc::clone(&member));
         let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
         Ok(Self {
             member,
-            committing: Arc::default(),
+            commit_lock: Arc::default(),
             reader_ended,
         })
     }
-}
 
-/// How long a commit is retried that fails because the group is rebalancing.
-const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
-const REBALANCE_RETRY: Duration = Duration::from_millis(100);
+    /// Commits the positions, and retries for [`REBALANCE_PATIENCE`] while the group is rebalancing.
+    ///
+    /// Commits fail for a moment whenever a member joins or leaves the group.
+    async fn commit_with_retries(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
+        let started = Instant::now();
+        loop {
+            // A blocking thread holds the lock until the commit ends, even if this future is dropped.
+            let guard = Arc::clone(&self.commit_lock).lock_owned().await;
+            let member = Arc::clone(&self.member);
+            let positions = positions.to_vec();
+            let result = blocking("commit", move || {
+                let _guard = guard;
+                member.commit(&positions)
+            })
+            .await;
+
+            let is_rebalancing = result.as_ref().is_err_and(is_rebalancing);
+            if !is_rebalancing || started.elapsed() >= REBALANCE_PATIENCE {
+                return result;
+            }
+            sleep(REBALANCE_RETRY).await;
+        }
+    }
+}
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
@@ -101,28 +138,10 @@ impl LogSource for KafkaSource {
         if self.member.queue.is_closed() {
             return Err(closed("source"));
         }
-        let started = Instant::now();
-        let outcomes = async {
-            loop {
-                let turn = Arc::clone(&self.committing).lock_owned().await;
-                let member = Arc::clone(&self.member);
-                let positions = positions.to_vec();
-                let commit = move || {
-                    let _turn = turn;
-                    member.commit(&positions)
-                };
-                let committed = blocking("commit", commit).await;
-                // Whenever a member joins or leaves, commits fail for a moment. That is no failure.
-                let is_rebalancing = committed.as_ref().is_err_and(is_rebalancing);
-                if !is_rebalancing || started.elapsed() >= REBALANCE_PATIENCE {
-                    return committed;
-                }
-                sleep(REBALANCE_RETRY).await;
-            }
-        };
+
         // librdkafka waits for a missing coordinator for up to the session timeout.
         let limit = self.member.log.options.session_timeout + Duration::from_secs(1);
-        tokio::time::timeout(limit, outcomes)
+        tokio::time::timeout(limit, self.commit_with_retries(positions))
             .await
             .unwrap_or_else(|_elapsed| {
                 Err(kafka_error(

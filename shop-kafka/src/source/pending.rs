@@ -1,4 +1,4 @@
-//! Collects records into batches.
+//! Collects records into batches, one for each partition.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,35 +6,37 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use shop_core::log::LogRecord;
 
+/// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
+const BUFFER_CAPACITY: usize = 16 << 10;
+
 /// The incomplete batches, at most one for each partition.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Pending {
     partitions: BTreeMap<u32, BatchBuilder>,
 }
 
-#[derive(Debug)]
+/// An incomplete batch of records from one epoch of a partition.
 pub(super) struct BatchBuilder {
     pub(super) epoch: u64,
     pub(super) records: Vec<LogRecord>,
     bytes: usize,
     since: Instant,
-    /// The memory that its records share.
+    /// The memory that the records share.
     buffer: BytesMut,
 }
 
-/// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
-const BUFFER_CAPACITY: usize = 16 << 10;
-
 /// The size that a batch does not exceed, unless a single record does.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct BatchLimits {
     pub(super) max_records: usize,
     pub(super) max_bytes: usize,
 }
 
 impl Pending {
-    /// Adds the record that `make` writes to the batch's buffer. If the batch was full, returns it and starts a new
-    /// one.
+    /// Adds the record that `make` writes to the buffer of the partition's batch.
+    ///
+    /// If the record exceeds the limits, it starts a new batch, and the full batch is returned. Records of an earlier
+    /// epoch are discarded.
     pub(super) fn add(
         &mut self,
         index: u32,
@@ -47,30 +49,33 @@ impl Pending {
             .entry(index)
             .or_insert_with(|| BatchBuilder::new(epoch));
         if batch.epoch != epoch {
-            // Discards the records of an earlier epoch.
             *batch = BatchBuilder::new(epoch);
         }
+
         let record = make(&mut batch.buffer);
         let size = record.size();
-        let is_full =
+        let exceeds_limits =
             batch.records.len() >= limits.max_records || batch.bytes + size > limits.max_bytes;
-        let full = (is_full && !batch.records.is_empty())
-            .then(|| std::mem::replace(batch, BatchBuilder::new(epoch)));
+        let mut full_batch = None;
+        if exceeds_limits && !batch.records.is_empty() {
+            full_batch = Some(std::mem::replace(batch, BatchBuilder::new(epoch)));
+        }
+
         batch.bytes += size;
         batch.records.push(record);
-        full
+        full_batch
     }
 
-    /// Removes a batch that is at least `linger` old and whose partition is not `except`.
+    /// Removes a batch that is at least `linger` old and does not belong to the partition `except`.
     pub(super) fn pop(
         &mut self,
         linger: Duration,
         except: Option<u32>,
     ) -> Option<(u32, BatchBuilder)> {
-        let is_due = |(index, batch): (&u32, &BatchBuilder)| {
-            (except != Some(*index) && batch.since.elapsed() >= linger).then_some(*index)
-        };
-        let index = self.partitions.iter().find_map(is_due)?;
+        let mut batches = self.partitions.iter();
+        let (index, _) = batches
+            .find(|(index, batch)| Some(**index) != except && batch.since.elapsed() >= linger)?;
+        let index = *index;
         self.partitions.remove_entry(&index)
     }
 
@@ -87,13 +92,12 @@ impl Pending {
 
 impl BatchBuilder {
     fn new(epoch: u64) -> Self {
-        let buffer = BytesMut::with_capacity(BUFFER_CAPACITY);
         Self {
             epoch,
             records: Vec::new(),
             bytes: 0,
             since: Instant::now(),
-            buffer,
+            buffer: BytesMut::with_capacity(BUFFER_CAPACITY),
         }
     }
 }

@@ -1,115 +1,96 @@
 //! Follows the offsets of the owned partitions, and finds records that the log no longer has.
 //!
-//! Offsets may be missing without a loss: the markers of transactions and the records of aborted ones are not
-//! delivered, and compaction removes records. All of them are above the partition's low watermark. What is missing
-//! below it was deleted.
+//! Offsets may be missing without a loss: the markers of transactions and the records of aborted transactions are not
+//! delivered, and compaction removes records. All such offsets are above the partition's low watermark. Missing offsets
+//! below the watermark were deleted.
 //!
-//! A leader that an unclean election has made may have fewer records than the group has read, and accept others at the
-//! same offsets. Before a record of a newly assigned partition is delivered, the partition is sought to its committed
-//! position, with which librdkafka goes back to where the log was cut: the offsets go backwards, and what was cut is a
-//! gap.
+//! A leader that was made by an unclean election may have fewer records than the group has read, and accept other
+//! records at the same offsets. For this reason, a newly assigned partition is sought to its committed position before a
+//! record is delivered, see [`find_start`]. librdkafka then goes back to where the log was cut: the offsets go
+//! backwards, and the offsets after the cut are a gap.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use shop_core::Result;
 use shop_core::log::{Gap, GapCause};
 
-use super::membership::{Committed, Membership};
-use crate::number::unsigned;
-
-/// The positions of the reader thread.
-#[derive(Debug, Default)]
-pub(super) struct Positions {
-    partitions: BTreeMap<u32, Position>,
-    /// The offsets of the next records in an earlier topic of this name. The brokers delete commits with their topic.
-    earlier: BTreeMap<u32, i64>,
-    /// When to check partitions again whose brokers did not respond.
-    retry_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Position {
-    epoch: u64,
-    /// The offset of the next record; `None` if the group starts at the earliest one.
-    next: Option<i64>,
-    /// When the low watermark was read for an offset that was not delivered.
-    checked_at: Option<Instant>,
-    /// The end of the log when it was before the committed position. If the first record is before this end, it is the
-    /// first one after the cut.
-    shorter_end: Option<i64>,
-}
-
-impl Position {
-    const fn new(epoch: u64, next: Option<i64>) -> Self {
-        Self {
-            epoch,
-            next,
-            checked_at: None,
-            shorter_end: None,
-        }
-    }
-}
-
-/// The result of the comparison of a committed position with the log.
-struct Checked {
-    gap: Option<Gap>,
-    /// Whether the partition was sought. What was fetched before is fetched again.
-    was_sought: bool,
-}
-
-/// How a record follows the ones before it in its partition.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
-    /// It is the next one, after this gap.
-    InOrder(Option<Gap>),
-    /// It was fetched before its partition was sought to the committed position. It must not be delivered: it arrives
-    /// again, if the log still has it.
-    TooEarly(Option<Gap>),
-    /// Offsets went backwards: the log was cut or created again, and the partition needs a new epoch.
-    Backwards,
-}
+use super::membership::{Committed, Membership, OwnedPartition};
+use super::start::{Start, find_start};
 
 /// The timeout of a request about a partition whose records are waiting.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The timeout of requests about all partitions that were assigned. The reader thread does not poll meanwhile.
 const ASSIGNMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// The pause after a partition's broker did not respond.
+/// The minimum timeout of a request about an assigned partition, also if the other partitions have used up the time.
+const MIN_TIMEOUT: Duration = Duration::from_millis(50);
+/// The pause after the broker of a partition did not respond.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The minimum time between two reads of a partition's low watermark. A topic that is compacted or written in
 /// transactions skips offsets all the time, and each read takes about a millisecond. librdkafka needs longer to find
 /// the first record after a deletion.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// The time after which an end before the committed position is confirmed: a new leader may not know the end yet.
-const CONFIRM_AFTER: Duration = Duration::from_millis(300);
+
+/// The positions of the reader thread in the partitions of its membership.
+#[derive(Default)]
+pub(super) struct Positions {
+    partitions: BTreeMap<u32, Position>,
+    /// The offsets of the next records in an earlier topic of the same name, by partition.
+    earlier: BTreeMap<u32, i64>,
+    /// When to compare the committed positions again that could not be compared with the log.
+    retry_at: Option<Instant>,
+}
+
+/// The position in one partition.
+struct Position {
+    epoch: u64,
+    /// The offset of the next record, or `None` if the group starts at the oldest one.
+    next: Option<i64>,
+    /// When the low watermark was last read because an offset was skipped.
+    checked_at: Option<Instant>,
+    /// The end of a log that was cut before the committed position, until the first record arrives.
+    shorter_end: Option<i64>,
+}
+
+/// How a record follows the previous records of its partition.
+pub(super) enum Arrival {
+    /// The record is the next one, after this gap.
+    InOrder(Option<Gap>),
+    /// The record was fetched before its partition was sought to the committed position. It must not be delivered: it
+    /// arrives again if the log still has it.
+    TooEarly(Option<Gap>),
+    /// Offsets went backwards: the log was cut or created again, and the partition needs a new epoch.
+    Backwards,
+}
 
 impl Positions {
-    /// Compares the committed positions of the partitions that are `owned` with the log, if some are newly assigned, or
-    /// were not checked because their brokers did not respond. Returns the gaps.
+    /// Compares the committed positions of owned partitions with the log, and returns the gaps.
+    ///
+    /// Does so only if some partitions are `newly_assigned`, or if it is time to retry a failed comparison. Each
+    /// partition is compared once in an epoch.
     pub(super) fn check_assigned(
         &mut self,
-        member: &impl Membership,
-        are_new: bool,
-        owned: impl FnOnce() -> Vec<(u32, u64)>,
+        membership: &impl Membership,
+        newly_assigned: bool,
     ) -> Vec<Gap> {
-        if self.retry_at.is_none_or(|at| at > Instant::now()) && !are_new {
+        let now = Instant::now();
+        let is_retry_due = self.retry_at.is_some_and(|retry_at| retry_at <= now);
+        if !newly_assigned && !is_retry_due {
             return Vec::new();
         }
+
         self.retry_at = None;
         let mut gaps = Vec::new();
-        let deadline = Instant::now() + ASSIGNMENT_TIMEOUT;
-        for (index, epoch) in owned() {
-            if self.is_known(index, epoch) {
+        let deadline = now + ASSIGNMENT_TIMEOUT;
+        for partition in membership.owned_partitions() {
+            if self.is_known(partition) {
                 continue;
             }
-            let timeout = deadline
-                .saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(50));
-            match self.check(member, index, epoch, timeout) {
-                Ok(checked) => gaps.extend(checked.gap),
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            match self.start(membership, partition, remaining.max(MIN_TIMEOUT)) {
+                Ok(start) => gaps.extend(start.gap),
                 Err(error) => {
-                    tracing::debug!(log.partition = index, %error, "failed to compare the position with the log");
+                    tracing::debug!(log.partition = partition.index, %error, "failed to compare the position with the log");
                     self.retry_at = Some(Instant::now() + RETRY_INTERVAL);
                 }
             }
@@ -117,200 +98,146 @@ impl Positions {
         gaps
     }
 
-    /// The positions of the next membership, which reads another topic if this one was created again.
-    pub(super) fn ended(&mut self, is_created_again: bool) -> Self {
-        let read = std::mem::take(&mut self.partitions)
-            .into_iter()
-            .filter_map(|(index, position)| Some((index, position.next?)));
-        let earlier = if is_created_again {
-            read.collect()
-        } else {
-            std::mem::take(&mut self.earlier)
-        };
-        Self {
-            earlier,
-            ..Self::default()
+    /// Forgets the positions of a membership that ended.
+    ///
+    /// If the topic was created again, keeps the offsets for the next membership, which reads the new topic: the brokers
+    /// delete the commits of a topic together with the topic.
+    pub(super) fn reset(&mut self, is_topic_recreated: bool) {
+        let partitions = std::mem::take(&mut self.partitions);
+        if is_topic_recreated {
+            self.earlier = partitions
+                .into_iter()
+                .filter_map(|(index, position)| Some((index, position.next?)))
+                .collect();
         }
+        self.retry_at = None;
     }
 
-    fn is_known(&self, index: u32, epoch: u64) -> bool {
+    /// Returns whether the committed position of `partition` was compared with the log in this epoch.
+    fn is_known(&self, partition: OwnedPartition) -> bool {
         self.partitions
-            .get(&index)
-            .is_some_and(|position| position.epoch == epoch)
+            .get(&partition.index)
+            .is_some_and(|position| position.epoch == partition.epoch)
     }
 
-    /// Compares the committed position of one partition with the log.
-    fn check(
+    /// Finds the start of a newly assigned partition, and sets the position to it.
+    fn start(
         &mut self,
-        member: &impl Membership,
-        index: u32,
-        epoch: u64,
+        membership: &impl Membership,
+        partition: OwnedPartition,
         timeout: Duration,
-    ) -> Result<Checked> {
+    ) -> Result<Start> {
         let earlier = self
             .earlier
-            .get(&index)
+            .get(&partition.index)
             .map(|next| Committed::new(*next, true));
-        let committed = member.committed(index, timeout)?.or(earlier);
-        let (low, mut high) = member.watermarks(index, timeout)?;
-        let mut position = Position::new(epoch, committed.as_ref().map(|found| found.offset));
-        let was_sought = committed.is_some();
-        let mut gap = None;
-        match committed {
-            Some(Committed {
-                offset,
-                is_of_earlier_topic: true,
-                ..
-            }) => {
-                member.seek(index, low, timeout)?;
-                gap = Some((offset, offset, GapCause::Recreated));
-                position.next = Some(low);
-            }
-            None => {
-                if low > 0 {
-                    tracing::warn!(
-                        log.group = member.group(),
-                        log.partition = index,
-                        log.offset = low,
-                        "no committed position: the group starts at the oldest record of a log that has deleted others"
-                    );
-                }
-                // From now on, a deletion of unread records is a gap.
-                member.commit_start(index, low)?;
-            }
-            Some(committed) => {
-                member.seek_to_committed(&committed, timeout)?;
-                let offset = committed.offset;
-                if offset < low {
-                    gap = Some((offset, low, GapCause::Deleted));
-                    position.next = Some(low);
-                } else if offset > high {
-                    member.pause(CONFIRM_AFTER);
-                    high = member.watermarks(index, timeout)?.1;
-                    if offset > high {
-                        gap = Some((high, offset, GapCause::Truncated));
-                        // librdkafka goes on where the log was cut or, without the epoch of the position, at the
-                        // oldest record.
-                        position.next = Some(low);
-                        position.shorter_end = Some(high);
-                    }
-                }
-            }
-        }
-        let next = position.next.unwrap_or_default();
-        self.partitions.insert(index, position);
-        self.earlier.remove(&index);
-        let gap =
-            gap.and_then(|(from, to, cause)| new_gap(member, index, epoch, from..to, cause, next));
-        Ok(Checked { gap, was_sought })
+        let start = find_start(membership, partition, earlier, timeout)?;
+
+        let position = Position {
+            epoch: partition.epoch,
+            next: start.next,
+            checked_at: None,
+            shorter_end: start.shorter_end,
+        };
+        self.partitions.insert(partition.index, position);
+        self.earlier.remove(&partition.index);
+        Ok(start)
     }
 
-    /// Compares a record's `offset` with the position of its partition, and moves the position behind it. A gap
-    /// excludes offsets that were never visible.
+    /// Compares the `offset` of a record with the position in its partition, and moves the position behind the record.
+    ///
+    /// A gap excludes offsets that were never visible.
     ///
     /// # Errors
     /// If the brokers do not respond. The record must not be delivered: it may follow a gap.
-    pub(super) fn arrive(
+    pub(super) fn advance_past(
         &mut self,
-        member: &impl Membership,
-        index: u32,
-        epoch: u64,
+        membership: &impl Membership,
+        partition: OwnedPartition,
         offset: i64,
     ) -> Result<Arrival> {
-        if !self.is_known(index, epoch) {
-            let checked = self.check(member, index, epoch, REQUEST_TIMEOUT)?;
-            if checked.was_sought {
-                return Ok(Arrival::TooEarly(checked.gap));
+        if !self.is_known(partition) {
+            let start = self.start(membership, partition, REQUEST_TIMEOUT)?;
+            // After a seek, librdkafka fetches records again that it fetched before.
+            if start.next.is_some() {
+                return Ok(Arrival::TooEarly(start.gap));
             }
         }
-        let Some(position) = self.partitions.get_mut(&index) else {
+        let Some(position) = self.partitions.get_mut(&partition.index) else {
             return Ok(Arrival::InOrder(None));
         };
         let shorter_end = position.shorter_end.take();
+        let expected = position.next.unwrap_or(offset);
+        if offset < expected {
+            return Ok(Arrival::Backwards);
+        }
+
+        position.next = Some(offset + 1);
+        if offset == expected {
+            return Ok(Arrival::InOrder(None));
+        }
+        if let Some(end) = shorter_end
+            && offset < end
+        {
+            // The log was cut at this record, and has grown again since. What it had up to its end was replaced.
+            let gap = membership.new_gap(partition, offset..end, GapCause::Truncated, offset);
+            return Ok(Arrival::InOrder(gap));
+        }
+
+        let checked_at = position.checked_at;
+        if checked_at.is_some_and(|checked_at| checked_at.elapsed() < CHECK_INTERVAL) {
+            return Ok(Arrival::InOrder(None));
+        }
+        position.checked_at = Some(Instant::now());
+        let (low, _) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
         let mut gap = None;
-        match position.next.replace(offset + 1) {
-            Some(next) if offset < next => {
-                position.next = Some(next);
-                return Ok(Arrival::Backwards);
-            }
-            Some(next) if offset > next && shorter_end.is_some_and(|end| offset < end) => {
-                let replaced = offset..shorter_end.unwrap_or(offset);
-                gap = new_gap(member, index, epoch, replaced, GapCause::Truncated, offset);
-            }
-            Some(next)
-                if offset > next
-                    && position
-                        .checked_at
-                        .is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) =>
-            {
-                position.checked_at = Some(Instant::now());
-                let (low, _) = member.watermarks(index, REQUEST_TIMEOUT)?;
-                if low > next {
-                    let end = low.min(offset);
-                    gap = new_gap(member, index, epoch, next..end, GapCause::Deleted, end);
-                }
-            }
-            _ => {}
+        if low > expected {
+            let end = low.min(offset);
+            gap = membership.new_gap(partition, expected..end, GapCause::Deleted, end);
         }
         Ok(Arrival::InOrder(gap))
     }
 
-    /// Starts `epoch` of a partition whose offsets went back to `offset`. Returns the gap: what was read before from the
-    /// offsets that the log no longer has, or has with other records.
+    /// Sets the position of a partition whose offsets went back to `offset`, in its new epoch.
+    ///
+    /// Returns the gap: offsets that were read before, and that the log no longer has or has with other records.
+    ///
+    /// # Errors
+    /// If the brokers do not respond.
     pub(super) fn restart(
         &mut self,
-        member: &impl Membership,
-        index: u32,
-        epoch: u64,
+        membership: &impl Membership,
+        partition: OwnedPartition,
         offset: i64,
     ) -> Result<Option<Gap>> {
-        let before = self
-            .partitions
-            .get(&index)
-            .and_then(|position| position.next);
-        let (low, high) = member.watermarks(index, REQUEST_TIMEOUT)?;
-        let restarted = Position::new(epoch, Some(offset + 1));
-        self.partitions.insert(index, restarted);
+        let previous = self.partitions.get(&partition.index);
+        let read_end = previous.and_then(|position| position.next);
+        let (low, high) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
+        let restarted = Position {
+            epoch: partition.epoch,
+            next: Some(offset + 1),
+            checked_at: None,
+            shorter_end: None,
+        };
+        self.partitions.insert(partition.index, restarted);
+
         let cut_at = if offset > low {
-            // librdkafka goes on where the log was cut.
+            // librdkafka continues where the log was cut.
             offset
-        } else if before > Some(high) || !member.knows_topic_id() {
-            // It goes on at the oldest record if the position is after the end. This may be another topic.
+        } else if read_end > Some(high) || !membership.knows_topic_id() {
+            // librdkafka continues at the oldest record if the position is after the end. This may be another topic.
             high
         } else {
             low
         };
-        let Some(next) = before.filter(|next| *next > cut_at) else {
-            return Ok(None);
-        };
-        let replaced = cut_at..next;
-        Ok(new_gap(
-            member,
-            index,
-            epoch,
-            replaced,
-            GapCause::Truncated,
-            offset,
-        ))
+        match read_end {
+            Some(read_end) if read_end > cut_at => {
+                let replaced = cut_at..read_end;
+                Ok(membership.new_gap(partition, replaced, GapCause::Truncated, offset))
+            }
+            _ => Ok(None),
+        }
     }
-}
-
-/// Returns the gap of these offsets, behind which the record at `next` is delivered.
-fn new_gap(
-    member: &impl Membership,
-    index: u32,
-    epoch: u64,
-    offsets: Range<i64>,
-    cause: GapCause,
-    next: i64,
-) -> Option<Gap> {
-    let gap = Gap::new(
-        member.partition(index, epoch)?,
-        unsigned(offsets.start),
-        unsigned(offsets.end),
-        cause,
-    );
-    Some(gap.followed_by(unsigned(next)))
 }
 
 #[cfg(test)]
@@ -364,19 +291,26 @@ mod tests {
         fn calls(&self) -> String {
             self.calls.take().join(", ")
         }
+
+        fn owned_partition(&self) -> OwnedPartition {
+            OwnedPartition {
+                index: 0,
+                epoch: self.epoch.get(),
+            }
+        }
     }
 
     impl Membership for Fake {
-        fn group(&self) -> &str {
-            "group"
+        fn owned_partitions(&self) -> Vec<OwnedPartition> {
+            vec![self.owned_partition()]
         }
 
-        fn partition(&self, index: u32, epoch: u64) -> Option<Partition> {
+        fn partition(&self, owned: OwnedPartition) -> Option<Partition> {
             Some(Partition::new(
                 "cluster".into(),
                 "topic".into(),
-                index,
-                epoch,
+                owned.index,
+                owned.epoch,
             ))
         }
 
@@ -390,7 +324,7 @@ mod tests {
             )
         }
 
-        fn seek_to_committed(&self, committed: &Committed, _timeout: Duration) -> Result<()> {
+        fn seek_to_committed(&self, committed: Committed, _timeout: Duration) -> Result<()> {
             self.call(format!("validate {}", committed.offset), ())
         }
 
@@ -398,7 +332,7 @@ mod tests {
             self.knows_topic_id.get()
         }
 
-        fn seek(&self, _index: u32, offset: i64, _timeout: Duration) -> Result<()> {
+        fn seek_to(&self, _index: u32, offset: i64, _timeout: Duration) -> Result<()> {
             self.call(format!("seek {offset}"), ())
         }
 
@@ -436,13 +370,12 @@ mod tests {
 
     /// What a check of the assigned partitions finds.
     fn assigned(positions: &mut Positions, member: &Fake) -> String {
-        let owned = || vec![(0, member.epoch.get())];
-        described(&positions.check_assigned(member, member.is_unchecked.take(), owned))
+        described(&positions.check_assigned(member, member.is_unchecked.take()))
     }
 
     fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
         match positions
-            .arrive(member, 0, member.epoch.get(), offset)
+            .advance_past(member, member.owned_partition(), offset)
             .unwrap()
         {
             Arrival::InOrder(None) => "in order".to_owned(),
@@ -530,7 +463,9 @@ mod tests {
             (String::new(), "committed".to_owned())
         );
         assert!(
-            positions.arrive(&member, 0, 1, 3).is_err(),
+            positions
+                .advance_past(&member, member.owned_partition(), 3)
+                .is_err(),
             "the record may follow a gap"
         );
         assert_eq!(member.calls(), "committed");
@@ -618,7 +553,10 @@ mod tests {
             member.knows_topic_id.set(true);
             assert_eq!(assigned(&mut positions, &member), "");
             assert_eq!(arrive(&mut positions, &member, cut_at), "backwards");
-            let found = positions.restart(&member, 0, 2, cut_at).unwrap();
+            member.epoch.set(2);
+            let found = positions
+                .restart(&member, member.owned_partition(), cut_at)
+                .unwrap();
             assert_eq!(described(&found), gap);
         }
     }
@@ -633,7 +571,7 @@ mod tests {
             member.watermarks.set((0, high));
             member.epoch.set(member.epoch.get() + 1);
             let gap = positions
-                .restart(&member, 0, member.epoch.get(), offset)
+                .restart(&member, member.owned_partition(), offset)
                 .unwrap();
             member.calls();
             let found = [

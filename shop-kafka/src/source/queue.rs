@@ -1,12 +1,21 @@
 //! The queue of events from the reader thread to the callers of the source.
+//!
+//! ```text
+//! reader thread > put, revoke, set_error > [revocations | batches and gaps | error] > next, next_control > callers
+//!                 wait_for_room          <
+//! ```
+//!
+//! A caller gets revocations first, then batches and gaps, then an error. The batches are bounded by count and by size;
+//! the reader thread waits for room. Once the queue is closed, it is empty, and every caller gets
+//! [`ControlEvent::Closed`].
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use shop_core::Result;
 use shop_core::log::{ControlEvent, Partition, Revocation, RevocationCause, SourceEvent};
+use shop_core::{Error, Result};
 use tokio::sync::Notify;
 
 use crate::client::lock;
@@ -30,11 +39,10 @@ struct Content {
     closed: bool,
     revoked: VecDeque<Revoked>,
     deliveries: VecDeque<Delivery>,
-    bytes: usize,
-    error: Option<shop_core::Error>,
+    error: Option<Error>,
 }
 
-/// What a caller with capacity gets, in order.
+/// A batch, or a gap with a size of 0 bytes.
 #[derive(Debug)]
 struct Delivery {
     partition: Partition,
@@ -42,37 +50,41 @@ struct Delivery {
     event: SourceEvent,
 }
 
-/// Partitions that are to be given up, or were lost.
+/// Partitions that are revoked by a rebalance, or were lost.
 #[derive(Debug)]
 struct Revoked {
     partitions: Vec<Partition>,
-    /// `None` if the partitions are lost.
-    rebalance: Option<Blocked>,
+    /// The rebalance that waits, or `None` if the partitions are lost.
+    rebalance: Option<BlockedRebalance>,
 }
 
-/// A rebalance that waits for the caller: until when, and what is dropped once the partitions are given up. A message
-/// says that the caller has got the revocation.
-pub(super) type Blocked = (Instant, Sender<()>);
+/// A rebalance that waits until the caller has drained the revoked partitions.
+#[derive(Debug)]
+pub(super) struct BlockedRebalance {
+    pub(super) deadline: Instant,
+    /// Dropped when the partitions are drained. A message reports that the revocation was delivered to the caller.
+    pub(super) done: Sender<()>,
+}
 
 impl EventQueue {
+    /// Creates a queue for two batches of `batch_bytes`: one for the caller, and one that is read ahead.
     pub(super) fn new(batch_bytes: usize) -> Self {
         Self {
             content: Mutex::default(),
             notify: Notify::new(),
             room: Condvar::new(),
-            // One batch for the caller and one read ahead.
             max_bytes: batch_bytes.saturating_mul(2),
         }
     }
 
     fn has_room(&self, content: &Content) -> bool {
-        content.deliveries.len() < READ_AHEAD && content.bytes < self.max_bytes
+        let sizes = content.deliveries.iter().map(|delivery| delivery.bytes);
+        content.deliveries.len() < READ_AHEAD && sizes.sum::<usize>() < self.max_bytes
     }
 
-    /// Adds a batch of this size, or a gap, which has none. Returns whether there is room for another one.
+    /// Adds a batch of this size, or a gap, whose size is 0. Returns whether there is room for another batch.
     pub(super) fn put(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
         let mut content = lock(&self.content);
-        content.bytes += bytes;
         content.deliveries.push_back(Delivery {
             partition,
             bytes,
@@ -80,11 +92,12 @@ impl EventQueue {
         });
         let has_room = self.has_room(&content);
         drop(content);
+
         self.notify.notify_waiters();
         has_room
     }
 
-    /// Whether no batch is queued.
+    /// Returns whether no batch or gap is queued.
     pub(super) fn is_empty(&self) -> bool {
         lock(&self.content).deliveries.is_empty()
     }
@@ -95,7 +108,7 @@ impl EventQueue {
 
     /// Waits for room, at most for `timeout`. Returns whether there is room.
     pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
-        let content = self.wait(timeout, |content| {
+        let content = self.wait_while(timeout, |content| {
             !content.closed && !self.has_room(content)
         });
         self.has_room(&content)
@@ -103,10 +116,11 @@ impl EventQueue {
 
     /// Waits until the source is closed, at most for `timeout`.
     pub(super) fn wait_for_close(&self, timeout: Duration) {
-        drop(self.wait(timeout, |content| !content.closed));
+        drop(self.wait_while(timeout, |content| !content.closed));
     }
 
-    fn wait(
+    /// Blocks while `condition` is true, at most for `timeout`.
+    fn wait_while(
         &self,
         timeout: Duration,
         condition: impl Fn(&mut Content) -> bool,
@@ -117,7 +131,7 @@ impl EventQueue {
     }
 
     /// Sets the error that the next call returns. A later error replaces an earlier one.
-    pub(super) fn set_error(&self, error: shop_core::Error) {
+    pub(super) fn set_error(&self, error: Error) {
         lock(&self.content).error = Some(error);
         self.notify.notify_waiters();
     }
@@ -127,17 +141,12 @@ impl EventQueue {
         lock(&self.content).error = None;
     }
 
-    /// Adds a revocation of `partitions`, and removes their batches.
-    pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<Blocked>) {
+    /// Adds a revocation of `partitions`, and removes their batches and gaps.
+    pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<BlockedRebalance>) {
         let mut content = lock(&self.content);
         content
             .deliveries
             .retain(|delivery| !partitions.contains(&delivery.partition));
-        content.bytes = content
-            .deliveries
-            .iter()
-            .map(|delivery| delivery.bytes)
-            .sum();
         if !content.closed {
             content.revoked.push_back(Revoked {
                 partitions,
@@ -145,91 +154,102 @@ impl EventQueue {
             });
         }
         drop(content);
+
         self.notify.notify_waiters();
         self.room.notify_all();
     }
 
+    /// Closes and empties the queue, and ends every wait.
     pub(super) fn close(&self) {
         let mut content = lock(&self.content);
         content.closed = true;
         content.revoked.clear();
         content.deliveries.clear();
-        content.bytes = 0;
         drop(content);
+
         self.notify.notify_waiters();
         self.room.notify_all();
     }
 
+    /// Waits for the next event, and removes it.
+    ///
+    /// # Cancel safety
+    /// An event is removed only when it is returned, so a cancelled call loses none.
     pub(super) async fn next(&self) -> Result<SourceEvent> {
-        self.first(|content| self.take(content)).await
+        self.wait_for(|content| self.take_event(content)).await
     }
 
-    /// As [`next`](Self::next), without the deliveries, which stay queued.
+    /// Waits for the next revocation, error or close. Batches and gaps stay queued.
+    ///
+    /// # Cancel safety
+    /// An event is removed only when it is returned, so a cancelled call loses none.
     pub(super) async fn next_control(&self) -> Result<ControlEvent> {
-        self.first(|content| {
-            content
-                .control()
-                .map(Ok)
-                .or_else(|| content.error.take().map(Err))
+        self.wait_for(|content| {
+            if let Some(control) = content.take_control() {
+                return Some(Ok(control));
+            }
+            content.error.take().map(Err)
         })
         .await
     }
 
-    /// Waits until `take` returns a value.
-    async fn first<T>(&self, take: impl Fn(&mut Content) -> Option<T>) -> T {
+    /// Waits until `take` returns a value from the content.
+    async fn wait_for<T>(&self, take: impl Fn(&mut Content) -> Option<T>) -> T {
         loop {
             // Enabled before `take`, so no change is missed in between.
             let changed = self.notify.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(found) = take(&mut lock(&self.content)) {
-                return found;
+            if let Some(value) = take(&mut lock(&self.content)) {
+                return value;
             }
             changed.await;
         }
     }
 
-    fn take(&self, content: &mut Content) -> Option<Result<SourceEvent>> {
-        if let Some(control) = content.control() {
+    /// Removes the next event for a caller with capacity.
+    fn take_event(&self, content: &mut Content) -> Option<Result<SourceEvent>> {
+        if let Some(control) = content.take_control() {
             return Some(Ok(control.into()));
         }
         let Some(delivery) = content.deliveries.pop_front() else {
             return content.error.take().map(Err);
         };
-        content.bytes = content.bytes.saturating_sub(delivery.bytes);
+
         self.room.notify_all();
         Some(Ok(delivery.event))
     }
 }
 
 impl Content {
-    fn control(&mut self) -> Option<ControlEvent> {
+    /// Removes the next revocation. Returns [`ControlEvent::Closed`], again and again, once the queue is closed.
+    fn take_control(&mut self) -> Option<ControlEvent> {
         if self.closed {
             return Some(ControlEvent::Closed);
         }
-        self.revoked
-            .pop_front()
-            .map(|revoked| ControlEvent::Revoked(revoked.into()))
+        let revoked = self.revoked.pop_front()?;
+        Some(ControlEvent::Revoked(revoked.deliver()))
     }
 }
 
-impl From<Revoked> for Revocation {
-    fn from(
-        Revoked {
-            partitions,
-            rebalance,
-        }: Revoked,
-    ) -> Self {
-        if let Some((until, done)) = rebalance {
-            let left = until.saturating_duration_since(Instant::now());
-            // If it has ended before the delivery, there is no time left to drain.
-            if !left.is_zero() && done.send(()).is_ok() {
-                return Self::new(partitions, RevocationCause::Rebalance, left, move || {
-                    drop(done);
-                });
+impl Revoked {
+    /// Reports to a waiting rebalance that its revocation is delivered now, and returns the revocation.
+    ///
+    /// If the rebalance no longer waits, there is no time left to drain, and the partitions are lost.
+    fn deliver(self) -> Revocation {
+        let partitions = self.partitions;
+        if let Some(BlockedRebalance { deadline, done }) = self.rebalance {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if !remaining.is_zero() && done.send(()).is_ok() {
+                return Revocation::new(
+                    partitions,
+                    RevocationCause::Rebalance,
+                    remaining,
+                    move || drop(done),
+                );
             }
         }
-        Self::new(partitions, RevocationCause::Lost, Duration::ZERO, || {})
+        Revocation::new(partitions, RevocationCause::Lost, Duration::ZERO, || {})
     }
 }
 
@@ -266,7 +286,7 @@ mod tests {
 
     /// What a caller with capacity gets now.
     fn next(queue: &EventQueue) -> String {
-        match queue.take(&mut lock(&queue.content)) {
+        match queue.take_event(&mut lock(&queue.content)) {
             None => "nothing".to_owned(),
             Some(Ok(SourceEvent::Batch(batch))) => format!("batch of {}", batch.partition.index),
             Some(Ok(SourceEvent::Gap(gap))) => format!("gap in {}", gap.partition.index),
@@ -309,7 +329,8 @@ mod tests {
         let queue = EventQueue::new(batch(0).size());
         let blocked = |timeout: Duration| {
             let (done, waiting) = mpsc::channel::<()>();
-            (Some((Instant::now() + timeout, done)), waiting)
+            let deadline = Instant::now() + timeout;
+            (Some(BlockedRebalance { deadline, done }), waiting)
         };
         let (rebalance, later) = blocked(LONG);
         put(&queue, 0);

@@ -1,4 +1,14 @@
 //! The reader thread: joins the group, polls, builds batches, pauses while the queue is full, and leaves the group.
+//!
+//! ```text
+//! run ── run_membership ── join_group
+//!                       ├─ read: until the source is closed, or an error ends the membership
+//!                       │    apply_backpressure, check_connectivity, check of assigned partitions,
+//!                       │    handle_messages ── handle_message ── deliver_gaps, deliver_batch
+//!                       └─ leave_group
+//! ```
+//!
+//! Rebalances are handled within a poll, see [`rebalance`](super::rebalance).
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -12,29 +22,13 @@ use shop_core::log::{Batch, Gap, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
+use super::membership::OwnedPartition;
 use super::pending::{BatchBuilder, BatchLimits, Pending};
 use super::positions::{Arrival, Positions};
 use crate::client::lock;
 use crate::error::{from_code, from_kafka, kafka_error};
 use crate::record::from_message;
 use crate::topic::check_served;
-
-pub(super) struct Reader {
-    member: Arc<Member>,
-    pending: Pending,
-    limits: BatchLimits,
-    /// The partition of the last record.
-    current: Option<u32>,
-    positions: Positions,
-    /// Whether the queue has room for another batch.
-    has_room: bool,
-    /// Whether the partitions are paused.
-    paused: bool,
-    /// When to check the connection to Kafka, after a connection error.
-    check_at: Option<Instant>,
-    /// How often topics had been created again when the membership began.
-    topic_changes: u64,
-}
 
 /// The maximum duration of a poll, after which the thread checks whether the source was closed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
@@ -52,6 +46,24 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_MESSAGES: usize = 64;
 /// How often the thread checks whether the topic exists.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The state of the reader thread.
+pub(super) struct Reader {
+    member: Arc<Member>,
+    pending: Pending,
+    limits: BatchLimits,
+    /// The partition of the last record.
+    current: Option<u32>,
+    positions: Positions,
+    /// Whether the queue has room for another batch.
+    has_room: bool,
+    /// Whether the partitions are paused.
+    paused: bool,
+    /// When to check the connection to Kafka, after a connection error.
+    check_at: Option<Instant>,
+    /// The number of times that topics had been created again when the membership began.
+    topic_changes: u64,
+}
 
 impl Reader {
     pub(super) fn new(member: Arc<Member>) -> Self {
@@ -73,21 +85,13 @@ impl Reader {
         }
     }
 
-    /// Reads until the source is closed.
+    /// Runs one membership after the other until the source is closed. The first membership uses `consumer`.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
         let mut consumer = Some(consumer);
         let mut backoff = RejoinBackoff::default();
         while !self.member.queue.is_closed() {
             let started = Instant::now();
-            let created = consumer
-                .take()
-                .map_or_else(|| Member::create_consumer(&self.member), Ok);
-            let ended = created.and_then(|consumer| {
-                let read = self.join(&consumer).and_then(|()| self.read(&consumer));
-                self.leave(consumer);
-                read
-            });
-            if let Err(error) = ended {
+            if let Err(error) = self.run_membership(consumer.take()) {
                 let pause = backoff.pause(started.elapsed());
                 tracing::error!(log.group = %self.member.group, error = %error.chain(), ?pause, "group membership ended, rejoining after a pause");
                 self.back_off(&error, pause);
@@ -95,95 +99,115 @@ impl Reader {
         }
     }
 
-    /// Waits for `pause`, and reports `error` repeatedly: without it, the source would look healthy.
+    /// Joins the group, reads until the source is closed, and leaves the group. Creates a consumer if none is given.
+    ///
+    /// # Errors
+    /// The error that ended the membership.
+    fn run_membership(&mut self, consumer: Option<Arc<Consumer>>) -> Result<()> {
+        let consumer = match consumer {
+            Some(consumer) => consumer,
+            None => Member::create_consumer(&self.member)?,
+        };
+        let mut result = self.join_group(&consumer);
+        if result.is_ok() {
+            result = self.read(&consumer);
+        }
+        self.leave_group(consumer);
+        result
+    }
+
+    /// Waits for `pause`, and reports `error` repeatedly: without the reports, the source would look healthy.
     fn back_off(&self, error: &Error, pause: Duration) {
         let queue = &self.member.queue;
-        let until = Instant::now() + pause;
+        let deadline = Instant::now() + pause;
         while !queue.is_closed() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
                 return queue.clear_error();
             }
             queue.set_error(error.clone());
-            queue.wait_for_close(left.min(REPORT_INTERVAL));
+            queue.wait_for_close(remaining.min(REPORT_INTERVAL));
         }
     }
 
-    /// Ends the membership. Commits nothing.
-    fn leave(&mut self, consumer: Arc<Consumer>) {
-        self.member.lose(&self.member.owned());
+    /// Ends the membership, without a commit.
+    fn leave_group(&mut self, consumer: Arc<Consumer>) {
+        self.member.release_lost(&self.member.owned_partitions());
         // Waits for a commit in flight, and prevents further commits with this consumer.
-        *lock(&self.member.committing) = Weak::new();
+        *lock(&self.member.commit_consumer) = Weak::new();
+
         let log = &self.member.log;
-        let is_created_again = self.member.topic_id() != log.health.topic_id(&log.topic.name);
-        (self.pending, self.positions) =
-            (Pending::default(), self.positions.ended(is_created_again));
+        let is_topic_recreated = self.member.topic_id() != log.health.topic_id(&log.topic.name);
+        self.positions.reset(is_topic_recreated);
+        self.pending = Pending::default();
         self.has_room = true;
         self.paused = false;
+        // Closes the consumer, which leaves the group.
         drop(consumer);
     }
 
     /// Joins the group once the topic exists: librdkafka only rarely retries a topic that was missing at first.
-    fn join(&self, consumer: &Consumer) -> Result<()> {
+    fn join_group(&self, consumer: &Consumer) -> Result<()> {
         let log = &self.member.log;
         let queue = &self.member.queue;
-        let mut reported_at = None::<Instant>;
+        let mut reported_at: Option<Instant> = None;
         while !queue.is_closed() {
-            let ready = log
-                .topic
-                .state()
-                .map(|known| known.and_then(|_| log.monitor.cluster()));
-            if let Some(Ok(_)) = ready {
-                return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka);
+            let topic_state = log.topic.state();
+            let readiness = topic_state.map(|state| state.and_then(|_| log.monitor.cluster()));
+            match readiness {
+                Some(Ok(_)) => return consumer.subscribe(&[&log.topic.name]).map_err(from_kafka),
+                Some(Err(error)) if reported_at.is_none_or(|at| at.elapsed() > REPORT_INTERVAL) => {
+                    reported_at = Some(Instant::now());
+                    queue.set_error(error);
+                }
+                _ => {}
             }
-            if let Some(Err(error)) = ready
-                && reported_at.is_none_or(|at| at.elapsed() > REPORT_INTERVAL)
-            {
-                reported_at = Some(Instant::now());
-                queue.set_error(error);
-            }
+
             queue.wait_for_close(TOPIC_CHECK_INTERVAL);
-            // No records yet: the poll delivers log lines and errors.
+            // Without a subscription there is no record to return: the poll delivers log lines and errors.
             drop(consumer.poll(Duration::ZERO));
         }
         Ok(())
     }
 
-    /// Polls until the source is closed. An error ends the membership.
+    /// Reads until the source is closed.
+    ///
+    /// # Errors
+    /// The error that ends the membership.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
         self.topic_changes = self.member.log.health.topic_changes();
         *lock(&self.member.topic_id) = None;
         while !self.member.queue.is_closed() {
-            // `join` waits until it is accepted.
+            // `join_group` waits until the topic is accepted.
             if let Some(error) = self.member.log.topic.refusal() {
                 return Err(error);
             }
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
-            let are_new = self.member.unchecked.swap(false, Ordering::AcqRel);
-            let member = &(&*self.member, consumer);
-            for gap in self
-                .positions
-                .check_assigned(member, are_new, || self.member.owned())
-            {
-                self.put_gap(gap);
-            }
-            self.take_messages(consumer)?;
+
+            let newly_assigned = self
+                .member
+                .assigned_since_check
+                .swap(false, Ordering::AcqRel);
+            let gaps = self.positions.check_assigned(consumer, newly_assigned);
+            self.deliver_gaps(gaps);
+            self.handle_messages(consumer)?;
         }
         Ok(())
     }
 
-    /// Waits for a message, and takes what lies ready behind it, as far as there is room: many messages for one look at
-    /// the clock and at what others want.
-    fn take_messages(&mut self, consumer: &Consumer) -> Result<()> {
+    /// Waits for a message, and handles it together with the messages that are ready after it, as far as there is room.
+    ///
+    /// The clock and the queue are checked once for many messages.
+    fn handle_messages(&mut self, consumer: &Consumer) -> Result<()> {
         let linger = self.member.log.options.batch_linger;
         let mut timeout = self.poll_timeout();
         for _ in 0..=MAX_MESSAGES {
             match consumer.poll(timeout) {
-                Some(Ok(message)) => self.add(consumer, &message)?,
+                Some(Ok(message)) => self.handle_message(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
-                    // As no message is available, a caller that waits gets all batches.
+                    // No message is available, so a caller that waits gets all batches now.
                     let is_awaited = self.member.queue.is_empty();
                     self.flush_older_than(if is_awaited { Duration::ZERO } else { linger }, None);
                     break;
@@ -194,48 +218,59 @@ impl Reader {
             }
             timeout = Duration::ZERO;
         }
-        // A partition that is read without end does not hold up the others; it fills a batch of its own soon.
+
+        // The current partition is left out, because its batch fills up soon while it is read without end. It must not
+        // hold up the batches of other partitions.
         self.flush_older_than(linger, self.current);
         Ok(())
     }
 
-    /// Pauses the assigned partitions while the queue is full, and resumes them when it has room.
+    /// Pauses the assigned partitions while the queue is full, and resumes them when there is room.
     fn apply_backpressure(&mut self, consumer: &Consumer) {
-        if self.paused && self.member.assigned.swap(false, Ordering::AcqRel) {
+        if self.paused
+            && self
+                .member
+                .assigned_since_pause
+                .swap(false, Ordering::AcqRel)
+        {
             // Newly assigned partitions are not paused: resume all, then pause all if the queue is still full.
             self.resume(consumer);
         }
         if self.has_room {
             return;
         }
+
         let queue = &self.member.queue;
-        self.has_room = queue.wait_for_room(if self.paused {
+        let timeout = if self.paused {
             Duration::ZERO
         } else {
             PAUSE_AFTER
-        });
+        };
+        self.has_room = queue.wait_for_room(timeout);
         if self.has_room {
             self.resume(consumer);
         } else if !self.paused && !queue.is_closed() {
-            self.member.assigned.store(false, Ordering::Release);
+            self.member
+                .assigned_since_pause
+                .store(false, Ordering::Release);
             self.paused = true;
             tracing::debug!(log.group = %self.member.group, "queue full, partitions paused");
             log_failure(consumer.assignment().and_then(|list| consumer.pause(&list)));
         }
     }
 
+    /// Resumes the assigned partitions if they are paused.
     fn resume(&mut self, consumer: &Consumer) {
-        if std::mem::take(&mut self.paused) {
-            tracing::debug!(log.group = %self.member.group, "partitions resumed");
-            log_failure(
-                consumer
-                    .assignment()
-                    .and_then(|list| consumer.resume(&list)),
-            );
+        if !self.paused {
+            return;
         }
+        self.paused = false;
+        tracing::debug!(log.group = %self.member.group, "partitions resumed");
+        let assignment = consumer.assignment();
+        log_failure(assignment.and_then(|list| consumer.resume(&list)));
     }
 
-    /// Returns the timeout of the next poll.
+    /// Returns the timeout of the next poll: until the oldest batch is due, or zero if a caller waits for a batch.
     fn poll_timeout(&self) -> Duration {
         if self.paused {
             return PAUSED_POLL_TIMEOUT;
@@ -246,18 +281,18 @@ impl Reader {
         if self.member.queue.is_empty() {
             return Duration::ZERO;
         }
-        self.member
-            .log
-            .options
-            .batch_linger
-            .saturating_sub(oldest.elapsed())
+        let linger = self.member.log.options.batch_linger;
+        linger.saturating_sub(oldest.elapsed())
     }
 
-    /// Adds a record to its batch, after the gap before it. An error ends the membership.
-    fn add(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
+    /// Adds a record to the batch of its partition, and delivers the gap before the record.
+    ///
+    /// # Errors
+    /// The error that ends the membership.
+    fn handle_message(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         self.check_at = None;
         if self.member.log.health.topic_changes() != self.topic_changes {
-            // The next membership compares its positions with the topic that there is now.
+            // The next membership compares its positions with the new topic.
             return Err(kafka_error(
                 ErrorKind::Unavailable,
                 "the topic was deleted and created again",
@@ -266,83 +301,87 @@ impl Reader {
         let Ok(index) = u32::try_from(message.partition()) else {
             return Ok(());
         };
-        // A partition without an epoch has just been revoked.
-        let Some(epoch) = self.member.deliver(index, message.offset()) else {
+        let offset = message.offset();
+        let Some(mut partition) = self.member.mark_delivered(index, offset) else {
+            // The partition has just been revoked.
             return Ok(());
         };
-        let arrival =
-            self.positions
-                .arrive(&(&*self.member, consumer), index, epoch, message.offset())?;
-        let (epoch, gap) = match arrival {
-            Arrival::InOrder(gap) => (epoch, gap),
+
+        match self.positions.advance_past(consumer, partition, offset)? {
+            Arrival::InOrder(gap) => self.deliver_gaps(gap),
             Arrival::TooEarly(gap) => {
-                gap.into_iter().for_each(|gap| self.put_gap(gap));
+                self.deliver_gaps(gap);
                 return Ok(());
             }
-            Arrival::Backwards => self.restart(consumer, index, epoch, message.offset())?,
-        };
-        if let Some(gap) = gap {
-            self.put_gap(gap);
+            Arrival::Backwards => {
+                partition = self.restart_partition(consumer, partition, offset)?
+            }
         }
+
         self.current = Some(index);
-        let full = self.pending.add(
+        let full_batch = self.pending.add(
             index,
-            epoch,
+            partition.epoch,
             |buffer| from_message(message, buffer),
             self.limits,
         );
-        if let Some(batch) = full {
-            self.put(index, batch);
+        if let Some(batch) = full_batch {
+            self.deliver_batch(index, batch);
         }
         Ok(())
     }
 
-    /// Offsets increase, unless the log was truncated or recreated; librdkafka then resets its position. The committed
-    /// offset may have to go back as well, so the partition gets a new epoch. Returns it, and the gap.
-    fn restart(
+    /// Restarts a partition whose offsets went back to `offset` in a new epoch, and delivers the gap.
+    ///
+    /// Offsets increase, unless the log was truncated or recreated: librdkafka then resets its position. The committed
+    /// offset may have to go back as well, which needs the new epoch.
+    fn restart_partition(
         &mut self,
         consumer: &Consumer,
-        index: u32,
-        epoch: u64,
+        partition: OwnedPartition,
         offset: i64,
-    ) -> Result<(u64, Option<Gap>)> {
+    ) -> Result<OwnedPartition> {
+        let index = partition.index;
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
-        self.member.lose(&[(index, epoch)]);
-        let epoch = self.member.own(std::iter::once(index));
-        let gap = self
-            .positions
-            .restart(&(&*self.member, consumer), index, epoch, offset)?;
-        Ok((epoch, gap))
+        self.member.release_lost(&[partition]);
+        let epoch = self.member.take_ownership(&[index]);
+        let restarted = OwnedPartition { index, epoch };
+        let gap = self.positions.restart(consumer, restarted, offset)?;
+        self.deliver_gaps(gap);
+        Ok(restarted)
     }
 
-    /// Delivers a gap, after the records before it.
-    fn put_gap(&mut self, gap: Gap) {
-        let index = gap.partition.index;
-        if let Some(batch) = self.pending.take(index) {
-            self.put(index, batch);
-        }
-        if self.member.epoch(index) == Some(gap.partition.epoch) {
-            self.has_room = self
-                .member
-                .queue
-                .put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
+    /// Delivers gaps, each after the records before it.
+    fn deliver_gaps(&mut self, gaps: impl IntoIterator<Item = Gap>) {
+        for gap in gaps {
+            let index = gap.partition.index;
+            if let Some(batch) = self.pending.take(index) {
+                self.deliver_batch(index, batch);
+            }
+            if self.member.owns(&gap.partition) {
+                self.has_room =
+                    self.member
+                        .queue
+                        .put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
+            }
         }
     }
 
-    /// Delivers batches that are at least `linger` old, except that of partition `except`.
+    /// Delivers batches that are at least `linger` old, except the batch of partition `except`, while there is room.
     fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
         while self.has_room
             && let Some((index, batch)) = self.pending.pop(linger, except)
         {
-            self.put(index, batch);
+            self.deliver_batch(index, batch);
         }
     }
 
-    fn put(&mut self, index: u32, batch: BatchBuilder) {
-        if self.member.epoch(index) != Some(batch.epoch) {
-            return;
-        }
-        if let Some(partition) = self.member.partition(index, batch.epoch) {
+    /// Delivers a batch, or discards it if its epoch has ended.
+    fn deliver_batch(&mut self, index: u32, batch: BatchBuilder) {
+        let epoch = batch.epoch;
+        if let Some(partition) = self.member.partition(OwnedPartition { index, epoch })
+            && self.member.owns(&partition)
+        {
             let batch = Batch::new(partition.clone(), batch.records);
             self.has_room =
                 self.member
@@ -351,7 +390,10 @@ impl Reader {
         }
     }
 
-    /// Handles an error of a poll. Returns an error if it ends the membership.
+    /// Handles an error of a poll.
+    ///
+    /// # Errors
+    /// The fatal error of the consumer, which ends the membership. Other errors are reported to the callers.
     fn handle_error(&mut self, consumer: &Consumer, error: KafkaError) -> Result<()> {
         if let KafkaError::PartitionEOF(_) = error {
             return Ok(());
@@ -359,31 +401,33 @@ impl Reader {
         if let Some((code, reason)) = consumer.client().fatal_error() {
             return Err(from_code(code).with_context("reason", reason));
         }
+
         let error = from_kafka(error);
         if error.kind() == ErrorKind::Unavailable {
             // The loss of one broker is not an error while others serve.
             self.check_at.get_or_insert_with(Instant::now);
         } else {
-            self.member
-                .queue
-                .set_error(self.member.log.health.explain(error));
+            let error = self.member.log.health.explain(error);
+            self.member.queue.set_error(error);
         }
         Ok(())
     }
 
-    /// After a connection error, checks periodically whether Kafka is available, and reports if it is not.
+    /// After a connection error, checks periodically whether Kafka is available, and reports an error if it is not.
     fn check_connectivity(&mut self, consumer: &Consumer) {
         if self.check_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
+
         let log = &self.member.log;
+        let queue = &self.member.queue;
         match check_served(consumer, &log.health, &log.topic.name, CHECK_TIMEOUT) {
             Ok(()) => {
-                self.member.queue.clear_error();
+                queue.clear_error();
                 self.check_at = None;
             }
             Err(error) => {
-                self.member.queue.set_error(log.health.explain(error));
+                queue.set_error(log.health.explain(error));
                 self.check_at = Some(Instant::now() + REPORT_INTERVAL);
             }
         }
@@ -397,6 +441,8 @@ impl Drop for Reader {
     }
 }
 
+/// Logs the failure of a pause or resume, which needs no further action.
+///
 /// A failed pause is harmless, because librdkafka's queue is bounded. A failed resume is retried with the next pause.
 fn log_failure(result: Result<(), KafkaError>) {
     if let Err(error) = result {
@@ -404,26 +450,30 @@ fn log_failure(result: Result<(), KafkaError>) {
     }
 }
 
-/// Exponential backoff between memberships. Two members with the same instance id evict each other whenever one
-/// joins. Longer pauses leave more time to consume in between.
-#[derive(Debug, Default)]
+/// The exponential backoff between memberships.
+///
+/// Two members with the same instance id evict each other whenever one joins. Longer pauses leave more time to consume
+/// in between.
+#[derive(Default)]
 struct RejoinBackoff {
-    last: Option<Duration>,
+    /// The last pause, or zero if there is none to double.
+    last_pause: Duration,
 }
 
 const INITIAL_PAUSE: Duration = Duration::from_secs(3);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// A membership of this duration resets the backoff. If another member with the same id evicts this one, it does so
-/// earlier: after at most the maximum pause.
+/// The duration of a membership that resets the backoff. Another member with the same id would evict this one earlier:
+/// after at most the maximum pause.
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
 impl RejoinBackoff {
-    /// Returns the pause after a membership that has `lasted` this long.
+    /// Returns the pause after a membership that `lasted` this long.
     fn pause(&mut self, lasted: Duration) -> Duration {
-        let before = self.last.filter(|_| lasted < STABLE_AFTER);
-        let pause = before.map_or(INITIAL_PAUSE, |before| (before * 2).min(MAX_PAUSE));
-        self.last = Some(pause);
-        pause
+        if lasted >= STABLE_AFTER {
+            self.last_pause = Duration::ZERO;
+        }
+        self.last_pause = (self.last_pause * 2).clamp(INITIAL_PAUSE, MAX_PAUSE);
+        self.last_pause
     }
 }
 

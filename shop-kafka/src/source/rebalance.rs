@@ -1,8 +1,15 @@
-//! Handles rebalances. librdkafka calls the callback within a poll, on the reader thread, and continues the rebalance
-//! when the callback returns.
+//! Handles rebalances.
+//!
+//! librdkafka calls the callback within a poll, on the reader thread, and continues the rebalance when the callback
+//! returns:
+//!
+//! ```text
+//! reader thread:  poll > pre_rebalance > revocation queued, blocks ............ > released > poll continues
+//! caller:                                 next_control > drains > commits > done
+//! ```
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -10,6 +17,8 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext, Rebalance};
 use shop_core::log::Partition;
 
 use super::member::{Consumer, Member};
+use super::membership::OwnedPartition;
+use super::queue::BlockedRebalance;
 use crate::client::Context;
 
 /// How often a blocked rebalance checks whether it is obsolete.
@@ -20,25 +29,26 @@ impl ConsumerContext for Context<Arc<Member>> {
         let member = &self.own;
         match rebalance {
             Rebalance::Assign(list) => {
-                let indices = indices(list);
+                let indices = partition_indices(list);
                 tracing::info!(log.group = %member.group, partitions = ?indices, "partitions assigned");
-                // librdkafka keeps a partition paused that was paused when it was revoked. It is not fetched yet, so
-                // resuming it here is safe.
+                // librdkafka keeps a partition paused that was paused when it was revoked. The partition is not fetched
+                // yet, so it is safe to resume it here.
                 if let Err(error) = consumer.resume(list) {
                     tracing::warn!(%error, "failed to resume partitions");
                 }
-                let _epoch = member.own(indices.into_iter());
+                let _epoch = member.take_ownership(&indices);
             }
-            Rebalance::Revoke(list) => member.give_up(consumer, &indices(list)),
+            Rebalance::Revoke(list) => member.revoke(consumer, &partition_indices(list)),
             Rebalance::Error(error) => {
                 tracing::warn!(log.group = %member.group, %error, "rebalance failed");
-                member.lose(&member.owned());
+                member.release_lost(&member.owned_partitions());
             }
         }
     }
 }
 
-fn indices(list: &TopicPartitionList) -> Vec<u32> {
+/// Returns the indices of the partitions in `list`.
+fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
     list.elements()
         .iter()
         .filter_map(|element| u32::try_from(element.partition()).ok())
@@ -46,48 +56,62 @@ fn indices(list: &TopicPartitionList) -> Vec<u32> {
 }
 
 impl Member {
-    /// Gives partitions up: delivers the revocation, and waits until the caller has drained and committed, or the
-    /// timeout has passed.
-    fn give_up(&self, consumer: &Consumer, indices: &[u32]) {
-        let mut revoked = self.owned();
-        revoked.retain(|(index, _)| indices.contains(index));
+    /// Delivers the revocation of partitions, waits until the caller has drained and committed, and releases them.
+    ///
+    /// Does not wait longer than the revocation timeout, nor for partitions that are lost already.
+    fn revoke(&self, consumer: &Consumer, indices: &[u32]) {
+        let mut revoked = self.owned_partitions();
+        revoked.retain(|owned| indices.contains(&owned.index));
         let partitions = self.partitions(&revoked);
         if partitions.is_empty() || self.queue.is_closed() {
-            return self.disown(&revoked);
+            return self.release(&revoked);
         }
         if consumer.assignment_lost() {
             tracing::warn!(log.group = %self.group, partitions = ?indices, "partitions lost");
-            return self.lose(&revoked);
+            return self.release_lost(&revoked);
         }
+
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
-        let until = Instant::now() + self.log.options.revocation_timeout;
-        let left = || until.saturating_duration_since(Instant::now());
-        let (done, waiting) = mpsc::channel();
-        self.queue.revoke(partitions, Some((until, done)));
-        while waiting.recv_timeout(left().min(CHECK_INTERVAL))
-            != Err(RecvTimeoutError::Disconnected)
-            && !left().is_zero()
-            && !self.queue.is_closed()
-            && !consumer.assignment_lost()
-        {}
-        // What is delivered from now on is lost.
-        drop(waiting);
-        self.disown(&revoked);
+        let deadline = Instant::now() + self.log.options.revocation_timeout;
+        let (done, drained) = mpsc::channel();
+        self.queue
+            .revoke(partitions, Some(BlockedRebalance { deadline, done }));
+        self.wait_for_drain(consumer, &drained, deadline);
+        // Without the receiver, a revocation that is delivered from now on reports the partitions as lost.
+        drop(drained);
+        self.release(&revoked);
     }
 
-    /// Gives up `lost` at once, without a drain.
-    pub(super) fn lose(&self, lost: &[(u32, u64)]) {
-        self.disown(lost);
+    /// Blocks until the sender of `drained` is dropped, or until the rebalance is obsolete: the deadline has passed, the
+    /// source is closed, or the partitions are lost.
+    fn wait_for_drain(&self, consumer: &Consumer, drained: &Receiver<()>, deadline: Instant) {
+        loop {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let received = drained.recv_timeout(remaining.min(CHECK_INTERVAL));
+            if received == Err(RecvTimeoutError::Disconnected)
+                || Instant::now() >= deadline
+                || self.queue.is_closed()
+                || consumer.assignment_lost()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Releases `lost` partitions at once, without a drain, and delivers their loss.
+    pub(super) fn release_lost(&self, lost: &[OwnedPartition]) {
+        self.release(lost);
         let partitions = self.partitions(lost);
         if !partitions.is_empty() {
             self.queue.revoke(partitions, None);
         }
     }
 
-    fn partitions(&self, owned: &[(u32, u64)]) -> Vec<Partition> {
+    /// Returns the public form of the partitions, or nothing while the id of the cluster is unknown.
+    fn partitions(&self, owned: &[OwnedPartition]) -> Vec<Partition> {
         owned
             .iter()
-            .filter_map(|(index, epoch)| self.partition(*index, *epoch))
+            .filter_map(|owned| self.partition(*owned))
             .collect()
     }
 }
