@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -19,7 +19,6 @@ use crate::servers::skipped;
 
 /// The limit of facing in the chart, in MiB.
 const MEMORY: u64 = 256;
-const EVENTS: &str = "GET /v1/purchases/events?userid=grace HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 const ADMIN: (&str, &str) = ("SHOP_ADMIN_ADDR", "127.0.0.1:0");
 
 /// More in nightly runs: during some attacks, each waits seconds for a slot.
@@ -43,9 +42,9 @@ async fn status(request: impl Fn() -> reqwest::RequestBuilder) -> u16 {
 }
 
 /// Buys with `http` repeatedly; each purchase succeeds. Returns the 99th percentile of the durations.
-async fn buys(process: &Process, http: &reqwest::Client, purchases: usize) -> Duration {
+async fn buys(process: &Process, http: &reqwest::Client) -> Duration {
     let mut times = Vec::new();
-    for _ in 0..purchases {
+    for _ in 0..purchases() {
         let begun = Instant::now();
         let key = Uuid::now_v7().to_string();
         let request = || {
@@ -129,7 +128,7 @@ impl Attack {
         http: &reqwest::Client,
         quiet: Duration,
     ) {
-        let loud = buys(process, http, purchases()).await;
+        let loud = buys(process, http).await;
         for path in ["/readyz", "/metrics"] {
             assert_eq!(
                 status(|| plain().get(process.admin_path(path))).await,
@@ -178,7 +177,7 @@ async fn facing(files: u64) -> Option<(TempDir, Process, reqwest::Client, Durati
     }
     let (folder, process) = Process::fresh(Binary::Facing, &[ADMIN]).await;
     let http = plain();
-    let quiet = buys(&process, &http, purchases()).await;
+    let quiet = buys(&process, &http).await;
     Some((folder, process, http, quiet))
 }
 
@@ -248,72 +247,6 @@ async fn busy_connections_of_one_address_are_served() {
             "{response}"
         );
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_readers_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(4_096).await else {
-        return;
-    };
-    // A listing of 4 MB, more than the buffers of a connection.
-    let name = "\u{1f600}".repeat(256);
-    let body = format!(r#"{{"username":"{name}","userid":"eve","price":1}}"#);
-    for _ in 0..4_000 / 32 {
-        let many = (0..32).map(async |_| {
-            let request = http
-                .post(process.path("/buy"))
-                .header("content-type", "application/json");
-            assert_eq!(
-                request.body(body.clone()).send().await.unwrap().status(),
-                201
-            );
-        });
-        futures_util::future::join_all(many).await;
-    }
-    let address = address(&process);
-    let attack = Attack::start(1_030, move |begun| {
-        let address = address.clone();
-        async move {
-            let socket = TcpSocket::new_v4().ok()?;
-            socket.set_recv_buffer_size(2_048).ok()?;
-            let mut stream = socket.connect(address.parse().unwrap()).await.ok()?;
-            stream
-                .write_all(b"GET /getAllUserBuys/eve HTTP/1.1\r\nhost: localhost\r\n\r\n")
-                .await
-                .ok()?;
-            let mut piece = [0; 256];
-            stream
-                .read(&mut piece)
-                .await
-                .ok()
-                .filter(|read| *read > 0)?;
-            begun.fetch_add(1, Ordering::Relaxed);
-            if !piece.starts_with(b"HTTP/1.1 200") {
-                return None;
-            }
-            while stream
-                .read(&mut piece)
-                .await
-                .ok()
-                .filter(|read| *read > 0)
-                .is_some()
-            {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            Some(())
-        }
-    });
-    attack.started(1_030).await;
-    // A short listing is still served. On new connections: an idle one is closed when a client needs its slot.
-    let short = || plain().get(process.path("/v1/summary?userid=grace")).send();
-    until("list", async || {
-        short().await.is_ok_and(|response| response.status() == 200)
-    })
-    .await;
-    let http = unpooled();
-    attack
-        .buy_during("1,030 slow readers", &process, &http, quiet)
-        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -480,86 +413,10 @@ async fn readers_of_events_do_not_stop_buying() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_of_old_events_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(1_024).await else {
-        return;
-    };
-    let mut events = open_request(&address(&process), EVENTS).await.unwrap();
-    let mut read = String::new();
-    while !read.contains("\nid: ") || !read.ends_with("\n\r\n") {
-        buys(&process, &http, 1).await;
-        read.push(events.read_u8().await.unwrap().into());
-        while let Ok(Ok(byte)) =
-            tokio::time::timeout(Duration::from_millis(50), events.read_u8()).await
-        {
-            read.push(byte.into());
-        }
-    }
-    let id = read
-        .split_once("\nid: ")
-        .unwrap()
-        .1
-        .lines()
-        .next()
-        .unwrap()
-        .to_owned();
-    let batch = batch_of(10_000, 0);
-    for _ in 0..if chosen("SHOP_TEST_ROUNDS").is_some() {
-        10
-    } else {
-        1
-    } {
-        let mut stream = open_request(&address(&process), "").await.unwrap();
-        stream.write_all(&batch).await.unwrap();
-        let mut response = Vec::new();
-        stream.read_to_end(&mut response).await.unwrap();
-        assert!(response.starts_with(b"HTTP/1.1 200 "));
-    }
-    let request = EVENTS.replace("\r\n\r\n", &format!("\r\nlast-event-id: {id}\r\n\r\n"));
-    let attack = requests(&process, 16, request.into_bytes().into(), None);
-    attack.started(16).await;
-    attack
-        .buy_during("16 readers of old events", &process, &http, quiet)
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unread_streams_of_http_2_do_not_stop_buying() {
-    let Some((_folder, process, http, quiet)) = facing(2_048).await else {
-        return;
-    };
-    let url = process.path("/openapi.json");
-    let attack = Attack::start(200, move |begun| {
-        let url = url.clone();
-        async move {
-            let client = reqwest::Client::builder()
-                .tls_certs_only([])
-                .http2_prior_knowledge();
-            let client = client.http2_initial_stream_window_size(0).build().ok()?;
-            let opened = (0..100).map(|_| client.get(&url).send());
-            let opened = futures_util::future::join_all(opened).await;
-            begun.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            drop(opened);
-            Some(())
-        }
-    });
-    attack.started(200).await;
-    attack
-        .buy_during(
-            "200 connections with 100 unread responses each",
-            &process,
-            &http,
-            quiet,
-        )
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_in_a_loop_do_not_stop_buying() {
     let (_folder, process) = Process::fresh(Binary::Facing, &[]).await;
     let http = plain();
-    let quiet = buys(&process, &http, purchases()).await;
+    let quiet = buys(&process, &http).await;
     let url = process.path("/metrics");
     let client = http.clone();
     let mut attack = Attack::start(64, move |begun| {
@@ -571,7 +428,7 @@ async fn metrics_in_a_loop_do_not_stop_buying() {
         }
     });
     attack.started(64).await;
-    let loud = buys(&process, &http, purchases()).await;
+    let loud = buys(&process, &http).await;
     let peak = process.peak_memory();
     println!(
         "64 loops of /metrics: p99 of a purchase {quiet:?} without, {loud:?} during them; {peak} MiB at most"
