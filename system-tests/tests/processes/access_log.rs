@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::process::{Binary, Process, buy, get, plain, soon, until};
+use crate::process::{Binary, Process, get, must_buy, plain, soon, until};
 use crate::verify::{append, dead_lettered, text};
 
 #[tokio::test]
@@ -77,12 +77,7 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
     let keys = folder.join("keys");
     std::fs::write(&keys, format!("till {} operate\n", "0".repeat(64))).unwrap();
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    assert_eq!(
-        buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     for poison in ["1", "2"] {
         append(folder, poison).await;
     }

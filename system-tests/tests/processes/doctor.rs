@@ -7,7 +7,7 @@ use bson::{Decimal128, Document, doc};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::process::{ADA, Binary, Process, buy, until};
+use crate::process::{ADA, Binary, Process, must_buy, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
@@ -15,7 +15,7 @@ use crate::verify::{manage, text};
 async fn five(folder: &Path) {
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     for _ in 0..5 {
-        assert_eq!(buy(&facing, ADA).await.0, 201);
+        must_buy(&facing, ADA).await;
     }
     until("store all", async || {
         crate::process::stored(&facing, "u1").await == 5

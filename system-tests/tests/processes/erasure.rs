@@ -11,7 +11,7 @@ use shop_client::NewPurchase;
 use crate::kafka;
 use crate::kills::{Random, seed};
 use crate::process::{
-    ALL_ROLES, Binary, Process, borrow_settings, buy, get, post, soon, stored, until,
+    ALL_ROLES, Binary, Process, borrow_settings, buy, get, must_buy, post, soon, stored, until,
 };
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, printed, text};
@@ -66,7 +66,7 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     let facing = Process::start(Binary::Facing, folder, &[ALL_ROLES]).await;
     register_both(&facing).await;
     for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
-        assert_eq!(buy(&facing, body).await.0, 201);
+        must_buy(&facing, body).await;
     }
     append(
         folder,
@@ -144,14 +144,14 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     .await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    assert_eq!(buy(&facing, OF_EVA).await.0, 201);
+    must_buy(&facing, OF_EVA).await;
     until("consume it", async || facing.ingest().await["lag"] == 0).await;
     assert_eq!(
         (stored(&facing, "1").await, stored(&facing, "2").await),
         (0, 2)
     );
     assert_eq!(dead_lettered(&facing).await, 0);
-    assert_eq!(buy(&facing, OF_ADA).await.0, 201);
+    must_buy(&facing, OF_ADA).await;
     until("store the new one", async || {
         stored(&facing, "1").await == 1
     })
@@ -169,7 +169,7 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
     })
     .await;
     for _ in 0..3 {
-        assert_eq!(buy(&facing, OF_ADA).await.0, 201);
+        must_buy(&facing, OF_ADA).await;
     }
     // Of two partitions.
     until("store them", async || {
@@ -327,7 +327,7 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     // Unused parts of pages may contain copies of rows that SQLite has moved.
     let (code, printed) = erase(folder, &["1", "--confirm", "--vacuum"]).await;
     assert_eq!(code, Some(0), "{printed}");
-    assert_eq!(buy(&facing, OF_EVA).await.0, 201);
+    must_buy(&facing, OF_EVA).await;
     until("store it", async || stored(&facing, "2").await == 301).await;
     assert!(facing.terminate().await.success());
     for of_ada in ["ada@example.com", "Ada Lovelace"] {
@@ -355,7 +355,7 @@ async fn purchases_older_than_the_retention_are_deleted() {
     assert!(facing.terminate().await.success());
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     for body in [old, OF_ADA, old] {
-        assert_eq!(buy(&facing, body).await.0, 201);
+        must_buy(&facing, body).await;
     }
     assert_eq!(stored(&facing, "1").await, 3);
     assert!(facing.terminate().await.success());

@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use shop_client::ShopClient;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::process::{ADA, Binary, PATIENCE, Process, buy, get, until, within};
+use crate::process::{ADA, Binary, PATIENCE, Process, get, must_buy, until, within};
 use crate::servers::Servers;
 
 async fn facing(folder: &Path, servers: &Servers) -> Process {
@@ -56,7 +56,7 @@ async fn a_store_that_is_unavailable_at_the_start_is_waited_for() {
     // Unavailable at the start.
     servers.ctl("kill", "mongo").await;
     let facing = facing(folder.path(), &servers).await;
-    assert_eq!(buy(&facing, ADA).await.0, 201);
+    must_buy(&facing, ADA).await;
     assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.0, 503);
     until("notice that the store is unavailable", async || {
         !facing.ingest().await["waiting_for"]["store"].is_null()

@@ -10,7 +10,7 @@ use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{ALL_ROLES, Binary, Process, borrow_settings, buy, send, soon, until};
+use crate::process::{ALL_ROLES, Binary, Process, borrow_settings, must_buy, send, soon, until};
 use crate::servers::Servers;
 use crate::verify::{append, manage, text};
 
@@ -339,12 +339,7 @@ async fn services_start_in_a_login_shell_and_in_a_pod() {
             let folder = tempfile::tempdir().unwrap();
             let service = Process::start(binary, folder.path(), &environment).await;
             if binary == Binary::Facing {
-                assert_eq!(
-                    buy(&service, r#"{"username":"ada","userid":"u1","price":1}"#)
-                        .await
-                        .0,
-                    201
-                );
+                must_buy(&service, r#"{"username":"ada","userid":"u1","price":1}"#).await;
             }
             assert!(service.terminate().await.success());
         }

@@ -298,14 +298,17 @@ pub(crate) async fn stored(process: &Process, user: &str) -> u64 {
     count
 }
 
+/// Sends a request. Returns the status of its response, and the body as JSON.
+pub(crate) async fn exchange(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
 /// `GET`, as JSON.
 pub(crate) async fn get(url: &str) -> (u16, Value) {
-    let response = plain().get(url).send().await.unwrap();
-    let status = response.status().as_u16();
-    (
-        status,
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
+    exchange(plain().get(url)).await
 }
 
 /// Posts this body to `/buy`.
@@ -313,15 +316,15 @@ pub(crate) async fn buy(process: &Process, body: &str) -> (u16, Value) {
     post(&process.path("/buy"), body).await
 }
 
+/// Posts this body to `/buy`, which must record a purchase.
+pub(crate) async fn must_buy(process: &Process, body: &str) {
+    assert_eq!(buy(process, body).await.0, 201, "{body}");
+}
+
 /// `POST` with a JSON body and response.
 pub(crate) async fn post(url: &str, body: &str) -> (u16, Value) {
     let request = plain().post(url).header("content-type", "application/json");
-    let response = request.body(body.to_owned()).send().await.unwrap();
-    let status = response.status().as_u16();
-    (
-        status,
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
+    exchange(request.body(body.to_owned())).await
 }
 
 pub(crate) fn plain() -> reqwest::Client {

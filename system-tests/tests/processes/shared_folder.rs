@@ -8,7 +8,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, Outcome, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{ADA, Binary, Process, buy, get, pause, stored, until};
+use crate::process::{ADA, Binary, Process, buy, get, must_buy, pause, stored, until};
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {
@@ -16,7 +16,7 @@ async fn a_management_without_ingest_only_reads() {
     let off = [("SHOP_INGEST", "off")];
     let facing = Process::start(Binary::Facing, folder.path(), &off).await;
     let reader = Process::start(Binary::Management, folder.path(), &off).await;
-    assert_eq!(buy(&facing, ADA).await.0, 201);
+    must_buy(&facing, ADA).await;
     let health = get(&reader.path("/health")).await.1;
     assert!(
         health["ingest"].is_null() && health["status"] == "healthy",

@@ -13,7 +13,9 @@ use shop_kafka::KafkaLog;
 
 use crate::kafka;
 use crate::postgres;
-use crate::process::{ADA, ALL_ROLES, Binary, PATIENCE, Process, borrow_settings, buy, get, until};
+use crate::process::{
+    ADA, ALL_ROLES, Binary, PATIENCE, Process, borrow_settings, get, must_buy, until,
+};
 use crate::servers::Servers;
 use crate::verify::{append, text};
 
@@ -60,7 +62,7 @@ async fn status_of_the_embedded_default_with_services_and_without() {
 
     let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
     for _ in 0..3 {
-        assert_eq!(buy(&facing, ADA).await.0, 201);
+        must_buy(&facing, ADA).await;
     }
     let settings = [("SHOP_DATA_DIR", data), ("PORT", port(&facing)), ALL_ROLES];
     let beside = status(&settings).await;

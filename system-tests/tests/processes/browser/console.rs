@@ -7,7 +7,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::states::hold;
 use super::{rows, with_both};
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, stored, until};
 use crate::verify::append;
 
 const LISTING: &str = "/v1/purchases";
@@ -30,7 +30,7 @@ async fn the_overview_follows_the_pipeline() {
     .await;
     for number in 0..3 {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}.10}}"#);
-        assert_eq!(buy(&facing, &body).await.0, 201);
+        must_buy(&facing, &body).await;
     }
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
@@ -91,12 +91,7 @@ async fn the_last_hour_survives_a_reload() {
     };
     browser.open(&management.path("/")).await;
     browser.shows("today", "0.00").await;
-    assert_eq!(
-        buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await;
     let stored = async || {
         browser
             .texts("#history .hint")
@@ -130,7 +125,7 @@ async fn listings_of_all_users_and_of_one_have_urls() {
             r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#,
             number % 2
         );
-        assert_eq!(buy(&facing, &body).await.0, 201);
+        must_buy(&facing, &body).await;
     }
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
@@ -146,12 +141,7 @@ async fn listings_of_all_users_and_of_one_have_urls() {
     // response to a click is pending.
     hold(&browser, "v1/purchases?").await;
     browser.click("more").await;
-    assert_eq!(
-        buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await;
     until("store it", async || stored(&management, "u3").await == 1).await;
     // The page gathers events for 200 ms.
     tokio::time::sleep(Duration::from_millis(600)).await;
@@ -218,12 +208,7 @@ async fn a_purchase_is_refunded_in_part_for_a_reason() {
     let Some((browser, _folder, management, facing)) = with_both().await else {
         return;
     };
-    assert_eq!(
-        buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await;
     until("store it", async || stored(&management, "u1").await == 1).await;
     let listed = get(&management.path("/v1/purchases?userid=u1")).await.1;
     let id = listed["items"][0]["id"].as_str().unwrap();

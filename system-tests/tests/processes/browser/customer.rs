@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{buy_for, open_as, rows, state, with_facing};
-use crate::process::{Binary, Process, buy, stored, until};
+use crate::process::{Binary, Process, buy, must_buy, stored, until};
 
 const FOCUS: &str = "return document.activeElement.id";
 
@@ -113,12 +113,7 @@ async fn customers_are_remembered_and_asked_for_their_name() {
     let Some((browser, _folder, facing)) = with_facing().await else {
         return;
     };
-    assert_eq!(
-        buy(&facing, r#"{"username":"Eva","userid":"u5","price":1}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(&facing, r#"{"username":"Eva","userid":"u5","price":1}"#).await;
     open_as(&browser, &facing, "u9", "x").await;
     assert_eq!(browser.run(FOCUS).await, json!("price"));
     until("be empty", async || state(&browser).await == "empty").await;

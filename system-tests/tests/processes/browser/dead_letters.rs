@@ -15,7 +15,7 @@ use thirtyfour::By;
 use super::driver::Browser;
 use super::{rows, state, with_both};
 use crate::dead_letters::fail_over_the_first;
-use crate::process::{ALL_ROLES, Binary, Process, buy, get, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, until};
 use crate::verify::{append, manage};
 
 /// Writes `count` dead letters of records that the log of `folder` never had, and one of a gap.
@@ -65,7 +65,7 @@ async fn outcome(browser: &Browser, id: &str, summary: &str) {
 async fn conflict(folder: &Path, facing: &Process, count: usize) {
     for price in 1..=count {
         let body = format!(r#"{{"username":"ada","userid":"u1","price":{price}}}"#);
-        assert_eq!(buy(facing, &body).await.0, 201);
+        must_buy(facing, &body).await;
     }
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
         .await
@@ -104,20 +104,10 @@ async fn park_one(
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
     store.execute_batch(rule).unwrap();
-    assert_eq!(
-        buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(facing, r#"{"username":"eve","userid":"u1","price":5.50}"#).await;
     // It is stuck only if the store accepts another one afterwards.
     fail_over_the_first(management).await;
-    assert_eq!(
-        buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#)
-            .await
-            .0,
-        201
-    );
+    must_buy(facing, r#"{"username":"ann","userid":"u2","price":0}"#).await;
     until("show the stuck record", async || {
         let stuck = browser.texts("#stuck-records").await.concat();
         stuck.contains("purchases-0-1 ") && stuck.contains("Park…")

@@ -9,7 +9,7 @@ pub(crate) mod ledger;
 
 use serde_json::Value;
 
-use crate::process::{Process, plain};
+use crate::process::{Process, exchange, plain};
 
 /// Posts this body.
 pub(crate) async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
@@ -20,10 +20,5 @@ pub(crate) async fn post(process: &Process, path: &str, body: &str) -> (u16, Val
     let request = request
         .header("content-type", "application/json")
         .body(body.to_owned());
-    let response = request.send().await.unwrap();
-    let status = response.status().as_u16();
-    (
-        status,
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
+    exchange(request).await
 }
