@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, open_as, rows, state, with_facing};
+use super::{buy_for, open_as, rows, state, with_both, with_facing};
 use crate::process::{Binary, Process, buy, must_buy, stored, until};
 
 const FOCUS: &str = "return document.activeElement.id";
@@ -170,18 +170,11 @@ async fn customers_are_remembered_and_asked_for_their_name() {
 
 #[tokio::test]
 async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
-    let Some(browser) = Browser::start().await else {
+    let Some((browser, folder, management, facing)) = with_both().await else {
         return;
     };
-    let (folder, management) = Process::fresh(Binary::Management, &[]).await;
     let (_, port) = management.url.rsplit_once(':').unwrap();
     let port = port.to_owned();
-    let facing = Process::start(
-        Binary::Facing,
-        folder.path(),
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
     browser.set_size(390, 844).await;
     open_as(&browser, &facing, "u1", "ada").await;
     until("be empty", async || state(&browser).await == "empty").await;

@@ -128,18 +128,10 @@ async fn park_one(
 
 #[tokio::test]
 async fn a_dead_letter_is_shown_and_replayed() {
-    let Some(browser) = Browser::start().await else {
+    let Some((browser, folder, management, facing)) = with_both().await else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let management = Process::start(Binary::Management, folder, &[]).await;
-    let facing = Process::start(
-        Binary::Facing,
-        folder,
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
     // The number on the overview links to them.

@@ -3,9 +3,9 @@
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::NASTY;
 use super::driver::Browser;
-use crate::process::{Binary, Process, post, until};
+use super::{NASTY, with_both};
+use crate::process::{Process, post, until};
 
 /// The links in a row.
 const LINKS: &str = "return [...document.querySelectorAll('#purchases tr:last-child a')].map((one) => decodeURIComponent(one.hash))";
@@ -21,11 +21,7 @@ struct Console {
 
 impl Console {
     async fn open() -> Option<Self> {
-        let browser = Browser::start().await?;
-        let folder = tempfile::tempdir().unwrap();
-        let management = Process::start(Binary::Management, folder.path(), &[]).await;
-        let settings = [("MANAGEMENT_URL", &*management.url)];
-        let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
+        let (browser, folder, management, facing) = with_both().await?;
         let mut ids = Vec::new();
         for (username, userid) in [
             (NASTY, "u5"),
