@@ -212,6 +212,21 @@ impl Capabilities {
     }
 }
 
+/// The writing and the reading port of a store.
+pub(super) async fn store_and_query(
+    fixture: &dyn StoreFixture,
+) -> (Arc<dyn PurchaseStore>, Arc<dyn PurchaseQuery>) {
+    (fixture.store().await, fixture.query().await)
+}
+
+/// A publisher of purchases, and a member of the test's group `group`.
+pub(super) async fn sink_and_source(
+    fixture: &dyn LogFixture,
+    group: &str,
+) -> (Arc<dyn PurchaseSink>, Arc<dyn LogSource>) {
+    (fixture.sink().await, fixture.source(group).await)
+}
+
 /// Prints that a test is skipped because the backend does not support it.
 pub(crate) fn declared(can: bool, what: &str) -> bool {
     if !can {

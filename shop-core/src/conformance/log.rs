@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::fixture::{declared, lag_of, poll_once, soon};
+use super::fixture::{declared, lag_of, poll_once, sink_and_source, soon};
 use super::log_calls::{
     assert_all, commit, expected, ids, next, positions, publish, read, revocation_of,
 };
@@ -41,8 +41,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Every published purchase is delivered, in the order of its partition, in batches of one partition and epoch.
 pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..35)).await;
     let batches = read(&*source, 35).await;
     assert_eq!(ids(&batches), expected(0..35));
@@ -89,8 +88,7 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
 
 /// `publish_new` assigns the id: with a key always the same one, without one always another.
 pub async fn a_new_purchase_has_the_id_of_its_key(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let new = || {
         NewPurchase::of("u")
             .named("n")
@@ -145,8 +143,7 @@ pub async fn receipts_state_the_durability(fixture: &dyn LogFixture) {
 
 /// Publishing a purchase again may append it twice, with the same id.
 pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &[purchase(1), purchase(1), purchase(2)]).await;
     let mut seen = BTreeSet::new();
     while seen != expected(1..3) {
@@ -156,8 +153,7 @@ pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
 
 /// The record contains user, name, price with its scale, and time; its headers contain the request's context.
 pub async fn published_records_are_unchanged(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let mut published = purchase_of("ünï \"quoted\" 😀", 7);
     published.price = price("1195.30");
     published.timestamp = at(1);
@@ -190,8 +186,7 @@ pub async fn published_records_are_unchanged(fixture: &dyn LogFixture) {
 
 /// Purchases of one user are delivered in the order in which they were acknowledged.
 pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let users = (0..4_u64).map(|user| {
         let sink = Arc::clone(&sink);
         tokio::spawn(async move {
@@ -219,8 +214,7 @@ pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
 
 /// A publish that was polled once and then dropped still completes.
 pub async fn a_dropped_publish_may_still_complete(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     for purchase in purchases(0..10) {
         let mut call = sink.publish(&purchase);
         if let Poll::Ready(receipt) = poll_once(&mut call).await {
@@ -232,8 +226,7 @@ pub async fn a_dropped_publish_may_still_complete(fixture: &dyn LogFixture) {
 
 /// A closed sink rejects purchases, and acknowledged ones stay.
 pub async fn a_closed_sink_rejects_publishes(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..5)).await;
     soon("close", sink.close(DEADLINE)).await.expect("close");
     let error = soon("publish", sink.publish(&purchase(5)))
@@ -296,8 +289,7 @@ pub async fn uncommitted_records_are_redelivered(fixture: &dyn LogFixture) {
 
 /// Committed records are not redelivered to the group's next member.
 pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..5)).await;
     assert_all(
         CommitOutcome::Committed,
@@ -346,8 +338,7 @@ pub async fn commit_returns_one_outcome_per_position(fixture: &dyn LogFixture) {
 
 /// Dropping a pending `next` loses nothing.
 pub async fn a_dropped_next_loses_nothing(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let mut seen = BTreeSet::new();
     let mut note = |event: SourceEvent| match event {
         SourceEvent::Batch(batch) => seen.extend(ids(&[batch])),
@@ -436,8 +427,7 @@ pub async fn a_revocation_ends_at_its_timeout(fixture: &dyn LogFixture) {
 
 /// `next_control` returns revocations and the close, but no batches.
 pub async fn next_control_returns_no_batch(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let first = fixture.source(GROUP).await;
+    let (sink, first) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..5)).await;
     // There are records to read, as this shows; they stay unread.
     let mut all = ids(&read(&*first, 1).await);
@@ -505,8 +495,7 @@ pub async fn a_commit_of_an_ended_epoch_is_fenced(fixture: &dyn LogFixture) {
 
 /// The lag of a member is the number of uncommitted records.
 pub async fn lag_counts_uncommitted_records(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..25)).await;
     let batches = read(&*source, 25).await;
     soon("a lag of what was read", lag_of(&*source, 25)).await;
@@ -517,8 +506,7 @@ pub async fn lag_counts_uncommitted_records(fixture: &dyn LogFixture) {
 
 /// A closed source returns `Closed`, and another member of the group gets its partitions.
 pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let first = fixture.source(GROUP).await;
+    let (sink, first) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..5)).await;
     let batches = read(&*first, 5).await;
     commit(&*first, &positions(&batches)).await;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 
 use super::LogFixture;
-use super::fixture::soon;
+use super::fixture::{sink_and_source, soon};
 use super::log_calls::{commit, expected, ids, positions, publish, read};
 pub use super::log_tail::{
     a_tail_starts_at_offsets, a_tail_yields_later_records, groups_are_listed_reset_and_forgotten,
@@ -164,8 +164,7 @@ pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
 
 /// A scan moves no position and takes no partition from a member.
 pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..5)).await;
     let batches = read(&*source, 5).await;
     commit(&*source, &positions(&batches)).await;

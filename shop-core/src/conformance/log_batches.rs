@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::fixture::{declared, soon};
+use super::fixture::{declared, sink_and_source, soon};
 use super::log_calls::{ids, next, publish, read, revocation_of};
 use super::sample::{at, foreign, id, purchase_of};
 use super::{BATCH_BYTES, LogFixture};
@@ -115,8 +115,7 @@ pub async fn a_revoked_partition_delivers_nothing(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().revokes, "revocations") {
         return;
     }
-    let sink = fixture.sink().await;
-    let first = fixture.source(GROUP).await;
+    let (sink, first) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &for_users(0..60)).await;
     // Joins the group and owns all partitions before the other member joins.
     read(&*first, 1).await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 
 use super::LogFixture;
-use super::fixture::{poll_once, soon};
+use super::fixture::{poll_once, sink_and_source, soon};
 use super::log_calls::{expected, ids, read};
 use super::sample::{at, purchase, purchases};
 use crate::ports::{PurchaseSink, Receipt};
@@ -34,8 +34,7 @@ fn ids_of(purchases: &[Purchase]) -> Vec<PurchaseId> {
 
 /// `publish_many` returns one result per purchase, in their order, and each purchase is delivered.
 pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     assert!(publish_many(&*sink, &[]).await.is_empty());
     let batch = purchases(0..250);
     let receipts = publish_many(&*sink, &batch).await;
@@ -55,8 +54,7 @@ pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
 
 /// `publish_new_many` assigns the ids: with a key always the same one, without one always another.
 pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let new = |number: u64| NewPurchase::from(purchase(number));
     let keyed = new(7).with_key("order-7").unwrap();
     let batch: Vec<_> = (0..40).map(new).chain([keyed.clone(), keyed]).collect();
@@ -87,8 +85,7 @@ pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) 
 
 /// A purchase that is too large for some logs does not affect the others of its batch.
 pub async fn a_failed_purchase_does_not_fail_its_batch(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let mut batch = purchases(0..20);
     let huge = "x".repeat(9 << 20);
     batch[7].context = Some(Box::new(RequestContext::new(Some(huge), None)));
@@ -108,8 +105,7 @@ pub async fn a_failed_purchase_does_not_fail_its_batch(fixture: &dyn LogFixture)
 
 /// Purchases of one user are delivered in the order of their batch.
 pub async fn a_batch_keeps_the_order_of_each_user(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let first = purchases(0..100);
     let second = purchases(100..200);
     assert_eq!(published(&*sink, &first).await, ids_of(&first));
@@ -130,8 +126,7 @@ pub async fn a_batch_keeps_the_order_of_each_user(fixture: &dyn LogFixture) {
 
 /// A batch may contain a purchase twice: both have receipts, with the same id.
 pub async fn a_batch_may_repeat_a_purchase(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let batch = [purchase(1), purchase(2), purchase(1), purchase(1)];
     assert_eq!(published(&*sink, &batch).await, ids_of(&batch));
     assert_eq!(
@@ -148,8 +143,7 @@ pub async fn a_batch_may_repeat_a_purchase(fixture: &dyn LogFixture) {
 /// Each purchase of a batch whose future was polled once and then dropped is published or not, and the batch can be
 /// published again.
 pub async fn a_dropped_batch_can_be_published_again(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source(GROUP).await;
+    let (sink, source) = sink_and_source(fixture, GROUP).await;
     let batch = purchases(0..30);
     let mut call = sink.publish_many(&batch);
     if let Poll::Ready(results) = poll_once(&mut call).await {

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use tokio::time::Instant;
 
 use super::StoreFixture;
-use super::fixture::{declared, soon};
+use super::fixture::{declared, soon, store_and_query};
 use super::sample::{at, id, price, purchase, purchase_of, purchases};
 use crate::ports::{
     Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseQuery,
@@ -87,8 +87,7 @@ fn and_all(
 
 /// All purchases are listed and summed up, or denied.
 pub async fn all_purchases_are_listed_or_unsupported(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     fill(&*store, &purchases(0..10)).await;
     let page = soon("page", query.page(&Selector::All, &PageRequest::default())).await;
     let summary = soon("summary", query.summary(&Selector::All)).await;
@@ -103,8 +102,7 @@ pub async fn all_purchases_are_listed_or_unsupported(fixture: &dyn StoreFixture)
 
 /// A page contains purchases of its selector only.
 pub async fn a_selector_matches_its_purchases_only(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     // One begins another, some are patterns, and two are the same character composed and decomposed.
     let users = ["a", "b", "ab", "A", "a%", "a_", "a.*", "á", "a\u{301}"];
     let each = users.into_iter().cycle().zip(0..36);
@@ -134,8 +132,7 @@ pub async fn a_selector_matches_its_purchases_only(fixture: &dyn StoreFixture) {
 
 /// Pages are ordered by time and then by id, newest or oldest first.
 pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     // The order of ids is opposite to that of times, and many purchases have the same time.
     let make = |number: u64| {
         let millis = i64::try_from((97 - number) / 5).unwrap();
@@ -158,8 +155,7 @@ pub async fn pages_are_ordered_both_ways(fixture: &dyn StoreFixture) {
 
 /// Purchases with the minimum and the maximum timestamp are listed in order.
 pub async fn extreme_timestamps_are_ordered(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let times = [Timestamp::MIN, at(0), Timestamp::MAX];
     let make = |number: u64| Purchase {
         timestamp: times[usize::try_from(number / 4).unwrap()],
@@ -178,8 +174,7 @@ pub async fn extreme_timestamps_are_ordered(fixture: &dyn StoreFixture) {
 
 /// A page is filled up to its limit, and `next` is `None` exactly at the end.
 pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
     fill(&*store, &all).await;
     for (count, sizes) in [
@@ -198,8 +193,7 @@ pub async fn next_is_none_exactly_at_the_end(fixture: &dyn StoreFixture) {
 
 /// Each page may have another limit.
 pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
     fill(&*store, &all).await;
     let mut request = PageRequest::first(ListOrder::OldestFirst, limit(3));
@@ -218,8 +212,7 @@ pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
 /// A scan yields all purchases that were stored throughout, and none twice, under concurrent inserts before, at and
 /// after its position.
 pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     // Of every three purchases, one is stored at the start, and the others are inserted during the scan.
     let of = |kind: u64| {
         (0..100)
@@ -269,8 +262,7 @@ pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixtu
 
 /// A cursor of another selector or order, or a forged one, is invalid.
 pub async fn a_foreign_cursor_is_invalid(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     fill(&*store, &purchases(0..20)).await;
     let first = PageRequest::first(ListOrder::NewestFirst, limit(2));
     let cursor = page(&*query, &user("user-1"), &first)
@@ -305,8 +297,7 @@ fn range(from: Option<i64>, to: Option<i64>) -> TimeRange {
 
 /// A listing has the purchases from the start of its range to before its end, in both orders and across pages.
 pub async fn a_range_selects_by_time(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     // Two purchases at each millisecond from 0 to 9.
     let make = |number: u64| {
         let timestamp = at(i64::try_from(number / 2).unwrap());
@@ -349,8 +340,7 @@ pub async fn a_range_selects_by_time(fixture: &dyn StoreFixture) {
 
 /// A cursor of another range is invalid.
 pub async fn a_cursor_belongs_to_its_range(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let all: Vec<_> = (0..20).map(|number| purchase_of("u", number)).collect();
     fill(&*store, &all).await;
     let first =
@@ -415,8 +405,7 @@ fn around_ends_of_periods() -> Vec<Purchase> {
 
 /// The totals of a period are those of the purchases in it, exactly, and together the summary of the range.
 pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let all = around_ends_of_periods();
     fill(&*store, &all).await;
     let day = 24 * 60 * 60_000;
@@ -472,8 +461,7 @@ pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
 
 /// Hours, days and months begin in the zone of the request.
 pub async fn totals_follow_the_zone(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let all = around_ends_of_periods();
     fill(&*store, &all).await;
     let mut days = BTreeSet::new();
@@ -501,8 +489,7 @@ pub async fn totals_follow_the_zone(fixture: &dyn StoreFixture) {
 
 /// Totals of more than 1,000 periods with purchases are invalid; 1,000 are not.
 pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let hourly = |number: u64| {
         let timestamp = at(i64::try_from(number).unwrap() * 60 * 60_000);
         Purchase {
@@ -540,8 +527,7 @@ pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
 
 /// Sums are exact, and include all purchases of their selector.
 pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let prices = ["0.1", "0.2", "1000000000000000", "0.00000001", "29.99"];
     let mut all = purchases(0..10);
     for (number, purchase) in all.iter_mut().enumerate() {
@@ -625,8 +611,7 @@ pub async fn sums_are_exact(fixture: &dyn StoreFixture) {
 
 /// A scan of the whole store yields what was stored throughout, once, while more is stored.
 pub async fn scan_batches_yield_everything_once(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     if and_all(fixture, []).is_empty() {
         return;
     }
@@ -668,8 +653,7 @@ pub async fn an_unknown_user_has_an_empty_summary(fixture: &dyn StoreFixture) {
 
 /// A purchase is found by its id, and an unknown one is not.
 pub async fn get_finds_by_id(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     fill(&*store, &purchases(0..10)).await;
     for number in 0..10 {
         assert_eq!(
@@ -684,8 +668,7 @@ pub async fn get_finds_by_id(fixture: &dyn StoreFixture) {
 pub async fn wait_for_returns_when_stored(fixture: &dyn StoreFixture) {
     /// Only a failing test waits as long.
     const LONG: Duration = Duration::from_secs(30);
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let start = Instant::now();
     assert!(
         !soon("wait_for", query.wait_for(&id(0), Duration::ZERO))

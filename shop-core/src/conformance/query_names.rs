@@ -1,7 +1,7 @@
 //! The tests of [`PurchaseQuery`](crate::ports::PurchaseQuery) by names and by references.
 
 use super::StoreFixture;
-use super::fixture::soon;
+use super::fixture::{soon, store_and_query};
 use super::query::{fill, listed};
 use super::sample::purchase_of;
 use crate::ports::{ListOrder, Period, Selector, TimeRange, TotalsRequest};
@@ -9,8 +9,7 @@ use crate::{ErrorKind, Purchase};
 
 /// Each step leads to the least name that is not less than a text, in the order of bytes.
 pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let next = async |from: &str| soon("next_name", query.next_name(from)).await;
     if next("")
         .await
@@ -66,8 +65,7 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
 
 /// A reference selects the purchases with exactly this text, of one user or of all.
 pub async fn a_reference_selects_its_purchases_only(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let references = ["order-7", "ORDER-7", "order-70"];
     let make = |(number, reference): (u64, &str)| {
         let mut purchase = purchase_of(["a", "b"][usize::from(number.is_multiple_of(2))], number);

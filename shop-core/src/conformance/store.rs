@@ -6,7 +6,7 @@ use std::task::Poll;
 use futures_util::future::join_all;
 
 use super::StoreFixture;
-use super::fixture::{declared, poll_once, soon};
+use super::fixture::{declared, poll_once, soon, store_and_query};
 use super::sample::{at, id, price, purchase, purchases};
 use crate::ports::{InsertOutcome, PageRequest, PurchaseQuery, PurchaseStore, Selector, Summary};
 use crate::{Details, Price, Purchase, PurchaseId, RequestContext, Timestamp, Total};
@@ -75,8 +75,7 @@ pub async fn outcomes_match_their_batch(fixture: &dyn StoreFixture) {
 
 /// A purchase with a new id is stored, and visible as soon as its insert returns.
 pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     for purchase in purchases(0..5) {
         assert_eq!(get(&*query, &purchase.id).await, None);
         assert_eq!(
@@ -91,8 +90,7 @@ pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
 
 /// Text, price with its scale, and time are stored unchanged; the request's context is not stored.
 pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let long = "ä".repeat(128);
     let texts = [
         "u1",
@@ -175,8 +173,7 @@ async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Su
 
 /// The same id with the same content is a duplicate: the first document and its time stay.
 pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let first = purchase(120);
     insert(&*store, std::slice::from_ref(&first)).await;
     let later = Purchase {
@@ -211,8 +208,7 @@ pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
 
 /// The same id with other content is a conflict: the first document stays.
 pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let first = purchase(1);
     insert(&*store, std::slice::from_ref(&first)).await;
     let others = [
@@ -264,8 +260,7 @@ fn details(json: &str) -> Details {
 
 /// Duplicates and conflicts are detected within one batch too.
 pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let one = purchase(1);
     let two = purchase(2);
     let batch = [
@@ -283,8 +278,7 @@ pub async fn a_batch_may_repeat_itself(fixture: &dyn StoreFixture) {
 
 /// Of concurrent calls with the same purchases, one inserts each purchase.
 pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let contents = [
         purchases(0..50),
         purchases(0..50).iter().map(contradicting).collect(),
@@ -322,8 +316,7 @@ pub async fn racing_inserts_store_once(fixture: &dyn StoreFixture) {
 
 /// A conflict within a batch does not block the other purchases.
 pub async fn a_conflict_does_not_block_the_batch(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     insert(&*store, &[purchase(5)]).await;
     let mut batch = purchases(0..10);
     batch[5] = contradicting(&batch[5]);
@@ -341,8 +334,7 @@ pub async fn an_empty_batch_is_fine(fixture: &dyn StoreFixture) {
 
 /// After a dropped insert, each purchase is stored or not, and inserting again completes the batch.
 pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let batch = purchases(0..100);
     for _ in 0..5 {
         let mut call = store.insert(batch.as_slice().into());
@@ -363,8 +355,7 @@ pub async fn a_dropped_insert_leaves_the_store_consistent(fixture: &dyn StoreFix
 
 /// The next process that opens a store finds what was stored, in listings and sums too.
 pub async fn a_reopened_store_has_its_purchases(fixture: &dyn StoreFixture) {
-    let store = fixture.store().await;
-    let query = fixture.query().await;
+    let (store, query) = store_and_query(fixture).await;
     let stored = purchases(0..60);
     assert_eq!(
         outcome_codes(&insert(&*store, &stored).await),
