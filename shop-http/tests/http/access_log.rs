@@ -25,7 +25,7 @@ use shop_http::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{JSON, TestResponse, purchase, request, send};
+use crate::shop::{JSON, TestResponse, facing_parts_of, purchase, request, send};
 
 /// Collects log lines.
 #[derive(Debug, Clone, Default)]
@@ -101,7 +101,7 @@ async fn facing(log: AccessLog) -> Router {
         .insert(vec![purchase("u1", 1), purchase("u2", 2)].into())
         .await
         .unwrap();
-    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let mut parts = facing_parts_of(store);
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
     routes(parts)
@@ -433,10 +433,7 @@ async fn a_client_that_disconnects_has_a_line_without_status() {
 #[tokio::test]
 async fn the_client_address_is_taken_from_trusted_proxies() {
     let (lines, _guard) = Lines::of_this_thread();
-    let parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let parts = facing_parts_of(InMemoryStore::new());
     let options = options(AccessLog::All).trusted_proxies("10.0.0.0/8".parse().unwrap());
     let app = routes(parts).options(options).build();
     for (peer, client) in [

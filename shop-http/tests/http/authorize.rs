@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures_util::future::join_all;
 use serde_json::json;
-use shop_core::memory::{InMemoryLog, InMemoryStore, InMemoryUsers};
+use shop_core::memory::{InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore;
 use shop_core::{Clock, Purchase};
 use shop_http::{
@@ -21,7 +21,7 @@ use shop_http::{
 use tower_http::cors::CorsLayer;
 
 use crate::issuer::{AUDIENCE, ISSUER, Issuer, SigningKey};
-use crate::shop::{JSON, TestResponse, purchase, request, send};
+use crate::shop::{JSON, TestResponse, facing_parts_of, purchase, request, send};
 
 /// A token is `name` or `name scope`.
 async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
@@ -89,7 +89,7 @@ async fn facing_parts() -> Parts {
         .insert(vec![purchase("u1", 1), named].into())
         .await
         .unwrap();
-    Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store))
+    facing_parts_of(store)
 }
 
 async fn facing_routes() -> RouterBuilder {

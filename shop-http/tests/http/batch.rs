@@ -1,7 +1,6 @@
 //! `POST /v1/purchases:batch`: a result per purchase, in order.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,10 +10,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use shop_core::conformance::fault::{Call, Fault};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{ApiKeys, HttpOptions, Parts, router, routes};
+use shop_core::memory::InMemoryStore;
+use shop_http::{ApiKeys, HttpOptions, router, routes};
 
-use crate::shop::{JSON, Shop, TestResponse, post, purchase, request, send};
+use crate::shop::{JSON, Shop, TestResponse, facing_parts_of, post, purchase, request, send};
 
 const PATH: &str = "/v1/purchases:batch";
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
@@ -417,10 +416,7 @@ async fn slow_batches_time_out_and_batches_in_memory_are_limited() {
 async fn a_batch_counts_as_its_number_of_purchases() {
     let mut options = HttpOptions::default();
     options.rate_writes = NonZeroU32::new(5);
-    let parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let parts = facing_parts_of(InMemoryStore::new());
     let router = router(parts, options);
     assert_eq!(
         send_batch(&router, line("u1", "").repeat(6)).await.status,
@@ -439,10 +435,7 @@ async fn a_batch_counts_as_its_number_of_purchases() {
 async fn another_user_is_rejected_on_its_line() {
     // Of `ada` and `any`.
     let keys = "ada fdee430d40bd57deeac186cd9790033d0f06f909a8806e7ce6e717ab7c7d5029 purchases:write u1\nimport d6a7cd2a7371b1a15d543196979ff74fdb027023ebf187d5d329be11055c77fd purchases:write:any\n";
-    let parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let parts = facing_parts_of(InMemoryStore::new());
     let router = routes(parts)
         .authenticate(ApiKeys::parse(keys).unwrap())
         .build();

@@ -1,18 +1,17 @@
 //! Real connections: slow, large and missing input.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use shop_core::conformance::fault::{Call, Fault};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseStore;
-use shop_http::{HttpOptions, Parts, router, serve};
+use shop_http::{HttpOptions, router, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use crate::shop::{Shop, purchase};
+use crate::shop::{Shop, facing_parts_of, purchase};
 
 struct Served {
     address: std::net::SocketAddr,
@@ -30,7 +29,7 @@ async fn served_within(options: HttpOptions) -> Served {
 }
 
 async fn served_from(store: InMemoryStore, options: HttpOptions) -> Served {
-    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let parts = facing_parts_of(store);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();

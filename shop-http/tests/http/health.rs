@@ -21,7 +21,7 @@ use shop_http::{
 use tokio::sync::oneshot;
 
 use crate::entities::outages::Misbehaving;
-use crate::shop::{Shop, get, post};
+use crate::shop::{Shop, facing_parts_of, get, post};
 
 #[tokio::test]
 async fn both_services_are_live_and_ready() {
@@ -113,10 +113,7 @@ async fn facing_without_listings_accepts_purchases_and_is_degraded() {
 
 #[tokio::test]
 async fn a_log_that_cannot_be_written_degrades() {
-    let parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let parts = facing_parts_of(InMemoryStore::new());
     let is_failing = Arc::new(AtomicBool::new(true));
     parts
         .metrics

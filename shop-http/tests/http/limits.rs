@@ -1,6 +1,5 @@
 //! Limits of requests: size of the head, time, concurrency.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,12 +8,12 @@ use axum::middleware::{Next, from_fn};
 use http_body_util::BodyExt;
 use serde_json::json;
 use shop_core::conformance::fault::{Call, Fault};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{Dialect, HttpOptions, Parts, routes};
+use shop_core::memory::InMemoryStore;
+use shop_http::{Dialect, HttpOptions, routes};
 use tower::ServiceExt;
 
 use crate::rates::NoToken;
-use crate::shop::{JSON, Shop, get, post, purchase, request, send};
+use crate::shop::{JSON, Shop, facing_parts_of, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -228,12 +227,7 @@ async fn listings_are_streamed_and_hold_their_request_slot() {
 
 #[tokio::test]
 async fn a_panic_in_an_authentication_is_a_500() {
-    let parts = || {
-        Parts::facing(
-            Arc::new(InMemoryLog::default().sink()),
-            Arc::new(InMemoryStore::new()),
-        )
-    };
+    let parts = || facing_parts_of(InMemoryStore::new());
     let layer = from_fn(async |_: Request<Body>, _: Next| -> StatusCode { panic!("on purpose") });
     for router in [
         routes(parts()).authenticate(NoToken).build(),

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::json;
-use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::memory::InMemoryStore;
 use shop_core::ports::{
     Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
@@ -18,7 +18,7 @@ use shop_http::{HttpOptions, Parts, router};
 use tower::ServiceExt;
 
 use crate::metrics::value;
-use crate::shop::{JSON, get, post, purchase, request, send};
+use crate::shop::{JSON, facing_parts_of, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -47,7 +47,7 @@ impl PurchaseQuery for Panics {
 
 #[tokio::test]
 async fn a_panic_is_a_500_without_details() {
-    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(Panics));
+    let parts = facing_parts_of(Panics);
     let router = router(parts, HttpOptions::default());
     let response = get(&router, "/getAllUserBuys/u1").await;
     assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -80,10 +80,7 @@ impl Clock for NoClock {
 
 #[tokio::test]
 async fn a_handler_that_panics_is_a_500_with_a_request_id_and_is_counted() {
-    let mut parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let mut parts = facing_parts_of(InMemoryStore::new());
     parts.clock = Arc::new(NoClock);
     let router = router(parts, HttpOptions::default());
     let mine = request(
@@ -134,7 +131,7 @@ impl PurchaseQuery for Misbehaving {
 }
 
 fn over(query: Misbehaving) -> Router {
-    let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(query));
+    let parts = facing_parts_of(query);
     router(parts, HttpOptions::default())
 }
 

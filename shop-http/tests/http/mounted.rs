@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::routing::any;
 use serde_json::{Value, json};
 use shop_core::log::DeadLetters as _;
-use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
+use shop_core::memory::{InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::{Durability, PurchaseStore};
 use shop_http::{HttpOptions, OrdersRole, Parts, RouteGroup, UsersRole, router, routes};
 use shop_store::embedded::EmbeddedShop;
@@ -20,7 +20,7 @@ use crate::dead_letters::dead_letter;
 use crate::events::follow;
 use crate::metrics::value;
 use crate::rates::NoToken;
-use crate::shop::{JSON, TestResponse, get, post, purchase, request, send};
+use crate::shop::{JSON, TestResponse, facing_parts_of, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 const PREFIX: &str = "/shop";
@@ -32,7 +32,7 @@ async fn parts() -> Parts {
         .insert((1..=3).map(|number| purchase("u1", number)).collect())
         .await
         .unwrap();
-    let mut parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+    let mut parts = facing_parts_of(store);
     parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
     parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
     parts

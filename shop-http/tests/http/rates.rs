@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,11 +12,11 @@ use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::json;
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{Authenticate, HttpOptions, Parts, Principal, Rejection, async_trait, routes};
+use shop_core::memory::InMemoryStore;
+use shop_http::{Authenticate, HttpOptions, Principal, Rejection, async_trait, routes};
 use uuid::Uuid;
 
-use crate::shop::{JSON, Shop, TestResponse, get, request, send};
+use crate::shop::{JSON, Shop, TestResponse, facing_parts_of, get, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -33,10 +32,7 @@ fn options() -> HttpOptions {
 }
 
 fn facing() -> Router {
-    let parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let parts = facing_parts_of(InMemoryStore::new());
     let named = async |mut request: Request, next: Next| {
         let name = request
             .headers()
@@ -242,10 +238,7 @@ async fn rejected_requests_count_for_their_address_alone() {
 
 #[tokio::test]
 async fn an_accepted_write_stays_accepted_behind_a_layer_that_makes_new_responses() {
-    let parts = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
+    let parts = facing_parts_of(InMemoryStore::new());
     let bare = async |mut request: Request, next: Next| {
         let name = request.headers()["x-name"].to_str().unwrap().to_owned();
         request.extensions_mut().insert(Principal::new(name));
@@ -314,10 +307,7 @@ impl Authenticate for NoToken {
 #[tokio::test]
 async fn rejected_tokens_count_for_their_address() {
     for path in ["/v1/summary?userid=u1", "/metrics"] {
-        let parts = Parts::facing(
-            Arc::new(InMemoryLog::default().sink()),
-            Arc::new(InMemoryStore::new()),
-        );
+        let parts = facing_parts_of(InMemoryStore::new());
         let router = routes(parts)
             .options(options())
             .authenticate(NoToken)

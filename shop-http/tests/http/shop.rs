@@ -11,7 +11,7 @@ use shop_core::conformance::fault::Faults;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::{Durability, PurchaseStore};
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
 use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
 use shop_http::{HttpOptions, Parts, router};
 use tower::ServiceExt;
@@ -31,6 +31,11 @@ impl Clock for StoppedClock {
     fn fresh_id(&self) -> Uuid {
         Uuid::now_v7()
     }
+}
+
+/// The parts of a facing with an empty log, whose listings are those of `query`.
+pub(crate) fn facing_parts_of(query: impl PurchaseQuery) -> Parts {
+    Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(query))
 }
 
 /// Both services. Nothing goes from the log into the store until [`Shop::ingest`].

@@ -13,7 +13,7 @@ use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shop_core::ErrorKind;
-use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::memory::InMemoryStore;
 use shop_core::ports::Durability;
 use shop_core::ports::PurchaseStore;
 use shop_http::{HttpOptions, Parts, Tls, router, serve_tls};
@@ -28,7 +28,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::shop::purchase;
+use crate::shop::{facing_parts_of, purchase};
 
 /// A certificate authority.
 struct Authority {
@@ -158,7 +158,7 @@ impl Served {
         let store = InMemoryStore::new();
         let purchases: Vec<_> = (1..=count).map(|number| purchase("u1", number)).collect();
         store.insert(purchases.into()).await.unwrap();
-        let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(store));
+        let parts = facing_parts_of(store);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

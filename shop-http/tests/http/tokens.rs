@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::dead_letters::dead_letter;
 use crate::document::operations;
 use crate::issuer::{ISSUER, Issuer, SigningKey};
-use crate::shop::{JSON, Shop, TestResponse, get, purchase, request, send};
+use crate::shop::{JSON, Shop, TestResponse, facing_parts_of, get, purchase, request, send};
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
@@ -148,10 +148,7 @@ async fn services(key: SigningKey) -> Services {
         let paths = routes.paths();
         (routes.build(), paths)
     };
-    let mut facing = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(store.clone()),
-    );
+    let mut facing = facing_parts_of(store.clone());
     let mut management = Parts::management(
         Arc::new(store.clone()),
         Durability::Memory,

@@ -28,7 +28,7 @@ use shop_core::users::{User, UserNumber};
 use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
 use tokio::time::{sleep, timeout};
 
-use crate::shop::{JSON, TestResponse, request, send};
+use crate::shop::{JSON, TestResponse, facing_parts_of, request, send};
 
 /// Users and orders in memory, connected only by two logs. No event is transferred before
 /// [`Entities::start`].
@@ -127,10 +127,7 @@ impl Entities {
 
     /// Facing with users and orders.
     pub(crate) fn facing(&self, options: HttpOptions) -> Router {
-        let mut parts = Parts::facing(
-            Arc::new(InMemoryLog::default().sink()),
-            Arc::new(InMemoryStore::new()),
-        );
+        let mut parts = facing_parts_of(InMemoryStore::new());
         parts.users = Some(UsersRole::new(Arc::new(self.users.clone())));
         parts.orders = Some(OrdersRole::new(Arc::new(self.orders.clone())));
         router(parts, options)
