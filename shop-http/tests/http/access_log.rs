@@ -16,16 +16,18 @@ use serde_json::{Value, json};
 use shop_core::Purchase;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::ports::{Durability, PurchaseStore};
+use shop_core::ports::PurchaseStore;
 use shop_core::record::Record as _;
 use shop_http::{
-    AccessLog, ApiKeys, DeadLetterLog, HttpOptions, OrdersRole, Parts, Principal, Scopes,
-    UsersRole, routes,
+    AccessLog, ApiKeys, DeadLetterLog, HttpOptions, OrdersRole, Principal, Scopes, UsersRole,
+    routes,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{JSON, TestResponse, facing_parts_of, purchase, request, send};
+use crate::shop::{
+    JSON, TestResponse, facing_parts_of, management_parts_of, purchase, request, send,
+};
 
 /// Collects log lines.
 #[derive(Debug, Clone, Default)]
@@ -268,8 +270,7 @@ async fn writes_and_reads_of_others_are_audited() {
 #[tokio::test]
 async fn direct_writes_and_anonymous_writes_are_audited() {
     let (lines, _guard) = Lines::of_this_thread();
-    let store = Arc::new(InMemoryStore::new());
-    let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    let parts = management_parts_of(InMemoryStore::new());
     let app = routes(parts).options(options(AccessLog::All)).build();
     let body = r#"{"username":"ada","userid":"u1","price":7}"#;
     for path in ["/purchases", "/v1/purchases"] {
@@ -299,12 +300,11 @@ async fn direct_writes_and_anonymous_writes_are_audited() {
 async fn resolved_dead_letters_are_audited_with_their_positions() {
     let (lines, _guard) = Lines::of_this_thread();
     let log = InMemoryLog::default();
-    let store = Arc::new(InMemoryStore::new());
     log.dead_letters()
         .put(&[1, 2].map(|offset| dead_letter("purchases", offset, b"poison")))
         .await
         .unwrap();
-    let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    let mut parts = management_parts_of(InMemoryStore::new());
     parts.dead_letters = vec![DeadLetterLog::new(
         "purchases",
         Purchase::TYPE,

@@ -1,16 +1,13 @@
 //! Protection of browsers: hosts, origins, headers.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::Durability;
-use shop_http::{Hosts, HttpOptions, Parts, routes};
+use shop_http::{Hosts, HttpOptions, routes};
 
-use crate::shop::{JSON, Shop, TestResponse, get, request, send};
+use crate::shop::{JSON, Shop, TestResponse, get, management_parts_of, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":7}"#;
 
@@ -144,8 +141,7 @@ async fn only_allowed_hosts_are_served() {
 
 #[tokio::test]
 async fn the_admin_listener_has_hosts_of_its_own() {
-    let store = Arc::new(InMemoryStore::new());
-    let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    let parts = management_parts_of(InMemoryStore::new());
     for (hosts, refused) in [
         (Hosts::Any, "shop.example"),
         ("shop.example".parse().unwrap(), "evil.example"),

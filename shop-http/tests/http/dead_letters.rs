@@ -9,13 +9,12 @@ use serde_json::{Value, json};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::{DeadLetter, Gap, GapCause, Headers, Log, LogRecord, Partition, Reason};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::Durability;
 use shop_core::record::Record as _;
 use shop_core::users::User;
 use shop_core::{Purchase, Timestamp};
-use shop_http::{DeadLetterLog, HttpOptions, Parts, router};
+use shop_http::{DeadLetterLog, HttpOptions, router};
 
-use crate::shop::{get, post};
+use crate::shop::{get, management_parts_of, post};
 
 const ADA: &[u8] = br#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -72,18 +71,18 @@ impl Operated {
     async fn in_memory(dead_letters: &[DeadLetter]) -> Self {
         let log = InMemoryLog::default();
         Log::dead_letters(&log).put(dead_letters).await.unwrap();
-        let store = Arc::new(InMemoryStore::new());
+        let store = InMemoryStore::new();
         let source = Arc::new(log.source("group"));
         let letters = Log::dead_letters(&log);
         let ingest = Ingest::<Purchase>::new(
             source,
-            Arc::clone(&store) as _,
+            Arc::new(store.clone()),
             letters,
             IngestOptions::default(),
         );
         let monitor = ingest.monitor();
         tokio::spawn(ingest.run(std::future::pending()));
-        let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+        let mut parts = management_parts_of(store);
         let users = Arc::new(InMemoryLog::default());
         parts.dead_letters = vec![
             DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log.clone())),

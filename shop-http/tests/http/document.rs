@@ -10,12 +10,14 @@ use serde_json::Value;
 use shop_core::Purchase;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::ports::{Durability, PurchaseStore as _};
+use shop_core::ports::PurchaseStore as _;
 use shop_core::record::Record as _;
 use shop_http::{DeadLetterLog, Dialect, HttpOptions, OrdersRole, Parts, UsersRole, routes};
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{Shop, TestResponse, get, post, purchase, request, send};
+use crate::shop::{
+    Shop, TestResponse, facing_parts_of, get, management_parts_of, post, purchase, request, send,
+};
 
 /// A service with all roles.
 struct App {
@@ -45,13 +47,10 @@ impl App {
 
 /// Both services in this dialect.
 async fn apps(dialect: &str) -> [App; 2] {
-    let store = Arc::new(InMemoryStore::new());
+    let store = InMemoryStore::new();
     store.insert(vec![purchase("u2", 1)].into()).await.unwrap();
-    let mut facing = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::clone(&store) as _,
-    );
-    let mut management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    let mut facing = facing_parts_of(store.clone());
+    let mut management = management_parts_of(store);
     let users = InMemoryUsers::new();
     let orders = InMemoryOrders::new();
     facing.users = Some(UsersRole::new(Arc::new(users.clone())));

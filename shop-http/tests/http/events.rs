@@ -11,11 +11,10 @@ use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::GroupPositions;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::Durability;
 use shop_http::{HttpOptions, Parts, router};
 use tower::ServiceExt as _;
 
-use crate::shop::{get, post};
+use crate::shop::{get, management_parts_of, post};
 
 struct Shop {
     facing: Router,
@@ -44,8 +43,7 @@ impl Shop {
         let feed = PurchaseFeed::with_options(admin, positions, Arc::new(store.clone()), options);
         let mut parts = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
         parts.purchases.as_mut().unwrap().feed = Some(feed.clone());
-        let store = Arc::new(store);
-        let mut operated = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+        let mut operated = management_parts_of(store);
         operated.purchases.as_mut().unwrap().feed = Some(feed.clone());
         let options = HttpOptions::default();
         Self {

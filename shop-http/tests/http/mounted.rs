@@ -12,7 +12,7 @@ use axum::routing::any;
 use serde_json::{Value, json};
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::ports::{Durability, PurchaseStore};
+use shop_core::ports::PurchaseStore;
 use shop_http::{HttpOptions, OrdersRole, Parts, RouteGroup, UsersRole, router, routes};
 use shop_store::embedded::EmbeddedShop;
 
@@ -20,7 +20,9 @@ use crate::dead_letters::dead_letter;
 use crate::events::follow;
 use crate::metrics::value;
 use crate::rates::NoToken;
-use crate::shop::{JSON, TestResponse, facing_parts_of, get, post, purchase, request, send};
+use crate::shop::{
+    JSON, TestResponse, facing_parts_of, get, management_parts_of, post, purchase, request, send,
+};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 const PREFIX: &str = "/shop";
@@ -302,8 +304,7 @@ async fn the_services_are_presets() {
     );
     assert!(preset["paths"]["/v1/purchases"].is_object());
 
-    let store = Arc::new(InMemoryStore::new());
-    let management = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    let management = management_parts_of(InMemoryStore::new());
     let app = Router::new().nest(PREFIX, routes(management).only([RouteGroup::V1]).build());
     let bought = send(
         &app,

@@ -38,6 +38,11 @@ pub(crate) fn facing_parts_of(query: impl PurchaseQuery) -> Parts {
     Parts::facing(Arc::new(InMemoryLog::default().sink()), Arc::new(query))
 }
 
+/// The parts of a management that writes into `store`, and lists it.
+pub(crate) fn management_parts_of(store: InMemoryStore) -> Parts {
+    Parts::management(Arc::new(store.clone()), Durability::Memory, Arc::new(store))
+}
+
 /// Both services. Nothing goes from the log into the store until [`Shop::ingest`].
 pub(crate) struct Shop {
     pub(crate) log: InMemoryLog,

@@ -14,9 +14,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shop_core::ErrorKind;
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::Durability;
 use shop_core::ports::PurchaseStore;
-use shop_http::{HttpOptions, Parts, Tls, router, serve_tls};
+use shop_http::{HttpOptions, Tls, router, serve_tls};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +27,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::shop::{facing_parts_of, purchase};
+use crate::shop::{facing_parts_of, management_parts_of, purchase};
 
 /// A certificate authority.
 struct Authority {
@@ -106,8 +105,7 @@ pub(crate) async fn valid() -> Tls {
 async fn a_failed_reload_and_the_end_of_the_certificate_are_exposed() {
     let files = Files::new(&Authority::new().sign(), None);
     let tls = files.load().await.unwrap();
-    let store = Arc::new(InMemoryStore::new());
-    let parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
+    let parts = management_parts_of(InMemoryStore::new());
     let end = tls.not_after().await.unwrap();
     tls.expose(&parts.metrics);
     let app = router(parts, HttpOptions::default());

@@ -12,7 +12,7 @@ use shop_core::entity::EntityStore as _;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::orders::NewOrder;
-use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
+use shop_core::ports::{PurchaseStore as _, RecordStore};
 use shop_core::record::Record as _;
 use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
@@ -23,7 +23,9 @@ use uuid::Uuid;
 use crate::dead_letters::dead_letter;
 use crate::document::operations;
 use crate::issuer::{ISSUER, Issuer, SigningKey};
-use crate::shop::{JSON, Shop, TestResponse, facing_parts_of, get, purchase, request, send};
+use crate::shop::{
+    JSON, Shop, TestResponse, facing_parts_of, get, management_parts_of, purchase, request, send,
+};
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
@@ -149,11 +151,7 @@ async fn services(key: SigningKey) -> Services {
         (routes.build(), paths)
     };
     let mut facing = facing_parts_of(store.clone());
-    let mut management = Parts::management(
-        Arc::new(store.clone()),
-        Durability::Memory,
-        Arc::new(store.clone()),
-    );
+    let mut management = management_parts_of(store.clone());
     facing.users = Some(roles().0);
     facing.orders = Some(roles().1);
     management.users = Some(roles().0);
