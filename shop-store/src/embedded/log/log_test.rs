@@ -10,6 +10,7 @@ use shop_core::log::{
 };
 use shop_core::ports::{PurchaseErase as _, PurchaseQuery as _, PurchaseSink, Receipt, Selector};
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -28,6 +29,15 @@ impl Clock for SetClock {
     fn fresh_id(&self) -> Uuid {
         Uuid::now_v7()
     }
+}
+
+/// A log in an empty folder.
+async fn fresh_log() -> (TempDir, EmbeddedLog) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
+    (folder, log)
 }
 
 fn record(bytes: usize) -> LogRecord {
@@ -87,10 +97,7 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
 
 #[tokio::test]
 async fn the_receipts_of_a_batch_name_their_records() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (_folder, log) = fresh_log().await;
     // Two statements of 16 rows, and single rows.
     for (first, count) in [(1, 37), (101, 3), (201, 16)] {
         let batch: Vec<_> = (first..first + count).map(purchase).collect();
@@ -133,10 +140,7 @@ async fn a_commit_of_another_process_notifies_a_source_without_polling() {
 
 #[tokio::test]
 async fn a_fenced_consumer_starts_a_new_epoch() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (folder, log) = fresh_log().await;
     log.sink().publish(&purchase(1)).await.unwrap();
     let source = log.source("group").unwrap();
     let (_, position) = offsets(&source, 1).await;
@@ -166,10 +170,7 @@ async fn a_fenced_consumer_starts_a_new_epoch() {
 #[tokio::test]
 async fn a_write_to_a_deleted_file_is_not_acknowledged() {
     for name in ["shop.db", "shop.lock"] {
-        let folder = tempfile::tempdir().unwrap();
-        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-            .await
-            .unwrap();
+        let (folder, log) = fresh_log().await;
         let sink = log.sink();
         sink.publish(&purchase(1)).await.unwrap();
         std::fs::rename(folder.path().join(name), folder.path().join("elsewhere")).unwrap();
@@ -330,10 +331,7 @@ async fn a_batch_leaves_room_in_the_queue_to_single_purchases() {
 
 #[tokio::test]
 async fn every_check_fails_without_a_table() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (folder, log) = fresh_log().await;
     let (sink, source, dead_letters) =
         (log.sink(), log.source("group").unwrap(), log.dead_letters());
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
@@ -361,10 +359,7 @@ async fn every_check_fails_without_a_table() {
 
 #[tokio::test]
 async fn a_closed_source_has_released_the_lock_of_its_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (folder, log) = fresh_log().await;
     log.sink().publish(&purchase(1)).await.unwrap();
     for _ in 0..10 {
         let source = log.source("group").unwrap();
@@ -378,10 +373,7 @@ async fn a_closed_source_has_released_the_lock_of_its_group() {
 
 #[tokio::test]
 async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (folder, log) = fresh_log().await;
     let sink = log.storing_sink("group").await.unwrap();
     let options = EmbeddedStoreOptions::default();
     // The second has its own writer, like a process.
@@ -419,10 +411,7 @@ async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
 
 #[tokio::test]
 async fn a_row_that_the_database_rejects_rejects_no_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (_folder, log) = fresh_log().await;
     let reject = "CREATE TRIGGER reject BEFORE INSERT ON records WHEN new.key = x'7533'
                   BEGIN SELECT RAISE(ABORT, 'on purpose'); END";
     log.shared
