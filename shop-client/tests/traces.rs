@@ -22,7 +22,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::shop::{Script, Shop, Turn, ada, refusal};
+use crate::shop::{Script, Turn, ada, refusal};
 
 /// Spans with their fields, and events of this crate, by the thread of the test.
 static KEPT: Mutex<Vec<(ThreadId, Level, String)>> = Mutex::new(Vec::new());
@@ -85,7 +85,7 @@ async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
     for (last, status) in [(Turn::Say(refusal(400, &[], "")), 400), (Turn::Pass, 201)] {
         kept().retain(|(thread, ..)| *thread != current().id());
         let script = Script::new([Turn::Say(refusal(503, &[], "")), last]);
-        let client = script.before(Shop::new().router).await.build().unwrap();
+        let client = script.client().await;
         let client = client.with_context(RequestContext::new(Some("r-1".to_owned()), None));
         assert_eq!(client.buy(ada("1")).await.is_ok(), status == 201);
         let kept: Vec<_> = kept()
@@ -119,7 +119,7 @@ async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
 async fn the_current_span_is_the_parent_of_the_service_s() {
     listen();
     let script = Script::new([]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     let span = tracing::info_span!("of my own");
     client.buy(ada("1")).instrument(span.clone()).await.unwrap();
     let trace = span.context().span().span_context().trace_id().to_string();

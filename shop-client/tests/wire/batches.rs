@@ -57,7 +57,7 @@ async fn stored(client: &ShopClient, last: &Receipt) -> u64 {
 async fn a_backlog_is_sent_in_few_requests() {
     let shop = Shop::new();
     let script = Script::default();
-    let client = script.before(shop.router).await.build().unwrap();
+    let client = script.client_of(shop.router).await;
     let results = client
         .buy_all(stream::iter(orders(2_000)), 500)
         .collect()
@@ -77,7 +77,7 @@ async fn a_batch_that_is_too_large_is_halved() {
     options.max_batch_purchases = 100;
     let shop = Shop::with(options, &Faults::new());
     let script = Script::default();
-    let client = script.before(shop.router).await.build().unwrap();
+    let client = script.client_of(shop.router).await;
     let receipts = receipts(client.buy_many(orders(1_000)).await);
     assert_eq!(
         offsets(&receipts),
@@ -94,7 +94,7 @@ async fn a_purchase_that_is_too_large_fails_alone() {
     options.max_body_bytes = 200;
     let shop = Shop::with(options, &Faults::new());
     let script = Script::default();
-    let client = script.before(shop.router).await.build().unwrap();
+    let client = script.client_of(shop.router).await;
     let mut orders = orders(4);
     orders[2].key = Some("x".repeat(255).parse().unwrap());
     orders[2].user_name = "y".repeat(250).parse().unwrap();
@@ -111,7 +111,7 @@ async fn a_lost_response_is_retried_without_duplicates() {
     for lost in [Turn::Lose, Turn::Cut] {
         let shop = Shop::new();
         let script = Script::new([lost]);
-        let client = script.before(shop.router.clone()).await.build().unwrap();
+        let client = script.client_of(shop.router.clone()).await;
         let bought = client.buy_many(orders(100)).await;
         assert!(
             bought
@@ -136,7 +136,7 @@ async fn only_unknown_purchases_are_repeated() {
     let faults = Faults::new();
     let shop = Shop::with(HttpOptions::default(), &faults);
     let script = Script::default();
-    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let client = script.client_of(shop.router.clone()).await;
     faults.once(Call::Publish, Fault::PartialInsert);
     let mut batch = orders(100);
     batch[7] = ada("7").with_timestamp("2999-01-01T00:00:00Z".parse().unwrap());
@@ -216,7 +216,7 @@ async fn an_unreadable_response_leaves_every_purchase_unknown() {
             body,
         ))]);
         let client = script
-            .before(Shop::new().router)
+            .builder()
             .await
             .retries(RetryPolicy::none())
             .build()

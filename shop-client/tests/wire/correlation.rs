@@ -7,7 +7,7 @@ use shop_client::{
     HttpErrorExt, NewPurchase, PurchaseSink, RequestContext, RetryPolicy, ShopClient,
 };
 
-use crate::shop::{Script, Shop, Turn, ada, refusal};
+use crate::shop::{Script, Turn, ada, refusal};
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -22,7 +22,7 @@ async fn all_attempts_of_a_call_have_one_request_id() {
         Turn::Pass,
         Turn::Say(refusal(400, &[], "")),
     ]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     client.buy(ada("1")).await.unwrap();
     let error = client.buy(ada("1")).await.unwrap_err();
     let ids: Vec<_> = script
@@ -49,7 +49,7 @@ async fn all_attempts_of_a_call_have_one_request_id() {
 #[tokio::test]
 async fn queries_and_writes_belong_to_the_current_request() {
     let script = Script::new([]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     let calls = async {
         client.user("u1").summary().await.unwrap();
         client.buy(ada("1")).await.unwrap();
@@ -77,7 +77,7 @@ async fn queries_and_writes_belong_to_the_current_request() {
 #[tokio::test]
 async fn a_context_is_forwarded_without_invalid_headers() {
     let script = Script::new([]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     client
         .with_context(context("r-1"))
         .user("u1")

@@ -17,7 +17,7 @@ use shop_client::{
 };
 use shop_http::{DeadLetterLog, HttpOptions, Parts, router};
 
-use crate::shop::{self, Script, Turn, refusal};
+use crate::shop::{Script, Turn, refusal};
 
 const MARCH: i64 = 1_772_355_600_000;
 
@@ -53,7 +53,7 @@ async fn management() -> (InMemoryLog, Router) {
 
 async fn client() -> (InMemoryLog, ShopClient, Script) {
     let ((log, router), script) = (management().await, Script::default());
-    let client = script.before(router).await.build().unwrap();
+    let client = script.client_of(router).await;
     (log, client, script)
 }
 
@@ -263,11 +263,7 @@ async fn responses_about_something_else_are_errors() {
     let results = client.dead_letters().replay(["t-0-1"]).await.unwrap();
     assert_eq!(results[0].status, ResolvedStatus::Other);
     // Facing has none.
-    let facing = Script::default()
-        .before(shop::Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let facing = Script::default().client().await;
     let error = facing
         .dead_letters()
         .page(PageLimit::MAX, None)

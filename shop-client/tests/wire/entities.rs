@@ -230,7 +230,7 @@ async fn a_lost_request_is_retried_with_the_same_key() {
         || Turn::Say(StatusCode::BAD_GATEWAY.into_response()),
     ] {
         let script = Script::new([turn(), turn()]);
-        let client = script.before(responding(201, USER)).await.build().unwrap();
+        let client = script.client_of(responding(201, USER)).await;
         let registered = client
             .users()
             .register_new(new_user().email, new_user().name)
@@ -253,7 +253,7 @@ async fn a_lost_request_is_retried_with_the_same_key() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_register_is_still_sent() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
-    let client = script.before(responding(201, USER)).await.build().unwrap();
+    let client = script.client_of(responding(201, USER)).await;
     let users = client.users();
     let new = new_user();
     let mut registering = Box::pin(users.insert(&new));

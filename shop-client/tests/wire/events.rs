@@ -138,7 +138,7 @@ async fn the_end_of_a_stream_is_no_end() {
 async fn an_outage_longer_than_a_call_is_waited_for() {
     let (service, shop) = service();
     let script = Script::new([Turn::CutAfter(1)]);
-    let client = script.before(service.router.clone()).await.build().unwrap();
+    let client = script.client_of(service.router.clone()).await;
     let mut events = follow(&client).await;
     script.then(60, || {
         Turn::Say(StatusCode::SERVICE_UNAVAILABLE.into_response())
@@ -159,11 +159,7 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
         event("c1", 1) + &event("c2", 2) + ": no purchase\nid: c3\n\n" + &event("c4", 3)[..40];
     let script =
         Script::new([first, event("c3", 2) + &event("c4", 3)].map(|text| Turn::Say(hanging(text))));
-    let client = script
-        .before(shop::Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let client = script.client().await;
     let mut events = follow(&client).await;
     let start = Instant::now();
     for purchase in 1..=3 {
@@ -192,7 +188,7 @@ async fn permanent_refusals_end_the_stream() {
         let (service, _shop) = service();
         let refused = || Turn::Say(refusal(status, &[], body));
         let script = Script::new([refused(), Turn::CutAfter(1), refused()]);
-        let client = script.before(service.router.clone()).await.build().unwrap();
+        let client = script.client_of(service.router.clone()).await;
         let user = client.user("u1");
         let error = user.events(None).await.err().unwrap();
         assert_eq!((error.kind(), error.status()), (kind, Some(status)));
@@ -221,22 +217,14 @@ async fn events_of_another_server_are_errors() {
         hanging(long),
     ] {
         let script = Script::new([Turn::Say(response)]);
-        let client = script
-            .before(shop::Shop::new().router)
-            .await
-            .build()
-            .unwrap();
+        let client = script.client().await;
         let error = client.user("u1").events(None).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert_eq!(script.seen().len(), 1);
     }
     // A server that says nothing.
     let script = Script::new([Turn::Say(hanging(String::new()))]);
-    let client = script
-        .before(shop::Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let client = script.client().await;
     let error = client.user("u1").events(None).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }

@@ -38,7 +38,7 @@ async fn client() -> (ShopClient, Script) {
     for result in sink.publish_many(&all).await {
         result.unwrap();
     }
-    let client = script.before(service.router).await.build().unwrap();
+    let client = script.client_of(service.router).await;
     (client, script)
 }
 
@@ -150,11 +150,7 @@ async fn listings_of_another_server_are_errors() {
         Turn::Say(refusal(200, &[], "")),
     ] {
         let script = Script::new([turn]);
-        let client = script
-            .before(shop::Shop::new().router)
-            .await
-            .build()
-            .unwrap();
+        let client = script.client().await;
         let mut purchases = client.export(user()).purchases();
         let error = loop {
             match purchases.next().await.unwrap() {
@@ -167,10 +163,7 @@ async fn listings_of_another_server_are_errors() {
     }
     // A connection that becomes silent.
     let script = Script::new([lines(&format!("{one}\n"), stream::pending())]);
-    let builder = script
-        .before(shop::Shop::new().router)
-        .await
-        .query_timeout(Duration::from_secs(5));
+    let builder = script.builder().await.query_timeout(Duration::from_secs(5));
     let client = builder.build().unwrap();
     let start = Instant::now();
     let mut purchases = client.export(user()).purchases();

@@ -7,15 +7,11 @@ use shop_client::shop_core::ingest::{Ingest, IngestOptions};
 use shop_client::{Durability, ErrorKind, Health, HttpErrorExt, Purchase, ShopClient};
 use shop_http::{HttpOptions, Parts, router};
 
-use crate::shop::{self, Script, Turn, refusal};
+use crate::shop::{Script, Turn, refusal};
 
 async fn said(status: u16, body: &'static str) -> shop_client::Result<Health> {
     let script = Script::new([Turn::Say(refusal(status, &[], body))]);
-    let client = script
-        .before(shop::Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let client = script.client().await;
     let health = client.health().await;
     assert_eq!(script.seen().len(), 1, "it is not retried");
     health
@@ -23,11 +19,7 @@ async fn said(status: u16, body: &'static str) -> shop_client::Result<Health> {
 
 #[tokio::test]
 async fn both_services_report_their_parts() {
-    let facing: ShopClient = Script::default()
-        .before(shop::Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let facing: ShopClient = Script::default().client().await;
     let health = facing.health().await.unwrap();
     assert_eq!((&*health.status, health.ingest), ("healthy", None));
     assert!(
@@ -50,10 +42,8 @@ async fn both_services_report_their_parts() {
     let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
     parts.purchases.as_mut().unwrap().ingest = Some(ingest.monitor());
     let management = Script::default()
-        .before(router(parts, HttpOptions::default()))
-        .await
-        .build()
-        .unwrap();
+        .client_of(router(parts, HttpOptions::default()))
+        .await;
     let health = management.health().await.unwrap();
     let parts = [
         ("ingest", false),

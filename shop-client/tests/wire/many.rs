@@ -26,7 +26,7 @@ async fn buy_all_keeps_the_order_and_continues_after_an_error() {
         50 => Turn::Say(refusal(422, &[], "")),
         _ => Turn::Pass,
     }));
-    let client = script.before(shop.router).await.build().unwrap();
+    let client = script.client_of(shop.router).await;
     let answers: Vec<_> = client
         .buy_all(stream::iter((0..100).map(order)), 8)
         .collect()
@@ -50,7 +50,7 @@ async fn buy_all_keeps_the_order_and_continues_after_an_error() {
 async fn buy_all_polls_the_stream_only_as_results_are_read() {
     // The service never responds.
     let script = Script::new((0..100).map(|_| Turn::Lose));
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     for (in_flight, expected) in [(7, 7), (1, 1), (0, 1)] {
         let taken = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&taken);
@@ -69,7 +69,7 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     // The first three never get a response.
     let script = Script::new((0..3).map(|_| Turn::Lose));
     let client = script
-        .before(Shop::new().router)
+        .builder()
         .await
         .retries(RetryPolicy::none())
         .max_in_flight(3)
@@ -117,7 +117,7 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     assert!(answers.iter().all(Result::is_ok));
     // A limit of zero would make the client useless.
     let narrow = Script::new([])
-        .before(Shop::new().router)
+        .builder()
         .await
         .max_in_flight(0)
         .build()
@@ -128,7 +128,7 @@ async fn abandoned_buys_count_towards_max_in_flight() {
 #[tokio::test]
 async fn more_buys_than_permits_wait_and_succeed() {
     let client = Script::new([])
-        .before(Shop::new().router)
+        .builder()
         .await
         .max_in_flight(100)
         .build()
@@ -146,12 +146,7 @@ async fn more_buys_than_permits_wait_and_succeed() {
 #[tokio::test(start_paused = true)]
 async fn close_ends_the_wait_for_a_permit() {
     let script = Script::new([Turn::Lose]);
-    let client = script
-        .before(Shop::new().router)
-        .await
-        .max_in_flight(1)
-        .build()
-        .unwrap();
+    let client = script.builder().await.max_in_flight(1).build().unwrap();
     assert!(poll!(pin!(client.buy(order(0)))).is_pending());
     let waiting = client.buy(order(1));
     let start = Instant::now();

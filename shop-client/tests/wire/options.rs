@@ -18,7 +18,7 @@ use crate::shop::{Script, Shop, Turn, ada, refusal, served};
 #[tokio::test(start_paused = true)]
 async fn retries_of_a_clone_share_the_budget() {
     let script = Script::responding(StatusCode::SERVICE_UNAVAILABLE, 1_000);
-    let builder = script.before(Shop::new().router).await;
+    let builder = script.builder().await;
     // One retry for the client and all its clones.
     let client = builder
         .retries(RetryPolicy::default().budget(0, 1.0))
@@ -37,7 +37,7 @@ async fn a_timeout_ends_a_call_with_its_retries() {
         let lost = (0..turns).map(|_| Turn::Lose);
         let refused = (0..100).map(|_| Turn::Say(refusal(503, &[], "")));
         let script = Script::new(lost.chain(refused));
-        let client = script.before(Shop::new().router).await.build().unwrap();
+        let client = script.client().await;
         let start = Instant::now();
         let error = client
             .with_timeout(Duration::from_secs(2))
@@ -78,12 +78,7 @@ async fn attempts_are_reported_with_a_purchase_and_to_the_observer() {
             .push((event.call, event.attempts, event.duration.as_secs(), state));
         assert_ne!(event.call, "check", "a panic does not end the call");
     };
-    let client = script
-        .before(Shop::new().router)
-        .await
-        .observer(observer)
-        .build()
-        .unwrap();
+    let client = script.builder().await.observer(observer).build().unwrap();
     let bought = client.buy(ada("29.99")).await.unwrap();
     assert_eq!(bought.attempts, 3);
     client.close(Duration::ZERO).await.unwrap();

@@ -28,7 +28,7 @@ async fn pages_are_requested_as_the_stream_is_read() {
     let script = Script::new([]);
     let all: Vec<_> = (0..2_500).map(purchase).collect();
     shop.store.insert(all.as_slice().into()).await.unwrap();
-    let client = script.before(shop.router).await.build().unwrap();
+    let client = script.client_of(shop.router).await;
     let user = client.user("u1");
 
     let user = user.page_size(PageLimit::MAX);
@@ -66,7 +66,7 @@ fn user_one() -> ports::Selector {
 async fn only_the_first_page_waits_for_the_purchase() {
     let shop = Shop::new();
     let script = Script::new([]);
-    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let client = script.client_of(shop.router.clone()).await;
     let bought = client.buy(ada("29.99")).await.unwrap();
     let user = client.user("u1");
     assert_eq!(user.summary().await.unwrap().count, 0);
@@ -93,7 +93,7 @@ async fn only_the_first_page_waits_for_the_purchase() {
 async fn a_purchase_not_stored_in_time_is_an_error() {
     let shop = Shop::new();
     let script = Script::new([]);
-    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let client = script.client_of(shop.router.clone()).await;
     let bought = client.buy(ada("29.99")).await.unwrap();
     let user = client.user("u1").waiting_for(&bought.receipt);
     for seconds in [0, 2, 10, 25] {
@@ -114,11 +114,7 @@ async fn a_purchase_not_stored_in_time_is_an_error() {
 
 #[tokio::test]
 async fn a_purchase_whose_id_would_change_is_not_sent() {
-    let client = Script::new([])
-        .before(Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let client = Script::new([]).client().await;
     for id in [
         Uuid::from_u128(0x6227_dd3e_4b6e_5903_bbab_a62e_31d7_5856),
         Uuid::nil(),

@@ -12,7 +12,7 @@ async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
     let shop = Shop::new();
     let script = Script::default();
     shop.ingest();
-    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let client = script.client_of(shop.router.clone()).await;
     let bought = client.buy(ada("29.99")).await.unwrap();
     shop.stored_up_to(&bought.receipt).await;
     let of = bought.purchase.id;
@@ -73,7 +73,7 @@ async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
 async fn a_refund_that_the_store_has_not_decided_over_is_pending() {
     let shop = Shop::new();
     let router = shop.router.clone();
-    let client = Script::default().before(router).await.build().unwrap();
+    let client = Script::default().client_of(router).await;
     let new = NewPurchase::of("u1").named("ada").priced("5").unwrap();
     let at = "2026-03-01T09:00:00Z".parse().unwrap();
     let bought = new.into_purchase(at, || Uuid::from_u128(7));
@@ -93,11 +93,7 @@ async fn a_refund_that_the_store_has_not_decided_over_is_pending() {
 async fn a_service_without_refunds_says_so() {
     let shop = Shop::with(HttpOptions::default().refunds(false), &Faults::new());
     shop.ingest();
-    let client = Script::default()
-        .before(shop.router.clone())
-        .await
-        .build()
-        .unwrap();
+    let client = Script::default().client_of(shop.router.clone()).await;
     let bought = client.buy(ada("1")).await.unwrap();
     shop.stored_up_to(&bought.receipt).await;
     let error = client

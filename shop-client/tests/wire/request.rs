@@ -16,7 +16,7 @@ use crate::shop::{Script, Shop, Turn, ada, refusal};
 #[tokio::test(start_paused = true)]
 async fn a_raw_request_has_the_retries_the_headers_and_the_token_of_the_client() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
-    let builder = script.before(Shop::new().router).await;
+    let builder = script.builder().await;
     let builder = builder
         .default_header("X-Tenant", "7")
         .bearer_token("s3cret");
@@ -49,13 +49,13 @@ async fn a_raw_write_is_retried_with_a_key_alone() {
     let refused = || Turn::Say(refusal(503, &[], ""));
     let body = json!({"username": "ada", "userid": "u1", "price": 1});
     let script = Script::new([refused()]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     let buy = || client.request(Method::POST, "v1/purchases").json(&body);
     let error = buy().send().await.unwrap_err();
     assert_eq!((error.attempts(), error.status()), (1, Some(503)));
 
     let script = Script::new([refused()]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     let buy = || {
         client
             .request(Method::POST, "v1/purchases")
@@ -72,11 +72,7 @@ async fn a_raw_write_is_retried_with_a_key_alone() {
 
 #[tokio::test]
 async fn a_raw_request_stays_below_the_address_and_reports_refusals() {
-    let client = Script::new([])
-        .before(Shop::new().router)
-        .await
-        .build()
-        .unwrap();
+    let client = Script::new([]).client().await;
     let error = client
         .request(Method::GET, "v1/summary")
         .send()
@@ -137,7 +133,7 @@ async fn a_failed_read_is_not_applied_whatever_the_backend() {
     );
 
     let reading = |turn| async {
-        let builder = Script::new([turn]).before(Shop::new().router).await;
+        let builder = Script::new([turn]).builder().await;
         let client = builder.retries(RetryPolicy::none()).build().unwrap();
         client
             .with_timeout(Duration::from_secs(1))
@@ -167,10 +163,8 @@ async fn a_page_says_that_a_purchase_is_pending() {
         )
     };
     let client = Script::new([Turn::Say(pending())])
-        .before(shop.router)
-        .await
-        .build()
-        .unwrap();
+        .client_of(shop.router)
+        .await;
     let user = Selector::User("u1".parse().unwrap());
     for is_pending in [true, false] {
         let page = client.page(&user, &PageRequest::default()).await.unwrap();

@@ -11,7 +11,7 @@ use crate::shop::{Script, Shop, Turn, ada, refusal};
 #[tokio::test(start_paused = true)]
 async fn a_503_then_a_201_is_one_purchase() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     let bought = client.buy(ada("29.99")).await.unwrap();
     let seen = script.seen();
     assert_eq!(seen.len(), 2);
@@ -35,7 +35,7 @@ async fn a_purchase_stored_before_the_timeout_is_not_repeated() {
     let shop = Shop::new();
     shop.ingest();
     let script = Script::new([Turn::Lose, Turn::Lose]);
-    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let client = script.client_of(shop.router.clone()).await;
     let bought = client.buy(ada("29.99")).await.unwrap();
     assert_eq!(script.seen().len(), 3);
     let seen = client
@@ -78,7 +78,7 @@ async fn retry_after_is_honoured() {
     let shop = Shop::new();
     for status in [429, 503] {
         let script = Script::new([Turn::Say(refusal(status, &[("retry-after", "7")], ""))]);
-        let client = script.before(shop.router.clone()).await.build().unwrap();
+        let client = script.client_of(shop.router.clone()).await;
         client.buy(ada("29.99")).await.unwrap();
         let seen = script.seen();
         let waited = seen[1].at - seen[0].at;
@@ -93,7 +93,7 @@ async fn retry_after_is_honoured() {
 async fn a_permanent_error_is_not_retried() {
     for status in [400, 401, 403, 404, 409, 413, 415, 422, 500, 501] {
         let script = Script::responding(StatusCode::from_u16(status).unwrap(), 10);
-        let client = script.before(Shop::new().router).await.build().unwrap();
+        let client = script.client().await;
         let error = client.buy(ada("1")).await.unwrap_err();
         assert_eq!(
             (error.status(), error.attempts(), error.is_retryable()),
@@ -107,11 +107,11 @@ async fn a_permanent_error_is_not_retried() {
 #[tokio::test(start_paused = true)]
 async fn queries_are_retried_and_a_check_is_not() {
     let script = Script::responding(StatusCode::BAD_GATEWAY, 2);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     assert_eq!(client.user("u1").summary().await.unwrap().count, 0);
     assert_eq!(script.seen().len(), 3);
     let script = Script::responding(StatusCode::BAD_GATEWAY, 2);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     client.check().await.unwrap_err();
     assert_eq!(script.seen().len(), 1);
 }
@@ -121,7 +121,7 @@ async fn a_dropped_buy_is_still_sent() {
     let shop = Shop::new();
     shop.ingest();
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
-    let client = script.before(shop.router.clone()).await.build().unwrap();
+    let client = script.client_of(shop.router.clone()).await;
     let mut buying = Box::pin(client.buy(ada("29.99")));
     assert!(futures_util::poll!(&mut buying).is_pending());
     drop(buying);
@@ -139,7 +139,7 @@ async fn a_response_with_another_purchase_is_an_error() {
         "price":1,"timestamp":"2026-03-01T09:00:00Z"},
         "receipt":{"id":"00000000-0000-0000-0000-000000000001","durability":"memory"}}"#;
     let script = Script::new([Turn::Say(refusal(201, &[], other))]);
-    let client = script.before(Shop::new().router).await.build().unwrap();
+    let client = script.client().await;
     let error = client.buy(ada("1")).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.outcome()),
@@ -161,9 +161,7 @@ async fn only_an_unsent_purchase_is_retryable_without_a_given_key() {
                 body,
             ))
         };
-        let builder = Script::new([refused(), refused()])
-            .before(Shop::new().router)
-            .await;
+        let builder = Script::new([refused(), refused()]).builder().await;
         let client = builder.retries(RetryPolicy::none()).build().unwrap();
         let error = client.buy(ada("1")).await.unwrap_err();
         assert_eq!(

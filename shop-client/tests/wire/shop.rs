@@ -136,10 +136,25 @@ impl Script {
         self.seen.lock().unwrap().clone()
     }
 
-    /// A client of `router` behind this script.
+    /// A builder of a client of `router` behind this script.
     pub(crate) async fn before(&self, router: Router) -> ShopClientBuilder {
         let url = served(router.layer(from_fn_with_state(self.clone(), take_turn))).await;
         ShopClient::builder(url)
+    }
+
+    /// A client with defaults of `router` behind this script.
+    pub(crate) async fn client_of(&self, router: Router) -> ShopClient {
+        self.before(router).await.build().unwrap()
+    }
+
+    /// A builder of a client of a new service behind this script.
+    pub(crate) async fn builder(&self) -> ShopClientBuilder {
+        self.before(Shop::new().router).await
+    }
+
+    /// A client with defaults of a new service behind this script.
+    pub(crate) async fn client(&self) -> ShopClient {
+        self.client_of(Shop::new().router).await
     }
 }
 

@@ -15,7 +15,7 @@ async fn a_rejected_token_is_renewed_within_the_call() {
         async move { Ok(BearerToken::new(format!("token-{number}"))?) }
     };
     let client = script
-        .before(Shop::new().router)
+        .builder()
         .await
         .token_provider(provider)
         .build()
@@ -40,7 +40,7 @@ async fn a_rejected_fixed_token_is_an_error() {
         Turn::Say(refusal(401, &[], "")),
     ]);
     let client = script
-        .before(Shop::new().router)
+        .builder()
         .await
         .bearer_token("s3cret")
         .build()
