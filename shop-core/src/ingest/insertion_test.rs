@@ -78,25 +78,32 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
     all
 }
 
-/// A pipeline into `store`, with this many purchases in one batch.
-async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
-    let log = InMemoryLog::new(InMemoryLogOptions {
-        batch_records: count,
+fn log_with_batches_of(batch_records: usize) -> InMemoryLog {
+    InMemoryLog::new(InMemoryLogOptions {
+        batch_records,
         ..Default::default()
-    });
-    let all = publish(&log, count).await;
-    let source = Arc::new(log.source("group"));
-    let dead_letters = Arc::new(log.dead_letters());
+    })
+}
+
+/// Ingests `log` into `store` from now on.
+fn start(log: &InMemoryLog, store: Arc<dyn PurchaseStore>) -> IngestMonitor {
     let ingest = Ingest::new(
-        source,
-        Arc::clone(store) as _,
-        dead_letters,
+        Arc::new(log.source("group")),
+        store,
+        Arc::new(log.dead_letters()),
         IngestOptions::default(),
     );
     let monitor = ingest.monitor();
-    *store.over.lock().unwrap() = BTreeSet::from([all[count / 3].id]);
     tokio::spawn(ingest.run(std::future::pending()));
-    (monitor, all)
+    monitor
+}
+
+/// A pipeline into `store`, with this many purchases in one batch.
+async fn ingest(store: &Arc<Failing>, count: usize) -> (IngestMonitor, Vec<Purchase>) {
+    let log = log_with_batches_of(count);
+    let all = publish(&log, count).await;
+    *store.over.lock().unwrap() = BTreeSet::from([all[count / 3].id]);
+    (start(&log, Arc::clone(store) as _), all)
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,18 +153,8 @@ async fn a_stuck_record_is_reported_while_others_are_processed() {
     let _running = in_time();
     let logged = Logged::begin();
     let store = Arc::new(Failing::default());
-    let log = InMemoryLog::new(InMemoryLogOptions {
-        batch_records: 3,
-        ..Default::default()
-    });
-    let ingest = Ingest::new(
-        Arc::new(log.source("group")),
-        Arc::clone(&store) as _,
-        Arc::new(log.dead_letters()),
-        IngestOptions::default(),
-    );
-    let monitor = ingest.monitor();
-    tokio::spawn(ingest.run(std::future::pending()));
+    let log = log_with_batches_of(3);
+    let monitor = start(&log, Arc::clone(&store) as _);
     let mut all = Vec::new();
     let mut seen = 0;
     for number in 0..600 {
@@ -299,21 +296,9 @@ impl RecordStore<Purchase> for LastTaken {
 async fn inserts_during_the_first_attempt_do_not_make_a_record_stuck() {
     let _running = in_time();
     let store = Arc::new(LastTaken::default());
-    let log = InMemoryLog::new(InMemoryLogOptions {
-        batch_records: 1,
-        ..Default::default()
-    });
+    let log = log_with_batches_of(1);
     publish(&log, 2).await;
-    let source = Arc::new(log.source("group"));
-    let dead_letters = Arc::new(log.dead_letters());
-    let ingest = Ingest::new(
-        source,
-        Arc::clone(&store) as _,
-        dead_letters,
-        IngestOptions::default(),
-    );
-    let monitor = ingest.monitor();
-    tokio::spawn(ingest.run(std::future::pending()));
+    let monitor = start(&log, Arc::clone(&store) as _);
     while *store.calls.lock().unwrap() < 50 {
         store.called.notified().await;
     }
@@ -337,16 +322,7 @@ async fn a_dead_letter_counts_its_attempts() {
         Call::Insert,
         Fault::Reject(Reason::refused(too_large()).unwrap()),
     );
-    let source = Arc::new(log.source("group"));
-    let store = faults.store(Arc::new(InMemoryStore::new()));
-    let ingest = Ingest::new(
-        source,
-        store,
-        Arc::new(log.dead_letters()),
-        IngestOptions::default(),
-    );
-    let monitor = ingest.monitor();
-    tokio::spawn(ingest.run(std::future::pending()));
+    let monitor = start(&log, faults.store(Arc::new(InMemoryStore::new())));
     monitor
         .wait_for(|status| status.counters.refused == 1)
         .await;
@@ -420,22 +396,10 @@ async fn many_failing_records_do_not_delay_the_others() {
 async fn a_parked_record_is_skipped_without_a_restart() {
     let _running = in_time();
     let store = Arc::new(Failing::default());
-    let log = InMemoryLog::new(InMemoryLogOptions {
-        batch_records: 3,
-        ..Default::default()
-    });
+    let log = log_with_batches_of(3);
     let all = publish(&log, 3).await;
     *store.over.lock().unwrap() = BTreeSet::from([all[1].id]);
-    let source = Arc::new(log.source("group"));
-    let dead_letters = Arc::new(log.dead_letters());
-    let ingest = Ingest::new(
-        source,
-        Arc::clone(&store) as _,
-        dead_letters,
-        IngestOptions::default(),
-    );
-    let monitor = ingest.monitor();
-    tokio::spawn(ingest.run(std::future::pending()));
+    let monitor = start(&log, Arc::clone(&store) as _);
     let stuck = monitor
         .wait_for(|status| status.stuck.is_some())
         .await
