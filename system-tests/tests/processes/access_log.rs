@@ -87,7 +87,7 @@ async fn commands_that_change_something_are_audited_whatever_is_logged() {
     .await;
     let listed = get(&facing.path("/v1/purchases?userid=u1")).await.1;
     let bought = listed["items"][0]["id"].as_str().unwrap();
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     append(folder, "3").await;
     for setting in [
         ("SHOP_API_KEYS_FILE", keys.to_str().unwrap()),

@@ -53,7 +53,7 @@ async fn probes_and_metrics_are_only_on_the_admin_listener() {
             );
             assert_eq!(status(&process.path(path)).await, 200, "{binary:?} {path}");
         }
-        assert!(process.terminate().await.success());
+        process.stop().await;
     }
 }
 

@@ -7,7 +7,7 @@ use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink as _;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, get, stored, until};
+use crate::process::{Binary, Process, get, stored, until, until_stored};
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// The output of `management dlq`, which must succeed.
@@ -76,7 +76,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
         listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "),
         "{listed}"
     );
-    assert!(management.terminate().await.success());
+    management.stop().await;
 
     // The operator keeps the second price, and deletes the first purchase from the store.
     let store = Connection::open(folder.join("shop.db")).unwrap();
@@ -88,7 +88,7 @@ async fn resolved_conflict_is_replayed_with_its_id() {
         "1 replayed\n"
     );
     let management = Process::start(Binary::Management, folder, &[]).await;
-    until("store it", async || stored(&management, "u1").await == 1).await;
+    until_stored(&management, "u1", 1).await;
     let (_, purchase) = get(&management.path(&format!("/v1/purchases/{id}"))).await;
     assert_eq!(purchase["price"], 2);
     assert_eq!(dlq(folder, &["ls"]).await, "");
@@ -136,7 +136,7 @@ async fn dlq_drop_selects_records() {
         "{printed}"
     );
     assert!(printed.contains("resolved dead letters 3\n"), "{printed}");
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     // Other files are closed cleanly.
     assert!(!folder.join("shop.db-wal").exists());
 }
@@ -155,7 +155,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let folder = folder.path();
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     facing.client().buy(order("1")).await.unwrap();
-    until("store it", async || stored(&facing, "u1").await == 1).await;
+    until_stored(&facing, "u1", 1).await;
     let store = Connection::open(folder.join("shop.db")).unwrap();
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
                 BEGIN SELECT RAISE(ABORT, 'not eve'); END";
@@ -174,10 +174,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
         facing.ingest().await["stuck"]["offset"] == 2
     })
     .await;
-    until("store the other one", async || {
-        stored(&facing, "u1").await == 2
-    })
-    .await;
+    until_stored(&facing, "u1", 2).await;
     let metrics = facing.metrics().await;
     let series = metrics
         .lines()
@@ -241,5 +238,5 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
 
     store.execute_batch("DROP TRIGGER rule").unwrap();
     assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
-    until("store it", async || stored(&facing, "u1").await == 3).await;
+    until_stored(&facing, "u1", 3).await;
 }

@@ -12,6 +12,7 @@ use crate::kafka;
 use crate::kills::{Random, seed};
 use crate::process::{
     ALL_ROLES, Binary, Process, borrow_settings, buy, get, must_buy, post, soon, stored, until,
+    until_stored,
 };
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, printed, text};
@@ -132,7 +133,7 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
         201
     );
     assert_eq!(get(&facing.path("/users/3")).await.0, 200);
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     assert_eq!(files_with(folder, "ada@example.com"), [] as [String; 0]);
     assert_eq!(files_with(folder, "Ada Lovelace"), [] as [String; 0]);
 
@@ -152,10 +153,7 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     );
     assert_eq!(dead_lettered(&facing).await, 0);
     must_buy(&facing, OF_ADA).await;
-    until("store the new one", async || {
-        stored(&facing, "1").await == 1
-    })
-    .await;
+    until_stored(&facing, "1", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,7 +194,7 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
         printed["kept"][0]["until"].is_string(),
         "the default retention is a week: {printed}"
     );
-    assert!(management.terminate().await.success());
+    management.stop().await;
     let again = kafka::start(
         Binary::Management,
         &servers,
@@ -219,7 +217,7 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
         "{}",
         text(&verified.stdout)
     );
-    assert!(again.terminate().await.success());
+    again.stop().await;
     facing.kill().await;
 }
 
@@ -328,8 +326,8 @@ async fn killed_erasures_are_completed_by_the_next_one() {
     let (code, printed) = erase(folder, &["1", "--confirm", "--vacuum"]).await;
     assert_eq!(code, Some(0), "{printed}");
     must_buy(&facing, OF_EVA).await;
-    until("store it", async || stored(&facing, "2").await == 301).await;
-    assert!(facing.terminate().await.success());
+    until_stored(&facing, "2", 301).await;
+    facing.stop().await;
     for of_ada in ["ada@example.com", "Ada Lovelace"] {
         assert_eq!(files_with(folder, of_ada), [] as [String; 0]);
     }
@@ -352,13 +350,13 @@ async fn purchases_older_than_the_retention_are_deleted() {
     drop(store);
     let old = r#"{"username":"ada","userid":"1","price":5,"timestamp":"2026-01-01T00:00:00Z"}"#;
     assert_eq!(buy(&facing, old).await.0, 400, "older than the retention");
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     let facing = Process::start(Binary::Facing, folder, &[]).await;
     for body in [old, OF_ADA, old] {
         must_buy(&facing, body).await;
     }
     assert_eq!(stored(&facing, "1").await, 3);
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     // The first round begins with the service.
     let facing = Process::start(Binary::Facing, folder, &keep).await;
     until("delete the old ones", async || {

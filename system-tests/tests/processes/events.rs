@@ -123,7 +123,7 @@ async fn management_follows_purchases_of_facing() {
     let mut all = Reader::connected(&management, "everyone=true").await;
     let bought = buy_all(&facing, 50).await;
     assert_eq!(all.ids(&management, 50).await, bought);
-    assert!(management.terminate().await.success());
+    management.stop().await;
     assert_eq!(all.next().await, None);
 }
 

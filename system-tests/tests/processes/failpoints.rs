@@ -127,7 +127,7 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
             FAILPOINTS.len() * PASSED.len(),
             self.poisoned
         );
-        assert!(facing.terminate().await.success());
+        facing.stop().await;
         assert_all_poison(dead_letters().await, self.poisoned);
     }
 }

@@ -12,7 +12,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, borrow_settings, get, stored, until};
+use crate::process::{Binary, Process, borrow_settings, get, until, until_stored};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
@@ -60,19 +60,13 @@ async fn records_deleted_unread_are_reported_until_dropped() {
     };
     let management = start(Binary::Management, &servers, &[]).await;
     publish(&servers, 200).await;
-    until("store them", async || {
-        stored(&management, "u1").await == 200
-    })
-    .await;
-    assert!(management.terminate().await.success());
+    until_stored(&management, "u1", 200).await;
+    management.stop().await;
 
     let unread = publish(&servers, 300).await;
     delete_before(&servers, &unread[250]).await;
     let management = start(Binary::Management, &servers, &[]).await;
-    until("store the rest", async || {
-        stored(&management, "u1").await == 250
-    })
-    .await;
+    until_stored(&management, "u1", 250).await;
     let health = async || get(&management.path("/health")).await.1;
     let is_counted = |health: &Value| health["ingest"]["lost_records"] == 250;
     let is_named = |health: &Value| !health["ingest"]["gaps"].is_null();
@@ -135,11 +129,8 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     };
     let management = start(Binary::Management, &servers, &[]).await;
     let mut end = publish(&servers, 200).await.pop().unwrap();
-    until("store them", async || {
-        stored(&management, "u1").await == 200
-    })
-    .await;
-    assert!(management.terminate().await.success());
+    until_stored(&management, "u1", 200).await;
+    management.stop().await;
 
     end.offset += 1;
     let mut list = TopicPartitionList::new();
@@ -172,10 +163,7 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     .await;
     // New purchases are written at those offsets.
     publish(&servers, 10).await;
-    until("store the others", async || {
-        stored(&management, "u1").await == 210
-    })
-    .await;
+    until_stored(&management, "u1", 210).await;
     assert_eq!(get(&management.path("/-/ready")).await.0, 200);
     assert_eq!(
         get(&management.path("/health")).await.1["status"],
@@ -183,7 +171,7 @@ async fn a_log_that_ends_before_the_committed_offset_is_read_again() {
     );
     drop_gap(&servers, &end, 150, "were truncated").await;
 
-    assert!(management.terminate().await.success());
+    management.stop().await;
     let management = start(Binary::Management, &servers, &[]).await;
     until("read on", async || management.ingest().await["lag"] == 0).await;
     assert_eq!(
@@ -280,9 +268,9 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
             facing.client().buy(purchase()).await.unwrap();
         }
         if settings.is_empty() {
-            until("store them", async || stored(&facing, "u1").await == 3).await;
+            until_stored(&facing, "u1", 3).await;
         }
-        assert!(facing.terminate().await.success());
+        facing.stop().await;
     }
     // A damaged file whose readable rows were copied.
     let log = Connection::open(folder.join("shop.db")).unwrap();
@@ -293,7 +281,7 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
     );
     drop(log);
     let facing = Process::start(Binary::Facing, folder, &[]).await;
-    until("store the rest", async || stored(&facing, "u1").await == 5).await;
+    until_stored(&facing, "u1", 5).await;
     until("report the gaps", async || {
         facing.ingest().await["gaps"]["records"] == 3
     })
@@ -308,7 +296,7 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
         json!([gap(4, 5), gap(6, 8)]),
         "{found}"
     );
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     let output = manage(folder, &["verify"]).await;
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
     assert!(

@@ -14,7 +14,9 @@ use shop_core::{Clock, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::io::AsyncReadExt as _;
 
-use crate::process::{ADA, ALL_ROLES, Binary, Process, get, must_buy, send, soon, stored, until};
+use crate::process::{
+    ADA, ALL_ROLES, Binary, Process, get, must_buy, send, soon, stored, until, until_stored,
+};
 use crate::verify::{manage, printed, text};
 
 /// Publishes purchases of `u1`.
@@ -46,11 +48,8 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     publish(folder, 3_000).await;
     let rehearsal =
         Process::start(Binary::Facing, folder, &[("KAFKA_GROUP_ID", "rehearsal")]).await;
-    until("store them", async || {
-        stored(&rehearsal, "u1").await == 3_000
-    })
-    .await;
-    assert!(rehearsal.terminate().await.success());
+    until_stored(&rehearsal, "u1", 3_000).await;
+    rehearsal.stop().await;
     publish(folder, 3_000).await;
 
     let retention = [("SHOP_LOG_RETENTION", "1s")];
@@ -76,7 +75,7 @@ async fn a_forgotten_group_does_not_keep_the_log() {
         groups(folder, &["forget", "rehearsal"]).await,
         (Some(0), "rehearsal forgotten\n".to_owned())
     );
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     let bytes = || folder.join("shop.db").metadata().unwrap().len();
     let before = bytes();
     // All records are older than the retention when the service starts; it deletes again after a minute.
@@ -89,8 +88,8 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     })
     .await;
     must_buy(&facing, ADA).await;
-    until("store it", async || stored(&facing, "u1").await == 6_001).await;
-    assert!(facing.terminate().await.success());
+    until_stored(&facing, "u1", 6_001).await;
+    facing.stop().await;
     assert!(bytes() < before / 2, "{before} bytes, then {}", bytes());
     let (code, printed) = groups(folder, &["reset", "purchase-group", "--to-beginning"]).await;
     assert!(
@@ -137,7 +136,7 @@ async fn a_backup_under_load_is_restored_without_loss() {
         () = backup => {}
         () = load => {}
     }
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
 
     let restored = path("restored");
     let restore = ["restore", path("backup").to_str().unwrap()].map(str::to_owned);
@@ -169,7 +168,7 @@ async fn a_backup_is_piped_into_a_restore() {
     std::fs::create_dir(&data).unwrap();
     publish(&data, 2_000).await;
     let facing = Process::start(Binary::Facing, &data, &[ALL_ROLES]).await;
-    until("store them", async || stored(&facing, "u1").await == 2_000).await;
+    until_stored(&facing, "u1", 2_000).await;
 
     let command = |folder: &Path, word| {
         let mut command = Binary::Management.command(&[
@@ -206,7 +205,7 @@ async fn a_backup_is_piped_into_a_restore() {
         (5, &json!([])),
         "{report}"
     );
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     for folder in [&data, &restored] {
         let mut names = std::fs::read_dir(folder)
             .unwrap()
@@ -308,7 +307,7 @@ async fn a_purchase_is_not_older_than_what_retention_has_seen() {
 #[tokio::test]
 async fn a_log_that_feeds_another_store_is_refused_at_the_start() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     let settings = [
         ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
         ("SHOP_PORT", "0"),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::entities::post;
-use crate::process::{ADA, ALL_ROLES, Binary, Process, buy, get, plain, stored, until};
+use crate::process::{ADA, ALL_ROLES, Binary, Process, buy, get, plain, until, until_stored};
 
 const USER: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
 const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
@@ -50,7 +50,7 @@ fn voluntary_switches(process: &Process) -> u64 {
 async fn facing_opens_only_what_is_used_and_sleeps() {
     let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     buy(&facing, ADA).await;
-    until("be stored", async || stored(&facing, "u1").await == 1).await;
+    until_stored(&facing, "u1", 1).await;
     for path in ["/health", "/metrics", "/readyz", "/-/ready"] {
         assert!(
             plain()

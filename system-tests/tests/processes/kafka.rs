@@ -13,7 +13,7 @@ use shop_kafka::KafkaLog;
 
 use crate::kills::{Plan, SERVICES, Victim};
 use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, borrow_settings, get, stored, until};
+use crate::process::{Binary, Process, borrow_settings, get, stored, until, until_stored};
 use crate::servers::Servers;
 
 pub(crate) fn settings(servers: &Servers) -> Vec<(&'static str, String)> {
@@ -125,7 +125,7 @@ async fn a_broker_that_is_unavailable_at_the_start_is_reported_and_waited_for() 
         client.buy(first()).await.is_ok()
     })
     .await;
-    until("store it", async || stored(&facing, "u1").await == 1).await;
+    until_stored(&facing, "u1", 1).await;
     assert_eq!(get(&facing.path("/-/ready")).await.0, 200);
     facing.signal(Signal::TERM);
     assert!(facing.ended().await.success());
@@ -191,7 +191,7 @@ async fn memory_is_bounded_with_a_backlog() {
         facing.client().buy(first()).await.is_ok()
     })
     .await;
-    until("store it", async || stored(&facing, "u1").await == 1).await;
+    until_stored(&facing, "u1", 1).await;
     let at_rest = facing.peak_memory();
 
     servers.ctl("pause", "mongo").await;

@@ -1,6 +1,6 @@
 //! The metrics of real processes.
 
-use crate::process::{ADA, Binary, Process, buy, plain, stored, until};
+use crate::process::{ADA, Binary, Process, buy, plain, until, until_stored};
 
 /// The value of one series.
 async fn value(process: &Process, series: &str) -> Option<f64> {
@@ -25,7 +25,7 @@ async fn each_service_exposes_its_metrics() {
     for _ in 0..2 {
         buy(&facing, ADA).await;
     }
-    until("store them", async || stored(&management, "u1").await == 2).await;
+    until_stored(&management, "u1", 2).await;
     let lag = r#"kafka_consumer_group_lag{topic="purchases",group="purchase-group",partition="0"}"#;
     until("commit", async || {
         value(&management, lag).await == Some(0.0)

@@ -78,6 +78,6 @@ async fn poison_stops_ingest_at_the_limit() {
         management.ingest().await["dead_lettered"] == rest
     })
     .await;
-    assert!(management.terminate().await.success());
+    management.stop().await;
     assert_eq!(letters(folder.path()).await, values().collect::<Vec<_>>());
 }

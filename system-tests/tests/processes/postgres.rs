@@ -78,7 +78,7 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
         "{ingest}"
     );
     assert_eq!(stored(&service, "u1").await, 121);
-    assert!(service.terminate().await.success());
+    service.stop().await;
     for command in [&["verify"][..], &["doctor"]] {
         let data = folder.path().to_str().unwrap();
         let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
@@ -119,7 +119,7 @@ async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
         must_buy(&service, ADA).await;
     }
     until("store them", async || count(&service).await == 40).await;
-    assert!(service.terminate().await.success());
+    service.stop().await;
     session(&cluster)
         .await
         .batch_execute("truncate purchases")
@@ -132,7 +132,7 @@ async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
     })
     .await;
     assert_eq!(health().await["status"], "degraded");
-    assert!(service.terminate().await.success());
+    service.stop().await;
     let data = folder.path().to_str().unwrap();
     let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     for (command, finds) in [
@@ -376,7 +376,7 @@ async fn tables_of_another_program_fail_the_start_unless_adopted() {
         get(&facing.path("/users/2")).await.1["name"] == "Eve"
     })
     .await;
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     // The table belongs to the service from now on.
     let others = [settings[0], ALL_ROLES, ("POSTGRES_MAX_CONNECTIONS", "12")];
     let facing = Process::start(Binary::Facing, folder.path(), &others).await;

@@ -269,6 +269,12 @@ impl Process {
         self.ended().await
     }
 
+    /// Sends SIGTERM, and waits for the exit, which must be a success.
+    pub(crate) async fn stop(self) {
+        let status = self.terminate().await;
+        assert!(status.success(), "{status}");
+    }
+
     /// The exit status, if it has ended.
     pub(crate) fn end(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -304,6 +310,14 @@ pub(crate) async fn exchange(request: reqwest::RequestBuilder) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.bytes().await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// Waits until `count` purchases of `user` are stored.
+pub(crate) async fn until_stored(process: &Process, user: &str, count: u64) {
+    until("store the purchases", async || {
+        stored(process, user).await == count
+    })
+    .await;
 }
 
 /// `GET`, as JSON.

@@ -175,7 +175,7 @@ async fn healthcheck_fails_when_the_service_does_not_listen() {
     ];
     let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");

@@ -8,7 +8,9 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, Outcome, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{ADA, Binary, Process, buy, get, must_buy, pause, stored, until};
+use crate::process::{
+    ADA, Binary, Process, buy, get, must_buy, pause, stored, until, until_stored,
+};
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {
@@ -30,7 +32,7 @@ async fn a_management_without_ingest_only_reads() {
     })
     .await;
     for process in [facing, reader, management] {
-        assert!(process.terminate().await.success());
+        process.stop().await;
     }
 }
 
@@ -115,5 +117,5 @@ async fn a_frozen_lock_holder_is_reported() {
         log.sink().publish(&purchase).await.is_ok()
     })
     .await;
-    until("store it", async || stored(&facing, "u2").await == 1).await;
+    until_stored(&facing, "u2", 1).await;
 }

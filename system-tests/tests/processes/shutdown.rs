@@ -5,7 +5,7 @@ use shop_client::NewPurchase;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixDatagram};
 
-use crate::process::{Binary, Process, get, send, soon, stored, until};
+use crate::process::{Binary, Process, get, send, soon, stored, until, until_stored};
 
 async fn connect(process: &Process) -> TcpStream {
     TcpStream::connect(process.url.strip_prefix("http://").unwrap())
@@ -49,7 +49,7 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
 
     // Acknowledged purchases are stored, and all stored purchases are committed.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    until("store the last", async || stored(&facing, "u2").await == 1).await;
+    until_stored(&facing, "u2", 1).await;
     assert_eq!(stored(&facing, "u1").await, 200);
     let ingest = facing.ingest().await;
     assert_eq!(ingest["duplicates"], 0, "{ingest}");
@@ -72,7 +72,7 @@ async fn systemd_is_notified() {
         String::from_utf8_lossy(&text[..length]).into_owned()
     };
     assert_eq!(said().await, "READY=1\n");
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     assert_eq!(said().await, "STOPPING=1\n");
 }
 
@@ -145,5 +145,5 @@ async fn endless_request_delays_shutdown_until_the_drain_timeout() {
     let mut stream = connect(&facing).await;
     stream.write_all(&request("u1").0).await.unwrap();
     get(&facing.path("/-/ready")).await;
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
 }

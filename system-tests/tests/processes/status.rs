@@ -91,7 +91,7 @@ async fn status_of_the_embedded_default_with_services_and_without() {
             "{start}: {printed:#?}"
         );
     }
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
 
     // No service: unread records are named with their age, and dead letters by their reason.
     append(folder.path(), "poison").await;
@@ -100,7 +100,7 @@ async fn status_of_the_embedded_default_with_services_and_without() {
         facing.ingest().await["dead_lettered"] == 1
     })
     .await;
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     append(folder.path(), "unread").await;
     let alone = status(&[("SHOP_DATA_DIR", data)]).await;
     let printed = lines(&alone);
@@ -241,7 +241,7 @@ async fn status_on_kafka() {
     let group = servers.name("status");
     let url = cluster.url();
     let (_folder, store) = Process::fresh(Binary::Facing, &[("POSTGRES_URL", &url)]).await;
-    assert!(store.terminate().await.success());
+    store.stop().await;
     settings.retain(|(name, _)| !name.starts_with("MONGODB"));
     settings.extend([("KAFKA_GROUP_ID", &*group), ("POSTGRES_URL", &url)]);
     let output = status(&settings).await;

@@ -68,7 +68,7 @@ async fn verify_names_missing_and_mismatched_purchases() {
         get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 6
     })
     .await;
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     // As by an old backup, or by mistake.
     let store = Connection::open(folder.path().join("shop.db")).unwrap();
     let newest = "SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1";
@@ -185,7 +185,7 @@ async fn verify_of_a_copy_of_another_time_says_what_to_do() {
     for _ in 0..3 {
         must_buy(&facing, ADA).await;
     }
-    assert!(facing.terminate().await.success());
+    facing.stop().await;
     let file = Connection::open(folder.path().join("shop.db")).unwrap();
     let version: i64 = file
         .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::driver::Browser;
 use super::states::hold;
 use super::{rows, with_both};
-use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, stored, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, until, until_stored};
 use crate::verify::append;
 
 const LISTING: &str = "/v1/purchases";
@@ -142,7 +142,7 @@ async fn listings_of_all_users_and_of_one_have_urls() {
     hold(&browser, "v1/purchases?").await;
     browser.click("more").await;
     must_buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await;
-    until("store it", async || stored(&management, "u3").await == 1).await;
+    until_stored(&management, "u3", 1).await;
     // The page gathers events for 200 ms.
     tokio::time::sleep(Duration::from_millis(600)).await;
     browser.run("window.release()").await;
@@ -209,7 +209,7 @@ async fn a_purchase_is_refunded_in_part_for_a_reason() {
         return;
     };
     must_buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await;
-    until("store it", async || stored(&management, "u1").await == 1).await;
+    until_stored(&management, "u1", 1).await;
     let listed = get(&management.path("/v1/purchases?userid=u1")).await.1;
     let id = listed["items"][0]["id"].as_str().unwrap();
     browser

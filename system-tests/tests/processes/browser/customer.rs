@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{buy_for, open_as, rows, state, with_both, with_facing};
-use crate::process::{Binary, Process, buy, must_buy, stored, until};
+use crate::process::{Binary, Process, buy, must_buy, stored, until, until_stored};
 
 const FOCUS: &str = "return document.activeElement.id";
 
@@ -74,7 +74,7 @@ async fn a_purchase_can_be_undone_until_it_is_sent() {
     enter(&browser, "4").await;
     browser.shows("buy-answer", "Buying for 4.00.").await;
     browser.open("about:blank").await;
-    until("record it", async || stored(&facing, "u1").await == 4).await;
+    until_stored(&facing, "u1", 4).await;
     browser.end().await;
 }
 
