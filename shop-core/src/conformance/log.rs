@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::fixture::{declared, lag_of, poll_once, sink_and_source, soon};
 use super::log_calls::{
-    assert_all, commit, expected, ids, next, positions, publish, read, revocation_of,
+    DEADLINE, GROUP, assert_all, close, commit, expected, ids, next, positions, publish, read,
+    revocation_of,
 };
 use super::sample::{at, price, purchase, purchase_of, purchases};
 use super::{BATCH_RECORDS, LogFixture};
@@ -35,9 +35,6 @@ pub use super::log_many::{
     a_batch_may_repeat_a_purchase, a_dropped_batch_can_be_published_again,
     a_failed_purchase_does_not_fail_its_batch, new_purchases_have_the_ids_of_their_keys,
 };
-
-const GROUP: &str = "group";
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Every published purchase is delivered, in the order of its partition, in batches of one partition and epoch.
 pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
@@ -282,7 +279,7 @@ pub async fn uncommitted_records_are_redelivered(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let source = fixture.source(GROUP).await;
     read(&*source, 5).await;
-    soon("close", source.close(DEADLINE)).await.expect("close");
+    close(&*source).await;
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 5).await), expected(0..5));
 }
@@ -295,7 +292,7 @@ pub async fn committed_records_are_not_redelivered(fixture: &dyn LogFixture) {
         CommitOutcome::Committed,
         &commit(&*source, &positions(&read(&*source, 5).await)).await,
     );
-    soon("close", source.close(DEADLINE)).await.expect("close");
+    close(&*source).await;
     publish(&*sink, &purchases(5..8)).await;
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
@@ -316,7 +313,7 @@ pub async fn a_smaller_offset_moves_the_position_back(fixture: &dyn LogFixture) 
     let mut back = end[0].clone();
     back.next_offset -= 4;
     assert_eq!(commit(&*source, &[back]).await, [CommitOutcome::Committed]);
-    soon("close", source.close(DEADLINE)).await.expect("close");
+    close(&*source).await;
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 4).await), expected(2..6));
 }
@@ -445,12 +442,12 @@ pub async fn next_control_returns_no_batch(fixture: &dyn LogFixture) {
             panic!("a revocation: {event:?}")
         };
         drop(revocation);
-        soon("close", second.close(DEADLINE)).await.expect("close");
+        close(&*second).await;
     }
     while all.len() < 40 {
         all.extend(ids(&read(&*first, 1).await));
     }
-    soon("close", first.close(DEADLINE)).await.expect("close");
+    close(&*first).await;
     let event = soon("control event", first.next_control())
         .await
         .expect("control event");
@@ -462,7 +459,7 @@ pub async fn a_commit_of_an_ended_epoch_is_fenced(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..5)).await;
     let first = fixture.source(GROUP).await;
     let old = positions(&read(&*first, 5).await);
-    soon("close", first.close(DEADLINE)).await.expect("close");
+    close(&*first).await;
     let second = fixture.source(GROUP).await;
     let batches = read(&*second, 5).await;
     assert!(
@@ -484,7 +481,7 @@ pub async fn a_commit_of_an_ended_epoch_is_fenced(fixture: &dyn LogFixture) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Closed, "{error}"),
         }
     }
-    soon("close", second.close(DEADLINE)).await.expect("close");
+    close(&*second).await;
     let third = fixture.source(GROUP).await;
     assert_eq!(
         ids(&read(&*third, 5).await),
@@ -511,7 +508,7 @@ pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
     let batches = read(&*first, 5).await;
     commit(&*first, &positions(&batches)).await;
     let second = fixture.source(GROUP).await;
-    soon("close", first.close(DEADLINE)).await.expect("close");
+    close(&*first).await;
     loop {
         match next(&*first).await {
             SourceEvent::Closed => break,

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 
 use super::LogFixture;
 use super::fixture::{sink_and_source, soon};
-use super::log_calls::{commit, expected, ids, positions, publish, read};
+use super::log_calls::{GROUP, close, commit, expected, ids, positions, publish, read};
 pub use super::log_tail::{
     a_tail_starts_at_offsets, a_tail_yields_later_records, groups_are_listed_reset_and_forgotten,
     positions_are_the_committed_offsets_of_a_group,
@@ -23,8 +23,6 @@ use crate::log::{
 use crate::record::{Record, decode};
 use crate::{ErrorKind, Purchase, Timestamp};
 
-const GROUP: &str = "group";
-const DEADLINE: Duration = Duration::from_secs(10);
 const OF: RecordType = Purchase::TYPE;
 const EVENT: RecordType = RecordType::new("record");
 
@@ -171,7 +169,7 @@ pub async fn a_scan_disturbs_no_group(fixture: &dyn LogFixture) {
     assert_eq!(ids(&scan(&*fixture.log().admin()).await), expected(0..5));
     publish(&*sink, &purchases(5..8)).await;
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
-    soon("close", source.close(DEADLINE)).await.expect("close");
+    close(&*source).await;
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 3).await), expected(5..8));
 }

@@ -7,14 +7,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::fixture::{declared, sink_and_source, soon};
-use super::log_calls::{ids, next, publish, read, revocation_of};
+use super::log_calls::{GROUP, ids, next, publish, read, revocation_of};
 use super::sample::{at, foreign, id, purchase_of};
 use super::{BATCH_BYTES, LogFixture};
 use crate::log::{LogRecord, SourceEvent};
 use crate::record::decode;
 use crate::{Purchase, PurchaseId, Timestamp};
-
-const GROUP: &str = "group";
 
 /// A batch ends at the latest with the record that reaches the configured bytes.
 pub async fn batches_respect_the_byte_limit(fixture: &dyn LogFixture) {

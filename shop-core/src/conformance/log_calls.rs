@@ -10,6 +10,12 @@ use crate::ports::PurchaseSink;
 use crate::record::decode;
 use crate::{Purchase, PurchaseId};
 
+/// The group of most tests.
+pub(super) const GROUP: &str = "group";
+
+/// The time limit of a close.
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
 /// Publishes all purchases sequentially.
 pub(super) async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
     for purchase in purchases {
@@ -40,6 +46,11 @@ pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
         }
     }
     batches
+}
+
+/// Closes a member of a group.
+pub(super) async fn close(source: &dyn LogSource) {
+    soon("close", source.close(DEADLINE)).await.expect("close");
 }
 
 /// The revocation that `member` receives after `newcomer` has joined.

@@ -1,15 +1,10 @@
 //! The tests of records that a log no longer has.
 
-use std::time::Duration;
-
 use super::LogFixture;
 use super::fixture::{declared, soon};
-use super::log_calls::{commit, expected, ids, next, positions, publish, read};
+use super::log_calls::{GROUP, close, commit, expected, ids, next, positions, publish, read};
 use super::sample::purchase_of;
 use crate::log::{Batch, CommitOffset, Gap, GapCause, LogSource, RecordPosition, SourceEvent};
-
-const GROUP: &str = "group";
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Publishes purchases of one user, which are in one partition.
 async fn publish_numbers(fixture: &dyn LogFixture, numbers: std::ops::Range<u64>) {
@@ -31,10 +26,6 @@ async fn ten_records(fixture: &dyn LogFixture, committed: usize) -> Batch {
     commit(&*source, &[next]).await;
     close(&*source).await;
     Batch::new(partition, records)
-}
-
-async fn close(source: &dyn LogSource) {
-    soon("close", source.close(DEADLINE)).await.expect("close");
 }
 
 async fn delete_before(fixture: &dyn LogFixture, batch: &Batch, offset: u64) {

@@ -5,13 +5,11 @@ use std::task::Poll;
 
 use super::LogFixture;
 use super::fixture::{poll_once, sink_and_source, soon};
-use super::log_calls::{expected, ids, read};
+use super::log_calls::{GROUP, expected, ids, read};
 use super::sample::{at, purchase, purchases};
 use crate::ports::{PurchaseSink, Receipt};
 use crate::record::decode;
 use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result};
-
-const GROUP: &str = "group";
 
 async fn publish_many(sink: &dyn PurchaseSink, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
     let results = soon("publish_many", sink.publish_many(purchases)).await;

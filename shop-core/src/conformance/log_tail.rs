@@ -2,19 +2,15 @@
 //! [`LogAdmin::positions`](crate::log::LogAdmin::positions) and [`LogAdmin::usage`](crate::log::LogAdmin::usage).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
 use super::LogFixture;
 use super::fixture::soon;
-use super::log_calls::{commit, expected, ids, positions, publish, read};
+use super::log_calls::{GROUP, close, commit, expected, ids, positions, publish, read};
 use super::sample::purchases;
 use crate::log::{Batch, Offsets, Tail};
 use crate::{ErrorKind, PurchaseId};
-
-const GROUP: &str = "group";
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The ids of the next `count` records of `tail`.
 async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
@@ -170,7 +166,7 @@ pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
     );
     assert_eq!(forget(GROUP).await, Err(ErrorKind::Conflict));
     assert_eq!(reset(GROUP, first).await, Err(ErrorKind::Conflict));
-    soon("close", source.close(DEADLINE)).await.expect("close");
+    close(&*source).await;
 
     assert_eq!(
         (reset("another", first).await, forget("another").await),
@@ -180,7 +176,7 @@ pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
     assert_eq!(groups().await, [(GROUP.to_owned(), first + 5, 10)]);
     let source = fixture.source(GROUP).await;
     assert_eq!(ids(&read(&*source, 10).await), expected(5..15));
-    soon("close", source.close(DEADLINE)).await.expect("close");
+    close(&*source).await;
     assert_eq!(
         (forget(GROUP).await, forget(GROUP).await),
         (Ok(true), Ok(false))
