@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::fixture::soon;
 use super::log_calls::{commit, positions, read};
-use super::pipeline_calls::{GROUP, Running, options, publish};
+use super::pipeline_calls::{GROUP, Running, publish};
 use super::sample::{at, id, price, purchase_of, purchases};
 use super::{LogFixture, StoreFixture};
 use crate::conformance::fault::{Call, Fault, Faults};
@@ -142,7 +142,7 @@ pub async fn purchases_are_yielded_in_order_and_once(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
 ) {
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     let feed = default_feed(log, store).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
     let mut one = subscribe(&feed, &of("user-1"), None).await;
@@ -166,7 +166,7 @@ pub async fn purchases_are_yielded_in_order_and_once(
     for subscription in [&mut one, &mut named] {
         assert_next(subscription, &of_one).await;
     }
-    running.stop().await.expect("a clean end");
+    running.end().await;
 }
 
 /// A record that was appended before the first subscription is yielded if ingest passes it after that.

@@ -28,10 +28,10 @@ use crate::{Error, ErrorKind, Purchase, Total};
 pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let all = purchases(0..100);
     publish(log, &all[..50]).await;
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     publish(log, &all[50..]).await;
     running.ingested(100).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(
         (tally.inserted, tally.duplicates, tally.dead_lettered),
         (100, 0, 0)
@@ -49,9 +49,9 @@ pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixtu
     faults.always(Call::Next, Fault::DeliverTwice);
     let all = purchases(0..60);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running.ingested(120).await;
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_stored(&*store.query().await, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
@@ -62,7 +62,7 @@ pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixt
     faults.always(Call::Insert, Fault::unavailable());
     let all = purchases(0..200);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     let failing = |count: u64| {
         let faults = faults.clone();
         running.monitor.wait_for(move |status| {
@@ -83,7 +83,7 @@ pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixt
     )
     .await;
     assert_eq!(status.counters.dead_lettered, 0);
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_stored(&*store.query().await, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
@@ -102,9 +102,9 @@ pub async fn unknown_outcomes_are_retried(log: &dyn LogFixture, store: &dyn Stor
     }
     let all = purchases(0..40);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running.ingested(40).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(
         (tally.inserted + tally.duplicates, tally.dead_lettered),
         (40, 0)
@@ -121,13 +121,13 @@ pub async fn a_crash_before_commit_duplicates_nothing(
     faults.always(Call::Commit, Fault::unavailable());
     let all = purchases(0..30);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running.ingested(30).await;
     running.crash().await;
     // The faults of the first run stay active: a commit in flight must not succeed now.
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     running.ingested(30).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!((tally.inserted, tally.duplicates), (0, 30));
     assert_stored(&*store.query().await, &all).await;
 }
@@ -139,7 +139,7 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
     // One user, so all purchases are in one partition.
     let all: Vec<_> = (0..60).map(|number| purchase_of("one", number)).collect();
     publish(log, &all[..10]).await;
-    let running = Running::start(log, store, &faults, short_drain()).await;
+    let running = Running::start_with(log, store, &faults, short_drain()).await;
     let first_insert = async {
         while faults.calls(Call::Insert) == 0 {
             tokio::task::yield_now().await;
@@ -150,7 +150,7 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
     publish(log, &all[10..]).await;
     running.ingested(50).await;
     // Shut down cleanly: finally commits all offsets that it considers durable.
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_redelivered(log, store, &all).await;
 }
 
@@ -160,22 +160,17 @@ pub async fn a_shutdown_drains_batches_in_flight(log: &dyn LogFixture, store: &d
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(200)));
     let all = purchases(0..100);
     publish(log, &all).await;
-    let running = Running::start(
-        log,
-        store,
-        &faults,
-        IngestOptions {
-            max_in_flight_batches: 2,
-            ..options()
-        },
-    )
-    .await;
+    let two_batches = IngestOptions {
+        max_in_flight_batches: 2,
+        ..options()
+    };
+    let running = Running::start_with(log, store, &faults, two_batches).await;
     soon(
         "read",
         running.monitor.wait_for(|status| status.in_flight > 0),
     )
     .await;
-    running.stop().await.expect("a clean end");
+    running.end().await;
     let query = store.query().await;
     let mut stored = BTreeSet::new();
     for purchase in &all {
@@ -224,7 +219,7 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
         faults.once(Call::Next, Fault::Poison(poison.clone()));
         publish(log, &all).await;
     }
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running
         .ingested(if log.capabilities().foreign_records {
             41
@@ -232,7 +227,7 @@ pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixt
             40
         })
         .await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(tally.dead_lettered, 1);
     let dead_letters = log.pending_dead_letters().await;
     assert_eq!(dead_letters.len(), 1);
@@ -264,11 +259,11 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
         ..first.clone()
     };
     publish(log, std::slice::from_ref(&first)).await;
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     running.ingested(1).await;
     publish(log, &[other, first.clone(), purchase(2)]).await;
     running.ingested(4).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(
         (tally.inserted, tally.duplicates, tally.dead_lettered),
         (2, 1, 1)
@@ -296,7 +291,7 @@ pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn S
     };
     all.extend([of_late.clone(), above.clone()]);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running.ingested(33).await;
     assert_eq!(log.pending_dead_letters().await, []);
     publish(log, &[late, refused, of_late.clone()]).await;
@@ -317,7 +312,7 @@ pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn S
     let dead_letter = &dead_letters[0];
     let decoded = decode(&dead_letter.record, &dead_letter.partition).expect("decode");
     assert_eq!(decoded, above);
-    running.stop().await.expect("a clean end");
+    running.end().await;
     for refund in &all[30..32] {
         let found = query.get(&refund.id).await.expect("get");
         assert_eq!(found.as_ref(), Some(refund));
@@ -333,9 +328,9 @@ pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &
     faults.once(Call::Insert, Fault::Reject(reason.clone()));
     let mut all: Vec<_> = (0..30).map(|number| purchase_of("one", number)).collect();
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running.ingested(30).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(
         (tally.inserted, tally.duplicates, tally.dead_lettered),
         (29, 0, 1)
@@ -367,9 +362,9 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     }
     let all: Vec<_> = (0..10).map(|number| purchase_of("one", number)).collect();
     publish(log, &all[..4]).await;
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     running.ingested(4).await;
-    running.stop().await.expect("a clean end");
+    running.end().await;
     publish(log, &all[4..]).await;
     let admin = log.log().admin();
     let batches: Vec<Batch> = admin
@@ -387,9 +382,9 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
         records[7].offset,
     );
     log.delete_before(&position).await;
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     running.ingested(3).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!((tally.inserted, tally.dead_lettered, tally.lost), (3, 0, 3));
     let stored = [&all[..4], &all[7..]].concat();
     assert_stored(&*store.query().await, &stored).await;
@@ -460,12 +455,12 @@ pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn S
     let faults = Faults::new();
     faults.always(Call::Next, Fault::DeliverTwice);
     faults.always(Call::Commit, Fault::unavailable());
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     running.ingested(40).await;
     running.crash().await;
-    let running = Running::start(log, store, &Faults::new(), options()).await;
+    let running = Running::start(log, store, &Faults::new()).await;
     running.ingested(20).await;
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(
         (tally.inserted, tally.duplicates, tally.dead_lettered),
         (0, 20, 0)
@@ -494,10 +489,10 @@ pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(5)));
     let all = purchases(0..100);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, options()).await;
+    let running = Running::start(log, store, &faults).await;
     let query = store.query().await;
     stored(&*query, 100).await;
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_eq!(faults.injected().get(&(Call::Next, "Revoke")), Some(&3));
     assert_stored(&*query, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
@@ -517,7 +512,7 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
         max_in_flight_bytes: 1,
         ..options()
     };
-    let running = Running::start(log, store, &faults, one_batch).await;
+    let running = Running::start_with(log, store, &faults, one_batch).await;
     let failing = running
         .monitor
         .wait_for(|status| status.errors.contains_key(&Component::Store));
@@ -527,7 +522,7 @@ pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn S
     assert_eq!(running.monitor.status().in_flight, 1);
     faults.clear(Call::Insert);
     running.ingested(100).await;
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_stored(&*store.query().await, &all).await;
 }
 
@@ -541,13 +536,13 @@ pub async fn the_position_waits_for_the_dead_letters(
     faults.once(Call::Next, Fault::Poison(Bytes::from_static(b"poison")));
     let all = purchases(0..5);
     publish(log, &all).await;
-    let running = Running::start(log, store, &faults, short_drain()).await;
+    let running = Running::start_with(log, store, &faults, short_drain()).await;
     let failing = running
         .monitor
         .wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
     soon("notice that dead letters cannot be put", failing).await;
     // Shut down cleanly, so it commits all offsets that it considers durable.
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
     assert_redelivered(log, store, &all).await;
 }
@@ -577,7 +572,7 @@ pub async fn too_many_dead_letters_stop_the_pipeline(
         ..options()
     };
     for kept in [8, 16] {
-        let running = Running::start(log, store, &Faults::new(), limited.clone()).await;
+        let running = Running::start_with(log, store, &Faults::new(), limited.clone()).await;
         let status = soon(
             "stop",
             running
@@ -594,9 +589,9 @@ pub async fn too_many_dead_letters_stop_the_pipeline(
         dead_letter_limit: DeadLetterLimit::OFF,
         ..options()
     };
-    let running = Running::start(log, store, &Faults::new(), unlimited).await;
+    let running = Running::start_with(log, store, &Faults::new(), unlimited).await;
     running.ingested(4).await;
-    running.stop().await.expect("a clean end");
+    running.end().await;
     assert_eq!(log.pending_dead_letters().await.len(), 20);
 }
 
@@ -614,7 +609,7 @@ pub async fn conflicts_do_not_count_towards_the_limit(
         dead_letter_limit: DeadLetterLimit::consecutive(3),
         ..options()
     };
-    let running = Running::start(log, store, &Faults::new(), limited).await;
+    let running = Running::start_with(log, store, &Faults::new(), limited).await;
     running.ingested(1).await;
     let other = |number: u32| Purchase {
         price: price(&format!("99{number}")),
@@ -631,7 +626,7 @@ pub async fn conflicts_do_not_count_towards_the_limit(
         status.fatal_error.is_none() && status.phase == Phase::Running,
         "{status:?}"
     );
-    let tally = running.stop().await.expect("a clean end");
+    let tally = running.end().await;
     assert_eq!(
         (tally.inserted, tally.conflicts, tally.dead_lettered),
         (2, 40, 40)
@@ -645,17 +640,17 @@ pub async fn members_may_join_and_leave(log: &dyn LogFixture, store: &dyn StoreF
     faults.always(Call::Insert, Fault::Delay(Duration::from_millis(5)));
     let all = purchases(0..300);
     publish(log, &all[..100]).await;
-    let first = Running::start(log, store, &faults, options()).await;
+    let first = Running::start(log, store, &faults).await;
     first.ingested(20).await;
-    let second = Running::start(log, store, &faults, options()).await;
+    let second = Running::start(log, store, &faults).await;
     publish(log, &all[100..200]).await;
     second.crash().await;
-    let third = Running::start(log, store, &faults, options()).await;
-    first.stop().await.expect("a clean end");
+    let third = Running::start(log, store, &faults).await;
+    first.end().await;
     publish(log, &all[200..]).await;
     let query = store.query().await;
     stored(&*query, 300).await;
-    third.stop().await.expect("a clean end");
+    third.end().await;
     assert_stored(&*query, &all).await;
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }

@@ -49,6 +49,15 @@ impl Running {
         log: &dyn LogFixture,
         store: &dyn StoreFixture,
         faults: &Faults,
+    ) -> Self {
+        Self::start_with(log, store, faults, options()).await
+    }
+
+    /// Starts a member, as [`start`](Self::start) does, with these options.
+    pub(super) async fn start_with(
+        log: &dyn LogFixture,
+        store: &dyn StoreFixture,
+        faults: &Faults,
         options: IngestOptions,
     ) -> Self {
         let ingest = Ingest::new(
@@ -82,6 +91,11 @@ impl Running {
     pub(super) async fn stop(self) -> Result<IngestCounters> {
         let _stopped_by_itself = self.stop.send(());
         soon("shut down", self.task).await.expect("no panic")
+    }
+
+    /// Shuts down cleanly, after which nothing has failed.
+    pub(super) async fn end(self) -> IngestCounters {
+        self.stop().await.expect("a clean end")
     }
 
     /// Stops like a crash: nothing is drained or committed.
