@@ -6,16 +6,14 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Retry};
 
 use crate::fixture::KafkaFixture;
-use crate::support::{purchase, soon};
+use crate::support::{next_batch, purchase, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_evicted_member_commits_nothing() {
     let fixture = KafkaFixture::in_process().await;
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    let batch = next_batch(&*source).await;
     let position = [CommitOffset::new(batch.partition, 1)];
     fixture.cluster().unwrap().evict_members(1);
     // Before the member notices its eviction, before its reader is notified, and after.

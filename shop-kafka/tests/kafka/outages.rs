@@ -13,7 +13,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{ErrorKind, Outcome, Timestamp};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
-use crate::support::{publish_with_retries, purchase, read_all, soon};
+use crate::support::{next_batch, publish_with_retries, purchase, read_all, soon};
 
 /// librdkafka repeats a failed request for a producer id after 500 ms, and asks for a missing leader each second.
 /// Beside other load 5 of 200 first publishes took 0.5 to 1.04 s.
@@ -102,9 +102,7 @@ async fn close_returns_while_kafka_is_unavailable() {
     let sink = log.sink();
     let source = log.source("group").unwrap();
     sink.publish(&purchase(1)).await.unwrap();
-    let SourceEvent::Batch(_) = soon("next", source.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    next_batch(&source).await;
     cluster.broker_down(1);
     let unanswered = purchase(2);
     let (of_sink, of_source) = tokio::select! {

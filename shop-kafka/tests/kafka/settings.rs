@@ -3,7 +3,7 @@
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
 use shop_core::conformance::LogFixture as _;
-use shop_core::log::{CommitOffset, LogRecord, LogSource as _, SourceEvent};
+use shop_core::log::{CommitOffset, LogRecord};
 use shop_core::ports::{Durability, PurchaseSink as _};
 use shop_core::{ErrorKind, Timestamp};
 use shop_kafka::{Compression, KafkaLog};
@@ -11,7 +11,7 @@ use shop_kafka::{Compression, KafkaLog};
 use shop_kafka::{KafkaLogOptions, SaslMechanism};
 
 use crate::raw;
-use crate::support::{purchase, soon};
+use crate::support::{next_batch, purchase, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receipt_has_no_replicas_without_a_guarantee() {
@@ -45,9 +45,7 @@ async fn every_compression_is_applied_and_can_be_read() {
         let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; 10_000])));
         soon("append", log.append(record.clone())).await.unwrap();
         let source = log.source("group").unwrap();
-        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
-            panic!("a batch")
-        };
+        let batch = next_batch(&source).await;
         assert_eq!(batch.records[0].value, record.value, "{compression:?}");
         let held = soon(
             "fetch",
@@ -63,9 +61,7 @@ async fn the_lag_is_read_from_the_statistics() {
     let fixture = KafkaFixture::in_process().await;
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let source = fixture.source("group").await;
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    let batch = next_batch(&*source).await;
     // A group without a commit has no lag.
     let index = batch.partition.index;
     source
@@ -109,9 +105,7 @@ async fn properties_reach_the_clients_of_the_log() {
         .unwrap()
         .source("group")
         .unwrap();
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    let batch = next_batch(&source).await;
     assert_eq!(batch.records.len(), 1);
 }
 

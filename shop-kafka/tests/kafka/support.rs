@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use shop_core::log::{
-    DeadLetter, DeadLetterState, LogAdmin as _, LogRecord, LogSource, Reason, RecordType,
+    Batch, DeadLetter, DeadLetterState, LogAdmin as _, LogRecord, LogSource, Reason, RecordType,
     Resolution, SourceEvent,
 };
 use shop_core::ports::PurchaseSink;
@@ -39,6 +39,14 @@ pub(crate) fn purchase(number: u64) -> Purchase {
 pub(crate) async fn publish_with_retries(sink: &dyn PurchaseSink, purchase: &Purchase) {
     let published = async { while sink.publish(purchase).await.is_err() {} };
     soon("publish", published).await;
+}
+
+/// The next event of `source`, which must be a batch.
+pub(crate) async fn next_batch(source: &dyn LogSource) -> Batch {
+    match soon("next", source.next()).await.unwrap() {
+        SourceEvent::Batch(batch) => batch,
+        event => panic!("{event:?}"),
+    }
 }
 
 /// Reads until all of `wanted` are delivered; retries after errors.
@@ -77,7 +85,7 @@ pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
         .await
         .unwrap();
     let mut letters: Vec<DeadLetter> = Vec::new();
-    for shop_core::log::Batch {
+    for Batch {
         partition, records, ..
     } in batches
     {

@@ -11,7 +11,7 @@ use shop_core::{ErrorKind, PurchaseId};
 use shop_kafka::KafkaLogOptions;
 
 use crate::fixture::KafkaFixture;
-use crate::support::{purchase, soon};
+use crate::support::{next_batch, purchase, soon};
 use crate::{raw, servers};
 
 /// Without it, the next member cannot tell that an unclean election has replaced records before the position.
@@ -27,9 +27,7 @@ async fn a_commit_has_the_epoch_of_the_leader() {
             .await
             .unwrap();
     }
-    let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    let batch = next_batch(&*source).await;
     let group = format!("{}-group", fixture.topic());
     let topic = fixture.topic();
     // The first leader's epoch is 0. An offset that was not read has none.
@@ -67,9 +65,7 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
         }
     }
     let mut found = Vec::new();
-    let SourceEvent::Batch(first) = soon("next", source.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    let first = next_batch(&*source).await;
     let mut batches = vec![first];
     // A member that did not poll would be evicted after two sessions and the revocation timeout.
     let interrupted = tokio::time::timeout(session * 3, source.next_control()).await;
@@ -97,9 +93,7 @@ async fn stays_a_member(fixture: &KafkaFixture, session: Duration) {
         if found.len() >= wanted.len() {
             break;
         }
-        let SourceEvent::Batch(batch) = soon("next", source.next()).await.unwrap() else {
-            panic!("a batch")
-        };
+        let batch = next_batch(&*source).await;
         batches = vec![batch];
     }
     assert_eq!(found.len(), wanted.len(), "nothing is duplicated");
@@ -115,9 +109,7 @@ async fn next_is_denied_after_another_member_takes_the_instance_id() {
     };
     fixture.log().sink().publish(&purchase(1)).await.unwrap();
     let first = fixture.source("group").await;
-    let SourceEvent::Batch(batch) = soon("next", first.next()).await.unwrap() else {
-        panic!("a batch")
-    };
+    let batch = next_batch(&*first).await;
     let _second = fixture.source("group").await;
     let mut was_lost = false;
     let error = loop {
