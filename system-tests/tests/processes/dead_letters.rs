@@ -96,9 +96,8 @@ async fn resolved_conflict_is_replayed_with_its_id() {
 
 #[tokio::test]
 async fn dlq_drop_selects_records() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
     for value in ["poison", "\u{1b}[2J", r#"{"username":"ada","userid":"u1"}"#] {
         append(folder, value).await;
     }
@@ -151,9 +150,8 @@ pub(crate) async fn fail_over_the_first(process: &Process) {
 
 #[tokio::test]
 async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
     facing.client().buy(order("1")).await.unwrap();
     until_stored(&facing, "u1", 1).await;
     let store = Connection::open(folder.join("shop.db")).unwrap();

@@ -62,9 +62,8 @@ async fn register_both(facing: &Process) {
 
 #[tokio::test]
 async fn an_erased_user_is_in_no_file_and_not_restored() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
     let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[ALL_ROLES]).await;
     register_both(&facing).await;
     for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
         must_buy(&facing, body).await;
@@ -280,9 +279,8 @@ async fn erase_despite_kills(settings: &[(&str, &str)]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_erasures_are_completed_by_the_next_one() {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
     let folder = folder.path();
-    let facing = Process::start(Binary::Facing, folder, &[ALL_ROLES]).await;
     register_both(&facing).await;
     buy_many(&facing).await;
     for price in ["much", "more"] {

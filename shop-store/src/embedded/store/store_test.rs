@@ -9,6 +9,7 @@ use shop_core::ports::{
     PurchaseStore, RecordStore as _, Selector, TimeRange, TotalsRequest,
 };
 use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp, Total, UserId};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{EmbeddedStore, rows};
@@ -28,6 +29,13 @@ fn purchase(number: u128) -> Purchase {
 
 fn batch(numbers: std::ops::Range<u128>) -> Arc<[Purchase]> {
     numbers.map(purchase).collect()
+}
+
+/// Opens the store of `folder` with its defaults.
+async fn open_store(folder: &TempDir) -> EmbeddedStore {
+    EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -54,9 +62,7 @@ async fn inserts_recover_after_a_full_disk() {
     store.check().await.expect("a small write fits");
     store.insert(batch(10..20)).await.unwrap();
     drop(store);
-    let roomy = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-        .await
-        .unwrap();
+    let roomy = open_store(&folder).await;
     roomy.insert(batch(10..5_000)).await.unwrap();
     assert_eq!(roomy.summary(&Selector::All).await.unwrap().count, 5_000);
 }
@@ -124,9 +130,7 @@ async fn open_errors_name_the_file_and_the_remedy() {
 #[tokio::test]
 async fn an_unreadable_row_is_an_error_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-        .await
-        .unwrap();
+    let store = open_store(&folder).await;
     store.insert(batch(0..1)).await.unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
     connection
@@ -277,9 +281,7 @@ async fn listings_and_sums_include_purchases_of_two_processes() {
 #[tokio::test]
 async fn an_erased_user_leaves_no_row() {
     let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-        .await
-        .unwrap();
+    let store = open_store(&folder).await;
     store.insert((0..100).map(varied).collect()).await.unwrap();
     for user in 0..5 {
         store
@@ -329,9 +331,7 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
         INSERT INTO records (time, headers, value) VALUES (5, x'', x'00');";
     file.execute_batch(rows).unwrap();
     drop(file);
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-        .await
-        .unwrap();
+    let store = open_store(&folder).await;
     let read = store
         .get(&"65a1f0c2d3e4b5a697887766".parse().unwrap())
         .await
@@ -398,9 +398,7 @@ async fn a_folder_of_the_version_before_gets_quarters_and_its_open_programs_fail
         .execute((&bytes, checksum(rows::of_user("u1", "ada"), values)))
         .unwrap();
 
-    let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-        .await
-        .unwrap();
+    let store = open_store(&folder).await;
     let read = store.get(&id).await.unwrap().unwrap();
     assert_eq!(
         (read.price.to_string(), read.details),
@@ -432,9 +430,7 @@ fn model<'a>(entries: impl Iterator<Item = &'a Purchase>) -> (u64, Total) {
 #[tokio::test]
 async fn sums_of_3000_refunds_are_those_of_a_model() {
     let folder = tempfile::tempdir().unwrap();
-    let embedded = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-        .await
-        .unwrap();
+    let embedded = open_store(&folder).await;
     let memory = InMemoryStore::new();
     let day = |number: i64| Timestamp::from_millis(86_400_000 * number).unwrap();
     let mut entries = Vec::new();
@@ -555,9 +551,7 @@ async fn sums_that_differ_from_their_purchases_are_found() {
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-            .await
-            .unwrap();
+        let store = open_store(&folder).await;
         store.insert(batch(0..10)).await.unwrap();
         let closed = store.closed();
         drop(store);
