@@ -10,6 +10,7 @@ use shop_core::memory::InMemoryStore;
 use shop_core::ports::{IdempotentSink, Period, PurchaseErase as _, PurchaseSink as _, UtcOffset};
 use shop_core::verify::{Verify, VerifyOptions};
 use shop_core::{ErrorKind, NewPurchase, Outcome, Shop, Timestamp};
+use tempfile::TempDir;
 
 use super::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedShopOptions, EmbeddedStoreOptions,
@@ -23,6 +24,15 @@ fn new(price: &str) -> NewPurchase {
 
 async fn count(shop: &Shop) -> u64 {
     shop.user("u1").summary().await.unwrap().count
+}
+
+/// A log in an empty folder.
+async fn fresh_log() -> (TempDir, EmbeddedLog) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
+        .await
+        .unwrap();
+    (folder, log)
 }
 
 fn has(folder: &Path, file: &str) -> bool {
@@ -137,10 +147,7 @@ async fn closing_a_shop_in_use_closes_its_clones() {
 
 #[tokio::test]
 async fn the_position_passes_records_stored_on_append() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (folder, log) = fresh_log().await;
     let storing = log.storing_sink("group").await.unwrap();
     let appending = log.sink();
     let position = async || log.usage().await.unwrap().unwrap().groups[0].next_offset;
@@ -180,10 +187,7 @@ async fn the_position_passes_records_stored_on_append() {
 
 #[tokio::test]
 async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (folder, log) = fresh_log().await;
     log.register("group").await.unwrap();
     assert!(log.reset_group("group", 1).await.unwrap());
     assert!(has(folder.path(), "group.consumer.lock"));
@@ -191,10 +195,7 @@ async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
 
 #[tokio::test]
 async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-        .await
-        .unwrap();
+    let (_folder, log) = fresh_log().await;
     let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
     let keyed = |price, millis| {
         let time = Timestamp::from_millis(millis).unwrap();
