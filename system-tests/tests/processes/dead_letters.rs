@@ -7,7 +7,7 @@ use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink as _;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{Binary, Process, get, stored, until, until_stored};
+use crate::process::{ADA, Binary, Process, must_buy, until, until_stored};
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// The output of `management dlq`, which must succeed.
@@ -20,78 +20,6 @@ async fn dlq(folder: &Path, words: &[&str]) -> String {
         text(&output.stderr)
     );
     printed
-}
-
-/// The same purchase, for another price: a conflict.
-fn order(price: &str) -> NewPurchase {
-    let purchase = NewPurchase::of("u1").named("ada").priced(price).unwrap();
-    purchase.with_key("order-7").unwrap()
-}
-
-/// A running facing caches the keys of recent purchases; a new one has no cache.
-async fn buy_at_a_new_facing(folder: &Path, price: &str) {
-    let facing = Process::start(Binary::Facing, folder, &[("SHOP_INGEST", "off")]).await;
-    facing.client().buy(order(price)).await.unwrap();
-}
-
-#[tokio::test]
-async fn resolved_conflict_is_replayed_with_its_id() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    buy_at_a_new_facing(folder, "1").await;
-    buy_at_a_new_facing(folder, "2").await;
-    let management = Process::start(Binary::Management, folder, &[]).await;
-    until("dead-letter it", async || {
-        dead_lettered(&management).await == 1
-    })
-    .await;
-    let listed = dlq(folder, &["ls"]).await;
-    assert!(
-        listed.starts_with("purchases-0-2  20") && listed.contains("  conflict  {"),
-        "{listed}"
-    );
-    let shown = dlq(folder, &["show", "purchases-0-2"]).await;
-    let id = shown
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("purchase "))
-        .unwrap()
-        .trim()
-        .to_owned();
-    for part in [
-        "reason    conflict: the id is taken",
-        "key       u1",
-        &format!("header    purchase-id: {id}"),
-    ] {
-        assert!(shown.contains(part), "{part}: {shown}");
-    }
-    // While the other one is stored, the replay is dead-lettered again.
-    assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
-    until("dead-letter it again", async || {
-        dead_lettered(&management).await == 2
-    })
-    .await;
-    assert_eq!(stored(&management, "u1").await, 1);
-    let listed = dlq(folder, &["ls"]).await;
-    assert!(
-        listed.lines().count() == 1 && listed.starts_with("purchases-0-3  "),
-        "{listed}"
-    );
-    management.stop().await;
-
-    // The operator keeps the second price, and deletes the first purchase from the store.
-    let store = Connection::open(folder.join("shop.db")).unwrap();
-    store
-        .execute_batch("DELETE FROM purchases; DELETE FROM unfolded WHERE buyer > 0;")
-        .unwrap();
-    assert_eq!(
-        dlq(folder, &["replay", "--rate", "5", "purchases-0-3"]).await,
-        "1 replayed\n"
-    );
-    let management = Process::start(Binary::Management, folder, &[]).await;
-    until_stored(&management, "u1", 1).await;
-    let (_, purchase) = get(&management.path(&format!("/v1/purchases/{id}"))).await;
-    assert_eq!(purchase["price"], 2);
-    assert_eq!(dlq(folder, &["ls"]).await, "");
 }
 
 #[tokio::test]
@@ -152,7 +80,7 @@ pub(crate) async fn fail_over_the_first(process: &Process) {
 async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let folder = folder.path();
-    facing.client().buy(order("1")).await.unwrap();
+    must_buy(&facing, ADA).await;
     until_stored(&facing, "u1", 1).await;
     let store = Connection::open(folder.join("shop.db")).unwrap();
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
