@@ -103,19 +103,6 @@ async fn exit_between_row_event_and_cleanup_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exit_between_row_event_and_cleanup_loses_nothing_in_postgres() {
-    let Some(cluster) = crate::postgres::cluster() else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    Box::pin(end_everywhere(
-        Place::Postgres(&cluster, folder.path()),
-        &[0, 3],
-    ))
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exit_between_row_event_and_cleanup_loses_nothing_on_kafka_and_postgres() {
     let Some(servers) = Servers::shared(&["kafka"]).await else {
         return;

@@ -117,15 +117,6 @@ async fn kills_lose_and_duplicate_no_event() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kills_lose_and_duplicate_no_event_in_postgres() {
-    let Some(cluster) = crate::postgres::cluster() else {
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    Box::pin(survive(Place::Postgres(&cluster, folder.path()))).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
     let Some(servers) = Servers::shared(&["kafka"]).await else {
         return;
