@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, open_as, rows, state, with_both, with_facing};
+use super::{buy_for, open_as, rows, until_list_is, with_both, with_facing};
 use crate::process::{Binary, Process, buy, must_buy, stored, until, until_stored};
 
 const FOCUS: &str = "return document.activeElement.id";
@@ -116,7 +116,7 @@ async fn customers_are_remembered_and_asked_for_their_name() {
     must_buy(&facing, r#"{"username":"Eva","userid":"u5","price":1}"#).await;
     open_as(&browser, &facing, "u9", "x").await;
     assert_eq!(browser.run(FOCUS).await, json!("price"));
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     assert_eq!(
         browser.texts("#list").await,
         ["No purchases yet for user ID u9. Is the ID right? Change"]
@@ -177,7 +177,7 @@ async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
     let port = port.to_owned();
     browser.set_size(390, 844).await;
     open_as(&browser, &facing, "u1", "ada").await;
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     let place =
         "const { x, y, width, height } = document.getElementById('buy-button').getBoundingClientRect();
         return [x, y, width, height, document.getElementById('from').getBoundingClientRect().y]";
@@ -210,7 +210,7 @@ async fn nothing_moves_and_nothing_is_lost_in_an_outage() {
     let pending = async || browser.texts("#purchases .pending .amount").await;
     until("be pending", async || pending().await == ["4.00"]).await;
     browser.driver.refresh().await.unwrap();
-    until("fail", async || state(&browser).await == "failed").await;
+    until_list_is(&browser, "failed").await;
     assert_eq!(pending().await, ["4.00"]);
     let _management = Process::start(Binary::Management, folder.path(), &[("PORT", &port)]).await;
     browser.shows("count", "2").await;

@@ -13,7 +13,7 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use thirtyfour::By;
 
 use super::driver::Browser;
-use super::{rows, state, with_both};
+use super::{rows, until_list_is, with_both};
 use crate::dead_letters::fail_over_the_first;
 use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, until};
 use crate::verify::{append, manage};
@@ -305,7 +305,7 @@ async fn dead_letters_are_filtered_paged_and_resolved_together() {
     browser
         .open(&management.path("/#purchases?range=all"))
         .await;
-    until("list them", async || state(&browser).await == "shown").await;
+    until_list_is(&browser, "shown").await;
     browser.shows("count", "49").await;
     assert_eq!(rows(&browser).await, 25);
     browser.was_quiet(&management.url).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{open_as, rows, state, with_both, with_facing};
+use super::{open_as, rows, until_list_is, with_both, with_facing};
 use crate::process::{Process, must_buy, stored, until};
 
 const LISTING: &str = "/v1/purchases";
@@ -177,7 +177,7 @@ async fn ranges_have_urls_totals_and_bars() {
     // A range of two days, without purchases.
     browser.run("for (const [id, day] of [['from', '2023-01-01'], ['to', '2023-01-31']]) document.getElementById(id).value = day").await;
     browser.click("show-range").await;
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     browser.follow("Show all time").await;
     shows("4", "13.60", 3).await;
     for _ in 0..2 {

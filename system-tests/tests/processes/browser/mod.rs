@@ -54,6 +54,10 @@ async fn state(browser: &Browser) -> serde_json::Value {
         .await
 }
 
+async fn until_list_is(browser: &Browser, expected: &str) {
+    until(expected, async || state(browser).await == expected).await;
+}
+
 /// Enters the customer on the page of facing.
 async fn identify(browser: &Browser, userid: &str, username: &str) {
     until("ask for the customer", async || {
@@ -93,7 +97,7 @@ async fn purchases_are_bought_and_seen() {
         return;
     };
     open_as(&browser, &facing, "u1", NASTY).await;
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     buy_for(&browser, "0,1").await;
     browser
         .shows("buy-answer", "Bought for 0.10, and recorded.")
@@ -175,7 +179,7 @@ async fn purchases_are_bought_and_seen() {
     // Another customer has another list.
     browser.click("change").await;
     identify(&browser, "u2", "eva").await;
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     browser.was_quiet(&facing.url).await;
     browser.end().await;
 }

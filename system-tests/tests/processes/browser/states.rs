@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{buy_for, open_as, rows, state, with_both, with_facing};
+use super::{buy_for, open_as, rows, state, until_list_is, with_both, with_facing};
 use crate::process::{Binary, Process, buy, until};
 
 /// The displayed texts of the list: its notice, and the text in place of its rows.
@@ -31,36 +31,36 @@ async fn the_list_shows_one_state_at_a_time() {
     };
     buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
     open_as(&browser, &facing, "u1", "ada").await;
-    until("show it", async || state(&browser).await == "shown").await;
+    until_list_is(&browser, "shown").await;
     let go = async |hash: &str| browser.run(&format!("location.hash = '{hash}'")).await;
     let past = "#purchases?from=2020-01-01&to=2020-01-31";
 
     hold(&browser, "v1/").await;
     go("#purchases?range=7d").await;
-    until("load", async || state(&browser).await == "loading").await;
+    until_list_is(&browser, "loading").await;
     assert_eq!(
         texts(&browser).await,
         (String::new(), "Loading…".to_owned())
     );
     browser.run("window.release()").await;
-    until("show it", async || state(&browser).await == "shown").await;
+    until_list_is(&browser, "shown").await;
     assert_eq!(
         (texts(&browser).await, rows(&browser).await),
         (Default::default(), 1)
     );
     go(past).await;
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     let nothing = "No purchases in this range. Show all time".to_owned();
     assert_eq!(texts(&browser).await, (String::new(), nothing.clone()));
 
     browser.driver.back().await.unwrap();
-    until("show it", async || state(&browser).await == "shown").await;
+    until_list_is(&browser, "shown").await;
     browser
         .run("window.real = window.fetch; window.fetch = async () => { throw new TypeError('away'); }")
         .await;
     // New requests fail.
     go(past).await;
-    until("fail", async || state(&browser).await == "failed").await;
+    until_list_is(&browser, "failed").await;
     let failed =
         "The list cannot be loaded: The service cannot be reached. Trying again…".to_owned();
     assert_eq!(
@@ -69,7 +69,7 @@ async fn the_list_shows_one_state_at_a_time() {
     );
     // The page retries after the outage.
     browser.run("window.fetch = window.real").await;
-    until("be empty", async || state(&browser).await == "empty").await;
+    until_list_is(&browser, "empty").await;
     assert_eq!(texts(&browser).await, (String::new(), nothing));
     browser.end().await;
 }
@@ -92,12 +92,12 @@ async fn an_outage_of_management_is_shown_until_it_is_over() {
         .await
         .unwrap();
     browser.open(&management.path("/#purchases")).await;
-    until("list it", async || state(&browser).await == "shown").await;
+    until_list_is(&browser, "shown").await;
 
     management.kill().await;
     let failed = "The list cannot be loaded: ";
     let fails = async |pending: usize| {
-        until("fail", async || state(&browser).await == "failed").await;
+        until_list_is(&browser, "failed").await;
         let (notice, instead) = texts(&browser).await;
         assert!(
             notice.starts_with(failed) && notice.ends_with(". Trying again…"),
