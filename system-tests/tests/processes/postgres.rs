@@ -1,6 +1,7 @@
 //! The store in PostgreSQL, on a private cluster that is killed and paused.
 
 use std::path::Path;
+use std::process::Output;
 
 use rusqlite::Connection;
 use tokio::process::Command;
@@ -25,6 +26,13 @@ pub(crate) fn cluster() -> Option<Cluster> {
 
 async fn facing(folder: &Path, url: &str) -> Process {
     Process::start(Binary::Facing, folder, &[ALL_ROLES, ("DATABASE_URL", url)]).await
+}
+
+/// A command of management on the same folder and server.
+async fn manage(folder: &Path, url: &str, words: &[&str]) -> Output {
+    let data = folder.to_str().unwrap();
+    let settings = [("POSTGRES_URL", url), ("SHOP_DATA_DIR", data)];
+    Binary::Management.run(words, &settings).await
 }
 
 async fn count(facing: &Process) -> u64 {
@@ -80,13 +88,11 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
     assert_eq!(stored(&service, "u1").await, 121);
     service.stop().await;
     for command in [&["verify"][..], &["doctor"]] {
-        let data = folder.path().to_str().unwrap();
-        let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
-        let output = Binary::Management.run(command, &settings).await;
+        let output = manage(folder.path(), &url, command).await;
         assert!(
             output.status.success(),
             "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
+            text(&output.stderr)
         );
     }
     // An erasure rewrites the file of the log.
@@ -96,16 +102,8 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
             .unwrap()
     };
     let before = version();
-    let data = folder.path().to_str().unwrap();
-    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     let words = ["erase", "user", "u1", "--confirm", "--vacuum"];
-    assert!(
-        Binary::Management
-            .run(&words, &settings)
-            .await
-            .status
-            .success()
-    );
+    assert!(manage(folder.path(), &url, &words).await.status.success());
     assert_ne!(version(), before);
 }
 
@@ -133,8 +131,6 @@ async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
     .await;
     assert_eq!(health().await["status"], "degraded");
     service.stop().await;
-    let data = folder.path().to_str().unwrap();
-    let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
     for (command, finds) in [
         (&["status"][..], true),
         (
@@ -143,7 +139,7 @@ async fn a_store_that_comes_back_empty_is_named_and_filled_again() {
         ),
         (&["dlq", "drop", "--reason", "gap"], false),
     ] {
-        let output = Binary::Management.run(command, &settings).await;
+        let output = manage(folder.path(), &url, command).await;
         assert_eq!(
             output.status.code(),
             Some(finds.into()),
@@ -237,11 +233,7 @@ async fn a_full_disk_of_postgres_loses_no_purchase() {
         "{body}"
     );
     let verify = async || {
-        let data = folder.path().to_str().unwrap();
-        let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
-        let output = Binary::Management
-            .run(&["verify", "--wait", "1"], &settings)
-            .await;
+        let output = manage(folder.path(), &url, &["verify", "--wait", "1"]).await;
         (output.status.code(), text(&output.stdout))
     };
     let (code, printed) = verify().await;
@@ -319,8 +311,7 @@ async fn commands_and_checks_create_no_table() {
     session(&cluster).await.batch_execute(rights).await.unwrap();
     let reader = url.replace("postgres@", "reader@");
     for command in ["doctor", "export"] {
-        let settings = [("POSTGRES_URL", reader.as_str()), ("SHOP_DATA_DIR", data)];
-        let output = Binary::Management.run(&[command], &settings).await;
+        let output = manage(folder.path(), &reader, &[command]).await;
         assert!(
             output.status.success(),
             "{command}: {}",
