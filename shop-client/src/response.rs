@@ -363,6 +363,8 @@ fn failed(failure: &reqwest::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::conformance::assert_fails;
+
     use super::*;
     use crate::HttpErrorExt;
 
@@ -409,10 +411,7 @@ mod tests {
         let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
             "outcome":"unknown","more":{"deep":[1]}}"#;
         let error = answer(500, &[("x-request-id", "r-1")], body).refused("absent");
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Conflict, Outcome::Unknown)
-        );
+        assert_fails(&error, ErrorKind::Conflict, Outcome::Unknown);
         assert_eq!(
             (error.status(), error.request_id(), error.message()),
             (Some(500), Some("r-1"), "a b")
@@ -437,10 +436,7 @@ mod tests {
             r#"{"type":"/problems/closed","outcome":"not_sent"}"#,
         )
         .refused("absent");
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Unavailable, Outcome::NotApplied)
-        );
+        assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
         assert!(error.is_retryable());
     }
 }

@@ -10,6 +10,7 @@ use shop_client::{
     Error, ErrorKind, Insertion, NewOrder, NewUser, Order, OrderNumber, Outcome, RetryPolicy,
     ShopClient, User, UserNumber,
 };
+use shop_core::conformance::assert_fails;
 
 use crate::shop::{Script, Turn, refusal};
 
@@ -154,10 +155,7 @@ async fn a_missing_role_differs_from_an_unknown_row() {
             .iter()
             .zip(["users", "orders", "users", "users", "orders"])
         {
-            assert_eq!(
-                (error.kind(), error.outcome()),
-                (ErrorKind::Unsupported, Outcome::NotApplied)
-            );
+            assert_fails(error, ErrorKind::Unsupported, Outcome::NotApplied);
             let named = error.message().contains(&format!("the role of {role}"));
             assert_eq!(named, has_role, "{body}: {error}");
         }
@@ -197,10 +195,7 @@ async fn an_outage_has_an_outcome_and_the_key_that_was_sent() {
             .build()
             .unwrap();
         let error = client.users().insert(&new_user()).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Unavailable, outcome)
-        );
+        assert_fails(&error, ErrorKind::Unavailable, outcome);
         assert_eq!(error.idempotency_key(), Some(&new_user().key));
         assert!(error.is_retryable());
         let error = client.orders().insert(&new_order()).await.unwrap_err();

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource, RecordPosition};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use crate::{Error, ErrorKind, Outcome};
 
 /// The maximum number of records in a batch of a [`LogFixture`]'s sources: small, so that few records make several
 /// batches.
@@ -258,6 +259,17 @@ pub(super) async fn lag_of(source: &dyn LogSource, records: u64) {
 /// Polls `future` once.
 pub(super) async fn poll_once<F: Future + Unpin + Send>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
+}
+
+/// The error has this kind and this outcome.
+#[doc(hidden)]
+#[track_caller]
+pub fn assert_fails(error: &Error, kind: ErrorKind, outcome: Outcome) {
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (kind, outcome),
+        "{error:?}"
+    );
 }
 
 /// Runs a case with a time limit. A case that hangs would otherwise end the whole run without its name.

@@ -53,7 +53,9 @@ pub mod store;
 mod suites;
 
 pub use erase::EraseFixture;
-pub use fixture::{BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, limited};
+pub use fixture::{
+    BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, assert_fails, limited,
+};
 pub use memory::MemoryFixture;
 pub use record_store::{PurchaseRecords, RecordStoreFixture};
 pub use shop::{ShopFixture, ShopOnLog, ShopOnStore};

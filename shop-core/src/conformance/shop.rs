@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::fixture::soon;
+use super::fixture::{assert_fails, soon};
 use super::sample::at;
 use super::{EraseFixture, LogFixture};
 use crate::feed::PurchaseFeed;
@@ -211,11 +211,7 @@ pub async fn a_key_with_other_content_is_a_conflict(fixture: &dyn ShopFixture) {
     let first = buy(&shop, order("29.99", "order-7")).await.expect("buy");
     let refused = async |shop: &Shop| {
         let error = buy(shop, order("1", "order-7")).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Conflict, Outcome::NotApplied),
-            "{error}"
-        );
+        assert_fails(&error, ErrorKind::Conflict, Outcome::NotApplied);
         assert_eq!(
             error.idempotency_key().map(IdempotencyKey::as_str),
             Some("order-7")
@@ -269,11 +265,7 @@ pub async fn an_erased_key_is_refused(fixture: &dyn ShopFixture) {
     let other = fixture.shop().await;
     for shop in [&shop, &other] {
         let error = buy(shop, order("29.99", "order-7")).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Erased, Outcome::NotApplied),
-            "{error}"
-        );
+        assert_fails(&error, ErrorKind::Erased, Outcome::NotApplied);
     }
     // A process with the key in its cache may report a conflict.
     let kind = buy(&other, order("1", "order-7")).await.unwrap_err().kind();

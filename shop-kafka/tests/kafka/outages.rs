@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::fixture::{InProcessCluster, KafkaFixture};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use shop_core::conformance::assert_fails;
 use shop_core::log::{
     Batch, DeadLetters as _, LogAdmin as _, LogRecord, LogSource as _, SourceEvent,
 };
@@ -40,11 +41,7 @@ async fn a_log_is_opened_without_kafka_and_recovers() {
         (log.sink(), log.source("group").unwrap(), log.dead_letters());
     let purchase = purchase(1);
     let error = soon("publish", sink.publish(&purchase)).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Unavailable, Outcome::NotApplied),
-        "{error}"
-    );
+    assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
     for error in [
         soon("check", sink.check()).await.unwrap_err(),
         soon("check", source.check()).await.unwrap_err(),
@@ -76,11 +73,7 @@ async fn an_outage_is_reported_and_recovers() {
     cluster.broker_down(1);
     let during = purchase(2);
     let error = soon("publish", sink.publish(&during)).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::DeadlineExceeded, Outcome::Unknown),
-        "{error}"
-    );
+    assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::Unknown);
     let error = soon("next", source.next()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(
@@ -155,11 +148,7 @@ async fn a_purchase_abandoned_by_a_close_before_the_first_response_is_not_applie
     .await;
     assert_eq!(closed.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
     let error = published.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Closed, Outcome::NotApplied),
-        "{error}"
-    );
+    assert_fails(&error, ErrorKind::Closed, Outcome::NotApplied);
 }
 
 /// A broker that knows no batch of the producer accepts the second batch of a partition although it has rejected the
@@ -230,11 +219,7 @@ async fn a_record_that_is_too_large_is_rejected() {
 async fn refuses(log: &KafkaLog, bytes: usize) {
     let record = |bytes| LogRecord::new(0, Timestamp::MIN, Some(Bytes::from(vec![b'x'; bytes])));
     let error = soon("append", log.append(record(bytes))).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::TooLarge, Outcome::NotApplied),
-        "{error}"
-    );
+    assert_fails(&error, ErrorKind::TooLarge, Outcome::NotApplied);
     soon("append", log.append(record(500_000))).await.unwrap();
 }
 
@@ -302,11 +287,7 @@ async fn a_missing_topic_is_used_once_it_exists() {
         ),
     ] {
         let error = checked.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Unavailable, Outcome::NotApplied),
-            "{error}"
-        );
+        assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
         for part in [
             &*format!("the topic {topic} is missing"),
             "KAFKA_CREATE_TOPICS",

@@ -476,6 +476,8 @@ impl WriterThread {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::conformance::assert_fails;
+
     use super::super::database::Kind;
     use super::*;
 
@@ -518,10 +520,7 @@ mod tests {
         let writer = Writer::start(database, 100, |_| ()).await.unwrap();
         writer.check().await.unwrap();
         let error = writer.write(damaged).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Corrupt, Outcome::NotApplied)
-        );
+        assert_fails(&error, ErrorKind::Corrupt, Outcome::NotApplied);
         for _ in 0..2 {
             assert_eq!(writer.check().await.unwrap_err().kind(), ErrorKind::Corrupt);
         }
@@ -614,10 +613,7 @@ mod tests {
                 Ok(written) => assert_eq!(written, number),
                 Err(error) => {
                     assert!([5, 13].contains(&number), "{number}: {error}");
-                    assert_eq!(
-                        (error.kind(), error.outcome()),
-                        (ErrorKind::Internal, Outcome::NotApplied)
-                    );
+                    assert_fails(&error, ErrorKind::Internal, Outcome::NotApplied);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use shop_core::conformance::assert_fails;
 use shop_core::ports::{
     Cursor, InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, Selector,
 };
@@ -89,11 +90,7 @@ async fn a_rejected_session_rejects_no_row() {
         .await
         .unwrap();
     let error = store.apply(purchases(3).into()).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Unavailable, Outcome::NotApplied),
-        "{error:?}"
-    );
+    assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
     assert!(format!("{error:?}").contains("22023"), "{error:?}");
 }
 
@@ -297,10 +294,7 @@ async fn a_standby_is_read_only() {
         store.apply(purchases(1).into()).await.unwrap_err(),
         store.check().await.unwrap_err(),
     ] {
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Unavailable, Outcome::NotApplied)
-        );
+        assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
         assert!(error.to_string().contains("read-only"), "{error}");
     }
     let error = store.inspect().await.unwrap_err();
@@ -626,11 +620,7 @@ async fn a_rejected_login_is_denied() {
     let error = check(format!("{start}/no_such_database"))
         .await
         .unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Unavailable, Outcome::NotApplied),
-        "{error:?}"
-    );
+    assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
     assert!(error.to_string().contains("does not exist"), "{error}");
     let (scheme, rest) = base.split_once("//").unwrap();
     let (_, host) = rest.rsplit_once('@').unwrap();

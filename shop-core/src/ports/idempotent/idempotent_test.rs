@@ -6,6 +6,7 @@ use futures_util::TryStreamExt as _;
 
 use super::*;
 use crate::Outcome;
+use crate::conformance::assert_fails;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
 use crate::memory::{InMemoryLog, InMemoryStore};
@@ -172,10 +173,7 @@ async fn a_refund_is_acknowledged_when_the_store_has_applied_it() {
         .publish_refund(other, REFUND_TIMEOUT)
         .await
         .unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Conflict, Outcome::NotApplied)
-    );
+    assert_fails(&error, ErrorKind::Conflict, Outcome::NotApplied);
     assert_eq!(records(&log).await, 1);
 }
 
@@ -187,10 +185,7 @@ async fn a_refund_that_loses_against_another_process_is_a_conflict() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     store.insert_one(theirs).await.unwrap();
     let error = publishing.await.unwrap().unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Conflict, Outcome::NotApplied)
-    );
+    assert_fails(&error, ErrorKind::Conflict, Outcome::NotApplied);
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,19 +210,13 @@ async fn nothing_is_published_while_the_store_cannot_be_asked_for_a_refund() {
         .publish_refund(refund(), REFUND_TIMEOUT)
         .await
         .unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::Unavailable, Outcome::NotApplied)
-    );
+    assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
     faults.once(Call::Query, Fault::Delay(Duration::from_secs(60)));
     let error = sink
         .publish_refund(refund(), REFUND_TIMEOUT)
         .await
         .unwrap_err();
-    assert_eq!(
-        (error.kind(), error.outcome()),
-        (ErrorKind::DeadlineExceeded, Outcome::NotApplied)
-    );
+    assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::NotApplied);
     assert_eq!(records(&log).await, 0);
 }
 
@@ -279,10 +268,7 @@ async fn a_refund_that_contradicts_its_purchase_is_not_published() {
             .publish_refund(contradicting, REFUND_TIMEOUT)
             .await
             .unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Invalid, Outcome::NotApplied)
-        );
+        assert_fails(&error, ErrorKind::Invalid, Outcome::NotApplied);
     }
     assert_eq!(records(&log).await, 0);
 }

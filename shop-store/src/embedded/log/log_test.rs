@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use shop_core::conformance::assert_fails;
 use shop_core::log::{
     CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent,
 };
@@ -175,11 +176,7 @@ async fn a_write_to_a_deleted_file_is_not_acknowledged() {
         sink.publish(&purchase(1)).await.unwrap();
         std::fs::rename(folder.path().join(name), folder.path().join("elsewhere")).unwrap();
         let error = sink.publish(&purchase(2)).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Unavailable, Outcome::NotApplied),
-            "{error}"
-        );
+        assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
         assert!(
             error.to_string().contains("restart") && error.to_string().contains(name),
             "{error}"
@@ -298,10 +295,7 @@ async fn a_full_queue_rejects_at_once() {
     let mut refused = 0;
     for call in calls {
         if let Err(error) = call.await.unwrap() {
-            assert_eq!(
-                (error.kind(), error.outcome()),
-                (ErrorKind::Overloaded, Outcome::NotApplied)
-            );
+            assert_fails(&error, ErrorKind::Overloaded, Outcome::NotApplied);
             refused += 1;
         }
     }
