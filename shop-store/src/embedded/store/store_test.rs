@@ -1,5 +1,6 @@
 //! Guarantees of this store alone: other processes, damaged files, a full disk.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
@@ -29,6 +30,11 @@ fn purchase(number: u128) -> Purchase {
 
 fn batch(numbers: std::ops::Range<u128>) -> Arc<[Purchase]> {
     numbers.map(purchase).collect()
+}
+
+/// The file of the store, as another program opens it.
+fn file_of(folder: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(folder.join("shop.db")).unwrap()
 }
 
 /// Opens the store of `folder` with its defaults.
@@ -68,7 +74,7 @@ async fn inserts_recover_after_a_full_disk() {
 }
 
 /// Opens a store in a prepared folder, and returns the error.
-async fn refusal(prepare: impl FnOnce(&std::path::Path)) -> String {
+async fn refusal(prepare: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path());
     let error = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
@@ -87,7 +93,7 @@ async fn open_errors_name_the_file_and_the_remedy() {
     );
 
     let of_another = refusal(|folder| {
-        let connection = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
+        let connection = file_of(folder);
         connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
     })
     .await;
@@ -97,7 +103,7 @@ async fn open_errors_name_the_file_and_the_remedy() {
     );
 
     let newer = refusal(|folder| {
-        let connection = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
+        let connection = file_of(folder);
         connection
             .pragma_update(None, "application_id", SHOP.application_id)
             .unwrap();
@@ -132,7 +138,7 @@ async fn an_unreadable_row_is_an_error_without_a_panic() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(&folder).await;
     store.insert(batch(0..1)).await.unwrap();
-    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let connection = file_of(folder.path());
     connection
         .execute("UPDATE purchases SET price = 'much'", [])
         .unwrap();
@@ -271,7 +277,7 @@ async fn listings_and_sums_include_purchases_of_two_processes() {
     }
     let left = expected.all().len();
     assert!(left > 200, "{left}");
-    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let file = file_of(folder.path());
     let unfolded: i64 = file
         .query_row("SELECT count(*) FROM unfolded", [], |row| row.get(0))
         .unwrap();
@@ -289,7 +295,7 @@ async fn an_erased_user_leaves_no_row() {
             .await
             .unwrap();
     }
-    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let file = file_of(folder.path());
     let count = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM erased"), 100);
     // The row of all buyers, and the watermark.
@@ -316,7 +322,7 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
     let [log, clock, tables, ..] = SHOP.migrations else {
         panic!("versions are missing")
     };
-    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let file = file_of(folder.path());
     let version = format!(
         "PRAGMA application_id = {}; PRAGMA user_version = 3;",
         SHOP.application_id
@@ -372,7 +378,7 @@ async fn a_folder_of_the_version_before_gets_quarters_and_its_open_programs_fail
     let [before @ .., _quarters] = SHOP.migrations else {
         panic!("versions are missing")
     };
-    let file = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let file = file_of(folder.path());
     let version = format!(
         "application_id = {}; PRAGMA user_version = {}",
         SHOP.application_id,
