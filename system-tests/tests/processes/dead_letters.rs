@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
 use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink as _;
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{ADA, Binary, Process, must_buy, until, until_stored};
+use crate::process::{ADA, Binary, Process, must_buy, open_file, until, until_stored};
 use crate::verify::{append, dead_lettered, manage, text};
 
 /// The output of `management dlq`, which must succeed.
@@ -82,7 +81,7 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     let folder = folder.path();
     must_buy(&facing, ADA).await;
     until_stored(&facing, "u1", 1).await;
-    let store = Connection::open(folder.join("shop.db")).unwrap();
+    let store = open_file(folder);
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
                 BEGIN SELECT RAISE(ABORT, 'not eve'); END";
     store.execute_batch(rule).unwrap();

@@ -4,10 +4,9 @@ use std::path::Path;
 use std::process::Output;
 
 use bson::{Decimal128, Document, doc};
-use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::process::{ADA, Binary, Process, must_buy, until};
+use crate::process::{ADA, Binary, Process, must_buy, open_file, until};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
@@ -38,7 +37,7 @@ async fn doctor_names_rows_that_cannot_be_read() {
         "{sound:?}"
     );
 
-    let store = Connection::open(folder.path().join("shop.db")).unwrap();
+    let store = open_file(folder.path());
     let oldest = "SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1";
     let id = store.query_row(&format!("SELECT lower(hex(({oldest})))"), [], |row| {
         row.get::<_, String>(0)

@@ -11,8 +11,8 @@ use shop_client::NewPurchase;
 use crate::kafka;
 use crate::kills::{Random, seed};
 use crate::process::{
-    ALL_ROLES, Binary, Process, borrow_settings, buy, get, must_buy, post, soon, stored, until,
-    until_stored,
+    ALL_ROLES, Binary, Process, borrow_settings, buy, get, must_buy, open_file, post, soon, stored,
+    until, until_stored,
 };
 use crate::servers::Servers;
 use crate::verify::{append, dead_lettered, manage, printed, text};
@@ -338,7 +338,7 @@ async fn purchases_older_than_the_retention_are_deleted() {
     let keep = [("SHOP_PURCHASE_RETENTION", "1d")];
     // The first round finds nothing to delete, and trusts the clock. A new log has already stored the time.
     let facing = Process::start(Binary::Facing, folder, &keep).await;
-    let store = rusqlite::Connection::open(folder.join("shop.db")).unwrap();
+    let store = open_file(folder);
     until("store the time", async || {
         store
             .query_row("SELECT count(*) FROM clock", [], |row| row.get::<_, i64>(0))

@@ -1,14 +1,12 @@
 //! A file that another program has locked.
 
-use rusqlite::Connection;
-
-use crate::process::{ADA, Binary, Process, buy, get, must_buy, until};
+use crate::process::{ADA, Binary, Process, buy, get, must_buy, open_file, until};
 
 #[tokio::test]
 async fn locked_log_is_a_503_until_unlocked() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     must_buy(&facing, ADA).await;
-    let connection = Connection::open(folder.path().join("shop.db")).unwrap();
+    let connection = open_file(folder.path());
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (status, body) = buy(&facing, ADA).await;
     assert_eq!(status, 503);

@@ -4,7 +4,6 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::RecordPosition;
@@ -12,7 +11,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, borrow_settings, get, until, until_stored};
+use crate::process::{Binary, Process, borrow_settings, get, open_file, until, until_stored};
 use crate::servers::Servers;
 use crate::verify::{manage, text};
 
@@ -273,7 +272,7 @@ async fn records_missing_in_a_file_are_reported_until_dropped() {
         facing.stop().await;
     }
     // A damaged file whose readable rows were copied.
-    let log = Connection::open(folder.join("shop.db")).unwrap();
+    let log = open_file(folder);
     assert_eq!(
         log.execute("DELETE FROM records WHERE offset IN (4, 6, 7)", [])
             .unwrap(),

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
@@ -15,7 +14,8 @@ use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::io::AsyncReadExt as _;
 
 use crate::process::{
-    ADA, ALL_ROLES, Binary, Process, get, must_buy, send, soon, stored, until, until_stored,
+    ADA, ALL_ROLES, Binary, Process, get, must_buy, open_file, send, soon, stored, until,
+    until_stored,
 };
 use crate::verify::{manage, printed, text};
 
@@ -283,7 +283,7 @@ async fn a_purchase_is_not_older_than_what_retention_has_seen() {
     let seen = SystemClock
         .now()
         .saturating_add(Duration::from_secs(400 * 86_400));
-    let file = Connection::open(folder.path().join("shop.db")).unwrap();
+    let file = open_file(folder.path());
     file.execute(
         "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (2, ?1)",
         [seen.as_millis()],

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Output;
 
-use rusqlite::Connection;
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -11,7 +10,8 @@ use crate::entities::backends::session;
 use crate::entities::post;
 use crate::postgres_server::Cluster;
 use crate::process::{
-    ALL_ROLES, Binary, PATIENCE, Process, buy, get, must_buy, plain, stored, until, within,
+    ALL_ROLES, Binary, PATIENCE, Process, buy, get, must_buy, open_file, plain, stored, until,
+    within,
 };
 use crate::servers::skipped;
 use crate::verify::text;
@@ -97,7 +97,7 @@ async fn postgres_outages_and_kills_lose_no_purchase() {
     }
     // An erasure rewrites the file of the log.
     let version = || -> i64 {
-        let file = Connection::open(folder.path().join("shop.db")).unwrap();
+        let file = open_file(folder.path());
         file.pragma_query_value(None, "schema_version", |row| row.get(0))
             .unwrap()
     };

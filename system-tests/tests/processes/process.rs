@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shop_client::{RetryPolicy, ShopClient};
@@ -310,6 +311,11 @@ pub(crate) async fn exchange(request: reqwest::RequestBuilder) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.bytes().await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// The file of a folder, as another program opens it.
+pub(crate) fn open_file(folder: &Path) -> Connection {
+    Connection::open(folder.join("shop.db")).unwrap()
 }
 
 /// Waits until `count` purchases of `user` are stored.

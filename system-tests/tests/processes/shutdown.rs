@@ -5,7 +5,7 @@ use shop_client::NewPurchase;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixDatagram};
 
-use crate::process::{Binary, Process, get, send, soon, stored, until, until_stored};
+use crate::process::{Binary, Process, get, open_file, send, soon, stored, until, until_stored};
 
 async fn connect(process: &Process) -> TcpStream {
     TcpStream::connect(process.url.strip_prefix("http://").unwrap())
@@ -103,7 +103,7 @@ async fn second_signal_ends_the_process_at_once() {
 #[tokio::test]
 async fn locked_log_does_not_delay_shutdown() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[("SHOP_DRAIN_TIMEOUT", "3s")]).await;
-    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
+    let connection = open_file(folder.path());
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut stream = connect(&facing).await;
     let (head, body) = request("u1");

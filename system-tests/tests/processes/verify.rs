@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::process::Output;
 
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::LogRecord;
 use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{ADA, Binary, Process, buy, get, must_buy, until};
+use crate::process::{ADA, Binary, Process, buy, get, must_buy, open_file, until};
 
 /// Runs management with these arguments on `folder`.
 pub(crate) async fn manage(folder: &Path, words: &[&str]) -> Output {
@@ -70,7 +69,7 @@ async fn verify_names_missing_and_mismatched_purchases() {
     .await;
     facing.stop().await;
     // As by an old backup, or by mistake.
-    let store = Connection::open(folder.path().join("shop.db")).unwrap();
+    let store = open_file(folder.path());
     let newest = "SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1";
     assert_eq!(
         store
@@ -186,7 +185,7 @@ async fn verify_of_a_copy_of_another_time_says_what_to_do() {
         must_buy(&facing, ADA).await;
     }
     facing.stop().await;
-    let file = Connection::open(folder.path().join("shop.db")).unwrap();
+    let file = open_file(folder.path());
     let version: i64 = file
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();

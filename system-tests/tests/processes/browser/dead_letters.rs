@@ -15,7 +15,7 @@ use thirtyfour::By;
 use super::driver::Browser;
 use super::{rows, until_list_is, with_both};
 use crate::dead_letters::fail_over_the_first;
-use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, until};
+use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, open_file, until};
 use crate::verify::{append, manage};
 
 /// Writes `count` dead letters of records that the log of `folder` never had, and one of a gap.
@@ -100,7 +100,7 @@ async fn park_one(
     facing: &Process,
     management: &Process,
 ) -> Connection {
-    let store = Connection::open(folder.join("shop.db")).unwrap();
+    let store = open_file(folder);
     let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
         BEGIN SELECT RAISE(ABORT, 'none'); END";
     store.execute_batch(rule).unwrap();
