@@ -504,8 +504,10 @@ pub(crate) enum Erase {
     /// no address, only the number of a user who is not known any more.
     ///
     /// The embedded files overwrite what is deleted, but unused parts of them may have copies of rows that were moved.
-    /// --vacuum rewrites the files afterwards and removes these. Registrations and ingest wait meanwhile, seconds for a
-    /// million purchases; buying continues. It takes free disk space of twice the largest file.
+    /// --vacuum rewrites the files afterwards and removes these, which takes seconds for a million purchases. Meanwhile
+    /// registrations and ingest wait, and so do buys if the log is embedded too, because it is in the file of the store.
+    /// A write that has waited for 4 seconds fails with a 503, and can be sent again. With the log on Kafka, buying
+    /// continues. It takes free disk space of twice the largest file.
     ///
     /// Purchases that are made after it began are not erased. Backups are not changed. It can be stopped and run again,
     /// and runs beside services. Choose one of --dry-run and --confirm.
