@@ -44,7 +44,7 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 const MAX_WAIT_SECONDS: f64 = 10.0;
 
 /// The characters to encode in a query: all but the unreserved characters of RFC 3986.
-pub(crate) const RESERVED: AsciiSet = NON_ALPHANUMERIC
+const RESERVED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use percent_encoding::{AsciiSet, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shop_core::Invalid;
 use shop_core::api::ProblemError;
-
-use crate::request::query::RESERVED;
 
 /// One error of a request.
 #[derive(Debug, Clone)]
@@ -92,7 +90,12 @@ const MAX_NAME: usize = 64;
 /// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
 const MAX_INPUT_BYTES: usize = 8 << 10;
 /// The characters to encode in the fragment of a URI.
-const FRAGMENT: AsciiSet = RESERVED.remove(b'$');
+const FRAGMENT: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'$');
 
 impl Location {
     /// The name of the member, the parameter or the header.
