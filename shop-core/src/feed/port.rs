@@ -87,44 +87,48 @@ const RESUME_PAUSE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl PurchaseEvents for PurchaseFeed {
-    /// Yields purchases from a subscription, and subscribes again when the subscription ends, with retries for about half
-    /// a minute.
+    /// Yields purchases from a subscription that begins now, or behind the purchase of the cursor `after`.
     ///
-    /// The stream ends without an error after [`close`](Self::close).
+    /// Subscribes again at the last position whenever the subscription ends. If that fails for about half a minute, the
+    /// stream yields the last error and ends. The stream ends without an error after [`close`](Self::close).
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions, and
-    /// [`Closed`](ErrorKind::Closed) if the feed is closed already.
+    /// Returns the errors of [`subscribe`](Self::subscribe), for the first subscription.
     async fn events(
         &self,
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
-        let events = ResumingEvents {
+        let resuming = ResumingSubscription {
             feed: self.clone(),
             selector: selector.clone(),
             subscription: self.subscribe(selector.clone(), after.as_ref()).await?,
         };
-        Ok(stream::try_unfold(events, ResumingEvents::next_item).boxed())
+        Ok(stream::try_unfold(resuming, ResumingSubscription::next_item).boxed())
     }
 
+    /// Subscribes for a moment, and returns the position at which the subscription begins.
     async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
         let mut subscription = self.subscribe(selector.clone(), None).await?;
         Ok(subscription.position())
     }
 }
 
-/// The state of a stream that subscribes again when its subscription ends.
-struct ResumingEvents {
+/// A subscription that is replaced by a new one, which resumes at the same position, whenever it ends.
+struct ResumingSubscription {
     feed: PurchaseFeed,
     selector: Selector,
     subscription: Subscription,
 }
 
-impl ResumingEvents {
-    /// Waits for the next item, and returns it with the state behind it. Returns `None` once the feed is closed.
+impl ResumingSubscription {
+    /// Waits for the next item, and returns it together with `self`, as [`stream::try_unfold`] requires.
     ///
-    /// Subscribes again, at the position of the ended subscription, whenever a subscription ends.
+    /// Subscribes again, at the position of the ended subscription, whenever a subscription ends. Returns `None` once the
+    /// feed is closed.
+    ///
+    /// # Errors
+    /// Returns the error of subscribing, if it does not pass within about half a minute.
     async fn next_item(mut self) -> Result<Option<(FeedItem, Self)>> {
         loop {
             if let Some(item) = self.subscription.next().await {
@@ -132,6 +136,7 @@ impl ResumingEvents {
             }
 
             let position = self.subscription.position();
+            // The new subscription goes on with the ids of the ended one, to recognize a repeated record of a purchase.
             let yielded = take(&mut self.subscription.yielded);
             // Returns the permit of the ended subscription, so that another one can begin during the pause.
             drop(self.subscription);
@@ -141,11 +146,9 @@ impl ResumingEvents {
                 retried(|| self.feed.subscribe(self.selector.clone(), Some(&position))).await;
             self.subscription = match resumed {
                 Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
-                resumed => Subscription {
-                    yielded,
-                    ..resumed?
-                },
+                resumed => resumed?,
             };
+            self.subscription.yielded = yielded;
         }
     }
 }
