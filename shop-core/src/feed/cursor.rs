@@ -33,16 +33,18 @@ crate::domain::try_from_text!(FeedCursor);
 impl FromStr for FeedCursor {
     type Err = Invalid;
 
-    /// Accepts any visible ASCII text. The feed that receives the cursor checks the rest.
+    /// Accepts any visible ASCII text, because each implementation of `PurchaseEvents` writes cursors of its own.
+    ///
+    /// The feed that receives the cursor checks the rest of the syntax.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(INVALID);
+            return Err(INVALID_CURSOR);
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-const INVALID: Invalid = Invalid::malformed("the cursor", "is not a position of this feed");
+const INVALID_CURSOR: Invalid = Invalid::malformed("the cursor", "is not a position of this feed");
 
 /// A position in all partitions of one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,22 +55,23 @@ pub(super) struct FeedPosition {
     pub(super) offsets: Offsets,
 }
 
-/// Returns a short digest of the cluster, generation and topic of a log.
+/// Returns a short digest of the cluster, generation and topic of the log that `tail` reads.
 ///
-/// The generation changes when a log is restored from a backup, and the digest changes with it.
+/// The generation changes when a log is restored from a backup, and the digest changes with the generation.
 pub(super) fn log_digest(tail: &Tail) -> u32 {
-    let mut digest = Uuid::NAMESPACE_OID;
     let names = [&tail.cluster]
         .into_iter()
         .chain(&tail.generation)
         .chain([&tail.topic]);
+    let mut digest = Uuid::NAMESPACE_OID;
     for name in names {
         digest = Uuid::new_v5(&digest, name.as_bytes());
     }
+    // The first field of a UUID is its first 32 bits.
     digest.as_fields().0
 }
 
-/// Returns the next offset of `partition` in `offsets`, or 0 if there is none.
+/// Returns the next offset of `partition` in `offsets`, or 0 if `offsets` does not contain the partition.
 pub(super) fn next_offset(offsets: &Offsets, partition: u32) -> u64 {
     offsets.get(&partition).copied().unwrap_or_default()
 }
@@ -81,11 +84,11 @@ pub(super) fn advance_offsets(offsets: &mut Offsets, target: &Offsets) {
     }
 }
 
-/// Creates the error for a position at which the log cannot resume.
-fn expired(why: &str) -> Error {
+/// Creates the [`Expired`](ErrorKind::Expired) error for a cursor at which the log cannot resume, because of `reason`.
+fn expired_error(reason: &str) -> Error {
     Error::new(
         ErrorKind::Expired,
-        format!("{why}: list the purchases, and follow the events without a cursor"),
+        format!("{reason}: list the purchases, and follow the events without a cursor"),
     )
 }
 
@@ -95,7 +98,9 @@ impl FeedPosition {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if `cursor` is not a cursor of a feed.
     pub(super) fn from_cursor(cursor: &FeedCursor) -> Result<Self> {
-        Self::parse(&cursor.0).ok_or_else(|| Error::from(INVALID).with_source(INVALID))
+        // A service recognizes by the source of the error that the cursor is at fault, and not another value.
+        Self::parse(&cursor.0)
+            .ok_or_else(|| Error::from(INVALID_CURSOR).with_source(INVALID_CURSOR))
     }
 
     /// Parses the text of a cursor. Returns `None` if the text is malformed.
@@ -130,39 +135,45 @@ impl FeedPosition {
         FeedCursor(text)
     }
 
-    /// Checks that a subscription can resume at this position, now that `delivered` is delivered to the others.
+    /// Checks that a subscription can resume at this position: it is of the same log as `delivered`, and close enough.
     ///
-    /// The position may be ahead of `delivered`, because another process may have read newer positions of ingest.
+    /// `delivered` is the position up to which this process has delivered purchases. This position may be ahead of
+    /// `delivered`, because the process that returned the cursor may have learned earlier what ingest has processed.
     ///
     /// # Errors
-    /// [`Expired`](ErrorKind::Expired) if the position is of another log, or more than `max_catch_up` records behind.
+    /// [`Expired`](ErrorKind::Expired) if this position is of another log, or more than `max_catch_up` records behind
+    /// `delivered`.
     pub(super) fn check_resumable(&self, delivered: &Self, max_catch_up: u64) -> Result<()> {
         if self.log_digest != delivered.log_digest {
-            return Err(expired("the cursor is of another log"));
+            return Err(expired_error("the cursor is of another log"));
         }
 
         let mut records_behind = 0_u64;
         for (partition, delivered_offset) in &delivered.offsets {
-            let offset = next_offset(&self.offsets, *partition);
-            records_behind = records_behind.saturating_add(delivered_offset.saturating_sub(offset));
+            let resume_offset = next_offset(&self.offsets, *partition);
+            records_behind =
+                records_behind.saturating_add(delivered_offset.saturating_sub(resume_offset));
         }
         if records_behind > max_catch_up {
-            return Err(expired("the cursor is too far behind"));
+            return Err(expired_error("the cursor is too far behind"));
         }
         Ok(())
     }
 
-    /// Checks that the log, which was opened at this position, starts there and not at `log_start`.
+    /// Checks that the log, which was asked for its records from this position on, contains them.
+    ///
+    /// `tail_start` is the offset from which on the log returns each partition. A log that does not contain a requested
+    /// offset, for example because retention has deleted the record, returns the partition from its first record on.
     ///
     /// # Errors
-    /// [`Expired`](ErrorKind::Expired) if the log no longer contains the next record of a partition.
-    pub(super) fn check_log_start(&self, log_start: &Offsets) -> Result<()> {
-        for (partition, offset) in &self.offsets {
-            if log_start
-                .get(partition)
-                .is_some_and(|start| start != offset)
+    /// [`Expired`](ErrorKind::Expired) if a partition starts at another offset than requested.
+    pub(super) fn check_tail_start(&self, tail_start: &Offsets) -> Result<()> {
+        for (partition, requested_offset) in &self.offsets {
+            // The answer of the log may lack a partition that was added a moment ago.
+            if let Some(start_offset) = tail_start.get(partition)
+                && start_offset != requested_offset
             {
-                return Err(expired(
+                return Err(expired_error(
                     "the log does not have the records after the cursor",
                 ));
             }
@@ -232,12 +243,12 @@ mod tests {
         }
         assert!(
             position(&[(0, 15)])
-                .check_log_start(&Offsets::from([(0, 15), (1, 0)]))
+                .check_tail_start(&Offsets::from([(0, 15), (1, 0)]))
                 .is_ok()
         );
         assert!(
             position(&[(0, 15)])
-                .check_log_start(&Offsets::from([(0, 16)]))
+                .check_tail_start(&Offsets::from([(0, 16)]))
                 .is_err(),
             "deleted by retention"
         );

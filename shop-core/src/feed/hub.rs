@@ -1,4 +1,4 @@
-//! The hub: the subscribers of one reader of the log, and what was delivered to them.
+//! The hub: the subscribers of one reader of the log, and the purchases that were delivered to them.
 //!
 //! The reader calls [`deliver`](Hub::deliver) and [`advance`](Hub::advance). Each subscriber owns the receiving half of
 //! a bounded channel. The hub never waits for a subscriber: one whose channel is full loses its sender, so that its
@@ -19,7 +19,7 @@ use crate::ports::Selector;
 
 /// A visible purchase on its way to one subscriber.
 pub(super) struct Delivery {
-    pub(super) logged: Arc<LoggedPurchase>,
+    pub(super) logged_purchase: Arc<LoggedPurchase>,
     /// The offsets before which every purchase was delivered earlier than this one.
     pub(super) delivered_before: Arc<Offsets>,
 }
@@ -31,41 +31,50 @@ pub(super) struct Hub {
     pub(super) log_digest: u32,
     /// The capacity of each subscriber's channel.
     channel_capacity: usize,
-    /// The maximum number of recent purchases.
+    /// The maximum number of purchases that are kept for subscriptions that resume.
     max_recent: usize,
     state: Mutex<HubState>,
 }
 
 #[derive(Debug, Default)]
 struct HubState {
-    /// The offsets before which every purchase was delivered or skipped.
+    /// The offset of each partition before which every purchase was sent to the subscribers that select it, or never
+    /// becomes visible.
     delivered_offsets: Arc<Offsets>,
-    /// The last delivered purchases of all selectors, for subscriptions that resume.
+    /// The last purchases before the delivered offsets, of all selectors, for subscriptions that resume.
     recent: VecDeque<Arc<LoggedPurchase>>,
-    /// The offsets from which on `recent` is complete.
-    recent_from: Offsets,
+    /// The first offset of each partition whose purchases are all in `recent`. Older purchases were dropped from there.
+    recent_complete_from: Offsets,
     subscribers: HashMap<Selector, Vec<mpsc::Sender<Delivery>>>,
     /// Whether the reader has ended or is about to end. A closed hub accepts no subscriber.
     is_closed: bool,
 }
 
-/// A subscriber's half of its registration with the hub, and the state of the hub at that moment.
+/// A subscriber's half of its registration with the hub, and a snapshot of the hub at that moment.
+///
+/// The snapshot and the channel fit together without a gap: the hub had passed every purchase before `delivered` at the
+/// registration, and sends every visible, selected purchase from there on to `deliveries`.
 pub(super) struct Registration {
     pub(super) hub: Arc<Hub>,
     pub(super) deliveries: mpsc::Receiver<Delivery>,
-    /// The offsets before which the hub delivers nothing to this subscriber.
-    pub(super) delivered_offsets: Offsets,
-    /// The recent purchases that the subscriber selects.
+    /// The log of the hub, and its delivered offsets at the registration.
+    pub(super) delivered: FeedPosition,
+    /// The hub's recent purchases that the subscriber selects.
     pub(super) recent: Vec<Arc<LoggedPurchase>>,
-    recent_from: Offsets,
+    /// The first offset of each partition whose selected purchases are all in `recent`.
+    recent_complete_from: Offsets,
 }
 
 impl Registration {
-    /// Returns whether `recent` contains every selected purchase from `position` up to the delivered offsets.
-    pub(super) fn is_recent(&self, position: &FeedPosition) -> bool {
-        self.delivered_offsets.iter().all(|(partition, delivered)| {
-            let recent_from = next_offset(&self.recent_from, *partition);
-            (recent_from..=*delivered).contains(&next_offset(&position.offsets, *partition))
+    /// Returns whether `recent` contains every selected purchase between `position` and `delivered`.
+    ///
+    /// Returns `false` also for a position ahead of `delivered`, because only the log can tell whether the position
+    /// exists.
+    pub(super) fn recent_covers(&self, position: &FeedPosition) -> bool {
+        self.delivered.offsets.iter().all(|(partition, delivered)| {
+            let complete_from = next_offset(&self.recent_complete_from, *partition);
+            let resume_offset = next_offset(&position.offsets, *partition);
+            (complete_from..=*delivered).contains(&resume_offset)
         })
     }
 }
@@ -79,25 +88,25 @@ fn matching_selectors(purchase: &Purchase) -> Vec<Selector> {
         Selector::Name(purchase.user_name.clone()),
     ];
     if let Some(reference) = &purchase.details.reference {
-        selectors.push(Selector::Reference(reference.clone(), None));
-        selectors.push(Selector::Reference(
-            reference.clone(),
-            Some(user_id.clone()),
-        ));
+        // A subscriber follows a reference in the purchases of all users (`None`), or of one.
+        for reference_user in [None, Some(user_id.clone())] {
+            selectors.push(Selector::Reference(reference.clone(), reference_user));
+        }
     }
     selectors
 }
 
 impl Hub {
-    /// Creates a hub without subscribers for a log that is read from `start` on.
+    /// Creates a hub without subscribers, for a reader that reads the log from the offsets `start` on.
     pub(super) fn new(log_digest: u32, start: Offsets, options: &FeedOptions) -> Self {
         let state = HubState {
             delivered_offsets: Arc::new(start.clone()),
-            recent_from: start,
+            recent_complete_from: start,
             ..HubState::default()
         };
         Self {
             log_digest,
+            // A channel without capacity would panic.
             channel_capacity: options.queue.max(1),
             max_recent: options.kept_records,
             state: Mutex::new(state),
@@ -106,6 +115,7 @@ impl Hub {
 
     /// Registers a subscriber to the purchases of `selector`. Returns `None` if the hub is closed.
     pub(super) fn register(self: &Arc<Self>, selector: &Selector) -> Option<Registration> {
+        // The lock is held to the end, so that no purchase is delivered between adding the sender and the snapshot.
         let mut state = lock(&self.state);
         if state.is_closed {
             return None;
@@ -118,27 +128,30 @@ impl Hub {
             .or_default()
             .push(sender);
 
-        let recent = state
+        let selected_recent = state
             .recent
             .iter()
-            .filter(|logged| selector.matches(&logged.purchase));
+            .filter(|recent| selector.matches(&recent.purchase));
         Some(Registration {
             hub: Arc::clone(self),
             deliveries,
-            delivered_offsets: (*state.delivered_offsets).clone(),
-            recent: recent.cloned().collect(),
-            recent_from: state.recent_from.clone(),
+            delivered: FeedPosition {
+                log_digest: self.log_digest,
+                offsets: (*state.delivered_offsets).clone(),
+            },
+            recent: selected_recent.cloned().collect(),
+            recent_complete_from: state.recent_complete_from.clone(),
         })
     }
 
-    /// Returns the delivered offsets, if the owner of `deliveries` received everything before them.
+    /// Returns the delivered offsets, if the owner of `deliveries` has received every delivery before them.
     ///
     /// Returns `None` if the channel still contains a delivery, or was closed because its owner was too slow.
     pub(super) fn offsets_if_caught_up(
         &self,
         deliveries: &mpsc::Receiver<Delivery>,
     ) -> Option<Arc<Offsets>> {
-        // The lock keeps the reader from delivering between the check and the clone.
+        // The lock keeps the reader from delivering between the check of the channel and the clone of the offsets.
         let state = lock(&self.state);
         if !deliveries.is_empty() || deliveries.is_closed() {
             return None;
@@ -153,8 +166,9 @@ impl Hub {
 
     /// Delivers `purchases`, which are consecutive in one partition, to the subscribers that select them.
     ///
-    /// Stops at a purchase that was not looked up, because no subscriber selected it, if a subscriber that does
-    /// registered since. Returns the purchases from that one on, which the caller looks up first.
+    /// The reader looks up only purchases that a subscriber selects. If a subscriber has registered since then, it may
+    /// select a purchase that was not looked up. Delivery stops before the first such purchase, to keep the order of the
+    /// partition. Returns that purchase and all behind it: the caller looks them up, and delivers them again.
     pub(super) fn deliver(
         &self,
         mut purchases: Vec<Arc<LoggedPurchase>>,
@@ -167,8 +181,8 @@ impl Hub {
             .count();
         let undelivered = purchases.split_off(deliverable_count);
 
-        for logged in &purchases {
-            state.send_to_subscribers(logged);
+        for logged_purchase in &purchases {
+            state.send_to_subscribers(logged_purchase);
         }
         if let Some(last) = purchases.last() {
             Arc::make_mut(&mut state.delivered_offsets).insert(last.partition, last.offset + 1);
@@ -177,13 +191,17 @@ impl Hub {
         undelivered
     }
 
-    /// Moves the delivered offsets forward to `offsets`, before which no purchase is left to deliver.
+    /// Moves the delivered offsets forward to `offsets` (partition and offset), and never back.
     ///
-    /// A partition that the hub did not know yet starts at its offset.
+    /// The caller knows that every purchase before these offsets was delivered or is never visible. Records that are
+    /// not purchases are passed in this way. A partition that the hub does not know yet begins at its offset.
     pub(super) fn advance(&self, offsets: impl Iterator<Item = (u32, u64)>) {
         let mut state = lock(&self.state);
         for (partition, offset) in offsets {
-            state.recent_from.entry(partition).or_insert(offset);
+            state
+                .recent_complete_from
+                .entry(partition)
+                .or_insert(offset);
 
             // `make_mut` copies the offsets while a delivery refers to them, so it is called for a change only.
             let delivered_offset = state.delivered_offsets.get(&partition);
@@ -193,7 +211,7 @@ impl Hub {
         }
     }
 
-    /// Closes the hub if no subscriber is left. Returns whether the hub is closed.
+    /// Closes the hub if every subscriber has dropped its receiver. Returns whether the hub is closed.
     pub(super) fn close_if_unused(&self) -> bool {
         let mut state = lock(&self.state);
         state.subscribers.retain(|_selector, senders| {
@@ -208,6 +226,7 @@ impl Hub {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.is_closed = true;
+        // A receiver whose sender is dropped still yields the deliveries in the channel, and then ends.
         state.subscribers.clear();
     }
 }
@@ -220,18 +239,20 @@ impl HubState {
             .any(|selector| self.subscribers.contains_key(selector))
     }
 
-    /// Sends a visible purchase to the subscribers that select it, and removes those whose channel is full or closed.
-    fn send_to_subscribers(&mut self, logged: &Arc<LoggedPurchase>) {
-        if logged.visible().is_none() {
+    /// Sends `logged_purchase`, if it is visible, to the subscribers that select it.
+    ///
+    /// Removes a subscriber whose channel is full, because it reads too slowly, or closed, because it is gone.
+    fn send_to_subscribers(&mut self, logged_purchase: &Arc<LoggedPurchase>) {
+        if logged_purchase.visible_purchase().is_none() {
             return;
         }
-        for selector in matching_selectors(&logged.purchase) {
+        for selector in matching_selectors(&logged_purchase.purchase) {
             let Some(senders) = self.subscribers.get_mut(&selector) else {
                 continue;
             };
             senders.retain(|sender| {
                 let delivery = Delivery {
-                    logged: Arc::clone(logged),
+                    logged_purchase: Arc::clone(logged_purchase),
                     delivered_before: Arc::clone(&self.delivered_offsets),
                 };
                 sender.try_send(delivery).is_ok()
@@ -239,12 +260,13 @@ impl HubState {
         }
     }
 
-    /// Adds `purchases` to the recent ones, and drops the oldest beyond `max_recent`.
+    /// Adds `purchases` to the recent purchases, and drops the oldest ones if more than `max_recent` are kept.
     fn keep_recent(&mut self, purchases: Vec<Arc<LoggedPurchase>>, max_recent: usize) {
         self.recent.extend(purchases);
         let excess_count = self.recent.len().saturating_sub(max_recent);
-        for oldest in self.recent.drain(..excess_count) {
-            self.recent_from.insert(oldest.partition, oldest.offset + 1);
+        for dropped in self.recent.drain(..excess_count) {
+            self.recent_complete_from
+                .insert(dropped.partition, dropped.offset + 1);
         }
     }
 }

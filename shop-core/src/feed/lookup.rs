@@ -4,7 +4,7 @@
 //! lookup that fails or takes long therefore delays its own partition and no other.
 //!
 //! ```text
-//! push ──▶ queued ──start_lookups──▶ in lookup ──next──▶ the caller, which may requeue some
+//! push ──▶ queued ──start_lookups──▶ in lookup ──next_group──▶ the caller, which may requeue some
 //!          (not yet ingested)        (store.get)
 //! ```
 
@@ -28,62 +28,67 @@ use crate::record::decode;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first pause between two requests of a lookup. Each further pause is twice as long.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between two requests of a lookup.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// A purchase in the log, and the result of its lookup in the store.
+///
+/// A purchase is *visible* if the store contains it with the content of the log. The lookup has a final result only
+/// after ingest has processed the record of the purchase, because ingest writes the purchase to the store.
 #[derive(Debug)]
 pub(super) struct LoggedPurchase {
     pub(super) partition: u32,
     pub(super) offset: u64,
     /// The purchase as the log contains it.
     pub(super) purchase: Purchase,
-    /// The purchase as the store returned it: `None` if it is not stored, or stored with other content.
-    stored: OnceCell<Option<Purchase>>,
+    /// The result of the lookup, once there is one: the purchase as the store contains it, or `None` if it is not
+    /// visible.
+    lookup_result: OnceCell<Option<Purchase>>,
 }
 
 impl LoggedPurchase {
     /// Decodes the purchases in `batch`. Skips records that do not decode, which ingest makes dead letters.
     pub(super) fn decode_batch(batch: &Batch) -> impl Iterator<Item = Arc<Self>> {
-        let Batch { partition, records } = batch;
-        records.iter().filter_map(move |record| {
+        batch.records.iter().filter_map(move |record| {
+            let purchase = decode(record, &batch.partition).ok()?;
             Some(Arc::new(Self {
-                partition: partition.index,
+                partition: batch.partition.index,
                 offset: record.offset,
-                purchase: decode(record, partition).ok()?.without_context(),
-                stored: OnceCell::new(),
+                // A store returns purchases without their context, and the two are compared.
+                purchase: purchase.without_context(),
+                lookup_result: OnceCell::new(),
             }))
         })
     }
 
-    /// Looks up the purchase in the store, once for all concurrent callers. Ingest must have passed the record.
+    /// Looks up the purchase in the store of `feed`, once for all concurrent callers.
+    ///
+    /// Call this function only after ingest has processed the record of the purchase.
     pub(super) async fn look_up(&self, feed: &FeedInner) {
-        self.stored
+        self.lookup_result
             .get_or_init(|| self.request_until_answered(feed))
             .await;
     }
 
-    /// Requests the purchase from the store until it answers, because an error says nothing about the purchase.
+    /// Requests the purchase from the store of `feed` until the store answers, and returns it if it is visible.
     ///
-    /// Returns `None` if the purchase is not stored with the same content.
+    /// A failed request is repeated without a limit, because an error does not tell whether the purchase is visible.
     async fn request_until_answered(&self, feed: &FeedInner) -> Option<Purchase> {
         let mut pause = MIN_PAUSE;
         loop {
-            // The semaphore is never closed.
+            // The permit is returned before the pause. The semaphore is never closed.
             let permit = feed.lookup_permits.acquire().await;
             let response = timeout(REQUEST_TIMEOUT, feed.query.get(&self.purchase.id)).await;
             drop(permit);
 
             match response {
-                // Ingest makes a record with the same id and other content a dead letter.
+                // Of two records with the same id and different content, ingest makes the later one a dead letter. So
+                // the stored purchase may be of another record than this one.
                 Ok(Ok(stored)) => {
                     return stored.filter(|stored| stored.same_content(&self.purchase));
                 }
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "a look-up of the feed failed, retrying");
-                }
-                Err(_elapsed) => {
-                    tracing::debug!("a look-up of the feed took too long, retrying");
-                }
+                Ok(Err(error)) => tracing::debug!(%error, "a look-up of the feed failed, retrying"),
+                Err(_elapsed) => tracing::debug!("a look-up of the feed took too long, retrying"),
             }
             sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -92,12 +97,12 @@ impl LoggedPurchase {
 
     /// Returns whether the store has answered the lookup of this purchase.
     pub(super) fn is_looked_up(&self) -> bool {
-        self.stored.initialized()
+        self.lookup_result.initialized()
     }
 
     /// Returns the purchase as the store contains it, or `None` if it is not visible or was not looked up.
-    pub(super) fn visible(&self) -> Option<&Purchase> {
-        self.stored.get()?.as_ref()
+    pub(super) fn visible_purchase(&self) -> Option<&Purchase> {
+        self.lookup_result.get()?.as_ref()
     }
 }
 
@@ -105,17 +110,17 @@ impl LoggedPurchase {
 pub(super) struct LookupQueue {
     feed: Arc<FeedInner>,
     partitions: BTreeMap<u32, PartitionQueue>,
-    /// The running lookups, at most one group of purchases for each partition.
-    lookups: FuturesUnordered<BoxFuture<'static, Vec<Arc<LoggedPurchase>>>>,
+    /// The running lookups. Each returns its group of purchases, which are consecutive in one partition.
+    running_lookups: FuturesUnordered<BoxFuture<'static, Vec<Arc<LoggedPurchase>>>>,
 }
 
 /// The queue of one partition.
 #[derive(Default)]
 struct PartitionQueue {
-    /// The queued purchases in the order of their offsets.
+    /// The queued purchases in the order of their offsets, without the group that is in lookup.
     queued: VecDeque<Arc<LoggedPurchase>>,
-    /// The offset of the first purchase in lookup, if there is a lookup.
-    lookup_offset: Option<u64>,
+    /// The first offset of the group that is in lookup. `None` if no lookup of this partition is running.
+    running_lookup: Option<u64>,
 }
 
 impl LookupQueue {
@@ -124,23 +129,24 @@ impl LookupQueue {
         Self {
             feed: Arc::clone(feed),
             partitions: BTreeMap::new(),
-            lookups: FuturesUnordered::new(),
+            running_lookups: FuturesUnordered::new(),
         }
     }
 
-    /// Adds `purchases` behind all others of their partition.
+    /// Adds each of `purchases` behind all others of its partition.
     pub(super) fn push(&mut self, purchases: impl Iterator<Item = Arc<LoggedPurchase>>) {
-        for logged in purchases {
-            let partition = self.partitions.entry(logged.partition).or_default();
-            partition.queued.push_back(logged);
+        for purchase in purchases {
+            let partition = self.partitions.entry(purchase.partition).or_default();
+            partition.queued.push_back(purchase);
         }
     }
 
-    /// Puts `purchases` that [`next`](Self::next) has returned back before all others of their partition.
+    /// Puts purchases that [`next_group`](Self::next_group) has returned back before all others of their partition.
     pub(super) fn requeue(&mut self, purchases: Vec<Arc<LoggedPurchase>>) {
-        for logged in purchases.into_iter().rev() {
-            let partition = self.partitions.entry(logged.partition).or_default();
-            partition.queued.push_front(logged);
+        // Each purchase goes to the front, so the last one goes first.
+        for purchase in purchases.into_iter().rev() {
+            let partition = self.partitions.entry(purchase.partition).or_default();
+            partition.queued.push_front(purchase);
         }
     }
 
@@ -153,74 +159,74 @@ impl LookupQueue {
     }
 
     /// Returns the number of queued purchases of all partitions, without those in lookup.
-    pub(super) fn queued(&self) -> usize {
+    pub(super) fn total_queued(&self) -> usize {
         self.partitions
             .values()
             .map(|partition| partition.queued.len())
             .sum()
     }
 
-    /// Returns the offset of the first purchase of `partition`, in lookup or queued.
+    /// Returns the offset of the first purchase of `partition` that is in lookup or queued, if there is one.
     pub(super) fn first_offset(&self, partition: u32) -> Option<u64> {
         let partition = self.partitions.get(&partition)?;
+        // Purchases in lookup precede the queued ones.
         partition
-            .lookup_offset
+            .running_lookup
             .or_else(|| Some(partition.queued.front()?.offset))
     }
 
-    /// Starts a lookup in each partition that has none, of queued purchases before `ingest_positions`.
+    /// Starts to look up the queued purchases that ingest has processed, in each partition without a running lookup.
     ///
-    /// A purchase that is not selected leaves the queue with the others, but is not requested from the store.
+    /// Ingest has processed the records before `ingest_positions`, the next offset of ingest in each partition.
+    ///
+    /// Purchases that are not selected leave the queue in the same group, because the caller passes them in the order of
+    /// the partition. They are not requested from the store, because nobody waits for them.
     pub(super) fn start_lookups(
         &mut self,
         ingest_positions: &Offsets,
         is_selected: impl Fn(&Purchase) -> bool,
     ) {
-        for (
-            partition,
-            PartitionQueue {
-                queued,
-                lookup_offset,
-            },
-        ) in &mut self.partitions
-        {
-            if lookup_offset.is_some() {
+        for (partition_index, partition) in &mut self.partitions {
+            if partition.running_lookup.is_some() {
                 continue;
             }
 
-            let ingest_position = next_offset(ingest_positions, *partition);
-            let ingested_count = queued
+            let ingest_position = next_offset(ingest_positions, *partition_index);
+            // A larger group would wait for permits, and delay the delivery of its first purchases.
+            let ingested_count = partition
+                .queued
                 .iter()
                 .take(MAX_LOOKUPS)
-                .take_while(|logged| logged.offset < ingest_position)
+                .take_while(|queued| queued.offset < ingest_position)
                 .count();
-            let ingested: Vec<_> = queued.drain(..ingested_count).collect();
-            let Some(first) = ingested.first() else {
+            let group: Vec<_> = partition.queued.drain(..ingested_count).collect();
+            let Some(first) = group.first() else {
                 continue;
             };
-            *lookup_offset = Some(first.offset);
+            partition.running_lookup = Some(first.offset);
 
-            let mut selected = ingested.clone();
-            selected.retain(|logged| is_selected(&logged.purchase));
+            let mut selected = group.clone();
+            selected.retain(|ingested| is_selected(&ingested.purchase));
             let feed = Arc::clone(&self.feed);
             let lookup = async move {
-                join_all(selected.iter().map(|logged| logged.look_up(&feed))).await;
-                ingested
+                join_all(selected.iter().map(|purchase| purchase.look_up(&feed))).await;
+                group
             };
-            self.lookups.push(lookup.boxed());
+            self.running_lookups.push(lookup.boxed());
         }
     }
 
-    /// Waits for the next lookup to end, and returns its purchases, which are consecutive in one partition.
+    /// Waits for the end of a lookup, and returns its group of purchases, which are consecutive in one partition.
     ///
     /// Returns `None` if no lookup is running.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Option<Vec<Arc<LoggedPurchase>>> {
-        let purchases = self.lookups.next().await?;
-        let partition = self.partitions.get_mut(&purchases.first()?.partition)?;
-        partition.lookup_offset = None;
-        Some(purchases)
+    pub(super) async fn next_group(&mut self) -> Option<Vec<Arc<LoggedPurchase>>> {
+        let group = self.running_lookups.next().await?;
+        // A group is never empty, and its partition stays in the map.
+        let partition = self.partitions.get_mut(&group.first()?.partition)?;
+        partition.running_lookup = None;
+        Some(group)
     }
 }

@@ -1,8 +1,9 @@
 //! The feed of purchases as they become visible, for any number of subscribers.
 //!
-//! A purchase is *visible* once ingest has committed a position behind its record, and the store contains it with the
-//! content of the record. A [`PurchaseFeed`] follows the log and yields each purchase when it becomes visible. All
-//! subscriptions of a process share one task that reads the log, which runs while there is a subscription.
+//! The *position of ingest* in a partition is the offset of the next record that ingest processes. A purchase is
+//! *visible* once ingest has committed a position behind its record, and the store contains it with the content of the
+//! record. A [`PurchaseFeed`] follows the log and yields each purchase when it becomes visible. All subscriptions of a
+//! process share one task that reads the log, which runs while there is a subscription.
 //!
 //! ```text
 //!                  One task for all subscriptions                  Each subscription
@@ -108,7 +109,7 @@ pub struct PurchaseFeed {
 }
 
 options! {
-    /// Limits of a [`PurchaseFeed`].
+    /// The limits of a [`PurchaseFeed`].
     #[derive(Debug, Clone)]
     #[doc(hidden)]
     pub struct FeedOptions {
@@ -163,7 +164,10 @@ impl PurchaseFeed {
         Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
     }
 
-    /// Creates a feed with other limits, and with positions of ingest that another service may report.
+    /// Creates a feed of the purchases of `log` that an ingest service has written to the store of `query`.
+    ///
+    /// `positions` reports how far ingest has processed the log. It may ask another service, unlike in
+    /// [`new`](Self::new), which reads the positions of a consumer group from the log. `options` sets the limits.
     #[must_use]
     #[doc(hidden)]
     pub fn with_options(
@@ -173,6 +177,7 @@ impl PurchaseFeed {
         options: FeedOptions,
     ) -> Self {
         let max_subscriptions = options.max_subscriptions.min(Semaphore::MAX_PERMITS);
+        // Without a single permit, a subscription that reads old records would wait for ever.
         let max_catch_ups = options.max_catch_ups.clamp(1, Semaphore::MAX_PERMITS);
         let inner = FeedInner {
             log,
@@ -190,12 +195,15 @@ impl PurchaseFeed {
         }
     }
 
-    /// Subscribes to the purchases of `selector` that become visible from now on, or since `after` was yielded.
+    /// Subscribes to the purchases of `selector` that become visible from now on.
+    ///
+    /// `after` is the cursor of a purchase that an earlier subscription has yielded. With `after`, the new subscription
+    /// resumes behind this purchase: it first yields the purchases that became visible in between.
     ///
     /// # Errors
     /// - [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions
-    /// - [`Expired`](ErrorKind::Expired) if the log cannot resume at `after`, which is too far behind or of another log:
-    ///   list the purchases, and subscribe without a cursor
+    /// - [`Expired`](ErrorKind::Expired) if `after` is too far behind or of another log: list the purchases, and
+    ///   subscribe without a cursor
     /// - [`Invalid`](ErrorKind::Invalid) if `after` is not a cursor of a feed
     /// - [`Unsupported`](ErrorKind::Unsupported) if the log cannot be followed or does not report positions
     /// - [`Unavailable`](ErrorKind::Unavailable) if the log cannot be reached
@@ -213,25 +221,21 @@ impl PurchaseFeed {
         if feed.closed.is_cancelled() {
             return Err(Error::new(ErrorKind::Closed, "the feed is closed"));
         }
-        let after = after.map(FeedPosition::from_cursor).transpose()?;
-        let permits = Arc::clone(&feed.subscription_permits);
-        let permit = permits.try_acquire_owned().map_err(|_exhausted| {
-            Error::new(
+        let resume_position = after.map(FeedPosition::from_cursor).transpose()?;
+        let Ok(permit) = Arc::clone(&feed.subscription_permits).try_acquire_owned() else {
+            return Err(Error::new(
                 ErrorKind::Overloaded,
                 "the feed has its maximum of subscriptions",
-            )
-        })?;
-
-        let registration = self.register(&selector).await?;
-        let mut position = FeedPosition {
-            log_digest: registration.hub.log_digest,
-            offsets: registration.delivered_offsets.clone(),
+            ));
         };
+
+        // From the registration on, the hub delivers new purchases into the channel of the subscription. So nothing is
+        // lost while the backlog, which ends at the registration, is opened and read.
+        let registration = self.register(&selector).await?;
         let mut backlog = None;
-        if let Some(after) = after {
-            after.check_resumable(&position, feed.options.max_catch_up)?;
-            backlog = Some(Backlog::open(feed, selector, &after, &registration).await?);
-            position = after;
+        if let Some(start) = &resume_position {
+            start.check_resumable(&registration.delivered, feed.options.max_catch_up)?;
+            backlog = Some(Backlog::open(feed, selector, start, &registration).await?);
         }
 
         Ok(Subscription {
@@ -239,13 +243,15 @@ impl PurchaseFeed {
             hub: registration.hub,
             deliveries: registration.deliveries,
             backlog,
-            position,
+            position: resume_position.unwrap_or(registration.delivered),
             yielded: RecentIds::default(),
             _permit: permit,
         })
     }
 
-    /// Returns the positions of ingest, for other services.
+    /// Returns the positions of ingest: the next offset in each partition that ingest processes.
+    ///
+    /// A service that runs ingest reports these positions to services whose feed follows the same log.
     ///
     /// # Errors
     /// Returns the errors of [`IngestPositions::positions`].
@@ -253,21 +259,28 @@ impl PurchaseFeed {
         self.inner.positions.positions().await
     }
 
-    /// Ends all streams of events. Call this function when the process begins to shut down.
+    /// Ends all subscriptions and streams of events of this feed, and refuses new ones.
+    ///
+    /// Call this function when the process begins to shut down.
     pub fn close(&self) {
         self.inner.closed.cancel();
     }
 
-    /// Registers a subscriber with the running reader of the log, or with a new one if none is running.
+    /// Registers a subscriber to the purchases of `selector` with the reader of the log, and starts a reader if none is
+    /// running.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Reader::start`].
     async fn register(&self, selector: &Selector) -> Result<Registration> {
         // The lock is held while a reader starts, so that concurrent callers do not start a second one.
         let mut hub = self.inner.hub.lock().await;
-        if let Some(running) = hub.as_ref()
-            && let Some(registration) = running.register(selector)
+        if let Some(last_hub) = hub.as_ref()
+            && let Some(registration) = last_hub.register(selector)
         {
             return Ok(registration);
         }
 
+        // No reader was started yet, or the last one has ended and closed its hub.
         let registration = Reader::start(&self.inner, selector).await?;
         *hub = Some(Arc::clone(&registration.hub));
         Ok(registration)

@@ -4,7 +4,7 @@
 //!
 //! | Event | Action |
 //! |---|---|
-//! | A batch of the log | Queue its purchases until ingest has passed them |
+//! | A batch of the log | Queue its purchases until ingest has processed their records |
 //! | Newer positions of ingest | Raise the offsets before which purchases are looked up |
 //! | The end of a lookup | Deliver the purchases to the hub |
 //! | The check of each second | End the task if no subscriber is left |
@@ -33,7 +33,7 @@ use crate::{Error, ErrorKind, Result};
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which the log is opened again: a tail does not contain partitions that were added later.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
-/// The minimum number of records of a partition that are queued until ingest passes them.
+/// The minimum number of records of a partition that are queued until ingest has processed them.
 const MIN_QUEUED: usize = 64;
 
 /// The state of the task that reads the log for all subscribers.
@@ -45,21 +45,24 @@ pub(super) struct Reader {
     opened_at: Instant,
     /// The next offset to read of each partition.
     read_offsets: Offsets,
-    /// The newest known positions of ingest.
+    /// The newest known positions of ingest: the next offset that ingest processes in each partition.
     ingest_positions: Offsets,
-    /// The current positions of ingest, requested whenever the stream is polled.
+    /// A stream that requests the current positions of ingest whenever it is polled.
     position_updates: BoxStream<'static, Offsets>,
     lookups: LookupQueue,
     /// The partitions whose queue is full, and whose batches are dropped until the log is opened again.
     paused_partitions: BTreeSet<u32>,
-    /// Whether ingest has named a partition that `batches` does not contain.
-    has_new_partition: bool,
+    /// The time after `opened_at` at which the log is opened again, also if no partition is paused.
+    reopen_interval: Duration,
 }
 
 impl Reader {
     /// Opens the log at the positions of ingest, registers a first subscriber to `selector`, and spawns the reader.
+    ///
+    /// # Errors
+    /// Returns the errors of the log, which reports the positions of ingest and is opened.
     pub(super) async fn start(feed: &Arc<FeedInner>, selector: &Selector) -> Result<Registration> {
-        // Purchases behind the positions of ingest are the ones that are not visible yet.
+        // Purchases that ingest has processed are visible already, and the feed yields those that become visible.
         let ingest_positions = feed.positions.positions().await?;
         let tail = feed.log.tail(&ingest_positions).await?;
 
@@ -68,7 +71,7 @@ impl Reader {
             tail.start.clone(),
             &feed.options,
         ));
-        // The reader ends without subscribers, so the first one registers before it runs.
+        // The reader ends when it has no subscriber, so the first one registers before the reader runs.
         let registration = hub
             .register(selector)
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a new reader of the log has ended"))?;
@@ -83,7 +86,7 @@ impl Reader {
             ingest_positions,
             lookups: LookupQueue::new(feed),
             paused_partitions: BTreeSet::new(),
-            has_new_partition: false,
+            reopen_interval: REOPEN_INTERVAL,
         };
         tokio::spawn(reader.run());
         Ok(registration)
@@ -97,7 +100,10 @@ impl Reader {
         self.hub.close();
     }
 
-    /// Follows the log until the feed is closed, no subscriber is left, or the log ends.
+    /// Handles the events of the reader until the feed is closed, no subscriber is left, or the log ends.
+    ///
+    /// # Errors
+    /// Returns the errors of the log, which can then no longer be followed.
     async fn follow_log(&mut self) -> Result<()> {
         let closed = self.feed.closed.clone();
         let mut usage_checks = interval(CHECK_INTERVAL);
@@ -108,7 +114,8 @@ impl Reader {
                     Some(batch) => self.enqueue_batch(&batch),
                     None => return Ok(()),
                 },
-                Some(purchases) = self.lookups.next() => {
+                Some(purchases) = self.lookups.next_group() => {
+                    // A subscriber that has registered since may select purchases that were not looked up.
                     let undelivered = self.hub.deliver(purchases);
                     self.lookups.requeue(undelivered);
                 }
@@ -120,6 +127,7 @@ impl Reader {
                 },
             }
 
+            // Each event may have made these steps possible. They are cheap if there is nothing to do.
             if self.is_reopening_due() {
                 self.reopen_log().await?;
             }
@@ -131,7 +139,10 @@ impl Reader {
         }
     }
 
-    /// Queues the purchases of `batch`, unless its partition is paused. Pauses a partition whose queue is full.
+    /// Queues the purchases of `batch`, and pauses the partition of the batch if its queue is full then.
+    ///
+    /// Drops the batch if the partition is paused already. The records are read again when the log is reopened, because
+    /// `read_offsets` stays before them.
     fn enqueue_batch(&mut self, batch: &Batch) {
         let partition = batch.partition.index;
         let Some(last) = batch.records.last() else {
@@ -148,66 +159,74 @@ impl Reader {
         }
     }
 
-    /// Returns the maximum number of queued purchases of one partition.
+    /// Returns the maximum number of queued purchases of one partition: an equal part of the limit of the feed.
     fn max_queued(&self) -> usize {
         let partition_count = self.read_offsets.len().max(1);
         (self.feed.options.held_records / partition_count).max(MIN_QUEUED)
     }
 
-    /// Returns whether the reader has read a record that ingest has not passed, as far as is known.
+    /// Returns whether the reader has read a record that ingest has not processed, as far as is known.
     ///
     /// Otherwise newer positions of ingest would make no purchase visible, and are not requested.
     fn is_ahead_of_ingest(&self) -> bool {
-        self.read_offsets
-            .iter()
-            .any(|(partition, offset)| next_offset(&self.ingest_positions, *partition) < *offset)
+        self.read_offsets.iter().any(|(partition, read_offset)| {
+            next_offset(&self.ingest_positions, *partition) < *read_offset
+        })
     }
 
-    /// Moves the known positions of ingest forward to `positions`.
+    /// Moves the known positions of ingest forward to `positions`, and brings the reopening of the log forward if they
+    /// name a partition that the open log does not contain.
     fn update_ingest_positions(&mut self, positions: &Offsets) {
-        self.has_new_partition |= positions
+        if positions
             .keys()
-            .any(|partition| !self.read_offsets.contains_key(partition));
+            .any(|partition| !self.read_offsets.contains_key(partition))
+        {
+            self.reopen_interval = CHECK_INTERVAL;
+        }
         advance_offsets(&mut self.ingest_positions, positions);
     }
 
-    /// Moves the delivered offsets of the hub forward: past records that are not purchases, for example.
+    /// Moves the delivered offsets of the hub forward to the first record of each partition that may still be delivered.
+    ///
+    /// Deliveries alone do not move them past records that are not purchases. A record may still be delivered if it was
+    /// not read, ingest has not processed it, or its purchase is queued or in lookup.
     fn advance_hub(&self) {
-        let delivered = self.read_offsets.iter().map(|(partition, read_offset)| {
+        let delivered_offsets = self.read_offsets.iter().map(|(partition, read_offset)| {
             let ingest_position = next_offset(&self.ingest_positions, *partition);
-            let first_undelivered = self.lookups.first_offset(*partition).unwrap_or(u64::MAX);
-            (
-                *partition,
-                ingest_position.min(*read_offset).min(first_undelivered),
-            )
+            let first_in_queue = self.lookups.first_offset(*partition).unwrap_or(u64::MAX);
+            let delivered_offset = ingest_position.min(*read_offset).min(first_in_queue);
+            (*partition, delivered_offset)
         });
-        self.hub.advance(delivered);
+        self.hub.advance(delivered_offsets);
     }
 
-    /// Returns whether a paused partition can be read on, or partitions may have been added to the log.
+    /// Returns whether to open the log again: partitions may have been added, or the queue of a paused partition is at
+    /// most half full.
+    ///
+    /// A reopening is expensive, so it is not worth a few free places in a queue.
     fn is_reopening_due(&self) -> bool {
-        let interval = if self.has_new_partition {
-            CHECK_INTERVAL
-        } else {
-            REOPEN_INTERVAL
-        };
         let resume_at = self.max_queued() / 2;
-        let mut paused = self.paused_partitions.iter();
-        self.opened_at.elapsed() >= interval
-            || paused.any(|partition| self.lookups.queued_in(*partition) <= resume_at)
+        self.opened_at.elapsed() >= self.reopen_interval
+            || self
+                .paused_partitions
+                .iter()
+                .any(|partition| self.lookups.queued_in(*partition) <= resume_at)
     }
 
-    /// Opens the log again at the next offset to read of each partition, and resumes the partitions with room.
+    /// Opens the log again at the next offset to read of each partition, and resumes the paused partitions whose queue is
+    /// at most half full.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if the log no longer contains a record that was not read, or was
-    /// restored from a backup.
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the log no longer contains a record that was not read, or was restored
+    ///   from a backup
+    /// - Errors of the log, unchanged
     async fn reopen_log(&mut self) -> Result<()> {
         let tail = self.feed.log.tail(&self.read_offsets).await?;
+        // A log that does not contain a requested record starts its partition elsewhere instead.
         let starts_elsewhere = self
             .read_offsets
             .iter()
-            .any(|(partition, offset)| tail.start.get(partition) != Some(offset));
+            .any(|(partition, read_offset)| tail.start.get(partition) != Some(read_offset));
         if starts_elsewhere || log_digest(&tail) != self.hub.log_digest {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -221,7 +240,7 @@ impl Reader {
         self.read_offsets = tail.start;
         self.batches = tail.batches;
         self.opened_at = Instant::now();
-        self.has_new_partition = false;
+        self.reopen_interval = REOPEN_INTERVAL;
         Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! One subscription of a feed, and its backlog.
 //!
 //! A subscription that resumes at a cursor first yields its backlog: the selected purchases between the cursor and the
-//! offsets that the hub had delivered when the subscription registered. The hub delivers what follows into the
-//! subscription's channel meanwhile. The backlog comes from the hub's recent purchases or, if the cursor is older, from
-//! the log.
+//! offsets that the hub had delivered when the subscription registered. Meanwhile the hub delivers the purchases from
+//! these offsets on into the channel of the subscription. The backlog comes from the hub's recent purchases or, if the
+//! cursor is older, from the log.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,17 +20,18 @@ use super::cursor::{FeedCursor, FeedPosition, advance_offsets, next_offset};
 use super::hub::{Delivery, Hub, Registration};
 use super::lookup::{LoggedPurchase, LookupQueue};
 use crate::log::{Batch, Offsets};
+use crate::macros::format_as;
 use crate::ports::Selector;
 use crate::{Purchase, PurchaseId, Result};
 
 /// The number of yielded purchases that are recognized when the log contains one of them twice.
 const MAX_RECENT_IDS: usize = 256;
-/// How long a subscription that was too slow for the hub waits for each further purchase of its backlog.
+/// The timeout of each further purchase of a backlog, once the subscription was too slow for the hub.
 const STALLED_BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of purchases of a backlog that wait for their lookups before more of the log is read.
 const MAX_QUEUED: usize = 256;
 
-/// The ids of the last purchases that a stream has yielded.
+/// The ids of the last purchases that a stream has yielded, so that it does not yield a repeated record again.
 #[derive(Debug, Default)]
 pub struct RecentIds(VecDeque<PurchaseId>);
 
@@ -55,7 +55,7 @@ impl RecentIds {
 pub struct FeedItem {
     /// The purchase, as the store contains it.
     pub purchase: Purchase,
-    /// The position behind the purchase, at which another subscription resumes.
+    /// The position behind the purchase, at which another subscription can resume.
     pub cursor: FeedCursor,
 }
 
@@ -75,9 +75,9 @@ pub struct Subscription {
     pub(super) closed: CancellationToken,
     pub(super) hub: Arc<Hub>,
     pub(super) deliveries: mpsc::Receiver<Delivery>,
-    /// The purchases to yield before the deliveries, until the last one is yielded.
+    /// The purchases to yield before the deliveries. `None` once every one is yielded, or without a cursor.
     pub(super) backlog: Option<Backlog>,
-    /// The position at which to resume after the last yielded purchase.
+    /// The position at which another subscription can resume: every purchase before this position is yielded.
     pub(super) position: FeedPosition,
     pub(super) yielded: RecentIds,
     /// Counts this subscription towards the maximum of the feed.
@@ -98,21 +98,24 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<FeedItem> {
         let closed = self.closed.clone();
         loop {
-            let logged = tokio::select! {
+            let logged_purchase = tokio::select! {
                 biased;
                 () = closed.cancelled() => return None,
-                logged = self.next_logged() => logged?,
+                logged_purchase = self.next_logged_purchase() => logged_purchase?,
             };
 
-            // A cursor of another process may be ahead of the purchases that this process has delivered.
-            if logged.offset < next_offset(&self.position.offsets, logged.partition) {
+            // A cursor of another process may be ahead of the purchases that this process has delivered, so the hub may
+            // deliver purchases that the other process has yielded already.
+            let partition = logged_purchase.partition;
+            if logged_purchase.offset < next_offset(&self.position.offsets, partition) {
                 continue;
             }
             self.position
                 .offsets
-                .insert(logged.partition, logged.offset + 1);
+                .insert(partition, logged_purchase.offset + 1);
 
-            if let Some(purchase) = logged.visible()
+            // The log may contain a purchase twice, and the store then answers both lookups.
+            if let Some(purchase) = logged_purchase.visible_purchase()
                 && self.yielded.add(purchase.id)
             {
                 return Some(FeedItem::new(purchase.clone(), self.position.to_cursor()));
@@ -120,9 +123,9 @@ impl Subscription {
         }
     }
 
-    /// Returns the position behind the last yielded purchase, at which another subscription resumes.
+    /// Returns the position behind the last yielded purchase, at which another subscription can resume.
     ///
-    /// The position also moves forward while no purchase of the selector becomes visible.
+    /// The position moves forward also while no purchase of the selector becomes visible, so that it does not expire.
     pub fn position(&mut self) -> FeedCursor {
         if self.backlog.is_none()
             && let Some(delivered) = self.hub.offsets_if_caught_up(&self.deliveries)
@@ -132,25 +135,30 @@ impl Subscription {
         self.position.to_cursor()
     }
 
-    /// Waits for the next purchase of the backlog and then of the deliveries. Returns `None` at the end.
+    /// Waits for the next purchase of the backlog or, after the backlog, of the deliveries.
+    ///
+    /// Returns `None` when the subscription has ended. The purchase need not be visible.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    async fn next_logged(&mut self) -> Option<Arc<LoggedPurchase>> {
+    async fn next_logged_purchase(&mut self) -> Option<Arc<LoggedPurchase>> {
         if let Some(backlog) = &mut self.backlog {
-            let is_too_slow = self.deliveries.is_closed();
-            let next_of_backlog = tokio::select! {
+            // The hub has dropped the sender, because the channel filled during the backlog or the reader has ended.
+            let was_too_slow = self.deliveries.is_closed();
+            let backlog_purchase = tokio::select! {
                 biased;
-                next = backlog.next() => next,
-                // The store does not answer, and a purchase after the backlog is lost to this subscription in any case.
-                () = sleep(STALLED_BACKLOG_TIMEOUT), if is_too_slow => return None,
+                purchase = backlog.next_purchase() => purchase,
+                // The subscription ends after its deliveries in any case, so it does not wait for a store or a log that
+                // does not answer.
+                () = sleep(STALLED_BACKLOG_TIMEOUT), if was_too_slow => return None,
             };
-            match next_of_backlog {
-                Ok(Some(logged)) => return Some(logged),
-                Ok(None) => advance_offsets(&mut self.position.offsets, &backlog.until),
+            match backlog_purchase {
+                Ok(Some(logged_purchase)) => return Some(logged_purchase),
+                Ok(None) => advance_offsets(&mut self.position.offsets, &backlog.end_offsets),
                 Err(error) => {
                     tracing::info!(error = %error.chain(), "a subscription ends");
-                    // Deliveries behind the rest of the backlog would skip it, so an empty closed channel replaces them.
+                    // The deliveries would skip the rest of the backlog. The receiver of a new channel, whose sender is
+                    // dropped here, replaces them and yields nothing.
                     self.deliveries = mpsc::channel(1).1;
                 }
             }
@@ -159,38 +167,37 @@ impl Subscription {
 
         let delivery = self.deliveries.recv().await?;
         advance_offsets(&mut self.position.offsets, &delivery.delivered_before);
-        Some(delivery.logged)
+        Some(delivery.logged_purchase)
     }
 }
 
-impl fmt::Debug for Subscription {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription")
-            .field("position", &self.position)
-            .finish_non_exhaustive()
-    }
-}
+format_as!(Subscription: |this| Debug = Debug(format_args!("Subscription({:?})", this.position)));
 
-/// The selected purchases between a cursor and the offsets that the hub had delivered.
+/// The selected purchases between a cursor and the delivered offsets of the hub, which a resuming subscription yields.
 pub(super) struct Backlog {
     selector: Selector,
-    /// The end of the backlog: the offsets from which on the hub delivers.
-    until: Offsets,
+    /// The end of the backlog: the offsets from which on the hub delivers to the subscription.
+    end_offsets: Offsets,
+    /// The records of the log. Empty if the hub's recent purchases contain the backlog.
     batches: BoxStream<'static, Result<Batch>>,
-    /// The end of each partition that is not read to its end in `batches`.
-    unread: Offsets,
+    /// The partitions that `batches` has not yet returned up to the end of the backlog, and these ends.
+    unread_ends: Offsets,
     lookups: LookupQueue,
+    /// The purchases to yield next.
     looked_up: VecDeque<Arc<LoggedPurchase>>,
     /// Counts this backlog towards the maximum of concurrent readers of the log.
     log_permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Backlog {
-    /// Opens the backlog of a subscription to `selector` that resumes at `start`, and that `registration` describes.
+    /// Opens the backlog between the position `start` and the position of the hub at the registration.
+    ///
+    /// The purchases come from the registration if the hub has kept them, and otherwise from the log. The number of
+    /// backlogs that read the log concurrently is limited, so this function may wait for a permit.
     ///
     /// # Errors
-    /// [`Expired`](crate::ErrorKind::Expired) if the log no longer contains the records from `start` on. Errors of the
-    /// log, unchanged.
+    /// - [`Expired`](crate::ErrorKind::Expired) if the log no longer contains the records from `start` on
+    /// - Errors of the log, unchanged
     pub(super) async fn open(
         feed: &Arc<FeedInner>,
         selector: Selector,
@@ -199,71 +206,84 @@ impl Backlog {
     ) -> Result<Self> {
         let mut backlog = Self {
             selector,
-            until: registration.delivered_offsets.clone(),
+            end_offsets: registration.delivered.offsets.clone(),
             batches: stream::empty().boxed(),
-            unread: Offsets::new(),
+            unread_ends: Offsets::new(),
             lookups: LookupQueue::new(feed),
             looked_up: VecDeque::new(),
             log_permit: None,
         };
 
-        if registration.is_recent(start) {
+        if registration.recent_covers(start) {
             let recent = registration.recent.iter();
             let after_start = recent
-                .filter(|logged| logged.offset >= next_offset(&start.offsets, logged.partition));
+                .filter(|recent| recent.offset >= next_offset(&start.offsets, recent.partition));
             backlog.enqueue(after_start.cloned());
             return Ok(backlog);
         }
 
-        // The semaphore is never closed.
-        let log_permits = Arc::clone(&feed.log_permits);
-        backlog.log_permit = log_permits.acquire_owned().await.ok();
+        // The semaphore is never closed, so there is no error.
+        backlog.log_permit = Arc::clone(&feed.log_permits).acquire_owned().await.ok();
 
         let tail = feed.log.tail(&start.offsets).await?;
-        start.check_log_start(&tail.start)?;
+        start.check_tail_start(&tail.start)?;
         backlog.batches = tail.batches;
-        backlog.unread = backlog.until.clone();
+        // A partition that starts at its end has no backlog. One that is not in the log would never be read to its end.
+        backlog.unread_ends = backlog.end_offsets.clone();
         backlog
-            .unread
+            .unread_ends
             .retain(|partition, end| tail.start.get(partition).is_some_and(|start| start < end));
         Ok(backlog)
     }
 
-    /// Waits for the next purchase of the backlog, which is looked up. Returns `None` at the end.
+    /// Waits for the next purchase of the backlog, and returns it with the result of its lookup.
+    ///
+    /// Returns `None` at the end of the backlog.
+    ///
+    /// # Errors
+    /// Returns the errors of the log.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    async fn next(&mut self) -> Result<Option<Arc<LoggedPurchase>>> {
+    async fn next_purchase(&mut self) -> Result<Option<Arc<LoggedPurchase>>> {
         while self.looked_up.is_empty() {
-            self.lookups.start_lookups(&self.until, |_purchase| true);
-            let reads_log = !self.unread.is_empty() && self.lookups.queued() < MAX_QUEUED;
+            // The hub has delivered up to the end of the backlog, so ingest has processed every record before this end.
+            // Only selected purchases are queued.
+            self.lookups
+                .start_lookups(&self.end_offsets, |_purchase| true);
+            let reads_log =
+                !self.unread_ends.is_empty() && self.lookups.total_queued() < MAX_QUEUED;
             tokio::select! {
-                Some(purchases) = self.lookups.next() => self.looked_up.extend(purchases),
+                Some(purchases) = self.lookups.next_group() => self.looked_up.extend(purchases),
                 batch = self.batches.try_next(), if reads_log => match batch? {
                     Some(batch) => self.enqueue_batch(&batch),
-                    None => self.unread.clear(),
+                    None => self.unread_ends.clear(),
                 },
+                // Everything is read, and nothing is queued, because each queued purchase would now be in lookup.
                 else => return Ok(None),
             }
         }
         Ok(self.looked_up.pop_front())
     }
 
-    /// Queues the selected purchases of `batch`, and notes whether its partition is read to the end of the backlog.
+    /// Queues the selected purchases of `batch`, and removes its partition from the unread ones if the batch reaches the
+    /// end of the backlog.
     fn enqueue_batch(&mut self, batch: &Batch) {
         let Some(last) = batch.records.last() else {
             return;
         };
-        self.unread
+        self.unread_ends
             .retain(|partition, end| *partition != batch.partition.index || last.offset + 1 < *end);
         self.enqueue(LoggedPurchase::decode_batch(batch));
     }
 
-    /// Queues the selected ones of `purchases` that are before the end of the backlog.
+    /// Queues those of `purchases` that are selected, and before the end of the backlog.
+    ///
+    /// A batch of the log may reach beyond the end. The hub delivers the purchases from there on.
     fn enqueue(&mut self, purchases: impl Iterator<Item = Arc<LoggedPurchase>>) {
-        self.lookups.push(purchases.filter(|logged| {
-            logged.offset < next_offset(&self.until, logged.partition)
-                && self.selector.matches(&logged.purchase)
+        self.lookups.push(purchases.filter(|logged_purchase| {
+            logged_purchase.offset < next_offset(&self.end_offsets, logged_purchase.partition)
+                && self.selector.matches(&logged_purchase.purchase)
         }));
     }
 }
