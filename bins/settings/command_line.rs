@@ -36,40 +36,39 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
     command exits with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is unavailable or the log or \
     store does not exist.";
 
-/// The command line of `service`: its settings, and the commands of management. Settings are valid before, between and
-/// behind the words of a command.
+/// Builds the command line of `service`: its settings, and the commands of management.
+///
+/// Settings are valid before, between and behind the words of a command.
 pub(super) fn command_line(service: ServiceKind) -> Command {
     let is_facing = service == ServiceKind::Facing;
     let mut group = "";
     let line = names::arguments().mut_args(|setting| {
-        group = GROUPS
-            .iter()
-            .find(|(_, first)| setting.get_id() == first)
-            .map_or(group, |(group, _)| group);
+        for (name, first) in GROUPS {
+            if setting.get_id() == first {
+                group = name;
+            }
+        }
         let is_common = setting
             .get_long()
             .is_some_and(|long| COMMON.split(' ').any(|common| common == long));
         let setting = readable(setting).global(!is_facing);
-        match is_common && (is_facing || group != "Facing") {
-            true => setting,
-            false => setting.help_heading(group).hide_short_help(true),
+        if is_common && (is_facing || group != "Facing") {
+            setting
+        } else {
+            setting.help_heading(group).hide_short_help(true)
         }
     });
-    let hidden = line.get_arguments().filter(|setting| setting.is_hide_set());
-    let hidden = hidden.map(|setting| {
-        let help = setting
-            .get_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        format!(
-            "  {}\n          {help}\n",
-            setting.get_long().unwrap_or_default()
-        )
-    });
-    let hidden = format!(
-        "Environment variables without a flag:\n{}",
-        hidden.collect::<String>()
-    );
+
+    let mut hidden = "Environment variables without a flag:\n".to_owned();
+    for setting in line.get_arguments() {
+        if setting.is_hide_set()
+            && let Some(name) = setting.get_long()
+            && let Some(help) = setting.get_help()
+        {
+            hidden += &format!("  {name}\n          {help}\n");
+        }
+    }
+
     let line = line
         .name(service.name())
         .version(version::VERSION)
@@ -150,11 +149,14 @@ pub(super) fn parse(
     let is_flag = |setting: &Arg| {
         matches.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine)
     };
-    let hidden = plain
-        .get_arguments()
-        .filter(|setting| setting.is_hide_set() && is_flag(setting));
-    let names = hidden.filter_map(Arg::get_long);
-    faults.extend(names.map(|name| format!("{name} has no flag: set the variable")));
+    for setting in plain.get_arguments() {
+        if setting.is_hide_set()
+            && is_flag(setting)
+            && let Some(name) = setting.get_long()
+        {
+            faults.push(format!("{name} has no flag: set the variable"));
+        }
+    }
     let command = matches
         .subcommand_name()
         .map(|_| command::Command::from_arg_matches(&matches));
@@ -284,9 +286,10 @@ fn readable(setting: Arg) -> Arg {
         id.rsplit('_').next().unwrap_or_default()
     };
     let name = name.to_uppercase();
-    let setting = match setting.get_action().takes_values() {
-        true => setting.value_name(name).hide_possible_values(true),
-        false => setting,
+    let setting = if setting.get_action().takes_values() {
+        setting.value_name(name).hide_possible_values(true)
+    } else {
+        setting
     };
     let variable = names::variable(&setting);
     let aliases = variable
@@ -340,8 +343,7 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
                 .trim_start_matches("Usage: ")
                 .lines()
                 .next()
-                .unwrap_or_default()
-                .to_owned();
+                .unwrap_or_default();
             let missing = list(ContextKind::InvalidArg);
             let verb = if missing.len() == 1 { "is" } else { "are" };
             return format!("{} {verb} missing: {usage}", missing.join(" and "));

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use reqwest::Url;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use shop_client::ShopClient;
 
 use super::ServiceKind;
 use super::command::Command;
+use super::names::is_in_group;
 use super::variables::{AuthMode, ProcessRole, Variables};
 
 /// Settings of which all are set, or none.
@@ -50,7 +51,7 @@ const OF_TOKENS: [&str; 4] = [
     "SHOP_AUTH_AUDIENCE",
 ];
 
-/// The backends that the settings select and this program was built without.
+/// Returns the faults of settings that select a backend that this program was built without.
 fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     let mut faults = Vec::new();
     for (is_selected, is_built, feature, what, setting, embedded) in [
@@ -96,7 +97,9 @@ fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     faults
 }
 
-/// The conflicts between settings that are valid by themselves; `set` has the names of those that are set.
+/// Returns the conflicts between settings that are valid by themselves.
+///
+/// `set` contains the names of all settings with a value.
 pub(super) fn conflicts(
     service: ServiceKind,
     command: Option<&Command>,
@@ -141,12 +144,11 @@ pub(super) fn conflicts(
             "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management",
         ),
     ];
-    faults.extend(
-        wrong
-            .into_iter()
-            .filter(|(applies, _)| *applies)
-            .map(|(_, fault)| fault.to_owned()),
-    );
+    for (applies, fault) in wrong {
+        if applies {
+            faults.push(fault.to_owned());
+        }
+    }
     for (name, embedded, is_missing) in [
         (
             "SHOP_KAFKA_BOOTSTRAP_SERVERS",
@@ -169,23 +171,27 @@ pub(super) fn conflicts(
         "SHOP_KAFKA_CREATE_TOPICS" => !given.kafka_create_topics,
         _ => true,
     });
-    faults.extend(incomplete(given.auth, &|name| set.contains(name)));
+    faults.extend(incomplete(given.auth, &set));
     // A command takes the settings of both services.
     let serves = command.is_none().then_some(service);
     faults.extend(without_effect(serves, given, &set));
     faults
 }
 
-/// Settings that others require.
-fn incomplete(auth: Option<AuthMode>, is_set: &impl Fn(&&str) -> bool) -> Vec<String> {
-    let partly = TOGETHER
-        .iter()
-        .filter(|all| all.iter().any(is_set) && !all.iter().all(is_set));
-    let mut faults: Vec<_> = partly
-        .map(|all| format!("{} go together: set all or none", all.join(" and ")))
-        .collect();
+/// Returns the faults of settings that others require, and that are not set.
+fn incomplete(auth: Option<AuthMode>, set: &BTreeSet<&str>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for all in TOGETHER {
+        let given = all.iter().filter(|name| set.contains(*name)).count();
+        if given > 0 && given < all.len() {
+            let all = all.join(" and ");
+            faults.push(format!("{all} go together: set all or none"));
+        }
+    }
+
     let (of_issuer, of_claims) = OF_TOKENS.split_at(2);
-    if auth == Some(AuthMode::Jwt) && of_issuer.iter().filter(|name| is_set(name)).count() != 1 {
+    let is_one_source = set.contains(of_issuer[0]) != set.contains(of_issuer[1]);
+    if auth == Some(AuthMode::Jwt) && !is_one_source {
         let all = of_issuer.join(" or ");
         faults.push(format!(
             "SHOP_AUTH=jwt requires the keys of the issuer: set {all}, one of them"
@@ -196,12 +202,15 @@ fn incomplete(auth: Option<AuthMode>, is_set: &impl Fn(&&str) -> bool) -> Vec<St
         Some(AuthMode::Keys) => (&["SHOP_API_KEYS_FILE"], "keys"),
         Some(AuthMode::Off) | None => (&[], ""),
     };
-    let missing = required.iter().filter(|name| !is_set(name));
-    faults.extend(missing.map(|name| format!("{name}: not set, but SHOP_AUTH={mode} requires it")));
+    for name in required {
+        if !set.contains(name) {
+            faults.push(format!("{name}: not set, but SHOP_AUTH={mode} requires it"));
+        }
+    }
     faults
 }
 
-/// Settings that have no effect beside others.
+/// Returns the faults of settings that have no effect beside other settings.
 fn without_effect(
     serves: Option<ServiceKind>,
     given: &Variables,
@@ -270,22 +279,19 @@ fn without_effect(
             "only SHOP_AUTH=jwt accepts tokens",
         ),
     ];
-    let faults = rules
-        .into_iter()
-        .filter(|(applies, ..)| *applies)
-        .filter_map(|(_, names, why)| {
-            let is_one = |set: &&&str| {
-                names
-                    .iter()
-                    .any(|name| *set == name || (name.ends_with('_') && set.starts_with(name)))
-            };
-            let names: Vec<_> = set.iter().filter(is_one).copied().collect();
-            (!names.is_empty()).then(|| format!("{}: set, but {why}", names.join(", ")))
-        });
-    faults.collect()
+    let mut faults = Vec::new();
+    for (applies, names, why) in rules {
+        let mut useless = set.clone();
+        useless.retain(|setting| names.iter().any(|name| is_in_group(setting, name)));
+        if applies && !useless.is_empty() {
+            let useless = Vec::from_iter(useless).join(", ");
+            faults.push(format!("{useless}: set, but {why}"));
+        }
+    }
+    faults
 }
 
-/// Topics with the same name, invalid addresses, and protocols of traces that are not supported.
+/// Returns the faults of topics with one name, of invalid addresses, and of unsupported protocols of traces.
 fn name_conflicts(given: &Variables) -> Vec<String> {
     let topics = [
         ("SHOP_PURCHASES_TOPIC", &given.purchases_topic),
@@ -312,12 +318,11 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
             ["postgresql://", "postgres://"],
         ),
     ] {
-        let begins = |url: &SecretString| {
-            schemes
+        if let Some(url) = url
+            && !schemes
                 .iter()
                 .any(|scheme| url.expose_secret().starts_with(scheme))
-        };
-        if url.as_ref().is_some_and(|url| !begins(url)) {
+        {
             faults.push(format!(
                 "{name} (or DATABASE_URL) must begin with {}",
                 schemes.join(" or ")
@@ -329,7 +334,9 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         ("SHOP_USERS_URL", &given.users_url),
         ("SHOP_ORDERS_URL", &given.orders_url),
     ] {
-        if let Some(Err(error)) = url.as_ref().map(|url| ShopClient::builder(url).build()) {
+        if let Some(url) = url
+            && let Err(error) = ShopClient::builder(url).build()
+        {
             faults.push(format!("{name}: {}", error.message()));
         }
     }
@@ -344,8 +351,8 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         ),
     ] {
         if let Some(protocol) = protocol
-            .as_ref()
-            .filter(|protocol| given.has_traces() && *protocol != OTLP)
+            && protocol != OTLP
+            && given.has_traces()
         {
             let port = "and the port of that, usually 4318, in the address";
             faults.push(format!(
@@ -353,14 +360,8 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
             ));
         }
     }
-    let is_fit = |url: Url| {
-        let has_login = !url.username().is_empty() || url.password().is_some();
-        matches!(url.scheme(), "http" | "https") && url.has_host() && !has_login
-    };
-    if given
-        .auth_jwks_url
-        .as_ref()
-        .is_some_and(|url| !url.parse().is_ok_and(is_fit))
+    if let Some(url) = &given.auth_jwks_url
+        && !url.parse().is_ok_and(|url: Url| is_key_address(&url))
     {
         let needs = "must start with https:// and have a host, without a user name or a password";
         faults.push(format!("SHOP_AUTH_JWKS_URL: {needs}"));
@@ -368,7 +369,13 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     faults
 }
 
-/// Whether the service or the command opens a log, the store of purchases, and a store of users or orders.
+/// Returns whether public keys can be fetched from `url`.
+fn is_key_address(url: &Url) -> bool {
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    matches!(url.scheme(), "http" | "https") && url.has_host() && !has_login
+}
+
+/// Returns whether the service or the command opens a log, the store of purchases, and a store of users or orders.
 fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) -> [bool; 3] {
     match command {
         Some(Command::Migrate | Command::Doctor | Command::Export { .. }) => [false, true, false],

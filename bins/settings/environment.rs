@@ -282,13 +282,12 @@ fn flatten(
                 .map(|all| all.join(",")),
             value => value.and_then(text_of),
         };
-        let wrong = || {
-            format!(
+        let Some(text) = text else {
+            return Err(format!(
                 "{}: must be a text, a number, true or false, or a list of them",
                 names::key(&name)
-            )
+            ));
         };
-        let text = text.ok_or_else(wrong)?;
         pairs.push((name, text));
     }
     Ok(())

@@ -117,12 +117,14 @@ pub(super) fn property(name: &str) -> Option<String> {
     )
 }
 
-/// The other names of a setting.
+/// Returns whether `name` is in `group`: a name, or if it ends with an underscore, the beginning of names.
+pub(super) fn is_in_group(name: &str, group: &str) -> bool {
+    name == group || (group.ends_with('_') && name.starts_with(group))
+}
+
+/// Returns the other names of a setting.
 pub(super) fn aliases(setting: &str) -> impl Iterator<Item = &str> {
-    let is_bare = |name: &&str| {
-        BARE.split(' ')
-            .any(|bare| *name == bare || (bare.ends_with('_') && name.starts_with(bare)))
-    };
+    let is_bare = |name: &&str| BARE.split(' ').any(|group| is_in_group(name, group));
     let of_others = ALIASES.iter().filter(move |(known, _)| *known == setting);
     setting
         .strip_prefix(OURS)
@@ -169,26 +171,21 @@ fn is_secret(setting: &str) -> bool {
     SECRETS.split(' ').any(|secret| secret == setting)
 }
 
-/// All names of settings.
+/// Returns all names of settings: variables, aliases, parts of addresses, and files of secrets.
 pub(super) fn known() -> Vec<String> {
-    let aliases = SETTINGS
-        .iter()
-        .flat_map(|setting| aliases(setting).map(str::to_owned));
-    let parts = PARTS
-        .iter()
-        .flat_map(|part| [format!("{OURS}{part}"), (*part).to_owned()]);
-    let mut all: Vec<_> = SETTINGS
-        .iter()
-        .cloned()
-        .chain(aliases)
-        .chain(parts)
-        .collect();
-    let files = all
-        .iter()
-        .map(|name| format!("{name}_FILE"))
-        .filter(|file| secret_of_file(file).is_some());
-    all.extend(files.collect::<Vec<_>>());
-    all
+    let mut names = SETTINGS.clone();
+    for setting in &*SETTINGS {
+        names.extend(aliases(setting).map(str::to_owned));
+    }
+    for part in PARTS {
+        names.push(format!("{OURS}{part}"));
+        names.push(part.to_owned());
+    }
+
+    let mut files: Vec<_> = names.iter().map(|name| format!("{name}_FILE")).collect();
+    files.retain(|file| secret_of_file(file).is_some());
+    names.extend(files);
+    names
 }
 
 /// All settings, in their order. Secrets and the variables of OpenTelemetry are hidden: the flag of one is its variable,
@@ -215,8 +212,9 @@ pub(super) fn variable(setting: &Arg) -> Option<String> {
 
 /// Whether `name` is a setting, or has the prefix of one.
 pub(super) fn may_be_setting(name: &str) -> bool {
-    let begins = |prefix: &&str| name.starts_with(*prefix);
-    begins(&OURS) || SHARED.iter().any(begins) || setting(name, "").is_some()
+    name.starts_with(OURS)
+        || SHARED.iter().any(|prefix| name.starts_with(prefix))
+        || setting(name, "").is_some()
 }
 
 /// The key of a variable in a file of settings.
@@ -262,29 +260,33 @@ pub(super) fn misspelled(
     }
 }
 
-/// Whether Kubernetes sets the variable in every pod, for a service of the namespace: `KAFKA_PORT=tcp://10.0.0.1:9092`
-/// for a service `kafka`.
+/// Returns whether Kubernetes sets the variable in every pod, for a service of the namespace.
+///
+/// For a service `kafka` it sets `KAFKA_PORT=tcp://10.0.0.1:9092`.
 pub(super) fn is_of_kubernetes(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
-    let is_url = || {
-        let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
-        PROTOCOLS
-            .iter()
-            .any(|protocol| protocol.eq_ignore_ascii_case(scheme))
-    };
-    let is_of_a_port = || {
-        let port = name.split_once("_PORT_").map(|(_, port)| port);
-        port.and_then(|port| port.split_once('_'))
-            .is_some_and(|(number, rest)| {
-                number.parse::<u16>().is_ok()
-                    && PROTOCOLS.iter().any(|protocol| rest.starts_with(protocol))
-            })
-    };
-    name.ends_with("_SERVICE_HOST")
+
+    if name.ends_with("_SERVICE_HOST")
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
-        || (name.ends_with("_PORT") && is_url())
-        || is_of_a_port()
+    {
+        return true;
+    }
+
+    if name.ends_with("_PORT")
+        && let Some((scheme, _)) = value.split_once("://")
+        && PROTOCOLS.contains(&&*scheme.to_ascii_uppercase())
+    {
+        return true;
+    }
+
+    if let Some((_, port)) = name.split_once("_PORT_")
+        && let Some((number, rest)) = port.split_once('_')
+        && number.parse::<u16>().is_ok()
+    {
+        return PROTOCOLS.iter().any(|protocol| rest.starts_with(protocol));
+    }
+    false
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub(crate) struct Variables {
     pub(crate) currency: Option<Currency>,
     /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same topic would store a refund
     /// as a purchase [default: on; off in the dialect of a replaced system]
-    #[arg(action = Set, value_parser = BoolishValueParser::new())]
+    #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) refunds: Option<bool>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]
@@ -314,24 +314,26 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Directives of `tracing-subscriber`, from directives or from a level of the replaced systems.
+/// Reads directives of `tracing-subscriber`, also from a level as the replaced systems name it.
 fn read_log_level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
     let text = text.to_ascii_lowercase();
-    let directives = text
-        .split(',')
-        .map(|part| match part.trim() {
-            "warning" => Ok("warn".to_owned()),
-            "critical" | "fatal" => Ok("error".to_owned()),
+    let mut directives = Vec::new();
+    for part in text.split(',') {
+        directives.push(match part.trim() {
+            "warning" => "warn",
+            "critical" | "fatal" => "error",
             // A single word would be parsed as the name of a module, and disable all other modules.
-            word if !word.contains('=') && !LEVELS.contains(&word) => Err(format!(
-                "{word:?} is not a level: choose one of {}",
-                LEVELS.join(", ")
-            )),
-            other => Ok(other.to_owned()),
-        })
-        .collect::<Result<Vec<_>, _>>()?
-        .join(",");
+            word if !word.contains('=') && !LEVELS.contains(&word) => {
+                let levels = LEVELS.join(", ");
+                return Err(format!("{word:?} is not a level: choose one of {levels}"));
+            }
+            directive => directive,
+        });
+    }
+    let directives = directives.join(",");
+
     EnvFilter::try_new(&directives).map_err(|error| format!("cannot be read: {error}"))?;
     Ok(directives)
 }
@@ -358,56 +360,49 @@ const SIZES: [(&str, u64); 4] = [
 /// Far beyond any retention, and within the range of dates.
 const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
 
-/// A whole number with one of `units`.
-fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
-    let (number, unit) = text.split_at(
-        text.find(|letter: char| !letter.is_ascii_digit())
-            .unwrap_or(text.len()),
-    );
-    let factor = units
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .map(|(_, factor)| factor);
-    let value = number
-        .parse::<u64>()
-        .ok()
-        .zip(factor)
-        .and_then(|(number, factor)| number.checked_mul(*factor));
-    let names = || {
-        units
-            .iter()
-            .map(|(name, _)| *name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    value.ok_or_else(|| format!("{text:?} is not a whole number with a unit of {}", names()))
-}
-
-/// A duration of `min` to `max` milliseconds.
-fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    move |text| {
-        let limit = |what, limit| {
-            Err(format!(
-                "must be at {what} {:?}",
-                Duration::from_millis(limit)
-            ))
-        };
-        match quantity(text, &TIMES)? {
-            millis if millis < min => limit("least", min),
-            millis if millis > max => limit("most", max),
-            millis => Ok(Duration::from_millis(millis)),
+/// Reads a whole number with one of `units`, and converts it to their smallest unit.
+fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    for (name, factor) in units {
+        if *name == unit
+            && let Ok(number) = number.parse::<u64>()
+            && let Some(quantity) = number.checked_mul(*factor)
+        {
+            return Ok(quantity);
         }
     }
+
+    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    let names = names.join(", ");
+    Err(format!(
+        "{text:?} is not a whole number with a unit of {names}"
+    ))
 }
 
-/// A size of at least 1 MiB.
-fn read_log_size(text: &str) -> Result<u64, String> {
-    let size = quantity(text, &SIZES)?;
-    if size < 1 << 20 {
-        Err("must be at least 1MiB".to_owned())
-    } else {
-        Ok(size)
+/// Returns a parser of durations from `min` to `max` milliseconds.
+fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let min = Duration::from_millis(min);
+    let max = Duration::from_millis(max);
+    move |text| {
+        let duration = Duration::from_millis(read_quantity(text, &TIMES)?);
+        if duration < min {
+            return Err(format!("must be at least {min:?}"));
+        }
+        if duration > max {
+            return Err(format!("must be at most {max:?}"));
+        }
+        Ok(duration)
     }
+}
+
+/// Reads a size of at least 1 MiB, and returns it in bytes.
+fn read_log_size(text: &str) -> Result<u64, String> {
+    let size = read_quantity(text, &SIZES)?;
+    if size < 1 << 20 {
+        return Err("must be at least 1MiB".to_owned());
+    }
+    Ok(size)
 }
 
 impl Variables {
