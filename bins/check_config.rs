@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use rustix::fs::{Access, access};
-use serde_json::{Value, json};
+use serde_json::json;
 use shop_core::ports::PurchaseQuery as _;
 use shop_http::Metrics;
 
@@ -35,61 +34,46 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
 }
 
 fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
-    let mut lines = vec![("listen", settings.url())];
-    lines.extend(parts.into_iter().map(|part| (part.place.what, part.name)));
-    lines.push((
-        "ingest",
-        if settings.ingests() { "on" } else { "off" }.to_owned(),
-    ));
+    let ingest = if settings.ingests() { "on" } else { "off" };
+    let mut states = vec![("listen", settings.url())];
+    states.extend(parts.into_iter().map(|part| (part.place.what, part.name)));
+    states.push(("ingest", ingest.to_owned()));
+
     let service = settings.service.name();
+    let mut text = format!("{service}\n");
+    let mut values = json!({});
+    let mut origins = json!({});
+    for (what, state) in states {
+        text += &format!("  {what:<31} {state}\n");
+        values[what.replace(' ', "_")] = state.into();
+    }
+    for InEffect {
+        name,
+        value,
+        origin,
+        alias,
+    } in &settings.in_effect
+    {
+        text += &format!("  {name:<31} {value} ({origin}");
+        if let Some(alias) = alias {
+            text += &format!(", {alias}");
+        }
+        text += ")\n";
+        values[name.to_lowercase()] = value.as_str().into();
+        origins[name.to_lowercase()] = (*origin).into();
+    }
+
     let works = faults.is_empty();
-    let name = |what: &str| what.to_lowercase().replace(' ', "_");
-    let of_settings = settings
-        .in_effect
-        .iter()
-        .map(|setting| (&*setting.name, setting.value.clone()));
-    let values = lines
-        .iter()
-        .cloned()
-        .chain(of_settings)
-        .map(|(what, value)| (name(what), value));
-    let origins = settings
-        .in_effect
-        .iter()
-        .map(|setting| (name(&setting.name), setting.origin));
-    let report = json!({
-        "service": service, "ok": works, "settings": values.collect::<Value>(), "origins": origins.collect::<Value>(),
-        "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
-    });
-    lines.extend(settings.in_effect.iter().map(
-        |InEffect {
-             name,
-             value,
-             origin,
-             alias,
-         }| {
-            let alias = alias
-                .as_ref()
-                .map(|alias| format!(", {alias}"))
-                .unwrap_or_default();
-            (name.as_str(), format!("{value} ({origin}{alias})"))
-        },
-    ));
-    let lines: String = lines
-        .iter()
-        .map(|(what, value)| format!("  {what:<31} {value}\n"))
-        .collect();
-    let result = if works {
+    text += if works {
         "all is well"
     } else {
         "not all is well"
     };
-    commands::print_report(
-        settings.json,
-        &[],
-        format!("{service}\n{lines}{result}"),
-        &report,
-    )
+    let report = json!({
+        "service": service, "ok": works, "settings": values, "origins": origins,
+        "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
+    });
+    commands::print_report(settings.json, &[], text, &report)
 }
 
 /// A part that a service would use, and whether it works.
@@ -103,15 +87,15 @@ pub(crate) struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Whether both fail by one cause: on one server, errors differ in what they were about at most.
+    /// Returns whether two parts fail by one cause. On one server, errors differ at most in what they were about.
     fn has_cause_of(&self, other: &Self) -> bool {
-        let cause = |part: &Self| {
-            part.failure
-                .as_ref()
-                .map(|text| text.split(" (").next().map(str::to_owned))
-        };
         self.failure == other.failure
-            || (self.place.name == other.place.name && cause(self) == cause(other))
+            || (self.place.name == other.place.name && self.cause() == other.cause())
+    }
+
+    /// Returns the failure without what it was about, which stands in parentheses.
+    fn cause(&self) -> Option<&str> {
+        self.failure.as_ref()?.split(" (").next()
     }
 }
 
@@ -137,51 +121,54 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
         ),
         join_all(places(settings).map(|place| part(settings, place))),
     );
-    let of_settings = [host, keys.map(drop), tls.map(drop), log_file];
-    let mut faults: Vec<(Vec<&str>, &Part<'_>)> = Vec::new();
-    for part in parts.iter().filter(|part| part.failure.is_some()) {
-        match faults
+
+    let mut faults = Vec::new();
+    for checked in [host, keys.map(drop), tls.map(drop), log_file] {
+        if let Err(fault) = checked {
+            faults.push(fault.to_string());
+        }
+    }
+
+    // Parts that fail by one cause share a line.
+    let mut causes: Vec<(Vec<&str>, &Part<'_>)> = Vec::new();
+    for part in &parts {
+        match causes
             .iter_mut()
             .find(|(_, first)| first.has_cause_of(part))
         {
             Some((names, _)) => names.push(part.place.what),
-            None => faults.push((vec![part.place.what], part)),
+            None => causes.push((vec![part.place.what], part)),
         }
     }
-    let of_parts = faults.iter().filter_map(|(names, part)| {
-        Some(format!("{}: {}", names.join(", "), part.failure.as_ref()?))
-    });
-    let faults = of_settings
-        .into_iter()
-        .filter_map(|check| Some(check.err()?.to_string()))
-        .chain(of_parts)
-        .collect();
+    for (names, part) in causes {
+        if let Some(failure) = &part.failure {
+            faults.push(format!("{}: {failure}", names.join(", ")));
+        }
+    }
     (parts, faults)
 }
 
-/// The part at `place`, which is not opened when its file is missing or not accessible.
+/// Checks the part at `place`, without opening it when its file is missing or not accessible.
 async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
     let checked = match place.file.as_deref().map_or(Ok(true), usable) {
         Ok(true) => {
             let limit = match place.kind {
-                Kind::Purchases | Kind::Users | Kind::Orders => STORE_TIMEOUT,
                 Kind::Log(_) | Kind::Service(_) => CHECK_TIMEOUT,
+                _ => STORE_TIMEOUT,
             };
             within(limit, &place.name, opened(settings, place.kind)).await
         }
         unopened => Ok((place.name.clone(), unopened)),
     };
-    let (name, state) = checked.unwrap_or_else(|failure| (place.name.clone(), Err(failure)));
+    let (mut name, state) = checked.unwrap_or_else(|failure| (place.name.clone(), Err(failure)));
     let exists = state != Ok(false);
-    let note = if exists {
-        ""
-    } else {
-        " (not there yet: a service makes it)"
-    };
+    if !exists {
+        name += " (not there yet: a service makes it)";
+    }
     let failure = state.err().map(|failure| failure.to_string());
     Part {
         place,
-        name: name + note,
+        name,
         exists,
         failure,
     }
@@ -193,13 +180,10 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
     match kind {
         Kind::Log(topic) => {
             let log = backend::for_log(settings).log(topic).await?;
-            let admin = log.port.log.admin();
-            let checked = state(log, |port| {
-                async { port.log.writer().check().await }.boxed()
-            });
-            let (mut name, works) = checked.await?;
-            // What is known of the topic since the check.
-            let faults = admin.faults();
+            let check = async { log.port.log.writer().check().await };
+            let (mut name, works) = state(&log, check).await;
+            // The check has read what is wrong with the topic.
+            let faults = log.port.log.admin().faults();
             for weakness in &faults.weak_settings {
                 name += "; ";
                 name += weakness;
@@ -216,13 +200,18 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
             if !store.to_be_made {
                 backend::currency::check(settings, &store.port.store).await?;
             }
-            state(store, |port| {
-                async move { port.store.check().await.and(port.store.check_reads().await) }.boxed()
-            })
-            .await
+            let purchases = &store.port.store;
+            let check = async { purchases.check().await.and(purchases.check_reads().await) };
+            Ok(state(&store, check).await)
         }
-        Kind::Users => state(rows.users().await?, |users| users.projection.check()).await,
-        Kind::Orders => state(rows.orders().await?, |orders| orders.projection.check()).await,
+        Kind::Users => {
+            let users = rows.users().await?;
+            Ok(state(&users, users.port.projection.check()).await)
+        }
+        Kind::Orders => {
+            let orders = rows.orders().await?;
+            Ok(state(&orders, orders.port.projection.check()).await)
+        }
         Kind::Service(url) => {
             client(url, settings).await?.check_reads().await?;
             Ok((url.to_owned(), Ok(true)))
@@ -230,21 +219,16 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
     }
 }
 
-/// Whether a part exists, and then the error of `check`.
-async fn state<T: Send>(
-    opened: OpenPort<T>,
-    check: impl FnOnce(&T) -> BoxFuture<'_, shop_core::Result<()>>,
-) -> Checked {
-    let exists = !opened.to_be_made;
-    let checked = if exists {
-        check(&opened.port).await
-    } else {
-        Ok(())
-    };
-    Ok((
-        opened.name,
-        checked.map(|()| exists).map_err(CliError::from),
-    ))
+/// Returns the name of a part, and whether it exists. Runs `check` if it exists.
+async fn state<T: Sync>(
+    opened: &OpenPort<T>,
+    check: impl Future<Output = shop_core::Result<()>> + Send,
+) -> (String, Result<bool>) {
+    let mut state = Ok(false);
+    if !opened.to_be_made {
+        state = check.await.map(|()| true).map_err(CliError::from);
+    }
+    (opened.name.clone(), state)
 }
 
 /// Returns the result of `check`, or that it takes longer than `limit`.
@@ -260,7 +244,10 @@ async fn within<T>(
         })
 }
 
-/// Whether `file` exists. An error if it is not writable, or cannot be created.
+/// Returns whether `file` exists.
+///
+/// # Errors
+/// When the file is not writable, or cannot be created.
 fn usable(file: &Path) -> Result<bool> {
     let refused = |path: &Path, why: &str| {
         CliError::new(format!(
