@@ -13,7 +13,7 @@ use tar::{Archive, Builder, Header};
 use tokio::sync::oneshot;
 
 use super::output::{print_report, progress};
-use crate::backend::{self, CopiedFile, Kind, Place, places};
+use crate::backend::{self, CopiedFile, Kind, places};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -43,15 +43,16 @@ pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
     let scratch = (from == Path::new("-")).then(|| Scratch::new(settings, true));
     let progress = progress();
     progress.set_message(format!("copying {}", from.display()));
-    if let Some(Scratch { folder, .. }) = &scratch {
-        let folder = folder.clone();
+    let mut source = from;
+    if let Some(scratch) = &scratch {
+        source = &scratch.folder;
+        let folder = source.to_owned();
         piped("standard input", move || {
             read_archive(stdin().lock(), &folder)
         })
         .await?;
     }
-    let from = scratch.as_ref().map_or(from, |scratch| &scratch.folder);
-    let copied = backend::for_files(settings).restore(from).await;
+    let copied = backend::for_files(settings).restore(source).await;
     drop(progress);
     report(settings, &settings.data_dir, &copied?, &[])
 }
@@ -118,46 +119,51 @@ pub(super) fn remove_left_copies(settings: &Settings) {
     }
 }
 
-/// What is not in a backup: it is on servers.
+/// Returns the names of the parts that are on servers, and so not in a backup.
 fn left_out(settings: &Settings) -> Vec<&'static str> {
-    let on_servers = places(settings).filter(|place| place.file.is_none());
-    let mut names: Vec<_> = on_servers
-        .map(|Place { what, kind, .. }| if let Kind::Log(_) = kind { "log" } else { what })
-        .collect();
+    let mut names = Vec::new();
+    for place in places(settings) {
+        if place.file.is_none() {
+            names.push(match place.kind {
+                Kind::Log(_) => "log",
+                _ => place.what,
+            });
+        }
+    }
     names.dedup();
     names
 }
 
-/// Prints what was copied into `folder`. Standard output has nothing but an archive.
+/// Prints the files that were copied into `folder`: to standard error if standard output carries an archive.
 fn report(
     settings: &Settings,
     folder: &Path,
     copied: &[CopiedFile],
     left_out: &[&str],
 ) -> Result<()> {
-    let copied = copied
-        .iter()
-        .map(|(name, bytes)| (folder.join(name).display().to_string(), bytes));
-    let mut text: Vec<_> = copied
-        .clone()
-        .map(|(path, bytes)| format!("{path}  {bytes} bytes"))
-        .collect();
+    let mut lines = Vec::new();
+    let mut files = Vec::new();
+    for (name, bytes) in copied {
+        let path = folder.join(name).display().to_string();
+        lines.push(format!("{path}  {bytes} bytes"));
+        files.push(json!({ "path": path, "bytes": bytes }));
+    }
     if !left_out.is_empty() {
-        text.push(format!(
+        lines.push(format!(
             "on servers, not in the backup: {}",
             left_out.join(", ")
         ));
     }
-    let files = copied.map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
-    let report = json!({ "files": files.collect::<Vec<_>>(), "left_out": left_out });
+
+    let mut text = lines.join("\n");
+    let report = json!({ "files": files, "left_out": left_out });
     if folder != Path::new("-") {
-        return print_report(settings.json, &[], text.join("\n"), &report);
+        return print_report(settings.json, &[], text, &report);
     }
-    let text = if settings.json {
-        report.to_string()
-    } else {
-        text.join("\n")
-    };
+
+    if settings.json {
+        text = report.to_string();
+    }
     writeln!(stderr(), "{text}").map_err(CliError::new)
 }
 

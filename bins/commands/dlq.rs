@@ -24,32 +24,35 @@ const MAX_AUDITED: usize = 1_000;
 pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
     let topic = named_topic(settings, command.topic.as_deref())?;
     let log = backend::for_log(settings).log(topic).await?.port.log;
-    let admin = log.admin();
-    let each = async |selection, options, show| {
-        each(settings, &*admin, topic, selection, options, show).await
-    };
-    match &command.action {
-        DlqAction::Ls(selection) => each(selection, None, listed).await,
-        DlqAction::Show(selection) => each(selection, None, whole).await,
+    let mut show: fn(&DeadLetter, RecordType) -> String = listed;
+    let mut options = None;
+    let selection = match &command.action {
+        DlqAction::Ls(selection) => selection,
+        DlqAction::Show(selection) => {
+            show = whole;
+            selection
+        }
         DlqAction::Replay {
             dry_run,
             rate,
             selection,
             ..
         } => {
-            let options = ResolveOptions::new(Resolution::Replayed)
-                .dry_run(*dry_run)
-                .rate(*rate);
-            each(selection, Some(options), listed).await
+            let replay = ResolveOptions::new(Resolution::Replayed);
+            options = Some(replay.dry_run(*dry_run).rate(*rate));
+            selection
         }
         DlqAction::Drop {
             dry_run, selection, ..
         } => {
-            let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
-            each(selection, Some(options), listed).await
+            options = Some(ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run));
+            selection
         }
-        DlqAction::Park { positions, note } => park(settings, &*log, topic, positions, note).await,
-    }
+        DlqAction::Park { positions, note } => {
+            return park(settings, &*log, topic, positions, note).await;
+        }
+    };
+    resolve_selected(settings, &*log.admin(), topic, selection, options, show).await
 }
 
 /// The topic `name`; without it, the topic of purchases.
@@ -74,7 +77,7 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
 }
 
 /// Resolves the selected dead letters. A dry run, and a listing without `options`, show them.
-async fn each(
+async fn resolve_selected(
     settings: &Settings,
     log: &dyn LogAdmin,
     topic: Topic<'_>,
@@ -281,7 +284,7 @@ fn beginning(value: &[u8]) -> String {
     shown
 }
 
-/// A dead letter with its whole record of the type `of`, in several lines.
+/// Formats a dead letter with its whole record of the type `of`, in several lines.
 fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
     let body = DeadLetterBody::whole(dead_letter, of);
     // The bytes as text, or as base64 if they are not text.
@@ -306,12 +309,11 @@ fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
         }
         fields.push(("value", readable(record.value)));
     }
-    let line = |(name, value)| format!("  {name:<9} {value}\n");
-    format!(
-        "{}\n{}",
-        body.position,
-        fields.into_iter().map(line).collect::<String>()
-    )
+    let mut text = format!("{}\n", body.position);
+    for (name, value) in fields {
+        text += &format!("  {name:<9} {value}\n");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shop_core::erase::{Erase, EraseProgress, EraseReport};
+use shop_core::erase::{Erase, EraseProgress};
 
 use super::backup::remove_left_copies;
 use super::output::{print_report, progress};
@@ -65,24 +65,15 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let report = erase.report;
     drop(progress);
     if !dry_run {
-        let EraseReport {
-            user,
-            purchases,
-            users,
-            records,
-            dead_letters,
-            kept,
-            ..
-        } = &report;
         tracing::info!(
             target: AUDIT,
             action = "erase_user",
-            user.id = %user,
-            purchases,
-            user = *users > 0,
-            records,
-            dead_letters,
-            kept = kept.len(),
+            user.id = %report.user,
+            purchases = report.purchases,
+            user = report.users > 0,
+            records = report.records,
+            dead_letters = report.dead_letters,
+            kept = report.kept.len(),
             complete = erased.is_ok(),
         );
     }

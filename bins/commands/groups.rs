@@ -1,7 +1,7 @@
 //! `management groups`: lists, resets and forgets the consumer groups of the embedded log.
 
 use serde_json::{Value, json};
-use shop_core::log::{GroupPosition, LogAdmin, LogUsage};
+use shop_core::log::{LogAdmin, LogUsage};
 
 use super::dlq::named_topic;
 use super::output::print_report;
@@ -78,13 +78,13 @@ fn found(is_found: bool, group: &str) -> Result<()> {
 }
 
 fn list(usage: &LogUsage) -> String {
-    let group = |group: &GroupPosition| {
-        format!(
+    let mut groups = String::new();
+    for group in &usage.groups {
+        groups += &format!(
             "{}  next offset {}, {} behind\n",
             group.name, group.next_offset, group.behind
-        )
-    };
-    let groups: String = usage.groups.iter().map(group).collect();
+        );
+    }
     let oldest = usage.oldest.map_or("no records".to_owned(), |time| {
         format!("oldest record {time}")
     });

@@ -40,38 +40,48 @@ pub(crate) fn print_report(
     print(format!("{value}\n")).map(drop)
 }
 
-/// `rows`, arrays of cells, in columns below their `titles`, which are separated by spaces. Nothing without rows.
+/// Lays out `rows`, which are arrays of cells, in columns below `titles`, which are separated by spaces.
+///
+/// Returns an empty text if there are no rows.
 pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
-    let cell = |cell: &Value| match cell {
+    let titles: Vec<_> = titles.split(' ').map(str::to_owned).collect();
+    let mut widths = vec![0; titles.len()];
+    let mut lines = vec![titles];
+    lines.extend(rows.map(|row| {
+        row.as_array()
+            .into_iter()
+            .flatten()
+            .map(cell_text)
+            .collect()
+    }));
+    if lines.len() == 1 {
+        return String::new();
+    }
+
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+
+    let mut text = "\n".to_owned();
+    for line in lines {
+        let mut padded = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            padded += &format!("{cell:<width$}  ");
+        }
+        text += padded.trim_end();
+        text += "\n";
+    }
+    text
+}
+
+/// Returns the text of a cell, without the quotation marks of JSON.
+fn cell_text(cell: &Value) -> String {
+    match cell {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    };
-    let rows = rows.map(|row| row.as_array().into_iter().flatten().map(cell).collect());
-    let titles = titles.split(' ').map(str::to_owned).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(titles).chain(rows).collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        row.iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect::<String>()
-            .trim_end()
-            .to_owned()
-    };
-    if rows.len() == 1 {
-        String::new()
-    } else {
-        format!(
-            "\n{}\n",
-            rows.iter().map(line).collect::<Vec<_>>().join("\n")
-        )
     }
 }
 

@@ -66,17 +66,15 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
         topic: ours,
         log: backend::log_admin(settings, ours).await?.port,
     };
-    let settle = Duration::from_secs(options.settle.into());
-    let first_ends = OnceLock::new();
     let replacement = Replacement {
         settings,
         role,
         rows,
         system: options.system,
-        settle,
+        settle: Duration::from_secs(options.settle.into()),
         old,
         new,
-        first_ends,
+        first_ends: OnceLock::new(),
     };
     if options.dry_run {
         return replacement.survey().await;
@@ -179,22 +177,19 @@ struct Replacement<'a> {
     first_ends: OnceLock<BTreeMap<u32, u64>>,
 }
 
-/// What is not purchases, by kind.
+/// The entries that are not purchases, users or orders: by kind, their number and one of them.
 #[derive(Default)]
-struct Odd(BTreeMap<String, (u64, String)>);
+struct OddEntries(BTreeMap<String, (u64, String)>);
 
-impl Odd {
+impl OddEntries {
     fn add(&mut self, kind: impl Display, example: impl Display) {
-        let kind = kind.to_string().replace(char::is_control, " ");
-        let kind = if self.0.len() < MAX_KINDS || self.0.contains_key(&kind) {
-            kind
-        } else {
-            "others".into()
-        };
-        self.0
-            .entry(kind)
-            .or_insert_with(|| (0, example.to_string()))
-            .0 += 1;
+        let mut kind = kind.to_string().replace(char::is_control, " ");
+        if self.0.len() >= MAX_KINDS && !self.0.contains_key(&kind) {
+            kind = "others".to_owned();
+        }
+
+        let entry = self.0.entry(kind);
+        entry.or_insert_with(|| (0, example.to_string())).0 += 1;
     }
 
     fn count(&self) -> u64 {
@@ -202,15 +197,18 @@ impl Odd {
     }
 
     fn lines(&self, what: &str) -> String {
-        let line = |(kind, (count, example)): (&String, &(u64, String))| {
-            format!("\n  {what} {count}: {kind} (for example {example})")
-        };
-        self.0.iter().map(line).collect()
+        let mut lines = String::new();
+        for (kind, (count, example)) in &self.0 {
+            lines += &format!("\n  {what} {count}: {kind} (for example {example})");
+        }
+        lines
     }
 
     fn json(&self) -> Value {
-        let kind = |(kind, (count, example)): (&String, &(u64, String))| json!({ "kind": kind, "count": count, "example": example });
-        self.0.iter().map(kind).collect()
+        self.0
+            .iter()
+            .map(|(kind, (count, example))| json!({ "kind": kind, "count": count, "example": example }))
+            .collect()
     }
 }
 
@@ -228,27 +226,26 @@ impl Replacement<'_> {
         let (records, odd_records) = self.records().await?;
         let (lag, _) = self.old.lag().await?;
         let (ours, theirs) = self.old.members(self.settings).await?;
-        let members = [&ours[..], &theirs[..]].concat();
+        let members = [&*ours, &*theirs].concat();
         let Topic { name, group, .. } = self.old.topic;
         let steps: Vec<_> = self.steps().into_iter().map(|step| step.0).collect();
         let times = match &self.rows {
             None => format!(", of which `migrate` and `verify` take about {seconds} s each"),
             Some(_) => String::new(),
         };
-        let numbered = steps
-            .iter()
-            .enumerate()
-            .map(|(number, step)| format!("\n  {}. {step}", number + 1));
+        let mut numbered_steps = String::new();
+        for (number, step) in (1..).zip(&steps) {
+            numbered_steps += &format!("\n  {number}. {step}");
+        }
         let text = format!(
             "topic  {name}: {records} records, {} are not {events} and become dead letters{}\n\
              group  {group}: {lag} records behind, members {members:?}\n\
              store  {store}: {count} {entries}, {} {stored} are not listed{}\n\
-             steps{times}:{}",
+             steps{times}:{numbered_steps}",
             odd_records.count(),
             odd_records.lines("dead letters"),
             odd_entries.count(),
             odd_entries.lines("not listed"),
-            numbered.collect::<String>(),
         );
         let report = json!({
             "topic": name, "records": records, "odd_records": odd_records.json(),
@@ -259,36 +256,36 @@ impl Replacement<'_> {
         print_report(self.settings.json, &[], text, &report)
     }
 
-    /// The name of the store, the number of its purchases or rows, and what is not listed.
-    async fn stored(&self) -> Result<(String, u64, Odd)> {
+    /// Returns the name of the store, the number of its purchases or rows, and the entries that are not listed.
+    async fn stored(&self) -> Result<(String, u64, OddEntries)> {
         let progress = progress();
-        let mut odd = Odd::default();
+        let mut odd = OddEntries::default();
         let mut purchases = 0;
         if let Some((name, _)) = &self.rows {
             let (count, unreadable) = backend::for_entities(self.settings)
                 .read_rows(self.role)
                 .await?;
-            unreadable
-                .iter()
-                .for_each(|entry| odd.add(&entry.reason, &entry.id));
+            for entry in unreadable {
+                odd.add(entry.reason, entry.id);
+            }
             return Ok((name.clone(), count, odd));
         }
         let store = backend::for_purchases(self.settings).purchases().await?;
         let mut batches = pin!(store.port.store.scan_batches());
         while let Some(batch) = batches.try_next().await? {
             purchases += batch.purchases.len() as u64;
-            batch
-                .unreadable
-                .iter()
-                .for_each(|entry| odd.add(&entry.reason, &entry.id));
+            for entry in batch.unreadable {
+                odd.add(entry.reason, entry.id);
+            }
             progress.set_message(format!("{purchases} purchases read"));
         }
         Ok((store.name, purchases, odd))
     }
 
-    async fn records(&self) -> Result<(u64, Odd)> {
+    /// Returns the number of records in the old topic, and the records that cannot be decoded.
+    async fn records(&self) -> Result<(u64, OddEntries)> {
         let progress = progress();
-        let mut odd = Odd::default();
+        let mut odd = OddEntries::default();
         let mut records = 0;
         let mut batches = self.old.log.scan().await?;
         while let Some(batch) = batches.try_next().await? {
@@ -316,7 +313,7 @@ impl Replacement<'_> {
         self.old.topic.name != self.new.topic.name
     }
 
-    /// The steps, each with what is seen when it is done.
+    /// Returns the steps, each with the observation that shows that it is done.
     fn steps(&self) -> Vec<(String, Seen)> {
         let Topic {
             name: topic, group, ..
@@ -353,28 +350,26 @@ impl Replacement<'_> {
         let read = "wait until the old consumer has read everything".to_owned();
         let migrate = "migrate the documents (management migrate)".to_owned();
         let verify = "verify the store against the topics (management verify)".to_owned();
-        match self.is_by_new_topic() {
-            true => vec![
+        let mut steps = if self.is_by_new_topic() {
+            vec![
                 (start, Seen::OurMember),
                 (facing, Seen::OurRecords),
                 (read, Seen::Read),
                 (stop, Seen::NoOldMember),
-                (migrate, Seen::Migrated),
-                (verify, Seen::Verified),
-            ],
+            ]
+        } else {
             // Ours waits until the last old member has left the group.
-            false => vec![
+            let taken = "wait until ours has taken the group".to_owned();
+            vec![
                 (read, Seen::Read),
                 (format!("{start}; then {stop}"), Seen::NoOldMember),
-                (
-                    "wait until ours has taken the group".to_owned(),
-                    Seen::OurMember,
-                ),
+                (taken, Seen::OurMember),
                 (facing, Seen::OurRecords),
-                (migrate, Seen::Migrated),
-                (verify, Seen::Verified),
-            ],
-        }
+            ]
+        };
+        steps.push((migrate, Seen::Migrated));
+        steps.push((verify, Seen::Verified));
+        steps
     }
 
     /// The steps back, and what remains to do. The documents are converted while ours serves, and the rest when it has
@@ -483,7 +478,7 @@ impl Replacement<'_> {
         Ok(())
     }
 
-    /// Whether it is seen now, and what is.
+    /// Returns whether `seen` holds now, and a text about the present state.
     async fn look(&self, seen: Seen) -> shop_core::Result<(bool, String)> {
         let old = &self.old;
         let new = &self.new;
@@ -491,13 +486,15 @@ impl Replacement<'_> {
             // The old facing goes on writing.
             Seen::Read if !self.is_by_new_topic() => {
                 let consumed = Consumed::by(old.topic.group, &*old.log).await?;
-                let ends = || consumed.iter().map(|at| (at.partition, at.end)).collect();
-                let ends = self.first_ends.get_or_init(ends);
-                let behind = |at: &Consumed| {
-                    let end = ends.get(&at.partition).copied().unwrap_or_default();
-                    end.saturating_sub(at.end - at.lag)
-                };
-                let behind: u64 = consumed.iter().map(behind).sum();
+                let first_ends = self
+                    .first_ends
+                    .get_or_init(|| consumed.iter().map(|at| (at.partition, at.end)).collect());
+                let mut behind = 0;
+                for at in consumed {
+                    if let Some(first_end) = first_ends.get(&at.partition) {
+                        behind += first_end.saturating_sub(at.end - at.lag);
+                    }
+                }
                 (
                     behind == 0,
                     format!("group {} is {behind} records behind", old.topic.group),
@@ -515,7 +512,7 @@ impl Replacement<'_> {
             Seen::NoOldMember | Seen::OurMember | Seen::NoMember | Seen::OldMember => {
                 let group = if seen == Seen::NoOldMember { old } else { new };
                 let (ours, theirs) = group.members(self.settings).await?;
-                let members = [&ours[..], &theirs[..]].concat();
+                let members = [&*ours, &*theirs].concat();
                 let mut state = format!("group {} has the members {members:?}", group.topic.group);
                 let mut is_seen = match seen {
                     Seen::NoOldMember => theirs.is_empty(),
@@ -523,7 +520,9 @@ impl Replacement<'_> {
                     Seen::OldMember => ours.is_empty() && !theirs.is_empty(),
                     _ => members.is_empty(),
                 };
-                if let Some((_, outbox)) = self.rows.as_ref().filter(|_| seen == Seen::NoMember) {
+                if seen == Seen::NoMember
+                    && let Some((_, outbox)) = &self.rows
+                {
                     let events = outbox.backlog().await?.entries;
                     is_seen &= events == 0;
                     state += &format!(", {events} events are left: if they stay, start ours again");
@@ -538,27 +537,26 @@ impl Replacement<'_> {
                     format!("topic {} has {end} records", old.topic.name),
                 )
             }
-            Seen::Migrated | Seen::ConvertedBack | Seen::Verified | Seen::Counted => {
-                (true, String::new())
-            }
+            // The steps of this command itself end with it.
+            _ => (true, String::new()),
         })
     }
 }
 
-/// What shows that a step is done.
+/// The observation that shows that a step is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     /// The old group has read everything.
     Read,
-    /// Our group has, and nothing is written.
+    /// Our group has read everything, and nothing is written.
     ReadByUs,
     /// The old group has no member but ours.
     NoOldMember,
-    /// Our group has ours alone.
+    /// Our service is the only member of our group.
     OurMember,
     /// Our group has no member, and no event of ours is left to publish.
     NoMember,
-    /// The group has theirs alone.
+    /// Old programs are the only members of our group.
     OldMember,
     /// The newest record is one of ours, and the old facing writes none.
     OurRecords,

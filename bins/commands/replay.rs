@@ -13,7 +13,7 @@ use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 /// The number of replayed events, by outcome.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[derive(Default, Serialize)]
 struct ReplayCounters {
     records: u64,
     new: u64,

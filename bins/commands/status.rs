@@ -78,18 +78,20 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
         waiting,
     );
     print_report(settings.json, &[], text.trim_end(), &report)?;
-    match (is_available, is_healthy) {
-        (false, _) => Err(CliError::new(
+    if !is_available {
+        return Err(CliError::new(
             "a part is unavailable: standard output names it",
-        )),
-        (true, false) => Err(CliError::finding(
-            "an operator is needed: standard output says why",
-        )),
-        (true, true) => Ok(()),
+        ));
     }
+    if !is_healthy {
+        return Err(CliError::finding(
+            "an operator is needed: standard output says why",
+        ));
+    }
+    Ok(())
 }
 
-/// The report as text and as JSON.
+/// Returns the report as text and as JSON.
 fn rendered(
     settings: &Settings,
     findings: &[String],
@@ -129,43 +131,57 @@ fn rendered(
         ),
         table("FILE BYTES", files.iter().map(|file| json!(file))),
     ];
-    let part = |part: &Part<'_>| json!({ "part": part.place.what, "backend": part.name, "exists": part.exists, "failure": part.failure });
-    let file = |(path, bytes): &(String, u64)| json!({ "path": path, "bytes": bytes });
+    let parts = parts.iter().map(
+        |Part {
+             place,
+             name,
+             exists,
+             failure,
+         }| json!({ "part": place.what, "backend": name, "exists": exists, "failure": failure }),
+    );
+    let files = files
+        .iter()
+        .map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
     let report = json!({
         "healthy": is_healthy,
         "findings": findings,
         "version": VERSION,
-        "parts": parts.iter().map(part).collect::<Vec<_>>(),
+        "parts": parts.collect::<Value>(),
         "service": { "url": url, "status": state },
         "waiting_refunds": waiting.map_or(0, |waiting| waiting.count),
-        "topics": topics.iter().map(TopicStatus::json).collect::<Vec<_>>(),
-        "files": files.iter().map(file).collect::<Vec<_>>(),
+        "topics": topics.iter().map(TopicStatus::json).collect::<Value>(),
+        "files": files.collect::<Value>(),
     });
     (text.concat(), report)
 }
 
-/// The refunds in the store whose purchase is not there, if there are any.
+/// Counts the refunds in the store that wait for their purchase. Returns `None` if there are none.
 async fn waiting_refunds(
     settings: &Settings,
     parts: &[Part<'_>],
 ) -> Result<Option<WaitingSummary>> {
-    let works = |part: &Part<'_>| {
+    let is_readable = parts.iter().any(|part| {
         matches!(part.place.kind, Kind::Purchases) && part.exists && part.failure.is_none()
-    };
-    if !parts.iter().any(works) {
+    });
+    if !is_readable {
         return Ok(None);
     }
+
     let store = backend::for_purchases(settings).purchases().await?;
     let Some(refunds) = store.port.store.waiting_refunds() else {
         return Ok(None);
     };
-    let waiting = timeout(READ_TIMEOUT, refunds.waiting_summary())
-        .await
-        .map_err(|_elapsed| CliError::new(format!("not read within {READ_TIMEOUT:?}")))??;
+    let waiting = read_in_time(refunds.waiting_summary()).await?;
     Ok(Some(waiting).filter(|waiting| waiting.count > 0))
 }
 
-/// What the service with these settings reports, if it runs on this machine.
+/// Waits until `read` ends, at most for [`READ_TIMEOUT`].
+async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send) -> Result<T> {
+    let ended = timeout(READ_TIMEOUT, read).await;
+    Ok(ended.map_err(|_elapsed| CliError::new(format!("not read within {READ_TIMEOUT:?}")))??)
+}
+
+/// Requests the health of the service with these settings, which runs on this machine.
 async fn health(settings: &Settings, url: &str) -> Result<Health> {
     let client = authorized(healthcheck::client(settings, url)?, settings)?.build()?;
     Ok(client.health().await?)
@@ -181,19 +197,15 @@ struct TopicStatus<'a> {
 impl<'a> TopicStatus<'a> {
     async fn read(settings: &Settings, topic: Topic<'a>) -> Result<Self> {
         let log = backend::log_admin(settings, topic).await?.port;
-        let read = async {
+        read_in_time(async {
             let partitions = Consumed::by(topic.group, &*log).await?;
             Ok(Self {
                 topic,
                 log: Inspection::of(&*log).await?,
                 partitions,
             })
-        };
-        timeout(READ_TIMEOUT, read)
-            .await
-            .unwrap_or_else(|_elapsed| {
-                Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")))
-            })
+        })
+        .await
     }
 
     fn json(&self) -> Value {
@@ -238,7 +250,7 @@ impl<'a> TopicStatus<'a> {
             .map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
     }
 
-    /// Adds what needs an operator.
+    /// Adds to `findings` the losses and delays of this topic that need an operator.
     fn find(&self, findings: &mut Vec<String>) {
         findings.extend(
             self.log
@@ -246,10 +258,11 @@ impl<'a> TopicStatus<'a> {
                 .iter()
                 .map(|gap| format!("lost records: {gap}")),
         );
-        // As the alert ShopRetentionNear.
-        let limit = self.log.retention.map(|kept| kept / 2);
-        let oldest = self.partitions.iter().filter_map(age).max();
-        if let Some(age) = oldest.filter(|age| limit.is_some_and(|limit| *age > limit)) {
+        // The alert ShopRetentionNear uses the same limit.
+        if let Some(age) = self.partitions.iter().filter_map(age).max()
+            && let Some(retention) = self.log.retention
+            && age > retention / 2
+        {
             let topic = self.topic.name;
             let age = human(age);
             findings.push(format!(
@@ -264,7 +277,7 @@ fn age(at: &Consumed) -> Option<Duration> {
     Some(SystemClock.now().saturating_since(at.oldest_unread?))
 }
 
-/// Adds what needs an operator by the report of the service.
+/// Adds to `findings` what the service reports and needs an operator.
 fn find_of_service(health: &Health, findings: &mut Vec<String>) {
     if ["degraded", "unhealthy"].contains(&&*health.status) {
         findings.push(format!("service: /health is {}", health.status));

@@ -119,29 +119,27 @@ fn json(report: &VerifyReport) -> Value {
     json
 }
 
-/// The report as text. `first_offset` is the first offset that a partition ever had.
+/// Returns the report as text. `first_offset` is the first offset that a partition ever had.
 fn text(verified: &VerifyReport, first_offset: u64) -> String {
     let mut lines = vec![verified.to_string()];
     lines.extend(notes(verified));
-    let begins = verified
-        .first_offsets
-        .iter()
-        .filter(|(_, first)| **first > first_offset);
-    lines.extend(begins.map(|((topic, partition), first)| {
-        format!(
-            "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
-        )
-    }));
+    for ((topic, partition), first) in &verified.first_offsets {
+        if *first > first_offset {
+            lines.push(format!(
+                "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
+            ));
+        }
+    }
     let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
-    name(&mut lines, "gap", &verified.gaps, ToString::to_string);
-    name(&mut lines, "missing", &verified.missing, place);
-    name(
+    add_findings(&mut lines, "gap", &verified.gaps, ToString::to_string);
+    add_findings(&mut lines, "missing", &verified.missing, place);
+    add_findings(
         &mut lines,
         "stored with other content",
         &verified.mismatched,
         place,
     );
-    name(
+    add_findings(
         &mut lines,
         "twice",
         &verified.duplicates,
@@ -218,18 +216,16 @@ fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
     .map(|(_, note)| note)
 }
 
-fn name<T>(
+/// Adds a line for each sample of `findings`, and one for the number of findings without a sample.
+fn add_findings<T>(
     lines: &mut Vec<String>,
     what: &str,
     findings: &Findings<T>,
     show: impl Fn(&T) -> String,
 ) {
-    lines.extend(
-        findings
-            .samples
-            .iter()
-            .map(|finding| format!("  {what}: {}", show(finding))),
-    );
+    for finding in &findings.samples {
+        lines.push(format!("  {what}: {}", show(finding)));
+    }
     let more = findings.count - findings.samples.len() as u64;
     if more > 0 {
         lines.push(format!("  {what}: {more} more"));
