@@ -133,13 +133,10 @@ impl Embedded<'_> {
     }
 
     fn opened<T>(&self, port: T, part: Kind<'_>) -> OpenPort<T> {
-        let name = format!(
-            "embedded, {}",
-            self.file(part).unwrap_or_default().display()
-        );
+        let file = self.file(part).unwrap_or_default();
         OpenPort {
             port,
-            name,
+            name: format!("embedded, {}", file.display()),
             to_be_made: false,
         }
     }

@@ -33,16 +33,14 @@ impl Backend for Kafka<'_> {
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         let to_be_made = may_create && !log.exists().await?;
         let sinks = log.clone();
-        let port = TopicLog::new(
-            topic,
-            Arc::new(log),
-            Arc::new(move || Arc::new(sinks.sink()) as _),
-            ABOUT,
-        );
-        let name = format!("Kafka, topic {} at {}", topic.name, self.brokers);
         Ok(OpenPort {
-            port,
-            name,
+            port: TopicLog::new(
+                topic,
+                Arc::new(log),
+                Arc::new(move || Arc::new(sinks.sink()) as _),
+                ABOUT,
+            ),
+            name: format!("Kafka, topic {} at {}", topic.name, self.brokers),
             to_be_made,
         })
     }
@@ -69,12 +67,12 @@ impl Kafka<'_> {
         options.password.clone_from(&settings.kafka_password);
         options.oauth =
             TokenEndpoint::from_settings(settings)?.map(|endpoint| Arc::new(endpoint) as _);
-        let default = if options.oauth.is_some() {
-            SaslMechanism::OauthBearer
-        } else {
-            options.mechanism
-        };
-        options.mechanism = settings.kafka_sasl_mechanism.unwrap_or(default);
+        if options.oauth.is_some() {
+            options.mechanism = SaslMechanism::OauthBearer;
+        }
+        if let Some(mechanism) = settings.kafka_sasl_mechanism {
+            options.mechanism = mechanism;
+        }
         options.tls = settings.kafka_tls;
         options.ca_file.clone_from(&settings.kafka_ca_file);
         options.cert_file.clone_from(&settings.kafka_cert_file);

@@ -172,25 +172,30 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
     .into_iter()
     .filter_map(|(what, kind)| {
         let kind = kind?;
-        let brokers = settings.kafka_bootstrap_servers.as_ref();
-        let postgres = settings.postgres_url.as_ref();
         let (server, file) = match kind {
             Kind::Log(_) => (
-                brokers.map(|brokers| format!("Kafka at {brokers}")),
+                settings
+                    .kafka_bootstrap_servers
+                    .as_ref()
+                    .map(|brokers| format!("Kafka at {brokers}")),
                 for_log(settings).file(kind),
             ),
             Kind::Purchases => (settings.store_address(), for_purchases(settings).file(kind)),
-            Kind::Users | Kind::Orders => {
-                let address = postgres.map(|url| Settings::address(url.expose_secret()));
-                (address, for_entities(settings).file(kind))
-            }
+            Kind::Users | Kind::Orders => (
+                settings
+                    .postgres_url
+                    .as_ref()
+                    .map(|url| Settings::address(url.expose_secret())),
+                for_entities(settings).file(kind),
+            ),
             Kind::Service(url) => (Some(url.to_owned()), None),
         };
-        let embedded = || format!("embedded, {}", file.clone().unwrap_or_default().display());
+        let name = server
+            .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
         Some(Place {
             what,
             kind,
-            name: server.unwrap_or_else(embedded),
+            name,
             file,
         })
     })

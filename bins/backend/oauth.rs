@@ -106,8 +106,7 @@ async fn renew(
     }
 }
 
-/// What a token is requested with.
-#[derive(Debug)]
+/// The endpoint and the credentials with which tokens are requested.
 struct Credentials {
     http: reqwest::Client,
     url: String,
@@ -117,7 +116,7 @@ struct Credentials {
 }
 
 impl Credentials {
-    /// A new token, and its lifetime.
+    /// Requests a new token, and returns it with its lifetime.
     async fn fetch(&self) -> shop_core::Result<(OauthToken, Duration)> {
         let unavailable = |error: reqwest::Error| {
             Error::new(
@@ -133,14 +132,13 @@ impl Credentials {
             let message = "the token endpoint of Kafka refused: check SHOP_KAFKA_OAUTH_CLIENT_ID and its secret";
             return Err(Error::new(ErrorKind::Denied, message).with_context("status", status));
         }
-        let token = status
-            .is_success()
-            .then(|| parse(&text, &self.client_id))
-            .flatten();
-        token.ok_or_else(|| {
-            let message = "the token endpoint of Kafka returned no token";
-            Error::new(ErrorKind::Unavailable, message).with_context("status", status)
-        })
+        if status.is_success()
+            && let Some(token) = parse(&text, &self.client_id)
+        {
+            return Ok(token);
+        }
+        let message = "the token endpoint of Kafka returned no token";
+        Err(Error::new(ErrorKind::Unavailable, message).with_context("status", status))
     }
 
     fn request(&self) -> reqwest::RequestBuilder {

@@ -16,7 +16,10 @@ use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, Users};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
-const ABOUT: &str = "SHOP_POSTGRES_URL (or DATABASE_URL)";
+/// The fault of a database that cannot be used.
+fn unusable(error: shop_core::Error) -> CliError {
+    CliError::about("SHOP_POSTGRES_URL (or DATABASE_URL)")(error)
+}
 
 pub(super) struct Postgres<'a> {
     pub(super) settings: &'a Settings,
@@ -28,11 +31,11 @@ impl Backend for Postgres<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = PostgresStore::open(self.options())
             .await
-            .map_err(CliError::about(ABOUT))?;
+            .map_err(unusable)?;
         if self.settings.command.is_some() {
-            store.check_reads().await.map_err(CliError::about(ABOUT))?;
+            store.check_reads().await.map_err(unusable)?;
         }
-        let found = self.found(store.inspect()).await?;
+        let inspection = self.run_inspection(store.inspect()).await?;
         let name = store.name().to_owned();
         let unreadable = Some(store.unreadable());
         // What the standbys have depends on the settings of the server.
@@ -41,27 +44,27 @@ impl Backend for Postgres<'_> {
             durability: Durability::LocalDisk,
             unreadable,
         };
-        Ok(opened(&name, &found, port))
+        Ok(opened(&name, &inspection, port))
     }
 
     async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
         let store = PostgresUsers::open(self.entity_options())
             .await
-            .map_err(CliError::about(ABOUT))?;
-        let found = self.found(store.inspect()).await?;
+            .map_err(unusable)?;
+        let inspection = self.run_inspection(store.inspect()).await?;
         let name = store.name().to_owned();
         let ports = EntityPorts::new(store, |store| store as _);
-        Ok(opened(&name, &found, ports))
+        Ok(opened(&name, &inspection, ports))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
         let store = PostgresOrders::open(self.entity_options())
             .await
-            .map_err(CliError::about(ABOUT))?;
-        let found = self.found(store.inspect()).await?;
+            .map_err(unusable)?;
+        let inspection = self.run_inspection(store.inspect()).await?;
         let name = store.name().to_owned();
         let ports = EntityPorts::new(store, |store| store as _);
-        Ok(opened(&name, &found, ports))
+        Ok(opened(&name, &inspection, ports))
     }
 
     async fn read_rows(&self, of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
@@ -89,41 +92,40 @@ impl Postgres<'_> {
             .adopt_tables(self.settings.adopt_tables)
     }
 
-    /// What is in the database. A service waits for a server or a right that is missing, but does not start on tables
-    /// of another program, or on a database that cannot hold every name.
-    async fn found(
+    /// Returns what an inspection of the database finds.
+    ///
+    /// A service waits for a server or a right that is missing, but does not start on tables of another program, or on
+    /// a database that cannot hold every name.
+    async fn run_inspection(
         &self,
         inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
     ) -> Result<Inspection> {
         // A command that reads needs no right to write.
-        if self
-            .settings
-            .command
-            .as_ref()
-            .is_some_and(|command| !command.writes())
+        if let Some(command) = &self.settings.command
+            && !command.writes()
         {
             return Ok(Inspection::default());
         }
+
         match inspection.await {
             Err(error)
                 if !self.settings.serves()
-                    || ["tables", "encoding"]
-                        .iter()
-                        .any(|cause| error.context(cause).is_some()) =>
+                    || error.context("tables").is_some()
+                    || error.context("encoding").is_some() =>
             {
-                Err(CliError::about(ABOUT)(error))
+                Err(unusable(error))
             }
-            found => Ok(found.unwrap_or_default()),
+            inspection => Ok(inspection.unwrap_or_default()),
         }
     }
 }
 
-fn opened<T>(name: &str, found: &Inspection, port: T) -> OpenPort<T> {
-    let rows = found
+fn opened<T>(name: &str, inspection: &Inspection, port: T) -> OpenPort<T> {
+    let rows = inspection
         .taken_over
         .map(|rows| format!(", takes over {rows} rows"))
         .unwrap_or_default();
-    let standbys = if found.has_asynchronous_standbys {
+    let standbys = if inspection.has_asynchronous_standbys {
         ", with asynchronous standbys: set synchronous_standby_names"
     } else {
         ""
@@ -131,6 +133,6 @@ fn opened<T>(name: &str, found: &Inspection, port: T) -> OpenPort<T> {
     OpenPort {
         port,
         name: format!("PostgreSQL, {name}{rows}{standbys}"),
-        to_be_made: !found.exists,
+        to_be_made: !inspection.exists,
     }
 }

@@ -66,7 +66,11 @@ impl Ports {
         metrics: &Metrics,
         shutdown: &Shutdown,
     ) -> Result<Background> {
-        let mut background = Background::new(shutdown);
+        let mut background = Background {
+            tasks: Vec::new(),
+            shutdown: shutdown.clone(),
+            served: CancellationToken::new(),
+        };
         if let Some(purchases) = &mut self.purchases {
             purchases.start(&mut background, settings, metrics, shutdown)?;
         }
@@ -79,26 +83,28 @@ impl Ports {
         Ok(background)
     }
 
-    /// The parts of the service's router.
+    /// Returns the parts of the service's router.
     pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Parts {
-        let purchases = self
-            .purchases
-            .as_ref()
-            .map(|purchases| purchases.role.clone());
-        let mut parts = Parts::new(service, purchases);
+        let purchases = self.purchases.as_ref();
+        let mut parts = Parts::new(service, purchases.map(|purchases| purchases.role.clone()));
         parts.metrics = metrics;
-        if let Some(purchases) = &self.purchases {
+        if let Some(purchases) = purchases {
             parts.clock = Arc::new(purchases.clock);
         }
-        parts.users = self.users.as_ref().map(|users| users.role.clone());
-        parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        if service == ServiceKind::Management {
-            parts
-                .dead_letters
-                .extend(self.users.as_ref().and_then(Entity::dead_letters));
-            parts
-                .dead_letters
-                .extend(self.orders.as_ref().and_then(Entity::dead_letters));
+
+        // Operators replay and drop dead letters at management.
+        let is_management = service == ServiceKind::Management;
+        if let Some(users) = &self.users {
+            parts.users = Some(users.role.clone());
+            if is_management {
+                parts.dead_letters.extend(users.dead_letters());
+            }
+        }
+        if let Some(orders) = &self.orders {
+            parts.orders = Some(orders.role.clone());
+            if is_management {
+                parts.dead_letters.extend(orders.dead_letters());
+            }
         }
         parts
     }
@@ -134,14 +140,6 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    fn new(shutdown: &Shutdown) -> Self {
-        Self {
-            tasks: Vec::new(),
-            shutdown: shutdown.clone(),
-            served: CancellationToken::new(),
-        }
-    }
-
     /// Runs `relay`.
     fn relay(&mut self, relay: Relay) -> RelayMonitor {
         let monitor = relay.monitor();
@@ -167,16 +165,13 @@ impl Background {
         let run = ingest.run(shutdown.cancelled_owned());
         self.tasks
             .push(tokio::spawn(async move { run.await.map(drop) }));
-        let admin = log.log.admin();
-        let metrics = metrics.clone();
-        let count = pending_dead_letters::count(
-            admin,
+        self.until_shutdown(pending_dead_letters::count(
+            log.log.admin(),
             log.topic.clone(),
             monitor.clone(),
-            metrics,
+            metrics.clone(),
             spot_check,
-        );
-        self.until_shutdown(count);
+        ));
         monitor
     }
 

@@ -40,9 +40,10 @@ pub(crate) async fn count(
             }
             // The last count stays.
             Err(error) => {
-                if !std::mem::replace(&mut has_failed, true) {
+                if !has_failed {
                     tracing::warn!(log.topic = topic, error = %error.chain(), "counting dead-lettered records failed");
                 }
+                has_failed = true;
                 tokio::time::sleep(RETRY_INTERVAL).await;
                 continue;
             }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::OptionFuture;
 use shop_core::domain::Currency;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
@@ -52,16 +51,18 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
         Some((log, store)) => (log.port, Some(store.port)),
         None => (logs.log(topic).await?.port, None),
     };
-    let is_needed = settings.ingests() || settings.management_url.is_none();
-    if is_needed && store.is_none() {
-        store = Some(backend::for_purchases(settings).purchases().await?.port);
-    } else if store.is_none() && settings.kafka_bootstrap_servers.is_none() {
-        tracing::warn!(
-            "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
-             same folder",
-            settings.data_dir.display()
-        );
+    if store.is_none() {
+        if settings.ingests() || settings.management_url.is_none() {
+            store = Some(backend::for_purchases(settings).purchases().await?.port);
+        } else if settings.kafka_bootstrap_servers.is_none() {
+            tracing::warn!(
+                "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
+                 same folder",
+                settings.data_dir.display()
+            );
+        }
     }
+
     let admin = log.log.admin();
     let mut currency = match &store {
         // Together: a store that is unavailable delays the start once.
@@ -82,10 +83,9 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
                 (Arc::clone(&management) as _, management)
             }
             (None, Some(store)) => {
-                let group = settings.purchases_group_id.as_str().into();
                 let positions = GroupPositions {
                     log: Arc::clone(&admin),
-                    group,
+                    group: settings.purchases_group_id.as_str().into(),
                 };
                 (Arc::clone(&store.store) as _, Arc::new(positions))
             }
@@ -109,16 +109,16 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
     role.feed = Some(feed.clone());
     // Clients reach facing.
     role.log = (!is_facing).then(|| dead_letters(&log, Purchase::TYPE));
-    let retained = store
-        .as_ref()
-        .filter(|_| settings.purchase_retention.is_some());
-    let seen = OptionFuture::from(retained.map(|store| store.store.last_seen())).await;
-    // Without it while the server of the store is unavailable.
-    let clock = SystemClockFrom(
-        seen.and_then(Result::ok)
-            .flatten()
-            .unwrap_or(Timestamp::MIN),
-    );
+
+    let mut clock = SystemClockFrom(Timestamp::MIN);
+    // While the server of the store is unavailable, the last time that it has seen is unknown.
+    if let Some(store) = &store
+        && settings.purchase_retention.is_some()
+        && let Ok(Some(last_seen)) = store.store.last_seen().await
+    {
+        clock = SystemClockFrom(last_seen);
+    }
+
     Ok(Purchases {
         role,
         log,
@@ -210,17 +210,14 @@ impl IngestObserver for Observer {
 
     fn records_durable(&self, batch: &Batch) {
         self.metrics.records_durable(batch);
-        let logged = if self.logs_purchases {
-            &*batch.records
-        } else {
-            &[]
-        };
-        // Dead letters have separate lines.
-        let purchases = logged
-            .iter()
-            .filter_map(|record| decode(record, &batch.partition).ok());
-        for Purchase { id, user_id, .. } in purchases {
-            tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
+        if !self.logs_purchases {
+            return;
+        }
+        for record in &batch.records {
+            // Dead letters have separate lines.
+            if let Ok(Purchase { id, user_id, .. }) = decode(record, &batch.partition) {
+                tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
+            }
         }
     }
 }
