@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::{Clock, ErrorKind, SystemClock};
+use shop_core::{ErrorKind, SystemClock};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, FileSource, InvalidApiKeys, KeySet, Metrics, Refreshed,
-    TextSource, TokenVerifier,
+    AnyOf, ApiKeys, Authenticate, FileSource, KeySet, Metrics, Refreshed, TextSource, TokenVerifier,
 };
 
 use crate::settings::{AuthMode, HostPort, Settings};
@@ -58,15 +57,12 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
 /// When a file cannot be read, or is invalid. When this is only a check: when the keys of the issuer cannot be fetched.
 pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Result<Option<AnyOf>> {
     let mut all = Vec::<Arc<dyn Authenticate>>::new();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     if let Some(path) = &settings.api_keys_file {
-        let parse =
-            |text: &str| ApiKeys::parse_known(text).map_err(|error: InvalidApiKeys| error.into());
         let keys = Arc::new(Refreshed::new(
             FileSource::new(path),
-            parse,
+            |text| Ok(ApiKeys::parse_known(text)?),
             FILE_MAX_AGE,
-            Arc::clone(&clock),
+            Arc::new(SystemClock),
         ));
         check("SHOP_API_KEYS_FILE", &*keys).await?;
         metrics.watch("api_keys", &keys);
@@ -80,7 +76,7 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
                     FileSource::new(path),
                     parse,
                     FILE_MAX_AGE,
-                    Arc::clone(&clock),
+                    Arc::new(SystemClock),
                 );
                 check("SHOP_AUTH_JWKS_FILE", &keys).await?;
                 keys
@@ -99,7 +95,7 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
                     http,
                     url: url.clone(),
                 };
-                let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::clone(&clock));
+                let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::new(SystemClock));
                 // For a service, an issuer that is unavailable now may be available for the first request.
                 if settings.check_config {
                     check("SHOP_AUTH_JWKS_URL", &keys).await?;
@@ -116,7 +112,12 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
         let audience = settings.auth_audience.clone().unwrap_or_default();
         let keys = Arc::new(keys);
         metrics.watch("issuer_keys", &keys);
-        all.push(Arc::new(TokenVerifier::new(keys, issuer, audience, clock)));
+        all.push(Arc::new(TokenVerifier::new(
+            keys,
+            issuer,
+            audience,
+            Arc::new(SystemClock),
+        )));
     }
     if settings.auth == Some(AuthMode::Off) {
         tracing::warn!(

@@ -23,7 +23,7 @@ const CHUNK: usize = 64 << 10;
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
 /// Lines for an output. Clones share the queue. Lines beyond it are dropped, and counted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Lines {
     queue: Sender<Message>,
     /// Whether the last write has failed.
@@ -32,7 +32,6 @@ pub(crate) struct Lines {
     pub(crate) dropped: Arc<AtomicU64>,
 }
 
-#[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
     /// Everything before this is written when the other end is dropped.
@@ -143,7 +142,6 @@ impl Write for Lines {
 
 /// Writes events as JSON, in the form of `tracing-subscriber`. For the lines of each request its formatter costs about as
 /// much as the rest of the request.
-#[derive(Debug)]
 pub(crate) struct Records(pub(crate) Lines);
 
 impl<S: Subscriber> Layer<S> for Records {

@@ -1,5 +1,6 @@
 //! Runs a service, from its settings to its shutdown.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use shop_client::ShopClient;
 use shop_core::domain::Currency;
 use shop_http::axum::Router;
 use shop_http::{HttpOptions, Metrics, RouterBuilder, Tls, routes, serve, serve_tls};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -136,7 +137,7 @@ impl Listeners {
         currency: Option<Currency>,
         tls: Option<Tls>,
         shutdown: &Shutdown,
-    ) -> std::io::Result<()> {
+    ) -> io::Result<()> {
         let mut options = settings.http_options();
         options.currency = currency;
         options.max_connections = descriptors::for_connections(options.max_connections);
@@ -176,7 +177,7 @@ async fn serve_apart(
     router: Router,
     options: HttpOptions,
     stopped: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let (ended, end) = oneshot::channel();
     let listener = listener.into_std()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -192,33 +193,36 @@ async fn serve_apart(
         .name("admin".to_owned())
         .spawn(work)?;
     end.await
-        .unwrap_or_else(|_panicked| Err(std::io::Error::other("the admin listener has panicked")))
+        .unwrap_or_else(|_panicked| Err(io::Error::other("the admin listener has panicked")))
 }
 
-/// Listens on `addr`, which is that of `settings`.
+/// Listens on `addr`. The error names `settings`, which have this address.
 async fn bind(addr: &HostPort, settings: &str) -> Result<TcpListener> {
-    let failed = |error: std::io::Error| {
-        let what = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
+    listen_on_first(addr).await.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
                 "another program listens there: end it, or choose another port"
             }
-            std::io::ErrorKind::PermissionDenied => {
-                "this user may not: choose a port of 1024 or above"
-            }
+            io::ErrorKind::PermissionDenied => "this user may not: choose a port of 1024 or above",
             _ => "choose another host or port",
         };
-        CliError::new(format!("cannot listen on {settings}: {what} ({error})"))
-    };
-    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    tokio::net::lookup_host((addr.host.as_str(), addr.port))
-        .await
-        .map_err(failed)?
-        .map(listen)
-        .find_map(|listener| listener.map_err(|error| last = error).ok())
-        .ok_or_else(|| failed(last))
+        CliError::new(format!("cannot listen on {settings}: {remedy} ({error})"))
+    })
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Listens on the first address of the host that can be bound.
+async fn listen_on_first(addr: &HostPort) -> io::Result<TcpListener> {
+    let mut last_error = io::ErrorKind::AddrNotAvailable.into();
+    for address in lookup_host((addr.host.as_str(), addr.port)).await? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()
     } else {
@@ -235,7 +239,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// # Errors
 /// When the server or a background task failed.
 async fn run_until_shutdown(
-    server: impl Future<Output = std::io::Result<()>> + Send,
+    server: impl Future<Output = io::Result<()>> + Send,
     background: Background,
     ports: Ports,
     shutdown: &Shutdown,

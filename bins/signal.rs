@@ -13,9 +13,8 @@ pub(crate) type Shutdown = CancellationToken;
 /// # Errors
 /// When no handler can be registered.
 pub(crate) fn shutdown() -> Result<Shutdown> {
-    let listen = |kind: SignalKind| signal(kind).map_err(CliError::new);
-    let terminate = listen(SignalKind::terminate())?;
-    let interrupt = listen(SignalKind::interrupt())?;
+    let terminate = signal(SignalKind::terminate()).map_err(CliError::new)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(CliError::new)?;
     let shutdown = Shutdown::new();
     tokio::spawn(watch(terminate, interrupt, shutdown.clone()));
     Ok(shutdown)

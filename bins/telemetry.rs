@@ -43,30 +43,29 @@ impl Drop for Telemetry {
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     let filter = format!("{},{AUDIT}=info", settings.log_level);
     let filter = EnvFilter::try_new(filter).map_err(CliError::new)?;
-    let file = settings
-        .log_file
-        .as_deref()
-        .filter(|_| settings.serves())
-        .map(LogFile::open)
-        .transpose()?;
-    let on_terminal = file.is_none() && stderr().is_terminal();
-    let output: Box<dyn Write + Send> = match file {
-        Some(file) => Box::new(file),
-        None => Box::new(stderr()),
-    };
-    let lines = settings
-        .serves()
-        .then(|| Lines::start(output))
-        .transpose()
-        .map_err(CliError::new)?;
+
+    let mut on_terminal = stderr().is_terminal();
+    let mut lines = None;
+    if settings.serves() {
+        let output: Box<dyn Write + Send> = match &settings.log_file {
+            Some(path) => {
+                on_terminal = false;
+                Box::new(LogFile::open(path)?)
+            }
+            None => Box::new(stderr()),
+        };
+        lines = Some(Lines::start(output).map_err(CliError::new)?);
+    }
+
     let queue = lines.clone();
     let output = move || match &queue {
         Some(lines) => EitherWriter::A(lines.clone()),
         None => EitherWriter::B(stderr()),
     };
-    let is_json = settings
-        .log_format
-        .map_or(!on_terminal, |format| format == LogFormat::Json);
+    let is_json = match settings.log_format {
+        Some(format) => format == LogFormat::Json,
+        None => !on_terminal,
+    };
     let exporter = Exporter::start(settings)?;
     // A command has no access log, and writes its audit lines like the others.
     let is_plain =

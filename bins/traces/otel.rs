@@ -9,7 +9,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use shop_core::log::{Batch, LogRecord};
+use shop_core::log::Batch;
 use shop_core::record::header;
 use tracing::{Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -86,9 +86,10 @@ fn resource(settings: &Settings) -> Resource {
     .build()
 }
 
-/// A span for each record of `batch` that belongs to a trace. `group` has read it from `system`.
+/// Returns a span for each record of `batch` that belongs to a trace. `group` has read the records from `system`.
 pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
-    let span = |record: &LogRecord| {
+    let mut spans = Vec::new();
+    for record in &batch.records {
         let headers: HashMap<_, _> = record
             .headers
             .iter()
@@ -99,7 +100,7 @@ pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
         let sender = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
         // Without a trace of the sender there is nothing to continue.
         if !sender.span().span_context().is_sampled() {
-            return None;
+            continue;
         }
         let span = tracing::info_span!(
             parent: None,
@@ -119,7 +120,7 @@ pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
         );
         // An error says that no layer exports spans.
         drop(span.set_parent(sender));
-        Some(span)
-    };
-    batch.records.iter().filter_map(span).collect()
+        spans.push(span);
+    }
+    spans
 }
