@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{Error as Code, SQLITE_IOERR_SHORT_READ};
-use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::wal::CheckpointMode::{self, NOOP, PASSIVE, RESTART, TRUNCATE};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use rustix::fs::statvfs;
 
 use super::database::{BUSY_TIMEOUT, pragma};
@@ -41,18 +41,20 @@ pub(super) struct WriteAheadLog {
     is_on_disk: bool,
     /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy again.
     is_torn: bool,
-    /// The length of a page in the file, once it is read.
-    page_bytes: u64,
     /// The length in pages at which it is copied.
     limit: u32,
 }
 
-/// A mode of SQLite's checkpoints.
-pub(super) type Mode = &'static str;
-/// The log is written from its beginning afterwards.
-const RESTART: Mode = "RESTART";
-/// Its file is emptied too.
-const TRUNCATE: Mode = "TRUNCATE";
+/// The writes around a commit, which decide how long the log may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Small writes alone.
+    Small,
+    /// A large batch, for which no other write waits.
+    Bulk,
+    /// A large batch, and other writes that must not wait for it.
+    Contended,
+}
 
 impl WriteAheadLog {
     pub(super) const fn new(path: PathBuf) -> Self {
@@ -60,7 +62,6 @@ impl WriteAheadLog {
             path,
             is_on_disk: false,
             is_torn: false,
-            page_bytes: 0,
             limit: PAGES,
         }
     }
@@ -107,14 +108,10 @@ impl WriteAheadLog {
     /// # Errors
     /// If the log is shorter: another program has cut it. Then it is not copied either, also when the file is closed:
     /// the file would get a part of its pages.
-    fn pages(&mut self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+    fn pages(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
         let (pages, copied) = look(connection)?;
         let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
-        if self.page_bytes == 0 {
-            // SQLite compiles a PRAGMA each time.
-            self.page_bytes = pragma::<u32>(connection, "page_size")?.into();
-        }
-        if pages == 0 || HEADER_BYTES + u64::from(pages) * (self.page_bytes + 24) <= bytes {
+        if pages == 0 || HEADER_BYTES + u64::from(pages) * PAGE_BYTES <= bytes {
             return Ok((pages, copied));
         }
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -137,18 +134,20 @@ impl WriteAheadLog {
         Ok(())
     }
 
-    /// Whether the log must be copied now, because it is long or the disk is nearly full. After a part of a large batch it may
-    /// be longer: a page that changes with each part is copied once.
+    /// Returns how the log must be copied now, if it is long or the disk is nearly full.
+    ///
+    /// With a large batch alone, the log may be longer, because a page that changes with each part is copied once. Beside
+    /// other writes, the process with the batch copies earlier than the others: their writes would wait for a copy of theirs.
     pub(super) fn due(
         &self,
         connection: &Connection,
-        is_large: bool,
-    ) -> rusqlite::Result<Option<Mode>> {
+        load: Load,
+    ) -> rusqlite::Result<Option<CheckpointMode>> {
         let (pages, copied) = look(connection)?;
-        let limit = if is_large {
-            self.limit.max(self.bulk_limit())
-        } else {
-            self.limit
+        let limit = match load {
+            Load::Small => self.limit,
+            Load::Bulk => self.limit.max(self.bulk_limit()),
+            Load::Contended => self.limit - PAGES / 2,
         };
         let free = self.path.parent().and_then(|folder| statvfs(folder).ok());
         let free = free.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
@@ -169,38 +168,48 @@ impl WriteAheadLog {
         u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(PAGES)
     }
 
-    /// Copies all pages, unless a reader needs older ones. The write lock must be held.
-    pub(super) fn copy(&mut self, connection: &Connection, mode: Mode) -> rusqlite::Result<()> {
+    /// Copies all pages, unless a reader needs older ones or another process copies them. Returns whether all are copied.
+    ///
+    /// The write lock must be held, except for `PASSIVE`. That mode copies beside the writers of other processes: it neither
+    /// waits for them nor blocks them. SQLite syncs the file only after a copy that has reached the end of the log.
+    ///
+    /// # Errors
+    /// After a failed sync the log may need to be [mended](Self::mend), before another process copies the rest.
+    pub(super) fn copy(
+        &mut self,
+        connection: &Connection,
+        mode: CheckpointMode,
+    ) -> rusqlite::Result<bool> {
         if self.is_torn {
             // After a complete copy, the log is overwritten.
-            return Ok(());
+            return Ok(true);
         }
-        let (_, copied_before) = self.pages(connection)?;
+        self.pages(connection)?;
         connection.busy_timeout(READERS_TIMEOUT)?;
-        let done = checkpoint(connection, mode);
+        let done = connection.wal_checkpoint_v2(Some("main"), mode);
         connection.busy_timeout(BUSY_TIMEOUT)?;
         match done {
-            Ok((pages, copied)) => {
-                // Not with each commit while a reader needs older pages.
-                self.limit = if pages > copied { pages + PAGES } else { PAGES };
-                Ok(())
-            }
-            Err(error) => {
+            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 self.is_on_disk = false;
-                // SQLite repeats this copy, but not an earlier one that a reader has kept from its end, and so from its sync.
-                if copied_before > 0 && is_failed_sync(&error) {
+                // SQLite repeats this copy, but not an earlier one that ended before the end of the log, and so without a
+                // sync. Another process may have made that one since this call began.
+                if is_failed_sync(&error) && !matches!(look(connection), Ok((_, 0))) {
                     self.tear(connection)?;
-                    // At once, before another process copies the rest.
-                    self.mend(connection)?;
                 }
                 Err(error)
+            }
+            _done_or_busy => {
+                let (pages, copied) = look(connection)?;
+                // Not with each commit while a reader needs older pages.
+                self.limit = if pages > copied { pages + PAGES } else { PAGES };
+                Ok(pages == copied)
             }
         }
     }
 
-    /// Makes room on a full disk: cuts off what a failed transaction has left in the log, and copies the rest. The write
-    /// lock must be held.
-    pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+    /// Makes room on a full disk: cuts off what a failed transaction has left in the log, and copies the rest. Returns
+    /// whether all is copied. The write lock must be held.
+    pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
         let version = |connection: &Connection| pragma::<i64>(connection, "data_version");
         let (before, (pages, _)) = (version(connection)?, self.pages(connection)?);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -220,14 +229,8 @@ impl WriteAheadLog {
 
 /// Returns the number of pages in the log, and how many of them are copied.
 fn look(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
-    let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), CheckpointMode::NOOP)?;
+    let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), NOOP)?;
     Ok((pages.unsigned_abs(), copied.unsigned_abs()))
-}
-
-/// Runs a checkpoint. Returns the number of pages in the log, and how many of them are copied.
-fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Result<(u32, u32)> {
-    let mut statement = connection.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?;
-    statement.query_row([], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::checkpoint::Load;
 use super::store::Buyers;
 use super::writer::Job;
 
 /// The maximum number of parts in a transaction while other writes come.
-const CALM_PARTS: usize = 16;
+const CALM_PARTS: usize = 4;
 /// How long no other write must have waited for a job, so that all of its parts are committed together.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
@@ -40,7 +41,7 @@ impl PartsOfCommit {
         buyers: &mut Buyers,
         is_awaited: impl Fn() -> bool,
     ) -> rusqlite::Result<()> {
-        let is_quiet = self.last_awaited.elapsed() >= QUIET_PERIOD;
+        let is_quiet = self.is_quiet();
         self.count = 1;
         while job.has_more() && (is_quiet || self.count < CALM_PARTS) {
             if is_awaited() {
@@ -53,9 +54,18 @@ impl PartsOfCommit {
         Ok(())
     }
 
-    /// Returns whether the last transaction was a large one, once.
-    pub(super) fn take_is_large(&mut self) -> bool {
-        std::mem::take(&mut self.count) > CALM_PARTS
+    fn is_quiet(&self) -> bool {
+        self.last_awaited.elapsed() >= QUIET_PERIOD
+    }
+
+    /// Returns the load around the last transaction, once.
+    pub(super) fn take_load(&mut self) -> Load {
+        match std::mem::take(&mut self.count) {
+            0 => Load::Small,
+            _ if !self.is_quiet() => Load::Contended,
+            1..=CALM_PARTS => Load::Small,
+            _ => Load::Bulk,
+        }
     }
 }
 
@@ -96,12 +106,14 @@ mod tests {
         };
         let never = usize::MAX;
         assert_eq!(left_after(&mut parts, never), 100 - (CALM_PARTS - 1));
-        assert!(!parts.take_is_large());
+        assert_eq!(parts.take_load(), Load::Contended);
 
         parts.last_awaited = Instant::now().checked_sub(QUIET_PERIOD).unwrap();
         assert_eq!(left_after(&mut parts, never), 0);
-        assert!(parts.take_is_large() && !parts.take_is_large());
+        assert_eq!(parts.take_load(), Load::Bulk);
+        assert_eq!(parts.take_load(), Load::Small);
         assert_eq!(left_after(&mut parts, 20), 80);
+        assert_eq!(parts.take_load(), Load::Contended);
         assert_eq!(left_after(&mut parts, never), 100 - (CALM_PARTS - 1));
     }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, TransactionBehavior};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::checkpoint::WriteAheadLog;
+use super::checkpoint::{Load, WriteAheadLog};
 use super::database::{Database, WriteLock, pragma};
 use super::delay::gather;
 use super::error::{
@@ -27,6 +28,9 @@ use super::thread::{self, Jobs, closed};
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
 const MAX_BATCH: usize = 1_024;
+
+/// The maximum number of passes over the write-ahead log beside the writers of other processes.
+const MAX_PASSES: usize = 8;
 
 /// The timeout for opening a file whose lock another process may hold.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -335,19 +339,41 @@ impl WriterThread {
                     job.complete(outcome.clone());
                 }
             }
-            let is_large = self.parts.take_is_large();
-            self.copy_wal_if_due(is_large);
+            let load = self.parts.take_load();
+            self.copy_wal_if_due(load);
         }
         // Other processes may still have the file open.
-        self.copy_wal_if_due(false);
+        self.copy_wal_if_due(Load::Small);
     }
 
-    fn copy_wal_if_due(&mut self, is_large: bool) {
-        match self.wal.due(&self.connection, is_large) {
+    fn copy_wal_if_due(&mut self, load: Load) {
+        match self.wal.due(&self.connection, load) {
             Ok(None) => {}
-            Ok(Some(mode)) => self.shorten_wal(|wal, connection| wal.copy(connection, mode)),
+            Ok(Some(mode)) => {
+                let passed = match load {
+                    Load::Contended => self.copy_beside_writers(),
+                    _ => Ok(()),
+                };
+                self.shorten_wal(|wal, connection| {
+                    passed?;
+                    wal.copy(connection, mode)
+                });
+            }
             Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
         }
+    }
+
+    /// Copies the write-ahead log while other processes write, so that few pages are left for the copy for which they wait.
+    ///
+    /// Each pass has only the pages that were written during the one before, so one of the first few reaches the end of the
+    /// log and syncs the file.
+    fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
+        for _ in 0..MAX_PASSES {
+            if self.wal.copy(&self.connection, CheckpointMode::PASSIVE)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Completes a write that cannot be applied.
@@ -370,7 +396,7 @@ impl WriterThread {
     /// Shortens the write-ahead log. If that fails, it grows until the next attempt.
     fn shorten_wal(
         &mut self,
-        shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<()>,
+        shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<bool>,
     ) {
         let Self {
             connection,
@@ -379,9 +405,12 @@ impl WriterThread {
             wal,
             ..
         } = self;
-        let shortened = lock
-            .lock()
-            .and_then(|_guard| shorten(wal, connection).at(path));
+        let shortened = lock.lock().and_then(|_guard| {
+            let shortened = shorten(wal, connection);
+            // At once, before another process copies the rest of a torn log.
+            wal.mend(connection).at(path)?;
+            shortened.at(path)
+        });
         // A full disk is reported by the writes.
         if let Err(error) = shortened
             && !is_disk_full(&error)

@@ -43,7 +43,7 @@ impl Job for PublishJob {
 }
 
 /// How many purchases of a [`PublishMany`] are applied before the writer looks whether another write waits.
-const PART: usize = 64;
+const PART: usize = 16;
 
 /// Many purchases of one caller. One transaction has as many of them as can be applied before another write waits: a
 /// large transaction writes each page once for all of its purchases.
