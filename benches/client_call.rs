@@ -32,7 +32,10 @@ use tokio::runtime::{Builder, Runtime};
 const CALLS: u32 = 50;
 
 fn purchase() -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced("29.99").unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap()
 }
 
 /// The address of a facing on its own runtime.

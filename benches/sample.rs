@@ -51,7 +51,10 @@ pub fn purchases(count: u64) -> Vec<Purchase> {
 /// A purchase with a new id.
 #[must_use]
 pub fn purchase(user: &str, name: &str, price: &str) -> Purchase {
-    let new = NewPurchase::of(user).named(name).priced(price).unwrap();
+    let new = NewPurchase::for_user(user)
+        .with_user_name(name)
+        .with_price(price)
+        .unwrap();
     new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 

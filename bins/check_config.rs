@@ -9,7 +9,7 @@ use serde_json::json;
 use shop_core::ports::PurchaseQuery as _;
 use shop_http::Metrics;
 
-use crate::backend::{self, Kind, OpenPort, Place, client, places};
+use crate::backend::{self, ComponentKind, OpenPort, ServiceComponent, client, places};
 use crate::log_file::LogFile;
 use crate::settings::{InEffect, Settings};
 use crate::signal::Shutdown;
@@ -78,7 +78,7 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
 
 /// A part that a service would use, and whether it works.
 pub(crate) struct Part<'a> {
-    pub(crate) place: Place<'a>,
+    pub(crate) place: ServiceComponent<'a>,
     /// Where it is, by the backend if that was opened, with its state.
     pub(crate) name: String,
     /// Whether it exists. A service creates it otherwise.
@@ -100,7 +100,7 @@ impl Part<'_> {
 }
 
 /// The name of an opened part, and whether it exists, and works then. A service creates it otherwise.
-type Checked = Result<(String, Result<bool>)>;
+type ComponentCheck = Result<(String, Result<bool>)>;
 
 /// Checks all parts that the settings select, in the order in which a service opens them, and returns the faults of them
 /// and of the settings.
@@ -149,11 +149,11 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
 }
 
 /// Checks the part at `place`, without opening it when its file is missing or not accessible.
-async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
+async fn part<'a>(settings: &Settings, place: ServiceComponent<'a>) -> Part<'a> {
     let checked = match place.file.as_deref().map_or(Ok(true), usable) {
         Ok(true) => {
             let limit = match place.kind {
-                Kind::Log(_) | Kind::Service(_) => CHECK_TIMEOUT,
+                ComponentKind::Log(_) | ComponentKind::Service(_) => CHECK_TIMEOUT,
                 _ => STORE_TIMEOUT,
             };
             within(limit, &place.name, opened(settings, place.kind)).await
@@ -175,10 +175,10 @@ async fn part<'a>(settings: &Settings, place: Place<'a>) -> Part<'a> {
 }
 
 /// Opens a part, and checks it.
-async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
+async fn opened(settings: &Settings, kind: ComponentKind<'_>) -> ComponentCheck {
     let rows = backend::for_entities(settings);
     match kind {
-        Kind::Log(topic) => {
+        ComponentKind::Log(topic) => {
             let log = backend::for_log(settings).log(topic).await?;
             let check = async { log.port.log.writer().check().await };
             let (mut name, works) = state(&log, check).await;
@@ -195,7 +195,7 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
             }
             Ok((name, works))
         }
-        Kind::Purchases => {
+        ComponentKind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
             if !store.to_be_made {
                 backend::currency::check(settings, &store.port.store).await?;
@@ -204,15 +204,15 @@ async fn opened(settings: &Settings, kind: Kind<'_>) -> Checked {
             let check = async { purchases.check().await.and(purchases.check_reads().await) };
             Ok(state(&store, check).await)
         }
-        Kind::Users => {
+        ComponentKind::Users => {
             let users = rows.users().await?;
             Ok(state(&users, users.port.projection.check()).await)
         }
-        Kind::Orders => {
+        ComponentKind::Orders => {
             let orders = rows.orders().await?;
             Ok(state(&orders, orders.port.projection.check()).await)
         }
-        Kind::Service(url) => {
+        ComponentKind::Service(url) => {
             client(url, settings).await?.check_reads().await?;
             Ok((url.to_owned(), Ok(true)))
         }

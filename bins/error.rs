@@ -11,14 +11,14 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CliError {
     faults: Vec<String>,
-    cause: Cause,
+    cause: ExitCause,
     /// Whether a command has failed: its exit code depends on the cause.
     is_command: bool,
 }
 
 /// The cause of a failure, with the exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
+enum ExitCause {
     /// The command ended, and has a finding.
     Finding = 1,
     /// Options or settings are wrong.
@@ -36,7 +36,7 @@ impl CliError {
     const fn all(faults: Vec<String>) -> Self {
         Self {
             faults,
-            cause: Cause::Undone,
+            cause: ExitCause::Undone,
             is_command: false,
         }
     }
@@ -54,7 +54,7 @@ impl CliError {
     pub(crate) const fn in_settings(faults: Vec<String>, is_command: bool) -> Self {
         Self {
             faults,
-            cause: Cause::Usage,
+            cause: ExitCause::Usage,
             is_command,
         }
     }
@@ -62,7 +62,7 @@ impl CliError {
     /// A finding of a command.
     pub(crate) fn finding(fault: impl fmt::Display) -> Self {
         Self {
-            cause: Cause::Finding,
+            cause: ExitCause::Finding,
             ..Self::new(fault)
         }
     }
@@ -70,7 +70,7 @@ impl CliError {
     /// A wrong option or setting.
     pub(crate) fn usage(fault: impl fmt::Display) -> Self {
         Self {
-            cause: Cause::Usage,
+            cause: ExitCause::Usage,
             ..Self::new(fault)
         }
     }

@@ -19,12 +19,14 @@ use shop_store::embedded::EmbeddedShop;
 /// The application: independent of the backend.
 async fn sell(name: &str, shop: Shop) -> Result<()> {
     let bought = shop
-        .buy(NewPurchase::of("u1").named("ada").priced("29.99")?)
+        .buy(
+            NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("29.99")?,
+        )
         .await?;
     // It is accepted, and stored a moment later.
-    let user = shop
-        .user(bought.purchase.user_id)
-        .waiting_for(&bought.receipt);
+    let user = shop.user(bought.purchase.user_id).wait_for(&bought.receipt);
     let count = user.summary().await?.count;
     println!(
         "{name}: receipt says {:?}, {count} purchase stored",

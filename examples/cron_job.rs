@@ -16,13 +16,15 @@ use shop_client::{BlockingFuture, NewPurchase, ShopClient};
 
 fn charge(client: &ShopClient, month: &str) -> Result<(), Box<dyn std::error::Error>> {
     for (user, name) in [("u1", "ada"), ("u2", "bob")] {
-        let fee = NewPurchase::of(user).named(name).priced("4.90")?;
+        let fee = NewPurchase::for_user(user)
+            .with_user_name(name)
+            .with_price("4.90")?;
         let paid = client
             .buy(fee.with_key(format!("fee-{month}-{user}")))
             .wait()?;
         let user = client
             .user(paid.purchase.user_id.clone())
-            .waiting_for(&paid.receipt);
+            .wait_for(&paid.receipt);
         println!(
             "{} has paid {}",
             paid.purchase.user_id,

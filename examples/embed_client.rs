@@ -21,9 +21,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shop = client.shop();
 
     // With your own key a purchase can be repeated safely.
-    let order = NewPurchase::of("u1")
-        .named("ada")
-        .priced("29.99")?
+    let order = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")?
         .with_key("order-7")?;
     let first = shop.buy(order.clone()).await?;
     let again = shop.buy(order).await?;
@@ -33,11 +33,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         first.purchase.price
     );
     let last = shop
-        .buy(NewPurchase::of("u1").named("ada").priced("15.50")?)
+        .buy(
+            NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("15.50")?,
+        )
         .await?;
 
     // The new purchases are in the listing.
-    let user = shop.user("u1").waiting_for(&last.receipt);
+    let user = shop.user("u1").wait_for(&last.receipt);
     let spent = user.summary().await?;
     println!("{} purchases for {}", spent.count, spent.total_spent);
     let mut purchases = user.purchases();

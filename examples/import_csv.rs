@@ -21,9 +21,9 @@ fn purchase(
     (row, record): (usize, csv::Result<csv::StringRecord>),
 ) -> Result<(usize, NewPurchase)> {
     let record = record?;
-    let new = NewPurchase::of(&record[0])
-        .named(&record[1])
-        .priced(&record[2])?;
+    let new = NewPurchase::for_user(&record[0])
+        .with_user_name(&record[1])
+        .with_price(&record[2])?;
     Ok((row, new.with_key(format!("import-2026-03-row-{row}"))?))
 }
 

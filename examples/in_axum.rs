@@ -49,9 +49,9 @@ async fn checkout(
     Path(order): Path<u32>,
     headers: HeaderMap,
 ) -> Result<(StatusCode, String), Failure> {
-    let new = NewPurchase::of("u1")
-        .named("ada")
-        .priced(format!("{order}.99"))?;
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(format!("{order}.99"))?;
     // The request's id is transmitted with the purchase, for correlation in all logs.
     let header = |name| {
         headers

@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     // Any property of librdkafka, such as the rack for reads from the nearest replica.
-    let options = KafkaLogOptions::new(kafka.bootstrap_servers()).property("client.rack", "eu-1a");
+    let options =
+        KafkaLogOptions::new(kafka.bootstrap_servers()).with_property("client.rack", "eu-1a");
     let log = KafkaLog::open(options).await?;
     let store = PostgresStore::open(PostgresStoreOptions::new(postgres.url().as_str())).await?;
 
@@ -46,12 +47,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let shop = pipeline.shop();
     let bought = shop
-        .buy(NewPurchase::of("u1").named("ada").priced("29.99")?)
+        .buy(
+            NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("29.99")?,
+        )
         .await?;
     let durability = bought.receipt.durability;
     let spent = shop
         .user(bought.purchase.user_id)
-        .waiting_for(&bought.receipt)
+        .wait_for(&bought.receipt)
         .summary()
         .await?;
     println!(

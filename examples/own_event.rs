@@ -56,14 +56,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The row and its event are stored together, or neither is. In PostgreSQL, see `own_postgres`.
     let transaction = database.transaction()?;
     transaction.execute("INSERT INTO refunds VALUES ('order-7')", [])?;
-    SqliteOutbox::write(
+    SqliteOutbox::insert_event(
         &transaction,
         &Refund {
             order: "order-7".to_owned(),
         },
     )?;
     transaction.commit()?;
-    outbox.notify();
+    outbox.notify_relay();
 
     // The relay and the ingest run until their shutdown signals; here, until their work is done.
     let (log, refunds) = (InMemoryLog::default(), Arc::new(Refunds::default()));

@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     transaction
         .execute("insert into refunds (number) values ($1)", &[&"order-7"])
         .await?;
-    PostgresOutbox::write(
+    PostgresOutbox::insert_event(
         &transaction,
         &Refund {
             order: "order-7".to_owned(),
@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .await?;
     transaction.commit().await?;
-    outbox.notify();
+    outbox.notify_relay();
 
     // The relay runs until your shutdown signal, and publishes to your log, such as a `KafkaLog`.
     let log = InMemoryLog::default();

@@ -62,7 +62,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let file = Arc::new(Mutex::new(File::options().append(true).open(&path)?));
     // Any shop: in files, over HTTP, on Kafka.
     let inner = Shop::in_memory();
-    let shop = Shop::of(
+    let shop = Shop::new(
         Audited {
             inner: inner.sink(),
             file,
@@ -71,12 +71,16 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     );
 
     let bought = shop
-        .buy(NewPurchase::of("u1").named("ada").priced("29.99")?)
+        .buy(
+            NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("29.99")?,
+        )
         .await?;
     print!("audited: {}", read_to_string(&path)?);
     let spent = shop
         .user(bought.purchase.user_id)
-        .waiting_for(&bought.receipt)
+        .wait_for(&bought.receipt)
         .summary()
         .await?;
     println!("{} purchase for {}", spent.count, spent.total_spent);

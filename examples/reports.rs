@@ -23,7 +23,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shop = client.shop();
 
     // One request. Each purchase has a result, and a failed one does not affect the others.
-    let new = |user: &str| NewPurchase::of(user).named("ada").priced("29.99");
+    let new = |user: &str| {
+        NewPurchase::for_user(user)
+            .with_user_name("ada")
+            .with_price("29.99")
+    };
     let bought = shop
         .buy_many(vec![new("u1")?, new("u2")?, new("u3")?])
         .await;
@@ -37,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .await?;
     }
     // Of one name; management alone lists everyone.
-    let all = shop.user_named("ada");
+    let all = shop.user_with_name("ada");
     for day in all.totals(Period::Day, "+01:00").await? {
         println!(
             "{}: {} purchases for {}",

@@ -31,7 +31,9 @@ async fn insist(shop: &Shop, new: NewPurchase) -> shop_core::Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let new = NewPurchase::of("u1").named("ada").priced("1")?;
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("1")?;
     println!("{}", outcome(&Shop::in_memory(), new.clone()).await);
     insist(&Shop::in_memory(), new.with_key("order-7")?).await?;
     Ok(())
@@ -45,7 +47,10 @@ mod tests {
     use super::*;
 
     fn new() -> NewPurchase {
-        NewPurchase::of("u1").named("ada").priced("1").unwrap()
+        NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap()
     }
 
     #[tokio::test]
@@ -83,7 +88,7 @@ mod tests {
                 .times(1)
                 .returning(move |_, _| Err(Error::new(kind, "on demand")));
             assert_eq!(
-                outcome(&Shop::of(sink, InMemoryStore::new()), new()).await,
+                outcome(&Shop::new(sink, InMemoryStore::new()), new()).await,
                 text
             );
         }

@@ -114,7 +114,7 @@ async fn totals(count: u64, scale: Scale) -> Vec<Row> {
     fill(&store, count).await;
     let selector = Selector::User(USER.parse().unwrap());
     for (period, name) in [(Period::Day, "day"), (Period::Month, "month")] {
-        let request = TotalsRequest::of(TimeRange::ALL, period);
+        let request = TotalsRequest::new(TimeRange::ALL, period);
         let times = processor(scale.pairs(), || async {
             assert!(!store.totals(&selector, &request).await.unwrap().is_empty());
         });

@@ -157,7 +157,7 @@ async fn whole(store: EmbeddedStore, user: &str) -> Found {
 
 async fn totals(store: &EmbeddedStore, user: &str) -> Found {
     let (before, start) = (peak_memory(), Instant::now());
-    let request = TotalsRequest::of(TimeRange::ALL, Period::Day);
+    let request = TotalsRequest::new(TimeRange::ALL, Period::Day);
     let days = store
         .totals(&Selector::User(user.parse().unwrap()), &request)
         .await

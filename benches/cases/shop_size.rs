@@ -70,9 +70,9 @@ impl Numbers {
         let user = self.user();
         let price = format!("{}.{:02}", self.below(200), self.below(100));
         let time = START + i64::try_from(time).unwrap();
-        let new = NewPurchase::of(user.as_str())
-            .named(format!("name of {user}"))
-            .priced(&price)
+        let new = NewPurchase::for_user(user.as_str())
+            .with_user_name(format!("name of {user}"))
+            .with_price(&price)
             .unwrap()
             .with_timestamp(Timestamp::from_millis(time).unwrap());
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
@@ -233,7 +233,7 @@ impl GrowingShop {
 
 /// The requests for totals: of a user with few purchases, of one with many, and of the whole shop.
 fn totals() -> [(&'static str, Selector, TotalsRequest); 6] {
-    let year = |per| TotalsRequest::of(TimeRange::ALL, per);
+    let year = |per| TotalsRequest::new(TimeRange::ALL, per);
     let east = UtcOffset::from_minutes(120).unwrap();
     let at = |day: i64| Some(Timestamp::from_millis(START + day * DAY).unwrap());
     let month = TimeRange::new(at(100), at(130)).unwrap();
@@ -244,13 +244,13 @@ fn totals() -> [(&'static str, Selector, TotalsRequest); 6] {
         (
             "per day of all in +02:00",
             Selector::All,
-            year(Period::Day).in_zone(east),
+            year(Period::Day).with_zone(east),
         ),
         ("per month of all", Selector::All, year(Period::Month)),
         (
             "per hour of all in a month",
             Selector::All,
-            TotalsRequest::of(month, Period::Hour),
+            TotalsRequest::new(month, Period::Hour),
         ),
     ]
 }

@@ -13,10 +13,10 @@ use shop_store::embedded::{
     EmbeddedUsers, FILE, check_integrity,
 };
 
-use super::Kind;
+use super::ComponentKind;
 use super::port::{
-    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, Topic, TopicLog, Users,
-    note_opened,
+    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, TopicLog, TopicSpec,
+    UserBackend, note_opened,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
@@ -32,7 +32,7 @@ pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 
 #[async_trait]
 impl Backend for Embedded<'_> {
-    async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
+    async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<TopicLog>> {
         let log = self.open_log(topic).await?;
         if self.0.serves() && self.0.ingests() && !topic.is_events {
             log.register(topic.group).await.map_err(unusable)?;
@@ -50,7 +50,7 @@ impl Backend for Embedded<'_> {
 
     async fn log_and_purchases(
         &self,
-        topic: Topic<'_>,
+        topic: TopicSpec<'_>,
     ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
         if !self.0.stores_at_once() {
             return Ok(None);
@@ -64,12 +64,12 @@ impl Backend for Embedded<'_> {
         Ok(Some((log, self.purchases_store(store))))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserBackend, Order>>> {
         let store = EmbeddedUsers::open(&self.0.data_dir, self.entity_options())
             .await
             .map_err(unusable)?;
         note_opened(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Users))
+        Ok(self.opened(EntityPorts::new(store, |store| store), ComponentKind::Users))
     }
 
     async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
@@ -77,7 +77,10 @@ impl Backend for Embedded<'_> {
             .await
             .map_err(unusable)?;
         note_opened(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), Kind::Orders))
+        Ok(self.opened(
+            EntityPorts::new(store, |store| store),
+            ComponentKind::Orders,
+        ))
     }
 
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
@@ -96,29 +99,29 @@ impl Backend for Embedded<'_> {
         embedded::vacuum(&self.0.data_dir).await.map_err(unusable)
     }
 
-    fn file(&self, part: Kind<'_>) -> Option<PathBuf> {
+    fn file(&self, part: ComponentKind<'_>) -> Option<PathBuf> {
         let name = match part {
-            Kind::Log(topic) => self.log_options(topic).file,
-            Kind::Purchases => FILE.to_owned(),
-            Kind::Users => "users".to_owned(),
-            Kind::Orders => "orders".to_owned(),
-            Kind::Service(_) => return None,
+            ComponentKind::Log(topic) => self.log_options(topic).file,
+            ComponentKind::Purchases => FILE.to_owned(),
+            ComponentKind::Users => "users".to_owned(),
+            ComponentKind::Orders => "orders".to_owned(),
+            ComponentKind::Service(_) => return None,
         };
         Some(self.0.data_dir.join(format!("{name}.db")))
     }
 }
 
 impl Embedded<'_> {
-    async fn open_log(&self, topic: Topic<'_>) -> Result<EmbeddedLog> {
+    async fn open_log(&self, topic: TopicSpec<'_>) -> Result<EmbeddedLog> {
         let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await;
         log.inspect(|log| note_opened(log.closed()))
             .map_err(unusable)
     }
 
-    fn topic_log(&self, topic: Topic<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
+    fn topic_log(&self, topic: TopicSpec<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
         self.opened(
             TopicLog::new(topic, Arc::new(log), sink, ABOUT),
-            Kind::Log(topic),
+            ComponentKind::Log(topic),
         )
     }
 
@@ -129,10 +132,10 @@ impl Embedded<'_> {
             durability: Durability::LocalDisk,
             unreadable: None,
         };
-        self.opened(port, Kind::Purchases)
+        self.opened(port, ComponentKind::Purchases)
     }
 
-    fn opened<T>(&self, port: T, part: Kind<'_>) -> OpenPort<T> {
+    fn opened<T>(&self, port: T, part: ComponentKind<'_>) -> OpenPort<T> {
         let file = self.file(part).unwrap_or_default();
         OpenPort {
             port,
@@ -141,7 +144,7 @@ impl Embedded<'_> {
         }
     }
 
-    fn log_options(&self, topic: Topic<'_>) -> EmbeddedLogOptions {
+    fn log_options(&self, topic: TopicSpec<'_>) -> EmbeddedLogOptions {
         let mut options = EmbeddedLogOptions::for_events(topic.name);
         if !topic.is_events {
             options = EmbeddedLogOptions::default();

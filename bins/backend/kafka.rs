@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
 
 use super::oauth::TokenEndpoint;
-use super::port::{Backend, OpenPort, Topic, TopicLog};
+use super::port::{Backend, OpenPort, TopicLog, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -22,7 +22,7 @@ pub(super) struct Kafka<'a> {
 
 #[async_trait]
 impl Backend for Kafka<'_> {
-    async fn log(&self, topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
+    async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<TopicLog>> {
         let options = self.options(topic)?;
         let log = match self.first.get() {
             Some(first) => first.open_topic(options),
@@ -47,7 +47,7 @@ impl Backend for Kafka<'_> {
 }
 
 impl Kafka<'_> {
-    fn options(&self, topic: Topic<'_>) -> Result<KafkaLogOptions> {
+    fn options(&self, topic: TopicSpec<'_>) -> Result<KafkaLogOptions> {
         let settings = self.settings;
         let mut options = KafkaLogOptions::new(self.brokers);
         topic.name.clone_into(&mut options.topic);

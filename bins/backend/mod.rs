@@ -31,8 +31,8 @@ use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 pub(crate) use port::{
-    Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, Purchases, PurchasesStore, Topic,
-    TopicLog, authorized, client, close,
+    Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, PurchaseBackend, PurchasesStore,
+    TopicLog, TopicSpec, authorized, client, close,
 };
 
 /// The backend of the log, by the settings.
@@ -57,7 +57,7 @@ pub(crate) async fn log_and_purchases(
     settings: &Settings,
 ) -> Result<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)> {
     let logs = for_log(settings);
-    let topic = Topic::purchases(settings);
+    let topic = TopicSpec::purchases(settings);
     if let Some(both) = logs.log_and_purchases(topic).await? {
         return Ok(both);
     }
@@ -73,7 +73,7 @@ pub(crate) async fn log_and_purchases(
 /// Opens the log of `topic` for a command: before a store, so that none is created without a log.
 pub(crate) async fn log_admin(
     settings: &Settings,
-    topic: Topic<'_>,
+    topic: TopicSpec<'_>,
 ) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
     let opened = for_log(settings).log(topic).await?;
     Ok(OpenPort {
@@ -116,8 +116,8 @@ pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
 
 /// What a part of a service is.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind<'a> {
-    Log(Topic<'a>),
+pub(crate) enum ComponentKind<'a> {
+    Log(TopicSpec<'a>),
     /// The stores of purchases, of users and of orders.
     Purchases,
     Users,
@@ -127,9 +127,9 @@ pub(crate) enum Kind<'a> {
 }
 
 /// A part that a service uses.
-pub(crate) struct Place<'a> {
+pub(crate) struct ServiceComponent<'a> {
     pub(crate) what: &'static str,
-    pub(crate) kind: Kind<'a>,
+    pub(crate) kind: ComponentKind<'a>,
     /// Where it is, without credentials.
     pub(crate) name: String,
     /// Its file, if it is one.
@@ -137,7 +137,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The parts that a service uses, in the order in which it opens them.
-pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
+pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
     let has_purchases = settings.has(ProcessRole::Purchases);
     let has_store = has_purchases && (settings.ingests() || settings.management_url.is_none());
     let (keeps_users, keeps_orders) = settings.keeps();
@@ -145,54 +145,62 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = Place<'_>> {
     [
         (
             "log",
-            has_purchases.then(|| Kind::Log(Topic::purchases(settings))),
+            has_purchases.then(|| ComponentKind::Log(TopicSpec::purchases(settings))),
         ),
         (
             "events of users",
-            has_events.then(|| Kind::Log(Topic::users(settings))),
+            has_events.then(|| ComponentKind::Log(TopicSpec::users(settings))),
         ),
         (
             "events of orders",
-            has_events.then(|| Kind::Log(Topic::orders(settings))),
+            has_events.then(|| ComponentKind::Log(TopicSpec::orders(settings))),
         ),
-        ("store", has_store.then_some(Kind::Purchases)),
-        ("users", keeps_users.then_some(Kind::Users)),
-        ("orders", keeps_orders.then_some(Kind::Orders)),
+        ("store", has_store.then_some(ComponentKind::Purchases)),
+        ("users", keeps_users.then_some(ComponentKind::Users)),
+        ("orders", keeps_orders.then_some(ComponentKind::Orders)),
         (
             "listings",
             settings
                 .management_url
                 .as_deref()
                 .filter(|_| has_purchases)
-                .map(Kind::Service),
+                .map(ComponentKind::Service),
         ),
-        ("users", settings.users_url.as_deref().map(Kind::Service)),
-        ("orders", settings.orders_url.as_deref().map(Kind::Service)),
+        (
+            "users",
+            settings.users_url.as_deref().map(ComponentKind::Service),
+        ),
+        (
+            "orders",
+            settings.orders_url.as_deref().map(ComponentKind::Service),
+        ),
     ]
     .into_iter()
     .filter_map(|(what, kind)| {
         let kind = kind?;
         let (server, file) = match kind {
-            Kind::Log(_) => (
+            ComponentKind::Log(_) => (
                 settings
                     .kafka_bootstrap_servers
                     .as_ref()
                     .map(|brokers| format!("Kafka at {brokers}")),
                 for_log(settings).file(kind),
             ),
-            Kind::Purchases => (settings.store_address(), for_purchases(settings).file(kind)),
-            Kind::Users | Kind::Orders => (
+            ComponentKind::Purchases => {
+                (settings.store_address(), for_purchases(settings).file(kind))
+            }
+            ComponentKind::Users | ComponentKind::Orders => (
                 settings
                     .postgres_url
                     .as_ref()
                     .map(|url| Settings::address(url.expose_secret())),
                 for_entities(settings).file(kind),
             ),
-            Kind::Service(url) => (Some(url.to_owned()), None),
+            ComponentKind::Service(url) => (Some(url.to_owned()), None),
         };
         let name = server
             .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
-        Some(Place {
+        Some(ServiceComponent {
             what,
             kind,
             name,

@@ -22,7 +22,7 @@ use shop_core::record::{Record, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
-use super::Kind;
+use super::ComponentKind;
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result, tls};
 
@@ -30,7 +30,7 @@ use crate::{CliError, Result, tls};
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     /// Opens the log of a topic.
-    async fn log(&self, _topic: Topic<'_>) -> Result<OpenPort<TopicLog>> {
+    async fn log(&self, _topic: TopicSpec<'_>) -> Result<OpenPort<TopicLog>> {
         unsupported()
     }
 
@@ -42,13 +42,13 @@ pub(crate) trait Backend: Send + Sync {
     /// Opens the log of the purchases and their store, if they are one file: what the sink publishes is listed.
     async fn log_and_purchases(
         &self,
-        _topic: Topic<'_>,
+        _topic: TopicSpec<'_>,
     ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
         Ok(None)
     }
 
     /// Opens the store of the users.
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserBackend, Order>>> {
         unsupported()
     }
 
@@ -95,7 +95,7 @@ pub(crate) trait Backend: Send + Sync {
     }
 
     /// The file of a part, if it has one.
-    fn file(&self, _part: Kind<'_>) -> Option<PathBuf> {
+    fn file(&self, _part: ComponentKind<'_>) -> Option<PathBuf> {
         None
     }
 }
@@ -109,7 +109,7 @@ pub(crate) type CopiedFile = (String, u64);
 
 /// A topic, and the type of its records.
 #[derive(Clone, Copy)]
-pub(crate) struct Topic<'a> {
+pub(crate) struct TopicSpec<'a> {
     pub(crate) name: &'a str,
     pub(crate) record: RecordType,
     /// Whether its records are events, which are retained forever.
@@ -118,7 +118,7 @@ pub(crate) struct Topic<'a> {
     pub(crate) group: &'a str,
 }
 
-impl<'a> Topic<'a> {
+impl<'a> TopicSpec<'a> {
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
         Self {
             name: &settings.purchases_topic,
@@ -193,7 +193,7 @@ pub(crate) struct TopicLog {
 
 impl TopicLog {
     pub(super) fn new(
-        topic: Topic<'_>,
+        topic: TopicSpec<'_>,
         log: Arc<dyn Log>,
         sink: Sinks,
         about: &'static str,
@@ -216,25 +216,25 @@ impl TopicLog {
 }
 
 /// All ports of a store of purchases.
-pub(crate) trait Purchases:
+pub(crate) trait PurchaseBackend:
     PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore
 {
 }
 
-impl<S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore> Purchases for S {}
+impl<S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore> PurchaseBackend for S {}
 
 /// A store of purchases.
 pub(crate) struct PurchasesStore {
-    pub(crate) store: Arc<dyn Purchases>,
+    pub(crate) store: Arc<dyn PurchaseBackend>,
     pub(crate) durability: Durability,
     /// The number of documents or rows read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
 }
 
 /// A store of users from which they can be erased.
-pub(crate) trait Users: UserStore + UserErase {}
+pub(crate) trait UserBackend: UserStore + UserErase {}
 
-impl<S: UserStore + UserErase> Users for S {}
+impl<S: UserStore + UserErase> UserBackend for S {}
 
 /// A store of users or of orders, with all its ports. It consumes the events `R`.
 pub(crate) struct EntityPorts<S: ?Sized, R: Record> {

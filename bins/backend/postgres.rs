@@ -9,10 +9,10 @@ use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
 use shop_core::users::User;
 use shop_store::postgres::{
-    Inspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers,
+    DatabaseInspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers,
 };
 
-use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, Users};
+use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, UserBackend};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
@@ -47,7 +47,7 @@ impl Backend for Postgres<'_> {
         Ok(opened(&name, &inspection, port))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn Users, Order>>> {
+    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserBackend, Order>>> {
         let store = PostgresUsers::open(self.entity_options())
             .await
             .map_err(unusable)?;
@@ -98,13 +98,13 @@ impl Postgres<'_> {
     /// a database that cannot hold every name.
     async fn run_inspection(
         &self,
-        inspection: impl Future<Output = shop_core::Result<Inspection>> + Send,
-    ) -> Result<Inspection> {
+        inspection: impl Future<Output = shop_core::Result<DatabaseInspection>> + Send,
+    ) -> Result<DatabaseInspection> {
         // A command that reads needs no right to write.
         if let Some(command) = &self.settings.command
             && !command.writes()
         {
-            return Ok(Inspection::default());
+            return Ok(DatabaseInspection::default());
         }
 
         match inspection.await {
@@ -120,7 +120,7 @@ impl Postgres<'_> {
     }
 }
 
-fn opened<T>(name: &str, inspection: &Inspection, port: T) -> OpenPort<T> {
+fn opened<T>(name: &str, inspection: &DatabaseInspection, port: T) -> OpenPort<T> {
     let rows = inspection
         .taken_over
         .map(|rows| format!(", takes over {rows} rows"))

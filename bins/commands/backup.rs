@@ -13,7 +13,7 @@ use tar::{Archive, Builder, Header};
 use tokio::sync::oneshot;
 
 use super::output::{print_report, progress};
-use crate::backend::{self, CopiedFile, Kind, places};
+use crate::backend::{self, ComponentKind, CopiedFile, places};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -125,7 +125,7 @@ fn left_out(settings: &Settings) -> Vec<&'static str> {
     for place in places(settings) {
         if place.file.is_none() {
             names.push(match place.kind {
-                Kind::Log(_) => "log",
+                ComponentKind::Log(_) => "log",
                 _ => place.what,
             });
         }

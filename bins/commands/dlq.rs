@@ -13,7 +13,7 @@ use shop_core::ports::Lookup;
 use shop_core::record::decode;
 
 use super::output::{print, print_report, progress};
-use crate::backend::{self, Purchases, Topic};
+use crate::backend::{self, PurchaseBackend, TopicSpec};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
@@ -59,11 +59,11 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
 ///
 /// # Errors
 /// When no role uses that topic.
-pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Topic<'a>> {
+pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Result<TopicSpec<'a>> {
     let topics = [
-        Topic::purchases(settings),
-        Topic::users(settings),
-        Topic::orders(settings),
+        TopicSpec::purchases(settings),
+        TopicSpec::users(settings),
+        TopicSpec::orders(settings),
     ];
     let [purchases, users, orders] = topics.map(|topic| topic.name);
     let name = name.unwrap_or(purchases);
@@ -80,7 +80,7 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
 async fn resolve_selected(
     settings: &Settings,
     log: &dyn LogAdmin,
-    topic: Topic<'_>,
+    topic: TopicSpec<'_>,
     selection: &Selection,
     options: Option<ResolveOptions>,
     show: fn(&DeadLetter, RecordType) -> String,
@@ -112,7 +112,7 @@ async fn resolve_selected(
             count += 1;
             if options.dry_run {
                 let shown = if settings.json {
-                    let body = DeadLetterBody::whole(&dead_letter, topic.record);
+                    let body = DeadLetterBody::with_record(&dead_letter, topic.record);
                     format!("{}\n", json!(body))
                 } else {
                     show(&dead_letter, topic.record)
@@ -170,7 +170,7 @@ async fn resolve_selected(
 async fn park(
     settings: &Settings,
     log: &dyn Log,
-    topic: Topic<'_>,
+    topic: TopicSpec<'_>,
     positions: &[RecordPosition],
     note: &str,
 ) -> Result<()> {
@@ -194,7 +194,7 @@ async fn park(
     let mut faults = Vec::new();
     let committed = admin.positions(topic.group).await?;
     for position in positions {
-        let Some(dead_letter) = admin.parked(position, note).await? else {
+        let Some(dead_letter) = admin.parked_dead_letter(position, note).await? else {
             faults.push(format!("there is no record at {position}"));
             continue;
         };
@@ -231,7 +231,7 @@ async fn park(
 /// Why the record of `dead_letter` needs none; `None` if it needs one.
 async fn outcome(
     log: &dyn Log,
-    store: Option<&dyn Purchases>,
+    store: Option<&dyn PurchaseBackend>,
     dead_letter: &DeadLetter,
 ) -> Result<Option<&'static str>> {
     let DeadLetter {
@@ -286,7 +286,7 @@ fn beginning(value: &[u8]) -> String {
 
 /// Formats a dead letter with its whole record of the type `of`, in several lines.
 fn whole(dead_letter: &DeadLetter, of: RecordType) -> String {
-    let body = DeadLetterBody::whole(dead_letter, of);
+    let body = DeadLetterBody::with_record(dead_letter, of);
     // The bytes as text, or as base64 if they are not text.
     let readable = |bytes: Option<BytesBody>| bytes.map_or("none".to_owned(), BytesBody::into_line);
     let mut fields = vec![

@@ -13,7 +13,7 @@ use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _};
 
 use super::output::{print_report, progress};
-use crate::backend::{self, Kind, Topic};
+use crate::backend::{self, ComponentKind, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -81,15 +81,19 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let log = backend::for_log(settings);
     let store = backend::for_purchases(settings);
     let logs = [
-        Topic::purchases(settings),
-        Topic::users(settings),
-        Topic::orders(settings),
+        TopicSpec::purchases(settings),
+        TopicSpec::users(settings),
+        TopicSpec::orders(settings),
     ]
     .into_iter()
-    .filter_map(|topic| log.file(Kind::Log(topic)));
-    let stores = [Kind::Purchases, Kind::Users, Kind::Orders]
-        .into_iter()
-        .filter_map(|part| store.file(part));
+    .filter_map(|topic| log.file(ComponentKind::Log(topic)));
+    let stores = [
+        ComponentKind::Purchases,
+        ComponentKind::Users,
+        ComponentKind::Orders,
+    ]
+    .into_iter()
+    .filter_map(|part| store.file(part));
     logs.chain(stores).filter(|file| file.exists()).collect()
 }
 

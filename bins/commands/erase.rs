@@ -6,14 +6,14 @@ use shop_core::erase::{Erase, EraseProgress};
 
 use super::backup::remove_left_copies;
 use super::output::{print_report, progress};
-use crate::backend::{self, Topic};
+use crate::backend::{self, TopicSpec};
 use crate::settings::{self, ProcessRole, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
 /// Erases the purchases of the user, and the user of that number.
-pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Result<()> {
-    let settings::Erase::User {
+pub(super) async fn run(settings: &Settings, command: &settings::EraseCommand) -> Result<()> {
+    let settings::EraseCommand::User {
         user: id,
         dry_run,
         vacuum,
@@ -31,14 +31,14 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
     let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
-            let log = backend::log_admin(settings, Topic::purchases(settings)).await?;
+            let log = backend::log_admin(settings, TopicSpec::purchases(settings)).await?;
             let store = backend::for_purchases(settings)
                 .purchases()
                 .await?
                 .port
                 .store;
             erase
-                .purchases(&log.name, &*log.port, &*store, &*store)
+                .erase_purchases(&log.name, &*log.port, &*store, &*store)
                 .await?;
         }
         if let Some(number) = erase.user_number().filter(|_| keeps_users) {
@@ -49,8 +49,10 @@ pub(super) async fn run(settings: &Settings, command: &settings::Erase) -> Resul
                 users.erase_user(number).await?
             };
             erase.report.users = is_found.into();
-            let log = backend::log_admin(settings, Topic::users(settings)).await?;
-            erase.user_events(&log.name, &*log.port, number).await?;
+            let log = backend::log_admin(settings, TopicSpec::users(settings)).await?;
+            erase
+                .erase_user_events(&log.name, &*log.port, number)
+                .await?;
         }
         if *vacuum && !dry_run {
             progress.set_message("rewriting the files of purchases and users");

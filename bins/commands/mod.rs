@@ -19,7 +19,7 @@ use std::time::Duration;
 use shop_core::record::ReplacedSystem;
 use shop_core::verify::VerifyOptions;
 
-use crate::backend::{self, Topic};
+use crate::backend::{self, TopicSpec};
 use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
@@ -44,7 +44,7 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
         Command::Migrate => convert(settings, None).await,
         Command::Replace(options) => replace::run(settings, options).await,
         Command::Verify { wait, named } => {
-            let topic = Topic::purchases(settings);
+            let topic = TopicSpec::purchases(settings);
             let wait = Duration::from_secs((*wait).into());
             let options = VerifyOptions::default()
                 .quiet_period(wait)

@@ -24,7 +24,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
     } = command;
     let (log, store) = backend::log_and_purchases(settings).await?;
     let query: Arc<dyn PurchaseQuery> = store.port.store;
-    let refunded = Shop::of((log.port.sink)(), query)
+    let refunded = Shop::new((log.port.sink)(), query)
         .refund(*id, *amount, reason.clone())
         .await
         .map_err(|error| match error.kind() {

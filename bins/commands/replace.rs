@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use shop_core::Purchase;
-use shop_core::inspect::Consumed;
+use shop_core::inspect::GroupProgress;
 use shop_core::log::{LogAdmin, RecordPosition};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
@@ -24,7 +24,7 @@ use tokio::time::sleep;
 
 use super::output::{print_report, progress};
 use super::{convert, verify};
-use crate::backend::{self, Topic};
+use crate::backend::{self, TopicSpec};
 use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
 
@@ -37,32 +37,32 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
     let role = role(settings, options)?;
     let entities = backend::for_entities(settings);
     let (ours, rows) = match role {
-        ProcessRole::Purchases => (Topic::purchases(settings), None),
+        ProcessRole::Purchases => (TopicSpec::purchases(settings), None),
         ProcessRole::Users => {
             let users = entities.users().await?;
             (
-                Topic::orders(settings),
+                TopicSpec::orders(settings),
                 Some((users.name, users.port.outbox)),
             )
         }
         ProcessRole::Orders => {
             let orders = entities.orders().await?;
             (
-                Topic::users(settings),
+                TopicSpec::users(settings),
                 Some((orders.name, orders.port.outbox)),
             )
         }
     };
-    let theirs = Topic {
+    let theirs = TopicSpec {
         name: options.old_topic.as_deref().unwrap_or(ours.name),
         group: options.old_group.as_deref().unwrap_or(ours.group),
         ..ours
     };
-    let old = Group {
+    let old = TopicGroup {
         topic: theirs,
         log: backend::log_admin(settings, theirs).await?.port,
     };
-    let new = Group {
+    let new = TopicGroup {
         topic: ours,
         log: backend::log_admin(settings, ours).await?.port,
     };
@@ -118,15 +118,15 @@ fn role(settings: &Settings, options: &Replace) -> Result<ProcessRole> {
 }
 
 /// A topic, and the group that consumes it.
-struct Group<'a> {
-    topic: Topic<'a>,
+struct TopicGroup<'a> {
+    topic: TopicSpec<'a>,
     log: Arc<dyn LogAdmin>,
 }
 
-impl Group<'_> {
+impl TopicGroup<'_> {
     /// The number of records that the group has not read, and the end of the topic.
     async fn lag(&self) -> shop_core::Result<(u64, u64)> {
-        let partitions = Consumed::by(self.topic.group, &*self.log).await?;
+        let partitions = GroupProgress::read(self.topic.group, &*self.log).await?;
         let lag = partitions.iter().map(|at| at.lag);
         let end = partitions.iter().map(|at| at.end);
         Ok((lag.sum(), end.sum()))
@@ -149,7 +149,7 @@ impl Group<'_> {
     /// Whether the newest record was written by one of our services.
     async fn is_written_by_us(&self) -> shop_core::Result<bool> {
         let mut newest = None;
-        for at in Consumed::by(self.topic.group, &*self.log)
+        for at in GroupProgress::read(self.topic.group, &*self.log)
             .await?
             .iter()
             .filter(|at| at.end > 0)
@@ -171,8 +171,8 @@ struct Replacement<'a> {
     system: ReplacedSystem,
     /// How long what is waited for must last.
     settle: Duration,
-    old: Group<'a>,
-    new: Group<'a>,
+    old: TopicGroup<'a>,
+    new: TopicGroup<'a>,
     /// The ends of the partitions of the old topic when they were first looked at.
     first_ends: OnceLock<BTreeMap<u32, u64>>,
 }
@@ -227,7 +227,7 @@ impl Replacement<'_> {
         let (lag, _) = self.old.lag().await?;
         let (ours, theirs) = self.old.members(self.settings).await?;
         let members = [&*ours, &*theirs].concat();
-        let Topic { name, group, .. } = self.old.topic;
+        let TopicSpec { name, group, .. } = self.old.topic;
         let steps: Vec<_> = self.steps().into_iter().map(|step| step.0).collect();
         let times = match &self.rows {
             None => format!(", of which `migrate` and `verify` take about {seconds} s each"),
@@ -315,7 +315,7 @@ impl Replacement<'_> {
 
     /// Returns the steps, each with the observation that shows that it is done.
     fn steps(&self) -> Vec<(String, Seen)> {
-        let Topic {
+        let TopicSpec {
             name: topic, group, ..
         } = self.new.topic;
         if self.rows.is_some() {
@@ -441,7 +441,7 @@ impl Replacement<'_> {
         self.say(end)
     }
 
-    async fn verify(&self, topic: Topic<'_>) -> Result<()> {
+    async fn verify(&self, topic: TopicSpec<'_>) -> Result<()> {
         let options = VerifyOptions::default()
             .quiet_period(self.settle)
             .skip_undecodable(true);
@@ -485,7 +485,7 @@ impl Replacement<'_> {
         Ok(match seen {
             // The old facing goes on writing.
             Seen::Read if !self.is_by_new_topic() => {
-                let consumed = Consumed::by(old.topic.group, &*old.log).await?;
+                let consumed = GroupProgress::read(old.topic.group, &*old.log).await?;
                 let first_ends = self
                     .first_ends
                     .get_or_init(|| consumed.iter().map(|at| (at.partition, at.end)).collect());

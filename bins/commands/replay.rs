@@ -8,7 +8,7 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
 use super::output::{print_report, progress};
-use crate::backend::{self, EntityPorts, OpenPort, Topic};
+use crate::backend::{self, EntityPorts, OpenPort, TopicSpec};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
@@ -26,10 +26,22 @@ pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
     let store = backend::for_entities(settings);
     match role {
         ProcessRole::Users => {
-            replay(settings, "users", Topic::orders(settings), store.users()).await
+            replay(
+                settings,
+                "users",
+                TopicSpec::orders(settings),
+                store.users(),
+            )
+            .await
         }
         ProcessRole::Orders => {
-            replay(settings, "orders", Topic::users(settings), store.orders()).await
+            replay(
+                settings,
+                "orders",
+                TopicSpec::users(settings),
+                store.orders(),
+            )
+            .await
         }
         ProcessRole::Purchases => Err(CliError::usage(
             "purchases consume no events: choose users or orders",
@@ -40,7 +52,7 @@ pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
 async fn replay<S: ?Sized + Send + Sync, R: Record>(
     settings: &Settings,
     role: &str,
-    topic: Topic<'_>,
+    topic: TopicSpec<'_>,
     opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
 ) -> Result<()> {
     let log = backend::log_admin(settings, topic).await?;

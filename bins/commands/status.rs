@@ -8,14 +8,14 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_client::Health;
 use shop_core::api::StuckBody;
-use shop_core::inspect::{Consumed, Inspection};
+use shop_core::inspect::{GroupProgress, LogInspection};
 use shop_core::ports::WaitingSummary;
 use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
 use super::doctor;
 use super::output::{print_report, table};
-use crate::backend::{self, Kind, Topic, authorized};
+use crate::backend::{self, ComponentKind, TopicSpec, authorized};
 use crate::check_config::{Part, check};
 use crate::settings::Settings;
 use crate::version::VERSION;
@@ -43,7 +43,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
                     place.what
                 ));
             }
-            Kind::Log(topic) if failure.is_none() => {
+            ComponentKind::Log(topic) if failure.is_none() => {
                 reads.push(async move { (place.what, TopicStatus::read(settings, topic).await) });
             }
             _ => {}
@@ -161,7 +161,7 @@ async fn waiting_refunds(
     parts: &[Part<'_>],
 ) -> Result<Option<WaitingSummary>> {
     let is_readable = parts.iter().any(|part| {
-        matches!(part.place.kind, Kind::Purchases) && part.exists && part.failure.is_none()
+        matches!(part.place.kind, ComponentKind::Purchases) && part.exists && part.failure.is_none()
     });
     if !is_readable {
         return Ok(None);
@@ -189,19 +189,19 @@ async fn health(settings: &Settings, url: &str) -> Result<Health> {
 
 /// A topic, and how far its group has consumed it.
 struct TopicStatus<'a> {
-    topic: Topic<'a>,
-    log: Inspection,
-    partitions: Vec<Consumed>,
+    topic: TopicSpec<'a>,
+    log: LogInspection,
+    partitions: Vec<GroupProgress>,
 }
 
 impl<'a> TopicStatus<'a> {
-    async fn read(settings: &Settings, topic: Topic<'a>) -> Result<Self> {
+    async fn read(settings: &Settings, topic: TopicSpec<'a>) -> Result<Self> {
         let log = backend::log_admin(settings, topic).await?.port;
         read_in_time(async {
-            let partitions = Consumed::by(topic.group, &*log).await?;
+            let partitions = GroupProgress::read(topic.group, &*log).await?;
             Ok(Self {
                 topic,
-                log: Inspection::of(&*log).await?,
+                log: LogInspection::read(&*log).await?,
                 partitions,
             })
         })
@@ -228,7 +228,7 @@ impl<'a> TopicStatus<'a> {
     fn rows(&self) -> impl Iterator<Item = Value> {
         let retention = self.log.retention.map(human);
         self.partitions.iter().map(move |at| {
-            let Topic { name, group, .. } = self.topic;
+            let TopicSpec { name, group, .. } = self.topic;
             let age = age(at).map(human);
             json!([
                 group,
@@ -273,7 +273,7 @@ impl<'a> TopicStatus<'a> {
 }
 
 /// The age of the oldest unread record.
-fn age(at: &Consumed) -> Option<Duration> {
+fn age(at: &GroupProgress) -> Option<Duration> {
     Some(SystemClock.now().saturating_since(at.oldest_unread?))
 }
 

@@ -7,7 +7,7 @@ use shop_core::verify::{
 use shop_core::{Clock as _, SystemClock};
 
 use super::output::{print_report, progress};
-use crate::backend::{self, Topic};
+use crate::backend::{self, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -16,7 +16,7 @@ const OLDER_STORE: &str = ". If the store is an older copy, reset the offsets of
 
 pub(super) async fn run(
     settings: &Settings,
-    topic: Topic<'_>,
+    topic: TopicSpec<'_>,
     mut options: VerifyOptions,
 ) -> Result<()> {
     let log = backend::log_admin(settings, topic).await?;

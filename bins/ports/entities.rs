@@ -13,20 +13,20 @@ use shop_http::{DeadLetterLog, EntityRole, Metrics};
 
 use super::{Background, dead_letters};
 use crate::Result;
-use crate::backend::{self, Backend, EntityPorts, Topic, TopicLog, client};
+use crate::backend::{self, Backend, EntityPorts, TopicLog, TopicSpec, client};
 use crate::settings::Settings;
 
 /// The ports of rows, the writer of their events, and the log that their projection consumes.
 type Local<S, R> = (EntityPorts<S, R>, Arc<dyn LogWriter>, TopicLog);
 
 /// Users or orders. They consume the events `R` of the other.
-pub(super) struct Entity<S: ?Sized, R: Record> {
+pub(super) struct EntityRuntime<S: ?Sized, R: Record> {
     pub(super) role: EntityRole<Arc<S>>,
     /// `None` when another process stores them.
     local: Option<Local<S, R>>,
 }
 
-impl<S: ?Sized, R: Record> Entity<S, R> {
+impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
     /// Rows that another process stores.
     const fn remote(store: Arc<S>) -> Self {
         Self {
@@ -82,21 +82,21 @@ impl<S: ?Sized, R: Record> Entity<S, R> {
 }
 
 /// Users and orders, if they are roles of this process.
-type Entities = (
-    Option<Entity<dyn UserStore, Order>>,
-    Option<Entity<dyn EntityStore<Order>, User>>,
+type EntityPair = (
+    Option<EntityRuntime<dyn UserStore, Order>>,
+    Option<EntityRuntime<dyn EntityStore<Order>, User>>,
 );
 
 /// Opens the ports that the settings select. Does not read from the log yet.
-pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Entities> {
-    let (mut users, mut orders): Entities = (None, None);
+pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<EntityPair> {
+    let (mut users, mut orders): EntityPair = (None, None);
     if let Some(url) = &settings.users_url {
-        users = Some(Entity::remote(Arc::new(
+        users = Some(EntityRuntime::remote(Arc::new(
             client(url, settings).await?.users(),
         )));
     }
     if let Some(url) = &settings.orders_url {
-        orders = Some(Entity::remote(Arc::new(
+        orders = Some(EntityRuntime::remote(Arc::new(
             client(url, settings).await?.orders(),
         )));
     }
@@ -104,8 +104,8 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Enti
     if !keeps_users && !keeps_orders {
         return Ok((users, orders));
     }
-    let user_events = logs.log(Topic::users(settings)).await?.port;
-    let order_events = logs.log(Topic::orders(settings)).await?.port;
+    let user_events = logs.log(TopicSpec::users(settings)).await?.port;
+    let order_events = logs.log(TopicSpec::orders(settings)).await?.port;
     if keeps_users {
         let rows = backend::for_entities(settings).users().await?.port;
         let EntityPorts {
@@ -119,12 +119,12 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Enti
             projection,
         };
         rows.store.set_event_log(user_events.log.admin());
-        users = Some(Entity::local(rows, &user_events, &order_events));
+        users = Some(EntityRuntime::local(rows, &user_events, &order_events));
     }
     if keeps_orders {
         let rows = backend::for_entities(settings).orders().await?.port;
         rows.store.set_event_log(order_events.log.admin());
-        orders = Some(Entity::local(rows, &order_events, &user_events));
+        orders = Some(EntityRuntime::local(rows, &order_events, &user_events));
     }
     Ok((users, orders))
 }

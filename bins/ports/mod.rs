@@ -26,15 +26,15 @@ use crate::backend::{self, TopicLog};
 use crate::settings::{ProcessRole, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
-use entities::Entity;
-use purchases::Purchases;
+use entities::EntityRuntime;
+use purchases::PurchasePorts;
 
 /// The ports of a service.
 #[derive(Default)]
 pub(crate) struct Ports {
-    purchases: Option<Purchases>,
-    users: Option<Entity<dyn UserStore, Order>>,
-    orders: Option<Entity<dyn EntityStore<Order>, User>>,
+    purchases: Option<PurchasePorts>,
+    users: Option<EntityRuntime<dyn UserStore, Order>>,
+    orders: Option<EntityRuntime<dyn EntityStore<Order>, User>>,
 }
 
 impl Ports {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::ingest::{IngestMonitor, IngestStatus};
-use shop_core::inspect::Inspection;
+use shop_core::inspect::LogInspection;
 use shop_core::log::LogAdmin;
 use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
@@ -33,7 +33,7 @@ pub(crate) async fn count(
         let kept = kept(&ingest.status());
         // An alert divides by it, also where dead letters cannot be read.
         metrics.note_retention(&topic, log.retention());
-        match Inspection::of(&*log).await {
+        match LogInspection::read(&*log).await {
             Ok(found) => {
                 has_failed = false;
                 metrics.note_log(&topic, found);

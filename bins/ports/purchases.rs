@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use tracing::Span;
 
 use super::{Background, dead_letters};
-use crate::backend::{self, Backend, PurchasesStore, Topic, TopicLog, client};
+use crate::backend::{self, Backend, PurchasesStore, TopicLog, TopicSpec, client};
 use crate::settings::{ServiceKind, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, traces};
 
 /// The ports of purchases.
-pub(super) struct Purchases {
+pub(super) struct PurchasePorts {
     /// What is served: facing publishes to the log, management writes straight into its store.
     pub(super) role: PurchasesRole,
     log: TopicLog,
@@ -45,8 +45,8 @@ async fn warn_if_not_writable(store: &dyn PurchaseStore) {
 }
 
 /// Opens the ports that the settings select. Does not read from the log yet.
-pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purchases> {
-    let topic = Topic::purchases(settings);
+pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<PurchasePorts> {
+    let topic = TopicSpec::purchases(settings);
     let (log, mut store) = match logs.log_and_purchases(topic).await? {
         Some((log, store)) => (log.port, Some(store.port)),
         None => (logs.log(topic).await?.port, None),
@@ -119,7 +119,7 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
         clock = SystemClockFrom(last_seen);
     }
 
-    Ok(Purchases {
+    Ok(PurchasePorts {
         role,
         log,
         store,
@@ -129,7 +129,7 @@ pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Purc
     })
 }
 
-impl Purchases {
+impl PurchasePorts {
     /// Starts ingest, if the settings enable it: joins the consumer group.
     pub(super) fn start(
         &mut self,
@@ -158,7 +158,7 @@ impl Purchases {
                 self.log.log.dead_letters(),
                 settings.ingest_options(),
             );
-            let ingest = ingest.with_observer(Arc::new(Observer {
+            let ingest = ingest.with_observer(Arc::new(IngestTelemetry {
                 metrics: metrics.ingest_observer(),
                 logs_purchases: settings.dialect.logs_purchases,
                 traced: settings
@@ -188,7 +188,7 @@ impl Purchases {
 
 /// Measures ingest.
 #[derive(Debug)]
-struct Observer {
+struct IngestTelemetry {
     metrics: Arc<dyn IngestObserver>,
     /// Whether there is a line per purchase that is stored, as in the dialect that has one.
     logs_purchases: bool,
@@ -196,7 +196,7 @@ struct Observer {
     traced: Option<(&'static str, String)>,
 }
 
-impl IngestObserver for Observer {
+impl IngestObserver for IngestTelemetry {
     fn batch_completed(&self, batch: &BatchReport) {
         self.metrics.batch_completed(batch);
     }

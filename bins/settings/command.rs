@@ -171,7 +171,7 @@ pub(crate) enum Command {
     /// store.
     #[command(verbatim_doc_comment)]
     #[command(subcommand)]
-    Erase(Erase),
+    Erase(EraseCommand),
     /// Refunds a purchase, once
     ///
     /// The refund is a further entry with a negative price. It is published to the log, from which a service stores it.
@@ -494,7 +494,7 @@ pub(crate) struct ResetTo {
 
 /// What is erased.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Erase {
+pub(crate) enum EraseCommand {
     /// Erases a user and its purchases
     ///
     /// It erases the purchases of a user id; if it is a number, the user of that number, too. The store deletes them,

@@ -43,7 +43,7 @@ use environment::Environment;
 use variables::Variables;
 
 pub(crate) use command::{
-    Command, DlqAction, Erase, GroupsAction, ImportFile, OfTopic, Refund, Replace, Selection,
+    Command, DlqAction, EraseCommand, GroupsAction, ImportFile, OfTopic, Refund, Replace, Selection,
 };
 pub(crate) use environment::InEffect;
 #[cfg(feature = "kafka")]

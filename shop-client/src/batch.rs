@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::StatusCode;
-use shop_core::api::problem::kind_of_problem;
+use shop_core::api::problem::error_kind;
 use shop_core::api::{BatchResultBody, BatchStatus};
 use shop_core::ports::publish_new_each;
 use shop_core::{Clock, SystemClock};
@@ -18,26 +18,26 @@ use crate::{
 
 /// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct PurchaseBatch {
     pub(crate) purchases: Vec<NewPurchase>,
-    state: Mutex<State>,
+    state: Mutex<BatchProgress>,
 }
 
 #[derive(Debug)]
-struct State {
+struct BatchProgress {
     results: Vec<Option<Result<PublishedPurchase>>>,
     /// The indices of the purchases that the current attempt sends.
     sent: Vec<usize>,
     attempts: u32,
 }
 
-impl Batch {
+impl PurchaseBatch {
     /// All purchases must have a key.
     fn new(purchases: Vec<NewPurchase>) -> Arc<Self> {
         let results = purchases.iter().map(|_| None).collect();
         Arc::new(Self {
             purchases,
-            state: Mutex::new(State {
+            state: Mutex::new(BatchProgress {
                 results,
                 sent: Vec::new(),
                 attempts: 0,
@@ -45,7 +45,7 @@ impl Batch {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BatchProgress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -138,7 +138,7 @@ fn published(
     let kind = result
         .problem_type
         .as_deref()
-        .and_then(kind_of_problem)
+        .and_then(error_kind)
         .unwrap_or(ErrorKind::Internal);
     let error = Response::new(status_of(kind), line.to_vec())
         .refused("")
@@ -180,7 +180,7 @@ impl ShopClient {
                 results.extend(publish_new_each(self, &part, context).await);
                 continue;
             }
-            let batch = Batch::new(part.clone());
+            let batch = PurchaseBatch::new(part.clone());
             let sent = Sent::Batch(Arc::clone(&batch));
             let call = self
                 .inner

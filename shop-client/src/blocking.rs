@@ -16,9 +16,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = ShopClient::builder("http://localhost:3000").build()?;
-/// let bought = client.buy(NewPurchase::of("u1").named("ada").priced("29.99")).wait()?;
+/// let bought = client.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")).wait()?;
 ///
-/// let user = client.user("u1").waiting_for(&bought.receipt);
+/// let user = client.user("u1").wait_for(&bought.receipt);
 /// println!("{} purchases", user.summary().wait()?.count);
 /// for purchase in user.purchases().wait_each() {
 ///     println!("{}", purchase?.price);

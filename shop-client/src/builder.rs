@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::client::ShopClient;
 use crate::error::client_error;
-use crate::observer::{CallEvent, Observer};
+use crate::observer::{CallEvent, CallObserver};
 use crate::tokens::Tokens;
 use crate::transport::{HttpProvider, Timeouts, Transport};
 use crate::{ErrorKind, Result, RetryPolicy};
@@ -60,7 +60,7 @@ pub struct ShopClientBuilder {
     tokens: Result<Tokens>,
     retries: RetryPolicy,
     max_in_flight: usize,
-    observer: Observer,
+    observer: CallObserver,
 }
 
 /// High enough for a busy program, low enough to bound the sockets that abandoned calls hold while a service hangs.
@@ -113,7 +113,7 @@ impl ShopClient {
             tokens: Ok(Tokens::default()),
             retries: RetryPolicy::default(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
-            observer: Observer::default(),
+            observer: CallObserver::default(),
         }
     }
 }
@@ -223,7 +223,7 @@ impl ShopClientBuilder {
     /// # example().unwrap();
     /// ```
     pub fn observer(mut self, observer: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> Self {
-        self.observer = Observer::new(observer);
+        self.observer = CallObserver::new(observer);
         self
     }
 

@@ -32,7 +32,7 @@ use crate::{
 /// token and the retry budget.
 ///
 /// A client dereferences to a [`Shop`] and has its calls: [`buy`](Shop::buy), [`buy_many`](Shop::buy_many),
-/// [`buy_all`](Shop::buy_all), [`refund`](Shop::refund), [`user`](Shop::user), [`user_named`](Shop::user_named),
+/// [`buy_all`](Shop::buy_all), [`refund`](Shop::refund), [`user`](Shop::user), [`user_with_name`](Shop::user_with_name),
 /// [`all_users`](Shop::all_users), [`get`](Shop::get) and [`close`](Shop::close).
 ///
 /// ```no_run
@@ -41,7 +41,7 @@ use crate::{
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = ShopClient::builder("http://localhost:3000").build()?;
 /// client.check().await?;
-/// let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
+/// let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
 /// let bought = client.buy(order.with_key("order-7")).await?;
 /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 ///
@@ -70,7 +70,7 @@ use crate::{
 /// service responds or the retries end.
 #[derive(Debug, Clone)]
 pub struct ShopClient {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ClientInner>,
     correlation: Correlation,
     pub(crate) retries: RetryPolicy,
     /// This client as a shop, once it is needed. It contains clones without one.
@@ -78,7 +78,7 @@ pub struct ShopClient {
 }
 
 #[derive(Debug)]
-pub(crate) struct Inner {
+pub(crate) struct ClientInner {
     pub(crate) transport: Transport,
     /// The writes in flight, whether or not their callers still wait.
     pub(crate) writes: TaskTracker,
@@ -99,7 +99,7 @@ impl ShopClient {
         retries: RetryPolicy,
         max_in_flight: usize,
     ) -> Self {
-        let inner = Inner {
+        let inner = ClientInner {
             transport,
             writes: TaskTracker::new(),
             write_permits: Arc::new(Semaphore::new(max_in_flight)),
@@ -125,7 +125,7 @@ impl ShopClient {
     /// }
     ///
     /// # async fn example(client: ShopClient, order: NewPurchase) -> shop_client::Result<()> {
-    /// // In a test: `Shop::in_memory()`, or `Shop::of` mocks.
+    /// // In a test: `Shop::in_memory()`, or `Shop::new` mocks.
     /// checkout(&client.shop(), order).await?;
     /// # Ok(())
     /// # }
@@ -423,11 +423,11 @@ impl Deref for ShopClient {
 
     fn deref(&self) -> &Shop {
         self.shop
-            .get_or_init(|| Shop::of(self.clone(), self.clone()).with_events(self.clone()))
+            .get_or_init(|| Shop::new(self.clone(), self.clone()).with_events(self.clone()))
     }
 }
 
-impl Inner {
+impl ClientInner {
     /// The permit for the writes of this call, once it is free. Permits are given in the order of the calls.
     async fn admit(&self, call: &Call, limit: Duration) -> Result<OwnedSemaphorePermit> {
         require_runtime()?;

@@ -29,7 +29,7 @@ use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent until the dead letters are listed, shown or resolved"]
-pub struct DeadLetters {
+pub struct DeadLetterRequest {
     client: ShopClient,
     filter: Vec<(&'static str, String)>,
     dry_run: bool,
@@ -44,8 +44,8 @@ struct Resolved {
 
 impl ShopClient {
     /// The dead letters of the service.
-    pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters {
+    pub fn dead_letters(&self) -> DeadLetterRequest {
+        DeadLetterRequest {
             client: self.clone(),
             filter: Vec::new(),
             dry_run: false,
@@ -53,7 +53,7 @@ impl ShopClient {
     }
 }
 
-impl DeadLetters {
+impl DeadLetterRequest {
     fn filter(mut self, name: &'static str, value: String) -> Self {
         self.filter.retain(|(other, _)| *other != name);
         self.filter.push((name, value));

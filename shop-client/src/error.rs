@@ -44,7 +44,7 @@ pub(crate) fn client_error(kind: ErrorKind, message: impl Into<String>) -> Error
 }
 
 /// Why a response could not be read.
-pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
+pub(crate) type ResponseCause = Box<dyn StdError + Send + Sync>;
 
 /// The source of an error that a response caused.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(crate) struct ErrorResponse {
     pub(crate) status: u16,
     pub(crate) problem: Option<Problem>,
     /// Why the response could not be read.
-    pub(crate) cause: Option<Cause>,
+    pub(crate) cause: Option<ResponseCause>,
 }
 
 impl fmt::Display for ErrorResponse {

@@ -34,7 +34,7 @@ impl PurchaseEvents for ShopClient {
         selector: &Selector,
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
-        let mut events = Events::new(self.clone(), selector, after);
+        let mut events = EventReader::new(self.clone(), selector, after);
         let first = events
             .connect()
             .await?
@@ -46,14 +46,14 @@ impl PurchaseEvents for ShopClient {
     }
 
     async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
-        let mut events = Events::new(self.clone(), selector, None);
+        let mut events = EventReader::new(self.clone(), selector, None);
         events.connect().await?;
         events.last.ok_or_else(foreign_line)
     }
 }
 
 /// A stream of events.
-struct Events {
+struct EventReader {
     client: ShopClient,
     call: Call,
     /// Where the next connection continues.
@@ -65,7 +65,7 @@ struct Events {
     yielded: RecentIds,
 }
 
-impl Events {
+impl EventReader {
     fn new(client: ShopClient, selector: &Selector, last: Option<FeedCursor>) -> Self {
         let transport = &client.inner.transport;
         let call = transport.query("events", "v1/purchases/events", &selection(selector));

@@ -5,7 +5,7 @@
 //!
 //! # async fn example() -> shop_client::Result<()> {
 //! let client = ShopClient::builder("http://localhost:3000").build()?;
-//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+//! let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
 //! let bought = match client.buy(order.clone()).await {
 //!     // The outcome is unknown: with its key, the retry is the same purchase.
 //!     Err(error) if error.outcome() == Outcome::Unknown => client.buy(order).await?,
@@ -13,7 +13,7 @@
 //! };
 //! println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 //!
-//! let user = client.user("u1").waiting_for(&bought.receipt);
+//! let user = client.user("u1").wait_for(&bought.receipt);
 //! let spent = user.summary().await?;
 //! println!("{} purchases for {}", spent.count, spent.total_spent);
 //! let mut purchases = user.purchases();
@@ -62,10 +62,10 @@
 //!
 //! # Read purchases
 //!
-//! [`user`](Shop::user) and [`user_named`](Shop::user_named) select a user's purchases: all of them [as a
+//! [`user`](Shop::user) and [`user_with_name`](Shop::user_with_name) select a user's purchases: all of them [as a
 //! stream](UserPurchases::purchases), one [page](UserPurchases::page), or their [count and
 //! sum](UserPurchases::summary). A purchase appears in listings shortly after it was accepted. To read your own
-//! purchase, [wait for it](UserPurchases::waiting_for).
+//! purchase, [wait for it](UserPurchases::wait_for).
 //!
 //! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by itself after lost
 //! connections and restarts of the service; the cursor of an event continues behind it in another process. To miss
@@ -186,7 +186,7 @@ pub use accounts::{MockEntityStore, MockUserOrders};
 pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
 pub use client::ShopClient;
-pub use dead_letters::DeadLetters;
+pub use dead_letters::DeadLetterRequest;
 pub use error::{HttpErrorExt, Problem};
 pub use export::Export;
 pub use health::{EntityHealth, GapsHealth, Health, IngestHealth, WaitingRefundsHealth};

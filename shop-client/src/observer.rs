@@ -46,9 +46,9 @@ type Callback = dyn Fn(&CallEvent<'_>) + Send + Sync;
 
 /// The function of [`ShopClientBuilder::observer`](crate::ShopClientBuilder::observer), if any.
 #[derive(Clone, Default)]
-pub(crate) struct Observer(Option<Arc<Callback>>);
+pub(crate) struct CallObserver(Option<Arc<Callback>>);
 
-impl Observer {
+impl CallObserver {
     pub(crate) fn new(observer: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(observer)))
     }

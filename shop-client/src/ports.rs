@@ -143,7 +143,7 @@ impl PurchaseQuery for ShopClient {
 
     /// One request: the service sums.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        let per = match request.per {
+        let per = match request.period {
             Period::Hour => "hour",
             Period::Day => "day",
             Period::Month => "month",

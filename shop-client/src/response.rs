@@ -9,14 +9,14 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use shop_core::api::header;
-use shop_core::api::problem::kind_of_problem;
+use shop_core::api::problem::error_kind;
 use shop_core::jiff::fmt::rfc2822::DateTimeParser;
 use shop_core::{Bytes, Clock, SystemClock};
 use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
-use crate::error::{Cause, ErrorResponse, Problem, client_error};
+use crate::error::{ErrorResponse, Problem, ResponseCause, client_error};
 use crate::transport::TYPICAL_RESPONSE_BYTES;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
@@ -196,7 +196,7 @@ impl Response {
         self.unreadable_because(message, None)
     }
 
-    fn unreadable_because(&self, message: &str, cause: Option<Cause>) -> Error {
+    fn unreadable_because(&self, message: &str, cause: Option<ResponseCause>) -> Error {
         let error = client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown);
         self.annotate(error, None, cause)
     }
@@ -205,7 +205,7 @@ impl Response {
     pub(crate) fn refused(&self, not_found_hint: &str) -> Error {
         let response_problem = self.problem();
         let problem = response_problem.clone().unwrap_or_default();
-        let named = problem.uri.as_deref().and_then(kind_of_problem);
+        let named = problem.uri.as_deref().and_then(error_kind);
         let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
             // The service is closed, perhaps to be restarted; this client is not.
             ErrorKind::Closed => ErrorKind::Unavailable,
@@ -247,7 +247,12 @@ impl Response {
     }
 
     /// Adds the response and its headers to the error.
-    fn annotate(&self, error: Error, problem: Option<Problem>, cause: Option<Cause>) -> Error {
+    fn annotate(
+        &self,
+        error: Error,
+        problem: Option<Problem>,
+        cause: Option<ResponseCause>,
+    ) -> Error {
         let status = self.status.as_u16();
         let mut error = error
             .with_context("status", status)

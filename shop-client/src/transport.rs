@@ -15,10 +15,10 @@ use tokio::time::{Instant, timeout};
 use tower::retry::budget::TpsBudget;
 use tracing::{Instrument, Span};
 
-use crate::batch::Batch;
+use crate::batch::PurchaseBatch;
 use crate::correlation::Correlation;
 use crate::error::client_error;
-use crate::observer::{CallState, Observer};
+use crate::observer::{CallObserver, CallState};
 use crate::response::{Response, not_answered};
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, RetryPolicy};
@@ -43,7 +43,7 @@ pub(crate) struct Transport {
     pub(crate) timeouts: Timeouts,
     pub(crate) tokens: Tokens,
     pub(crate) budget: TpsBudget,
-    pub(crate) observer: Observer,
+    pub(crate) observer: CallObserver,
 }
 
 /// Returns the HTTP client that sends a request.
@@ -85,7 +85,7 @@ pub(crate) struct Call {
 #[derive(Debug)]
 pub(crate) enum Sent {
     One(Bytes),
-    Batch(Arc<Batch>),
+    Batch(Arc<PurchaseBatch>),
 }
 
 /// The default hint.

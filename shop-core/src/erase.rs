@@ -49,7 +49,9 @@ where
 {
     let log = log.admin();
     let mut erase = Erase::new(user, |_progress| ());
-    erase.purchases("the log", &*log, store, store).await?;
+    erase
+        .erase_purchases("the log", &*log, store, store)
+        .await?;
     Ok(erase.report)
 }
 
@@ -156,7 +158,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part erased.
-    pub async fn purchases(
+    pub async fn erase_purchases(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
@@ -269,7 +271,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     pub(crate) async fn dead_letters(
         &mut self,
         log: &dyn LogAdmin,
-        of: RecordType,
+        record_type: RecordType,
         is_about: &IsAbout<'_>,
     ) -> Result<()> {
         let all = log.select_dead_letters(DeadLetterFilter::default()).await?;
@@ -279,7 +281,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             self.report.dead_letters += 1;
             true
         };
-        resolve(log, of, about, &options, count).await
+        resolve(log, record_type, about, &options, count).await
     }
 }
 
@@ -353,7 +355,10 @@ mod tests {
     use crate::{NewPurchase, Uuid};
 
     fn purchase(user: &str, number: u128) -> Purchase {
-        let new = NewPurchase::of(user).named("ada").priced("5").unwrap();
+        let new = NewPurchase::for_user(user)
+            .with_user_name("ada")
+            .with_price("5")
+            .unwrap();
         new.into_purchase(Timestamp::MIN, || Uuid::from_u128(number))
     }
 
@@ -389,7 +394,7 @@ mod tests {
         let erase = async |dry_run| {
             let mut erase = Erase::new("1".parse().unwrap(), |_| ()).dry_run(dry_run);
             erase
-                .purchases("memory", &log, &store, &store)
+                .erase_purchases("memory", &log, &store, &store)
                 .await
                 .unwrap();
             let counts = (erase.report.purchases, erase.report.dead_letters);

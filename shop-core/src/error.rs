@@ -91,10 +91,10 @@ pub enum Outcome {
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Error(Arc<Inner>);
+pub struct Error(Arc<ErrorInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorInner {
     kind: ErrorKind,
     retry: Retry,
     outcome: Outcome,
@@ -135,7 +135,7 @@ impl Error {
             }
             _ => Outcome::NotApplied,
         };
-        Self(Arc::new(Inner {
+        Self(Arc::new(ErrorInner {
             kind,
             retry,
             outcome,
@@ -230,7 +230,7 @@ impl Error {
         self
     }
 
-    fn inner_mut(&mut self) -> &mut Inner {
+    fn inner_mut(&mut self) -> &mut ErrorInner {
         Arc::make_mut(&mut self.0)
     }
 

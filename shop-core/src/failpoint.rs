@@ -6,7 +6,7 @@
 /// The action `return` aborts the process, for example `FAILPOINTS=after-apply=3*off->return`
 /// (<https://docs.rs/fail/0.5.1/fail/>).
 #[cfg(feature = "failpoints")]
-pub async fn failpoints<T>(step: &str, call: impl Future<Output = T>) -> T {
+pub async fn with_failpoints<T>(step: &str, call: impl Future<Output = T>) -> T {
     reached("before", step);
     let mut call = std::pin::pin!(call);
     let polled =

@@ -17,7 +17,7 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a log says of its topic.
 #[derive(Debug, Clone, Default)]
-pub struct Inspection {
+pub struct LogInspection {
     /// How long it keeps a record that no group has read; `None` if that is unlimited or unknown.
     pub retention: Option<Duration>,
     /// Its disk space and groups, if it manages them itself.
@@ -28,12 +28,12 @@ pub struct Inspection {
     pub gaps: Vec<Gap>,
 }
 
-impl Inspection {
+impl LogInspection {
     /// Inspects `log`.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be read.
-    pub async fn of(log: &dyn LogAdmin) -> Result<Self> {
+    pub async fn read(log: &dyn LogAdmin) -> Result<Self> {
         // Without its size, gaps are known.
         let mut found = Self {
             retention: log.retention(),
@@ -61,7 +61,7 @@ impl Inspection {
 
 /// How far a group has consumed a partition.
 #[derive(Debug, Clone, Serialize)]
-pub struct Consumed {
+pub struct GroupProgress {
     /// The number of the partition.
     pub partition: u32,
     /// The next offset of the group, if it has committed one.
@@ -74,12 +74,12 @@ pub struct Consumed {
     pub oldest_unread: Option<Timestamp>,
 }
 
-impl Consumed {
+impl GroupProgress {
     /// How far `group` has consumed each partition of `log`.
     ///
     /// # Errors
     /// As [`LogAdmin::positions`] and [`LogAdmin::tail`].
-    pub async fn by(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
+    pub async fn read(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
         let positions = log.positions(group).await?;
         let mut tail = log.tail(&positions).await?;
         let partition = |(partition, end): (&u32, &u64)| Self {
@@ -121,7 +121,7 @@ mod tests {
     async fn a_log_says_how_far_a_group_is_and_what_is_pending() {
         let log = InMemoryLog::default();
         assert_eq!(
-            Consumed::by("group", &log).await.unwrap()[0].committed,
+            GroupProgress::read("group", &log).await.unwrap()[0].committed,
             None
         );
         let positions =
@@ -130,25 +130,32 @@ mod tests {
         let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
             panic!("a batch")
         };
-        let lost =
-            Gap::new(batch.partition.clone(), 0, 1, GapCause::Deleted).dead_letter(Timestamp::MIN);
+        let lost = Gap::new(batch.partition.clone(), 0, 1, GapCause::Deleted)
+            .to_dead_letter(Timestamp::MIN);
         source
             .commit(&[CommitOffset::new(batch.partition.clone(), 1)])
             .await
             .unwrap();
-        let consumed = &Consumed::by("group", &log).await.unwrap()[0];
+        let consumed = &GroupProgress::read("group", &log).await.unwrap()[0];
         assert_eq!(
             (consumed.committed, consumed.end, consumed.lag),
             (Some(1), 3, 2)
         );
         assert_eq!(consumed.oldest_unread, batch.records[1].known_time());
-        let parked = log.parked(&positions[1], "by hand").await.unwrap().unwrap();
+        let parked = log
+            .parked_dead_letter(&positions[1], "by hand")
+            .await
+            .unwrap()
+            .unwrap();
         log.dead_letters().put(&[lost, parked]).await.unwrap();
-        let found = Inspection::of(&log).await.unwrap();
+        let found = LogInspection::read(&log).await.unwrap();
         assert_eq!(
             found.dead_letters,
             BTreeMap::from([(ReasonKind::Gap, 1), (ReasonKind::Parked, 1)])
         );
-        assert_eq!(found.gaps.iter().map(Gap::count).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            found.gaps.iter().map(Gap::offset_count).collect::<Vec<_>>(),
+            [1]
+        );
     }
 }

@@ -6,10 +6,10 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let shop = Shop::in_memory();
-//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+//! let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
 //! let bought = shop.buy(order).await?;
 //!
-//! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;
+//! let spent = shop.user("u1").wait_for(&bought.receipt).summary().await?;
 //! assert_eq!((spent.count, spent.total_spent.to_string()), (1, "29.99".to_owned()));
 //! # Ok(())
 //! # }
@@ -24,8 +24,8 @@
 //! | memory, for tests | [`Shop::in_memory`] |
 //! | SQLite files, without a server | `EmbeddedShop::open` of `shop-store` |
 //! | a service, over HTTP | `ShopClient::shop` of `shop-client` |
-//! | your own log and store | [`Shop::of`] |
-//! | mocks, for errors on demand | [`Shop::of`], with the mocks of the feature `mock` |
+//! | your own log and store | [`Shop::new`] |
+//! | mocks, for errors on demand | [`Shop::new`], with the mocks of the feature `mock` |
 //!
 //! # The pipeline
 //!
@@ -46,8 +46,8 @@
 //! let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", IngestOptions::default())?;
 //!
 //! let shop = pipeline.shop();
-//! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-//! let user = shop.user("u1").waiting_for(&bought.receipt);
+//! let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
+//! let user = shop.user("u1").wait_for(&bought.receipt);
 //! assert_eq!(user.summary().await?.count, 1);
 //! # Ok(())
 //! # }
@@ -70,7 +70,7 @@
 //!
 //! # Erasure, retention and verification
 //!
-//! [`erase_user`](erase::erase_user) erases a user from a log, its dead letters and a store, [`retain`](retention::retain)
+//! [`erase_user`](erase::erase_user) erases a user from a log, its dead letters and a store, [`run_retention`](retention::run_retention)
 //! deletes old purchases in the background, and [`verify`](verify::verify) compares a store with its log.
 //!
 //! # Errors
@@ -138,10 +138,10 @@ pub use domain::{
     PurchaseId, RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
-#[doc(hidden)]
-pub use failpoint::failpoints;
 #[cfg(feature = "failpoints")]
 pub use failpoint::init_failpoints;
+#[doc(hidden)]
+pub use failpoint::with_failpoints;
 /// The streams of listings, and what reads and makes them.
 pub use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 /// The crate whose timestamps a [`Timestamp`] converts from and to.

@@ -37,8 +37,8 @@ use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 ///
 /// # Cancel safety
 /// Dropping the future may delete one more batch.
-pub async fn retain(store: impl PurchaseErase, keep: Duration) {
-    Retention::new(Arc::new(store), RetentionOptions::new(keep))
+pub async fn run_retention(store: impl PurchaseErase, retention: Duration) {
+    Retention::new(Arc::new(store), RetentionOptions::new(retention))
         .run()
         .await;
 }
@@ -70,11 +70,11 @@ options! {
     #[derive(Debug, Clone)]
     pub struct RetentionOptions {
         /// How long purchases are kept, by their timestamp.
-        pub keep: Duration = keep,
+        pub retention: Duration = keep,
         /// The time between two rounds (default 60 s).
         pub interval: Duration = Duration::from_secs(60),
         /// The maximum number of purchases of one deletion (default 1,000).
-        pub batch: usize = 1_000,
+        pub batch_size: usize = 1_000,
         /// The clock.
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
@@ -134,7 +134,7 @@ impl Retention {
         Self {
             store,
             options,
-            guard: DeletionGuard::counting_to(MAX_COUNT as u64),
+            guard: DeletionGuard::with_max_count(MAX_COUNT as u64),
             monitor: Arc::default(),
         }
     }
@@ -168,17 +168,19 @@ impl Retention {
     pub(crate) async fn round(&mut self) -> Result<()> {
         let store = Arc::clone(&self.store);
         let now = self.options.clock.now();
-        let before = now.saturating_sub(self.options.keep);
+        let before = now.saturating_sub(self.options.retention);
         let due = store.count_before(before, MAX_COUNT).await?;
         let Allowance {
             rows: mut left,
-            seen,
-        } = self.guard.round(now, store.last_seen().await?, due);
+            last_seen: seen,
+        } = self
+            .guard
+            .next_allowance(now, store.last_seen().await?, due);
         while left > 0 {
             let begun = Instant::now();
             let batch = self
                 .options
-                .batch
+                .batch_size
                 .max(1)
                 .min(usize::try_from(left).unwrap_or(usize::MAX));
             let deleted = store.delete_before(before, batch).await?;
@@ -211,14 +213,14 @@ impl Retention {
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct DeletionGuard {
-    suspect: Option<Suspect>,
+    suspect: Option<SuspectClock>,
     /// The count at which counting ends, if it does.
     max_count: Option<u64>,
 }
 
 /// A clock that may be wrong.
 #[derive(Debug)]
-struct Suspect {
+struct SuspectClock {
     since: Instant,
     rounds_left: u64,
 }
@@ -230,14 +232,14 @@ pub struct Allowance {
     /// The maximum number of rows; `u64::MAX` if the clock is trusted.
     pub rows: u64,
     /// The time to store as the last one seen, after the deletion.
-    pub seen: Option<Timestamp>,
+    pub last_seen: Option<Timestamp>,
 }
 
 impl Allowance {
     /// What a round that deletes in slices may delete after `deleted` rows; `None` if the clock is trusted, so that
     /// each slice may be a round.
     #[must_use]
-    pub fn after(self, deleted: u64) -> Option<Self> {
+    pub fn remaining_after(self, deleted: u64) -> Option<Self> {
         (self.rows < u64::MAX).then(|| Self {
             rows: self.rows.saturating_sub(deleted),
             ..self
@@ -256,7 +258,7 @@ const ROUNDS: u64 = 10;
 impl DeletionGuard {
     /// A guard for rows that are counted up to `max_count`.
     #[must_use]
-    pub const fn counting_to(max_count: u64) -> Self {
+    pub const fn with_max_count(max_count: u64) -> Self {
         Self {
             suspect: None,
             max_count: Some(max_count),
@@ -265,7 +267,12 @@ impl DeletionGuard {
 
     /// Returns what a round at `now` may delete of the `due` rows. Without a stored time the clock is trusted if no row
     /// is due. Logs a warning when deletion is suspended, and for each round that deletes a tenth.
-    pub fn round(&mut self, now: Timestamp, last_seen: Option<Timestamp>, due: u64) -> Allowance {
+    pub fn next_allowance(
+        &mut self,
+        now: Timestamp,
+        last_seen: Option<Timestamp>,
+        due: u64,
+    ) -> Allowance {
         let is_plausible = last_seen.map_or(due == 0, |last| {
             now.saturating_since(last) <= MAX_AHEAD && last.saturating_since(now) <= MAX_BEHIND
         });
@@ -275,18 +282,18 @@ impl DeletionGuard {
                 last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
             return Allowance {
                 rows: u64::MAX,
-                seen: (!is_recent).then_some(now),
+                last_seen: (!is_recent).then_some(now),
             };
         }
         let last_seen = last_seen.map(tracing::field::display);
         let suspect = self.suspect.get_or_insert_with(|| {
             tracing::warn!(%now, last_seen, due, "the clock may be wrong: old rows are not deleted for six hours");
-            Suspect { since: Instant::now(), rounds_left: ROUNDS }
+            SuspectClock { since: Instant::now(), rounds_left: ROUNDS }
         });
         if suspect.since.elapsed() < HOLD {
             return Allowance {
                 rows: 0,
-                seen: None,
+                last_seen: None,
             };
         }
         let is_counted = self.max_count.is_none_or(|max| due < max);
@@ -302,7 +309,7 @@ impl DeletionGuard {
         tracing::warn!(%now, last_seen, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
         Allowance {
             rows,
-            seen: is_last.then_some(now),
+            last_seen: is_last.then_some(now),
         }
     }
 }
@@ -358,7 +365,7 @@ mod tests {
     /// A new process, which keeps purchases for ten hours.
     fn retention(store: &InMemoryStore, now: i64) -> Retention {
         let mut options = RetentionOptions::new(Duration::from_secs(10 * 3_600));
-        (options.clock, options.batch) = (Arc::new(FixedClock(at(now))), 7);
+        (options.clock, options.batch_size) = (Arc::new(FixedClock(at(now))), 7);
         Retention::new(Arc::new(store.clone()), options)
     }
 
@@ -432,14 +439,14 @@ mod tests {
         let (trusted, held) = (
             Allowance {
                 rows: u64::MAX,
-                seen: None,
+                last_seen: None,
             },
             Allowance {
                 rows: 0,
-                seen: None,
+                last_seen: None,
             },
         );
-        let mut round = |now| guard.round(at(now), Some(at(NOW)), 7);
+        let mut round = |now| guard.next_allowance(at(now), Some(at(NOW)), 7);
         assert_eq!(round(NOW + DAY + 1), held);
         assert_eq!(
             round(NOW - HOUR / 12),
@@ -448,48 +455,49 @@ mod tests {
         );
         tokio::time::advance(HOLD).await;
         assert_eq!(round(NOW + DAY + 1), held, "six hours from now on");
-        let seen = Some(at(NOW + DAY));
+        let last_seen = Some(at(NOW + DAY));
         assert_eq!(
             round(NOW + DAY),
             Allowance {
                 rows: u64::MAX,
-                seen
+                last_seen
             }
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn rows_that_are_not_counted_are_deleted_by_tenths_of_the_count() {
-        let (mut guard, mut due) = (DeletionGuard::counting_to(1_000), 3_000_u64);
-        let mut round = |due: u64| guard.round(at(NOW + DAY + 1), Some(at(NOW)), due.min(1_000));
+        let (mut guard, mut due) = (DeletionGuard::with_max_count(1_000), 3_000_u64);
+        let mut round =
+            |due: u64| guard.next_allowance(at(NOW + DAY + 1), Some(at(NOW)), due.min(1_000));
         assert_eq!(round(due).rows, 0);
         tokio::time::advance(HOLD).await;
         let mut rounds = 0;
         while due > 0 {
-            let Allowance { rows, seen } = round(due);
+            let Allowance { rows, last_seen } = round(due);
             assert!(rows <= 100, "{rows} of {due}");
             due -= rows;
             rounds += 1;
-            assert_eq!(seen.is_some(), due == 0, "{due} are left");
+            assert_eq!(last_seen.is_some(), due == 0, "{due} are left");
         }
         assert_eq!(rounds, 31);
     }
 
     #[test]
     fn without_a_stored_time_the_clock_is_trusted_if_nothing_is_due() {
-        let first = |due| DeletionGuard::default().round(at(NOW), None, due);
+        let first = |due| DeletionGuard::default().next_allowance(at(NOW), None, due);
         assert_eq!(
             first(0),
             Allowance {
                 rows: u64::MAX,
-                seen: Some(at(NOW))
+                last_seen: Some(at(NOW))
             }
         );
         assert_eq!(
             first(1),
             Allowance {
                 rows: 0,
-                seen: None
+                last_seen: None
             }
         );
     }
@@ -498,9 +506,9 @@ mod tests {
     fn a_round_of_slices_ends_when_its_allowance_is_used() {
         let allowance = Allowance {
             rows: 1_500,
-            seen: Some(at(NOW)),
+            last_seen: Some(at(NOW)),
         };
-        let rest = allowance.after(1_000).unwrap();
+        let rest = allowance.remaining_after(1_000).unwrap();
         assert_eq!(
             rest,
             Allowance {
@@ -508,13 +516,13 @@ mod tests {
                 ..allowance
             }
         );
-        assert_eq!(rest.after(500).unwrap().rows, 0);
+        assert_eq!(rest.remaining_after(500).unwrap().rows, 0);
         assert_eq!(
             Allowance {
                 rows: u64::MAX,
-                seen: None
+                last_seen: None
             }
-            .after(1_000),
+            .remaining_after(1_000),
             None
         );
     }

@@ -71,7 +71,7 @@ pub struct Refreshed<T> {
     clock: Arc<dyn Clock>,
     /// When a value expires, if it does.
     pub(crate) expiry: fn(&T) -> Option<Timestamp>,
-    state: RwLock<State<T>>,
+    state: RwLock<RefreshedState<T>>,
     /// The last read that was started by a use. It has ended when its sender is gone.
     reading: Mutex<Option<watch::Receiver<()>>>,
 }
@@ -86,7 +86,7 @@ impl<T> fmt::Debug for Refreshed<T> {
     }
 }
 
-struct State<T> {
+struct RefreshedState<T> {
     value: Option<Arc<T>>,
     /// The text of the value. An unchanged text keeps the value, and what users of it have derived from it.
     text: String,
@@ -113,7 +113,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         max_age: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let state = State {
+        let state = RefreshedState {
             value: None,
             text: String::new(),
             valid_at: clock.now(),

@@ -20,22 +20,22 @@ const FAILURE_VALIDITY: Duration = Duration::from_secs(30);
 pub(crate) struct Acknowledgements {
     /// The number of acknowledgements so far. It orders them.
     count: AtomicU64,
-    partitions: Mutex<BTreeMap<(Arc<str>, u32), Answers>>,
+    partitions: Mutex<BTreeMap<(Arc<str>, u32), PartitionAcknowledgements>>,
     /// What the log no longer has, although it was acknowledged, until it is taken.
-    cuts: Mutex<Vec<Cut>>,
+    cuts: Mutex<Vec<LostRange>>,
 }
 
 /// What the brokers have answered to the records of one partition.
 #[derive(Debug, Default)]
-struct Answers {
-    highest: Option<Highest>,
+struct PartitionAcknowledgements {
+    highest: Option<HighestOffset>,
     /// The time of the last failure, unless a record was acknowledged after it.
     failed_at: Option<Instant>,
 }
 
 /// The highest acknowledged offset of a partition.
 #[derive(Debug)]
-struct Highest {
+struct HighestOffset {
     offset: u64,
     /// The number of acknowledgements up to this one.
     count: u64,
@@ -45,7 +45,7 @@ struct Highest {
 
 /// Acknowledged records that the log no longer has: from offset `from` to before `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cut {
+pub(crate) struct LostRange {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: u32,
     pub(crate) from: u64,
@@ -75,7 +75,7 @@ impl Acknowledgements {
             .or_default();
         answers.failed_at = None;
         let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
-        let next = Highest {
+        let next = HighestOffset {
             offset,
             count,
             topic_changes,
@@ -87,7 +87,7 @@ impl Acknowledgements {
             if highest.count > sent_after {
                 return;
             }
-            lock(&self.cuts).push(Cut {
+            lock(&self.cuts).push(LostRange {
                 topic: Arc::clone(topic),
                 partition,
                 from: offset,
@@ -128,7 +128,7 @@ impl Acknowledgements {
     }
 
     /// Takes what was noticed in `topic` since the last call.
-    pub(crate) fn take_cuts(&self, topic: &str) -> Vec<Cut> {
+    pub(crate) fn take_cuts(&self, topic: &str) -> Vec<LostRange> {
         lock(&self.cuts)
             .extract_if(.., |cut| *cut.topic == *topic)
             .collect()
@@ -152,7 +152,7 @@ mod tests {
 
         log.acknowledged(&topic, 3, 20, log.before_send(), 0);
         log.acknowledged(&topic, 3, 21, log.before_send(), 0);
-        let cut = Cut {
+        let cut = LostRange {
             topic: Arc::clone(&topic),
             partition: 3,
             from: 20,

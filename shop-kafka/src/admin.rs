@@ -8,8 +8,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use shop_core::Result;
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogFaults, LogRecord, Offsets,
-    Partition, RecordType, Resolution, Tail,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogAdmin, LogFaults, LogRecord, LogTail,
+    Offsets, Partition, RecordType, Resolution,
 };
 
 use crate::KafkaLog;
@@ -25,7 +25,7 @@ impl LogAdmin for KafkaLog {
         Ok(self.scan_range(ScanRange::All).await?.batches)
     }
 
-    async fn tail(&self, start: &Offsets) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         self.scan_range(ScanRange::Tail(start.clone())).await
     }
 
@@ -87,18 +87,18 @@ impl LogAdmin for KafkaLog {
     async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
-        of: RecordType,
+        record_type: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
         resolution.check(dead_letters)?;
         Self::dead_letters(self)
-            .resolve(dead_letters, of, resolution)
+            .resolve(dead_letters, record_type, resolution)
             .await
     }
 }
 
 impl KafkaLog {
-    async fn scan_range(&self, range: ScanRange) -> Result<Tail> {
+    async fn scan_range(&self, range: ScanRange) -> Result<LogTail> {
         let shared = &self.shared;
         shared.topic.ready().await?;
         let cluster = shared.monitor.cluster()?;
@@ -111,7 +111,7 @@ impl KafkaLog {
                 records,
             )
         });
-        let mut tail = Tail::new(of, spans, batches.boxed());
+        let mut tail = LogTail::new(of, spans, batches.boxed());
         tail.unstable = unstable;
         tail.is_sparse = true;
         tail.generation = shared.health.topic_id(&shared.topic.name);

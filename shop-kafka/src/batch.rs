@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::error::kafka_error;
-use crate::producer::{Reported, no_position};
-use crate::shared::Shared;
+use crate::producer::{ReportedPosition, no_position};
+use crate::shared::KafkaLogInner;
 
 /// Room for batches in the producer's queue: half of it. The other half is left to single purchases.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl BatchRoom {
     /// Publishes all purchases. Waits for room in the queue for at most the time of a publish.
     pub(crate) async fn publish(
         &self,
-        log: &Shared,
+        log: &KafkaLogInner,
         purchases: &[Purchase],
     ) -> Vec<Result<Receipt>> {
         let deadline = Instant::now() + log.options.publish_timeout;
@@ -57,7 +57,7 @@ impl BatchRoom {
 }
 
 async fn publish_chunk(
-    log: &Shared,
+    log: &KafkaLogInner,
     chunk: &[Purchase],
     deadline: Instant,
     receipts: &mut Vec<Result<Receipt>>,
@@ -92,7 +92,7 @@ async fn publish_chunk(
 /// Whether a later purchase of the same user may be in the log. Published again, `purchase` would follow it there.
 fn is_followed<'a>(
     purchase: &Purchase,
-    later: impl IntoIterator<Item = (&'a Purchase, &'a Reported)>,
+    later: impl IntoIterator<Item = (&'a Purchase, &'a ReportedPosition)>,
 ) -> bool {
     later
         .into_iter()
@@ -101,7 +101,7 @@ fn is_followed<'a>(
 
 /// Publishes a record whose position no broker has reported, see
 /// [`deliver`](crate::producer::ProducerHandle::deliver).
-async fn publish_again(log: &Shared, purchase: &Purchase) -> Result<RecordPosition> {
+async fn publish_again(log: &KafkaLogInner, purchase: &Purchase) -> Result<RecordPosition> {
     let published = async { log.append(&encode(purchase)?).await };
     published
         .await
@@ -126,9 +126,9 @@ mod tests {
 
     #[test]
     fn a_purchase_is_not_retried_after_later_ones_of_its_user() {
-        let written: Reported = Ok(Some(RecordPosition::new("topic", 0, 1)));
+        let written: ReportedPosition = Ok(Some(RecordPosition::new("topic", 0, 1)));
         let (without_position, rejected) = (Ok(None), Err(no_position()));
-        let is_followed = |later: [(&str, &Reported); 2]| {
+        let is_followed = |later: [(&str, &ReportedPosition); 2]| {
             let [first, second] = later.map(|(user, _)| purchase(user));
             let [(_, of_first), (_, of_second)] = later;
             is_followed(&purchase("u1"), [(&first, of_first), (&second, of_second)])

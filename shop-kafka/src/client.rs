@@ -27,7 +27,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Authentication and authorization errors, which librdkafka reports to the client and not to the failed call.
 /// To a call, a wrong password looks like an unreachable broker.
 #[derive(Debug, Default)]
-pub(crate) struct Health {
+pub(crate) struct ClientHealth {
     denied: Mutex<Option<Error>>,
     /// The id of each topic, which a topic that is created again does not have, and how often one has changed.
     topic_ids: Mutex<BTreeMap<String, Arc<str>>>,
@@ -43,7 +43,7 @@ pub(crate) struct Health {
 /// librdkafka's error for a token that the provider did not return, with the provider's error in the reason.
 const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
 
-impl Health {
+impl ClientHealth {
     pub(crate) fn new(oauth: Option<Arc<dyn OauthTokenProvider>>) -> Self {
         Self {
             oauth,
@@ -102,22 +102,22 @@ impl Health {
 }
 
 /// The state of a kind of client.
-pub(crate) trait State: Send + Sync {
+pub(crate) trait StatisticsHandler: Send + Sync {
     fn note_statistics(&self, _statistics: &Statistics) {}
 }
 
-impl State for () {}
+impl StatisticsHandler for () {}
 
 /// The context of a client. `own` is the state of the client's kind.
 pub(crate) struct Context<T = ()> {
-    health: Arc<Health>,
+    health: Arc<ClientHealth>,
     /// Whether the client has requested its first token.
     token_requested: AtomicBool,
     pub(crate) own: T,
 }
 
 impl<T> Context<T> {
-    pub(crate) fn new(health: Arc<Health>, own: T) -> Self {
+    pub(crate) fn new(health: Arc<ClientHealth>, own: T) -> Self {
         Self {
             health,
             token_requested: AtomicBool::new(false),
@@ -133,7 +133,7 @@ pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
 }
 
 /// A client for metadata and scans, which joins no group.
-pub(crate) type Observer = BaseConsumer<Context>;
+pub(crate) type StandaloneConsumer = BaseConsumer<Context>;
 
 impl ConsumerContext for Context {}
 
@@ -141,7 +141,7 @@ impl ConsumerContext for Context {}
 const MAX_LINES: usize = 1_000;
 
 /// Delivers the log lines and errors of a client that has no partitions, and so no record.
-pub(crate) fn deliver_events(consumer: &Observer) {
+pub(crate) fn deliver_events(consumer: &StandaloneConsumer) {
     (0..MAX_LINES).for_each(|_| drop(consumer.poll(Duration::ZERO)));
 }
 
@@ -150,7 +150,7 @@ const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Gives a new consumer its token, if it needs one. A client requests a token when it is polled, and other calls wait
 /// for it.
-pub(crate) fn authenticate(consumer: &Observer) {
+pub(crate) fn authenticate(consumer: &StandaloneConsumer) {
     let context = Arc::clone(consumer.context());
     let deadline = Instant::now() + TOKEN_REQUEST_TIMEOUT;
     while context.health.oauth.is_some()
@@ -162,7 +162,7 @@ pub(crate) fn authenticate(consumer: &Observer) {
     }
 }
 
-impl<T: State> ClientContext for Context<T> {
+impl<T: StatisticsHandler> ClientContext for Context<T> {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(

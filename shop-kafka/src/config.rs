@@ -14,7 +14,7 @@ use shop_core::{ErrorKind, Result};
 
 use crate::KafkaLogOptions;
 use crate::batch_limit::DEFAULT_BATCH_BYTES;
-use crate::client::{Context, Health};
+use crate::client::{ClientHealth, Context};
 use crate::error::{from_kafka, kafka_error};
 
 /// The properties that cannot be set, each line with the reason. A name that ends with a dot is a prefix.
@@ -231,7 +231,7 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     ];
     for (mut config, kind) in kinds {
         config.remove("bootstrap.servers").set("log_level", "0");
-        let context = Context::new(Arc::new(Health::new(options.oauth.clone())), ());
+        let context = Context::new(Arc::new(ClientHealth::new(options.oauth.clone())), ());
         let client = config
             .create_native_config()
             .and_then(|native| Client::new(&config, native, kind, context));

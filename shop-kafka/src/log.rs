@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
 use shop_core::{ErrorKind, Result};
 
-use crate::client::Health;
+use crate::client::ClientHealth;
 use crate::producer::ProducerHandle;
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 use crate::topic_monitor::TopicMonitor;
 use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 
@@ -34,7 +34,7 @@ use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 /// ```
 #[derive(Debug, Clone)]
 pub struct KafkaLog {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<KafkaLogInner>,
 }
 
 impl KafkaLog {
@@ -47,11 +47,11 @@ impl KafkaLog {
     #[expect(clippy::unused_async, reason = "same signature as the other logs")]
     pub async fn open(options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
-        let health = Arc::new(Health::new(options.oauth.clone()));
+        let health = Arc::new(ClientHealth::new(options.oauth.clone()));
         let monitor = Arc::new(TopicMonitor::start(&options, &health)?);
         let producer = Arc::new(ProducerHandle::new(&options, &health));
         Ok(Self {
-            shared: Arc::new(Shared::new(options, health, monitor, producer)),
+            shared: Arc::new(KafkaLogInner::new(options, health, monitor, producer)),
         })
     }
 
@@ -62,7 +62,7 @@ impl KafkaLog {
     /// As [`open`](Self::open), and [`Invalid`](ErrorKind::Invalid) if the bootstrap servers are others.
     pub fn open_topic(&self, options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
-        let Shared {
+        let KafkaLogInner {
             health,
             monitor,
             producer,
@@ -74,7 +74,7 @@ impl KafkaLog {
                 "the topic is on another cluster",
             ));
         }
-        let shared = Shared::new(
+        let shared = KafkaLogInner::new(
             options,
             Arc::clone(health),
             Arc::clone(monitor),

@@ -237,12 +237,16 @@ impl KafkaLogOptions {
     /// ```
     /// use shop_kafka::KafkaLogOptions;
     ///
-    /// let options = KafkaLogOptions::new("localhost:9092").property("client.rack", "eu-1a");
+    /// let options = KafkaLogOptions::new("localhost:9092").with_property("client.rack", "eu-1a");
     /// ```
     ///
     /// [list]: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md
     #[must_use]
-    pub fn property(mut self, name: impl Into<String>, value: impl Into<SecretString>) -> Self {
+    pub fn with_property(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<SecretString>,
+    ) -> Self {
         self.properties.insert(name.into(), value.into());
         self
     }
@@ -399,7 +403,7 @@ mod tests {
         );
         let options = KafkaLogOptions::new("k:1")
             .client_id("a".to_owned())
-            .property("client.rack", "eu-1a");
+            .with_property("client.rack", "eu-1a");
         let clients: [fn(&KafkaLogOptions) -> rdkafka::ClientConfig; 3] = [
             config::observer,
             |options| config::producer(options, 1),
@@ -411,7 +415,7 @@ mod tests {
                 (Some("a"), Some("eu-1a"))
             );
         }
-        let linger = config::producer(&options.property("linger.ms", "20"), 1_000);
+        let linger = config::producer(&options.with_property("linger.ms", "20"), 1_000);
         assert_eq!(linger.get("linger.ms"), Some("20"), "it takes precedence");
         let (acks, user) = (("acks", "1"), ("sasl.username", "hunter2"));
         let (key, codec) = (("ssl.key.password", "hunter2"), ("compression.type", "lz4"));
@@ -461,7 +465,7 @@ mod tests {
     #[test]
     fn debug_output_hides_the_password() {
         let mut options =
-            KafkaLogOptions::new("localhost:9092").property("ssl.key.password", "hunter2");
+            KafkaLogOptions::new("localhost:9092").with_property("ssl.key.password", "hunter2");
         options.password = Some("hunter2".to_owned().into());
         assert!(!format!("{options:?}").contains("hunter2"));
     }

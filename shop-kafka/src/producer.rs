@@ -12,15 +12,15 @@ use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::acknowledged::Acknowledgements;
-use crate::client::{Context, Health, close_in_background, lock, partitions};
+use crate::client::{ClientHealth, Context, close_in_background, lock, partitions};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
 type Producer = FutureProducer<Context>;
 /// The position of a published record, if a broker has reported it.
-pub(crate) type Reported = Result<Option<RecordPosition>>;
+pub(crate) type ReportedPosition = Result<Option<RecordPosition>>;
 
-struct Current {
+struct CurrentProducer {
     producer: Arc<Producer>,
     created_at: Instant,
     batch_bytes: usize,
@@ -35,14 +35,14 @@ const FULL_QUEUE_RETRY: Duration = Duration::from_millis(1);
 
 /// A producer that is created when it is first needed: a process that only consumes has none.
 pub(crate) struct ProducerHandle {
-    current: Mutex<Option<Current>>,
+    current: Mutex<Option<CurrentProducer>>,
     options: KafkaLogOptions,
-    health: Arc<Health>,
+    health: Arc<ClientHealth>,
     pub(crate) acknowledgements: Acknowledgements,
 }
 
 impl ProducerHandle {
-    pub(crate) fn new(options: &KafkaLogOptions, health: &Arc<Health>) -> Self {
+    pub(crate) fn new(options: &KafkaLogOptions, health: &Arc<ClientHealth>) -> Self {
         Self {
             current: Mutex::default(),
             options: options.clone(),
@@ -72,11 +72,11 @@ impl ProducerHandle {
         Ok(producer)
     }
 
-    fn create(&self, batch_bytes: usize) -> Result<Current> {
+    fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
         let context = Context::new(Arc::clone(&self.health), ());
         let config = config::producer(&self.options, batch_bytes);
         let producer = Producer::from_config_and_context(&config, context).map_err(from_kafka)?;
-        Ok(Current {
+        Ok(CurrentProducer {
             producer: Arc::new(producer),
             created_at: Instant::now(),
             batch_bytes,
@@ -185,7 +185,7 @@ impl ProducerHandle {
         count: usize,
         deadline: tokio::time::Instant,
         enqueue: impl Fn(usize) -> Result<PendingDelivery> + Send + Sync,
-    ) -> Vec<Reported> {
+    ) -> Vec<ReportedPosition> {
         let mut deliveries = Vec::with_capacity(count);
         for index in 0..count {
             let mut enqueued = enqueue(index);
@@ -342,7 +342,7 @@ pub(crate) struct PendingDelivery {
 
 impl PendingDelivery {
     /// Waits for the delivery report.
-    async fn reported(self, producer: &ProducerHandle) -> Reported {
+    async fn reported(self, producer: &ProducerHandle) -> ReportedPosition {
         let closed = "the producer was closed before the record was acknowledged";
         let closed = |error| kafka_error(ErrorKind::Unavailable, closed).with_source(error);
         let delivered = self.delivered.await.map_err(closed)?;

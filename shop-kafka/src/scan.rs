@@ -10,19 +10,19 @@ use futures_util::{Stream, stream};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
-use shop_core::log::{LogRecord, Offsets, Tail};
+use shop_core::log::{LogRecord, LogTail, Offsets};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{Observer, partitions, start_thread};
+use crate::client::{StandaloneConsumer, partitions, start_thread};
 use crate::error::{from_kafka, kafka_error};
 use crate::number::{int32, unsigned};
 use crate::record::from_message;
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 use crate::standalone::REQUEST_TIMEOUT;
 
 /// A partition, and consecutive records of it.
-pub(crate) type ScanBatch = (u32, Vec<LogRecord>);
+pub(crate) type PartitionBatch = (u32, Vec<LogRecord>);
 
 /// The maximum time without a record before a scan fails.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub(crate) enum ScanRange {
     /// From this start on. A topic that was created again is read from its beginning.
     From(Offsets),
     /// From an offset to an end, by partition, which the topic had recently: they are not compared with its ends.
-    Between(Spans),
+    Between(OffsetRanges),
     /// The record at an offset of a partition, if the topic has it.
     At(u32, u64),
     /// Everything from this start on, and what is appended later.
@@ -46,9 +46,9 @@ pub(crate) enum ScanRange {
 }
 
 /// The offsets from which partitions are read, and their ends at that time.
-pub(crate) type Spans = BTreeMap<u32, (u64, u64)>;
+pub(crate) type OffsetRanges = BTreeMap<u32, (u64, u64)>;
 /// The number of offsets behind the ends of partitions.
-pub(crate) type Unstable = BTreeMap<u32, u64>;
+pub(crate) type UnstableCounts = BTreeMap<u32, u64>;
 
 impl ScanRange {
     /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
@@ -60,7 +60,7 @@ impl ScanRange {
             }
             Self::At(..) => (high, high),
             Self::From(start) | Self::Tail(start) => {
-                (Tail::start_of(start, partition, low, high), high)
+                (LogTail::start_offset(start, partition, low, high), high)
             }
         }
     }
@@ -74,12 +74,12 @@ impl ScanRange {
 /// Returns the records of `range` that are in `topic` now, behind where the partitions are read, and how many offsets are
 /// behind the ends of a range without end.
 pub(crate) async fn scan(
-    log: &Arc<Shared>,
+    log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
     range: ScanRange,
 ) -> Result<(
-    (Spans, Unstable),
-    impl Stream<Item = Result<ScanBatch>> + Send + use<>,
+    (OffsetRanges, UnstableCounts),
+    impl Stream<Item = Result<PartitionBatch>> + Send + use<>,
 )> {
     let (started, starting) = oneshot::channel();
     // One batch is buffered while the next one is read.
@@ -88,7 +88,7 @@ pub(crate) async fn scan(
     let topic = Arc::clone(topic);
     drop(start_thread(
         "shop-kafka-scan",
-        move || match Scan::start(&log, topic, &range) {
+        move || match TopicScan::start(&log, topic, &range) {
             Err(error) => drop(started.send(Err(log.health.explain(error)))),
             Ok((scan, spans)) => {
                 // The caller may be gone. `run` then finds the channel of batches closed.
@@ -105,8 +105,8 @@ pub(crate) async fn scan(
     ))
 }
 
-struct Scan {
-    consumer: Observer,
+struct TopicScan {
+    consumer: StandaloneConsumer,
     topic: Arc<str>,
     /// The end offsets of the partitions that are not completely read.
     ends: BTreeMap<u32, u64>,
@@ -123,24 +123,24 @@ struct Scan {
     buffer: BytesMut,
 }
 
-impl Scan {
+impl TopicScan {
     fn start(
-        log: &Shared,
+        log: &KafkaLogInner,
         topic: Arc<str>,
         range: &ScanRange,
-    ) -> Result<(Self, (Spans, Unstable))> {
+    ) -> Result<(Self, (OffsetRanges, UnstableCounts))> {
         // Of few records, more than those should not be fetched.
         let few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
         let topic_changes = log.health.topic_changes();
         let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
-        let mut unstable = Unstable::new();
+        let mut unstable = UnstableCounts::new();
         // Before the stable ends, which are behind them unless a transaction is open.
         let unstable_ends = if range.follows() {
             spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?
         } else {
-            Spans::new()
+            OffsetRanges::new()
         };
         let read = spans(&consumer, &topic, range)?;
         for (partition, (start, end)) in &read {
@@ -176,7 +176,7 @@ impl Scan {
     }
 
     /// Sends batches until all partitions are read or the receiver is dropped.
-    fn run(mut self, log: &Shared, batches: &mpsc::Sender<Result<ScanBatch>>) {
+    fn run(mut self, log: &KafkaLogInner, batches: &mpsc::Sender<Result<PartitionBatch>>) {
         let mut last_read = Instant::now();
         let mut last_error = None;
         let idle_timeout = if self.few {
@@ -266,7 +266,7 @@ impl Scan {
     }
 
     /// Sends the buffered records. Returns false if the receiver was dropped.
-    fn flush(&mut self, batches: &mpsc::Sender<Result<ScanBatch>>) -> bool {
+    fn flush(&mut self, batches: &mpsc::Sender<Result<PartitionBatch>>) -> bool {
         self.bytes = 0;
         let buffered = std::mem::take(&mut self.buffered);
         buffered
@@ -276,12 +276,12 @@ impl Scan {
 }
 
 /// Returns the first offset and the end of the partitions that have records in `range`.
-fn spans(consumer: &Observer, topic: &str, range: &ScanRange) -> Result<Spans> {
+fn spans(consumer: &StandaloneConsumer, topic: &str, range: &ScanRange) -> Result<OffsetRanges> {
     if let ScanRange::Between(spans) = range {
         // No request: the consumer stops where the log does.
         return Ok(spans.clone());
     }
-    let mut spans = Spans::new();
+    let mut spans = OffsetRanges::new();
     for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
         let (low, high) = watermarks(consumer, topic, partition)?;
         let index = unsigned(partition);
@@ -302,7 +302,7 @@ fn is_outside(error: &KafkaError) -> bool {
 }
 
 /// The first offset of a partition and its end. Waits for the election of a leader, such as that of a new topic.
-fn watermarks(consumer: &Observer, topic: &str, partition: i32) -> Result<(i64, i64)> {
+fn watermarks(consumer: &StandaloneConsumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
     let fetch = || consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
     let pauses = ConstantBuilder::new()
         .with_delay(POLL_TIMEOUT)

@@ -9,8 +9,8 @@ use shop_core::ports::Durability;
 use shop_core::{Clock, Result, SystemClock};
 
 use crate::KafkaLogOptions;
-use crate::client::{Health, lock};
-use crate::dead_letters::index::Index;
+use crate::client::{ClientHealth, lock};
+use crate::dead_letters::index::DlqIndex;
 use crate::producer::{PendingDelivery, ProducerHandle};
 use crate::record::to_headers;
 use crate::standalone::IdleConsumers;
@@ -18,25 +18,25 @@ use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
 
 /// A log, with the clients of its ports.
-pub(crate) struct Shared {
+pub(crate) struct KafkaLogInner {
     pub(crate) options: KafkaLogOptions,
-    pub(crate) health: Arc<Health>,
+    pub(crate) health: Arc<ClientHealth>,
     pub(crate) monitor: Arc<TopicMonitor>,
     pub(crate) producer: Arc<ProducerHandle>,
     pub(crate) topic: Arc<Topic>,
     dead_letters: OnceLock<Arc<Topic>>,
-    pub(crate) dead_letter_index: tokio::sync::Mutex<Index>,
+    pub(crate) dead_letter_index: tokio::sync::Mutex<DlqIndex>,
     pub(crate) idle_consumers: IdleConsumers,
     last_epoch: Mutex<u64>,
     /// The records that the log had acknowledged to this process and has lost.
     lost: Mutex<Vec<Gap>>,
 }
 
-impl Shared {
+impl KafkaLogInner {
     /// The log of a topic on these clients.
     pub(crate) fn new(
         options: KafkaLogOptions,
-        health: Arc<Health>,
+        health: Arc<ClientHealth>,
         monitor: Arc<TopicMonitor>,
         producer: Arc<ProducerHandle>,
     ) -> Self {
@@ -156,7 +156,7 @@ impl Shared {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for KafkaLogInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
             .field("topic", &self.topic)

@@ -16,7 +16,7 @@ use crate::KafkaDeadLetters;
 use crate::batch::BatchRoom;
 use crate::client::blocking;
 use crate::error::{closed, from_kafka, kafka_error, not_reached, too_late};
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 
 /// Publishes purchases to a [`KafkaLog`](crate::KafkaLog).
 ///
@@ -40,7 +40,7 @@ use crate::shared::Shared;
 /// ```
 #[derive(Debug)]
 pub struct KafkaSink {
-    log: Arc<Shared>,
+    log: Arc<KafkaLogInner>,
     /// The purchases that wait for Kafka's first response. Closed with the sink.
     waiting: TaskTracker,
     batch_room: BatchRoom,
@@ -52,7 +52,7 @@ pub struct KafkaSink {
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl KafkaSink {
-    pub(crate) fn new(log: Arc<Shared>) -> Self {
+    pub(crate) fn new(log: Arc<KafkaLogInner>) -> Self {
         Self {
             waiting: TaskTracker::new(),
             batch_room: BatchRoom::new(log.options.producer_queue_capacity),
@@ -114,7 +114,7 @@ impl KafkaSink {
                 .await
                 .unwrap_or_default();
             let now = SystemClock.now();
-            let gaps: Vec<_> = lost.iter().map(|gap| gap.dead_letter(now)).collect();
+            let gaps: Vec<_> = lost.iter().map(|gap| gap.to_dead_letter(now)).collect();
             if gaps.is_empty() {
                 return;
             }
@@ -145,7 +145,7 @@ impl KafkaSink {
     }
 }
 
-async fn receipt(log: &Shared, id: PurchaseId, record: &LogRecord) -> Result<Receipt> {
+async fn receipt(log: &KafkaLogInner, id: PurchaseId, record: &LogRecord) -> Result<Receipt> {
     let position = log.append(record).await?;
     Ok(Receipt::new(id, log.durability()).with_position(position))
 }

@@ -12,13 +12,13 @@ use shop_core::Result;
 use shop_core::log::Offsets;
 
 use crate::client::{
-    Context, Observer, authenticate, blocking, close_in_background, deliver_events,
+    Context, StandaloneConsumer, authenticate, blocking, close_in_background, deliver_events,
     is_of_other_topic, lock, partitions,
 };
 use crate::config;
 use crate::error::from_kafka;
 use crate::number::unsigned;
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 
 /// The timeout of a request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,15 +26,15 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The idle consumers, by group and whether they fetch few records: a new one has to find the cluster first.
 #[derive(Default)]
 pub(crate) struct IdleConsumers {
-    consumers: Mutex<HashMap<(Arc<str>, bool), Observer>>,
+    consumers: Mutex<HashMap<(Arc<str>, bool), StandaloneConsumer>>,
     /// Held during a request for positions.
     positions: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Shared {
+impl KafkaLogInner {
     /// An idle consumer of `group`, or a new one. If it is to read `few` records, it fetches no others, and stops at an
     /// offset that is not in the log.
-    pub(crate) fn consumer(&self, group: &Arc<str>, few: bool) -> Result<Observer> {
+    pub(crate) fn consumer(&self, group: &Arc<str>, few: bool) -> Result<StandaloneConsumer> {
         let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), few));
         if let Some(consumer) = idle {
             // And requests for a token.
@@ -51,13 +51,14 @@ impl Shared {
                 .set("auto.offset.reset", "error");
         }
         let context = Context::new(Arc::clone(&self.health), ());
-        let consumer = Observer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        let consumer =
+            StandaloneConsumer::from_config_and_context(&config, context).map_err(from_kafka)?;
         authenticate(&consumer);
         Ok(consumer)
     }
 
     /// Keeps a consumer for the next request.
-    pub(crate) fn keep(&self, group: Arc<str>, few: bool, consumer: Observer) {
+    pub(crate) fn keep(&self, group: Arc<str>, few: bool, consumer: StandaloneConsumer) {
         if consumer.unassign().is_ok() {
             // Another one may have been kept meanwhile. It is dropped without the lock.
             let _replaced = lock(&self.idle_consumers.consumers).insert((group, few), consumer);
@@ -68,7 +69,7 @@ impl Shared {
     pub(crate) async fn request<T: Send + 'static>(
         self: &Arc<Self>,
         group: &str,
-        request: fn(&Observer, &Self, &str) -> Result<T>,
+        request: fn(&StandaloneConsumer, &Self, &str) -> Result<T>,
     ) -> Result<T> {
         let turn = Arc::clone(&self.idle_consumers.positions)
             .lock_owned()
@@ -89,7 +90,11 @@ impl Shared {
 }
 
 /// The client ids of the members of `group`.
-pub(crate) fn members(consumer: &Observer, _: &Shared, group: &str) -> Result<Vec<String>> {
+pub(crate) fn members(
+    consumer: &StandaloneConsumer,
+    _: &KafkaLogInner,
+    group: &str,
+) -> Result<Vec<String>> {
     let list = consumer
         .fetch_group_list(Some(group), REQUEST_TIMEOUT)
         .map_err(from_kafka)?;
@@ -102,7 +107,11 @@ pub(crate) fn members(consumer: &Observer, _: &Shared, group: &str) -> Result<Ve
 }
 
 /// The committed positions of the consumer's group in the topic of the log.
-pub(crate) fn committed(consumer: &Observer, log: &Shared, _: &str) -> Result<Offsets> {
+pub(crate) fn committed(
+    consumer: &StandaloneConsumer,
+    log: &KafkaLogInner,
+    _: &str,
+) -> Result<Offsets> {
     let topic = &*log.topic.name;
     let mut list = TopicPartitionList::new();
     for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {

@@ -12,7 +12,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
 use crate::KafkaLogOptions;
-use crate::client::{Context, Health, blocking, lock};
+use crate::client::{ClientHealth, Context, blocking, lock};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::number::int32;
@@ -26,7 +26,7 @@ pub(crate) struct Topic {
     /// The configuration of a new topic that differs from the cluster's defaults.
     config: Vec<(&'static str, String)>,
     options: KafkaLogOptions,
-    state: watch::Sender<State>,
+    state: watch::Sender<TopicState>,
     /// The time and the result of the latest [`ping`](Self::ping).
     last_ping: tokio::sync::Mutex<Option<(Instant, Result<()>)>>,
     /// When the settings were last read.
@@ -35,7 +35,7 @@ pub(crate) struct Topic {
 
 /// `None` before the first check. A topic that existed at the last check is not checked before each use; the error is of
 /// one that was never available, or must not be used.
-type State = Option<Result<Description>>;
+type TopicState = Option<Result<TopicDescription>>;
 
 impl Topic {
     /// The topic of the log.
@@ -95,12 +95,12 @@ impl Topic {
         }
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> TopicState {
         self.state.borrow().clone()
     }
 
     /// What is known of the topic, if it exists.
-    pub(crate) fn known(&self) -> Option<Description> {
+    pub(crate) fn known(&self) -> Option<TopicDescription> {
         self.state()?.ok()
     }
 
@@ -124,7 +124,7 @@ impl Topic {
     /// Waits until the topic exists, at most for the timeout of a publish. A check that failed is repeated, unless an
     /// operator has to act.
     pub(crate) async fn ready(&self) -> Result<()> {
-        let is_final = |state: &State| match state {
+        let is_final = |state: &TopicState| match state {
             Some(Err(error)) => !error.is_retryable() || is_missing(error),
             state => state.is_some(),
         };
@@ -140,7 +140,7 @@ impl Topic {
     async fn known_by(
         &self,
         timeout: Duration,
-        is_final: impl FnMut(&State) -> bool,
+        is_final: impl FnMut(&TopicState) -> bool,
     ) -> Result<()> {
         // After the time, the last state decides.
         let _elapsed = tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
@@ -189,7 +189,7 @@ impl Topic {
         }
     }
 
-    fn check(&self, admin: &TopicAdmin) -> Result<Description> {
+    fn check(&self, admin: &TopicAdmin) -> Result<TopicDescription> {
         let existing = admin.describe(&self.name)?;
         let is_new = existing.is_none();
         if is_new {
@@ -217,7 +217,7 @@ impl Topic {
                     return Ok(found);
                 }
                 settings => {
-                    return Ok(Description {
+                    return Ok(TopicDescription {
                         settings: settings?,
                         ..found
                     });
@@ -234,7 +234,7 @@ impl Topic {
     /// # Errors
     /// [`Denied`](ErrorKind::Denied) if the topic is compacted; a retryable error if the broker does not respond and
     /// no settings are known.
-    fn read_settings(&self, admin: &TopicAdmin, found: &Description) -> Result<Settings> {
+    fn read_settings(&self, admin: &TopicAdmin, found: &TopicDescription) -> Result<TopicSettings> {
         let known = self.known().map(|known| known.settings);
         let config = match self.describe_settings(admin, &found.leaders) {
             Ok(config) => {
@@ -265,7 +265,7 @@ impl Topic {
         if let Some(bytes) = max_message_bytes {
             admin.health.batch_limit.note_topic(&self.name, bytes);
         }
-        Ok(Settings {
+        Ok(TopicSettings {
             are_read: true,
             elects_uncleanly: value("unclean.leader.election.enable") == Some("true"),
             min_in_sync: value("min.insync.replicas").and_then(|least| least.parse().ok()),
@@ -314,7 +314,7 @@ impl Topic {
         self.set(Err(error));
     }
 
-    fn set(&self, found: Result<Description>) {
+    fn set(&self, found: Result<TopicDescription>) {
         self.state.send_if_modified(|known| {
             let is_changed = match (&*known, &found) {
                 (Some(Ok(old)), Ok(new)) => old != new,
@@ -329,9 +329,9 @@ impl Topic {
         });
     }
 
-    fn report(&self, found: &Result<Description>) {
+    fn report(&self, found: &Result<TopicDescription>) {
         let topic = &*self.name;
-        let Description {
+        let TopicDescription {
             replicas,
             leaderless,
             settings,
@@ -362,7 +362,7 @@ impl Topic {
                 "topic has fewer replicas than SHOP_KAFKA_REPLICAS: reassign its partitions with more replicas"
             );
         }
-        for weakness in found.iter().flat_map(Description::weak_settings) {
+        for weakness in found.iter().flat_map(TopicDescription::weak_settings) {
             tracing::warn!(kafka.topic = topic, "{weakness}");
         }
         if !leaderless.is_empty() {
@@ -433,19 +433,19 @@ impl Topic {
 
 /// What the brokers say of an existing topic.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Description {
+pub(crate) struct TopicDescription {
     /// Partitions without a leader. They accept no records; the others do.
     pub(crate) leaderless: Vec<i32>,
     /// The smallest number of replicas of a partition.
     replicas: usize,
     /// The leaders of the partitions that have one: a new topic may be listed without partitions.
     leaders: BTreeSet<i32>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: TopicSettings,
 }
 
 /// The settings of a topic, as far as they can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Settings {
+pub(crate) struct TopicSettings {
     /// Whether a broker has answered, also with a refusal.
     are_read: bool,
     min_in_sync: Option<usize>,
@@ -454,7 +454,7 @@ pub(crate) struct Settings {
     pub(crate) retention: Option<Duration>,
 }
 
-impl Description {
+impl TopicDescription {
     /// Whether every partition has a leader, and the settings were read.
     pub(crate) fn is_complete(&self) -> bool {
         self.leaderless.is_empty() && self.settings.are_read
@@ -500,7 +500,7 @@ impl Description {
             leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
             leaders: led.iter().map(|partition| partition.leader()).collect(),
             replicas: replicas.unwrap_or_default(),
-            settings: Settings::default(),
+            settings: TopicSettings::default(),
         }))
     }
 }
@@ -526,7 +526,7 @@ const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Checks that the brokers respond to `consumer` and that a partition of `topic` has a leader. Blocks.
 pub(crate) fn check_served<C>(
     consumer: &BaseConsumer<Context<C>>,
-    health: &Health,
+    health: &ClientHealth,
     topic: &str,
     timeout: Duration,
 ) -> Result<()>
@@ -537,7 +537,7 @@ where
         .fetch_metadata(Some(topic), timeout)
         .map_err(from_kafka)?;
     health.clear();
-    match Description::find(&metadata, topic)? {
+    match TopicDescription::find(&metadata, topic)? {
         Some(found) if !found.leaders.is_empty() => Ok(()),
         Some(_) => Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
         None => Err(from_code(RDKafkaErrorCode::UnknownTopic)),
@@ -590,7 +590,7 @@ mod tests {
         topic.fail(kafka_error(ErrorKind::Unavailable, "no response"));
         assert!(topic.checked(patience).await.is_err() && topic.ready().await.is_err());
         topic.options.publish_timeout = patience;
-        let later = async { topic.set(Ok(Description::default())) };
+        let later = async { topic.set(Ok(TopicDescription::default())) };
         tokio::join!(topic.ready(), later).0.unwrap();
         for error in [topic.missing(), kafka_error(ErrorKind::Denied, "compacted")] {
             topic.set(Err(error));

@@ -13,17 +13,18 @@ use rdkafka::error::KafkaResult;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::client::{
-    Context, Health, Observer, authenticate, close_in_background, deliver_events, start_thread,
+    ClientHealth, Context, StandaloneConsumer, authenticate, close_in_background, deliver_events,
+    start_thread,
 };
 use crate::error::{from_kafka, kafka_error, not_reached};
-use crate::topic::{Description, Topic};
+use crate::topic::{Topic, TopicDescription};
 use crate::{KafkaLogOptions, SaslMechanism, config};
 
 /// Describes and creates topics.
 #[derive(Clone)]
 pub(crate) struct TopicAdmin {
-    pub(crate) observer: Arc<Observer>,
-    pub(crate) health: Arc<Health>,
+    pub(crate) observer: Arc<StandaloneConsumer>,
+    pub(crate) health: Arc<ClientHealth>,
     config: ClientConfig,
     cluster: Arc<OnceLock<Arc<str>>>,
 }
@@ -41,7 +42,7 @@ impl TopicAdmin {
     }
 
     /// Describes a topic, without its settings; `None` if it is missing. Blocks.
-    pub(crate) fn describe(&self, topic: &str) -> Result<Option<Description>> {
+    pub(crate) fn describe(&self, topic: &str) -> Result<Option<TopicDescription>> {
         let metadata = self
             .observer
             .fetch_metadata(Some(topic), METADATA_TIMEOUT)
@@ -52,7 +53,7 @@ impl TopicAdmin {
         {
             self.cluster.get_or_init(|| id.into());
         }
-        Description::find(&metadata, topic)
+        TopicDescription::find(&metadata, topic)
     }
 
     /// Runs an administrative request. Blocks.
@@ -99,14 +100,14 @@ pub(crate) struct TopicMonitor {
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 impl TopicMonitor {
-    pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<Health>) -> Result<Self> {
+    pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<ClientHealth>) -> Result<Self> {
         let config = config::observer(options);
         let mut observing = config.clone();
         // The ends of partitions are behind the transactions that are open.
         observing.set("isolation.level", "read_uncommitted");
         let context = Context::new(Arc::clone(health), ());
         let observer =
-            Observer::from_config_and_context(&observing, context).map_err(from_kafka)?;
+            StandaloneConsumer::from_config_and_context(&observing, context).map_err(from_kafka)?;
         let observer = Arc::new(observer);
         let health = Arc::clone(health);
         let admin = TopicAdmin {

@@ -28,8 +28,8 @@
 //! # let folder = temporary.path().join(folder);
 //! let files = EmbeddedShop::open(folder).await?;
 //! let shop = files.shop();
-//! let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-//! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;
+//! let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
+//! let spent = shop.user("u1").wait_for(&bought.receipt).summary().await?;
 //! assert_eq!(spent.count, 1);
 //!
 //! drop(shop);
@@ -42,7 +42,7 @@
 //!
 //! For several processes of one machine on one folder, or with a log or a store of another kind, put the parts together
 //! yourself: an [`Ingest`](shop_core::ingest::Ingest) from an [`EmbeddedLog`](embedded::EmbeddedLog) into an
-//! [`EmbeddedStore`](embedded::EmbeddedStore), and [`Shop::of`](shop_core::Shop::of) its two ends.
+//! [`EmbeddedStore`](embedded::EmbeddedStore), and [`Shop::new`](shop_core::Shop::new) its two ends.
 //!
 //! # MongoDB
 //!

@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
-    InsertOutcome, Lookup, RefundDecision, WaitingRefund, WaitingRefunds, other_currency,
-    rejected_currency, settle_refunds,
+    InsertOutcome, Lookup, RefundDecision, WaitingRefund, WaitingRefunds, decide_refunds,
+    other_currency, rejected_currency,
 };
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
@@ -211,13 +211,13 @@ async fn insert_refunds(
         let mut orphans = Vec::new();
         for index in indices {
             match decide(&batch[index], &found) {
-                Fate::Insert(refund) => to_insert.push((index, refund)),
-                Fate::Keep => to_keep.push(index),
-                Fate::Move => {
+                RefundAction::Insert(refund) => to_insert.push((index, refund)),
+                RefundAction::Keep => to_keep.push(index),
+                RefundAction::Move => {
                     orphans.push(batch[index].id);
                     to_keep.push(index);
                 }
-                Fate::Outcome(outcome) => outcomes[index] = outcome,
+                RefundAction::Outcome(outcome) => outcomes[index] = outcome,
             }
         }
 
@@ -240,7 +240,7 @@ async fn insert_refunds(
 }
 
 /// What becomes of a refund.
-enum Fate {
+enum RefundAction {
     /// This row is inserted.
     Insert(Purchase),
     /// Its purchase is not stored: it is kept until then.
@@ -252,26 +252,26 @@ enum Fate {
     Outcome(InsertOutcome),
 }
 
-fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> Fate {
+fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> RefundAction {
     let own = found.get(&refund.id);
     let bought = refund.details.of.and_then(|of| found.get(&of));
     if matches!(own, Some(StoredRow::Mark)) || matches!(bought, Some(StoredRow::Mark)) {
-        return Fate::Outcome(InsertOutcome::Erased);
+        return RefundAction::Outcome(InsertOutcome::Erased);
     }
 
     if let Some(bought) = bought.and_then(StoredRow::purchase) {
         let refund = match refund.as_refund_of(bought) {
             Ok(refund) => refund,
-            Err(invalid) => return Fate::Outcome(InsertOutcome::Rejected(invalid.into())),
+            Err(invalid) => return RefundAction::Outcome(InsertOutcome::Rejected(invalid.into())),
         };
         return match own {
-            None => Fate::Insert(refund),
-            Some(own) => Fate::Outcome(own.compare(&refund)),
+            None => RefundAction::Insert(refund),
+            Some(own) => RefundAction::Outcome(own.compare(&refund)),
         };
     }
     match own {
-        Some(_) => Fate::Move,
-        None => Fate::Keep,
+        Some(_) => RefundAction::Move,
+        None => RefundAction::Keep,
     }
 }
 
@@ -340,7 +340,7 @@ async fn keep(
     if !erased.is_empty() {
         let entries = rows.waiting_of(&erased).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-        rows.remove(&sequences).await?;
+        rows.remove_waiting(&sequences).await?;
     }
     Ok(())
 }
@@ -369,7 +369,7 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
         let Some(bought) = purchase(&id) else {
             continue;
         };
-        let decisions = settle_refunds(bought, purchase(&id.refund_id()), &entries);
+        let decisions = decide_refunds(bought, purchase(&id.refund_id()), &entries);
         for (entry, decision) in entries.into_iter().zip(decisions) {
             perform(rows, &entry, decision).await?;
         }
@@ -386,11 +386,11 @@ async fn perform(
         RefundDecision::Apply(refund) => {
             // Otherwise another process has inserted one, or deleted the purchase: the next sweep decides again.
             if rows.insert_refunds(&[refund]).await? == [true] {
-                rows.remove(&[entry.sequence]).await?;
+                rows.remove_waiting(&[entry.sequence]).await?;
             }
             Ok(())
         }
-        RefundDecision::Forget => rows.remove(&[entry.sequence]).await,
+        RefundDecision::Forget => rows.remove_waiting(&[entry.sequence]).await,
         RefundDecision::Refuse(reason) if entry.refusal.as_ref() == Some(&reason) => Ok(()),
         RefundDecision::Refuse(reason) => rows.refuse_waiting(entry.sequence, &reason).await,
     }

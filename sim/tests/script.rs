@@ -120,7 +120,7 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
 async fn shop_of(folder: &Path) -> shop_core::Result<Shop> {
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await?;
     let store = log.store(&EmbeddedStoreOptions::default()).await?;
-    Ok(Shop::of(log.storing_sink(GROUP).await?, store))
+    Ok(Shop::new(log.storing_sink(GROUP).await?, store))
 }
 
 struct Client {

@@ -30,9 +30,9 @@ impl Checkout {
     /// # Errors
     /// When a member is not valid, or the order was paid at another price.
     pub async fn pay(&self, order: u32, user: &str, name: &str, price: &str) -> Result<Answer> {
-        let purchase = NewPurchase::of(user)
-            .named(name)
-            .priced(price)?
+        let purchase = NewPurchase::for_user(user)
+            .with_user_name(name)
+            .with_price(price)?
             .with_key(format!("order-{order}"))?;
         match self.shop.buy(purchase).await {
             Ok(bought) => Ok(Answer::Bought(bought.purchase.id)),

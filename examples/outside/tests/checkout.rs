@@ -72,7 +72,7 @@ async fn each_error_has_a_message_for_the_customer() {
         sink.expect_publish_new()
             .times(1)
             .returning(move |_, _| Err(Error::new(kind, "on demand")));
-        let checkout = Checkout::new(Shop::of(sink, MockPurchaseQuery::new()));
+        let checkout = Checkout::new(Shop::new(sink, MockPurchaseQuery::new()));
         assert_eq!(
             checkout.pay(7, "u1", "ada", "29.99").await.unwrap(),
             expected
@@ -86,7 +86,7 @@ async fn a_failed_listing_is_an_error() {
     query
         .expect_summary()
         .returning(|_| Err(Error::new(ErrorKind::Unavailable, "on demand")));
-    let checkout = Checkout::new(Shop::of(Arc::new(MockPurchaseSink::new()), query));
+    let checkout = Checkout::new(Shop::new(Arc::new(MockPurchaseSink::new()), query));
     assert_eq!(
         checkout.is_known("u1").await.unwrap_err().kind(),
         ErrorKind::Unavailable

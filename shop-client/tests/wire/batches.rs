@@ -46,7 +46,7 @@ fn requests(script: &Script) -> (usize, usize) {
 async fn stored(client: &ShopClient, last: &Receipt) -> u64 {
     client
         .user("u1")
-        .waiting_for(last)
+        .wait_for(last)
         .summary()
         .await
         .unwrap()

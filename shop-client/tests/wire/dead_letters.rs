@@ -12,8 +12,8 @@ use shop_client::shop_core::log::{
 };
 use shop_client::shop_core::record::Record as _;
 use shop_client::{
-    BytesBody, DeadLetters, Durability, ErrorKind, HttpErrorExt, Outcome, PageLimit, Purchase,
-    ReasonKind, ResolvedStatus, ShopClient, Timestamp,
+    BytesBody, DeadLetterRequest, Durability, ErrorKind, HttpErrorExt, Outcome, PageLimit,
+    Purchase, ReasonKind, ResolvedStatus, ShopClient, Timestamp,
 };
 use shop_http::{DeadLetterLog, HttpOptions, Parts, router};
 
@@ -37,7 +37,7 @@ fn parked(offset: u64) -> DeadLetter {
 async fn management() -> (InMemoryLog, Router) {
     let log = InMemoryLog::default();
     let store = Arc::new(InMemoryStore::new());
-    let gap = Gap::new(partition(), 10, 13, GapCause::Deleted).dead_letter(Timestamp::MIN);
+    let gap = Gap::new(partition(), 10, 13, GapCause::Deleted).to_dead_letter(Timestamp::MIN);
     Log::dead_letters(&log)
         .put(&[parked(1), parked(2), parked(3), gap])
         .await
@@ -69,7 +69,7 @@ async fn published(log: &InMemoryLog) -> usize {
     batches.iter().map(|batch| batch.records.len()).sum()
 }
 
-async fn positions(dead_letters: &DeadLetters) -> Vec<String> {
+async fn positions(dead_letters: &DeadLetterRequest) -> Vec<String> {
     dead_letters
         .list()
         .map_ok(|one| one.position)

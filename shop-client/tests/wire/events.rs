@@ -19,7 +19,7 @@ use crate::shop::{self, Script, Turn, ada, refusal};
 fn service() -> (shop::Shop, Shop) {
     let service = shop::Shop::new();
     service.ingest();
-    let shop = Shop::of(service.log.sink(), service.store.clone());
+    let shop = Shop::new(service.log.sink(), service.store.clone());
     (service, shop)
 }
 

@@ -18,7 +18,9 @@ async fn checkout(shop: &Shop, number: &str) -> shop_client::Result<u64> {
     let user = "u1".to_owned();
     let name = "ada".to_owned();
     let price = "29.99".to_owned();
-    let new = NewPurchase::of(&user).named(&name).priced(&price)?;
+    let new = NewPurchase::for_user(&user)
+        .with_user_name(&name)
+        .with_price(&price)?;
     let bought = shop.buy(new.with_key(format!("order-{number}"))).await?;
     let (user, price): (UserId, Price) = ("u1".parse()?, "29.99".parse()?);
     assert!(user == "u1" && price == bought.purchase.price);
@@ -28,7 +30,7 @@ async fn checkout(shop: &Shop, number: &str) -> shop_client::Result<u64> {
     );
     Ok(shop
         .user(&user)
-        .waiting_for(&bought.receipt)
+        .wait_for(&bought.receipt)
         .summary()
         .await?
         .count)
@@ -46,7 +48,9 @@ impl From<Error> for Refused {
 
 /// A purchase, as the last expression.
 fn order(price: &str) -> shop_client::Result<NewPurchase> {
-    NewPurchase::of("u1").named("ada").priced(price)
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(price)
 }
 
 #[tokio::test]
@@ -76,16 +80,16 @@ async fn text_is_a_value_everywhere() {
     let shop = Shop::in_memory();
     let bought = shop
         .buy(
-            NewPurchase::of("u1")
-                .named("ada".to_owned())
-                .priced("29.99")
+            NewPurchase::for_user("u1")
+                .with_user_name("ada".to_owned())
+                .with_price("29.99")
                 .unwrap()
                 .with_key("order-7"),
         )
         .await
         .unwrap();
     assert_eq!(shop.user("u1").summary().await.unwrap().count, 1);
-    assert_eq!(shop.user_named("ada").summary().await.unwrap().count, 1);
+    assert_eq!(shop.user_with_name("ada").summary().await.unwrap().count, 1);
     let id = bought.purchase.id.to_string();
     for found in [
         shop.get(&id).await,
@@ -110,7 +114,7 @@ async fn invalid_text_is_the_error_of_the_call() {
             "the user id must not be blank",
         ),
         (
-            client.user_named(" ").summary().await.unwrap_err(),
+            client.user_with_name(" ").summary().await.unwrap_err(),
             "the user name must not be blank",
         ),
         (
@@ -119,7 +123,11 @@ async fn invalid_text_is_the_error_of_the_call() {
         ),
         (
             client
-                .buy(NewPurchase::of("u1").named("ada").priced("-1"))
+                .buy(
+                    NewPurchase::for_user("u1")
+                        .with_user_name("ada")
+                        .with_price("-1"),
+                )
                 .await
                 .unwrap_err(),
             "the price must not be negative",
@@ -155,8 +163,12 @@ fn amounts_and_times_are_members_of_other_bodies() {
 #[tokio::test]
 async fn a_listing_is_read_with_the_crate_alone() {
     let shop = Shop::in_memory();
-    let orders =
-        ["1", "2.50"].map(|price| NewPurchase::of("u1").named("ada").priced(price).unwrap());
+    let orders = ["1", "2.50"].map(|price| {
+        NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price(price)
+            .unwrap()
+    });
     assert!(
         shop.buy_all(stream::iter(orders), 2)
             .all(async |bought| bought.is_ok())
@@ -192,24 +204,27 @@ fn setters_take_text() {
 
 #[tokio::test]
 async fn a_conflict_with_a_first_purchase_can_be_mocked() {
-    let first = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+    let first = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap();
     let first = first.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     let mut sink = MockPurchaseSink::new();
     sink.expect_publish_new().returning(move |new, _context| {
         let receipt = Receipt::new(first.id, Durability::LocalDisk);
         match new.price == first.price {
-            true => Ok(PublishedPurchase::new(first.clone(), receipt).as_replayed()),
+            true => Ok(PublishedPurchase::new(first.clone(), receipt).into_replayed()),
             false => Err(Error::new(
                 ErrorKind::Conflict,
                 "the key was used for another purchase",
             )),
         }
     });
-    let shop = Shop::of(sink, InMemoryStore::new());
+    let shop = Shop::new(sink, InMemoryStore::new());
     let order = |price: &str| {
-        NewPurchase::of("u1")
-            .named("ada")
-            .priced(price)
+        NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price(price)
             .unwrap()
             .with_key("order-7")
     };

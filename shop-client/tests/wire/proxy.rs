@@ -149,9 +149,9 @@ struct Results {
 /// Every other purchase has its own key.
 fn purchase(number: u64) -> NewPurchase {
     let user = format!("user-{}", number % USERS);
-    let new = NewPurchase::of(user)
-        .named("ada")
-        .priced(format!("{number}.25"))
+    let new = NewPurchase::for_user(user)
+        .with_user_name("ada")
+        .with_price(format!("{number}.25"))
         .unwrap();
     if number.is_multiple_of(2) {
         new.with_key(format!("order-{number}")).unwrap()

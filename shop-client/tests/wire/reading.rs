@@ -42,7 +42,7 @@ async fn pages_are_requested_as_the_stream_is_read() {
     let oldest_first: Vec<_> = user.oldest_first().purchases().try_collect().await.unwrap();
     assert_eq!(oldest_first, all);
     let named: Vec<_> = client
-        .user_named("ada")
+        .user_with_name("ada")
         .purchases()
         .try_collect()
         .await
@@ -71,7 +71,7 @@ async fn only_the_first_page_waits_for_the_purchase() {
     let user = client.user("u1");
     assert_eq!(user.summary().await.unwrap().count, 0);
 
-    let user = user.waiting_for(&bought.receipt);
+    let user = user.wait_for(&bought.receipt);
     let waiting = tokio::spawn({
         let user = user.clone();
         async move { user.summary().await }
@@ -95,7 +95,7 @@ async fn a_purchase_not_stored_in_time_is_an_error() {
     let script = Script::new([]);
     let client = script.client_of(shop.router.clone()).await;
     let bought = client.buy(ada("29.99")).await.unwrap();
-    let user = client.user("u1").waiting_for(&bought.receipt);
+    let user = client.user("u1").wait_for(&bought.receipt);
     for seconds in [0, 2, 10, 25] {
         let start = Instant::now();
         let error = user

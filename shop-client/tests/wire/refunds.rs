@@ -49,7 +49,7 @@ async fn a_refund_is_sent_again_until_it_is_answered_and_applied_once() {
     }
     let spent = client
         .user("u1")
-        .waiting_for(&refund.receipt)
+        .wait_for(&refund.receipt)
         .summary()
         .await
         .unwrap();
@@ -74,7 +74,10 @@ async fn a_refund_that_the_store_has_not_decided_over_is_pending() {
     let shop = Shop::new();
     let router = shop.router.clone();
     let client = Script::default().client_of(router).await;
-    let new = NewPurchase::of("u1").named("ada").priced("5").unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("5")
+        .unwrap();
     let at = "2026-03-01T09:00:00Z".parse().unwrap();
     let bought = new.into_purchase(at, || Uuid::from_u128(7));
     shop.store.insert([bought.clone()].into()).await.unwrap();

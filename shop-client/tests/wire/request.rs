@@ -116,11 +116,11 @@ async fn a_failed_read_is_not_applied_whatever_the_backend() {
     // In process: the purchase is never stored.
     let late = |error: Error| (error.kind(), error.outcome());
     let log = Shop::new();
-    let shop = AnyShop::of(log.log.sink(), log.store.clone());
+    let shop = AnyShop::new(log.log.sink(), log.store.clone());
     let bought = shop.buy(ada("1")).await.unwrap();
     let user = shop
         .user(bought.purchase.user_id.clone())
-        .waiting_for(&bought.receipt);
+        .wait_for(&bought.receipt);
     let in_process = late(
         user.wait_timeout(Duration::from_secs(1))
             .summary()

@@ -41,7 +41,7 @@ async fn a_purchase_stored_before_the_timeout_is_not_repeated() {
     assert_eq!(script.seen().len(), 3);
     let seen = client
         .user("u1")
-        .waiting_for(&bought.receipt)
+        .wait_for(&bought.receipt)
         .summary()
         .await
         .unwrap();

@@ -55,7 +55,7 @@ fn blocking_calls_buy_and_list() {
     let client = ShopClient::builder(url).build().unwrap();
     client.check().wait().unwrap();
     let bought = client.buy(ada("29.99")).wait().unwrap();
-    let user = client.user("u1").waiting_for(&bought.receipt);
+    let user = client.user("u1").wait_for(&bought.receipt);
     assert_eq!(user.summary().wait().unwrap().count, 1);
     let listed: Vec<_> = user.purchases().wait_each().map(Result::unwrap).collect();
     assert_eq!(listed, std::slice::from_ref(&bought.purchase));

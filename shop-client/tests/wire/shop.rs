@@ -209,7 +209,10 @@ pub(crate) async fn served(router: Router) -> String {
 }
 
 pub(crate) fn ada(price: &str) -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced(price).unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(price)
+        .unwrap()
 }
 
 /// A refusal as the service sends it.

@@ -35,7 +35,7 @@ impl IdempotencyKey {
     /// ```
     #[doc(hidden)]
     #[must_use]
-    pub fn of_owner(&self, owner: &str) -> Self {
+    pub fn scoped_to_owner(&self, owner: &str) -> Self {
         match self.as_str().parse::<PurchaseId>() {
             Ok(id) if id.is_random() => self.clone(),
             _ => hashed(OWNED, &[owner.as_bytes(), self.as_str().as_bytes()]).into(),
@@ -52,7 +52,7 @@ pub trait Entity: Event + PartialEq {
     /// The input for a new row.
     type New: Debug + Clone + Send + Sync + 'static;
     /// The events of the other service that its store consumes.
-    type Other: Record;
+    type ForeignEvent: Record;
 
     /// Its idempotency key.
     fn key(new: &Self::New) -> &IdempotencyKey;
@@ -93,7 +93,7 @@ pub trait Entity: Event + PartialEq {
     }
 
     /// The stored reference to another service's row: its id, and the number of its owner among these rows.
-    fn reference(other: &Self::Other) -> (i64, Option<i64>);
+    fn reference(other: &Self::ForeignEvent) -> (i64, Option<i64>);
 }
 
 /// Inserts and finds users, or orders. A store of orders learns of users from their events.

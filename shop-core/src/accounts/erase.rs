@@ -27,7 +27,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ///
     /// # Cancel safety
     /// As [`purchases`](Self::purchases).
-    pub async fn user_events(
+    pub async fn erase_user_events(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,

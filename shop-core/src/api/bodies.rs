@@ -166,27 +166,27 @@ impl BatchResultBody {
 }
 
 /// Appends the result of the purchase at `line` of a batch, as that of a [`BatchResultBody`].
-pub fn write_acknowledged(line: usize, published: &PublishedPurchase, to: &mut Vec<u8>) {
-    write_member(to, "{\"line\":", &(line as u64));
+pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut Vec<u8>) {
+    write_member(body, "{\"line\":", &(line as u64));
     write_member(
-        to,
+        body,
         ",\"status\":\"acknowledged\",\"id\":",
         &published.receipt.id,
     );
-    write_member(to, ",\"timestamp\":", &published.purchase.timestamp);
-    write_member(to, ",\"receipt\":", &published.receipt);
+    write_member(body, ",\"timestamp\":", &published.purchase.timestamp);
+    write_member(body, ",\"receipt\":", &published.receipt);
     if published.replayed {
-        to.put_slice(b",\"replayed\":true");
+        body.put_slice(b",\"replayed\":true");
     }
     if published.pending {
-        to.put_slice(b",\"pending\":true");
+        body.put_slice(b",\"pending\":true");
     }
-    to.put_slice(b"}");
+    body.put_slice(b"}");
 }
 
 /// The lines of `text`, without their ends. A line ends with LF, CR LF or CR alone, in a file of any system: no value has
 /// these characters.
-pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;

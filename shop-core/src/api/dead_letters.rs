@@ -227,7 +227,7 @@ impl From<&[u8]> for BytesBody {
 impl DeadLetterBody {
     /// The dead letter about a record of the type `of`, without the record.
     #[must_use]
-    pub fn summary(dead_letter: &DeadLetter, of: RecordType) -> Self {
+    pub fn without_record(dead_letter: &DeadLetter, record_type: RecordType) -> Self {
         Self {
             position: dead_letter.position().to_string(),
             time: dead_letter.record.time,
@@ -237,9 +237,9 @@ impl DeadLetterBody {
             attempts: dead_letter.attempts,
             version: dead_letter.version.as_bytes().into(),
             cluster: dead_letter.partition.cluster.to_string(),
-            id: dead_letter.id(of),
-            lost: dead_letter.gap().map(|gap| gap.count()),
-            purchase: purchase(dead_letter, of).map(Box::new),
+            id: dead_letter.id(record_type),
+            lost: dead_letter.gap().map(|gap| gap.offset_count()),
+            purchase: purchase(dead_letter, record_type).map(Box::new),
             stored: None,
             preview: dead_letter.record.value.as_deref().map(preview),
             record: None,
@@ -248,7 +248,7 @@ impl DeadLetterBody {
 
     /// The dead letter about a record of the type `of`, with the record.
     #[must_use]
-    pub fn whole(dead_letter: &DeadLetter, of: RecordType) -> Self {
+    pub fn with_record(dead_letter: &DeadLetter, of: RecordType) -> Self {
         let record = &dead_letter.record;
         let header = |(name, value): (&str, Option<&[u8]>)| RecordHeaderBody {
             name: name.as_bytes().into(),
@@ -262,7 +262,7 @@ impl DeadLetterBody {
         Self {
             record: Some(record),
             preview: None,
-            ..Self::summary(dead_letter, of)
+            ..Self::without_record(dead_letter, of)
         }
     }
 }

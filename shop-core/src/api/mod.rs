@@ -17,7 +17,7 @@ pub use rows::RowFormat;
 pub use {
     bodies::{
         BatchResultBody, BatchStatus, BucketBody, NDJSON, PartitionPosition, PositionsBody,
-        TotalsBody, lines, write_acknowledged,
+        TotalsBody, split_lines, write_acknowledged,
     },
     dead_letters::{
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,

@@ -53,7 +53,7 @@ impl ProblemError {
 impl ProblemMembers {
     /// The name of `outcome`.
     #[must_use]
-    pub const fn outcome_word(outcome: Outcome) -> &'static str {
+    pub const fn outcome_name(outcome: Outcome) -> &'static str {
         match outcome {
             Outcome::NotApplied => "not_sent",
             Outcome::Unknown => "unknown",
@@ -90,7 +90,7 @@ pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
 /// All types of problems.
-pub fn types() -> impl Iterator<Item = &'static str> {
+pub fn all_problem_types() -> impl Iterator<Item = &'static str> {
     let of_resources = [
         UNKNOWN_PURCHASE,
         UNKNOWN_DEAD_LETTER,
@@ -128,7 +128,7 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
 
 /// The error kind of a problem's `type`, if it is one of ours.
 #[must_use]
-pub fn kind_of_problem(problem_type: &str) -> Option<ErrorKind> {
+pub fn error_kind(problem_type: &str) -> Option<ErrorKind> {
     ErrorKind::ALL
         .into_iter()
         .find(|kind| self::problem_type(*kind) == problem_type)
@@ -142,7 +142,7 @@ mod tests {
     fn a_type_ends_with_the_name_of_its_kind() {
         for kind in ErrorKind::ALL {
             assert_eq!(problem_type(kind), format!("/problems/{}", kind.as_str()));
-            assert_eq!(kind_of_problem(problem_type(kind)), Some(kind));
+            assert_eq!(error_kind(problem_type(kind)), Some(kind));
         }
     }
 }

@@ -15,7 +15,7 @@ named_enum! {
     /// use shop_core::api::RowFormat;
     /// use shop_core::{NewPurchase, Uuid};
     ///
-    /// let bought = NewPurchase::of("u1").named("=1+1").priced("9.50").unwrap();
+    /// let bought = NewPurchase::for_user("u1").with_user_name("=1+1").with_price("9.50").unwrap();
     /// let purchase = bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || Uuid::from_u128(7));
     /// let mut file = Vec::new();
     /// RowFormat::Csv.write_head(&mut file);
@@ -28,7 +28,7 @@ named_enum! {
     /// ```
     pub enum RowFormat {
         /// RFC 4180 with a header. What a spreadsheet would take for a formula in a name or a user id has an apostrophe in
-        /// front: see [`unquote`](Self::unquote).
+        /// front: see [`strip_formula_quote`](Self::strip_formula_quote).
         Csv = "csv",
         /// A JSON object per line, with the same members. Its values are unchanged.
         Ndjson = "ndjson",
@@ -40,7 +40,7 @@ named_enum! {
 impl RowFormat {
     /// The columns of CSV, and the members of an object.
     pub const COLUMNS: [&'static str; 5 + Details::COLUMNS.len() + 1] =
-        Details::after(["id", "username", "userid", "price", "timestamp"]);
+        Details::columns_after(["id", "username", "userid", "price", "timestamp"]);
 
     /// The media type.
     #[must_use]
@@ -81,7 +81,7 @@ impl RowFormat {
     /// A text of a row as it was before it was written to CSV: without the apostrophes in front of what a spreadsheet
     /// would take for a formula.
     #[must_use]
-    pub fn unquote(text: &str) -> String {
+    pub fn strip_formula_quote(text: &str) -> String {
         let cells = cells(text).map(|cell| {
             cell.strip_prefix('\'')
                 .filter(|rest| is_formula(rest))
@@ -104,7 +104,7 @@ fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
         for text in purchase.details.texts() {
             rows.write_field(&*quoted(&text.unwrap_or_default()))?;
         }
-        rows.write_field(purchase.details.more().unwrap_or_default())?;
+        rows.write_field(purchase.details.unknown_members().unwrap_or_default())?;
         // Ends the row.
         rows.write_record(None::<&[u8]>)?;
     }
@@ -142,7 +142,10 @@ mod tests {
     use crate::{NewPurchase, Uuid};
 
     fn named(name: &str) -> Purchase {
-        let bought = NewPurchase::of("u1").named(name).priced("1").unwrap();
+        let bought = NewPurchase::for_user("u1")
+            .with_user_name(name)
+            .with_price("1")
+            .unwrap();
         bought.into_purchase("2026-03-01T09:00:00Z".parse().unwrap(), || {
             Uuid::from_u128(1)
         })
@@ -172,7 +175,7 @@ mod tests {
         fn a_value_is_read_as_it_was_written(name in "['=+@a\",;| -]{1,8}") {
             prop_assume!(!name.trim().is_empty());
             let written = name_in_csv(&name);
-            prop_assert_eq!(RowFormat::unquote(&written), name);
+            prop_assert_eq!(RowFormat::strip_formula_quote(&written), name);
         }
     }
 

@@ -33,9 +33,9 @@ async fn next(items: &mut (impl Stream<Item = Result<FeedItem>> + Unpin)) -> Fee
 }
 
 async fn buy(shop: &Shop, user: &str, key: &str) -> PurchaseId {
-    let new = NewPurchase::of(user)
-        .named("ada")
-        .priced("1.50")
+    let new = NewPurchase::for_user(user)
+        .with_user_name("ada")
+        .with_price("1.50")
         .unwrap()
         .with_key(key)
         .unwrap();
@@ -48,7 +48,11 @@ pub async fn purchases_are_yielded_in_order_and_once(fixture: &dyn ShopFixture) 
         return;
     };
     let mut mine = follow(&shop, None).await;
-    let mut named = shop.user_named("ada").events(None).await.expect("events");
+    let mut named = shop
+        .user_with_name("ada")
+        .events(None)
+        .await
+        .expect("events");
     let mut expected = Vec::new();
     for number in 0..5 {
         let key = format!("order-{number}");

@@ -87,9 +87,9 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
 pub async fn a_new_purchase_has_the_id_of_its_key(fixture: &dyn LogFixture) {
     let (sink, source) = sink_and_source(fixture, GROUP).await;
     let new = || {
-        NewPurchase::of("u")
-            .named("n")
-            .priced(price("1.50"))
+        NewPurchase::for_user("u")
+            .with_user_name("n")
+            .with_price(price("1.50"))
             .unwrap()
     };
     let keyed = new().with_key("order-7").unwrap().with_timestamp(at(0));

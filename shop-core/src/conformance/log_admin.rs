@@ -539,7 +539,7 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
             offset + 1,
             GapCause::Truncated,
         )
-        .dead_letter(at(1))
+        .to_dead_letter(at(1))
     };
     let gaps = [gap(offset), gap(offset - 1)];
     let all = [
@@ -633,7 +633,7 @@ pub async fn a_gap_is_not_replayed(fixture: &dyn LogFixture) {
     );
     let dead_letters = fixture.log().dead_letters();
     for detected_at in [at(1), at(2)] {
-        soon("put", dead_letters.put(&[gap.dead_letter(detected_at)]))
+        soon("put", dead_letters.put(&[gap.to_dead_letter(detected_at)]))
             .await
             .expect("put");
     }

@@ -9,11 +9,11 @@ use super::LogFixture;
 use super::fixture::soon;
 use super::log_calls::{GROUP, close, commit, expected, ids, positions, publish, read};
 use super::sample::purchases;
-use crate::log::{Batch, Offsets, Tail};
+use crate::log::{Batch, LogTail, Offsets};
 use crate::{ErrorKind, PurchaseId};
 
 /// The ids of the next `count` records of `tail`.
-async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
+async fn next_of(tail: &mut LogTail, count: usize) -> BTreeSet<PurchaseId> {
     let mut batches: Vec<Batch> = Vec::new();
     while batches
         .iter()
@@ -32,7 +32,7 @@ async fn next_of(tail: &mut Tail, count: usize) -> BTreeSet<PurchaseId> {
 }
 
 /// A tail of `fixture` from `start` on; `None` if the log cannot be followed.
-async fn tail(fixture: &dyn LogFixture, start: &Offsets) -> Option<Tail> {
+async fn tail(fixture: &dyn LogFixture, start: &Offsets) -> Option<LogTail> {
     let tail = soon("tail", fixture.log().admin().tail(start)).await;
     if tail
         .as_ref()

@@ -394,7 +394,7 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
         panic!("one gap of {dead_letters:?}")
     };
     assert_eq!(
-        (gap.from, gap.to, gap.count()),
+        (gap.from, gap.to, gap.offset_count()),
         (records[4].offset, records[7].offset, 3)
     );
     let verify = Verify::new(store.query().await, VerifyOptions::default());

@@ -371,7 +371,9 @@ fn added_up<'a>(
     let mut totals = Totals::new(request);
     for purchase in purchases {
         if request.range.contains(purchase.timestamp) {
-            totals.add(purchase.timestamp, purchase.price).unwrap();
+            totals
+                .add_purchase(purchase.timestamp, purchase.price)
+                .unwrap();
         }
     }
     totals.into_buckets()
@@ -417,13 +419,13 @@ pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
             (Some(day + 1), None),
         ] {
             let range = range(from, to);
-            let whole = TotalsRequest::of(range, Period::Whole);
+            let whole = TotalsRequest::new(range, Period::Whole);
             let selected: Vec<_> = all
                 .iter()
                 .filter(|purchase| selector.matches(purchase))
                 .collect();
             for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
-                let request = TotalsRequest::of(range, per);
+                let request = TotalsRequest::new(range, per);
                 let buckets = soon("totals", query.totals(&selector, &request))
                     .await
                     .expect("totals");
@@ -467,7 +469,7 @@ pub async fn totals_follow_the_zone(fixture: &dyn StoreFixture) {
     let mut days = BTreeSet::new();
     for zone in ["Z", "+05:30", "-03:00", "+00:01", "-23:59"] {
         for per in [Period::Hour, Period::Day, Period::Month] {
-            let request = TotalsRequest::of(TimeRange::ALL, per).in_zone(zone.parse().unwrap());
+            let request = TotalsRequest::new(TimeRange::ALL, per).with_zone(zone.parse().unwrap());
             let buckets = soon("totals", query.totals(&user("a"), &request))
                 .await
                 .expect("totals");
@@ -498,7 +500,7 @@ pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
         }
     };
     fill(&*store, &(0..1_001).map(hourly).collect::<Vec<_>>()).await;
-    let request = |from| TotalsRequest::of(range(from, None), Period::Hour);
+    let request = |from| TotalsRequest::new(range(from, None), Period::Hour);
     let error = soon("totals", query.totals(&user("u"), &request(None)))
         .await
         .unwrap_err();
@@ -516,7 +518,7 @@ pub async fn too_many_buckets_are_invalid(fixture: &dyn StoreFixture) {
         1_000
     );
     let days = query
-        .totals(&user("u"), &TotalsRequest::of(TimeRange::ALL, Period::Day))
+        .totals(&user("u"), &TotalsRequest::new(TimeRange::ALL, Period::Day))
         .await
         .unwrap();
     assert_eq!(

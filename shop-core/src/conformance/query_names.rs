@@ -95,7 +95,7 @@ pub async fn a_reference_selects_its_purchases_only(fixture: &dyn StoreFixture) 
             .await
             .expect("summary");
         assert_eq!(summary.count, expected.len() as u64, "{selector:?}");
-        let per_hour = TotalsRequest::of(TimeRange::ALL, Period::Hour);
+        let per_hour = TotalsRequest::new(TimeRange::ALL, Period::Hour);
         let totals = soon("totals", query.totals(&selector, &per_hour))
             .await
             .expect("totals");

@@ -88,7 +88,7 @@ pub async fn sums_are_net(fixture: &dyn EraseFixture) {
             (of_day.0, net),
             "{selector:?}"
         );
-        let per_day = TotalsRequest::of(TimeRange::ALL, Period::Day);
+        let per_day = TotalsRequest::new(TimeRange::ALL, Period::Day);
         let days = soon("totals", query.totals(&selector, &per_day))
             .await
             .expect("totals");
@@ -268,10 +268,12 @@ pub async fn a_contradicting_refund_is_returned_until_removed(fixture: &dyn Eras
 
     let store = fixture.store().await;
     let waiting = waiting_refunds(&*store);
-    let refused = soon("settle", waiting.settle(10)).await.expect("settle");
+    let refused = soon("settle", waiting.apply_waiting(10))
+        .await
+        .expect("settle");
     let sequences = [refused[0].sequence, refused[0].sequence + 1_000];
     for _ in 0..2 {
-        soon("remove", waiting.remove(&sequences))
+        soon("remove", waiting.remove_waiting(&sequences))
             .await
             .expect("remove");
         assert_eq!(settle(fixture).await, []);
@@ -327,7 +329,7 @@ pub async fn a_refund_is_deleted_with_its_purchase(fixture: &dyn EraseFixture) {
     let (entries, summary) = state(fixture).await;
     assert_eq!(entries, [all[1].clone(), all[3].clone()]);
     assert_eq!(summary, Summary::new(1, Total::ZERO));
-    let per_day = TotalsRequest::of(TimeRange::ALL, Period::Day);
+    let per_day = TotalsRequest::new(TimeRange::ALL, Period::Day);
     let days = soon(
         "totals",
         fixture.query().await.totals(&Selector::All, &per_day),
@@ -375,7 +377,7 @@ async fn summary_of_waiting(fixture: &dyn EraseFixture) -> WaitingSummary {
 /// Settles waiting refunds. Returns those that the store refuses, with the kind of their reason.
 async fn settle(fixture: &dyn EraseFixture) -> Vec<(Purchase, ReasonKind)> {
     let store = fixture.store().await;
-    let refused = soon("settle", waiting_refunds(&*store).settle(10))
+    let refused = soon("settle", waiting_refunds(&*store).apply_waiting(10))
         .await
         .expect("settle");
     refused

@@ -224,12 +224,14 @@ async fn remove_refused(fixture: &dyn EraseFixture) {
     let store = fixture.store().await;
     let waiting = waiting_refunds(&*store);
     loop {
-        let refused = soon("settle", waiting.settle(10)).await.expect("settle");
+        let refused = soon("settle", waiting.apply_waiting(10))
+            .await
+            .expect("settle");
         if refused.is_empty() {
             return;
         }
         let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
-        soon("remove", waiting.remove(&sequences))
+        soon("remove", waiting.remove_waiting(&sequences))
             .await
             .expect("remove");
     }

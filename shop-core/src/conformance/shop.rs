@@ -56,7 +56,7 @@ impl<L: LogFixture, S: EraseFixture> ShopOnLog<L, S> {
 #[async_trait]
 impl<L: LogFixture, S: EraseFixture> ShopFixture for ShopOnLog<L, S> {
     async fn shop(&self) -> Shop {
-        let shop = Shop::of(self.0.sink().await, self.1.query().await);
+        let shop = Shop::new(self.0.sink().await, self.1.query().await);
         shop.with_events(self.feed().await.expect("a feed"))
     }
 
@@ -80,7 +80,7 @@ pub struct ShopOnStore<S>(pub S);
 #[async_trait]
 impl<S: EraseFixture> ShopFixture for ShopOnStore<S> {
     async fn shop(&self) -> Shop {
-        Shop::of(
+        Shop::new(
             StoreSink::new(self.0.store().await, Durability::Memory),
             self.0.query().await,
         )
@@ -96,7 +96,10 @@ impl<S: EraseFixture> ShopFixture for ShopOnStore<S> {
 }
 
 fn order(price: &str, key: &str) -> NewPurchase {
-    let new = NewPurchase::of("u1").named("ada").priced(price).unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(price)
+        .unwrap();
     new.with_key(key).unwrap()
 }
 
@@ -108,7 +111,7 @@ async fn buy(shop: &Shop, new: NewPurchase) -> Result<PublishedPurchase> {
 fn listed(shop: &Shop, bought: &PublishedPurchase) -> UserPurchases {
     let user = shop
         .user(bought.purchase.user_id.clone())
-        .waiting_for(&bought.receipt);
+        .wait_for(&bought.receipt);
     user.wait_timeout(Duration::from_secs(30))
 }
 
@@ -122,9 +125,9 @@ async fn count(shop: &Shop, bought: &PublishedPurchase) -> u64 {
 /// A listing that waits for the receipt has the purchase, unchanged.
 pub async fn a_bought_purchase_is_listed(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
-    let new = NewPurchase::of("u1")
-        .named("ada")
-        .priced("1195.30")
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("1195.30")
         .unwrap();
     let bought = buy(&shop, new).await.expect("buy");
     assert!(!bought.replayed);
@@ -238,7 +241,10 @@ pub async fn a_key_cannot_be_claimed_by_another_user(fixture: &dyn ShopFixture) 
         &Uuid::nil().to_string(),
         &Uuid::max().to_string(),
     ] {
-        let claim = NewPurchase::of("eve").named("eve").priced("1").unwrap();
+        let claim = NewPurchase::for_user("eve")
+            .with_user_name("eve")
+            .with_price("1")
+            .unwrap();
         let claimed = buy(&shop, claim.with_key(key).unwrap()).await.expect("buy");
         assert_ne!(claimed.receipt.id.to_string(), computed);
         count(&shop, &claimed).await;
@@ -285,7 +291,10 @@ pub async fn each_purchase_of_a_batch_has_a_result(fixture: &dyn ShopFixture) {
         .expect("buy");
     count(&shop, &first).await;
     for shop in [&shop, &fixture.shop().await] {
-        let unkeyed = NewPurchase::of("u1").named("ada").priced("2").unwrap();
+        let unkeyed = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("2")
+            .unwrap();
         let many = vec![order("1", "order-1"), order("9", "order-1"), unkeyed];
         let results = soon("buy", shop.buy_many(many)).await;
         let [Ok(again), Err(refused), Ok(new)] = &results[..] else {

@@ -132,13 +132,13 @@ form!(text: PurchaseId, Timestamp);
 form!(number, text: Price, Total);
 
 /// A price, or the amount of a refund.
-struct Signed(Price);
+struct SignedPrice(Price);
 
-impl FromStr for Signed {
+impl FromStr for SignedPrice {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        Price::signed(text).map(Self)
+        Price::parse_signed(text).map(Self)
     }
 }
 
@@ -150,7 +150,7 @@ pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price
     } else {
         text::deserialize(deserializer)
     };
-    read.map(|Signed(price)| price)
+    read.map(|SignedPrice(price)| price)
 }
 
 #[cfg(test)]
@@ -246,7 +246,10 @@ mod tests {
 
     #[test]
     fn a_new_purchase_may_have_a_key_and_a_time() {
-        let new = NewPurchase::of("u1").named("ada").priced("29.90").unwrap();
+        let new = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("29.90")
+            .unwrap();
         both_ways(&new, r#"{"userid":"u1","username":"ada","price":29.90}"#);
         let at = "2026-03-01T09:00:00.250Z".parse().unwrap();
         let keyed = new.with_key("order-7").unwrap().with_timestamp(at);

@@ -79,7 +79,7 @@ macro_rules! details {
             pub fn set(&mut self, member: &str, text: &str) -> Result<bool, Invalid> {
                 match member {
                     $($member => self.$name = Some(text.parse()?),)+
-                    MORE => self.set_more(text)?,
+                    MORE => self.set_unknown_members(text)?,
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -248,7 +248,7 @@ write_json! {
 /// ```
 /// use shop_core::NewPurchase;
 ///
-/// let new = NewPurchase::of("u1").named("ada").item("coffee").quantity(2).reference("order-7").priced("5.80")?;
+/// let new = NewPurchase::for_user("u1").with_user_name("ada").item("coffee").quantity(2).reference("order-7").with_price("5.80")?;
 /// assert_eq!(new.details.item.as_ref().unwrap().as_str(), "coffee");
 /// assert_eq!(new.details.quantity.unwrap().get(), 2);
 /// assert_eq!(new.details.currency, None);
@@ -314,7 +314,7 @@ impl Details {
 
     /// Returns the members that this version does not know, as a JSON object.
     #[must_use]
-    pub fn more(&self) -> Option<String> {
+    pub fn unknown_members(&self) -> Option<String> {
         if self.others.is_empty() {
             return None;
         }
@@ -329,7 +329,7 @@ impl Details {
     /// # Errors
     /// [`Invalid`] if it is no JSON object, or has a member that this version knows.
     #[doc(hidden)]
-    pub fn set_more(&mut self, json: &str) -> Result<(), Invalid> {
+    pub fn set_unknown_members(&mut self, json: &str) -> Result<(), Invalid> {
         const INVALID: Invalid = Invalid::malformed(
             "more",
             "must be a JSON object of members that a purchase does not have otherwise",
@@ -391,7 +391,7 @@ impl Details {
     /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS) and `more`, or as many as `N` has room for.
     #[doc(hidden)]
     #[must_use]
-    pub const fn after<const B: usize, const N: usize>(
+    pub const fn columns_after<const B: usize, const N: usize>(
         before: [&'static str; B],
     ) -> [&'static str; N] {
         let mut all = [""; N];
@@ -536,7 +536,10 @@ mod tests {
         let names = crate::record::MEMBERS.iter().chain(&Details::COLUMNS);
         for name in names.chain(&["id", "more"]) {
             let more = format!(r#"{{"{name}":1}}"#);
-            assert!(Details::default().set_more(&more).is_err(), "{name}");
+            assert!(
+                Details::default().set_unknown_members(&more).is_err(),
+                "{name}"
+            );
         }
         let except = Details::from_json(json.as_bytes(), &["gift", "item"]).unwrap();
         assert_eq!(except.to_json().unwrap(), r#"{"tax":1.10}"#);
@@ -545,10 +548,10 @@ mod tests {
     #[test]
     fn details_are_content_and_part_of_the_json_of_a_purchase() {
         let bought = |item| {
-            let new = NewPurchase::of("u1")
-                .named("ada")
+            let new = NewPurchase::for_user("u1")
+                .with_user_name("ada")
                 .item(item)
-                .priced("1.50")
+                .with_price("1.50")
                 .unwrap();
             new.into_purchase(crate::Timestamp::MIN, || crate::Uuid::from_u128(1))
         };

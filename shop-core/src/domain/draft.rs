@@ -3,8 +3,8 @@
 use super::{Details, IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
 use crate::Result;
 
-/// The first members of a [`NewPurchase`], from [`NewPurchase::of`]. The first invalid one is the error of
-/// [`priced`](Self::priced).
+/// The first members of a [`NewPurchase`], from [`NewPurchase::for_user`]. The first invalid one is the error of
+/// [`with_price`](Self::with_price).
 #[derive(Debug, Clone)]
 #[must_use = "a draft is complete with its price"]
 pub struct NewPurchaseDraft<T>(Result<T, Invalid>, Details);
@@ -15,7 +15,7 @@ impl NewPurchaseDraft<UserId> {
     }
 
     /// The name of the user.
-    pub fn named(
+    pub fn with_user_name(
         self,
         user_name: impl IntoValid<UserName>,
     ) -> NewPurchaseDraft<(UserId, UserName)> {
@@ -31,7 +31,7 @@ impl NewPurchaseDraft<(UserId, UserName)> {
     ///
     /// # Errors
     /// The first member that is not valid.
-    pub fn priced(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
+    pub fn with_price(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
         let (user_id, user_name) = self.0?;
         Ok(NewPurchase::new(user_id, user_name, price.into_valid()?).with_details(self.1))
     }
@@ -52,15 +52,15 @@ mod tests {
 
     #[test]
     fn members_are_texts_or_values() {
-        let by_text = NewPurchase::of("u1")
-            .named("ada".to_owned())
-            .priced("29.99")
+        let by_text = NewPurchase::for_user("u1")
+            .with_user_name("ada".to_owned())
+            .with_price("29.99")
             .unwrap();
         let (id, name): (UserId, UserName) = ("u1".parse().unwrap(), "ada".parse().unwrap());
         assert_eq!(
-            NewPurchase::of(id)
-                .named(name)
-                .priced(Decimal::new(2999, 2))
+            NewPurchase::for_user(id)
+                .with_user_name(name)
+                .with_price(Decimal::new(2999, 2))
                 .unwrap(),
             by_text
         );
@@ -72,21 +72,30 @@ mod tests {
 
     #[test]
     fn the_first_invalid_member_is_the_error() {
-        let blank = NewPurchase::of("").named("").priced("x").unwrap_err();
+        let blank = NewPurchase::for_user("")
+            .with_user_name("")
+            .with_price("x")
+            .unwrap_err();
         assert_eq!(blank.to_string(), "the user id must not be blank");
-        let unnamed = NewPurchase::of("u1").named("").priced("x").unwrap_err();
+        let unnamed = NewPurchase::for_user("u1")
+            .with_user_name("")
+            .with_price("x")
+            .unwrap_err();
         assert_eq!(unnamed.to_string(), "the user name must not be blank");
-        let many = NewPurchase::of("u1")
-            .named("ada")
+        let many = NewPurchase::for_user("u1")
+            .with_user_name("ada")
             .quantity(0)
             .item("")
-            .priced("x")
+            .with_price("x")
             .unwrap_err();
         assert_eq!(
             many.to_string(),
             "the quantity must be a whole number from 1 to 1000000"
         );
-        let negative = NewPurchase::of("u1").named("ada").priced("-1").unwrap_err();
+        let negative = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("-1")
+            .unwrap_err();
         assert_eq!(negative.kind(), ErrorKind::Invalid);
         assert_eq!(negative.to_string(), "the price must not be negative");
     }

@@ -92,14 +92,14 @@ const REFUNDS: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27)
 /// # Ok::<(), shop_core::Invalid>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PurchaseId(Form);
+pub struct PurchaseId(IdForm);
 
 format_as!(PurchaseId: |this| Debug = Display(this));
 format_as!(PurchaseId: |this| Display = Display(this.encode(&mut [0; PurchaseId::MAX_BYTES])));
 
 // The order of the variants is the order of the ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Form {
+enum IdForm {
     Uuid(Uuid),
     Object([u8; 12]),
 }
@@ -122,21 +122,21 @@ impl PurchaseId {
     /// The id whose UUID is `uuid`.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
-        Self(Form::Uuid(uuid))
+        Self(IdForm::Uuid(uuid))
     }
 
     /// The id of a replaced system's document, from the twelve bytes of its ObjectId.
     #[must_use]
     pub const fn from_object_id(bytes: [u8; 12]) -> Self {
-        Self(Form::Object(bytes))
+        Self(IdForm::Object(bytes))
     }
 
     /// The UUID, unless this is an ObjectId.
     #[must_use]
     pub const fn as_uuid(&self) -> Option<&Uuid> {
         match &self.0 {
-            Form::Uuid(uuid) => Some(uuid),
-            Form::Object(_) => None,
+            IdForm::Uuid(uuid) => Some(uuid),
+            IdForm::Object(_) => None,
         }
     }
 
@@ -166,8 +166,10 @@ impl PurchaseId {
     /// Writes the text into the beginning of `buffer`, without an allocation.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8]) -> &'a str {
         match &self.0 {
-            Form::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
-            Form::Object(bytes) => data_encoding::HEXLOWER.encode_mut_str(bytes, &mut buffer[..24]),
+            IdForm::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
+            IdForm::Object(bytes) => {
+                data_encoding::HEXLOWER.encode_mut_str(bytes, &mut buffer[..24])
+            }
         }
     }
 
@@ -175,8 +177,8 @@ impl PurchaseId {
     #[must_use]
     pub const fn as_object_id(&self) -> Option<&[u8; 12]> {
         match &self.0 {
-            Form::Uuid(_) => None,
-            Form::Object(bytes) => Some(bytes),
+            IdForm::Uuid(_) => None,
+            IdForm::Object(bytes) => Some(bytes),
         }
     }
 }

@@ -77,7 +77,7 @@ impl Price {
     ///
     /// # Errors
     /// [`Invalid`] for text that is not a number, and for a price that is negative or too large.
-    pub fn rounded(text: &str) -> Result<Self, Invalid> {
+    pub fn parse_rounded(text: &str) -> Result<Self, Invalid> {
         Self::from_any_decimal(text).or_else(|error: Invalid| {
             if error.kind() != InvalidKind::TooManyDecimals {
                 return Err(error);
@@ -116,7 +116,7 @@ impl Price {
     /// # Errors
     /// [`Invalid`] for text that is neither.
     #[doc(hidden)]
-    pub fn signed(text: &str) -> Result<Self, Invalid> {
+    pub fn parse_signed(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix('-') {
             Some(amount) => amount.parse().map(Self::negated),
             None => text.parse(),
@@ -371,7 +371,7 @@ impl Total {
     /// The sum rounded half to even to cents.
     #[must_use]
     #[doc(hidden)]
-    pub const fn rounded(self) -> Self {
+    pub const fn round_to_cents(self) -> Self {
         const CENT: i128 = UNITS / 100;
         let cents = self.0.div_euclid(CENT);
         let rest = self.0.rem_euclid(CENT);

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 /// ```
 /// use shop_core::NewPurchase;
 ///
-/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+/// let new = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
 /// assert_eq!((new.user_id.as_str(), new.user_name.as_str()), ("u1", "ada"));
 /// # Ok::<(), shop_core::Error>(())
 /// ```
@@ -54,13 +54,13 @@ fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Detail
 
 impl NewPurchase {
     /// A purchase of the user with this id, from text or from values: the name and the price follow.
-    pub fn of(user_id: impl IntoValid<UserId>) -> NewPurchaseDraft<UserId> {
+    pub fn for_user(user_id: impl IntoValid<UserId>) -> NewPurchaseDraft<UserId> {
         NewPurchaseDraft::new(user_id)
     }
 
     /// A purchase of `price` by the user, made now, without a key.
     ///
-    /// The arguments are values of their types. Text is parsed by [`of`](Self::of), which names each member: the type of
+    /// The arguments are values of their types. Text is parsed by [`for_user`](Self::for_user), which names each member: the type of
     /// a `parse` in these positions is not inferred, so that an id and a name cannot be confused.
     ///
     /// ```compile_fail,E0283
@@ -230,7 +230,7 @@ impl Purchase {
     /// use shop_core::{NewPurchase, Timestamp, Uuid};
     ///
     /// let at: Timestamp = "2026-03-01T09:00:00Z".parse()?;
-    /// let bought = NewPurchase::of("u1").named("ada").priced("29.99")?.into_purchase(at, Uuid::now_v7);
+    /// let bought = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.into_purchase(at, Uuid::now_v7);
     /// let refund = bought.refund(Some("9.99".parse()?), at)?;
     /// assert_eq!((refund.price.to_string(), refund.details.of), ("-9.99".to_owned(), Some(bought.id)));
     /// assert_eq!(refund.id, bought.refund(None, at)?.id);
@@ -355,7 +355,10 @@ mod tests {
     use super::*;
 
     fn buy(user: &str, name: &str, price: &str) -> NewPurchase {
-        NewPurchase::of(user).named(name).priced(price).unwrap()
+        NewPurchase::for_user(user)
+            .with_user_name(name)
+            .with_price(price)
+            .unwrap()
     }
 
     fn at(millis: i64) -> Timestamp {

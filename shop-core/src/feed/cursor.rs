@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use crate::log::{Offsets, Tail};
+use crate::log::{LogTail, Offsets};
 use crate::macros::format_as;
 use crate::{Error, ErrorKind, Invalid, Result};
 
@@ -58,7 +58,7 @@ pub(super) struct FeedPosition {
 /// Returns a short digest of the cluster, generation and topic of the log that `tail` reads.
 ///
 /// The generation changes when a log is restored from a backup, and the digest changes with the generation.
-pub(super) fn log_digest(tail: &Tail) -> u32 {
+pub(super) fn log_digest(tail: &LogTail) -> u32 {
     let names = [&tail.cluster]
         .into_iter()
         .chain(&tail.generation)
@@ -190,7 +190,7 @@ mod tests {
 
     fn log(topic: &str, generation: Option<&str>) -> u32 {
         let batches = futures_util::stream::empty().boxed();
-        let mut tail = Tail::new(("cluster".into(), topic.into()), [], batches);
+        let mut tail = LogTail::new(("cluster".into(), topic.into()), [], batches);
         tail.generation = generation.map(Into::into);
         log_digest(&tail)
     }

@@ -94,7 +94,7 @@ pub use subscription::{RecentIds, Subscription};
 /// let feed = PurchaseFeed::new(Arc::new(log.clone()), "group", Arc::new(store.clone()));
 /// let ada = Selector::User("u1".parse()?);
 /// let mut purchases = feed.events(&ada, None).await?;
-/// let bought = Shop::of(log.sink(), store).buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// let bought = Shop::new(log.sink(), store).buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
 /// let item = purchases.next().await.expect("the feed is open")?;
 /// assert_eq!(item.purchase.id, bought.purchase.id);
 /// // Resumes behind this purchase, also in another process.

@@ -2,16 +2,16 @@
 
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 
-use super::header::{FileColumn, Header};
-use super::input::Input;
-use super::row::{COLUMNS, Values};
+use super::header::{CsvLayout, FileColumn};
+use super::input::DecodedInput;
+use super::row::{COLUMNS, RowValues};
 use super::{Import, MAX_ROW, MAX_UNCLOSED_ROW, unreadable};
 use crate::api::RowFormat;
 use crate::json::Members;
 use crate::{Details, Error, ErrorKind, Result};
 
 /// The line of a row, and its values or what is wrong with it.
-type FileRow = (u64, Result<Values, String>);
+type FileRow = (u64, Result<RowValues, String>);
 
 /// A file by its format.
 pub(super) enum FileRows<R> {
@@ -25,7 +25,7 @@ impl<R: Read> FileRows<R> {
     /// # Errors
     /// As [`Header::read`].
     pub(super) fn new(import: &Import, file: R) -> Result<Self> {
-        let input = |max_bytes_of_row| Input::new(file, import.encoding, max_bytes_of_row);
+        let input = |max_bytes_of_row| DecodedInput::new(file, import.encoding, max_bytes_of_row);
         Ok(match import.format {
             RowFormat::Csv => Self::Csv(Box::new(CsvRows::new(input(MAX_UNCLOSED_ROW), import)?)),
             // A line always ends, and what is too long is skipped.
@@ -34,7 +34,7 @@ impl<R: Read> FileRows<R> {
     }
 
     /// Returns the header of CSV.
-    pub(super) fn header(&self) -> Option<&Header> {
+    pub(super) fn header(&self) -> Option<&CsvLayout> {
         match self {
             Self::Csv(rows) => Some(&rows.header),
             Self::Ndjson(_) => None,
@@ -65,17 +65,17 @@ impl<R: Read> FileRows<R> {
 
 /// The rows of a file. A cell may have line breaks, so a row may have several lines.
 pub(super) struct CsvRows<R> {
-    reader: csv::Reader<BufReader<Input<R>>>,
-    header: Header,
+    reader: csv::Reader<BufReader<DecodedInput<R>>>,
+    header: CsvLayout,
     record: csv::ByteRecord,
     /// The line in which the last row starts.
     line: u64,
 }
 
 impl<R: Read> CsvRows<R> {
-    fn new(input: Input<R>, import: &Import) -> Result<Self> {
+    fn new(input: DecodedInput<R>, import: &Import) -> Result<Self> {
         let mut input = BufReader::new(input);
-        let header = Header::read(&mut input, import)?;
+        let header = CsvLayout::read(&mut input, import)?;
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -118,7 +118,7 @@ impl<R: Read> CsvRows<R> {
         self.header.lines + from_end.max(start)
     }
 
-    fn values(&self) -> Result<Values, String> {
+    fn values(&self) -> Result<RowValues, String> {
         let columns = &self.header.columns;
         if self.record.as_slice().len() > MAX_ROW {
             return Err(format!("has more than {MAX_ROW} bytes"));
@@ -135,7 +135,7 @@ impl<R: Read> CsvRows<R> {
                 columns.len()
             ));
         }
-        let mut values = Values::default();
+        let mut values = RowValues::default();
         for (FileColumn { column, member }, cell) in columns.iter().zip(&self.record) {
             let cell = str::from_utf8(cell).map_err(|_no_text| {
                 "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
@@ -171,12 +171,12 @@ impl<R: Read> CsvRows<R> {
 
 /// Sets the value of a member. Texts lose the apostrophe that an export has put in front of what a spreadsheet would take
 /// for a formula.
-fn set_cell(values: &mut Values, member: &str, cell: &str) {
+fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
     let is_verbatim = ["id", "key", "price", "timestamp", "more"].contains(&member);
     let text = if is_verbatim {
         cell.to_owned()
     } else {
-        RowFormat::unquote(cell)
+        RowFormat::strip_formula_quote(cell)
     };
     if let Some(index) = COLUMNS.iter().position(|known| *known == member) {
         values[index] = Some(text);
@@ -185,13 +185,13 @@ fn set_cell(values: &mut Values, member: &str, cell: &str) {
 
 /// The lines of a file.
 pub(super) struct JsonLines<R> {
-    input: BufReader<Input<R>>,
+    input: BufReader<DecodedInput<R>>,
     text: Vec<u8>,
     line: u64,
 }
 
 impl<R: Read> JsonLines<R> {
-    fn new(input: Input<R>) -> Self {
+    fn new(input: DecodedInput<R>) -> Self {
         Self {
             input: BufReader::new(input),
             text: Vec::new(),
@@ -236,7 +236,7 @@ impl<R: Read> JsonLines<R> {
     }
 }
 
-fn object_values(text: &[u8]) -> Result<Values, String> {
+fn object_values(text: &[u8]) -> Result<RowValues, String> {
     let members =
         Members::parse(text, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
     if let [unknown, ..] = &members.unknown[..] {
@@ -245,7 +245,7 @@ fn object_values(text: &[u8]) -> Result<Values, String> {
             COLUMNS.join(", ")
         ));
     }
-    let mut values = Values::default();
+    let mut values = RowValues::default();
     for (index, name) in COLUMNS.into_iter().enumerate() {
         let Some(member) = members.get(name).filter(|member| !member.is_null()) else {
             continue;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use serde::Serialize;
 
-use super::input::Input;
+use super::input::DecodedInput;
 use super::layout::{ColumnNames, Delimiter, read_cells};
 use super::row::COLUMNS;
 use super::{Import, MAX_ROW, unreadable};
@@ -17,7 +17,7 @@ const OF_REJECTED_ROWS: [&str; 2] = ["line", "problem"];
 
 /// The layout of a file of CSV.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(super) struct CsvLayout {
     pub(super) delimiter: Delimiter,
     /// The columns of the file, in their order.
     pub(super) columns: Vec<FileColumn>,
@@ -34,12 +34,15 @@ pub struct FileColumn {
     pub member: Option<&'static str>,
 }
 
-impl Header {
+impl CsvLayout {
     /// Reads the first line that is not blank, which names the columns.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if the file is not CSV, or does not have the columns.
-    pub(super) fn read(input: &mut BufReader<Input<impl Read>>, import: &Import) -> Result<Self> {
+    pub(super) fn read(
+        input: &mut BufReader<DecodedInput<impl Read>>,
+        import: &Import,
+    ) -> Result<Self> {
         let mut lines = 0;
         let mut separator = import.delimiter;
         let text = loop {
@@ -73,7 +76,7 @@ impl Header {
 }
 
 /// Reads a line, and further ones while a quote is open. Returns the text and the number of lines.
-fn read_logical_line(input: &mut BufReader<Input<impl Read>>) -> Result<(Vec<u8>, u64)> {
+fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(Vec<u8>, u64)> {
     let mut text = Vec::new();
     let mut lines = 0;
     loop {
@@ -201,9 +204,9 @@ mod tests {
     use super::*;
     use crate::api::RowFormat;
 
-    fn header(file: &[u8], import: &Import) -> Result<Header> {
-        let input = Input::new(file, import.encoding, 1 << 20);
-        Header::read(&mut BufReader::new(input), import)
+    fn header(file: &[u8], import: &Import) -> Result<CsvLayout> {
+        let input = DecodedInput::new(file, import.encoding, 1 << 20);
+        CsvLayout::read(&mut BufReader::new(input), import)
     }
 
     fn csv() -> Import {

@@ -160,12 +160,15 @@ async fn a_row_without_an_end_fails_the_rest_of_the_file() {
 
 #[tokio::test]
 async fn what_an_export_has_written_is_imported_in_any_order() {
-    let new = NewPurchase::of("u1").named("=ada").priced("29.99").unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("=ada")
+        .with_price("29.99")
+        .unwrap();
     let at = "2026-03-01T09:00:00Z".parse().unwrap();
     let mut bought = new.into_purchase(at, || Uuid::from_u128(7));
     bought
         .details
-        .set_more(r#"{"gift":{"to":"eva, \"and\" bob"},"tax":1.10}"#)
+        .set_unknown_members(r#"{"gift":{"to":"eva, \"and\" bob"},"tax":1.10}"#)
         .unwrap();
     let mut refund = bought.refund(Some("9.90".parse().unwrap()), at).unwrap();
     refund.details.reason = Some("=broken".parse().unwrap());
@@ -209,7 +212,10 @@ async fn what_an_export_has_written_is_imported_in_any_order() {
 
 #[tokio::test]
 async fn a_refund_that_contradicts_its_purchase_is_rejected_wherever_it_is() {
-    let new = NewPurchase::of("u1").named("ada").priced("5").unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("5")
+        .unwrap();
     let bought = new.into_purchase(Timestamp::MIN, || Uuid::from_u128(7));
     let id = bought.id;
     for file in [
@@ -339,7 +345,10 @@ async fn files_of_other_systems_are_read() {
 async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
     let log = InMemoryLog::default();
     let store = InMemoryStore::new();
-    let new = NewPurchase::of("u1").named("ada").priced("5").unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("5")
+        .unwrap();
     let bought = new.into_purchase("2024-01-15T22:30:00Z".parse().unwrap(), || {
         Uuid::from_u128(7)
     });

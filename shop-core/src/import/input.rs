@@ -13,7 +13,7 @@ const CHUNK: usize = 16 << 10;
 ///
 /// A byte order mark decides over the encoding, and is not part of the text. CR and CRLF are read as LF, so that a row is
 /// the same on each system, and a last line without an end gets one.
-pub(super) struct Input<R> {
+pub(super) struct DecodedInput<R> {
     file: R,
     encoding: Option<TextEncoding>,
     /// What makes UTF-8 of the file's bytes; `None` where they are passed on as they are.
@@ -32,7 +32,7 @@ pub(super) struct Input<R> {
     max_bytes_of_row: usize,
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read> DecodedInput<R> {
     pub(super) fn new(file: R, encoding: Option<TextEncoding>, max_bytes_of_row: usize) -> Self {
         Self {
             file,
@@ -120,7 +120,7 @@ fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec
     text.truncate(written);
 }
 
-impl<R: Read> Read for Input<R> {
+impl<R: Read> Read for DecodedInput<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.bytes_of_row > self.max_bytes_of_row {
             let message = format!(
@@ -155,7 +155,7 @@ mod tests {
 
     fn read(file: &[u8], encoding: Option<&str>) -> (String, bool) {
         let encoding = encoding.map(|name| name.parse().unwrap());
-        let mut input = Input::new(Slow(file), encoding, 1_000);
+        let mut input = DecodedInput::new(Slow(file), encoding, 1_000);
         let mut text = String::new();
         input.read_to_string(&mut text).unwrap();
         (text, input.is_unterminated)
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_row_without_an_end_is_an_error() {
-        let mut input = Input::new(io::repeat(b'a'), None, 10_000);
+        let mut input = DecodedInput::new(io::repeat(b'a'), None, 10_000);
         let error = input.read_to_end(&mut Vec::new()).unwrap_err();
         assert!(
             error.to_string().contains("is a quote not closed?"),

@@ -51,9 +51,9 @@ use crate::{Error, ErrorKind, Result, options};
 use file_rows::FileRows;
 pub use header::FileColumn;
 pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
-use publish::Publisher;
+use publish::ImportPublisher;
 pub use report::{ImportReport, Preview, RowPreview, RowProblem};
-use row::{Row, Rows};
+use row::{ImportRow, RowParser};
 
 /// The number of rows that are published together.
 const BATCH: usize = 1_000;
@@ -130,7 +130,7 @@ impl Import {
         mut progress: impl FnMut(&ImportReport) + Send,
     ) -> Result<()> {
         sink.check().await?;
-        let mut publisher = Publisher::new(sink, query, self.store_timeout);
+        let mut publisher = ImportPublisher::new(sink, query, self.store_timeout);
         let import = self.clone();
         let mut reading = spawn_blocking(move || FileReader::new(import, file)?.next_batch(BATCH));
         let mut size = BATCH;
@@ -161,7 +161,7 @@ impl Import {
 /// The rows of a file.
 struct FileReader<R> {
     file: FileRows<R>,
-    rows: Rows,
+    rows: RowParser,
     from_line: u64,
     ignored_columns: Vec<String>,
     /// Why the file cannot be read further. The rows before that are imported.
@@ -178,13 +178,13 @@ impl<R: Read> FileReader<R> {
             ignored_columns: ignored.map(|column| column.column.clone()).collect(),
             file,
             from_line: import.from_line,
-            rows: Rows::new(import),
+            rows: RowParser::new(import),
             failure: None,
         })
     }
 
     /// Returns the next rows, at most `size`; none at the end, and where the file cannot be read further.
-    fn next_batch(mut self, size: usize) -> Result<(Self, Vec<Row>)> {
+    fn next_batch(mut self, size: usize) -> Result<(Self, Vec<ImportRow>)> {
         let mut batch = Vec::with_capacity(size);
         while batch.len() < size && self.failure.is_none() {
             match self.file.next() {
@@ -192,7 +192,7 @@ impl<R: Read> FileReader<R> {
                     // Rows before the first line count: the id of a later one depends on them.
                     let purchase = values.and_then(|values| self.rows.purchase(values));
                     if line >= self.from_line {
-                        batch.push(Row { line, purchase });
+                        batch.push(ImportRow { line, purchase });
                     }
                 }
                 Ok(None) => break,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::BATCH;
 use super::report::ImportReport;
-use super::row::Row;
+use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
@@ -38,7 +38,7 @@ struct ValidRow {
 }
 
 /// What the store says of a row.
-enum Fate {
+enum RowOutcome {
     /// Its purchase or refund is stored.
     Stored,
     /// Its refund is in the store, and waits there for its purchase.
@@ -52,7 +52,7 @@ enum Fate {
 }
 
 /// Publishes the batches of one import.
-pub(super) struct Publisher<'a> {
+pub(super) struct ImportPublisher<'a> {
     sink: &'a dyn PurchaseSink,
     query: &'a dyn PurchaseQuery,
     store_timeout: Duration,
@@ -62,7 +62,7 @@ pub(super) struct Publisher<'a> {
     waiting: Vec<ValidRow>,
 }
 
-impl<'a> Publisher<'a> {
+impl<'a> ImportPublisher<'a> {
     pub(super) fn new(
         sink: &'a dyn PurchaseSink,
         query: &'a dyn PurchaseQuery,
@@ -83,7 +83,7 @@ impl<'a> Publisher<'a> {
     /// As [`Import::run`](super::Import::run).
     pub(super) async fn publish(
         &mut self,
-        batch: Vec<Row>,
+        batch: Vec<ImportRow>,
         report: &mut ImportReport,
     ) -> Result<()> {
         let first_unsettled = self.unsettled.first().map(|row| row.line);
@@ -132,10 +132,10 @@ impl<'a> Publisher<'a> {
         let mut unknown = Vec::new();
         for (row, fate) in self.fates_of(rows).await? {
             match fate {
-                Fate::Stored | Fate::Waiting => report.repeated += 1,
-                Fate::Conflicting => report.conflict(row.line),
-                Fate::Rejected(reason) => report.reject(row.line, reason),
-                Fate::Unknown => unknown.push(row),
+                RowOutcome::Stored | RowOutcome::Waiting => report.repeated += 1,
+                RowOutcome::Conflicting => report.conflict(row.line),
+                RowOutcome::Rejected(reason) => report.reject(row.line, reason),
+                RowOutcome::Unknown => unknown.push(row),
             }
         }
         Ok(unknown)
@@ -193,14 +193,14 @@ impl<'a> Publisher<'a> {
             let mut undecided = Vec::new();
             for (row, fate) in self.fates_of(rows).await? {
                 match fate {
-                    Fate::Stored => report.imported += 1,
-                    Fate::Waiting => {
+                    RowOutcome::Stored => report.imported += 1,
+                    RowOutcome::Waiting => {
                         report.imported += 1;
                         self.waiting.push(row);
                     }
-                    Fate::Conflicting => report.conflict(row.line),
-                    Fate::Rejected(reason) => report.reject(row.line, reason),
-                    Fate::Unknown => undecided.push(row),
+                    RowOutcome::Conflicting => report.conflict(row.line),
+                    RowOutcome::Rejected(reason) => report.reject(row.line, reason),
+                    RowOutcome::Unknown => undecided.push(row),
                 }
             }
             if undecided.len() < count {
@@ -223,13 +223,13 @@ impl<'a> Publisher<'a> {
         let rows = std::mem::take(&mut self.waiting);
         for (row, fate) in self.fates_of(rows).await? {
             match fate {
-                Fate::Stored => {}
-                Fate::Waiting | Fate::Unknown => report.waiting += 1,
-                Fate::Conflicting => {
+                RowOutcome::Stored => {}
+                RowOutcome::Waiting | RowOutcome::Unknown => report.waiting += 1,
+                RowOutcome::Conflicting => {
                     report.imported -= 1;
                     report.conflict(row.line);
                 }
-                Fate::Rejected(reason) => {
+                RowOutcome::Rejected(reason) => {
                     report.imported -= 1;
                     report.reject(row.line, reason);
                 }
@@ -239,7 +239,7 @@ impl<'a> Publisher<'a> {
     }
 
     /// Asks the store for rows. Returns each with what was found.
-    async fn fates_of(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, Fate)>> {
+    async fn fates_of(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
         stream::iter(rows)
             .map(|row| async move {
                 let fate = (|| self.fate_of(&row.purchase))
@@ -255,19 +255,19 @@ impl<'a> Publisher<'a> {
     }
 
     /// Asks the store for a row.
-    async fn fate_of(&self, purchase: &Purchase) -> Result<Fate> {
+    async fn fate_of(&self, purchase: &Purchase) -> Result<RowOutcome> {
         Ok(match self.query.look_up(&purchase.id).await? {
-            Lookup::Stored(stored) if stored.same_content(purchase) => Fate::Stored,
-            Lookup::Stored(_) => Fate::Conflicting,
-            Lookup::Erased => Fate::Rejected(ERASED.to_owned()),
+            Lookup::Stored(stored) if stored.same_content(purchase) => RowOutcome::Stored,
+            Lookup::Stored(_) => RowOutcome::Conflicting,
+            Lookup::Erased => RowOutcome::Rejected(ERASED.to_owned()),
             Lookup::Waiting(refund) => match self.contradiction(purchase).await? {
-                Some(reason) => Fate::Rejected(reason),
-                None if refund.same_content(purchase) => Fate::Waiting,
-                None => Fate::Conflicting,
+                Some(reason) => RowOutcome::Rejected(reason),
+                None if refund.same_content(purchase) => RowOutcome::Waiting,
+                None => RowOutcome::Conflicting,
             },
             Lookup::Missing => match self.contradiction(purchase).await? {
-                Some(reason) => Fate::Rejected(reason),
-                None => Fate::Unknown,
+                Some(reason) => RowOutcome::Rejected(reason),
+                None => RowOutcome::Unknown,
             },
         })
     }
@@ -288,13 +288,13 @@ impl<'a> Publisher<'a> {
     }
 
     /// Returns the valid rows of a batch. Counts the others, and those that repeat an earlier row that is not settled.
-    fn valid_rows(&self, batch: Vec<Row>, report: &mut ImportReport) -> Vec<ValidRow> {
+    fn valid_rows(&self, batch: Vec<ImportRow>, report: &mut ImportReport) -> Vec<ValidRow> {
         let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
         let unsettled = self.unsettled.iter().map(|row| &row.purchase);
         let unsettled: HashMap<PurchaseId, &Purchase> =
             unsettled.map(|purchase| (purchase.id, purchase)).collect();
         let mut in_batch: HashMap<PurchaseId, usize> = HashMap::new();
-        for Row { line, purchase } in batch {
+        for ImportRow { line, purchase } in batch {
             report.rows += 1;
             let purchase = match purchase {
                 Ok(purchase) => purchase,

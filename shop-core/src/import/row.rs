@@ -10,27 +10,28 @@ use crate::{
 };
 
 /// The columns of CSV, and the members of an object: those of an export, and `key`.
-pub(super) const COLUMNS: [&str; FIRST.len() + Details::COLUMNS.len() + 1] = Details::after(FIRST);
+pub(super) const COLUMNS: [&str; FIRST.len() + Details::COLUMNS.len() + 1] =
+    Details::columns_after(FIRST);
 const FIRST: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
 
 /// The values of a row without those that are empty, by [`COLUMNS`].
-pub(super) type Values = [Option<String>; COLUMNS.len()];
+pub(super) type RowValues = [Option<String>; COLUMNS.len()];
 
 /// The line in which a row starts, and its purchase or what is wrong with it.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct ImportRow {
     pub(super) line: u64,
     pub(super) purchase: Result<Purchase, String>,
 }
 
 /// Makes purchases of the rows of one file.
-pub(super) struct Rows {
+pub(super) struct RowParser {
     import: Import,
     /// How often the file has had a row with the same values, by a hash of them. Only rows without an id and a key count.
     occurrences: HashMap<u64, u32>,
 }
 
-impl Rows {
+impl RowParser {
     pub(super) fn new(import: Import) -> Self {
         Self {
             import,
@@ -42,16 +43,16 @@ impl Rows {
     ///
     /// # Errors
     /// What is wrong with the row.
-    pub(super) fn purchase(&mut self, values: Values) -> Result<Purchase, String> {
+    pub(super) fn purchase(&mut self, values: RowValues) -> Result<Purchase, String> {
         let [id, key, user_name, user_id, price, timestamp, details @ ..] = values;
         let user_name = user_name.ok_or("username is missing")?;
         let user_id = user_id.ok_or("userid is missing")?;
         let price = self.price(&price.ok_or("price is missing")?)?;
 
         // A draft takes no negative price, as no client may give one.
-        let mut new = NewPurchase::of(user_id)
-            .named(user_name)
-            .priced(Price::ZERO)
+        let mut new = NewPurchase::for_user(user_id)
+            .with_user_name(user_name)
+            .with_price(Price::ZERO)
             .map_err(|error| error.to_string())?;
         new.price = price;
         new.details = self.details(details)?;
@@ -93,14 +94,14 @@ impl Rows {
     fn price(&self, text: &str) -> Result<Price, String> {
         let invalid = |reason: &str| format!("price {text} {reason}");
         if !self.import.decimal_comma {
-            return Price::signed(text).map_err(|error| invalid(error.reason()));
+            return Price::parse_signed(text).map_err(|error| invalid(error.reason()));
         }
         if text.contains('.') {
             return Err(invalid(
                 "must not have a dot, as its decimals follow a comma",
             ));
         }
-        Price::signed(&text.replacen(',', ".", 1)).map_err(|error| invalid(error.reason()))
+        Price::parse_signed(&text.replacen(',', ".", 1)).map_err(|error| invalid(error.reason()))
     }
 
     fn details<const N: usize>(&self, values: [Option<String>; N]) -> Result<Details, String> {
@@ -143,7 +144,7 @@ impl Rows {
             details.item.as_ref().map(ToString::to_string),
             details.quantity.map(|quantity| quantity.to_string()),
             details.reference.as_ref().map(ToString::to_string),
-            details.more(),
+            details.unknown_members(),
         ];
         let values = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
         let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &values);

@@ -51,22 +51,22 @@ impl Backoff {
     }
 
     /// Records a failure. Returns when to retry: after the next pause, or later if the error requires it.
-    pub(super) fn failed(&mut self, error: &Error, now: Instant) -> Instant {
-        self.report(error, now);
+    pub(super) fn record_failure(&mut self, error: &Error, now: Instant) -> Instant {
+        self.record_error(error, now);
         let min = error.retry_after().unwrap_or_default();
-        let until = after(now, self.next_pause().max(min));
+        let until = saturating_instant(now, self.next_pause().max(min));
         self.not_before = Some(until);
         until
     }
 
     /// Records a failure without changing when to retry.
-    pub(super) fn report(&mut self, error: &Error, now: Instant) {
+    pub(super) fn record_error(&mut self, error: &Error, now: Instant) {
         let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
         self.failing = Some((since, error.clone()));
     }
 
     /// Records a success. Returns whether the call was failing.
-    pub(super) fn recovered(&mut self) -> bool {
+    pub(super) fn record_success(&mut self) -> bool {
         let was_failing = self.failing.take().is_some();
         if was_failing {
             self.pauses = 0;
@@ -80,7 +80,7 @@ impl Backoff {
     }
 
     /// Allows the call at once and resets the pauses. A failure stays recorded.
-    pub(super) const fn hurry(&mut self) {
+    pub(super) const fn retry_now(&mut self) {
         self.not_before = None;
         self.pauses = 0;
     }
@@ -96,7 +96,7 @@ impl Backoff {
     /// When a call that waits without an error counts as healthy again.
     pub(super) fn healthy_at(&self) -> Option<Instant> {
         let from = self.failing.as_ref().and(self.not_before)?;
-        Some(after(from, self.max))
+        Some(saturating_instant(from, self.max))
     }
 
     /// Since when the call fails, and its last error.
@@ -106,7 +106,7 @@ impl Backoff {
 }
 
 /// The instant `time` after `now`. A time that the clock cannot represent means no limit.
-pub(super) fn after(now: Instant, time: Duration) -> Instant {
+pub(super) fn saturating_instant(now: Instant, time: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(365 * 24 * 3_600);
     now + time.min(LONG)
 }
@@ -138,7 +138,7 @@ mod tests {
 
     fn pauses(backoff: &mut Backoff, now: Instant) -> Vec<Duration> {
         (0..8)
-            .map(|_| backoff.failed(&unavailable(), now) - now)
+            .map(|_| backoff.record_failure(&unavailable(), now) - now)
             .collect()
     }
 
@@ -154,29 +154,29 @@ mod tests {
                 );
                 least = (least * 2).min(options.max_backoff);
             }
-            assert!(backoff.recovered() && !backoff.recovered());
+            assert!(backoff.record_success() && !backoff.record_success());
         }
     }
 
     #[test]
     fn retry_after_lengthens_the_next_pause() {
         let (mut backoff, now, long) = (backoff(), Instant::now(), Duration::from_secs(30));
-        let until = backoff.failed(&unavailable().with_retry(Retry::After(long)), now);
+        let until = backoff.record_failure(&unavailable().with_retry(Retry::After(long)), now);
         assert_eq!(until, now + long);
         assert!(!backoff.is_due(now) && backoff.is_due(until));
         assert_eq!(
             backoff.healthy_at(),
             Some(until + IngestOptions::default().max_backoff)
         );
-        backoff.hurry();
+        backoff.retry_now();
         assert!(backoff.is_due(now) && backoff.failing().is_some());
     }
 
     #[test]
     fn a_failure_lasts_from_the_first_error_on() {
         let (mut backoff, now) = (backoff(), Instant::now());
-        let later = backoff.failed(&unavailable(), now);
-        backoff.failed(&Error::new(ErrorKind::Denied, "denied"), later);
+        let later = backoff.record_failure(&unavailable(), now);
+        backoff.record_failure(&Error::new(ErrorKind::Denied, "denied"), later);
         assert!(
             backoff.failing().is_some_and(|(since, error)| {
                 *since == now && error.kind() == ErrorKind::Denied

@@ -4,27 +4,27 @@ use super::IngestCounters;
 use super::backoff::Backoff;
 use super::event::{BatchOutcome, BatchState};
 use super::status::Component;
-use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
+use super::worker::{Aborted, BatchJob, BatchWorker, RejectedRecord};
 use crate::log::{Batch, DeadLetter, Gap};
 use crate::record::Record;
-use crate::{Error, ErrorKind, failpoints};
+use crate::{Error, ErrorKind, with_failpoints};
 
 impl<R: Record> BatchWorker<R> {
     /// Processes a batch until it is durable. Returns `None` when `stop` was cancelled: the batch may then be stored in
     /// part.
-    pub(super) async fn process(&self, job: &Job) -> Option<BatchOutcome> {
+    pub(super) async fn process(&self, job: &BatchJob) -> Option<BatchOutcome> {
         let processed = match &job.gap {
-            Some(gap) => self.keep(gap, job).await,
+            Some(gap) => self.dead_letter_gap(gap, job).await,
             None => self.try_to_process(job).await,
         };
         match processed {
             Ok(outcome) => Some(outcome),
             Err(Aborted::Abandoned) => None,
-            Err(Aborted::Broken(error)) => Some(job.broken(error)),
+            Err(Aborted::Broken(error)) => Some(job.defect_outcome(error)),
         }
     }
 
-    async fn try_to_process(&self, job: &Job) -> Result<BatchOutcome, Aborted> {
+    async fn try_to_process(&self, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
         let (good, mut rejected) = decode_all(&job.batch);
         let (mut tally, freshness) = self.insert_all(good, &mut rejected, job).await?;
         rejected.sort_by_key(|record| record.index);
@@ -50,17 +50,17 @@ impl<R: Record> BatchWorker<R> {
     }
 
     /// Keeps a gap as a dead letter. It does not count towards the limit: it does not indicate a bad deployment.
-    async fn keep(&self, gap: &Gap, job: &Job) -> Result<BatchOutcome, Aborted> {
+    async fn dead_letter_gap(&self, gap: &Gap, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
         tracing::error!(
             log.topic = %gap.partition.topic,
             log.partition = gap.partition.index,
             log.from = gap.from,
             log.to = gap.to,
-            count = gap.count(),
+            count = gap.offset_count(),
             cause = gap.cause.as_str(),
             "records lost: the log no longer has them"
         );
-        self.put(job, &[gap.dead_letter(self.options.clock.now())])
+        self.put(job, &[gap.to_dead_letter(self.options.clock.now())])
             .await?;
         Ok(BatchOutcome {
             counters: IngestCounters::default(),
@@ -75,10 +75,10 @@ impl<R: Record> BatchWorker<R> {
     /// pipeline, if any.
     async fn dead_letter(
         &self,
-        job: &Job,
+        job: &BatchJob,
         rejected: &[RejectedRecord],
     ) -> Result<(usize, Option<Error>), Aborted> {
-        let Job {
+        let BatchJob {
             number,
             batch,
             stop,
@@ -93,25 +93,26 @@ impl<R: Record> BatchWorker<R> {
             )
         };
         let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
-        let is_limited = self.options.dead_letter_limit.row().is_some();
-        if !is_limited || !rejected.iter().any(RejectedRecord::counts) {
-            self.breaker.pass(batch.records.len() - rejected.len());
+        let is_limited = self.options.dead_letter_limit.max_consecutive().is_some();
+        if !is_limited || !rejected.iter().any(RejectedRecord::counts_towards_limit) {
+            self.breaker
+                .count_stored(batch.records.len() - rejected.len());
             self.put(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
         let turn = stop
-            .run_until_cancelled(self.breaker.turn(*number, batch, rejected))
+            .run_until_cancelled(self.breaker.wait_for_turn(*number, batch, rejected))
             .await;
         let (mut counts, admission) = turn.ok_or(Aborted::Abandoned)?;
         let admitted = &dead_letters[..admission.admitted];
         if let Err(aborted) = self.put(job, admitted).await {
-            counts.take_back(*number, &admission);
+            counts.undo_admission(*number, &admission);
             return Err(aborted);
         }
         Ok((admission.admitted, admission.stop))
     }
 
-    async fn put(&self, job: &Job, dead_letters: &[DeadLetter]) -> Result<(), Aborted> {
+    async fn put(&self, job: &BatchJob, dead_letters: &[DeadLetter]) -> Result<(), Aborted> {
         // Each group has a backoff that its halves inherit: they have been failing since the group failed.
         let mut waiting = vec![(dead_letters, Backoff::new(&self.options))];
         while let Some((next, mut backoff)) = waiting.pop() {
@@ -128,21 +129,25 @@ impl<R: Record> BatchWorker<R> {
     /// is more than one of them.
     async fn put_together(
         &self,
-        job: &Job,
+        job: &BatchJob,
         dead_letters: &[DeadLetter],
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
-        while let Err(error) = failpoints("dead-letters", self.dead_letters.put(dead_letters)).await
+        while let Err(error) =
+            with_failpoints("dead-letters", self.dead_letters.put(dead_letters)).await
         {
             match dead_letters {
                 [dead_letter] if is_permanent(&error) => {
                     return Err(Aborted::Broken(rejected_dead_letter(dead_letter, error)));
                 }
                 [_, _, ..] if is_permanent(&error) => return Ok(false),
-                _ => job.pause(Component::DeadLetters, &error, backoff).await?,
+                _ => {
+                    job.report_and_pause(Component::DeadLetters, &error, backoff)
+                        .await?;
+                }
             }
         }
-        job.recovered(backoff).await;
+        job.report_recovery(backoff).await;
         log_dead_letters(dead_letters);
         Ok(true)
     }

@@ -18,14 +18,14 @@ use crate::{Error, ErrorKind};
 #[derive(Debug)]
 pub(super) struct DeadLetterBreaker {
     /// Locked while a batch puts its dead letters, at the latest until the batch is abandoned.
-    counts: Mutex<Counts>,
+    counts: Mutex<DeadLetterCounts>,
     /// Good records of batches that took no turn, since the last turn.
-    passed: AtomicU64,
+    stored_since_turn: AtomicU64,
 }
 
 /// The decision about one batch.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct BatchAdmission {
     /// The number of the batch's dead letters that may be put.
     pub(super) admitted: usize,
     /// The error that stops the pipeline, if any.
@@ -39,86 +39,92 @@ pub(super) struct Admission {
 impl DeadLetterBreaker {
     pub(super) fn new(limit: DeadLetterLimit) -> Self {
         Self {
-            counts: Mutex::new(Counts::new(limit)),
-            passed: AtomicU64::new(0),
+            counts: Mutex::new(DeadLetterCounts::new(limit)),
+            stored_since_turn: AtomicU64::new(0),
         }
     }
 
     /// Counts good records of a batch that needs no turn.
-    pub(super) fn pass(&self, good: usize) {
-        self.passed.fetch_add(good as u64, Ordering::Relaxed);
+    pub(super) fn count_stored(&self, good: usize) {
+        self.stored_since_turn
+            .fetch_add(good as u64, Ordering::Relaxed);
     }
 
     /// Waits for the turn of batch `number`, which lasts while the counts are held, and counts its `rejected` records.
-    pub(super) async fn turn(
+    pub(super) async fn wait_for_turn(
         &self,
         number: u64,
         batch: &Batch,
         rejected: &[RejectedRecord],
-    ) -> (MutexGuard<'_, Counts>, Admission) {
+    ) -> (MutexGuard<'_, DeadLetterCounts>, BatchAdmission) {
         let mut counts = self.counts.lock().await;
-        counts.pass(self.passed.swap(0, Ordering::Relaxed));
-        let admission = counts.admit(number, batch, rejected);
+        counts.add_stored(self.stored_since_turn.swap(0, Ordering::Relaxed));
+        let admission = counts.admit_batch(number, batch, rejected);
         (counts, admission)
     }
 }
 
 /// The counts. A batch holds them while it puts its dead letters.
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct DeadLetterCounts {
     limit: DeadLetterLimit,
     /// Records counted so far: the number of the next one.
-    seen: u64,
+    record_count: u64,
     /// The number of the first record that may be in the current row.
-    row_start: u64,
+    streak_start: u64,
     /// The dead letters within the window: their numbers and positions.
-    dead: VecDeque<(u64, Place)>,
+    window_dead_letters: VecDeque<(u64, PositionKey)>,
     /// The same positions, to recognize redelivered records.
-    known: BTreeSet<Place>,
+    counted_positions: BTreeSet<PositionKey>,
     /// Once the limit was reached: the number of the batch that reached it, and the error.
-    open: Option<(u64, Error)>,
+    opened_by: Option<(u64, Error)>,
 }
 
 /// The position of a record: topic, partition and offset.
-type Place = (Arc<str>, u32, u64);
+type PositionKey = (Arc<str>, u32, u64);
 
-impl Counts {
+impl DeadLetterCounts {
     const fn new(limit: DeadLetterLimit) -> Self {
         Self {
             limit,
-            seen: 0,
-            row_start: 0,
-            dead: VecDeque::new(),
-            known: BTreeSet::new(),
-            open: None,
+            record_count: 0,
+            streak_start: 0,
+            window_dead_letters: VecDeque::new(),
+            counted_positions: BTreeSet::new(),
+            opened_by: None,
         }
     }
 
-    fn pass(&mut self, good: u64) {
+    fn add_stored(&mut self, good: u64) {
         if good > 0 {
-            self.seen += good;
-            self.row_start = self.seen;
+            self.record_count += good;
+            self.streak_start = self.record_count;
         }
     }
 
     /// Batches are counted in the order in which they finish, not in log order. A batch that was read before the one
     /// that reached the limit is still dead-lettered. Otherwise the position would stay before it at every restart at
     /// which it is overtaken again.
-    fn admit(&mut self, number: u64, batch: &Batch, rejected: &[RejectedRecord]) -> Admission {
+    fn admit_batch(
+        &mut self,
+        number: u64,
+        batch: &Batch,
+        rejected: &[RejectedRecord],
+    ) -> BatchAdmission {
         let Batch { partition, records } = batch;
-        let before = (self.seen, self.row_start);
-        let all = Admission {
+        let before = (self.record_count, self.streak_start);
+        let all = BatchAdmission {
             admitted: rejected.len(),
             stop: None,
             counted: 0,
             before,
         };
-        let Some(row) = self.limit.row() else {
+        let Some(row) = self.limit.max_consecutive() else {
             return all;
         };
-        if let Some((by, error)) = &self.open {
+        if let Some((by, error)) = &self.opened_by {
             let admitted = if number < *by { rejected.len() } else { 0 };
-            return Admission {
+            return BatchAdmission {
                 admitted,
                 stop: Some(error.clone()),
                 ..all
@@ -127,21 +133,21 @@ impl Counts {
         let mut following = 0;
         let mut counted = 0;
         for (admitted, record) in (1..).zip(rejected) {
-            self.pass((record.index - following) as u64);
+            self.add_stored((record.index - following) as u64);
             following = record.index + 1;
             let place = (
                 Arc::clone(&partition.topic),
                 partition.index,
                 records[record.index].offset,
             );
-            if !record.counts() || self.known.contains(&place) {
+            if !record.counts_towards_limit() || self.counted_positions.contains(&place) {
                 continue;
             }
-            self.count(place);
+            self.add_dead_letter(place);
             counted += 1;
-            if let Some(error) = self.too_many(row) {
-                self.open = Some((number, error.clone()));
-                return Admission {
+            if let Some(error) = self.limit_error(row) {
+                self.opened_by = Some((number, error.clone()));
+                return BatchAdmission {
                     admitted,
                     stop: Some(error),
                     counted,
@@ -149,48 +155,52 @@ impl Counts {
                 };
             }
         }
-        self.pass((records.len() - following) as u64);
-        Admission { counted, ..all }
+        self.add_stored((records.len() - following) as u64);
+        BatchAdmission { counted, ..all }
     }
 
-    fn count(&mut self, place: Place) {
-        let (window, _) = self.limit.window();
-        self.known.insert(place.clone());
-        self.dead.push_back((self.seen, place));
-        self.seen += 1;
-        while let Some((oldest, place)) = self.dead.front()
-            && self.seen - oldest > window
+    fn add_dead_letter(&mut self, place: PositionKey) {
+        let (window, _) = self.limit.window_limit();
+        self.counted_positions.insert(place.clone());
+        self.window_dead_letters
+            .push_back((self.record_count, place));
+        self.record_count += 1;
+        while let Some((oldest, place)) = self.window_dead_letters.front()
+            && self.record_count - oldest > window
         {
-            self.known.remove(place);
-            self.dead.pop_front();
+            self.counted_positions.remove(place);
+            self.window_dead_letters.pop_front();
         }
     }
 
     /// Undoes the last admission, that of batch `number`.
-    pub(super) fn take_back(
+    pub(super) fn undo_admission(
         &mut self,
         number: u64,
-        Admission {
+        BatchAdmission {
             counted, before, ..
-        }: &Admission,
+        }: &BatchAdmission,
     ) {
-        (self.seen, self.row_start) = *before;
-        for (_, place) in self.dead.drain(self.dead.len().saturating_sub(*counted)..) {
-            self.known.remove(&place);
+        (self.record_count, self.streak_start) = *before;
+        for (_, place) in self
+            .window_dead_letters
+            .drain(self.window_dead_letters.len().saturating_sub(*counted)..)
+        {
+            self.counted_positions.remove(&place);
         }
-        self.open.take_if(|(by, _)| *by == number);
+        self.opened_by.take_if(|(by, _)| *by == number);
     }
 
     /// The error that stops the pipeline, if the limit is reached.
-    fn too_many(&self, row: usize) -> Option<Error> {
-        let (window, too_many) = self.limit.window();
-        let in_a_row = self.dead.len()
+    fn limit_error(&self, row: usize) -> Option<Error> {
+        let (window, too_many) = self.limit.window_limit();
+        let in_a_row = self.window_dead_letters.len()
             - self
-                .dead
-                .partition_point(|(number, _)| *number < self.row_start);
+                .window_dead_letters
+                .partition_point(|(number, _)| *number < self.streak_start);
         let what = if in_a_row >= row {
             format!("{row} records in a row could not be stored")
-        } else if self.dead.len() >= too_many {
+        } else if self.window_dead_letters.len() >= too_many {
             format!("half of the last {window} records could not be stored")
         } else {
             return None;
@@ -215,13 +225,13 @@ mod tests {
     use crate::record::Record as _;
     use crate::{Purchase, Timestamp};
 
-    fn counts(limit: usize) -> Counts {
-        Counts::new(DeadLetterLimit::consecutive(limit))
+    fn counts(limit: usize) -> DeadLetterCounts {
+        DeadLetterCounts::new(DeadLetterLimit::consecutive(limit))
     }
 
-    impl Counts {
+    impl DeadLetterCounts {
         /// Counts batch `number`. The records at the indices `dead` do not decode.
-        fn batch(&mut self, number: u64, records: usize, dead: &[usize]) -> Admission {
+        fn batch(&mut self, number: u64, records: usize, dead: &[usize]) -> BatchAdmission {
             self.mixed(number, records, dead, &[])
         }
 
@@ -232,7 +242,7 @@ mod tests {
             records: usize,
             dead: &[usize],
             conflicts: &[usize],
-        ) -> Admission {
+        ) -> BatchAdmission {
             let mut all: Vec<_> = dead
                 .iter()
                 .map(|index| rejected(*index, undecodable()))
@@ -243,7 +253,7 @@ mod tests {
                     .map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))),
             );
             all.sort_by_key(|record| record.index);
-            self.admit(number, &batch(number * 1_000_000, records), &all)
+            self.admit_batch(number, &batch(number * 1_000_000, records), &all)
         }
     }
 
@@ -308,7 +318,7 @@ mod tests {
         }
         for number in 20..40 {
             assert!(counts.batch(number, 2, &[0, 1]).stop.is_none());
-            counts.pass(20);
+            counts.add_stored(20);
         }
     }
 
@@ -341,7 +351,7 @@ mod tests {
             assert!(admission.stop.is_none() && admission.admitted == 3);
         }
         assert!(
-            counts.dead.len() == 3 && counts.known.len() == 3,
+            counts.window_dead_letters.len() == 3 && counts.counted_positions.len() == 3,
             "{counts:?}"
         );
     }
@@ -358,11 +368,11 @@ mod tests {
                     admission.admitted == dead.len()
                         && admission.stop.is_some() == (dead.len() == 3)
                 );
-                counts.take_back(number, &admission);
+                counts.undo_admission(number, &admission);
             }
         }
         assert!(
-            counts.dead.len() == 2 && counts.known.len() == 2,
+            counts.window_dead_letters.len() == 2 && counts.counted_positions.len() == 2,
             "{counts:?}"
         );
         assert!(counts.batch(100, 2, &[0, 1]).stop.is_none());
@@ -376,7 +386,7 @@ mod tests {
     fn half_of_the_window_is_too_many() {
         for (records, is_too_many) in [(100, true), (101, false)] {
             let mut counts = counts(10);
-            counts.pass(1_000);
+            counts.add_stored(1_000);
             // 50: the first record, and every second one up to the last.
             let dead: Vec<usize> = [0]
                 .into_iter()
@@ -398,13 +408,20 @@ mod tests {
         for number in 0..20_000 {
             assert!(counts.batch(number, 5, &[0, 2]).stop.is_none());
         }
-        assert!(counts.dead.len() <= 100, "memory is bounded by the window");
-        assert_eq!(counts.dead.len(), counts.known.len());
+        assert!(
+            counts.window_dead_letters.len() <= 100,
+            "memory is bounded by the window"
+        );
+        assert_eq!(
+            counts.window_dead_letters.len(),
+            counts.counted_positions.len()
+        );
     }
 
     #[test]
     fn the_error_names_the_setting() {
-        let mut counts = Counts::new(DeadLetterLimit::consecutive(1).with_setting_name("LIMIT"));
+        let mut counts =
+            DeadLetterCounts::new(DeadLetterLimit::consecutive(1).with_setting_name("LIMIT"));
         assert!(
             counts
                 .batch(0, 1, &[0])
@@ -431,17 +448,23 @@ mod tests {
     async fn a_batch_without_counted_dead_letters_needs_no_turn() {
         let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
         let bad = [rejected(0, undecodable())];
-        let turn = breaker.turn(0, &batch(0, 1), &bad).await;
-        breaker.pass(1);
+        let turn = breaker.wait_for_turn(0, &batch(0, 1), &bad).await;
+        breaker.count_stored(1);
         drop(turn);
         assert!(
-            breaker.turn(1, &batch(2, 1), &bad).await.1.stop.is_none(),
+            breaker
+                .wait_for_turn(1, &batch(2, 1), &bad)
+                .await
+                .1
+                .stop
+                .is_none(),
             "a good one was between"
         );
-        let (mut counts, admission) = breaker.turn(2, &batch(3, 1), &bad).await;
-        counts.take_back(2, &admission);
+        let (mut counts, admission) = breaker.wait_for_turn(2, &batch(3, 1), &bad).await;
+        counts.undo_admission(2, &admission);
         drop(counts);
-        let Admission { admitted, stop, .. } = breaker.turn(3, &batch(4, 1), &bad).await.1;
+        let BatchAdmission { admitted, stop, .. } =
+            breaker.wait_for_turn(3, &batch(4, 1), &bad).await.1;
         assert!(admitted == 1 && stop.is_some(), "the second in a row");
     }
 }

@@ -10,17 +10,17 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Action, BatchEvent, BatchState, Event, Wants};
+use super::event::{BatchEvent, BatchState, EventDemand, PipelineAction, PipelineEvent};
 use super::observer::{IngestObserver, notify};
-use super::pipeline::{Pipeline, overdue};
+use super::pipeline::{IngestPipeline, overdue};
 use super::refunds::settle_refunds;
 use super::status::Phase;
-use super::worker::{BatchWorker, Job};
+use super::worker::{BatchJob, BatchWorker};
 use super::{Ingest, IngestCounters, IngestStatus};
 use crate::error::catch_panic;
 use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition};
 use crate::record::Record;
-use crate::{Error, ErrorKind, Result, failpoints};
+use crate::{Error, ErrorKind, Result, with_failpoints};
 
 /// How much longer than its deadline a close may take.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
@@ -32,11 +32,11 @@ pub(super) struct Driver<R: Record> {
     worker: Arc<BatchWorker<R>>,
     status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
-    pipeline: Pipeline,
+    pipeline: IngestPipeline,
     /// The cancellation tokens of batches, by partition and epoch.
     stops: BTreeMap<Partition, CancellationToken>,
-    sender: mpsc::Sender<Event>,
-    events: mpsc::Receiver<Event>,
+    sender: mpsc::Sender<PipelineEvent>,
+    events: mpsc::Receiver<PipelineEvent>,
 }
 
 impl<R: Record> Driver<R> {
@@ -53,7 +53,7 @@ impl<R: Record> Driver<R> {
             source,
             status,
             observer,
-            pipeline: Pipeline::new(worker.options.clone()),
+            pipeline: IngestPipeline::new(worker.options.clone()),
             worker: Arc::new(worker),
             stops: BTreeMap::new(),
             sender,
@@ -95,7 +95,11 @@ impl<R: Record> Driver<R> {
         }
     }
 
-    async fn next_event(&mut self, shutdown: impl Future<Output = ()>, now: Instant) -> Event {
+    async fn next_event(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        now: Instant,
+    ) -> PipelineEvent {
         let asked = self.pipeline.wants(now.into_std());
         let deadline = self.pipeline.next_deadline(now.into_std());
         let Self {
@@ -106,9 +110,9 @@ impl<R: Record> Driver<R> {
         } = self;
         let answer = async {
             match asked {
-                Wants::Next => source.next().await,
-                Wants::Control => source.next_control().await.map(ControlEvent::into),
-                Wants::Nothing => pending().await,
+                EventDemand::Next => source.next().await,
+                EventDemand::Control => source.next_control().await.map(ControlEvent::into),
+                EventDemand::Nothing => pending().await,
             }
         };
         let time = async {
@@ -119,31 +123,31 @@ impl<R: Record> Driver<R> {
         };
         let answer = tokio::select! {
             biased;
-            () = shutdown, if !pipeline.is_stopping() => return Event::Shutdown,
+            () = shutdown, if !pipeline.is_stopping() => return PipelineEvent::Shutdown,
             Some(event) = events.recv() => return event,
-            () = time => return Event::Time,
+            () = time => return PipelineEvent::Time,
             answer = answer => answer,
         };
-        Event::Source { asked, answer }
+        PipelineEvent::Source { asked, answer }
     }
 
     /// Performs `action`. Returns the deadline of a close.
-    fn perform(&mut self, action: Action) -> Option<Duration> {
+    fn perform(&mut self, action: PipelineAction) -> Option<Duration> {
         match action {
-            Action::Start { number, batch, gap } => self.start(number, batch, gap),
-            Action::Abandon(partition) => {
+            PipelineAction::Start { number, batch, gap } => self.start(number, batch, gap),
+            PipelineAction::Abandon(partition) => {
                 if let Some(stop) = self.stops.remove(&partition) {
                     stop.cancel();
                 }
             }
-            Action::Commit(offsets) => self.commit(offsets),
-            Action::EndRevocation(revocation) => drop(revocation),
-            Action::Completed(batch) => {
+            PipelineAction::Commit(offsets) => self.commit(offsets),
+            PipelineAction::EndRevocation(revocation) => drop(revocation),
+            PipelineAction::Completed(batch) => {
                 if let Some(observer) = &self.observer {
                     notify(&**observer, |observer| observer.batch_completed(&batch));
                 }
             }
-            Action::Close(deadline) => return Some(deadline),
+            PipelineAction::Close(deadline) => return Some(deadline),
         }
         None
     }
@@ -157,7 +161,7 @@ impl<R: Record> Driver<R> {
             .clone();
         let worker = Arc::clone(&self.worker);
         let events = self.sender.clone();
-        let job = Job {
+        let job = BatchJob {
             number,
             batch,
             gap,
@@ -171,7 +175,7 @@ impl<R: Record> Driver<R> {
                 .as_ref()
                 .map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
             let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
-            let outcome = processed.unwrap_or_else(|error| Some(job.broken(error)));
+            let outcome = processed.unwrap_or_else(|error| Some(job.defect_outcome(error)));
             // `None` if it was stopped: the next consumer of the partition has its records.
             let is_durable = outcome
                 .as_ref()
@@ -192,10 +196,14 @@ impl<R: Record> Driver<R> {
         let source = Arc::clone(&self.source);
         let events = self.sender.clone();
         tokio::spawn(async move {
-            let commit = failpoints("commit", source.commit(&offsets));
+            let commit = with_failpoints("commit", source.commit(&offsets));
             let outcome = catch_panic("ingest", commit).await;
             // The pipeline may have ended.
-            drop(events.send(Event::Committed(offsets, outcome)).await);
+            drop(
+                events
+                    .send(PipelineEvent::Committed(offsets, outcome))
+                    .await,
+            );
         });
     }
 
@@ -209,7 +217,8 @@ impl<R: Record> Driver<R> {
     async fn close(&self, deadline: Duration) {
         let source = Arc::clone(&self.source);
         // Its own task, so it is not dropped half-way when it takes too long.
-        let close = tokio::spawn(async move { failpoints("close", source.close(deadline)).await });
+        let close =
+            tokio::spawn(async move { with_failpoints("close", source.close(deadline)).await });
         let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
             Ok(Ok(closed)) => closed,
             Ok(Err(error)) => Err(Error::new(

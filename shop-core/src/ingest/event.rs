@@ -12,14 +12,14 @@ use crate::{Error, Result};
 
 /// An input of the pipeline.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum PipelineEvent {
     /// Shutdown was requested.
     Shutdown,
     /// A deadline may have passed.
     Time,
     /// The source has returned.
     Source {
-        asked: Wants,
+        asked: EventDemand,
         answer: Result<SourceEvent>,
     },
     /// A report of the batch with this number.
@@ -45,7 +45,7 @@ pub(super) enum BatchEvent {
 
 /// A decision of the pipeline.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum PipelineAction {
     /// Process a batch, or keep a gap as a dead letter: its batch has no records.
     Start {
         number: u64,
@@ -66,7 +66,7 @@ pub(super) enum Action {
 
 /// Which events the pipeline currently accepts from the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wants {
+pub(super) enum EventDemand {
     /// None: the source is paused or closed.
     Nothing,
     /// Control events only.

@@ -9,12 +9,12 @@ use super::backoff::Backoff;
 use super::batch::DecodedRecords;
 use super::event::BatchEvent;
 use super::status::Component;
-use super::worker::{Aborted, BatchWorker, Job, RejectedRecord};
+use super::worker::{Aborted, BatchJob, BatchWorker, RejectedRecord};
 use super::{IngestCounters, StuckRecord};
 use crate::log::{Reason, ReasonKind};
 use crate::ports::InsertOutcome;
 use crate::record::Record;
-use crate::{Error, ErrorKind, Timestamp, failpoints};
+use crate::{Error, ErrorKind, Timestamp, with_failpoints};
 
 /// Records that are applied with one call: initially the whole batch.
 struct SubBatch<R> {
@@ -76,8 +76,8 @@ const MAX_UNPROVEN: usize = 8;
 const PROBE_STRIDE: usize = 7_919;
 
 /// The progress of inserting a batch.
-struct Insertion<'a, R> {
-    job: &'a Job,
+struct BatchInsertion<'a, R> {
+    job: &'a BatchJob,
     counters: IngestCounters,
     /// The age of the oldest inserted record, by the log's timestamp.
     freshness: Option<Duration>,
@@ -100,7 +100,7 @@ impl<R: Record> BatchWorker<R> {
         &self,
         decoded: DecodedRecords<R>,
         rejected: &mut Vec<RejectedRecord>,
-        job: &Job,
+        job: &BatchJob,
     ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
         let mut waiting = VecDeque::new();
         if !decoded.records.is_empty() {
@@ -112,7 +112,7 @@ impl<R: Record> BatchWorker<R> {
                 taken_before: 0,
             });
         }
-        let mut insertion = Insertion {
+        let mut insertion = BatchInsertion {
             job,
             counters: IngestCounters::default(),
             freshness: None,
@@ -124,7 +124,7 @@ impl<R: Record> BatchWorker<R> {
         while let Some(sub_batch) = insertion.waiting.pop_front() {
             let count = sub_batch.len();
             let Some((left, error)) = self.attempt(sub_batch, &mut insertion).await? else {
-                backoff.hurry();
+                backoff.retry_now();
                 continue;
             };
             if left.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.store_answers().await {
@@ -142,10 +142,11 @@ impl<R: Record> BatchWorker<R> {
             let is_whole = left.len() == count;
             let accepts = self.retry_later(left, is_whole, &mut insertion).await?;
             if !accepts || error.retry_after().is_some() {
-                job.pause(Component::Store, &error, &mut backoff).await?;
+                job.report_and_pause(Component::Store, &error, &mut backoff)
+                    .await?;
             }
         }
-        job.recovered(&mut backoff).await;
+        job.report_recovery(&mut backoff).await;
         Ok((insertion.counters, insertion.freshness))
     }
 
@@ -155,7 +156,7 @@ impl<R: Record> BatchWorker<R> {
         &self,
         left: SubBatch<R>,
         is_whole: bool,
-        insertion: &mut Insertion<'_, R>,
+        insertion: &mut BatchInsertion<'_, R>,
     ) -> Result<bool, Aborted> {
         let accepts = insertion.tolerated > 0;
         insertion.tolerated = insertion.tolerated.saturating_sub(1);
@@ -180,7 +181,7 @@ impl<R: Record> BatchWorker<R> {
     }
 
     /// Whether an operator has parked the only record of `sub_batch`. If the dead letters cannot be read, it is retried.
-    async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &Job) -> bool {
+    async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &BatchJob) -> bool {
         let record = &job.batch.records[sub_batch.indices[0]];
         let partition = &job.batch.partition;
         let is_parked = self.dead_letters.contains(record, partition).await.unwrap_or_else(|error| {
@@ -198,7 +199,7 @@ impl<R: Record> BatchWorker<R> {
         is_parked
     }
 
-    async fn report_stuck(sub_batch: &SubBatch<R>, error: &Error, job: &Job) {
+    async fn report_stuck(sub_batch: &SubBatch<R>, error: &Error, job: &BatchJob) {
         let partition = &job.batch.partition;
         let index = sub_batch.indices[0];
         let stuck = StuckRecord {
@@ -216,7 +217,7 @@ impl<R: Record> BatchWorker<R> {
     async fn attempt(
         &self,
         mut sub_batch: SubBatch<R>,
-        insertion: &mut Insertion<'_, R>,
+        insertion: &mut BatchInsertion<'_, R>,
     ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
         let count = sub_batch.len();
         // A record that is split off keeps the number: what else the store takes of its batch is evidence too.
@@ -225,13 +226,17 @@ impl<R: Record> BatchWorker<R> {
         }
         sub_batch.attempts += 1;
         sub_batch.attempts_alone += u32::from(count == 1);
-        let outcomes =
-            match failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records))).await {
-                Ok(outcomes) if outcomes.len() == count => outcomes,
-                Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
-                Err(error) => vec![InsertOutcome::Unknown(error); count],
-            };
-        let Insertion {
+        let outcomes = match with_failpoints(
+            "apply",
+            self.store.apply(Arc::clone(&sub_batch.records)),
+        )
+        .await
+        {
+            Ok(outcomes) if outcomes.len() == count => outcomes,
+            Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
+            Err(error) => vec![InsertOutcome::Unknown(error); count],
+        };
+        let BatchInsertion {
             job,
             counters,
             freshness,
@@ -330,7 +335,10 @@ mod tests {
 
     #[test]
     fn records_are_retried_alone_starting_with_the_last() {
-        let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+        let new = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap();
         let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
         for count in 9..50 {
             let records = vec![purchase.clone(); count].into();

@@ -71,7 +71,10 @@ async fn publish(log: &InMemoryLog, count: usize) -> Vec<Purchase> {
     let sink = log.sink();
     let mut all = Vec::new();
     for _ in 0..count {
-        let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+        let new = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap();
         all.push(new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()));
         sink.publish(all.last().unwrap()).await.unwrap();
     }

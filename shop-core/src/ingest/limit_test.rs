@@ -80,7 +80,10 @@ fn poison(log: &InMemoryLog, count: usize) {
 }
 
 fn purchase() -> Purchase {
-    let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("1")
+        .unwrap();
     new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 

@@ -266,7 +266,7 @@ async fn a_gap_is_one_error_line_and_is_committed_in_order() {
         .wait_for(|status| status.counters.lost == 4)
         .await;
     // A truncated log is read again from an earlier offset, in a new epoch.
-    let truncated = Gap::new(partition(2), 7, 9, GapCause::Truncated).followed_by(1);
+    let truncated = Gap::new(partition(2), 7, 9, GapCause::Truncated).with_next_offset(1);
     source.send(move || Ok(SourceEvent::Gap(truncated)));
     source.send(move || Ok(SourceEvent::Gap(gap(1, 6, 9))));
     running

@@ -81,7 +81,7 @@ use worker::BatchWorker;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
+/// let new = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
 /// log.sink().publish(&new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await?;
 ///
 /// let ingest = Ingest::new(

@@ -42,7 +42,7 @@ options! {
 /// nor does a refund of what is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit {
-    in_a_row: usize,
+    max_consecutive_count: usize,
     setting: Option<&'static str>,
 }
 
@@ -55,7 +55,7 @@ impl DeadLetterLimit {
     #[must_use]
     pub const fn consecutive(count: usize) -> Self {
         Self {
-            in_a_row: count,
+            max_consecutive_count: count,
             setting: None,
         }
     }
@@ -69,13 +69,13 @@ impl DeadLetterLimit {
         self
     }
 
-    pub(super) fn row(self) -> Option<usize> {
-        (self.in_a_row > 0).then_some(self.in_a_row)
+    pub(super) fn max_consecutive(self) -> Option<usize> {
+        (self.max_consecutive_count > 0).then_some(self.max_consecutive_count)
     }
 
     /// The number of records in the window, and the number of dead letters in it that is too many.
-    pub(super) const fn window(self) -> (u64, usize) {
-        let window = self.in_a_row.saturating_mul(10);
+    pub(super) const fn window_limit(self) -> (u64, usize) {
+        let window = self.max_consecutive_count.saturating_mul(10);
         (window as u64, window.div_ceil(2))
     }
 

@@ -68,7 +68,7 @@ async fn settle_round<R: Record>(
     store: &dyn WaitingRefunds,
 ) -> Result<WaitingSummary> {
     loop {
-        let refused = store.settle(MAX_REFUSED).await?;
+        let refused = store.apply_waiting(MAX_REFUSED).await?;
         if refused.is_empty() {
             return store.waiting_summary().await;
         }
@@ -86,6 +86,6 @@ async fn settle_round<R: Record>(
         log_dead_letters(&dead_letters);
 
         let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
-        store.remove(&sequences).await?;
+        store.remove_waiting(&sequences).await?;
     }
 }

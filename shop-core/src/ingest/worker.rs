@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::breaker::DeadLetterBreaker;
-use super::event::{BatchEvent, BatchOutcome, BatchState, Event};
+use super::event::{BatchEvent, BatchOutcome, BatchState, PipelineEvent};
 use super::status::Component;
 use super::{IngestCounters, IngestOptions};
 use crate::Error;
@@ -31,7 +31,7 @@ pub(super) struct BatchWorker<R> {
 
 /// A batch in flight.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct BatchJob {
     /// Unique and ascending in the order in which batches are read.
     pub(super) number: u64,
     /// The records; of a gap none.
@@ -42,7 +42,7 @@ pub(super) struct Job {
     /// Cancelled when the batch is abandoned.
     pub(super) stop: CancellationToken,
     /// The channel for reports.
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<PipelineEvent>,
 }
 
 /// A record that can never be stored.
@@ -57,7 +57,7 @@ impl RejectedRecord {
     /// Returns whether the record counts towards the limit of dead letters. Conflicts, and refunds that a store without
     /// waiting refunds cannot keep, are caused by clients: they do not indicate a bad deployment, and do not end a row
     /// either.
-    pub(super) fn counts(&self) -> bool {
+    pub(super) fn counts_towards_limit(&self) -> bool {
         !matches!(
             self.reason.kind(),
             ReasonKind::Conflict | ReasonKind::Parked
@@ -73,23 +73,27 @@ pub(super) enum Aborted {
     Broken(Error),
 }
 
-impl Job {
+impl BatchJob {
     /// Sends a report to the pipeline, unless that has ended.
     pub(super) async fn report(&self, event: BatchEvent) {
-        drop(self.events.send(Event::Batch(self.number, event)).await);
+        drop(
+            self.events
+                .send(PipelineEvent::Batch(self.number, event))
+                .await,
+        );
     }
 
     /// Reports a failed call, and waits before the next attempt unless the batch is abandoned.
-    pub(super) async fn pause(
+    pub(super) async fn report_and_pause(
         &self,
-        part: Component,
+        component: Component,
         error: &Error,
         backoff: &mut Backoff,
     ) -> Result<(), Aborted> {
         let now = Instant::now().into_std();
-        let until = backoff.failed(error, now);
+        let until = backoff.record_failure(error, now);
         let since = backoff.failing().map_or(now, |(since, _)| *since);
-        self.report(BatchEvent::Failed(part, since, error.clone()))
+        self.report(BatchEvent::Failed(component, since, error.clone()))
             .await;
         self.stop
             .run_until_cancelled(sleep_until(until.into()))
@@ -98,14 +102,14 @@ impl Job {
     }
 
     /// Reports that a call succeeds again, if it was failing.
-    pub(super) async fn recovered(&self, backoff: &mut Backoff) {
-        if backoff.recovered() {
+    pub(super) async fn report_recovery(&self, backoff: &mut Backoff) {
+        if backoff.record_success() {
             self.report(BatchEvent::Recovered).await;
         }
     }
 
     /// The outcome of a batch that ended with a defect. Records that it stored are redelivered harmlessly.
-    pub(super) fn broken(&self, error: Error) -> BatchOutcome {
+    pub(super) fn defect_outcome(&self, error: Error) -> BatchOutcome {
         let first = || self.batch.records.first().map_or(0, |first| first.offset);
         let state = BatchState::StoppedAt(self.gap.as_ref().map_or_else(first, |gap| gap.from));
         BatchOutcome {

@@ -52,7 +52,7 @@ impl<'a, const N: usize> Members<'a, N> {
         once: bool,
     ) -> Result<Self, serde_json::Error> {
         // Ignored members are not parsed further; this finds invalid text in them.
-        let text = without_mark(str::from_utf8(json).map_err(serde_json::Error::custom)?);
+        let text = strip_byte_order_mark(str::from_utf8(json).map_err(serde_json::Error::custom)?);
         let mut json = serde_json::Deserializer::from_str(text);
         // Only maps are visited: a derived implementation would accept an array.
         let members = json.deserialize_map(MembersVisitor { names, once })?;
@@ -92,7 +92,7 @@ impl<'a, const N: usize> Members<'a, N> {
 
 /// `text` without a byte order mark at its beginning, which a JSON text may have (RFC 8259, 8.1).
 #[must_use]
-pub fn without_mark(text: &str) -> &str {
+pub fn strip_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 

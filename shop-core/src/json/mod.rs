@@ -7,7 +7,7 @@ mod written;
 #[cfg(test)]
 mod written_test;
 
-pub use members::{Members, without_mark};
+pub use members::{Members, strip_byte_order_mark};
 pub use scalar::{RawScalar, is_json_number};
 pub use serde_with::{number, text};
 pub(crate) use written::write_json;

@@ -69,7 +69,7 @@ impl<'a> RawScalar<'a> {
         if is_exact {
             text.parse()
         } else {
-            Price::rounded(text.trim_ascii())
+            Price::parse_rounded(text.trim_ascii())
         }
     }
 

@@ -35,10 +35,10 @@ pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson
 /// # Ok(())
 /// # }
 /// ```
-pub fn write_members(purchase: &Purchase, to: &mut impl BufMut) {
-    write_from_name(purchase, to, "{\"username\":");
-    purchase.details.write_all(to);
-    to.put_u8(b'}');
+pub fn write_members(purchase: &Purchase, json: &mut impl BufMut) {
+    write_from_name(purchase, json, "{\"username\":");
+    purchase.details.write_all(json);
+    json.put_u8(b'}');
 }
 
 /// Appends the first members of a purchase from its name on, which follows `start`.

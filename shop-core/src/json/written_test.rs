@@ -74,7 +74,7 @@ fn results_are_written_as_they_are_serialized() {
         for receipt in [receipt, at] {
             let once = PublishedPurchase::new(purchase.clone(), receipt.clone());
             assert_as_serialized(&once);
-            for published in [once.clone(), once.as_replayed()] {
+            for published in [once.clone(), once.into_replayed()] {
                 let mut body = BatchResultBody::new(12, BatchStatus::Acknowledged);
                 body.id = Some(id);
                 body.timestamp = Some(purchase.timestamp);

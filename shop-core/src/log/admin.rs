@@ -10,8 +10,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use super::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogFaults, LogRecord, Offsets, Partition,
-    Reason, RecordPosition, RecordType, Resolution, Tail,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogFaults, LogRecord, LogTail, Offsets,
+    Partition, Reason, RecordPosition, RecordType, Resolution,
 };
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -81,13 +81,13 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// stream is dropped. Partitions that are added later may be missing.
     ///
     /// Partitions without an offset in `start` start with their first record, and so do those whose offset the log does
-    /// not have: the caller compares it with [`Tail::start`].
+    /// not have: the caller compares it with [`LogTail::start`].
     ///
     /// # Errors
     /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log can only be read to its end, as by default;
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike,
     /// and a failed stream has ended.
-    async fn tail(&self, start: &Offsets) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         let _unused = start;
         Err(Error::new(
             ErrorKind::Unsupported,
@@ -180,7 +180,7 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         &self,
         dead_letters: &[DeadLetter],
         of: RecordType,
-        how: Resolution,
+        resolution: Resolution,
     ) -> Result<u64>;
 
     /// Deletes key, headers and value of the records at these positions, whether or not they were read. Returns the
@@ -282,7 +282,11 @@ pub trait LogAdminExt: LogAdmin {
     ///
     /// # Errors
     /// As [`LogAdmin::find`].
-    async fn parked(&self, position: &RecordPosition, note: &str) -> Result<Option<DeadLetter>> {
+    async fn parked_dead_letter(
+        &self,
+        position: &RecordPosition,
+        note: &str,
+    ) -> Result<Option<DeadLetter>> {
         let found = self.find(position.partition, position.offset).await?;
         Ok(found
             .map(|(partition, record)| DeadLetter::new(record, partition, Reason::parked(note), 0)))
@@ -292,8 +296,9 @@ pub trait LogAdminExt: LogAdmin {
     ///
     /// # Errors
     /// As [`LogAdmin::resolve`].
-    async fn replay(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.resolve(dead_letters, of, Resolution::Replayed).await
+    async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        self.resolve(dead_letters, record_type, Resolution::Replayed)
+            .await
     }
 
     /// Drops `dead_letters`: see [`LogAdmin::resolve`].

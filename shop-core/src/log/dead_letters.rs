@@ -176,9 +176,9 @@ impl DeadLetter {
 
     /// The id of its record as defined by the record's type: see [`RecordType::id`]. `None` for a gap.
     #[must_use]
-    pub fn id(&self, of: RecordType) -> Option<String> {
+    pub fn id(&self, record_type: RecordType) -> Option<String> {
         (self.reason.kind() != ReasonKind::Gap)
-            .then(|| of.id(&self.record, &self.partition))
+            .then(|| record_type.id(&self.record, &self.partition))
             .flatten()
     }
 

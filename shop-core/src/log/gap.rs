@@ -70,7 +70,7 @@ impl GapCause {
 
 /// The header of a dead letter that was too large: a part of its record is kept.
 #[doc(hidden)]
-pub const CUT: &str = "dead-letter-cut";
+pub const CUT_HEADER: &str = "dead-letter-cut";
 
 // The headers of a gap's dead letter. All values are text.
 const TOPIC_HEADER: &str = "gap-topic";
@@ -95,19 +95,19 @@ impl Gap {
 
     /// The same gap, with the records from `next_offset` on delivered after it.
     #[must_use]
-    pub const fn followed_by(mut self, next_offset: u64) -> Self {
+    pub const fn with_next_offset(mut self, next_offset: u64) -> Self {
         self.next_offset = next_offset;
         self
     }
 
     /// The number of offsets.
     #[must_use]
-    pub const fn count(&self) -> u64 {
+    pub const fn offset_count(&self) -> u64 {
         self.to.saturating_sub(self.from)
     }
 
     fn extent(&self) -> String {
-        match self.count() {
+        match self.offset_count() {
             0 => format!("records from offset {} on", self.from),
             count => format!("offsets {} to {} ({count} records)", self.from, self.last()),
         }
@@ -120,13 +120,13 @@ impl Gap {
     /// Its dead letter. The record has the last offset of the gap, without key and value: a gap that grows before its
     /// position is committed is a new dead letter.
     #[must_use]
-    pub fn dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
+    pub fn to_dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
         let values = [
             (TOPIC_HEADER, self.partition.topic.to_string()),
             (PARTITION_HEADER, self.partition.index.to_string()),
             (FROM_HEADER, self.from.to_string()),
             (TO_HEADER, self.to.to_string()),
-            (COUNT_HEADER, self.count().to_string()),
+            (COUNT_HEADER, self.offset_count().to_string()),
             (CAUSE_HEADER, self.cause.as_str().to_owned()),
         ];
         let headers = values
@@ -172,7 +172,7 @@ impl Serialize for Gap {
             "partition": self.partition.index,
             "from": self.from,
             "to": self.to,
-            "count": self.count(),
+            "count": self.offset_count(),
             "cause": self.cause.as_str(),
         });
         members.serialize(serializer)
@@ -203,7 +203,7 @@ impl Resolution {
     /// Why `dead_letter` cannot be resolved so; `None` if it can. It is not replayed without its whole record.
     #[must_use]
     pub fn refuses(self, dead_letter: &DeadLetter) -> Option<&'static str> {
-        let is_cut = dead_letter.record.headers.contains(CUT);
+        let is_cut = dead_letter.record.headers.contains(CUT_HEADER);
         match dead_letter.reason.kind() {
             _ if self == Self::Dropped => None,
             ReasonKind::Gap => Some("is a gap: its records are gone, it can only be discarded"),
@@ -244,7 +244,7 @@ mod tests {
     fn a_gap_reads_back_from_its_dead_letter() {
         for cause in GapCause::ALL {
             let gap = Gap::new(partition(3), 200, 450, cause);
-            let dead_letter = gap.dead_letter(Timestamp::MIN);
+            let dead_letter = gap.to_dead_letter(Timestamp::MIN);
             assert_eq!(dead_letter.position().to_string(), "purchases-3-449");
             assert_eq!(dead_letter.gap(), Some(gap));
         }
@@ -258,14 +258,14 @@ mod tests {
     #[test]
     fn a_gap_is_the_same_dead_letter_whenever_it_is_detected() {
         let (first, again) = (
-            gap(2, 5).dead_letter(Timestamp::MIN),
-            gap(2, 5).dead_letter(Timestamp::MAX),
+            gap(2, 5).to_dead_letter(Timestamp::MIN),
+            gap(2, 5).to_dead_letter(Timestamp::MAX),
         );
         assert_eq!(first.record_id(), again.record_id());
         for other in [gap(2, 6), gap(1, 5)] {
             assert_ne!(
                 first.record_id(),
-                other.dead_letter(Timestamp::MIN).record_id(),
+                other.to_dead_letter(Timestamp::MIN).record_id(),
                 "it has grown"
             );
         }

@@ -84,9 +84,9 @@ impl Headers {
     }
 }
 
-type Header<'a> = (&'a str, Option<&'a [u8]>);
+type RawHeader<'a> = (&'a str, Option<&'a [u8]>);
 
-fn split_header(bytes: &[u8]) -> Option<(Header<'_>, &[u8])> {
+fn split_header(bytes: &[u8]) -> Option<(RawHeader<'_>, &[u8])> {
     let (name, rest) = split_part(bytes)?;
     let name = str::from_utf8(name?).ok()?;
     let (value, rest) = split_part(rest)?;

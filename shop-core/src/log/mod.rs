@@ -21,7 +21,7 @@ pub use {
         DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
     },
     faults::LogFaults,
-    gap::{CUT, Gap, GapCause},
+    gap::{CUT_HEADER, Gap, GapCause},
     headers::{Headers, HeadersBuilder, InvalidHeaders},
     identity::{RecordId, RecordType},
     port::{Log, LogWriter, LogWriterExt},
@@ -31,7 +31,7 @@ pub use {
         Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
         RevocationCause, SourceEvent,
     },
-    tail::{Offsets, Tail},
+    tail::{LogTail, Offsets},
 };
 #[cfg(feature = "mock")]
 pub use {

@@ -37,8 +37,11 @@ named_enum! {
 impl Reason {
     /// Another record of this type has the same id.
     #[must_use]
-    pub fn conflict(of: RecordType) -> Self {
-        let detail = format!("the id is taken by a {} with other content", of.name);
+    pub fn conflict(record_type: RecordType) -> Self {
+        let detail = format!(
+            "the id is taken by a {} with other content",
+            record_type.name
+        );
         Self {
             kind: ReasonKind::Conflict,
             detail,

@@ -41,10 +41,10 @@ options! {
 /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
 pub async fn resolve(
     log: &dyn LogAdmin,
-    of: RecordType,
+    record_type: RecordType,
     dead_letters: impl Stream<Item = Result<DeadLetter>> + Send,
     options: &ResolveOptions,
-    mut each: impl FnMut(DeadLetter, Option<&'static str>) -> bool + Send,
+    mut on_decided: impl FnMut(DeadLetter, Option<&'static str>) -> bool + Send,
 ) -> Result<()> {
     let mut dead_letters = std::pin::pin!(dead_letters);
     let ((batch_size, mut pace), mut batch, mut bytes) = (paced(options.rate), Vec::new(), 0);
@@ -54,7 +54,7 @@ pub async fn resolve(
         if let Some(dead_letter) = next {
             let refused = options.resolution.refuses(&dead_letter);
             if refused.is_some() || options.dry_run {
-                if !each(dead_letter, refused) {
+                if !on_decided(dead_letter, refused) {
                     return Ok(());
                 }
                 continue;
@@ -70,9 +70,12 @@ pub async fn resolve(
             if let Some(interval) = &mut pace {
                 interval.tick().await;
             }
-            log.resolve(&batch, of, options.resolution).await?;
+            log.resolve(&batch, record_type, options.resolution).await?;
             bytes = 0;
-            if !batch.drain(..).all(|dead_letter| each(dead_letter, None)) {
+            if !batch
+                .drain(..)
+                .all(|dead_letter| on_decided(dead_letter, None))
+            {
                 return Ok(());
             }
         }
@@ -98,7 +101,7 @@ fn paced(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
 mod tests {
     use super::*;
     use crate::log::{
-        CUT, DeadLetters as _, Headers, LogAdminExt as _, LogRecord, Partition, Reason,
+        CUT_HEADER, DeadLetters as _, Headers, LogAdminExt as _, LogRecord, Partition, Reason,
     };
     use crate::memory::InMemoryLog;
     use crate::record::Record as _;
@@ -117,7 +120,7 @@ mod tests {
             )
         };
         let all = [
-            letter(1, Headers::EMPTY.with(CUT, None)),
+            letter(1, Headers::EMPTY.with(CUT_HEADER, None)),
             letter(2, Headers::EMPTY),
         ];
         log.dead_letters().put(&all).await.unwrap();

@@ -128,7 +128,7 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the group was not notified in time.
-    async fn close(&self, deadline: Duration) -> Result<()>;
+    async fn close(&self, timeout: Duration) -> Result<()>;
 }
 
 /// An event of a source.

@@ -14,7 +14,7 @@ pub type Offsets = BTreeMap<u32, u64>;
 
 /// The records of a topic from an offset of each partition on, without an end.
 #[non_exhaustive]
-pub struct Tail {
+pub struct LogTail {
     /// The cluster of the topic.
     pub cluster: Arc<str>,
     /// The topic.
@@ -35,7 +35,7 @@ pub struct Tail {
     pub batches: BoxStream<'static, Result<Batch>>,
 }
 
-impl Tail {
+impl LogTail {
     /// The `batches` of the partitions of `topic`, which are read from the first offset of their span on. A span ends
     /// where the log ended at the time of the call.
     #[must_use]
@@ -63,7 +63,7 @@ impl Tail {
     /// The offset at which a tail from `start` on starts in `partition`, whose first record is at `first` and whose next
     /// one will be at `end`.
     #[must_use]
-    pub fn start_of(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
+    pub fn start_offset(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
         start
             .get(&partition)
             .copied()
@@ -72,7 +72,7 @@ impl Tail {
     }
 }
 
-impl fmt::Debug for Tail {
+impl fmt::Debug for LogTail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tail")
             .field("topic", &self.topic)

@@ -8,18 +8,18 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::InMemoryLog;
-use super::log::{PartitionRecords, Shared, State};
+use super::log::{InMemoryLogInner, InMemoryLogState, PartitionRecords};
 use crate::Result;
 use crate::lock::lock;
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, Offsets, Partition,
-    ReasonKind, RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter, Tail,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, LogTail, Offsets,
+    Partition, ReasonKind, RecordId, RecordPosition, RecordType, Resolution, ResolvedDeadLetter,
 };
 
 /// The dead letters of an [`InMemoryLog`], without duplicates.
 #[derive(Debug, Clone)]
 pub struct InMemoryDeadLetters {
-    pub(super) log: Arc<Shared>,
+    pub(super) log: Arc<InMemoryLogInner>,
 }
 
 impl InMemoryDeadLetters {
@@ -33,7 +33,7 @@ impl InMemoryDeadLetters {
 }
 
 /// The index of the pending dead letter about the record `id`, which is at `offset`.
-fn pending_index(state: &State, offset: u64, id: RecordId) -> Option<usize> {
+fn pending_index(state: &InMemoryLogState, offset: u64, id: RecordId) -> Option<usize> {
     // Most differ without a hash.
     state
         .dead_letters
@@ -67,7 +67,7 @@ impl DeadLetters for InMemoryDeadLetters {
     }
 }
 
-impl Shared {
+impl InMemoryLogInner {
     /// The records of one partition from `next` on, which then is behind them; `None` if there are no more.
     fn next_batch(&self, next: &mut Offsets) -> Option<Batch> {
         let state = lock(&self.state);
@@ -91,12 +91,12 @@ impl LogAdmin for InMemoryLog {
         Ok(stream::iter(batches).boxed())
     }
 
-    async fn tail(&self, start: &Offsets) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         let span = |(index, held): (&u32, &PartitionRecords)| {
             let end = held.end();
             (
                 *index,
-                (Tail::start_of(start, *index, held.first, end), end),
+                (LogTail::start_offset(start, *index, held.first, end), end),
             )
         };
         let spans: Vec<_> = lock(&self.shared.state)
@@ -108,7 +108,7 @@ impl LogAdmin for InMemoryLog {
             Arc::clone(&self.shared.cluster),
             Arc::clone(&self.shared.topic),
         );
-        let mut tail = Tail::new(topic, spans, stream::empty().boxed());
+        let mut tail = LogTail::new(topic, spans, stream::empty().boxed());
         let next = (Arc::clone(&self.shared), tail.start.clone());
         let batches = stream::unfold(next, |(shared, mut next)| async move {
             loop {
@@ -157,10 +157,10 @@ impl LogAdmin for InMemoryLog {
     async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
-        of: RecordType,
-        how: Resolution,
+        record_type: RecordType,
+        resolution: Resolution,
     ) -> Result<u64> {
-        how.check(dead_letters)?;
+        resolution.check(dead_letters)?;
         let mut guard = lock(&self.shared.state);
         let state = &mut *guard;
         let mut count = 0;
@@ -170,11 +170,13 @@ impl LogAdmin for InMemoryLog {
                 continue;
             };
             state.dead_letters.remove(pending);
-            state
-                .resolved
-                .insert(id, ResolvedDeadLetter::new(id, dead_letter.id(of), how));
-            if how == Resolution::Replayed {
-                self.shared.append_to(state, dead_letter.replay_record(of));
+            state.resolved.insert(
+                id,
+                ResolvedDeadLetter::new(id, dead_letter.id(record_type), resolution),
+            );
+            if resolution == Resolution::Replayed {
+                self.shared
+                    .append_to(state, dead_letter.replay_record(record_type));
             }
             count += 1;
         }

@@ -21,22 +21,22 @@ pub enum Rebalancing {
 pub(super) type MemberId = u64;
 
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct ConsumerGroup {
     pub(super) committed: BTreeMap<u32, u64>,
-    members: BTreeMap<MemberId, Member>,
+    members: BTreeMap<MemberId, MemberState>,
     epochs: BTreeMap<u32, u64>,
     rebalancing: Rebalancing,
     revocation_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Member {
-    owned: BTreeMap<u32, Owned>,
+struct MemberState {
+    owned: BTreeMap<u32, OwnedPartition>,
     events: VecDeque<(Vec<(u32, u64)>, RevocationCause)>,
 }
 
 #[derive(Debug)]
-struct Owned {
+struct OwnedPartition {
     epoch: u64,
     /// The offset of the next record to deliver; `None` for the earliest.
     fetch: Option<u64>,
@@ -44,7 +44,7 @@ struct Owned {
     revoked_at: Option<Instant>,
 }
 
-impl Group {
+impl ConsumerGroup {
     pub(super) fn new(
         partitions: u32,
         rebalancing: Rebalancing,
@@ -60,7 +60,7 @@ impl Group {
     }
 
     pub(super) fn join(&mut self, member: MemberId) {
-        self.members.insert(member, Member::default());
+        self.members.insert(member, MemberState::default());
         self.rebalance();
     }
 
@@ -171,7 +171,7 @@ impl Group {
     fn rebalance(&mut self) {
         let wanted = self.wanted();
         let moves = self.members.iter().any(|(id, member)| {
-            let keeps = |(index, owned): (&u32, &Owned)| {
+            let keeps = |(index, owned): (&u32, &OwnedPartition)| {
                 owned.revoked_at.is_some() || wanted.get(index) == Some(id)
             };
             !member.owned.iter().all(keeps)
@@ -247,7 +247,7 @@ impl Group {
             let fetch = self.committed.get(index).copied();
             member.owned.insert(
                 *index,
-                Owned {
+                OwnedPartition {
                     epoch: *epoch,
                     fetch,
                     revoked_at: None,
@@ -261,15 +261,15 @@ impl Group {
 mod tests {
     use super::*;
 
-    fn group(rebalancing: Rebalancing) -> Group {
-        Group::new(5, rebalancing, Duration::from_secs(3))
+    fn group(rebalancing: Rebalancing) -> ConsumerGroup {
+        ConsumerGroup::new(5, rebalancing, Duration::from_secs(3))
     }
 
-    fn owns(group: &Group, member: MemberId) -> Vec<u32> {
+    fn owns(group: &ConsumerGroup, member: MemberId) -> Vec<u32> {
         group.readable(member).map(|(index, ..)| index).collect()
     }
 
-    fn give_up_all(group: &mut Group, member: MemberId) -> usize {
+    fn give_up_all(group: &mut ConsumerGroup, member: MemberId) -> usize {
         let mut count = 0;
         while let Some((partitions, _)) = group.take_event(member) {
             count += partitions.len();

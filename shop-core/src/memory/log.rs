@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use super::group::{Group, Rebalancing};
+use super::group::{ConsumerGroup, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySource};
 use crate::lock::lock;
 use crate::log::{
@@ -25,7 +25,7 @@ use crate::{Clock, Error, ErrorKind, Purchase, Result, SystemClock, options};
 /// Clones share the log.
 #[derive(Debug, Clone)]
 pub struct InMemoryLog {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<InMemoryLogInner>,
 }
 
 options! {
@@ -51,19 +51,19 @@ options! {
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct InMemoryLogInner {
     pub(super) options: InMemoryLogOptions,
     pub(super) cluster: Arc<str>,
     pub(super) topic: Arc<str>,
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: Mutex<InMemoryLogState>,
     /// Notified after every change that is relevant to readers.
     pub(super) changed: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct InMemoryLogState {
     pub(crate) partitions: BTreeMap<u32, PartitionRecords>,
-    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) groups: BTreeMap<String, ConsumerGroup>,
     /// In the order in which they were put.
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
@@ -120,13 +120,13 @@ impl InMemoryLog {
             .collect();
         let topic = options.topic.as_str().into();
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(InMemoryLogInner {
                 options,
                 cluster: "memory".into(),
                 topic,
-                state: Mutex::new(State {
+                state: Mutex::new(InMemoryLogState {
                     partitions,
-                    ..State::default()
+                    ..InMemoryLogState::default()
                 }),
                 changed: Notify::new(),
             }),
@@ -190,7 +190,7 @@ impl InMemoryLog {
 /// Appends to an [`InMemoryLog`].
 #[derive(Debug)]
 pub struct InMemorySink {
-    log: Arc<Shared>,
+    log: Arc<InMemoryLogInner>,
     closed: AtomicBool,
 }
 
@@ -266,7 +266,7 @@ impl Log for InMemoryLog {
     }
 }
 
-impl Shared {
+impl InMemoryLogInner {
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Partition {
         Partition::new(
             Arc::clone(&self.cluster),
@@ -283,7 +283,11 @@ impl Shared {
     }
 
     /// Appends a record. The caller notifies the readers.
-    pub(super) fn append_to(&self, state: &mut State, mut record: LogRecord) -> RecordPosition {
+    pub(super) fn append_to(
+        &self,
+        state: &mut InMemoryLogState,
+        mut record: LogRecord,
+    ) -> RecordPosition {
         let partition = self.partition_of(record.key.as_deref());
         let records = state.partitions.entry(partition).or_default();
         record.offset = records.end();
@@ -294,10 +298,14 @@ impl Shared {
     }
 
     /// Changes the group `name`, which exists from then on, and notifies the readers.
-    pub(super) fn change_group<T>(&self, name: &str, change: impl FnOnce(&mut Group) -> T) -> T {
+    pub(super) fn change_group<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut ConsumerGroup) -> T,
+    ) -> T {
         let options = &self.options;
         let new = || {
-            Group::new(
+            ConsumerGroup::new(
                 options.partitions,
                 options.rebalancing,
                 options.revocation_timeout,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::group::MemberId;
-use super::log::{PartitionRecords, Shared, State};
+use super::log::{InMemoryLogInner, InMemoryLogState, PartitionRecords};
 use crate::Result;
 use crate::lock::lock;
 use crate::log::{
@@ -18,13 +18,13 @@ use crate::log::{
 /// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or dropped.
 #[derive(Debug)]
 pub struct InMemorySource {
-    log: Arc<Shared>,
+    log: Arc<InMemoryLogInner>,
     group: String,
     member: MemberId,
 }
 
 impl InMemorySource {
-    pub(super) fn join(log: Arc<Shared>, group: &str) -> Self {
+    pub(super) fn join(log: Arc<InMemoryLogInner>, group: &str) -> Self {
         let member = {
             let mut state = lock(&log.state);
             state.last_member += 1;
@@ -53,7 +53,7 @@ impl InMemorySource {
     /// The next event: any, or control events only. If there is none, when to poll again at the latest.
     fn poll_once(&self, has_room: bool) -> Result<SourceEvent, Option<Instant>> {
         let mut state = lock(&self.log.state);
-        let State {
+        let InMemoryLogState {
             partitions, groups, ..
         } = &mut *state;
         let Some(group) = groups

@@ -12,7 +12,7 @@ use crate::log::Reason;
 use crate::ports::{
     CurrencyStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest,
     PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Selector, Summary, WaitingRefund,
-    WaitingRefunds, WaitingSummary, other_currency, rejected_currency, settle_refunds,
+    WaitingRefunds, WaitingSummary, decide_refunds, other_currency, rejected_currency,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -21,11 +21,11 @@ use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 /// Clones share the purchases.
 #[derive(Debug, Clone, Default)]
 pub struct InMemoryStore {
-    tables: Arc<Mutex<Tables>>,
+    tables: Arc<Mutex<StoreTables>>,
 }
 
 #[derive(Debug, Default)]
-struct Tables {
+struct StoreTables {
     purchases: BTreeMap<PurchaseId, Purchase>,
     by_time: BTreeSet<Keyset>,
     erased: BTreeSet<PurchaseId>,
@@ -50,7 +50,7 @@ impl InMemoryStore {
     }
 }
 
-impl Tables {
+impl StoreTables {
     fn insert(&mut self, purchase: &Purchase) -> InsertOutcome {
         if let Some(refused) = self.check_currency(purchase) {
             return InsertOutcome::Rejected(refused);
@@ -123,7 +123,7 @@ impl Tables {
         let waiting: Vec<WaitingRefund> = self.waiting.extract_if(.., is_of_purchase).collect();
         let stored = self.purchases.get(&id.refund_id()).cloned();
 
-        let decisions = settle_refunds(&bought, stored.as_ref(), &waiting);
+        let decisions = decide_refunds(&bought, stored.as_ref(), &waiting);
         for (entry, decision) in waiting.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
@@ -307,7 +307,7 @@ impl WaitingRefunds for InMemoryStore {
     }
 
     /// Applies nothing: the insert of a purchase applies its refunds under the same lock.
-    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         let tables = lock(&self.tables);
         let refused = tables
             .waiting
@@ -316,7 +316,7 @@ impl WaitingRefunds for InMemoryStore {
         Ok(refused.take(limit).cloned().collect())
     }
 
-    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let waiting = &mut lock(&self.tables).waiting;
         waiting.retain(|entry| !sequences.contains(&entry.sequence));
         Ok(())
@@ -371,7 +371,7 @@ impl PurchaseQuery for InMemoryStore {
         let tables = lock(&self.tables);
         let mut sum = Summary::default();
         for purchase in tables.selected(selector, ..) {
-            sum = sum.checked_add(Summary::of(purchase.price))?;
+            sum = sum.checked_add(Summary::from_price(purchase.price))?;
         }
         Ok(sum)
     }

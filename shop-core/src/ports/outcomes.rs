@@ -22,7 +22,7 @@ pub struct RecentOutcomes {
 impl RecentOutcomes {
     /// Notes the results of calls that have ended at the same time. An error that is due to the call, such as an invalid
     /// value, says nothing of the port.
-    pub fn note<T>(&self, results: &[Result<T>]) {
+    pub fn record<T>(&self, results: &[Result<T>]) {
         let has_failed = |result: &Result<T>| {
             let Err(error) = result else { return false };
             error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Internal)
@@ -36,7 +36,7 @@ impl RecentOutcomes {
 
     /// Whether calls have failed in the last ten seconds, and none has succeeded.
     #[must_use]
-    pub fn are_failures(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         is_recent(&self.last_failure) && !is_recent(&self.last_success)
     }
 }
@@ -55,8 +55,8 @@ mod tests {
         let outcomes = RecentOutcomes::default();
         let note = async |seconds: u64, result: Result<()>| {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            outcomes.note(&[result]);
-            outcomes.are_failures()
+            outcomes.record(&[result]);
+            outcomes.is_failing()
         };
         let failure = |kind| Err(Error::new(kind, "by hand"));
         assert!(!note(1, Ok(())).await);
@@ -72,6 +72,6 @@ mod tests {
         );
         assert!(note(1, failure(ErrorKind::Denied)).await);
         tokio::time::sleep(WINDOW).await;
-        assert!(!outcomes.are_failures());
+        assert!(!outcomes.is_failing());
     }
 }

@@ -92,9 +92,9 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// [`TotalsRequest::MAX_BUCKETS`] periods with purchases.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         if *request == TotalsRequest::default() {
-            return Ok(Bucket::of_everything(self.summary(selector).await?));
+            return Ok(Bucket::from_summary(self.summary(selector).await?));
         }
-        added_up(self, selector, request).await
+        sum_pages(self, selector, request).await
     }
 
     /// The purchase with this id, if it is stored.
@@ -197,7 +197,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
 ///
 /// # Errors
 /// As [`PurchaseQuery::totals`].
-pub async fn added_up(
+pub async fn sum_pages(
     query: &(impl PurchaseQuery + ?Sized),
     selector: &Selector,
     request: &TotalsRequest,
@@ -208,7 +208,7 @@ pub async fn added_up(
     loop {
         let found = query.page(selector, &page).await?;
         for purchase in &found.items {
-            totals.add(purchase.timestamp, purchase.price)?;
+            totals.add_purchase(purchase.timestamp, purchase.price)?;
         }
         match found.next_cursor(&page)? {
             Some(next) => page = page.with_cursor(next),
@@ -224,7 +224,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 #[cfg(feature = "mock")]
 mockall::mock! {
     /// A mock of a query: `expect_page`, `expect_summary`, `expect_get` and `expect_check_reads` take functions of
-    /// references. Its `wait_for` polls `get`, and so does `waiting_for` of a user; its `totals` ask `page`, and without a
+    /// references. Its `wait_for` polls `get`, and so does `wait_for` of a user; its `totals` ask `page`, and without a
     /// range `summary`.
     ///
     /// ```
@@ -235,7 +235,7 @@ mockall::mock! {
     /// # async fn main() -> shop_core::Result<()> {
     /// let mut query = MockPurchaseQuery::new();
     /// query.expect_summary().returning(|_selector| Ok(Summary::default()));
-    /// let shop = Shop::of(MockPurchaseSink::new(), query);
+    /// let shop = Shop::new(MockPurchaseSink::new(), query);
     /// assert_eq!(shop.user("u1").summary().await?.count, 0);
     /// # Ok(())
     /// # }
@@ -470,7 +470,7 @@ impl Summary {
     /// That of one price. The amount of a refund is no further purchase.
     #[doc(hidden)]
     #[must_use]
-    pub fn of(price: Price) -> Self {
+    pub fn from_price(price: Price) -> Self {
         Self::new(u64::from(!price.is_negative()), price.into())
     }
 

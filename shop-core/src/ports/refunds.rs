@@ -155,7 +155,7 @@ impl WaitingSummary {
 ///
 /// [`RecordStore::apply`](super::RecordStore::apply) of the store adds them, with the outcome
 /// [`Waiting`](super::InsertOutcome::Waiting), and applies them when their purchase is inserted. An
-/// [`Ingest`](crate::ingest::Ingest) calls [`settle`](Self::settle) now and then, and dead-letters what it returns.
+/// [`Ingest`](crate::ingest::Ingest) calls [`apply_waiting`](Self::apply_waiting) now and then, and dead-letters what it returns.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -184,23 +184,23 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
     async fn waiting_summary(&self) -> Result<WaitingSummary>;
 
     /// Applies the waiting refunds whose purchase is stored. Returns those that can never be applied, at most `limit`:
-    /// they stay until [`remove`](Self::remove), and are returned again until then.
+    /// they stay until [`remove_waiting`](Self::remove_waiting), and are returned again until then.
     ///
     /// # Errors
     /// As [`waiting_summary`](Self::waiting_summary). Some refunds may have been applied; calling it again is safe.
     ///
     /// # Cancel safety
     /// Dropping the future may apply any of the refunds.
-    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>>;
+    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>>;
 
-    /// Removes entries that [`settle`](Self::settle) has returned. Entries that are gone already are ignored.
+    /// Removes entries that [`apply_waiting`](Self::apply_waiting) has returned. Entries that are gone already are ignored.
     ///
     /// # Errors
     /// As [`waiting_summary`](Self::waiting_summary).
     ///
     /// # Cancel safety
     /// Dropping the future may remove any of the entries.
-    async fn remove(&self, sequences: &[u64]) -> Result<()>;
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()>;
 }
 
 /// Decides in which of three ways a store treats the refunds that wait for `bought`, which is stored now.
@@ -208,7 +208,7 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
 /// Of the refunds, which are in the order of their arrival, the first one that is valid is applied. `stored` is the refund
 /// that is stored already, if there is one.
 #[must_use]
-pub fn settle_refunds(
+pub fn decide_refunds(
     bought: &Purchase,
     stored: Option<&Purchase>,
     waiting: &[WaitingRefund],
@@ -248,7 +248,10 @@ mod tests {
     use crate::{Details, NewPurchase, Uuid};
 
     fn refund() -> Purchase {
-        let new = NewPurchase::of("u1").named("ada").priced("9").unwrap();
+        let new = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("9")
+            .unwrap();
         let bought = new.into_purchase(Timestamp::MIN, || Uuid::from_u128(1));
         let mut refund = bought.refund(None, Timestamp::MIN).unwrap();
         let of = bought.id;

@@ -114,7 +114,7 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// let sink = InMemoryLog::default().sink();
-    /// let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
+    /// let new = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
     /// let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     /// let receipts = sink.publish_many(&[purchase]).await;
     /// assert_eq!(receipts.len(), 1);
@@ -327,7 +327,7 @@ impl PublishedPurchase {
     /// The same purchase, published before.
     #[doc(hidden)]
     #[must_use]
-    pub const fn as_replayed(mut self) -> Self {
+    pub const fn into_replayed(mut self) -> Self {
         self.replayed = true;
         self
     }
@@ -335,7 +335,7 @@ impl PublishedPurchase {
     /// Returns the same refund, over which the store has not decided yet.
     #[doc(hidden)]
     #[must_use]
-    pub const fn as_pending(mut self) -> Self {
+    pub const fn into_pending(mut self) -> Self {
         self.pending = true;
         self
     }
@@ -363,7 +363,7 @@ pub struct Receipt {
     /// Whether the sink already had the purchase. Only a sink that writes into a store knows.
     pub is_duplicate: bool,
     /// The purchase that it had, if it has read it.
-    pub first: Option<Box<Purchase>>,
+    pub first_purchase: Option<Box<Purchase>>,
 }
 
 impl Receipt {
@@ -375,7 +375,7 @@ impl Receipt {
             durability,
             position: None,
             is_duplicate: false,
-            first: None,
+            first_purchase: None,
         }
     }
 

@@ -257,7 +257,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///   (`erase::a_deleted_purchase_may_be_stored_again`). The refund of a deleted purchase is deleted with it, whatever its
 ///   own time is, so that no sum becomes negative (`refund::a_refund_is_deleted_with_its_purchase`).
 /// - `count_before` counts the entries before a time, up to `limit` (`erase::old_purchases_are_counted`).
-/// - `last_seen` is what `store_last_seen` has stored last, so that a [`retain`](crate::retention::retain) that
+/// - `last_seen` is what `store_last_seen` has stored last, so that a [`run_retention`](crate::retention::run_retention) that
 ///   starts with a wrong clock deletes nothing (`erase::a_clock_that_jumps_deletes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -305,7 +305,7 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// As [`erase`](Self::erase).
     async fn last_seen(&self) -> Result<Option<Timestamp>>;
 
-    /// Stores the time of a round of deletions, durably: see [`retain`](crate::retention::retain).
+    /// Stores the time of a round of deletions, durably: see [`run_retention`](crate::retention::run_retention).
     ///
     /// # Errors
     /// As [`erase`](Self::erase).
@@ -325,8 +325,8 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
 /// let store = InMemoryStore::new();
-/// let shop = Shop::of(StoreSink::new(Arc::new(store.clone()), Durability::Memory), store.clone());
-/// shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// let shop = Shop::new(StoreSink::new(Arc::new(store.clone()), Durability::Memory), store.clone());
+/// shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
 /// assert_eq!(store.all().len(), 1);
 /// # Ok(())
 /// # }

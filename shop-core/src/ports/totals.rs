@@ -18,7 +18,7 @@ pub struct TotalsRequest {
     /// The times of the purchases.
     pub range: TimeRange,
     /// The length of a bucket.
-    pub per: Period,
+    pub period: Period,
     /// The zone in which hours, days and months begin.
     pub zone: UtcOffset,
 }
@@ -29,17 +29,17 @@ impl TotalsRequest {
 
     /// A request for the totals of `range`, per period in UTC.
     #[must_use]
-    pub const fn of(range: TimeRange, per: Period) -> Self {
+    pub const fn new(range: TimeRange, per: Period) -> Self {
         Self {
             range,
-            per,
+            period: per,
             zone: UtcOffset::UTC,
         }
     }
 
     /// The same request, for periods of `zone`.
     #[must_use]
-    pub const fn in_zone(mut self, zone: UtcOffset) -> Self {
+    pub const fn with_zone(mut self, zone: UtcOffset) -> Self {
         self.zone = zone;
         self
     }
@@ -161,7 +161,7 @@ impl Bucket {
     /// The answer to [`TotalsRequest::default`], all purchases together, for adapters: none if there are no purchases.
     #[must_use]
     #[doc(hidden)]
-    pub fn of_everything(summary: Summary) -> Vec<Self> {
+    pub fn from_summary(summary: Summary) -> Vec<Self> {
         let bucket = Self::new(Timestamp::MIN, Timestamp::MAX, summary);
         if summary == Summary::default() {
             Vec::new()
@@ -200,7 +200,7 @@ impl Totals {
     /// are in one period.
     #[must_use]
     pub fn slots(request: &TotalsRequest) -> Option<(i64, i64)> {
-        let length = match request.per {
+        let length = match request.period {
             Period::Whole => return None,
             Period::Hour => HOUR,
             Period::Day | Period::Month => DAY,
@@ -216,8 +216,8 @@ impl Totals {
     ///
     /// # Errors
     /// As [`add_summary`](Self::add_summary).
-    pub fn add(&mut self, time: Timestamp, price: Price) -> Result<()> {
-        self.add_summary(time, Summary::of(price))
+    pub fn add_purchase(&mut self, time: Timestamp, price: Price) -> Result<()> {
+        self.add_summary(time, Summary::from_price(price))
     }
 
     /// Adds purchases of the period that `time` is in.
@@ -253,7 +253,9 @@ impl Totals {
 
     /// The milliseconds at which the period that `time` is in begins and ends.
     fn period(&self, time: Timestamp) -> (i64, i64) {
-        let TotalsRequest { per, zone, .. } = self.request;
+        let TotalsRequest {
+            period: per, zone, ..
+        } = self.request;
         let of_length = |length: i64| {
             let local = time.as_millis() + offset(zone);
             let from = local - local.rem_euclid(length) - offset(zone);
@@ -301,7 +303,9 @@ mod tests {
     ) -> Vec<(String, String, u64, String)> {
         let mut totals = Totals::new(request);
         for (time, price) in purchases {
-            totals.add(at(time), price.parse().unwrap()).unwrap();
+            totals
+                .add_purchase(at(time), price.parse().unwrap())
+                .unwrap();
         }
         let text = |time: Timestamp| time.to_string().replace(":00.000Z", "");
         let read = |Bucket { from, to, summary }| {
@@ -335,7 +339,7 @@ mod tests {
             ("2026-03-01T00:29:59.999Z", "1"),
             ("2026-03-31T22:00:00Z", "5"),
         ];
-        let request = |per| TotalsRequest::of(TimeRange::ALL, per);
+        let request = |per| TotalsRequest::new(TimeRange::ALL, per);
         assert_eq!(
             buckets(request(Period::Hour), &purchases),
             expected(&[
@@ -353,7 +357,7 @@ mod tests {
         );
         let india = "+05:30".parse().unwrap();
         assert_eq!(
-            buckets(request(Period::Day).in_zone(india), &purchases),
+            buckets(request(Period::Day).with_zone(india), &purchases),
             expected(&[
                 ("2026-02-28T18:30", "2026-03-01T18:30", 3, "1.3"),
                 ("2026-03-31T18:30", "2026-04-01T18:30", 1, "5"),
@@ -361,7 +365,7 @@ mod tests {
         );
         let west = "-00:30".parse().unwrap();
         assert_eq!(
-            buckets(request(Period::Day).in_zone(west), &purchases)[0].2,
+            buckets(request(Period::Day).with_zone(west), &purchases)[0].2,
             3
         );
     }
@@ -375,14 +379,14 @@ mod tests {
         .unwrap();
         let purchases = [("2026-03-01T23:00:00Z", "1"), ("2026-03-02T00:00:00Z", "2")];
         assert_eq!(
-            buckets(TotalsRequest::of(range, Period::Day), &purchases),
+            buckets(TotalsRequest::new(range, Period::Day), &purchases),
             expected(&[
                 ("2026-03-01T10:30", "2026-03-02T00:00", 1, "1"),
                 ("2026-03-02T00:00", "2026-03-02T10:30", 1, "2"),
             ])
         );
         assert_eq!(
-            buckets(TotalsRequest::of(range, Period::Whole), &purchases),
+            buckets(TotalsRequest::new(range, Period::Whole), &purchases),
             expected(&[("2026-03-01T10:30", "2026-03-02T10:30", 2, "3")])
         );
     }
@@ -392,10 +396,11 @@ mod tests {
         let zones = ["Z", "+23:59", "-23:59"];
         for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
             for zone in zones {
-                let request = TotalsRequest::of(TimeRange::ALL, per).in_zone(zone.parse().unwrap());
+                let request =
+                    TotalsRequest::new(TimeRange::ALL, per).with_zone(zone.parse().unwrap());
                 let mut totals = Totals::new(request);
                 for time in [Timestamp::MIN, Timestamp::MAX] {
-                    totals.add(time, Price::ZERO).unwrap();
+                    totals.add_purchase(time, Price::ZERO).unwrap();
                     let shift = Totals::slots(&request).map_or(i64::MAX / 2, |(shift, _)| shift);
                     assert!(time.as_millis() + shift >= 0, "{per:?} {zone}");
                 }

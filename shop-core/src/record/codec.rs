@@ -53,7 +53,7 @@ pub const MEMBERS: [&str; 7] = {
 /// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let headers = Headers::of(record)?;
+    let headers = PurchaseHeaders::of(record)?;
     let id = headers
         .id
         .unwrap_or_else(|| RecordId::new(record, partition).into());
@@ -66,7 +66,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
 /// # Errors
 /// As [`decode`].
 pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, DecodeError> {
-    let headers = Headers {
+    let headers = PurchaseHeaders {
         id: Some(id),
         schema: Some(DETAILED_SCHEMA),
         is_refund: true,
@@ -78,7 +78,7 @@ pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, De
 fn decode_value(
     value: &[u8],
     id: PurchaseId,
-    headers: &Headers<'_>,
+    headers: &PurchaseHeaders<'_>,
     record_time: Option<Timestamp>,
 ) -> Result<Purchase, DecodeError> {
     let no_object =
@@ -115,13 +115,13 @@ fn decode_value(
 }
 
 /// What the headers say.
-struct Headers<'a> {
+struct PurchaseHeaders<'a> {
     id: Option<PurchaseId>,
     schema: Option<&'a str>,
     is_refund: bool,
 }
 
-impl<'a> Headers<'a> {
+impl<'a> PurchaseHeaders<'a> {
     fn of(record: &'a LogRecord) -> Result<Self, DecodeError> {
         let mut id = None;
         let mut schema = None;
@@ -203,8 +203,8 @@ where
 }
 
 fn amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
-    let amount =
-        Price::signed(value.as_json()).map_err(|error| undecodable("price", error.reason()))?;
+    let amount = Price::parse_signed(value.as_json())
+        .map_err(|error| undecodable("price", error.reason()))?;
     if amount.is_negative() {
         Ok(amount)
     } else {

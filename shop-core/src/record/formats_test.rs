@@ -36,9 +36,9 @@ fn shown(value: &str) -> String {
 #[test]
 fn encoded_purchases_decode() {
     let id = uuid::Uuid::from_u128(9);
-    let new = NewPurchase::of("u\"1")
-        .named("ada é")
-        .priced("1195.30")
+    let new = NewPurchase::for_user("u\"1")
+        .with_user_name("ada é")
+        .with_price("1195.30")
         .unwrap();
     let mut purchase = new.into_purchase("2026-03-01T08:00:00.001Z".parse().unwrap(), || id);
     purchase.context = Some(Box::new(RequestContext::new(
@@ -76,10 +76,10 @@ fn encoded_purchases_decode() {
 #[test]
 fn a_refund_is_read_by_its_type_alone() {
     let at = RECORD_TIME.parse().unwrap();
-    let new = NewPurchase::of("u1")
-        .named("ada")
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
         .reference("order-7")
-        .priced("29.99")
+        .with_price("29.99")
         .unwrap();
     let bought = new.into_purchase(at, || uuid::Uuid::from_u128(9));
     let refund = bought.refund(Some("9.90".parse().unwrap()), at).unwrap();

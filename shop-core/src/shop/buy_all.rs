@@ -41,13 +41,13 @@ impl Shop {
     pub fn buy_all<S>(
         &self,
         purchases: S,
-        in_flight: usize,
+        max_in_flight: usize,
     ) -> impl Stream<Item = Result<PublishedPurchase>> + Send + Unpin + use<S>
     where
         S: Stream<Item = NewPurchase> + Send + 'static,
     {
         let purchases = purchases.map(|purchase| Ok::<_, Infallible>(((), purchase)));
-        self.try_buy_all(purchases, in_flight)
+        self.try_buy_all(purchases, max_in_flight)
             .map(|Ok(((), result))| result)
     }
 
@@ -62,7 +62,7 @@ impl Shop {
     /// let lines = "u1;ada;29.99\nu2;eva;1".lines().enumerate().map(|(line, text)| {
     ///     let mut members = text.split(';').map(str::to_owned);
     ///     let mut member = || members.next().unwrap_or_default();
-    ///     let new = NewPurchase::of(member()).named(member()).priced(member())?;
+    ///     let new = NewPurchase::for_user(member()).with_user_name(member()).with_price(member())?;
     ///     Ok::<_, shop_core::Error>((line, new))
     /// });
     /// let lines: Vec<_> = lines.collect();
@@ -113,13 +113,13 @@ impl Shop {
     }
 
     /// The calls that buy what is `ready`: one for each, or one for all if these are many.
-    fn calls<T, E>(&self, ready: Vec<Taken<T, E>>) -> Vec<Call<T, E>>
+    fn calls<T, E>(&self, ready: Vec<QueuedPurchase<T, E>>) -> Vec<BuyCall<T, E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
         if ready.len() < MIN_BATCH {
-            let one = |(item, place): Taken<T, E>| {
+            let one = |(item, place): QueuedPurchase<T, E>| {
                 let shop = self.clone();
                 let bought = async move {
                     let bought = match item {
@@ -159,11 +159,11 @@ const MIN_BATCH: usize = 16;
 const MAX_BATCH: usize = 1_000;
 
 /// A purchase of the source with its tag, and its place.
-type Taken<T, E> = (Result<(T, NewPurchase), E>, Place);
+type QueuedPurchase<T, E> = (Result<(T, NewPurchase), E>, InFlightPermit);
 
 /// The result of one purchase, with its tag; or an error of the source.
-type Tagged<T, E> = Result<(T, Result<PublishedPurchase>), E>;
+type TaggedResult<T, E> = Result<(T, Result<PublishedPurchase>), E>;
 /// A place among those in flight.
-type Place = Option<OwnedSemaphorePermit>;
+type InFlightPermit = Option<OwnedSemaphorePermit>;
 /// Buys purchases.
-type Call<T, E> = BoxFuture<'static, Vec<(Tagged<T, E>, Place)>>;
+type BuyCall<T, E> = BoxFuture<'static, Vec<(TaggedResult<T, E>, InFlightPermit)>>;

@@ -6,17 +6,17 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let shop = Shop::in_memory();
-//! let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+//! let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
 //! let bought = shop.buy(order).await?;
 //!
-//! let spent = shop.user("u1").waiting_for(&bought.receipt).summary().await?;
+//! let spent = shop.user("u1").wait_for(&bought.receipt).summary().await?;
 //! assert_eq!((spent.count, spent.total_spent.to_string()), (1, "29.99".to_owned()));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! The same code runs over HTTP with the `shop()` of `shop_client::ShopClient`, on files with
-//! `shop_store::embedded::EmbeddedShop`, on your own log and store with [`Shop::of`], and in tests with
+//! `shop_store::embedded::EmbeddedShop`, on your own log and store with [`Shop::new`], and in tests with
 //! [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
 
 mod buy_all;
@@ -56,8 +56,8 @@ const PAUSE_UNTIL_STORED: Duration = Duration::from_millis(50);
 ///
 /// /// Independent of the backend.
 /// async fn checkout(shop: &Shop, price: &str) -> Result<u64> {
-///     let bought = shop.buy(NewPurchase::of("u1").named("ada").priced(price)?).await?;
-///     let user = shop.user(bought.purchase.user_id).waiting_for(&bought.receipt);
+///     let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price(price)?).await?;
+///     let user = shop.user(bought.purchase.user_id).wait_for(&bought.receipt);
 ///     Ok(user.summary().await?.count)
 /// }
 ///
@@ -85,10 +85,10 @@ impl Shop {
     /// use shop_core::memory::{InMemoryLog, InMemoryStore};
     ///
     /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    /// let shop = Shop::of(log.sink(), store);
+    /// let shop = Shop::new(log.sink(), store);
     /// ```
     #[must_use]
-    pub fn of(sink: impl PurchaseSink, query: impl PurchaseQuery) -> Self {
+    pub fn new(sink: impl PurchaseSink, query: impl PurchaseQuery) -> Self {
         let query: Arc<dyn PurchaseQuery> = Arc::new(query);
         let sink: Arc<dyn PurchaseSink> = if sink.is_idempotent() {
             Arc::new(sink)
@@ -112,7 +112,7 @@ impl Shop {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// let shop = Shop::in_memory();
-    /// let order = |price| NewPurchase::of("u1").named("ada").priced(price);
+    /// let order = |price| NewPurchase::for_user("u1").with_user_name("ada").with_price(price);
     /// shop.buy(order("29.99")?.with_key("order-7")).await?;
     /// // The key is used by a purchase with another price.
     /// let error = shop.buy(order("1")?.with_key("order-7")).await.unwrap_err();
@@ -123,7 +123,7 @@ impl Shop {
     #[must_use]
     pub fn in_memory() -> Self {
         let store = InMemoryStore::new();
-        Self::of(
+        Self::new(
             StoreSink::new(Arc::new(store.clone()), Durability::Memory),
             store,
         )
@@ -182,7 +182,7 @@ impl Shop {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// # let shop = Shop::in_memory();
-    /// let order = NewPurchase::of("u1").named("ada").priced("29.99")?.with_key("order-7")?;
+    /// let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
     /// let bought = shop.buy(order).await?;
     /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
     /// # Ok(())
@@ -218,7 +218,7 @@ impl Shop {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// # let shop = Shop::in_memory();
-    /// let cart = ["29.99", "5"].map(|price| NewPurchase::of("u1").named("ada").priced(price));
+    /// let cart = ["29.99", "5"].map(|price| NewPurchase::for_user("u1").with_user_name("ada").with_price(price));
     /// let results = shop.buy_many(cart.into_iter().collect::<Result<_, _>>()?).await;
     /// assert!(results.len() == 2 && results.iter().all(Result::is_ok));
     /// # Ok(())
@@ -260,7 +260,7 @@ impl Shop {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
     /// let shop = Shop::in_memory();
-    /// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?.purchase;
+    /// let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?.purchase;
     /// let reason = Some(RefundReason::try_from("broken")?);
     /// let refund = shop.refund(bought.id, Some("9.99".parse()?), reason.clone()).await?;
     /// assert_eq!((refund.purchase.details.of, refund.replayed), (Some(bought.id), false));
@@ -338,7 +338,7 @@ impl Shop {
     }
 
     /// The purchases of the users with this name, as [`user`](Self::user).
-    pub fn user_named(&self, name: impl IntoValid<UserName>) -> UserPurchases {
+    pub fn user_with_name(&self, name: impl IntoValid<UserName>) -> UserPurchases {
         UserPurchases::new(self, name.into_valid().map(Selector::Name))
     }
 

@@ -30,8 +30,8 @@ use crate::{Error, ErrorKind, Purchase, Result};
 /// let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", IngestOptions::default())?;
 ///
 /// let shop = pipeline.shop();
-/// let bought = shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
-/// assert_eq!(shop.user("u1").waiting_for(&bought.receipt).summary().await?.count, 1);
+/// let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
+/// assert_eq!(shop.user("u1").wait_for(&bought.receipt).summary().await?.count, 1);
 ///
 /// pipeline.close(Duration::from_secs(10)).await?;
 /// # Ok(())
@@ -76,7 +76,7 @@ impl Pipeline {
         let monitor = ingest.monitor();
         let stop = CancellationToken::new();
         let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
-        let shop = Shop::of(sink, store).with_events(feed.clone());
+        let shop = Shop::new(sink, store).with_events(feed.clone());
         let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
         Ok(Self {
             shop,

@@ -14,7 +14,10 @@ use crate::ports::{Page, PageLimit, PageRequest, PurchaseStore, Receipt, Summary
 use crate::{Error, ErrorKind, Outcome, Timestamp, id_from_key};
 
 fn new(price: &str) -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced(price).unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(price)
+        .unwrap()
 }
 
 /// A sink whose calls fail with an unknown outcome.
@@ -72,7 +75,7 @@ async fn in_memory_a_purchase_is_listed_at_once() {
         shop.get(&bought.receipt.id).await.unwrap(),
         Some(bought.purchase)
     );
-    assert_eq!(shop.user_named("ada").summary().await.unwrap().count, 1);
+    assert_eq!(shop.user_with_name("ada").summary().await.unwrap().count, 1);
     assert_eq!(shop.all_users().summary().await.unwrap().count, 1);
     shop.check().await.unwrap();
 
@@ -86,7 +89,7 @@ async fn in_memory_a_purchase_is_listed_at_once() {
 
 #[tokio::test]
 async fn an_error_has_a_key_to_retry_with() {
-    let shop = Shop::of(Unavailable, InMemoryStore::new());
+    let shop = Shop::new(Unavailable, InMemoryStore::new());
     let keyed = shop
         .buy(new("1").with_key("order-7").unwrap())
         .await
@@ -113,7 +116,7 @@ async fn an_error_has_a_key_to_retry_with() {
 #[tokio::test(start_paused = true)]
 async fn a_refund_waits_until_its_purchase_is_stored() {
     let store = InMemoryStore::new();
-    let shop = Shop::of(InMemoryLog::default().sink(), store.clone());
+    let shop = Shop::new(InMemoryLog::default().sink(), store.clone());
     let order = new("9").with_key("order-7").unwrap();
     let bought = shop.buy(order).await.unwrap().purchase;
     let refunding = tokio::spawn({
@@ -139,7 +142,7 @@ async fn a_refund_waits_until_its_purchase_is_stored() {
 #[tokio::test]
 async fn the_context_is_transmitted() {
     let log = InMemoryLog::default();
-    let shop = Shop::of(log.sink(), InMemoryStore::new());
+    let shop = Shop::new(log.sink(), InMemoryStore::new());
     let context = RequestContext::new(Some("r-1".into()), None);
     shop.with_context(context).buy(new("1")).await.unwrap();
     let SourceEvent::Batch(batch) = log.source("group").next().await.unwrap() else {
@@ -154,17 +157,13 @@ async fn the_context_is_transmitted() {
 #[tokio::test(start_paused = true)]
 async fn a_listing_waits_for_the_receipt() {
     let store = InMemoryStore::new();
-    let shop = Shop::of(InMemoryLog::default().sink(), store.clone());
+    let shop = Shop::new(InMemoryLog::default().sink(), store.clone());
     let bought = shop.buy(new("29.99")).await.unwrap();
     let user = shop.user("u1");
     let first = Duration::from_millis(300);
     for hurried in [
-        user.clone()
-            .waiting_for(&bought.receipt)
-            .wait_timeout(first),
-        user.clone()
-            .wait_timeout(first)
-            .waiting_for(&bought.receipt),
+        user.clone().wait_for(&bought.receipt).wait_timeout(first),
+        user.clone().wait_timeout(first).wait_for(&bought.receipt),
     ] {
         let start = Instant::now();
         let error = hurried.summary().await.unwrap_err();
@@ -174,7 +173,7 @@ async fn a_listing_waits_for_the_receipt() {
         );
         assert_eq!(start.elapsed(), first);
     }
-    let waiting = user.waiting_for(&bought.receipt);
+    let waiting = user.wait_for(&bought.receipt);
     let insert = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         store.insert_one(bought.purchase.clone()).await.unwrap();
@@ -188,7 +187,7 @@ async fn a_listing_waits_for_the_receipt() {
 #[tokio::test]
 async fn a_stream_starts_with_small_pages() {
     let query = Noting::default();
-    let shop = Shop::of(
+    let shop = Shop::new(
         StoreSink::new(Arc::new(query.0.clone()), Durability::Memory),
         query.clone(),
     );

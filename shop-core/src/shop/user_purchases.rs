@@ -135,9 +135,9 @@ impl UserPurchases {
     /// # async fn example(shop: Shop, order: NewPurchase) -> shop_core::Result<()> {
     /// let bought = shop.buy(order).await?;
     /// let user = shop.user(bought.purchase.user_id.clone());
-    /// assert!(user.clone().waiting_for(&bought.receipt).summary().await?.count >= 1);
+    /// assert!(user.clone().wait_for(&bought.receipt).summary().await?.count >= 1);
     ///
-    /// let hurried = user.waiting_for(&bought.receipt).wait_timeout(Duration::from_millis(200));
+    /// let hurried = user.wait_for(&bought.receipt).wait_timeout(Duration::from_millis(200));
     /// println!("{:?}", hurried.summary().await);
     /// # Ok(())
     /// # }
@@ -145,12 +145,12 @@ impl UserPurchases {
     ///
     /// # Errors
     /// Calls fail with [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when the purchase is not stored in time.
-    pub const fn waiting_for(mut self, receipt: &Receipt) -> Self {
+    pub const fn wait_for(mut self, receipt: &Receipt) -> Self {
         self.awaited = Some(receipt.id);
         self
     }
 
-    /// The maximum wait for the purchase of [`waiting_for`](Self::waiting_for) (default 10 s). The order of the two
+    /// The maximum wait for the purchase of [`wait_for`](Self::wait_for) (default 10 s). The order of the two
     /// calls does not matter.
     pub const fn wait_timeout(mut self, time: Duration) -> Self {
         self.wait_timeout = time;
@@ -227,7 +227,7 @@ impl UserPurchases {
         per: Period,
         zone: impl IntoValid<UtcOffset>,
     ) -> Result<Vec<Bucket>> {
-        let request = TotalsRequest::of(self.range, per).in_zone(zone.into_valid()?);
+        let request = TotalsRequest::new(self.range, per).with_zone(zone.into_valid()?);
         self.query.totals(self.wait().await?, &request).await
     }
 

@@ -37,7 +37,7 @@ use scan::LogScan;
 #[doc(hidden)]
 pub use spot_check::SpotCheck;
 
-/// Verifies a store against a log. `keep` is the retention, if the store [deletes](crate::retention::retain) old purchases:
+/// Verifies a store against a log. `keep` is the retention, if the store [deletes](crate::retention::run_retention) old purchases:
 /// those may be stored or not.
 ///
 /// # What is verified

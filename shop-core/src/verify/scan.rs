@@ -156,7 +156,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         self.count_unstable().await?;
         self.count_compacted().await?;
         for gap in Gap::merge(self.dead_letters.gaps) {
-            self.report.lost += gap.count();
+            self.report.lost += gap.offset_count();
             self.report.gaps.add(gap, self.verify.options.max_reported);
         }
         Ok((self.report, self.stored))
@@ -185,17 +185,17 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let mut not_found = Vec::new();
         while let Some(lookup) = lookups.try_next().await? {
             match lookup {
-                Lookup::Stored(purchase) => {
+                RecordVerdict::Stored(purchase) => {
                     self.stored.add_late(&purchase, verify.options.dedup_window);
                 }
-                Lookup::StoredTwice(id) => {
+                RecordVerdict::StoredTwice(id) => {
                     self.report.duplicates.add(id, verify.options.max_reported);
                 }
-                Lookup::StoredByOther => self.report.by_others += 1,
-                Lookup::Erased => self.report.erased += 1,
-                Lookup::Expired => self.report.expired += 1,
-                Lookup::Waiting => self.report.waiting += 1,
-                Lookup::NotFound(record) => match self.dead_letters.of_refund(&record) {
+                RecordVerdict::StoredByOther => self.report.by_others += 1,
+                RecordVerdict::Erased => self.report.erased += 1,
+                RecordVerdict::Expired => self.report.expired += 1,
+                RecordVerdict::Waiting => self.report.waiting += 1,
+                RecordVerdict::NotFound(record) => match self.dead_letters.of_refund(&record) {
                     Some(disposition) => self.report.count(disposition),
                     None => not_found.push(record),
                 },
@@ -340,7 +340,7 @@ impl VerifyReport {
 }
 
 /// What the store has of a record.
-enum Lookup {
+enum RecordVerdict {
     /// The same content.
     Stored(Purchase),
     /// The same content, and that of another consumer.
@@ -357,32 +357,32 @@ enum Lookup {
     NotFound(PendingRecord),
 }
 
-async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Lookup> {
+async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<RecordVerdict> {
     let Some(purchase) = &record.purchase else {
-        return Ok(Lookup::NotFound(record));
+        return Ok(RecordVerdict::NotFound(record));
     };
     match retried(|| verify.query.look_up(&purchase.id)).await? {
         ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
             if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
-                return Ok(Lookup::StoredTwice(record.id));
+                return Ok(RecordVerdict::StoredTwice(record.id));
             }
-            return Ok(Lookup::Stored(stored));
+            return Ok(RecordVerdict::Stored(stored));
         }
         ports::Lookup::Stored(_) => record.differs = true,
-        ports::Lookup::Erased => return Ok(Lookup::Erased),
-        ports::Lookup::Waiting(_) => return Ok(Lookup::Waiting),
+        ports::Lookup::Erased => return Ok(RecordVerdict::Erased),
+        ports::Lookup::Waiting(_) => return Ok(RecordVerdict::Waiting),
         ports::Lookup::Missing => {
             record.differs = false;
             if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
-                return Ok(Lookup::StoredByOther);
+                return Ok(RecordVerdict::StoredByOther);
             }
             let retained_from = verify.options.retained_from;
             if retained_from.is_some_and(|from| purchase.timestamp < from) {
-                return Ok(Lookup::Expired);
+                return Ok(RecordVerdict::Expired);
             }
         }
     }
-    Ok(Lookup::NotFound(record))
+    Ok(RecordVerdict::NotFound(record))
 }
 
 /// Whether a record has an id, under which each of our consumers stores it.

@@ -83,7 +83,7 @@ impl SpotCheck {
                     "{gap}: the store is another one or an older copy: set the group back to the beginning to store them again"
                 );
                 self.dead_letters
-                    .put(&[gap.dead_letter(SystemClock.now())])
+                    .put(&[gap.to_dead_letter(SystemClock.now())])
                     .await?;
                 self.reported.insert(index);
                 gaps += 1;
@@ -150,7 +150,10 @@ mod tests {
     const COUNT: u64 = 200;
 
     fn purchase(number: u64) -> Purchase {
-        let new = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+        let new = NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap();
         new.into_purchase(SystemClock.now(), || Uuid::from_u128(number.into()))
     }
 

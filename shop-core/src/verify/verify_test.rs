@@ -13,7 +13,7 @@ use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
     Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord,
-    Offsets, Partition, Reason, RecordPosition, RecordType, Resolution, Tail,
+    LogTail, Offsets, Partition, Reason, RecordPosition, RecordType, Resolution,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -340,7 +340,7 @@ impl LogAdmin for Truncated {
         Ok(batches.boxed())
     }
 
-    async fn tail(&self, start: &Offsets) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         let Some(open) = &self.open else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -355,7 +355,7 @@ impl LogAdmin for Truncated {
         let end = if is_open { 10 } else { 13 };
         let start = self.deleted.1.fetch_add(self.deleted.0, Ordering::Relaxed);
         let spans = (0..3).map(|index| (index, (start, end)));
-        let mut tail = Tail::new(
+        let mut tail = LogTail::new(
             ("cluster".into(), "purchases".into()),
             spans,
             stream::empty().boxed(),

@@ -90,9 +90,9 @@ impl Publisher {
 
     async fn buy(&mut self, number: u8) {
         let cents = self.purchases.len();
-        let new = NewPurchase::of(user(number))
-            .named("ada")
-            .priced(price(cents))
+        let new = NewPurchase::for_user(user(number))
+            .with_user_name("ada")
+            .with_price(price(cents))
             .unwrap();
         let purchase = new.into_purchase(self.clock.now(), || self.clock.fresh_id());
         self.purchases.push(purchase.clone());

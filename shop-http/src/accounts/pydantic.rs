@@ -9,10 +9,10 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Invalid, InvalidKind};
 
-use crate::response::validation_error::{Kind, MemberError};
+use crate::response::validation_error::{MemberError, ValidationErrorKind};
 
 fn error((kind, text): (&'static str, &str)) -> MemberError {
-    MemberError::new(Kind::Pydantic(kind, None), text)
+    MemberError::new(ValidationErrorKind::Pydantic(kind, None), text)
 }
 
 /// An error with the parameter `name` of its message.
@@ -23,7 +23,7 @@ fn error_with(
     value: impl Into<Value>,
 ) -> MemberError {
     MemberError::new(
-        Kind::Pydantic(kind, Some(Box::new((name, value.into())))),
+        ValidationErrorKind::Pydantic(kind, Some(Box::new((name, value.into())))),
         text,
     )
 }

@@ -13,7 +13,7 @@ use shop_core::api::{UserOrdersBody, problem};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::users::UserNumber;
-use shop_core::{Error, ErrorKind, Result as PortResult, failpoints};
+use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, number};
@@ -45,11 +45,11 @@ const EMAIL_TAKEN: HttpError = HttpError::new(
 );
 
 /// What the handlers get of a request.
-type Read = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
-type Write = (State<Arc<Service>>, RequestDialect, Mount, Request);
+type EntityReadRequest = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
+type EntityWriteRequest = (State<Arc<Service>>, RequestDialect, Mount, Request);
 
 pub(crate) async fn post_user(
-    (State(service), RequestDialect(dialect), mount, request): Write,
+    (State(service), RequestDialect(dialect), mount, request): EntityWriteRequest,
 ) -> HttpResult {
     let store = &users(&service)?.store;
     let caller = Caller::of(request.extensions());
@@ -61,16 +61,16 @@ pub(crate) async fn post_user(
     let own = caller
         .principal
         .owner()
-        .map_or_else(|| new.key.clone(), |name| new.key.of_owner(name));
+        .map_or_else(|| new.key.clone(), |name| new.key.scoped_to_owner(name));
     let key = std::mem::replace(&mut new.key, own);
-    let inserting = failpoints("row", store.insert(&new));
+    let inserting = with_failpoints("row", store.insert(&new));
     let failure = |error| HttpError::write(error, USER, key);
     let inserted = in_time(service.options.publish_timeout, inserting, failure).await?;
     created(inserted, "/v1/users", USER, EMAIL_TAKEN, dialect, &mount)
 }
 
 pub(crate) async fn post_order(
-    (State(service), RequestDialect(dialect), mount, request): Write,
+    (State(service), RequestDialect(dialect), mount, request): EntityWriteRequest,
 ) -> HttpResult {
     let store = &orders(&service)?.store;
     let caller = Caller::of(request.extensions());
@@ -122,7 +122,7 @@ async fn place(
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     loop {
-        let placed = failpoints("row", store.insert(new)).await?;
+        let placed = with_failpoints("row", store.insert(new)).await?;
         let waited = begun.elapsed();
         let pause_left = pause.min(options.unknown_user_wait.saturating_sub(waited));
         // No attempt starts that the time-out would cut off: the user is known to be unknown.
@@ -163,7 +163,7 @@ fn created<E: Entity + Serialize>(
 }
 
 pub(crate) async fn get_user(
-    (State(service), RequestDialect(dialect), caller, path, uri): Read,
+    (State(service), RequestDialect(dialect), caller, path, uri): EntityReadRequest,
 ) -> HttpResult {
     let users = users(&service)?;
     let id = UserNumber::new(number(path, "user_id", dialect, &uri)?);
@@ -174,7 +174,7 @@ pub(crate) async fn get_user(
 
 /// `GET /users/{user_id}/orders`: the known orders of a user.
 pub(crate) async fn get_orders_of_user(
-    (State(service), RequestDialect(dialect), caller, path, uri): Read,
+    (State(service), RequestDialect(dialect), caller, path, uri): EntityReadRequest,
 ) -> HttpResult {
     let users = users(&service)?;
     let id = UserNumber::new(number(path, "user_id", dialect, &uri)?);
@@ -192,7 +192,7 @@ pub(crate) async fn get_orders_of_user(
 }
 
 pub(crate) async fn get_order(
-    (State(service), RequestDialect(dialect), caller, path, uri): Read,
+    (State(service), RequestDialect(dialect), caller, path, uri): EntityReadRequest,
 ) -> HttpResult {
     let orders = orders(&service)?;
     let id = OrderNumber::new(number(path, "order_id", dialect, &uri)?);

@@ -11,7 +11,7 @@ use shop_core::outbox::RelayMonitor;
 use shop_core::record::Event as _;
 use shop_core::users::{User, UserStore};
 
-use crate::service::other_role::{OtherRole, Outbox};
+use crate::service::other_role::{OtherRole, OutboxStatus};
 
 /// The role users. It consumes the events of orders.
 pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
@@ -96,7 +96,7 @@ fn state<'a, S>(
                 .await
                 .map(|backlog| (backlog.entries, backlog.oldest))
         };
-        Outbox {
+        OutboxStatus {
             published: status.published,
             waits_for: status.last_error.map(|error| error.kind()),
             backlog: Box::pin(backlog),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::resources;
 use crate::routes::groups::RouteGroup::{Dialects, V1};
-use crate::routes::route::Class::{Read, Write};
+use crate::routes::route::RequestClass::{Read, Write};
 use crate::routes::route::{Route, To};
 use crate::service::Service;
 

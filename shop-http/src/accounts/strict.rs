@@ -5,7 +5,7 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Decimal, Invalid};
 
-use crate::response::validation_error::{Kind, MemberError};
+use crate::response::validation_error::{MemberError, ValidationErrorKind};
 
 /// The error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
@@ -24,7 +24,12 @@ pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, Member
     let bits = 8 * size_of::<T>();
     parsed_integer(value.as_json())
         .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| MemberError::new(Kind::NoNumber, format!("{INTEGER} of {bits} bits")))
+        .ok_or_else(|| {
+            MemberError::new(
+                ValidationErrorKind::NoNumber,
+                format!("{INTEGER} of {bits} bits"),
+            )
+        })
 }
 
 /// The quantity of an order.
@@ -48,7 +53,10 @@ pub(super) fn parsed_integer(text: &str) -> Option<i64> {
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
     let digits = value.text_or_json_number();
     let Some(digits) = digits.filter(|digits| is_json_number(digits)) else {
-        return Err(MemberError::new(Kind::NoNumber, "must be a decimal number"));
+        return Err(MemberError::new(
+            ValidationErrorKind::NoNumber,
+            "must be a decimal number",
+        ));
     };
     let price: TotalPrice = digits.parse()?;
     if price.cents() < 0 {

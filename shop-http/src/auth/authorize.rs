@@ -23,11 +23,11 @@ use crate::response::{HttpError, HttpResult};
 /// assert!(principal.has_scope("purchases:read:any"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal(Option<Arc<Identity>>);
+pub struct Principal(Option<Arc<PrincipalData>>);
 
 /// What is known of a sender. Shared, because each request clones its principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
+struct PrincipalData {
     name: String,
     subject: Option<String>,
     /// No user has the id of a service: it begins with a control character.
@@ -47,7 +47,7 @@ impl Principal {
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         let subject = subject.into();
-        Self(Some(Arc::new(Identity {
+        Self(Some(Arc::new(PrincipalData {
             name: subject.clone(),
             owner: subject.clone(),
             subject: Some(subject),
@@ -59,7 +59,7 @@ impl Principal {
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self(Some(Arc::new(Identity {
+        Self(Some(Arc::new(PrincipalData {
             owner: format!("\0{name}"),
             name,
             subject: None,

@@ -51,7 +51,7 @@ impl std::fmt::Debug for KeySet {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct JwksDocument {
     keys: Vec<Value>,
 }
 
@@ -61,7 +61,7 @@ impl KeySet {
     /// # Errors
     /// [`InvalidKeySet`] if `text` is not such a set, or has no usable key.
     pub fn parse(text: &str) -> Result<Self, InvalidKeySet> {
-        let document: Document =
+        let document: JwksDocument =
             serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
         // A key of an unknown type does not make the others unusable.
         let keys: Vec<_> = document

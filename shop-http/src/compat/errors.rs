@@ -8,7 +8,7 @@ use shop_core::api::problem;
 
 use super::{Dialect, Errors, Outage};
 use crate::response::error::{FailedCall, HttpError, Subject};
-use crate::response::validation_error::{Kind, ValidationError, texts};
+use crate::response::validation_error::{ValidationError, ValidationErrorKind, texts};
 use crate::service::kind::ServiceKind;
 
 /// The text for missing members, where it names all that are required.
@@ -99,7 +99,10 @@ impl Dialect {
 
     /// The first error: where members are missing, all of these.
     fn text(&self, error: &HttpError) -> String {
-        let is_missing = error.errors.iter().any(|error| error.kind == Kind::Missing);
+        let is_missing = error
+            .errors
+            .iter()
+            .any(|error| error.kind == ValidationErrorKind::Missing);
         if self.counts_as_empty(error) || (is_missing && self.names_all_required) {
             return ALL_REQUIRED.to_owned();
         }

@@ -9,7 +9,7 @@ use shop_core::ingest::{
     BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase,
     StuckRecord,
 };
-use shop_core::inspect::Inspection;
+use shop_core::inspect::LogInspection;
 use shop_core::log::{Gap, Lag, LogFaults, Offsets, ReasonKind};
 use shop_core::{Clock, SystemClock, Timestamp};
 
@@ -22,7 +22,7 @@ const STANDBY: &str = "standby";
 
 /// Measures batches.
 #[derive(Debug)]
-struct Observer {
+struct IngestMetrics {
     metrics: Metrics,
     records: Histogram,
     bytes: Histogram,
@@ -30,7 +30,7 @@ struct Observer {
     freshness: Histogram,
 }
 
-impl IngestObserver for Observer {
+impl IngestObserver for IngestMetrics {
     fn batch_completed(&self, batch: &BatchReport) {
         self.records.record(float(batch.records));
         self.bytes.record(float(batch.bytes));
@@ -49,7 +49,7 @@ impl Metrics {
     #[must_use]
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
         let histogram = |name| self.shared.registry.histogram(name, &[]);
-        Arc::new(Observer {
+        Arc::new(IngestMetrics {
             metrics: self.clone(),
             records: histogram(names::INGEST_BATCH_RECORDS),
             bytes: histogram(names::INGEST_BATCH_BYTES),
@@ -71,7 +71,7 @@ impl Metrics {
 
     /// Exports what the log of `topic` says, as an ingest of this process has found it: its size if it manages its own
     /// files, and the pending dead letters. `/health` names the gaps among these, and is degraded until there are none.
-    pub fn note_log(&self, topic: &str, found: Inspection) {
+    pub fn note_log(&self, topic: &str, found: LogInspection) {
         let labels = [("topic", topic)];
         if let Some(usage) = &found.usage {
             let age = usage
@@ -108,7 +108,7 @@ impl Metrics {
     }
 
     /// What the logs of the topics for which `includes` holds said last, if they were inspected.
-    pub(crate) fn inspected(&self, includes: impl Fn(&str) -> bool) -> Vec<Inspection> {
+    pub(crate) fn inspected(&self, includes: impl Fn(&str) -> bool) -> Vec<LogInspection> {
         self.shared
             .logs
             .lock()
@@ -175,7 +175,7 @@ impl Scrape {
         );
         self.registry
             .counter(names::LOG_TRUNCATED, &[])
-            .absolute(faults.lost.iter().map(Gap::count).sum());
+            .absolute(faults.lost.iter().map(Gap::offset_count).sum());
     }
 
     /// Exports whether each part that requests need works.
@@ -441,9 +441,9 @@ mod tests {
             let dead_letters = BTreeMap::from([(reason, count)]);
             metrics.note_log(
                 topic,
-                Inspection {
+                LogInspection {
                     dead_letters,
-                    ..Inspection::default()
+                    ..LogInspection::default()
                 },
             );
         };
@@ -465,10 +465,10 @@ mod tests {
                 "{topic} {reason}: {text}"
             );
         }
-        let counts = |log: Inspection| log.dead_letters.into_values().collect::<Vec<_>>();
+        let counts = |log: LogInspection| log.dead_letters.into_values().collect::<Vec<_>>();
         let inspected = metrics.inspected(|topic| topic == "purchases");
         assert_eq!(inspected.into_iter().map(counts).collect::<Vec<_>>(), [[2]]);
-        metrics.note_log("purchases", Inspection::default());
+        metrics.note_log("purchases", LogInspection::default());
         assert!(
             metrics
                 .scrape()

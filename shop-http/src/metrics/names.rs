@@ -5,12 +5,12 @@
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     pub(super) help: &'static str,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
     /// With the upper bounds of its buckets, at least one.
@@ -53,7 +53,7 @@ const BYTES: &[f64] = &[
 macro_rules! names {
     ($($constant:ident = $kind:ident($name:literal, $($buckets:ident,)? $help:literal);)+) => {
         $(pub(super) const $constant: Name =
-            Name { name: $name, kind: Kind::$kind$(($buckets))?, help: $help };)+
+            Name { name: $name, kind: MetricKind::$kind$(($buckets))?, help: $help };)+
         pub(super) const ALL: &[Name] = &[$($constant),+];
     };
 }

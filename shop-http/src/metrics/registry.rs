@@ -13,12 +13,12 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 use metrics_process::Collector;
 use parking_lot::Mutex;
 use serde_json::Value;
-use shop_core::inspect::Inspection;
+use shop_core::inspect::LogInspection;
 use shop_core::retention::RetentionMonitor;
 
 use super::history::History;
 use super::ingest::approximately;
-use super::names::{self, ALL, Kind, Name};
+use super::names::{self, ALL, MetricKind, Name};
 use crate::refreshed::{Freshness, Refreshed};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
@@ -43,7 +43,7 @@ use crate::refreshed::{Freshness, Refreshed};
 /// ```
 #[derive(Clone, Default)]
 pub struct Metrics {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<MetricsInner>,
 }
 
 impl fmt::Debug for Metrics {
@@ -53,7 +53,7 @@ impl fmt::Debug for Metrics {
 }
 
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct MetricsInner {
     /// What is counted between the scrapes.
     pub(super) registry: Registry,
     /// The service that reports here, if its router exists.
@@ -68,19 +68,19 @@ pub(super) struct Shared {
     /// The number of histogram samples so far.
     samples: AtomicUsize,
     /// What the log of each topic said last.
-    pub(super) logs: Mutex<BTreeMap<String, Inspection>>,
+    pub(super) logs: Mutex<BTreeMap<String, LogInspection>>,
     /// What is counted elsewhere, and read for each scrape.
-    counted: Mutex<Vec<(Name, Reader<u64>)>>,
+    counted: Mutex<Vec<(Name, ValueReader<u64>)>>,
     /// Whether the log of the program cannot be written.
     is_log_failing: OnceLock<Arc<AtomicBool>>,
     /// What is read again while it is in use, by name.
-    watched: Mutex<BTreeMap<&'static str, Reader<Freshness>>>,
+    watched: Mutex<BTreeMap<&'static str, ValueReader<Freshness>>>,
     /// The last hour.
     pub(super) history: History,
 }
 
 /// Reads what is known elsewhere.
-type Reader<T> = Box<dyn Fn() -> T + Send + Sync>;
+type ValueReader<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -283,7 +283,7 @@ impl Scrape {
 
     /// All metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let Shared {
+        let MetricsInner {
             registry,
             build,
             in_flight,
@@ -298,7 +298,7 @@ impl Scrape {
             .set(names::APP_INFO, &[VERSION, build].concat(), 1.0);
         for (name, count) in &*counted.lock() {
             match name.kind {
-                Kind::Counter => self.registry.counter(*name, &[]).absolute(count()),
+                MetricKind::Counter => self.registry.counter(*name, &[]).absolute(count()),
                 _ => self.registry.set(*name, &[], approximately(count())),
             }
         }
@@ -326,18 +326,18 @@ impl Default for Registry {
         let recorder = ALL
             .iter()
             .fold(PrometheusBuilder::new(), |builder, name| match name.kind {
-                Kind::Histogram(buckets) => builder
+                MetricKind::Histogram(buckets) => builder
                     .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
                     .expect("a list of buckets"),
-                Kind::Counter | Kind::Gauge => builder,
+                MetricKind::Counter | MetricKind::Gauge => builder,
             })
             .build_recorder();
         for &Name { name, kind, help } in ALL {
             let help = SharedString::const_str(help);
             match kind {
-                Kind::Counter => recorder.describe_counter(name.into(), None, help),
-                Kind::Gauge => recorder.describe_gauge(name.into(), None, help),
-                Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
+                MetricKind::Counter => recorder.describe_counter(name.into(), None, help),
+                MetricKind::Gauge => recorder.describe_gauge(name.into(), None, help),
+                MetricKind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
             }
         }
         Self(recorder)

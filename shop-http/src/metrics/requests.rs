@@ -39,11 +39,11 @@ pub(crate) struct RouteSeries {
     path: Option<String>,
     measured: Measured,
     /// There are few: comparing is cheaper than hashing.
-    known: RwLock<Vec<(Labels, Arc<Series>)>>,
+    known: RwLock<Vec<(RequestLabels, Arc<Series>)>>,
 }
 
 /// The template of the prefix of outer routers, the method, and the status.
-type Labels = (String, &'static str, StatusCode);
+type RequestLabels = (String, &'static str, StatusCode);
 
 impl RouteSeries {
     pub(crate) fn new(path: &str, measured: Measured) -> Arc<Self> {

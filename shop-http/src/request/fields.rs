@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use shop_core::json::{Members, RawScalar};
 
-use crate::response::validation_error::{Kind, Location, MemberError, ValidationError, unknown};
+use crate::response::validation_error::{
+    Location, MemberError, ValidationError, ValidationErrorKind, unknown,
+};
 use crate::response::{HttpError, HttpResult};
 
 /// The members of a body, and their errors.
@@ -72,12 +74,13 @@ impl<'a, const N: usize> Body<'a, N> {
     ) -> Option<T> {
         let Some(value) = value else {
             let input = String::from_utf8_lossy(self.text).into_owned();
-            self.note(member, Kind::Missing, String::new(), input);
+            self.note(member, ValidationErrorKind::Missing, String::new(), input);
             return None;
         };
         let read = read(value).map_err(|MemberError { kind, text }| {
             // The texts of a price name the member themselves, and pydantic's name none.
-            let is_sentence = member == "price" || matches!(kind, Kind::Pydantic(..));
+            let is_sentence =
+                member == "price" || matches!(kind, ValidationErrorKind::Pydantic(..));
             let text = if is_sentence {
                 text
             } else {
@@ -97,7 +100,7 @@ impl<'a, const N: usize> Body<'a, N> {
     fn note(
         &mut self,
         member: impl Into<Cow<'static, str>>,
-        kind: Kind,
+        kind: ValidationErrorKind,
         text: String,
         input: String,
     ) {
@@ -114,7 +117,12 @@ impl<'a, const N: usize> Body<'a, N> {
         for (position, name) in names.iter().enumerate() {
             if !names[..position].contains(name) {
                 let text = unknown(name, &self.members.names);
-                self.note(name.clone(), Kind::Unknown, text, String::new());
+                self.note(
+                    name.clone(),
+                    ValidationErrorKind::Unknown,
+                    text,
+                    String::new(),
+                );
             }
         }
         read.filter(|_| self.errors.is_empty())
@@ -134,7 +142,7 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     let text = error.to_string();
     HttpError::no_object(match (trimmed, error.is_data()) {
         (b"" | b"null", _) => ValidationError {
-            kind: Kind::Missing,
+            kind: ValidationErrorKind::Missing,
             ..Location::Body.error(text)
         },
         // A member is repeated, or it is not UTF-8.

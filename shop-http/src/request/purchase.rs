@@ -15,10 +15,10 @@ use crate::compat::{Dialect, Timestamps, V1};
 use crate::header_names::{IDEMPOTENCY_KEY, REQUEST_ID, TRACEPARENT};
 use crate::request::fields::{Body, no_object};
 use crate::request::strict;
-use crate::response::validation_error::{Kind, Location, MemberError};
+use crate::response::validation_error::{Location, MemberError, ValidationErrorKind};
 use crate::response::{HttpError, HttpResult};
 use crate::service::purchases::InBatch;
-use crate::service::{Purchases, ServiceKind};
+use crate::service::{PurchaseService, ServiceKind};
 
 /// JSON that counts as empty: the falsy values of the replaced systems' languages, the first four of them falsy in
 /// JavaScript too, and an empty object.
@@ -26,20 +26,20 @@ const EMPTY_VALUES: [&str; 6] = ["null", "false", "0", "\"\"", "[]", "{}"];
 
 /// The members of a purchase, in the order of error reports.
 const MEMBERS: [&str; 4 + Details::MEMBERS.len()] =
-    Details::after(["username", "userid", "price", "timestamp"]);
+    Details::columns_after(["username", "userid", "price", "timestamp"]);
 
 /// The maximum of unknown members of one purchase of a batch that are reported: a batch has room for millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
 /// The members of a purchase or a refund of a batch: those of an export, and `key`.
 const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len() + 1] =
-    Details::after(["key", "id", "username", "userid", "price", "timestamp"]);
+    Details::columns_after(["key", "id", "username", "userid", "price", "timestamp"]);
 
 /// The error of a key.
 const INVALID_KEY: &str = "must be one key of 1 to 255 visible ASCII characters";
 
 /// What a client may give.
-pub(crate) struct Accepted<'a> {
+pub(crate) struct PurchaseRules<'a> {
     times: AcceptedTimes,
     /// The one that purchases have.
     currency: Option<&'a Currency>,
@@ -47,9 +47,9 @@ pub(crate) struct Accepted<'a> {
     refunds: bool,
 }
 
-pub(crate) fn accepted(purchases: &Purchases) -> Accepted<'_> {
+pub(crate) fn accepted(purchases: &PurchaseService) -> PurchaseRules<'_> {
     let options = &purchases.options;
-    Accepted {
+    PurchaseRules {
         times: AcceptedTimes::new(purchases.clock.now(), options.purchase_retention),
         currency: options.currency.as_ref(),
         refunds: options.refunds,
@@ -61,7 +61,7 @@ pub(crate) fn read(
     body: &[u8],
     dialect: &Dialect,
     key: Option<IdempotencyKey>,
-    purchases: &Purchases,
+    purchases: &PurchaseService,
 ) -> HttpResult<NewPurchase> {
     if dialect.distinguishes_empty_bodies
         && EMPTY_VALUES
@@ -100,7 +100,7 @@ pub(crate) fn read(
 /// an id for every user.
 pub(crate) fn read_line(
     line: &[u8],
-    accepted: &Accepted<'_>,
+    accepted: &PurchaseRules<'_>,
     kind: ServiceKind,
 ) -> HttpResult<InBatch> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
@@ -160,9 +160,10 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<(Option<Price>, Option<Refu
     }
     let mut body = Body::parse(body, ["amount", "reason"])?;
     let amount = body.read_nullable("amount", |value| match value.price(true) {
-        Err(invalid) if invalid.kind() == InvalidKind::NotANumber => {
-            Err(MemberError::new(Kind::NoNumber, "must be a valid number"))
-        }
+        Err(invalid) if invalid.kind() == InvalidKind::NotANumber => Err(MemberError::new(
+            ValidationErrorKind::NoNumber,
+            "must be a valid number",
+        )),
         amount => Ok(amount?),
     });
     let reason = body.read_nullable("reason", strict::line);
@@ -184,7 +185,7 @@ fn validated<const N: usize>(
     user_id: Option<RawScalar<'_>>,
     dialect: &Dialect,
     timestamps: Timestamps,
-    accepted: &Accepted<'_>,
+    accepted: &PurchaseRules<'_>,
 ) -> HttpResult<NewPurchase> {
     let user_name = if_given(body.members.get("username"), dialect);
     let user_name = body.read_value("username", user_name, |value| {
@@ -212,7 +213,7 @@ fn validated<const N: usize>(
 
 /// The negative price of a refund.
 fn amount(value: RawScalar<'_>) -> Result<Price, MemberError> {
-    Price::signed(&value.text().unwrap_or(value.as_json().into()))
+    Price::parse_signed(&value.text().unwrap_or(value.as_json().into()))
         .ok()
         .filter(Price::is_negative)
         .ok_or_else(|| MemberError::value("Price of a refund must be a negative number"))
@@ -229,7 +230,9 @@ fn details<const N: usize>(body: &mut Body<'_, N>, currency: Option<&Currency>) 
         });
     }
     // Only the lines of a batch have it.
-    body.read_nullable("more", |value| Ok(details.set_more(value.as_json())?));
+    body.read_nullable("more", |value| {
+        Ok(details.set_unknown_members(value.as_json())?)
+    });
     if let Err(problem) = details.adopt_currency(currency) {
         body.refuse("currency", &problem);
     }
@@ -280,7 +283,7 @@ fn price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, MemberError> 
         }
         Ok(price) => Ok(price),
         Err(problem) => Err(match problem.kind() {
-            InvalidKind::NotANumber => MemberError::new(Kind::NoNumber, no_number),
+            InvalidKind::NotANumber => MemberError::new(ValidationErrorKind::NoNumber, no_number),
             InvalidKind::Negative => MemberError::value(too_low),
             _ => MemberError::value(format!("Price {}", problem.reason())),
         }),

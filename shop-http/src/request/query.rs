@@ -412,7 +412,7 @@ impl Query {
         let range = self.range();
         let per = self.word("per", &words, "must be hour, day or month");
         let zone = self.parsed("zone", str::parse::<UtcOffset>);
-        TotalsRequest::of(range, per.unwrap_or(Period::Day)).in_zone(zone.unwrap_or_default())
+        TotalsRequest::new(range, per.unwrap_or(Period::Day)).with_zone(zone.unwrap_or_default())
     }
 
     /// The beginning of the requested user names.

@@ -15,11 +15,11 @@ use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request::{self, Query};
 use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::routes::mount::Mount;
-use crate::service::{IS_PENDING, Purchases, ServiceKind};
+use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
 
 /// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
 pub(crate) async fn post(
-    State(purchases): State<Arc<Purchases>>,
+    State(purchases): State<Arc<PurchaseService>>,
     RequestDialect(dialect): RequestDialect,
     mount: Mount,
     mut request: Request,
@@ -34,7 +34,7 @@ pub(crate) async fn post(
 
 /// `POST /purchases`: writes a purchase without the log.
 pub(crate) async fn post_into_store(
-    State(purchases): State<Arc<Purchases>>,
+    State(purchases): State<Arc<PurchaseService>>,
     RequestDialect(dialect): RequestDialect,
     mut request: Request,
 ) -> HttpResult {
@@ -47,7 +47,7 @@ pub(crate) async fn post_into_store(
 }
 
 async fn buy(
-    role: &Purchases,
+    role: &PurchaseService,
     dialect: &Dialect,
     request: &mut Request,
 ) -> HttpResult<PublishedPurchase> {

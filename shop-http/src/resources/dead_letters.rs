@@ -19,7 +19,7 @@ use crate::request::fields::Body;
 use crate::request::{self, PathText, Query};
 use crate::response::validation_error::{Location, MemberError};
 use crate::response::{HttpError, HttpResult, Subject};
-use crate::service::dead_letters::{Outcome, Outcomes};
+use crate::service::dead_letters::{ResolveOutcome, ResolveOutcomes};
 use crate::service::{Service, within};
 
 /// The maximum number of positions in a request.
@@ -148,8 +148,8 @@ impl Asked {
     fn answered(
         self,
         caller: &Caller,
-        outcomes: &Outcomes,
-        other: impl Fn(Option<Invalid>) -> Outcome,
+        outcomes: &ResolveOutcomes,
+        other: impl Fn(Option<Invalid>) -> ResolveOutcome,
     ) -> Response {
         let done = outcomes
             .values()

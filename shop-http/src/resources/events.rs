@@ -24,8 +24,8 @@ use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, written};
-use crate::server::pools::{Place, Slot};
-use crate::service::{Purchases, within};
+use crate::server::pools::{Permit, Slot};
+use crate::service::{PurchaseService, within};
 
 /// The time without a purchase after which a comment is sent: proxies close idle connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -40,7 +40,7 @@ const RETRY: Duration = Duration::from_secs(3);
 
 /// `GET /v1/purchases/events`.
 pub(crate) async fn get(
-    State(purchases): State<Arc<Purchases>>,
+    State(purchases): State<Arc<PurchaseService>>,
     caller: Caller,
     slot: Slot,
     credential: Option<Extension<Credential>>,
@@ -64,7 +64,7 @@ pub(crate) async fn get(
         .await
         .map_err(|error| failure(error, &purchases))?;
     let now = Instant::now();
-    Ok(respond(Events {
+    Ok(respond(EventStream {
         subscription,
         purchases,
         selector,
@@ -79,7 +79,7 @@ pub(crate) async fn get(
 
 /// `GET /v1/purchases:positions`.
 pub(crate) async fn positions(
-    State(role): State<Arc<Purchases>>,
+    State(role): State<Arc<PurchaseService>>,
     caller: Caller,
     uri: Uri,
 ) -> HttpResult {
@@ -92,7 +92,7 @@ pub(crate) async fn positions(
     Ok(Json(PositionsBody::from(positions)).into_response())
 }
 
-fn failure(error: Error, purchases: &Purchases) -> HttpError {
+fn failure(error: Error, purchases: &PurchaseService) -> HttpError {
     match error.kind() {
         ErrorKind::Invalid
             if error
@@ -126,7 +126,7 @@ fn no_event_id() -> ValidationError {
     Location::Header("Last-Event-ID").invalid("is not the id of an event")
 }
 
-fn respond(events: Events) -> Response {
+fn respond(events: EventStream) -> Response {
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
     let events = stream::unfold(events, move |mut events| {
@@ -138,9 +138,9 @@ fn respond(events: Events) -> Response {
 }
 
 /// The events of one response.
-struct Events {
+struct EventStream {
     subscription: Subscription,
-    purchases: Arc<Purchases>,
+    purchases: Arc<PurchaseService>,
     selector: Selector,
     credential: Option<Credential>,
     /// When the reader was last authorized.
@@ -149,10 +149,10 @@ struct Events {
     is_first: bool,
     /// Held while it catches up.
     catch_up: Option<OwnedSemaphorePermit>,
-    _place: Place,
+    _place: Permit,
 }
 
-impl Events {
+impl EventStream {
     /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Event> {
         if std::mem::take(&mut self.is_first) {

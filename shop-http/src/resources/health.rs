@@ -131,7 +131,7 @@ impl<'a> Checks<'a> {
     fn takes_writes(&self) -> bool {
         let purchases = self.service.purchases.as_ref();
         self.writes
-            && !purchases.is_some_and(|purchases| purchases.sink.inner().outcomes.are_failures())
+            && !purchases.is_some_and(|purchases| purchases.sink.inner().outcomes.is_failing())
     }
 
     /// Whether purchases can be published to the log. On management: whether the ingests that read the log run,
@@ -306,7 +306,7 @@ async fn ingest_health(
         .iter()
         .map(|log| log.dead_letters.values().sum::<u64>());
     let mut gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
-    let lost = gaps.iter().map(|gap| gap.count()).sum::<u64>();
+    let lost = gaps.iter().map(|gap| gap.offset_count()).sum::<u64>();
     gaps.truncate(MAX_GAPS);
     let waiting_for = errors
         .iter()

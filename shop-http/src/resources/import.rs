@@ -19,13 +19,16 @@ use crate::auth::{Action, Audited, Caller};
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
 use crate::server::browsers::ForeignOrigin;
-use crate::server::pools::{Place, Slot};
-use crate::service::Purchases;
+use crate::server::pools::{Permit, Slot};
+use crate::service::PurchaseService;
 
 /// The places among the writes that an import takes, as a batch does.
 const WRITES: usize = 8;
 
-pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Request) -> HttpResult {
+pub(crate) async fn post(
+    State(purchases): State<Arc<PurchaseService>>,
+    request: Request,
+) -> HttpResult {
     let (parts, body) = request.into_parts();
     let caller = Caller::of(&parts.extensions);
     let checked = purchases
@@ -68,7 +71,11 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
 }
 
 /// Reads the import that a request asks for, and whether it is only to show how the file would be read.
-fn requested(uri: &Uri, headers: &HeaderMap, purchases: &Purchases) -> HttpResult<(Import, bool)> {
+fn requested(
+    uri: &Uri,
+    headers: &HeaderMap,
+    purchases: &PurchaseService,
+) -> HttpResult<(Import, bool)> {
     let format = request::body::row_format(headers)?;
     let options = &purchases.options;
     let import = Import::new(format)
@@ -83,10 +90,10 @@ fn requested(uri: &Uri, headers: &HeaderMap, purchases: &Purchases) -> HttpResul
 /// Responds with the report after each batch as a line of NDJSON. The last line has `done`, and a `problem` if the import has
 /// failed. A client that disconnects stops the import.
 fn respond(
-    purchases: Arc<Purchases>,
+    purchases: Arc<PurchaseService>,
     import: Import,
     file: Bytes,
-    held: Place,
+    held: Permit,
     slot: Slot,
 ) -> Response {
     let (lines, mut reports) = unbounded_channel();

@@ -18,11 +18,11 @@ use crate::resources::listing_body::{self, Envelope, StreamForm, page_body};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::server::pools::Slot;
-use crate::service::Purchases;
+use crate::service::PurchaseService;
 
 /// What the handlers get of a request, besides the text in its path.
 type Request = (
-    State<Arc<Purchases>>,
+    State<Arc<PurchaseService>>,
     RequestDialect,
     Caller,
     Slot,
@@ -206,7 +206,7 @@ async fn list(
 
 /// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
 async fn find(
-    purchases: &Purchases,
+    purchases: &PurchaseService,
     listing: &ListingRequest,
 ) -> HttpResult<Option<(Selector, Page)>> {
     let cursor = listing.request.cursor.as_ref();

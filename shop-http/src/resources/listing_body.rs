@@ -14,7 +14,7 @@ use shop_core::{Error, Purchase, RequestContext};
 use crate::compat::purchase::write_purchase;
 use crate::compat::{By, ItemForm, View};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES};
-use crate::service::Purchases;
+use crate::service::PurchaseService;
 
 /// The purchases of the first page: about [`CHUNK`] bytes if the names are the longest.
 pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
@@ -104,7 +104,7 @@ fn write_trailer(
     json.push(b']');
     if envelope.view.counts() {
         let count = summary.count;
-        let sum = summary.total_spent.rounded();
+        let sum = summary.total_spent.round_to_cents();
         json.extend_from_slice(format!(",\"count\":{count},\"total_spent\":{sum}").as_bytes());
     }
     if envelope.view == View::Everything {
@@ -128,14 +128,14 @@ pub(crate) enum StreamForm {
 
 /// The whole of a listing whose first page is `first`.
 pub(crate) fn whole(
-    purchases: Arc<Purchases>,
+    purchases: Arc<PurchaseService>,
     form: StreamForm,
     selector: Selector,
     request: PageRequest,
     first: &Page,
 ) -> HttpResult<Body> {
     let subject = purchases.subject();
-    let mut writer = Writer {
+    let mut writer = ListingWriter {
         purchases,
         form,
         selector,
@@ -166,8 +166,8 @@ pub(crate) fn whole(
     Ok(Body::from_stream(start.chain(rest)))
 }
 
-struct Writer {
-    purchases: Arc<Purchases>,
+struct ListingWriter {
+    purchases: Arc<PurchaseService>,
     form: StreamForm,
     selector: Selector,
     request: PageRequest,
@@ -177,7 +177,7 @@ struct Writer {
     is_empty: bool,
 }
 
-impl Writer {
+impl ListingWriter {
     async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
         // The status is sent already: only a truncated body can signal a failure.
         let page = self
@@ -200,7 +200,7 @@ impl Writer {
                 }
                 self.is_empty = write_items(&mut text, envelope, &page.items, self.is_empty);
                 for purchase in &page.items {
-                    let one = Summary::of(purchase.price);
+                    let one = Summary::from_price(purchase.price);
                     let spent = self.summary.total_spent.checked_add(one.total_spent)?;
                     self.summary = Summary::new(self.summary.count + one.count, spent);
                 }

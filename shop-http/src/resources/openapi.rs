@@ -18,7 +18,7 @@ const V1: &str = include_str!("../../openapi.json");
 
 /// The document of a service.
 #[derive(Default, Serialize, Deserialize)]
-struct Document {
+struct OpenApiDocument {
     openapi: String,
     info: Map<String, Value>,
     tags: Vec<Value>,
@@ -30,7 +30,7 @@ struct Document {
     servers: Option<Value>,
 }
 
-impl Document {
+impl OpenApiDocument {
     /// The document of `service`, whose routes are at `paths`.
     fn new(service: &Service) -> Self {
         let mut document = Self::parse(V1);
@@ -93,7 +93,7 @@ pub(crate) async fn get(
     request: HeaderMap,
 ) -> HttpResult {
     service.documents.respond(mount.prefix(), &request, || {
-        Document::new(&service).at(&mount)
+        OpenApiDocument::new(&service).at(&mount)
     })
 }
 

@@ -17,7 +17,7 @@ const POLICY: [(HeaderName, &str); 1] = [(
 
 /// A type of problems.
 #[derive(Deserialize)]
-struct Problem {
+struct ProblemPage {
     /// The last segment of the type.
     name: String,
     title: String,
@@ -26,7 +26,7 @@ struct Problem {
 }
 
 /// The types, from the file `problems.json`. A test reads it.
-static PROBLEMS: LazyLock<Vec<Problem>> =
+static PROBLEMS: LazyLock<Vec<ProblemPage>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../problems.json")).unwrap_or_default());
 
 /// `GET /problems/{name}`.
@@ -38,11 +38,11 @@ pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
 
 /// The texts are ours and need no escaping.
 fn page(
-    Problem {
+    ProblemPage {
         name,
         title,
         advice,
-    }: &Problem,
+    }: &ProblemPage,
 ) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
@@ -54,7 +54,7 @@ fn page(
 
 #[cfg(test)]
 mod tests {
-    use shop_core::api::problem::types;
+    use shop_core::api::problem::all_problem_types;
 
     use super::*;
 
@@ -64,7 +64,7 @@ mod tests {
             .iter()
             .map(|problem| format!("/problems/{}", problem.name))
             .collect();
-        for known in types() {
+        for known in all_problem_types() {
             assert_eq!(
                 names.iter().filter(|name| *name == known).count(),
                 1,
@@ -76,7 +76,7 @@ mod tests {
                 "{known} is not in openapi.json"
             );
         }
-        assert_eq!(types().count(), names.len());
+        assert_eq!(all_problem_types().count(), names.len());
         let is_plain = |text: &str| !text.contains(['<', '&']);
         assert!(
             PROBLEMS

@@ -20,10 +20,10 @@ use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::server::browsers::ForeignOrigin;
 use crate::server::pools::Slot;
-use crate::service::{Purchases, ServiceKind};
+use crate::service::{PurchaseService, ServiceKind};
 
 pub(crate) async fn post(
-    State(purchases): State<Arc<Purchases>>,
+    State(purchases): State<Arc<PurchaseService>>,
     RequestDialect(dialect): RequestDialect,
     mount: Mount,
     path: PathText,
@@ -60,7 +60,11 @@ pub(crate) async fn post(
 }
 
 /// Checks what does not depend on the purchase.
-fn check_sender(purchases: &Purchases, caller: &Caller, extensions: &Extensions) -> HttpResult<()> {
+fn check_sender(
+    purchases: &PurchaseService,
+    caller: &Caller,
+    extensions: &Extensions,
+) -> HttpResult<()> {
     ForeignOrigin::refuse(extensions)?;
     if purchases.kind == ServiceKind::Management {
         // Past the log, as each write.
@@ -73,12 +77,12 @@ fn check_sender(purchases: &Purchases, caller: &Caller, extensions: &Extensions)
 
 /// Returns the purchase with this id, if `caller` may refund it. Waits for one that is not stored yet.
 async fn find_refundable(
-    purchases: &Purchases,
+    purchases: &PurchaseService,
     caller: &Caller,
     id: &PurchaseId,
     until: Instant,
 ) -> HttpResult<Purchase> {
-    let acknowledged = purchases.sink.acknowledged(id);
+    let acknowledged = purchases.sink.acknowledged_purchase(id);
     if let Some(acknowledged) = &acknowledged {
         authorize(purchases, caller, acknowledged)?;
     }
@@ -98,7 +102,7 @@ async fn find_refundable(
 }
 
 /// Checks whether `caller` may refund `bought`.
-fn authorize(purchases: &Purchases, caller: &Caller, bought: &Purchase) -> HttpResult<()> {
+fn authorize(purchases: &PurchaseService, caller: &Caller, bought: &Purchase) -> HttpResult<()> {
     let refund = Action::Refund(&bought.user_id);
     let decision = match purchases.kind {
         ServiceKind::Facing => purchases.policy.decide(caller, &refund),

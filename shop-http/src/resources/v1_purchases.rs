@@ -20,11 +20,11 @@ use crate::resources::listing_body::{self, StreamForm};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::server::pools::Slot;
-use crate::service::{IS_PENDING, PendingHeader, Purchases, ServiceKind};
+use crate::service::{IS_PENDING, PendingHeader, PurchaseService, ServiceKind};
 
 /// Only management lists all users' purchases. The policy decides the rest.
 pub(crate) fn may_select(
-    purchases: &Purchases,
+    purchases: &PurchaseService,
     caller: &Caller,
     selector: &Selector,
 ) -> HttpResult<()> {
@@ -37,12 +37,12 @@ pub(crate) fn may_select(
 }
 
 /// What the handlers get of a request.
-type Read = (State<Arc<Purchases>>, Caller, Slot, Uri);
+type ReadRequest = (State<Arc<PurchaseService>>, Caller, Slot, Uri);
 
 /// The selection of a request and what else is `read` from its parameters, of which these are `known`. Returns when the
 /// purchase that it waits for is visible, or the wait is over.
 async fn selected<T>(
-    (State(purchases), caller, slot, uri): &Read,
+    (State(purchases), caller, slot, uri): &ReadRequest,
     known: &[&'static str],
     read: impl FnOnce(&mut Query) -> T,
 ) -> HttpResult<(PendingHeader, Selector, T)> {
@@ -58,7 +58,7 @@ async fn selected<T>(
     Ok((pending, selector, read))
 }
 
-pub(crate) async fn list(read: Read, headers: HeaderMap) -> HttpResult {
+pub(crate) async fn list(read: ReadRequest, headers: HeaderMap) -> HttpResult {
     let format = row_format(&headers)?;
     let page = if format.is_some() {
         Query::whole
@@ -102,18 +102,18 @@ fn file(format: RowFormat, content: Body) -> Response {
 }
 
 /// `GET /v1/summary`: the number of purchases and their exact sum.
-pub(crate) async fn summary(read: Read) -> HttpResult {
+pub(crate) async fn summary(read: ReadRequest) -> HttpResult {
     let (pending, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
     let (State(purchases), _, slot, _) = &read;
     let whole = purchases
-        .totals(slot, &selector, &TotalsRequest::of(range, Period::Whole))
+        .totals(slot, &selector, &TotalsRequest::new(range, Period::Whole))
         .await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
     Ok((pending, Json(summary)).into_response())
 }
 
 /// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
-pub(crate) async fn totals(read: Read) -> HttpResult {
+pub(crate) async fn totals(read: ReadRequest) -> HttpResult {
     let (pending, selector, request) = selected(&read, Query::TOTALS, Query::totals).await?;
     let (State(purchases), _, slot, _) = &read;
     let buckets = purchases.totals(slot, &selector, &request).await?;
@@ -122,7 +122,7 @@ pub(crate) async fn totals(read: Read) -> HttpResult {
 
 /// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all purchases.
 pub(crate) async fn names(
-    State(purchases): State<Arc<Purchases>>,
+    State(purchases): State<Arc<PurchaseService>>,
     caller: Caller,
     uri: Uri,
 ) -> HttpResult {
@@ -138,7 +138,10 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
     text.parse().map_err(invalid)
 }
 
-pub(crate) async fn get((State(purchases), caller, slot, uri): Read, path: PathText) -> HttpResult {
+pub(crate) async fn get(
+    (State(purchases), caller, slot, uri): ReadRequest,
+    path: PathText,
+) -> HttpResult {
     let id = read_id(&path.0.unwrap_or_default());
     let (id, wait) = Query::read_from(&uri, Query::PURCHASE, |query| query.note(id))?;
     let pending = purchases.wait(&caller, &slot, wait, &[]).await?;

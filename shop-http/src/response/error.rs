@@ -104,7 +104,7 @@ pub(crate) const fn unknown(problem_type: &'static str, text: &'static str) -> H
 
 /// A problem (RFC 9457).
 #[derive(Serialize)]
-struct Problem<'a> {
+struct ProblemBody<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     problem_type: Option<&'static str>,
     status: u16,
@@ -400,7 +400,7 @@ impl HttpError {
     }
 
     pub(crate) fn outcome(&self) -> Option<&'static str> {
-        self.outcome.map(ProblemMembers::outcome_word)
+        self.outcome.map(ProblemMembers::outcome_name)
     }
 
     /// The entries of a problem.
@@ -424,7 +424,7 @@ impl HttpError {
                 .map(str::to_owned),
             errors: self.problem_errors(),
         };
-        let problem = Problem {
+        let problem = ProblemBody {
             problem_type: self.problem_type,
             status: self.status.as_u16(),
             title: self.status.canonical_reason(),

@@ -15,13 +15,13 @@ use crate::response::error::FailedCall;
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// An operation, and the kind of its error.
-type Cause = (&'static str, ErrorKind);
+type FailureCause = (&'static str, ErrorKind);
 
 /// The lines of each cause: there are as many causes as operations and kinds together.
 #[derive(Default)]
 pub(crate) struct FailureLog {
     /// When the next line may be logged, and the number of failures since the last one.
-    causes: Mutex<HashMap<Cause, (Instant, u64)>>,
+    causes: Mutex<HashMap<FailureCause, (Instant, u64)>>,
 }
 
 impl FailureLog {

@@ -12,7 +12,7 @@ use shop_core::api::ProblemError;
 #[derive(Debug, Clone)]
 pub(crate) struct ValidationError {
     pub(crate) location: Location,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValidationErrorKind,
     /// The error in words, for people.
     pub(crate) text: String,
     /// The value as it was sent, as JSON; the whole body when a member is missing. Empty for none.
@@ -36,7 +36,7 @@ pub(crate) enum Location {
 
 /// The kind of an error, as pydantic distinguishes them.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum ValidationErrorKind {
     Missing,
     NoText,
     NoNumber,
@@ -56,12 +56,12 @@ pub(crate) enum Kind {
 /// Why the value of a member is refused. The text continues the sentence after the name of the member.
 #[derive(Debug)]
 pub(crate) struct MemberError {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ValidationErrorKind,
     pub(crate) text: String,
 }
 
 impl MemberError {
-    pub(crate) fn new(kind: Kind, text: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ValidationErrorKind, text: impl Into<String>) -> Self {
         Self {
             kind,
             text: text.into(),
@@ -70,12 +70,12 @@ impl MemberError {
 
     /// The value has the right type, and is out of bounds.
     pub(crate) fn value(text: impl Into<String>) -> Self {
-        Self::new(Kind::Value, text)
+        Self::new(ValidationErrorKind::Value, text)
     }
 
     /// The value is not text.
     pub(crate) fn no_text() -> Self {
-        Self::new(Kind::NoText, "must be text")
+        Self::new(ValidationErrorKind::NoText, "must be text")
     }
 }
 
@@ -118,7 +118,7 @@ impl Location {
     pub(crate) fn error(self, text: String) -> ValidationError {
         ValidationError {
             location: self,
-            kind: Kind::Value,
+            kind: ValidationErrorKind::Value,
             text,
             input: String::new(),
         }
@@ -136,7 +136,7 @@ pub(crate) fn texts(errors: &[ValidationError]) -> Vec<String> {
     let mut texts = Vec::new();
     for error in errors {
         match error.location.name() {
-            Some(name) if error.kind == Kind::Missing => missing.push(name),
+            Some(name) if error.kind == ValidationErrorKind::Missing => missing.push(name),
             _ => texts.push(error.text.clone()),
         }
     }
@@ -170,7 +170,7 @@ impl ValidationError {
     /// The body is not JSON from `byte` on.
     pub(crate) fn no_json(byte: usize, text: String) -> Self {
         Self {
-            kind: Kind::NoJson,
+            kind: ValidationErrorKind::NoJson,
             input: "{}".to_owned(),
             ..Location::Byte(byte).error(text)
         }
@@ -179,7 +179,7 @@ impl ValidationError {
     /// The body is `input`, which is not an object.
     pub(crate) fn no_object(input: String, text: String) -> Self {
         Self {
-            kind: Kind::NoObject,
+            kind: ValidationErrorKind::NoObject,
             input,
             ..Location::Body.error(text)
         }
@@ -189,7 +189,7 @@ impl ValidationError {
     pub(crate) fn problem_error(&self) -> Option<ProblemError> {
         let name = shown(self.location.name()?);
         let mut error = ProblemError::new(match self.kind {
-            Kind::Missing => format!("{name} is missing"),
+            ValidationErrorKind::Missing => format!("{name} is missing"),
             _ => self.text.clone(),
         });
         match self.location {
@@ -209,7 +209,7 @@ impl ValidationError {
         let (kind, message) = self.kind_and_message();
         let mut entry =
             json!({"type": kind, "loc": self.loc(), "msg": message, "input": self.input()});
-        if let Kind::Pydantic(_, Some(context)) = &self.kind {
+        if let ValidationErrorKind::Pydantic(_, Some(context)) = &self.kind {
             let (name, value) = &**context;
             entry["ctx"] = json!({*name: value});
         }
@@ -230,21 +230,23 @@ impl ValidationError {
 
     fn kind_and_message(&self) -> (&'static str, Cow<'_, str>) {
         let (kind, message) = match &self.kind {
-            Kind::Missing => ("missing", "Field required"),
-            Kind::NoText => ("string_type", "Input should be a valid string"),
-            Kind::NoNumber if self.input.starts_with('"') => (
+            ValidationErrorKind::Missing => ("missing", "Field required"),
+            ValidationErrorKind::NoText => ("string_type", "Input should be a valid string"),
+            ValidationErrorKind::NoNumber if self.input.starts_with('"') => (
                 "float_parsing",
                 "Input should be a valid number, unable to parse string as a number",
             ),
-            Kind::NoNumber => ("float_type", "Input should be a valid number"),
-            Kind::Value => return ("value_error", format!("Value error, {}", self.text).into()),
-            Kind::Unknown => ("extra_forbidden", "Extra inputs are not permitted"),
-            Kind::NoJson => ("json_invalid", "JSON decode error"),
-            Kind::NoObject => (
+            ValidationErrorKind::NoNumber => ("float_type", "Input should be a valid number"),
+            ValidationErrorKind::Value => {
+                return ("value_error", format!("Value error, {}", self.text).into());
+            }
+            ValidationErrorKind::Unknown => ("extra_forbidden", "Extra inputs are not permitted"),
+            ValidationErrorKind::NoJson => ("json_invalid", "JSON decode error"),
+            ValidationErrorKind::NoObject => (
                 "model_attributes_type",
                 "Input should be a valid dictionary or object to extract fields from",
             ),
-            Kind::Pydantic(kind, _) => (*kind, &*self.text),
+            ValidationErrorKind::Pydantic(kind, _) => (*kind, &*self.text),
         };
         (kind, message.into())
     }

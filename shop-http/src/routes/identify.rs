@@ -8,7 +8,7 @@ use axum::extract::Request;
 use crate::auth::{Authenticate, Credential, Rejection, bearer};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::matched::Matched;
-use crate::routes::route::{Access, Class};
+use crate::routes::route::{Access, RequestClass};
 
 /// Adds the sender to `request`. A route with [`Access::Partial`] needs none.
 pub(crate) async fn identify(
@@ -42,7 +42,7 @@ pub(crate) async fn identify(
     if let Some(trail) = &matched.trail {
         trail.principal.get_or_init(|| principal.clone());
     }
-    if matched.class == Class::Stream {
+    if matched.class == RequestClass::Stream {
         let credential = Credential {
             authenticate: Arc::clone(authenticate),
             token: token.to_owned(),

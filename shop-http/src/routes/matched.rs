@@ -11,7 +11,7 @@ use crate::compat::{Dialect, RequestDialect};
 use crate::request::PathText;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
-use crate::routes::route::{Access, Class, Route};
+use crate::routes::route::{Access, RequestClass, Route};
 use crate::server::pools::Slot;
 
 /// What is known about a request before its handler. It is the extension that every request has.
@@ -19,7 +19,7 @@ use crate::server::pools::Slot;
 pub(crate) struct Matched {
     /// `None`: no route has the path.
     pub(crate) route: Option<Arc<Route>>,
-    pub(crate) class: Class,
+    pub(crate) class: RequestClass,
     /// What no endpoint handles is open.
     pub(crate) access: Access,
     pub(crate) dialect: &'static Dialect,
@@ -44,7 +44,7 @@ impl Matched {
                 .map_or(Access::Open, |route| route.access),
             class: route
                 .as_ref()
-                .map_or_else(|| Class::of(method), |route| route.class(method)),
+                .map_or_else(|| RequestClass::of(method), |route| route.class(method)),
             dialect: route.as_ref().map_or_else(
                 || Dialect::from_path(request.uri().path(), configured),
                 |route| route.dialect,

@@ -22,7 +22,7 @@ use crate::routes::groups::RouteGroup;
 
 /// How requests are limited, and what they take of the pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum RequestClass {
     /// Served even at the limit of concurrent requests.
     Probe,
     /// Has a separate pool, whose requests wait for each other: they query servers, or render all metrics.
@@ -35,7 +35,7 @@ pub(crate) enum Class {
     Batch,
 }
 
-impl Class {
+impl RequestClass {
     pub(crate) const fn writes(self) -> bool {
         matches!(self, Self::Write | Self::Batch)
     }
@@ -62,15 +62,15 @@ pub(crate) enum Access {
 }
 
 /// Handles a request.
-type Call = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+type RouteHandler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// The handler of one method of a route.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     /// `None` for all methods.
     method: Option<Method>,
-    pub(crate) class: Class,
-    pub(crate) call: Call,
+    pub(crate) class: RequestClass,
+    pub(crate) call: RouteHandler,
     /// What it does, for the index. Empty: the index does not have it.
     about: &'static str,
 }
@@ -92,7 +92,7 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
     /// Responses are compressed if the client accepts that.
     pub(crate) fn read<T>(
         &self,
-        row: Row,
+        row: RouteSpec,
         about: &'static str,
         handler: impl Handles<T, S>,
     ) -> Route {
@@ -117,21 +117,21 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
     /// A route whose responses are small, or not worth compressing.
     pub(crate) fn plain<T>(
         &self,
-        row: Row,
+        row: RouteSpec,
         about: &'static str,
         handler: impl Handles<T, S>,
     ) -> Route {
         Route::new(row, self.called(handler), about)
     }
 
-    fn called<T>(&self, handler: impl Handles<T, S>) -> Call {
+    fn called<T>(&self, handler: impl Handles<T, S>) -> RouteHandler {
         let state = self.0.clone();
         Arc::new(move |request| handler.clone().call(request, state.clone()))
     }
 }
 
 /// The group of a route, its path, and the class of its requests, which are `POST` if they write, else `GET`.
-pub(crate) type Row = (RouteGroup, &'static str, Class);
+pub(crate) type RouteSpec = (RouteGroup, &'static str, RequestClass);
 
 /// A path, and all that is known about it before a request.
 #[derive(Clone)]
@@ -151,7 +151,7 @@ pub(crate) struct Route {
 
 impl Route {
     /// A route for requests that authentication accepts, in the dialect [`Dialect::DEFAULT`].
-    fn new((group, path, class): Row, call: Call, about: &'static str) -> Self {
+    fn new((group, path, class): RouteSpec, call: RouteHandler, about: &'static str) -> Self {
         let method = Some(if class.writes() {
             Method::POST
         } else {
@@ -232,7 +232,7 @@ impl Route {
             Redirect::temporary(&path)
         };
         let mut route = To(())
-            .plain((self.group, "", Class::Read), "", redirect)
+            .plain((self.group, "", RequestClass::Read), "", redirect)
             .open();
         route.path = format!("{}/", self.path);
         for endpoint in &mut route.endpoints {
@@ -259,14 +259,14 @@ impl Route {
     }
 
     /// The class of requests with `method`, also where no endpoint has it: a probe is never limited.
-    pub(crate) fn class(&self, method: &Method) -> Class {
+    pub(crate) fn class(&self, method: &Method) -> RequestClass {
         self.endpoint(method)
             .or_else(|| {
                 self.endpoints
                     .iter()
-                    .find(|it| matches!(it.class, Class::Probe | Class::Operation))
+                    .find(|it| matches!(it.class, RequestClass::Probe | RequestClass::Operation))
             })
-            .map_or_else(|| Class::of(method), |endpoint| endpoint.class)
+            .map_or_else(|| RequestClass::of(method), |endpoint| endpoint.class)
     }
 
     /// The response to other methods than those of the endpoints.

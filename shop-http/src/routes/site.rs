@@ -25,12 +25,12 @@ use crate::response::{HttpError, HttpResult};
 use crate::routes::groups::RouteGroup;
 use crate::routes::identify::identify;
 use crate::routes::matched::Matched;
-use crate::routes::route::{Access, Class, Listed, Route};
+use crate::routes::route::{Access, Listed, RequestClass, Route};
 use crate::routes::table;
 use crate::server::admission::Admission;
 use crate::server::browsers::Browsers;
 use crate::server::gate;
-use crate::server::observe::Observer;
+use crate::server::observe::RequestObserver;
 use crate::server::pools::Slot;
 use crate::service::Service;
 
@@ -41,7 +41,7 @@ pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 /// it once more in the future of the request.
 struct Site {
     options: Arc<HttpOptions>,
-    observer: Observer,
+    observer: RequestObserver,
     browsers: Browsers,
     gate: Arc<Gate>,
     /// The layers of the embedder, around [`Gate::enter`].
@@ -98,7 +98,7 @@ pub(crate) fn router(
     });
     let site = Arc::new(Site {
         options: Arc::clone(&service.options),
-        observer: Observer::new(&service),
+        observer: RequestObserver::new(&service),
         browsers: Browsers::new(&service, authenticates),
         gate,
         guarded,
@@ -158,7 +158,7 @@ impl Site {
     }
 
     /// The response to a request within its limits.
-    async fn limited(&self, request: &mut Request, class: Class) -> HttpResult {
+    async fn limited(&self, request: &mut Request, class: RequestClass) -> HttpResult {
         self.check_head(request, class)?;
         let admission = &self.gate.admission;
         let address = admission.counted_address(request);
@@ -168,7 +168,7 @@ impl Site {
         let response = async {
             let _turn = match class {
                 // It is never closed.
-                Class::Operation => admission.pools.operations.acquire().await.ok(),
+                RequestClass::Operation => admission.pools.operations.acquire().await.ok(),
                 _ => None,
             };
             AssertUnwindSafe(self.guarded(request))
@@ -176,7 +176,7 @@ impl Site {
                 .await
                 .unwrap_or_else(|_| Ok(panicked()))
         };
-        if class == Class::Probe {
+        if class == RequestClass::Probe {
             return response.await;
         }
         let deadline = self.options.request_timeout;
@@ -184,13 +184,13 @@ impl Site {
             .await
             .unwrap_or_else(|_elapsed| Err(HttpError::timed_out(deadline, class.writes())))?;
         // Keys must not be tried without limit.
-        if class == Class::Operation && response.status() != StatusCode::UNAUTHORIZED {
+        if class == RequestClass::Operation && response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         Ok(admission.count(address, class.writes(), response))
     }
 
-    fn check_head(&self, request: &Request, class: Class) -> HttpResult<()> {
+    fn check_head(&self, request: &Request, class: RequestClass) -> HttpResult<()> {
         let uri = request
             .uri()
             .path_and_query()
@@ -215,7 +215,7 @@ impl Site {
         gate::check(
             request,
             &self.options.hosts,
-            matches!(class, Class::Probe | Class::Operation),
+            matches!(class, RequestClass::Probe | RequestClass::Operation),
         )
     }
 
@@ -247,7 +247,7 @@ impl Gate {
             }
         }
         match class {
-            Class::Probe | Class::Operation => Ok(handled(request).await),
+            RequestClass::Probe | RequestClass::Operation => Ok(handled(request).await),
             _ => self.admission.admit(request, handled).await,
         }
     }

@@ -14,10 +14,10 @@ use crate::resources::{
 use crate::routes::groups::Listener::{Admin, Public};
 use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
 use crate::routes::route::Access::{Guarded, Open, Partial};
-use crate::routes::route::Class::{Batch, Operation, Probe, Read, Stream, Write};
+use crate::routes::route::RequestClass::{Batch, Operation, Probe, Read, Stream, Write};
 use crate::routes::route::{Route, To};
 use crate::service::ServiceKind::{Facing, Management};
-use crate::service::{Purchases, Service};
+use crate::service::{PurchaseService, Service};
 
 /// The routes of `service`, with those below the prefixes of the replaced systems.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
@@ -54,7 +54,7 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
 
 /// The paths of the replaced systems. The index has them as it was theirs.
 #[rustfmt::skip]
-fn of_systems(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
+fn of_systems(service: &Service, to: &To<Arc<PurchaseService>>) -> Vec<Route> {
     match service.kind {
         Facing => vec![
             to.read((Dialects, "/getAllUserBuys/{who}", Read), "GET /getAllUserBuys/{userid or username}: a user's purchases", listing::get)
@@ -91,7 +91,7 @@ fn of_all(to: &To<Arc<Service>>) -> Vec<Route> {
 
 /// Purchases in the native API.
 #[rustfmt::skip]
-fn purchases(service: &Service, to: &To<Arc<Purchases>>) -> Vec<Route> {
+fn purchases(service: &Service, to: &To<Arc<PurchaseService>>) -> Vec<Route> {
     let is_management = service.kind == Management;
     // On management these are writes past the log, which the public listener beside an admin listener refuses.
     let is_refused = is_management && service.listener == Public;

@@ -49,13 +49,13 @@ impl AccessLogger {
         outer: String,
         id: &HeaderValue,
         begun: Instant,
-    ) -> Entry {
+    ) -> AccessLogEntry {
         let is_sampled = self
             .requests
             .fetch_add(1, Ordering::Relaxed)
             .is_multiple_of(self.one_in.get());
         let client = self.proxies.client_of(request);
-        Entry {
+        AccessLogEntry {
             trail: Arc::default(),
             is_sampled,
             id: id.clone(),
@@ -72,7 +72,7 @@ impl AccessLogger {
 }
 
 /// The lines of one request, written when this is dropped.
-pub(crate) struct Entry {
+pub(crate) struct AccessLogEntry {
     pub(crate) trail: Arc<Trail>,
     is_sampled: bool,
     id: HeaderValue,
@@ -87,7 +87,7 @@ pub(crate) struct Entry {
     bytes: u64,
 }
 
-impl Entry {
+impl AccessLogEntry {
     /// Writes the lines when `response` was sent, or the client disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
@@ -102,7 +102,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for AccessLogEntry {
     fn drop(&mut self) {
         let sender = self.trail.principal.get();
         let request = self.id.to_str().ok();

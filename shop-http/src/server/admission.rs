@@ -12,7 +12,7 @@ use crate::options::HttpOptions;
 use crate::options::proxies::TrustedProxies;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::matched::Matched;
-use crate::routes::route::Class;
+use crate::routes::route::RequestClass;
 use crate::server::client::network;
 use crate::server::pools::{Client, Pools, Slot};
 
@@ -109,7 +109,7 @@ impl Admission {
     }
 
     /// The slot of a request, and how many more its client may send now, if that is known and there is a rate.
-    fn enter(&self, request: &mut Request, class: Class) -> HttpResult<(Slot, Option<u32>)> {
+    fn enter(&self, request: &mut Request, class: RequestClass) -> HttpResult<(Slot, Option<u32>)> {
         let principal = request
             .extensions()
             .get::<Principal>()
@@ -131,7 +131,7 @@ impl Admission {
         if let Some(rates) = &self.pools.rates {
             let checked = rates.check(client.id(), class.writes())?;
             // What is left is known when the batch was read.
-            left = checked.filter(|_| class != Class::Batch);
+            left = checked.filter(|_| class != RequestClass::Batch);
         }
         let slot = Slot::new(&self.pools, client);
         // The slot of a write is taken when its body is read.

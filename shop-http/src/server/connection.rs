@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::options::HttpOptions;
 use crate::server::pace::Pace;
-use crate::server::pools::Place;
+use crate::server::pools::Permit;
 use crate::watched_body::{Polled, WatchedBody};
 
 /// So many bytes of a head do not count: hyper's first buffer.
@@ -21,11 +21,11 @@ const SMALL_HEAD: usize = 8 << 10;
 
 /// One connection.
 pub(crate) struct Connection {
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<ConnectionState>,
     evicted: Notify,
 }
 
-pub(super) struct State {
+pub(super) struct ConnectionState {
     /// The requests in flight.
     requests: u32,
     /// How the client accepts what is sent to it.
@@ -35,7 +35,7 @@ pub(super) struct State {
     /// What has arrived of the head, in bytes.
     head: usize,
     /// What it takes of the bytes of all heads.
-    held: Place,
+    held: Permit,
     /// Whether it has had a request.
     is_used: bool,
     /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
@@ -52,7 +52,7 @@ pub(super) struct State {
     pub(super) chosen_at: Option<Instant>,
 }
 
-impl State {
+impl ConnectionState {
     pub(super) fn is_idle(&self) -> bool {
         self.requests == 0 && !self.pace.is_blocked()
     }
@@ -85,8 +85,8 @@ impl State {
 
 impl Connection {
     /// `held` is of the bytes of heads.
-    pub(super) fn new(options: &HttpOptions, held: Place) -> Self {
-        let state = State {
+    pub(super) fn new(options: &HttpOptions, held: Permit) -> Self {
+        let state = ConnectionState {
             requests: 0,
             pace: Pace::new(options.write_timeout, options.min_read_rate),
             head_since: None,
@@ -146,7 +146,11 @@ impl Connection {
     }
 
     /// Counts a request until the result is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, version: Version, place: Option<Place>) -> InFlight {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        version: Version,
+        place: Option<Permit>,
+    ) -> InFlightRequest {
         let mut state = self.state.lock();
         state.requests += 1;
         state.is_used = true;
@@ -158,7 +162,7 @@ impl Connection {
         let is_stream = version == Version::HTTP_2;
         state.responses += u64::from(is_stream);
         let stream = is_stream.then_some(state.responses);
-        InFlight {
+        InFlightRequest {
             connection: Arc::clone(self),
             stream,
             place: place.map(Arc::new),
@@ -193,15 +197,15 @@ impl Connection {
 }
 
 /// A request of a connection.
-pub(crate) struct InFlight {
+pub(crate) struct InFlightRequest {
     connection: Arc<Connection>,
     /// The number of its response over HTTP/2, whose client may read some responses and not others.
     stream: Option<u64>,
     /// Its place among the streams of HTTP/2, until the last byte is written.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<Permit>>,
 }
 
-impl InFlight {
+impl InFlightRequest {
     /// Notes whether the response waits for the client, or the client for the response.
     fn set_sending(&self, is_sending: bool) {
         let Some(stream) = self.stream else { return };
@@ -234,7 +238,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.set_sending(false);
         let mut state = self.connection.state.lock();

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
 use crate::server::connection::Connection;
-use crate::server::pools::{Client, Place, Pool};
+use crate::server::pools::{Client, Permit, Pool};
 
 /// A connection is idle after this time without a request.
 const MIN_IDLE: Duration = Duration::from_secs(1);
@@ -35,11 +35,11 @@ pub(crate) struct Connections {
 }
 
 /// An open connection, until it is dropped.
-pub(crate) struct Registered {
+pub(crate) struct OpenConnection {
     all: Arc<Connections>,
     id: u64,
     pub(crate) connection: Arc<Connection>,
-    _share: Place,
+    _share: Permit,
 }
 
 impl Connections {
@@ -130,7 +130,7 @@ impl Connections {
     }
 
     /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
-    pub(crate) fn register(self: &Arc<Self>, client: Client) -> Option<Registered> {
+    pub(crate) fn register(self: &Arc<Self>, client: Client) -> Option<OpenConnection> {
         let mut share = self.shares.nothing(client);
         let own = || {
             self.open
@@ -152,7 +152,7 @@ impl Connections {
         let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
         open.insert(id, (client, Arc::clone(&connection)));
         drop(open);
-        Some(Registered {
+        Some(OpenConnection {
             all: Arc::clone(self),
             id,
             connection,
@@ -161,7 +161,7 @@ impl Connections {
     }
 }
 
-impl Drop for Registered {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.all.open.lock().remove(&self.id);
         self.all.closed.notify_waiters();
@@ -183,12 +183,12 @@ mod tests {
     const HERE: Client = Client::Limited(1);
     const ELSEWHERE: Client = Client::Limited(2);
 
-    async fn opened(all: &Arc<Connections>, client: Client) -> Option<Registered> {
+    async fn opened(all: &Arc<Connections>, client: Client) -> Option<OpenConnection> {
         all.room().await;
         all.register(client)
     }
 
-    fn is_evicted(registered: &Registered) -> bool {
+    fn is_evicted(registered: &OpenConnection) -> bool {
         registered.connection.evicted().now_or_never().is_some()
     }
 
@@ -235,7 +235,7 @@ mod tests {
     /// After which time the connection is closed, if that is within `limit`.
     async fn closed_after(
         closing: &mut (impl Future<Output = Infallible> + Unpin),
-        registered: &Registered,
+        registered: &OpenConnection,
         limit: Duration,
     ) -> Option<Duration> {
         let begun = Instant::now();

@@ -17,7 +17,7 @@ use crate::metrics::{HasPanicked, Metrics, RequestTimer, RouteSeries};
 use crate::response::error::FailedCall;
 use crate::response::failure_log::FailureLog;
 use crate::routes::matched::{Matched, outer_template};
-use crate::server::access_log::{AccessLogger, Entry};
+use crate::server::access_log::{AccessLogEntry, AccessLogger};
 #[cfg(feature = "otel")]
 use crate::server::traces;
 use crate::service::Service;
@@ -26,7 +26,7 @@ use crate::service::Service;
 const MAX_ID_BYTES: usize = 128;
 
 /// What observes the requests of a router.
-pub(crate) struct Observer {
+pub(crate) struct RequestObserver {
     metrics: Metrics,
     /// Of requests without a route.
     unrouted: Arc<RouteSeries>,
@@ -36,7 +36,7 @@ pub(crate) struct Observer {
     has_traces: bool,
 }
 
-impl Observer {
+impl RequestObserver {
     /// Records to the metrics of `service`.
     pub(crate) fn new(service: &Service) -> Self {
         Self {
@@ -175,7 +175,7 @@ pub(crate) struct Observed {
     correlation: Option<HeaderValue>,
     pub(crate) span: Span,
     timer: RequestTimer,
-    entry: Option<Entry>,
+    entry: Option<AccessLogEntry>,
 }
 
 /// An id that the client has sent. It is used in the log and in the pipeline, so it must be short and visible ASCII.

@@ -84,7 +84,7 @@ pub(crate) struct Pool {
 }
 
 /// What a client has taken of a pool, until it is dropped.
-pub(crate) struct Place {
+pub(crate) struct Permit {
     pool: Arc<Pool>,
     client: Client,
     count: usize,
@@ -101,14 +101,14 @@ impl Pool {
     }
 
     /// Takes `count` for `client`, if there is room.
-    pub(crate) fn take(self: &Arc<Self>, client: Client, count: usize) -> Option<Place> {
+    pub(crate) fn take(self: &Arc<Self>, client: Client, count: usize) -> Option<Permit> {
         let mut place = self.nothing(client);
         place.grow(count).then_some(place)
     }
 
     /// Nothing, which can grow.
-    pub(crate) fn nothing(self: &Arc<Self>, client: Client) -> Place {
-        Place {
+    pub(crate) fn nothing(self: &Arc<Self>, client: Client) -> Permit {
+        Permit {
             pool: Arc::clone(self),
             client,
             count: 0,
@@ -129,7 +129,7 @@ impl Pool {
     }
 }
 
-impl Place {
+impl Permit {
     /// Takes `count` more, if there is room. Returns whether there was.
     pub(crate) fn grow(&mut self, count: usize) -> bool {
         self.take(count, false)
@@ -193,7 +193,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.release();
     }
@@ -274,7 +274,7 @@ impl Pools {
 /// Bytes that are counted until they are written.
 struct Held {
     bytes: Bytes,
-    _place: Arc<Place>,
+    _place: Arc<Permit>,
 }
 
 impl AsRef<[u8]> for Held {
@@ -291,7 +291,7 @@ pub(crate) struct Slot(Arc<Occupied>);
 struct Occupied {
     pools: Arc<Pools>,
     client: Client,
-    place: Mutex<Option<Place>>,
+    place: Mutex<Option<Permit>>,
 }
 
 impl Slot {
@@ -305,17 +305,17 @@ impl Slot {
     }
 
     /// Takes `count` of `pool` for the client. `writes` says what the error is about.
-    fn take(&self, pool: &Arc<Pool>, count: usize, writes: bool) -> HttpResult<Place> {
+    fn take(&self, pool: &Arc<Pool>, count: usize, writes: bool) -> HttpResult<Permit> {
         pool.take(self.0.client, count)
             .ok_or_else(|| HttpError::overloaded(writes))
     }
 
-    fn occupy(&self, place: Place) {
+    fn occupy(&self, place: Permit) {
         *self.0.place.lock() = Some(place);
     }
 
     /// Gives the place back.
-    fn release(&self) -> Option<Place> {
+    fn release(&self) -> Option<Permit> {
         self.0.place.lock().take()
     }
 
@@ -336,7 +336,7 @@ impl Slot {
     }
 
     /// Takes a place among the streams of events, in place of that of a read.
-    pub(crate) fn stream(&self) -> HttpResult<Place> {
+    pub(crate) fn stream(&self) -> HttpResult<Permit> {
         let place = self.take(&self.0.pools.streams, 1, false);
         self.release();
         place
@@ -352,10 +352,10 @@ impl Slot {
     }
 
     /// Takes a place among the waits, in place of that of a read.
-    pub(crate) fn wait(&self) -> HttpResult<Waiting> {
+    pub(crate) fn wait(&self) -> HttpResult<WaitingRead> {
         let place = self.take(&self.0.pools.waits, 1, false)?;
         self.release();
-        Ok(Waiting {
+        Ok(WaitingRead {
             slot: self.clone(),
             place,
         })
@@ -367,18 +367,18 @@ impl Slot {
     }
 
     /// No bytes of bodies yet.
-    pub(crate) fn body(&self) -> Place {
+    pub(crate) fn body(&self) -> Permit {
         self.0.pools.bodies.nothing(self.0.client)
     }
 }
 
 /// A read that waits.
-pub(crate) struct Waiting {
+pub(crate) struct WaitingRead {
     slot: Slot,
-    place: Place,
+    place: Permit,
 }
 
-impl Waiting {
+impl WaitingRead {
     /// The pause after a query, which is longer the more requests wait.
     pub(crate) fn pause(&self) -> Duration {
         let waits = self.place.pool.taken.load(Ordering::Relaxed);

@@ -16,7 +16,7 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::Mutex;
 
 use crate::request::query::DeadLetterPage;
-use crate::service::Purchases;
+use crate::service::PurchaseService;
 
 /// How many purchases a forecast looks up at once.
 const LOOKUPS: usize = 8;
@@ -30,9 +30,9 @@ pub(crate) struct DeadLetterLogs {
 }
 
 /// What became of the dead letters at a position, and why.
-pub(crate) type Outcome = (ResolvedStatus, Option<String>);
+pub(crate) type ResolveOutcome = (ResolvedStatus, Option<String>);
 /// By position.
-pub(crate) type Outcomes = BTreeMap<RecordPosition, Outcome>;
+pub(crate) type ResolveOutcomes = BTreeMap<RecordPosition, ResolveOutcome>;
 
 impl DeadLetterLogs {
     pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
@@ -59,7 +59,7 @@ impl DeadLetterLogs {
             .filter(|log| topic.as_ref().is_none_or(|topic| *topic == log.topic))
         {
             for dead_letter in log.log.admin().dead_letters(filter, limit + 1).await? {
-                let body = DeadLetterBody::summary(&dead_letter, log.record_type);
+                let body = DeadLetterBody::without_record(&dead_letter, log.record_type);
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
@@ -88,7 +88,7 @@ impl DeadLetterLogs {
             .dead_letters(&filter, 1)
             .await?
             .first()
-            .map(|dead_letter| DeadLetterBody::whole(dead_letter, log.record_type)))
+            .map(|dead_letter| DeadLetterBody::with_record(dead_letter, log.record_type)))
     }
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue. Leaves out where there
@@ -98,11 +98,11 @@ impl DeadLetterLogs {
         positions: BTreeSet<RecordPosition>,
         reason: &str,
         dry_run: bool,
-    ) -> Result<Outcomes> {
-        let mut outcomes = Outcomes::new();
+    ) -> Result<ResolveOutcomes> {
+        let mut outcomes = ResolveOutcomes::new();
         for position in positions {
             if let Some(DeadLetterLog { log, .. }) = self.of(&position)
-                && let Some(dead_letter) = log.admin().parked(&position, reason).await?
+                && let Some(dead_letter) = log.admin().parked_dead_letter(&position, reason).await?
             {
                 if !dry_run {
                     log.dead_letters().put(&[dead_letter]).await?;
@@ -119,12 +119,12 @@ impl DeadLetterLogs {
         &self,
         positions: BTreeSet<RecordPosition>,
         options: ResolveOptions,
-        compared_with: Option<Arc<Purchases>>,
-    ) -> Result<Outcomes> {
+        compared_with: Option<Arc<PurchaseService>>,
+    ) -> Result<ResolveOutcomes> {
         let this = self.clone();
         let resolved = tokio::spawn(async move {
             let _only = this.resolving.lock().await;
-            let mut outcomes = Outcomes::new();
+            let mut outcomes = ResolveOutcomes::new();
             let mut compared = Vec::new();
             let done = if options.resolution == Resolution::Replayed {
                 ResolvedStatus::Replayed
@@ -179,8 +179,8 @@ impl DeadLetterLogs {
 /// Why the replayed record would be a dead letter again. It is decoded and compared as ingest does it.
 async fn fault(
     dead_letter: DeadLetter,
-    purchases: &Purchases,
-) -> Option<(RecordPosition, Outcome)> {
+    purchases: &PurchaseService,
+) -> Option<(RecordPosition, ResolveOutcome)> {
     let again = |reason: Reason| (ResolvedStatus::DeadLetter, Some(reason.to_string()));
     let outcome = match decode(&dead_letter.record, &dead_letter.partition) {
         Err(error) => again(Reason::from(error)),

@@ -10,7 +10,7 @@ pub(crate) mod purchases;
 pub(crate) mod waiting;
 
 pub(crate) use other_role::OtherRole;
-pub(crate) use purchases::Purchases;
+pub(crate) use purchases::PurchaseService;
 pub(crate) use waiting::{IS_PENDING, PendingHeader};
 
 use std::collections::BTreeSet;
@@ -36,13 +36,13 @@ use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::route::Listed;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::parts::Parts;
-use crate::service::publisher::{LastPurchases, Publisher};
+use crate::service::publisher::{LastPurchases, MeasuredSink};
 pub(crate) use kind::ServiceKind;
 
 /// The state of all routes.
 pub(crate) struct Service {
     pub(crate) kind: ServiceKind,
-    pub(crate) purchases: Option<Arc<Purchases>>,
+    pub(crate) purchases: Option<Arc<PurchaseService>>,
     #[cfg(feature = "accounts")]
     pub(crate) accounts: crate::accounts::role::Accounts,
     pub(crate) dead_letters: DeadLetterLogs,
@@ -88,7 +88,7 @@ impl Service {
              }| {
                 let recent = (kind == ServiceKind::Facing && options.read_your_writes)
                     .then(LastPurchases::new);
-                let sink = Publisher {
+                let sink = MeasuredSink {
                     port: sink,
                     publishing,
                     outcomes: RecentOutcomes::default(),
@@ -98,7 +98,7 @@ impl Service {
                 let sink =
                     IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
                 let batches = Semaphore::const_new(purchases::PUBLISHING);
-                Arc::new(Purchases {
+                Arc::new(PurchaseService {
                     kind,
                     sink,
                     query,

@@ -12,7 +12,7 @@ pub(crate) struct OtherRole<'a> {
     pub(crate) subscribed_topic: &'a str,
     pub(crate) ingest: Option<&'a IngestMonitor>,
     /// The outbox of its events, if this process publishes them.
-    pub(crate) outbox: Option<Outbox<'a>>,
+    pub(crate) outbox: Option<OutboxStatus<'a>>,
     /// Whether its store is a file of this process.
     pub(crate) is_local: bool,
     /// Checks whether its store is healthy.
@@ -20,7 +20,7 @@ pub(crate) struct OtherRole<'a> {
 }
 
 /// The outbox of a role, whose events a relay publishes.
-pub(crate) struct Outbox<'a> {
+pub(crate) struct OutboxStatus<'a> {
     /// The number of published events.
     pub(crate) published: u64,
     /// The error because of which events stay.

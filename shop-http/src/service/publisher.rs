@@ -20,7 +20,7 @@ use crate::service::within;
 
 /// Publishes to a port in time, and measures it.
 #[derive(Debug)]
-pub(crate) struct Publisher {
+pub(crate) struct MeasuredSink {
     pub(super) port: Arc<dyn PurchaseSink>,
     pub(super) publishing: Publishing,
     pub(crate) outcomes: RecentOutcomes,
@@ -29,7 +29,7 @@ pub(crate) struct Publisher {
     pub(super) recent: Option<LastPurchases>,
 }
 
-impl Publisher {
+impl MeasuredSink {
     /// The span of a publish of the purchase `id`, or of `count` purchases, if publishes have spans. It is not entered:
     /// lines of the log belong to the request.
     fn span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {
@@ -80,7 +80,7 @@ impl Publisher {
             span.record("otel.status_code", "error");
         }
         self.publishing.ended(begun, results);
-        self.outcomes.note(results);
+        self.outcomes.record(results);
         if let Some(recent) = &self.recent {
             let all = purchases.iter().zip(results);
             recent.remember(
@@ -116,7 +116,7 @@ const fn in_trace(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>
 }
 
 #[async_trait]
-impl PurchaseSink for Publisher {
+impl PurchaseSink for MeasuredSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let begun = Instant::now();
         let span = self.span(Some(&purchase.id), None);

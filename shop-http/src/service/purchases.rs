@@ -23,7 +23,7 @@ use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::server::pools::Slot;
 use crate::service::names::{self, Names};
-use crate::service::publisher::Publisher;
+use crate::service::publisher::MeasuredSink;
 use crate::service::{ServiceKind, within};
 
 /// The number of batches that publish concurrently. With few purchases each, they leave room in the log's queue to
@@ -36,9 +36,9 @@ pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 pub(crate) type InBatch = (NewPurchase, Option<PurchaseId>);
 
 /// The purchases of a service.
-pub(crate) struct Purchases {
+pub(crate) struct PurchaseService {
     pub(crate) kind: ServiceKind,
-    pub(crate) sink: IdempotentSink<Publisher>,
+    pub(crate) sink: IdempotentSink<MeasuredSink>,
     pub(crate) query: Arc<dyn PurchaseQuery>,
     pub(crate) ingest: Option<IngestMonitor>,
     pub(crate) local: LocalPorts,
@@ -50,7 +50,7 @@ pub(crate) struct Purchases {
     pub(crate) policy: Policy,
 }
 
-impl Purchases {
+impl PurchaseService {
     /// Gives a purchase its id and publishes it.
     ///
     /// A client that disconnects does not cancel it.
@@ -73,7 +73,7 @@ impl Purchases {
                     .publish(&purchase)
                     .await
                     .map_err(|error| self.not_written(error, fresh.into()))?;
-                self.sink.remember(&purchase, &receipt);
+                self.sink.remember_receipt(&purchase, &receipt);
                 return Ok(PublishedPurchase::new(purchase, receipt));
             };
             Box::pin(self.sink.publish_once(purchase))

@@ -14,7 +14,7 @@ use crate::request::query::DEFAULT_WAIT;
 use crate::response::HttpResult;
 use crate::server::pools::Slot;
 use crate::service::ServiceKind;
-use crate::service::purchases::Purchases;
+use crate::service::purchases::PurchaseService;
 
 /// The bounds of the pauses between two queries for an awaited purchase, which usually is stored soon. Where this
 /// process runs the ingest, each batch also triggers a query.
@@ -26,8 +26,8 @@ pub(crate) type PendingHeader = Option<[(HeaderName, &'static str); 1]>;
 
 pub(crate) const IS_PENDING: PendingHeader = Some([(PENDING, "true")]);
 
-impl Purchases {
-    /// Waits for the purchase that the request has `named`, at most for its time. Without one, waits for the last
+impl PurchaseService {
+    /// Waits for the purchase that the request has `with_user_name`, at most for its time. Without one, waits for the last
     /// purchase that this process acknowledged for the first of `selectors` that is cached.
     ///
     /// While it waits it has a place among the waits in place of its `slot`. A purchase that `caller` may not read counts
@@ -108,7 +108,7 @@ impl Purchases {
             // Past the log: a purchase is stored when it is acknowledged.
             (ServiceKind::Management, _) => false,
             // No other machine acknowledges a purchase.
-            (ServiceKind::Facing, true) => self.sink.acknowledged(id).is_some(),
+            (ServiceKind::Facing, true) => self.sink.acknowledged_purchase(id).is_some(),
             (ServiceKind::Facing, false) => self.sink.may_be_unstored(id),
         };
         let mut pause = FIRST_PAUSE;

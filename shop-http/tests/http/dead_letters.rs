@@ -57,7 +57,7 @@ fn identified() -> Headers {
 /// A gap of three records, at the position of the last one.
 fn gap(offset: u64) -> DeadLetter {
     let partition = Partition::new("c".into(), "purchases".into(), 0, 0);
-    Gap::new(partition, offset, offset + 3, GapCause::Deleted).dead_letter(Timestamp::MIN)
+    Gap::new(partition, offset, offset + 3, GapCause::Deleted).to_dead_letter(Timestamp::MIN)
 }
 
 /// Management over a log, whose ingest runs.

@@ -141,12 +141,15 @@ async fn what_is_no_import_is_refused_by_name() {
 
 /// A purchase with members of a later version, and its refund.
 fn refunded() -> [Purchase; 2] {
-    let new = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+    let new = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap();
     let at = "2026-03-01T09:00:00Z".parse().unwrap();
     let mut bought = new.into_purchase(at, || Uuid::from_u128(7));
     bought
         .details
-        .set_more(r#"{"gift":{"to":"eva"},"tax":1.10}"#)
+        .set_unknown_members(r#"{"gift":{"to":"eva"},"tax":1.10}"#)
         .unwrap();
     let refund = bought.refund(None, at).unwrap();
     [bought, refund]

@@ -11,7 +11,7 @@ use serde_json::json;
 use shop_core::Timestamp;
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
-use shop_core::inspect::Inspection;
+use shop_core::inspect::LogInspection;
 use shop_core::log::{LogRecord, LogUsage};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseSink, PurchaseStore};
@@ -52,9 +52,9 @@ impl Measured {
         metrics.note_retention("purchases", None);
         metrics.note_log(
             "purchases",
-            Inspection {
+            LogInspection {
                 usage,
-                ..Inspection::default()
+                ..LogInspection::default()
             },
         );
         metrics.count_unreadable(Arc::default());

@@ -13,8 +13,8 @@ use shop_core::log::{
 use shop_core::{Result, Timestamp};
 
 use super::codec::{decode, marker_of};
-use crate::scan::{ScanRange, Spans, scan};
-use crate::shared::Shared;
+use crate::scan::{OffsetRanges, ScanRange, scan};
+use crate::shared::KafkaLogInner;
 
 /// The greatest distance of two records that are read by one request. The records between them are skipped.
 const MAX_DISTANCE: u64 = 256;
@@ -22,20 +22,20 @@ const MAX_DISTANCE: u64 = 256;
 /// Kept in memory, and brought up to date by reading what was written since the last call. It has an entry for each dead
 /// letter, pending or resolved, and no record.
 #[derive(Debug, Default)]
-pub(crate) struct Index {
+pub(crate) struct DlqIndex {
     /// The id of the topic, if the brokers state it.
     topic_id: Option<Arc<str>>,
     /// The next offset to read, by partition.
     next: BTreeMap<u32, u64>,
     /// The pending dead letters, by record and partition: several partitions may have copies of one.
-    pending: BTreeMap<(RecordId, u32), Entry>,
+    pending: BTreeMap<(RecordId, u32), IndexedDeadLetter>,
     /// Their records, by position: a gap may start at the offset of a record.
     positions: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct IndexedDeadLetter {
     position: RecordPosition,
     kind: ReasonKind,
     time: Timestamp,
@@ -44,11 +44,15 @@ struct Entry {
 }
 
 /// The partition and the offset of a dead letter in the dead-letter topic.
-pub(crate) type Place = (u32, u64);
+pub(crate) type DlqPosition = (u32, u64);
 
-impl Index {
+impl DlqIndex {
     /// Reads what was written since the last call.
-    pub(crate) async fn catch_up(&mut self, log: &Arc<Shared>, topic: &Arc<str>) -> Result<()> {
+    pub(crate) async fn catch_up(
+        &mut self,
+        log: &Arc<KafkaLogInner>,
+        topic: &Arc<str>,
+    ) -> Result<()> {
         let mut batches = scan(log, topic, ScanRange::From(self.next.clone()))
             .await?
             .1;
@@ -77,7 +81,7 @@ impl Index {
     }
 
     /// Where the dead letters are that `filter` selects, of the first `limit` positions.
-    pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<Place> {
+    pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<DlqPosition> {
         let selected = |id: &RecordId| {
             let (place, entry) = self.first(*id)?;
             filter
@@ -109,7 +113,7 @@ impl Index {
     }
 
     /// The first copy of the dead letter `id`.
-    fn first(&self, id: RecordId) -> Option<(Place, &Entry)> {
+    fn first(&self, id: RecordId) -> Option<(DlqPosition, &IndexedDeadLetter)> {
         let ((_, partition), entry) = self.pending.range((id, 0)..=(id, u32::MAX)).next()?;
         Some(((*partition, entry.offset), entry))
     }
@@ -133,7 +137,7 @@ impl Index {
                 .entry(position.clone())
                 .or_default()
                 .insert(id);
-            let entry = Entry {
+            let entry = IndexedDeadLetter {
                 position,
                 kind,
                 time: dead_letter.record.time,
@@ -157,7 +161,7 @@ impl Index {
             .iter()
             .filter_map(|key| self.pending.remove(key))
             .last();
-        let Some(Entry { position, .. }) = removed else {
+        let Some(IndexedDeadLetter { position, .. }) = removed else {
             return;
         };
         if self.first(id).is_none()
@@ -173,9 +177,9 @@ impl Index {
 
 /// The dead letters at `places`, in the order of their positions; `None` if one of them is not there any more.
 pub(crate) async fn read(
-    log: &Arc<Shared>,
+    log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
-    places: &BTreeSet<Place>,
+    places: &BTreeSet<DlqPosition>,
 ) -> Result<Option<Vec<DeadLetter>>> {
     let mut wanted = BTreeMap::<u32, BTreeSet<u64>>::new();
     for (partition, offset) in places {
@@ -183,7 +187,7 @@ pub(crate) async fn read(
     }
     let mut found = BTreeMap::new();
     while !wanted.is_empty() {
-        let spans: Spans = wanted
+        let spans: OffsetRanges = wanted
             .iter()
             .map(|(partition, offsets)| (*partition, first_run(offsets)))
             .collect();

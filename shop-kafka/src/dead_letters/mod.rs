@@ -13,8 +13,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    CUT, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord, Partition,
-    Reason, RecordId, RecordType, Resolution,
+    CUT_HEADER, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord,
+    Partition, Reason, RecordId, RecordType, Resolution,
 };
 use shop_core::{ErrorKind, Result, Retry, Timestamp};
 use tokio::time::Instant;
@@ -24,10 +24,10 @@ use crate::error::kafka_error;
 use crate::producer::PendingDelivery;
 use crate::record::to_headers;
 use crate::scan::{ScanRange, scan};
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 use crate::topic::Topic;
 use codec::{ID, RECORD, RECORD_ID, RESOLUTION, decode};
-use index::{Index, Place};
+use index::{DlqIndex, DlqPosition};
 
 /// The bytes that are kept of a key and of a value, where a topic does not accept the whole dead letter.
 const MAX_HEAD: usize = 64 << 10;
@@ -64,7 +64,7 @@ const MAX_READS: usize = 3;
 /// ```
 #[derive(Debug, Clone)]
 pub struct KafkaDeadLetters {
-    pub(crate) log: Arc<Shared>,
+    pub(crate) log: Arc<KafkaLogInner>,
     pub(crate) topic: Arc<Topic>,
 }
 
@@ -110,7 +110,7 @@ fn head(dead_letter: &DeadLetter) -> DeadLetter {
         if headers.as_bytes().len() > MAX_HEAD {
             *headers = Headers::EMPTY;
         }
-        *headers = headers.with(CUT, Some(size.to_string().as_bytes()));
+        *headers = headers.with(CUT_HEADER, Some(size.to_string().as_bytes()));
         let detail = format!(
             "{}; of its {size} bytes, the first {MAX_HEAD} of key and value are kept",
             head.reason.detail()
@@ -183,7 +183,7 @@ impl KafkaDeadLetters {
     /// The pending dead letters at the places that `select` finds in the index, in the order of their positions.
     pub(crate) async fn select(
         &self,
-        select: impl Fn(&Index) -> BTreeSet<Place> + Send + Sync,
+        select: impl Fn(&DlqIndex) -> BTreeSet<DlqPosition> + Send + Sync,
     ) -> Result<Vec<DeadLetter>> {
         for _ in 0..MAX_READS {
             let places = self.indexed(&select).await?;
@@ -191,14 +191,14 @@ impl KafkaDeadLetters {
                 return Ok(dead_letters);
             }
             // Deleted by the retention of the topic, or the topic was created again.
-            *self.log.dead_letter_index.lock().await = Index::default();
+            *self.log.dead_letter_index.lock().await = DlqIndex::default();
         }
         let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";
         Err(kafka_error(ErrorKind::Unavailable, message).with_context("topic", &self.topic.name))
     }
 
     /// Returns what `read` finds in the index, which is brought up to date first.
-    pub(crate) async fn indexed<T>(&self, read: impl FnOnce(&Index) -> T + Send) -> Result<T> {
+    pub(crate) async fn indexed<T>(&self, read: impl FnOnce(&DlqIndex) -> T + Send) -> Result<T> {
         self.topic.ready().await?;
         let mut index = self.log.dead_letter_index.lock().await;
         index.catch_up(&self.log, &self.topic.name).await?;
@@ -308,7 +308,7 @@ mod tests {
             .await
             .unwrap();
         let selections = std::sync::atomic::AtomicUsize::new(0);
-        let absent = |_: &Index| {
+        let absent = |_: &DlqIndex| {
             selections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             BTreeSet::from([(0, 99)])
         };

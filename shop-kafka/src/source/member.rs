@@ -22,18 +22,18 @@ use shop_core::{ErrorKind, Outcome, Result};
 
 use super::membership::OwnedPartition;
 use super::queue::EventQueue;
-use crate::client::{Context, State, lock};
+use crate::client::{Context, StatisticsHandler, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::number::unsigned;
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
 /// The state of a group member, which outlives its memberships.
 #[derive(Debug)]
 pub(super) struct Member {
-    pub(super) log: Arc<Shared>,
+    pub(super) log: Arc<KafkaLogInner>,
     pub(super) group: String,
     pub(super) queue: EventQueue,
     owned: Mutex<BTreeMap<u32, Ownership>>,
@@ -68,7 +68,7 @@ struct StableOffset {
 }
 
 impl Member {
-    pub(super) fn new(log: Arc<Shared>, group: &str) -> Self {
+    pub(super) fn new(log: Arc<KafkaLogInner>, group: &str) -> Self {
         let queue = EventQueue::new(log.options.batch_bytes);
         Self {
             log,
@@ -253,7 +253,7 @@ impl Member {
     }
 }
 
-impl State for Arc<Member> {
+impl StatisticsHandler for Arc<Member> {
     /// Replaces the lag and the last stable offsets of the topic.
     fn note_statistics(&self, statistics: &Statistics) {
         let owned = lock(&self.owned).clone();

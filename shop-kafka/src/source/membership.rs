@@ -95,7 +95,7 @@ pub(super) trait Membership {
             unsigned(offsets.end),
             cause,
         );
-        Some(gap.followed_by(unsigned(next)))
+        Some(gap.with_next_offset(unsigned(next)))
     }
 }
 

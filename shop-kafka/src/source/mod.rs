@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{blocking, start_thread};
 use crate::error::{closed, is_rebalancing, kafka_error};
-use crate::shared::Shared;
+use crate::shared::KafkaLogInner;
 use member::Member;
 use reader::Reader;
 
@@ -77,7 +77,7 @@ impl KafkaSource {
     ///
     /// # Errors
     /// If the options are invalid, or if the system starts no thread.
-    pub(crate) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
+    pub(crate) fn start(log: &Arc<KafkaLogInner>, group: &str) -> Result<Self> {
         let member = Arc::new(Member::new(Arc::clone(log), group));
         // The first consumer is not created by the reader thread, so invalid options are an error of `start`.
         let consumer = Member::create_consumer(&member)?;

@@ -77,8 +77,9 @@ async fn properties_reach_the_clients_of_the_log() {
     let fixture = KafkaFixture::in_process().await;
     let mut options = KafkaFixture::options(fixture.addresses());
     fixture.topic().clone_into(&mut options.topic);
-    let open =
-        async |name: &str, value: &str| KafkaLog::open(options.clone().property(name, value)).await;
+    let open = async |name: &str, value: &str| {
+        KafkaLog::open(options.clone().with_property(name, value)).await
+    };
     for (name, said) in [
         ("client.rock", "No such configuration property"),
         ("acks", "could be lost"),

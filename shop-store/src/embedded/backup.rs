@@ -40,9 +40,12 @@ pub struct CopiedFile {
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the backup.
-pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
+pub async fn backup(
+    folder: impl AsRef<Path>,
+    backup_folder: impl AsRef<Path>,
+) -> Result<Vec<CopiedFile>> {
     let folder = folder.as_ref().to_owned();
-    let into = into.as_ref().to_owned();
+    let into = backup_folder.as_ref().to_owned();
     let creates = !into.exists();
     blocking(move || copy_each(&folder, &into, creates, false)).await
 }
@@ -56,8 +59,11 @@ pub async fn backup(folder: impl AsRef<Path>, into: impl AsRef<Path>) -> Result<
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel it.
-pub async fn restore(from: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<Vec<CopiedFile>> {
-    let from = from.as_ref().to_owned();
+pub async fn restore(
+    backup_folder: impl AsRef<Path>,
+    folder: impl AsRef<Path>,
+) -> Result<Vec<CopiedFile>> {
+    let from = backup_folder.as_ref().to_owned();
     let folder = folder.as_ref().to_owned();
     blocking(move || copy_each(&from, &folder, true, true)).await
 }
@@ -270,9 +276,14 @@ mod tests {
 
     async fn buy(shop: &shop_core::Shop, count: usize) {
         for _ in 0..count {
-            shop.buy(NewPurchase::of("u1").named("ada").priced("1").unwrap())
-                .await
-                .unwrap();
+            shop.buy(
+                NewPurchase::for_user("u1")
+                    .with_user_name("ada")
+                    .with_price("1")
+                    .unwrap(),
+            )
+            .await
+            .unwrap();
         }
     }
 

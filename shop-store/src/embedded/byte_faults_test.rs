@@ -31,9 +31,9 @@ async fn fill(folder: &Path) -> (EmbeddedShop, Vec<Purchase>) {
     let shop = embedded.shop();
     let orders = (0..PURCHASES).map(|number| {
         let name = format!("name-{}-{}", number % 7, "x".repeat(40));
-        NewPurchase::of(format!("u{}", number % 20))
-            .named(name)
-            .priced(format!("{number}.25"))
+        NewPurchase::for_user(format!("u{}", number % 20))
+            .with_user_name(name)
+            .with_price(format!("{number}.25"))
             .unwrap()
     });
     let bought: Vec<_> = shop
@@ -186,7 +186,10 @@ async fn judge(folder: &Path, expected: &[Purchase], what: &str) -> &'static str
         );
     }
     // Outcome: acknowledged purchases can be read. Readiness: a log that rejects purchases is not ready.
-    let new = NewPurchase::of("new").named("new").priced("1").unwrap();
+    let new = NewPurchase::for_user("new")
+        .with_user_name("new")
+        .with_price("1")
+        .unwrap();
     let purchase = new.into_purchase(expected[0].timestamp, shop_core::Uuid::now_v7);
     let published = log.sink().publish(&purchase).await;
     let is_ready = log.sink().check().await.is_ok();

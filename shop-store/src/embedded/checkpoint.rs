@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::ffi::{Error as Code, SQLITE_IOERR_SHORT_READ};
-use rusqlite::wal::CheckpointMode::{self, NOOP, PASSIVE, RESTART, TRUNCATE};
+use rusqlite::wal::CheckpointMode::{self, NOOP, RESTART, TRUNCATE};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use rustix::fs::statvfs;
 
@@ -237,11 +237,11 @@ fn look(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
 mod tests {
     use std::path::Path;
 
-    use super::super::database::{Database, Kind};
+    use super::super::database::{Database, FileSchema};
     use super::super::writer::Writer;
     use super::*;
 
-    static KIND: Kind = Kind {
+    static KIND: FileSchema = FileSchema {
         application_id: 7,
         migrations: &["CREATE TABLE texts (text BLOB);"],
         tables: &[],

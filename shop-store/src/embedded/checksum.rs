@@ -12,12 +12,12 @@ use rusqlite::{Error, Row};
 const AT_ONCE: usize = 192;
 
 /// The values of a row that are not hashed yet.
-struct Values {
+struct HashBuffer {
     bytes: [u8; AT_ONCE],
     length: usize,
 }
 
-impl Values {
+impl HashBuffer {
     // Inlined, as most parts are of a length that is known when this is compiled.
     #[inline]
     fn add(&mut self, part: &[u8]) {
@@ -41,7 +41,7 @@ impl Values {
 
 /// A hash of a row's values, behind `seed`.
 pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
-    let mut row = Values {
+    let mut row = HashBuffer {
         bytes: [0; AT_ONCE],
         length: 0,
     };

@@ -11,14 +11,14 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{AtPath as _, database_error};
-use super::lock::{FileLock, Identity, LOCK_TIMEOUT, LockGuard};
+use super::lock::{FileIdentity, FileLock, LOCK_TIMEOUT, LockGuard};
 use super::permissions::{create_file, create_folder, restrict};
 use super::schema::FILE;
 use super::wal;
 
 /// A type of database file.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(super) struct FileSchema {
     /// SQLite's `application_id`, which identifies the type.
     pub(super) application_id: i32,
     /// The statements that upgrade each version to the next. Their number is the current version.
@@ -27,7 +27,7 @@ pub(super) struct Kind {
     pub(super) tables: &'static [&'static str],
 }
 
-impl Kind {
+impl FileSchema {
     /// Reads a row of every table and of each of its indexes, to detect a damaged file. The index of the primary key of
     /// a table `WITHOUT ROWID` is the table itself.
     pub(super) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
@@ -57,7 +57,7 @@ impl Kind {
         &self,
         connection: &Connection,
         version: usize,
-        fill: Fill,
+        fill: FillTables,
     ) -> rusqlite::Result<()> {
         let missing = &self.migrations[version..];
         if missing.is_empty() {
@@ -78,12 +78,12 @@ impl Kind {
 }
 
 /// Fills new tables from the rows of an older file.
-pub(super) type Fill = fn(&Connection) -> rusqlite::Result<()>;
+pub(super) type FillTables = fn(&Connection) -> rusqlite::Result<()>;
 
 /// A database file in the data folder.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
-    pub(super) kind: &'static Kind,
+    pub(super) kind: &'static FileSchema,
     folder: PathBuf,
     /// The file's name without its extension.
     name: String,
@@ -91,7 +91,7 @@ pub(super) struct Database {
     max_file_bytes: Option<u64>,
     /// Whether a missing folder and file are created.
     create: bool,
-    fill: Fill,
+    fill: FillTables,
     /// Set when a file of an earlier version is being migrated, which takes long in a large shop.
     pub(super) is_migrating: Arc<AtomicBool>,
 }
@@ -107,7 +107,7 @@ const CACHE_KIB: i64 = 16_000;
 
 impl Database {
     pub(super) fn new(
-        kind: &'static Kind,
+        kind: &'static FileSchema,
         folder: &Path,
         name: &str,
         max_file_bytes: Option<u64>,
@@ -129,7 +129,7 @@ impl Database {
     }
 
     /// Sets what fills new tables from the rows of an older file, in the transaction of its migration.
-    pub(super) fn with_fill(self, fill: Fill) -> Self {
+    pub(super) fn with_fill(self, fill: FillTables) -> Self {
         Self { fill, ..self }
     }
 
@@ -216,7 +216,7 @@ impl Database {
         self.inspect(&connection)?;
         drop(guard);
         let files =
-            ["db", "db-wal", "db-shm"].map(|suffix| Identity::from_path(&self.file(suffix)));
+            ["db", "db-wal", "db-shm"].map(|suffix| FileIdentity::from_path(&self.file(suffix)));
         let files = files.into_iter().collect::<Result<_>>()?;
         Ok((
             connection,
@@ -386,7 +386,7 @@ pub(super) struct WriteLock {
     lock: Option<FileLock>,
     path: PathBuf,
     /// The database, its write-ahead log, and the memory that it shares.
-    files: Vec<Identity>,
+    files: Vec<FileIdentity>,
 }
 
 impl WriteLock {
@@ -400,7 +400,9 @@ impl WriteLock {
             None => FileLock::open(&self.path)?,
         };
         let guard = self.lock.insert(lock).lock(LOCK_TIMEOUT)?;
-        self.files.iter().try_for_each(Identity::check_identity)?;
+        self.files
+            .iter()
+            .try_for_each(FileIdentity::check_identity)?;
         Ok(guard)
     }
 

@@ -92,10 +92,10 @@ fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
 }
 
 /// Reads a row, of which only the error counts.
-type Read = fn(&Row<'_>) -> rusqlite::Result<()>;
+type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
 
 /// The rows with checksums whose values no index has too, with a query whose first column is the number of the row.
-const ROWS: &[(&str, &str, Read)] = &[
+const ROWS: &[(&str, &str, RowCheck)] = &[
     (
         "record",
         "SELECT offset, time, key, headers, value, checksum FROM records",
@@ -144,7 +144,12 @@ const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 
 /// The rows that `read` refuses.
-fn refused(file: &Connection, what: &str, sql: &str, read: Read) -> rusqlite::Result<Vec<String>> {
+fn refused(
+    file: &Connection,
+    what: &str,
+    sql: &str,
+    read: RowCheck,
+) -> rusqlite::Result<Vec<String>> {
     let mut statement = file.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut lines = Vec::new();

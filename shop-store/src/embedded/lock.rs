@@ -17,13 +17,13 @@ use super::permissions::{FILE_MODE, restrict};
 
 /// The identity of an open file, by device and inode.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-impl Identity {
+impl FileIdentity {
     /// Returns the identity of the file that is at `path` now.
     pub(super) fn from_path(path: &Path) -> Result<Self> {
         let found = fs::metadata(path).at(path)?;
@@ -57,14 +57,14 @@ pub(super) struct FileLock {
     file: Arc<File>,
     /// The folder of the file. What waits for the lock shares a lock of the folder, so that the holder can see it.
     folder: Arc<File>,
-    identity: Identity,
+    identity: FileIdentity,
     /// A thread that waits for the lock. The next call takes it over from one that gave up.
-    waiting: Mutex<Option<Waiting>>,
+    waiting: Mutex<Option<PendingLock>>,
 }
 
 /// Gets the result of a thread that waits for a lock in the kernel's queue, which is fair. The kernel has no timeout, so
 /// the thread outlives a caller that gave up.
-type Waiting = mpsc::Receiver<io::Result<()>>;
+type PendingLock = mpsc::Receiver<io::Result<()>>;
 
 /// The maximum time that a write waits for another process: less than the timeout of a publish. A process that is frozen
 /// while it holds the lock would block the others without an end.
@@ -89,7 +89,7 @@ impl FileLock {
         Ok(Self {
             file: Arc::new(file),
             folder: Arc::new(File::open(folder).at(folder)?),
-            identity: Identity::from_path(path)?,
+            identity: FileIdentity::from_path(path)?,
             waiting: Mutex::default(),
         })
     }
@@ -126,7 +126,7 @@ impl FileLock {
     }
 
     /// Waits for the lock in a thread, which passes it on to a caller that waits then, or releases it.
-    fn wait_in_thread(&self) -> io::Result<Waiting> {
+    fn wait_in_thread(&self) -> io::Result<PendingLock> {
         let (sender, waiting) = mpsc::sync_channel(0);
         let file = Arc::clone(&self.file);
         let folder = Arc::clone(&self.folder);

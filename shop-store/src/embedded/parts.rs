@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::checkpoint::Load;
-use super::store::Buyers;
-use super::writer::Job;
+use super::store::BuyerCache;
+use super::writer::WriteJob;
 
 /// The maximum number of parts in a transaction while other writes come.
 const CALM_PARTS: usize = 4;
@@ -18,14 +18,14 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 /// A transaction writes each page once for all of its parts, but the writes that come meanwhile wait for its pages. So it
 /// ends when another write waits, and has few parts while others come.
 #[derive(Debug)]
-pub(super) struct PartsOfCommit {
+pub(super) struct CommitSizer {
     /// When another write has last waited for a job. At first, the time of the start.
     last_awaited: Instant,
     /// The number of parts in the last transaction.
     count: usize,
 }
 
-impl PartsOfCommit {
+impl CommitSizer {
     pub(super) fn new() -> Self {
         Self {
             last_awaited: Instant::now(),
@@ -36,9 +36,9 @@ impl PartsOfCommit {
     /// Applies the parts of `job` after the first one, until another write waits or they are enough.
     pub(super) fn apply(
         &mut self,
-        job: &mut dyn Job,
+        job: &mut dyn WriteJob,
         connection: &Connection,
-        buyers: &mut Buyers,
+        buyers: &mut BuyerCache,
         is_awaited: impl Fn() -> bool,
     ) -> rusqlite::Result<()> {
         let is_quiet = self.is_quiet();
@@ -78,8 +78,8 @@ mod tests {
     /// A job of so many parts that are left.
     struct Parts(usize);
 
-    impl Job for Parts {
-        fn apply(&mut self, _: &Connection, _: &mut Buyers) -> rusqlite::Result<()> {
+    impl WriteJob for Parts {
+        fn apply(&mut self, _: &Connection, _: &mut BuyerCache) -> rusqlite::Result<()> {
             self.0 -= 1;
             Ok(())
         }
@@ -94,13 +94,18 @@ mod tests {
     #[test]
     fn a_transaction_ends_when_another_write_waits_and_is_short_after_that() {
         let connection = Connection::open_in_memory().unwrap();
-        let mut parts = PartsOfCommit::new();
-        let left_after = |parts: &mut PartsOfCommit, is_awaited_at: usize| {
+        let mut parts = CommitSizer::new();
+        let left_after = |parts: &mut CommitSizer, is_awaited_at: usize| {
             let mut job = Parts(100);
             let looked = std::cell::Cell::new(0);
             let is_awaited = || looked.replace(looked.get() + 1) == is_awaited_at;
             parts
-                .apply(&mut job, &connection, &mut Buyers::default(), is_awaited)
+                .apply(
+                    &mut job,
+                    &connection,
+                    &mut BuyerCache::default(),
+                    is_awaited,
+                )
                 .unwrap();
             job.0
         };

@@ -13,7 +13,7 @@ use super::error::{AtPath as _, database_error};
 use super::thread::{self, Jobs, closed};
 use super::writer::Writer;
 
-pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
 const STEPS: i32 = 100_000;
@@ -22,7 +22,7 @@ const STEPS: i32 = 100_000;
 /// them.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
-    pub(super) jobs: Jobs<mpsc::SyncSender<Job>>,
+    pub(super) jobs: Jobs<mpsc::SyncSender<ReadJob>>,
     path: Arc<Path>,
 }
 
@@ -36,7 +36,7 @@ impl Readers {
         threads: usize,
         queue: usize,
     ) -> Result<Self> {
-        let (jobs, waiting) = mpsc::sync_channel::<Job>(queue.max(1));
+        let (jobs, waiting) = mpsc::sync_channel::<ReadJob>(queue.max(1));
         let waiting = Arc::new(Mutex::new(waiting));
         // All connections are opened before a thread is started, so an error leaves no thread behind.
         let connections = (0..threads.max(1))

@@ -1,13 +1,13 @@
 //! The schema of the file of purchases: the tables of a log and of a store.
 
-use super::database::Kind;
+use super::database::FileSchema;
 use super::log::schema::LOG;
 
 /// The name of the file of purchases, without its extension.
 pub const FILE: &str = "shop";
 
 /// The application id is `Shop` in ASCII, which the `file` command shows.
-pub(super) const SHOP: Kind = Kind {
+pub(super) const SHOP: FileSchema = FileSchema {
     application_id: 0x5368_6f70,
     // The table of the clock is that of both.
     migrations: &[

@@ -29,7 +29,7 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// # let folder = temporary.path().join(folder);
 /// let embedded = EmbeddedShop::open(&folder).await?;
 /// let shop = embedded.shop();
-/// shop.buy(NewPurchase::of("u1").named("ada").priced("29.99")?).await?;
+/// shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
 /// let user = shop.user("u1");
 /// assert_eq!(user.summary().await?.count, 1);
 ///

@@ -19,7 +19,10 @@ use super::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn new(price: &str) -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced(price).unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(price)
+        .unwrap()
 }
 
 async fn count(shop: &Shop) -> u64 {
@@ -46,7 +49,7 @@ async fn purchases_survive_close_and_open() {
     let embedded = EmbeddedShop::open(&folder).await.unwrap();
     let shop = embedded.shop();
     let bought = shop.buy(new("29.99")).await.unwrap();
-    let user = shop.user("u1").waiting_for(&bought.receipt);
+    let user = shop.user("u1").wait_for(&bought.receipt);
     assert_eq!(
         user.purchases().try_collect::<Vec<_>>().await.unwrap(),
         std::slice::from_ref(&bought.purchase)
@@ -83,7 +86,7 @@ async fn a_drop_without_close_loses_nothing() {
 
     let again = EmbeddedShop::open(folder.path()).await.unwrap();
     for bought in &bought {
-        let user = again.shop().user("u1").waiting_for(&bought.receipt);
+        let user = again.shop().user("u1").wait_for(&bought.receipt);
         user.summary().await.unwrap();
     }
     assert_eq!(count(&again.shop()).await, 200);

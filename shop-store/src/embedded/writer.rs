@@ -21,8 +21,8 @@ use super::error::{
     AtPath as _, database_error, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
 };
 use super::log::{PublishJob, publish_jobs};
-use super::parts::PartsOfCommit;
-use super::store::Buyers;
+use super::parts::CommitSizer;
+use super::store::BuyerCache;
 use super::thread::{self, Jobs, closed};
 
 /// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
@@ -39,21 +39,21 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// and the queue is empty.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    pub(super) jobs: Jobs<mpsc::Sender<Box<dyn Job>>>,
+    pub(super) jobs: Jobs<mpsc::Sender<Box<dyn WriteJob>>>,
     /// Cancelled when the file is closed under its handles.
     pub(super) closing: CancellationToken,
-    health: Health,
+    health: WriteHealth,
     /// Cancelled when the thread has ended.
     exit: CancellationToken,
     database: Arc<Database>,
 }
 
 /// The error of the last group of writes, if it failed.
-type Health = watch::Sender<Option<Error>>;
+type WriteHealth = watch::Sender<Option<Error>>;
 
 /// A queued write. It may be applied more than once, each time after a rollback.
-pub(super) trait Job: Send {
-    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()>;
+pub(super) trait WriteJob: Send {
+    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()>;
     fn complete(self: Box<Self>, outcome: Result<()>);
 
     /// Whether there are more parts of a job that can be committed in parts, after what was applied.
@@ -62,7 +62,11 @@ pub(super) trait Job: Send {
     }
 
     /// Applies the next part, in the transaction of [`apply`](Self::apply).
-    fn apply_more(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+    fn apply_more(
+        &mut self,
+        connection: &Connection,
+        buyers: &mut BuyerCache,
+    ) -> rusqlite::Result<()> {
         self.apply(connection, buyers)
     }
 
@@ -78,14 +82,14 @@ pub(super) trait Job: Send {
 }
 
 /// A job with the result of its work, once that is applied.
-pub(super) struct Write<W, T> {
+pub(super) struct WriteTask<W, T> {
     is_check: bool,
     pub(super) work: W,
     pub(super) result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
-impl<W, T> Write<W, T> {
+impl<W, T> WriteTask<W, T> {
     pub(super) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
         let (reply, pending) = oneshot::channel();
         (
@@ -113,15 +117,15 @@ impl<W, T> Write<W, T> {
     }
 }
 
-impl<F, T> Job for Write<F, T>
+impl<F, T> WriteJob for WriteTask<F, T>
 where
     F: Fn(&Connection) -> rusqlite::Result<T> + Send,
     T: Send,
 {
-    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
         if !self.is_check {
             // It may remove buyers.
-            *buyers = Buyers::default();
+            *buyers = BuyerCache::default();
         }
         self.result = Some((self.work)(connection)?);
         Ok(())
@@ -154,7 +158,7 @@ impl Writer {
         let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
         let (ready, mut opened) = oneshot::channel();
         let database = Arc::new(database);
-        let health = Health::default();
+        let health = WriteHealth::default();
         let opening = Arc::clone(&database);
         let thread_health = health.clone();
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
@@ -167,8 +171,8 @@ impl Writer {
                     path: opening.path(),
                     wal: WriteAheadLog::new(opening.file("db-wal")),
                     health: thread_health,
-                    buyers: Buyers::default(),
-                    parts: PartsOfCommit::new(),
+                    buyers: BuyerCache::default(),
+                    parts: CommitSizer::new(),
                 };
                 writer.run(waiting, committed);
             }
@@ -208,13 +212,13 @@ impl Writer {
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (job, pending) = Write::new(work);
+        let (job, pending) = WriteTask::new(work);
         self.enqueue(job)?;
         written(pending).await
     }
 
     /// Enqueues a job as soon as the queue has room.
-    pub(super) async fn enqueue_when_free(&self, job: Box<dyn Job>) -> Result<()> {
+    pub(super) async fn enqueue_when_free(&self, job: Box<dyn WriteJob>) -> Result<()> {
         self.jobs
             .sender()?
             .send(job)
@@ -226,7 +230,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
-    pub(super) fn enqueue(&self, job: Box<dyn Job>) -> Result<()> {
+    pub(super) fn enqueue(&self, job: Box<dyn WriteJob>) -> Result<()> {
         self.jobs
             .sender()?
             .try_send(job)
@@ -248,7 +252,7 @@ impl Writer {
         let kind = self.database.kind;
         let failure = self.health.borrow().clone();
         let has_failed = failure.is_some();
-        let (mut job, checked) = Write::new(move |connection: &Connection| {
+        let (mut job, checked) = WriteTask::new(move |connection: &Connection| {
             kind.check(connection)?;
             if has_failed {
                 write_nothing(connection)
@@ -275,20 +279,20 @@ struct WriterThread {
     lock: WriteLock,
     path: PathBuf,
     wal: WriteAheadLog,
-    health: Health,
-    buyers: Buyers,
-    parts: PartsOfCommit,
+    health: WriteHealth,
+    buyers: BuyerCache,
+    parts: CommitSizer,
 }
 
 /// Why a group of writes was not committed.
-enum Failed {
+enum CommitFailure {
     /// The write at this position cannot be applied, or one of those that were applied together. The others can.
     Some(Range<usize>, Error),
     /// The file cannot be written.
     All(Error),
 }
 
-impl Failed {
+impl CommitFailure {
     /// The failure of the writes at the positions `jobs`.
     fn of(jobs: Range<usize>, error: Error) -> Self {
         if is_about_write(&error) {
@@ -308,7 +312,11 @@ pub(super) fn is_about_write(error: &Error) -> bool {
 }
 
 impl WriterThread {
-    fn run(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>, committed: impl Fn(&WriteLock)) {
+    fn run(
+        mut self,
+        mut waiting: mpsc::Receiver<Box<dyn WriteJob>>,
+        committed: impl Fn(&WriteLock),
+    ) {
         let mut group = Vec::new();
         let mut sizes = [0; 2];
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
@@ -316,16 +324,16 @@ impl WriterThread {
             let mut joins = true;
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, joins, &waiting) {
-                    Err(Failed::Some(jobs, error)) if jobs.len() == 1 => {
+                    Err(CommitFailure::Some(jobs, error)) if jobs.len() == 1 => {
                         self.reject(group.remove(jobs.start), error);
                         continue;
                     }
-                    Err(Failed::Some(..)) => {
+                    Err(CommitFailure::Some(..)) => {
                         // Alone, the one that cannot be applied is found.
                         joins = false;
                         continue;
                     }
-                    Err(Failed::All(error)) => {
+                    Err(CommitFailure::All(error)) => {
                         self.recover(&error);
                         Err(error)
                     }
@@ -377,7 +385,7 @@ impl WriterThread {
     }
 
     /// Completes a write that cannot be applied.
-    fn reject(&self, job: Box<dyn Job>, error: Error) {
+    fn reject(&self, job: Box<dyn WriteJob>, error: Error) {
         // The file's error, unless the others are committed.
         if is_damage(&error) {
             self.health.send_replace(Some(error.clone()));
@@ -420,7 +428,7 @@ impl WriterThread {
     }
 
     /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
-    fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn Job>]) {
+    fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn WriteJob>]) {
         let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
         if !(are_checks && self.health.borrow().as_ref().is_some_and(is_damage)) {
             self.health.send_replace(outcome.as_ref().err().cloned());
@@ -431,10 +439,10 @@ impl WriterThread {
     /// `waiting`, or another process is.
     fn commit(
         &mut self,
-        group: &mut [Box<dyn Job>],
+        group: &mut [Box<dyn WriteJob>],
         joins: bool,
-        waiting: &mpsc::Receiver<Box<dyn Job>>,
-    ) -> Result<(), Failed> {
+        waiting: &mpsc::Receiver<Box<dyn WriteJob>>,
+    ) -> Result<(), CommitFailure> {
         let Self {
             connection,
             lock,
@@ -444,14 +452,14 @@ impl WriterThread {
             parts,
             ..
         } = self;
-        let guard = lock.lock().map_err(Failed::All)?;
+        let guard = lock.lock().map_err(CommitFailure::All)?;
         let mended = wal.mend(connection);
         let started = mended
             .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
-        let transaction = started.at(path).map_err(Failed::All)?;
+        let transaction = started.at(path).map_err(CommitFailure::All)?;
         wal.rewrite()
             .at(path)
-            .map_err(|error| Failed::All(error.with_outcome(Outcome::NotApplied)))?;
+            .map_err(|error| CommitFailure::All(error.with_outcome(Outcome::NotApplied)))?;
         // Forgotten if the transaction is rolled back, when it is dropped.
         let mut known = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;
@@ -480,11 +488,11 @@ impl WriterThread {
             }));
             match applied {
                 Ok(Ok(())) => next = jobs.end,
-                Ok(Err(error)) => return Err(Failed::of(jobs, from_sqlite(error, path))),
+                Ok(Err(error)) => return Err(CommitFailure::of(jobs, from_sqlite(error, path))),
                 Err(_panic) => {
                     let error = database_error(ErrorKind::Internal, "a write panicked")
                         .with_outcome(Outcome::NotApplied);
-                    return Err(Failed::of(jobs, error));
+                    return Err(CommitFailure::of(jobs, error));
                 }
             }
         }
@@ -496,7 +504,7 @@ impl WriterThread {
         drop(transaction);
         committed.map_err(|failed| {
             let outcome = outcome_of_commit(&failed);
-            Failed::All(from_sqlite(failed, path).with_outcome(outcome))
+            CommitFailure::All(from_sqlite(failed, path).with_outcome(outcome))
         })?;
         *buyers = known.committed(connection);
         Ok(())
@@ -507,10 +515,10 @@ impl WriterThread {
 mod tests {
     use shop_core::conformance::assert_fails;
 
-    use super::super::database::Kind;
+    use super::super::database::FileSchema;
     use super::*;
 
-    static KIND: Kind = Kind {
+    static KIND: FileSchema = FileSchema {
         application_id: 7,
         migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
         tables: &["numbers"],

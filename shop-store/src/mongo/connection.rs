@@ -60,7 +60,7 @@ shop_core::options! {
 
 /// A collection, with limits on concurrent calls.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct MongoConnection {
     /// For listings, which may be read from secondaries.
     pub(super) collection: Collection<RawDocumentBuf>,
     /// For all that decides about a write. It reads from the primary, whatever the URI says.
@@ -81,7 +81,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Connection {
+impl MongoConnection {
     /// Parses the URI. Connects in the background.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
         let mut parsed = ClientOptions::parse(options.uri.expose_secret())
@@ -327,7 +327,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_is_named() {
-        let connection = Connection::open(MongoStoreOptions::new("mongodb://127.0.0.1:1"))
+        let connection = MongoConnection::open(MongoStoreOptions::new("mongodb://127.0.0.1:1"))
             .await
             .unwrap();
         for error in [
@@ -350,7 +350,9 @@ mod tests {
             ("mongodb://h/", "purchases"),
             ("mongodb://u:p@h/admin?tls=false", "purchases"),
         ] {
-            let connection = Connection::open(MongoStoreOptions::new(uri)).await.unwrap();
+            let connection = MongoConnection::open(MongoStoreOptions::new(uri))
+                .await
+                .unwrap();
             assert_eq!(connection.database.name(), name, "{uri}");
         }
     }

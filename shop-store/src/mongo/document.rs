@@ -126,8 +126,8 @@ fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable>
         .strip_prefix('-')
         .filter(|_| details.of.is_some())
     {
-        Some(amount) => Price::rounded(amount).map(Price::negated),
-        None => Price::rounded(text.trim()),
+        Some(amount) => Price::parse_rounded(amount).map(Price::negated),
+        None => Price::parse_rounded(text.trim()),
     };
     price.map_err(not_valid("price"))
 }
@@ -212,9 +212,9 @@ mod tests {
                     .to_string(),
                 text
             );
-            let negative = Price::signed(&format!("-{text}")).unwrap();
+            let negative = Price::parse_signed(&format!("-{text}")).unwrap();
             assert_eq!(
-                Price::signed(&decimal128(negative).to_string()),
+                Price::parse_signed(&decimal128(negative).to_string()),
                 Ok(negative)
             );
         }

@@ -12,7 +12,7 @@ use shop_core::{PurchaseId, Result, Timestamp, UserId};
 
 use super::MongoStore;
 use super::command::WRITE_TIMEOUT;
-use super::connection::Connection;
+use super::connection::MongoConnection;
 use super::document::{self, ERASED, OF};
 use super::insert::InsertReply;
 use super::refunds::delete;
@@ -163,7 +163,10 @@ impl PurchaseErase for MongoStore {
 }
 
 /// Sends updates as one command, at most [`MAX_DOCUMENTS`].
-pub(super) async fn update(connection: &Connection, updates: Vec<Document>) -> Result<UpdateReply> {
+pub(super) async fn update(
+    connection: &MongoConnection,
+    updates: Vec<Document>,
+) -> Result<UpdateReply> {
     let update = doc! {
         "update": connection.collection.name(),
         "updates": updates,

@@ -25,20 +25,20 @@ pub(super) fn from_uri(error: DriverError) -> Error {
     classified(classify(&error), error)
 }
 
-fn classified((kind, message, outcome): Class, error: DriverError) -> Error {
+fn classified((kind, message, outcome): MongoErrorClass, error: DriverError) -> Error {
     mongo_error(kind, message)
         .with_outcome(outcome)
-        .with_source(Reported(error))
+        .with_source(RedactedError(error))
 }
 
 /// The driver's error without what it prints for debugging: labels, and the server's response, which may have values of
 /// documents.
 #[derive(Debug)]
-struct Reported(DriverError);
+struct RedactedError(DriverError);
 
-impl std::error::Error for Reported {}
+impl std::error::Error for RedactedError {}
 
-impl fmt::Display for Reported {
+impl fmt::Display for RedactedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (message, code) = match &*self.0.kind {
             Driver::Command(error) => (&error.message, error.code),
@@ -66,11 +66,11 @@ pub(super) fn is_selection(error: &Error) -> bool {
 }
 
 fn driver(error: &Error) -> Option<&Driver> {
-    Some(&*error.source()?.downcast_ref::<Reported>()?.0.kind)
+    Some(&*error.source()?.downcast_ref::<RedactedError>()?.0.kind)
 }
 
 /// Kind, message, and whether a write may have been applied.
-type Class = (ErrorKind, &'static str, Outcome);
+type MongoErrorClass = (ErrorKind, &'static str, Outcome);
 
 use ErrorKind::{
     Closed, Corrupt, DeadlineExceeded, Denied, Internal, Invalid, TooLarge, Unavailable,
@@ -78,7 +78,7 @@ use ErrorKind::{
 };
 use Outcome::{NotApplied, Unknown};
 
-fn classify(error: &DriverError) -> Class {
+fn classify(error: &DriverError) -> MongoErrorClass {
     match &*error.kind {
         Driver::InvalidArgument { .. } => (
             Invalid,
@@ -133,7 +133,7 @@ fn classify(error: &DriverError) -> Class {
 }
 
 /// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
-const fn for_command(code: i32) -> Class {
+const fn for_command(code: i32) -> MongoErrorClass {
     match code {
         // Unauthorized, AuthenticationFailed, and the code of Atlas.
         13 | 18 | 8000 => (

@@ -47,9 +47,9 @@ impl Faulty {
 fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
         let user = format!("u{}", number % 7);
-        let new = NewPurchase::of(user)
-            .named("ada")
-            .priced(format!("{number}.5"))
+        let new = NewPurchase::for_user(user)
+            .with_user_name("ada")
+            .with_price(format!("{number}.5"))
             .unwrap();
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };

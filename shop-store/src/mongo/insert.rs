@@ -10,7 +10,7 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-use super::connection::Connection;
+use super::connection::MongoConnection;
 use super::error::{DocumentError, mongo_error};
 use super::{command, document};
 use crate::refunds::StoredRow;
@@ -21,7 +21,7 @@ pub(super) const MAX_DOCUMENTS: usize = 4_000;
 
 /// Inserts documents whose id is not stored. Returns one outcome for each.
 pub(super) async fn insert(
-    connection: &Connection,
+    connection: &MongoConnection,
     batch: &[Purchase],
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -79,7 +79,7 @@ impl InsertReply {
 }
 
 async fn reply_outcomes(
-    connection: &Connection,
+    connection: &MongoConnection,
     batch: &[Purchase],
     reply: InsertReply,
 ) -> Result<Vec<InsertOutcome>> {
@@ -116,7 +116,7 @@ async fn reply_outcomes(
 
 /// Returns what is stored under these ids, as far as a majority has it.
 pub(super) async fn stored(
-    connection: &Connection,
+    connection: &MongoConnection,
     ids: &[PurchaseId],
 ) -> Result<HashMap<PurchaseId, StoredRow>> {
     let ids: Vec<Bson> = ids.iter().map(document::id_value).collect();

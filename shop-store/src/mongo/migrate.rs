@@ -9,7 +9,7 @@ use shop_core::record::ReplacedSystem;
 use shop_core::{Error, Purchase, Result};
 use tokio::time::sleep;
 
-use super::connection::Connection;
+use super::connection::MongoConnection;
 use super::document::{name, value};
 use super::{MongoStore, document, erase, scan};
 
@@ -64,7 +64,7 @@ impl MongoStore {
 
     async fn convert(
         &self,
-        convert: &Convert<'_>,
+        convert: &ConvertDocument<'_>,
         mut progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
         let mut migration = Migration::default();
@@ -95,14 +95,14 @@ impl MongoStore {
 }
 
 /// The new values of a document's members, if any is to be changed.
-type Convert<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + Sync + 'a;
+type ConvertDocument<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + Sync + 'a;
 
 /// Converts the documents of a slice by one command. Returns where to continue. Idempotent: can be called again after an
 /// error.
 async fn slice(
-    connection: &Connection,
+    connection: &MongoConnection,
     from: &str,
-    convert: &Convert<'_>,
+    convert: &ConvertDocument<'_>,
 ) -> Result<(Migration, Option<String>)> {
     let (documents, next) = scan::slice(connection, from).await?;
     let mut updates = Vec::new();

@@ -25,10 +25,10 @@ fn purchases(has_one_time: bool) -> Vec<Purchase> {
         let user = format!("u{}", number % USERS);
         let name = format!("name {}", number % USERS);
         let time = Timestamp::from_millis(start - if has_one_time { 0 } else { number }).unwrap();
-        let new = NewPurchase::of(user)
-            .named(name)
+        let new = NewPurchase::for_user(user)
+            .with_user_name(name)
             .reference(format!("r{}", number % USERS));
-        let new = new.priced("1.5").unwrap().with_timestamp(time);
+        let new = new.with_price("1.5").unwrap().with_timestamp(time);
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()

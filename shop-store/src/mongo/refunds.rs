@@ -261,7 +261,7 @@ impl MongoStore {
             return Ok(Vec::new());
         }
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-        self.remove(&sequences).await?;
+        self.remove_waiting(&sequences).await?;
         Ok(entries.iter().map(|entry| entry.refund.id).collect())
     }
 
@@ -310,7 +310,7 @@ impl WaitingRefunds for MongoStore {
         Ok(WaitingSummary::new(count, oldest))
     }
 
-    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         // A purchase and its refund may have been written at the same time by two processes, of which one has ended.
         let waiting = doc! { "refusal": { "$exists": false } };
         let waiting = self.find_waiting(waiting, Some(MAX_SETTLED)).await;
@@ -328,7 +328,7 @@ impl WaitingRefunds for MongoStore {
         Ok(refused)
     }
 
-    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let sequences: Vec<i64> = sequences
             .iter()
             .map(|sequence| sequence.cast_signed())

@@ -8,7 +8,7 @@ use mongodb::options::FindOptions;
 use shop_core::ports::{Cursor, ScanBatch, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
 
-use super::connection::Connection;
+use super::connection::MongoConnection;
 use super::document;
 use super::error::mongo_error;
 
@@ -47,7 +47,7 @@ pub(super) fn filter(from: &str) -> Result<(Document, u64)> {
 
 /// Reads the slice at a position. Returns where the one after it begins, if there may be one.
 pub(super) async fn slice(
-    connection: &Connection,
+    connection: &MongoConnection,
     from: &str,
 ) -> Result<(Vec<RawDocumentBuf>, Option<String>)> {
     // Documents are selected here and not by the server where possible, so every call costs the same.
@@ -88,7 +88,10 @@ pub(super) async fn slice(
 }
 
 /// The next part of a scan, see [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
-pub(super) async fn batch(connection: &Connection, after: Option<&Cursor>) -> Result<ScanBatch> {
+pub(super) async fn batch(
+    connection: &MongoConnection,
+    after: Option<&Cursor>,
+) -> Result<ScanBatch> {
     let (documents, next) = slice(connection, after.map_or(START, Cursor::as_str)).await?;
     let mut purchases = Vec::with_capacity(documents.len());
     let mut unreadable = Vec::new();

@@ -8,7 +8,7 @@ use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
 use shop_core::{Purchase, Result};
 
 use super::MongoStoreOptions;
-use super::connection::Connection;
+use super::connection::MongoConnection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
 use crate::refunds::{self, PurchaseState};
 
@@ -30,7 +30,7 @@ use crate::refunds::{self, PurchaseState};
 /// ```
 #[derive(Debug, Clone)]
 pub struct MongoStore {
-    pub(super) connection: Arc<Connection>,
+    pub(super) connection: Arc<MongoConnection>,
     pub(super) state: Arc<PurchaseState>,
     indexes: Option<Arc<ListingIndexes>>,
 }
@@ -45,7 +45,7 @@ impl MongoStore {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid,
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let connection = Connection::open(options).await?;
+        let connection = MongoConnection::open(options).await?;
         let start = || {
             Arc::new(ListingIndexes::new(
                 connection.collection.clone(),

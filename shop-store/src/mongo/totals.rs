@@ -10,7 +10,7 @@ use serde::Deserialize;
 use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsRequest};
 use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
-use super::connection::Connection;
+use super::connection::MongoConnection;
 use super::{document, select};
 use crate::limits::row_limit;
 
@@ -19,7 +19,7 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// Returns the totals of the documents that a listing returns, see [`document::purchase`].
 pub(super) async fn per_period(
-    connection: &Connection,
+    connection: &MongoConnection,
     selector: &Selector,
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
@@ -137,13 +137,13 @@ fn current(selector: &Selector) -> Document {
 
 /// The server's reply.
 #[derive(Deserialize)]
-struct Reply {
-    current: Vec<Group>,
+struct TotalsReply {
+    current: Vec<SlotSum>,
     all: Vec<HashMap<String, u64>>,
 }
 
 #[derive(Deserialize)]
-struct Group {
+struct SlotSum {
     count: u64,
     refunds: u64,
     total: Decimal128,
@@ -152,7 +152,7 @@ struct Group {
 
 /// Returns the sums, each with a time of its slot, and the number of documents in another format.
 fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
-    let Reply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
+    let TotalsReply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
     // Too many slots are an error, whatever else there is.
     let all = all
         .first()
@@ -161,7 +161,7 @@ fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     let others = all
         .map_or(0, |all| *all)
         .saturating_sub(current.iter().map(|group| group.count).sum());
-    let read = |group: Group| {
+    let read = |group: SlotSum| {
         let first = document::time(group.first)?;
         let count = group.count.saturating_sub(group.refunds);
         Some((first, Summary::new(count, sum(&group.total.to_string())?)))
@@ -192,7 +192,7 @@ fn sum(text: &str) -> Option<Total> {
 /// Adds up the purchases among the documents that match `filter`, and reads each document. Returns the number of the
 /// documents as well.
 async fn by_client(
-    connection: &Connection,
+    connection: &MongoConnection,
     filter: Document,
     request: &TotalsRequest,
 ) -> Result<(Totals, u64)> {
@@ -219,7 +219,9 @@ async fn by_client(
                 } else {
                     moved.insert(purchase.id)
                 };
-                if is_new && let Err(error) = totals.add(purchase.timestamp, purchase.price) {
+                if is_new
+                    && let Err(error) = totals.add_purchase(purchase.timestamp, purchase.price)
+                {
                     return Ok(Err(error));
                 }
             }

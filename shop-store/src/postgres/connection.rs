@@ -13,10 +13,10 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connector::{Connector, Object, Pool, Servers, Session};
+use super::connector::{Connector, PooledSession, Servers, Session, SessionPool};
 use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_error};
-use super::schema::{Definition, Schema};
-use super::tls::Tls;
+use super::schema::{SchemaDefinition, SchemaMigrator};
+use super::tls::TlsOptions;
 use super::url::DatabaseUrl;
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
@@ -122,13 +122,13 @@ sent_as! {
 }
 
 /// The value of a parameter, and its type.
-pub(super) type Parameter = (Box<dyn ToSql + Send + Sync>, Type);
+pub(super) type BoundParameter = (Box<dyn ToSql + Send + Sync>, Type);
 
 /// A statement with its parameters.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
-    pub(super) parameters: Vec<Parameter>,
+    pub(super) parameters: Vec<BoundParameter>,
     /// Another statement, which runs before it in the same transaction.
     pub(super) before: Option<Box<Self>>,
     /// The end of its transaction, if it is a write.
@@ -168,32 +168,32 @@ impl Statement {
 
 /// The database, with limits on concurrent statements.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct PostgresConnection {
     pub(super) options: PostgresStoreOptions,
     pub(super) unreadables: Unreadables,
     /// The name of the database, without credentials.
     pub(super) name: String,
-    pub(super) definition: &'static Definition,
+    pub(super) definition: &'static SchemaDefinition,
     /// The number of batches of which rows that are stored already are still expected.
     pub(super) repeats: AtomicU32,
     pub(super) check_timeout: Duration,
     /// The time of the last check of writes, unless a statement has failed since.
     checked: Mutex<Option<Instant>>,
-    pub(super) schema: Option<Schema>,
+    pub(super) schema: Option<SchemaMigrator>,
     pub(super) servers: Arc<Servers>,
     _closing_idle: DropGuard,
     /// Connections for queries. They are separate, so inserts do not queue behind listings.
-    reads: Pool,
-    pub(super) writes: Pool,
+    reads: SessionPool,
+    pub(super) writes: SessionPool,
 }
 
-impl Connection {
+impl PostgresConnection {
     /// Parses the URL. Connects when there is a statement.
     pub(super) fn open(
         options: PostgresStoreOptions,
-        definition: &'static Definition,
+        definition: &'static SchemaDefinition,
     ) -> Result<Self> {
-        let (tls, url) = Tls::take_from(options.url.expose_secret())?;
+        let (tls, url) = TlsOptions::take_from(options.url.expose_secret())?;
         let url = DatabaseUrl::parse(&url, &tls)?;
         let servers = Servers::new(&url);
         // Of several hosts, one may not answer.
@@ -208,7 +208,7 @@ impl Connection {
                 configs: url.servers(&session_options(timeout)),
                 tls: tls.clone(),
             };
-            let built = Pool::builder(connector).max_size(size).build();
+            let built = SessionPool::builder(connector).max_size(size).build();
             built.map_err(|error| {
                 postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
             })
@@ -219,7 +219,7 @@ impl Connection {
         let writes = pool(options.insert_timeout, for_writes)?;
         let schema = options
             .create_schema
-            .then(|| Schema::new(definition, options.adopt_tables, writes.clone()));
+            .then(|| SchemaMigrator::new(definition, options.adopt_tables, writes.clone()));
         let closing_idle = until_dropped(close_idle(
             [reads.clone(), writes.clone()],
             options.idle_timeout,
@@ -310,7 +310,7 @@ impl Connection {
         if checked.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
             return Ok(());
         }
-        let Definition {
+        let SchemaDefinition {
             name, unused_row, ..
         } = self.definition;
         let check = Statement::new(format!("insert into {name} {unused_row}"));
@@ -328,7 +328,11 @@ impl Connection {
 /// background with its connection: a statement that is not finished must not delay another one, and statements that
 /// wait for a standby must not use up the connections of the server. If the server does not answer others either, its
 /// connections are given up.
-async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> Result<Vec<Row>> {
+async fn attempt(
+    pool: &SessionPool,
+    statement: &Arc<Statement>,
+    deadline: Instant,
+) -> Result<Vec<Row>> {
     let session = match time::timeout_at(deadline, pool.get()).await {
         Ok(session) => session.map_err(from_pool)?,
         Err(_elapsed) => return Err(timed_out(Outcome::NotApplied)),
@@ -348,23 +352,23 @@ async fn attempt(pool: &Pool, statement: &Arc<Statement>, deadline: Instant) -> 
 }
 
 /// Runs a statement in a session, which leaves its pool if it is of no use afterwards.
-async fn run_in(session: Object, statement: Arc<Statement>) -> Result<Vec<Row>> {
+async fn run_in(session: PooledSession, statement: Arc<Statement>) -> Result<Vec<Row>> {
     let abandoned = session.abandoned.clone();
     let executed = abandoned
         .run_until_cancelled(execute(&session, &statement))
         .await;
     let Some(result) = executed else {
-        drop(Object::take(session));
+        drop(PooledSession::take(session));
         return Err(timed_out(Outcome::Unknown));
     };
     if session.has_skipped_standby.load(Ordering::Acquire) {
-        drop(Object::take(session));
+        drop(PooledSession::take(session));
         let message = "PostgreSQL has committed without its standby: the wait for it was cancelled";
         let error = postgres_error(ErrorKind::Unavailable, message);
         return Err(error.with_outcome(Outcome::Unknown));
     }
     if result.as_ref().is_err_and(is_broken) {
-        drop(Object::take(session));
+        drop(PooledSession::take(session));
     }
     result.map_err(from_driver)
 }
@@ -403,7 +407,7 @@ async fn execute(
 }
 
 /// Closes connections that are not used, until it is dropped.
-async fn close_idle(pools: [Pool; 2], timeout: Duration) {
+async fn close_idle(pools: [SessionPool; 2], timeout: Duration) {
     loop {
         time::sleep(timeout / 4).await;
         for pool in &pools {

@@ -25,9 +25,9 @@ use super::error::{from_connect, postgres_error};
 use super::url::DatabaseUrl;
 
 /// A pool of sessions.
-pub(super) type Pool = managed::Pool<Connector>;
+pub(super) type SessionPool = managed::Pool<Connector>;
 /// A session that is in use.
-pub(super) type Object = managed::Object<Connector>;
+pub(super) type PooledSession = managed::Object<Connector>;
 
 /// The state of a server: whether transactions are read-only, and the name of the file of the write-ahead log, which
 /// begins with the timeline, unless it is a standby.

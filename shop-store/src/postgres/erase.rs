@@ -11,7 +11,7 @@ use shop_core::ports::PurchaseErase;
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::PostgresStore;
-use super::connection::{Connection, Statement, confirmed};
+use super::connection::{PostgresConnection, Statement, confirmed};
 use super::error::postgres_error;
 use super::rows::{cell, time};
 use crate::limits::row_limit;
@@ -205,7 +205,7 @@ pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
 }
 
 /// Runs a write that returns the number of its rows, and the number of those that it should have written and has not.
-async fn count(connection: &Connection, statement: Statement) -> Result<u64> {
+async fn count(connection: &PostgresConnection, statement: Statement) -> Result<u64> {
     let rows = connection.write(statement).await?;
     match cell::<i64>(&rows, 1)? {
         0 => Ok(cell::<i64>(&rows, 0)?.unsigned_abs()),

@@ -57,7 +57,7 @@ pub(super) fn from_connect(error: DriverError) -> Error {
 /// An error that the server has reported, without the details: they contain the values of a rejected row.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", .code.code())]
-struct Reported {
+struct ServerError {
     code: SqlState,
     message: String,
 }
@@ -66,7 +66,7 @@ struct Reported {
 pub(super) fn code(error: &Error) -> Option<&str> {
     error
         .source()?
-        .downcast_ref::<Reported>()
+        .downcast_ref::<ServerError>()
         .map(|reported| reported.code.code())
 }
 
@@ -86,7 +86,7 @@ fn from_server(error: &DbError) -> Error {
     } else {
         Outcome::Unknown
     };
-    let reported = Reported {
+    let reported = ServerError {
         code: error.code().clone(),
         message: error.message().to_owned(),
     };

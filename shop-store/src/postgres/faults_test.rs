@@ -12,16 +12,16 @@ use shop_core::ports::{
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
 use tokio_postgres::Client;
 
-use super::connection::Connection;
+use super::connection::PostgresConnection;
 use super::fixture::{PostgresFixture, fresh_schema, session, with_option};
 use super::{PostgresStore, PostgresStoreOptions, schema};
 
 pub(super) fn purchases(count: u64) -> Vec<Purchase> {
     let purchase = |number| {
         let user = format!("u{}", number % 7);
-        let new = NewPurchase::of(user)
-            .named("ada")
-            .priced(format!("{number}.50"))
+        let new = NewPurchase::for_user(user)
+            .with_user_name("ada")
+            .with_price(format!("{number}.50"))
             .unwrap();
         new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
     };
@@ -362,7 +362,7 @@ async fn sessions_acknowledge_what_is_durable() {
             &format!("options=-c%20synchronous_commit%3D{given}%20"),
         );
         let connection =
-            Connection::open(PostgresStoreOptions::new(url), &schema::PURCHASES).unwrap();
+            PostgresConnection::open(PostgresStoreOptions::new(url), &schema::PURCHASES).unwrap();
         let rows = connection
             .write(super::connection::Statement::new("show synchronous_commit"))
             .await

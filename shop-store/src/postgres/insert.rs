@@ -8,7 +8,7 @@ use shop_core::ports::InsertOutcome;
 use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Statement, confirmed};
+use super::connection::{PostgresConnection, Statement, confirmed};
 use super::error::{self, postgres_error};
 use super::rows::cell;
 use super::sqlstate;
@@ -38,7 +38,7 @@ pub(super) trait Insertable: Send + Sync {
 
 /// The table of rows.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct TargetTable {
     pub(super) name: &'static str,
     /// Its columns, `id` first.
     pub(super) columns: &'static str,
@@ -58,7 +58,7 @@ const ERASED: i32 = 2;
 /// The code of a stored row that differs in the text of its details at most. They may be the same content.
 const OTHER_DETAILS: i32 = 3;
 
-impl Table {
+impl TargetTable {
     /// The parameters, an array for each column.
     fn arrays(&self) -> String {
         let arrays = (1..)
@@ -124,7 +124,7 @@ impl Table {
 }
 
 /// The table of purchases. The row of an erased one has its id only.
-pub(super) const PURCHASES: Table = Table {
+pub(super) const PURCHASES: TargetTable = TargetTable {
     name: "purchases",
     columns: r#"id, userid, username, price, "timestamp", details"#,
     types: &[
@@ -186,8 +186,8 @@ impl Insertable for Purchase {
 
 /// Inserts `batch` into `table`. Returns one outcome for each row.
 pub(super) async fn insert<R: Insertable>(
-    connection: &Connection,
-    table: &Table,
+    connection: &PostgresConnection,
+    table: &TargetTable,
     batch: &[R],
 ) -> Result<Vec<InsertOutcome>> {
     let mut indices: Vec<usize> = (0..batch.len()).collect();
@@ -195,7 +195,7 @@ pub(super) async fn insert<R: Insertable>(
     indices.sort_by_key(|index| batch[*index].id());
     let deadline = Instant::now() + connection.options.insert_timeout;
     let outcomes = vec![InsertOutcome::Inserted; batch.len()];
-    let mut insertion = Insertion {
+    let mut insertion = BatchInsert {
         connection,
         table,
         batch,
@@ -208,15 +208,15 @@ pub(super) async fn insert<R: Insertable>(
     Ok(insertion.outcomes)
 }
 
-struct Insertion<'a, R> {
-    connection: &'a Connection,
-    table: &'a Table,
+struct BatchInsert<'a, R> {
+    connection: &'a PostgresConnection,
+    table: &'a TargetTable,
     batch: &'a [R],
     deadline: Instant,
     outcomes: Vec<InsertOutcome>,
 }
 
-impl<R: Insertable> Insertion<'_, R> {
+impl<R: Insertable> BatchInsert<'_, R> {
     /// Inserts the rows at `indices`. If the server rejects a row, each half is inserted by itself.
     async fn insert(&mut self, indices: &[usize]) -> Result<()> {
         let mut waiting = vec![indices];
@@ -273,7 +273,7 @@ impl<R: Insertable> Insertion<'_, R> {
     async fn compare(&mut self, indices: &[usize], rest: &[tokio_postgres::Row]) -> Result<()> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen = Vec::new();
-        for comparison in Comparison::all(rest)? {
+        for comparison in RowComparison::all(rest)? {
             let Some(index) = indices.get(comparison.number) else {
                 return Err(invalid_answer());
             };
@@ -311,7 +311,7 @@ impl<R: Insertable> Insertion<'_, R> {
         );
         let compare = self.statement(sql, indices);
         let compared = self.connection.write_by(compare, self.deadline).await?;
-        for comparison in Comparison::all(&compared)? {
+        for comparison in RowComparison::all(&compared)? {
             let Some(index) = indices.get(comparison.number) else {
                 return Err(invalid_answer());
             };
@@ -333,7 +333,7 @@ impl<R: Insertable> Insertion<'_, R> {
 }
 
 /// A row that was not inserted, compared with the stored row of the same id.
-struct Comparison<'a> {
+struct RowComparison<'a> {
     /// The position of the row in the statement.
     number: usize,
     /// One of the codes of [`Table::compared`]; `None` if the statement did not see a stored row.
@@ -342,7 +342,7 @@ struct Comparison<'a> {
     details: Option<&'a str>,
 }
 
-impl<'a> Comparison<'a> {
+impl<'a> RowComparison<'a> {
     /// Reads the answer to [`Table::compare`].
     fn all(rows: &'a [tokio_postgres::Row]) -> Result<Vec<Self>> {
         rows.iter()

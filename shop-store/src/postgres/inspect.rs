@@ -3,15 +3,15 @@
 use shop_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
-use super::connection::{Connection, Statement};
+use super::connection::{PostgresConnection, Statement};
 use super::error::postgres_error;
 use super::rows::cell;
-use super::schema::{Definition, of_another_program};
+use super::schema::{SchemaDefinition, of_another_program};
 
 /// What a store finds in its database, see [`PostgresStore::inspect`](super::PostgresStore::inspect).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Inspection {
+pub struct DatabaseInspection {
     /// Whether the table exists. Otherwise it is created.
     pub exists: bool,
     /// The number of rows that another program has made, and that are taken over.
@@ -37,10 +37,10 @@ const RIGHTS: &str = "
                 where name = any ($3) and not pg_has_role(relowner, 'USAGE')
         )";
 
-impl Connection {
+impl PostgresConnection {
     /// See [`PostgresStore::inspect`](super::PostgresStore::inspect).
-    pub(super) async fn inspect(&self) -> Result<Inspection> {
-        let Definition {
+    pub(super) async fn inspect(&self) -> Result<DatabaseInspection> {
+        let SchemaDefinition {
             name,
             adoptable,
             tables,
@@ -106,7 +106,7 @@ impl Connection {
             let error = postgres_error(ErrorKind::Denied, message);
             return Err(error.with_context("missing", missing.join(", ")));
         }
-        let mut found = Inspection {
+        let mut found = DatabaseInspection {
             exists,
             taken_over: None,
             has_asynchronous_standbys,

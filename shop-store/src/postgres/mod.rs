@@ -73,7 +73,7 @@ mod url;
 #[cfg(feature = "accounts")]
 pub use accounts::{PostgresEntities, PostgresOrders, PostgresOutbox, PostgresUsers};
 pub use connection::PostgresStoreOptions;
-pub use inspect::Inspection;
+pub use inspect::DatabaseInspection;
 pub use store::PostgresStore;
 
 /// The driver, whose transactions `PostgresOutbox::write` takes.

@@ -5,7 +5,7 @@ use shop_core::ports::{
 };
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
-use super::connection::{Connection, Statement};
+use super::connection::{PostgresConnection, Statement};
 use super::fixture::{PostgresFixture, session};
 use super::insert::{self, Insertable};
 use super::{PostgresStore, erase, rows, select};
@@ -20,17 +20,17 @@ fn purchases() -> Vec<Purchase> {
         let user = format!("u{}", number % USERS);
         let name = format!("name {}", number % USERS);
         let at = Timestamp::from_millis(START + number * 1_000).unwrap();
-        let new = NewPurchase::of(user)
-            .named(name)
+        let new = NewPurchase::for_user(user)
+            .with_user_name(name)
             .reference(format!("r{}", number % USERS));
-        let new = new.priced("1.5").unwrap().with_timestamp(at);
+        let new = new.with_price("1.5").unwrap().with_timestamp(at);
         new.into_purchase(at, || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()
 }
 
 /// The plan of a statement that is not run.
-pub(super) async fn plan(connection: &Connection, statement: Statement) -> String {
+pub(super) async fn plan(connection: &PostgresConnection, statement: Statement) -> String {
     let sql = format!("explain (costs off) {}", statement.sql);
     let explain = Statement {
         sql: sql.into(),
@@ -44,7 +44,7 @@ pub(super) async fn plan(connection: &Connection, statement: Statement) -> Strin
 }
 
 /// The statement that compares `batch` with what is stored.
-pub(super) fn insertion<R: Insertable>(table: &insert::Table, batch: &[R]) -> Statement {
+pub(super) fn insertion<R: Insertable>(table: &insert::TargetTable, batch: &[R]) -> Statement {
     R::bind(
         Statement::new(table.insert_new()),
         &batch.iter().collect::<Vec<_>>(),

@@ -201,7 +201,7 @@ impl WaitingRefunds for PostgresStore {
         Ok(WaitingSummary::new(count.unsigned_abs(), time(row).ok()))
     }
 
-    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         // An earlier process may have ended between the insert of a purchase and that of its refund.
         let with_purchase = format!(
             "select distinct purchase from purchases_waiting as waiting
@@ -228,7 +228,7 @@ impl WaitingRefunds for PostgresStore {
         refused.iter().map(read_waiting).collect()
     }
 
-    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let sequences: Vec<i64> = sequences
             .iter()
             .map(|sequence| sequence.cast_signed())

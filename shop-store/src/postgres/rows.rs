@@ -7,7 +7,7 @@ use shop_core::{Details, ErrorKind, Invalid, Price, Purchase, PurchaseId, Timest
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::connection::{Connection, Statement};
+use super::connection::{PostgresConnection, Statement};
 use super::error::postgres_error;
 use crate::refunds::{StoredRow, id_texts};
 use crate::unreadable::{Unreadable, not_valid, unreadable};
@@ -90,7 +90,7 @@ pub(super) fn raw_id(row: &Row) -> String {
     row.try_get::<_, &str>("id").unwrap_or_default().to_owned()
 }
 
-impl Connection {
+impl PostgresConnection {
     /// Returns the purchase in `row`, if it is one. Otherwise it is logged once, and counted.
     pub(super) fn readable(&self, row: &Row) -> Option<Purchase> {
         purchase(row)

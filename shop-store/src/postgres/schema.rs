@@ -12,13 +12,13 @@ use tokio_postgres::error::SqlState;
 use tokio_util::sync::DropGuard;
 
 use super::connection::until_dropped;
-use super::connector::{Object, Pool};
+use super::connector::{PooledSession, SessionPool};
 use super::error::{from_driver, from_pool, postgres_error};
 use crate::retries::pauses;
 
 /// The schema of a store.
 #[derive(Debug)]
-pub(super) struct Definition {
+pub(super) struct SchemaDefinition {
     /// The name in `shop_schema`, and of the main table.
     pub(super) name: &'static str,
     /// Columns and values of a row that does not exist and may be inserted, also where no column may be null.
@@ -32,7 +32,7 @@ pub(super) struct Definition {
 }
 
 /// The schema of purchases.
-pub(super) const PURCHASES: Definition = Definition {
+pub(super) const PURCHASES: SchemaDefinition = SchemaDefinition {
     name: "purchases",
     unused_row: "(id) values (gen_random_uuid()::text)",
     tables: &[
@@ -60,19 +60,23 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 const MAX_PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(30);
 
 /// The result of the last attempt to create the schema; `None` until the first one has ended.
-type Progress = Option<Result<()>>;
+type LastAttempt = Option<Result<()>>;
 
 /// Creates the schema, with retries until it is dropped.
 #[derive(Debug)]
-pub(super) struct Schema {
-    progress: watch::Receiver<Progress>,
+pub(super) struct SchemaMigrator {
+    progress: watch::Receiver<LastAttempt>,
     /// Whether tables of this name may be those of another program.
     is_adoptable: bool,
     _until_dropped: DropGuard,
 }
 
-impl Schema {
-    pub(super) fn new(definition: &'static Definition, adopts: bool, pool: Pool) -> Self {
+impl SchemaMigrator {
+    pub(super) fn new(
+        definition: &'static SchemaDefinition,
+        adopts: bool,
+        pool: SessionPool,
+    ) -> Self {
         let (sender, progress) = watch::channel(None);
         let guard = until_dropped(create(definition, adopts, pool, sender));
         Self {
@@ -97,7 +101,7 @@ impl Schema {
 
     /// Waits until the schema exists or the server has rejected a change.
     pub(super) async fn done(&self) {
-        let is_over = |progress: &Progress| match progress {
+        let is_over = |progress: &LastAttempt| match progress {
             Some(created) => created.as_ref().err().is_none_or(is_rejection),
             None => false,
         };
@@ -110,10 +114,10 @@ fn is_rejection(error: &Error) -> bool {
 }
 
 async fn create(
-    definition: &Definition,
+    definition: &SchemaDefinition,
     adopts: bool,
-    pool: Pool,
-    progress: watch::Sender<Progress>,
+    pool: SessionPool,
+    progress: watch::Sender<LastAttempt>,
 ) {
     let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE_AFTER_REJECTION);
     let mut reported = None;
@@ -133,7 +137,7 @@ async fn create(
     progress.send_replace(Some(Ok(())));
 }
 
-async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<()> {
+async fn attempt(definition: &SchemaDefinition, adopts: bool, pool: &SessionPool) -> Result<()> {
     let mut session = pool.get().await.map_err(from_pool)?;
     match current(definition, &session.client).await {
         // No right to create anything is needed for a schema that exists.
@@ -146,7 +150,7 @@ async fn attempt(definition: &Definition, adopts: bool, pool: &Pool) -> Result<(
     let changed = change(definition, adopts, &mut session.client).await;
     if changed.is_err() {
         // Its transaction may be open.
-        drop(Object::take(session));
+        drop(PooledSession::take(session));
     }
     match changed.map_err(from_driver)? {
         found if found.is_empty() => Ok(()),
@@ -163,7 +167,7 @@ pub(super) fn of_another_program(found: &[String]) -> Error {
 
 /// The number of changes that were made.
 async fn current(
-    definition: &Definition,
+    definition: &SchemaDefinition,
     client: &tokio_postgres::Client,
 ) -> Result<usize, tokio_postgres::Error> {
     let row = client
@@ -179,7 +183,7 @@ async fn current(
 /// Makes the changes that were not made yet. Makes none, and returns the tables of another program, if there are any and
 /// they are not to be adopted.
 async fn change(
-    definition: &Definition,
+    definition: &SchemaDefinition,
     adopts: bool,
     client: &mut tokio_postgres::Client,
 ) -> Result<Vec<String>, tokio_postgres::Error> {

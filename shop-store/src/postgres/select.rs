@@ -21,7 +21,7 @@ use crate::refunds::PurchaseRows as _;
 
 /// The bounds of a page, see [`PageBounds`](shop_core::ports::PageBounds).
 #[derive(Debug, Default)]
-pub(super) struct Start {
+pub(super) struct PageStart {
     /// The time and the id of the row before the first one.
     pub(super) after: Option<(SystemTime, String)>,
     pub(super) from: Option<Timestamp>,
@@ -155,12 +155,12 @@ impl PostgresStore {
 }
 
 /// Returns the start of a page.
-pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Start> {
+pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<PageStart> {
     let bounds = request.bounds(selector)?;
     let after = bounds
         .after
         .map(|last| (last.timestamp.into(), last.id.to_string()));
-    Ok(Start {
+    Ok(PageStart {
         after,
         from: bounds.from,
         to: bounds.to,
@@ -171,7 +171,7 @@ pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<Start>
 pub(super) fn listing(
     selector: &Selector,
     order: ListOrder,
-    start: &Start,
+    start: &PageStart,
     limit: usize,
 ) -> Statement {
     let (direction, operator) = match order {

@@ -9,14 +9,15 @@ use super::error;
 
 /// The kind and the message of an error. Of the server's errors, those about a row that can never be stored as it is are
 /// `Invalid`, those of which a retry may succeed `Unavailable`, and an operator has to act for `Denied`.
-pub(super) type Class = (ErrorKind, &'static str);
+pub(super) type SqlErrorClass = (ErrorKind, &'static str);
 
 use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
 
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
 
 /// The class of codes that are not known.
-pub(super) const UNKNOWN: Class = (Unavailable, "PostgreSQL cannot serve the operation now");
+pub(super) const UNKNOWN: SqlErrorClass =
+    (Unavailable, "PostgreSQL cannot serve the operation now");
 
 const ROW: &str = "PostgreSQL rejected the row";
 const OTHER_FORM: &str = "this PostgreSQL server or its table does not support the statement";
@@ -78,7 +79,7 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
     ("42", Unsupported, OTHER_FORM),
 ];
 
-pub(super) fn classify(code: &str) -> Class {
+pub(super) fn classify(code: &str) -> SqlErrorClass {
     // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
     // (55P03), operator intervention (57), system errors (58, XX), and others.
     CODES

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
 use shop_core::{Purchase, Result};
 
-use super::connection::Connection;
-use super::{Inspection, PostgresStoreOptions, schema};
+use super::connection::PostgresConnection;
+use super::{DatabaseInspection, PostgresStoreOptions, schema};
 use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a PostgreSQL table. Clones share the connections.
@@ -25,7 +25,7 @@ use crate::refunds::{self, PurchaseState};
 /// ```
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    pub(super) connection: Arc<Connection>,
+    pub(super) connection: Arc<PostgresConnection>,
     pub(super) state: Arc<PurchaseState>,
 }
 
@@ -39,7 +39,7 @@ impl PostgresStore {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot be read.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         Ok(Self {
-            connection: Arc::new(Connection::open(options, &schema::PURCHASES)?),
+            connection: Arc::new(PostgresConnection::open(options, &schema::PURCHASES)?),
             state: Arc::default(),
         })
     }
@@ -62,7 +62,7 @@ impl PostgresStore {
     /// [`Denied`](shop_core::ErrorKind::Denied) if a right is missing, which it names, or if tables of another program
     /// are there and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set. [`Unavailable`](shop_core::ErrorKind::Unavailable)
     /// if the server is unavailable.
-    pub async fn inspect(&self) -> Result<Inspection> {
+    pub async fn inspect(&self) -> Result<DatabaseInspection> {
         self.connection.inspect().await
     }
 

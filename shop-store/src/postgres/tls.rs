@@ -23,20 +23,20 @@ use super::error::postgres_error;
 
 /// The options of TLS in a URL.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Tls {
+pub(super) struct TlsOptions {
     pub(super) mode: SslMode,
-    trust: Trust,
+    trust: CertificateTrust,
 }
 
 /// Which certificates of a server are accepted.
 #[derive(Debug, PartialEq, Eq)]
-enum Trust {
+enum CertificateTrust {
     Any,
     System,
     File(PathBuf),
 }
 
-impl Tls {
+impl TlsOptions {
     /// Removes the options of TLS from `url`, some of which the driver does not know.
     pub(super) fn take_from(url: &str) -> Result<(Self, String)> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
@@ -53,16 +53,16 @@ impl Tls {
             }
         }
         let (mode, trust) = match mode.unwrap_or("prefer") {
-            "disable" => (SslMode::Disable, Trust::Any),
-            "prefer" => (SslMode::Prefer, Trust::Any),
-            "require" => (SslMode::Require, Trust::Any),
-            "verify-full" => (SslMode::Require, Trust::System),
+            "disable" => (SslMode::Disable, CertificateTrust::Any),
+            "prefer" => (SslMode::Prefer, CertificateTrust::Any),
+            "require" => (SslMode::Require, CertificateTrust::Any),
+            "verify-full" => (SslMode::Require, CertificateTrust::System),
             _ => {
                 let message = "sslmode must be disable, prefer, require or verify-full";
                 return Err(postgres_error(ErrorKind::Invalid, message));
             }
         };
-        let trust = file.map_or(trust, |file| Trust::File(file.into()));
+        let trust = file.map_or(trust, |file| CertificateTrust::File(file.into()));
         let query = if others.is_empty() {
             String::new()
         } else {
@@ -74,12 +74,12 @@ impl Tls {
     /// The connector of the driver.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
         let authorities = match &self.trust {
-            Trust::Any => None,
-            Trust::System => Some((
+            CertificateTrust::Any => None,
+            CertificateTrust::System => Some((
                 rustls_native_certs::load_native_certs().certs,
                 "of the system",
             )),
-            Trust::File(path) => {
+            CertificateTrust::File(path) => {
                 let unreadable = |error: pem::Error| {
                     postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
                         .with_context("path", path.display())
@@ -169,26 +169,37 @@ mod tests {
 
     #[test]
     fn options_of_tls_are_taken_from_the_url() {
-        let taken = |query: &str| Tls::take_from(&format!("postgresql://u:p%3F@h/shop{query}"));
+        let taken =
+            |query: &str| TlsOptions::take_from(&format!("postgresql://u:p%3F@h/shop{query}"));
         for (query, mode, trust, rest) in [
-            ("", SslMode::Prefer, Trust::Any, ""),
-            ("?sslmode=disable", SslMode::Disable, Trust::Any, ""),
+            ("", SslMode::Prefer, CertificateTrust::Any, ""),
+            (
+                "?sslmode=disable",
+                SslMode::Disable,
+                CertificateTrust::Any,
+                "",
+            ),
             (
                 "?a=1&sslmode=require&b=2",
                 SslMode::Require,
-                Trust::Any,
+                CertificateTrust::Any,
                 "?a=1&b=2",
             ),
-            ("?sslmode=verify-full", SslMode::Require, Trust::System, ""),
+            (
+                "?sslmode=verify-full",
+                SslMode::Require,
+                CertificateTrust::System,
+                "",
+            ),
             (
                 "?sslrootcert=%2Fca+1.pem",
                 SslMode::Prefer,
-                Trust::File("/ca+1.pem".into()),
+                CertificateTrust::File("/ca+1.pem".into()),
                 "",
             ),
         ] {
             let expected = (
-                Tls { mode, trust },
+                TlsOptions { mode, trust },
                 format!("postgresql://u:p%3F@h/shop{rest}"),
             );
             assert_eq!(taken(query).unwrap(), expected, "{query}");
@@ -199,9 +210,9 @@ mod tests {
 
     #[test]
     fn connectors_are_made_without_a_default_provider() {
-        let (tls, _) = Tls::take_from("postgresql://h?sslmode=require").unwrap();
+        let (tls, _) = TlsOptions::take_from("postgresql://h?sslmode=require").unwrap();
         tls.connector().unwrap();
-        let (tls, _) = Tls::take_from("postgresql://h?sslrootcert=/nowhere").unwrap();
+        let (tls, _) = TlsOptions::take_from("postgresql://h?sslrootcert=/nowhere").unwrap();
         assert_eq!(
             tls.connector().map(drop).unwrap_err().kind(),
             ErrorKind::Invalid

@@ -7,7 +7,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
 use super::error::postgres_error;
-use super::tls::Tls;
+use super::tls::TlsOptions;
 
 /// The default time limit of a new connection to one host, over its whole start.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ pub(super) struct DatabaseUrl {
 
 impl DatabaseUrl {
     /// Reads the URL, and adds our defaults for the options that it does not set.
-    pub(super) fn parse(url: &str, tls: &Tls) -> Result<Self> {
+    pub(super) fn parse(url: &str, tls: &TlsOptions) -> Result<Self> {
         let (address, options) = url.split_once('?').unwrap_or((url, ""));
         if address.matches('@').count() > 1 || options.contains('@') {
             // The driver would take the rest of a password for a host, which is printed.
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn parsed(url: &str) -> Result<DatabaseUrl> {
-        let (tls, url) = Tls::take_from(url)?;
+        let (tls, url) = TlsOptions::take_from(url)?;
         DatabaseUrl::parse(&url, &tls)
     }
 

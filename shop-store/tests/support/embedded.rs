@@ -133,7 +133,7 @@ impl ShopFixture for OpenShop {
             .await
             .expect("a store");
         let feed = PurchaseFeed::new(Arc::new(log), "purchase-group", Arc::new(store.clone()));
-        Shop::of(sink, store).with_events(feed)
+        Shop::new(sink, store).with_events(feed)
     }
 
     async fn feed(&self) -> Option<PurchaseFeed> {

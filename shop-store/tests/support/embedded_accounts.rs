@@ -115,11 +115,11 @@ impl OutboxFixture for OwnDatabase {
             let refund = Refund {
                 order: format!("order-{}", transaction.last_insert_rowid()),
             };
-            SqliteOutbox::write(&transaction, &refund).expect("an event");
+            SqliteOutbox::insert_event(&transaction, &refund).expect("an event");
             transaction.commit().expect("a commit");
             refund
         };
-        self.outbox.notify();
+        self.outbox.notify_relay();
         refund.encode().expect("a record")
     }
 }

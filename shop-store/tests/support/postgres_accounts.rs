@@ -167,11 +167,11 @@ impl OutboxFixture for OwnTable {
             .execute(row, &[&event.id.get()])
             .await
             .expect("a row");
-        PostgresOutbox::write(&transaction, event)
+        PostgresOutbox::insert_event(&transaction, event)
             .await
             .expect("an event");
         before_commit.await;
         transaction.commit().await.expect("a commit");
-        self.outbox.notify();
+        self.outbox.notify_relay();
     }
 }

@@ -97,7 +97,7 @@ async fn check(
             |purchase: &&Purchase| selector.matches(purchase) && range.contains(purchase.timestamp);
         let expected = sum(all.iter().filter(is_in));
         for per in [Period::Hour, Period::Day, Period::Month, Period::Whole] {
-            let request = TotalsRequest::of(range, per).in_zone(zone);
+            let request = TotalsRequest::new(range, per).with_zone(zone);
             let buckets = store.totals(&selector, &request).await.unwrap();
             assert!(
                 buckets.is_sorted_by(|one, next| one.to <= next.from),

@@ -262,7 +262,7 @@ async fn records_deleted_during_reads_are_delivered_or_a_gap() {
             Err(gap) => {
                 assert_eq!(gap.from, covered);
                 covered = gap.next_offset;
-                lost += gap.count();
+                lost += gap.offset_count();
             }
         }
         if covered < COUNT / 2 {

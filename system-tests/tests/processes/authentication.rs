@@ -103,16 +103,16 @@ async fn facing_calls_management_with_its_own_key() {
     let bought = ada
         .shop()
         .buy(
-            shop_core::NewPurchase::of("u1")
-                .named("ada")
-                .priced("5")
+            shop_core::NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("5")
                 .unwrap(),
         )
         .await
         .unwrap();
     let user = ada.user("u1");
     assert_eq!(
-        user.waiting_for(&bought.receipt)
+        user.wait_for(&bought.receipt)
             .summary()
             .await
             .unwrap()

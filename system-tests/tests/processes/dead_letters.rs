@@ -90,7 +90,10 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
         .await
         .unwrap();
     for name in ["eve", "ada"] {
-        let purchase = NewPurchase::of("u1").named(name).priced("2").unwrap();
+        let purchase = NewPurchase::for_user("u1")
+            .with_user_name(name)
+            .with_price("2")
+            .unwrap();
         log.sink().publish_new(purchase, None).await.unwrap();
         fail_over_the_first(&facing).await;
     }

@@ -229,7 +229,10 @@ async fn buy_many(facing: &Process) {
         } else {
             ("1", "Ada Lovelace")
         };
-        let purchase = NewPurchase::of(user).named(name).priced("5").unwrap();
+        let purchase = NewPurchase::for_user(user)
+            .with_user_name(name)
+            .with_price("5")
+            .unwrap();
         let purchase = purchase.with_key(format!("order-{number}")).unwrap();
         until("accept it", async || {
             client.buy(purchase.clone()).await.is_ok()

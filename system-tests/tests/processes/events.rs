@@ -81,7 +81,10 @@ async fn buy_all(facing: &Process, count: usize) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     for number in 0..count {
         let user = ["u1", "u2"][number % 2];
-        let purchase = NewPurchase::of(user).named("ada").priced("1").unwrap();
+        let purchase = NewPurchase::for_user(user)
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap();
         ids.insert(client.buy(purchase).await.unwrap().purchase.id.to_string());
     }
     ids

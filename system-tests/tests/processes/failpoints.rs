@@ -133,9 +133,9 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
 }
 
 fn purchase(number: u64) -> NewPurchase {
-    let new = NewPurchase::of(format!("user-{}", number % USERS))
-        .named("ada")
-        .priced(format!("{number}.5"))
+    let new = NewPurchase::for_user(format!("user-{}", number % USERS))
+        .with_user_name("ada")
+        .with_price(format!("{number}.5"))
         .unwrap();
     new.with_key(format!("order-{number}")).unwrap()
 }

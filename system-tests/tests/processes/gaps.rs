@@ -16,7 +16,10 @@ use crate::servers::Servers;
 use crate::verify::{manage, text};
 
 fn purchase() -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced("29.99").unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap()
 }
 
 /// Publishes purchases of one user, which are in one partition. Returns their positions.

@@ -25,7 +25,12 @@ async fn publish(folder: &Path, count: usize) {
         .await
         .unwrap();
     let sink = log.sink();
-    let new = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    let new = || {
+        NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap()
+    };
     let all: Vec<_> = (0..count)
         .map(|_| new().into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
         .collect();
@@ -111,7 +116,12 @@ async fn a_backup_under_load_is_restored_without_loss() {
     let data = path("data");
     std::fs::create_dir(&data).unwrap();
     let facing = Process::start(Binary::Facing, &data, &[]).await;
-    let new = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
+    let new = || {
+        NewPurchase::for_user("u1")
+            .with_user_name("ada")
+            .with_price("1")
+            .unwrap()
+    };
     let client = facing.client();
     let acknowledged = std::sync::Mutex::new(Vec::new());
     let mut known = Vec::new();
@@ -298,7 +308,12 @@ async fn a_purchase_is_not_older_than_what_retention_has_seen() {
     .await;
     let bought = facing
         .client()
-        .buy(NewPurchase::of("u1").named("ada").priced("1").unwrap())
+        .buy(
+            NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("1")
+                .unwrap(),
+        )
         .await
         .unwrap();
     assert_eq!(bought.purchase.timestamp, seen);

@@ -40,7 +40,10 @@ pub(crate) async fn start_both(servers: &Servers) -> (Process, Process) {
 }
 
 fn ada() -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced("29.99").unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap()
 }
 
 /// A purchase to repeat until it is accepted: an attempt that fails may have been recorded.

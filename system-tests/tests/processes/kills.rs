@@ -144,9 +144,9 @@ impl Pair {
 async fn buy(pair: &Pair, history: &History, number: u64) {
     let price = format!("{}.{:02}", number % 90, number % 100);
     let user: UserId = format!("user-{}", number % USERS).parse().unwrap();
-    let purchase = NewPurchase::of(user.clone())
-        .named("ada")
-        .priced(price)
+    let purchase = NewPurchase::for_user(user.clone())
+        .with_user_name("ada")
+        .with_price(price)
         .unwrap();
     if !number.is_multiple_of(2) {
         let url = pair.url.read().await.clone();

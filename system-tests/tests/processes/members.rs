@@ -22,7 +22,10 @@ const IN_FLIGHT: u64 = 8 * 1_000;
 
 fn purchase(number: u64) -> NewPurchase {
     let user = format!("user-{}", number % USERS);
-    let new = NewPurchase::of(user).named("ada").priced("2.50").unwrap();
+    let new = NewPurchase::for_user(user)
+        .with_user_name("ada")
+        .with_price("2.50")
+        .unwrap();
     new.with_key(format!("order-{number}")).unwrap()
 }
 

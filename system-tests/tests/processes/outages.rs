@@ -50,9 +50,9 @@ impl Load {
                 return;
             }
             let price = format!("{}.99", number % 90);
-            let new = NewPurchase::of(user.clone())
-                .named("ada")
-                .priced(price)
+            let new = NewPurchase::for_user(user.clone())
+                .with_user_name("ada")
+                .with_price(price)
                 .unwrap();
             let begun = Instant::now();
             let (status, headers, body) = self.history.post(&http, &url, &new).await.unwrap();

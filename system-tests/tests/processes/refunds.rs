@@ -9,7 +9,10 @@ use crate::verify::{manage, text};
 #[tokio::test]
 async fn a_command_refunds_a_purchase_once_beside_a_service() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    let order = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+    let order = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap();
     let id = facing
         .client()
         .buy(order)

@@ -66,9 +66,9 @@ async fn processes_on_one_folder_survive_each_other() {
 }
 
 fn new(user: &str) -> shop_client::NewPurchase {
-    shop_client::NewPurchase::of(user)
-        .named("eva")
-        .priced("1")
+    shop_client::NewPurchase::for_user(user)
+        .with_user_name("eva")
+        .with_price("1")
         .unwrap()
 }
 

@@ -29,7 +29,12 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
     let client = facing.client();
     for _ in 0..200 {
         client
-            .buy(NewPurchase::of("u1").named("ada").priced("1").unwrap())
+            .buy(
+                NewPurchase::for_user("u1")
+                    .with_user_name("ada")
+                    .with_price("1")
+                    .unwrap(),
+            )
             .await
             .unwrap();
     }

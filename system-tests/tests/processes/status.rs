@@ -194,9 +194,9 @@ async fn status_on_kafka() {
     })
     .await;
     let positions: Vec<_> = join_all((0..20).map(async |user| {
-        let purchase = NewPurchase::of(format!("u{user}"))
-            .named("ada")
-            .priced("1")
+        let purchase = NewPurchase::for_user(format!("u{user}"))
+            .with_user_name("ada")
+            .with_price("1")
             .unwrap();
         facing
             .client()

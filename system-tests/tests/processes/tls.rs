@@ -127,7 +127,12 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     assert!(is_healthy(Binary::Facing, &facing, &of_facing).await);
     let client = authority.client(&facing);
     client
-        .buy(NewPurchase::of("u1").named("ada").priced("29.99").unwrap())
+        .buy(
+            NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("29.99")
+                .unwrap(),
+        )
         .await
         .unwrap();
     let user = client.user("u1");

@@ -61,7 +61,10 @@ async fn verify_names_missing_and_mismatched_purchases() {
     for _ in 0..5 {
         buy(&facing, ADA).await;
     }
-    let order = NewPurchase::of("u1").named("ada").priced("29.99").unwrap();
+    let order = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap();
     let lost = facing.client().buy(order).await.unwrap().purchase.id;
     until("store all", async || {
         get(&facing.path("/getAllUserBuys/u1")).await.1["count"] == 6

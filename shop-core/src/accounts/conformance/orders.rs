@@ -221,7 +221,7 @@ pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=2).await;
     let key: IdempotencyKey = "o-1".parse().unwrap();
-    for (key, numbers) in [(key.clone(), [1, 2]), (key.of_owner("1"), [3, 4])] {
+    for (key, numbers) in [(key.clone(), [1, 2]), (key.scoped_to_owner("1"), [3, 4])] {
         for (user, number) in [2, 1].into_iter().zip(numbers) {
             let new = NewOrder {
                 key: key.clone(),

@@ -157,7 +157,7 @@ impl Event for Order {
 impl Entity for Order {
     type Number = OrderNumber;
     type New = NewOrder;
-    type Other = User;
+    type ForeignEvent = User;
 
     fn key(new: &NewOrder) -> &IdempotencyKey {
         &new.key
@@ -168,7 +168,7 @@ impl Entity for Order {
     }
 
     fn stored_key(new: &NewOrder) -> IdempotencyKey {
-        new.key.of_owner(&new.user_id.to_string())
+        new.key.scoped_to_owner(&new.user_id.to_string())
     }
 
     fn requires(new: &NewOrder) -> Option<i64> {

@@ -15,7 +15,7 @@ use super::{Backlog, Outbox, OutboxEntry};
 use crate::error::catch_panic;
 use crate::log::LogWriter;
 use crate::ports::sink::group_by_key;
-use crate::{Error, ErrorKind, Result, failpoints, options};
+use crate::{Error, ErrorKind, Result, options, with_failpoints};
 
 options! {
     /// Options of a [`Relay`]. The defaults suit nearly all deployments.
@@ -159,7 +159,7 @@ impl Relay {
     /// Publishes until `asked` to stop, and then the pending entries once more, until it is `over`.
     async fn relay(&self, asked: &CancellationToken, over: &CancellationToken) {
         let mut pauses = self.options.backoff();
-        let mut published = Published::default();
+        let mut published = UndeletedEntries::default();
         let mut is_woken = true;
         loop {
             let round = catch_panic(ORIGIN, self.round(&mut published, over)).await;
@@ -203,7 +203,11 @@ impl Relay {
     }
 
     /// Publishes all entries of the outbox once. Returns the number of published events.
-    async fn round(&self, published: &mut Published, over: &CancellationToken) -> Result<usize> {
+    async fn round(
+        &self,
+        published: &mut UndeletedEntries,
+        over: &CancellationToken,
+    ) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
         let known = std::mem::take(published);
         let (again, new): (Vec<_>, Vec<_>) = pending
@@ -225,7 +229,7 @@ impl Relay {
             .send_modify(|status| status.published += count as u64);
         if !published.is_empty() {
             let ids: Vec<i64> = published.keys().copied().collect();
-            failpoints("delete", self.outbox.delete(&ids)).await?;
+            with_failpoints("delete", self.outbox.delete(&ids)).await?;
         }
         match failed {
             // More entries may be pending.
@@ -253,7 +257,7 @@ impl Relay {
             }
             // Caught here, so events of other keys in the same round still count as published.
             let append =
-                async { failpoints("append", self.log.append(entry.record.clone())).await };
+                async { with_failpoints("append", self.log.append(entry.record.clone())).await };
             match catch_panic(ORIGIN, append).await {
                 Ok(()) => published.push(entry),
                 Err(error) => return (published, Some(error)),
@@ -276,7 +280,7 @@ impl Relay {
 /// number is bounded by the batch size.
 ///
 /// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
-type Published = BTreeMap<i64, OutboxEntry>;
+type UndeletedEntries = BTreeMap<i64, OutboxEntry>;
 
 /// The origin of an error that is the panic of a port.
 const ORIGIN: &str = "relay";

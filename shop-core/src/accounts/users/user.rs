@@ -89,7 +89,7 @@ impl JsonEvent for User {
 impl Entity for User {
     type Number = UserNumber;
     type New = NewUser;
-    type Other = Order;
+    type ForeignEvent = Order;
 
     fn key(new: &NewUser) -> &IdempotencyKey {
         &new.key

@@ -56,7 +56,7 @@ impl Shop {
     /// # async fn main() -> Result<()> {
     /// for seed in 0..20 {
     ///     let shop = Shop::simulated(seed);
-    ///     let order = NewPurchase::of("u1").named("ada").priced("29.99")?;
+    ///     let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
     ///     // Without a key, a purchase of unknown outcome would be bought twice.
     ///     buy_until_known(&shop, order.with_key("order-7")?).await?;
     ///     assert_eq!(shop.user("u1").summary().await?.count, 1);
@@ -71,7 +71,7 @@ impl Shop {
         let sink: Arc<dyn PurchaseSink> =
             Arc::new(StoreSink::new(Arc::new(store.clone()), Durability::Memory));
         let sink = IdempotentSink::new(faults.sink(sink), Arc::new(store.clone()));
-        Self::of(sink, faults.query(Arc::new(store)))
+        Self::new(sink, faults.query(Arc::new(store)))
     }
 }
 
@@ -84,7 +84,10 @@ mod tests {
     async fn buy(shop: &Shop) -> Vec<Option<(ErrorKind, Outcome)>> {
         let mut outcomes = Vec::new();
         for number in 0..200 {
-            let order = NewPurchase::of("u1").named("ada").priced("1").unwrap();
+            let order = NewPurchase::for_user("u1")
+                .with_user_name("ada")
+                .with_price("1")
+                .unwrap();
             let order = order.with_key(format!("order-{number}")).unwrap();
             while let Err(error) = shop.buy(order.clone()).await {
                 outcomes.push(Some((error.kind(), error.outcome())));
@@ -119,7 +122,12 @@ mod tests {
     async fn retries_without_a_key_buy_twice() {
         let shop = Shop::simulated(7);
         for _ in 0..200 {
-            let order = || NewPurchase::of("u1").named("ada").priced("1").unwrap();
+            let order = || {
+                NewPurchase::for_user("u1")
+                    .with_user_name("ada")
+                    .with_price("1")
+                    .unwrap()
+            };
             while shop.buy(order()).await.is_err() {}
         }
         assert!(shop.user("u1").summary().await.unwrap().count > 200);

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::super::IngestOptions;
-use super::super::backoff::{Backoff, after};
-use super::super::event::Action;
+use super::super::backoff::{Backoff, saturating_instant};
+use super::super::event::PipelineAction;
 use super::super::status::Component;
-use super::Pipeline;
-use super::progress::Progress;
+use super::IngestPipeline;
+use super::progress::PartitionProgress;
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
 
@@ -17,7 +17,7 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The state of commits.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
-pub(super) struct Commits {
+pub(super) struct CommitState {
     /// Also tracks the interval between two commits.
     pub(super) backoff: Backoff,
     pub(super) is_under_way: bool,
@@ -25,7 +25,7 @@ pub(super) struct Commits {
     overdue_at: Option<Instant>,
 }
 
-impl Commits {
+impl CommitState {
     pub(super) fn new(options: &IngestOptions) -> Self {
         Self {
             backoff: Backoff::new(options),
@@ -43,15 +43,15 @@ impl Commits {
     }
 }
 
-impl Pipeline {
+impl IngestPipeline {
     pub(super) fn has_offsets(&self) -> bool {
         self.partitions
             .values()
             .any(|progress| progress.to_commit().is_some())
     }
 
-    pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let Commits {
+    pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
+        let CommitState {
             backoff,
             is_under_way,
             ..
@@ -64,20 +64,20 @@ impl Pipeline {
         let offsets: Vec<CommitOffset> = self
             .partitions
             .values()
-            .filter_map(Progress::commit_offset)
+            .filter_map(PartitionProgress::commit_offset)
             .collect();
         if offsets.is_empty() {
             return;
         }
         self.partitions
             .values_mut()
-            .for_each(Progress::begin_commit);
+            .for_each(PartitionProgress::begin_commit);
         self.commits
             .backoff
-            .wait_until(after(now, self.options.commit_interval));
+            .wait_until(saturating_instant(now, self.options.commit_interval));
         self.commits.is_under_way = true;
-        self.commits.overdue_at = Some(after(now, COMMIT_TIMEOUT));
-        actions.push(Action::Commit(offsets));
+        self.commits.overdue_at = Some(saturating_instant(now, COMMIT_TIMEOUT));
+        actions.push(PipelineAction::Commit(offsets));
     }
 
     pub(super) fn on_commit(
@@ -85,7 +85,7 @@ impl Pipeline {
         offsets: Vec<CommitOffset>,
         outcome: Result<Vec<CommitOutcome>>,
         now: Instant,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<PipelineAction>,
     ) {
         self.commits.is_under_way = false;
         self.commits.overdue_at = None;
@@ -94,7 +94,7 @@ impl Pipeline {
             Ok(_) => return self.on_commit_error(&miscounted(), now),
             Err(error) => return self.on_commit_error(&error, now),
         };
-        self.failures_changed |= self.commits.backoff.recovered();
+        self.failures_changed |= self.commits.backoff.record_success();
         for (offset, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
                 self.leave(&[offset.partition], actions);
@@ -105,7 +105,7 @@ impl Pipeline {
     }
 
     fn on_commit_error(&mut self, error: &Error, now: Instant) {
-        self.commits.backoff.failed(error, now);
+        self.commits.backoff.record_failure(error, now);
         self.count_retry(Component::Commit);
         if error.kind() == ErrorKind::Internal {
             self.stop(Some(error.clone()), now);
@@ -122,7 +122,7 @@ impl Pipeline {
         {
             self.commits
                 .backoff
-                .report(&overdue("a commit", COMMIT_TIMEOUT), now);
+                .record_error(&overdue("a commit", COMMIT_TIMEOUT), now);
             self.failures_changed = true;
         }
     }

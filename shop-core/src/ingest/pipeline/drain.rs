@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::backoff::after;
-use super::super::event::Action;
-use super::progress::Progress;
-use super::{Pipeline, key};
+use super::super::backoff::saturating_instant;
+use super::super::event::PipelineAction;
+use super::progress::PartitionProgress;
+use super::{IngestPipeline, key};
 use crate::log::{Partition, Revocation};
 
 /// The deadlines of a drain.
@@ -22,8 +22,8 @@ impl DrainDeadlines {
     /// Deadlines for a drain of `time`. The last quarter is reserved for the commit.
     pub(super) fn within(time: Duration, now: Instant) -> Self {
         Self {
-            drain_by: after(now, time / 4 * 3),
-            give_up_by: after(now, time),
+            drain_by: saturating_instant(now, time / 4 * 3),
+            give_up_by: saturating_instant(now, time),
         }
     }
 
@@ -37,13 +37,13 @@ impl DrainDeadlines {
     }
 }
 
-impl Pipeline {
+impl IngestPipeline {
     /// Drains the partitions of `revocation`, which ends when that is done or its time is over.
     pub(super) fn begin_drain(
         &mut self,
         revocation: Revocation,
         now: Instant,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<PipelineAction>,
     ) {
         let deadlines = DrainDeadlines::within(revocation.timeout, now).at_most(self.stopping);
         for partition in &revocation.partitions {
@@ -54,18 +54,18 @@ impl Pipeline {
         }
         self.drains.push(Arc::new(revocation));
         // The rebalance waits for the commit, so it is tried at once, without backoff.
-        self.commits.backoff.hurry();
+        self.commits.backoff.retry_now();
     }
 
     /// Ends drains that are complete or out of time.
-    pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
         for progress in self.partitions.values_mut() {
             let is_late = progress
                 .draining
                 .is_some_and(|deadlines| deadlines.drain_by <= now);
             if is_late && !progress.is_abandoned {
                 progress.is_abandoned = true;
-                actions.push(Action::Abandon(progress.partition.clone()));
+                actions.push(PipelineAction::Abandon(progress.partition.clone()));
             }
         }
         for drain in std::mem::take(&mut self.drains) {
@@ -76,7 +76,7 @@ impl Pipeline {
             };
             if drain.partitions.iter().all(is_over) {
                 self.leave(&drain.partitions, actions);
-                actions.push(Action::EndRevocation(drain));
+                actions.push(PipelineAction::EndRevocation(drain));
             } else {
                 self.drains.push(drain);
             }
@@ -84,7 +84,7 @@ impl Pipeline {
     }
 
     /// Whether nothing of a partition is in flight or uncommitted any more.
-    fn is_over(&self, progress: &Progress, now: Instant) -> bool {
+    fn is_over(&self, progress: &PartitionProgress, now: Instant) -> bool {
         let Some(deadlines) = progress.draining else {
             return true;
         };
@@ -104,16 +104,16 @@ impl Pipeline {
     }
 
     /// Leaves `partitions`. Their epochs are not entered again.
-    pub(super) fn leave(&mut self, partitions: &[Partition], actions: &mut Vec<Action>) {
+    pub(super) fn leave(&mut self, partitions: &[Partition], actions: &mut Vec<PipelineAction>) {
         for partition in partitions {
             if let Some(progress) = self.enter(partition, actions) {
                 progress.leave();
-                actions.push(Action::Abandon(partition.clone()));
+                actions.push(PipelineAction::Abandon(partition.clone()));
             }
         }
         // A commit that does not end stays a failure, because no other one can start.
         if !self.commits.is_under_way && !self.has_offsets() {
-            self.failures_changed |= self.commits.backoff.recovered();
+            self.failures_changed |= self.commits.backoff.record_success();
         }
     }
 }

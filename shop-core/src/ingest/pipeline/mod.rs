@@ -20,26 +20,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::event::{Action, BatchEvent, BatchOutcome, Event, Wants};
+use super::event::{BatchEvent, BatchOutcome, EventDemand, PipelineAction, PipelineEvent};
 use super::observer::BatchReport;
 use super::status::{Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
 use crate::log::{Batch, Gap, LogRecord, Partition, Revocation, RevocationCause, SourceEvent};
 use crate::{Error, ErrorKind, Result};
-use commits::Commits;
+use commits::CommitState;
 pub(super) use commits::overdue;
 use drain::DrainDeadlines;
-use progress::{Progress, Read};
+use progress::{FirstRecord, PartitionProgress};
 
 /// The minimum time that the source has to leave its group, even if the drain took longer.
 const MIN_CLOSE: Duration = Duration::from_millis(500);
 
 /// A partition in any epoch: topic and index.
-type Key = (Arc<str>, u32);
+type PartitionKey = (Arc<str>, u32);
 
 /// A batch in flight.
 #[derive(Debug, Clone)]
-struct InFlight {
+struct InFlightBatch {
     partition: Partition,
     records: usize,
     bytes: usize,
@@ -52,15 +52,15 @@ struct InFlight {
 
 /// The pipeline of one member: its partitions, batches in flight, durable offsets and deadlines.
 #[derive(Debug, Clone)]
-pub(super) struct Pipeline {
+pub(super) struct IngestPipeline {
     options: IngestOptions,
     /// The number of batches read so far, used as unique batch numbers.
     batches: u64,
-    in_flight: BTreeMap<u64, InFlight>,
-    partitions: BTreeMap<Key, Progress>,
+    in_flight: BTreeMap<u64, InFlightBatch>,
+    partitions: BTreeMap<PartitionKey, PartitionProgress>,
     /// Revocations that were not answered yet.
     drains: Vec<Arc<Revocation>>,
-    commits: Commits,
+    commits: CommitState,
     reading: Backoff,
     /// Control events are not requested before this instant.
     control_not_before: Option<Instant>,
@@ -72,7 +72,7 @@ pub(super) struct Pipeline {
     pub(super) failure: Option<Error>,
     counters: IngestCounters,
     /// The number of lost records, and the last gap.
-    lost: BTreeMap<Key, (u64, Range<u64>)>,
+    lost: BTreeMap<PartitionKey, (u64, Range<u64>)>,
     freshness: Option<Duration>,
     retries: BTreeMap<Component, u64>,
     /// Whether failures or stuck records have changed since the last report.
@@ -81,14 +81,14 @@ pub(super) struct Pipeline {
     transitions: Vec<(Component, Option<Error>)>,
 }
 
-impl Pipeline {
+impl IngestPipeline {
     pub(super) fn new(options: IngestOptions) -> Self {
         Self {
             batches: 0,
             in_flight: BTreeMap::new(),
             partitions: BTreeMap::new(),
             drains: Vec::new(),
-            commits: Commits::new(&options),
+            commits: CommitState::new(&options),
             reading: Backoff::new(&options),
             control_not_before: None,
             source_ended: false,
@@ -105,13 +105,20 @@ impl Pipeline {
     }
 
     /// Handles an event at `now`, and appends the resulting actions.
-    pub(super) fn on(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+    pub(super) fn on(
+        &mut self,
+        event: PipelineEvent,
+        now: Instant,
+        actions: &mut Vec<PipelineAction>,
+    ) {
         match event {
-            Event::Shutdown => self.stop(None, now),
-            Event::Time => {}
-            Event::Source { asked, answer } => self.on_source(asked, answer, now, actions),
-            Event::Batch(number, event) => self.on_batch(number, event, now, actions),
-            Event::Committed(offsets, outcome) => self.on_commit(offsets, outcome, now, actions),
+            PipelineEvent::Shutdown => self.stop(None, now),
+            PipelineEvent::Time => {}
+            PipelineEvent::Source { asked, answer } => self.on_source(asked, answer, now, actions),
+            PipelineEvent::Batch(number, event) => self.on_batch(number, event, now, actions),
+            PipelineEvent::Committed(offsets, outcome) => {
+                self.on_commit(offsets, outcome, now, actions);
+            }
         }
         // A source that waits without an error is healthy, even if it delivers nothing.
         if self.reading.healthy_at().is_some_and(|at| at <= now) {
@@ -122,23 +129,23 @@ impl Pipeline {
         match self.stopping {
             Some(deadlines) if self.is_drained(deadlines, now) => {
                 let time_left = deadlines.give_up_by.saturating_duration_since(now);
-                actions.push(Action::Close(time_left.max(MIN_CLOSE)));
+                actions.push(PipelineAction::Close(time_left.max(MIN_CLOSE)));
             }
             _ => self.start_commit(now, actions),
         }
     }
 
     /// Which events to request from the source. Without a request for batches it is paused.
-    pub(super) fn wants(&self, now: Instant) -> Wants {
+    pub(super) fn wants(&self, now: Instant) -> EventDemand {
         if self.source_ended {
-            Wants::Nothing
+            EventDemand::Nothing
         } else if self.has_room() && self.reading.is_due(now) {
-            Wants::Next
+            EventDemand::Next
         } else if self.control_not_before.is_none_or(|at| at <= now) {
             // Revocations are requested even without capacity or during a backoff.
-            Wants::Control
+            EventDemand::Control
         } else {
-            Wants::Nothing
+            EventDemand::Nothing
         }
     }
 
@@ -176,34 +183,38 @@ impl Pipeline {
     }
 
     /// The progress of `partition`, unless its epoch has ended.
-    fn progress(&mut self, partition: &Partition) -> Option<&mut Progress> {
+    fn progress(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
         let progress = self.partitions.get_mut(&key(partition))?;
         (progress.partition == *partition && !progress.is_left).then_some(progress)
     }
 
     /// The progress of `partition`, unless its epoch has ended. Batches of an older epoch are abandoned.
-    fn enter(&mut self, partition: &Partition, actions: &mut Vec<Action>) -> Option<&mut Progress> {
-        let unread = || Progress::new(partition.clone());
+    fn enter(
+        &mut self,
+        partition: &Partition,
+        actions: &mut Vec<PipelineAction>,
+    ) -> Option<&mut PartitionProgress> {
+        let unread = || PartitionProgress::new(partition.clone());
         let progress = self.partitions.entry(key(partition)).or_insert_with(unread);
         if progress.is_past(partition.epoch) {
             return None;
         }
         if progress.partition != *partition {
             let before = std::mem::replace(progress, unread());
-            actions.extend((!before.is_left).then_some(Action::Abandon(before.partition)));
+            actions.extend((!before.is_left).then_some(PipelineAction::Abandon(before.partition)));
         }
         Some(progress)
     }
 
     fn on_source(
         &mut self,
-        asked: Wants,
+        asked: EventDemand,
         got: Result<SourceEvent>,
         now: Instant,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<PipelineAction>,
     ) {
         // A control event does not show that batches can be read.
-        if asked == Wants::Next && got.is_ok() {
+        if asked == EventDemand::Next && got.is_ok() {
             self.on_source_healthy();
         }
         match got {
@@ -216,14 +227,14 @@ impl Pipeline {
             Ok(SourceEvent::Revoked(revocation)) if revocation.cause == RevocationCause::Lost => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
                 self.leave(&revocation.partitions, actions);
-                actions.push(Action::EndRevocation(Arc::new(revocation)));
+                actions.push(PipelineAction::EndRevocation(Arc::new(revocation)));
             }
             Ok(SourceEvent::Revoked(revocation)) => self.begin_drain(revocation, now, actions),
             Ok(SourceEvent::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
             Err(error) => {
-                let until = self.reading.failed(&error, now);
-                if asked == Wants::Control {
+                let until = self.reading.record_failure(&error, now);
+                if asked == EventDemand::Control {
                     self.control_not_before = Some(until);
                 }
                 self.count_retry(Component::Source);
@@ -238,15 +249,21 @@ impl Pipeline {
     }
 
     fn on_source_healthy(&mut self) {
-        self.failures_changed |= self.reading.recovered();
+        self.failures_changed |= self.reading.record_success();
     }
 
-    fn start(&mut self, batch: Batch, gap: Option<Gap>, now: Instant, actions: &mut Vec<Action>) {
+    fn start(
+        &mut self,
+        batch: Batch,
+        gap: Option<Gap>,
+        now: Instant,
+        actions: &mut Vec<PipelineAction>,
+    ) {
         let partition = batch.partition.clone();
         let number = self.batches;
         let records = batch.records.len();
         let bytes = batch.size();
-        let read = Read {
+        let read = FirstRecord {
             at: now,
             time: batch.records.first().and_then(LogRecord::known_time),
         };
@@ -263,7 +280,7 @@ impl Pipeline {
         let is_abandoned = progress.is_abandoned;
         self.batches += 1;
         let of_it = partition.clone();
-        let batch_in_flight = InFlight {
+        let batch_in_flight = InFlightBatch {
             partition,
             records,
             bytes,
@@ -272,9 +289,9 @@ impl Pipeline {
             stuck: BTreeMap::new(),
         };
         self.in_flight.insert(number, batch_in_flight);
-        actions.push(Action::Start { number, batch, gap });
+        actions.push(PipelineAction::Start { number, batch, gap });
         if is_abandoned {
-            actions.push(Action::Abandon(of_it));
+            actions.push(PipelineAction::Abandon(of_it));
         }
     }
 
@@ -283,7 +300,7 @@ impl Pipeline {
         number: u64,
         event: BatchEvent,
         now: Instant,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<PipelineAction>,
     ) {
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
@@ -308,12 +325,12 @@ impl Pipeline {
         number: u64,
         outcome: Option<BatchOutcome>,
         now: Instant,
-        actions: &mut Vec<Action>,
+        actions: &mut Vec<PipelineAction>,
     ) {
         let Some(batch) = self.in_flight.remove(&number) else {
             return;
         };
-        let InFlight {
+        let InFlightBatch {
             partition,
             records,
             bytes,
@@ -336,7 +353,7 @@ impl Pipeline {
             self.count_gap(key(&partition), gap);
         } else {
             let duration = now.saturating_duration_since(read);
-            actions.push(Action::Completed(BatchReport {
+            actions.push(PipelineAction::Completed(BatchReport {
                 records,
                 bytes,
                 counters: tally,
@@ -355,7 +372,7 @@ impl Pipeline {
     }
 
     /// Counts the offsets of a gap. One that was delivered again, possibly grown, is counted once.
-    fn count_gap(&mut self, partition: Key, gap: Range<u64>) {
+    fn count_gap(&mut self, partition: PartitionKey, gap: Range<u64>) {
         let (count, last) = self.lost.entry(partition).or_insert((0, 0..0));
         let from = if last.contains(&gap.start) {
             last.end
@@ -385,10 +402,10 @@ impl Pipeline {
         self.partitions
             .values_mut()
             .for_each(|progress| progress.drain(deadlines));
-        self.commits.backoff.hurry();
+        self.commits.backoff.retry_now();
     }
 }
 
-fn key(partition: &Partition) -> Key {
+fn key(partition: &Partition) -> PartitionKey {
     (Arc::clone(&partition.topic), partition.index)
 }

@@ -10,7 +10,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A pipeline, and the time.
 struct Fixture {
-    pipeline: Pipeline,
+    pipeline: IngestPipeline,
     now: Instant,
 }
 
@@ -32,31 +32,34 @@ pub(super) fn unavailable() -> Error {
 impl Fixture {
     fn new(options: IngestOptions) -> Self {
         Self {
-            pipeline: Pipeline::new(options),
+            pipeline: IngestPipeline::new(options),
             now: Instant::now(),
         }
     }
 
-    fn on(&mut self, event: Event) -> Vec<Action> {
+    fn on(&mut self, event: PipelineEvent) -> Vec<PipelineAction> {
         let mut actions = Vec::new();
         self.pipeline.on(event, self.now, &mut actions);
         actions
     }
 
-    fn answer(&mut self, answer: SourceEvent) -> Vec<Action> {
-        self.on(Event::Source {
-            asked: Wants::Next,
+    fn answer(&mut self, answer: SourceEvent) -> Vec<PipelineAction> {
+        self.on(PipelineEvent::Source {
+            asked: EventDemand::Next,
             answer: Ok(answer),
         })
     }
 
     fn read(&mut self, epoch: u64, offset: u64) {
         let actions = self.answer(SourceEvent::Batch(batch(epoch, offset)));
-        assert!(matches!(actions[..], [Action::Start { .. }]), "{actions:?}");
+        assert!(
+            matches!(actions[..], [PipelineAction::Start { .. }]),
+            "{actions:?}"
+        );
     }
 
     /// Batch `number` has ended.
-    fn finish(&mut self, number: u64, state: BatchState) -> Vec<Action> {
+    fn finish(&mut self, number: u64, state: BatchState) -> Vec<PipelineAction> {
         let outcome = BatchOutcome {
             counters: IngestCounters::default(),
             gap: None,
@@ -64,10 +67,18 @@ impl Fixture {
             stop: None,
             freshness: None,
         };
-        self.on(Event::Batch(number, BatchEvent::Finished(Some(outcome))))
+        self.on(PipelineEvent::Batch(
+            number,
+            BatchEvent::Finished(Some(outcome)),
+        ))
     }
 
-    fn revoke(&mut self, epoch: u64, cause: RevocationCause, timeout: Duration) -> Vec<Action> {
+    fn revoke(
+        &mut self,
+        epoch: u64,
+        cause: RevocationCause,
+        timeout: Duration,
+    ) -> Vec<PipelineAction> {
         self.answer(SourceEvent::Revoked(Revocation::new(
             vec![partition(epoch)],
             cause,
@@ -76,41 +87,41 @@ impl Fixture {
         )))
     }
 
-    fn committed(&mut self, epoch: u64, next: u64) -> Vec<Action> {
+    fn committed(&mut self, epoch: u64, next: u64) -> Vec<PipelineAction> {
         let offsets = vec![CommitOffset::new(partition(epoch), next)];
-        self.on(Event::Committed(
+        self.on(PipelineEvent::Committed(
             offsets,
             Ok(vec![CommitOutcome::Committed]),
         ))
     }
 
     /// Time passes until something is due, but not beyond `at`.
-    fn time(&mut self, at: Instant) -> Vec<Action> {
+    fn time(&mut self, at: Instant) -> Vec<PipelineAction> {
         self.now = self
             .pipeline
             .next_deadline(self.now)
             .map_or(at, |due| due.min(at));
-        self.on(Event::Time)
+        self.on(PipelineEvent::Time)
     }
 }
 
-fn commits(actions: &[Action]) -> Option<u64> {
+fn commits(actions: &[PipelineAction]) -> Option<u64> {
     actions.iter().find_map(|action| match action {
-        Action::Commit(offsets) => Some(offsets[0].next_offset),
+        PipelineAction::Commit(offsets) => Some(offsets[0].next_offset),
         _ => None,
     })
 }
 
-fn abandons(actions: &[Action]) -> bool {
+fn abandons(actions: &[PipelineAction]) -> bool {
     actions
         .iter()
-        .any(|action| matches!(action, Action::Abandon(_)))
+        .any(|action| matches!(action, PipelineAction::Abandon(_)))
 }
 
-fn ends(actions: &[Action]) -> bool {
+fn ends(actions: &[PipelineAction]) -> bool {
     actions
         .iter()
-        .any(|action| matches!(action, Action::EndRevocation(_)))
+        .any(|action| matches!(action, PipelineAction::EndRevocation(_)))
 }
 
 #[test]
@@ -122,16 +133,16 @@ fn bytes_in_flight_are_bounded() {
             ..IngestOptions::default()
         });
         for offset in 0..2 {
-            assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+            assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
             fixture.read(1, offset);
         }
         assert_eq!(
             fixture.pipeline.wants(fixture.now),
-            Wants::Control,
+            EventDemand::Control,
             "the second one fills the budget"
         );
         fixture.finish(0, BatchState::Durable(1));
-        assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+        assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
     }
 }
 
@@ -142,11 +153,14 @@ fn a_closed_source_ends_the_pipeline() {
         Err(Error::new(ErrorKind::Closed, "closed")),
     ] {
         let mut fixture = Fixture::new(IngestOptions::default());
-        let actions = fixture.on(Event::Source {
-            asked: Wants::Next,
+        let actions = fixture.on(PipelineEvent::Source {
+            asked: EventDemand::Next,
             answer,
         });
-        assert!(matches!(actions[..], [Action::Close(_)]), "{actions:?}");
+        assert!(
+            matches!(actions[..], [PipelineAction::Close(_)]),
+            "{actions:?}"
+        );
         assert!(fixture.pipeline.failure.is_none());
     }
 }
@@ -156,7 +170,7 @@ fn the_error_of_a_batch_ends_with_it() {
     let mut fixture = Fixture::new(IngestOptions::default());
     let mut status = IngestStatus::default();
     fixture.read(1, 0);
-    fixture.on(Event::Batch(
+    fixture.on(PipelineEvent::Batch(
         0,
         BatchEvent::Failed(Component::Store, fixture.now, unavailable()),
     ));
@@ -177,7 +191,7 @@ fn the_error_of_a_batch_ends_with_it() {
         since: fixture.now.into(),
         error,
     };
-    fixture.on(Event::Batch(1, BatchEvent::Stuck(0, stuck)));
+    fixture.on(PipelineEvent::Batch(1, BatchEvent::Stuck(0, stuck)));
     fixture.pipeline.report(&mut status);
     assert!(status.stuck.is_some());
     fixture.finish(1, BatchState::Durable(2));
@@ -201,9 +215,9 @@ fn batches_in_flight_are_bounded() {
         ..IngestOptions::default()
     });
     fixture.read(1, 0);
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
     fixture.read(1, 1);
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control);
+    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Control);
 }
 
 #[test]
@@ -223,7 +237,7 @@ fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
             "within the interval"
         );
         let actions = match is_shutdown {
-            true => fixture.on(Event::Shutdown),
+            true => fixture.on(PipelineEvent::Shutdown),
             false => fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND),
         };
         assert_eq!(commits(&actions), Some(2));
@@ -242,7 +256,7 @@ fn a_revocation_retries_a_failed_commit_at_once() {
     fixture.read(1, 0);
     fixture.finish(0, BatchState::Durable(1));
     let offsets = vec![CommitOffset::new(partition(1), 1)];
-    let failed = fixture.on(Event::Committed(offsets, Err(unavailable())));
+    let failed = fixture.on(PipelineEvent::Committed(offsets, Err(unavailable())));
     assert_eq!(commits(&failed), None, "after a pause");
     assert_eq!(
         commits(&fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND)),
@@ -302,7 +316,7 @@ fn lost_partitions_are_neither_drained_nor_committed() {
         "{actions:?}"
     );
     fixture.now += SECOND;
-    assert_eq!(commits(&fixture.on(Event::Time)), None);
+    assert_eq!(commits(&fixture.on(PipelineEvent::Time)), None);
 }
 
 #[test]
@@ -314,10 +328,10 @@ fn failed_commits_of_lost_partitions_are_ignored_unless_they_hang() {
         assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
         if hangs {
             fixture.now += 60 * SECOND;
-            fixture.on(Event::Time);
+            fixture.on(PipelineEvent::Time);
         } else {
             let offsets = vec![CommitOffset::new(partition(1), 1)];
-            fixture.on(Event::Committed(offsets, Err(unavailable())));
+            fixture.on(PipelineEvent::Committed(offsets, Err(unavailable())));
         }
         fixture.pipeline.report(&mut status);
         assert!(status.errors.contains_key(&Component::Commit));
@@ -364,14 +378,14 @@ fn an_abandoned_batch_is_not_reported_to_the_observer() {
     (0..2).for_each(|offset| fixture.read(1, offset));
     assert!(
         fixture
-            .on(Event::Batch(0, BatchEvent::Finished(None)))
+            .on(PipelineEvent::Batch(0, BatchEvent::Finished(None)))
             .is_empty()
     );
     let actions = fixture.finish(1, BatchState::Durable(2));
     assert!(
         matches!(
             actions[..],
-            [Action::Completed(BatchReport { records: 1, .. })]
+            [PipelineAction::Completed(BatchReport { records: 1, .. })]
         ),
         "{actions:?}"
     );
@@ -382,11 +396,11 @@ fn closing_gets_the_rest_of_the_drain_timeout() {
     for (passes, left) in [(SECOND, 19 * SECOND), (60 * SECOND, MIN_CLOSE)] {
         let mut fixture = Fixture::new(IngestOptions::default());
         fixture.read(1, 0);
-        assert!(fixture.on(Event::Shutdown).is_empty());
+        assert!(fixture.on(PipelineEvent::Shutdown).is_empty());
         fixture.now += passes;
         fixture.finish(0, BatchState::Durable(1));
         let actions = fixture.committed(1, 1);
-        let Some(Action::Close(time)) = actions.last() else {
+        let Some(PipelineAction::Close(time)) = actions.last() else {
             panic!("{actions:?}")
         };
         assert_eq!(*time, left);
@@ -396,23 +410,23 @@ fn closing_gets_the_rest_of_the_drain_timeout() {
 #[test]
 fn reading_pauses_after_an_error_and_control_events_do_not() {
     let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.on(Event::Source {
-        asked: Wants::Next,
+    fixture.on(PipelineEvent::Source {
+        asked: EventDemand::Next,
         answer: Err(unavailable()),
     });
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Control);
-    fixture.on(Event::Source {
-        asked: Wants::Control,
+    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Control);
+    fixture.on(PipelineEvent::Source {
+        asked: EventDemand::Control,
         answer: Err(unavailable()),
     });
     assert_eq!(
         fixture.pipeline.wants(fixture.now),
-        Wants::Nothing,
+        EventDemand::Nothing,
         "not in a circle"
     );
     let later = fixture.now + 10 * SECOND;
     fixture.time(later);
-    assert_eq!(fixture.pipeline.wants(fixture.now), Wants::Next);
+    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
 }
 
 #[test]
@@ -421,7 +435,10 @@ fn batches_of_a_fenced_epoch_are_ignored() {
     (0..2).for_each(|offset| fixture.read(1, offset));
     fixture.finish(0, BatchState::Durable(1));
     let offsets = vec![CommitOffset::new(partition(1), 1)];
-    let actions = fixture.on(Event::Committed(offsets, Ok(vec![CommitOutcome::Fenced])));
+    let actions = fixture.on(PipelineEvent::Committed(
+        offsets,
+        Ok(vec![CommitOutcome::Fenced]),
+    ));
     assert!(abandons(&actions), "{actions:?}");
     fixture.now += SECOND;
     assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None);

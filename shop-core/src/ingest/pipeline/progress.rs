@@ -12,18 +12,18 @@ use crate::log::{CommitOffset, Partition};
 ///
 /// Memory depends on the batches in flight only: adjacent durable batches share one entry.
 #[derive(Debug, Clone, Hash)]
-pub(super) struct Progress {
+pub(super) struct PartitionProgress {
     pub(super) partition: Partition,
     /// By batch number, ascending.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<BatchRun>,
     /// The next offset after the durable prefix. Never decreases.
     durable: Option<u64>,
     /// The next offset that the log has confirmed.
     committed: Option<u64>,
     /// When the oldest durable record was read whose commit is in progress...
-    committing_since: Option<Read>,
+    committing_since: Option<FirstRecord>,
     /// ... and the oldest one that became durable after that commit began.
-    durable_since: Option<Read>,
+    durable_since: Option<FirstRecord>,
     /// The batches were abandoned: their results are ignored.
     pub(super) is_abandoned: bool,
     /// When it has to be left, if it is drained.
@@ -34,24 +34,24 @@ pub(super) struct Progress {
 
 /// A batch, or several adjacent durable ones.
 #[derive(Debug, Clone, Hash)]
-struct Entry {
+struct BatchRun {
     /// The number of the last batch.
     number: u64,
     /// The first batch.
-    read: Read,
+    read: FirstRecord,
     state: BatchState,
 }
 
 /// The first record of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Read {
+pub(super) struct FirstRecord {
     /// When it was read.
     pub(super) at: Instant,
     /// Its timestamp in the log; `None` for a gap.
     pub(super) time: Option<Timestamp>,
 }
 
-impl Progress {
+impl PartitionProgress {
     pub(super) const fn new(partition: Partition) -> Self {
         Self {
             partition,
@@ -85,8 +85,8 @@ impl Progress {
     }
 
     /// Adds a batch. Its `number` is greater than that of every batch before.
-    pub(super) fn start(&mut self, number: u64, read: Read) {
-        self.entries.push_back(Entry {
+    pub(super) fn start(&mut self, number: u64, read: FirstRecord) {
+        self.entries.push_back(BatchRun {
             number,
             read,
             state: BatchState::InFlight,
@@ -103,7 +103,7 @@ impl Progress {
             self.merge(at + 1);
             self.merge(at);
         }
-        while let Some(Entry {
+        while let Some(BatchRun {
             state: BatchState::Durable(next),
             read,
             ..
@@ -116,7 +116,7 @@ impl Progress {
             }
             self.entries.pop_front();
         }
-        if let Some(Entry {
+        if let Some(BatchRun {
             state: BatchState::StoppedAt(next),
             ..
         }) = self.entries.front()
@@ -176,7 +176,7 @@ impl Progress {
     }
 
     /// The oldest uncommitted record, if there is one.
-    pub(super) fn oldest_uncommitted(&self) -> Option<Read> {
+    pub(super) fn oldest_uncommitted(&self) -> Option<FirstRecord> {
         let in_flight = self.entries.front().map(|entry| entry.read);
         self.committing_since.or(self.durable_since).or(in_flight)
     }
@@ -190,15 +190,15 @@ mod tests {
 
     use super::*;
 
-    fn at(at: Instant) -> Read {
-        Read { at, time: None }
+    fn at(at: Instant) -> FirstRecord {
+        FirstRecord { at, time: None }
     }
 
-    fn progress() -> Progress {
-        Progress::new(Partition::new("cluster".into(), "purchases".into(), 0, 1))
+    fn progress() -> PartitionProgress {
+        PartitionProgress::new(Partition::new("cluster".into(), "purchases".into(), 0, 1))
     }
 
-    fn start(progress: &mut Progress, numbers: std::ops::Range<u64>) {
+    fn start(progress: &mut PartitionProgress, numbers: std::ops::Range<u64>) {
         numbers.for_each(|number| progress.start(number, at(Instant::now())));
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::status::{Component, IngestStatus, Phase, StuckRecord, replace};
-use super::Pipeline;
+use super::IngestPipeline;
 use crate::Error;
 
 /// The maximum number of stuck records that are logged concurrently. With more, the cause is not a single record.
 const MAX_NAMED: usize = 10;
 
-impl Pipeline {
+impl IngestPipeline {
     /// Updates `status`. Returns whether it has changed.
     pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
         let phase = if self.is_stopping() {
@@ -123,8 +123,8 @@ impl Pipeline {
             | replace_all(&mut status.oldest_unread, written)
     }
 
-    pub(super) fn count_retry(&mut self, part: Component) {
-        *self.retries.entry(part).or_default() += 1;
+    pub(super) fn count_retry(&mut self, component: Component) {
+        *self.retries.entry(component).or_default() += 1;
         self.failures_changed = true;
     }
 

@@ -107,7 +107,7 @@ pub(super) struct Flight {
 
 #[derive(Clone, Hash)]
 pub(super) struct World {
-    pipeline: Pipeline,
+    pipeline: IngestPipeline,
     now: Instant,
     pub(super) log: [LogPartition; PARTITIONS],
     flights: Vec<Flight>,
@@ -120,7 +120,7 @@ pub(super) struct World {
     ended: [Option<u64>; PARTITIONS],
 }
 
-impl Hash for Pipeline {
+impl Hash for IngestPipeline {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
             batches,
@@ -145,7 +145,7 @@ impl Hash for Pipeline {
         (&self.commits, &self.reading, self.failure.is_some()).hash(state);
         for (
             number,
-            InFlight {
+            InFlightBatch {
                 partition,
                 read,
                 failing,
@@ -185,7 +185,7 @@ impl World {
             ..LogPartition::default()
         };
         Self {
-            pipeline: Pipeline::new(options),
+            pipeline: IngestPipeline::new(options),
             now,
             log: [(); PARTITIONS].map(|()| partition.clone()),
             flights: Vec::new(),
@@ -220,14 +220,14 @@ impl World {
         let mut moves = Vec::new();
         let wants = self.pipeline.wants(self.now);
         for (index, log) in self.log.iter().enumerate() {
-            if wants == Wants::Next && self.ended[index].is_some() {
+            if wants == EventDemand::Next && self.ended[index].is_some() {
                 moves.push(Move::DeliverOld(index));
             }
             if log.is_owned {
-                if wants == Wants::Next && log.next < BATCHES {
+                if wants == EventDemand::Next && log.next < BATCHES {
                     moves.push(Move::Deliver(index));
                 }
-                if wants != Wants::Nothing {
+                if wants != EventDemand::Nothing {
                     let is_asked = self
                         .revocations
                         .keys()
@@ -264,7 +264,7 @@ impl World {
             ];
             moves.extend(fates.map(Move::Commit));
         }
-        if wants != Wants::Nothing {
+        if wants != EventDemand::Nothing {
             moves.extend([Move::ReadFails, Move::SourceClosed]);
         }
         if self.pipeline.next_deadline(self.now).is_some() {
@@ -317,11 +317,11 @@ impl World {
                     .pipeline
                     .next_deadline(self.now)
                     .ok_or("nothing is due")?;
-                self.happens(Event::Time)
+                self.happens(PipelineEvent::Time)
             }
             Move::Shutdown => {
                 self.stopping = Some(self.now + DRAIN);
-                self.happens(Event::Shutdown)
+                self.happens(PipelineEvent::Shutdown)
             }
             Move::Restart => {
                 let fresh = Self::new(self.pipeline.options.clone(), self.now);
@@ -355,7 +355,7 @@ impl World {
 
     fn source(&mut self, answer: Result<SourceEvent>) -> Result<(), String> {
         let asked = self.pipeline.wants(self.now);
-        self.happens(Event::Source { asked, answer })
+        self.happens(PipelineEvent::Source { asked, answer })
     }
 
     fn revoke(&mut self, index: usize, cause: RevocationCause) -> Result<(), String> {
@@ -410,13 +410,13 @@ impl World {
         if fate == Fate::LetterRefused && self.stopping.is_none() {
             self.stopping = Some(self.now + DRAIN);
         }
-        self.happens(Event::Batch(number, event))
+        self.happens(PipelineEvent::Batch(number, event))
     }
 
     fn end_commit(&mut self, fate: CommitFate) -> Result<(), String> {
         let offsets = self.commit.take().ok_or("no commit is under way")?;
         if fate == CommitFate::Fails {
-            return self.happens(Event::Committed(offsets, Err(unavailable())));
+            return self.happens(PipelineEvent::Committed(offsets, Err(unavailable())));
         }
         if let (CommitFate::Fenced, [CommitOffset { partition, .. }, ..]) = (fate, &offsets[..]) {
             self.end_epoch(partition);
@@ -443,17 +443,17 @@ impl World {
         } else {
             Ok(outcomes)
         };
-        self.happens(Event::Committed(offsets, answer))
+        self.happens(PipelineEvent::Committed(offsets, answer))
     }
 
     /// Passes an event to the pipeline, performs its actions, and checks the invariants.
-    fn happens(&mut self, event: Event) -> Result<(), String> {
-        let is_abandoned = matches!(event, Event::Batch(_, BatchEvent::Finished(None)));
+    fn happens(&mut self, event: PipelineEvent) -> Result<(), String> {
+        let is_abandoned = matches!(event, PipelineEvent::Batch(_, BatchEvent::Finished(None)));
         let mut actions = Vec::new();
         self.pipeline.on(event, self.now, &mut actions);
         for action in actions {
             expect(
-                !(is_abandoned && matches!(action, Action::Completed(_))),
+                !(is_abandoned && matches!(action, PipelineAction::Completed(_))),
                 || "an abandoned batch was reported".to_owned(),
             )?;
             self.perform(action)?;
@@ -469,22 +469,22 @@ impl World {
         expect(drain_ends, || "the drain does not end".to_owned())
     }
 
-    fn perform(&mut self, action: Action) -> Result<(), String> {
+    fn perform(&mut self, action: PipelineAction) -> Result<(), String> {
         match action {
-            Action::Start { gap: Some(gap), .. } => return Err(gap.to_string()),
-            Action::Start {
+            PipelineAction::Start { gap: Some(gap), .. } => return Err(gap.to_string()),
+            PipelineAction::Start {
                 number,
                 batch,
                 gap: None,
             } => self.start(number, &batch)?,
-            Action::Abandon(partition) => {
+            PipelineAction::Abandon(partition) => {
                 let of_it = self
                     .flights
                     .iter_mut()
                     .filter(|flight| flight.partition == partition);
                 of_it.for_each(|flight| flight.is_abandoned = true);
             }
-            Action::Commit(offsets) => {
+            PipelineAction::Commit(offsets) => {
                 expect(self.commit.is_none(), || {
                     "two concurrent commits".to_owned()
                 })?;
@@ -493,7 +493,7 @@ impl World {
                 }
                 self.commit = Some(offsets);
             }
-            Action::EndRevocation(revocation) => {
+            PipelineAction::EndRevocation(revocation) => {
                 let revoked = revoked(&revocation);
                 let deadline = self.revocations.remove(&revoked).ok_or("answered twice")?;
                 let (partition, _) = revoked;
@@ -511,8 +511,8 @@ impl World {
                 })?;
                 self.end_epoch(&partition);
             }
-            Action::Completed(_) => {}
-            Action::Close(time) => {
+            PipelineAction::Completed(_) => {}
+            PipelineAction::Close(time) => {
                 expect(time >= MIN_CLOSE, || format!("{time:?} to close"))?;
                 expect(self.revocations.is_empty(), || {
                     "closed before a revocation was answered".to_owned()

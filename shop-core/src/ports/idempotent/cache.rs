@@ -18,15 +18,15 @@ const MAX_ENTRIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 #[derive(Debug)]
 pub(super) struct IdempotencyCache {
     /// Purchases whose ids were given.
-    given: Mutex<LruCache<PurchaseId, Entry>>,
+    given: Mutex<LruCache<PurchaseId, CachedPurchase>>,
     /// Purchases whose ids were generated, in the order of their ids, in a separate part, as there may be many more of them.
     /// A client may send these ids as keys later. Boxed: concurrent calls end in another order, and an entry is moved past
     /// the entries with later ids.
-    generated: Mutex<VecDeque<Box<Entry>>>,
+    generated: Mutex<VecDeque<Box<CachedPurchase>>>,
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct CachedPurchase {
     purchase: Purchase,
     /// Set once the purchase is acknowledged.
     acknowledgement: Option<Acknowledgement>,
@@ -85,7 +85,7 @@ impl IdempotencyCache {
             };
         }
 
-        let attempt = Entry {
+        let attempt = CachedPurchase {
             purchase: purchase.clone_stored(),
             acknowledgement: None,
         };
@@ -117,7 +117,10 @@ impl IdempotencyCache {
         } else {
             generated.partition_point(|entry| entry.purchase.id < purchase.id)
         };
-        generated.insert(index, Box::new(Entry::acknowledged(purchase, receipt)));
+        generated.insert(
+            index,
+            Box::new(CachedPurchase::acknowledged(purchase, receipt)),
+        );
     }
 
     /// Records the result of publishing `purchase`. A purchase that was certainly not published is forgotten: its key may
@@ -133,7 +136,7 @@ impl IdempotencyCache {
                 self.remember_generated(purchase, receipt);
             }
             Ok(receipt) => {
-                let entry = Entry::acknowledged(purchase, receipt);
+                let entry = CachedPurchase::acknowledged(purchase, receipt);
                 lock(&self.given).put(purchase.id, entry);
             }
             Err(error) => {
@@ -166,11 +169,11 @@ impl IdempotencyCache {
     }
 }
 
-impl Entry {
+impl CachedPurchase {
     fn acknowledged(purchase: &Purchase, receipt: &Receipt) -> Self {
-        let first = receipt.first.as_deref().unwrap_or(purchase);
+        let first = receipt.first_purchase.as_deref().unwrap_or(purchase);
         let receipt = Receipt {
-            first: None,
+            first_purchase: None,
             ..receipt.clone()
         };
         Self {
@@ -183,7 +186,10 @@ impl Entry {
     }
 }
 
-fn find_generated<'a>(generated: &'a VecDeque<Box<Entry>>, id: &PurchaseId) -> Option<&'a Entry> {
+fn find_generated<'a>(
+    generated: &'a VecDeque<Box<CachedPurchase>>,
+    id: &PurchaseId,
+) -> Option<&'a CachedPurchase> {
     let index = generated
         .binary_search_by_key(id, |entry| entry.purchase.id)
         .ok()?;

@@ -24,7 +24,7 @@ use crate::{Purchase, Result, Timestamp};
 const INGEST_GRACE: Duration = Duration::from_secs(10);
 
 /// What is done with a purchase whose id was given.
-pub(super) enum Decision {
+pub(super) enum PublishDecision {
     /// The purchase is published.
     Publish(Purchase, PriorAttempt),
     /// The purchase was published before, with this result.
@@ -37,9 +37,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) when its id belongs to a purchase with other content,
     /// [`Erased`](crate::ErrorKind::Erased) when that purchase was erased.
-    pub(super) async fn decide(&self, purchase: Purchase, now: Timestamp) -> Result<Decision> {
+    pub(super) async fn decide(
+        &self,
+        purchase: Purchase,
+        now: Timestamp,
+    ) -> Result<PublishDecision> {
         match self.look_up_cache(&purchase, now) {
-            None => Ok(Decision::Publish(purchase, PriorAttempt::None)),
+            None => Ok(PublishDecision::Publish(purchase, PriorAttempt::None)),
             Some(cached) => self.decide_by_store(purchase, cached).await,
         }
     }
@@ -61,7 +65,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self,
         purchase: Purchase,
         cached: CachedId,
-    ) -> Result<Decision> {
+    ) -> Result<PublishDecision> {
         match cached {
             CachedId::Unknown => self.decide_unknown(purchase).await,
             CachedId::Attempted(first) => self.decide_attempted(purchase, first).await,
@@ -73,21 +77,25 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 
     /// Decides over a purchase of which this process knows nothing.
-    async fn decide_unknown(&self, purchase: Purchase) -> Result<Decision> {
+    async fn decide_unknown(&self, purchase: Purchase) -> Result<PublishDecision> {
         let found = self.find_stored(&purchase).await.inspect_err(|error| {
             self.cache
                 .record(&purchase, PriorAttempt::None, &Err(error.clone()));
         })?;
         Ok(match found {
-            Some(first) => Decision::Answer(first),
-            None => Decision::Publish(purchase, PriorAttempt::None),
+            Some(first) => PublishDecision::Answer(first),
+            None => PublishDecision::Publish(purchase, PriorAttempt::None),
         })
     }
 
     /// Decides over a purchase after an attempt to publish `first`, whose outcome is unknown.
-    async fn decide_attempted(&self, purchase: Purchase, first: Purchase) -> Result<Decision> {
+    async fn decide_attempted(
+        &self,
+        purchase: Purchase,
+        first: Purchase,
+    ) -> Result<PublishDecision> {
         if let Some(stored) = self.find_stored(&purchase).await? {
-            return Ok(Decision::Answer(stored));
+            return Ok(PublishDecision::Answer(stored));
         }
         if !first.same_content(&purchase) {
             // Only the store can decide which of the two is recorded, and it has neither yet.
@@ -98,7 +106,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             context: purchase.context,
             ..first
         };
-        Ok(Decision::Publish(again, PriorAttempt::MayBeInFlight))
+        Ok(PublishDecision::Publish(again, PriorAttempt::MayBeInFlight))
     }
 
     /// Decides over a purchase after `first` was acknowledged.
@@ -107,7 +115,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         purchase: Purchase,
         first: Purchase,
         acknowledgement: Acknowledgement,
-    ) -> Result<Decision> {
+    ) -> Result<PublishDecision> {
         let is_recent = acknowledgement.at.elapsed() < INGEST_GRACE;
         match self.lookups.find(&*self.query, &purchase).await {
             Some(Lookup::Erased) => {
@@ -116,14 +124,17 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
             Some(Lookup::Missing) if !is_recent => {
                 self.cache.forget(&purchase.id);
-                return Ok(Decision::Publish(purchase, PriorAttempt::MayBeInFlight));
+                return Ok(PublishDecision::Publish(
+                    purchase,
+                    PriorAttempt::MayBeInFlight,
+                ));
             }
             Some(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
                 return Err(other_content());
             }
             // Of two purchases with one id, the store may have another one than this process has acknowledged.
             Some(Lookup::Stored(stored)) if !stored.same_content(&first) => {
-                return Ok(Decision::Answer(self.replay(stored)));
+                return Ok(PublishDecision::Answer(self.replay(stored)));
             }
             _ => {}
         }
@@ -132,8 +143,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             return Err(other_content());
         }
         // The receipt of this process has the position.
-        let published = PublishedPurchase::new(first, acknowledgement.receipt).as_replayed();
-        Ok(Decision::Answer(published))
+        let published = PublishedPurchase::new(first, acknowledgement.receipt).into_replayed();
+        Ok(PublishDecision::Answer(published))
     }
 
     /// Returns the purchase with the id of `purchase`, if the store is known to have it.

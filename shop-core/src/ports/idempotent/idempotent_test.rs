@@ -27,7 +27,10 @@ async fn records(log: &InMemoryLog) -> usize {
 }
 
 fn new(price: &str) -> NewPurchase {
-    NewPurchase::of("u1").named("ada").priced(price).unwrap()
+    NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price(price)
+        .unwrap()
 }
 
 fn keyed(price: &str, key: &str) -> NewPurchase {
@@ -57,7 +60,7 @@ async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
     let (log, faults, sink) = sink();
     let first = sink.publish_new(new("1"), None).await.unwrap();
     let beside = sink.inner().publish_new(new("2"), None).await.unwrap();
-    sink.remember(&beside.purchase, &beside.receipt);
+    sink.remember_receipt(&beside.purchase, &beside.receipt);
     for published in [first, beside] {
         let key = published.purchase.id.to_string();
         let price = published.purchase.price.to_string();
@@ -260,7 +263,7 @@ async fn a_refund_that_contradicts_its_purchase_is_not_published() {
         ..refund.clone()
     };
     let above = Purchase {
-        price: crate::Price::signed("-9.01").unwrap(),
+        price: crate::Price::parse_signed("-9.01").unwrap(),
         ..refund
     };
     for contradicting in [of_other, above] {

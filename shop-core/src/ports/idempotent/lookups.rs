@@ -26,11 +26,11 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Lookups {
     slots: Semaphore,
-    pause: Mutex<Pause>,
+    pause: Mutex<LookupPause>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Pause {
+struct LookupPause {
     until: Option<Instant>,
     /// When the last failure was logged.
     logged: Option<Instant>,

@@ -21,14 +21,14 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use self::cache::{IdempotencyCache, PriorAttempt};
-use self::decision::Decision;
+use self::decision::PublishDecision;
 pub(super) use self::lookups::is_recent;
 use self::lookups::{Lookups, MAX_CONCURRENT};
 use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
 use crate::log::LogFaults;
 use crate::{
     Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
-    SystemClock, Timestamp, failpoints,
+    SystemClock, Timestamp, with_failpoints,
 };
 
 /// Publishes each purchase that has a key once, whatever the sink is.
@@ -58,7 +58,7 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
 /// let sink = IdempotentSink::new(InMemoryLog::default().sink(), Arc::new(InMemoryStore::new()));
-/// let order = |price| NewPurchase::of("u1").named("ada").priced(price);
+/// let order = |price| NewPurchase::for_user("u1").with_user_name("ada").with_price(price);
 /// let first = sink.publish_new(order("29.99")?.with_key("order-7")?, None).await?;
 /// let again = sink.publish_new(order("29.99")?.with_key("order-7")?, None).await?;
 /// assert!(again.replayed && again.purchase == first.purchase);
@@ -113,12 +113,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 
     /// Remembers a purchase whose id was generated, and that was published past this sink.
-    pub fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
+    pub fn remember_receipt(&self, purchase: &Purchase, receipt: &Receipt) {
         self.cache.remember_generated(purchase, receipt);
     }
 
     /// Returns the purchase with this id, if this process has acknowledged it recently. The store may not have it yet.
-    pub fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
+    pub fn acknowledged_purchase(&self, id: &PurchaseId) -> Option<Purchase> {
         self.cache.acknowledged(id)
     }
 
@@ -134,11 +134,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     pub async fn publish_once(&self, purchase: Purchase) -> Result<PublishedPurchase> {
         let decision = self.decide(purchase, self.clock.now()).await?;
         let (purchase, prior) = match decision {
-            Decision::Answer(published) => return Ok(published),
-            Decision::Publish(purchase, prior) => (purchase, prior),
+            PublishDecision::Answer(published) => return Ok(published),
+            PublishDecision::Publish(purchase, prior) => (purchase, prior),
         };
 
-        let receipt = failpoints("publish", self.sink.publish(&purchase)).await;
+        let receipt = with_failpoints("publish", self.sink.publish(&purchase)).await;
         self.cache.record(&purchase, prior, &receipt);
         self.first_purchase(purchase, receipt?).await
     }
@@ -184,10 +184,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .buffered(MAX_CONCURRENT);
         while let Some((index, decision)) = decisions.next().await {
             match decision {
-                Ok(Decision::Publish(purchase, prior)) => {
+                Ok(PublishDecision::Publish(purchase, prior)) => {
                     to_publish.push(((index, prior), purchase));
                 }
-                Ok(Decision::Answer(published)) => results[index] = Some(Ok(published)),
+                Ok(PublishDecision::Answer(published)) => results[index] = Some(Ok(published)),
                 Err(error) => results[index] = Some(Err(error)),
             }
         }
@@ -217,7 +217,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if purchases.is_empty() {
             return Vec::new();
         }
-        let published = failpoints("publish", self.sink.publish_many(purchases)).await;
+        let published = with_failpoints("publish", self.sink.publish_many(purchases)).await;
         if published.len() == purchases.len() {
             return published;
         }
@@ -227,7 +227,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Returns the result of a repetition of a purchase, which is stored.
     fn replay(&self, stored: Purchase) -> PublishedPurchase {
         let receipt = Receipt::new(stored.id, self.sink.durability());
-        PublishedPurchase::new(stored, receipt).as_replayed()
+        PublishedPurchase::new(stored, receipt).into_replayed()
     }
 
     /// Returns the result of a purchase that was published with `receipt`. Where the sink had it already, that is the first
@@ -237,7 +237,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         purchase: Purchase,
         mut receipt: Receipt,
     ) -> Result<PublishedPurchase> {
-        if let Some(first) = receipt.first.take() {
+        if let Some(first) = receipt.first_purchase.take() {
             return Ok(PublishedPurchase::new(*first, receipt));
         }
         if receipt.is_duplicate
@@ -291,7 +291,7 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
             return self.publish_once(purchase).await;
         }
         let receipt = self.sink.publish(&purchase).await?;
-        self.remember(&purchase, &receipt);
+        self.remember_receipt(&purchase, &receipt);
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::lookups::{MAX_CONCURRENT, look_up};
 use super::{IdempotentSink, erased, miscounted};
 use crate::ports::{Lookup, PublishedPurchase, PurchaseSink, Receipt};
-use crate::{Error, ErrorKind, Outcome, Purchase, Result, failpoints};
+use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
 /// The maximum time that a refund waits for the store's decision.
 pub const REFUND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,13 +42,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     pub async fn publish_refund(
         &self,
         refund: Purchase,
-        limit: Duration,
+        timeout: Duration,
     ) -> Result<PublishedPurchase> {
-        let until = Instant::now() + limit;
+        let until = Instant::now() + timeout;
         if let Some(applied) = self.find_applied(&refund, until).await? {
             return Ok(applied);
         }
-        let receipt = failpoints("publish", self.sink.publish(&refund)).await?;
+        let receipt = with_failpoints("publish", self.sink.publish(&refund)).await?;
         self.wait_until_applied(refund, receipt, until).await
     }
 
@@ -136,14 +136,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ) -> Result<PublishedPurchase> {
         let Some(stored) = self.wait_for_verdict(&refund, until).await? else {
             let refund = refund.without_context();
-            return Ok(PublishedPurchase::new(refund, receipt).as_pending());
+            return Ok(PublishedPurchase::new(refund, receipt).into_pending());
         };
         let is_of_this_call = stored.timestamp == refund.timestamp && !receipt.is_duplicate;
         let published = PublishedPurchase::new(stored, receipt);
         Ok(if is_of_this_call {
             published
         } else {
-            published.as_replayed()
+            published.into_replayed()
         })
     }
 

@@ -6,19 +6,19 @@ use axum::http::StatusCode;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use shop_core::ErrorKind;
-use shop_core::json::without_mark;
+use shop_core::json::strip_byte_order_mark;
 
 use crate::response::{HttpError, HttpResult};
 
 /// The text of a purchase, and the index of its line or element.
-pub(super) type Line<'a> = (usize, &'a [u8]);
+pub(super) type BatchLine<'a> = (usize, &'a [u8]);
 
 /// The lines of NDJSON that are not blank.
 ///
 /// # Errors
 /// When there are more than `limit`.
-pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
-    let lines: Vec<_> = shop_core::api::lines(body)
+pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
+    let lines: Vec<_> = shop_core::api::split_lines(body)
         .map(<[u8]>::trim_ascii)
         .enumerate()
         .filter(|(_, line)| !line.is_empty())
@@ -35,9 +35,9 @@ pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> 
 ///
 /// # Errors
 /// When it is none, or has more than `limit`.
-pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<Line<'_>>> {
+pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
     let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
-    let mut json = serde_json::Deserializer::from_str(without_mark(text));
+    let mut json = serde_json::Deserializer::from_str(strip_byte_order_mark(text));
     let elements = json
         .deserialize_seq(Elements { limit })
         .and_then(|elements| json.end().map(|()| elements))
@@ -65,7 +65,7 @@ struct Elements {
 }
 
 impl<'de> Visitor<'de> for Elements {
-    type Value = Vec<Line<'de>>;
+    type Value = Vec<BatchLine<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON array")

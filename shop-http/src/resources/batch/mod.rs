@@ -20,11 +20,11 @@ use crate::response::error::FailedCall;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::server::browsers::ForeignOrigin;
-use crate::server::pools::{Place, Slot};
+use crate::server::pools::{Permit, Slot};
 use crate::service::purchases::{BatchResult, InBatch};
-use crate::service::{Purchases, ServiceKind};
+use crate::service::{PurchaseService, ServiceKind};
 
-use lines::Line;
+use lines::BatchLine;
 
 /// The number of purchases that are published together. Other requests are served in between.
 const CHUNK: usize = 1_000;
@@ -37,7 +37,10 @@ const RESULT_BYTES: usize = 288;
 /// The maximum number of characters in a detail of a response that is larger than usual.
 const SHORT_DETAIL: usize = 64;
 
-pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Request) -> HttpResult {
+pub(crate) async fn post(
+    State(purchases): State<Arc<PurchaseService>>,
+    request: Request,
+) -> HttpResult {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     let caller = Caller::of(&parts.extensions);
@@ -78,7 +81,7 @@ pub(crate) async fn post(State(purchases): State<Arc<Purchases>>, request: Reque
     // Later chunks are not begun, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
     let mut results = Results::new(is_ndjson, lines.len());
-    let mut users = Users::default();
+    let mut users = BatchUsers::default();
     for chunk in lines.chunks(CHUNK) {
         let (new, failures) = aside(body.len(), || {
             read(&purchases, &caller, &parts.extensions, chunk, &mut users)
@@ -123,7 +126,7 @@ fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
 }
 
 /// Checks what is known before the body is read. Returns whether it is NDJSON.
-fn check(purchases: &Purchases, caller: &Caller, headers: &HeaderMap) -> HttpResult<bool> {
+fn check(purchases: &PurchaseService, caller: &Caller, headers: &HeaderMap) -> HttpResult<bool> {
     if purchases.kind == ServiceKind::Management {
         // Past the log.
         purchases.policy.check(caller, &Action::Operate)?;
@@ -137,7 +140,7 @@ fn check(purchases: &Purchases, caller: &Caller, headers: &HeaderMap) -> HttpRes
 
 /// The users of a batch, for the audit log.
 #[derive(Default)]
-struct Users {
+struct BatchUsers {
     only: Option<UserId>,
     are_several: bool,
     denied: usize,
@@ -145,11 +148,11 @@ struct Users {
 
 /// The purchases of `lines`, and the failures of the other lines, both in their order.
 fn read(
-    purchases: &Purchases,
+    purchases: &PurchaseService,
     caller: &Caller,
     extensions: &Extensions,
-    lines: &[Line<'_>],
-    users: &mut Users,
+    lines: &[BatchLine<'_>],
+    users: &mut BatchUsers,
 ) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
     let mut new = Vec::with_capacity(lines.len());
     let mut failures = Vec::new();
@@ -236,7 +239,7 @@ impl Results {
     }
 
     /// The response. `held` is released when it is sent.
-    fn respond(mut self, held: Place) -> Response {
+    fn respond(mut self, held: Permit) -> Response {
         if !self.is_ndjson {
             self.text.push(b']');
         }

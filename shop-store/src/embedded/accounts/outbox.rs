@@ -22,7 +22,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pending events of a SQLite database of your own, in its table `outbox`.
 ///
-/// [`write`](Self::write) adds an event within the transaction of your row, so both are stored or neither. A
+/// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both are stored or neither. A
 /// [`Relay`](shop_core::outbox::Relay) publishes it.
 ///
 /// Leave `synchronous` at its default, `FULL`: with `NORMAL` in WAL mode, a power failure may lose a row whose event
@@ -104,7 +104,7 @@ impl SqliteOutbox {
     /// # Errors
     /// Those of SQLite, and [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot
     /// be encoded.
-    pub fn write(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
+    pub fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
         let record = event.encode();
         let record =
             record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
@@ -112,7 +112,7 @@ impl SqliteOutbox {
     }
 
     /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
-    pub fn notify(&self) {
+    pub fn notify_relay(&self) {
         self.written.notify_one();
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::outbox;
 use crate::embedded::EmbeddedStoreOptions;
-use crate::embedded::database::{Database, Kind};
+use crate::embedded::database::{Database, FileSchema};
 use crate::embedded::readers::Readers;
 use crate::embedded::writer::Writer;
 
@@ -32,9 +32,9 @@ pub struct EmbeddedEntities<E> {
 }
 
 /// The table of an entity type.
-pub(super) trait Table: Entity {
+pub(super) trait SqliteEntity: Entity {
     /// The type of the file.
-    const FILE: &'static Kind;
+    const FILE: &'static FileSchema;
     /// The name of the file and of the table.
     const NAME: &'static str;
     /// The columns of a row, without the idempotency key.
@@ -62,7 +62,7 @@ impl<E> EmbeddedEntities<E> {
 }
 
 #[expect(private_bounds, reason = "users and orders are the only types")]
-impl<E: Table> EmbeddedEntities<E> {
+impl<E: SqliteEntity> EmbeddedEntities<E> {
     /// Opens the file in `folder`. A missing folder or file is created if the options say so.
     ///
     /// # Errors
@@ -87,7 +87,10 @@ impl<E: Table> EmbeddedEntities<E> {
 }
 
 /// Adds a row and its event within the caller's transaction.
-fn insert<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<Insertion<E>> {
+fn insert<E: SqliteEntity>(
+    connection: &Connection,
+    new: &E::New,
+) -> rusqlite::Result<Insertion<E>> {
     if let Some(first) = find(connection, "key", E::stored_key(new).as_str())? {
         return Ok(Insertion::with_key_of(new, first));
     }
@@ -126,7 +129,7 @@ fn insert<E: Table>(connection: &Connection, new: &E::New) -> rusqlite::Result<I
 }
 
 /// Returns the row with this value in `column`.
-pub(super) fn find<E: Table>(
+pub(super) fn find<E: SqliteEntity>(
     connection: &Connection,
     column: &str,
     value: impl ToSql,
@@ -143,13 +146,13 @@ pub(super) fn find<E: Table>(
         .optional()
 }
 
-fn apply<E: Table>(
+fn apply<E: SqliteEntity>(
     connection: &Connection,
-    batch: &[E::Other],
+    batch: &[E::ForeignEvent],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
     let mut insert = connection.prepare_cached(E::INSERT_REFERENCE)?;
     let mut first = connection.prepare_cached(E::OWNER)?;
-    let mut apply = |other: &E::Other| {
+    let mut apply = |other: &E::ForeignEvent| {
         let (id, owner) = E::reference(other);
         if insert.execute(params_from_iter([Some(id), owner].into_iter().flatten()))? == 1 {
             return Ok(InsertOutcome::Inserted);
@@ -165,8 +168,8 @@ fn apply<E: Table>(
 }
 
 #[async_trait]
-impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
-    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+impl<E: SqliteEntity> RecordStore<E::ForeignEvent> for EmbeddedEntities<E> {
+    async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
         self.writer
             .write(move |connection| apply::<E>(connection, &batch))
             .await
@@ -178,7 +181,7 @@ impl<E: Table> RecordStore<E::Other> for EmbeddedEntities<E> {
 }
 
 #[async_trait]
-impl<E: Table> EntityStore<E> for EmbeddedEntities<E> {
+impl<E: SqliteEntity> EntityStore<E> for EmbeddedEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let new = new.clone();
         self.writer

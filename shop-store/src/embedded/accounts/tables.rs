@@ -8,13 +8,13 @@ use shop_core::orders::{Order, OrderNumber, TotalPrice};
 use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
 use super::outbox;
-use super::store::{self, EmbeddedEntities, Table};
-use crate::embedded::database::Kind;
+use super::store::{self, EmbeddedEntities, SqliteEntity};
+use crate::embedded::database::FileSchema;
 use crate::embedded::error::{parsed, unreadable};
 use crate::limits::row_limit;
 
 /// The application id is `ShoU` in ASCII, which the `file` command shows.
-pub(in crate::embedded) const USERS: Kind = Kind {
+pub(in crate::embedded) const USERS: FileSchema = FileSchema {
     application_id: 0x5368_6f55,
     migrations: &[USERS_1, outbox::TABLE],
     tables: &["users orders_of_users outbox sqlite_sequence"],
@@ -52,8 +52,8 @@ const USERS_1: &str = "
 /// ```
 pub type EmbeddedUsers = EmbeddedEntities<User>;
 
-impl Table for User {
-    const FILE: &'static Kind = &USERS;
+impl SqliteEntity for User {
+    const FILE: &'static FileSchema = &USERS;
     const NAME: &'static str = "users";
     const COLUMNS: &'static str = "id, email, name";
     const INSERT_REFERENCE: &'static str =
@@ -122,7 +122,7 @@ impl UserOrders for EmbeddedUsers {
 }
 
 /// The application id is `ShoO` in ASCII, which the `file` command shows.
-pub(in crate::embedded) const ORDERS: Kind = Kind {
+pub(in crate::embedded) const ORDERS: FileSchema = FileSchema {
     application_id: 0x5368_6f4f,
     migrations: &[ORDERS_1, outbox::TABLE],
     tables: &["orders known_users outbox sqlite_sequence"],
@@ -145,8 +145,8 @@ const ORDERS_1: &str = "
 /// Orders in `orders.db`.
 pub type EmbeddedOrders = EmbeddedEntities<Order>;
 
-impl Table for Order {
-    const FILE: &'static Kind = &ORDERS;
+impl SqliteEntity for Order {
+    const FILE: &'static FileSchema = &ORDERS;
     const NAME: &'static str = "orders";
     const COLUMNS: &'static str = "id, user_id, product, quantity, total_cents";
     const INSERT_REFERENCE: &'static str =

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogRecord,
-    LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution, Tail,
+    LogTail, LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
@@ -30,7 +30,7 @@ impl LogAdmin for EmbeddedLog {
     }
 
     /// Uses no group position, as [`scan`](LogAdmin::scan).
-    async fn tail(&self, start: &Offsets) -> Result<Tail> {
+    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         scan::tail(&self.shared, start).await
     }
 
@@ -86,16 +86,21 @@ impl LogAdmin for EmbeddedLog {
     async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
-        of: RecordType,
-        how: Resolution,
+        record_type: RecordType,
+        resolution: Resolution,
     ) -> Result<u64> {
-        how.check(dead_letters)?;
+        resolution.check(dead_letters)?;
         let clock = Arc::clone(&self.shared.options.clock);
         let all = dead_letters.to_vec();
         let resolve = move |connection: &Connection| {
             all.iter().try_fold(0, |count, dead_letter| {
-                let resolved =
-                    dead_letters::resolve(connection, dead_letter, of, how, clock.now())?;
+                let resolved = dead_letters::resolve(
+                    connection,
+                    dead_letter,
+                    record_type,
+                    resolution,
+                    clock.now(),
+                )?;
                 Ok(count + u64::from(resolved))
             })
         };

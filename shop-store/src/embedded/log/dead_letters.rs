@@ -12,13 +12,13 @@ use shop_core::log::{
 use shop_core::{Result, Timestamp};
 
 use super::position::signed;
-use super::shared::Shared;
+use super::shared::EmbeddedLogInner;
 use super::{publish, rows};
 
 /// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.
 #[derive(Debug, Clone)]
 pub struct EmbeddedDeadLetters {
-    pub(super) log: Arc<Shared>,
+    pub(super) log: Arc<EmbeddedLogInner>,
 }
 
 /// The columns of a dead letter.

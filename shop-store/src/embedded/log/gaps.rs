@@ -19,7 +19,7 @@ pub(super) fn at_end(
     })?;
     if next > end {
         let gap = Gap::new(of.clone(), end, next, GapCause::Truncated);
-        return Ok(Some(gap.followed_by(end)));
+        return Ok(Some(gap.with_next_offset(end)));
     }
     if has_more || next == end {
         return Ok(None);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::schema::LOG;
-use super::shared::Shared;
+use super::shared::EmbeddedLogInner;
 use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 use crate::embedded::clock;
 use crate::embedded::database::{Database, WriteLock};
@@ -47,7 +47,7 @@ const READ_QUEUE: usize = 64;
 /// ```
 #[derive(Debug, Clone)]
 pub struct EmbeddedLog {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<EmbeddedLogInner>,
 }
 
 impl EmbeddedLog {
@@ -92,7 +92,7 @@ impl EmbeddedLog {
                 readers.read(known).await?
             }
         };
-        let shared = Shared {
+        let shared = EmbeddedLogInner {
             topic: options.topic.as_str().into(),
             options,
             database,
@@ -211,9 +211,9 @@ impl Log for EmbeddedLog {
 }
 
 /// The log's id, and what its last restore has set.
-type Identity = (String, Option<String>);
+type LogIdentity = (String, Option<String>);
 
-fn find_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> {
+fn find_identity(connection: &Connection) -> rusqlite::Result<Option<LogIdentity>> {
     let sql = "SELECT cluster, generation FROM log";
     connection
         .query_row(sql, [], |row| row.try_into())
@@ -222,7 +222,7 @@ fn find_identity(connection: &Connection) -> rusqlite::Result<Option<Identity>> 
 
 /// Returns the log's identity. Its id is created on first use, stored in the file, and does not depend on the file's path.
 /// A new log trusts the clock.
-fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<Identity> {
+fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<LogIdentity> {
     if let Some(known) = find_identity(connection)? {
         return Ok(known);
     }

@@ -11,11 +11,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{position, rows};
 use crate::embedded::bulk::BulkInsert;
-use crate::embedded::store::{self, Buyers};
-use crate::embedded::writer::{Job, Write};
+use crate::embedded::store::{self, BuyerCache};
+use crate::embedded::writer::{WriteJob, WriteTask};
 
 /// A purchase that is appended, and stored if there is a group.
-pub(in crate::embedded) struct Publish {
+pub(in crate::embedded) struct PublishWork {
     pub(super) purchase: Purchase,
     pub(super) record: LogRecord,
     pub(super) topic: Arc<str>,
@@ -26,10 +26,10 @@ pub(in crate::embedded) struct Publish {
 }
 
 /// A publish with its receipt, or why the store does not accept the purchase.
-pub(in crate::embedded) type PublishJob = Write<Publish, Result<Receipt>>;
+pub(in crate::embedded) type PublishJob = WriteTask<PublishWork, Result<Receipt>>;
 
-impl Job for PublishJob {
-    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+impl WriteJob for PublishJob {
+    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
         publish_jobs(connection, buyers, vec![self])
     }
 
@@ -47,17 +47,17 @@ const PART: usize = 16;
 
 /// Many purchases of one caller. One transaction has as many of them as can be applied before another write waits: a
 /// large transaction writes each page once for all of its purchases.
-pub(in crate::embedded) struct PublishMany {
-    pub(super) purchases: Vec<Publish>,
+pub(in crate::embedded) struct PublishBatch {
+    pub(super) purchases: Vec<PublishWork>,
     /// Those of the first purchases, which are applied.
     pub(super) receipts: Vec<Result<Receipt>>,
 }
 
 /// A [`PublishMany`] with the receipts of the first purchases, which are committed, and the other purchases.
-pub(super) type PublishManyJob = Write<PublishMany, (Vec<Result<Receipt>>, Vec<Publish>)>;
+pub(super) type PublishBatchJob = WriteTask<PublishBatch, (Vec<Result<Receipt>>, Vec<PublishWork>)>;
 
-impl Job for PublishManyJob {
-    fn apply(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
+impl WriteJob for PublishBatchJob {
+    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
         // What was applied before was rolled back.
         self.work.receipts.clear();
         self.apply_more(connection, buyers)
@@ -67,12 +67,16 @@ impl Job for PublishManyJob {
         self.work.receipts.len() < self.work.purchases.len()
     }
 
-    fn apply_more(&mut self, connection: &Connection, buyers: &mut Buyers) -> rusqlite::Result<()> {
-        let PublishMany {
+    fn apply_more(
+        &mut self,
+        connection: &Connection,
+        buyers: &mut BuyerCache,
+    ) -> rusqlite::Result<()> {
+        let PublishBatch {
             purchases,
             receipts,
         } = &mut self.work;
-        let part: Vec<&Publish> = purchases[receipts.len()..].iter().take(PART).collect();
+        let part: Vec<&PublishWork> = purchases[receipts.len()..].iter().take(PART).collect();
         receipts.extend(publish(connection, buyers, &part)?);
         Ok(())
     }
@@ -87,10 +91,10 @@ impl Job for PublishManyJob {
 /// Applies `jobs` within the caller's transaction.
 pub(in crate::embedded) fn publish_jobs(
     connection: &Connection,
-    buyers: &mut Buyers,
+    buyers: &mut BuyerCache,
     jobs: Vec<&mut PublishJob>,
 ) -> rusqlite::Result<()> {
-    let publishes: Vec<&Publish> = jobs.iter().map(|job| &job.work).collect();
+    let publishes: Vec<&PublishWork> = jobs.iter().map(|job| &job.work).collect();
     let receipts = publish(connection, buyers, &publishes)?;
     for (job, receipt) in jobs.into_iter().zip(receipts) {
         job.result = Some(receipt);
@@ -101,8 +105,8 @@ pub(in crate::embedded) fn publish_jobs(
 /// Appends purchases, and stores those that have a group, within the caller's transaction. Returns one receipt for each.
 fn publish(
     connection: &Connection,
-    buyers: &mut Buyers,
-    publishes: &[&Publish],
+    buyers: &mut BuyerCache,
+    publishes: &[&PublishWork],
 ) -> rusqlite::Result<Vec<Result<Receipt>>> {
     let mut receipts = Vec::with_capacity(publishes.len());
     for publishes in publishes.chunk_by(|one, next| one.group == next.group) {
@@ -134,7 +138,7 @@ fn publish(
                 receipt.position =
                     offset.map(|offset| RecordPosition::new(Arc::clone(&publish.topic), 0, offset));
                 if receipt.is_duplicate {
-                    receipt.first = store::by_id(connection, &id)?.map(Box::new);
+                    receipt.first_purchase = store::by_id(connection, &id)?.map(Box::new);
                 }
             }
             receipts.push(receipt);

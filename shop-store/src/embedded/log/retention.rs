@@ -10,7 +10,7 @@ use shop_core::{Result, Timestamp};
 use tokio::time::Instant;
 
 use super::position::{lowest, signed, unsigned};
-use super::shared::Shared;
+use super::shared::EmbeddedLogInner;
 use crate::embedded::clock;
 use crate::embedded::database::free_pages;
 
@@ -27,7 +27,7 @@ const SLICE: usize = 1_000;
 
 /// Deletes old rows while a consumer is active.
 pub(super) struct Deleter {
-    log: Arc<Shared>,
+    log: Arc<EmbeddedLogInner>,
     next: Instant,
     next_conflicts: Instant,
     guard: DeletionGuard,
@@ -36,7 +36,7 @@ pub(super) struct Deleter {
 }
 
 impl Deleter {
-    pub(super) fn new(log: Arc<Shared>) -> Self {
+    pub(super) fn new(log: Arc<EmbeddedLogInner>) -> Self {
         let now = Instant::now();
         Self {
             log,
@@ -67,7 +67,7 @@ impl Deleter {
     /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
     /// left in this round. While the clock may be wrong, conflicts stay.
     async fn delete_slices(&mut self) -> Result<bool> {
-        let Shared {
+        let EmbeddedLogInner {
             writer,
             readers,
             options,
@@ -78,10 +78,14 @@ impl Deleter {
             Some(rest) => rest,
             None => {
                 let (last_seen, consumed) = readers.read(last_seen).await?;
-                self.guard.round(now, last_seen, consumed)
+                self.guard.next_allowance(now, last_seen, consumed)
             }
         };
-        let Allowance { rows, seen, .. } = allowance;
+        let Allowance {
+            rows,
+            last_seen: seen,
+            ..
+        } = allowance;
         let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(SLICE);
         let before = now.saturating_sub(options.retention);
         let delete = move |connection: &Connection| {
@@ -93,7 +97,7 @@ impl Deleter {
         let is_trusted = rows == u64::MAX;
         let has_more = deleted == SLICE;
         if has_more {
-            self.rest = allowance.after(deleted as u64);
+            self.rest = allowance.remaining_after(deleted as u64);
         }
         if has_more || !is_trusted || self.next_conflicts > Instant::now() {
             return Ok(has_more);

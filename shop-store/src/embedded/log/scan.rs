@@ -6,34 +6,38 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rusqlite::{Connection, Row, params};
-use shop_core::log::{Batch, DeadLetterState, Offsets, Resolution, ResolvedDeadLetter, Tail};
+use shop_core::log::{Batch, DeadLetterState, LogTail, Offsets, Resolution, ResolvedDeadLetter};
 use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, from_row};
 use super::notifier::Waiter;
 use super::position::{end, unsigned};
 use super::rows;
-use super::shared::Shared;
+use super::shared::EmbeddedLogInner;
 use crate::embedded::readers::Readers;
 
 /// Returns all records of `log`, in offset order.
-pub(super) async fn records(log: &Shared) -> Result<BoxStream<'static, Result<Batch>>> {
+pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static, Result<Batch>>> {
     let (_, end) = log.readers.read(span).await?;
     Ok(batches(log, 0, Some(end)))
 }
 
 /// Follows `log` from `start` on.
-pub(super) async fn tail(log: &Shared, start: &Offsets) -> Result<Tail> {
+pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
     let (first, end) = log.readers.read(span).await?;
-    let start = Tail::start_of(start, 0, first, end);
+    let start = LogTail::start_offset(start, 0, first, end);
     let topic = (Arc::clone(&log.cluster), Arc::clone(&log.topic));
-    let mut tail = Tail::new(topic, [(0, (start, end))], batches(log, start, None));
+    let mut tail = LogTail::new(topic, [(0, (start, end))], batches(log, start, None));
     tail.generation = log.generation.clone();
     Ok(tail)
 }
 
 /// Returns the records from `start` to before `end`; without an end, also those that are appended later.
-fn batches(log: &Shared, start: u64, end: Option<u64>) -> BoxStream<'static, Result<Batch>> {
+fn batches(
+    log: &EmbeddedLogInner,
+    start: u64,
+    end: Option<u64>,
+) -> BoxStream<'static, Result<Batch>> {
     let readers = log.readers.clone();
     let interval = log.options.poll_interval;
     let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
@@ -73,7 +77,7 @@ fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 
 /// Returns all dead letters of `log`: first the pending ones, then the resolved ones.
 pub(super) async fn dead_letters(
-    log: &Shared,
+    log: &EmbeddedLogInner,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let readers = &log.readers;
     let cluster = Arc::clone(&log.cluster);

@@ -1,7 +1,7 @@
 //! The schema of a log's file.
 
 use crate::embedded::clock;
-use crate::embedded::database::Kind;
+use crate::embedded::database::FileSchema;
 
 /// AUTOINCREMENT: offsets are never reused, even if the newest records are deleted.
 ///
@@ -47,7 +47,7 @@ const CHECKSUMS: &str = "
 ";
 
 /// The application id is `ShoL` in ASCII, which the `file` command shows.
-pub(in crate::embedded) const LOG: Kind = Kind {
+pub(in crate::embedded) const LOG: FileSchema = FileSchema {
     application_id: 0x5368_6f4c,
     migrations: &[TABLES, clock::TABLE, CHECKSUMS],
     tables: &["log records sqlite_sequence groups dead_letters settled_letters clock"],

@@ -16,7 +16,7 @@ use crate::embedded::readers::Readers;
 use crate::embedded::writer::Writer;
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct EmbeddedLogInner {
     pub(super) options: EmbeddedLogOptions,
     pub(super) database: Database,
     pub(super) folder: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) notifier: watch::Sender<()>,
 }
 
-impl Shared {
+impl EmbeddedLogInner {
     /// Creates `group` if it is missing.
     ///
     /// # Errors

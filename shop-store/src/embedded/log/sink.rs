@@ -13,9 +13,9 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EmbeddedLog;
-use super::publish::{Publish, PublishJob, PublishMany, PublishManyJob, append};
-use super::shared::Shared;
-use crate::embedded::writer::{Write, is_about_write, written};
+use super::publish::{PublishBatch, PublishBatchJob, PublishJob, PublishWork, append};
+use super::shared::EmbeddedLogInner;
+use crate::embedded::writer::{WriteTask, is_about_write, written};
 
 /// The number of purchases up to which each of a batch is a write of its own.
 const MAX_EACH: usize = 1_000;
@@ -24,7 +24,7 @@ const MAX_EACH: usize = 1_000;
 /// [`storing_sink`](EmbeddedLog::storing_sink).
 #[derive(Debug)]
 pub struct EmbeddedSink {
-    log: Arc<Shared>,
+    log: Arc<EmbeddedLogInner>,
     /// The group whose records it stores, if it does.
     group: Option<Arc<str>>,
     /// Half of the queue. The other half is left to single purchases. Closed with the sink.
@@ -32,7 +32,7 @@ pub struct EmbeddedSink {
 }
 
 impl EmbeddedSink {
-    pub(super) fn new(log: Arc<Shared>, group: Option<Arc<str>>) -> Self {
+    pub(super) fn new(log: Arc<EmbeddedLogInner>, group: Option<Arc<str>>) -> Self {
         let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
         Self {
             log,
@@ -51,11 +51,11 @@ impl EmbeddedSink {
     }
 
     /// The work that appends `purchase`, and stores it if this sink does.
-    fn work(&self, purchase: &Purchase, room: Option<OwnedSemaphorePermit>) -> Result<Publish> {
+    fn work(&self, purchase: &Purchase, room: Option<OwnedSemaphorePermit>) -> Result<PublishWork> {
         self.open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
-        Ok(Publish {
+        Ok(PublishWork {
             purchase: purchase.clone(),
             record,
             topic: Arc::clone(&self.log.topic),
@@ -73,7 +73,7 @@ impl EmbeddedSink {
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.work(purchase, room) {
                 Ok(work) => {
-                    let (job, pending): (Box<PublishJob>, _) = Write::new(work);
+                    let (job, pending): (Box<PublishJob>, _) = WriteTask::new(work);
                     let enqueued = self.log.writer.enqueue_when_free(job).await;
                     enqueued.map(|()| pending)
                 }
@@ -95,7 +95,7 @@ impl EmbeddedSink {
         let works = order
             .iter()
             .map(|index| self.work(&purchases[*index], None));
-        match works.collect::<Result<Vec<Publish>>>() {
+        match works.collect::<Result<Vec<PublishWork>>>() {
             Ok(works) => self.publish_works(works, &mut results).await,
             Err(error) if !is_about_write(&error) => results.resize(purchases.len(), Err(error)),
             // One of them cannot be encoded.
@@ -115,11 +115,11 @@ impl EmbeddedSink {
 
     /// Publishes `works` in their order. Adds their results, without those that have to be published one by one, because one
     /// of them cannot be applied.
-    async fn publish_works(&self, works: Vec<Publish>, results: &mut Vec<Result<Receipt>>) {
+    async fn publish_works(&self, works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
         let mut rest = works;
         while !rest.is_empty() {
             let count = rest.len();
-            let (job, pending): (Box<PublishManyJob>, _) = Write::new(PublishMany {
+            let (job, pending): (Box<PublishBatchJob>, _) = WriteTask::new(PublishBatch {
                 purchases: rest,
                 receipts: Vec::new(),
             });
@@ -145,7 +145,7 @@ impl EmbeddedSink {
 #[async_trait]
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let (job, pending): (Box<PublishJob>, _) = Write::new(self.work(purchase, None)?);
+        let (job, pending): (Box<PublishJob>, _) = WriteTask::new(self.work(purchase, None)?);
         self.log.writer.enqueue(job)?;
         written(pending).await?
     }
@@ -174,7 +174,7 @@ impl PurchaseSink for EmbeddedSink {
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.batch_room.close();
         // Writes are processed in order: when this one has completed or failed, so have all before it.
-        let (job, last) = Write::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
+        let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {
                 drop(written(last).await);

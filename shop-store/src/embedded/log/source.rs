@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::notifier::Waiter;
 use super::options::file_name;
 use super::retention::Deleter;
-use super::shared::Shared;
+use super::shared::EmbeddedLogInner;
 use super::{gaps, position, rows};
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::readers::Readers;
@@ -26,7 +26,7 @@ use crate::embedded::schema::FILE;
 /// Consumes an [`EmbeddedLog`](super::EmbeddedLog) for a group, until it is closed or dropped.
 #[derive(Debug)]
 pub struct EmbeddedSource {
-    log: Arc<Shared>,
+    log: Arc<EmbeddedLogInner>,
     group: String,
     /// Closed when the reader has ended and has released the group's lock.
     events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
@@ -39,12 +39,12 @@ pub struct EmbeddedSource {
 }
 
 impl EmbeddedSource {
-    pub(super) fn start(log: &Arc<Shared>, group: &str) -> Result<Self> {
+    pub(super) fn start(log: &Arc<EmbeddedLogInner>, group: &str) -> Result<Self> {
         // Opened here, so an unusable folder is an error of `start`.
         FileLock::open(&lock_path(log, group))?;
         let fenced = Arc::default();
         let active = Arc::default();
-        let reader = Reader {
+        let reader = GroupReader {
             // Its own connection: scans do not delay it.
             readers: Readers::start(&log.database, &log.writer, 1, 1)?,
             waiter: log.waiter(),
@@ -155,7 +155,7 @@ impl LogSource for EmbeddedSource {
 }
 
 /// Returns the lock file of `group` for the log's topic.
-pub(super) fn lock_path(log: &Shared, group: &str) -> PathBuf {
+pub(super) fn lock_path(log: &EmbeddedLogInner, group: &str) -> PathBuf {
     let name = match log.options.file.as_str() {
         FILE => file_name(group),
         other => file_name(&format!("{other}.{group}")),
@@ -164,8 +164,8 @@ pub(super) fn lock_path(log: &Shared, group: &str) -> PathBuf {
 }
 
 /// Reads the log for a source.
-struct Reader {
-    log: Arc<Shared>,
+struct GroupReader {
+    log: Arc<EmbeddedLogInner>,
     group: String,
     readers: Readers,
     waiter: Waiter,
@@ -182,7 +182,7 @@ const PASS_PAUSE: Duration = Duration::from_millis(10);
 /// The pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
-impl Reader {
+impl GroupReader {
     /// Reads until the receiver of `events` is dropped.
     async fn run(mut self, events: mpsc::Sender<Result<SourceEvent>>) {
         while !events.is_closed() {

@@ -32,19 +32,19 @@ pub(super) struct Buyer {
 const MAX_KNOWN_BYTES: usize = 4 << 20;
 
 /// The integer of a buyer, and the checksum of the texts.
-pub(super) type Interned = (i64, u32);
+pub(super) type InternedBuyer = (i64, u32);
 
 /// The integers of buyers by id, each for the name that the id was last used with.
 #[derive(Debug, Default)]
-pub(in crate::embedded) struct Buyers {
-    known: HashMap<UserId, (UserName, Interned)>,
+pub(in crate::embedded) struct BuyerCache {
+    known: HashMap<UserId, (UserName, InternedBuyer)>,
     /// The size of the texts that were added.
     bytes: usize,
     /// The version of the file that they are of. Each commit changes it, of any connection.
     version: Option<u32>,
 }
 
-impl Buyers {
+impl BuyerCache {
     /// Those that are still valid in a transaction: all, unless another connection has changed the file.
     pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
         if self.version.is_some() && self.version == version(connection) {
@@ -67,7 +67,7 @@ impl Buyers {
         &mut self,
         connection: &Connection,
         purchase: &Purchase,
-    ) -> rusqlite::Result<Interned> {
+    ) -> rusqlite::Result<InternedBuyer> {
         let id = &purchase.user_id;
         let name = &purchase.user_name;
         if let Some((_, buyer)) = self.known.get(id).filter(|(known, _)| known == name) {

@@ -13,7 +13,7 @@ use super::rows::amount;
 use super::sums::Sums;
 
 /// The sums of one buyer by UTC day.
-type Days = BTreeMap<i64, Sums>;
+type DailySums = BTreeMap<i64, Sums>;
 
 /// Compares the sums of each buyer and of each of its days with its purchases, and those of all buyers, their days and
 /// their quarters with all purchases.
@@ -26,10 +26,10 @@ pub(in crate::embedded) fn compare_sums(
     limit: usize,
 ) -> rusqlite::Result<Vec<String>> {
     let moment = connection.unchecked_transaction()?;
-    let mut recorded = Recorded::read(&moment, limit)?;
-    let mut of_all = Days::new();
+    let mut recorded = RecordedSums::read(&moment, limit)?;
+    let mut of_all = DailySums::new();
     let mut quarters = BTreeMap::new();
-    let mut of_buyer = Days::new();
+    let mut of_buyer = DailySums::new();
     let mut current: Option<i64> = None;
 
     let mut purchases =
@@ -63,10 +63,10 @@ pub(in crate::embedded) fn compare_sums(
 }
 
 /// The sums as they are recorded, with what is not folded into them yet.
-struct Recorded<'a> {
+struct RecordedSums<'a> {
     connection: &'a Connection,
     /// What is not folded, by buyer and day.
-    unfolded: BTreeMap<i64, Days>,
+    unfolded: BTreeMap<i64, DailySums>,
     /// What is not folded, by quarter.
     unfolded_quarters: BTreeMap<i64, Sums>,
     /// How many rows of days were compared.
@@ -75,9 +75,9 @@ struct Recorded<'a> {
     limit: usize,
 }
 
-impl<'a> Recorded<'a> {
+impl<'a> RecordedSums<'a> {
     fn read(connection: &'a Connection, limit: usize) -> rusqlite::Result<Self> {
-        let mut unfolded: BTreeMap<i64, Days> = BTreeMap::new();
+        let mut unfolded: BTreeMap<i64, DailySums> = BTreeMap::new();
         let mut unfolded_quarters: BTreeMap<i64, Sums> = BTreeMap::new();
         each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
             for buyer in [buyer, ALL] {
@@ -98,7 +98,7 @@ impl<'a> Recorded<'a> {
     }
 
     /// Compares the sums of a buyer with those of its purchases by day.
-    fn compare(&mut self, buyer: i64, purchases: &Days) -> rusqlite::Result<()> {
+    fn compare(&mut self, buyer: i64, purchases: &DailySums) -> rusqlite::Result<()> {
         let unfolded = self.unfolded.remove(&buyer).unwrap_or_default();
         let mut expected = Sums::default();
         for (day, sums) in purchases {

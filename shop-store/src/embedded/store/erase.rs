@@ -14,7 +14,7 @@ use crate::embedded::database::free_pages;
 use crate::limits::row_limit;
 
 /// A row of the table of purchases that is to be deleted.
-struct StoredRow {
+struct DeletedRow {
     buyer: i64,
     timestamp: i64,
     id: Vec<u8>,
@@ -22,7 +22,7 @@ struct StoredRow {
     purchase: Option<Purchase>,
 }
 
-impl StoredRow {
+impl DeletedRow {
     /// Reads a row of [`COLUMNS`] and the buyer.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -125,18 +125,18 @@ fn select(
     connection: &Connection,
     sql: &str,
     parameters: impl rusqlite::Params,
-) -> rusqlite::Result<Vec<StoredRow>> {
+) -> rusqlite::Result<Vec<DeletedRow>> {
     connection
         .prepare_cached(sql)?
-        .query_map(parameters, StoredRow::read)?
+        .query_map(parameters, DeletedRow::read)?
         .collect()
 }
 
 /// Returns `rows` with the refunds of these purchases, and the purchases of these refunds: they are deleted together.
 fn with_refunds(
     connection: &Connection,
-    mut rows: Vec<StoredRow>,
-) -> rusqlite::Result<Vec<StoredRow>> {
+    mut rows: Vec<DeletedRow>,
+) -> rusqlite::Result<Vec<DeletedRow>> {
     let sql = format!(
         "SELECT {COLUMNS}, buyer FROM purchases LEFT JOIN buyers USING (buyer) WHERE id = ?1"
     );
@@ -155,14 +155,14 @@ fn with_refunds(
         if ids.contains(&id) {
             continue;
         }
-        rows.extend(by_id.query_row([&id], StoredRow::read).optional()?);
+        rows.extend(by_id.query_row([&id], DeletedRow::read).optional()?);
         ids.insert(id);
     }
     Ok(rows)
 }
 
 /// Deletes `rows`, and subtracts them from the sums. Returns the number of deleted rows.
-fn delete(connection: &Connection, rows: Vec<StoredRow>) -> rusqlite::Result<usize> {
+fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<usize> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -190,7 +190,7 @@ fn delete(connection: &Connection, rows: Vec<StoredRow>) -> rusqlite::Result<usi
 }
 
 /// Deletes one row. Returns `false` if the disk has changed it so that SQLite cannot delete it.
-fn delete_row(connection: &Connection, row: &StoredRow) -> rusqlite::Result<bool> {
+fn delete_row(connection: &Connection, row: &DeletedRow) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
     // What a statement has changed before it fails is undone.

@@ -74,7 +74,7 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
 
 /// Adds what is not folded yet to the sums. The newest row stays, as the watermark.
 pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()> {
-    let mut deltas = Deltas::default();
+    let mut deltas = SumDeltas::default();
     let newest = each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
         deltas.add(buyer, timestamp, price);
     })?;
@@ -95,7 +95,7 @@ pub(super) fn subtract<'a>(
     connection: &Connection,
     deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
 ) -> rusqlite::Result<()> {
-    let mut deltas = Deltas::default();
+    let mut deltas = SumDeltas::default();
     for (buyer, purchase) in deleted {
         let price = Sums::of(purchase.price).negated();
         deltas.add(buyer, purchase.timestamp.as_millis(), price);
@@ -134,7 +134,7 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     }
 
     corrections.retain(|_day, correction| *correction != Sums::default());
-    let mut deltas = Deltas::default();
+    let mut deltas = SumDeltas::default();
     for (day, correction) in &corrections {
         deltas.add(buyer, day_start(*day), *correction);
     }
@@ -162,7 +162,7 @@ fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Resul
                WHERE timestamp >= ?1 AND timestamp < ?2";
     let mut rows = connection.prepare_cached(sql)?;
     let mut found = rows.query([from, to])?;
-    let mut deltas = Deltas::default();
+    let mut deltas = SumDeltas::default();
     while let Some(row) = found.next()? {
         // A damaged row is in no sum.
         if let Ok(price) = amount(row.get_ref(1)?, 1) {
@@ -174,13 +174,13 @@ fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Resul
 
 /// What is to be added to the sums, in the order of the tables.
 #[derive(Default)]
-struct Deltas {
+struct SumDeltas {
     buyers: BTreeMap<i64, Sums>,
     days: BTreeMap<(i64, i64), Sums>,
     quarters: BTreeMap<i64, Sums>,
 }
 
-impl Deltas {
+impl SumDeltas {
     fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
@@ -288,14 +288,14 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
 
 /// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.
 #[derive(Debug, Default)]
-pub(super) struct Unfolded {
+pub(super) struct UnfoldedSums {
     /// The sequence of the watermark.
     watermark: i64,
     newest: i64,
     sums: HashMap<i64, Sums>,
 }
 
-impl Unfolded {
+impl UnfoldedSums {
     /// The summary of the purchases of `selector`.
     pub(super) fn summary(
         &mut self,

@@ -7,10 +7,10 @@ use rusqlite::Error::{QueryReturnedNoRows, SqliteFailure};
 use rusqlite::types::ValueRef::{self, Blob, Integer, Text};
 use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::domain::{Currency, Reference};
-use shop_core::ports::{InsertOutcome, RefundDecision, rejected_currency, settle_refunds};
+use shop_core::ports::{InsertOutcome, RefundDecision, decide_refunds, rejected_currency};
 use shop_core::{Purchase, PurchaseId};
 
-use super::buyers::{self, Buyers};
+use super::buyers::{self, BuyerCache};
 use super::erase::is_marked;
 use super::rows::{id_bytes, with_details};
 use super::select::by_id;
@@ -41,7 +41,7 @@ pub(super) struct NewRow<'a> {
 impl<'a> NewRow<'a> {
     fn new(
         connection: &Connection,
-        buyers: &mut Buyers,
+        buyers: &mut BuyerCache,
         position: usize,
         purchase: Cow<'a, Purchase>,
     ) -> rusqlite::Result<Self> {
@@ -83,24 +83,24 @@ impl<'a> NewRow<'a> {
 /// that is rolled back.
 pub(in crate::embedded) fn insert(
     connection: &Connection,
-    buyers: &mut Buyers,
+    buyers: &mut BuyerCache,
     batch: &[&Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let mut insertion = Insertion::new(connection, batch.len())?;
+    let mut insertion = InsertPlan::new(connection, batch.len())?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for (position, purchase) in batch.iter().enumerate() {
         let outcome = match insertion.accept(purchase)? {
-            Accepted::Row(purchase) => {
+            RowDecision::Row(purchase) => {
                 let row = NewRow::new(connection, buyers, position, purchase)?;
                 insertion.rows.push(row);
                 InsertOutcome::Inserted
             }
-            Accepted::Outcome(outcome) => outcome,
+            RowDecision::Outcome(outcome) => outcome,
         };
         outcomes.push(outcome);
     }
 
-    let Insertion {
+    let InsertPlan {
         mut rows,
         has_waiting,
         ..
@@ -113,7 +113,7 @@ pub(in crate::embedded) fn insert(
 }
 
 /// The part of an insert that decides which purchases become rows.
-struct Insertion<'a> {
+struct InsertPlan<'a> {
     connection: &'a Connection,
     /// Whether any id is marked as erased.
     has_marks: bool,
@@ -126,14 +126,14 @@ struct Insertion<'a> {
 }
 
 /// What becomes of a purchase.
-enum Accepted<'a> {
+enum RowDecision<'a> {
     /// This is inserted, unless its id is stored.
     Row(Cow<'a, Purchase>),
     /// Nothing is inserted.
     Outcome(InsertOutcome),
 }
 
-impl<'a> Insertion<'a> {
+impl<'a> InsertPlan<'a> {
     /// Begins an insertion of `count` purchases.
     fn new(connection: &'a Connection, count: usize) -> rusqlite::Result<Self> {
         // Both tables are empty in most shops, so one statement looks at them.
@@ -149,20 +149,20 @@ impl<'a> Insertion<'a> {
         })
     }
 
-    fn accept(&mut self, purchase: &'a Purchase) -> rusqlite::Result<Accepted<'a>> {
+    fn accept(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
         if self.is_erased(&purchase.id)? {
-            return Ok(Accepted::Outcome(InsertOutcome::Erased));
+            return Ok(RowDecision::Outcome(InsertOutcome::Erased));
         }
         if let Some(given) = &purchase.details.currency {
             let kept = self.currency_or(given)?;
             if kept != given {
                 let rejected = rejected_currency(kept, given);
-                return Ok(Accepted::Outcome(InsertOutcome::Rejected(rejected)));
+                return Ok(RowDecision::Outcome(InsertOutcome::Rejected(rejected)));
             }
         }
         match purchase.details.of {
             Some(of) => self.accept_refund(purchase, of),
-            None => Ok(Accepted::Row(Cow::Borrowed(purchase))),
+            None => Ok(RowDecision::Row(Cow::Borrowed(purchase))),
         }
     }
 
@@ -184,14 +184,14 @@ impl<'a> Insertion<'a> {
         &mut self,
         refund: &'a Purchase,
         of: PurchaseId,
-    ) -> rusqlite::Result<Accepted<'a>> {
+    ) -> rusqlite::Result<RowDecision<'a>> {
         if self.is_erased(&of)? {
-            return Ok(Accepted::Outcome(InsertOutcome::Erased));
+            return Ok(RowDecision::Outcome(InsertOutcome::Erased));
         }
         if let Some(bought) = self.find_purchase(&of)? {
             return Ok(match refund.as_refund_of(&bought) {
-                Ok(refund) => Accepted::Row(Cow::Owned(refund)),
-                Err(invalid) => Accepted::Outcome(InsertOutcome::Rejected(invalid.into())),
+                Ok(refund) => RowDecision::Row(Cow::Owned(refund)),
+                Err(invalid) => RowDecision::Outcome(InsertOutcome::Rejected(invalid.into())),
             });
         }
 
@@ -202,11 +202,11 @@ impl<'a> Insertion<'a> {
         } else {
             InsertOutcome::Duplicate
         };
-        Ok(Accepted::Outcome(outcome))
+        Ok(RowDecision::Outcome(outcome))
     }
 }
 
-impl Insertion<'_> {
+impl InsertPlan<'_> {
     /// Returns the purchase with this id, if it is stored, or was before in this batch.
     fn find_purchase(&self, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
         let stored = by_id(self.connection, id)?;
@@ -222,7 +222,7 @@ impl Insertion<'_> {
 /// Inserts `rows`, without those whose id is stored: their outcomes are set, and they are removed.
 fn insert_rows(
     connection: &Connection,
-    buyers: &mut Buyers,
+    buyers: &mut BuyerCache,
     rows: &mut Vec<NewRow<'_>>,
     outcomes: &mut [InsertOutcome],
 ) -> rusqlite::Result<()> {
@@ -230,7 +230,7 @@ fn insert_rows(
     for index in conflicts {
         let row = &rows[index];
         buyers::remove_unused(connection, row.buyer)?;
-        *buyers = Buyers::default();
+        *buyers = BuyerCache::default();
         outcomes[row.position] = compare(connection, &row.purchase)?;
     }
     rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
@@ -240,7 +240,7 @@ fn insert_rows(
 /// Applies the refunds that wait for the purchases in `rows`, which are inserted.
 fn settle_waiting(
     connection: &Connection,
-    buyers: &mut Buyers,
+    buyers: &mut BuyerCache,
     rows: &[NewRow<'_>],
 ) -> rusqlite::Result<()> {
     for row in rows.iter().filter(|row| !row.purchase.is_refund()) {
@@ -249,7 +249,7 @@ fn settle_waiting(
             continue;
         }
         let stored = by_id(connection, &row.purchase.id.refund_id())?;
-        let decisions = settle_refunds(&row.purchase, stored.as_ref(), &entries);
+        let decisions = decide_refunds(&row.purchase, stored.as_ref(), &entries);
         for (entry, decision) in entries.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {

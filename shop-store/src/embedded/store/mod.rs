@@ -18,7 +18,7 @@ mod store_test;
 mod sums;
 mod waiting;
 
-pub(super) use buyers::{ALL, Buyers, check_texts};
+pub(super) use buyers::{ALL, BuyerCache, check_texts};
 pub(super) use compare::compare_sums;
 pub(super) use fold::{fold, refill_quarters, unfolded};
 pub(super) use insert::insert;

@@ -22,7 +22,7 @@ pub(super) fn read(
 ) -> rusqlite::Result<Result<Vec<Bucket>>> {
     // The rows are of one moment.
     let moment = connection.unchecked_transaction()?;
-    let mut periods = Periods {
+    let mut periods = PeriodTotals {
         connection: &moment,
         totals: Totals::new(*request),
         failed: None,
@@ -34,7 +34,7 @@ pub(super) fn read(
         .to()
         .map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
     let mut summed = Vec::new();
-    let parts = Parts::of(request, selector);
+    let parts = Granularity::of(request, selector);
     for (buyer, sums) in buyers::with_sums(&moment, selector)? {
         match &parts {
             Some(_) if buyer == ALL || sums.summary().count > FEW_PURCHASES => summed.push(buyer),
@@ -50,17 +50,17 @@ pub(super) fn read(
 }
 
 /// The parts of time whose sums are kept.
-enum Parts {
+enum Granularity {
     /// UTC days, of each buyer and of all.
     Days,
     /// Quarters of an hour, of all buyers.
     Quarters,
 }
 
-impl Parts {
+impl Granularity {
     /// Returns the longest parts of which the periods of `request` consist, if the sums of these are kept.
     fn of(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
-        let consist_of_days = match request.per {
+        let consist_of_days = match request.period {
             Period::Whole => true,
             Period::Hour => false,
             _ => request.zone == UtcOffset::UTC,
@@ -101,20 +101,20 @@ impl Parts {
     }
 }
 
-struct Periods<'a> {
+struct PeriodTotals<'a> {
     connection: &'a Connection,
     totals: Totals,
     /// The first error of `totals`.
     failed: Option<shop_core::Error>,
 }
 
-impl Periods<'_> {
+impl PeriodTotals<'_> {
     /// Adds the purchases of `buyers` from `from` to before `to`, by the sums of `parts`. The range may begin and end within
     /// a part: what it has of these is read from the rows.
     fn add_summed(
         &mut self,
         buyers: &[i64],
-        parts: &Parts,
+        parts: &Granularity,
         from: i64,
         to: i64,
     ) -> rusqlite::Result<()> {
@@ -133,7 +133,7 @@ impl Periods<'_> {
     fn add_sums(
         &mut self,
         buyer: i64,
-        parts: &Parts,
+        parts: &Granularity,
         first: i64,
         end: i64,
     ) -> rusqlite::Result<()> {

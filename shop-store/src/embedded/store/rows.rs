@@ -69,7 +69,7 @@ pub(super) fn purchase_of(
 
 /// Reads a price, or the amount of a refund, which is in `column`.
 pub(super) fn amount(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Price> {
-    Price::signed(value.as_str()?).map_err(unreadable(column))
+    Price::parse_signed(value.as_str()?).map_err(unreadable(column))
 }
 
 /// Reads the timestamp and the price from a row of [`COLUMNS`].

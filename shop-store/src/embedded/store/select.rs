@@ -23,32 +23,32 @@ pub(super) fn page(
     bounds: &PageBounds,
     limit: usize,
 ) -> rusqlite::Result<Vec<Purchase>> {
-    let mut page = Page {
+    let mut page = PageReader {
         order,
         bounds,
         limit,
         purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)),
     };
     match selector {
-        Selector::All => page.read(connection, &Rows::All)?,
+        Selector::All => page.read(connection, &RowSelection::All)?,
         Selector::Reference(reference, user) => {
             page.read(
                 connection,
-                &Rows::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)),
+                &RowSelection::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)),
             )?;
         }
         _ => {
             let buyers = buyers::of(connection, selector)?;
             buyers
                 .into_iter()
-                .try_for_each(|buyer| page.read(connection, &Rows::Of(buyer)))?;
+                .try_for_each(|buyer| page.read(connection, &RowSelection::Of(buyer)))?;
         }
     }
     Ok(page.purchases)
 }
 
 /// The rows of a statement.
-enum Rows<'a> {
+enum RowSelection<'a> {
     All,
     Of(Buyer),
     /// Of all buyers, or of those with this user id.
@@ -56,22 +56,22 @@ enum Rows<'a> {
 }
 
 /// The first purchases of several buyers.
-struct Page<'a> {
+struct PageReader<'a> {
     order: ListOrder,
     bounds: &'a PageBounds,
     limit: usize,
     purchases: Vec<Purchase>,
 }
 
-impl Page<'_> {
+impl PageReader<'_> {
     /// Adds the purchases among `rows` that are among the first.
-    fn read(&mut self, connection: &Connection, rows: &Rows<'_>) -> rusqlite::Result<()> {
+    fn read(&mut self, connection: &Connection, rows: &RowSelection<'_>) -> rusqlite::Result<()> {
         let (sql, parameters) = statement(rows, self.order, self.bounds, self.limit);
         let mut page = connection.prepare_cached(&sql)?;
         let mut found = page.query(&*parameters)?;
         while let Some(row) = found.next()? {
             let purchase = match rows {
-                Rows::Of(buyer) => rows::purchase_of(
+                RowSelection::Of(buyer) => rows::purchase_of(
                     row,
                     buyer.checksum,
                     buyer.user_id.clone(),
@@ -109,7 +109,7 @@ impl Page<'_> {
 
 /// Returns the statement of a page of `rows`, and its parameters by name.
 fn statement(
-    rows: &Rows<'_>,
+    rows: &RowSelection<'_>,
     order: ListOrder,
     bounds: &PageBounds,
     limit: usize,
@@ -118,15 +118,15 @@ fn statement(
     // Cheaper than to format it.
     let mut sql = "SELECT ".to_owned();
     match rows {
-        Rows::All => {
+        RowSelection::All => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
         }
-        Rows::Of(buyer) => {
+        RowSelection::Of(buyer) => {
             sql += "timestamp, id, price, hash, details FROM purchases WHERE buyer = :buyer";
             parameters.push((":buyer", buyer.key.into()));
         }
-        Rows::Reference(reference, user) => {
+        RowSelection::Reference(reference, user) => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) WHERE reference = :reference";
             parameters.push((":reference", (*reference).to_owned().into()));
@@ -199,10 +199,13 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
 const BATCH: usize = 1_000;
 
 /// The position of a row: its timestamp and its id.
-type Key = (i64, Vec<u8>);
+type ScanKey = (i64, Vec<u8>);
 
 /// Reads the rows after `after` in the order of time, including those that are not purchases.
-pub(super) fn scan(connection: &Connection, after: Option<&Key>) -> rusqlite::Result<ScanBatch> {
+pub(super) fn scan(
+    connection: &Connection,
+    after: Option<&ScanKey>,
+) -> rusqlite::Result<ScanBatch> {
     let condition = if after.is_some() {
         "WHERE (timestamp, id) > (?1, ?2)"
     } else {
@@ -221,7 +224,7 @@ pub(super) fn scan(connection: &Connection, after: Option<&Key>) -> rusqlite::Re
     let mut unreadable = Vec::new();
     let mut last = None;
     while let Some(row) = found.next()? {
-        let key: Key = (row.get(0)?, row.get(1)?);
+        let key: ScanKey = (row.get(0)?, row.get(1)?);
         match rows::purchase(row) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => {
@@ -241,7 +244,7 @@ pub(super) fn scan(connection: &Connection, after: Option<&Key>) -> rusqlite::Re
 }
 
 /// Parses a position of a [`scan`].
-pub(super) fn parse_position(position: &Cursor) -> Option<Key> {
+pub(super) fn parse_position(position: &Cursor) -> Option<ScanKey> {
     let (timestamp, id) = position.as_str().split_once(':')?;
     let digits = id
         .as_bytes()
@@ -294,11 +297,11 @@ mod tests {
         let user = Selector::User(buyer.user_id.clone());
         let reference = Selector::Reference("r".parse().unwrap(), None);
         for (selector, rows, index) in [
-            (user, Rows::Of(buyer), "PRIMARY KEY (buyer=?"),
-            (Selector::All, Rows::All, "by_time"),
+            (user, RowSelection::Of(buyer), "PRIMARY KEY (buyer=?"),
+            (Selector::All, RowSelection::All, "by_time"),
             (
                 reference,
-                Rows::Reference("r", Some("u")),
+                RowSelection::Reference("r", Some("u")),
                 "by_reference (reference=?",
             ),
         ] {

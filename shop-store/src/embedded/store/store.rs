@@ -9,12 +9,12 @@ use shop_core::domain::Currency;
 use shop_core::ports::{
     Bucket, CurrencyStore, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase,
     PurchaseQuery, RecordStore, ScanBatch, Selector, Summary, TotalsRequest, WaitingRefund,
-    WaitingRefunds, WaitingSummary, added_up, other_currency,
+    WaitingRefunds, WaitingSummary, other_currency, sum_pages,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
-use super::buyers::Buyers;
-use super::fold::{Unfolded, refill_quarters};
+use super::buyers::BuyerCache;
+use super::fold::{UnfoldedSums, refill_quarters};
 use super::{buyers, erase, insert, periods, select, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
@@ -55,7 +55,7 @@ shop_core::options! {
 /// # let folder = tempfile::tempdir()?;
 /// let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default()).await?;
 ///
-/// let new = NewPurchase::of("u1").named("ada").priced("29.99")?;
+/// let new = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
 /// store.insert_one(new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())).await?;
 /// assert_eq!(store.summary(&Selector::User("u1".parse()?)).await?.count, 1);
 /// # Ok(())
@@ -67,7 +67,7 @@ pub struct EmbeddedStore {
     readers: Readers,
     /// For queries that may read many rows: they do not delay the others.
     scans: Readers,
-    unfolded: Arc<Mutex<Unfolded>>,
+    unfolded: Arc<Mutex<UnfoldedSums>>,
 }
 
 impl EmbeddedStore {
@@ -123,7 +123,7 @@ impl RecordStore<Purchase> for EmbeddedStore {
         let insert = move |connection: &Connection| {
             insert::insert(
                 connection,
-                &mut Buyers::default(),
+                &mut BuyerCache::default(),
                 &batch.iter().collect::<Vec<_>>(),
             )
         };
@@ -146,13 +146,13 @@ impl WaitingRefunds for EmbeddedStore {
     }
 
     /// Applies nothing: the insert of a purchase applies its refunds in the same transaction.
-    async fn settle(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         self.readers
             .read(move |connection| waiting::refused(connection, limit))
             .await
     }
 
-    async fn remove(&self, sequences: &[u64]) -> Result<()> {
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let sequences = sequences.to_vec();
         self.writer
             .write(move |connection| waiting::remove(connection, &sequences))
@@ -237,7 +237,7 @@ impl PurchaseQuery for EmbeddedStore {
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         if matches!(selector, Selector::Reference(..)) {
-            let whole = added_up(self, selector, &TotalsRequest::default()).await?;
+            let whole = sum_pages(self, selector, &TotalsRequest::default()).await?;
             return Ok(whole.first().map(|whole| whole.summary).unwrap_or_default());
         }
         let selector = selector.clone();
@@ -253,10 +253,10 @@ impl PurchaseQuery for EmbeddedStore {
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         if *request == TotalsRequest::default() {
-            return Ok(Bucket::of_everything(self.summary(selector).await?));
+            return Ok(Bucket::from_summary(self.summary(selector).await?));
         }
         if matches!(selector, Selector::Reference(..)) {
-            return added_up(self, selector, request).await;
+            return sum_pages(self, selector, request).await;
         }
         let selector = selector.clone();
         let request = *request;

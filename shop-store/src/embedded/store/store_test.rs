@@ -237,7 +237,7 @@ async fn assert_same(store: &EmbeddedStore, expected: &InMemoryStore) {
             let range = TimeRange::new(from, to).unwrap();
             for per in [Period::Whole, Period::Hour, Period::Day, Period::Month] {
                 for zone in zones {
-                    let request = TotalsRequest::of(range, per).in_zone(zone);
+                    let request = TotalsRequest::new(range, per).with_zone(zone);
                     let found = store.totals(&selector, &request).await.unwrap();
                     let of_rows = expected.totals(&selector, &request).await.unwrap();
                     assert_eq!(found, of_rows, "{selector:?} {request:?}");
@@ -357,7 +357,7 @@ async fn rows_without_checksums_are_read_after_an_upgrade() {
             .count,
         5
     );
-    let request = TotalsRequest::of(TimeRange::default(), Period::Day);
+    let request = TotalsRequest::new(TimeRange::default(), Period::Day);
     assert_eq!(
         store.totals(&Selector::All, &request).await.unwrap()[0]
             .summary
@@ -410,7 +410,7 @@ async fn a_folder_of_the_version_before_gets_quarters_and_its_open_programs_fail
         (read.price.to_string(), read.details),
         ("29.99".to_owned(), Details::NONE)
     );
-    let per_hour = TotalsRequest::of(TimeRange::default(), Period::Hour);
+    let per_hour = TotalsRequest::new(TimeRange::default(), Period::Hour);
     let totals = store.totals(&Selector::All, &per_hour).await.unwrap();
     assert_eq!((totals.len(), totals[0].summary.count), (1, 1));
     let json = br#"{"item":"tea","reference":"order-7","gift":{"to": "eva"}}"#;
@@ -473,7 +473,7 @@ async fn sums_of_3000_refunds_are_those_of_a_model() {
         assert_eq!(store.erase(&erased, 10_000).await.unwrap(), of_user);
     }
     entries.retain(|entry| entry.user_id != erased);
-    let per_day = TotalsRequest::of(TimeRange::default(), Period::Day);
+    let per_day = TotalsRequest::new(TimeRange::default(), Period::Day);
     let days: Vec<_> = (0..91)
         .map(|number| {
             (
@@ -504,7 +504,7 @@ async fn sums_of_3000_refunds_are_those_of_a_model() {
         assert_eq!(sums.collect::<Vec<_>>(), days);
     }
     for zone in ["+02:00", "-09:30"] {
-        let request = per_day.in_zone(zone.parse().unwrap());
+        let request = per_day.with_zone(zone.parse().unwrap());
         assert_eq!(
             embedded.totals(&Selector::All, &request).await.unwrap(),
             memory.totals(&Selector::All, &request).await.unwrap(),

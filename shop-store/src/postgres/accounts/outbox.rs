@@ -17,12 +17,12 @@ use tokio_postgres::{Row, Transaction};
 
 use crate::limits::row_limit;
 use crate::postgres::PostgresStoreOptions;
-use crate::postgres::connection::{Connection, DURABLE, Statement};
+use crate::postgres::connection::{DURABLE, PostgresConnection, Statement};
 use crate::postgres::error::{from_driver, postgres_error};
 use crate::postgres::rows::cell;
-use crate::postgres::schema::Definition;
+use crate::postgres::schema::SchemaDefinition;
 
-const OUTBOX: Definition = Definition {
+const OUTBOX: SchemaDefinition = SchemaDefinition {
     name: "outbox",
     unused_row: "(created, headers, value) values (now(), '', '')",
     tables: &["outbox"],
@@ -41,7 +41,7 @@ const INSERT: &str = "
 
 /// The pending events of a PostgreSQL database of your own, in its table `outbox`.
 ///
-/// [`write`](Self::write) adds an event within the transaction of your row, so both are stored or neither. A
+/// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both are stored or neither. A
 /// [`Relay`](shop_core::outbox::Relay) publishes it.
 ///
 /// Events of one key are published in the order in which their transactions commit, even if several are open at once.
@@ -102,7 +102,7 @@ const INSERT: &str = "
 #[derive(Debug, Clone)]
 pub struct PostgresOutbox {
     table: String,
-    connection: Arc<Connection>,
+    connection: Arc<PostgresConnection>,
     /// Notified after a commit.
     written: Arc<Notify>,
 }
@@ -118,14 +118,14 @@ impl PostgresOutbox {
     /// `outbox` of another program and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let outbox = Self::on(
-            Connection::open(options, &OUTBOX)?.into(),
+            PostgresConnection::open(options, &OUTBOX)?.into(),
             OUTBOX.name.to_owned(),
         );
         outbox.pending(0).await?;
         Ok(outbox)
     }
 
-    pub(super) fn on(connection: Arc<Connection>, table: String) -> Self {
+    pub(super) fn on(connection: Arc<PostgresConnection>, table: String) -> Self {
         Self {
             table,
             connection,
@@ -146,7 +146,7 @@ impl PostgresOutbox {
     ///
     /// # Cancel safety
     /// Dropping the future may have added the event to the transaction.
-    pub async fn write(transaction: &Transaction<'_>, event: &impl Event) -> Result<()> {
+    pub async fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> Result<()> {
         let insertion = with_event(Statement::new(INSERT), event.encode()?);
         let parameters = insertion.parameters();
         // Sent together and in this order.
@@ -165,7 +165,7 @@ impl PostgresOutbox {
     }
 
     /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
-    pub fn notify(&self) {
+    pub fn notify_relay(&self) {
         self.written.notify_one();
     }
 }

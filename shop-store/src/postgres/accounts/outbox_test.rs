@@ -25,7 +25,7 @@ use crate::postgres::fixture::{fresh_schema, session};
 /// open.
 async fn write(client: &mut Client, key: i64, name: &str) {
     let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(key, name))
+    PostgresOutbox::insert_event(&transaction, &event(key, name))
         .await
         .unwrap();
     let next = "insert into history select $1, coalesce(max(number), 0) + 1, $2 from history where key = $1";
@@ -77,7 +77,7 @@ async fn killed_relays_publish_racing_transactions_in_the_order_of_their_commits
                     &format!("w{writer}-{number}"),
                 )
                 .await;
-                own.outbox.notify();
+                own.outbox.notify_relay();
             }
         };
         join_all((0..4).map(writer)).await;
@@ -119,14 +119,16 @@ async fn events_of_two_keys_in_two_orders_are_a_deadlock_of_one_transaction() {
     let mut other = session(own.url()).await;
     let one = one.transaction().await.unwrap();
     let other = other.transaction().await.unwrap();
-    PostgresOutbox::write(&one, &event(1, "one")).await.unwrap();
-    PostgresOutbox::write(&other, &event(2, "other"))
+    PostgresOutbox::insert_event(&one, &event(1, "one"))
+        .await
+        .unwrap();
+    PostgresOutbox::insert_event(&other, &event(2, "other"))
         .await
         .unwrap();
     let of_one = event(2, "one");
     let of_other = event(1, "other");
     let first = async {
-        let written = PostgresOutbox::write(&one, &of_one).await;
+        let written = PostgresOutbox::insert_event(&one, &of_one).await;
         // It holds its locks until it ends.
         if written.is_ok() {
             one.commit().await.unwrap();
@@ -136,7 +138,7 @@ async fn events_of_two_keys_in_two_orders_are_a_deadlock_of_one_transaction() {
         written
     };
     let second = async {
-        let written = PostgresOutbox::write(&other, &of_other).await;
+        let written = PostgresOutbox::insert_event(&other, &of_other).await;
         if written.is_ok() {
             other.commit().await.unwrap();
         } else {
@@ -170,7 +172,7 @@ async fn only_a_durable_commit_publishes() {
         .await
         .unwrap();
     let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(1, "ada"))
+    PostgresOutbox::insert_event(&transaction, &event(1, "ada"))
         .await
         .unwrap();
     let shown = transaction
@@ -188,7 +190,7 @@ async fn only_a_durable_commit_publishes() {
     // A savepoint that is rolled back takes its event, and the lock of the key, with it.
     let mut transaction = client.transaction().await.unwrap();
     let savepoint = transaction.transaction().await.unwrap();
-    PostgresOutbox::write(&savepoint, &event(1, "ada"))
+    PostgresOutbox::insert_event(&savepoint, &event(1, "ada"))
         .await
         .unwrap();
     savepoint.rollback().await.unwrap();
@@ -236,7 +238,7 @@ async fn a_table_of_another_program_is_used_only_on_request() {
     for options in [options().create_schema(false), options().adopt_tables(true)] {
         let outbox = PostgresOutbox::open(options).await.unwrap();
         let transaction = client.transaction().await.unwrap();
-        PostgresOutbox::write(&transaction, &event(1, "ada"))
+        PostgresOutbox::insert_event(&transaction, &event(1, "ada"))
             .await
             .unwrap();
         transaction.commit().await.unwrap();

@@ -52,7 +52,7 @@ async fn a_skipped_event_fails_its_transaction() {
     let mut client = session(own.url()).await;
     skip(&client, "insert", "outbox", "true").await;
     let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::write(&transaction, &event(1, "ada"))
+    PostgresOutbox::insert_event(&transaction, &event(1, "ada"))
         .await
         .unwrap_err();
 }

@@ -19,12 +19,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 
 use super::outbox::{PostgresOutbox, with_event};
-use crate::postgres::connection::{Connection, Statement, confirmed};
+use crate::postgres::connection::{PostgresConnection, Statement, confirmed};
 use crate::postgres::error::{self, from_driver, postgres_error};
 use crate::postgres::insert::{self, Insertable};
-use crate::postgres::schema::Definition;
+use crate::postgres::schema::SchemaDefinition;
 use crate::postgres::sqlstate;
-use crate::postgres::{Inspection, PostgresStoreOptions};
+use crate::postgres::{DatabaseInspection, PostgresStoreOptions};
 use crate::retries::pauses;
 use crate::unreadable::Unreadable;
 
@@ -33,7 +33,7 @@ use crate::unreadable::Unreadable;
 /// Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresEntities<E> {
-    pub(super) connection: Arc<Connection>,
+    pub(super) connection: Arc<PostgresConnection>,
     /// Locked while a row is added: only one row at a time can get the next number.
     last: Arc<Mutex<LastNumber>>,
     event_log: Arc<OnceLock<Arc<dyn LogAdmin>>>,
@@ -50,8 +50,8 @@ struct LastNumber {
 }
 
 /// The tables of an entity type.
-pub(super) trait Table: Entity {
-    const DEFINITION: &'static Definition;
+pub(super) trait PostgresEntity: Entity {
+    const DEFINITION: &'static SchemaDefinition;
     /// The columns after `id`.
     const COLUMNS: &'static [&'static str];
     /// The condition of rows that were not erased.
@@ -59,7 +59,7 @@ pub(super) trait Table: Entity {
     /// The condition under which a row may be inserted. `$2` is the value of the first column.
     const IS_FREE: &'static str;
     /// The table of references to rows of the other service: their `id`, and their owner if they have one.
-    const REFERENCES: insert::Table;
+    const REFERENCES: insert::TargetTable;
 
     /// Binds the values of the columns.
     fn bind(&self, statement: Statement) -> Statement;
@@ -92,13 +92,13 @@ impl Insertable for (i64, Option<i64>) {
 }
 
 #[expect(private_bounds, reason = "users and orders are the only types")]
-impl<E: Table> PostgresEntities<E> {
+impl<E: PostgresEntity> PostgresEntities<E> {
     /// Opens the tables in the database of `options`. Does not wait for the server.
     ///
     /// # Errors
     /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
-        let connection = Arc::new(Connection::open(options, E::DEFINITION)?);
+        let connection = Arc::new(PostgresConnection::open(options, E::DEFINITION)?);
         let outbox = PostgresOutbox::on(
             Arc::clone(&connection),
             format!("{}_outbox", E::DEFINITION.name),
@@ -122,7 +122,7 @@ impl<E: Table> PostgresEntities<E> {
     ///
     /// # Errors
     /// As [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
-    pub async fn inspect(&self) -> Result<Inspection> {
+    pub async fn inspect(&self) -> Result<DatabaseInspection> {
         self.connection.inspect().await
     }
 
@@ -249,7 +249,7 @@ impl<E: Table> PostgresEntities<E> {
         self.connection.write_by(raised, deadline).await.map(drop)
     }
 
-    async fn state(&self, new: &E::New, deadline: Instant) -> Result<State> {
+    async fn state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
         let rows = self.connection.write_by(state::<E>(new), deadline).await?;
         let read = |row: &Row| {
             Some((
@@ -275,7 +275,7 @@ impl<E: Table> PostgresEntities<E> {
 }
 
 /// The query of the row with this number.
-pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
+pub(super) fn row_by_id<E: PostgresEntity>(id: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS.join(", ");
     let present = E::PRESENT;
@@ -286,7 +286,7 @@ pub(super) fn row_by_id<E: Table>(id: i64) -> Statement {
 }
 
 /// The query of the next rows after a number.
-fn slice<E: Table>(after: i64) -> Statement {
+fn slice<E: PostgresEntity>(after: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS.join(", ");
     let sql = format!(
@@ -296,7 +296,7 @@ fn slice<E: Table>(after: i64) -> Statement {
 }
 
 /// The last number, as an expression.
-fn last<E: Table>() -> String {
+fn last<E: PostgresEntity>() -> String {
     // Another program may insert rows too.
     format!(
         "greatest(last, (select max(id) from {}))",
@@ -306,7 +306,7 @@ fn last<E: Table>() -> String {
 
 /// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case. Fails
 /// if a trigger skips one of the three: the conversion of a text to a number is an error that carries the text.
-pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
+pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
     let table = E::DEFINITION.name;
     let last = last::<E>();
     let is_free = E::IS_FREE;
@@ -336,10 +336,10 @@ pub(super) fn insertion<E: Table>(row: &E, new: &E::New) -> Result<Statement> {
 }
 
 /// What an insert depends on: the last number, whether the row may be inserted, and the number of the row with its key.
-type State = (i64, bool, Option<i64>);
+type InsertState = (i64, bool, Option<i64>);
 
 /// The query of a [`State`].
-pub(super) fn state<E: Table>(new: &E::New) -> Statement {
+pub(super) fn state<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
     let last = last::<E>();
     let is_free = E::IS_FREE;
@@ -353,7 +353,7 @@ pub(super) fn state<E: Table>(new: &E::New) -> Statement {
 }
 
 /// Binds the key and the values of the columns.
-fn with_values<E: Table>(statement: Statement, row: &E, new: &E::New) -> Statement {
+fn with_values<E: PostgresEntity>(statement: Statement, row: &E, new: &E::New) -> Statement {
     row.bind(statement.bind(E::stored_key(new).as_str().to_owned()))
 }
 
@@ -363,8 +363,8 @@ fn overloaded() -> Error {
 }
 
 #[async_trait]
-impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
-    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+impl<E: PostgresEntity> RecordStore<E::ForeignEvent> for PostgresEntities<E> {
+    async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
         let references: Vec<_> = batch.iter().map(E::reference).collect();
         insert::insert(&self.connection, &E::REFERENCES, &references).await
     }
@@ -375,14 +375,14 @@ impl<E: Table> RecordStore<E::Other> for PostgresEntities<E> {
 }
 
 #[async_trait]
-impl<E: Table> EntityStore<E> for PostgresEntities<E> {
+impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
     /// In a separate task, which also notifies the relay if the caller has gone.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let rows = self.clone();
         let new = new.clone();
         let created = tokio::spawn(async move {
             let created = rows.create(&new).await;
-            rows.outbox.notify();
+            rows.outbox.notify_relay();
             created
         });
         created.await.unwrap_or_else(|panicked| {
@@ -405,7 +405,7 @@ impl<E: Table> EntityStore<E> for PostgresEntities<E> {
 
 /// Each row has one event, with the number of the row.
 #[async_trait]
-impl<E: Table> Outbox for PostgresEntities<E> {
+impl<E: PostgresEntity> Outbox for PostgresEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         self.outbox.pending(limit).await
     }

@@ -8,12 +8,12 @@ use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrder
 use shop_core::{ErrorKind, Result};
 use tokio_postgres::Row;
 
-use super::store::{PostgresEntities, Table};
+use super::store::{PostgresEntities, PostgresEntity};
 use crate::postgres::connection::Statement;
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
 use crate::postgres::rows::{column, parsed};
-use crate::postgres::schema::Definition;
+use crate::postgres::schema::SchemaDefinition;
 use crate::unreadable::{Unreadable, not_valid};
 
 /// The tables of keys and of events, with the last number of the rows.
@@ -26,7 +26,7 @@ const KEYS_AND_OUTBOX: &str = "
     insert into shop_numbers select '{table}', greatest(0, (select max(id) from {table}),
         pg_sequence_last_value(pg_get_serial_sequence('{table}', 'id')::regclass))";
 
-pub(super) const USERS: Definition = Definition {
+pub(super) const USERS: SchemaDefinition = SchemaDefinition {
     name: "users",
     unused_row: "(id, email, name) values (-1 - (random() * 1000000000)::integer, gen_random_uuid(), '')",
     tables: &[
@@ -68,13 +68,13 @@ fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
     column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
 }
 
-impl Table for User {
-    const DEFINITION: &'static Definition = &USERS;
+impl PostgresEntity for User {
+    const DEFINITION: &'static SchemaDefinition = &USERS;
     const COLUMNS: &'static [&'static str] = &["email", "name"];
     /// An erased user keeps its row, whose number is not used again, with a text that is no address.
     const PRESENT: &'static str = "position('@' in email) > 0";
     const IS_FREE: &'static str = "not exists (select from users where email = $2)";
-    const REFERENCES: insert::Table = insert::Table {
+    const REFERENCES: insert::TargetTable = insert::TargetTable {
         name: "cached_orders",
         columns: "id, user_id",
         types: &["int8", "int8"],
@@ -142,7 +142,7 @@ impl UserOrders for PostgresUsers {
     }
 }
 
-const ORDERS: Definition = Definition {
+const ORDERS: SchemaDefinition = SchemaDefinition {
     name: "orders",
     unused_row: "(id, user_id, product, quantity, total_price)
         values (-1 - (random() * 1000000000)::integer, 0, '', 0, 0)",
@@ -161,11 +161,11 @@ const ORDERS: Definition = Definition {
 /// Orders in a PostgreSQL database.
 pub type PostgresOrders = PostgresEntities<Order>;
 
-impl Table for Order {
-    const DEFINITION: &'static Definition = &ORDERS;
+impl PostgresEntity for Order {
+    const DEFINITION: &'static SchemaDefinition = &ORDERS;
     const COLUMNS: &'static [&'static str] = &["user_id", "product", "quantity", "total_price"];
     const IS_FREE: &'static str = "exists (select from cached_users where id = $2)";
-    const REFERENCES: insert::Table = insert::Table {
+    const REFERENCES: insert::TargetTable = insert::TargetTable {
         name: "cached_users",
         columns: "id",
         types: &["int8"],

@@ -16,10 +16,10 @@ use shop_core::{ErrorKind, Outcome, Uuid};
 use tokio::time::timeout;
 
 use super::fixture::PostgresEntitiesFixture;
-use super::store::Table as _;
+use super::store::PostgresEntity as _;
 use super::{PostgresOrders, PostgresUsers, outbox, tables};
 use crate::postgres::PostgresStoreOptions;
-use crate::postgres::connection::Connection;
+use crate::postgres::connection::PostgresConnection;
 use crate::postgres::fixture::{PostgresFixture, fresh_schema, session};
 use crate::postgres::plans_test::{insertion, plan};
 use crate::postgres::standby_test::{until, with_standby};
@@ -395,7 +395,8 @@ async fn every_statement_uses_an_index() {
         ),
     ];
     let connection =
-        Connection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS).unwrap();
+        PostgresConnection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS)
+            .unwrap();
     for (indexes, statement) in statements {
         let sql = statement.sql.clone();
         let plan = plan(&connection, statement).await;

@@ -26,7 +26,7 @@ pub(super) async fn put(folder: &Path, count: u64) {
         let record = LogRecord::new(offset, Timestamp::MIN, Some(value.into()));
         DeadLetter::new(record, partition(), Reason::parked("a note"), 2)
     };
-    let gap = Gap::new(partition(), 100, 103, GapCause::Deleted).dead_letter(Timestamp::MIN);
+    let gap = Gap::new(partition(), 100, 103, GapCause::Deleted).to_dead_letter(Timestamp::MIN);
     let all: Vec<_> = (1_000..1_000 + count).map(letter).chain([gap]).collect();
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
         .await

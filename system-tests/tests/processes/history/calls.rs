@@ -136,7 +136,7 @@ impl History {
             .oldest_first()
             .page_size(PageLimit::new(PAGE).unwrap());
         if let Sees::Own(id) = sees {
-            purchases = purchases.waiting_for(&Receipt::new(id, Durability::LocalDisk));
+            purchases = purchases.wait_for(&Receipt::new(id, Durability::LocalDisk));
         }
         let listed = async {
             Outcome::found(
@@ -168,7 +168,7 @@ impl History {
     ) -> Option<Summary> {
         let mut purchases = client.user(user.clone());
         if let Sees::Own(id) = sees {
-            purchases = purchases.waiting_for(&Receipt::new(id, Durability::LocalDisk));
+            purchases = purchases.wait_for(&Receipt::new(id, Durability::LocalDisk));
         }
         let summed = async { Outcome::found(purchases.summary().await, Outcome::Summed) };
         match self

@@ -32,9 +32,9 @@ struct Order {
 impl Order {
     fn purchase(&self) -> NewPurchase {
         let price = format!("{}.{:02}", self.number % 90, self.number % 97);
-        let new = NewPurchase::of(self.user.clone())
-            .named("ada")
-            .priced(price)
+        let new = NewPurchase::for_user(self.user.clone())
+            .with_user_name("ada")
+            .with_price(price)
             .unwrap();
         new.with_key(self.id.to_string()).unwrap()
     }
@@ -288,7 +288,10 @@ impl Load {
         while !self.is_over() {
             let id = PurchaseId::from_uuid(uuid::Uuid::now_v7());
             let new = |price: &str| {
-                let new = NewPurchase::of("twice").named("ada").priced(price).unwrap();
+                let new = NewPurchase::for_user("twice")
+                    .with_user_name("ada")
+                    .with_price(price)
+                    .unwrap();
                 new.with_key(id.to_string()).unwrap()
             };
             self.conflicts.lock().await.sent.insert(id);

@@ -139,9 +139,10 @@ impl Facing {
             }
             Self::Ours(client) => {
                 // Old programs do not know its reference.
-                let order = NewPurchase::of(format!("u{number}")).named(format!("ada{number}"));
+                let order = NewPurchase::for_user(format!("u{number}"))
+                    .with_user_name(format!("ada{number}"));
                 let order = order.reference(format!("order-{number}"));
-                Some(client.buy(order.priced("1.5").unwrap()).await.is_ok())
+                Some(client.buy(order.with_price("1.5").unwrap()).await.is_ok())
             }
         }
     }

@@ -88,8 +88,8 @@ impl<E> Tables<E> {
 }
 
 #[async_trait]
-impl<E: Entity> RecordStore<E::Other> for InMemoryEntities<E> {
-    async fn apply(&self, batch: Arc<[E::Other]>) -> Result<Vec<InsertOutcome>> {
+impl<E: Entity> RecordStore<E::ForeignEvent> for InMemoryEntities<E> {
+    async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
         Ok(batch
             .iter()
