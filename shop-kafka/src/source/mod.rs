@@ -2,10 +2,11 @@
 //!
 //! | thread | task |
 //! |---|---|
-//! | `shop-kafka-read` | polls the consumer, builds batches, and blocks during a revocation |
-//! | of the runtime's blocking pool | commits, one call after the other, also while the reader thread blocks |
+//! | `shop-kafka-read`, the reader thread | polls the consumer, builds batches, and blocks during a revocation |
+//! | a thread of the runtime's blocking pool | commits, one call after the other, also while the reader thread blocks |
 //!
-//! The threads and the callers share a [`member::Member`]. Events are delivered through its [`queue::EventQueue`].
+//! The threads and the callers of [`KafkaSource`] share a [`member::Member`]. Its [`queue::EventQueue`] transfers
+//! events from the reader thread to the callers.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -39,9 +40,10 @@ use crate::shared::KafkaLogInner;
 use member::Member;
 use reader::Reader;
 
-/// The time for which a commit is retried that fails because the group is rebalancing.
+/// How long a commit is retried while it fails because the group is rebalancing.
 const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
-const REBALANCE_RETRY: Duration = Duration::from_millis(100);
+/// The pause between two attempts of such a commit.
+const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
 ///
@@ -66,20 +68,22 @@ const REBALANCE_RETRY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,
-    /// Held during a commit, also when its caller has given up: an older position must not follow a newer one.
+    /// Held during a commit, even if its caller has dropped the future meanwhile. Commits that run at the same time
+    /// could reach the brokers in another order, so that an older position replaces a newer one.
     commit_lock: Arc<Mutex<()>>,
-    /// Cancelled at the end of the reader thread, which leaves the group first.
+    /// Cancelled when the reader thread ends. The thread leaves the group before.
     reader_ended: CancellationToken,
 }
 
 impl KafkaSource {
-    /// Starts the reader thread.
+    /// Creates a source that reads `log` as a member of the consumer group `group`, and starts its reader thread.
     ///
     /// # Errors
-    /// If the options are invalid, or if the system starts no thread.
+    /// If librdkafka rejects the options, or if the system starts no thread.
     pub(crate) fn start(log: &Arc<KafkaLogInner>, group: &str) -> Result<Self> {
         let member = Arc::new(Member::new(Arc::clone(log), group));
-        // The first consumer is not created by the reader thread, so invalid options are an error of `start`.
+        // The first consumer is created here and not on the reader thread, so that rejected options are an error of
+        // `start`.
         let consumer = Member::create_consumer(&member)?;
         let reader = Reader::new(Arc::clone(&member));
         let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
@@ -90,32 +94,37 @@ impl KafkaSource {
         })
     }
 
-    /// Commits the positions, and retries for [`REBALANCE_PATIENCE`] while the group is rebalancing.
+    /// Commits `positions`, and retries for up to [`REBALANCE_PATIENCE`] while the group is rebalancing.
     ///
-    /// Commits fail for a moment whenever a member joins or leaves the group.
+    /// Kafka rejects commits for a moment whenever a member joins or leaves the group.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
     async fn commit_with_retries(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let started = Instant::now();
         loop {
-            // A blocking thread holds the lock until the commit ends, even if this future is dropped.
-            let guard = Arc::clone(&self.commit_lock).lock_owned().await;
+            // The guard moves to the blocking thread, which holds the lock until the commit ends, even if this
+            // future is dropped.
+            let commit_guard = Arc::clone(&self.commit_lock).lock_owned().await;
             let member = Arc::clone(&self.member);
             let positions = positions.to_vec();
             let result = blocking("commit", move || {
-                let _guard = guard;
+                let _commit_guard = commit_guard;
                 member.commit(&positions)
             })
             .await;
 
-            let is_rebalancing = result.as_ref().is_err_and(is_rebalancing);
-            if !is_rebalancing || started.elapsed() >= REBALANCE_PATIENCE {
+            let failed_by_rebalance = result.as_ref().is_err_and(is_rebalancing);
+            if !failed_by_rebalance || started.elapsed() >= REBALANCE_PATIENCE {
                 return result;
             }
-            sleep(REBALANCE_RETRY).await;
+            sleep(COMMIT_RETRY_PAUSE).await;
         }
     }
 }
 
 impl Drop for KafkaSource {
+    /// Closes the queue, upon which the reader thread leaves the group and ends. Does not wait for the thread.
     fn drop(&mut self) {
         self.member.queue.close();
     }
@@ -139,9 +148,10 @@ impl LogSource for KafkaSource {
             return Err(closed("source"));
         }
 
-        // librdkafka waits for a missing coordinator for up to the session timeout.
-        let limit = self.member.log.options.session_timeout + Duration::from_secs(1);
-        tokio::time::timeout(limit, self.commit_with_retries(positions))
+        // Commits are sent to the coordinator, which is one of the brokers. While the group has none, librdkafka
+        // waits for up to the session timeout.
+        let timeout = self.member.log.options.session_timeout + Duration::from_secs(1);
+        tokio::time::timeout(timeout, self.commit_with_retries(positions))
             .await
             .unwrap_or_else(|_elapsed| {
                 Err(kafka_error(
