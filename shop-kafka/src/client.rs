@@ -103,25 +103,26 @@ impl ClientHealth {
 
 /// The state of a kind of client.
 pub(crate) trait StatisticsHandler: Send + Sync {
-    fn note_statistics(&self, _statistics: &Statistics) {}
+    /// Handles the statistics that librdkafka emits periodically while the client is polled.
+    fn update_statistics(&self, _statistics: &Statistics) {}
 }
 
 impl StatisticsHandler for () {}
 
-/// The context of a client. `own` is the state of the client's kind.
+/// The context of a client. `client_state` is the state of the client's kind, such as a group member.
 pub(crate) struct Context<T = ()> {
     health: Arc<ClientHealth>,
     /// Whether the client has requested its first token.
     token_requested: AtomicBool,
-    pub(crate) own: T,
+    pub(crate) client_state: T,
 }
 
 impl<T> Context<T> {
-    pub(crate) fn new(health: Arc<ClientHealth>, own: T) -> Self {
+    pub(crate) fn new(health: Arc<ClientHealth>, client_state: T) -> Self {
         Self {
             health,
             token_requested: AtomicBool::new(false),
-            own,
+            client_state,
         }
     }
 }
@@ -212,7 +213,7 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.own.note_statistics(&statistics);
+        self.client_state.update_statistics(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

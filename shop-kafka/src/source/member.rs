@@ -1,10 +1,10 @@
-//! The state of a group member: owned partitions, commits and lag.
+//! The state of a group member: the owned partitions, the consumer to commit with, and the lag.
 //!
 //! | thread | access |
 //! |---|---|
-//! | reader thread | takes and releases partitions, marks records as delivered |
-//! | librdkafka's statistics, on the reader thread | replace the lag |
-//! | of the runtime's blocking pool | commits positions |
+//! | reader thread | takes and releases ownership of partitions, marks records as delivered |
+//! | reader thread, within a poll | replaces the lag whenever librdkafka emits statistics |
+//! | a thread of the runtime's blocking pool | commits positions |
 //! | callers of the source | read the lag |
 
 use std::collections::BTreeMap;
@@ -28,46 +28,62 @@ use crate::error::{from_kafka, kafka_error};
 use crate::number::unsigned;
 use crate::shared::KafkaLogInner;
 
+/// librdkafka's consumer, through which one membership polls, commits and makes requests.
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
-/// The state of a group member, which outlives its memberships.
+/// The state of a group member. It outlives the memberships: when one ends by an error, the member joins the group
+/// again with a new consumer.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) log: Arc<KafkaLogInner>,
+    /// The name of the consumer group.
     pub(super) group: String,
+    /// The events that the callers of the source receive.
     pub(super) queue: EventQueue,
+    /// The owned partitions, by index.
     owned: Mutex<BTreeMap<u32, Ownership>>,
-    /// The consumer to commit with. The lock is held during a commit: librdkafka uses the generation that is current
-    /// when it sends the request, so the owned partitions must not change in between.
+    /// The consumer of the present membership, to commit with. It is dead while the member is between two memberships.
+    ///
+    /// The lock is held during a commit, and while ownership is given up. Kafka numbers the rounds of assignments
+    /// of a group, the generations, and rejects a commit of an earlier generation. librdkafka stamps a commit with
+    /// the generation that is current when it sends the request, not with the one in which the records were read.
+    /// So Kafka would accept the commit of a partition that is given up between the check of its ownership and the
+    /// request.
     pub(super) commit_consumer: Mutex<Weak<Consumer>>,
     /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
-    /// The last stable offset of each partition that has records after it.
+    /// The last stable offset of each partition with an open transaction, from the latest statistics.
     stable_offsets: Mutex<BTreeMap<u32, StableOffset>>,
     /// Whether partitions were assigned since the reader thread last paused them.
     pub(super) assigned_since_pause: AtomicBool,
-    /// Whether partitions were assigned since the reader thread last compared their positions with the log.
+    /// Whether partitions were assigned since the reader thread last compared committed positions with the log.
     pub(super) assigned_since_check: AtomicBool,
-    /// The id of the topic that is read, if the brokers state it.
+    /// The id of the topic that this membership reads, once it is known. The reader thread resets it when a membership
+    /// begins to read.
     pub(super) topic_id: Mutex<Option<Arc<str>>>,
 }
 
-/// The ownership of a partition.
+/// The ownership of one partition.
 #[derive(Debug, Clone, Copy)]
 struct Ownership {
+    /// The number of this ownership, see [`OwnedPartition`].
     epoch: u64,
-    /// The offset after the last record that was delivered in this epoch.
+    /// The offset after the last record that was polled in this epoch, or `None` if none was.
     delivered_end: Option<i64>,
 }
 
-/// A last stable offset, which does not move while a transaction is open.
+/// The last stable offset of a partition: the offset of the first record of the oldest open transaction.
+///
+/// Records from this offset on cannot be read before the transaction ends.
 #[derive(Debug)]
 struct StableOffset {
     offset: i64,
+    /// The time of the first statistics with this offset. The transaction is open at least since then.
     unmoved_since: Instant,
 }
 
 impl Member {
+    /// Creates a member of `group` that owns no partition and has no consumer.
     pub(super) fn new(log: Arc<KafkaLogInner>, group: &str) -> Self {
         let queue = EventQueue::new(log.options.batch_bytes);
         Self {
@@ -84,39 +100,51 @@ impl Member {
         }
     }
 
-    /// Returns the id of the topic that was known first in this membership: a change of the id ends the membership.
+    /// Returns the id of the topic that this membership reads, or `None` if the brokers have not stated an id.
+    ///
+    /// Keeps the first id that is known in the membership. If the topic is created again,
+    /// [`Health`](crate::client::Health) knows the id of the new topic at once, but the records and positions of
+    /// this membership belong to the earlier one.
     pub(super) fn topic_id(&self) -> Option<Arc<str>> {
-        let mut id = lock(&self.topic_id);
-        if id.is_none() {
-            *id = self.log.health.topic_id(&self.log.topic.name);
+        let mut topic_id = lock(&self.topic_id);
+        if topic_id.is_none() {
+            *topic_id = self.log.health.topic_id(&self.log.topic.name);
         }
-        id.clone()
+        topic_id.clone()
     }
 
-    /// Adds the id of the topic to positions that are to be committed.
+    /// Sets the id of the topic, if it is known, as the metadata of positions that are to be committed.
     ///
-    /// A topic that is created again under the same name contains other records at the same offsets.
-    pub(super) fn add_topic_id(&self, list: &mut TopicPartitionList) {
-        if let Some(id) = self.topic_id() {
-            for mut element in list.elements() {
-                element.set_metadata(&*id);
+    /// The next membership reads the metadata with the committed position. A topic that is created again under the same
+    /// name contains other records at the same offsets: by the id, a position of the earlier topic is recognized.
+    pub(super) fn add_topic_id(&self, positions: &mut TopicPartitionList) {
+        if let Some(topic_id) = self.topic_id() {
+            for mut position in positions.elements() {
+                position.set_metadata(&*topic_id);
             }
         }
     }
 
-    /// Creates a consumer that has not joined the group.
+    /// Creates a consumer for the next membership, which commits go through from now on. The consumer has not
+    /// joined the group.
+    ///
+    /// # Errors
+    /// If librdkafka rejects the options.
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
         let context = Context::new(Arc::clone(&member.log.health), Arc::clone(member));
         let config = config::consumer(&member.log.options, &member.group);
         let consumer = Consumer::from_config_and_context(&config, context).map_err(from_kafka)?;
         let consumer = Arc::new(consumer);
+        // The reference is weak, because the reader thread leaves the group by dropping the consumer.
         *lock(&member.commit_consumer) = Arc::downgrade(&consumer);
         Ok(consumer)
     }
 
-    /// Marks the record at `offset` as delivered by the reader thread.
+    /// Marks the polled record at `offset` of partition `index` as delivered. The lag depends on the last delivered
+    /// record.
     ///
-    /// Returns the partition of the record, or `None` if the member does not own it.
+    /// Returns the partition in its present epoch. Returns `None` and marks nothing if the member does not own the
+    /// partition.
     pub(super) fn mark_delivered(&self, index: u32, offset: i64) -> Option<OwnedPartition> {
         let mut owned = lock(&self.owned);
         let ownership = owned.get_mut(&index)?;
@@ -127,10 +155,11 @@ impl Member {
         })
     }
 
-    /// Returns the public form of `owned`, or `None` while the id of the cluster is unknown.
+    /// Converts `owned` to the [`Partition`] that callers of the source receive.
     ///
-    /// The id is known before the member joins its group, and so before anything is delivered.
-    pub(super) fn partition(&self, owned: OwnedPartition) -> Option<Partition> {
+    /// Returns `None` while the id of the cluster is unknown. The reader thread joins the group only once the id is
+    /// known, so a partition of a delivered record is always converted.
+    pub(super) fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
         let cluster = self.log.monitor.cluster().ok()?;
         Some(Partition::new(
             cluster,
@@ -140,7 +169,10 @@ impl Member {
         ))
     }
 
-    /// Takes ownership of partitions in a new epoch, and returns the epoch.
+    /// Takes ownership of the partitions at `indices` in a new epoch, and returns the epoch.
+    ///
+    /// Notifies the reader thread of the assignment by two flags: the partitions are not paused, and their committed
+    /// positions are not compared with the log.
     pub(super) fn take_ownership(&self, indices: &[u32]) -> u64 {
         let epoch = self.log.next_epoch();
         let ownership = Ownership {
@@ -153,7 +185,7 @@ impl Member {
         epoch
     }
 
-    /// Returns the owned partitions.
+    /// Returns the partitions that this member owns now, each in its present epoch.
     pub(super) fn owned_partitions(&self) -> Vec<OwnedPartition> {
         let owned = lock(&self.owned);
         let partitions = owned.iter().map(|(index, ownership)| OwnedPartition {
@@ -163,9 +195,10 @@ impl Member {
         partitions.collect()
     }
 
-    /// Returns the group's lag in the owned partitions.
+    /// Returns the group's lag and the open transactions in the owned partitions, as of librdkafka's latest statistics.
     pub(super) fn lag(&self) -> Lag {
         let owned = lock(&self.owned).clone();
+        // A partition may have been given up since the statistics.
         let mut records = lock(&self.lag).clone();
         records.retain(|index, _| owned.contains_key(index));
         let mut lag = Lag::new(
@@ -182,11 +215,15 @@ impl Member {
         lag
     }
 
-    /// Gives up ownership of `partitions`, whose commits are fenced from now on. Waits for a commit in flight.
-    pub(super) fn release(&self, partitions: &[OwnedPartition]) {
-        let _no_commit = lock(&self.commit_consumer);
+    /// Gives up ownership of `partitions`. From now on, commits of their epochs have the outcome
+    /// [`CommitOutcome::Fenced`], which means that the position is not moved.
+    ///
+    /// Blocks while a commit is in flight, since the commit relies on the ownership until the brokers respond.
+    pub(super) fn release_ownership(&self, partitions: &[OwnedPartition]) {
+        let _commits_excluded = lock(&self.commit_consumer);
         let mut owned = lock(&self.owned);
         for partition in partitions {
+            // A partition that was taken again in a later epoch stays owned.
             let ownership = owned.get(&partition.index);
             if ownership.is_some_and(|ownership| ownership.epoch == partition.epoch) {
                 owned.remove(&partition.index);
@@ -194,13 +231,17 @@ impl Member {
         }
     }
 
-    /// Commits the `positions` in owned partitions. Blocks until the brokers respond.
+    /// Commits those of the `positions` whose partitions this member owns, and blocks until the brokers respond.
+    ///
+    /// Returns one outcome for each position, in the same order. A position whose partition this member does not
+    /// own in the position's epoch is not committed: its outcome is [`CommitOutcome::Fenced`].
     ///
     /// # Errors
     /// - [`ErrorKind::Invalid`] if a position is out of Kafka's range
-    /// - [`ErrorKind::Unavailable`] if the member is rejoining its group, or has lost its partitions
+    /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or has lost its partitions
     /// - an error of librdkafka or of the brokers
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
+        // The lock is held until the brokers respond: ownership, which is checked first, must not be given up before.
         let commit_consumer = lock(&self.commit_consumer);
         let mut outcomes = Vec::with_capacity(positions.len());
         let mut next_offsets = BTreeMap::new();
@@ -223,28 +264,32 @@ impl Member {
                 "this member is rejoining its group",
             ));
         };
-        // librdkafka would commit without a membership, which a group without other members accepts.
+        // The group has removed this member, and the next poll of the reader thread gives up its partitions. Until
+        // then, the positions count as owned, so the error asks for a retry, which is fenced later. The commit must
+        // not be sent: librdkafka would send it without a membership, and Kafka accepts such a commit in a group
+        // without members.
         if consumer.assignment_lost() {
-            // The revocation has not been delivered yet. After the delivery, commits are fenced.
-            let lost = kafka_error(
+            return Err(kafka_error(
                 ErrorKind::Unavailable,
                 "this member has lost its partitions",
-            );
-            return Err(lost.with_outcome(Outcome::NotApplied));
+            )
+            .with_outcome(Outcome::NotApplied));
         }
 
         let mut list =
             offsets_to_commit(&consumer, &self.log.topic.name, next_offsets).map_err(from_kafka)?;
         self.add_topic_id(&mut list);
-        // An error of the generation is not reported as fenced: in a cooperative rebalance it can change during a commit
-        // while the partitions stay assigned. Until the rebalance has decided, a retry is right.
+        // Kafka rejects the commit if a rebalance has begun a new generation meanwhile. The rejection is returned
+        // as an error and not as the outcome `Fenced`: in a cooperative rebalance, this member may keep the
+        // partitions, and a retry in the new generation succeeds. If the member gives the partitions up, the retry
+        // is fenced.
         consumer
             .commit(&list, CommitMode::Sync)
             .map_err(from_kafka)?;
         Ok(outcomes)
     }
 
-    /// Returns whether this member owns `partition` in its epoch.
+    /// Returns whether this member owns `partition` now, in the epoch that `partition` names.
     pub(super) fn owns(&self, partition: &Partition) -> bool {
         *partition.topic == *self.log.topic.name
             && lock(&self.owned)
@@ -254,11 +299,17 @@ impl Member {
 }
 
 impl StatisticsHandler for Arc<Member> {
-    /// Replaces the lag and the last stable offsets of the topic.
-    fn note_statistics(&self, statistics: &Statistics) {
+    /// Replaces the lag and the open transactions of this member by those in librdkafka's latest `statistics`.
+    ///
+    /// The statistics name the high watermark of a partition, the offset after its newest record, `hi_offset`. The
+    /// last stable offset, `ls_offset`, is before the high watermark while a transaction is open, and does not move
+    /// until the transaction ends. So the time for which the last stable offset has not moved shows how long the
+    /// transaction is open.
+    fn update_statistics(&self, statistics: &Statistics) {
         let owned = lock(&self.owned).clone();
         let mut stable_offsets = lock(&self.stable_offsets);
         let now = Instant::now();
+
         let mut lag = BTreeMap::new();
         let mut new_stable_offsets = BTreeMap::new();
         let topic = statistics.topics.get(&self.log.options.topic);
@@ -266,7 +317,7 @@ impl StatisticsHandler for Arc<Member> {
             .into_iter()
             .flat_map(|topic| topic.partitions.values())
         {
-            // -1 is librdkafka's internal partition for records without one.
+            // librdkafka lists an internal partition -1, for records that have no partition yet.
             let Ok(index) = u32::try_from(partition.partition) else {
                 continue;
             };
@@ -277,27 +328,34 @@ impl StatisticsHandler for Arc<Member> {
                 lag.insert(index, records);
             }
 
-            let offset = partition.ls_offset;
-            if (0..partition.hi_offset).contains(&offset) {
+            // A negative offset is unknown. At the high watermark, no transaction is open.
+            let last_stable_offset = partition.ls_offset;
+            if (0..partition.hi_offset).contains(&last_stable_offset) {
                 let unmoved_since = match stable_offsets.get(&index) {
-                    Some(previous) if previous.offset == offset => previous.unmoved_since,
+                    Some(previous) if previous.offset == last_stable_offset => {
+                        previous.unmoved_since
+                    }
                     _ => now,
                 };
                 new_stable_offsets.insert(
                     index,
                     StableOffset {
-                        offset,
+                        offset: last_stable_offset,
                         unmoved_since,
                     },
                 );
             }
         }
+
         *lock(&self.lag) = lag;
         *stable_offsets = new_stable_offsets;
     }
 }
 
-/// Converts the index of a partition or an offset to the signed type of librdkafka.
+/// Converts the index of a partition or an offset to librdkafka's type, which is signed.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if the number exceeds the range of the signed type.
 fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
     U::try_from(number).map_err(|_| {
         kafka_error(
@@ -308,12 +366,17 @@ fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
     })
 }
 
-/// Returns the positions at `next_offsets`, which are keyed by partition, with leader epochs where they are known.
+/// Creates librdkafka's list of the positions to commit, with leader epochs where they are known.
 ///
-/// By the leader epoch, the next member that seeks to its position notices that an unclean election has replaced records
-/// before the position. Only librdkafka's own list of positions carries epochs. The epoch there is that of the last record
-/// that was read, so it is at least as new as the committed record, but it is wrong for an offset that was not reached by
-/// reading.
+/// `next_offsets` are the positions by the index of the partition.
+///
+/// The leader epoch of a position tells which leader wrote the last record before it. A member that later seeks to the
+/// position notices by the epoch if an unclean election has replaced records before the position, see
+/// [`Membership::seek_to_committed`](super::membership::Membership::seek_to_committed).
+///
+/// rdkafka has no call that sets a leader epoch. Only the list of the consumer's own read positions carries epochs,
+/// so the offsets in this list are replaced by the offsets to commit. The epoch there belongs to the last record
+/// that was read. It suits each position up to this record, but not a position that reading has not reached.
 fn offsets_to_commit(
     consumer: &Consumer,
     topic: &str,
@@ -321,6 +384,7 @@ fn offsets_to_commit(
 ) -> KafkaResult<TopicPartitionList> {
     let mut list = consumer.position()?;
     for mut element in list.elements() {
+        // librdkafka does not commit an element without a valid offset.
         let mut offset_to_commit = Offset::Invalid;
         if let Offset::Offset(read_end) = element.offset()
             && let Some(next_offset) = next_offsets.get(&element.partition())
@@ -329,10 +393,10 @@ fn offsets_to_commit(
             offset_to_commit = Offset::Offset(*next_offset);
             next_offsets.remove(&element.partition());
         }
-        // An element without an offset is not committed.
         element.set_offset(offset_to_commit)?;
     }
 
+    // The remaining positions are committed without a leader epoch.
     for (partition, next_offset) in next_offsets {
         list.add_partition(topic, partition)
             .set_offset(Offset::Offset(next_offset))?;
@@ -340,21 +404,26 @@ fn offsets_to_commit(
     Ok(list)
 }
 
-/// Returns the consumer lag of a partition in records, or `None` if the end of the partition is unknown.
+/// Returns the group's lag in a partition: the number of offsets from the committed position to the high watermark,
+/// which is the offset after the newest record. Returns `None` if the high watermark is unknown.
 ///
-/// `delivered_end` is the offset after the last delivered record of the partition.
+/// `delivered_end` is the offset after the last record that was delivered to this member, if there is one. If all
+/// delivered records are committed, the lag leaves out the offsets of transaction markers and aborted records that
+/// were passed since.
 fn consumer_lag(partition: &PartitionStatistics, delivered_end: Option<i64>) -> Option<u64> {
+    // Negative offsets in the statistics are unknown.
     if partition.hi_offset < 0 {
         return None;
     }
     let committed = partition.committed_offset;
     let position = if committed < 0 {
-        // Without a committed offset, the lag is the whole partition: the group starts at its first record.
+        // The group has committed nothing and starts at the oldest record, so the lag is the whole partition.
         partition.lo_offset.max(0)
     } else if delivered_end > Some(committed) {
         committed
     } else {
-        // Every delivered record is committed. The offsets that were passed after the last one are not records.
+        // Every delivered record is committed. `app_offset`, the position of the consumer, may be after the last
+        // record: the offsets that it has passed since belong to no record that is delivered.
         committed.max(partition.app_offset)
     };
     Some(unsigned(partition.hi_offset - position))

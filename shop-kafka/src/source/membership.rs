@@ -1,7 +1,8 @@
-//! The requests that a member of a consumer group makes to the brokers about its partitions.
+//! The requests that a member of a consumer group makes to the brokers about the partitions that it owns.
 //!
 //! [`find_start`](super::start::find_start) and [`Positions`](super::positions::Positions) decide by the responses
-//! which records the log has lost. They use the trait [`Membership`], so that their tests run without brokers.
+//! which records the log has lost. They use the trait [`Membership`], which [`Consumer`] implements, so that their
+//! tests run without brokers. The requests block the reader thread.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,24 +17,32 @@ use crate::client::is_of_other_topic;
 use crate::error::from_kafka;
 use crate::number::{int32, unsigned};
 
-/// A partition that the member owns, in one epoch: each assignment of a partition starts a new epoch.
+/// A partition that the member owns, in one epoch.
+///
+/// Each time that the member takes ownership of a partition, it does so in a new epoch, which is greater than all
+/// earlier ones. The epoch tells the present ownership from an earlier one of the same partition. It is not Kafka's
+/// leader epoch.
 #[derive(Clone, Copy)]
 pub(super) struct OwnedPartition {
     pub(super) index: u32,
     pub(super) epoch: u64,
 }
 
-/// The committed position of a partition.
+/// The group's committed position in a partition.
 pub(super) struct Committed {
+    /// The offset of the next record to read.
     pub(super) offset: i64,
-    /// Whether the position was committed in an earlier topic of the same name.
+    /// Whether the position is one in an earlier topic of the same name, which was deleted. The offset means
+    /// nothing in the present topic then.
     pub(super) is_of_earlier_topic: bool,
-    /// The position as the brokers returned it. It carries the leader epoch, which rdkafka does not expose.
+    /// The position as the brokers returned it, in a list of one element. The element carries the epoch of the
+    /// leader that the last record was read from, which rdkafka does not expose. The list is empty if no broker
+    /// returned the position.
     list: TopicPartitionList,
 }
 
 impl Committed {
-    /// Creates a position without a leader epoch.
+    /// Creates a position that no broker returned, and that has no leader epoch.
     pub(super) fn new(offset: i64, is_of_earlier_topic: bool) -> Self {
         Self {
             offset,
@@ -43,43 +52,51 @@ impl Committed {
     }
 }
 
-/// A membership in a consumer group.
+/// A membership in a consumer group, and the requests that it makes to the brokers.
 pub(super) trait Membership {
     /// Returns the partitions that the member owns now.
     fn owned_partitions(&self) -> Vec<OwnedPartition>;
 
-    /// Returns the public form of `owned`, or `None` while the id of the cluster is unknown.
-    fn partition(&self, owned: OwnedPartition) -> Option<Partition>;
+    /// Converts `owned` to the [`Partition`] that callers of the source receive.
+    ///
+    /// Returns `None` while the id of the cluster is unknown.
+    fn to_partition(&self, owned: OwnedPartition) -> Option<Partition>;
 
-    /// Returns the group's committed position in partition `index`, or `None` if the group has not committed one.
+    /// Requests the group's committed position in partition `index`. Returns `None` if the group has not committed one.
     fn committed(&self, index: u32, timeout: Duration) -> Result<Option<Committed>>;
 
-    /// Continues to read at the committed position, or where the log was cut if it was cut before this position.
+    /// Seeks the partition to the committed position, or to the place where the log was cut before this position.
     ///
-    /// The position carries the epoch of the leader that it was read from. librdkafka asks the present leader where
-    /// that epoch ends when a consumer seeks, but not when a consumer starts at a position. Without the seek, records
-    /// that were written after an unclean election would be skipped up to the position
-    /// (<https://cwiki.apache.org/confluence/display/KAFKA/KIP-320>). A position without an epoch is not checked.
+    /// An unclean leader election may cut the log, and other records may be written at the same offsets. librdkafka
+    /// recognizes the cut by the leader epoch that the position carries: it asks the present leader for the offset
+    /// at which this epoch ends (<https://cwiki.apache.org/confluence/display/KAFKA/KIP-320>). It asks when a
+    /// consumer seeks, but not when a consumer starts at a position. Without the seek, the records between the cut
+    /// and the position would be skipped. A position without a leader epoch is not checked.
     fn seek_to_committed(&self, committed: Committed, timeout: Duration) -> Result<()>;
 
-    /// Returns whether the id of the topic is known. If it is, a topic that is created again is recognized by its id.
+    /// Returns whether the brokers have stated the id of the topic.
+    ///
+    /// Kafka gives each topic an id. By the id, a topic is told from an earlier one of the same name.
     fn knows_topic_id(&self) -> bool;
 
-    /// Continues to read partition `index` at `offset`.
+    /// Seeks partition `index` to `offset`, so that reading continues there.
     fn seek_to(&self, index: u32, offset: i64, timeout: Duration) -> Result<()>;
 
-    /// Returns the low and the high watermark of partition `index`.
+    /// Requests the low and the high watermark of partition `index`: the offset of the oldest record, and the
+    /// offset after the newest record.
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)>;
 
-    /// Commits `low`, the offset of the oldest record, as the first position of a group. Does not wait for the response.
+    /// Commits `low`, the offset of the oldest record, as the first position of the group in partition `index`.
     ///
-    /// From then on, a deletion of unread records is a gap.
+    /// From then on, the group has a position, so a deletion of records that it has not read is recognized as a
+    /// gap. Does not wait for the response: without the position, the group starts at the oldest record again. Logs
+    /// a warning if records were deleted before the group was created.
     fn commit_start(&self, index: u32, low: i64) -> Result<()>;
 
-    /// Waits for `time`, or until the source is closed.
-    fn pause(&self, time: Duration);
+    /// Blocks for `time`, or until the source is closed.
+    fn sleep_unless_closed(&self, time: Duration);
 
-    /// Creates a gap of `offsets`, after which the record at `next` is delivered.
+    /// Creates a gap: the records at `offsets` are lost, and reading continues at `next_offset`.
     ///
     /// Returns `None` while the id of the cluster is unknown.
     fn new_gap(
@@ -87,40 +104,42 @@ pub(super) trait Membership {
         owned: OwnedPartition,
         offsets: Range<i64>,
         cause: GapCause,
-        next: i64,
+        next_offset: i64,
     ) -> Option<Gap> {
         let gap = Gap::new(
-            self.partition(owned)?,
+            self.to_partition(owned)?,
             unsigned(offsets.start),
             unsigned(offsets.end),
             cause,
         );
-        Some(gap.with_next_offset(unsigned(next)))
+        Some(gap.with_next_offset(unsigned(next_offset)))
     }
 }
 
-/// A consumer joins the group once, so each membership of a [`Member`](super::member::Member) is a consumer of its own.
+/// Each membership of a [`Member`](super::member::Member) has a consumer of its own, which joins the group once.
 impl Membership for Consumer {
     fn owned_partitions(&self) -> Vec<OwnedPartition> {
-        self.context().own.owned_partitions()
+        self.context().client_state.owned_partitions()
     }
 
-    fn partition(&self, owned: OwnedPartition) -> Option<Partition> {
-        self.context().own.partition(owned)
+    fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
+        self.context().client_state.to_partition(owned)
     }
 
     fn committed(&self, index: u32, timeout: Duration) -> Result<Option<Committed>> {
         let mut requested = TopicPartitionList::new();
-        requested.add_partition(&self.context().own.log.topic.name, int32(index));
+        requested.add_partition(&self.context().client_state.log.topic.name, int32(index));
         let list = self
             .committed_offsets(requested, timeout)
             .map_err(from_kafka)?;
 
+        // The list has one element, for the requested partition. Its offset is invalid if nothing was committed.
         let mut committed = None;
         for element in list.elements() {
             element.error().map_err(from_kafka)?;
             if let Offset::Offset(offset) = element.offset() {
-                let topic_id = self.context().own.topic_id();
+                // Members of the group commit the id of the topic as the metadata of their positions.
+                let topic_id = self.context().client_state.topic_id();
                 committed = Some(Committed {
                     offset,
                     is_of_earlier_topic: is_of_other_topic(element.metadata(), topic_id.as_ref()),
@@ -132,33 +151,38 @@ impl Membership for Consumer {
     }
 
     fn seek_to_committed(&self, committed: Committed, timeout: Duration) -> Result<()> {
-        let sought = self
+        let sought_positions = self
             .seek_partitions(committed.list, timeout)
             .map_err(from_kafka)?;
 
-        for element in sought.elements() {
+        for element in sought_positions.elements() {
             element.error().map_err(from_kafka)?;
         }
         Ok(())
     }
 
     fn knows_topic_id(&self) -> bool {
-        self.context().own.topic_id().is_some()
+        self.context().client_state.topic_id().is_some()
     }
 
     fn seek_to(&self, index: u32, offset: i64, timeout: Duration) -> Result<()> {
-        let topic = &self.context().own.log.topic.name;
+        let topic = &self.context().client_state.log.topic.name;
         self.seek(topic, int32(index), Offset::Offset(offset), timeout)
             .map_err(from_kafka)
     }
 
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)> {
-        self.fetch_watermarks(&self.context().own.log.topic.name, int32(index), timeout)
-            .map_err(from_kafka)
+        self.fetch_watermarks(
+            &self.context().client_state.log.topic.name,
+            int32(index),
+            timeout,
+        )
+        .map_err(from_kafka)
     }
 
     fn commit_start(&self, index: u32, low: i64) -> Result<()> {
-        let member = &self.context().own;
+        let member = &self.context().client_state;
+        // A low watermark above 0 shows that the log has deleted records.
         if low > 0 {
             tracing::warn!(
                 log.group = &*member.group,
@@ -168,15 +192,17 @@ impl Membership for Consumer {
             );
         }
 
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&member.log.topic.name, int32(index), Offset::Offset(low))
+        let mut positions = TopicPartitionList::new();
+        positions
+            .add_partition_offset(&member.log.topic.name, int32(index), Offset::Offset(low))
             .map_err(from_kafka)?;
-        member.add_topic_id(&mut list);
+        member.add_topic_id(&mut positions);
 
-        self.commit(&list, CommitMode::Async).map_err(from_kafka)
+        self.commit(&positions, CommitMode::Async)
+            .map_err(from_kafka)
     }
 
-    fn pause(&self, time: Duration) {
-        self.context().own.queue.wait_for_close(time);
+    fn sleep_unless_closed(&self, time: Duration) {
+        self.context().client_state.queue.wait_for_close(time);
     }
 }

@@ -1,4 +1,8 @@
-//! Collects records into batches, one for each partition.
+//! Collects the records that the reader thread polls into batches, with at most one incomplete batch for each
+//! partition.
+//!
+//! A batch leaves [`Pending`] when the next record would exceed its limits, when it is old enough, or when a gap
+//! must be delivered after its records.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,23 +13,24 @@ use shop_core::log::LogRecord;
 /// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
 const BUFFER_CAPACITY: usize = 16 << 10;
 
-/// The incomplete batches, at most one for each partition.
+/// The incomplete batches, by the index of their partition.
 #[derive(Default)]
 pub(super) struct Pending {
-    partitions: BTreeMap<u32, BatchBuilder>,
+    batches: BTreeMap<u32, BatchBuilder>,
 }
 
 /// An incomplete batch of records from one epoch of a partition.
 pub(super) struct BatchBuilder {
     pub(super) epoch: u64,
     pub(super) records: Vec<LogRecord>,
+    /// The total size of the records in bytes.
     bytes: usize,
-    since: Instant,
-    /// The memory that the records share.
+    started_at: Instant,
+    /// The memory into which the records are copied, and which they share.
     buffer: BytesMut,
 }
 
-/// The size that a batch does not exceed, unless a single record does.
+/// The maximum size of a batch. Only a batch of a single record may exceed it.
 #[derive(Clone, Copy)]
 pub(super) struct BatchLimits {
     pub(super) max_records: usize,
@@ -33,30 +38,34 @@ pub(super) struct BatchLimits {
 }
 
 impl Pending {
-    /// Adds the record that `make` writes to the buffer of the partition's batch.
+    /// Adds a record to the batch of partition `index`.
     ///
-    /// If the record exceeds the limits, it starts a new batch, and the full batch is returned. Records of an earlier
-    /// epoch are discarded.
+    /// `copy_record` copies the record into the buffer of the batch.
+    ///
+    /// If the batch would exceed `limits` with the record, the record starts a new batch, and the full batch is
+    /// returned. A batch of another epoch than `epoch` is discarded: its ownership has ended, and the records that
+    /// were not committed are read again in the new epoch.
     pub(super) fn add(
         &mut self,
         index: u32,
         epoch: u64,
-        make: impl FnOnce(&mut BytesMut) -> LogRecord,
+        copy_record: impl FnOnce(&mut BytesMut) -> LogRecord,
         limits: BatchLimits,
     ) -> Option<BatchBuilder> {
         let batch = self
-            .partitions
+            .batches
             .entry(index)
             .or_insert_with(|| BatchBuilder::new(epoch));
         if batch.epoch != epoch {
             *batch = BatchBuilder::new(epoch);
         }
 
-        let record = make(&mut batch.buffer);
+        let record = copy_record(&mut batch.buffer);
         let size = record.size();
         let exceeds_limits =
             batch.records.len() >= limits.max_records || batch.bytes + size > limits.max_bytes;
         let mut full_batch = None;
+        // An empty batch is never full: it takes a record that exceeds the limits by itself.
         if exceeds_limits && !batch.records.is_empty() {
             full_batch = Some(std::mem::replace(batch, BatchBuilder::new(epoch)));
         }
@@ -66,37 +75,41 @@ impl Pending {
         full_batch
     }
 
-    /// Removes a batch that is at least `linger` old and does not belong to the partition `except`.
-    pub(super) fn pop(
+    /// Removes and returns one batch that is at least `linger` old, with the index of its partition.
+    ///
+    /// The batch of partition `except` stays.
+    pub(super) fn pop_older_than(
         &mut self,
         linger: Duration,
         except: Option<u32>,
     ) -> Option<(u32, BatchBuilder)> {
-        let mut batches = self.partitions.iter();
-        let (index, _) = batches
-            .find(|(index, batch)| Some(**index) != except && batch.since.elapsed() >= linger)?;
+        let mut batches = self.batches.iter();
+        let (index, _) = batches.find(|(index, batch)| {
+            Some(**index) != except && batch.started_at.elapsed() >= linger
+        })?;
         let index = *index;
-        self.partitions.remove_entry(&index)
+        self.batches.remove_entry(&index)
     }
 
-    /// Removes the batch of partition `index`.
-    pub(super) fn take(&mut self, index: u32) -> Option<BatchBuilder> {
-        self.partitions.remove(&index)
+    /// Removes and returns the batch of partition `index`, if the partition has one.
+    pub(super) fn take_batch(&mut self, index: u32) -> Option<BatchBuilder> {
+        self.batches.remove(&index)
     }
 
-    /// Returns the start time of the oldest batch.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.partitions.values().map(|batch| batch.since).min()
+    /// Returns the time at which the oldest batch was started, or `None` if there is no batch.
+    pub(super) fn oldest_start(&self) -> Option<Instant> {
+        self.batches.values().map(|batch| batch.started_at).min()
     }
 }
 
 impl BatchBuilder {
+    /// Creates an empty batch, whose age is measured from now.
     fn new(epoch: u64) -> Self {
         Self {
             epoch,
             records: Vec::new(),
             bytes: 0,
-            since: Instant::now(),
+            started_at: Instant::now(),
             buffer: BytesMut::with_capacity(BUFFER_CAPACITY),
         }
     }
@@ -147,16 +160,19 @@ mod tests {
             pending.add(0, 2, |_| record(0), by_bytes).is_none(),
             "records of an earlier epoch are discarded"
         );
-        let (index, batch) = pending.pop(Duration::ZERO, None).unwrap();
+        let (index, batch) = pending.pop_older_than(Duration::ZERO, None).unwrap();
         assert_eq!((index, batch.epoch, batch.records), (0, 2, vec![record(0)]));
-        assert!(pending.oldest().is_none() && pending.take(0).is_none());
+        assert!(pending.oldest_start().is_none() && pending.take_batch(0).is_none());
         let two_fit = BatchLimits {
             max_records: 100,
             max_bytes: 2 * size,
         };
         assert!((0..2).all(|offset| pending.add(0, 2, |_| record(offset), two_fit).is_none()));
-        assert!(pending.oldest().is_some());
-        assert_eq!(pending.take(0).unwrap().records, [record(0), record(1)]);
+        assert!(pending.oldest_start().is_some());
+        assert_eq!(
+            pending.take_batch(0).unwrap().records,
+            [record(0), record(1)]
+        );
     }
 
     #[test]
@@ -170,9 +186,15 @@ mod tests {
             drop(pending.add(index, 1, |_| record(0), limits));
         }
         let index = |popped: Option<(u32, BatchBuilder)>| popped.map(|(index, _)| index);
-        assert_eq!(index(pending.pop(Duration::from_secs(3_600), None)), None);
-        assert_eq!(index(pending.pop(Duration::ZERO, Some(3))), Some(5));
-        assert_eq!(index(pending.pop(Duration::ZERO, Some(3))), None);
-        assert_eq!(index(pending.pop(Duration::ZERO, None)), Some(3));
+        assert_eq!(
+            index(pending.pop_older_than(Duration::from_secs(3_600), None)),
+            None
+        );
+        assert_eq!(
+            index(pending.pop_older_than(Duration::ZERO, Some(3))),
+            Some(5)
+        );
+        assert_eq!(index(pending.pop_older_than(Duration::ZERO, Some(3))), None);
+        assert_eq!(index(pending.pop_older_than(Duration::ZERO, None)), Some(3));
     }
 }

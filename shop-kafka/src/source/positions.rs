@@ -1,13 +1,13 @@
 //! Follows the offsets of the owned partitions, and finds records that the log no longer has.
 //!
-//! Offsets may be missing without a loss: the markers of transactions and the records of aborted transactions are not
-//! delivered, and compaction removes records. All such offsets are above the partition's low watermark. Missing offsets
-//! below the watermark were deleted.
+//! Offsets may be missing without a loss: the markers of transactions and the records of aborted transactions are
+//! not delivered, and compaction removes records. All such offsets are at or above the partition's low watermark,
+//! which is the offset of the oldest record. Missing offsets below the low watermark were deleted.
 //!
-//! A leader that was made by an unclean election may have fewer records than the group has read, and accept other
-//! records at the same offsets. For this reason, a newly assigned partition is sought to its committed position before a
-//! record is delivered, see [`find_start`]. librdkafka then goes back to where the log was cut: the offsets go
-//! backwards, and the offsets after the cut are a gap.
+//! After an unclean election, the new leader may lack records that the group has read, and accept other records at the
+//! same offsets. For this reason, a newly assigned partition is sought to its committed position before a record is
+//! delivered, see [`find_start`]. librdkafka then goes back to where the log was cut: the offsets go backwards, and the
+//! offsets after the cut are a gap.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,66 +16,73 @@ use shop_core::Result;
 use shop_core::log::{Gap, GapCause};
 
 use super::membership::{Committed, Membership, OwnedPartition};
-use super::start::{Start, find_start};
+use super::start::{PartitionStart, find_start};
 
-/// The timeout of a request about a partition whose records are waiting.
+/// The timeout of a request to the brokers that is made when a record has arrived. The record waits for the response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// The timeout of requests about all partitions that were assigned. The reader thread does not poll meanwhile.
+/// The time for the requests about all partitions of an assignment together. The reader thread does not poll meanwhile.
 const ASSIGNMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// The minimum timeout of a request about an assigned partition, also if the other partitions have used up the time.
+/// The minimum timeout of a request about one assigned partition, even if the partitions before it have used up
+/// [`ASSIGNMENT_TIMEOUT`].
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);
-/// The pause after the broker of a partition did not respond.
+/// The time until the comparison of a committed position with the log is retried, if it has failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The minimum time between two reads of a partition's low watermark. A topic that is compacted or written in
 /// transactions skips offsets all the time, and each read takes about a millisecond. librdkafka needs longer to find
 /// the first record after a deletion.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The positions of the reader thread in the partitions of its membership.
+/// The positions up to which the reader thread has read, by the index of the partition.
 #[derive(Default)]
 pub(super) struct Positions {
     partitions: BTreeMap<u32, Position>,
-    /// The offsets of the next records in an earlier topic of the same name, by partition.
-    earlier: BTreeMap<u32, i64>,
-    /// When to compare the committed positions again that could not be compared with the log.
+    /// The offsets at which this process stopped reading an earlier topic of the same name, by the index of the
+    /// partition. An offset is removed once the partition of the present topic is compared with it.
+    earlier_topic_offsets: BTreeMap<u32, i64>,
+    /// The time to retry the comparisons of committed positions with the log that have failed, or `None` if none has.
     retry_at: Option<Instant>,
 }
 
-/// The position in one partition.
+/// The position of the reader thread in one partition.
 struct Position {
+    /// The epoch of the ownership in which this position was set. In another epoch, the position counts as unknown.
     epoch: u64,
-    /// The offset of the next record, or `None` if the group starts at the oldest one.
-    next: Option<i64>,
+    /// The offset of the next record, or `None` until the first record if the group has no committed position.
+    next_offset: Option<i64>,
     /// When the low watermark was last read because an offset was skipped.
     checked_at: Option<Instant>,
-    /// The end of a log that was cut before the committed position, until the first record arrives.
-    shorter_end: Option<i64>,
+    /// The end of the log if the log was cut before the committed position, until the first record arrives. See
+    /// [`PartitionStart::truncated_end`].
+    truncated_end: Option<i64>,
 }
 
-/// How a record follows the previous records of its partition.
+/// How the offset of a record relates to the position in its partition.
 pub(super) enum Arrival {
-    /// The record is the next one, after this gap.
+    /// The record is at or after the position, and is delivered after this gap.
     InOrder(Option<Gap>),
-    /// The record was fetched before its partition was sought to the committed position. It must not be delivered: it
-    /// arrives again if the log still has it.
+    /// The record was fetched before its partition was sought to the committed position. The record must not be
+    /// delivered: it arrives again after the seek, unless the log has lost it. The gap is delivered.
     TooEarly(Option<Gap>),
-    /// Offsets went backwards: the log was cut or created again, and the partition needs a new epoch.
+    /// The record is before the position, because the log was cut or created again. The partition needs a new
+    /// epoch, see [`Positions::restart`].
     Backwards,
 }
 
 impl Positions {
-    /// Compares the committed positions of owned partitions with the log, and returns the gaps.
+    /// Seeks newly assigned partitions to their committed positions, and returns the records that the log has lost
+    /// before them.
     ///
-    /// Does so only if some partitions are `newly_assigned`, or if it is time to retry a failed comparison. Each
-    /// partition is compared once in an epoch.
-    pub(super) fn check_assigned(
+    /// The reader thread calls this method before each poll. Requests are made only if `has_new_assignment` is set,
+    /// or if it is time to retry the partitions whose requests have failed. Partitions that are initialized already
+    /// are skipped: each ownership of a partition starts an epoch, and the requests succeed once in an epoch.
+    pub(super) fn initialize_assigned(
         &mut self,
         membership: &impl Membership,
-        newly_assigned: bool,
+        has_new_assignment: bool,
     ) -> Vec<Gap> {
         let now = Instant::now();
         let is_retry_due = self.retry_at.is_some_and(|retry_at| retry_at <= now);
-        if !newly_assigned && !is_retry_due {
+        if !has_new_assignment && !is_retry_due {
             return Vec::new();
         }
 
@@ -83,12 +90,15 @@ impl Positions {
         let mut gaps = Vec::new();
         let deadline = now + ASSIGNMENT_TIMEOUT;
         for partition in membership.owned_partitions() {
-            if self.is_known(partition) {
+            if self.is_initialized(partition) {
                 continue;
             }
+
             let remaining = deadline.saturating_duration_since(Instant::now());
-            match self.start(membership, partition, remaining.max(MIN_TIMEOUT)) {
+            match self.initialize_position(membership, partition, remaining.max(MIN_TIMEOUT)) {
                 Ok(start) => gaps.extend(start.gap),
+                // A record that arrives before the retry is not delivered unseen: `advance_past` makes the requests
+                // first.
                 Err(error) => {
                     tracing::debug!(log.partition = partition.index, %error, "failed to compare the position with the log");
                     self.retry_at = Some(Instant::now() + RETRY_INTERVAL);
@@ -98,92 +108,104 @@ impl Positions {
         gaps
     }
 
-    /// Forgets the positions of a membership that ended.
+    /// Forgets the positions of a membership that has ended.
     ///
-    /// If the topic was created again, keeps the offsets for the next membership, which reads the new topic: the brokers
-    /// delete the commits of a topic together with the topic.
+    /// If the topic was created again, the next membership reads another topic of the same name. The offsets are
+    /// kept for its comparison then, because the brokers have deleted the group's commits together with the earlier
+    /// topic.
     pub(super) fn reset(&mut self, is_topic_recreated: bool) {
         let partitions = std::mem::take(&mut self.partitions);
         if is_topic_recreated {
-            self.earlier = partitions
+            self.earlier_topic_offsets = partitions
                 .into_iter()
-                .filter_map(|(index, position)| Some((index, position.next?)))
+                .filter_map(|(index, position)| Some((index, position.next_offset?)))
                 .collect();
         }
         self.retry_at = None;
     }
 
-    /// Returns whether the committed position of `partition` was compared with the log in this epoch.
-    fn is_known(&self, partition: OwnedPartition) -> bool {
+    /// Returns whether the position in `partition` was set in the partition's present epoch.
+    fn is_initialized(&self, partition: OwnedPartition) -> bool {
         self.partitions
             .get(&partition.index)
             .is_some_and(|position| position.epoch == partition.epoch)
     }
 
-    /// Finds the start of a newly assigned partition, and sets the position to it.
-    fn start(
+    /// Seeks a newly assigned partition to the place where reading continues, and sets the position to this place.
+    ///
+    /// Returns the place and the gap before it, see [`find_start`].
+    fn initialize_position(
         &mut self,
         membership: &impl Membership,
         partition: OwnedPartition,
         timeout: Duration,
-    ) -> Result<Start> {
-        let earlier = self
-            .earlier
+    ) -> Result<PartitionStart> {
+        let earlier_topic_position = self
+            .earlier_topic_offsets
             .get(&partition.index)
-            .map(|next| Committed::new(*next, true));
-        let start = find_start(membership, partition, earlier, timeout)?;
+            .map(|offset| Committed::new(*offset, true));
+        let start = find_start(membership, partition, earlier_topic_position, timeout)?;
 
         let position = Position {
             epoch: partition.epoch,
-            next: start.next,
+            next_offset: start.next_offset,
             checked_at: None,
-            shorter_end: start.shorter_end,
+            truncated_end: start.truncated_end,
         };
         self.partitions.insert(partition.index, position);
-        self.earlier.remove(&partition.index);
+        self.earlier_topic_offsets.remove(&partition.index);
         Ok(start)
     }
 
-    /// Compares the `offset` of a record with the position in its partition, and moves the position behind the record.
+    /// Compares the `offset` of a polled record with the position in its partition, and moves the position past the
+    /// record unless the record must not be delivered.
     ///
-    /// A gap excludes offsets that were never visible.
+    /// Called for each record. Makes requests only for the first record of a partition that is not initialized, and
+    /// for records after skipped offsets. Skipped offsets are a gap if their records were deleted or replaced, but
+    /// not if they belong to transaction markers, aborted transactions or compacted records.
     ///
     /// # Errors
-    /// If the brokers do not respond. The record must not be delivered: it may follow a gap.
+    /// If the brokers do not respond. The record must not be delivered then: it may follow a gap.
     pub(super) fn advance_past(
         &mut self,
         membership: &impl Membership,
         partition: OwnedPartition,
         offset: i64,
     ) -> Result<Arrival> {
-        if !self.is_known(partition) {
-            let start = self.start(membership, partition, REQUEST_TIMEOUT)?;
-            // After a seek, librdkafka fetches records again that it fetched before.
-            if start.next.is_some() {
+        if !self.is_initialized(partition) {
+            let start = self.initialize_position(membership, partition, REQUEST_TIMEOUT)?;
+            // The partition was sought to the committed position just now. librdkafka discards the records that it
+            // fetched before the seek and fetches them again, so this record must be discarded as well.
+            if start.next_offset.is_some() {
                 return Ok(Arrival::TooEarly(start.gap));
             }
         }
+        // The position exists, because it was initialized at the latest above.
         let Some(position) = self.partitions.get_mut(&partition.index) else {
             return Ok(Arrival::InOrder(None));
         };
-        let shorter_end = position.shorter_end.take();
-        let expected = position.next.unwrap_or(offset);
+
+        let truncated_end = position.truncated_end.take();
+        let expected = position.next_offset.unwrap_or(offset);
         if offset < expected {
             return Ok(Arrival::Backwards);
         }
 
-        position.next = Some(offset + 1);
+        position.next_offset = Some(offset + 1);
         if offset == expected {
             return Ok(Arrival::InOrder(None));
         }
-        if let Some(end) = shorter_end
+        if let Some(end) = truncated_end
             && offset < end
         {
-            // The log was cut at this record, and has grown again since. What it had up to its end was replaced.
+            // This is the first record after a seek to a position behind the end of the log. librdkafka went back
+            // to this record because the log was cut here. The records from here to the end were written after the
+            // cut, and replace records that the group has read.
             let gap = membership.new_gap(partition, offset..end, GapCause::Truncated, offset);
             return Ok(Arrival::InOrder(gap));
         }
 
+        // Offsets were skipped. Reading the low watermark tells deleted records from offsets without a record.
         let checked_at = position.checked_at;
         if checked_at.is_some_and(|checked_at| checked_at.elapsed() < CHECK_INTERVAL) {
             return Ok(Arrival::InOrder(None));
@@ -192,15 +214,21 @@ impl Positions {
         let (low, _) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
         let mut gap = None;
         if low > expected {
+            // Records from this one on are not lost, even if the log has deleted them since: this one was fetched
+            // before.
             let end = low.min(offset);
             gap = membership.new_gap(partition, expected..end, GapCause::Deleted, end);
         }
         Ok(Arrival::InOrder(gap))
     }
 
-    /// Sets the position of a partition whose offsets went back to `offset`, in its new epoch.
+    /// Sets the position of a partition whose offsets went backwards: past the record at `offset`, and in the new
+    /// epoch of `partition`.
     ///
-    /// Returns the gap: offsets that were read before, and that the log no longer has or has with other records.
+    /// Called after [`Arrival::Backwards`], once the member owns the partition in a new epoch.
+    ///
+    /// Returns the gap: the offsets of records that were read before the log was cut, and that the log no longer
+    /// contains or has replaced by other records.
     ///
     /// # Errors
     /// If the brokers do not respond.
@@ -211,29 +239,35 @@ impl Positions {
         offset: i64,
     ) -> Result<Option<Gap>> {
         let previous = self.partitions.get(&partition.index);
-        let read_end = previous.and_then(|position| position.next);
+        let read_end = previous.and_then(|position| position.next_offset);
         let (low, high) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
         let restarted = Position {
             epoch: partition.epoch,
-            next: Some(offset + 1),
+            next_offset: Some(offset + 1),
             checked_at: None,
-            shorter_end: None,
+            truncated_end: None,
         };
         self.partitions.insert(partition.index, restarted);
 
         let cut_at = if offset > low {
-            // librdkafka continues where the log was cut.
+            // librdkafka knew the epoch of the leader that wrote the last record it read. By this epoch, it found
+            // the place where the log was cut, and went back to it.
             offset
         } else if read_end > Some(high) || !membership.knows_topic_id() {
-            // librdkafka continues at the oldest record if the position is after the end. This may be another topic.
+            // librdkafka went back to the oldest record, which it does without such an epoch if its position is
+            // after the end of the log. The records up to the end may be the ones that were read. Without a topic
+            // id, this may also be another topic of the same name. In both cases, only the offsets after the end
+            // are certainly lost.
             high
         } else {
+            // The position is within the log of the topic that was read, so librdkafka went back because the log
+            // was cut at its oldest record. The log has grown again since.
             low
         };
         match read_end {
             Some(read_end) if read_end > cut_at => {
-                let replaced = cut_at..read_end;
-                Ok(membership.new_gap(partition, replaced, GapCause::Truncated, offset))
+                let lost_offsets = cut_at..read_end;
+                Ok(membership.new_gap(partition, lost_offsets, GapCause::Truncated, offset))
             }
             _ => Ok(None),
         }
@@ -305,7 +339,7 @@ mod tests {
             vec![self.owned_partition()]
         }
 
-        fn partition(&self, owned: OwnedPartition) -> Option<Partition> {
+        fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
             Some(Partition::new(
                 "cluster".into(),
                 "topic".into(),
@@ -344,7 +378,7 @@ mod tests {
             self.call(format!("commit {low}"), ())
         }
 
-        fn pause(&self, _time: Duration) {
+        fn sleep_unless_closed(&self, _time: Duration) {
             let _infallible = self.call("pause", ());
             self.watermarks
                 .set(self.later.get().unwrap_or_else(|| self.watermarks.get()));
@@ -370,7 +404,7 @@ mod tests {
 
     /// What a check of the assigned partitions finds.
     fn assigned(positions: &mut Positions, member: &Fake) -> String {
-        described(&positions.check_assigned(member, member.is_unchecked.take()))
+        described(&positions.initialize_assigned(member, member.is_unchecked.take()))
     }
 
     fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {

@@ -1,13 +1,13 @@
 //! The queue of events from the reader thread to the callers of the source.
 //!
 //! ```text
-//! reader thread > put, revoke, set_error > [revocations | batches and gaps | error] > next, next_control > callers
-//!                 wait_for_room          <
+//! reader thread > push, revoke, set_error > [revocations | batches and gaps | error] > next, next_control > callers
+//!                 wait_for_room           <
 //! ```
 //!
-//! A caller gets revocations first, then batches and gaps, then an error. The batches are bounded by count and by size;
-//! the reader thread waits for room. Once the queue is closed, it is empty, and every caller gets
-//! [`ControlEvent::Closed`].
+//! A caller gets revocations first, then batches and gaps, then an error. The batches are bounded by count and by size.
+//! The queue itself accepts a batch beyond the bounds: the reader thread asks for room, and pauses while there is none.
+//! Once the queue is closed, it is empty, and every caller gets [`ControlEvent::Closed`].
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -20,72 +20,84 @@ use tokio::sync::Notify;
 
 use crate::client::lock;
 
-/// The maximum number of queued batches.
-const READ_AHEAD: usize = 8;
+/// The maximum number of batches and gaps in the queue.
+const MAX_QUEUED_EVENTS: usize = 8;
 
+/// The events of a source that no caller has received yet.
 #[derive(Debug)]
 pub(super) struct EventQueue {
     content: Mutex<Content>,
-    /// Notified after every change that a caller may wait for.
-    notify: Notify,
-    /// Notified after every change that the reader thread may wait for.
-    room: Condvar,
+    /// Wakes the callers, which are async tasks, after an event was added or the queue was closed.
+    callers_wakeup: Notify,
+    /// Wakes the reader thread after events were removed or the queue was closed.
+    reader_wakeup: Condvar,
     /// The maximum size of the queued batches in bytes.
     max_bytes: usize,
 }
 
+/// The content of the queue, in the order in which callers receive it.
 #[derive(Debug, Default)]
 struct Content {
     closed: bool,
-    revoked: VecDeque<Revoked>,
-    deliveries: VecDeque<Delivery>,
+    revocations: VecDeque<QueuedRevocation>,
+    events: VecDeque<QueuedEvent>,
+    /// The latest error that no caller has received yet.
     error: Option<Error>,
 }
 
-/// A batch, or a gap with a size of 0 bytes.
+/// A queued batch or gap.
 #[derive(Debug)]
-struct Delivery {
+struct QueuedEvent {
     partition: Partition,
+    /// The size of the batch, or 0 for a gap.
     bytes: usize,
     event: SourceEvent,
 }
 
-/// Partitions that are revoked by a rebalance, or were lost.
+/// A queued revocation: partitions that a rebalance takes away from this member, or that the member has lost already.
 #[derive(Debug)]
-struct Revoked {
+struct QueuedRevocation {
     partitions: Vec<Partition>,
-    /// The rebalance that waits, or `None` if the partitions are lost.
+    /// The rebalance that waits for the caller to drain the partitions, or `None` if the partitions are lost.
     rebalance: Option<BlockedRebalance>,
 }
 
-/// A rebalance that waits until the caller has drained the revoked partitions.
+/// A rebalance on the reader thread that waits until a caller has drained the revoked partitions, which means that the
+/// caller has stored their records and committed.
 #[derive(Debug)]
 pub(super) struct BlockedRebalance {
+    /// The time at which the rebalance stops waiting.
     pub(super) deadline: Instant,
-    /// Dropped when the partitions are drained. A message reports that the revocation was delivered to the caller.
+    /// The end of the channel that the rebalance waits on. It is dropped when the partitions are drained.
+    ///
+    /// A message is sent when a caller receives the revocation: sending fails if the rebalance no longer waits.
     pub(super) done: Sender<()>,
 }
 
 impl EventQueue {
-    /// Creates a queue for two batches of `batch_bytes`: one for the caller, and one that is read ahead.
+    /// Creates a queue with room for two batches of `batch_bytes`: one that a caller receives next, and one that is
+    /// read ahead meanwhile.
     pub(super) fn new(batch_bytes: usize) -> Self {
         Self {
             content: Mutex::default(),
-            notify: Notify::new(),
-            room: Condvar::new(),
+            callers_wakeup: Notify::new(),
+            reader_wakeup: Condvar::new(),
             max_bytes: batch_bytes.saturating_mul(2),
         }
     }
 
+    /// Returns whether the queue is below both of its bounds, the number of batches and gaps and their size.
     fn has_room(&self, content: &Content) -> bool {
-        let sizes = content.deliveries.iter().map(|delivery| delivery.bytes);
-        content.deliveries.len() < READ_AHEAD && sizes.sum::<usize>() < self.max_bytes
+        let sizes = content.events.iter().map(|queued| queued.bytes);
+        content.events.len() < MAX_QUEUED_EVENTS && sizes.sum::<usize>() < self.max_bytes
     }
 
-    /// Adds a batch of this size, or a gap, whose size is 0. Returns whether there is room for another batch.
-    pub(super) fn put(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
+    /// Adds a batch or gap of `partition`, and wakes the callers. `bytes` is the size of the batch, or 0 for a gap.
+    ///
+    /// Does not wait for room. Returns whether there is room for another batch.
+    pub(super) fn push(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
         let mut content = lock(&self.content);
-        content.deliveries.push_back(Delivery {
+        content.events.push_back(QueuedEvent {
             partition,
             bytes,
             event,
@@ -93,20 +105,22 @@ impl EventQueue {
         let has_room = self.has_room(&content);
         drop(content);
 
-        self.notify.notify_waiters();
+        self.callers_wakeup.notify_waiters();
         has_room
     }
 
     /// Returns whether no batch or gap is queued.
     pub(super) fn is_empty(&self) -> bool {
-        lock(&self.content).deliveries.is_empty()
+        lock(&self.content).events.is_empty()
     }
 
+    /// Returns whether the source was closed or dropped, or its reader thread has ended.
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.content).closed
     }
 
-    /// Waits for room, at most for `timeout`. Returns whether there is room.
+    /// Blocks until there is room for a batch or the queue is closed, at most for `timeout`. Returns whether there
+    /// is room.
     pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
         let content = self.wait_while(timeout, |content| {
             !content.closed && !self.has_room(content)
@@ -114,64 +128,75 @@ impl EventQueue {
         self.has_room(&content)
     }
 
-    /// Waits until the source is closed, at most for `timeout`.
+    /// Blocks until the queue is closed, at most for `timeout`. The reader thread uses it as a sleep that a close ends.
     pub(super) fn wait_for_close(&self, timeout: Duration) {
         drop(self.wait_while(timeout, |content| !content.closed));
     }
 
-    /// Blocks while `condition` is true, at most for `timeout`.
+    /// Blocks the reader thread while `condition` is true, at most for `timeout`. Returns the locked content.
     fn wait_while(
         &self,
         timeout: Duration,
         condition: impl Fn(&mut Content) -> bool,
     ) -> MutexGuard<'_, Content> {
         let content = lock(&self.content);
-        let waited = self.room.wait_timeout_while(content, timeout, condition);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let wait_result = self
+            .reader_wakeup
+            .wait_timeout_while(content, timeout, condition);
+        wait_result.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Sets the error that the next call returns. A later error replaces an earlier one.
+    /// Sets the error that a caller receives once no batch or gap is queued. Replaces an error that no caller has
+    /// received.
     pub(super) fn set_error(&self, error: Error) {
         lock(&self.content).error = Some(error);
-        self.notify.notify_waiters();
+        self.callers_wakeup.notify_waiters();
     }
 
-    /// Removes an error that was not returned yet.
+    /// Removes the error if no caller has received it yet. Called when the cause of the error is gone.
     pub(super) fn clear_error(&self) {
         lock(&self.content).error = None;
     }
 
-    /// Adds a revocation of `partitions`, and removes their batches and gaps.
+    /// Adds a revocation of `partitions`, and removes their queued batches and gaps.
+    ///
+    /// `rebalance` is the rebalance that waits for the drain, or `None` if the partitions are lost. It is dropped
+    /// at once if the queue is closed, which ends the wait.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<BlockedRebalance>) {
         let mut content = lock(&self.content);
         content
-            .deliveries
-            .retain(|delivery| !partitions.contains(&delivery.partition));
+            .events
+            .retain(|queued| !partitions.contains(&queued.partition));
+        // A closed queue stays empty: its callers receive nothing but the close.
         if !content.closed {
-            content.revoked.push_back(Revoked {
+            content.revocations.push_back(QueuedRevocation {
                 partitions,
                 rebalance,
             });
         }
         drop(content);
 
-        self.notify.notify_waiters();
-        self.room.notify_all();
+        self.callers_wakeup.notify_waiters();
+        // The removed batches may have made room.
+        self.reader_wakeup.notify_all();
     }
 
-    /// Closes and empties the queue, and ends every wait.
+    /// Closes and empties the queue, and ends every wait of callers, of the reader thread and of a blocked rebalance.
     pub(super) fn close(&self) {
         let mut content = lock(&self.content);
         content.closed = true;
-        content.revoked.clear();
-        content.deliveries.clear();
+        content.revocations.clear();
+        content.events.clear();
         drop(content);
 
-        self.notify.notify_waiters();
-        self.room.notify_all();
+        self.callers_wakeup.notify_waiters();
+        self.reader_wakeup.notify_all();
     }
 
-    /// Waits for the next event, and removes it.
+    /// Waits for the next event, removes it from the queue and returns it.
+    ///
+    /// # Errors
+    /// The queued error, if neither a revocation nor a batch nor a gap is queued.
     ///
     /// # Cancel safety
     /// An event is removed only when it is returned, so a cancelled call loses none.
@@ -179,7 +204,10 @@ impl EventQueue {
         self.wait_for(|content| self.take_event(content)).await
     }
 
-    /// Waits for the next revocation, error or close. Batches and gaps stay queued.
+    /// Waits for the next revocation or the close. Batches and gaps stay queued.
+    ///
+    /// # Errors
+    /// The queued error, if no revocation is queued.
     ///
     /// # Cancel safety
     /// An event is removed only when it is returned, so a cancelled call loses none.
@@ -193,53 +221,61 @@ impl EventQueue {
         .await
     }
 
-    /// Waits until `take` returns a value from the content.
-    async fn wait_for<T>(&self, take: impl Fn(&mut Content) -> Option<T>) -> T {
+    /// Calls `take_value` now and after every change of the queue until it returns a value, and returns this value.
+    async fn wait_for<T>(&self, take_value: impl Fn(&mut Content) -> Option<T>) -> T {
         loop {
-            // Enabled before `take`, so no change is missed in between.
-            let changed = self.notify.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(value) = take(&mut lock(&self.content)) {
+            // The notification is enabled before the content is inspected: otherwise, a change between the
+            // inspection and the wait would be missed.
+            let change = self.callers_wakeup.notified();
+            tokio::pin!(change);
+            change.as_mut().enable();
+            if let Some(value) = take_value(&mut lock(&self.content)) {
                 return value;
             }
-            changed.await;
+            change.await;
         }
     }
 
-    /// Removes the next event for a caller with capacity.
+    /// Removes and returns the next event for a caller of [`next`](Self::next), which accepts every kind of event.
+    ///
+    /// Wakes the reader thread if the removal of a batch or gap made room.
     fn take_event(&self, content: &mut Content) -> Option<Result<SourceEvent>> {
         if let Some(control) = content.take_control() {
             return Some(Ok(control.into()));
         }
-        let Some(delivery) = content.deliveries.pop_front() else {
+        let Some(queued) = content.events.pop_front() else {
             return content.error.take().map(Err);
         };
 
-        self.room.notify_all();
-        Some(Ok(delivery.event))
+        self.reader_wakeup.notify_all();
+        Some(Ok(queued.event))
     }
 }
 
 impl Content {
-    /// Removes the next revocation. Returns [`ControlEvent::Closed`], again and again, once the queue is closed.
+    /// Removes and returns the next revocation, or `None` if no revocation is queued.
+    ///
+    /// Once the queue is closed, returns [`ControlEvent::Closed`] in every call.
     fn take_control(&mut self) -> Option<ControlEvent> {
         if self.closed {
             return Some(ControlEvent::Closed);
         }
-        let revoked = self.revoked.pop_front()?;
-        Some(ControlEvent::Revoked(revoked.deliver()))
+        let revocation = self.revocations.pop_front()?;
+        Some(ControlEvent::Revoked(revocation.into_revocation()))
     }
 }
 
-impl Revoked {
-    /// Reports to a waiting rebalance that its revocation is delivered now, and returns the revocation.
+impl QueuedRevocation {
+    /// Converts this queued revocation to the revocation that a caller receives now.
     ///
-    /// If the rebalance no longer waits, there is no time left to drain, and the partitions are lost.
-    fn deliver(self) -> Revocation {
+    /// The caller may drain the partitions if a rebalance still waits for the drain. Otherwise there is no time
+    /// left, and the partitions are reported as lost.
+    fn into_revocation(self) -> Revocation {
         let partitions = self.partitions;
         if let Some(BlockedRebalance { deadline, done }) = self.rebalance {
             let remaining = deadline.saturating_duration_since(Instant::now());
+            // Sending succeeds as long as the rebalance holds the receiver, and so waits. The end of the drain
+            // drops the sender, which lets the rebalance continue.
             if !remaining.is_zero() && done.send(()).is_ok() {
                 return Revocation::new(
                     partitions,
@@ -277,7 +313,7 @@ mod tests {
     }
 
     fn put(queue: &EventQueue, index: u32) -> bool {
-        queue.put(
+        queue.push(
             partition(index),
             batch(index).size(),
             SourceEvent::Batch(batch(index)),
@@ -304,7 +340,7 @@ mod tests {
     #[test]
     fn the_queue_is_bounded_by_batches_and_bytes() {
         let queue = EventQueue::new(usize::MAX);
-        assert!((1..READ_AHEAD).all(|_| put(&queue, 0)));
+        assert!((1..MAX_QUEUED_EVENTS).all(|_| put(&queue, 0)));
         assert!(!put(&queue, 0));
         assert!(!queue.wait_for_room(Duration::ZERO));
         assert_eq!(next(&queue), "batch of 0");
@@ -313,7 +349,7 @@ mod tests {
         let queue = EventQueue::new(batch(0).size());
         assert!(put(&queue, 0));
         let gap = Gap::new(partition(0), 1, 2, GapCause::Deleted);
-        assert!(queue.put(partition(0), 0, SourceEvent::Gap(gap)));
+        assert!(queue.push(partition(0), 0, SourceEvent::Gap(gap)));
         assert!(!put(&queue, 1), "two batches are read ahead");
         let started = Instant::now();
         assert!(!queue.wait_for_room(SHORT));

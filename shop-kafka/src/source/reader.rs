@@ -1,9 +1,13 @@
-//! The reader thread: joins the group, polls, builds batches, pauses while the queue is full, and leaves the group.
+//! The reader thread: joins the group, polls, builds batches, pauses partitions while the queue is full, and leaves the
+//! group.
+//!
+//! A membership lasts from a join to a leave. An error ends it, and the thread starts the next one after a pause,
+//! until the source is closed.
 //!
 //! ```text
 //! run ── run_membership ── join_group
 //!                       ├─ read: until the source is closed, or an error ends the membership
-//!                       │    apply_backpressure, check_connectivity, check of assigned partitions,
+//!                       │    apply_backpressure, check_connectivity, initialize_assigned (of Positions),
 //!                       │    handle_messages ── handle_message ── deliver_gaps, deliver_batch
 //!                       └─ leave_group
 //! ```
@@ -32,74 +36,84 @@ use crate::topic::check_served;
 
 /// The maximum duration of a poll, after which the thread checks whether the source was closed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// The poll timeout while partitions are paused. These polls only maintain the membership.
+/// The poll timeout while partitions are paused. A poll returns no record then, but is needed to stay in the group.
 const PAUSED_POLL_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long the thread waits for room in the queue before it pauses the partitions. A pause discards librdkafka's
 /// prefetched records and costs about 250 ms after the resume, so short stalls of the store should not cause one. A
 /// rebalance is delayed by up to this time.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// How often a lasting error is reported.
+/// How often a lasting error is reported to the callers of the source.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// The timeout of a connection check.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
-/// The maximum number of messages between two checks of the clock and the queue: a few microseconds of work.
-const MAX_MESSAGES: usize = 64;
-/// How often the thread checks whether the topic exists.
+/// The timeout of the request that checks whether Kafka is available.
+const CONNECTIVITY_CHECK_TIMEOUT: Duration = Duration::from_millis(500);
+/// The number of messages after which the clock and the queue are checked again: a few microseconds of work.
+const MAX_FURTHER_MESSAGES: usize = 64;
+/// How often the thread checks whether the topic exists before it joins the group.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The state of the reader thread.
 pub(super) struct Reader {
     member: Arc<Member>,
+    /// The batches that are not in the queue yet.
     pending: Pending,
-    limits: BatchLimits,
-    /// The partition of the last record.
-    current: Option<u32>,
+    /// The maximum size of a batch.
+    batch_limits: BatchLimits,
+    /// The index of the partition that the last record came from.
+    current_partition: Option<u32>,
+    /// The position in each owned partition.
     positions: Positions,
-    /// Whether the queue has room for another batch.
+    /// Whether the queue has room for another batch, as of the last time that the thread used the queue.
     has_room: bool,
-    /// Whether the partitions are paused.
-    paused: bool,
-    /// When to check the connection to Kafka, after a connection error.
-    check_at: Option<Instant>,
-    /// The number of times that topics had been created again when the membership began.
-    topic_changes: u64,
+    /// Whether the partitions are paused because the queue is full.
+    is_paused: bool,
+    /// The time of the next check whether Kafka is available, or `None` if no connection error is unresolved.
+    connectivity_check_at: Option<Instant>,
+    /// The number of times that a topic had been deleted and created again when the membership began to read. A higher
+    /// number shows that it has happened during the membership.
+    topic_changes_at_start: u64,
 }
 
 impl Reader {
+    /// Creates the state of a reader thread that has not joined the group.
     pub(super) fn new(member: Arc<Member>) -> Self {
         let options = &member.log.options;
-        let limits = BatchLimits {
+        let batch_limits = BatchLimits {
             max_records: options.batch_records,
             max_bytes: options.batch_bytes,
         };
         Self {
             member,
             pending: Pending::default(),
-            limits,
-            current: None,
+            batch_limits,
+            current_partition: None,
             positions: Positions::default(),
             has_room: true,
-            paused: false,
-            check_at: None,
-            topic_changes: 0,
+            is_paused: false,
+            connectivity_check_at: None,
+            topic_changes_at_start: 0,
         }
     }
 
-    /// Runs one membership after the other until the source is closed. The first membership uses `consumer`.
+    /// Runs one membership after the other until the source is closed. This is the main function of the reader thread.
+    ///
+    /// The first membership uses `consumer`, and each later one creates its own. After an error, the next
+    /// membership starts after a pause.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
         let mut consumer = Some(consumer);
         let mut backoff = RejoinBackoff::default();
         while !self.member.queue.is_closed() {
             let started = Instant::now();
             if let Err(error) = self.run_membership(consumer.take()) {
-                let pause = backoff.pause(started.elapsed());
+                let pause = backoff.next_pause(started.elapsed());
                 tracing::error!(log.group = %self.member.group, error = %error.chain(), ?pause, "group membership ended, rejoining after a pause");
-                self.back_off(&error, pause);
+                self.report_error_during(pause, &error);
             }
         }
     }
 
-    /// Joins the group, reads until the source is closed, and leaves the group. Creates a consumer if none is given.
+    /// Joins the group, reads until the source is closed or an error ends the membership, and leaves the group.
+    ///
+    /// Creates a consumer if `consumer` is `None`.
     ///
     /// # Errors
     /// The error that ended the membership.
@@ -116,8 +130,11 @@ impl Reader {
         result
     }
 
-    /// Waits for `pause`, and reports `error` repeatedly: without the reports, the source would look healthy.
-    fn back_off(&self, error: &Error, pause: Duration) {
+    /// Blocks for `pause` or until the source is closed, and reports `error` to the callers of the source meanwhile.
+    ///
+    /// A caller receives an error once, so it is set repeatedly: otherwise the source would look healthy after the
+    /// first report. An error that no caller has received is removed at the end of the pause.
+    fn report_error_during(&self, pause: Duration, error: &Error) {
         let queue = &self.member.queue;
         let deadline = Instant::now() + pause;
         while !queue.is_closed() {
@@ -130,10 +147,14 @@ impl Reader {
         }
     }
 
-    /// Ends the membership, without a commit.
+    /// Gives up all partitions without a commit, leaves the group, and resets the state for the next membership.
+    ///
+    /// Callers of the source receive the partitions as lost. Records that they have not committed are read again in
+    /// the next membership, here or in another process.
     fn leave_group(&mut self, consumer: Arc<Consumer>) {
-        self.member.release_lost(&self.member.owned_partitions());
-        // Waits for a commit in flight, and prevents further commits with this consumer.
+        self.member
+            .release_without_drain(&self.member.owned_partitions());
+        // The lock waits for a commit in flight. Later commits find no consumer, and fail until the next membership.
         *lock(&self.member.commit_consumer) = Weak::new();
 
         let log = &self.member.log;
@@ -141,17 +162,26 @@ impl Reader {
         self.positions.reset(is_topic_recreated);
         self.pending = Pending::default();
         self.has_room = true;
-        self.paused = false;
-        // Closes the consumer, which leaves the group.
+        self.is_paused = false;
+        // The last reference to the consumer: the drop closes the consumer, which leaves the group.
         drop(consumer);
     }
 
-    /// Joins the group once the topic exists: librdkafka only rarely retries a topic that was missing at first.
+    /// Waits until the topic exists and is accepted and the id of the cluster is known, and then subscribes to the
+    /// topic.
+    ///
+    /// The subscription joins the group during the next polls. A subscription to a topic that does not exist would
+    /// be effective late, because librdkafka only rarely looks for the topic again. Reports what is missing to the
+    /// callers of the source. Returns without a subscription if the source is closed.
+    ///
+    /// # Errors
+    /// If librdkafka rejects the subscription.
     fn join_group(&self, consumer: &Consumer) -> Result<()> {
         let log = &self.member.log;
         let queue = &self.member.queue;
         let mut reported_at: Option<Instant> = None;
         while !queue.is_closed() {
+            // `None` means that the state of the topic is not known yet, so there is nothing to report.
             let topic_state = log.topic.state();
             let readiness = topic_state.map(|state| state.and_then(|_| log.monitor.cluster()));
             match readiness {
@@ -170,44 +200,55 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads until the source is closed.
+    /// Polls and delivers records until the source is closed.
     ///
     /// # Errors
-    /// The error that ends the membership.
+    /// The error that ends the membership: the topic is not accepted any more or was created again, a request to the
+    /// brokers about a record failed, or the consumer has failed fatally.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
-        self.topic_changes = self.member.log.health.topic_changes();
+        // From here on, a topic that is created again ends the membership. Both values are read anew, because they
+        // belong to the topic that this membership reads.
+        self.topic_changes_at_start = self.member.log.health.topic_changes();
         *lock(&self.member.topic_id) = None;
         while !self.member.queue.is_closed() {
-            // `join_group` waits until the topic is accepted.
+            // The next `join_group` waits until the topic is accepted again.
             if let Some(error) = self.member.log.topic.refusal() {
                 return Err(error);
             }
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
 
-            let newly_assigned = self
+            let has_new_assignment = self
                 .member
                 .assigned_since_check
                 .swap(false, Ordering::AcqRel);
-            let gaps = self.positions.check_assigned(consumer, newly_assigned);
+            let gaps = self
+                .positions
+                .initialize_assigned(consumer, has_new_assignment);
             self.deliver_gaps(gaps);
             self.handle_messages(consumer)?;
         }
         Ok(())
     }
 
-    /// Waits for a message, and handles it together with the messages that are ready after it, as far as there is room.
+    /// Waits for a message, handles it and the messages that are available right after it, and delivers the batches
+    /// that are old enough.
     ///
-    /// The clock and the queue are checked once for many messages.
+    /// Stops early when the queue is full. At most [`MAX_FURTHER_MESSAGES`] messages follow the first one, so that
+    /// the checks in [`read`](Self::read) are made once for many messages, but soon enough.
+    ///
+    /// # Errors
+    /// The error that ends the membership.
     fn handle_messages(&mut self, consumer: &Consumer) -> Result<()> {
         let linger = self.member.log.options.batch_linger;
         let mut timeout = self.poll_timeout();
-        for _ in 0..=MAX_MESSAGES {
+        for _ in 0..=MAX_FURTHER_MESSAGES {
             match consumer.poll(timeout) {
                 Some(Ok(message)) => self.handle_message(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
-                    // No message is available, so a caller that waits gets all batches now.
+                    // An empty queue means that the callers have received everything, so one may be waiting. As no
+                    // message is available, waiting for `linger` would not fill the batches: all are delivered now.
                     let is_awaited = self.member.queue.is_empty();
                     self.flush_older_than(if is_awaited { Duration::ZERO } else { linger }, None);
                     break;
@@ -219,63 +260,70 @@ impl Reader {
             timeout = Duration::ZERO;
         }
 
-        // The current partition is left out, because its batch fills up soon while it is read without end. It must not
-        // hold up the batches of other partitions.
-        self.flush_older_than(linger, self.current);
+        // librdkafka may return the messages of one partition for a long time. The batches of other partitions do
+        // not fill up meanwhile, so they are delivered when they are old enough. The batch of the current partition
+        // fills up soon.
+        self.flush_older_than(linger, self.current_partition);
         Ok(())
     }
 
-    /// Pauses the assigned partitions while the queue is full, and resumes them when there is room.
+    /// Pauses the assigned partitions if the queue is full, and resumes them if the queue has room again.
+    ///
+    /// Before a pause, blocks for up to [`PAUSE_AFTER`] until there is room. While the partitions are paused, does
+    /// not block, because the thread must poll to stay in the group.
     fn apply_backpressure(&mut self, consumer: &Consumer) {
-        if self.paused
+        if self.is_paused
             && self
                 .member
                 .assigned_since_pause
                 .swap(false, Ordering::AcqRel)
         {
-            // Newly assigned partitions are not paused: resume all, then pause all if the queue is still full.
-            self.resume(consumer);
+            // Partitions that were assigned during the pause are not paused. All are resumed here, and all are
+            // paused below if the queue is still full.
+            self.resume_partitions(consumer);
         }
         if self.has_room {
             return;
         }
 
         let queue = &self.member.queue;
-        let timeout = if self.paused {
+        let timeout = if self.is_paused {
             Duration::ZERO
         } else {
             PAUSE_AFTER
         };
         self.has_room = queue.wait_for_room(timeout);
         if self.has_room {
-            self.resume(consumer);
-        } else if !self.paused && !queue.is_closed() {
+            self.resume_partitions(consumer);
+        } else if !self.is_paused && !queue.is_closed() {
+            // Only partitions that are assigned after this pause need another one.
             self.member
                 .assigned_since_pause
                 .store(false, Ordering::Release);
-            self.paused = true;
+            self.is_paused = true;
             tracing::debug!(log.group = %self.member.group, "queue full, partitions paused");
-            log_failure(consumer.assignment().and_then(|list| consumer.pause(&list)));
+            log_pause_failure(consumer.assignment().and_then(|list| consumer.pause(&list)));
         }
     }
 
-    /// Resumes the assigned partitions if they are paused.
-    fn resume(&mut self, consumer: &Consumer) {
-        if !self.paused {
+    /// Resumes the assigned partitions if they are paused. A failure is only logged.
+    fn resume_partitions(&mut self, consumer: &Consumer) {
+        if !self.is_paused {
             return;
         }
-        self.paused = false;
+        self.is_paused = false;
         tracing::debug!(log.group = %self.member.group, "partitions resumed");
         let assignment = consumer.assignment();
-        log_failure(assignment.and_then(|list| consumer.resume(&list)));
+        log_pause_failure(assignment.and_then(|list| consumer.resume(&list)));
     }
 
-    /// Returns the timeout of the next poll: until the oldest batch is due, or zero if a caller waits for a batch.
+    /// Returns the timeout of the next poll: the time until the oldest batch must be delivered, but zero if a
+    /// caller may be waiting for it because the queue is empty.
     fn poll_timeout(&self) -> Duration {
-        if self.paused {
+        if self.is_paused {
             return PAUSED_POLL_TIMEOUT;
         }
-        let Some(oldest) = self.pending.oldest() else {
+        let Some(oldest) = self.pending.oldest_start() else {
             return POLL_TIMEOUT;
         };
         if self.member.queue.is_empty() {
@@ -285,14 +333,19 @@ impl Reader {
         linger.saturating_sub(oldest.elapsed())
     }
 
-    /// Adds a record to the batch of its partition, and delivers the gap before the record.
+    /// Compares a record with the position in its partition, delivers the gap before the record, and adds the
+    /// record to the batch of its partition.
+    ///
+    /// Discards the record if its partition is not owned, or if it was fetched before its partition was sought.
     ///
     /// # Errors
-    /// The error that ends the membership.
+    /// The error that ends the membership: the topic was created again, or the brokers did not respond to a request
+    /// about the record. The record is read again in the next membership.
     fn handle_message(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
-        self.check_at = None;
-        if self.member.log.health.topic_changes() != self.topic_changes {
-            // The next membership compares its positions with the new topic.
+        // A record shows that Kafka is available, so a planned check is not needed.
+        self.connectivity_check_at = None;
+        if self.member.log.health.topic_changes() != self.topic_changes_at_start {
+            // The record may be one of the new topic. The next membership compares its positions with the new topic.
             return Err(kafka_error(
                 ErrorKind::Unavailable,
                 "the topic was deleted and created again",
@@ -318,12 +371,12 @@ impl Reader {
             }
         }
 
-        self.current = Some(index);
+        self.current_partition = Some(index);
         let full_batch = self.pending.add(
             index,
             partition.epoch,
             |buffer| from_message(message, buffer),
-            self.limits,
+            self.batch_limits,
         );
         if let Some(batch) = full_batch {
             self.deliver_batch(index, batch);
@@ -331,10 +384,16 @@ impl Reader {
         Ok(())
     }
 
-    /// Restarts a partition whose offsets went back to `offset` in a new epoch, and delivers the gap.
+    /// Moves a partition whose offsets went back to `offset` into a new epoch, and delivers the gap.
     ///
-    /// Offsets increase, unless the log was truncated or recreated: librdkafka then resets its position. The committed
-    /// offset may have to go back as well, which needs the new epoch.
+    /// Offsets increase, unless the log was cut or created again: librdkafka then resets its position. Callers of
+    /// the source receive the partition as lost in its earlier epoch. In the new epoch they start over, so the
+    /// committed position can go back as well.
+    ///
+    /// Returns the partition in its new epoch.
+    ///
+    /// # Errors
+    /// If the brokers do not respond to the request for the watermarks.
     fn restart_partition(
         &mut self,
         consumer: &Consumer,
@@ -343,7 +402,7 @@ impl Reader {
     ) -> Result<OwnedPartition> {
         let index = partition.index;
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
-        self.member.release_lost(&[partition]);
+        self.member.release_without_drain(&[partition]);
         let epoch = self.member.take_ownership(&[index]);
         let restarted = OwnedPartition { index, epoch };
         let gap = self.positions.restart(consumer, restarted, offset)?;
@@ -351,50 +410,61 @@ impl Reader {
         Ok(restarted)
     }
 
-    /// Delivers gaps, each after the records before it.
+    /// Adds gaps to the queue. The incomplete batch of a gap's partition, whose records are before the gap, is
+    /// added first.
+    ///
+    /// A gap of a partition that this member no longer owns is discarded.
     fn deliver_gaps(&mut self, gaps: impl IntoIterator<Item = Gap>) {
         for gap in gaps {
             let index = gap.partition.index;
-            if let Some(batch) = self.pending.take(index) {
+            if let Some(batch) = self.pending.take_batch(index) {
                 self.deliver_batch(index, batch);
             }
             if self.member.owns(&gap.partition) {
                 self.has_room =
                     self.member
                         .queue
-                        .put(gap.partition.clone(), 0, SourceEvent::Gap(gap));
+                        .push(gap.partition.clone(), 0, SourceEvent::Gap(gap));
             }
         }
     }
 
-    /// Delivers batches that are at least `linger` old, except the batch of partition `except`, while there is room.
+    /// Adds batches that are at least `linger` old to the queue, except the batch of partition `except`, while the
+    /// queue has room.
     fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
         while self.has_room
-            && let Some((index, batch)) = self.pending.pop(linger, except)
+            && let Some((index, batch)) = self.pending.pop_older_than(linger, except)
         {
             self.deliver_batch(index, batch);
         }
     }
 
-    /// Delivers a batch, or discards it if its epoch has ended.
+    /// Adds a batch of partition `index` to the queue, or discards the batch if this member no longer owns the
+    /// partition in the epoch of the batch.
     fn deliver_batch(&mut self, index: u32, batch: BatchBuilder) {
         let epoch = batch.epoch;
-        if let Some(partition) = self.member.partition(OwnedPartition { index, epoch })
+        if let Some(partition) = self.member.to_partition(OwnedPartition { index, epoch })
             && self.member.owns(&partition)
         {
             let batch = Batch::new(partition.clone(), batch.records);
             self.has_room =
                 self.member
                     .queue
-                    .put(partition, batch.size(), SourceEvent::Batch(batch));
+                    .push(partition, batch.size(), SourceEvent::Batch(batch));
         }
     }
 
-    /// Handles an error of a poll.
+    /// Handles an error that a poll returned.
+    ///
+    /// A connection error is not reported at once: it schedules a check whether Kafka is available, see
+    /// [`check_connectivity`](Self::check_connectivity). Any other error that is not fatal is returned to a caller
+    /// of the source, and the membership continues.
     ///
     /// # Errors
-    /// The fatal error of the consumer, which ends the membership. Other errors are reported to the callers.
+    /// The fatal error of the consumer, which ends the membership. A consumer fails fatally if another member of
+    /// the group joins with the same instance id, for example.
     fn handle_error(&mut self, consumer: &Consumer, error: KafkaError) -> Result<()> {
+        // The end of a partition is not an error.
         if let KafkaError::PartitionEOF(_) = error {
             return Ok(());
         }
@@ -404,8 +474,9 @@ impl Reader {
 
         let error = from_kafka(error);
         if error.kind() == ErrorKind::Unavailable {
-            // The loss of one broker is not an error while others serve.
-            self.check_at.get_or_insert_with(Instant::now);
+            // A lost connection to one broker is harmless while the others serve the topic, so Kafka is checked
+            // first. A check that is already scheduled keeps its time.
+            self.connectivity_check_at.get_or_insert_with(Instant::now);
         } else {
             let error = self.member.log.health.explain(error);
             self.member.queue.set_error(error);
@@ -413,28 +484,40 @@ impl Reader {
         Ok(())
     }
 
-    /// After a connection error, checks periodically whether Kafka is available, and reports an error if it is not.
+    /// Checks whether Kafka is available if a check is due, which [`handle_error`](Self::handle_error) schedules
+    /// after a connection error. Blocks for up to [`CONNECTIVITY_CHECK_TIMEOUT`].
+    ///
+    /// If Kafka is not available, reports an error to the callers of the source, and schedules the next check.
+    /// Otherwise, removes an error that no caller has received.
     fn check_connectivity(&mut self, consumer: &Consumer) {
-        if self.check_at.is_none_or(|at| at > Instant::now()) {
+        if self
+            .connectivity_check_at
+            .is_none_or(|at| at > Instant::now())
+        {
             return;
         }
 
         let log = &self.member.log;
         let queue = &self.member.queue;
-        match check_served(consumer, &log.health, &log.topic.name, CHECK_TIMEOUT) {
+        match check_served(
+            consumer,
+            &log.health,
+            &log.topic.name,
+            CONNECTIVITY_CHECK_TIMEOUT,
+        ) {
             Ok(()) => {
                 queue.clear_error();
-                self.check_at = None;
+                self.connectivity_check_at = None;
             }
             Err(error) => {
                 queue.set_error(log.health.explain(error));
-                self.check_at = Some(Instant::now() + REPORT_INTERVAL);
+                self.connectivity_check_at = Some(Instant::now() + REPORT_INTERVAL);
             }
         }
     }
 }
 
-/// Closes the queue even if the reader thread panics.
+/// Closes the queue at the end of the reader thread, even if it panics: callers would wait for events forever.
 impl Drop for Reader {
     fn drop(&mut self) {
         self.member.queue.close();
@@ -443,8 +526,9 @@ impl Drop for Reader {
 
 /// Logs the failure of a pause or resume, which needs no further action.
 ///
-/// A failed pause is harmless, because librdkafka's queue is bounded. A failed resume is retried with the next pause.
-fn log_failure(result: Result<(), KafkaError>) {
+/// A failed pause is harmless, because librdkafka's queue is bounded. After a failed resume, the partitions stay
+/// paused until the next resume, which follows the next pause.
+fn log_pause_failure(result: Result<(), KafkaError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "failed to pause or resume partitions");
     }
@@ -452,24 +536,26 @@ fn log_failure(result: Result<(), KafkaError>) {
 
 /// The exponential backoff between memberships.
 ///
-/// Two members with the same instance id evict each other whenever one joins. Longer pauses leave more time to consume
-/// in between.
+/// If two members are configured with the same instance id, each evicts the other whenever it joins the group.
+/// Longer pauses leave more time to consume in between.
 #[derive(Default)]
 struct RejoinBackoff {
-    /// The last pause, or zero if there is none to double.
+    /// The last pause, or zero if the next pause is to be the initial one.
     last_pause: Duration,
 }
 
+/// The pause after the first membership that ended soon.
 const INITIAL_PAUSE: Duration = Duration::from_secs(3);
+/// The pause up to which pauses double.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// The duration of a membership that resets the backoff. Another member with the same id would evict this one earlier:
-/// after at most the maximum pause.
+/// The duration of a membership that resets the backoff. A member with the same instance id would evict this one
+/// earlier, because it joins again after at most [`MAX_PAUSE`].
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
 impl RejoinBackoff {
-    /// Returns the pause after a membership that `lasted` this long.
-    fn pause(&mut self, lasted: Duration) -> Duration {
-        if lasted >= STABLE_AFTER {
+    /// Advances the backoff, and returns the pause after a membership of `membership_duration`.
+    fn next_pause(&mut self, membership_duration: Duration) -> Duration {
+        if membership_duration >= STABLE_AFTER {
             self.last_pause = Duration::ZERO;
         }
         self.last_pause = (self.last_pause * 2).clamp(INITIAL_PAUSE, MAX_PAUSE);
@@ -485,11 +571,11 @@ mod tests {
     fn pause_doubles_until_a_membership_is_stable() {
         let mut backoff = RejoinBackoff::default();
         let pauses: Vec<_> = (0..6)
-            .map(|_| backoff.pause(INITIAL_PAUSE).as_secs())
+            .map(|_| backoff.next_pause(INITIAL_PAUSE).as_secs())
             .collect();
         assert_eq!(pauses, [3, 6, 12, 24, 30, 30]);
-        assert_eq!(backoff.pause(MAX_PAUSE), MAX_PAUSE, "not stable yet");
-        assert_eq!(backoff.pause(STABLE_AFTER), INITIAL_PAUSE);
-        assert_eq!(backoff.pause(Duration::ZERO), INITIAL_PAUSE * 2);
+        assert_eq!(backoff.next_pause(MAX_PAUSE), MAX_PAUSE, "not stable yet");
+        assert_eq!(backoff.next_pause(STABLE_AFTER), INITIAL_PAUSE);
+        assert_eq!(backoff.next_pause(Duration::ZERO), INITIAL_PAUSE * 2);
     }
 }

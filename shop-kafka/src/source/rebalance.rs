@@ -1,12 +1,15 @@
-//! Handles rebalances.
+//! Handles rebalances: assignments of partitions to this member, and revocations.
 //!
-//! librdkafka calls the callback within a poll, on the reader thread, and continues the rebalance when the callback
-//! returns:
+//! librdkafka calls `pre_rebalance` within a poll, on the reader thread, and continues the rebalance when the
+//! callback returns. So a revocation blocks the reader thread until a caller of the source has drained the revoked
+//! partitions, which means that the caller has stored their records and committed their positions:
 //!
 //! ```text
 //! reader thread:  poll > pre_rebalance > revocation queued, blocks ............ > released > poll continues
 //! caller:                                 next_control > drains > commits > done
 //! ```
+//!
+//! Rebalances are cooperative: a rebalance assigns or revokes only the partitions that move to another member.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -21,12 +24,15 @@ use super::membership::OwnedPartition;
 use super::queue::BlockedRebalance;
 use crate::client::Context;
 
-/// How often a blocked rebalance checks whether it is obsolete.
+/// How often a blocked rebalance checks whether its wait for a drain has become pointless.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl ConsumerContext for Context<Arc<Member>> {
+    /// Takes ownership of assigned partitions, or gives up ownership of revoked partitions once they are drained.
+    ///
+    /// librdkafka calls this method within a poll. It applies the assignment or revocation when the method returns.
     fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
-        let member = &self.own;
+        let member = &self.client_state;
         match rebalance {
             Rebalance::Assign(list) => {
                 let indices = partition_indices(list);
@@ -36,18 +42,20 @@ impl ConsumerContext for Context<Arc<Member>> {
                 if let Err(error) = consumer.resume(list) {
                     tracing::warn!(%error, "failed to resume partitions");
                 }
-                let _epoch = member.take_ownership(&indices);
+                // Records are delivered only of owned partitions. librdkafka fetches none before this method returns.
+                member.take_ownership(&indices);
             }
-            Rebalance::Revoke(list) => member.revoke(consumer, &partition_indices(list)),
+            Rebalance::Revoke(list) => member.drain_and_release(consumer, &partition_indices(list)),
             Rebalance::Error(error) => {
                 tracing::warn!(log.group = %member.group, %error, "rebalance failed");
-                member.release_lost(&member.owned_partitions());
+                // It is unknown which partitions the group still assigns to this member, so it gives up all of them.
+                member.release_without_drain(&member.owned_partitions());
             }
         }
     }
 }
 
-/// Returns the indices of the partitions in `list`.
+/// Returns the indices of the partitions in a list of librdkafka, which holds them as signed numbers.
 fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
     list.elements()
         .iter()
@@ -56,38 +64,50 @@ fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
 }
 
 impl Member {
-    /// Delivers the revocation of partitions, waits until the caller has drained and committed, and releases them.
+    /// Queues a revocation of the partitions at `indices`, blocks until a caller has drained them, and gives up
+    /// ownership.
     ///
-    /// Does not wait longer than the revocation timeout, nor for partitions that are lost already.
-    fn revoke(&self, consumer: &Consumer, indices: &[u32]) {
+    /// Blocks no longer than the revocation timeout. Does not block if there is nothing to drain, because the
+    /// member owns none of the partitions or the source is closed, nor if the group has already taken the
+    /// partitions away.
+    fn drain_and_release(&self, consumer: &Consumer, indices: &[u32]) {
         let mut revoked = self.owned_partitions();
         revoked.retain(|owned| indices.contains(&owned.index));
-        let partitions = self.partitions(&revoked);
+        let partitions = self.to_partitions(&revoked);
+        // A closed source has no caller that would drain.
         if partitions.is_empty() || self.queue.is_closed() {
-            return self.release(&revoked);
+            return self.release_ownership(&revoked);
         }
+        // The group has removed this member, such as after a session timeout. A commit would be rejected, so a drain is
+        // pointless.
         if consumer.assignment_lost() {
             tracing::warn!(log.group = %self.group, partitions = ?indices, "partitions lost");
-            return self.release_lost(&revoked);
+            return self.release_without_drain(&revoked);
         }
 
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
         let deadline = Instant::now() + self.log.options.revocation_timeout;
-        let (done, drained) = mpsc::channel();
+        // The sender travels with the revocation, and is dropped when the caller has drained the partitions.
+        let (done, drain_end) = mpsc::channel();
         self.queue
             .revoke(partitions, Some(BlockedRebalance { deadline, done }));
-        self.wait_for_drain(consumer, &drained, deadline);
-        // Without the receiver, a revocation that is delivered from now on reports the partitions as lost.
-        drop(drained);
-        self.release(&revoked);
+        self.wait_for_drain(consumer, &drain_end, deadline);
+        // The revocation may still be queued if the wait has ended early. Without the receiver, the queue reports the
+        // partitions to the caller as lost: it must not start to drain them after their release.
+        drop(drain_end);
+        self.release_ownership(&revoked);
     }
 
-    /// Blocks until the sender of `drained` is dropped, or until the rebalance is obsolete: the deadline has passed, the
-    /// source is closed, or the partitions are lost.
-    fn wait_for_drain(&self, consumer: &Consumer, drained: &Receiver<()>, deadline: Instant) {
+    /// Blocks until the revoked partitions are drained, which drops the sender of `drain_end`.
+    ///
+    /// Returns earlier if the wait becomes pointless: the deadline has passed, the source is closed, or the group
+    /// has taken the partitions away. None of these events wakes the receiver, so they are checked every
+    /// [`CHECK_INTERVAL`].
+    fn wait_for_drain(&self, consumer: &Consumer, drain_end: &Receiver<()>, deadline: Instant) {
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            let received = drained.recv_timeout(remaining.min(CHECK_INTERVAL));
+            let received = drain_end.recv_timeout(remaining.min(CHECK_INTERVAL));
+            // A message only says that a caller has received the revocation, and does not end the wait.
             if received == Err(RecvTimeoutError::Disconnected)
                 || Instant::now() >= deadline
                 || self.queue.is_closed()
@@ -98,20 +118,22 @@ impl Member {
         }
     }
 
-    /// Releases `lost` partitions at once, without a drain, and delivers their loss.
-    pub(super) fn release_lost(&self, lost: &[OwnedPartition]) {
-        self.release(lost);
-        let partitions = self.partitions(lost);
+    /// Gives up ownership of `lost` partitions at once, and queues a revocation that reports them as lost.
+    pub(super) fn release_without_drain(&self, lost: &[OwnedPartition]) {
+        self.release_ownership(lost);
+        let partitions = self.to_partitions(lost);
         if !partitions.is_empty() {
             self.queue.revoke(partitions, None);
         }
     }
 
-    /// Returns the public form of the partitions, or nothing while the id of the cluster is unknown.
-    fn partitions(&self, owned: &[OwnedPartition]) -> Vec<Partition> {
+    /// Converts owned partitions to the [`Partition`]s that callers of the source receive.
+    ///
+    /// Returns an empty vector while the id of the cluster is unknown.
+    fn to_partitions(&self, owned: &[OwnedPartition]) -> Vec<Partition> {
         owned
             .iter()
-            .filter_map(|owned| self.partition(*owned))
+            .filter_map(|owned| self.to_partition(*owned))
             .collect()
     }
 }

@@ -6,7 +6,10 @@
 //! | in an earlier topic of the same name | the oldest record | recreated |
 //! | before the low watermark | the low watermark | deleted |
 //! | between the watermarks | the committed position | none |
-//! | after the high watermark | where librdkafka continues | truncated |
+//! | after the high watermark | where the log was cut, or the oldest record | truncated |
+//!
+//! The low watermark is the offset of the oldest record in the log, and the high watermark is the offset after the
+//! newest record. A log ends before a committed position if it was cut, which an unclean leader election does.
 
 use std::time::Duration;
 
@@ -15,66 +18,86 @@ use shop_core::log::{Gap, GapCause};
 
 use super::membership::{Committed, Membership, OwnedPartition};
 
-/// How long an end of the log before the committed position may last: a new leader may not know the end yet.
-const CONFIRM_AFTER: Duration = Duration::from_millis(300);
+/// How long to wait before the high watermark is read again, if it is before the committed position.
+///
+/// Right after its election, a leader may still report an end of the log that is too low.
+const HIGH_WATERMARK_RECHECK_DELAY: Duration = Duration::from_millis(300);
 
-/// The start of a newly assigned partition.
+/// The place where reading of a newly assigned partition starts.
 #[derive(Default)]
-pub(super) struct Start {
-    /// The offset that the partition was sought to, or `None` if the group starts at the oldest record without a seek.
-    pub(super) next: Option<i64>,
-    /// The end of the log, if it is before the committed position. A first record before this end is the first one
-    /// after the place where the log was cut.
-    pub(super) shorter_end: Option<i64>,
+pub(super) struct PartitionStart {
+    /// The lowest offset that the first record can have, after a seek. `None` if the partition was not sought: the
+    /// group has no committed position and starts at the oldest record.
+    pub(super) next_offset: Option<i64>,
+    /// The end of the log, if the log was cut before the committed position. If the first record is before this
+    /// end, the log was cut at this record, and was then written again up to the end.
+    pub(super) truncated_end: Option<i64>,
     /// The records that the group has not read and the log has lost.
     pub(super) gap: Option<Gap>,
 }
 
-/// Compares the group's committed position with the log, and seeks the partition to the place where reading continues.
+/// Compares the group's committed position in `partition` with the log, and seeks the partition to the place where
+/// reading continues.
 ///
-/// `earlier` is the position in an earlier topic of the same name. It is used if the brokers return no position, because
-/// they delete the commits of a topic together with the topic. Each request waits for at most `timeout`.
+/// Called once for each assignment of a partition, before a record of the partition is delivered. If the group has not
+/// committed a position, commits the oldest offset as its first position instead of a seek.
+///
+/// `earlier_topic_position` is where this process stopped reading an earlier topic of the same name. It is used if the
+/// brokers return no committed position, because they delete the commits of a topic together with the topic.
+///
+/// Each request to the brokers waits for at most `timeout`.
 ///
 /// # Errors
 /// If a request fails. Records of the partition must not be delivered then: they may follow a gap.
 pub(super) fn find_start(
     membership: &impl Membership,
     partition: OwnedPartition,
-    earlier: Option<Committed>,
+    earlier_topic_position: Option<Committed>,
     timeout: Duration,
-) -> Result<Start> {
+) -> Result<PartitionStart> {
     let index = partition.index;
-    let committed = membership.committed(index, timeout)?.or(earlier);
+    let committed = membership
+        .committed(index, timeout)?
+        .or(earlier_topic_position);
     let (low, high) = membership.watermarks(index, timeout)?;
 
     let Some(committed) = committed else {
+        // librdkafka starts at the oldest record by itself (`auto.offset.reset`). The commit makes a later deletion of
+        // records that the group has not read recognizable.
         membership.commit_start(index, low)?;
-        return Ok(Start::default());
+        return Ok(PartitionStart::default());
     };
     let offset = committed.offset;
-    let mut start = Start {
-        next: Some(offset),
-        ..Start::default()
+    let mut start = PartitionStart {
+        next_offset: Some(offset),
+        ..PartitionStart::default()
     };
     if committed.is_of_earlier_topic {
+        // The offset means nothing in the present topic, so all its records are read. How many records of the
+        // earlier topic were not read is unknown: the gap contains no offset.
         membership.seek_to(index, low, timeout)?;
-        start.next = Some(low);
+        start.next_offset = Some(low);
         start.gap = membership.new_gap(partition, offset..offset, GapCause::Recreated, low);
         return Ok(start);
     }
 
     membership.seek_to_committed(committed, timeout)?;
     if offset < low {
-        start.next = Some(low);
+        // The records up to the low watermark were deleted, by retention for example.
+        start.next_offset = Some(low);
         start.gap = membership.new_gap(partition, offset..low, GapCause::Deleted, low);
     } else if offset > high {
-        membership.pause(CONFIRM_AFTER);
-        let (_, high) = membership.watermarks(index, timeout)?;
-        if offset > high {
-            // librdkafka continues where the log was cut or, if the position has no leader epoch, at the oldest record.
-            start.next = Some(low);
-            start.shorter_end = Some(high);
-            start.gap = membership.new_gap(partition, high..offset, GapCause::Truncated, low);
+        // The log is shorter than what the group has read. The end is read a second time, since a new leader may
+        // report it too low.
+        membership.sleep_unless_closed(HIGH_WATERMARK_RECHECK_DELAY);
+        let (_, confirmed_high) = membership.watermarks(index, timeout)?;
+        if offset > confirmed_high {
+            // librdkafka continues where the log was cut or, if the committed position has no leader epoch, at the
+            // oldest record. So the offset of the first record can be any from the low watermark on.
+            start.next_offset = Some(low);
+            start.truncated_end = Some(confirmed_high);
+            start.gap =
+                membership.new_gap(partition, confirmed_high..offset, GapCause::Truncated, low);
         }
     }
     Ok(start)
