@@ -318,6 +318,7 @@ fn emit_figures(
 }
 
 /// Measures the embedded shop at each size.
+#[expect(clippy::future_not_send, reason = "the rows are shown by one thread")]
 async fn measure_embedded(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let sizes: &[u64] = match scale {
         Scale::Tiny => &[500, 1_000],
@@ -341,6 +342,7 @@ async fn measure_embedded(scale: Scale, emit: &mut dyn FnMut(Row)) {
 }
 
 /// Measures the reads and an insert of PostgreSQL at each size.
+#[expect(clippy::future_not_send, reason = "the rows are shown by one thread")]
 async fn measure_postgres(url: &str, scale: Scale, emit: &mut dyn FnMut(Row)) {
     let sizes: &[u64] = match scale {
         Scale::Tiny => &[500, 1_000],

@@ -23,7 +23,7 @@ pub async fn with_failpoints<T>(step: &str, call: impl Future<Output = T>) -> T 
 
 #[cfg(not(feature = "failpoints"))]
 #[expect(missing_docs, reason = "documented above")]
-pub const fn failpoints<F: Future>(_step: &str, call: F) -> F {
+pub const fn with_failpoints<F: Future>(_step: &str, call: F) -> F {
     call
 }
 

@@ -5,7 +5,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, header};
 use serde::Deserialize;
 use shop_core::api::header::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
-use shop_core::api::problem::{ProblemMembers, kind_of_problem};
+use shop_core::api::problem::{ProblemMembers, error_kind};
 use shop_core::ports::{Page, Summary};
 use shop_core::{Error, ErrorKind, NewPurchase, PublishedPurchase, Purchase, Result};
 use tower::ServiceExt as _;
@@ -41,7 +41,7 @@ impl Http {
         let problem: serde_json::Value = read(&body)?;
         let kind = problem["type"]
             .as_str()
-            .and_then(kind_of_problem)
+            .and_then(error_kind)
             .unwrap_or(ErrorKind::Internal);
         let members: ProblemMembers = read(&body)?;
         let error = Error::new(kind, String::from_utf8_lossy(&body).into_owned());
@@ -61,7 +61,7 @@ impl Http {
         let (headers, body) = self.call(request).await?;
         let bought: PublishedPurchase = read(&body)?;
         Ok(if headers.contains_key(IDEMPOTENT_REPLAYED) {
-            bought.as_replayed()
+            bought.into_replayed()
         } else {
             bought
         })

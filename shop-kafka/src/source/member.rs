@@ -357,7 +357,7 @@ impl StatisticsHandler for Arc<Member> {
 /// # Errors
 /// [`ErrorKind::Invalid`] if the number exceeds the range of the signed type.
 fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
-    U::try_from(number).map_err(|_| {
+    U::try_from(number).map_err(|_out_of_range| {
         kafka_error(
             ErrorKind::Invalid,
             "the partition or offset is out of kafka's range",

@@ -367,7 +367,7 @@ impl Reader {
                 return Ok(());
             }
             Arrival::Backwards => {
-                partition = self.restart_partition(consumer, partition, offset)?
+                partition = self.restart_partition(consumer, partition, offset)?;
             }
         }
 

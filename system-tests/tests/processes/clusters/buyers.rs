@@ -139,7 +139,7 @@ impl Load {
 pub(super) async fn poll_until_stopped(
     url: String,
     stop: CancellationToken,
-    note: impl Fn(u16, Value),
+    note: impl Fn(u16, Value) + Send + Sync,
 ) {
     let http = plain();
     while !stop.is_cancelled() {
