@@ -198,7 +198,7 @@ fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> Clien
     config
 }
 
-/// `config` with the debug lines that state the ids of topics: see [`Health::topic_id`].
+/// `config` with the debug lines that state the ids of topics: see [`ClientHealth::topic_id`].
 fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
     let others = config
         .get("debug")

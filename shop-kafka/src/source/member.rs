@@ -103,7 +103,7 @@ impl Member {
     /// Returns the id of the topic that this membership reads, or `None` if the brokers have not stated an id.
     ///
     /// Keeps the first id that is known in the membership. If the topic is created again,
-    /// [`Health`](crate::client::Health) knows the id of the new topic at once, but the records and positions of
+    /// [`ClientHealth`](crate::client::ClientHealth) knows the id of the new topic at once, but the records and positions of
     /// this membership belong to the earlier one.
     pub(super) fn topic_id(&self) -> Option<Arc<str>> {
         let mut topic_id = lock(&self.topic_id);

@@ -336,14 +336,14 @@ impl<R: Insertable> BatchInsert<'_, R> {
 struct RowComparison<'a> {
     /// The position of the row in the statement.
     number: usize,
-    /// One of the codes of [`Table::compared`]; `None` if the statement did not see a stored row.
+    /// One of the codes of [`TargetTable::compared`]; `None` if the statement did not see a stored row.
     code: Option<i32>,
     /// The stored details.
     details: Option<&'a str>,
 }
 
 impl<'a> RowComparison<'a> {
-    /// Reads the answer to [`Table::compare`].
+    /// Reads the answer to [`TargetTable::compare`].
     fn all(rows: &'a [tokio_postgres::Row]) -> Result<Vec<Self>> {
         rows.iter()
             .map(|row| Self::read(row).ok_or_else(invalid_answer))

@@ -42,7 +42,7 @@ impl WriteJob for PublishJob {
     }
 }
 
-/// How many purchases of a [`PublishMany`] are applied before the writer looks whether another write waits.
+/// How many purchases of a [`PublishBatch`] are applied before the writer looks whether another write waits.
 const PART: usize = 16;
 
 /// Many purchases of one caller. One transaction has as many of them as can be applied before another write waits: a
@@ -53,7 +53,7 @@ pub(in crate::embedded) struct PublishBatch {
     pub(super) receipts: Vec<Result<Receipt>>,
 }
 
-/// A [`PublishMany`] with the receipts of the first purchases, which are committed, and the other purchases.
+/// A [`PublishBatch`] with the receipts of the first purchases, which are committed, and the other purchases.
 pub(super) type PublishBatchJob = WriteTask<PublishBatch, (Vec<Result<Receipt>>, Vec<PublishWork>)>;
 
 impl WriteJob for PublishBatchJob {

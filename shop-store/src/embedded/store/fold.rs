@@ -2,7 +2,7 @@
 //! of purchases, and totals no more than the periods that they consist of.
 //!
 //! An insert appends to `unfolded`. Folding those rows into the sums later, in the order of the tables, writes each page
-//! of sums once for thousands of purchases. Readers add what is not folded: a process remembers it ([`Unfolded`]).
+//! of sums once for thousands of purchases. Readers add what is not folded: a process remembers it ([`UnfoldedSums`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;

@@ -338,7 +338,7 @@ pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
 /// What an insert depends on: the last number, whether the row may be inserted, and the number of the row with its key.
 type InsertState = (i64, bool, Option<i64>);
 
-/// The query of a [`State`].
+/// The query of a [`InsertState`].
 pub(super) fn state<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
     let last = last::<E>();
