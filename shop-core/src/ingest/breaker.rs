@@ -32,7 +32,7 @@ pub(super) struct BatchAdmission {
     pub(super) stop: Option<Error>,
     /// The number of admitted dead letters that were counted.
     counted: usize,
-    /// `seen` and `row_start` before the batch.
+    /// The record count and the start of the streak before the batch.
     before: (u64, u64),
 }
 
@@ -68,9 +68,9 @@ impl DeadLetterBreaker {
 #[derive(Debug)]
 pub(super) struct DeadLetterCounts {
     limit: DeadLetterLimit,
-    /// Records counted so far: the number of the next one.
+    /// The number of records that were counted, which is the number of the next record.
     record_count: u64,
-    /// The number of the first record that may be in the current row.
+    /// The number of the first record that may be in the current streak of dead letters.
     streak_start: u64,
     /// The dead letters within the window: their numbers and positions.
     window_dead_letters: VecDeque<(u64, PositionKey)>,
