@@ -104,14 +104,15 @@ impl KafkaLog {
         let cluster = shared.monitor.cluster()?;
         let topic = Arc::clone(&shared.topic.name);
         let ((spans, unstable), batches) = scan(shared, &topic, range).await?;
-        let of = (Arc::clone(&cluster), Arc::clone(&topic));
+        let tail_cluster = Arc::clone(&cluster);
+        let tail_topic = Arc::clone(&topic);
         let batches = batches.map_ok(move |(index, records)| {
             Batch::new(
                 Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0),
                 records,
             )
         });
-        let mut tail = LogTail::new(of, spans, batches.boxed());
+        let mut tail = LogTail::new(tail_cluster, tail_topic, spans, batches.boxed());
         tail.unstable = unstable;
         tail.is_sparse = true;
         tail.generation = shared.health.topic_id(&shared.topic.name);

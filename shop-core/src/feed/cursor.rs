@@ -190,7 +190,7 @@ mod tests {
 
     fn log(topic: &str, generation: Option<&str>) -> u32 {
         let batches = futures_util::stream::empty().boxed();
-        let mut tail = LogTail::new(("cluster".into(), topic.into()), [], batches);
+        let mut tail = LogTail::new("cluster".into(), topic.into(), [], batches);
         tail.generation = generation.map(Into::into);
         log_digest(&tail)
     }

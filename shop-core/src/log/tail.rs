@@ -36,25 +36,28 @@ pub struct LogTail {
 }
 
 impl LogTail {
-    /// The `batches` of the partitions of `topic`, which are read from the first offset of their span on. A span ends
-    /// where the log ended at the time of the call.
+    /// Creates a tail of the partitions of `topic`, which yields `batches`.
+    ///
+    /// `spans` are the partitions, each with the offset at which its records start, and the one at which the log ended at
+    /// the time of the call.
     #[must_use]
     pub fn new(
-        (cluster, topic): (Arc<str>, Arc<str>),
+        cluster: Arc<str>,
+        topic: Arc<str>,
         spans: impl IntoIterator<Item = (u32, (u64, u64))>,
         batches: BoxStream<'static, Result<Batch>>,
     ) -> Self {
-        let spans = spans
+        let offsets = spans
             .into_iter()
             .map(|(partition, (start, end))| ((partition, start), (partition, end)));
-        let ((start, end), unstable) = (spans.unzip(), Offsets::new());
+        let (start, end) = offsets.unzip();
         Self {
             cluster,
             topic,
             generation: None,
             start,
             end,
-            unstable,
+            unstable: Offsets::new(),
             is_sparse: false,
             batches,
         }

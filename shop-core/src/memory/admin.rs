@@ -104,11 +104,12 @@ impl LogAdmin for InMemoryLog {
             .iter()
             .map(span)
             .collect();
-        let topic = (
+        let mut tail = LogTail::new(
             Arc::clone(&self.shared.cluster),
             Arc::clone(&self.shared.topic),
+            spans,
+            stream::empty().boxed(),
         );
-        let mut tail = LogTail::new(topic, spans, stream::empty().boxed());
         let next = (Arc::clone(&self.shared), tail.start.clone());
         let batches = stream::unfold(next, |(shared, mut next)| async move {
             loop {

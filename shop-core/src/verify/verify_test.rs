@@ -356,7 +356,8 @@ impl LogAdmin for Truncated {
         let start = self.deleted.1.fetch_add(self.deleted.0, Ordering::Relaxed);
         let spans = (0..3).map(|index| (index, (start, end)));
         let mut tail = LogTail::new(
-            ("cluster".into(), "purchases".into()),
+            "cluster".into(),
+            "purchases".into(),
             spans,
             stream::empty().boxed(),
         );

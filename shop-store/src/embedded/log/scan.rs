@@ -26,8 +26,12 @@ pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static,
 pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
     let (first, end) = log.readers.read(span).await?;
     let start = LogTail::start_offset(start, 0, first, end);
-    let topic = (Arc::clone(&log.cluster), Arc::clone(&log.topic));
-    let mut tail = LogTail::new(topic, [(0, (start, end))], batches(log, start, None));
+    let mut tail = LogTail::new(
+        Arc::clone(&log.cluster),
+        Arc::clone(&log.topic),
+        [(0, (start, end))],
+        batches(log, start, None),
+    );
     tail.generation = log.generation.clone();
     Ok(tail)
 }
