@@ -143,13 +143,13 @@ impl Subscription {
     /// Dropping the future loses nothing.
     async fn next_logged_purchase(&mut self) -> Option<Arc<LoggedPurchase>> {
         if let Some(backlog) = &mut self.backlog {
-            // The hub has dropped the sender, because the channel filled during the backlog or the reader has ended.
+            // The channel is closed if it filled up during the backlog, or if the reader of the log has ended. The
+            // subscription then ends after the deliveries that are in the channel.
             let was_too_slow = self.deliveries.is_closed();
             let backlog_purchase = tokio::select! {
                 biased;
                 purchase = backlog.next_purchase() => purchase,
-                // The subscription ends after its deliveries in any case, so it does not wait for a store or a log that
-                // does not answer.
+                // Such a subscription does not wait for a store or a log that does not answer.
                 () = sleep(STALLED_BACKLOG_TIMEOUT), if was_too_slow => return None,
             };
             match backlog_purchase {
@@ -215,9 +215,10 @@ impl Backlog {
         };
 
         if registration.recent_covers(start) {
-            let recent = registration.recent.iter();
-            let after_start = recent
-                .filter(|recent| recent.offset >= next_offset(&start.offsets, recent.partition));
+            let after_start = registration
+                .recent
+                .iter()
+                .filter(|logged| logged.offset >= next_offset(&start.offsets, logged.partition));
             backlog.enqueue(after_start.cloned());
             return Ok(backlog);
         }
@@ -228,7 +229,8 @@ impl Backlog {
         let tail = feed.log.tail(&start.offsets).await?;
         start.check_tail_start(&tail.start)?;
         backlog.batches = tail.batches;
-        // A partition that starts at its end has no backlog. One that is not in the log would never be read to its end.
+        // A partition that starts at its end has no backlog. The log may also lack a partition that the hub knows: no
+        // record of it would ever arrive, so the backlog must not wait for one.
         backlog.unread_ends = backlog.end_offsets.clone();
         backlog
             .unread_ends

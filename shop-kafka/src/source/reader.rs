@@ -282,6 +282,7 @@ impl Reader {
             // paused below if the queue is still full.
             self.resume_partitions(consumer);
         }
+        // `deliver_batch` and `deliver_gaps` reset this when the queue is full.
         if self.has_room {
             return;
         }
@@ -317,8 +318,11 @@ impl Reader {
         log_pause_failure(assignment.and_then(|list| consumer.resume(&list)));
     }
 
-    /// Returns the timeout of the next poll: the time until the oldest batch must be delivered, but zero if a
-    /// caller may be waiting for it because the queue is empty.
+    /// Returns how long the next poll waits for a message.
+    ///
+    /// While a batch is being built, the poll ends when the oldest batch must be delivered. If the queue is empty, a
+    /// caller may wait for that batch, so the poll does not wait at all. Without a batch, or while the partitions are
+    /// paused, the timeout is fixed.
     fn poll_timeout(&self) -> Duration {
         if self.is_paused {
             return PAUSED_POLL_TIMEOUT;
@@ -384,13 +388,11 @@ impl Reader {
         Ok(())
     }
 
-    /// Moves a partition whose offsets went back to `offset` into a new epoch, and delivers the gap.
+    /// Gives up a partition whose offsets went back to `offset`, and takes it again in a new epoch, which it returns.
     ///
-    /// Offsets increase, unless the log was cut or created again: librdkafka then resets its position. Callers of
-    /// the source receive the partition as lost in its earlier epoch. In the new epoch they start over, so the
-    /// committed position can go back as well.
-    ///
-    /// Returns the partition in its new epoch.
+    /// Offsets increase, unless the log was cut or created again: librdkafka then resets its position. The callers
+    /// of the source are notified that the partition is lost in its earlier epoch. In the new epoch they start over,
+    /// so the committed position can go back as well. The records that the log has lost are delivered as a [`Gap`].
     ///
     /// # Errors
     /// If the brokers do not respond to the request for the watermarks.
