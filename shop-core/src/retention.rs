@@ -21,12 +21,12 @@ use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 /// use std::time::Duration;
 ///
 /// use shop_core::memory::InMemoryStore;
-/// use shop_core::retention::retain;
+/// use shop_core::retention::run_retention;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let year = Duration::from_secs(365 * 24 * 3_600);
-/// let task = tokio::spawn(retain(InMemoryStore::new(), year));
+/// let task = tokio::spawn(run_retention(InMemoryStore::new(), year));
 /// // …
 /// task.abort();
 /// # }

@@ -30,7 +30,7 @@ impl IdempotencyKey {
     /// use shop_core::IdempotencyKey;
     ///
     /// let key: IdempotencyKey = "order-7".parse()?;
-    /// assert_ne!(key.of_owner("1"), key.of_owner("2"));
+    /// assert_ne!(key.scoped_to_owner("1"), key.scoped_to_owner("2"));
     /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     #[doc(hidden)]

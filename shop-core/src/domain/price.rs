@@ -71,7 +71,7 @@ impl Price {
     /// ```
     /// use shop_core::Price;
     ///
-    /// assert_eq!(Price::rounded("182.45000000000002")?.to_string(), "182.45");
+    /// assert_eq!(Price::parse_rounded("182.45000000000002")?.to_string(), "182.45");
     /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     ///

@@ -135,7 +135,7 @@ impl EmbeddedShop {
     /// use std::time::Duration;
     ///
     /// use shop_core::erase::erase_user;
-    /// use shop_core::retention::retain;
+    /// use shop_core::retention::run_retention;
     /// use shop_core::verify::verify;
     /// use shop_store::embedded::{EmbeddedShop, FILE, check_integrity};
     ///
@@ -148,7 +148,7 @@ impl EmbeddedShop {
     /// let (log, store) = (embedded.log(), embedded.store());
     /// assert_eq!(erase_user("u1".parse()?, log, store).await?.purchases, 0);
     /// let year = Duration::from_secs(365 * 86_400);
-    /// let retention = tokio::spawn(retain(store.clone(), year));
+    /// let retention = tokio::spawn(run_retention(store.clone(), year));
     /// assert!(!verify(log, store.clone(), Some(year)).await?.has_findings());
     /// assert!(check_integrity(&folder.join(format!("{FILE}.db"))).await?.is_empty());
     /// retention.abort();

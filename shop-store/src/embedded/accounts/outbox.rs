@@ -61,9 +61,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// let transaction = database.transaction()?;
 /// transaction.execute("INSERT INTO refunds (number) VALUES (?1)", ["order-7"])?;
-/// SqliteOutbox::write(&transaction, &Refund { order: "order-7".to_owned() })?;
+/// SqliteOutbox::insert_event(&transaction, &Refund { order: "order-7".to_owned() })?;
 /// transaction.commit()?;
-/// outbox.notify();
+/// outbox.notify_relay();
 ///
 /// let log = InMemoryLog::default();
 /// let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());

@@ -89,9 +89,9 @@ const INSERT: &str = "
 ///
 /// let transaction = database.transaction().await?;
 /// transaction.execute("insert into refunds (number) values ($1)", &[&"order-7"]).await?;
-/// PostgresOutbox::write(&transaction, &Refund { order: "order-7".to_owned() }).await?;
+/// PostgresOutbox::insert_event(&transaction, &Refund { order: "order-7".to_owned() }).await?;
 /// transaction.commit().await?;
-/// outbox.notify();
+/// outbox.notify_relay();
 ///
 /// // Your log, such as a `KafkaLog`, and your service's shutdown signal.
 /// let relay = Relay::new(Arc::new(outbox), Arc::new(InMemoryLog::default()), RelayOptions::default());
