@@ -1,4 +1,15 @@
-//! Records that a log no longer has, although the group has not read them.
+//! Gaps: offsets that a log no longer has, although the consumer group has not read their records.
+//!
+//! A gap is the evidence that records were lost. It takes this way:
+//!
+//! - A [`LogSource`](super::LogSource) notices that offsets are missing, and delivers a [`Gap`] in
+//!   the place of the records.
+//! - [`Ingest`](crate::ingest::Ingest) stores the gap as a dead letter ([`Gap::to_dead_letter`])
+//!   before it commits a position behind it.
+//! - [`verify`](crate::verify::verify()) and the dead letter commands read the gap back
+//!   ([`DeadLetter::gap`]).
+//! - An operator can discard the dead letter of a gap, but not replay it: there is no record to
+//!   publish again ([`Resolution::refuses`]).
 
 use std::sync::Arc;
 
@@ -9,26 +20,28 @@ use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind, Resol
 use crate::macros::{format_as, named_enum};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
-/// Offsets that a log no longer has, although the group has not read them.
+/// A range of offsets of one partition that a log no longer has, although the group has not read
+/// them.
 ///
-/// A source delivers it in the place of the records. [`Ingest`](crate::ingest::Ingest) keeps it as a dead letter with
-/// the reason [`Gap`](ReasonKind::Gap) before the position passes it.
+/// A source delivers the gap in the place of the records. [`Ingest`](crate::ingest::Ingest) stores
+/// it as a dead letter with the reason [`Gap`](ReasonKind::Gap) before the group's position passes
+/// it.
 ///
-/// Offsets that were never visible to a reader, such as the markers of a transaction, and offsets that compaction has
-/// removed are not a gap.
+/// Two kinds of missing offsets are not a gap: offsets that were never visible to a reader, such as
+/// the markers of a transaction, and offsets that compaction removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap {
-    /// The partition, in the epoch in which the gap was delivered.
+    /// The partition, in the epoch in which the source delivered the gap.
     pub partition: Partition,
     /// The first offset of the gap.
     pub from: u64,
     /// The first offset after the gap.
     pub to: u64,
-    /// What has removed the records.
+    /// The event that removed the records.
     pub cause: GapCause,
-    /// The offset of the next record to read. It is `to`, unless the log was truncated and is read again from an
-    /// earlier offset.
+    /// The offset of the next record to read. It equals `to`, unless the log was truncated and is
+    /// read again from an earlier offset.
     pub next_offset: u64,
 }
 
@@ -37,19 +50,22 @@ format_as!(Gap: |this| Display = Display(format_args!(
 )));
 
 named_enum! {
-    /// What has removed the records of a [`Gap`]. The names are those in dead letters.
+    /// The event that removed the records of a [`Gap`]. Dead letters contain these names.
     pub enum GapCause {
-        /// The records were deleted, by retention or by an operator: the log begins after them.
+        /// Retention or an operator deleted the records: the log begins after them.
         Deleted = "deleted",
-        /// The log ends before them. Records after the gap may be lost, too.
+        /// The end of the log was cut off: the log ends before these records. Records after the gap
+        /// may be lost, too.
         Truncated = "truncated",
-        /// The records are missing between others.
+        /// The records are missing, while the log still has records before and after them.
         Missing = "missing",
-        /// The topic was deleted and created again. How many records were not read by then is not known: the gap has
-        /// none, and begins at the group's position in the earlier topic.
+        /// The topic was deleted and created again. The number of records that were not read by
+        /// then is unknown: the gap contains no offset, and begins at the group's position in the
+        /// earlier topic.
         Recreated = "recreated",
-        /// The store does not have them, although the group has passed them: it is another store, or an older copy. The
-        /// records are in the log, and only those at both ends of the gap were looked up.
+        /// The store does not contain the purchases of these records, although the group's position
+        /// has passed them: it is another store, or an older copy of the store. The log still has
+        /// the records. Only the records at both ends of the gap were looked up.
         Absent = "absent",
     }
 
@@ -57,6 +73,8 @@ named_enum! {
 }
 
 impl GapCause {
+    /// Returns the end of the sentence that describes the gap to an operator, such as `were deleted
+    /// before they were read`.
     const fn description(self) -> &'static str {
         match self {
             Self::Deleted => "were deleted before they were read",
@@ -68,11 +86,12 @@ impl GapCause {
     }
 }
 
-/// The header of a dead letter that was too large: a part of its record is kept.
+/// The name of the header that marks a dead letter whose record was too large to be stored whole:
+/// the dead letter contains only a part of the record, so it cannot be replayed.
 #[doc(hidden)]
 pub const CUT_HEADER: &str = "dead-letter-cut";
 
-// The headers of a gap's dead letter. All values are text.
+// The names of the headers that describe a gap in its dead letter. All their values are text.
 const TOPIC_HEADER: &str = "gap-topic";
 const PARTITION_HEADER: &str = "gap-partition";
 const FROM_HEADER: &str = "gap-from";
@@ -81,7 +100,7 @@ const COUNT_HEADER: &str = "gap-count";
 const CAUSE_HEADER: &str = "gap-cause";
 
 impl Gap {
-    /// The offsets `from` to `to`, without `to`, of `partition`.
+    /// Creates the gap of the offsets from `from` up to, but not including, `to` in `partition`.
     #[must_use]
     pub const fn new(partition: Partition, from: u64, to: u64, cause: GapCause) -> Self {
         Self {
@@ -93,19 +112,23 @@ impl Gap {
         }
     }
 
-    /// The same gap, with the records from `next_offset` on delivered after it.
+    /// Sets the offset of the first record that the source delivers after this gap. The default is
+    /// `to`.
     #[must_use]
     pub const fn with_next_offset(mut self, next_offset: u64) -> Self {
         self.next_offset = next_offset;
         self
     }
 
-    /// The number of offsets.
+    /// Returns the number of offsets in this gap, which is 0 for a topic that was
+    /// [recreated](GapCause::Recreated).
     #[must_use]
     pub const fn offset_count(&self) -> u64 {
         self.to.saturating_sub(self.from)
     }
 
+    /// Returns the offsets of this gap as text for an operator, such as `offsets 200 to 449 (250
+    /// records)`.
     fn extent(&self) -> String {
         match self.offset_count() {
             0 => format!("records from offset {} on", self.from),
@@ -113,12 +136,17 @@ impl Gap {
         }
     }
 
+    /// Returns the last offset of this gap: the offset before `to`, or 0 if `to` is 0.
     const fn last(&self) -> u64 {
         self.to.saturating_sub(1)
     }
 
-    /// Its dead letter. The record has the last offset of the gap, without key and value: a gap that grows before its
-    /// position is committed is a new dead letter.
+    /// Creates the dead letter that keeps this gap. [`DeadLetter::gap`] reads the gap back.
+    ///
+    /// The record of the dead letter is at the last offset of the gap. It has neither key nor
+    /// value: its headers contain the gap. The position of the group is committed only later, so
+    /// the source may find the gap again after a restart, when it has grown. The grown gap becomes
+    /// a dead letter of its own, and [`merge`](Self::merge) combines the two.
     #[must_use]
     pub fn to_dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
         let values = [
@@ -143,12 +171,19 @@ impl Gap {
         )
     }
 
-    /// Merges gaps that overlap or touch. A gap may have several dead letters: it grows until its position is
-    /// committed.
+    /// Merges gaps of the same partition that overlap or touch, so that a report counts every
+    /// offset once.
+    ///
+    /// One gap may be stored in several dead letters, because it can grow until the group's
+    /// position behind it is committed. A merged gap keeps the cause of its first part. The result
+    /// is ordered by topic, partition and offset.
     #[must_use]
     #[doc(hidden)]
     pub fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
+        // The epoch of a partition is ignored: it differs whenever the gap was delivered to another
+        // member of the group.
         let place = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);
+        // After sorting, a gap can only overlap or touch the last merged gap.
         gaps.sort_by_key(|gap| (place(gap), gap.from));
         let mut merged: Vec<Self> = Vec::with_capacity(gaps.len());
         for gap in gaps {
@@ -164,7 +199,7 @@ impl Gap {
     }
 }
 
-/// The form in JSON: offsets from `from` to before `to`.
+/// Serializes the gap for reports in JSON. `from` is included in the gap, and `to` is not.
 impl Serialize for Gap {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let members = json!({
@@ -180,7 +215,10 @@ impl Serialize for Gap {
 }
 
 impl DeadLetter {
-    /// The gap that this dead letter is about, if its reason is [`Gap`](ReasonKind::Gap).
+    /// Reads the gap that this dead letter keeps, as [`Gap::to_dead_letter`] wrote it.
+    ///
+    /// Returns `None` if the reason is not [`Gap`](ReasonKind::Gap), or if a header of the gap is
+    /// missing or malformed. The `next_offset` of the gap is not stored: it is `to` in the result.
     #[must_use]
     pub fn gap(&self) -> Option<Gap> {
         if self.reason.kind() != ReasonKind::Gap {
@@ -200,7 +238,11 @@ impl DeadLetter {
 }
 
 impl Resolution {
-    /// Why `dead_letter` cannot be resolved so; `None` if it can. It is not replayed without its whole record.
+    /// Returns the reason why `dead_letter` cannot be resolved in this way, or `None` if it can.
+    ///
+    /// Every dead letter can be dropped. A replay publishes the record again, so it needs the whole
+    /// record: a [`Gap`] contains no record, and a dead letter with the header `dead-letter-cut`
+    /// contains only a part.
     #[must_use]
     pub fn refuses(self, dead_letter: &DeadLetter) -> Option<&'static str> {
         let is_cut = dead_letter.record.headers.contains(CUT_HEADER);
@@ -211,11 +253,14 @@ impl Resolution {
         }
     }
 
-    /// Checks that `dead_letters` can be resolved so. To be called by every
-    /// [`LogAdmin::resolve`](super::LogAdmin::resolve) first.
+    /// Checks that all `dead_letters` can be resolved in this way.
+    ///
+    /// Every implementation of [`LogAdmin::resolve`](super::LogAdmin::resolve) calls this first, so
+    /// that a call with one unsuitable dead letter changes nothing.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) with the first that it [refuses](Self::refuses).
+    /// [`Invalid`](ErrorKind::Invalid) with the position of the first dead letter that is
+    /// [refused](Self::refuses), and the reason.
     pub fn check(self, dead_letters: &[DeadLetter]) -> Result<()> {
         let fault = |one: &DeadLetter| {
             self.refuses(one)
