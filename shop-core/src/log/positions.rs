@@ -1,4 +1,8 @@
-//! How far the ingest of a log is.
+//! The positions up to which the ingest of a log has processed its records.
+//!
+//! The live feed ([`PurchaseFeed`](crate::feed::PurchaseFeed)) shows a purchase only after ingest
+//! has stored it. A feed in another process than ingest cannot see that directly, so it asks for
+//! the committed positions again and again: [`follow_positions`] turns the requests into a stream.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,23 +16,26 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{LogAdmin, Offsets};
 use crate::{Error, ErrorKind, Result};
 
-/// The positions that the ingest of a log has committed. Implemented by [`GroupPositions`], and by a client of the service
-/// that runs ingest.
+/// A source of the positions that the ingest of a log has committed.
+///
+/// Two types implement this trait: [`GroupPositions`] asks the log, and a client of the service that
+/// runs ingest asks the service.
 #[async_trait]
 pub trait IngestPositions: Debug + Send + Sync + 'static {
-    /// The next offset of each partition that has a position.
+    /// Returns the offset of the next record of each partition for which ingest has committed a
+    /// position.
     ///
     /// # Errors
-    /// As [`LogAdmin::positions`].
+    /// See [`LogAdmin::positions`].
     async fn positions(&self) -> Result<Offsets>;
 }
 
-/// The positions of a group, as the log reports them.
+/// The positions of the consumer group of ingest, which the log itself reports.
 #[derive(Debug)]
 pub struct GroupPositions {
-    /// The log.
+    /// The log that is asked for the positions.
     pub log: Arc<dyn LogAdmin>,
-    /// The group.
+    /// The name of the consumer group.
     pub group: Box<str>,
 }
 
@@ -39,13 +46,23 @@ impl IngestPositions for GroupPositions {
     }
 }
 
-/// The pauses between requests while the positions do not change.
+/// The pause after the first request that finds the positions unchanged. It doubles from request to
+/// request up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause between two requests while the positions do not change.
 const MAX_PAUSE: Duration = Duration::from_millis(250);
-/// The timeout of a request.
+/// The time after which a request that was not answered is given up and repeated.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The positions whenever the stream is polled. It pauses while they stay as `before`, or are unknown.
+/// Returns an endless stream of the positions of ingest. Each item is the answer of one request to
+/// `positions`.
+///
+/// A request is made only while the stream is polled. The first one follows at once. While the
+/// answers equal the previous one (`before` at first), or requests fail, the stream pauses before
+/// the next request, for 50 ms up to 250 ms. After a changed answer, the next request follows
+/// without a pause.
+///
+/// The stream does not fail: a request that fails or takes longer than 10 s is logged and repeated.
 pub(crate) fn follow_positions(
     positions: &Arc<dyn IngestPositions>,
     before: Offsets,
@@ -60,9 +77,12 @@ pub(crate) fn follow_positions(
         state,
         |(positions, before, mut last, mut pause)| async move {
             loop {
+                // The pause is counted from the end of the last request. A caller that polls later
+                // than that does not wait.
                 if last.elapsed() < pause {
                     sleep_until(last + pause).await;
                 }
+                // A request that is not answered in time counts as failed.
                 let late = |_elapsed| {
                     Err(Error::new(
                         ErrorKind::Unavailable,
@@ -73,6 +93,8 @@ pub(crate) fn follow_positions(
                     .await
                     .unwrap_or_else(late);
                 last = Instant::now();
+                // The longer pause applies to unchanged answers and errors. A changed answer sets
+                // it back to zero below.
                 pause = (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
                 match now {
                     Ok(now) if now == before => {

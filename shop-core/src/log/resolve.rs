@@ -1,4 +1,8 @@
-//! Resolves dead letters.
+//! Resolves many dead letters in batches, optionally at a limited rate or as a dry run.
+//!
+//! [`LogAdmin::resolve`] resolves one slice of dead letters. [`resolve`] here drives it for a
+//! stream of any length: the dead letter commands, the HTTP API and the erasure of a user's data
+//! call it.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,33 +13,46 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::{DeadLetter, LogAdmin, RecordType, Resolution};
 use crate::{Result, options};
 
-/// The maximum number of dead letters, and about the number of their bytes, that are resolved together.
+/// The maximum number of dead letters that are resolved in one call of [`LogAdmin::resolve`].
 const MAX_BATCH: u32 = 100;
+/// The size of the values in bytes above which a batch is resolved before it contains [`MAX_BATCH`]
+/// dead letters. The last dead letter of a batch may exceed this size.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
 options! {
-    /// How [`resolve`] resolves.
+    /// The options of [`resolve`].
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct ResolveOptions {
-        /// Whether they are replayed or dropped.
+        /// Whether the dead letters are replayed or dropped.
         pub resolution: Resolution = resolution,
-        /// Whether they are only read.
+        /// Whether the dead letters are only read and reported, and the log stays unchanged.
         pub dry_run: bool = false,
-        /// The maximum number per second (default none).
+        /// The maximum number of dead letters that are resolved per second (default: unlimited).
         pub rate: Option<NonZeroU32> = None,
     }
 
-    /// Without a limit of the rate, and without a dry run.
+    /// Creates options without a limit of the rate and without a dry run.
     pub fn new(resolution: Resolution);
 }
 
-/// Resolves `dead_letters` of `log`, whose records are of type `of`, in batches. Calls `each` for each of them when it is
-/// resolved, or would be, and for each that is [refused](Resolution::refuses), with the reason. Ends when that
-/// returns false.
+/// Replays or drops `dead_letters` of `log`, whose records are of `record_type`, in batches.
+///
+/// Calls `on_decided` for each dead letter once its fate is decided: with `None` when it was
+/// resolved (in a dry run: when it would be), and with the reason when it is
+/// [refused](Resolution::refuses). A refused dead letter stays pending and does not stop the
+/// others. A refused dead letter may be reported before an earlier one whose batch is not complete
+/// yet.
+///
+/// Ends early, without an error, when `on_decided` returns `false`. Dead letters that were read,
+/// but not resolved by then, stay pending. The rest of a batch that was just resolved is not
+/// reported.
 ///
 /// # Errors
-/// Those of the stream, and of [`LogAdmin::resolve`]. Some may have been resolved; the others are unchanged.
-/// Repeating it is safe.
+/// - the errors of the stream `dead_letters`
+/// - the errors of [`LogAdmin::resolve`]
+///
+/// Some of the dead letters may have been resolved by then; the others are unchanged. Repeating the
+/// call is safe.
 ///
 /// # Cancel safety
 /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
@@ -52,6 +69,8 @@ pub async fn resolve(
         let next = dead_letters.try_next().await?;
         let is_end = next.is_none();
         if let Some(dead_letter) = next {
+            // `LogAdmin::resolve` rejects a whole batch that contains an unsuitable dead letter, so
+            // such a dead letter is never added to a batch.
             let refused = options.resolution.refuses(&dead_letter);
             if refused.is_some() || options.dry_run {
                 if !on_decided(dead_letter, refused) {
@@ -66,10 +85,13 @@ pub async fn resolve(
                 .map_or(0, bytes::Bytes::len);
             batch.push(dead_letter);
         }
+        // A batch is resolved when it is full, or when the stream has ended and no more can follow.
         if batch.len() >= batch_size || bytes > MAX_BATCH_BYTES || is_end && !batch.is_empty() {
             if let Some(interval) = &mut pace {
                 interval.tick().await;
             }
+            // The dead letters are reported only after the log has resolved them, so that an error
+            // leaves no report of a dead letter that is still pending.
             log.resolve(&batch, record_type, options.resolution).await?;
             bytes = 0;
             if !batch
@@ -85,12 +107,18 @@ pub async fn resolve(
     }
 }
 
-/// The size of a batch, and the interval between batches: at most `rate` records per second, in at most ten batches.
+/// Returns the size of a batch, and the interval between two batches, for at most `rate` dead
+/// letters per second.
+///
+/// A batch contains a tenth of the rate, so that the load is spread over the second, but at least 1
+/// and at most [`MAX_BATCH`] dead letters. Without a rate, batches of [`MAX_BATCH`] follow each
+/// other without a pause.
 fn paced(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
     let batch = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
     let interval = rate.map(|rate| {
         let mut interval = tokio::time::interval(Duration::from_secs(1) * batch / rate.get());
-        // Without bursts after a delay: no second may exceed the rate.
+        // By default an interval catches up with the ticks that it missed during a slow batch. Such
+        // a burst would exceed the rate.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     });
