@@ -1,4 +1,17 @@
-//! Purchases as records: ours, and those of any producer.
+//! Encodes purchases as records of a log, and decodes the records of this program and of any other
+//! producer.
+//!
+//! One purchase is one record:
+//!
+//! | part | content |
+//! |---|---|
+//! | key | the user id, so that a partitioned log keeps the order of a user's purchases |
+//! | value | a JSON object with `username`, `userid`, `price` and `timestamp`, and the details of the purchase, if any |
+//! | headers | the id and the schema of the record, the type `refund` for a refund, and the context of the request |
+//!
+//! The consumers of the replaced systems read the four members of the value. Everything that they
+//! do not know is in headers or in further members, so they can still read these records. In
+//! return, [`decode`] reads the records of the replaced systems, which lack these headers.
 
 use std::str::FromStr;
 
@@ -11,46 +24,60 @@ use crate::{
     Clock as _, Details, Invalid, Price, Purchase, PurchaseId, Result, SystemClock, Timestamp,
 };
 
-/// The reason why a record does not decode.
+/// The reason why a record cannot be decoded. Ingest stores the record as a dead letter with the
+/// reason [`Undecodable`](ReasonKind::Undecodable).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// It has no value.
+    /// The record has no value.
     #[error("the record has no value")]
     Empty,
-    /// It is no purchase.
+    /// The record is not a purchase: a member of its value, or a header, is missing or invalid.
     #[doc(hidden)]
     #[error("{0}")]
     NotAPurchase(String),
-    /// Its value is not a valid event.
+    /// The value of the record is not a valid event.
     #[error("the value is no such event: {0}")]
     NotAnEvent(String),
-    /// It was written by a newer version of this program.
+    /// The record has a schema version that this version of the program does not know: a newer
+    /// version wrote it.
     #[error("the record has schema {0}, which a newer version of this program has written")]
     UnknownSchema(String),
-    /// It is something else than this version reads.
+    /// The record has a type that this version of the program does not know, so it is neither a
+    /// purchase nor a refund.
     #[error("the record has type {0}, which a newer version of this program has written")]
     UnknownType(String),
 }
 
-/// The names of a user id in the replaced systems. Those that are given must agree.
+/// The names that the replaced systems use for the member with the user id. If a value has several
+/// of these members, they must agree.
 pub const USER_ID: [&str; 4] = ["userid", "userId", "user_id", "userID"];
-/// The members of a purchase in the replaced systems.
+/// The names of all members of a purchase that the replaced systems write. Other members are
+/// details.
 pub const MEMBERS: [&str; 7] = {
     let [userid, a, b, c] = USER_ID;
     ["username", userid, "price", "timestamp", a, b, c]
 };
 
-/// Decodes the purchase in `record`, which is in `partition`.
+/// Decodes the purchase or refund in `record`, which was read from `partition`.
 ///
-/// Reads our own format and those of all replaced systems: price as number or numeric text, rounded to 8 decimals; `userid` and `username` as
-/// text or number; `timestamp` as text with or without a zone, in seconds or milliseconds, or absent. If the timestamp
-/// is absent or cannot be read, the record's own timestamp is used, else the time of the call. Further members are
-/// [`Details`] by our second schema, and otherwise ignored. A record without an id gets one from its position. The
-/// request's context is not decoded: it stays in the record's headers.
+/// Reads the format of [`encode`] and the formats of all replaced systems:
+///
+/// - the price as a number or numeric text, rounded to 8 decimals if the record has no schema
+///   header
+/// - `userid` and `username` as text or number
+/// - `timestamp` as text with or without a zone, or as a number of seconds or milliseconds. If it
+///   is absent or unreadable, the timestamp of the record replaces it, and if the record has none,
+///   the time of the call.
+/// - further members as [`Details`] if the record has our second schema. They are ignored
+///   otherwise.
+///
+/// A record without an id header gets an id that is derived from its position, so that every
+/// redelivery decodes to the same purchase. The context of the request is not decoded: it stays in
+/// the record's headers.
 ///
 /// # Errors
-/// [`DecodeError`] when the record is not a purchase. Retrying is pointless.
+/// [`DecodeError`] if the record is not a purchase. Retrying is pointless.
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     let headers = PurchaseHeaders::of(record)?;
@@ -60,11 +87,14 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     decode_value(value, id, &headers, record.known_time())
 }
 
-/// Decodes a refund from the value of its record, as [`encode`] has written it. A store that keeps a refund apart keeps this
-/// value.
+/// Decodes the refund `id` from the value of its record, as [`encode`] wrote it.
+///
+/// A refund that arrives before its purchase waits in the store. The store keeps the value of the
+/// refund's record and the id, but not the headers. A refund always has our second schema, because
+/// the purchase that it refunds is one of its details.
 ///
 /// # Errors
-/// As [`decode`].
+/// [`DecodeError`] if the value is not a refund.
 pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, DecodeError> {
     let headers = PurchaseHeaders {
         id: Some(id),
@@ -74,7 +104,13 @@ pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, De
     decode_value(value, id, &headers, None)
 }
 
-/// Decodes the value of a record. `record_time` is used if the value has no readable timestamp.
+/// Decodes the value of a record whose id and headers were read already.
+///
+/// `record_time` replaces the timestamp of a value that has none, or whose timestamp is unreadable.
+///
+/// # Errors
+/// [`DecodeError::NotAPurchase`] if the value is not a JSON object, if a member is missing or
+/// invalid, or if the value and the headers disagree about whether it is a refund.
 fn decode_value(
     value: &[u8],
     id: PurchaseId,
@@ -89,12 +125,15 @@ fn decode_value(
     let user_id = text(present("userid", user_id)?, "userid")?;
     let user_name = text(present("username", members.get("username"))?, "username")?;
     let price = present("price", members.get("price"))?;
+    // Other producers write prices in other forms and with more decimals, so their prices are
+    // rounded. A record with a schema header was written by this program: its price must be exact.
     let price = if headers.is_refund {
         amount(price)?
     } else {
         let price = price.price(headers.schema.is_some());
         price.map_err(|error| undecodable("price", error.reason()))?
     };
+    // An unreadable timestamp does not lose the purchase: the record's timestamp is close enough.
     let own_time = members
         .get("timestamp")
         .and_then(|value| value.timestamp().ok());
@@ -108,20 +147,33 @@ fn decode_value(
     } else {
         Details::NONE
     };
+    // The detail `of` is the purchase that a refund refunds. A refund without it could not be
+    // applied, and a purchase with it is ambiguous.
     if headers.is_refund != details.of.is_some() {
         return Err(undecodable("of", "belongs to a refund, which has it"));
     }
     Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
 }
 
-/// What the headers say.
+/// The headers of a record that decide how its value is decoded.
 struct PurchaseHeaders<'a> {
+    /// The id of the purchase, unless another producer wrote the record without one.
     id: Option<PurchaseId>,
+    /// The schema version, which only records of this program have.
     schema: Option<&'a str>,
+    /// Whether the record is a refund. Otherwise it is a purchase.
     is_refund: bool,
 }
 
 impl<'a> PurchaseHeaders<'a> {
+    /// Reads the headers of `record`. Headers with other names are ignored.
+    ///
+    /// # Errors
+    /// - [`DecodeError::NotAPurchase`] if the header `purchase-id` has no valid id
+    /// - [`DecodeError::UnknownSchema`] if the header `schema` has a version that this program does
+    ///   not know
+    /// - [`DecodeError::UnknownType`] if a record with a known schema has another type than
+    ///   `refund`
     fn of(record: &'a LogRecord) -> Result<Self, DecodeError> {
         let mut id = None;
         let mut schema = None;
@@ -149,7 +201,8 @@ impl<'a> PurchaseHeaders<'a> {
                 _ => {}
             }
         }
-        // Other producers may have such a header too.
+        // Other producers may use a header `type` for purposes of their own. It only counts in a
+        // record of this program, which has a schema.
         let of_type = of_type.filter(|_| schema.is_some());
         match of_type.filter(|of| *of != REFUND.as_bytes()) {
             Some(other) => Err(DecodeError::UnknownType(
@@ -164,33 +217,42 @@ impl<'a> PurchaseHeaders<'a> {
     }
 }
 
-/// The id in the header `purchase-id`, if it is valid.
+/// Parses the value of the header `purchase-id`. Returns `None` if it is not a valid id.
 pub(super) fn read_id(value: &[u8]) -> Option<PurchaseId> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// The id of a purchase whose record has no id header.
+/// Creates the id of a purchase whose record has no id header: the UUID that is derived from the
+/// record's position.
 impl From<RecordId> for PurchaseId {
     fn from(id: RecordId) -> Self {
         Self::from_uuid(*id.as_uuid())
     }
 }
 
+/// Creates the reason [`Undecodable`](ReasonKind::Undecodable) of a dead letter.
 impl From<DecodeError> for Reason {
     fn from(error: DecodeError) -> Self {
         Self::from_parts(ReasonKind::Undecodable, error.to_string())
     }
 }
 
-/// The error of a part of a record.
+/// Creates the error about one part of a record, such as a member or a header, from the rest of the
+/// sentence about it.
 fn undecodable(part: &str, problem: &str) -> DecodeError {
     DecodeError::NotAPurchase(format!("{part} {problem}"))
 }
 
+/// Returns the value of a member that every purchase has, or the error that names the missing
+/// `member`.
 fn present<'a>(member: &str, value: Option<RawScalar<'a>>) -> Result<RawScalar<'a>, DecodeError> {
     value.ok_or_else(|| undecodable(member, "is missing"))
 }
 
+/// Parses the value of `member`, which may be text or a number, as a `T`.
+///
+/// # Errors
+/// [`DecodeError::NotAPurchase`] if the value is of another JSON type, or is not a valid `T`.
 fn text<T>(value: RawScalar<'_>, member: &'static str) -> Result<T, DecodeError>
 where
     T: FromStr<Err = Invalid>,
@@ -202,6 +264,10 @@ where
         .map_err(|error: T::Err| undecodable(member, error.reason()))
 }
 
+/// Parses the price of a refund, which must be a negative number.
+///
+/// # Errors
+/// [`DecodeError::NotAPurchase`] if the value is not a price, or is not negative.
 fn amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
     let amount = Price::parse_signed(value.as_json())
         .map_err(|error| undecodable("price", error.reason()))?;
@@ -212,29 +278,40 @@ fn amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
     }
 }
 
-/// Encodes `purchase` as JSON with exactly `username`, `userid`, `price`, `timestamp` and its details. The key is the user
-/// id, so a partitioned log keeps each user's purchases in order. The headers are id, schema, the type of a refund, and the
-/// request's context. The log assigns offset and timestamp.
+/// Encodes `purchase` as a record: the key is the user id, and the value is JSON.
+///
+/// The value has exactly the members `username`, `userid`, `price`, `timestamp`, and the details of
+/// the purchase. A partitioned log keeps the records of one key in order, so it keeps each user's
+/// purchases in order. The headers are the id, the schema version, the type of a refund, and the
+/// context of the request. The log assigns offset and timestamp when it appends the record.
 ///
 /// # Errors
-/// None today: the result is for records that a later version may refuse.
+/// None today: a later version may refuse a purchase.
 pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
-    // One buffer for all parts. Its capacity is enough for usual lengths.
+    // Key, headers and value share one buffer, so that a record of usual length needs one
+    // allocation.
     let mut buffer = BytesMut::with_capacity(TYPICAL_BYTES);
     buffer.extend_from_slice(purchase.user_id.as_str().as_bytes());
     let key = buffer.split().freeze();
     let (headers, mut buffer) = headers(purchase, buffer).build_and_split();
     write_members(purchase, &mut buffer);
     let value = buffer.freeze();
+    // The offset and the timestamp are placeholders, which the log replaces.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value))
         .with_key(Some(key))
         .with_headers(headers))
 }
 
-/// About 230 bytes of headers: 36 of the id, 55 of a trace, 36 of a request id, their names, and 8 of lengths each.
-/// About 120 of the value.
+/// The initial capacity in bytes of the buffer for one record.
+///
+/// The headers take about 230 bytes: 36 of the id, 55 of a trace, 36 of a request id, their names,
+/// and 8 of lengths each. The value takes about 120 bytes.
 const TYPICAL_BYTES: usize = 448;
 
+/// Writes the headers of `purchase` to `buffer`, which must be empty.
+///
+/// A purchase without details has the first schema, so that older versions of this program can
+/// still read it.
 fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     let mut text = [0; PurchaseId::MAX_BYTES];
     let schema = if purchase.details == Details::NONE {

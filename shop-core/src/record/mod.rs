@@ -1,4 +1,7 @@
-//! The record types of topics, and their codecs.
+//! The types of records in the topics of a log, and their codecs.
+//!
+//! - `codec` encodes and decodes purchases.
+//! - `typed` defines the traits [`Record`], [`Event`] and [`JsonEvent`], for records of any type.
 
 mod codec;
 #[cfg(test)]
@@ -12,41 +15,46 @@ pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
 
 crate::macros::named_enum! {
-    /// A replaced system.
+    /// A system that this program replaces, and whose documents and records it can read.
     pub enum ReplacedSystem {
-        /// scalable-shop. In its documents prices and times are text.
+        /// The system scalable-shop. The prices and times in its documents are text.
         ScalableShop = "000",
-        /// user-buy-list. In its documents prices are doubles.
+        /// The system user-buy-list. The prices in its documents are doubles.
         UserBuyList = "001",
-        /// ecommerce. It has users and orders, whose rows stay as they are.
+        /// The system ecommerce. The rows of its users and orders stay unchanged.
         Ecommerce = "002",
-        /// The purchase tracking system. In its documents prices are doubles, times are text without a zone.
+        /// The purchase tracking system. The prices in its documents are doubles, and the times are
+        /// text without a zone.
         PurchaseTracking = "003",
-        /// shopping-system-k8s. In its documents prices are doubles, times are doubles in seconds.
+        /// The system shopping-system-k8s. The prices in its documents are doubles, and the times
+        /// are doubles in seconds.
         ShoppingSystem = "004",
     }
     invalid: "the replaced system", "must be 000, 001, 002, 003 or 004"
 }
 
-/// Names of the headers that we write. Everything except the four members that consumers of the replaced systems read
-/// is in headers, so those consumers can still read the value.
+/// The names of the headers of records that this program writes.
+///
+/// The consumers of the replaced systems read four members of a record's value. Everything else is
+/// in headers, so those consumers can still read the value.
 #[doc(hidden)]
 pub mod header {
     use crate::RequestContext;
     use crate::log::HeadersBuilder;
 
-    /// The purchase's id.
+    /// The header with the id of the purchase.
     pub const PURCHASE_ID: &str = "purchase-id";
-    /// The version of the record's format.
+    /// The header with the version of the record's format.
     pub const SCHEMA: &str = "schema";
-    /// What the record is, if it is not a purchase.
+    /// The header with the type of a record that is not a purchase, such as a refund.
     pub const TYPE: &str = "type";
-    /// The W3C trace context of the request.
+    /// The header with the W3C trace context of the request that caused the record.
     pub const TRACEPARENT: &str = "traceparent";
-    /// The id of the request.
+    /// The header with the id of the request that caused the record.
     pub const REQUEST_ID: &str = "request-id";
 
-    /// `headers`, plus those of the request.
+    /// Adds the trace context and the id of the request to `headers`, as far as `context` contains
+    /// them.
     pub(crate) fn from_request(
         mut headers: HeadersBuilder,
         context: Option<&RequestContext>,
@@ -66,10 +74,13 @@ pub mod header {
     }
 }
 
-/// The version of the record format.
+/// The version of the format of events, and of purchases without details.
 #[doc(hidden)]
 pub const SCHEMA_VERSION: &str = "1";
-/// That of a purchase with details. A program that does not know it keeps the record as a dead letter: it would drop them.
+/// The version of the format of purchases with details, including all refunds.
+///
+/// An older program that does not know this version keeps the record as a dead letter. If the
+/// version did not change, that program would silently drop the details.
 const DETAILED_SCHEMA: &str = "2";
-/// The type of a refund.
+/// The value of the header [`TYPE`](header::TYPE) in the record of a refund.
 const REFUND: &str = "refund";

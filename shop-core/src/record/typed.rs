@@ -1,4 +1,8 @@
-//! Typed records.
+//! The traits of typed records: [`Record`] for what ingest reads, [`Event`] for what a service
+//! publishes.
+//!
+//! [`Purchase`] implements [`Record`]. A type that implements [`JsonEvent`] is an [`Event`] and a
+//! [`Record`] without further code.
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -50,16 +54,19 @@ use crate::{Error, ErrorKind, Purchase, RequestContext, Result, Timestamp};
 ///
 /// An [`Ingest`](crate::ingest::Ingest) applies such records to a [`RecordStore`](crate::ports::RecordStore) of them.
 pub trait Record: Debug + Clone + Send + Sync + 'static {
-    /// The name of one record in messages, and its id header, if any.
+    /// The name of one record in messages, and the header with its id, if the type has one.
     const TYPE: RecordType = RecordType::new("record");
 
-    /// Decodes `record`, which is in `partition`.
+    /// Decodes `record`, which was read from `partition`.
+    ///
+    /// [`Ingest`](crate::ingest::Ingest) calls this for every record. A record that does not decode becomes a dead
+    /// letter.
     ///
     /// # Errors
-    /// [`DecodeError`] when the record is not of this type. Retrying is pointless.
+    /// [`DecodeError`] if the record is not of this type. Retrying is pointless.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError>;
 
-    /// Its id for operators, if it has one.
+    /// Returns the id by which operators know this record, or `None` (the default) if it has no id.
     fn id(&self) -> Option<String> {
         None
     }
@@ -108,13 +115,13 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
 ///
 /// To publish an event exactly when its row is written, use an outbox (feature `accounts`).
 pub trait Event: Record {
-    /// The topic of these events.
+    /// The name of the topic that contains these events.
     const TOPIC: &'static str;
 
-    /// Encodes this event. The log assigns offset and timestamp.
+    /// Encodes this event as a record. The log assigns offset and timestamp when it appends the record.
     ///
     /// # Errors
-    /// [`Internal`](crate::ErrorKind::Internal) when it cannot be encoded, which would be a defect.
+    /// [`Internal`](crate::ErrorKind::Internal) if the event cannot be encoded, which would be a defect.
     fn encode(&self) -> Result<LogRecord>;
 }
 
@@ -151,12 +158,13 @@ pub trait Event: Record {
 /// # }
 /// ```
 pub trait JsonEvent: Serialize + DeserializeOwned + Debug + Clone + Send + Sync + 'static {
-    /// The topic of these events.
+    /// The name of the topic that contains these events.
     const TOPIC: &'static str;
-    /// As [`Record::TYPE`].
+    /// The name of one event in messages: see [`Record::TYPE`].
     const TYPE: RecordType = RecordType::new("event");
 
-    /// The identity of the event, for operators, and the key of its record. Records with one key keep their order.
+    /// Returns the identity of the event for operators, which is also the key of its record. A log
+    /// keeps records of one key in order.
     fn key(&self) -> String;
 }
 
@@ -186,8 +194,10 @@ impl Record for Purchase {
             super::codec::read_id(value).map(|id| id.to_string())
         });
 
-    /// Decodes a purchase. A refund knows the record that it comes from, because it may become a dead letter long after the
-    /// position of its group has passed that record.
+    /// Decodes a purchase or a refund.
+    ///
+    /// A refund carries the position of its record in its context. It may wait in the store for its purchase, and
+    /// become a dead letter long after the position of its group has passed that record.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         let mut purchase = decode(record, partition)?;
         if purchase.is_refund() {
@@ -208,19 +218,30 @@ impl Record for Purchase {
     }
 }
 
-/// The record of an event with `body`.
+/// Encodes an event with `body` as JSON, in a record with `key` and the schema header.
+///
+/// # Errors
+/// [`Internal`](ErrorKind::Internal) if `body` cannot be written as JSON.
 pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
     let value = serde_json::to_vec(body).map_err(|error| {
         Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
     })?;
     let headers = Headers::builder().with(header::SCHEMA, Some(SCHEMA_VERSION.as_bytes()));
-    // The log assigns offset and timestamp.
+    // The offset and the timestamp are placeholders, which the log replaces.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value.into()))
         .with_key(Some(key.to_string().into()))
         .with_headers(headers.build()))
 }
 
-/// Decodes the value of `record`.
+/// Decodes the body of an event from the JSON value of `record`.
+///
+/// A record without a schema header is accepted, because another producer may have written it.
+///
+/// # Errors
+/// - [`DecodeError::Empty`] if the record has no value
+/// - [`DecodeError::UnknownSchema`] if the record has another schema version than
+///   [`SCHEMA_VERSION`]
+/// - [`DecodeError::NotAnEvent`] if the value is not the JSON of a `B`
 pub(crate) fn decode_event<'a, B: Deserialize<'a>>(
     record: &'a LogRecord,
 ) -> Result<B, DecodeError> {
