@@ -1,4 +1,14 @@
-//! Dead letters: their port, and their state, pending or resolved by a replay or a discard.
+//! Dead letters: records that can never be processed, kept for an operator.
+//!
+//! Ingest puts a record here when the record does not decode, or when the store rejects it for
+//! good, and continues with the next record. A dead letter is *pending* until an operator resolves
+//! it: by a replay, which publishes the record again, or by dropping it. A resolved dead letter
+//! leaves a [`ResolvedDeadLetter`] behind.
+//!
+//! | port | caller | does |
+//! |---|---|---|
+//! | [`DeadLetters`] | ingest, and commands that park a record | stores dead letters |
+//! | [`LogAdmin`](super::LogAdmin) | commands and HTTP API | lists, replays and drops them |
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -10,10 +20,11 @@ use super::{LogRecord, Partition, Reason, ReasonKind, RecordId, RecordPosition, 
 use crate::macros::named_enum;
 use crate::{Result, Timestamp, options};
 
-/// Stores records that can never be processed, byte for byte. It belongs to the log, so records can be dead-lettered
-/// while the store is unavailable.
+/// The port of a log that stores records that can never be processed, byte for byte.
 ///
-/// [`LogAdmin`](super::LogAdmin) lists, replays and discards what is put here.
+/// Dead letters belong to the log and not to the store, so records can be dead-lettered while the store is
+/// unavailable. [`Ingest`](crate::ingest::Ingest) calls this port; [`LogAdmin`](super::LogAdmin) lists, replays and
+/// discards the dead letters.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -30,51 +41,61 @@ use crate::{Result, Timestamp, options};
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait DeadLetters: Debug + Send + Sync + 'static {
-    /// Stores all of `dead_letters`. One that is resolved stays resolved, except a gap: it is pending again, because the
-    /// same offsets may be lost once more.
+    /// Stores all of `dead_letters` durably.
+    ///
+    /// A dead letter that was resolved before stays resolved. A gap is the exception: it becomes
+    /// pending again, because the same offsets may be lost once more.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Some of the dead letters may have
-    /// been stored; retrying with all of them is safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached. Some of the
+    /// dead letters may have been stored; retrying with all of them is safe.
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()>;
 
-    /// Whether there is a dead letter about `record` of `partition`, pending or resolved. Ingest asks before it retries
-    /// a stuck record, and continues after one that an operator has parked. The epoch of `partition` is ignored.
+    /// Returns whether there is a dead letter about `record` of `partition`, pending or resolved.
     ///
-    /// The default returns false: such a log cannot park records.
+    /// An operator can park a record over which the store keeps failing: the operator's program
+    /// puts the dead letter, and ingest runs in another process. So ingest asks before it retries a
+    /// stuck record, and continues behind a record that is parked. The epoch of `partition` is
+    /// ignored.
+    ///
+    /// The default returns `false`: records of such a log cannot be parked.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached.
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         let _unknown = (record, partition);
         Ok(false)
     }
 
-    /// Checks whether dead letters can be put now. Writes nothing.
+    /// Checks whether dead letters can be put now, without writing any.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why no dead letter can be put now.
     async fn check(&self) -> Result<()>;
 }
 
 /// A record that can never be processed, with its position and the reason.
+///
+/// The dead letter of a [`Gap`](super::Gap) is special: its record has no value, and its headers
+/// describe the gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The original record.
+    /// The original record, unchanged unless it was too large to be kept whole.
     pub record: LogRecord,
-    /// Its partition.
+    /// The partition from which the record was read.
     pub partition: Partition,
-    /// Why it can never be stored.
+    /// The reason why the record cannot be processed.
     pub reason: Reason,
-    /// The number of attempts.
+    /// The number of attempts to process the record: 0 for a record that an operator has parked.
     pub attempts: u32,
-    /// The version of the program that dead-lettered it.
+    /// The version of the program that wrote this dead letter.
     pub version: String,
 }
 
 impl DeadLetter {
-    /// A dead letter about `record`, written by this version after `attempts` attempts.
+    /// Creates a pending dead letter about `record` after `attempts` attempts, written by this
+    /// version of the program.
     #[must_use]
     pub fn new(record: LogRecord, partition: Partition, reason: Reason, attempts: u32) -> Self {
         Self {
@@ -87,18 +108,18 @@ impl DeadLetter {
     }
 }
 
-/// The state of a dead letter.
+/// A dead letter of a log, which is pending or resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadLetterState {
-    /// Pending: an operator has to replay or discard it.
+    /// The dead letter is pending: an operator has to replay or discard it.
     Pending(DeadLetter),
-    /// Resolved by an operator. Its bytes may be deleted.
+    /// An operator has resolved the dead letter. The log may have deleted the bytes of its record.
     Resolved(ResolvedDeadLetter),
 }
 
 impl DeadLetterState {
-    /// The dead letter, if it is still pending.
+    /// Returns the dead letter if it is still pending.
     #[must_use]
     pub fn into_pending(self) -> Option<DeadLetter> {
         match self {
@@ -108,20 +129,22 @@ impl DeadLetterState {
     }
 }
 
-/// A resolved dead letter. Kept so that its record is not reported as lost.
+/// The remainder of a dead letter that was resolved. The log keeps it so that the record is not
+/// reported as lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResolvedDeadLetter {
-    /// The id of its record: see [`DeadLetter::record_id`].
+    /// The id that identifies the dead letter: see [`DeadLetter::record_id`].
     pub record_id: RecordId,
-    /// The id of its record as defined by the record's type, if any: see [`DeadLetter::id`].
+    /// The id of the record as its type defines it, such as a purchase id, if there is one: see
+    /// [`DeadLetter::id`].
     pub id: Option<String>,
-    /// How it was resolved.
+    /// Whether the dead letter was replayed or dropped.
     pub resolution: Resolution,
 }
 
 impl ResolvedDeadLetter {
-    /// The resolution of the dead letter about the record `record_id`.
+    /// Creates the remainder of the dead letter about the record `record_id`.
     #[must_use]
     pub const fn new(record_id: RecordId, id: Option<String>, resolution: Resolution) -> Self {
         Self {
@@ -133,11 +156,11 @@ impl ResolvedDeadLetter {
 }
 
 named_enum! {
-    /// How a dead letter was resolved. The names are those in a log.
+    /// The two ways in which a dead letter can be resolved. A log stores these names.
     pub enum Resolution {
-        /// Its record was published again.
+        /// The record is published again, and is then processed like any other record.
         Replayed = "replayed",
-        /// It was discarded: its record is not processed.
+        /// The dead letter is discarded: its record is never processed.
         Dropped = "dropped",
     }
 
@@ -145,7 +168,7 @@ named_enum! {
 }
 
 impl DeadLetter {
-    /// The position of its record.
+    /// Returns the position of the original record.
     #[must_use]
     pub fn position(&self) -> RecordPosition {
         RecordPosition::new(
@@ -155,13 +178,18 @@ impl DeadLetter {
         )
     }
 
-    /// The id of its record, which identifies the dead letter. That of a gap depends on its offsets, not on the time at
-    /// which it was detected.
+    /// Returns the id that identifies this dead letter: it is derived from the position and the
+    /// time of the record.
+    ///
+    /// The record of a gap has no time of its own, only the time at which the gap was detected. The
+    /// id of a gap is therefore derived from its first and last offset, so that a gap that is
+    /// detected again is the same dead letter.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
         match self.reason.kind() {
             ReasonKind::Gap => {
-                // The first offset takes the place of a time that no record has.
+                // The record of a gap is at the last offset of the gap. The first offset takes the
+                // place of the time, as milliseconds after the earliest time, which no record has.
                 let from = self.gap().map_or(0, |gap| gap.from);
                 let time = Timestamp::from_millis(
                     Timestamp::MIN.as_millis().saturating_add_unsigned(from),
@@ -174,7 +202,8 @@ impl DeadLetter {
         }
     }
 
-    /// The id of its record as defined by the record's type: see [`RecordType::id`]. `None` for a gap.
+    /// Returns the id of the original record as its type defines it, such as a purchase id: see
+    /// [`RecordType::id`]. Returns `None` for a gap, which has no record.
     #[must_use]
     pub fn id(&self, record_type: RecordType) -> Option<String> {
         (self.reason.kind() != ReasonKind::Gap)
@@ -182,7 +211,8 @@ impl DeadLetter {
             .flatten()
     }
 
-    /// The record to publish in order to process it again: see [`RecordType::replay_record`].
+    /// Returns the record to publish in order to process the original record again: see
+    /// [`RecordType::replay_record`].
     #[must_use]
     pub fn replay_record(&self, of: RecordType) -> LogRecord {
         of.replay_record(&self.record, &self.partition)
@@ -190,24 +220,26 @@ impl DeadLetter {
 }
 
 options! {
-    /// Which pending dead letters are read.
+    /// A selection of pending dead letters. A dead letter is selected if it meets all conditions
+    /// that are set. By default all are selected.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct DeadLetterFilter {
-        /// The reason.
+        /// The kind of the reason.
         pub reason: Option<ReasonKind> = None,
-        /// The earliest time of a record.
+        /// The earliest timestamp of a record, inclusive.
         pub since: Option<Timestamp> = None,
-        /// The time before which records are.
+        /// The time before which the timestamps of the records are, exclusive.
         pub until: Option<Timestamp> = None,
-        /// The position after which the page begins.
+        /// The position after which the selection begins, exclusive: the last position of the
+        /// previous page.
         pub after: Option<RecordPosition> = None,
-        /// The positions, if it is about some only.
+        /// The positions of the records. An empty set does not restrict the positions.
         pub positions: BTreeSet<RecordPosition> = BTreeSet::new(),
     }
 }
 
 impl DeadLetterFilter {
-    /// Whether `dead_letter` is selected.
+    /// Returns whether this filter selects `dead_letter`.
     #[must_use]
     pub fn selects(&self, dead_letter: &DeadLetter) -> bool {
         self.selects_at(
@@ -217,7 +249,10 @@ impl DeadLetterFilter {
         )
     }
 
-    /// Whether a dead letter with this position, reason and time of its record is selected.
+    /// Returns whether this filter selects a dead letter with this `position`, this `reason`, and
+    /// this `time` of its record.
+    ///
+    /// A log that stores these three apart can decide without reading the dead letter itself.
     #[must_use]
     pub fn selects_at(
         &self,

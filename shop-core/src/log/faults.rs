@@ -1,16 +1,18 @@
-//! What is wrong with a log that can be reached.
+//! Problems of a log that can be reached.
 
 use super::Gap;
 
-/// What is wrong with a log that can be reached.
+/// The problems of a log that can be reached, as currently known.
+/// [`LogAdmin::faults`](super::LogAdmin::faults) returns them, for health checks and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogFaults {
-    /// The partitions that take no records now, such as `purchases-3`: they have no leader, or records for them were
-    /// not acknowledged in time. The others serve.
+    /// The partitions that accept no records now, such as `purchases-3`: they have no leader, or
+    /// records for them were not acknowledged in time. The other partitions work.
     pub unavailable: Vec<String>,
-    /// Records that the log had acknowledged to this process, and then lost before anybody read them.
+    /// The records that the log acknowledged to this process, and lost before anybody read them.
     pub lost: Vec<Gap>,
-    /// Settings of the log with which acknowledged records can be lost, each with what to set instead.
+    /// The settings of the log with which acknowledged records can be lost, each with the setting
+    /// that prevents this.
     pub weak_settings: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! The headers of a record.
+//! The headers of a record, and their encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -9,29 +9,33 @@ use bytes::{BufMut, Bytes, BytesMut};
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Headers(Bytes);
 
-/// Bytes that are not valid [`Headers`].
+/// The error for bytes that are not encoded [`Headers`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the record's headers are damaged")]
 pub struct InvalidHeaders;
 
+/// The length that stands for a header without a value.
 const NO_VALUE: u32 = u32::MAX;
 
 impl Headers {
-    /// No headers.
+    /// The headers of a record without headers.
     #[doc(hidden)]
     pub const EMPTY: Self = Self(Bytes::new());
 
-    /// A builder for new headers.
+    /// Creates a builder for new headers.
     #[must_use]
     pub fn builder() -> HeadersBuilder {
         HeadersBuilder::default()
     }
 
-    /// Headers from the bytes that [`as_bytes`](Self::as_bytes) gave.
+    /// Reads headers from the bytes that [`as_bytes`](Self::as_bytes) returned, without copying
+    /// them.
     ///
     /// # Errors
-    /// [`InvalidHeaders`] for any other bytes.
+    /// [`InvalidHeaders`] if the bytes are not encoded headers.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidHeaders> {
+        // All bytes are checked here, once. Later reads can therefore stop silently where splitting
+        // fails.
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             (_, rest) = split_header(rest).ok_or(InvalidHeaders)?;
@@ -39,13 +43,13 @@ impl Headers {
         Ok(Self(bytes))
     }
 
-    /// The encoded headers, to be stored as they are.
+    /// Returns the encoded headers, which a log stores unchanged.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// All names and values, in their order.
+    /// Returns an iterator over all names and values, in the order in which they were appended.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         let mut rest = &self.0[..];
         std::iter::from_fn(move || {
@@ -55,26 +59,27 @@ impl Headers {
         })
     }
 
-    /// Whether there is a header `name`, with a value or without.
+    /// Returns whether there is a header `name`, with or without a value.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.iter().any(|(found, _)| found == name)
     }
 
-    /// The same headers with one more appended.
+    /// Returns a copy of these headers with one more header at the end.
     #[must_use]
     pub fn with(&self, name: &str, value: Option<&[u8]>) -> Self {
         self.to_builder().with(name, value).build()
     }
 
-    /// A builder that has these headers.
+    /// Creates a builder that contains a copy of these headers.
     pub(crate) fn to_builder(&self) -> HeadersBuilder {
         self.iter().fold(Self::builder(), |copied, (name, value)| {
             copied.with(name, value)
         })
     }
 
-    /// The last value under `name`.
+    /// Returns the value of the last header `name`, or `None` if there is no such header or it has
+    /// no value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
@@ -84,8 +89,11 @@ impl Headers {
     }
 }
 
+/// The name and the value of one header.
 type RawHeader<'a> = (&'a str, Option<&'a [u8]>);
 
+/// Splits the first header off `bytes`, and returns it with the bytes behind it. Returns `None` if
+/// `bytes` are empty or damaged.
 fn split_header(bytes: &[u8]) -> Option<(RawHeader<'_>, &[u8])> {
     let (name, rest) = split_part(bytes)?;
     let name = str::from_utf8(name?).ok()?;
@@ -93,6 +101,10 @@ fn split_header(bytes: &[u8]) -> Option<(RawHeader<'_>, &[u8])> {
     Some(((name, value), rest))
 }
 
+/// Splits the first part, a name or a value, off `bytes`, and returns it with the bytes behind it.
+///
+/// The part is `None` for a header without a value. Returns `None` if `bytes` end before the part
+/// does.
 fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     let length = u32::from_le_bytes(*length);
@@ -113,12 +125,14 @@ impl std::fmt::Debug for Headers {
     }
 }
 
-/// Builds [`Headers`].
+/// A builder of [`Headers`], which appends one header after another to a buffer.
 #[derive(Debug, Default)]
 pub struct HeadersBuilder(BytesMut);
 
 impl HeadersBuilder {
-    /// Builds into `buffer`, which must be empty. Records can share one buffer: see
+    /// Creates a builder that writes to `buffer`, which must be empty.
+    ///
+    /// Several records, or the parts of one record, can share one allocation: see
     /// [`build_and_split`](Self::build_and_split).
     #[doc(hidden)]
     #[must_use]
@@ -130,7 +144,7 @@ impl HeadersBuilder {
         Self(buffer)
     }
 
-    /// Appends a header.
+    /// Appends a header, also if there is a header `name` already.
     #[must_use]
     pub fn with(mut self, name: &str, value: Option<&[u8]>) -> Self {
         self.part(Some(name.as_bytes()));
@@ -138,8 +152,10 @@ impl HeadersBuilder {
         self
     }
 
+    /// Appends one part, a name or a value, with its length in front.
     fn part(&mut self, part: Option<&[u8]>) {
-        // A part of 4 GiB does not fit into any log. It would be truncated, not mistaken for another one.
+        // A part of 4 GiB does not fit into any log. If there ever was one, it would be truncated
+        // here, so that its length is not mistaken for the mark of a missing value.
         let part = part.map(|bytes| &bytes[..bytes.len().min(NO_VALUE as usize - 1)]);
         let length = part.map_or(NO_VALUE, |bytes| {
             u32::try_from(bytes.len()).unwrap_or(NO_VALUE - 1)
@@ -148,13 +164,13 @@ impl HeadersBuilder {
         self.0.extend_from_slice(part.unwrap_or_default());
     }
 
-    /// The finished headers.
+    /// Returns the finished headers.
     #[must_use]
     pub fn build(self) -> Headers {
         Headers(self.0.freeze())
     }
 
-    /// The finished headers, and the remaining capacity.
+    /// Returns the finished headers, and the rest of the buffer for further use.
     #[doc(hidden)]
     #[must_use]
     pub fn build_and_split(mut self) -> (Headers, BytesMut) {

@@ -1,4 +1,4 @@
-//! A raw record of a log, and its position.
+//! Raw records of a log, and their positions.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,27 +10,31 @@ use super::Headers;
 use crate::macros::format_as;
 use crate::{Invalid, Timestamp};
 
-/// The header of an erased record.
+/// The name of the only header of an erased record.
 const ERASED: &str = "erased";
 
-/// One raw record of a log, not decoded.
+/// A raw record of a log: bytes that are not decoded yet.
+///
+/// [`Record`](crate::record::Record) types are decoded from it and encoded as it. The fields
+/// `offset` and `time` of a record that is not appended yet are placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRecord {
-    /// Its offset in the partition.
+    /// The offset of the record in its partition.
     pub offset: u64,
-    /// The timestamp that the log assigned; 1970-01-01T00:00:00Z if it has none, see [`known_time`](Self::known_time).
+    /// The timestamp that the log assigned, or 1970-01-01T00:00:00Z if the record has none: see
+    /// [`known_time`](Self::known_time).
     pub time: Timestamp,
-    /// The key, if there is one.
+    /// The key, if the record has one. A partitioned log keeps the records of one key in order.
     pub key: Option<Bytes>,
-    /// The headers.
+    /// The headers, in the order in which they were written.
     pub headers: Headers,
-    /// The value; `None` for a tombstone.
+    /// The value, or `None` for a tombstone or an [erased](Self::erase) record.
     pub value: Option<Bytes>,
 }
 
 impl LogRecord {
-    /// The record at `offset` with `value`, without key and headers.
+    /// Creates a record with `value` at `offset`, without key and headers.
     #[must_use]
     pub const fn new(offset: u64, time: Timestamp, value: Option<Bytes>) -> Self {
         Self {
@@ -42,40 +46,45 @@ impl LogRecord {
         }
     }
 
-    /// The timestamp that the log assigned, if it has one. A producer of Kafka may leave it out.
+    /// Returns the timestamp that the log assigned, or `None` if the record has none: a producer of
+    /// Kafka may omit it.
     #[must_use]
     pub fn known_time(&self) -> Option<Timestamp> {
         (self.time.as_millis() != 0).then_some(self.time)
     }
 
-    /// The same record with `key`.
+    /// Sets the key of this record.
     #[must_use]
     pub fn with_key(mut self, key: Option<Bytes>) -> Self {
         self.key = key;
         self
     }
 
-    /// The same record with `headers`.
+    /// Replaces the headers of this record.
     #[must_use]
     pub fn with_headers(mut self, headers: Headers) -> Self {
         self.headers = headers;
         self
     }
 
-    /// Deletes key, headers and value. A header marks the record as erased.
+    /// Deletes key, headers and value of this record, for example because a user's data must be
+    /// deleted.
+    ///
+    /// The record keeps its offset, so that the log has no gap. A header marks the record as
+    /// erased, which tells it apart from a tombstone: ingest skips it.
     pub fn erase(&mut self) {
         self.key = None;
         self.value = None;
         self.headers = Headers::builder().with(ERASED, None).build();
     }
 
-    /// Whether the record was [erased](Self::erase).
+    /// Returns whether this record was [erased](Self::erase).
     #[must_use]
     pub fn is_erased(&self) -> bool {
         self.value.is_none() && self.headers.contains(ERASED)
     }
 
-    /// The approximate memory of the record, in bytes.
+    /// Returns the approximate memory of this record in bytes: the struct, key, headers and value.
     #[must_use]
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
@@ -83,13 +92,14 @@ impl LogRecord {
     }
 }
 
-/// The position of one record in a log. Its text form is `topic-partition-offset`.
+/// The position of one record in a log. Its text form is `topic-partition-offset`, such as
+/// `purchases-0-42`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecordPosition {
-    /// The topic.
+    /// The name of the topic.
     pub topic: Arc<str>,
-    /// The number of the partition.
+    /// The index of the partition.
     pub partition: u32,
     /// The offset in the partition.
     pub offset: u64,
@@ -100,7 +110,7 @@ format_as!(
 );
 
 impl RecordPosition {
-    /// The position of a record.
+    /// Creates the position of the record at `offset` of `partition` in `topic`.
     #[must_use]
     pub fn new(topic: impl Into<Arc<str>>, partition: u32, offset: u64) -> Self {
         Self {
@@ -116,12 +126,16 @@ crate::domain::try_from_text!(RecordPosition);
 impl FromStr for RecordPosition {
     type Err = Invalid;
 
+    /// Parses the text form of a position.
+    ///
+    /// # Errors
+    /// [`Invalid`] if `text` is not `topic-partition-offset`.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         const INVALID: Invalid = Invalid::malformed(
             "the position",
             "must be topic-partition-offset, such as purchases-0-42",
         );
-        // Parsed from the end: topic names may contain dashes.
+        // The text is split from its end, because the name of a topic may contain dashes.
         let (before_offset, offset) = text.rsplit_once('-').ok_or(INVALID)?;
         let (topic, partition) = before_offset.rsplit_once('-').ok_or(INVALID)?;
         match (partition.parse(), offset.parse()) {
