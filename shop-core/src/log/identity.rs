@@ -1,4 +1,9 @@
-//! How records are identified: by their position, or by a header.
+//! The ids of records: derived from the position of the record, or read from a header.
+//!
+//! Ingest may read a record several times. A record must have the same id each time, so that the
+//! store recognizes it. A [`RecordId`] is derived from the position. A [`RecordType`] says whether
+//! records of a topic carry their id in a header instead, and keeps the id when a record is
+//! published again at another position.
 
 use std::str::FromStr;
 
@@ -9,20 +14,23 @@ use crate::Invalid;
 use crate::domain::hashed;
 use crate::macros::format_as;
 
-/// Namespace of record ids. Must never change: another value would duplicate purchases.
+/// The namespace of the UUIDs of record ids. It must never change: with another value, a
+/// redelivered record would become a second purchase.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c12);
 
-/// The identity of a record, derived from its position: the same at every redelivery.
+/// The identity of a record, derived from its position, and therefore unchanged at every
+/// redelivery.
 ///
-/// A UUIDv5 over cluster, topic, partition, offset and time. It is unique even if a topic is deleted and created again:
-/// offsets start from 0 again, but the times differ. The epoch is not part of it.
+/// It is a UUIDv5 over cluster, topic, partition, offset and timestamp. The id stays unique even if
+/// a topic is deleted and created again: the offsets start from 0 again, but the timestamps differ.
+/// The epoch of the partition is not a part of the id, because it changes with the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordId(Uuid);
 
 format_as!(RecordId: |this| Display = Display(this.0.hyphenated()));
 
 impl RecordId {
-    /// The id of `record` in `partition`.
+    /// Derives the id of `record`, which was read from `partition`.
     #[must_use]
     pub fn new(record: &LogRecord, partition: &Partition) -> Self {
         Self(hashed(
@@ -37,7 +45,7 @@ impl RecordId {
         ))
     }
 
-    /// The UUID.
+    /// Returns the id as a UUID.
     #[must_use]
     pub const fn as_uuid(&self) -> &Uuid {
         &self.0
@@ -47,6 +55,10 @@ impl RecordId {
 impl FromStr for RecordId {
     type Err = Invalid;
 
+    /// Parses the text of a UUID.
+    ///
+    /// # Errors
+    /// [`Invalid`] if `text` is not a UUID.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let reason = "must be a UUID such as bb8a1e84-3cdd-55ff-999d-00f040a84f59";
         Uuid::try_parse(text)
@@ -55,21 +67,26 @@ impl FromStr for RecordId {
     }
 }
 
-/// The properties of a topic's records that administration of a log needs, without decoding them: their name, and the
-/// header with their id, if any.
+/// The properties of a topic's records that the administration of a log needs to know, without
+/// decoding them.
+///
+/// They are the name of a record, and the header that contains its id, if any.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct RecordType {
-    /// The name of one record in messages.
+    /// The name of one record in messages, such as `purchase`.
     pub name: &'static str,
-    /// Its name, and what parses its value.
+    /// The name of the header with the id, and the function that parses its value.
     id_header: Option<(&'static str, ReadId)>,
 }
 
+/// A function that parses the value of an id header. It returns `None` if the value is not a valid
+/// id.
 type ReadId = fn(&[u8]) -> Option<String>;
 
 impl RecordType {
-    /// Records without an id. Applying one again changes nothing, at any position.
+    /// Creates the type of records without an id. Applying such a record a second time must change
+    /// nothing, at any position.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self {
@@ -78,14 +95,18 @@ impl RecordType {
         }
     }
 
-    /// Records whose id is in the header `name`, or is derived from their position if the header is absent. `read`
-    /// parses the header's value; `None` means it is invalid.
+    /// Declares that records of this type carry their id in the header `name`, whose value `read`
+    /// parses.
+    ///
+    /// A record without this header has an id that is derived from its position.
     pub(crate) const fn with_id_header(mut self, name: &'static str, read: ReadId) -> Self {
         self.id_header = Some((name, read));
         self
     }
 
-    /// The id of `record`; `None` when its type has no ids, or its header is invalid.
+    /// Returns the id of `record`, from its header or derived from its position.
+    ///
+    /// Returns `None` if records of this type have no ids, or if the header is present but invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
         let (name, read) = self.id_header?;
@@ -96,10 +117,12 @@ impl RecordType {
         }
     }
 
-    /// The record to publish in order to process `record` again, with key, headers and value unchanged.
+    /// Returns the record to publish in order to process `record` again. Key and value are
+    /// unchanged.
     ///
-    /// An id that is derived from the position would change with the new position. The replayed record therefore gets
-    /// its id as a header: a replay keeps the id, and repeating it duplicates nothing.
+    /// An id that is derived from the position would change, because the published record is at a
+    /// new position. So the id is added as a header, unless the record has this header already. The
+    /// replayed record keeps its id, and a second replay duplicates nothing.
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();

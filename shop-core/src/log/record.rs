@@ -15,8 +15,8 @@ const ERASED: &str = "erased";
 
 /// A raw record of a log: bytes that are not decoded yet.
 ///
-/// [`Record`](crate::record::Record) types are decoded from it and encoded as it. The fields
-/// `offset` and `time` of a record that is not appended yet are placeholders.
+/// A [`Record`](crate::record::Record) type decodes such a record. In a record that is yet to be
+/// appended, `offset` and `time` are placeholders, which the log replaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRecord {

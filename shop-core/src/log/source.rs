@@ -1,4 +1,15 @@
-//! The reading port of a log.
+//! The reading port of a log: a consumer group, its members, and the events that a member receives.
+//!
+//! Each partition belongs to one member of the group at a time. Every change of ownership starts a
+//! new *epoch* of the partition. A former owner cannot commit any more: the log *fences* commits of
+//! an ended epoch.
+//!
+//! ```text
+//! LogSource::next ──> Batch ───> process records ──> commit(CommitOffset)
+//!                 ├─> Gap ─────> keep a dead letter ──> commit(CommitOffset)
+//!                 ├─> Revoked ─> commit the rest, Revocation::done
+//!                 └─> Closed
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -86,72 +97,81 @@ use crate::Result;
 pub trait LogSource: Debug + Send + Sync + 'static {
     /// Waits for the next event. Revocations come before batches.
     ///
-    /// Batches are delivered only to a call. A reader without capacity pauses the source by not calling `next`; it
-    /// stays a member of its group.
+    /// A batch is delivered only by a call of this function. A reader without capacity pauses the
+    /// source by not calling it, and stays a member of its group: it calls
+    /// [`next_control`](Self::next_control) instead.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) while the log cannot be reached; the call can be retried.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) while the log cannot be reached; the call can
+    /// be retried.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.
     async fn next(&self) -> Result<SourceEvent>;
 
-    /// Waits for the next event that is not a batch, for a reader that has no capacity.
+    /// Waits for the next event that is not a batch. A reader calls this while it has no capacity
+    /// for records, so that it still learns of revocations.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// See [`next`](Self::next).
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Dropping the future loses no event.
     async fn next_control(&self) -> Result<ControlEvent>;
 
-    /// Moves the group's positions, forward or back. Returns one outcome per position, in the same order.
+    /// Moves the group's positions forward or back, durably. Returns one outcome per position, in
+    /// the same order.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log did not respond; retrying is safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log did not respond; retrying is safe.
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>>;
 
-    /// The lag of the group in the partitions that this member owns now; empty while another member is the active
-    /// consumer. The figures may be some seconds old.
+    /// Returns the lag of the group in the partitions that this member owns now.
+    ///
+    /// The lag is empty while another member is the active consumer. The figures may be some
+    /// seconds old.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the lag is not known.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the lag is not known.
     async fn lag(&self) -> Result<Lag>;
 
-    /// Checks whether the log can be reached. A member that waits to become the active consumer is healthy.
+    /// Checks whether the log can be reached. A member that waits to become the active consumer is
+    /// healthy.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why the log cannot be reached.
     async fn check(&self) -> Result<()>;
 
-    /// Leaves the group, within `deadline`. Commits nothing.
+    /// Leaves the group within `timeout`, and commits nothing. The partitions of this member go to
+    /// other members.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when the group was not notified in time.
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if the group was not notified in
+    /// time.
     async fn close(&self, timeout: Duration) -> Result<()>;
 }
 
-/// An event of a source.
+/// An event that a [`LogSource`] delivers to its reader.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SourceEvent {
-    /// Records to be stored.
+    /// Records to process.
     Batch(Batch),
-    /// Records that the log no longer has.
+    /// Offsets whose records the log no longer has.
     Gap(Gap),
-    /// Partitions that this member has to give up.
+    /// Partitions that this member must give up.
     Revoked(Revocation),
-    /// The source was closed: no more events follow.
+    /// The source was closed. No event follows.
     Closed,
 }
 
-/// An event of a source that is not a batch.
+/// An event of a [`LogSource`] that needs no capacity for records: see [`LogSource::next_control`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ControlEvent {
-    /// Partitions that this member has to give up.
+    /// Partitions that this member must give up.
     Revoked(Revocation),
-    /// The source was closed: no more events follow.
+    /// The source was closed. No event follows.
     Closed,
 }
 
@@ -164,23 +184,26 @@ impl From<ControlEvent> for SourceEvent {
     }
 }
 
-/// One partition of a topic, in one epoch of ownership.
+/// One partition of a topic, in one epoch of its ownership by a member of the group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Partition {
     /// The id of the cluster or file that contains the log.
     pub cluster: Arc<str>,
-    /// The topic.
+    /// The name of the topic.
     pub topic: Arc<str>,
-    /// The index of the partition.
+    /// The index of the partition in its topic.
     pub index: u32,
-    /// Increases with every change of ownership. The first batch or revocation of a newer epoch ends the older one,
-    /// with or without a revocation. Commits of an ended epoch are fenced.
+    /// The number of the ownership, which increases whenever the partition changes its owner. It is
+    /// 0 outside of any group.
+    ///
+    /// The first batch or revocation of a newer epoch ends the older epoch, with or without a
+    /// revocation of the older one. Commits of an ended epoch are [fenced](CommitOutcome::Fenced).
     pub epoch: u64,
 }
 
 impl Partition {
-    /// Partition `index` of `topic`, owned in `epoch`.
+    /// Creates the partition `index` of `topic` in `cluster`, owned in `epoch`.
     #[must_use]
     pub const fn new(cluster: Arc<str>, topic: Arc<str>, index: u32, epoch: u64) -> Self {
         Self {
@@ -192,7 +215,7 @@ impl Partition {
     }
 }
 
-/// Consecutive raw records of one partition and epoch.
+/// Consecutive raw records of one partition, read in one epoch.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Batch {
@@ -203,20 +226,20 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of `records`.
+    /// Creates a batch of `records`, which are of `partition` and in the order of their offsets.
     #[must_use]
     pub const fn new(partition: Partition, records: Vec<LogRecord>) -> Self {
         Self { partition, records }
     }
 
-    /// The memory of the records in bytes.
+    /// Returns the approximate memory of the records in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.records.iter().map(LogRecord::size).sum()
     }
 }
 
-/// A position to commit.
+/// A position of a group in one partition, to be committed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct CommitOffset {
@@ -227,7 +250,7 @@ pub struct CommitOffset {
 }
 
 impl CommitOffset {
-    /// The position `next_offset` of `partition`.
+    /// Creates the position before the record at `next_offset` of `partition`.
     #[must_use]
     pub const fn new(partition: Partition, next_offset: u64) -> Self {
         Self {
@@ -237,34 +260,40 @@ impl CommitOffset {
     }
 }
 
-/// The outcome of one position of a commit.
+/// The outcome of one position in a [`commit`](LogSource::commit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommitOutcome {
     /// The position is committed durably.
     Committed,
-    /// The member no longer owns the partition in this epoch. Nothing was moved, and no later commit of this epoch will
-    /// succeed; the reader drops further records of it.
+    /// The member no longer owns the partition in this epoch, so the position was not moved.
+    ///
+    /// No later commit of this epoch will succeed. The reader drops all further records of the
+    /// epoch: the new owner reads them again.
     Fenced,
 }
 
-/// The number of records between a group's positions and the ends of the partitions. Offsets that no record will ever
-/// have, such as those of the markers of transactions, do not count.
+/// The number of records between a group's positions and the ends of the partitions.
+///
+/// Offsets that no record will ever have, such as the offsets of the markers of transactions, do
+/// not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
-    /// The topic.
+    /// The name of the topic.
     pub topic: Arc<str>,
-    /// The group.
+    /// The name of the group.
     pub group: String,
-    /// Per partition, the number of records from the committed position to the end.
+    /// The number of records from the committed position to the end, per partition.
     pub records: BTreeMap<u32, u64>,
-    /// Per partition whose last records cannot be read before another producer ends its transaction: since when.
+    /// The partitions whose last records cannot be read before another producer ends its
+    /// transaction, each with the time since which they cannot be read.
     pub open_transactions: BTreeMap<u32, Instant>,
 }
 
 impl Lag {
-    /// The lag of `group` in `topic`, with the records per partition.
+    /// Creates the lag of `group` in `topic`, from the number of records per partition, without
+    /// open transactions.
     #[must_use]
     pub const fn new(topic: Arc<str>, group: String, records: BTreeMap<u32, u64>) -> Self {
         Self {
@@ -275,47 +304,52 @@ impl Lag {
         }
     }
 
-    /// Since when records wait for the end of a transaction, if they do.
+    /// Returns the earliest time since which records of any partition wait for the end of a
+    /// transaction, or `None` if no record waits.
     #[must_use]
     #[doc(hidden)]
     pub fn transaction_since(&self) -> Option<Instant> {
         self.open_transactions.values().min().copied()
     }
 
-    /// The sum over all partitions.
+    /// Returns the number of records in all partitions together.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.records.values().sum()
     }
 }
 
-/// The cause of a revocation.
+/// The cause of a [`Revocation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationCause {
-    /// The group reassigns its partitions. Commits succeed until the revocation is done.
+    /// The group assigns its partitions anew. Commits still succeed until the revocation is done.
     Rebalance,
-    /// The membership has ended. Commits are fenced, and there is nothing to drain.
+    /// The membership of this member has ended. Its commits are fenced, so there is nothing to
+    /// finish.
     Lost,
 }
 
-/// Partitions that a member has to give up.
+/// A request of the group to give up partitions.
 ///
-/// The rebalance continues when [`done`](Self::done) is called, when this is dropped (the partitions are abandoned), or
-/// when the timeout has passed.
+/// The reader finishes and commits the records that it has read, and then calls
+/// [`done`](Self::done). The rebalance of the group waits for this call. It also continues when the
+/// revocation is dropped, which abandons the partitions, or when the timeout passes.
 #[non_exhaustive]
 pub struct Revocation {
-    /// The partitions.
+    /// The partitions to give up, in their epochs.
     pub partitions: Vec<Partition>,
-    /// The cause.
+    /// The cause of the revocation.
     pub cause: RevocationCause,
-    /// The maximum time that the rebalance waits.
+    /// The maximum time for which the rebalance waits.
     pub timeout: Duration,
     ended: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Revocation {
-    /// A revocation. `ended` is called once, when the member is done or has dropped the revocation.
+    /// Creates a revocation of `partitions`.
+    ///
+    /// `ended` is called once, when the reader calls [`done`](Self::done) or drops the revocation.
     #[must_use]
     pub fn new(
         partitions: Vec<Partition>,
@@ -331,8 +365,11 @@ impl Revocation {
         }
     }
 
-    /// Lets the rebalance continue. To be called when all durable records have been committed.
+    /// Lets the rebalance continue. The reader calls this after it has committed the positions
+    /// behind all durable records.
     pub fn done(self) {
+        // The implementation of `Drop` calls `ended`, so that a reader that panics does not delay
+        // the rebalance either.
         drop(self);
     }
 }

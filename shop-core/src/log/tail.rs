@@ -1,4 +1,7 @@
-//! Records of a log, and those that are appended later.
+//! Tails: the records of a topic from given offsets on, including those that are appended later.
+//!
+//! The live feed follows a log by its tail, and `verify` reads one up to the end. A tail belongs to
+//! no consumer group and commits nothing. [`LogAdmin::tail`](super::LogAdmin::tail) opens it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,26 +15,30 @@ use crate::Result;
 /// The offset of the next record to read, by partition.
 pub type Offsets = BTreeMap<u32, u64>;
 
-/// The records of a topic from an offset of each partition on, without an end.
+/// An endless stream of the records of a topic, from an offset of each partition on.
 #[non_exhaustive]
 pub struct LogTail {
-    /// The cluster of the topic.
+    /// The id of the cluster or file that contains the topic.
     pub cluster: Arc<str>,
-    /// The topic.
+    /// The name of the topic.
     pub topic: Arc<str>,
-    /// Replaced when the log is restored from a backup: the same offsets may have other records then. `None` for a log
-    /// that was not restored.
+    /// A text that is replaced whenever the log is restored from a backup: afterwards the same
+    /// offsets may have other records. `None` for a log that was never restored.
     pub generation: Option<Arc<str>>,
-    /// The offset at which each partition starts.
+    /// The offset at which each partition starts. It differs from the requested offset if the log
+    /// does not have that offset.
     pub start: Offsets,
-    /// The end of each partition at the time of the call, as far as it can be read.
+    /// The end of each partition at the time of the call, as far as the partition can be read.
     pub end: Offsets,
-    /// The number of offsets behind these ends, by partition: other producers had not ended their transactions.
-    /// Partitions without any are absent.
+    /// The number of offsets behind `end` that could not be read at the time of the call, by
+    /// partition: other producers had not ended their transactions. Partitions without such offsets
+    /// are absent.
     pub unstable: BTreeMap<u32, u64>,
-    /// Whether offsets may have no record though none was deleted: those of the markers of transactions, for example.
+    /// Whether an offset may have no record although no record was deleted, such as the offset of
+    /// the marker of a transaction.
     pub is_sparse: bool,
-    /// Batches of one partition each, with epoch 0, as soon as they are in the log.
+    /// The batches of records, each of one partition and with epoch 0, as soon as they are in the
+    /// log.
     pub batches: BoxStream<'static, Result<Batch>>,
 }
 
@@ -63,8 +70,11 @@ impl LogTail {
         }
     }
 
-    /// The offset at which a tail from `start` on starts in `partition`, whose first record is at `first` and whose next
-    /// one will be at `end`.
+    /// Returns the offset at which a tail that was requested from `start` on begins in `partition`.
+    ///
+    /// `first` is the offset of the partition's first record, and `end` the offset of its next
+    /// record. The tail begins at `first` if `start` does not contain the partition, or if its
+    /// offset in `start` is not between `first` and `end`.
     #[must_use]
     pub fn start_offset(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
         start
