@@ -1,4 +1,8 @@
-//! Administrative access to a log, outside of any consumer group.
+//! The administrative port of a log, which reads and changes a log outside of any consumer group.
+//!
+//! [`LogAdmin`] is implemented by each log. [`LogAdminExt`] adds shorthands for all of them.
+//! [`LogUsage`] describes a log that manages its disk space and its groups itself, instead of a
+//! server.
 
 use std::fmt::Debug;
 use std::future::ready;
@@ -69,24 +73,32 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait LogAdmin: Debug + Send + Sync + 'static {
-    /// All records currently in the log, in batches of one partition each, with epoch 0.
+    /// Reads all records that are in the log at the time of the call.
     ///
-    /// Records that the log deletes during the scan may be missing.
+    /// The stream yields batches of one partition each, with epoch 0, and then ends. Records that
+    /// the log deletes during the scan may be missing.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached. The items of
+    /// the stream fail for the same reason.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>>;
 
-    /// The records from `start` on, in batches of one partition each, and those that are appended later, until the
-    /// stream is dropped. Partitions that are added later may be missing.
+    /// Reads the records from `start` on, and then those that are appended later, until the stream
+    /// is dropped.
     ///
-    /// Partitions without an offset in `start` start with their first record, and so do those whose offset the log does
-    /// not have: the caller compares it with [`LogTail::start`].
+    /// The stream yields batches of one partition each, with epoch 0. Partitions that are added
+    /// later may be missing.
+    ///
+    /// A partition starts with its first record if `start` has no offset of it, or has an offset
+    /// that the log does not have. The caller recognizes the second case by comparing `start` with
+    /// [`LogTail::start`].
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log can only be read to its end, as by default;
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike,
-    /// and a failed stream has ended.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log can only be read to its end,
+    ///   which is the default
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
+    ///
+    /// The items of the stream fail for the same reasons, and a stream that failed has ended.
     async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         let _unused = start;
         Err(Error::new(
@@ -95,60 +107,79 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         ))
     }
 
-    /// The positions that `group` has committed: the next offset of each partition. Partitions without one, and groups that
-    /// do not exist, have none.
+    /// Returns the positions that `group` has committed: the offset of the next record of each
+    /// partition.
+    ///
+    /// A partition without a committed position is absent. The result is empty for a group that
+    /// does not exist.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log does not report them, as by default;
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log does not report the positions of
+    ///   a group, which is the default
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
     async fn positions(&self, group: &str) -> Result<Offsets> {
         let message = "this log does not report the positions of a group";
         Err(Error::new(ErrorKind::Unsupported, message).with_context("group", group))
     }
 
-    /// The client ids of the members of `group`, of any program.
+    /// Returns the client ids of the members of `group`, also of members that belong to another
+    /// program.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log does not know them, as by default;
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be reached.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log does not know the members, which
+    ///   is the default
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
     async fn members(&self, group: &str) -> Result<Vec<String>> {
         Err(groups_unsupported(group))
     }
 
-    /// The first offset of a new partition. A partition whose scan starts at a greater offset has lost records to
-    /// retention.
+    /// Returns the offset of the first record of a new partition. If a scan of a partition starts
+    /// at a greater offset, retention has deleted records.
     fn first_offset(&self) -> u64;
 
-    /// The record at `offset` of the partition `index`, and its partition, with epoch 0; `None` if the log has no such
-    /// record.
+    /// Returns the record at `offset` of the partition `index`, with its partition in epoch 0, or
+    /// `None` if the log has no such record.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached.
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>>;
 
-    /// How long the log keeps a record that no group has read; `None` if it is kept until it is read, if the retention
-    /// is unlimited, or if it is unknown.
+    /// Returns the time for which the log keeps a record that no group has read.
+    ///
+    /// Returns `None` if the log keeps a record until it is read, if the retention is unlimited, or
+    /// if it is unknown.
     fn retention(&self) -> Option<Duration>;
 
-    /// Returns what is wrong with the log although it can be reached, as currently known (default: nothing). Does not
-    /// block and makes no request.
+    /// Returns the problems of a log that can be reached, as currently known (default: none).
+    /// Neither blocks nor makes a request.
     fn faults(&self) -> LogFaults {
         LogFaults::default()
     }
 
-    /// All dead letters currently in the log: first the pending ones, per partition in the order in which they were
-    /// put, then those that were resolved. Dead letters that are put later are excluded, so a caller that replays while
-    /// it reads does not process any twice.
+    /// Reads all dead letters that are in the log at the time of the call: first the pending ones,
+    /// then the resolved ones.
+    ///
+    /// The pending dead letters of a partition are in the order in which they were put. Dead
+    /// letters that are put later are excluded, so that a caller that replays dead letters while it
+    /// reads them processes none twice.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached. Items of the stream fail alike.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached. The items of
+    /// the stream fail for the same reason.
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>>;
 
-    /// The pending dead letters of the first `limit` positions that `filter` selects, in the order of the positions. By
-    /// default all are scanned; a log that finds them by position reads a page.
+    /// Returns one page of the pending dead letters that `filter` selects, in the order of their
+    /// positions.
+    ///
+    /// The page contains all selected dead letters of the first `limit` positions. One position can
+    /// have several dead letters, and a page never separates them, because the next page begins
+    /// after the last position ([`DeadLetterFilter::after`]).
+    ///
+    /// The default reads all dead letters of the log. A log that finds dead letters by their
+    /// position reads only the page.
     ///
     /// # Errors
-    /// As [`scan_dead_letters`](Self::scan_dead_letters).
+    /// See [`scan_dead_letters`](Self::scan_dead_letters).
     async fn dead_letters(
         &self,
         filter: &DeadLetterFilter,
@@ -162,17 +193,24 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
             .try_filter_map(|state| ready(Ok(selected(state))));
         let mut all: Vec<_> = all.try_collect().await?;
         all.sort_by_key(DeadLetter::position);
+        // The limit counts positions and not dead letters, so that a page does not end between two
+        // dead letters of one position.
         let positions = all.chunk_by(|one, next| one.position() == next.position());
         Ok(positions.take(limit).flatten().cloned().collect())
     }
 
-    /// Replays or drops `dead_letters`, whose records are of type `of`: publishes the records again, or not, and marks the
-    /// dead letters as resolved. Returns their number. The bytes of dropped ones may be deleted.
+    /// Replays or drops `dead_letters`, whose records are of type `of`, and returns their number.
+    ///
+    /// A replay publishes the records again. In both cases, the dead letters are then marked as
+    /// resolved. The log may delete the bytes of dropped dead letters.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if one of them cannot be replayed: see [`Resolution::check`]. Otherwise
-    /// as [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish). Some records may have been published while
-    /// their dead letters are still pending. Resolving all of them again is safe, because each record keeps its id.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if one of the dead letters cannot be replayed: see
+    ///   [`Resolution::check`]
+    /// - otherwise the errors of [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish)
+    ///
+    /// After an error, some records may have been published while their dead letters are still
+    /// pending. Resolving all dead letters again is safe, because each record keeps its id.
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
@@ -183,12 +221,16 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         resolution: Resolution,
     ) -> Result<u64>;
 
-    /// Deletes key, headers and value of the records at these positions, whether or not they were read. Returns the
-    /// number of records that were not erased before.
+    /// Deletes key, headers and value of the records at these positions, whether or not a group has
+    /// read them. The offsets stay occupied.
+    ///
+    /// Returns the number of records that were not erased before.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) when the log deletes records by its retention only, as by default;
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be written. Retrying is safe.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log deletes records only by its
+    ///   retention, which is the default
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be written; retrying is
+    ///   safe
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of the records erased.
@@ -200,36 +242,44 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         ))
     }
 
-    /// The disk space and the groups of the log. The default is `None`: a server manages both.
+    /// Returns the disk space and the groups of the log, or `None` (the default) if a server
+    /// manages both.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be read.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be read.
     #[doc(hidden)]
     async fn usage(&self) -> Result<Option<LogUsage>> {
         Ok(None)
     }
 
-    /// Deletes the position of `group`, which then no longer prevents the deletion of records. Returns false if there is
-    /// no such group.
+    /// Deletes the position of `group`, and returns whether there was such a group.
+    ///
+    /// The log deletes no records that one of its groups has not consumed. A group that is no
+    /// longer used therefore keeps them until it is forgotten.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) when a server manages the groups, as by default;
-    /// [`Conflict`](crate::ErrorKind::Conflict) while the group has an active consumer.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if a server manages the groups, which is
+    ///   the default
+    /// - [`Conflict`](crate::ErrorKind::Conflict) while the group has an active consumer
     async fn forget_group(&self, group: &str) -> Result<bool> {
         Err(groups_unsupported(group))
     }
 
-    /// Sets the position of `group` to `next_offset`. Records are consumed again from there, which duplicates nothing.
-    /// Returns false if there is no such group.
+    /// Sets the position of `group` to `next_offset`, and returns whether there is such a group.
+    ///
+    /// The next consumer of the group starts there. Records that the group has consumed before are
+    /// then consumed again, which duplicates nothing.
     ///
     /// # Errors
-    /// As [`forget_group`](Self::forget_group).
+    /// See [`forget_group`](Self::forget_group).
     async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
         let _unused = next_offset;
         Err(groups_unsupported(group))
     }
 }
 
+/// Creates the [`Unsupported`](ErrorKind::Unsupported) error of a log whose groups a server
+/// manages.
 fn groups_unsupported(group: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
@@ -238,13 +288,13 @@ fn groups_unsupported(group: &str) -> Error {
     .with_context("group", group)
 }
 
-/// Extension methods for every [`LogAdmin`].
+/// Shorthands for every [`LogAdmin`].
 #[async_trait]
 pub trait LogAdminExt: LogAdmin {
-    /// All dead letters that are currently pending.
+    /// Returns all dead letters that are pending at the time of the call.
     ///
     /// # Errors
-    /// As [`LogAdmin::scan_dead_letters`].
+    /// See [`LogAdmin::scan_dead_letters`].
     async fn pending_dead_letters(&self) -> Result<Vec<DeadLetter>> {
         self.select_dead_letters(DeadLetterFilter::default())
             .await?
@@ -252,15 +302,18 @@ pub trait LogAdminExt: LogAdmin {
             .await
     }
 
-    /// The pending dead letters that `filter` selects. Dead letters that are put later are excluded, so that they can be
-    /// resolved while they are read.
+    /// Reads the pending dead letters that `filter` selects.
+    ///
+    /// Dead letters that are put after the call are excluded, so that the caller can resolve dead
+    /// letters while it reads them.
     ///
     /// # Errors
-    /// As [`LogAdmin::scan_dead_letters`].
+    /// See [`LogAdmin::scan_dead_letters`]. The items of the stream fail for the same reasons.
     async fn select_dead_letters(
         &self,
         filter: DeadLetterFilter,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
+        // A log may find dead letters by their position without reading all of them.
         if !filter.positions.is_empty() {
             return Ok(stream::iter(
                 self.dead_letters(&filter, usize::MAX)
@@ -278,10 +331,15 @@ pub trait LogAdminExt: LogAdmin {
             .boxed())
     }
 
-    /// The dead letter that parks the record at `position`, with this `note`; `None` if the log has no such record.
+    /// Creates the dead letter with which an operator parks the record at `position`, or returns
+    /// `None` if the log has no such record.
+    ///
+    /// To *park* a record is to dead-letter it by hand, because the store keeps failing over it and
+    /// ingest cannot continue. `note` tells why. The caller stores the dead letter with
+    /// [`DeadLetters::put`](super::DeadLetters::put).
     ///
     /// # Errors
-    /// As [`LogAdmin::find`].
+    /// See [`LogAdmin::find`].
     async fn parked_dead_letter(
         &self,
         position: &RecordPosition,
@@ -292,19 +350,20 @@ pub trait LogAdminExt: LogAdmin {
             .map(|(partition, record)| DeadLetter::new(record, partition, Reason::parked(note), 0)))
     }
 
-    /// Publishes the records of `dead_letters` again: see [`LogAdmin::resolve`].
+    /// Publishes the records of `dead_letters` again, marks the dead letters as resolved, and
+    /// returns their number.
     ///
     /// # Errors
-    /// As [`LogAdmin::resolve`].
+    /// See [`LogAdmin::resolve`].
     async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
         self.resolve(dead_letters, record_type, Resolution::Replayed)
             .await
     }
 
-    /// Drops `dead_letters`: see [`LogAdmin::resolve`].
+    /// Drops `dead_letters`, so that their records are never processed, and returns their number.
     ///
     /// # Errors
-    /// As [`LogAdmin::resolve`].
+    /// See [`LogAdmin::resolve`].
     async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
         self.resolve(dead_letters, of, Resolution::Dropped).await
     }
@@ -312,24 +371,25 @@ pub trait LogAdminExt: LogAdmin {
 
 impl<T: LogAdmin + ?Sized> LogAdminExt for T {}
 
-/// The disk space and the groups of a log that manages both itself.
+/// The disk space and the groups of a log that manages both itself, such as the embedded log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LogUsage {
-    /// The size of its files in bytes.
+    /// The size of the log's files in bytes.
     pub bytes: u64,
-    /// The bytes that are available to it on its disk.
+    /// The free space in bytes on the disk that contains the log.
     pub free_bytes: u64,
-    /// The timestamp of its oldest record, if it has one.
+    /// The timestamp of the oldest record, or `None` if the log has no record.
     pub oldest: Option<Timestamp>,
-    /// The offset of the next record.
+    /// The offset that the log will assign to the next record.
     pub next_offset: u64,
-    /// All groups, ordered by name. Records that one of them has not consumed are not deleted.
+    /// The positions of all groups, ordered by name. The log does not delete records that one of
+    /// these groups has not consumed.
     pub groups: Vec<GroupPosition>,
 }
 
 impl LogUsage {
-    /// The usage of a log without groups.
+    /// Creates the usage of a log without groups.
     #[must_use]
     pub const fn new(
         bytes: u64,
@@ -347,21 +407,22 @@ impl LogUsage {
     }
 }
 
-/// The position of a group in a log.
+/// The position of one consumer group in a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct GroupPosition {
     /// The name of the group.
     #[serde(rename = "group")]
     pub name: String,
-    /// The offset of the next record that it reads.
+    /// The offset of the next record that the group reads.
     pub next_offset: u64,
-    /// The number of records from there to the end of the log.
+    /// The number of records from `next_offset` to the end of the log.
     pub behind: u64,
 }
 
 impl GroupPosition {
-    /// The group `name`, `behind` records before the end.
+    /// Creates the position of the group `name`, which is `behind` records before the end of the
+    /// log.
     #[must_use]
     pub const fn new(name: String, next_offset: u64, behind: u64) -> Self {
         Self {

@@ -1,4 +1,14 @@
-//! The log: its records, and the ports to append, read, dead-letter and administer them.
+//! The log: its records, and the ports that append, read, dead-letter and administer them.
+//!
+//! | port | task |
+//! |---|---|
+//! | [`Log`] | gives access to the other ports of one topic |
+//! | [`LogWriter`] | appends records |
+//! | [`LogSource`] | reads records as a member of a consumer group, and commits the group's positions |
+//! | [`DeadLetters`] | stores the records that can never be processed |
+//! | [`LogAdmin`] | reads the log outside of any group, and resolves dead letters |
+//!
+//! Kafka, the embedded log and the log in memory implement these ports.
 
 mod admin;
 mod dead_letters;

@@ -1,4 +1,4 @@
-//! A log with all of its ports, and the one that appends records.
+//! The port of a whole log, [`Log`], and the port that appends records to it, [`LogWriter`].
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,7 +9,10 @@ use super::{DeadLetters, LogAdmin, LogRecord, LogSource};
 use crate::Result;
 use crate::record::Event;
 
-/// One topic of a log, with all of its ports, for records of any type.
+/// One topic of a log, with all its ports, for records of any type.
+///
+/// [`LogWriter`] appends records, [`LogSource`] reads them as a member of a consumer group, [`DeadLetters`] keeps the
+/// records that cannot be processed, and [`LogAdmin`] administers the log.
 ///
 /// Publishing purchases is specific to each adapter: see [`PurchaseSink`](crate::ports::PurchaseSink).
 ///
@@ -32,24 +35,24 @@ use crate::record::Event;
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait Log: Debug + Send + Sync + 'static {
-    /// The writer.
+    /// Returns the port that appends records.
     fn writer(&self) -> Arc<dyn LogWriter>;
 
-    /// A new member of the consumer group `group`.
+    /// Creates a new member of the consumer group `group`, which reads records.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when `group` is not a valid group name,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be used.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if `group` is not a valid group name
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be used
     fn source(&self, group: &str) -> Result<Arc<dyn LogSource>>;
 
-    /// The dead letters.
+    /// Returns the port that stores dead letters.
     fn dead_letters(&self) -> Arc<dyn DeadLetters>;
 
-    /// The administrative port.
+    /// Returns the administrative port.
     fn admin(&self) -> Arc<dyn LogAdmin>;
 }
 
-/// Appends encoded records to a topic.
+/// The port of a log that appends encoded records to one topic.
 ///
 /// ```
 /// use shop_core::Timestamp;
@@ -75,19 +78,20 @@ pub trait Log: Debug + Send + Sync + 'static {
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait LogWriter: Debug + Send + Sync + 'static {
-    /// Appends a record durably. The log assigns offset and timestamp.
+    /// Appends `record` durably. The log assigns offset and timestamp, and ignores those of
+    /// `record`.
     ///
     /// # Errors
-    /// As [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish).
+    /// See [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish).
     ///
     /// # Cancel safety
     /// Dropping the future after its first poll does not cancel the append.
     async fn append(&self, record: LogRecord) -> Result<()>;
 
-    /// Checks whether a record can be appended now. Writes nothing.
+    /// Checks whether a record can be appended now, without writing one.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why no record can be appended now.
     async fn check(&self) -> Result<()>;
 }
 
@@ -95,13 +99,14 @@ pub trait LogWriter: Debug + Send + Sync + 'static {
 ///
 /// [`JsonEvent`](crate::record::JsonEvent) has an example.
 pub trait LogWriterExt: LogWriter {
-    /// Appends `event` durably. The writer must be that of the event's [topic](Event::TOPIC).
+    /// Appends `event` durably. The writer must write to the [topic](Event::TOPIC) of the event.
     ///
     /// # Errors
-    /// As [`append`](LogWriter::append), and [`Internal`](crate::ErrorKind::Internal) when the event cannot be encoded.
+    /// - the errors of [`append`](LogWriter::append)
+    /// - [`Internal`](crate::ErrorKind::Internal) if the event cannot be encoded
     ///
     /// # Cancel safety
-    /// As [`append`](LogWriter::append).
+    /// See [`append`](LogWriter::append).
     fn publish<E: Event>(&self, event: &E) -> impl Future<Output = Result<()>> + Send {
         let record = event.encode();
         async move { self.append(record?).await }

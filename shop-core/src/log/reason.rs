@@ -1,4 +1,4 @@
-//! Reasons for dead-lettering a record.
+//! The reasons for which a record becomes a dead letter.
 
 use super::RecordType;
 use crate::macros::{format_as, named_enum};
@@ -6,7 +6,8 @@ use crate::{Error, ErrorKind, Invalid, Outcome, Result};
 
 /// The reason why a record can never be processed, however often it is retried.
 ///
-/// Transient errors and unknown outcomes cannot be converted into a reason, so an outage never produces dead letters.
+/// A transient error or an unknown outcome cannot be converted into a reason
+/// ([`refused`](Self::refused)), so an outage never produces dead letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     kind: ReasonKind,
@@ -16,18 +17,20 @@ pub struct Reason {
 format_as!(Reason: |this| Display = Display(format_args!("{}: {}", this.kind.as_str(), this.detail)));
 
 named_enum! {
-    /// The kinds of [`Reason`]. The names are those in dead letters and metrics.
+    /// The kinds of a [`Reason`]. Dead letters and metrics contain these names.
     pub enum ReasonKind {
-        /// The record does not decode as the type of its topic.
+        /// The record cannot be decoded as the type of its topic.
         Undecodable = "undecodable",
-        /// Its id is used by a record with different content.
+        /// The id of the record belongs to another record with different content.
         Conflict = "conflict",
-        /// The store rejects the record itself, for example its size.
+        /// The store rejects the record itself, for example because of its size.
         Refused = "refused",
-        /// An operator has parked it, because the store kept failing over it; or it refunds a purchase that is not stored, in a
-        /// store without [waiting refunds](crate::ports::WaitingRefunds).
+        /// The record can be replayed later. Either an operator has parked it, because the store
+        /// kept failing over it; or it refunds a purchase that is not stored yet, in a store
+        /// without [waiting refunds](crate::ports::WaitingRefunds).
         Parked = "parked",
-        /// The log no longer has the records: see [`Gap`](super::Gap). There is nothing to replay.
+        /// The log no longer has the records: see [`Gap`](super::Gap). There is no record to
+        /// replay.
         Gap = "gap",
     }
 
@@ -35,7 +38,8 @@ named_enum! {
 }
 
 impl Reason {
-    /// Another record of this type has the same id.
+    /// Creates the reason [`Conflict`](ReasonKind::Conflict): the store contains another record of
+    /// `record_type` with this id.
     #[must_use]
     pub fn conflict(record_type: RecordType) -> Self {
         let detail = format!(
@@ -48,11 +52,16 @@ impl Reason {
         }
     }
 
-    /// The store rejects the record itself.
+    /// Creates the reason [`Refused`](ReasonKind::Refused) from the `error` with which the store
+    /// rejects the record itself.
     ///
     /// # Errors
-    /// Returns the error when it is not about the record: when it is transient, when its outcome is unknown, or when
-    /// its kind is neither [`Invalid`](ErrorKind::Invalid) nor [`TooLarge`](ErrorKind::TooLarge).
+    /// Returns `error` unchanged if it is not about the record:
+    ///
+    /// - if its kind is neither [`Invalid`](ErrorKind::Invalid) nor
+    ///   [`TooLarge`](ErrorKind::TooLarge)
+    /// - if it is transient, so that a retry can succeed
+    /// - if its outcome is unknown, so that the record may be stored
     pub fn refused(error: Error) -> Result<Self> {
         let of_the_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
         if !of_the_record || error.is_retryable() || error.outcome() == Outcome::Unknown {
@@ -64,8 +73,8 @@ impl Reason {
         })
     }
 
-    /// The record can be replayed later: an operator has parked it, or the store cannot keep a refund until its purchase is
-    /// stored. `note` says why.
+    /// Creates the reason [`Parked`](ReasonKind::Parked) of a record that can be replayed later.
+    /// `note` tells the operator why.
     #[must_use]
     pub fn parked(note: impl Into<String>) -> Self {
         Self {
@@ -74,26 +83,26 @@ impl Reason {
         }
     }
 
-    /// Restores the reason of a stored dead letter.
+    /// Creates a reason from its kind and its detail, as a log has stored them.
     #[must_use]
     pub const fn from_parts(kind: ReasonKind, detail: String) -> Self {
         Self { kind, detail }
     }
 
-    /// The kind of the reason.
+    /// Returns the kind of the reason.
     #[must_use]
     pub const fn kind(&self) -> ReasonKind {
         self.kind
     }
 
-    /// The exact cause, for the operator who inspects the dead letter.
+    /// Returns the exact cause, for the operator who inspects the dead letter.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
     }
 }
 
-/// The store refuses the record, because its content is invalid.
+/// Creates the reason [`Refused`](ReasonKind::Refused) of a record whose content is invalid.
 impl From<Invalid> for Reason {
     fn from(invalid: Invalid) -> Self {
         Self {

@@ -45,8 +45,8 @@ pub struct LogTail {
 impl LogTail {
     /// Creates a tail of the partitions of `topic`, which yields `batches`.
     ///
-    /// `spans` are the partitions, each with the offset at which its records start, and the one at which the log ended at
-    /// the time of the call.
+    /// `spans` contains each partition with two offsets: the one at which its records start, and
+    /// the one at which the log ended at the time of the call.
     #[must_use]
     pub fn new(
         cluster: Arc<str>,

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | key | the user id, so that a partitioned log keeps the order of a user's purchases |
 //! | value | a JSON object with `username`, `userid`, `price` and `timestamp`, and the details of the purchase, if any |
-//! | headers | the id and the schema of the record, the type `refund` for a refund, and the context of the request |
+//! | headers | the id, the schema, the type `refund` for a refund, and the context of the request |
 //!
 //! The consumers of the replaced systems read the four members of the value. Everything that they
 //! do not know is in headers or in further members, so they can still read these records. In
