@@ -1,8 +1,8 @@
 //! The administrative port of a log, which reads and changes a log outside of any consumer group.
 //!
-//! [`LogAdmin`] is implemented by each log. [`LogAdminExt`] adds shorthands for all of them.
-//! [`LogUsage`] describes a log that manages its disk space and its groups itself, instead of a
-//! server.
+//! Each log implements [`LogAdmin`]. [`LogAdminExt`] adds shorthands to all implementations.
+//! [`LogUsage`] describes the disk space and the groups of an embedded log; the server of another
+//! log manages them.
 
 use std::fmt::Debug;
 use std::future::ready;
@@ -89,9 +89,9 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// The stream yields batches of one partition each, with epoch 0. Partitions that are added
     /// later may be missing.
     ///
-    /// A partition starts with its first record if `start` has no offset of it, or has an offset
-    /// that the log does not have. The caller recognizes the second case by comparing `start` with
-    /// [`LogTail::start`].
+    /// A partition starts with its first record if `start` does not contain the partition, or if
+    /// the log does not contain the offset. The caller recognizes the second case by comparing
+    /// `start` with [`LogTail::start`].
     ///
     /// # Errors
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log can only be read to its end,

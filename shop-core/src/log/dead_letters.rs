@@ -87,7 +87,7 @@ pub struct DeadLetter {
     pub partition: Partition,
     /// The reason why the record cannot be processed.
     pub reason: Reason,
-    /// The number of attempts to process the record: 0 for a record that an operator has parked.
+    /// The number of attempts to process the record: 0 if an operator parked the record.
     pub attempts: u32,
     /// The version of the program that wrote this dead letter.
     pub version: String,
@@ -112,7 +112,7 @@ impl DeadLetter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadLetterState {
-    /// The dead letter is pending: an operator has to replay or discard it.
+    /// The dead letter is pending: it waits for an operator to replay or discard it.
     Pending(DeadLetter),
     /// An operator has resolved the dead letter. The log may have deleted the bytes of its record.
     Resolved(ResolvedDeadLetter),
@@ -252,7 +252,7 @@ impl DeadLetterFilter {
     /// Returns whether this filter selects a dead letter with this `position`, this `reason`, and
     /// this `time` of its record.
     ///
-    /// A log that stores these three apart can decide without reading the dead letter itself.
+    /// A caller that knows these three values can decide before it reads the dead letter itself.
     #[must_use]
     pub fn selects_at(
         &self,

@@ -22,8 +22,8 @@ use crate::{Error, ErrorKind, Result};
 /// runs ingest asks the service.
 #[async_trait]
 pub trait IngestPositions: Debug + Send + Sync + 'static {
-    /// Returns the offset of the next record of each partition for which ingest has committed a
-    /// position.
+    /// Returns the offset of the next record of each partition in which ingest has committed a
+    /// position. A partition without a position is absent.
     ///
     /// # Errors
     /// See [`LogAdmin::positions`].

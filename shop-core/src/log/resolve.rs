@@ -70,7 +70,7 @@ pub async fn resolve(
         let is_end = next.is_none();
         if let Some(dead_letter) = next {
             // `LogAdmin::resolve` rejects a whole batch that contains an unsuitable dead letter, so
-            // such a dead letter is never added to a batch.
+            // such a dead letter is never added to a batch. In a dry run, no dead letter is.
             let refused = options.resolution.refuses(&dead_letter);
             if refused.is_some() || options.dry_run {
                 if !on_decided(dead_letter, refused) {

@@ -1,7 +1,8 @@
 //! Tails: the records of a topic from given offsets on, including those that are appended later.
 //!
-//! The live feed follows a log by its tail, and `verify` reads one up to the end. A tail belongs to
-//! no consumer group and commits nothing. [`LogAdmin::tail`](super::LogAdmin::tail) opens it.
+//! The live feed follows a log by its tail. `verify` uses a tail only to learn where each partition
+//! starts and ends. A tail belongs to no consumer group and commits nothing.
+//! [`LogAdmin::tail`](super::LogAdmin::tail) opens it.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -6,7 +6,7 @@
 //! | part | content |
 //! |---|---|
 //! | key | the user id, so that a partitioned log keeps the order of a user's purchases |
-//! | value | a JSON object with `username`, `userid`, `price` and `timestamp`, and the details of the purchase, if any |
+//! | value | a JSON object with `username`, `userid`, `price`, `timestamp`, and the details, if any |
 //! | headers | the id, the schema, the type `refund` for a refund, and the context of the request |
 //!
 //! The consumers of the replaced systems read the four members of the value. Everything that they
@@ -39,11 +39,11 @@ pub enum DecodeError {
     /// The value of the record is not a valid event.
     #[error("the value is no such event: {0}")]
     NotAnEvent(String),
-    /// The record has a schema version that this version of the program does not know: a newer
-    /// version wrote it.
+    /// This version of the program does not know the schema version of the record: a newer version
+    /// wrote it.
     #[error("the record has schema {0}, which a newer version of this program has written")]
     UnknownSchema(String),
-    /// The record has a type that this version of the program does not know, so it is neither a
+    /// This version of the program does not know the type of the record, which is neither a
     /// purchase nor a refund.
     #[error("the record has type {0}, which a newer version of this program has written")]
     UnknownType(String),
@@ -63,21 +63,25 @@ pub const MEMBERS: [&str; 7] = {
 ///
 /// Reads the format of [`encode`] and the formats of all replaced systems:
 ///
-/// - the price as a number or numeric text, rounded to 8 decimals if the record has no schema
-///   header
+/// - the price as a number or numeric text. A record without a schema header is of another
+///   producer: its price is rounded to 8 decimals.
 /// - `userid` and `username` as text or number
 /// - `timestamp` as text with or without a zone, or as a number of seconds or milliseconds. If it
-///   is absent or unreadable, the timestamp of the record replaces it, and if the record has none,
-///   the time of the call.
-/// - further members as [`Details`] if the record has our second schema. They are ignored
-///   otherwise.
+///   is absent or unreadable, the timestamp of the record replaces it, or the time of the call if
+///   the record lacks one, too.
+/// - further members as [`Details`] if the schema header is `2`. They are ignored otherwise.
 ///
 /// A record without an id header gets an id that is derived from its position, so that every
 /// redelivery decodes to the same purchase. The context of the request is not decoded: it stays in
 /// the record's headers.
 ///
 /// # Errors
-/// [`DecodeError`] if the record is not a purchase. Retrying is pointless.
+/// Retrying is pointless after any of them:
+///
+/// - [`DecodeError::Empty`] if the record is a tombstone
+/// - [`DecodeError::UnknownSchema`] or [`DecodeError::UnknownType`] if a newer version of this
+///   program wrote the record
+/// - [`DecodeError::NotAPurchase`] if a header or a member is missing or invalid
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     let headers = PurchaseHeaders::of(record)?;
@@ -133,7 +137,7 @@ fn decode_value(
         let price = price.price(headers.schema.is_some());
         price.map_err(|error| undecodable("price", error.reason()))?
     };
-    // An unreadable timestamp does not lose the purchase: the record's timestamp is close enough.
+    // A purchase with an unreadable timestamp is not rejected: it gets the timestamp of its record.
     let own_time = members
         .get("timestamp")
         .and_then(|value| value.timestamp().ok());
@@ -159,7 +163,7 @@ fn decode_value(
 struct PurchaseHeaders<'a> {
     /// The id of the purchase, unless another producer wrote the record without one.
     id: Option<PurchaseId>,
-    /// The schema version, which only records of this program have.
+    /// The schema version, or `None` for a record of another producer.
     schema: Option<&'a str>,
     /// Whether the record is a refund. Otherwise it is a purchase.
     is_refund: bool,
@@ -310,8 +314,8 @@ const TYPICAL_BYTES: usize = 448;
 
 /// Writes the headers of `purchase` to `buffer`, which must be empty.
 ///
-/// A purchase without details has the first schema, so that older versions of this program can
-/// still read it.
+/// A purchase without details is written with schema `1`, so that older versions of this program
+/// can still read it.
 fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     let mut text = [0; PurchaseId::MAX_BYTES];
     let schema = if purchase.details == Details::NONE {

@@ -52,7 +52,8 @@ use crate::{Error, ErrorKind, Purchase, RequestContext, Result, Timestamp};
 /// # Ok::<(), DecodeError>(())
 /// ```
 ///
-/// An [`Ingest`](crate::ingest::Ingest) applies such records to a [`RecordStore`](crate::ports::RecordStore) of them.
+/// An [`Ingest`](crate::ingest::Ingest) reads such records from a log, and applies them to a
+/// [`RecordStore`](crate::ports::RecordStore) for their type.
 pub trait Record: Debug + Clone + Send + Sync + 'static {
     /// The name of one record in messages, and the header with its id, if the type has one.
     const TYPE: RecordType = RecordType::new("record");
