@@ -60,7 +60,8 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 /// - A replay publishes the original records: key, headers and value are unchanged, and each record keeps its id
 ///   (`log_admin::a_replayed_record_keeps_its_id`, `log_admin::a_replayed_event_is_unchanged`).
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
-///   (`log_admin::a_replayed_dead_letter_is_resolved`, `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
+///   (`log_admin::a_replayed_dead_letter_is_resolved`,
+///   `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
 ///   chosen by its position (`log_admin::dead_letters_are_resolved_by_position`).
 /// - The dead letter of a [`Gap`](super::Gap) can be discarded, but not replayed (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
@@ -173,7 +174,7 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///
     /// The page contains all selected dead letters of the first `limit` positions. One position can
     /// have several dead letters, and a page never separates them, because the next page begins
-    /// after the last position ([`DeadLetterFilter::after`]).
+    /// after the last position (the filter's `after`).
     ///
     /// The default reads all dead letters of the log. A log that finds dead letters by their
     /// position reads only the page.

@@ -20,7 +20,7 @@ use super::{LogRecord, Partition, Reason, ReasonKind, RecordId, RecordPosition, 
 use crate::macros::named_enum;
 use crate::{Result, Timestamp, options};
 
-/// The port of a log that stores records that can never be processed, byte for byte.
+/// The port of a log that keeps records which can never be processed, byte for byte.
 ///
 /// Dead letters belong to the log and not to the store, so records can be dead-lettered while the store is
 /// unavailable. [`Ingest`](crate::ingest::Ingest) calls this port; [`LogAdmin`](super::LogAdmin) lists, replays and
@@ -31,7 +31,8 @@ use crate::{Result, Timestamp, options};
 ///
 /// - `put` returns `Ok` only when all dead letters are durable, with the original bytes, key and headers
 ///   (`log::dead_letters_are_byte_identical`).
-/// - Putting the same dead letters again is harmless (`log::dead_letters_may_be_put_again`), also when they are resolved
+/// - Putting the same dead letters again is harmless (`log::dead_letters_may_be_put_again`), also
+///   when they are resolved
 ///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
 /// - Dead letters are identified by position and time: a gap, and a record at an offset that the log has used again, do
 ///   not replace another dead letter at their offset (`log_admin::dead_letters_at_one_offset_are_distinct`).

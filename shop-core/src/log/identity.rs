@@ -117,8 +117,8 @@ impl RecordType {
         }
     }
 
-    /// Returns the record to publish in order to process `record` again. Key and value are
-    /// unchanged.
+    /// Returns the record to publish in order to process `record` again. Key, value and the existing
+    /// headers are unchanged.
     ///
     /// An id that is derived from the position would change, because the published record is at a
     /// new position. So the id is added as a header, unless the record has this header already. The
