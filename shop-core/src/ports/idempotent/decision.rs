@@ -1,4 +1,9 @@
-//! Decides whether a purchase whose id was given is published.
+//! Decides whether a purchase whose id was given, by a key or as it is, is published.
+//!
+//! The decision combines two sources: the cache of this process (the rows of the table), and the
+//! purchase that the store contains under the id (the columns). *The same* is a purchase with the
+//! same content, and *another* is one with other content. A *repetition* is answered with the first
+//! purchase, and publishes nothing.
 //!
 //! | this process | the store has the same | has another | had one, erased | has none | cannot be asked |
 //! |---|---|---|---|---|---|
@@ -8,8 +13,10 @@
 //! | has acknowledged the same | repetition | conflict | erased | just now: repetition; else publish | repetition |
 //! | has acknowledged another | repetition | conflict | erased | just now: conflict; else publish | conflict |
 //!
-//! A purchase that was acknowledged a while ago and is not in the store was deleted by its retention: its key is a new one.
-//! Should the store only lag, the purchase is published a second time under the same id, which changes nothing.
+//! A purchase that was acknowledged more than ten seconds ago and is not in the store was probably
+//! deleted by the retention of the store, so its key can be used again. If the store only lags
+//! behind the log, the purchase is published a second time under the same id, which changes
+//! nothing.
 
 use std::time::Duration;
 
@@ -19,24 +26,31 @@ use super::{IdempotentSink, erased, other_content};
 use crate::ports::{Lookup, PublishedPurchase, PurchaseSink};
 use crate::{Purchase, Result, Timestamp};
 
-/// For this long after its acknowledgement, a purchase that is not in the store is on its way there. Ingest usually stores it
-/// within milliseconds.
+/// The time after its acknowledgement during which a missing purchase is taken to be on its way to
+/// the store.
+///
+/// Ingest usually stores a purchase within milliseconds. After this time, a purchase that is not in
+/// the store counts as deleted by retention.
 const INGEST_GRACE: Duration = Duration::from_secs(10);
 
-/// What is done with a purchase whose id was given.
+/// The decision about a purchase whose id was given: publish it, or answer with an earlier result.
 pub(super) enum PublishDecision {
-    /// The purchase is published.
+    /// Publish this purchase. The second field says whether an earlier attempt may still succeed.
     Publish(Purchase, PriorAttempt),
-    /// The purchase was published before, with this result.
+    /// Answer with this result, because the purchase was published before.
     Answer(PublishedPurchase),
 }
 
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// Decides whether `purchase` is published.
+    /// Decides whether `purchase`, whose id was given, is published, by the cache and then by the
+    /// store.
+    ///
+    /// `now` is the current time, by which an id with a timestamp is recognized as just made.
     ///
     /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict) when its id belongs to a purchase with other content,
-    /// [`Erased`](crate::ErrorKind::Erased) when that purchase was erased.
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the id belongs to a purchase with other
+    ///   content
+    /// - [`Erased`](crate::ErrorKind::Erased) if the id belongs to an erased purchase
     pub(super) async fn decide(
         &self,
         purchase: Purchase,
@@ -48,8 +62,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Returns what this process knows of the id of `purchase`, which the store has to be asked for. Returns `None` if the
-    /// purchase cannot be stored yet: its id was made just now, and is not known here.
+    /// Returns the knowledge of the cache about the id of `purchase`, or `None` if the store need
+    /// not be asked.
+    ///
+    /// The store need not be asked if the id contains a time of the last 30 s and is not in the
+    /// cache: this is a first attempt, so the store cannot contain the purchase yet. The cache
+    /// remembers the attempt in this case too.
     pub(super) fn look_up_cache(&self, purchase: &Purchase, now: Timestamp) -> Option<CachedId> {
         match self.cache.get_or_insert(purchase) {
             CachedId::Unknown if is_recent(&purchase.id, now) => None,
@@ -57,10 +75,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Decides over a purchase by what the store has, and by what this process knows.
+    /// Decides whether `purchase` is published, by a look-up in the store and by the entry `cached`
+    /// of the cache.
     ///
     /// # Errors
-    /// As [`decide`](Self::decide).
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the id belongs to a purchase with other
+    ///   content
+    /// - [`Erased`](crate::ErrorKind::Erased) if the id belongs to an erased purchase
     pub(super) async fn decide_by_store(
         &self,
         purchase: Purchase,
@@ -76,8 +97,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Decides over a purchase of which this process knows nothing.
+    /// Decides whether `purchase` is published if the cache does not know its id: unless the store
+    /// contains it.
+    ///
+    /// # Errors
+    /// Returns the errors of [`find_stored`](Self::find_stored).
     async fn decide_unknown(&self, purchase: Purchase) -> Result<PublishDecision> {
+        // The cache remembers this attempt, which now ends without a publish. So the cache forgets
+        // the attempt, unless it has learnt of an acknowledged purchase.
         let found = self.find_stored(&purchase).await.inspect_err(|error| {
             self.cache
                 .record(&purchase, PriorAttempt::None, &Err(error.clone()));
@@ -88,7 +115,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         })
     }
 
-    /// Decides over a purchase after an attempt to publish `first`, whose outcome is unknown.
+    /// Decides whether `purchase` is published after an attempt to publish `first`, whose outcome
+    /// is unknown.
+    ///
+    /// # Errors
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the store contains a purchase with other
+    ///   content, or contains none and `first` has other content
+    /// - [`Erased`](crate::ErrorKind::Erased) if the id belongs to an erased purchase
     async fn decide_attempted(
         &self,
         purchase: Purchase,
@@ -98,10 +131,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             return Ok(PublishDecision::Answer(stored));
         }
         if !first.same_content(&purchase) {
-            // Only the store can decide which of the two is recorded, and it has neither yet.
+            // `first` may still reach the store. Only the store can decide which of the two
+            // purchases is recorded, and it contains neither yet, so this one is not published.
             return Err(other_content());
         }
-        // The first purchase, with its time: a second record of it changes nothing.
+        // The first purchase is published again, with its time. If its first record is in the log,
+        // the second one changes nothing. The context is the one of this request.
         let again = Purchase {
             context: purchase.context,
             ..first
@@ -109,7 +144,16 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Ok(PublishDecision::Publish(again, PriorAttempt::MayBeInFlight))
     }
 
-    /// Decides over a purchase after `first` was acknowledged.
+    /// Decides whether `purchase` is published after this process has acknowledged `first` under
+    /// the same id.
+    ///
+    /// The store decides if it contains the purchase or its mark of erasure. Otherwise the purchase
+    /// counts as published, unless it was acknowledged more than ten seconds ago and is missing.
+    ///
+    /// # Errors
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the stored or the acknowledged purchase has
+    ///   other content
+    /// - [`Erased`](crate::ErrorKind::Erased) if the id belongs to an erased purchase
     async fn decide_acknowledged(
         &self,
         purchase: Purchase,
@@ -122,6 +166,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 self.cache.forget(&purchase.id);
                 return Err(erased());
             }
+            // Retention has deleted the purchase, so its key is a new one.
             Some(Lookup::Missing) if !is_recent => {
                 self.cache.forget(&purchase.id);
                 return Ok(PublishDecision::Publish(
@@ -132,26 +177,35 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             Some(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
                 return Err(other_content());
             }
-            // Of two purchases with one id, the store may have another one than this process has acknowledged.
+            // Two processes may have published different purchases under one id at the same time.
+            // The store has kept the purchase of the other process, and `purchase` repeats that
+            // one.
             Some(Lookup::Stored(stored)) if !stored.same_content(&first) => {
                 return Ok(PublishDecision::Answer(self.replay(stored)));
             }
+            // The store contains `first`, lags behind the log, or cannot be asked. The
+            // acknowledgement of this process decides.
             _ => {}
         }
 
         if !first.same_content(&purchase) {
             return Err(other_content());
         }
-        // The receipt of this process has the position.
+        // The receipt of this process contains the position in the log, which the store does not
+        // know.
         let published = PublishedPurchase::new(first, acknowledgement.receipt).into_replayed();
         Ok(PublishDecision::Answer(published))
     }
 
-    /// Returns the purchase with the id of `purchase`, if the store is known to have it.
+    /// Looks up the id of `purchase`, and returns the stored purchase as the result of a
+    /// repetition.
+    ///
+    /// Returns `None` if the store does not contain the purchase, or cannot be asked. The cache
+    /// remembers a stored purchase as acknowledged.
     ///
     /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict) if the stored purchase has other content,
-    /// [`Erased`](crate::ErrorKind::Erased) if it was erased.
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the stored purchase has other content
+    /// - [`Erased`](crate::ErrorKind::Erased) if the purchase with this id was erased
     pub(super) async fn find_stored(
         &self,
         purchase: &Purchase,

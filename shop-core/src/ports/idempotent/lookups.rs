@@ -1,4 +1,8 @@
 //! Looks up a given id in the store before its purchase is published.
+//!
+//! A look-up must not make a buy depend on the store. So its time and its concurrency are limited,
+//! and after a failed look-up none is made for a second. A purchase that cannot be looked up is
+//! published as if the store did not contain it: the store recognizes a repetition later by its id.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,32 +15,39 @@ use crate::lock::lock;
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, RequestContext, Result, Timestamp, Uuid};
 
-/// The maximum time a buy waits for its look-up, including the wait for a free slot.
+/// The maximum time that a buy waits for its look-up, including the wait for a free slot.
 const TIMEOUT: Duration = Duration::from_millis(250);
-/// The maximum of concurrent look-ups.
+/// The maximum number of concurrent look-ups of one sink.
 pub(super) const MAX_CONCURRENT: usize = 64;
-/// The pause of look-ups after one that failed or timed out: an unavailable store does not delay buys.
+/// The time without look-ups after one that failed or timed out, so that an unavailable store does
+/// not delay buys.
 const PAUSE: Duration = Duration::from_secs(1);
-/// An id whose timestamp is this close to now belongs to a first attempt: its purchase may not be in the store yet.
+/// The maximum distance between now and the timestamp of a UUIDv7 that belongs to a first attempt.
+///
+/// The purchase of such an id may not be in the store yet.
 const RECENT: Duration = Duration::from_secs(30);
-/// The minimum time between two lines of the log about failed look-ups.
+/// The minimum time between two warnings about failed look-ups.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The look-ups of one sink.
+/// The limits of the look-ups of one sink: 64 concurrent ones, and a pause after a failure.
 #[derive(Debug)]
 pub(super) struct Lookups {
+    /// One permit for each concurrent look-up.
     slots: Semaphore,
     pause: Mutex<LookupPause>,
 }
 
+/// The pause of the look-ups after a failure.
 #[derive(Debug, Clone, Copy, Default)]
 struct LookupPause {
+    /// The end of the last pause. `None` if no look-up has failed yet.
     until: Option<Instant>,
-    /// When the last failure was logged.
+    /// The time of the last warning about a failure.
     logged: Option<Instant>,
 }
 
 impl Lookups {
+    /// Creates the limits of a sink that has made no look-up yet.
     pub(super) fn new() -> Self {
         Self {
             slots: Semaphore::new(MAX_CONCURRENT),
@@ -44,7 +55,10 @@ impl Lookups {
         }
     }
 
-    /// Returns what `query` finds under the id of `purchase`; `None` if it cannot be asked, or does not respond in time.
+    /// Looks up the id of `purchase` in the store of `query`, within the limits of this sink.
+    ///
+    /// Returns `None` if the store cannot be asked: during a pause after a failed look-up, if this
+    /// look-up fails, or if it takes longer than 250 ms. The last two begin a new pause.
     pub(super) async fn find(
         &self,
         query: &dyn PurchaseQuery,
@@ -53,12 +67,14 @@ impl Lookups {
         if self.is_paused() {
             return None;
         }
+        // The look-up is made in the context of the request that the purchase came with. A purchase
+        // without a context belongs to the request that the calling task serves.
         let context = match purchase.context.as_deref() {
             Some(context) => Arc::new(context.clone()),
             None => RequestContext::current().unwrap_or_default(),
         };
         let found = async {
-            // The semaphore is never closed.
+            // The semaphore is never closed, so there is always a permit.
             let _slot = self.slots.acquire().await;
             look_up(query, &purchase.id).await
         };
@@ -75,11 +91,14 @@ impl Lookups {
         None
     }
 
+    /// Checks whether a look-up has failed within the last second, so that none is made now.
     fn is_paused(&self) -> bool {
         let pause = *lock(&self.pause);
         pause.until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// Begins a pause of look-ups after `error`, and logs the error unless one was logged within
+    /// the last ten seconds.
     fn pause(&self, error: &Error) {
         let now = Instant::now();
         let mut pause = lock(&self.pause);
@@ -92,13 +111,22 @@ impl Lookups {
     }
 }
 
-/// Returns what `query` finds under `id`, as durable as what is inserted. A port may be the embedder's own: a panic in it is an error.
+/// Looks up `id` in the store of `query`, without a limit.
+///
+/// The result is as durable as an insert, because it is used to acknowledge a purchase: see
+/// [`look_up_durable`](PurchaseQuery::look_up_durable).
+///
+/// # Errors
+/// Returns the errors of the store. A panic in `query`, which an embedder may have implemented, is
+/// returned as an error too.
 pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
     catch_panic("", query.look_up_durable(id)).await
 }
 
-/// Returns whether `id` is a UUIDv7 that was made within the last or next 30 s, by its own timestamp. Usually its purchase
-/// is sent for the first time.
+/// Returns whether `id` is a UUIDv7 whose timestamp is at most 30 s before or after `now`.
+///
+/// A purchase with such an id is usually sent for the first time. The time after `now` allows for a
+/// client whose clock is ahead.
 pub(in crate::ports) fn is_recent(id: &PurchaseId, now: Timestamp) -> bool {
     let made = id
         .as_uuid()

@@ -1,9 +1,19 @@
-//! A sink that publishes each purchase once: it recognises repetitions and conflicts.
+//! A sink that publishes each purchase once, because it recognizes repetitions and conflicts.
 //!
-//! - `cache` remembers the recent purchases of this process by their ids.
-//! - `lookups` asks the store for an id, within limits that protect the buy.
-//! - `decision` combines what both know: the purchase is published, or answered without a second record.
-//! - `refund` publishes a refund, and waits until the store has decided over it.
+//! ```text
+//! purchase ─▶ decision ─┬─ id not in use ─▶ publish to the inner sink ─▶ result
+//!               ▲   ▲   └─ id in use ─────▶ the first purchase, or an error
+//!           cache   lookups
+//!
+//! refund ───▶ publish to the inner sink ─▶ wait for the decision of the store ─▶ result
+//! ```
+//!
+//! | Part | Responsibility |
+//! |---|---|
+//! | `cache` | Remembers the recent purchases of this process by their ids |
+//! | `lookups` | Looks up an id in the store, within limits that protect the buy |
+//! | `decision` | Decides by both whether a purchase is published, or answered without a second record |
+//! | `refund` | Publishes a refund, and waits until the store has decided about it |
 
 mod cache;
 mod decision;
@@ -31,22 +41,29 @@ use crate::{
     SystemClock, Timestamp, with_failpoints,
 };
 
-/// Publishes each purchase that has a key once, whatever the sink is.
+/// A sink that publishes each purchase with a key once to another sink, which need not recognize
+/// repetitions.
 ///
-/// A purchase whose id is in use is not published again. The same content is a repetition: the result is the first
-/// purchase with its time, and a receipt without a position unless this process knows it. Other content is a
-/// [`Conflict`](ErrorKind::Conflict), and the id of an erased purchase is [`Erased`](ErrorKind::Erased).
+/// A purchase whose id is in use is not published again:
+/// - The same content is a repetition. The result is the first purchase with its time. Its receipt
+///   contains the position in the log only if this process knows the position.
+/// - Other content is a [`Conflict`](ErrorKind::Conflict).
+/// - The id of an erased purchase is refused as [`Erased`](ErrorKind::Erased).
 ///
-/// An id is in use if `query` finds it, or if this sink has published it just now, among its last 10,000 purchases with and
-/// its last 10,000 without a key. It is looked up for at most 250 ms, 64 at a time. After a look-up that failed or timed
-/// out there is none for a second: an unavailable store delays no purchase. Purchases without a key and with a UUIDv7 of
-/// the last 30 s are not looked up at their first attempt. Within the lag between log and store, two contents under one key
-/// at two processes are decided by the order of the log.
+/// An id is in use if the store contains it, or if this sink has published it just now. The sink
+/// remembers its last 10,000 purchases with a key, and its last 10,000 purchases without one.
 ///
-/// A purchase that retention has deleted is forgotten: its key is a new one. A refund is decided by the store: its result
-/// comes when the store has applied it, or after [`REFUND_TIMEOUT`] as [`pending`](PublishedPurchase::pending).
+/// A look-up in the store takes at most 250 ms, and 64 are made at a time. After a look-up that
+/// failed or timed out, there is none for a second, so that an unavailable store delays no
+/// purchase. A purchase without a key, and one whose id is a UUIDv7 of the last 30 s, is not looked
+/// up at its first attempt. If two processes publish different purchases under one key before the
+/// store contains either of them, the order of the log decides.
 ///
-/// A [`Shop`](crate::Shop) has one by default.
+/// A purchase that retention has deleted is forgotten, and its key can be used again. The store
+/// decides about a refund: the result comes when the store has applied the refund, or after
+/// [`REFUND_TIMEOUT`] as [`pending`](PublishedPurchase::pending).
+///
+/// A [`Shop`](crate::Shop) uses this sink by default.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -70,25 +87,28 @@ use crate::{
 #[derive(Debug)]
 pub struct IdempotentSink<S> {
     sink: S,
+    /// The store, in which ids are looked up.
     query: Arc<dyn PurchaseQuery>,
+    /// The source of the times and the ids of new purchases.
     clock: Arc<dyn Clock>,
     cache: IdempotencyCache,
     lookups: Lookups,
-    /// Each refund that waits for the decision of the store holds a reference, so that they can be counted.
+    /// Counts the refunds that wait for the decision of the store: each of them holds a reference.
     undecided_refunds: Arc<()>,
 }
 
 /// The source of the id of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdSource {
-    /// It was given, by a key or as it is: it may be in use.
+    /// The id was given, by a key or as it is, so it may be in use.
     Given,
-    /// It was generated for this purchase: it is not in use.
+    /// The id was generated for this purchase, so it is not in use.
     Generated,
 }
 
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// Returns a sink that publishes to `sink` the purchases that `query` does not find.
+    /// Creates a sink that publishes to `sink` the purchases that the store of `query` does not
+    /// contain.
     #[must_use]
     pub fn new(sink: S, query: Arc<dyn PurchaseQuery>) -> Self {
         Self {
@@ -101,36 +121,46 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// The same sink, with times and ids of `clock` (default: those of the system).
+    /// Returns this sink with times and ids of `clock` (default: the clock of the system).
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The sink that it publishes to.
+    /// Returns the inner sink, to which this sink publishes.
     pub const fn inner(&self) -> &S {
         &self.sink
     }
 
-    /// Remembers a purchase whose id was generated, and that was published past this sink.
+    /// Remembers `purchase`, whose id was generated and which was published to the inner sink
+    /// directly.
+    ///
+    /// A caller that publishes to [`inner`](Self::inner) calls this function with the `receipt`, so
+    /// that a later repetition under the generated id is recognized.
     pub fn remember_receipt(&self, purchase: &Purchase, receipt: &Receipt) {
         self.cache.remember_generated(purchase, receipt);
     }
 
-    /// Returns the purchase with this id, if this process has acknowledged it recently. The store may not have it yet.
+    /// Returns the purchase with the id `id` if this process has acknowledged it recently.
+    ///
+    /// The store may not contain this purchase yet.
     pub fn acknowledged_purchase(&self, id: &PurchaseId) -> Option<Purchase> {
         self.cache.acknowledged(id)
     }
 
-    /// Publishes a purchase whose id was given, unless the id is in use. A refund is published by
-    /// [`publish_refund`](Self::publish_refund).
+    /// Publishes `purchase`, whose id was given, unless the id is in use.
+    ///
+    /// For a repetition, the result is the first purchase. A refund is published by
+    /// [`publish_refund`](Self::publish_refund) instead.
     ///
     /// # Errors
-    /// As [`publish_new`](PurchaseSink::publish_new).
+    /// - [`Conflict`](ErrorKind::Conflict) if the id belongs to a purchase with other content
+    /// - [`Erased`](ErrorKind::Erased) if the id belongs to an erased purchase
+    /// - The errors of [`publish`](PurchaseSink::publish)
     ///
     /// # Cancel safety
-    /// As [`publish`](PurchaseSink::publish). After the call was dropped, its id is looked up before it is published
-    /// again.
+    /// Dropping the future leaves the purchase published or not. The cache remembers the attempt,
+    /// so the id is looked up before the purchase is published again.
     pub async fn publish_once(&self, purchase: Purchase) -> Result<PublishedPurchase> {
         let decision = self.decide(purchase, self.clock.now()).await?;
         let (purchase, prior) = match decision {
@@ -143,26 +173,31 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.first_purchase(purchase, receipt?).await
     }
 
-    /// Publishes many purchases as [`publish_once`](Self::publish_once) and
-    /// [`publish_refund`](Self::publish_refund) do. Purchases with a generated id are published without a look-up. Returns
-    /// one result per purchase, in their order.
+    /// Publishes many purchases and refunds, each unless its id is in use.
     ///
-    /// Refunds are published last: the purchase that a refund names may be in the same batch.
+    /// Returns one result per purchase, in the order of `purchases`. Each result is the one that
+    /// [`publish_once`](Self::publish_once) would return or, for a refund,
+    /// [`publish_refund`](Self::publish_refund). Purchases with a generated id are published
+    /// without a look-up.
+    ///
+    /// Refunds are published last, because the purchase that a refund names may be in the same
+    /// batch.
     ///
     /// # Cancel safety
-    /// As [`publish_many`](PurchaseSink::publish_many).
+    /// Dropping the future loses the results. Each purchase may be published or not.
     pub async fn publish_once_many(
         &self,
         purchases: Vec<(Purchase, IdSource)>,
     ) -> Vec<Result<PublishedPurchase>> {
         let now = self.clock.now();
         let mut results: Vec<_> = purchases.iter().map(|_| None).collect();
-        // The places of the purchases in the batch, and the purchases.
+        // Each purchase keeps its index in the batch, at which its result is returned.
         let mut to_publish = Vec::new();
         let mut undecided = Vec::new();
         let mut refunds = Vec::new();
         let mut places_of_refunds = Vec::new();
 
+        // Sorts the batch by what the cache knows: publish without a look-up, look up, or refund.
         for (index, (purchase, source)) in purchases.into_iter().enumerate() {
             if purchase.is_refund() {
                 refunds.push(purchase);
@@ -177,6 +212,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
         }
 
+        // The store decides about the purchases that the cache has not decided about.
         let mut decisions = stream::iter(undecided)
             .map(|(index, purchase, cached)| async move {
                 (index, self.decide_by_store(purchase, cached).await)
@@ -192,7 +228,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
         }
 
-        // The order of the batch is that of the log for the purchases of a user.
+        // The log must contain the purchases of a user in the order of the batch, which the
+        // look-ups have mixed up.
         to_publish.sort_unstable_by_key(|((index, _), _)| *index);
         let (places, purchases): (Vec<_>, Vec<Purchase>) = to_publish.into_iter().unzip();
         let receipts = self.publish_all(&purchases).await;
@@ -212,7 +249,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         results.into_iter().flatten().collect()
     }
 
-    /// Publishes `purchases` by one call of the sink. Returns one result per purchase.
+    /// Publishes `purchases` by one call of the inner sink, and returns one result per purchase.
+    ///
+    /// If the sink, which an embedder may have implemented, returns another number of results, they
+    /// cannot be assigned to the purchases. Then each result is an
+    /// [`Internal`](ErrorKind::Internal) error.
     async fn publish_all(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         if purchases.is_empty() {
             return Vec::new();
@@ -224,14 +265,21 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         purchases.iter().map(|_| Err(miscounted())).collect()
     }
 
-    /// Returns the result of a repetition of a purchase, which is stored.
+    /// Returns the result of a repetition of the purchase `stored`, which the store contains.
+    ///
+    /// The receipt contains no position, because the store does not know the position in the log.
     fn replay(&self, stored: Purchase) -> PublishedPurchase {
         let receipt = Receipt::new(stored.id, self.sink.durability());
         PublishedPurchase::new(stored, receipt).into_replayed()
     }
 
-    /// Returns the result of a purchase that was published with `receipt`. Where the sink had it already, that is the first
-    /// purchase.
+    /// Returns the result of `purchase`, which was published with `receipt`.
+    ///
+    /// If the inner sink had the purchase already, the result contains the first purchase with its
+    /// time: from the receipt or, if the sink has not read it, from the store.
+    ///
+    /// # Errors
+    /// Returns the errors of [`find_stored`](Self::find_stored) for a duplicate.
     async fn first_purchase(
         &self,
         purchase: Purchase,
@@ -249,18 +297,19 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 }
 
-/// Returns the error for a sink that has not returned one result per purchase.
+/// Returns the error for a sink that has returned another number of results than it was given
+/// purchases.
 pub(crate) fn miscounted() -> Error {
     Error::new(ErrorKind::Internal, "a sink has miscounted its results")
 }
 
-/// Returns the error for the id of an erased purchase.
+/// Returns the error for a purchase whose id belongs to an erased purchase.
 pub(super) fn erased() -> Error {
     let message = "the id belongs to a purchase that was erased: use a new key";
     Error::new(ErrorKind::Erased, message)
 }
 
-/// Returns the error for an id that belongs to another purchase.
+/// Returns the error for a purchase whose id belongs to a purchase with other content.
 fn other_content() -> Error {
     let message = "the key was used for a purchase with other content";
     Error::new(ErrorKind::Conflict, message)
@@ -268,12 +317,12 @@ fn other_content() -> Error {
 
 #[async_trait]
 impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
-    /// Publishes without a look-up.
+    /// Publishes `purchase` to the inner sink without a look-up, also if its id is in use.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.sink.publish(purchase).await
     }
 
-    /// As [`publish`](Self::publish), for many purchases.
+    /// Publishes `purchases` to the inner sink without look-ups, also if their ids are in use.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         self.sink.publish_many(purchases).await
     }
@@ -338,7 +387,10 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
 }
 
 impl<S> IdempotentSink<S> {
-    /// Assigns an id to a new purchase.
+    /// Assigns an id to the new purchase `new`, and returns the purchase with the source of its id.
+    ///
+    /// The id is generated for a purchase without a key. The id of a refund is derived from the id
+    /// of its purchase, so it counts as given. `now` is the time of a purchase without one.
     fn with_id(
         &self,
         new: NewPurchase,

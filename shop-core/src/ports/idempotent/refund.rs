@@ -1,4 +1,17 @@
-//! Publishes a refund, and waits until the store has decided over it.
+//! Publishes a refund, and waits until the store has decided about it.
+//!
+//! The log accepts any number of refunds of one purchase, but the store applies only one. So the
+//! result of a refund is the *verdict* of the store, which this module reads by looking up the id
+//! of the refund. All refunds of one purchase have the same id, which is derived from the purchase.
+//!
+//! ```text
+//! find_applied ──applied already──▶ result of the first refund
+//!      │ not stored
+//!      ▼
+//!   publish ──▶ wait_until_applied ──stored──────▶ result
+//!                      │           ──refused─────▶ error
+//!                      └── no verdict in time ───▶ pending result
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,34 +24,45 @@ use super::{IdempotentSink, erased, miscounted};
 use crate::ports::{Lookup, PublishedPurchase, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
-/// The maximum time that a refund waits for the store's decision.
+/// The maximum time that a refund waits for the decision of the store, by default.
 pub const REFUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pauses between two look-ups: a refund usually is stored soon.
+/// The pause after the first look-up of a published refund. It is short, because a refund is
+/// usually stored soon. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The longest pause between two look-ups of a refund, unless many refunds wait: see [`UNHURRIED`].
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// So many refunds ask the store as often as they like. Each further one slows down all of them, so that many together
-/// make about 1,000 look-ups per second.
+/// The number of waiting refunds up to which the pauses between their look-ups are not stretched.
+///
+/// Each further refund adds 1 ms to the shortest pause of all of them, so that many refunds
+/// together make about 1,000 look-ups per second.
 const UNHURRIED: usize = 32;
 
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// Publishes `refund`, unless it is stored already, and waits for at most `limit` until the store has decided over it.
+    /// Publishes `refund`, unless it is stored already, and waits until the store has decided about
+    /// it.
     ///
-    /// The store allows one refund of a purchase, and decides which one that is. So the result is that of the store: of two
-    /// processes that refund a purchase at the same time, one gets a conflict. If the store does not decide in time, the
-    /// refund is in the log, and the result is [`pending`](PublishedPurchase::pending).
+    /// The store applies one refund of a purchase, and decides which one. So the store determines
+    /// the result: if two processes refund a purchase differently at the same time, one of them
+    /// gets a conflict. If the store does not decide within `timeout`, the refund is in the log,
+    /// and the result is [`pending`](PublishedPurchase::pending).
     ///
-    /// The look-ups of refunds are neither paused nor cut short by those of other purchases.
+    /// The limits for the look-ups of other purchases, such as the pause after a failed look-up, do
+    /// not apply to refunds.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if another refund of the purchase is stored, [`Erased`](ErrorKind::Erased) if it
-    /// was erased, [`Invalid`](ErrorKind::Invalid) if the refund contradicts its purchase. When the store cannot be asked,
-    /// its error with the outcome [`NotApplied`](Outcome::NotApplied): nothing was published. Otherwise as
-    /// [`publish`](PurchaseSink::publish).
+    /// - [`Conflict`](ErrorKind::Conflict) if another refund of the purchase is stored
+    /// - [`Erased`](ErrorKind::Erased) if the purchase or its refund was erased
+    /// - [`Invalid`](ErrorKind::Invalid) if the refund contradicts its purchase, for example by an
+    ///   amount above the price
+    /// - The error of the store if it cannot be asked before the publish, with the outcome
+    ///   [`NotApplied`](Outcome::NotApplied): nothing was published
+    /// - The errors of [`publish`](PurchaseSink::publish)
     ///
     /// # Cancel safety
-    /// As [`publish`](PurchaseSink::publish). The same refund can be published again.
+    /// Dropping the future leaves the refund published or not. The same refund can be published
+    /// again.
     pub async fn publish_refund(
         &self,
         refund: Purchase,
@@ -52,14 +76,18 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.wait_until_applied(refund, receipt, until).await
     }
 
-    /// Publishes refunds together, and waits for at most [`REFUND_TIMEOUT`] until the store has decided over all of them.
-    /// Returns one result per refund, in their order: each is that of a [`publish_refund`](Self::publish_refund).
+    /// Publishes `refunds` by one call of the sink, and waits until the store has decided about all
+    /// of them.
+    ///
+    /// The wait ends [`REFUND_TIMEOUT`] after the begin of the call, also if the publish takes a part
+    /// of this time. Returns one result per refund, in the order of `refunds`. Each result is the one
+    /// that [`publish_refund`](Self::publish_refund) would return for this refund.
     pub(super) async fn publish_refunds(
         &self,
         refunds: Vec<Purchase>,
     ) -> Vec<Result<PublishedPurchase>> {
         let until = Instant::now() + REFUND_TIMEOUT;
-        // `None` is for a refund that is published.
+        // `None` stands for a refund that is not stored yet and has to be published.
         let applied: Vec<Option<Result<PublishedPurchase>>> = stream::iter(0..refunds.len())
             .map(|index| self.find_applied(&refunds[index], until))
             .buffered(MAX_CONCURRENT)
@@ -80,6 +108,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             })
             .buffered(MAX_CONCURRENT);
 
+        // `published` yields its results in the order of `refunds`, without those that were applied
+        // already. So each `None` takes the next of these results.
         let mut results = Vec::with_capacity(applied.len());
         for found in applied {
             results.push(match found {
@@ -90,10 +120,17 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         results
     }
 
-    /// Returns the result of `refund` if the store has it already; otherwise it can be published.
+    /// Returns the result of `refund` if the store contains it already, and `None` if it can be
+    /// published.
     ///
     /// # Errors
-    /// As [`publish_refund`](Self::publish_refund), with the outcome [`NotApplied`](Outcome::NotApplied).
+    /// All errors have the outcome [`NotApplied`](Outcome::NotApplied), because nothing was
+    /// published.
+    /// - [`Conflict`](ErrorKind::Conflict), [`Erased`](ErrorKind::Erased) and
+    ///   [`Invalid`](ErrorKind::Invalid) as for [`publish_refund`](Self::publish_refund)
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the store does not respond before
+    ///   `until`
+    /// - The error of the store if a look-up fails
     async fn find_applied(
         &self,
         refund: &Purchase,
@@ -108,8 +145,17 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Ok(stored.map(|stored| self.replay(stored)))
     }
 
-    /// Returns `refund` as the store has it, if it does. Otherwise checks that it does not contradict its purchase, which
-    /// may not be stored yet.
+    /// Returns the stored refund if the store contains `refund`, and otherwise checks it against
+    /// its purchase.
+    ///
+    /// A purchase that is not stored is no error: its record may still be on its way from the log
+    /// to the store.
+    ///
+    /// # Errors
+    /// - [`Conflict`](ErrorKind::Conflict) if the store contains another refund of the purchase
+    /// - [`Erased`](ErrorKind::Erased) if the refund or its purchase was erased
+    /// - [`Invalid`](ErrorKind::Invalid) if `refund` contradicts its purchase
+    /// - The error of the store if a look-up fails
     async fn check_refund(&self, refund: &Purchase) -> Result<Option<Purchase>> {
         if let Lookup::Stored(stored) = self.verdict_of(refund).await? {
             return Ok(Some(stored));
@@ -127,7 +173,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Returns the result of `refund`, which was published with `receipt`, when the store has decided over it.
+    /// Waits for the decision of the store about the published `refund`, and returns its result.
+    ///
+    /// `receipt` is the receipt of the publish. If the store does not decide before `until`, the
+    /// result is [`pending`](PublishedPurchase::pending).
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store has decided
+    /// against the refund.
     async fn wait_until_applied(
         &self,
         refund: Purchase,
@@ -138,6 +191,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             let refund = refund.without_context();
             return Ok(PublishedPurchase::new(refund, receipt).into_pending());
         };
+        // The stored refund has the same content, but an earlier call may have published it. Its
+        // time, which is not part of the content, then usually differs.
         let is_of_this_call = stored.timestamp == refund.timestamp && !receipt.is_duplicate;
         let published = PublishedPurchase::new(stored, receipt);
         Ok(if is_of_this_call {
@@ -147,27 +202,40 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         })
     }
 
-    /// Returns the stored refund, or `None` if the store has not decided before `until`, or keeps the refund for a purchase
-    /// that is not known to be on its way. An error of the store is not a decision: it is asked again.
+    /// Looks up the published `refund` repeatedly until the store has decided about it, and returns
+    /// the stored refund.
+    ///
+    /// Returns `None` without a decision: if `until` has passed, or if the store keeps the refund
+    /// for a purchase that is not known to be on its way. A failed look-up is not a decision, and
+    /// is repeated.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store has decided
+    /// against the refund.
     async fn wait_for_verdict(
         &self,
         refund: &Purchase,
         until: Instant,
     ) -> Result<Option<Purchase>> {
+        // The clone counts this refund as waiting until this function returns or its future is
+        // dropped.
         let undecided = Arc::clone(&self.undecided_refunds);
         let purchase = refund.details.of;
         let is_expected = purchase.is_some_and(|id| self.may_be_unstored(&id));
         let mut pause = FIRST_PAUSE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            // At least one look-up is made: a sink that writes into the store has decided already.
+            // One look-up is made even if the time is over, because a sink that writes into the
+            // store has decided already when the publish returns.
             let limit = left.max(FIRST_PAUSE);
             match timeout(limit, self.verdict_of(refund)).await {
                 Ok(Ok(Lookup::Stored(stored))) => return Ok(Some(stored)),
-                // The store has decided to keep it until its purchase comes, which may be never.
+                // The store keeps the refund until its purchase arrives, which may be never.
                 Ok(Ok(Lookup::Waiting(_))) if !is_expected => return Ok(None),
+                // The refund or its purchase is still on its way to the store.
                 Ok(Ok(_)) => {}
-                // The store has decided against it.
+                // The store has decided against the refund. Every other error is only a failed
+                // look-up.
                 Ok(Err(error))
                     if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Erased) =>
                 {
@@ -179,7 +247,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             if left.is_zero() {
                 return Ok(None);
             }
-            // It is longer the more refunds wait. The sink itself holds one of the references.
+            // The pause grows with the number of waiting refunds, so that they do not overload the
+            // store. One of the references belongs to the sink itself, and not to a refund.
             let hurried = Arc::strong_count(&undecided).saturating_sub(1 + UNHURRIED);
             let least_pause = Duration::from_millis(hurried as u64);
             sleep(pause.max(least_pause).min(left)).await;
@@ -187,11 +256,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
     }
 
-    /// Asks the store for `refund`, which it has stored, keeps for its purchase, or does not have.
+    /// Looks up `refund` in the store, and returns its state: stored, waiting for its purchase, or
+    /// missing.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store has decided against it; otherwise
-    /// the error of the look-up.
+    /// - [`Conflict`](ErrorKind::Conflict) if the store contains another refund of the same
+    ///   purchase
+    /// - [`Erased`](ErrorKind::Erased) if the refund was erased
+    /// - The error of the store if the look-up fails
     async fn verdict_of(&self, refund: &Purchase) -> Result<Lookup> {
         match look_up(&*self.query, &refund.id).await? {
             Lookup::Stored(stored) if !stored.same_content(refund) => {
