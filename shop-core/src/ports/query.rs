@@ -1,4 +1,11 @@
-//! The reading port of a store.
+//! The port that reads purchases from a store, with its requests and its answers.
+//!
+//! | Question | Method of [`PurchaseQuery`] | Answer |
+//! |---|---|---|
+//! | Which purchases does a [`Selector`] select? | `page`, one [`PageRequest`] after the other | [`Page`] |
+//! | How many are they, and what did they cost? | `summary`, or `totals` per period | [`Summary`], [`Bucket`] |
+//! | What does the store contain under an id? | `get`, `look_up`, `wait_for` | [`Purchase`], [`Lookup`] |
+//! | What does the whole store contain? | `scan_batch` | [`ScanBatch`] |
 
 use std::fmt::Debug;
 use std::num::NonZeroU16;
@@ -66,77 +73,92 @@ use crate::{
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseQuery: Debug + Send + Sync + 'static {
-    /// One page of the selected purchases.
+    /// Returns one page of the selected purchases.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a foreign cursor, [`Denied`](crate::ErrorKind::Denied) for
-    /// [`Selector::All`] where it is not supported, [`Unavailable`](crate::ErrorKind::Unavailable) when the store
-    /// cannot be reached.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if the cursor of `request` belongs to another
+    ///   listing
+    /// - [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] if the query does not support
+    ///   it
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page>;
 
-    /// The number and the total price of the selected purchases.
+    /// Returns the number and the total price of the selected purchases.
     ///
     /// # Errors
-    /// [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] where it is not supported,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached,
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the sum cannot be represented exactly.
+    /// - [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] if the query does not support
+    ///   it
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
+    /// - [`Corrupt`](crate::ErrorKind::Corrupt) if the sum cannot be represented exactly
     async fn summary(&self, selector: &Selector) -> Result<Summary>;
 
-    /// The number and the total price of the selected purchases in a range of time, for each period in which there are
-    /// any, in order.
+    /// Returns the number and the total price of the selected purchases in each period of a range
+    /// of time.
     ///
-    /// By default it reads all pages. A store implements it if it can add up by itself.
+    /// The periods are in the order of time. A period without purchases has no bucket. By default
+    /// this function reads all pages. A store that can add up by itself implements it.
     ///
     /// # Errors
-    /// As [`page`](Self::page), and [`Invalid`](crate::ErrorKind::Invalid) when there are more than
-    /// [`TotalsRequest::MAX_BUCKETS`] periods with purchases.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods
+    ///   have purchases
+    /// - The errors of [`page`](Self::page) and [`summary`](Self::summary)
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        // The default request is one bucket with all purchases, which the store sums up faster.
         if *request == TotalsRequest::default() {
             return Ok(Bucket::from_summary(self.summary(selector).await?));
         }
         sum_pages(self, selector, request).await
     }
 
-    /// The purchase with this id, if it is stored.
+    /// Returns the purchase with the id `id`, if it is stored.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached.
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
 
-    /// Returns what the store has under this id: a purchase, a refund that waits, or the mark of an erased purchase.
+    /// Returns the entry of the store under the id `id`: a purchase, a waiting refund, or the mark
+    /// of an erased purchase.
     ///
-    /// By default it is [`get`](Self::get). A store from which purchases can be [erased](super::PurchaseErase), or in which
-    /// refunds [wait](super::WaitingRefunds), implements it.
+    /// By default this function calls [`get`](Self::get). A store from which purchases can be
+    /// [erased](super::PurchaseErase), or in which refunds [wait](super::WaitingRefunds),
+    /// implements it.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Returns the errors of [`get`](Self::get).
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         Ok(self.get(id).await?.map_or(Lookup::Missing, Lookup::Stored))
     }
 
-    /// Returns the same as [`look_up`](Self::look_up), for an answer that acknowledges what is found: it is then as durable
-    /// as what the store inserts.
+    /// Returns the entry of the store under the id `id`, once the entry is as durable as an insert.
     ///
-    /// By default it is [`look_up`](Self::look_up). A store whose rows can be seen before they are durable implements it.
+    /// A caller uses this function instead of [`look_up`](Self::look_up) if its answer acknowledges
+    /// the entry, for example for a repeated purchase. By default this function calls
+    /// [`look_up`](Self::look_up). A store whose rows can be seen before they are durable
+    /// implements it.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Returns the errors of [`get`](Self::get).
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
         self.look_up(id).await
     }
 
-    /// Returns a number that grows when another server has taken the store over, such as a promoted standby, which may
-    /// lack what the one before it had stored (default 0). Makes no request.
+    /// Returns a number that grows whenever another server takes the store over (default 0).
+    ///
+    /// A promoted standby may lack purchases that the server before it had stored. A caller that
+    /// compares the store with the log compares this number, and checks again after a change. This
+    /// function makes no request.
     fn takeovers(&self) -> u64 {
         0
     }
 
-    /// Waits until the purchase with this id is stored, at most for `timeout`. Returns whether it is stored.
+    /// Waits until the purchase with the id `id` is stored, for at most `timeout`, and returns
+    /// whether it is stored.
     ///
-    /// By default it polls [`get`](Self::get), with pauses from 2 ms to 50 ms.
+    /// By default this function polls [`get`](Self::get), with pauses from 2 ms to 50 ms. It polls
+    /// at least once, and a last time after the timeout.
     ///
     /// # Errors
-    /// As [`get`](Self::get): the first error ends the wait.
+    /// Returns the errors of [`get`](Self::get). The first error ends the wait.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the store.
@@ -156,12 +178,15 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         }
     }
 
-    /// The least user name that is `from` or greater in the order of bytes, as it is stored. A store implements it if it
-    /// reads one entry of an index of names.
+    /// Returns the first stored user name that is equal to or greater than `from` in the order of
+    /// bytes.
+    ///
+    /// Repeated calls, each behind the last name, lead through the names of all users. A store
+    /// implements this function if it needs to read only one entry of an index of names.
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default; [`Unavailable`](crate::ErrorKind::Unavailable) when the
-    /// store cannot be reached.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) by default
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let _unused = from;
         Err(Error::new(
@@ -170,14 +195,18 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         ))
     }
 
-    /// The next part of a scan of the whole store, from the beginning without `after`. The order is any that lasts.
-    /// Entries that are not purchases are part of it.
+    /// Returns the next batch of a scan of the whole store, behind the cursor `after`, or the first
+    /// batch without a cursor.
     ///
-    /// By default it is [`page`](Self::page) over [`Selector::All`], which lists purchases only. A store implements it
-    /// if another order is cheaper than that of time.
+    /// The order is any order that does not change during the scan. The scan contains entries that
+    /// are not purchases too.
+    ///
+    /// By default this function calls [`page`](Self::page) with [`Selector::All`], which lists
+    /// purchases only. A store implements it if another order is cheaper than the order of time.
     ///
     /// # Errors
-    /// As [`page`](Self::page). [`Invalid`](crate::ErrorKind::Invalid) for a position of another store.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if `after` is not a cursor of a scan of this store
+    /// - The errors of [`page`](Self::page)
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         request.cursor = after.cloned();
@@ -189,14 +218,20 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// Checks whether the store can be read now.
     ///
     /// # Errors
-    /// The reason why not.
+    /// Returns the reason why the store cannot be read.
     async fn check_reads(&self) -> Result<()>;
 }
 
-/// The totals of all pages of `query`.
+/// Adds up the selected purchases per period by reading all pages of `query`.
+///
+/// This is the default of [`PurchaseQuery::totals`], for stores that cannot add up by themselves.
 ///
 /// # Errors
-/// As [`PurchaseQuery::totals`].
+/// - [`Invalid`](crate::ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods
+///   have purchases
+/// - [`Corrupt`](crate::ErrorKind::Corrupt) if a sum cannot be represented exactly, or if the pages
+///   do not end
+/// - The errors of [`PurchaseQuery::page`]
 pub async fn sum_pages(
     query: &(impl PurchaseQuery + ?Sized),
     selector: &Selector,
@@ -217,15 +252,17 @@ pub async fn sum_pages(
     }
 }
 
-/// The bounds of the pauses between two polls: an awaited purchase usually is stored soon.
+/// The first pause between two polls for a purchase, which is usually stored soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The longest pause between two polls for a purchase. Each pause is twice as long as the one
+/// before it.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a query: `expect_page`, `expect_summary`, `expect_get` and `expect_check_reads` take functions of
-    /// references. Its `wait_for` polls `get`, and so does `wait_for` of a user; its `totals` ask `page`, and without a
-    /// range `summary`.
+    /// A mock of a query: `expect_page`, `expect_summary`, `expect_get` and `expect_check_reads`
+    /// take functions of references. Its `wait_for` polls `get`, and so does `wait_for` of a user;
+    /// its `totals` ask `page`, and without a range `summary`.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -252,21 +289,22 @@ mockall::mock! {
     }
 }
 
-/// What a store has under an id.
+/// The entry of a store under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// This purchase.
+    /// The store contains this purchase.
     Stored(Purchase),
-    /// This refund, which waits until its purchase is stored: see [`WaitingRefunds`](super::WaitingRefunds).
+    /// The store keeps this refund, which waits until its purchase is stored: see
+    /// [`WaitingRefunds`](super::WaitingRefunds).
     Waiting(Purchase),
-    /// The mark of a purchase that was erased: none is stored under this id any more.
+    /// The store contains the mark of an erased purchase, and never stores one under this id again.
     Erased,
-    /// Nothing.
+    /// The store contains no entry with this id.
     Missing,
 }
 
 impl Lookup {
-    /// The purchase, if it is stored.
+    /// Returns the purchase, if it is stored.
     #[must_use]
     pub fn stored(self) -> Option<Purchase> {
         match self {
@@ -276,22 +314,22 @@ impl Lookup {
     }
 }
 
-/// Selects purchases.
+/// A selection of purchases, of which a listing consists.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Selector {
-    /// Purchases of the user with this id.
+    /// The purchases of the user with this id.
     User(UserId),
-    /// Purchases of all users with this name.
+    /// The purchases of all users with this name.
     Name(UserName),
-    /// Purchases with this reference, of the user with this id or of all.
+    /// The purchases with this reference, of the user with this id or, without an id, of all users.
     Reference(Reference, Option<UserId>),
-    /// All purchases. Denied by a facing service.
+    /// All purchases. A facing service denies this selection.
     All,
 }
 
 impl Selector {
-    /// Whether `purchase` is selected.
+    /// Checks whether this selector selects `purchase`.
     #[must_use]
     pub fn matches(&self, purchase: &Purchase) -> bool {
         match self {
@@ -306,7 +344,7 @@ impl Selector {
     }
 }
 
-/// The order of a listing: by time, then by id. There will be no third.
+/// The order of a listing: by time, then by id. There will be no third order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ListOrder {
     /// Newest first.
@@ -321,15 +359,15 @@ pub enum ListOrder {
 pub struct PageLimit(NonZeroU16);
 
 impl PageLimit {
-    /// The largest page.
+    /// The maximum limit, 1,000 purchases.
     pub const MAX: Self = Self(NonZeroU16::new(1_000).unwrap());
-    /// The limit of [`PageRequest::default`].
+    /// The limit of [`PageRequest::default`], 50 purchases.
     pub const DEFAULT: Self = Self(NonZeroU16::new(50).unwrap());
 
-    /// A limit of `count` purchases.
+    /// Creates a limit of `count` purchases.
     ///
     /// # Errors
-    /// [`Invalid`] outside of 1 to 1,000.
+    /// [`Invalid`] if `count` is not from 1 to 1,000.
     pub const fn new(count: u16) -> Result<Self, Invalid> {
         match NonZeroU16::new(count) {
             Some(count) if count.get() <= Self::MAX.0.get() => Ok(Self(count)),
@@ -340,7 +378,7 @@ impl PageLimit {
         }
     }
 
-    /// The number of purchases.
+    /// Returns the maximum number of purchases.
     #[must_use]
     pub const fn get(self) -> usize {
         self.0.get() as usize
@@ -353,7 +391,7 @@ impl Default for PageLimit {
     }
 }
 
-/// A request for a page.
+/// A request for one page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PageRequest {
@@ -361,14 +399,15 @@ pub struct PageRequest {
     pub limit: PageLimit,
     /// The order of the whole listing.
     pub order: ListOrder,
-    /// The times of the purchases of the whole listing.
+    /// The range of time of the whole listing.
     pub range: TimeRange,
-    /// The cursor of the previous page; `None` for the first page.
+    /// The cursor of this page, which the previous page contains as `next`. `None` for the first
+    /// page.
     pub cursor: Option<Cursor>,
 }
 
 impl PageRequest {
-    /// The first page in `order`, of all times.
+    /// Creates a request for the first page of a listing in `order`, of all times.
     #[must_use]
     pub const fn first(order: ListOrder, limit: PageLimit) -> Self {
         Self {
@@ -379,14 +418,14 @@ impl PageRequest {
         }
     }
 
-    /// The same request, for purchases in `range`.
+    /// Returns this request for the purchases in `range`.
     #[must_use]
     pub const fn with_range(mut self, range: TimeRange) -> Self {
         self.range = range;
         self
     }
 
-    /// The same request, for the page at `cursor`.
+    /// Returns this request for the page at `cursor`.
     #[must_use]
     pub fn with_cursor(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
@@ -400,15 +439,17 @@ impl PageRequest {
 pub struct Page {
     /// The purchases, in the requested order.
     pub items: Vec<Purchase>,
-    /// The cursor of the next page; `None` at the end.
+    /// The cursor of the next page. `None` on the last page.
     pub next: Option<Cursor>,
-    /// Over HTTP: whether the service has accepted a purchase that it expected to list, and does not store yet.
+    /// Whether the page lacks a purchase that the service has accepted and does not store yet.
+    ///
+    /// Only a page that was received over HTTP can be pending.
     #[serde(skip)]
     pub is_pending: bool,
 }
 
 impl Page {
-    /// A page received from another service.
+    /// Creates a page, such as one that was received from another service.
     #[must_use]
     pub const fn new(items: Vec<Purchase>, next: Option<Cursor>) -> Self {
         Self {
@@ -418,8 +459,11 @@ impl Page {
         }
     }
 
-    /// A page from `found`, which an adapter has read with `limit + 1`. An extra purchase indicates a next page and is
-    /// dropped.
+    /// Creates a page from the purchases `found`, of which an adapter has read one more than the
+    /// limit of `request`.
+    ///
+    /// The extra purchase shows that there is a next page, and is dropped. The cursor of the next
+    /// page is behind the last purchase of this page.
     #[must_use]
     pub fn from_overfetch(
         mut found: Vec<Purchase>,
@@ -433,11 +477,15 @@ impl Page {
         Self::new(found, next)
     }
 
-    /// The cursor to continue with after this response to `request`; `None` at the end.
+    /// Returns the cursor of the next page after this answer to `request`, or `None` at the end of
+    /// the listing.
+    ///
+    /// A caller that reads all pages uses this function instead of the field `next`, so that a
+    /// faulty service or store cannot keep it in an endless loop.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) when the listing would never end: there are more pages, but the cursor does not
-    /// advance.
+    /// [`Corrupt`](ErrorKind::Corrupt) if there are more pages, but this page is empty or its
+    /// cursor does not advance.
     #[doc(hidden)]
     pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
         let stands_still =
@@ -456,28 +504,31 @@ impl Page {
 pub struct Summary {
     /// The number of purchases.
     pub count: u64,
-    /// Their total price, exactly.
+    /// The exact total price of the purchases, less their refunds.
     pub total_spent: Total,
 }
 
 impl Summary {
-    /// A summary of `count` purchases that cost `total_spent` together.
+    /// Creates the summary of `count` purchases that cost `total_spent` together.
     #[must_use]
     pub const fn new(count: u64, total_spent: Total) -> Self {
         Self { count, total_spent }
     }
 
-    /// That of one price. The amount of a refund is no further purchase.
+    /// Creates the summary of one purchase or refund with the price `price`.
+    ///
+    /// The price of a refund is negative. It reduces the total price, and is not counted as a
+    /// purchase.
     #[doc(hidden)]
     #[must_use]
     pub fn from_price(price: Price) -> Self {
         Self::new(u64::from(!price.is_negative()), price.into())
     }
 
-    /// The summary of the purchases of both.
+    /// Returns the summary of the purchases of this summary and of `other` together.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) when the sum cannot be represented exactly.
+    /// [`Corrupt`](ErrorKind::Corrupt) if the sum cannot be represented exactly.
     pub(crate) fn checked_add(self, other: Self) -> Result<Self> {
         let total_spent = self.total_spent.checked_add(other.total_spent)?;
         Ok(Self::new(self.count + other.count, total_spent))

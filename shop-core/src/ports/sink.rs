@@ -1,4 +1,8 @@
-//! The publishing port of a log.
+//! The port that publishes purchases to a log, with its receipts.
+//!
+//! A [`PurchaseSink`] publishes a [`Purchase`], and acknowledges it with a [`Receipt`]: from then
+//! on the purchase is as durable as the [`Durability`] in the receipt states. A publish of a new
+//! purchase also assigns its id and its time, and returns both as a [`PublishedPurchase`].
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,7 +25,8 @@ use crate::{
 ///
 /// Every call completes within a time that the implementation bounds.
 ///
-/// A [`Shop`](crate::Shop) is the usual caller. A sink around another one, which refuses large purchases:
+/// A [`Shop`](crate::Shop) is the usual caller. A sink around another one, which refuses large
+/// purchases:
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,23 +93,29 @@ use crate::{
 pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// Publishes a purchase durably.
     ///
-    /// The first poll enqueues it. A full queue is an immediate error.
+    /// The first poll of the future enqueues the purchase. A full queue is an immediate error.
     ///
     /// # Errors
-    /// [`Overloaded`](crate::ErrorKind::Overloaded) when the queue is full,
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached or written,
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) when the log rejects the size. The error's
-    /// [`outcome`](crate::Error::outcome) states whether the purchase may be in the log.
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded) if the queue is full
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached or written
+    /// - [`TooLarge`](crate::ErrorKind::TooLarge) if the log rejects the size of the record
+    ///
+    /// The [`outcome`](crate::Error::outcome) of the error states whether the purchase may be in
+    /// the log.
     ///
     /// # Cancel safety
-    /// Dropping the future before its first poll publishes nothing. Afterwards only the receipt is lost.
+    /// Dropping the future before its first poll publishes nothing. Dropping it later loses the
+    /// receipt, and the purchase is published.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
 
     /// Publishes many purchases durably, faster than one by one.
     ///
-    /// Returns one result per purchase, in their order: each is that of a [`publish`](Self::publish). A full queue delays
-    /// the batch, and is not an error until the time of a publish has passed. By default several users' purchases are
-    /// published concurrently, and those of one user sequentially.
+    /// Returns one result per purchase, in the order of `purchases`. Each result is the one that
+    /// [`publish`](Self::publish) would return. A full queue delays the batch, and is an error only
+    /// after the time that a single publish may take.
+    ///
+    /// By default, the purchases of one user are published one after the other, and the purchases
+    /// of up to 64 users concurrently.
     ///
     /// ```
     /// use shop_core::memory::InMemoryLog;
@@ -128,17 +139,22 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         publish_each(self, purchases).await
     }
 
-    /// Assigns an id and a time to a purchase, and publishes it. `context` is that of the request.
+    /// Assigns an id and a time to a new purchase, and publishes the purchase.
     ///
-    /// By default the id and the time are assigned here: the id by the key, if there is one. A sink that is
-    /// [idempotent](Self::is_idempotent) returns the first purchase with its time for a repetition.
+    /// `context` describes the request that the purchase came with. By default this function
+    /// assigns the id: the id is derived from the key of the purchase, and generated without a key.
+    /// A sink that is [idempotent](Self::is_idempotent) answers a repetition with the first
+    /// purchase and its time.
     ///
     /// # Errors
-    /// As [`publish`](Self::publish); [`Conflict`](crate::ErrorKind::Conflict) when the sink knows that the key was
-    /// used for another purchase, and [`Erased`](crate::ErrorKind::Erased) when that was erased.
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the sink knows that the key was used for
+    ///   another purchase
+    /// - [`Erased`](crate::ErrorKind::Erased) if the sink knows that the purchase of the key was
+    ///   erased
+    /// - The errors of [`publish`](Self::publish)
     ///
     /// # Cancel safety
-    /// As [`publish`](Self::publish).
+    /// Dropping the future leaves the purchase published or not, as for [`publish`](Self::publish).
     async fn publish_new(
         &self,
         new: NewPurchase,
@@ -150,11 +166,14 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
-    /// Assigns ids and times to many purchases, and publishes them, as [`publish_new`](Self::publish_new) and
-    /// [`publish_many`](Self::publish_many) do. `context` is that of all.
+    /// Assigns ids and times to many new purchases, and publishes the purchases.
+    ///
+    /// Returns one result per purchase, in the order of `new`. Each result is the one that
+    /// [`publish_new`](Self::publish_new) would return. `context` describes the request that all of
+    /// them came with.
     ///
     /// # Cancel safety
-    /// As [`publish_many`](Self::publish_many).
+    /// Dropping the future loses the results. Each purchase may be published or not.
     async fn publish_new_many(
         &self,
         new: Vec<NewPurchase>,
@@ -177,33 +196,45 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
             .collect()
     }
 
-    /// Whether `publish_new` and `publish_new_many` recognise repetitions and conflicts, as an
-    /// [`IdempotentSink`](super::IdempotentSink) and another service do (default `false`). A sink around such a sink
-    /// forwards these three methods: the id of a key is assigned behind it.
+    /// Returns whether `publish_new` and `publish_new_many` recognize repetitions and conflicts
+    /// (default `false`).
+    ///
+    /// An [`IdempotentSink`](super::IdempotentSink) does, and so does a sink that calls another
+    /// service. A sink around such a sink forwards these three methods, because the inner sink
+    /// assigns the id of a key.
     fn is_idempotent(&self) -> bool {
         false
     }
 
-    /// Returns whether an acknowledged purchase is stored too, so that the result of a publish is the decision of the store
-    /// (default `false`). A sink around such a sink forwards it.
+    /// Returns whether an acknowledged purchase is in the store already (default `false`).
+    ///
+    /// The result of a publish is then the decision of the store, which tells a new purchase from a
+    /// repetition. A sink around another one forwards this method.
     fn is_storing(&self) -> bool {
         false
     }
 
-    /// Returns whether the purchase with this id may be acknowledged without being in the store yet, as far as that is known
-    /// without a query. What needs the purchase, such as a [refund](crate::Shop::refund), then waits for it.
+    /// Returns whether the purchase with the id `id` may be acknowledged without being in the store
+    /// yet.
     ///
-    /// By default that is so if the id is a UUIDv7 of the last 30 s. A sink that remembers what it has acknowledged knows
-    /// more.
+    /// A caller that needs the purchase, such as a [refund](crate::Shop::refund), then waits until
+    /// the purchase is stored. This function does not ask the store.
+    ///
+    /// By default it returns `true` if the id is a UUIDv7 whose time is at most 30 s from now. A
+    /// sink that remembers its acknowledged purchases implements it.
     fn may_be_unstored(&self, id: &PurchaseId) -> bool {
         is_recent(id, SystemClock.now())
     }
 
-    /// The minimum durability of a receipt, as currently known. Does not block and makes no request.
+    /// Returns the minimum durability of a receipt, as far as the sink currently knows.
+    ///
+    /// This function does not block and makes no request.
     fn durability(&self) -> Durability;
 
-    /// Returns what is wrong with the log although it can be reached, as currently known (default: nothing). Does not
-    /// block and makes no request. A sink around another one forwards it.
+    /// Returns the known faults of a log that can be reached, such as partitions without a leader
+    /// (default: none).
+    ///
+    /// This function does not block and makes no request. A sink around another one forwards it.
     fn faults(&self) -> LogFaults {
         LogFaults::default()
     }
@@ -211,35 +242,37 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// Checks whether a purchase can be published now. Writes nothing.
     ///
     /// # Errors
-    /// The reason why not.
+    /// Returns the reason why no purchase can be published.
     async fn check(&self) -> Result<()>;
 
-    /// Rejects new purchases and waits until those in the queue are durable, for at most `deadline`.
+    /// Rejects new purchases, and waits for at most `deadline` until all queued purchases are
+    /// durable.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some were not durable in time.
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if some queued purchases were not
+    /// durable in time.
     async fn close(&self, deadline: Duration) -> Result<()>;
 }
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a sink that [is idempotent](PurchaseSink::is_idempotent): a [`Shop`](crate::Shop) calls its
-    /// `publish_new`, also for each purchase of a batch.
+    /// A mock of a sink that [is idempotent](PurchaseSink::is_idempotent): a [`Shop`](crate::Shop)
+    /// calls its `publish_new`, also for each purchase of a batch.
     #[derive(Debug)]
     pub PurchaseSink {
-        /// As [`PurchaseSink::publish`].
+        /// Answers [`PurchaseSink::publish`] by the expectation of the test.
         pub async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
-        /// As [`PurchaseSink::publish_new`].
+        /// Answers [`PurchaseSink::publish_new`] by the expectation of the test.
         pub async fn publish_new(
             &self,
             new: NewPurchase,
             context: Option<Box<RequestContext>>,
         ) -> Result<PublishedPurchase>;
-        /// As [`PurchaseSink::durability`].
+        /// Answers [`PurchaseSink::durability`] by the expectation of the test.
         pub fn durability(&self) -> Durability;
-        /// As [`PurchaseSink::check`].
+        /// Answers [`PurchaseSink::check`] by the expectation of the test.
         pub async fn check(&self) -> Result<()>;
-        /// As [`PurchaseSink::close`].
+        /// Answers [`PurchaseSink::close`] by the expectation of the test.
         pub async fn close(&self, deadline: Duration) -> Result<()>;
     }
 }
@@ -284,34 +317,42 @@ impl PurchaseSink for MockPurchaseSink {
     }
 }
 
-/// An accepted purchase, and the proof of it.
+/// A purchase that a sink has acknowledged, with its receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedPurchase {
     /// The purchase, with its id and its timestamp.
     pub purchase: Purchase,
-    /// Its durability, and its position in the log.
+    /// The receipt, with the durability of the purchase and its position in the log.
     pub receipt: Receipt,
-    /// The number of attempts that it took. Above 1 the service may have failed, or a response was lost.
-    /// Not serialized, as it is a fact of this call and not of the purchase: read back, it is 1.
+    /// The number of attempts that the publish took. Above 1, the service has failed before, or a
+    /// response was lost.
+    ///
+    /// This field is not serialized, because it is a fact about the call and not about the
+    /// purchase. A deserialized value is 1.
     #[serde(skip, default = "first_attempt")]
     pub attempts: u32,
-    /// Whether it was published before under the same key. Then `purchase` is the first one, with its time.
-    /// Not serialized either: read back, it is false.
+    /// Whether the purchase was published before under the same key. Then `purchase` is the first
+    /// purchase, with its time.
+    ///
+    /// This field is not serialized. A deserialized value is `false`.
     #[serde(skip)]
     pub replayed: bool,
-    /// Whether it is a refund that is in the log, and that the store has not decided over in time: it may still be refused.
-    /// Not serialized either: read back, it is false.
+    /// Whether this is a refund that is in the log, but about which the store has not decided in
+    /// time. The store may still refuse it.
+    ///
+    /// This field is not serialized. A deserialized value is `false`.
     #[serde(skip)]
     pub pending: bool,
 }
 
+/// Returns the number of attempts of a deserialized purchase.
 const fn first_attempt() -> u32 {
     1
 }
 
 impl PublishedPurchase {
-    /// A purchase that was acknowledged with `receipt`, at the first attempt.
+    /// Creates the result of a purchase that was acknowledged with `receipt` at the first attempt.
     #[must_use]
     pub const fn new(purchase: Purchase, receipt: Receipt) -> Self {
         let replayed = receipt.is_duplicate;
@@ -324,7 +365,7 @@ impl PublishedPurchase {
         }
     }
 
-    /// The same purchase, published before.
+    /// Returns this purchase, marked as published before under the same key.
     #[doc(hidden)]
     #[must_use]
     pub const fn into_replayed(mut self) -> Self {
@@ -332,7 +373,7 @@ impl PublishedPurchase {
         self
     }
 
-    /// Returns the same refund, over which the store has not decided yet.
+    /// Returns this refund, marked as one about which the store has not decided yet.
     #[doc(hidden)]
     #[must_use]
     pub const fn into_pending(mut self) -> Self {
@@ -340,7 +381,7 @@ impl PublishedPurchase {
         self
     }
 
-    /// The same purchase after this number of attempts.
+    /// Returns this purchase with the number of `attempts` that its publish took.
     #[doc(hidden)]
     #[must_use]
     pub const fn with_attempts(mut self, attempts: u32) -> Self {
@@ -362,12 +403,12 @@ pub struct Receipt {
     pub position: Option<RecordPosition>,
     /// Whether the sink already had the purchase. Only a sink that writes into a store knows.
     pub is_duplicate: bool,
-    /// The purchase that it had, if it has read it.
+    /// The first purchase with this id, if the sink already had it and has read it.
     pub first_purchase: Option<Box<Purchase>>,
 }
 
 impl Receipt {
-    /// A receipt without a position.
+    /// Creates the receipt of a new purchase, without a position in the log.
     #[must_use]
     pub const fn new(id: PurchaseId, durability: Durability) -> Self {
         Self {
@@ -379,7 +420,7 @@ impl Receipt {
         }
     }
 
-    /// The same receipt, with the record's position.
+    /// Returns this receipt with the position of the record in the log.
     #[must_use]
     pub fn with_position(mut self, position: RecordPosition) -> Self {
         self.position = Some(position);
@@ -387,7 +428,7 @@ impl Receipt {
     }
 }
 
-/// The JSON of a [`Receipt`].
+/// The JSON of a [`Receipt`], which names the durability and the number of replicas in two members.
 #[derive(Serialize, Deserialize)]
 struct ReceiptJson {
     id: PurchaseId,
@@ -440,27 +481,30 @@ impl From<ReceiptJson> for Receipt {
     }
 }
 
-/// Which failures an acknowledged purchase survives.
+/// The durability of an acknowledged purchase: the failures that the purchase survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// None: it is in the memory of this process only. For tests.
+    /// The purchase survives no failure, because it is only in the memory of this process. For
+    /// tests.
     Memory,
-    /// A crash of the process and of the machine: it is on the machine's disk.
+    /// The purchase survives a crash of the process and of the machine, because it is on a local
+    /// disk.
     LocalDisk,
-    /// The loss of all but one of the brokers that acknowledged it.
+    /// The purchase survives the loss of all but one of the brokers that have acknowledged it.
     Broker {
-        /// The minimum number of brokers that acknowledge a purchase, as guaranteed by `acks=all`: the smaller of the
-        /// topic's `min.insync.replicas` and its number of replicas. `None` when the topic's settings cannot be read.
+        /// The minimum number of brokers that acknowledge a purchase, as guaranteed by `acks=all`:
+        /// the smaller of the topic's `min.insync.replicas` and its number of replicas. `None` when
+        /// the topic's settings cannot be read.
         replicas: Option<u32>,
     },
-    /// The loss of a minority of the store's servers: a majority has it in its journal. With a single server, that
-    /// server is the majority.
+    /// The purchase survives the loss of a minority of the servers of the store, because a majority
+    /// of them contains it in its journal. A single server is its own majority.
     Replicated,
 }
 
 impl Durability {
-    /// The name in JSON, and the number of replicas.
+    /// Returns the name of this durability in JSON, and the number of replicas if it is known.
     pub(crate) const fn name(self) -> (&'static str, Option<u32>) {
         match self {
             Self::Memory => ("memory", None),
@@ -471,14 +515,18 @@ impl Durability {
     }
 }
 
-/// The number of users whose purchases are published concurrently.
+/// The maximum number of users whose purchases are published concurrently.
 const CONCURRENT_USERS: usize = 64;
 
-/// Publishes each of `purchases` by a [`publish`](PurchaseSink::publish): up to 64 users' concurrently, and those of one
-/// user in their order. The default of [`publish_many`](PurchaseSink::publish_many).
+/// Publishes each of `purchases` by its own [`publish`](PurchaseSink::publish), and returns one
+/// result per purchase.
+///
+/// The purchases of one user are published one after the other, so that the log contains them in
+/// this order. The purchases of up to 64 users are published concurrently. This is the default of
+/// [`publish_many`](PurchaseSink::publish_many).
 ///
 /// # Cancel safety
-/// As [`publish_many`](PurchaseSink::publish_many).
+/// Dropping the future loses the receipts. Each purchase may be published or not.
 pub async fn publish_each<S: PurchaseSink + ?Sized>(
     sink: &S,
     purchases: &[Purchase],
@@ -487,10 +535,14 @@ pub async fn publish_each<S: PurchaseSink + ?Sized>(
     by_user(users, |index| sink.publish(&purchases[index])).await
 }
 
-/// As [`publish_each`], by [`publish_new`](PurchaseSink::publish_new).
+/// Publishes each of the purchases `new` by its own [`publish_new`](PurchaseSink::publish_new), and
+/// returns one result per purchase.
+///
+/// The order and the concurrency are the ones of [`publish_each`]. `context` describes the request
+/// that all purchases came with.
 ///
 /// # Cancel safety
-/// As [`publish_new_many`](PurchaseSink::publish_new_many).
+/// Dropping the future loses the results. Each purchase may be published or not.
 pub async fn publish_new_each<S: PurchaseSink + ?Sized>(
     sink: &S,
     new: &[NewPurchase],
@@ -503,7 +555,11 @@ pub async fn publish_new_each<S: PurchaseSink + ?Sized>(
     .await
 }
 
-/// The results of `publish` for each index of `of_users`, the user ids: sequentially for one user.
+/// Calls `publish` for each index of a batch, one after the other for each user, and returns the
+/// results in the order of the batch.
+///
+/// `of_users` yields the user of each purchase of the batch. Up to [`CONCURRENT_USERS`] users are
+/// served concurrently.
 async fn by_user<'a, T: Send>(
     of_users: impl Iterator<Item = &'a UserId>,
     publish: impl Fn(usize) -> BoxFuture<'a, T> + Send + Sync,
@@ -523,11 +579,14 @@ async fn by_user<'a, T: Send>(
         .flat_map(stream::iter)
         .collect()
         .await;
+    // The users have ended in any order.
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Groups `items` by their key, in the order of the first item of each group. Items without a key are groups of their own.
+/// Groups `items` by their key, and returns the groups in the order of their first items.
+///
+/// The items of a group keep their order. An item without a key is a group of its own.
 pub(crate) fn group_by_key<T, K: Hash + Eq>(
     items: impl IntoIterator<Item = T>,
     key_of: impl Fn(&T) -> Option<K>,

@@ -1,4 +1,14 @@
-//! The ports that write into a store, and delete from it; and a store as a sink, without a log in between.
+//! The ports that write into a store and delete from it, and a sink that writes into a store
+//! directly.
+//!
+//! | Port | Called by | For |
+//! |---|---|---|
+//! | [`RecordStore`] | Ingest | Applying the records of a topic |
+//! | [`PurchaseStore`] | Ingest and [`StoreSink`] | Inserting purchases: a record store of purchases |
+//! | [`PurchaseErase`] | Erasure of a user, and retention | Deleting purchases |
+//!
+//! Usually a purchase reaches the store through a log. A [`StoreSink`] writes it into the store
+//! without one.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,11 +23,14 @@ use crate::log::Reason;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
-/// The maximum number of purchases that a [`StoreSink`] inserts at once: others insert between the batches.
+/// The maximum number of purchases that a [`StoreSink`] inserts at once, so that other callers
+/// insert between the batches.
 const MAX_BATCH: usize = 1_000;
 
-/// Applies the records of a topic: to a [`PurchaseStore`], or to the projection that one service
-/// has of another's events.
+/// Applies the records of a topic to a store.
+///
+/// The store is a [`PurchaseStore`], or a projection: the view that one service keeps of the events
+/// of another service.
 ///
 /// Every call completes within a time that the implementation bounds.
 ///
@@ -92,27 +105,33 @@ const MAX_BATCH: usize = 1_000;
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
-    /// Applies each record that was not applied before. With an outcome, a record is durable: ingest then commits its
-    /// position, and nothing delivers it again. That includes a duplicate of a concurrent call.
+    /// Applies each record of `batch` that was not applied before, and returns one outcome per
+    /// record.
+    ///
+    /// A record with an outcome other than [`Unknown`](InsertOutcome::Unknown) must be durable,
+    /// because ingest then commits its position in the log, and the log does not deliver the record
+    /// again. This holds also for a duplicate of a record that a concurrent call applies.
     ///
     /// # Errors
-    /// When the outcome of every record is unknown, such as [`Unavailable`](crate::ErrorKind::Unavailable). If only
-    /// some records fail, their outcome is [`Unknown`](InsertOutcome::Unknown).
+    /// Returns an error, such as [`Unavailable`](crate::ErrorKind::Unavailable), if the outcome of
+    /// every record is unknown. If only some records fail, their outcome is
+    /// [`Unknown`](InsertOutcome::Unknown).
     ///
     /// # Cancel safety
-    /// Dropping the future may apply any part of the batch; applying it again is safe.
+    /// Dropping the future may apply any part of the batch. Applying the batch again is safe.
     async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
 
     /// Checks whether records can be applied now. Writes nothing.
     ///
     /// # Errors
-    /// The reason why not.
+    /// Returns the reason why no record can be applied.
     async fn check(&self) -> Result<()>;
 
-    /// Returns the refunds that wait in this store, if it is a store of purchases that keeps them (default `None`).
+    /// Returns the port of the refunds that wait in this store for their purchase (default `None`).
     ///
-    /// A store without them rejects a refund whose purchase is not stored, as [parked](Reason::parked): an operator
-    /// replays it later.
+    /// Only a store of purchases can keep such refunds. A store that does not keep them rejects a
+    /// refund whose purchase is not stored as [parked](Reason::parked), and an operator replays the
+    /// refund later.
     fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
         None
     }
@@ -131,30 +150,31 @@ mockall::mock! {
     }
 }
 
-/// The outcome of one record of a batch.
+/// The outcome of applying one record of a batch to a store.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum InsertOutcome {
-    /// Stored now, durably.
+    /// The record was stored now, durably.
     Inserted,
-    /// Already stored with the same content.
+    /// The record was stored before, with the same content.
     Duplicate,
-    /// Its id, or the id of the purchase that it refunds, is that of an [erased](super::PurchaseErase) purchase. It is not
-    /// stored again.
+    /// The record was not stored, because its id, or the id of the purchase that it refunds,
+    /// belongs to an [erased](super::PurchaseErase) purchase.
     Erased,
-    /// A refund that is kept durably among the [`WaitingRefunds`], until the store has its purchase.
+    /// The record is a refund, which the store keeps durably among the [`WaitingRefunds`] until its
+    /// purchase arrives.
     Waiting,
-    /// Its id is used by a record with different content.
+    /// The record was not stored, because its id belongs to a record with other content.
     Conflict,
-    /// The store can never accept it.
+    /// The record was not stored, because the store can never accept it.
     Rejected(Reason),
-    /// Unknown: retry.
+    /// The outcome is unknown because of this error. The caller applies the record again.
     Unknown(Error),
 }
 
-/// Stores purchases: a [`RecordStore`] of purchases with these guarantees.
+/// Stores purchases: a [`RecordStore`] of purchases with the guarantees below.
 ///
-/// Implemented for every [`RecordStore<Purchase>`](RecordStore); `insert` calls `apply`.
+/// Every [`RecordStore<Purchase>`](RecordStore) implements this trait, and `insert` calls `apply`.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -185,21 +205,24 @@ pub enum InsertOutcome {
 ///   (`store::a_dropped_insert_leaves_the_store_consistent`).
 #[async_trait]
 pub trait PurchaseStore: RecordStore<Purchase> {
-    /// Stores each purchase whose id is not stored yet.
+    /// Stores each purchase of `batch` whose id is not stored yet, and returns one outcome per
+    /// purchase.
     ///
     /// # Errors
-    /// As [`RecordStore::apply`].
+    /// Returns the errors of [`RecordStore::apply`], if the outcome of every purchase is unknown.
     ///
     /// # Cancel safety
-    /// As [`RecordStore::apply`].
+    /// Dropping the future may store any part of the batch. Inserting the batch again is safe.
     fn insert(&self, batch: Arc<[Purchase]>) -> BoxFuture<'_, Result<Vec<InsertOutcome>>> {
         self.apply(batch)
     }
 
-    /// Stores one purchase.
+    /// Stores one purchase, unless its id is stored already, and returns the outcome.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert). An unknown outcome is returned as an error.
+    /// - The errors of [`insert`](Self::insert), and the error of an
+    ///   [`Unknown`](InsertOutcome::Unknown) outcome
+    /// - [`Internal`](ErrorKind::Internal) if the store returns no outcome
     async fn insert_one(&self, purchase: Purchase) -> Result<InsertOutcome> {
         match self.insert(Arc::new([purchase])).await?.pop() {
             Some(InsertOutcome::Unknown(error)) => Err(error),
@@ -214,14 +237,15 @@ pub trait PurchaseStore: RecordStore<Purchase> {
 
 impl<S: RecordStore<Purchase>> PurchaseStore for S {}
 
-/// A mock of a store.
+/// A mock of a store of purchases.
 #[cfg(feature = "mock")]
 pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 
-/// Erases the purchases of a user, and deletes those that are older than the retention.
+/// Erases the purchases of a user, and deletes the purchases that are older than the retention.
 ///
-/// An erased purchase leaves a mark with its id, so that it is not stored again when a log delivers it again. Calls are
-/// bounded: a caller repeats them until they return 0.
+/// An erased purchase leaves a *mark* with its id, so that the purchase is not stored again when a
+/// log delivers its record again. A purchase that retention deletes leaves no mark. Each call
+/// deletes at most `limit` purchases, so a caller repeats the call until it returns 0.
 ///
 /// ```
 /// use shop_core::UserId;
@@ -263,57 +287,71 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseErase: Debug + Send + Sync + 'static {
-    /// Erases at most `limit` purchases of `user`, durably, and marks their ids. Returns their number.
+    /// Erases at most `limit` purchases of `user` durably, marks their ids, and returns their
+    /// number.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some may have been erased; calling it
-    /// again is safe.
+    /// Returns [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some of
+    /// the purchases may have been erased. Calling this function again is safe.
     ///
     /// # Cancel safety
-    /// Dropping the future may erase some of them or all.
+    /// Dropping the future may erase some or all of the purchases.
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64>;
 
-    /// Marks those of `ids` that are not stored as erased, durably. Returns the number of new marks.
+    /// Marks those of `ids` that are not stored as erased, durably, and returns the number of new
+    /// marks.
+    ///
+    /// A purchase whose id is marked is never stored. Stored purchases do not change.
     ///
     /// # Errors
-    /// As [`erase`](Self::erase).
+    /// Returns the errors of [`erase`](Self::erase).
     ///
     /// # Cancel safety
-    /// Dropping the future may mark some of them or all.
+    /// Dropping the future may mark some or all of the ids.
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64>;
 
-    /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first, and their refunds. Returns the
-    /// number of deleted entries, of which refunds may exceed `limit`.
+    /// Deletes at most `limit` purchases with a timestamp before `time`, the oldest first, and
+    /// their refunds.
+    ///
+    /// Returns the number of deleted entries, which may exceed `limit` by the refunds of these
+    /// purchases.
     ///
     /// # Errors
-    /// As [`erase`](Self::erase).
+    /// Returns the errors of [`erase`](Self::erase).
     ///
     /// # Cancel safety
-    /// Dropping the future may delete some of them or all.
+    /// Dropping the future may delete some or all of the purchases.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
 
-    /// Returns the number of entries with a timestamp before `time`; it may stop at `limit`. Younger refunds, which are
-    /// deleted with their purchases, are not counted.
+    /// Counts the entries with a timestamp before `time`, and may stop at `limit`.
+    ///
+    /// A refund that is younger than `time` is not counted, although it is deleted with its
+    /// purchase.
     ///
     /// # Errors
-    /// As [`erase`](Self::erase).
+    /// Returns the errors of [`erase`](Self::erase).
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
 
-    /// The time that was last stored, by any process; `None` if none was.
+    /// Returns the time that any process has last stored by
+    /// [`store_last_seen`](Self::store_last_seen), if there is one.
     ///
     /// # Errors
-    /// As [`erase`](Self::erase).
+    /// Returns the errors of [`erase`](Self::erase).
     async fn last_seen(&self) -> Result<Option<Timestamp>>;
 
-    /// Stores the time of a round of deletions, durably: see [`run_retention`](crate::retention::run_retention).
+    /// Stores the time of a round of deletions durably.
+    ///
+    /// [`run_retention`](crate::retention::run_retention) compares the next time with it, so that a
+    /// clock that jumps ahead does not delete purchases that are too young.
     ///
     /// # Errors
-    /// As [`erase`](Self::erase).
+    /// Returns the errors of [`erase`](Self::erase).
     async fn store_last_seen(&self, time: Timestamp) -> Result<()>;
 }
 
-/// Writes purchases straight into a store. They are listed as soon as they are published, and conflicts are detected at
-/// once.
+/// A sink that writes purchases directly into a store, without a log in between.
+///
+/// A purchase is listed as soon as it is published, and a conflict is detected at once.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -334,12 +372,15 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct StoreSink {
     store: Arc<dyn PurchaseStore>,
+    /// The durability of a stored purchase, which the receipts state.
     durability: Durability,
+    /// Whether one of the clones was closed.
     closed: Arc<AtomicBool>,
 }
 
 impl StoreSink {
-    /// A sink over `store`, where a stored purchase has this durability.
+    /// Creates a sink that writes into `store`, where a stored purchase has the durability
+    /// `durability`.
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability) -> Self {
         Self {
@@ -349,6 +390,10 @@ impl StoreSink {
         }
     }
 
+    /// Checks that the sink is open.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed) after [`close`](PurchaseSink::close).
     fn open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, "the sink is closed"));
@@ -356,6 +401,9 @@ impl StoreSink {
         Ok(())
     }
 
+    /// Inserts `purchases` by one call of the store, and returns one result per purchase.
+    ///
+    /// If the call fails, each purchase has the error of the call.
     async fn insert_batch(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let inserted = async {
             self.open()?;
@@ -363,7 +411,7 @@ impl StoreSink {
         };
         match inserted.await {
             Ok(outcomes) => {
-                // A store of others may miscount.
+                // A store that an embedder has implemented may return too few outcomes.
                 let missing = || {
                     InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"))
                 };
@@ -380,12 +428,16 @@ impl StoreSink {
 }
 
 impl InsertOutcome {
-    /// The receipt for the purchase `id` that was inserted with this outcome, where a stored purchase has this
-    /// durability.
+    /// Returns the receipt of the purchase `id`, which was inserted with this outcome.
+    ///
+    /// `durability` is the durability of a stored purchase. A waiting refund is as durable, so it
+    /// has a receipt too.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict), [`Erased`](ErrorKind::Erased) or [`Invalid`](ErrorKind::Invalid) if it is not
-    /// stored; the error of an unknown outcome.
+    /// - [`Conflict`](ErrorKind::Conflict) if the id belongs to a purchase with other content
+    /// - [`Erased`](ErrorKind::Erased) if the id belongs to an erased purchase
+    /// - [`Invalid`](ErrorKind::Invalid) with the reason if the store has rejected the purchase
+    /// - The error of an [`Unknown`](Self::Unknown) outcome
     #[doc(hidden)]
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
         let (kind, message) = match self {
@@ -418,7 +470,7 @@ impl PurchaseSink for StoreSink {
             .into_receipt(purchase.id, self.durability)
     }
 
-    /// Inserts them in batches of up to 1,000, one after the other.
+    /// Inserts `purchases` in batches of up to 1,000, one after the other.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let mut receipts = Vec::with_capacity(purchases.len());
         for batch in purchases.chunks(MAX_BATCH) {
