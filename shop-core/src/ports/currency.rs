@@ -1,4 +1,4 @@
-//! The currency of a store.
+//! The port of the currency of a store.
 
 use std::fmt::Debug;
 
@@ -10,8 +10,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// Keeps the currency of a store, so that no sum ever adds two currencies.
 ///
-/// A store has one currency: the first one that [`adopt_currency`](Self::adopt_currency) or an inserted purchase has given
-/// it. Purchases without a currency are in the currency of the store, also those that were inserted before it had one.
+/// A store has one currency: the first one that [`adopt_currency`](Self::adopt_currency) or an
+/// inserted purchase has given to the store. A purchase without a currency is in the currency of
+/// the store, also if it was inserted before the store had one.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -28,17 +29,19 @@ pub trait CurrencyStore: Debug + Send + Sync + 'static {
     /// Returns the currency of the store, if it has one.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when the store cannot be reached.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the store cannot be reached.
     async fn currency(&self) -> Result<Option<Currency>>;
 
-    /// Gives the store this currency, durably, unless it has one.
+    /// Gives the store the currency `currency` durably, unless the store already has one.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if the store has another currency, and as [`currency`](Self::currency).
+    /// - [`Conflict`](ErrorKind::Conflict) if the store has another currency
+    /// - The errors of [`currency`](Self::currency)
     async fn adopt_currency(&self, currency: &Currency) -> Result<()>;
 }
 
-/// Returns the error of a store that has the currency `kept`, and is opened with `given`.
+/// Returns the error for a store that has the currency `kept`, and is opened with the currency
+/// `given`.
 #[must_use]
 pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
     let message = format!(
@@ -48,7 +51,8 @@ pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
     Error::new(ErrorKind::Conflict, message)
 }
 
-/// Returns the reason why a store in the currency `kept` rejects a purchase in `given`.
+/// Returns the reason why a store with the currency `kept` rejects a purchase in the currency
+/// `given`.
 #[must_use]
 pub fn rejected_currency(kept: &Currency, given: &Currency) -> Reason {
     let detail = format!("the currency is {given}, and the store has purchases in {kept}");

@@ -1,4 +1,9 @@
-//! Where a listing and its pages begin and end: ranges of time, and the cursor of the next page.
+//! The begin and the end of a listing and of its pages: ranges of time, and the cursor of the next
+//! page.
+//!
+//! A [`Cursor`] is the text of a position in a listing, which a client sends back for the next
+//! page. A [`Keyset`] is the decoded position. [`PageBounds`] combine the position with the range
+//! of the listing, as the conditions of a query.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Serialize};
@@ -8,27 +13,29 @@ use super::{ListOrder, PageRequest, Selector};
 use crate::macros::format_as;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
-/// An opaque cursor to the next page of one listing, or to the next part of a [scan](super::PurchaseQuery::scan_batch).
+/// An opaque cursor to the next page of one listing, or to the next part of a
+/// [scan](super::PurchaseQuery::scan_batch).
 ///
-/// That of a listing is bound to the selector, the range and the order of the listing. It needs no server state, never
-/// expires, and works on any replica.
+/// The cursor of a listing belongs to the selector, the range and the order of the listing. It
+/// needs no state in the server, never expires, and works on any replica.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cursor(String);
 
 format_as!(Cursor: |this| Display = Display(this.0), Debug = Debug(this.0));
 
-/// The position of a page's end in the order of the listing, from which an adapter continues.
+/// The position of the last purchase of a page in the order of the listing, behind which an adapter
+/// continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Keyset {
     /// The time of the last purchase of the page.
     pub timestamp: Timestamp,
-    /// Its id.
+    /// The id of this purchase, which orders purchases with equal times.
     pub id: PurchaseId,
 }
 
 impl Keyset {
-    /// The position of `purchase`.
+    /// Returns the position of `purchase`.
     #[must_use]
     pub const fn for_purchase(purchase: &Purchase) -> Self {
         Self {
@@ -38,14 +45,29 @@ impl Keyset {
     }
 }
 
-// Layout: version, selector's kind, order, digest of the selector's text and the range, milliseconds, id.
+// The layout of the bytes of a cursor. The type of the id follows from the length.
+//
+// | Bytes | Content |
+// |---|---|
+// | 0 | The version of this layout |
+// | 1 | The kind of the selector |
+// | 2 | The order |
+// | 3 to 18 | A digest of the text of the selector and of the range |
+// | 19 to 26 | The time in milliseconds, big-endian |
+// | from 27 | The id: 16 bytes of a UUID, or 12 bytes of an object id |
+
+/// The version of the layout of a cursor.
 const VERSION: u8 = 1;
+/// The number of bytes before the id.
 const HEAD: usize = 3 + 16 + 8;
+/// The number of bytes of a cursor with a UUID.
 const UUID_ID: usize = HEAD + 16;
+/// The number of bytes of a cursor with an object id.
 const OBJECT_ID: usize = HEAD + 12;
 
 impl Cursor {
-    /// The cursor after `last`, the last purchase of the page that `request` is for.
+    /// Creates the cursor of the next page, behind `last`, the last purchase of the page that
+    /// `request` asks for.
     #[must_use]
     pub fn after(selector: &Selector, request: &PageRequest, last: &Purchase) -> Self {
         let mut bytes = Vec::with_capacity(UUID_ID);
@@ -62,19 +84,20 @@ impl Cursor {
         Self(BASE64URL_NOPAD.encode(&bytes))
     }
 
-    /// A cursor received from a client. It is validated by [`decode`](Self::decode).
+    /// Creates a cursor from the text that a client has sent. [`decode`](Self::decode) validates it
+    /// later.
     #[must_use]
     pub const fn from_text(text: String) -> Self {
         Self(text)
     }
 
-    /// The text to send to a client.
+    /// Returns the text of this cursor, to send to a client.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this cursor belongs to a listing of `selector` in `range`.
+    /// Checks whether this cursor belongs to a listing of `selector` in `range`, in either order.
     #[must_use]
     #[doc(hidden)]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
@@ -82,10 +105,12 @@ impl Cursor {
             .is_some_and(|bytes| is_of(&bytes, selector, range))
     }
 
-    /// Decodes the position to continue from, for the listing of `selector` in the range and the order of `request`.
+    /// Decodes the position behind which a page of the listing of `selector` begins.
+    ///
+    /// `request` contains the range and the order of the listing.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the cursor does not belong to that listing.
+    /// [`Invalid`](ErrorKind::Invalid) if the cursor is malformed or belongs to another listing.
     pub fn decode(&self, selector: &Selector, request: &PageRequest) -> Result<Keyset> {
         let foreign = || {
             Error::new(
@@ -101,6 +126,7 @@ impl Cursor {
         let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
         let timestamp =
             Timestamp::from_millis(i64::from_be_bytes(*millis)).map_err(|_range| foreign())?;
+        // An id that is not 16 bytes long is not a UUID, but an object id of 12 bytes.
         let id = match Uuid::from_slice(id) {
             Ok(uuid) => PurchaseId::from_uuid(uuid),
             Err(_length) => PurchaseId::from_object_id(id.try_into().map_err(|_length| foreign())?),
@@ -108,8 +134,9 @@ impl Cursor {
         Ok(Keyset { timestamp, id })
     }
 
-    /// The bytes, if length and version are valid.
+    /// Returns the bytes of this cursor, if their length and their version are valid.
     fn decoded(&self) -> Option<Vec<u8>> {
+        // The length is checked first, so that a long text of a client is not decoded.
         let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
         let bytes =
             (self.0.len() <= longest).then(|| BASE64URL_NOPAD.decode(self.0.as_bytes()).ok())??;
@@ -118,12 +145,13 @@ impl Cursor {
     }
 }
 
-/// Whether the bytes of a cursor are of a listing of `selector` in `range`.
+/// Checks whether the bytes of a cursor belong to a listing of `selector` in `range`.
 fn is_of(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
     let (kind, digest) = kind_and_digest(selector, range);
     bytes[1] == kind && bytes[3..19] == digest
 }
 
+/// Returns the byte that stands for `order` in a cursor.
 const fn direction(order: ListOrder) -> u8 {
     match order {
         ListOrder::NewestFirst => 1,
@@ -131,8 +159,10 @@ const fn direction(order: ListOrder) -> u8 {
     }
 }
 
-/// The selector's kind, and a digest of 16 bytes of its text and the range, so the cursor's length does not depend on the
-/// name.
+/// Returns the byte that stands for the kind of `selector`, and a digest of its text and of
+/// `range`.
+///
+/// The digest makes the length of a cursor independent of the length of a name.
 fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
     let (kind, text) = match selector {
         Selector::User(id) => (1, id.as_str()),
@@ -145,6 +175,7 @@ fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
         digest = Uuid::new_v5(&digest, user.as_str().as_bytes());
     }
     if range != TimeRange::ALL {
+        // `i64::MAX` stands for an open end: no timestamp is that late.
         let bounds = [range.from, range.to]
             .map(|time| time.map_or(i64::MAX, Timestamp::as_millis))
             .map(i64::to_be_bytes);
@@ -153,7 +184,7 @@ fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
     (kind, digest.into_bytes())
 }
 
-/// A range of time: from an instant, which it includes, to one that it excludes. Either end may be open.
+/// A range of time, which includes its start and excludes its end. Either of them may be open.
 ///
 /// ```
 /// use shop_core::ports::TimeRange;
@@ -170,16 +201,17 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// All times.
+    /// The range of all times.
     pub const ALL: Self = Self {
         from: None,
         to: None,
     };
 
-    /// The range from `from` to before `to`.
+    /// Creates the range that includes `from` and ends before `to`. `None` is an open start or end.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if `to` is not after `from`: nothing would be in the range.
+    /// [`Invalid`](ErrorKind::Invalid) if `to` is not after `from`, because the range would be
+    /// empty.
     pub fn new(from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Self> {
         match (from, to) {
             (Some(from), Some(to)) if from >= to => {
@@ -190,42 +222,46 @@ impl TimeRange {
         }
     }
 
-    /// The start, which is in the range; `None` without one.
+    /// Returns the start, which is in the range. `None` if the range is open.
     #[must_use]
     pub const fn from(&self) -> Option<Timestamp> {
         self.from
     }
 
-    /// The end, which is not in the range; `None` without one.
+    /// Returns the end, which is not in the range. `None` if the range is open.
     #[must_use]
     pub const fn to(&self) -> Option<Timestamp> {
         self.to
     }
 
-    /// Whether `time` is in the range.
+    /// Checks whether `time` is in the range.
     #[must_use]
     pub fn contains(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
     }
 }
 
-/// The bounds of a page, none of which follows from another: one condition of a query each.
+/// The bounds of a page, each of which is a condition of a query.
+///
+/// No bound follows from another, so that a query has no redundant condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageBounds {
     /// The position after which the page begins.
     pub after: Option<Keyset>,
-    /// The earliest time, if `after` does not imply it.
+    /// The earliest time of a purchase. `None` if there is no earliest time, or `after` implies it.
     pub from: Option<Timestamp>,
-    /// The time before which all purchases are, if `after` does not imply it.
+    /// The time before which all purchases are. `None` if there is no such time, or `after` implies
+    /// it.
     pub to: Option<Timestamp>,
 }
 
 impl PageRequest {
-    /// The bounds of this page of a listing of `selector`. A query with all of them as conditions can start at one
-    /// position of an index and end at another.
+    /// Returns the bounds of this page of the listing of `selector`, as conditions of a query.
+    ///
+    /// A query with these conditions starts at one position of an index, and ends at another.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the cursor does not belong to this listing.
+    /// [`Invalid`](ErrorKind::Invalid) if the cursor does not belong to this listing.
     #[doc(hidden)]
     pub fn bounds(&self, selector: &Selector) -> Result<PageBounds> {
         let after = self
@@ -233,9 +269,11 @@ impl PageRequest {
             .as_ref()
             .map(|cursor| cursor.decode(selector, self))
             .transpose()?;
-        // A made-up position outside of the range is as none.
+        // A client can make up a cursor whose position is outside of the range. It must not widen
+        // the range, so it is ignored.
         let after = after.filter(|after| self.range.contains(after.timestamp));
         let TimeRange { mut from, mut to } = self.range;
+        // The position is in the range. So it implies the bound at which the listing begins.
         if after.is_some() {
             match self.order {
                 ListOrder::OldestFirst => from = None,

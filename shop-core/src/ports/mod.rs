@@ -1,11 +1,25 @@
-//! The ports of purchases and of typed records. Those of the log are in [`log`](crate::log), those of
-//! users, orders and the outbox in their modules.
+//! The ports of purchases and of typed records.
 //!
-//! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`; `Arc` and `Box` of a port implement the port.
-//! Dynamic dispatch happens per batch or request, never per record.
+//! A port is a trait through which this crate uses a log or a store, and which an adapter
+//! implements. The ports of the log are in [`log`](crate::log). The ports of users, orders and the
+//! outbox are in their own modules.
 //!
-//! Writing ports have a `check` method. A reading port that the same type may implement has one of another name,
-//! because the results differ: a store whose disk is full can still be read.
+//! | Port | Responsibility |
+//! |---|---|
+//! | [`PurchaseSink`] | Publishes purchases to a log |
+//! | [`RecordStore`], [`PurchaseStore`] | Apply the records of a log to a store |
+//! | [`PurchaseQuery`] | Lists, sums up and finds stored purchases |
+//! | [`PurchaseErase`] | Erases the purchases of a user, and deletes old ones |
+//! | [`WaitingRefunds`] | Keeps the refunds that arrive before their purchase |
+//! | [`CurrencyStore`] | Keeps the currency of a store |
+//! | [`PurchaseEvents`] | Yields purchases as they become visible |
+//!
+//! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`. `Arc` and `Box` of a port
+//! implement the port. Dynamic dispatch happens per batch or request, never per record.
+//!
+//! A writing port has a `check` method. The check of a reading port, which the same type may
+//! implement, has another name, because the results differ: a store whose disk is full can still be
+//! read.
 
 mod currency;
 mod cursor;

@@ -1,4 +1,4 @@
-//! The outcomes of the recent calls of a port, whose check may succeed while they fail.
+//! The outcomes of the recent calls of a port, which may fail while the check of the port succeeds.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,20 +8,27 @@ use tokio::time::Instant;
 use crate::lock::lock;
 use crate::{ErrorKind, Result};
 
-/// How long the outcome of a call counts.
+/// The time during which the outcome of a call counts.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The outcomes of the calls of a port in the last ten seconds. A port whose check succeeds may still fail what callers
-/// ask of it, such as a log of which too few replicas are in sync.
+/// The outcomes of the calls of a port in the last ten seconds.
+///
+/// The calls of a port may fail although its check succeeds. For example, a log with too few
+/// replicas in sync can be reached, but accepts no purchase. A health check asks both.
 #[derive(Debug, Default)]
 pub struct RecentOutcomes {
+    /// The time of the last call that has succeeded.
     last_success: Mutex<Option<Instant>>,
+    /// The time of the last call that has failed because of the port.
     last_failure: Mutex<Option<Instant>>,
 }
 
 impl RecentOutcomes {
-    /// Notes the results of calls that have ended at the same time. An error that is due to the call, such as an invalid
-    /// value, says nothing of the port.
+    /// Records the results of calls that have ended at the same time, such as the results of a
+    /// batch.
+    ///
+    /// One success shows that the port works. An error that is due to the call, such as an invalid
+    /// value, says nothing about the port, and is not recorded.
     pub fn record<T>(&self, results: &[Result<T>]) {
         let has_failed = |result: &Result<T>| {
             let Err(error) = result else { return false };
@@ -34,13 +41,14 @@ impl RecentOutcomes {
         }
     }
 
-    /// Whether calls have failed in the last ten seconds, and none has succeeded.
+    /// Returns whether calls have failed in the last ten seconds, and no call has succeeded.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         is_recent(&self.last_failure) && !is_recent(&self.last_success)
     }
 }
 
+/// Checks whether `time` is within the last ten seconds.
 fn is_recent(time: &Mutex<Option<Instant>>) -> bool {
     lock(time).is_some_and(|at| at.elapsed() < WINDOW)
 }

@@ -1,8 +1,8 @@
 //! Refunds that wait in a store for their purchase.
 //!
-//! A refund may reach a store before its purchase: from another partition, from a file that is imported newest first, or
-//! from a log that is read again. The store then keeps it apart from its purchases, and applies it when the purchase
-//! arrives. So the order of arrival does not matter:
+//! A refund may reach a store before its purchase: from another partition, from a file that is
+//! imported newest first, or from a log that is read again. The store then keeps it apart from its
+//! purchases, and applies it when the purchase arrives. So the order of arrival does not matter:
 //!
 //! ```text
 //! refund ──▶ purchase stored? ──yes──▶ checked ──▶ inserted, or rejected
@@ -19,23 +19,24 @@ use crate::log::{DeadLetter, Partition, Reason, ReasonKind};
 use crate::record::{DecodeError, Record as _, decode_refund, encode};
 use crate::{Purchase, PurchaseId, RequestContext, Result, Timestamp};
 
-/// The cluster and the topic of a dead letter about a refund that was written into a store without a log.
+/// The name of the cluster and of the topic in a dead letter about a refund that came without a
+/// log.
 const WITHOUT_LOG: &str = "store";
 
 /// A refund that a store keeps apart, because its purchase is not stored or contradicts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitingRefund {
-    /// The number by which the store knows the entry. It ascends in the order of arrival.
+    /// The number that identifies the entry in the store. It ascends in the order of arrival.
     pub sequence: u64,
     /// The refund as it arrived.
     pub refund: Purchase,
-    /// Why the refund cannot be applied; `None` while its purchase is not stored.
+    /// The reason why the refund can never be applied. `None` while its purchase is not stored.
     pub refusal: Option<Reason>,
 }
 
 impl WaitingRefund {
-    /// Returns a refund that waits for its purchase.
+    /// Creates the entry `sequence` of a refund that waits for its purchase.
     #[must_use]
     pub const fn new(sequence: u64, refund: Purchase) -> Self {
         Self {
@@ -45,20 +46,22 @@ impl WaitingRefund {
         }
     }
 
-    /// Returns the same entry, which is refused for this reason.
+    /// Returns this entry, marked as one that can never be applied because of `refusal`.
     #[must_use]
     pub fn with_refusal(mut self, refusal: Reason) -> Self {
         self.refusal = Some(refusal);
         self
     }
 
-    /// Returns the dead letter about this refund, with `reason`.
+    /// Creates the dead letter of this refund, which states the `reason` why the refund cannot be
+    /// applied.
     ///
-    /// It is about the record that the refund was decoded from. A refund that was written into the store without a log has
-    /// no record: its dead letter is at the offset [`sequence`](Self::sequence) of the topic `store`.
+    /// The dead letter contains the position of the record that the refund was decoded from. A
+    /// refund that was written into the store without a log has no record. Its dead letter is at
+    /// the offset [`sequence`](Self::sequence) of the topic `store`.
     ///
     /// # Errors
-    /// As [`encode`].
+    /// Returns the errors of [`encode`].
     pub(crate) fn dead_letter(&self, reason: Reason) -> Result<DeadLetter> {
         let mut record = encode(&self.refund)?;
         let partition = match self.refund.origin().cloned() {
@@ -77,20 +80,23 @@ impl WaitingRefund {
     }
 }
 
-/// A refund that waits, in the columns of a store.
+/// The columns in which a store keeps a waiting refund.
+///
+/// All databases use the same form, so that a refund is read as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingColumns {
-    /// The refund as the value of its record.
+    /// The refund, encoded as the value of its record.
     pub value: String,
-    /// The record that the refund was decoded from, as JSON.
+    /// The position of the record that the refund was decoded from, as JSON. `None` if it came
+    /// without a log.
     pub origin: Option<String>,
 }
 
 impl WaitingColumns {
-    /// Returns the columns of a refund.
+    /// Encodes `refund` and its origin as columns.
     ///
     /// # Errors
-    /// As [`encode`].
+    /// Returns the errors of [`encode`].
     pub fn new(refund: &Purchase) -> Result<Self> {
         let record = encode(refund)?;
         let value = record.value.as_deref().unwrap_or_default();
@@ -102,11 +108,13 @@ impl WaitingColumns {
         })
     }
 
-    /// Reads the entry with this sequence, for the refund with this id. `refusal` is the text of the reason why the refund
-    /// is refused, if it is.
+    /// Decodes these columns as the entry `sequence` of the refund with the id `id`.
+    ///
+    /// `refusal` is the text of the reason why the refund can never be applied, if there is one. An
+    /// origin that cannot be decoded is ignored: the refund is then one that came without a log.
     ///
     /// # Errors
-    /// [`DecodeError`] if the columns are not those of a refund.
+    /// [`DecodeError`] if `value` is not the value of a record of a refund.
     pub fn read(
         self,
         sequence: u64,
@@ -126,25 +134,28 @@ impl WaitingColumns {
     }
 }
 
-/// Reads the text of a [`Reason`], which is its kind and its detail.
+/// Parses the text of a [`Reason`], which is its kind, a colon, and its detail.
+///
+/// A kind that this version does not know is read as [`ReasonKind::Refused`].
 fn reason_from_text(text: &str) -> Reason {
     let (kind, detail) = text.split_once(": ").unwrap_or((text, ""));
     let kind = kind.parse().unwrap_or(ReasonKind::Refused);
     Reason::from_parts(kind, detail.to_owned())
 }
 
-/// How many refunds wait in a store for their purchase.
+/// The number and the age of the refunds that wait in a store for their purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WaitingSummary {
     /// The number of refunds that wait.
     pub count: u64,
-    /// The timestamp of the oldest one.
+    /// The timestamp of the oldest waiting refund. `None` if no refund waits.
     pub oldest: Option<Timestamp>,
 }
 
 impl WaitingSummary {
-    /// Returns the summary of `count` refunds.
+    /// Creates the summary of `count` waiting refunds, of which the oldest has the timestamp
+    /// `oldest`.
     #[must_use]
     pub const fn new(count: u64, oldest: Option<Timestamp>) -> Self {
         Self { count, oldest }
@@ -153,9 +164,14 @@ impl WaitingSummary {
 
 /// The refunds that wait in a store for their purchase.
 ///
-/// [`RecordStore::apply`](super::RecordStore::apply) of the store adds them, with the outcome
-/// [`Waiting`](super::InsertOutcome::Waiting), and applies them when their purchase is inserted. An
-/// [`Ingest`](crate::ingest::Ingest) calls [`apply_waiting`](Self::apply_waiting) now and then, and dead-letters what it returns.
+/// [`RecordStore::apply`](super::RecordStore::apply) of the store adds a refund with the outcome
+/// [`Waiting`](super::InsertOutcome::Waiting), and applies the refund when its purchase is
+/// inserted.
+///
+/// An [`Ingest`](crate::ingest::Ingest) calls [`apply_waiting`](Self::apply_waiting) now and then.
+/// It writes the returned refunds, which can never be applied, to the dead letters, and then
+/// removes them by [`remove_waiting`](Self::remove_waiting). In this order no refund is lost if the
+/// process ends between the two.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -177,36 +193,46 @@ impl WaitingSummary {
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait WaitingRefunds: Debug + Send + Sync + 'static {
-    /// Returns how many refunds wait for a purchase that is not stored.
+    /// Returns the number and the age of the refunds that wait for a purchase that is not stored.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the store cannot be reached.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached.
     async fn waiting_summary(&self) -> Result<WaitingSummary>;
 
-    /// Applies the waiting refunds whose purchase is stored. Returns those that can never be applied, at most `limit`:
-    /// they stay until [`remove_waiting`](Self::remove_waiting), and are returned again until then.
+    /// Applies the waiting refunds whose purchase is stored, and returns at most `limit` refunds
+    /// that can never be applied.
+    ///
+    /// A returned refund stays in the store, and is returned again, until
+    /// [`remove_waiting`](Self::remove_waiting) removes it.
     ///
     /// # Errors
-    /// As [`waiting_summary`](Self::waiting_summary). Some refunds may have been applied; calling it again is safe.
+    /// Returns the errors of [`waiting_summary`](Self::waiting_summary). Some refunds may have been
+    /// applied. Calling this function again is safe.
     ///
     /// # Cancel safety
     /// Dropping the future may apply any of the refunds.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>>;
 
-    /// Removes entries that [`apply_waiting`](Self::apply_waiting) has returned. Entries that are gone already are ignored.
+    /// Removes the entries `sequences`, which [`apply_waiting`](Self::apply_waiting) has returned.
+    ///
+    /// An entry that does not exist any more is ignored.
     ///
     /// # Errors
-    /// As [`waiting_summary`](Self::waiting_summary).
+    /// Returns the errors of [`waiting_summary`](Self::waiting_summary).
     ///
     /// # Cancel safety
     /// Dropping the future may remove any of the entries.
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()>;
 }
 
-/// Decides in which of three ways a store treats the refunds that wait for `bought`, which is stored now.
+/// Decides for each refund that waits for the purchase `bought` whether the store applies, forgets
+/// or refuses it.
 ///
-/// Of the refunds, which are in the order of their arrival, the first one that is valid is applied. `stored` is the refund
-/// that is stored already, if there is one.
+/// A store calls this function when it contains `bought`. `stored` is the refund of `bought` that
+/// the store contains already, if there is one. `waiting` is in the order of arrival. A purchase is
+/// refunded once, so only the first valid refund is applied, and none if there is a stored one.
+///
+/// Returns one decision per entry of `waiting`, in the same order.
 #[must_use]
 pub fn decide_refunds(
     bought: &Purchase,
@@ -230,14 +256,15 @@ pub fn decide_refunds(
     decisions
 }
 
-/// What a store does with a refund whose purchase is stored.
+/// The decision of a store about a waiting refund whose purchase is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RefundDecision {
-    /// Inserts this row, and removes the waiting entry.
+    /// The store inserts this refund, and removes the waiting entry.
     Apply(Purchase),
-    /// Removes the waiting entry: the same refund is stored.
+    /// The store removes the waiting entry, because the same refund is stored already.
     Forget,
-    /// Keeps the waiting entry with this reason, until ingest has dead-lettered it.
+    /// The store keeps the waiting entry with this reason, until ingest has written it to the dead
+    /// letters.
     Refuse(Reason),
 }
 

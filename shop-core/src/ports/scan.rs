@@ -1,4 +1,7 @@
-//! Streams of what a store contains: the pages of a listing, or everything in the order that is cheapest for the store.
+//! Streams of the purchases of a store: the pages of a listing, or a scan of the whole store.
+//!
+//! A listing is in the order of time. A scan is in the order that is cheapest for the store, and
+//! also yields the entries that are not purchases.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,20 +14,21 @@ use tokio::time::sleep;
 use super::{Cursor, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector};
 use crate::{Error, Purchase, Result};
 
-/// A part of a scan.
+/// One batch of a scan of the whole store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ScanBatch {
-    /// Stored purchases.
+    /// The stored purchases of the batch.
     pub purchases: Vec<Purchase>,
-    /// Stored entries that are not purchases.
+    /// The stored entries of the batch that are not purchases.
     pub unreadable: Vec<UnreadableEntry>,
-    /// Where the next part begins; `None` at the end. Only the store that returned it can continue there.
+    /// The cursor of the next batch. `None` at the end. Only the store that has returned the cursor
+    /// can continue there.
     pub next: Option<Cursor>,
 }
 
 impl ScanBatch {
-    /// A part with these purchases, followed by the one at `next`.
+    /// Creates a batch of `purchases`, which is followed by the batch at `next`.
     #[must_use]
     pub const fn new(purchases: Vec<Purchase>, next: Option<Cursor>) -> Self {
         Self {
@@ -34,7 +38,7 @@ impl ScanBatch {
         }
     }
 
-    /// The same part with these unreadable entries.
+    /// Returns this batch with the entries `unreadable`, which are not purchases.
     #[must_use]
     pub fn with_unreadable(mut self, unreadable: Vec<UnreadableEntry>) -> Self {
         self.unreadable = unreadable;
@@ -46,14 +50,14 @@ impl ScanBatch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnreadableEntry {
-    /// Its id, as the store's own tools print it, in one line.
+    /// The id of the entry in one line, as the tools of the store print it.
     pub id: String,
-    /// Why it is not a purchase.
+    /// The reason why the entry is not a purchase.
     pub reason: String,
 }
 
 impl UnreadableEntry {
-    /// The entry with this id.
+    /// Creates the entry with the id `id`, which is not a purchase because of `reason`.
     #[must_use]
     pub fn new(id: impl Into<String>, reason: impl fmt::Display) -> Self {
         Self {
@@ -63,12 +67,15 @@ impl UnreadableEntry {
     }
 }
 
-/// Runs `call` until it succeeds, fails permanently, or has failed for about half a minute.
+/// Repeats `call` until it succeeds, fails permanently, or has failed for about half a minute.
+///
+/// Each failure before the last one is logged as a warning.
 ///
 /// # Errors
-/// The last error.
+/// Returns the last error of `call`.
 pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
-    // 10 pauses: 0.1 s to 5 s, and up to twice that with jitter.
+    // There are at most 10 pauses, from 0.1 s to 5 s. The jitter makes each of them up to twice as
+    // long, so that many processes do not call again at the same time.
     let policy = ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(Duration::from_millis(100))
@@ -86,9 +93,12 @@ pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() ->
 
 /// Extension methods for every [`PurchaseQuery`].
 ///
-/// The streams own their query.
+/// A stream owns its query, so it can outlive the caller.
 pub trait PurchaseQueryExt: PurchaseQuery {
-    /// All pages of a listing, from `first` to the end. Each page is requested when the previous one was consumed.
+    /// Returns a stream of all pages of the listing of `selector`, from the page `first` to the
+    /// end.
+    ///
+    /// Each page is requested when the previous one was consumed. An error ends the stream.
     fn pages(
         self: Arc<Self>,
         selector: Selector,
@@ -98,8 +108,11 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         self.growing_pages(selector, first, limit)
     }
 
-    /// As [`pages`](Self::pages), where the pages after the first one have at most `limit` purchases: a small first
-    /// page is fast, and large pages need few requests.
+    /// Returns a stream of all pages of a listing, whose pages after the first one contain at most
+    /// `limit` purchases.
+    ///
+    /// A small first page is fast, and large pages then need few requests. Otherwise the stream is
+    /// the one of [`pages`](Self::pages).
     #[doc(hidden)]
     fn growing_pages(
         self: Arc<Self>,
@@ -126,7 +139,9 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         })
     }
 
-    /// All purchases of a listing. Pages are requested as needed.
+    /// Returns a stream of all purchases of the listing of `selector` in `order`.
+    ///
+    /// Pages of the maximum size are requested as needed. An error ends the stream.
     fn scan(
         self: Arc<Self>,
         selector: Selector,
@@ -137,8 +152,11 @@ pub trait PurchaseQueryExt: PurchaseQuery {
             .try_flatten()
     }
 
-    /// Everything that the store contains, see [`scan_batch`](PurchaseQuery::scan_batch). Transient errors are retried
-    /// for about half a minute each.
+    /// Returns a stream of all entries of the store, in batches of
+    /// [`scan_batch`](PurchaseQuery::scan_batch).
+    ///
+    /// A batch that fails with a transient error is requested again for about half a minute. Any
+    /// other error ends the stream.
     fn scan_batches(self: Arc<Self>) -> impl Stream<Item = Result<ScanBatch>> + Send + 'static {
         stream::try_unfold(Some((self, None)), |state| async move {
             let Some((query, after)) = state else {

@@ -104,8 +104,8 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// the log.
     ///
     /// # Cancel safety
-    /// Dropping the future before its first poll publishes nothing. Dropping it later loses the
-    /// receipt, and the purchase is published.
+    /// Dropping the future before its first poll publishes nothing. Dropping it later does not cancel
+    /// the publish, and loses only the receipt.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
 
     /// Publishes many purchases durably, faster than one by one.
@@ -325,7 +325,7 @@ pub struct PublishedPurchase {
     pub purchase: Purchase,
     /// The receipt, with the durability of the purchase and its position in the log.
     pub receipt: Receipt,
-    /// The number of attempts that the publish took. Above 1, the service has failed before, or a
+    /// The number of attempts that the publish took. Above 1, the service may have failed, or a
     /// response was lost.
     ///
     /// This field is not serialized, because it is a fact about the call and not about the

@@ -1,4 +1,8 @@
-//! Totals per period.
+//! Totals of purchases per period: hours, days or months in a time zone with a fixed offset.
+//!
+//! A [`TotalsRequest`] asks for the totals of a range of time, and the answer is one [`Bucket`] for
+//! each period with purchases. [`Totals`] adds up purchases, or the sums that a store has computed
+//! for [slots](Totals::slots) of time, to these buckets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,19 +19,20 @@ use crate::{Error, ErrorKind, Invalid, Price, Result, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct TotalsRequest {
-    /// The times of the purchases.
+    /// The range of time of the purchases.
     pub range: TimeRange,
-    /// The length of a bucket.
+    /// The length of the period of a bucket.
     pub period: Period,
     /// The zone in which hours, days and months begin.
     pub zone: UtcOffset,
 }
 
 impl TotalsRequest {
-    /// The maximum number of periods with purchases: six weeks of hours, or almost three years of days.
+    /// The maximum number of periods with purchases: six weeks of hours, or almost three years of
+    /// days.
     pub const MAX_BUCKETS: usize = 1_000;
 
-    /// A request for the totals of `range`, per period in UTC.
+    /// Creates a request for the totals of `range`, one for each period `per` in UTC.
     #[must_use]
     pub const fn new(range: TimeRange, per: Period) -> Self {
         Self {
@@ -37,7 +42,7 @@ impl TotalsRequest {
         }
     }
 
-    /// The same request, for periods of `zone`.
+    /// Returns this request for periods that begin in `zone`.
     #[must_use]
     pub const fn with_zone(mut self, zone: UtcOffset) -> Self {
         self.zone = zone;
@@ -49,18 +54,18 @@ impl TotalsRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Period {
-    /// The whole range: one bucket.
+    /// The whole range, in one bucket.
     #[default]
     Whole,
-    /// An hour.
+    /// One hour.
     Hour,
-    /// A day.
+    /// One day.
     Day,
-    /// A calendar month.
+    /// One calendar month.
     Month,
 }
 
-/// A zone's fixed offset from UTC, to the minute, of less than a day.
+/// The fixed offset of a time zone from UTC, in minutes, of less than a day.
 ///
 /// ```
 /// use shop_core::ports::UtcOffset;
@@ -87,18 +92,19 @@ impl fmt::Display for UtcOffset {
 }
 
 impl UtcOffset {
-    /// UTC.
+    /// The offset of UTC, zero.
     pub const UTC: Self = Self(0);
 
+    /// The error for an offset that is malformed, or is a day or more.
     const INVALID: Invalid = Invalid::malformed(
         "the offset",
         "must be Z or an offset such as +02:00, from -23:59 to +23:59",
     );
 
-    /// An offset of this many minutes; east of Greenwich they are positive.
+    /// Creates an offset of `minutes`, which are positive east of Greenwich.
     ///
     /// # Errors
-    /// [`Invalid`] for a day or more.
+    /// [`Invalid`] if the offset is a day or more.
     pub const fn from_minutes(minutes: i16) -> Result<Self, Invalid> {
         if minutes.unsigned_abs() < 24 * 60 {
             Ok(Self(minutes))
@@ -107,7 +113,7 @@ impl UtcOffset {
         }
     }
 
-    /// The minutes.
+    /// Returns the offset in minutes, which are positive east of Greenwich.
     #[must_use]
     pub const fn minutes(self) -> i16 {
         self.0
@@ -128,7 +134,8 @@ impl FromStr for UtcOffset {
             Some(("-", time)) => (-1, time),
             _ => return Err(Self::INVALID),
         };
-        // The parser of times accepts other forms too.
+        // The parser of times also accepts other forms, such as one with seconds. An offset has
+        // only this form.
         if time.len() != 5 || time.find(':') != Some(2) {
             return Err(Self::INVALID);
         }
@@ -143,22 +150,26 @@ impl FromStr for UtcOffset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bucket {
-    /// When the period begins, or the range if that is later.
+    /// The begin of the period, or of the range if the range begins later.
     pub from: Timestamp,
-    /// When the period ends, or the range if that is earlier. It is not part of the bucket.
+    /// The end of the period, or of the range if the range ends earlier. It is not part of the
+    /// bucket.
     pub to: Timestamp,
-    /// The number and the total price of the purchases.
+    /// The number and the total price of the purchases in the period.
     pub summary: Summary,
 }
 
 impl Bucket {
-    /// A bucket received from another service.
+    /// Creates a bucket, such as one that was received from another service.
     #[must_use]
     pub const fn new(from: Timestamp, to: Timestamp, summary: Summary) -> Self {
         Self { from, to, summary }
     }
 
-    /// The answer to [`TotalsRequest::default`], all purchases together, for adapters: none if there are no purchases.
+    /// Returns the answer to [`TotalsRequest::default`] from the summary of all purchases, for
+    /// adapters.
+    ///
+    /// The answer is one bucket of all times, or no bucket if there are no purchases.
     #[must_use]
     #[doc(hidden)]
     pub fn from_summary(summary: Summary) -> Vec<Self> {
@@ -171,22 +182,27 @@ impl Bucket {
     }
 }
 
-/// Adds up purchases per period, for adapters.
+/// The sums of purchases per period, to which an adapter adds purchases.
 #[derive(Debug)]
 pub struct Totals {
     request: TotalsRequest,
-    /// By the milliseconds at which the period begins and ends.
+    /// The sum of each period with purchases, by the milliseconds at which the period begins and
+    /// ends.
     sums: BTreeMap<(i64, i64), Summary>,
 }
 
+/// The milliseconds of an hour.
 const HOUR: i64 = 3_600_000;
+/// The milliseconds of a day.
 const DAY: i64 = 24 * HOUR;
 
 impl Totals {
-    /// The maximum number of [`slots`](Self::slots) within [`TotalsRequest::MAX_BUCKETS`] periods: days of months.
+    /// The maximum number of [`slots`](Self::slots) in [`TotalsRequest::MAX_BUCKETS`] periods.
+    ///
+    /// A month consists of the most slots: 31 days.
     pub const MAX_SLOTS: usize = 31 * TotalsRequest::MAX_BUCKETS;
 
-    /// Nothing so far.
+    /// Creates the totals of `request`, without a purchase.
     #[must_use]
     pub const fn new(request: TotalsRequest) -> Self {
         Self {
@@ -195,36 +211,46 @@ impl Totals {
         }
     }
 
-    /// The slots that a server can add up by itself: purchases whose milliseconds, plus the first number and divided by
-    /// the second, have the same quotient are in the same period. The sum is never negative. `None` if all purchases
-    /// are in one period.
+    /// Returns the slots in which the server of a store can add up purchases by itself, as a shift
+    /// and a length.
+    ///
+    /// A *slot* is an hour or a day in the zone of the request. The slot of a purchase is the
+    /// quotient `(milliseconds + shift) / length`, where `milliseconds` is the timestamp of the
+    /// purchase. All purchases of a slot are in the same period, so an adapter adds the sum of each
+    /// slot by [`add_summary`](Self::add_summary). The dividend is never negative, so a server may
+    /// round the quotient down or towards zero.
+    ///
+    /// Returns `None` if all purchases are in one period.
     #[must_use]
     pub fn slots(request: &TotalsRequest) -> Option<(i64, i64)> {
         let length = match request.period {
             Period::Whole => return None,
             Period::Hour => HOUR,
+            // The length of a month varies, so a month is the sum of its days.
             Period::Day | Period::Month => DAY,
         };
-        // A day more, as the zone may be west of Greenwich.
+        // The shift is a day longer than the earliest time needs, because the offset of a zone west
+        // of Greenwich is negative.
         Some((
             DAY - Timestamp::MIN.as_millis() + offset(request.zone),
             length,
         ))
     }
 
-    /// Adds a purchase.
+    /// Adds one purchase or refund with the time `time` and the price `price`.
     ///
     /// # Errors
-    /// As [`add_summary`](Self::add_summary).
+    /// Returns the errors of [`add_summary`](Self::add_summary).
     pub fn add_purchase(&mut self, time: Timestamp, price: Price) -> Result<()> {
         self.add_summary(time, Summary::from_price(price))
     }
 
-    /// Adds purchases of the period that `time` is in.
+    /// Adds the summary of purchases to the period that contains `time`.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) for more than [`TotalsRequest::MAX_BUCKETS`] periods,
-    /// [`Corrupt`](ErrorKind::Corrupt) when the sum cannot be represented exactly.
+    /// - [`Invalid`](ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods have
+    ///   purchases
+    /// - [`Corrupt`](ErrorKind::Corrupt) if the sum cannot be represented exactly
     pub fn add_summary(&mut self, time: Timestamp, summary: Summary) -> Result<()> {
         if summary == Summary::default() {
             return Ok(());
@@ -239,23 +265,25 @@ impl Totals {
         Ok(())
     }
 
-    /// The buckets, in order. Periods without purchases have none.
+    /// Returns the buckets in the order of time. A period without purchases has no bucket.
     #[must_use]
     pub fn into_buckets(self) -> Vec<Bucket> {
         let range = self.request.range;
         let first = range.from().unwrap_or(Timestamp::MIN);
         let last = range.to().unwrap_or(Timestamp::MAX);
+        // The first and the last period may reach beyond the range, and beyond all timestamps.
         let clipped = |millis: i64| Timestamp::from_millis_clamped(millis).clamp(first, last);
         let sums = self.sums.into_iter();
         sums.map(|((from, to), summary)| Bucket::new(clipped(from), clipped(to), summary))
             .collect()
     }
 
-    /// The milliseconds at which the period that `time` is in begins and ends.
+    /// Returns the milliseconds at which the period that contains `time` begins and ends.
     fn period(&self, time: Timestamp) -> (i64, i64) {
         let TotalsRequest {
             period: per, zone, ..
         } = self.request;
+        // A period begins at a multiple of its length in the local time of the zone.
         let of_length = |length: i64| {
             let local = time.as_millis() + offset(zone);
             let from = local - local.rem_euclid(length) - offset(zone);
@@ -266,13 +294,14 @@ impl Totals {
             Period::Hour => of_length(HOUR),
             Period::Day => of_length(DAY),
             Period::Month => {
-                // An offset of less than a day is within jiff's bounds.
+                // An offset of less than a day is within the bounds of jiff, so there is no error.
                 let offset = Offset::from_seconds(i32::from(zone.0) * 60).unwrap_or(Offset::UTC);
                 let day = offset.to_datetime(time.into()).date();
                 let start_of = |day: Date| offset.to_timestamp(day.at(0, 0, 0, 0));
                 let from = start_of(day.first_of_month());
                 let to = day.last_of_month().tomorrow().and_then(start_of);
-                // The month after the last one cannot be represented.
+                // The begin of the month after the last representable one is an error. The last
+                // month has no end then.
                 let millis = |start: Result<jiff::Timestamp, _>| {
                     start
                         .map(jiff::Timestamp::as_millisecond)
@@ -284,7 +313,7 @@ impl Totals {
     }
 }
 
-/// The milliseconds of a zone's offset.
+/// Returns the offset of `zone` in milliseconds.
 fn offset(zone: UtcOffset) -> i64 {
     i64::from(zone.0) * 60_000
 }

@@ -1,4 +1,4 @@
-//! What ports return, as JSON.
+//! The JSON of receipts, published purchases and pages, which ports return.
 
 use super::{Cursor, Page, PublishedPurchase, Receipt};
 use crate::json::{write_json, write_member};
