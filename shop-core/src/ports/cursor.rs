@@ -123,6 +123,7 @@ impl Cursor {
         if !is_of(&bytes, selector, request.range) || bytes[2] != direction(request.order) {
             return Err(foreign());
         }
+        // The time follows the first three bytes and the digest of 16 bytes.
         let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
         let timestamp =
             Timestamp::from_millis(i64::from_be_bytes(*millis)).map_err(|_range| foreign())?;
@@ -147,6 +148,7 @@ impl Cursor {
 
 /// Checks whether the bytes of a cursor belong to a listing of `selector` in `range`.
 fn is_of(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
+    // The order, `bytes[2]`, is not compared here.
     let (kind, digest) = kind_and_digest(selector, range);
     bytes[1] == kind && bytes[3..19] == digest
 }

@@ -470,6 +470,8 @@ impl Page {
         selector: &Selector,
         request: &PageRequest,
     ) -> Self {
+        // The cursor is behind the last purchase that is kept, so the next page begins with the
+        // dropped one.
         let more = found.len() > request.limit.get();
         found.truncate(request.limit.get());
         let last = found.last().filter(|_| more);

@@ -242,6 +242,7 @@ pub fn decide_refunds(
     let mut applied: Option<Purchase> = stored.cloned();
     let mut decisions = Vec::with_capacity(waiting.len());
     for entry in waiting {
+        // A refund that contradicts the purchase is refused even if none is applied.
         let decision = match (entry.refund.as_refund_of(bought), &applied) {
             (Err(contradiction), _) => RefundDecision::Refuse(contradiction.into()),
             (Ok(refund), Some(first)) if first.same_content(&refund) => RefundDecision::Forget,

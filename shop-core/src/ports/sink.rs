@@ -104,8 +104,8 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
     /// the log.
     ///
     /// # Cancel safety
-    /// Dropping the future before its first poll publishes nothing. Dropping it later does not cancel
-    /// the publish, and loses only the receipt.
+    /// Dropping the future before its first poll publishes nothing. Dropping it later does not
+    /// cancel the publish, and loses only the receipt.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
 
     /// Publishes many purchases durably, faster than one by one.
@@ -160,6 +160,8 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
+        // The context is published in the headers of the record, but it is no part of the purchase
+        // that is returned.
         let mut purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
         purchase.context = context;
         let receipt = self.publish(&purchase).await?;
@@ -440,6 +442,8 @@ struct ReceiptJson {
 }
 
 impl From<Receipt> for ReceiptJson {
+    /// Keeps the members that are written as JSON. Whether the purchase is a duplicate is a fact of
+    /// this call, and is not written.
     fn from(
         Receipt {
             id,
@@ -579,7 +583,7 @@ async fn by_user<'a, T: Send>(
         .flat_map(stream::iter)
         .collect()
         .await;
-    // The users have ended in any order.
+    // The purchases of different users end in any order.
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }

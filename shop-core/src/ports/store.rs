@@ -462,6 +462,7 @@ impl InsertOutcome {
 
 #[async_trait]
 impl PurchaseSink for StoreSink {
+    /// Inserts `purchase` into the store.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.open()?;
         self.store
@@ -492,6 +493,7 @@ impl PurchaseSink for StoreSink {
         self.store.check().await
     }
 
+    /// Rejects new purchases. There is no queue to wait for.
     async fn close(&self, _timeout: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         Ok(())

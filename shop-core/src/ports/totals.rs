@@ -125,6 +125,10 @@ crate::domain::try_from_text!(UtcOffset);
 impl FromStr for UtcOffset {
     type Err = Invalid;
 
+    /// Parses `Z`, or an offset such as `+05:30`.
+    ///
+    /// # Errors
+    /// [`Invalid`] for any other text.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if text.eq_ignore_ascii_case("z") {
             return Ok(Self::UTC);
@@ -252,6 +256,7 @@ impl Totals {
     ///   purchases
     /// - [`Corrupt`](ErrorKind::Corrupt) if the sum cannot be represented exactly
     pub fn add_summary(&mut self, time: Timestamp, summary: Summary) -> Result<()> {
+        // An empty summary is no purchase, so its period gets no bucket.
         if summary == Summary::default() {
             return Ok(());
         }

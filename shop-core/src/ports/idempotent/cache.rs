@@ -1,7 +1,8 @@
 //! A cache of the purchases that this process has recently published, by id.
 //!
 //! The store learns of a purchase only when ingest has read its record from the log. Until then
-//! this cache recognizes a repetition or a conflict. It has two parts of 10,000 purchases each:
+//! this cache recognizes a repetition or a conflict. It consists of two parts of 10,000 purchases
+//! each:
 //!
 //! | Part | Ids | Entries | When it is full |
 //! |---|---|---|---|

@@ -160,8 +160,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         first: Purchase,
         acknowledgement: Acknowledgement,
     ) -> Result<PublishDecision> {
+        // A recently acknowledged purchase that the store does not contain is on its way there.
         let is_recent = acknowledgement.at.elapsed() < INGEST_GRACE;
         match self.lookups.find(&*self.query, &purchase).await {
+            // The cache must not answer for an erased purchase, if the store cannot be asked later.
             Some(Lookup::Erased) => {
                 self.cache.forget(&purchase.id);
                 return Err(erased());
@@ -215,6 +217,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             Some(Lookup::Erased) => Err(erased()),
             Some(Lookup::Stored(stored)) => {
                 let first = self.replay(stored);
+                // An earlier attempt may have published the purchase. It is acknowledged now, so
+                // that a later repetition is recognized also if the store cannot be asked.
                 let known = Ok(first.receipt.clone());
                 self.cache
                     .record(&first.purchase, PriorAttempt::MayBeInFlight, &known);

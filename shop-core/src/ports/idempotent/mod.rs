@@ -13,7 +13,7 @@
 //! | `cache` | Remembers the recent purchases of this process by their ids |
 //! | `lookups` | Looks up an id in the store, within limits that protect the buy |
 //! | `decision` | Decides by both whether a purchase is published, or answered without a second record |
-//! | `refund` | Publishes a refund, and waits until the store has decided about it |
+//! | `refund` | Publishes a refund, and waits until the store decides about it |
 
 mod cache;
 mod decision;
@@ -57,7 +57,7 @@ use crate::{
 /// failed or timed out, there is none for a second, so that an unavailable store delays no
 /// purchase. A purchase without a key, and one whose id is a UUIDv7 of the last 30 s, is not looked
 /// up at its first attempt. If two processes publish different purchases under one key before the
-/// store contains either of them, the order of the log decides.
+/// store contains one, the order of the log decides.
 ///
 /// A purchase that retention has deleted is forgotten, and its key can be used again. The store
 /// decides about a refund: the result comes when the store has applied the refund, or after
@@ -93,7 +93,8 @@ pub struct IdempotentSink<S> {
     clock: Arc<dyn Clock>,
     cache: IdempotencyCache,
     lookups: Lookups,
-    /// Counts the refunds that wait for the decision of the store: each of them holds a reference.
+    /// Counts the refunds that wait for the decision of the store: each such refund holds a
+    /// reference.
     undecided_refunds: Arc<()>,
 }
 
@@ -212,7 +213,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             }
         }
 
-        // The store decides about the purchases that the cache has not decided about.
+        // The store is asked for the purchases about which the cache cannot decide.
         let mut decisions = stream::iter(undecided)
             .map(|(index, purchase, cached)| async move {
                 (index, self.decide_by_store(purchase, cached).await)
@@ -327,6 +328,11 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         self.sink.publish_many(purchases).await
     }
 
+    /// Publishes a new purchase once, by the source of its id: see
+    /// [`publish_refund`](Self::publish_refund) and [`publish_once`](Self::publish_once).
+    ///
+    /// A purchase with a generated id cannot be a repetition. It is published without a look-up,
+    /// and remembered.
     async fn publish_new(
         &self,
         new: NewPurchase,
@@ -344,6 +350,7 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
+    /// Publishes new purchases once, by [`publish_once_many`](Self::publish_once_many).
     async fn publish_new_many(
         &self,
         new: Vec<NewPurchase>,
@@ -365,6 +372,8 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         self.sink.is_storing()
     }
 
+    /// Returns whether this process has acknowledged the purchase recently, or the id was made
+    /// within the last 30 s, so that another process may have acknowledged it.
     fn may_be_unstored(&self, id: &PurchaseId) -> bool {
         self.cache.acknowledged(id).is_some() || is_recent(id, self.clock.now())
     }

@@ -1,4 +1,4 @@
-//! Publishes a refund, and waits until the store has decided about it.
+//! Publishes a refund, and waits until the store decides about it.
 //!
 //! The log accepts any number of refunds of one purchase, but the store applies only one. So the
 //! result of a refund is the *verdict* of the store, which this module reads by looking up the id
@@ -40,7 +40,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 const UNHURRIED: usize = 32;
 
 impl<S: PurchaseSink> IdempotentSink<S> {
-    /// Publishes `refund`, unless it is stored already, and waits until the store has decided about
+    /// Publishes `refund`, unless it is stored already, and waits until the store decides about
     /// it.
     ///
     /// The store applies one refund of a purchase, and decides which one. So the store determines
@@ -76,12 +76,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.wait_until_applied(refund, receipt, until).await
     }
 
-    /// Publishes `refunds` by one call of the sink, and waits until the store has decided about all
+    /// Publishes `refunds` by one call of the sink, and waits until the store decides about all
     /// of them.
     ///
-    /// The wait ends [`REFUND_TIMEOUT`] after the begin of the call, also if the publish takes a part
-    /// of this time. Returns one result per refund, in the order of `refunds`. Each result is the one
-    /// that [`publish_refund`](Self::publish_refund) would return for this refund.
+    /// The wait ends [`REFUND_TIMEOUT`] after the begin of the call, also if the publish takes a
+    /// part of this time. Returns one result per refund, in the order of `refunds`. Each result is
+    /// the one that [`publish_refund`](Self::publish_refund) would return for this refund.
     pub(super) async fn publish_refunds(
         &self,
         refunds: Vec<Purchase>,
@@ -202,7 +202,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         })
     }
 
-    /// Looks up the published `refund` repeatedly until the store has decided about it, and returns
+    /// Looks up the published `refund` repeatedly until the store decides about it, and returns
     /// the stored refund.
     ///
     /// Returns `None` without a decision: if `until` has passed, or if the store keeps the refund
