@@ -1,4 +1,9 @@
-//! Processes one batch: decodes it, inserts until every outcome is known, and dead-letters rejected records.
+//! The work on one batch: decodes its records, inserts them until every outcome is known, and
+//! dead-letters the rejected ones.
+//!
+//! The steps run in the task of the batch. `insertion` contains the second step, and `breaker`
+//! decides how many dead letters of the third step are allowed. A gap, which contains no records,
+//! is kept as one dead letter instead.
 
 use super::IngestCounters;
 use super::backoff::Backoff;
@@ -10,8 +15,11 @@ use crate::record::Record;
 use crate::{Error, ErrorKind, with_failpoints};
 
 impl<R: Record> BatchWorker<R> {
-    /// Processes a batch until it is durable. Returns `None` when `stop` was cancelled: the batch may then be stored in
-    /// part.
+    /// Processes the batch of `job` until it is durable, and returns its outcome.
+    ///
+    /// A batch is durable when each of its records is stored or dead-lettered. Returns `None` if
+    /// the batch was abandoned, which cancels `job.stop`: a part of the batch may be stored then. A
+    /// defect becomes an outcome that stops the pipeline.
     pub(super) async fn process(&self, job: &BatchJob) -> Option<BatchOutcome> {
         let processed = match &job.gap {
             Some(gap) => self.dead_letter_gap(gap, job).await,
@@ -24,15 +32,29 @@ impl<R: Record> BatchWorker<R> {
         }
     }
 
+    /// Processes the records of a batch: decodes, inserts, and dead-letters them.
+    ///
+    /// The outcome says how far the batch is durable. It is not durable to its end if the limit of
+    /// dead letters was reached within the batch.
+    ///
+    /// # Errors
+    /// - [`Aborted::Abandoned`] if the batch was abandoned
+    /// - [`Aborted::Broken`] if the store or a dead letter shows a defect
     async fn try_to_process(&self, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
         let (good, mut rejected) = decode_all(&job.batch);
         let (mut tally, freshness) = self.insert_all(good, &mut rejected, job).await?;
+        // Records are rejected by decoding first and then in the order of the calls to the store.
+        // The limit counts them in the order of the log.
         rejected.sort_by_key(|record| record.index);
+        // Another consumer may own the partition by now. It dead-letters the rejected records
+        // itself.
         if job.stop.is_cancelled() {
             return Err(Aborted::Abandoned);
         }
         let (admitted, stop) = self.dead_letter(job, &rejected).await?;
         let records = &job.batch.records;
+        // The position stays at the first rejected record for which the limit allowed no dead
+        // letter.
         let state = match rejected.get(admitted) {
             Some(refused) => BatchState::StoppedAt(records[refused.index].offset),
             None => BatchState::Durable(records.last().map_or(0, |last| last.offset + 1)),
@@ -49,7 +71,14 @@ impl<R: Record> BatchWorker<R> {
         })
     }
 
-    /// Keeps a gap as a dead letter. It does not count towards the limit: it does not indicate a bad deployment.
+    /// Keeps a gap, a range of offsets that the log has lost, as one dead letter.
+    ///
+    /// The dead letter does not count towards the limit, because lost records do not indicate a bad
+    /// deployment.
+    ///
+    /// # Errors
+    /// - [`Aborted::Abandoned`] if the batch was abandoned
+    /// - [`Aborted::Broken`] if the dead letter can never be stored
     async fn dead_letter_gap(&self, gap: &Gap, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
         tracing::error!(
             log.topic = %gap.partition.topic,
@@ -71,8 +100,14 @@ impl<R: Record> BatchWorker<R> {
         })
     }
 
-    /// Dead-letters rejected records, as far as the limit allows. Returns their number, and the error that stops the
-    /// pipeline, if any.
+    /// Puts dead letters for the `rejected` records, as many as the limit allows.
+    ///
+    /// `rejected` is sorted by the index of the record. Returns the number of records that were
+    /// dead-lettered, and the error that stops the pipeline if the limit was reached.
+    ///
+    /// # Errors
+    /// - [`Aborted::Abandoned`] if the batch was abandoned
+    /// - [`Aborted::Broken`] if a dead letter can never be stored
     async fn dead_letter(
         &self,
         job: &BatchJob,
@@ -93,6 +128,7 @@ impl<R: Record> BatchWorker<R> {
             )
         };
         let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
+        // A batch without a dead letter that counts does not wait for the batches that do count.
         let is_limited = self.options.dead_letter_limit.max_consecutive().is_some();
         if !is_limited || !rejected.iter().any(RejectedRecord::counts_towards_limit) {
             self.breaker
@@ -100,23 +136,36 @@ impl<R: Record> BatchWorker<R> {
             self.put(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
+        // From here to the end of this function, `counts` is locked. The next batch is counted when
+        // it is known whether these dead letters were put.
         let turn = stop
             .run_until_cancelled(self.breaker.wait_for_turn(*number, batch, rejected))
             .await;
         let (mut counts, admission) = turn.ok_or(Aborted::Abandoned)?;
         let admitted = &dead_letters[..admission.admitted];
         if let Err(aborted) = self.put(job, admitted).await {
+            // A record counts once its dead letter was put. These were not, and are redelivered.
             counts.undo_admission(*number, &admission);
             return Err(aborted);
         }
         Ok((admission.admitted, admission.stop))
     }
 
+    /// Puts `dead_letters`, and retries until each of them is stored.
+    ///
+    /// A group that the storage of dead letters rejects is split in halves, until the dead letter
+    /// at fault is alone.
+    ///
+    /// # Errors
+    /// - [`Aborted::Abandoned`] if the batch was abandoned
+    /// - [`Aborted::Broken`] if a dead letter can never be stored; the error names its record
     async fn put(&self, job: &BatchJob, dead_letters: &[DeadLetter]) -> Result<(), Aborted> {
-        // Each group has a backoff that its halves inherit: they have been failing since the group failed.
+        // Each group carries a backoff that its halves inherit, because the halves have been
+        // failing since the group failed.
         let mut waiting = vec![(dead_letters, Backoff::new(&self.options))];
         while let Some((next, mut backoff)) = waiting.pop() {
-            // Splits the group to find the dead letter that can never be stored.
+            // The group contains a dead letter that can never be stored. The halves find it, and
+            // store the others. The first half is pushed last, so it is next.
             if !next.is_empty() && !self.put_together(job, next, &mut backoff).await? {
                 let (first, second) = next.split_at(next.len() / 2);
                 waiting.extend([(second, backoff.clone()), (first, backoff)]);
@@ -125,8 +174,14 @@ impl<R: Record> BatchWorker<R> {
         Ok(())
     }
 
-    /// Puts `dead_letters` with one call, and retries until it succeeds. Returns `false` when it never will and there
-    /// is more than one of them.
+    /// Puts `dead_letters` with one call, and retries the call until it succeeds.
+    ///
+    /// Returns `true` once they are stored, and `false` if a retry cannot help and there are
+    /// several of them: the caller splits them.
+    ///
+    /// # Errors
+    /// - [`Aborted::Abandoned`] if the batch was abandoned
+    /// - [`Aborted::Broken`] if `dead_letters` is a single dead letter that can never be stored
     async fn put_together(
         &self,
         job: &BatchJob,
@@ -153,7 +208,7 @@ impl<R: Record> BatchWorker<R> {
     }
 }
 
-/// Logs records that were dead-lettered.
+/// Logs a warning for each record that was dead-lettered.
 pub(super) fn log_dead_letters(dead_letters: &[DeadLetter]) {
     for dead_letter in dead_letters {
         tracing::warn!(
@@ -166,8 +221,10 @@ pub(super) fn log_dead_letters(dead_letters: &[DeadLetter]) {
     }
 }
 
-/// Whether retrying the same dead letters is pointless. Errors that an operator can fix, such as a missing right, are
-/// retried.
+/// Checks whether putting the same dead letters again is pointless.
+///
+/// Only errors about the content of the records are permanent. An error that an operator can fix
+/// without changing a record, such as a missing right, is retried.
 fn is_permanent(error: &Error) -> bool {
     let about_the_records = matches!(
         error.kind(),
@@ -176,6 +233,9 @@ fn is_permanent(error: &Error) -> bool {
     about_the_records && !error.is_retryable()
 }
 
+/// Creates the error that stops the pipeline because `dead_letter` can never be stored.
+///
+/// It keeps the kind of `error`, and tells the operator which record is at fault.
 fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
     let message = format!(
         "the dead letter of record {} (reason: {}) was rejected: ingest has stopped; \
@@ -188,14 +248,18 @@ fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
         .with_source(error)
 }
 
-/// The records of a batch that decode.
+/// The records of a batch that decode, with their places in the batch.
 pub(super) struct DecodedRecords<R> {
+    /// The decoded values, in the order of the batch.
     pub(super) records: Vec<R>,
-    /// The index of each record in the batch.
+    /// The index in the batch of each value in `records`.
     pub(super) indices: Vec<usize>,
 }
 
-/// Decodes the records of `batch`. Returns those that decode, and those that are rejected because they do not.
+/// Decodes the records of `batch`, and returns the decoded and the rejected records.
+///
+/// A record that does not decode is rejected, and dead-lettered later. A record that was erased
+/// from the log belongs to neither: nothing remains to store.
 fn decode_all<R: Record>(batch: &Batch) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
     let count = batch.records.len();
     let mut decoded = DecodedRecords {

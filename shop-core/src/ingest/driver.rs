@@ -1,4 +1,17 @@
-//! Runs the calls that the pipeline decides on, and feeds their results back as events.
+//! The driver of ingest: makes the calls that the pipeline decides on, and reports their results to
+//! the pipeline.
+//!
+//! The driver is one loop. Each iteration waits for one event, gives the event to
+//! [`IngestPipeline`], and performs the actions that the pipeline returns. Calls that take long run
+//! in tasks, which report through the event channel.
+//!
+//! ```text
+//! source.next() ─────────────┐
+//! shutdown, deadline ────────┼─▶ Driver::run ─▶ IngestPipeline ─▶ actions ─┬─▶ one task per batch
+//! event channel ─────────────┘                                             ├─▶ one task per commit
+//!   ▲                                                                      └─▶ close of the source
+//!   └───────────── reports of the batches and of the commit ─────────────────┘
+//! ```
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -22,11 +35,17 @@ use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, with_failpoints};
 
-/// How much longer than its deadline a close may take.
+/// The time that the driver waits for the source to close, beyond the deadline that it gave to the
+/// source.
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
-/// The capacity of the event channel of batches and commits. A task that finds it full waits.
+/// The capacity of the event channel of batches and commits. A task that finds the channel full
+/// waits.
 const EVENTS: usize = 64;
 
+/// The loop of one [`Ingest`]: owns the pipeline, and makes all calls to the source.
+///
+/// A driver is created and consumed by [`Ingest::run`]. Dropping it before its end reports the
+/// pipeline as stopped.
 pub(super) struct Driver<R: Record> {
     source: Arc<dyn LogSource>,
     worker: Arc<BatchWorker<R>>,
@@ -35,11 +54,14 @@ pub(super) struct Driver<R: Record> {
     pipeline: IngestPipeline,
     /// The cancellation tokens of batches, by partition and epoch.
     stops: BTreeMap<Partition, CancellationToken>,
+    /// The sender of the event channel, which each task of a batch or commit clones.
     sender: mpsc::Sender<PipelineEvent>,
+    /// The reports of batches and commits.
     events: mpsc::Receiver<PipelineEvent>,
 }
 
 impl<R: Record> Driver<R> {
+    /// Creates the driver of an ingest. No call is made before [`run`](Self::run).
     pub(super) fn new(
         Ingest {
             source,
@@ -61,12 +83,22 @@ impl<R: Record> Driver<R> {
         }
     }
 
+    /// Runs the loop until the pipeline decides to close the source, and returns the final
+    /// counters.
+    ///
+    /// `shutdown` begins the drain when it completes. The source is closed before this function
+    /// returns.
+    ///
+    /// # Errors
+    /// Returns the error that stopped the pipeline, if it stopped by itself: too many dead letters,
+    /// or a defect.
     pub(super) async fn run(
         mut self,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<IngestCounters> {
         tokio::pin!(shutdown);
-        // Aborted when this future ends or is dropped.
+        // Dropping the set aborts the task, so the settler ends with this future, also if it is
+        // dropped.
         let mut settler = JoinSet::new();
         settler.spawn(settle_refunds(
             Arc::clone(&self.worker),
@@ -74,8 +106,8 @@ impl<R: Record> Driver<R> {
         ));
         self.publish_status();
         let mut actions = Vec::new();
-        // The clock is read once per iteration. With several readings, a deadline between two of them would be neither
-        // due nor waited for.
+        // The clock is read once per iteration. If each step read the clock, a deadline that passes
+        // between two readings would be neither due nor waited for.
         let mut now = Instant::now();
         loop {
             let event = self.next_event(shutdown.as_mut(), now).await;
@@ -83,6 +115,8 @@ impl<R: Record> Driver<R> {
             self.pipeline.on(event, now.into_std(), &mut actions);
             let mut close = None;
             for action in actions.drain(..) {
+                // Only a close returns a deadline, and no later action of the same event may hide
+                // it.
                 close = self.perform(action).or(close);
             }
             self.publish_status();
@@ -95,6 +129,12 @@ impl<R: Record> Driver<R> {
         }
     }
 
+    /// Waits for the next event: a shutdown, a report of a task, a deadline, or an answer of the
+    /// source.
+    ///
+    /// `now` is the instant at which the pipeline handled the previous event. The pipeline decides
+    /// which events the source is asked for; the source is paused while the pipeline accepts no
+    /// batches.
     async fn next_event(
         &mut self,
         shutdown: impl Future<Output = ()>,
@@ -121,6 +161,9 @@ impl<R: Record> Driver<R> {
                 None => pending().await,
             }
         };
+        // The order matters, because the branches are polled from the first to the last. A shutdown
+        // and the reports of finished batches come before new batches, so that a fast source cannot
+        // delay them.
         let answer = tokio::select! {
             biased;
             () = shutdown, if !pipeline.is_stopping() => return PipelineEvent::Shutdown,
@@ -131,7 +174,9 @@ impl<R: Record> Driver<R> {
         PipelineEvent::Source { asked, answer }
     }
 
-    /// Performs `action`. Returns the deadline of a close.
+    /// Performs `action`, and returns the deadline if the action is a close.
+    ///
+    /// Batches and commits are only started here: their tasks report the results as events.
     fn perform(&mut self, action: PipelineAction) -> Option<Duration> {
         match action {
             PipelineAction::Start { number, batch, gap } => self.start(number, batch, gap),
@@ -141,6 +186,7 @@ impl<R: Record> Driver<R> {
                 }
             }
             PipelineAction::Commit(offsets) => self.commit(offsets),
+            // The source continues its rebalance when the revocation is dropped.
             PipelineAction::EndRevocation(revocation) => drop(revocation),
             PipelineAction::Completed(batch) => {
                 if let Some(observer) = &self.observer {
@@ -152,7 +198,11 @@ impl<R: Record> Driver<R> {
         None
     }
 
-    /// Starts a batch as its own task, so an insert is never dropped half-way.
+    /// Starts a task that processes `batch`, or that keeps `gap` as a dead letter.
+    ///
+    /// Each batch runs in a task of its own, so that an insert is never dropped halfway when the
+    /// driver ends. `number` identifies the batch in the reports of the task. A panic of the task
+    /// is reported as a defect of the batch, and stops the pipeline.
     fn start(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
         let stop = self
             .stops
@@ -169,6 +219,7 @@ impl<R: Record> Driver<R> {
             stop,
             events,
         };
+        // A gap contains no records, so the observer is not called for it.
         let observer = self.observer.clone().filter(|_| job.gap.is_none());
         tokio::spawn(async move {
             let spans = observer
@@ -176,13 +227,17 @@ impl<R: Record> Driver<R> {
                 .map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
             let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
             let outcome = processed.unwrap_or_else(|error| Some(job.defect_outcome(error)));
-            // `None` if it was stopped: the next consumer of the partition has its records.
+            // Three cases: durable, stopped before its end, or (`None`) abandoned. Of an abandoned
+            // batch nothing is reported, because the next consumer of the partition receives its
+            // records again.
             let is_durable = outcome
                 .as_ref()
                 .map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
+            // A batch that stopped before its end marks its spans as failed.
             for span in spans.iter().flatten().filter(|_| is_durable == Some(false)) {
                 span.record("otel.status_code", "error");
             }
+            // The spans end here: the work on the batch is done.
             drop(spans);
             if let Some(observer) = observer.filter(|_| is_durable == Some(true)) {
                 notify(&*observer, |observer| observer.records_durable(&job.batch));
@@ -191,7 +246,10 @@ impl<R: Record> Driver<R> {
         });
     }
 
-    /// Starts a commit as its own task.
+    /// Starts a task that commits `offsets` to the source, and reports the outcome as an event.
+    ///
+    /// The commit is a task of its own, so that the loop continues to handle events while the log
+    /// answers.
     fn commit(&self, offsets: Vec<CommitOffset>) {
         let source = Arc::clone(&self.source);
         let events = self.sender.clone();
@@ -207,16 +265,22 @@ impl<R: Record> Driver<R> {
         });
     }
 
+    /// Publishes the current status to the monitors if it has changed, and logs the components that
+    /// failed or recovered.
     fn publish_status(&mut self) {
         self.status
             .send_if_modified(|status| self.pipeline.report(status));
+        // Logging may block, so it happens after the status is unlocked.
         self.pipeline.log_transitions();
     }
 
-    /// Closes the source, and waits a little longer than its deadline.
+    /// Closes the source, which leaves its group, and waits [`CLOSE_MARGIN`] longer than
+    /// `deadline`.
+    ///
+    /// A close that fails or takes longer is logged only: the positions are committed already.
     async fn close(&self, deadline: Duration) {
         let source = Arc::clone(&self.source);
-        // Its own task, so it is not dropped half-way when it takes too long.
+        // The close is a task of its own, so that it is not dropped halfway when it takes too long.
         let close =
             tokio::spawn(async move { with_failpoints("close", source.close(deadline)).await });
         let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
@@ -234,7 +298,11 @@ impl<R: Record> Driver<R> {
         }
     }
 
-    /// Reports the end. Batches in flight complete in the background, so no insert is dropped half-way.
+    /// Reports the end of the pipeline to the log and to the monitors, and abandons the batches in
+    /// flight.
+    ///
+    /// A call to the store that is in progress completes in the background, so no insert is dropped
+    /// halfway.
     fn end(&mut self, failure: Option<Error>) {
         if let Some(error) = &self.pipeline.failure {
             tracing::error!(error = %error.chain(), "ingest stopped");
@@ -244,7 +312,8 @@ impl<R: Record> Driver<R> {
     }
 }
 
-/// A pipeline that was dropped or has panicked must not report that it runs.
+/// Reports a pipeline that was dropped or has panicked as stopped. Monitors would otherwise see it
+/// run for ever.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
         if self.status.borrow().phase != Phase::Stopped {
