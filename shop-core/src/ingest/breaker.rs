@@ -1,4 +1,8 @@
-//! A circuit breaker that stops ingest at the dead letter limit.
+//! The circuit breaker that stops ingest at the limit of dead letters.
+//!
+//! A bad deployment can make each record of the log undecodable. The breaker counts dead letters in
+//! two ways: those in a row (the *streak*), and those among the last records (the *window*). At
+//! either limit it allows no further dead letter, and the pipeline stops with an error.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,32 +15,35 @@ use super::worker::RejectedRecord;
 use crate::log::Batch;
 use crate::{Error, ErrorKind};
 
-/// The dead letter counts, shared by all batches of a pipeline.
+/// The counts of dead letters, shared by all batches of a pipeline.
 ///
-/// Batches with dead letters that count are serialized: a dead letter counts once it was put, and the next batch needs
-/// the result. Batches without such dead letters never wait.
+/// Batches with dead letters that count take turns: a dead letter counts once it was put, and the
+/// next batch needs the result. Batches without such dead letters never wait.
 #[derive(Debug)]
 pub(super) struct DeadLetterBreaker {
-    /// Locked while a batch puts its dead letters, at the latest until the batch is abandoned.
+    /// The counts. A batch locks them while it puts its dead letters, at the latest until the batch
+    /// is abandoned.
     counts: Mutex<DeadLetterCounts>,
-    /// Good records of batches that took no turn, since the last turn.
+    /// The number of good records, since the last turn, of batches that took no turn.
     stored_since_turn: AtomicU64,
 }
 
-/// The decision about one batch.
+/// The decision of the breaker about the dead letters of one batch.
 #[derive(Debug)]
 pub(super) struct BatchAdmission {
-    /// The number of the batch's dead letters that may be put.
+    /// The number of dead letters of the batch, from the first one on, that may be put.
     pub(super) admitted: usize,
     /// The error that stops the pipeline, if any.
     pub(super) stop: Option<Error>,
-    /// The number of admitted dead letters that were counted.
+    /// The number of dead letters that were added to the counts.
     counted: usize,
-    /// The record count and the start of the streak before the batch.
+    /// The `record_count` and the `streak_start` before the batch was counted, to undo the
+    /// admission.
     before: (u64, u64),
 }
 
 impl DeadLetterBreaker {
+    /// Creates a breaker with empty counts.
     pub(super) fn new(limit: DeadLetterLimit) -> Self {
         Self {
             counts: Mutex::new(DeadLetterCounts::new(limit)),
@@ -44,13 +51,20 @@ impl DeadLetterBreaker {
         }
     }
 
-    /// Counts good records of a batch that needs no turn.
+    /// Counts `good` records of a batch that needs no turn.
+    ///
+    /// They end the current streak of dead letters when the next turn begins.
     pub(super) fn count_stored(&self, good: usize) {
         self.stored_since_turn
             .fetch_add(good as u64, Ordering::Relaxed);
     }
 
-    /// Waits for the turn of batch `number`, which lasts while the counts are held, and counts its `rejected` records.
+    /// Waits for the turn of batch `number`, and decides how many of its `rejected` records may be
+    /// dead-lettered.
+    ///
+    /// The turn lasts while the returned counts are locked. The caller puts the admitted dead
+    /// letters during its turn, and calls [`undo_admission`](DeadLetterCounts::undo_admission) if
+    /// that fails.
     pub(super) async fn wait_for_turn(
         &self,
         number: u64,
@@ -64,19 +78,19 @@ impl DeadLetterBreaker {
     }
 }
 
-/// The counts. A batch holds them while it puts its dead letters.
+/// The counts of records and dead letters. A batch locks them while it puts its dead letters.
 #[derive(Debug)]
 pub(super) struct DeadLetterCounts {
     limit: DeadLetterLimit,
-    /// The number of records that were counted, which is the number of the next record.
+    /// The number of records that were counted, and so the number of the next record.
     record_count: u64,
     /// The number of the first record that may be in the current streak of dead letters.
     streak_start: u64,
-    /// The dead letters within the window: their numbers and positions.
+    /// The dead letters among the last records, oldest first: the number and the position of each.
     window_dead_letters: VecDeque<(u64, PositionKey)>,
-    /// The same positions, to recognize redelivered records.
+    /// The positions in `window_dead_letters`, to recognize records that are redelivered.
     counted_positions: BTreeSet<PositionKey>,
-    /// Once the limit was reached: the number of the batch that reached it, and the error.
+    /// The number of the batch that reached the limit, and the error, once the limit was reached.
     opened_by: Option<(u64, Error)>,
 }
 
@@ -84,6 +98,7 @@ pub(super) struct DeadLetterCounts {
 type PositionKey = (Arc<str>, u32, u64);
 
 impl DeadLetterCounts {
+    /// Creates counts without a record.
     const fn new(limit: DeadLetterLimit) -> Self {
         Self {
             limit,
@@ -95,6 +110,7 @@ impl DeadLetterCounts {
         }
     }
 
+    /// Counts `good` records that were not dead-lettered. They end the current streak.
     fn add_stored(&mut self, good: u64) {
         if good > 0 {
             self.record_count += good;
@@ -102,9 +118,12 @@ impl DeadLetterCounts {
         }
     }
 
-    /// Batches are counted in the order in which they finish, not in log order. A batch that was read before the one
-    /// that reached the limit is still dead-lettered. Otherwise the position would stay before it at every restart at
-    /// which it is overtaken again.
+    /// Counts the records of batch `number`, and decides how many of its `rejected` records may be
+    /// dead-lettered.
+    ///
+    /// Batches are counted in the order in which they finish, not in the order of the log. A batch
+    /// that was read before the one that reached the limit is still dead-lettered. Otherwise the
+    /// position would stay before that batch at every restart at which it is overtaken again.
     fn admit_batch(
         &mut self,
         number: u64,
@@ -119,9 +138,12 @@ impl DeadLetterCounts {
             counted: 0,
             before,
         };
+        // Without a limit, nothing is counted.
         let Some(row) = self.limit.max_consecutive() else {
             return all;
         };
+        // The limit was reached before. Batches that were read earlier are still dead-lettered, as
+        // the doc says.
         if let Some((by, error)) = &self.opened_by {
             let admitted = if number < *by { rejected.len() } else { 0 };
             return BatchAdmission {
@@ -130,6 +152,8 @@ impl DeadLetterCounts {
                 ..all
             };
         }
+        // `following` is the index behind the last rejected record. The records between two
+        // rejected ones are good.
         let mut following = 0;
         let mut counted = 0;
         for (admitted, record) in (1..).zip(rejected) {
@@ -140,6 +164,8 @@ impl DeadLetterCounts {
                 partition.index,
                 records[record.index].offset,
             );
+            // Such a record neither counts nor ends the streak. A record that is redelivered was
+            // counted before.
             if !record.counts_towards_limit() || self.counted_positions.contains(&place) {
                 continue;
             }
@@ -155,10 +181,13 @@ impl DeadLetterCounts {
                 };
             }
         }
+        // The records behind the last rejected one are good.
         self.add_stored((records.len() - following) as u64);
         BatchAdmission { counted, ..all }
     }
 
+    /// Counts one dead letter at the position `place`, and drops the dead letters that are older
+    /// than the window.
     fn add_dead_letter(&mut self, place: PositionKey) {
         let (window, _) = self.limit.window_limit();
         self.counted_positions.insert(place.clone());
@@ -173,7 +202,10 @@ impl DeadLetterCounts {
         }
     }
 
-    /// Undoes the last admission, that of batch `number`.
+    /// Undoes the admission of batch `number`, whose dead letters could not be put.
+    ///
+    /// Only the last admission can be undone. The caller still has its turn, so no other batch was
+    /// counted since.
     pub(super) fn undo_admission(
         &mut self,
         number: u64,
@@ -182,18 +214,24 @@ impl DeadLetterCounts {
         }: &BatchAdmission,
     ) {
         (self.record_count, self.streak_start) = *before;
+        // The dead letters of the batch are the last ones in the window.
         for (_, place) in self
             .window_dead_letters
             .drain(self.window_dead_letters.len().saturating_sub(*counted)..)
         {
             self.counted_positions.remove(&place);
         }
+        // If this batch had reached the limit, the limit is not reached any more.
         self.opened_by.take_if(|(by, _)| *by == number);
     }
 
-    /// The error that stops the pipeline, if the limit is reached.
+    /// Returns the error that stops the pipeline, if the limit is reached, and `None` otherwise.
+    ///
+    /// `row` is the maximum number of dead letters in a row.
     fn limit_error(&self, row: usize) -> Option<Error> {
         let (window, too_many) = self.limit.window_limit();
+        // Records have ascending numbers, so the dead letters of the streak are the ones from
+        // `streak_start` on.
         let in_a_row = self.window_dead_letters.len()
             - self
                 .window_dead_letters

@@ -52,7 +52,10 @@ pub(super) struct Driver<R: Record> {
     status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
     pipeline: IngestPipeline,
-    /// The cancellation tokens of batches, by partition and epoch.
+    /// The cancellation token of the batches of each partition and epoch.
+    ///
+    /// An epoch is one period in which this member owns the partition. Cancelling the token
+    /// abandons all batches of the epoch.
     stops: BTreeMap<Partition, CancellationToken>,
     /// The sender of the event channel, which each task of a batch or commit clones.
     sender: mpsc::Sender<PipelineEvent>,

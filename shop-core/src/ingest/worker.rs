@@ -1,4 +1,7 @@
-//! A batch in flight, and the state that all batches share.
+//! The task of one batch, and the state that the tasks of all batches share.
+//!
+//! [`BatchWorker`] exists once per pipeline, and [`BatchJob`] once per batch. `batch` and
+//! `insertion` contain the work itself.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,40 +19,49 @@ use crate::Error;
 use crate::log::{Batch, DeadLetters, Gap, Reason, ReasonKind};
 use crate::ports::RecordStore;
 
-/// The state that all batches share.
+/// The state that the tasks of all batches of a pipeline share: the ports, the options and the
+/// limit of dead letters.
 #[derive(Debug)]
 pub(super) struct BatchWorker<R> {
     pub(super) store: Arc<dyn RecordStore<R>>,
     pub(super) dead_letters: Arc<dyn DeadLetters>,
     pub(super) options: IngestOptions,
+    /// Counts dead letters, and stops the pipeline at the limit.
     pub(super) breaker: DeadLetterBreaker,
-    /// How many records the store has taken.
+    /// The number of records that the store has taken so far, in all batches.
+    ///
+    /// A number that grows while one record fails is evidence that the store is healthy and the
+    /// record is at fault.
     pub(super) taken: AtomicU64,
-    /// Notified when a refund begins to wait for its purchase.
+    /// Notified when a refund begins to wait for its purchase, to wake the settler of refunds.
     pub(super) refund_waits: Notify,
 }
 
-/// A batch in flight.
+/// A batch in flight: its records, or a gap, and the channel to the pipeline.
 #[derive(Debug)]
 pub(super) struct BatchJob {
-    /// Unique and ascending in the order in which batches are read.
+    /// The number of the batch. Numbers are unique, and ascend in the order in which batches are
+    /// read.
     pub(super) number: u64,
-    /// The records; of a gap none.
+    /// The records, with their partition. The batch of a gap contains no records.
     pub(super) batch: Batch,
+    /// The offsets that the log has lost, if this job keeps a gap as a dead letter.
     pub(super) gap: Option<Gap>,
-    /// When it was read.
+    /// When the driver started this job, which is right after the batch was read.
     pub(super) read: Instant,
     /// Cancelled when the batch is abandoned.
     pub(super) stop: CancellationToken,
-    /// The channel for reports.
+    /// The event channel of the driver, for reports to the pipeline.
     pub(super) events: mpsc::Sender<PipelineEvent>,
 }
 
-/// A record that can never be stored.
+/// A record that can never be stored, and is dead-lettered.
 pub(super) struct RejectedRecord {
-    /// Its index in the batch.
+    /// The index of the record in its batch.
     pub(super) index: usize,
+    /// The reason that the dead letter states.
     pub(super) reason: Reason,
+    /// The number of attempts to store the record; 1 if it does not decode.
     pub(super) attempts: u32,
 }
 
@@ -65,16 +77,21 @@ impl RejectedRecord {
     }
 }
 
-/// Why processing a batch ended early.
+/// The reason why the work on a batch ended early.
 pub(super) enum Aborted {
-    /// The batch was abandoned.
+    /// The batch was abandoned, because its partition was lost or the drain took too long.
+    ///
+    /// Its records are redelivered to the next consumer of the partition.
     Abandoned,
-    /// A defect.
+    /// A port broke its contract, or a dead letter can never be stored. The pipeline stops with
+    /// this error.
     Broken(Error),
 }
 
 impl BatchJob {
-    /// Sends a report to the pipeline, unless that has ended.
+    /// Sends a report of this batch to the pipeline. Waits while the event channel is full.
+    ///
+    /// The report is discarded if the pipeline has ended.
     pub(super) async fn report(&self, event: BatchEvent) {
         drop(
             self.events
@@ -83,7 +100,13 @@ impl BatchJob {
         );
     }
 
-    /// Reports a failed call, and waits before the next attempt unless the batch is abandoned.
+    /// Reports a failed call of `component` to the pipeline, and waits until the next attempt is
+    /// due.
+    ///
+    /// `backoff` determines the pause, which grows with each failure.
+    ///
+    /// # Errors
+    /// [`Aborted::Abandoned`] if the batch is abandoned before the pause ends.
     pub(super) async fn report_and_pause(
         &self,
         component: Component,
@@ -101,14 +124,17 @@ impl BatchJob {
             .ok_or(Aborted::Abandoned)
     }
 
-    /// Reports that a call succeeds again, if it was failing.
+    /// Reports that a call succeeds again, if `backoff` has recorded that the call was failing.
     pub(super) async fn report_recovery(&self, backoff: &mut Backoff) {
         if backoff.record_success() {
             self.report(BatchEvent::Recovered).await;
         }
     }
 
-    /// The outcome of a batch that ended with a defect. Records that it stored are redelivered harmlessly.
+    /// Returns the outcome of a batch that ended with a defect: `error` stops the pipeline.
+    ///
+    /// The position stays before the first record of the batch. Records of the batch that are
+    /// stored already are redelivered, and their ids make that harmless.
     pub(super) fn defect_outcome(&self, error: Error) -> BatchOutcome {
         let first = || self.batch.records.first().map_or(0, |first| first.offset);
         let state = BatchState::StoppedAt(self.gap.as_ref().map_or_else(first, |gap| gap.from));

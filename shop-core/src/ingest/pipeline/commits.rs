@@ -1,4 +1,7 @@
-//! Commits durable offsets, with at most one commit in progress.
+//! The commits of durable positions, with at most one commit in progress.
+//!
+//! A commit contains the positions of all partitions that have a new one. The driver performs it,
+//! and reports the outcome as an event.
 
 use std::time::{Duration, Instant};
 
@@ -11,21 +14,24 @@ use super::progress::PartitionProgress;
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
 
-/// After this time a commit that has neither succeeded nor failed is reported. Adapters have far shorter timeouts.
+/// The time after which a commit that has neither succeeded nor failed is reported. Adapters have
+/// far shorter timeouts.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The state of commits.
+/// The state of commits: when the next one is due, and whether one is in progress.
 #[derive(Debug, Clone)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) struct CommitState {
-    /// Also tracks the interval between two commits.
+    /// The time of the next commit: after the commit interval, or after a pause when commits fail.
     pub(super) backoff: Backoff,
+    /// Whether a commit is in progress.
     pub(super) is_under_way: bool,
-    /// When the one in progress is overdue, unless that was reported.
+    /// The instant at which the commit in progress is overdue, or `None` once that was reported.
     overdue_at: Option<Instant>,
 }
 
 impl CommitState {
+    /// Creates the state before the first commit, which is due at once.
     pub(super) fn new(options: &IngestOptions) -> Self {
         Self {
             backoff: Backoff::new(options),
@@ -34,6 +40,10 @@ impl CommitState {
         }
     }
 
+    /// Returns the instants at which the next commit is due, and at which the one in progress is
+    /// overdue.
+    ///
+    /// `has_offsets` says whether there is a position to commit. Otherwise no commit is due.
     pub(super) fn deadlines(&self, has_offsets: bool) -> [Option<Instant>; 2] {
         let due = self
             .backoff
@@ -44,12 +54,17 @@ impl CommitState {
 }
 
 impl IngestPipeline {
+    /// Checks whether the durable position of a partition is not committed yet.
     pub(super) fn has_offsets(&self) -> bool {
         self.partitions
             .values()
             .any(|progress| progress.to_commit().is_some())
     }
 
+    /// Starts a commit of all new durable positions, if one is due and none is in progress.
+    ///
+    /// A drain does not wait for the commit interval, because a rebalance or a shutdown waits for
+    /// the drain. It does wait for the pause after a failed commit.
     pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
         let CommitState {
             backoff,
@@ -80,6 +95,10 @@ impl IngestPipeline {
         actions.push(PipelineAction::Commit(offsets));
     }
 
+    /// Handles the outcome of the commit of `offsets`.
+    ///
+    /// The log returns one outcome per position. A fenced position is of an epoch that has ended:
+    /// another member owns the partition, so this member leaves it.
     pub(super) fn on_commit(
         &mut self,
         offsets: Vec<CommitOffset>,
@@ -104,6 +123,9 @@ impl IngestPipeline {
         }
     }
 
+    /// Records a failed commit, which is retried after a pause.
+    ///
+    /// An [`Internal`](ErrorKind::Internal) error is a defect, and stops the pipeline.
     fn on_commit_error(&mut self, error: &Error, now: Instant) {
         self.commits.backoff.record_failure(error, now);
         self.count_retry(Component::Commit);
@@ -112,7 +134,10 @@ impl IngestPipeline {
         }
     }
 
-    /// Reports an overdue commit. It is not abandoned, because it may have moved the position.
+    /// Reports the commit in progress as failing once it is overdue.
+    ///
+    /// The commit is not abandoned, because it may have moved the position. No other commit starts
+    /// before it ends.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
         if self
             .commits
@@ -128,6 +153,8 @@ impl IngestPipeline {
     }
 }
 
+/// Creates the error for a source that did not return one outcome per position, which is a defect
+/// of the source.
 fn miscounted() -> Error {
     Error::new(
         ErrorKind::Internal,
@@ -136,6 +163,7 @@ fn miscounted() -> Error {
     .with_origin("ingest")
 }
 
+/// Creates the error for a call, named by `what`, that has not ended within `time`.
 pub(in super::super) fn overdue(what: &str, time: Duration) -> Error {
     Error::new(
         ErrorKind::DeadlineExceeded,

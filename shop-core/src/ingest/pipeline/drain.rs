@@ -1,4 +1,8 @@
-//! Partitions being drained after a revocation or at shutdown, with their deadlines.
+//! The drain of partitions: after a revocation for some of them, and at a shutdown for all.
+//!
+//! A drain waits for the batches in flight and for the commit of their position. Each drain has two
+//! deadlines: batches in flight are abandoned at the first one, and the drain ends in any case at
+//! the second one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,17 +13,19 @@ use super::progress::PartitionProgress;
 use super::{IngestPipeline, key};
 use crate::log::{Partition, Revocation};
 
-/// The deadlines of a drain.
+/// The two deadlines of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct DrainDeadlines {
-    /// When batches still in flight are abandoned.
+    /// The instant at which batches that are still in flight are abandoned.
     pub(super) drain_by: Instant,
-    /// When the drain ends regardless of the commit.
+    /// The instant at which the drain ends, also without the commit.
     pub(super) give_up_by: Instant,
 }
 
 impl DrainDeadlines {
-    /// Deadlines for a drain of `time`. The last quarter is reserved for the commit.
+    /// Returns the deadlines of a drain that begins at `now` and may take `time`.
+    ///
+    /// The last quarter of the time is reserved for the commit.
     pub(super) fn within(time: Duration, now: Instant) -> Self {
         Self {
             drain_by: saturating_instant(now, time / 4 * 3),
@@ -27,7 +33,7 @@ impl DrainDeadlines {
         }
     }
 
-    /// The same deadlines, limited by those of `other`.
+    /// Returns the earlier one of each deadline in `self` and `other`.
     pub(super) fn at_most(self, other: Option<Self>) -> Self {
         let Some(other) = other else { return self };
         Self {
@@ -38,7 +44,10 @@ impl DrainDeadlines {
 }
 
 impl IngestPipeline {
-    /// Drains the partitions of `revocation`, which ends when that is done or its time is over.
+    /// Begins to drain the partitions of `revocation`, a request of the log to give up partitions.
+    ///
+    /// The rebalance waits until the drain is complete or its time is over. During a shutdown, the
+    /// deadlines of the shutdown apply if they are earlier.
     pub(super) fn begin_drain(
         &mut self,
         revocation: Revocation,
@@ -57,7 +66,10 @@ impl IngestPipeline {
         self.commits.backoff.retry_now();
     }
 
-    /// Ends drains that are complete or out of time.
+    /// Ends the revocations whose drain is complete or out of time, and abandons batches that are
+    /// late.
+    ///
+    /// Called after each event, because each event may complete a drain.
     pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
         for progress in self.partitions.values_mut() {
             let is_late = progress
@@ -69,12 +81,15 @@ impl IngestPipeline {
             }
         }
         for drain in std::mem::take(&mut self.drains) {
+            // A partition without progress has nothing in flight.
             let is_over = |partition| {
                 self.partitions
                     .get(&key(partition))
                     .is_none_or(|of| self.is_over(of, now))
             };
             if drain.partitions.iter().all(is_over) {
+                // The epoch ends before the revocation does: from then on another member may own
+                // the partitions.
                 self.leave(&drain.partitions, actions);
                 actions.push(PipelineAction::EndRevocation(drain));
             } else {
@@ -83,16 +98,23 @@ impl IngestPipeline {
         }
     }
 
-    /// Whether nothing of a partition is in flight or uncommitted any more.
+    /// Checks whether the drain of a partition is complete or out of time, or no drain has begun.
+    ///
+    /// A drain is complete when no batch is in flight and the durable position is committed.
     fn is_over(&self, progress: &PartitionProgress, now: Instant) -> bool {
         let Some(deadlines) = progress.draining else {
             return true;
         };
         let is_drained = progress.is_abandoned || progress.is_idle();
+        // The commit in progress may contain a position of this partition.
         let is_committed = !self.commits.is_under_way && progress.to_commit().is_none();
         is_drained && is_committed || deadlines.give_up_by <= now
     }
 
+    /// Checks whether the shutdown with these `deadlines` has drained all partitions, so that the
+    /// source can be closed.
+    ///
+    /// After the second deadline, a commit in progress is not waited for.
     pub(super) fn is_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
         let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
         self.drains.is_empty()
@@ -103,7 +125,9 @@ impl IngestPipeline {
                 .all(|progress| self.is_over(progress, now))
     }
 
-    /// Leaves `partitions`. Their epochs are not entered again.
+    /// Leaves `partitions`, whose epoch has ended, and abandons their batches.
+    ///
+    /// Their epochs are not entered again: later results of their batches are ignored.
     pub(super) fn leave(&mut self, partitions: &[Partition], actions: &mut Vec<PipelineAction>) {
         for partition in partitions {
             if let Some(progress) = self.enter(partition, actions) {
@@ -111,7 +135,8 @@ impl IngestPipeline {
                 actions.push(PipelineAction::Abandon(partition.clone()));
             }
         }
-        // A commit that does not end stays a failure, because no other one can start.
+        // Without offsets no commit is tried, so a failure of commits would be reported for ever. A
+        // commit that does not end stays a failure, because no other one can start.
         if !self.commits.is_under_way && !self.has_offsets() {
             self.failures_changed |= self.commits.backoff.record_success();
         }

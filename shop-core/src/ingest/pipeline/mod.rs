@@ -1,7 +1,18 @@
-//! The decisions of ingest, without I/O: takes events and the time, returns actions.
+//! The decisions of ingest, without I/O: takes an event and the time, and returns actions.
 //!
-//! [`driver`](super::driver) makes the calls. Nothing here waits, reads a clock or calls a port, so a test can explore
-//! all interleavings of a small scope.
+//! [`driver`](super::driver) reports each event and performs the actions. Nothing here waits, reads
+//! a clock or calls a port, so a test can explore all interleavings of a small scope.
+//!
+//! | Part | Responsibility |
+//! |---|---|
+//! | this module | The batches in flight, the events of the source, and the shutdown |
+//! | `progress` | The durable prefix of each partition, behind which no position is committed |
+//! | `commits` | When the durable positions are committed |
+//! | `drain` | The end of partitions that are revoked, and of all at a shutdown |
+//! | `report` | The reported status |
+//!
+//! An *epoch* is one period in which this member owns a partition. When an epoch has ended, another
+//! member may own the partition, and the results of its batches are ignored.
 
 mod commits;
 mod drain;
@@ -31,57 +42,68 @@ pub(super) use commits::overdue;
 use drain::DrainDeadlines;
 use progress::{FirstRecord, PartitionProgress};
 
-/// The minimum time that the source has to leave its group, even if the drain took longer.
+/// The minimum time that the source gets to leave its group, even if the drain took longer.
 const MIN_CLOSE: Duration = Duration::from_millis(500);
 
-/// A partition in any epoch: topic and index.
+/// The key of a partition in any epoch: its topic and its index.
 type PartitionKey = (Arc<str>, u32);
 
-/// A batch in flight.
+/// A batch that was started and has not ended.
 #[derive(Debug, Clone)]
 struct InFlightBatch {
     partition: Partition,
     records: usize,
     bytes: usize,
+    /// When the batch was read.
     read: Instant,
-    /// The failing call of the batch, since when it fails, and its error.
+    /// The component whose call for this batch fails, since when it fails, and the error.
     failing: Option<(Component, Instant, Error)>,
-    /// The stuck records, by index.
+    /// The stuck records by their index in the batch. The store fails over a stuck record although
+    /// it is healthy.
     stuck: BTreeMap<usize, StuckRecord>,
 }
 
-/// The pipeline of one member: its partitions, batches in flight, durable offsets and deadlines.
+/// The state of one member of the group: its partitions, batches in flight, durable offsets and
+/// deadlines.
 #[derive(Debug, Clone)]
 pub(super) struct IngestPipeline {
     options: IngestOptions,
-    /// The number of batches read so far, used as unique batch numbers.
+    /// The number of batches read so far, which is the unique number of the next batch.
     batches: u64,
+    /// The batches in flight, by number.
     in_flight: BTreeMap<u64, InFlightBatch>,
+    /// The progress of each partition in its newest known epoch.
     partitions: BTreeMap<PartitionKey, PartitionProgress>,
-    /// Revocations that were not answered yet.
+    /// The revocations that are being drained. The rebalance of each waits until its action ends
+    /// it.
     drains: Vec<Arc<Revocation>>,
+    /// The state of commits, of which at most one is in progress.
     commits: CommitState,
+    /// The backoff of reading from the source.
     reading: Backoff,
     /// Control events are not requested before this instant.
     control_not_before: Option<Instant>,
-    /// The source was closed.
+    /// Whether the source was closed by itself.
     source_ended: bool,
     /// The deadlines of the shutdown, once it has begun.
     stopping: Option<DrainDeadlines>,
     /// The error that stopped the pipeline, if it stopped by itself.
     pub(super) failure: Option<Error>,
     counters: IngestCounters,
-    /// The number of lost records, and the last gap.
+    /// The number of records that each partition has lost, and the offsets of its last gap.
     lost: BTreeMap<PartitionKey, (u64, Range<u64>)>,
+    /// The age of the oldest record that the last inserting batch has inserted.
     freshness: Option<Duration>,
+    /// The number of failed calls of each component that were retried.
     retries: BTreeMap<Component, u64>,
     /// Whether failures or stuck records have changed since the last report.
     failures_changed: bool,
-    /// Components that failed or recovered and were not logged yet.
+    /// The components that failed (with the error) or recovered (without), and were not logged yet.
     transitions: Vec<(Component, Option<Error>)>,
 }
 
 impl IngestPipeline {
+    /// Creates the pipeline of a member that has read nothing.
     pub(super) fn new(options: IngestOptions) -> Self {
         Self {
             batches: 0,
@@ -104,7 +126,10 @@ impl IngestPipeline {
         }
     }
 
-    /// Handles an event at `now`, and appends the resulting actions.
+    /// Handles `event` at the instant `now`, and appends the resulting actions to `actions`.
+    ///
+    /// The driver also calls this function with [`PipelineEvent::Time`] when a deadline has passed.
+    /// A close is always the last action of a pipeline.
     pub(super) fn on(
         &mut self,
         event: PipelineEvent,
@@ -126,6 +151,8 @@ impl IngestPipeline {
         }
         self.report_overdue_commit(now);
         self.finish_drains(now, actions);
+        // The close comes when all is drained. Until then, also during a shutdown, durable
+        // positions are committed.
         match self.stopping {
             Some(deadlines) if self.is_drained(deadlines, now) => {
                 let time_left = deadlines.give_up_by.saturating_duration_since(now);
@@ -135,7 +162,10 @@ impl IngestPipeline {
         }
     }
 
-    /// Which events to request from the source. Without a request for batches it is paused.
+    /// Returns the events that the driver may request from the source at `now`.
+    ///
+    /// The source is paused while no batches are requested: at the limits of batches or bytes in
+    /// flight, during a backoff, and during a shutdown.
     pub(super) fn wants(&self, now: Instant) -> EventDemand {
         if self.source_ended {
             EventDemand::Nothing
@@ -149,7 +179,11 @@ impl IngestPipeline {
         }
     }
 
-    /// The next instant at which something is due.
+    /// Returns the next instant after `now` at which the pipeline must be called with
+    /// [`PipelineEvent::Time`].
+    ///
+    /// Deadlines up to `now` were handled by the last call of [`on`](Self::on). Returns `None` if
+    /// nothing is due.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let draining = self
             .partitions
@@ -167,28 +201,35 @@ impl IngestPipeline {
         drains.chain(others).filter(|at| *at > now).min()
     }
 
+    /// Checks whether the shutdown has begun.
     pub(super) const fn is_stopping(&self) -> bool {
         self.stopping.is_some()
     }
 
+    /// Checks whether another batch may be read: no limit of batches in flight is reached, and no
+    /// shutdown has begun.
     fn has_room(&self) -> bool {
+        // A limit of zero counts as one, because the pipeline would read nothing otherwise.
         self.stopping.is_none()
             && self.in_flight.len() < self.options.max_in_flight_batches.max(1)
             && self.bytes() < self.options.max_in_flight_bytes.max(1)
     }
 
-    /// The bytes of the batches in flight.
+    /// Returns the bytes of the batches in flight.
     fn bytes(&self) -> usize {
         self.in_flight.values().map(|batch| batch.bytes).sum()
     }
 
-    /// The progress of `partition`, unless its epoch has ended.
+    /// Returns the progress of `partition`, or `None` if its epoch has ended or is unknown.
     fn progress(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
         let progress = self.partitions.get_mut(&key(partition))?;
         (progress.partition == *partition && !progress.is_left).then_some(progress)
     }
 
-    /// The progress of `partition`, unless its epoch has ended. Batches of an older epoch are abandoned.
+    /// Returns the progress of `partition`, and begins its epoch if the epoch is new.
+    ///
+    /// A new epoch starts without progress, and abandons the batches of the older one. Returns
+    /// `None` if the epoch of `partition` has ended.
     fn enter(
         &mut self,
         partition: &Partition,
@@ -201,11 +242,15 @@ impl IngestPipeline {
         }
         if progress.partition != *partition {
             let before = std::mem::replace(progress, unread());
+            // A partition that was left is abandoned already.
             actions.extend((!before.is_left).then_some(PipelineAction::Abandon(before.partition)));
         }
         Some(progress)
     }
 
+    /// Handles the answer of the source to a request for the `asked` events.
+    ///
+    /// An error other than [`Closed`](ErrorKind::Closed) is retried after a pause.
     fn on_source(
         &mut self,
         asked: EventDemand,
@@ -218,9 +263,12 @@ impl IngestPipeline {
             self.on_source_healthy();
         }
         match got {
+            // A batch without records has no offset to commit.
             Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
             Ok(SourceEvent::Batch(batch)) => self.start(batch, None, now, actions),
             Ok(SourceEvent::Gap(gap)) => {
+                // A gap passes through the pipeline like a batch, so that the position passes it in
+                // the order of the log.
                 let empty = Batch::new(gap.partition.clone(), Vec::new());
                 self.start(empty, Some(gap), now, actions);
             }
@@ -234,6 +282,8 @@ impl IngestPipeline {
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
             Err(error) => {
                 let until = self.reading.record_failure(&error, now);
+                // The backoff of reading delays batches only. Control events are requested during
+                // it, so they need a pause of their own.
                 if asked == EventDemand::Control {
                     self.control_not_before = Some(until);
                 }
@@ -242,16 +292,21 @@ impl IngestPipeline {
         }
     }
 
+    /// Begins the shutdown, because the source returns no further event.
     fn on_source_closed(&mut self, now: Instant) {
         tracing::info!("source closed, ingest ends");
         self.source_ended = true;
         self.stop(None, now);
     }
 
+    /// Ends the recorded failure of reading, if there is one.
     fn on_source_healthy(&mut self) {
         self.failures_changed |= self.reading.record_success();
     }
 
+    /// Starts a batch, or the dead letter of a `gap`, whose batch contains no records.
+    ///
+    /// A batch of an ended epoch is ignored.
     fn start(
         &mut self,
         batch: Batch,
@@ -290,11 +345,16 @@ impl IngestPipeline {
         };
         self.in_flight.insert(number, batch_in_flight);
         actions.push(PipelineAction::Start { number, batch, gap });
+        // The drain of this epoch is out of time already. The abandonment follows the start,
+        // because the driver creates the cancellation token of the batch when it starts the batch.
         if is_abandoned {
             actions.push(PipelineAction::Abandon(of_it));
         }
     }
 
+    /// Handles a report of the batch `number`.
+    ///
+    /// An unknown number is ignored.
     fn on_batch(
         &mut self,
         number: u64,
@@ -320,6 +380,11 @@ impl IngestPipeline {
         self.failures_changed = true;
     }
 
+    /// Ends the batch `number`: counts its outcome, and moves the durable prefix of its partition
+    /// forward.
+    ///
+    /// `outcome` is `None` for an abandoned batch, whose records are redelivered. An outcome with
+    /// an error begins the shutdown.
     fn finish_batch(
         &mut self,
         number: u64,
@@ -338,6 +403,7 @@ impl IngestPipeline {
             failing,
             stuck,
         } = batch;
+        // A failure of the batch disappears from the status with the batch.
         self.failures_changed |= failing.is_some() || !stuck.is_empty();
         let Some(BatchOutcome {
             counters: tally,
@@ -363,6 +429,7 @@ impl IngestPipeline {
         }
         self.counters.add(&tally);
         self.freshness = freshness.or(self.freshness);
+        // The records of an ended epoch are stored and counted, but another member commits them.
         if let Some(progress) = self.progress(&partition) {
             progress.finish(number, state);
         }
@@ -371,7 +438,10 @@ impl IngestPipeline {
         }
     }
 
-    /// Counts the offsets of a gap. One that was delivered again, possibly grown, is counted once.
+    /// Counts the offsets of a gap, a range of offsets that the log has lost.
+    ///
+    /// A gap is delivered again if its position was not committed, and may have grown in between.
+    /// Its offsets are counted once.
     fn count_gap(&mut self, partition: PartitionKey, gap: Range<u64>) {
         let (count, last) = self.lost.entry(partition).or_insert((0, 0..0));
         let from = if last.contains(&gap.start) {
@@ -385,7 +455,10 @@ impl IngestPipeline {
         *last = gap;
     }
 
-    /// Begins the shutdown.
+    /// Begins the shutdown: drains all partitions within the drain timeout.
+    ///
+    /// `failure` is the error that stops the pipeline, or `None` for a requested shutdown. The
+    /// first failure is kept. A second call changes no deadline.
     fn stop(&mut self, failure: Option<Error>, now: Instant) {
         if let Some(error) = failure
             && self.failure.is_none()
@@ -402,10 +475,12 @@ impl IngestPipeline {
         self.partitions
             .values_mut()
             .for_each(|progress| progress.drain(deadlines));
+        // The drain waits for the commit, so the commit is tried at once, without backoff.
         self.commits.backoff.retry_now();
     }
 }
 
+/// Returns the key of `partition`, which is the same in each epoch.
 fn key(partition: &Partition) -> PartitionKey {
     (Arc::clone(&partition.topic), partition.index)
 }

@@ -1,4 +1,14 @@
-//! The durable progress of a partition: the position never passes a record that is not durable.
+//! The durable progress of one partition: the position never passes a record that is not durable.
+//!
+//! Batches end in any order. A batch that ends early waits in its entry until all batches before it
+//! are durable; then the durable prefix moves over both.
+//!
+//! ```text
+//! entries:   batch 1     batch 2     batch 3       committed ≤ durable = end of the longest
+//!            durable     in flight   durable                   prefix of durable batches
+//!                     ▲
+//!                  durable
+//! ```
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -8,50 +18,54 @@ use super::drain::DrainDeadlines;
 use crate::Timestamp;
 use crate::log::{CommitOffset, Partition};
 
-/// The batches in flight of one partition and epoch, in the order of their offsets.
+/// The progress of one partition in one epoch: its batches in flight, in the order of their
+/// offsets.
 ///
-/// Memory depends on the batches in flight only: adjacent durable batches share one entry.
+/// The memory depends only on the batches in flight: adjacent durable batches share one entry.
 #[derive(Debug, Clone, Hash)]
 pub(super) struct PartitionProgress {
     pub(super) partition: Partition,
-    /// By batch number, ascending.
+    /// The batches behind the durable prefix, by batch number, ascending.
     entries: VecDeque<BatchRun>,
-    /// The next offset after the durable prefix. Never decreases.
+    /// The next offset after the durable prefix. It never decreases.
     durable: Option<u64>,
-    /// The next offset that the log has confirmed.
+    /// The next offset that the log has confirmed as committed.
     committed: Option<u64>,
-    /// When the oldest durable record was read whose commit is in progress...
+    /// The oldest durable record whose commit is in progress, or has failed and is retried.
     committing_since: Option<FirstRecord>,
-    /// ... and the oldest one that became durable after that commit began.
+    /// The oldest record that became durable after that commit began.
     durable_since: Option<FirstRecord>,
-    /// The batches were abandoned: their results are ignored.
+    /// Whether the batches were abandoned, because the drain is out of time. Their results are
+    /// ignored.
     pub(super) is_abandoned: bool,
-    /// When it has to be left, if it is drained.
+    /// The deadlines of the drain, if the partition is being drained.
     pub(super) draining: Option<DrainDeadlines>,
-    /// The epoch has ended: its batches are ignored.
+    /// Whether the epoch has ended: its batches are ignored.
     pub(super) is_left: bool,
 }
 
-/// A batch, or several adjacent durable ones.
+/// One batch, or several adjacent durable ones.
 #[derive(Debug, Clone, Hash)]
 struct BatchRun {
     /// The number of the last batch.
     number: u64,
-    /// The first batch.
+    /// The first record of the first batch.
     read: FirstRecord,
     state: BatchState,
 }
 
-/// The first record of a batch.
+/// The times of the first record of a batch, for the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FirstRecord {
-    /// When it was read.
+    /// When the record was read.
     pub(super) at: Instant,
-    /// Its timestamp in the log; `None` for a gap.
+    /// The timestamp of the record in the log; `None` for a gap.
     pub(super) time: Option<Timestamp>,
 }
 
 impl PartitionProgress {
+    /// Creates the progress of a new epoch: without a batch, and without a durable or committed
+    /// position.
     pub(super) const fn new(partition: Partition) -> Self {
         Self {
             partition,
@@ -66,11 +80,12 @@ impl PartitionProgress {
         }
     }
 
-    /// Whether batches of `epoch` are ignored.
+    /// Checks whether `epoch` has ended, so that its batches are ignored.
     pub(super) const fn is_past(&self, epoch: u64) -> bool {
         self.partition.epoch > epoch || self.is_left && self.partition.epoch == epoch
     }
 
+    /// Ends the epoch, and forgets its batches and positions.
     pub(super) fn leave(&mut self) {
         *self = Self {
             is_left: true,
@@ -78,13 +93,17 @@ impl PartitionProgress {
         };
     }
 
+    /// Begins a drain with these `deadlines`. Deadlines of an earlier drain apply where they are
+    /// earlier.
     pub(super) fn drain(&mut self, deadlines: DrainDeadlines) {
         if !self.is_left {
             self.draining = Some(deadlines.at_most(self.draining));
         }
     }
 
-    /// Adds a batch. Its `number` is greater than that of every batch before.
+    /// Adds a batch in flight, whose first record is `read`.
+    ///
+    /// Its `number` is greater than the numbers of all batches before.
     pub(super) fn start(&mut self, number: u64, read: FirstRecord) {
         self.entries.push_back(BatchRun {
             number,
@@ -93,13 +112,19 @@ impl PartitionProgress {
         });
     }
 
-    /// Ends the batch with this number.
+    /// Ends the batch `number` in the state `state`, and moves the durable prefix forward over
+    /// durable batches.
+    ///
+    /// A batch that stopped before its end moves the prefix up to the offset where it stopped. Its
+    /// entry stays, so the prefix never passes it.
     pub(super) fn finish(&mut self, number: u64, state: BatchState) {
         if let Ok(at) = self
             .entries
             .binary_search_by_key(&number, |entry| entry.number)
         {
             self.entries[at].state = state;
+            // The later neighbour first, because merging the batch into the earlier one would move
+            // the indices.
             self.merge(at + 1);
             self.merge(at);
         }
@@ -125,7 +150,7 @@ impl PartitionProgress {
         }
     }
 
-    /// Merges the entry at `at` into the one before it, if both are durable.
+    /// Merges the entry at the index `at` into the entry before, if both are durable.
     fn merge(&mut self, at: usize) {
         let Some(before) = at.checked_sub(1) else {
             return;
@@ -145,37 +170,41 @@ impl PartitionProgress {
         }
     }
 
-    /// Whether no batch is in flight.
+    /// Checks whether no batch is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.entries
             .iter()
             .all(|entry| entry.state != BatchState::InFlight)
     }
 
-    /// The offset to commit, if it is not committed yet.
+    /// Returns the durable position, if it is not committed yet.
     pub(super) fn to_commit(&self) -> Option<u64> {
         self.durable
             .filter(|durable| self.committed != Some(*durable))
     }
 
-    /// The offset to commit, with its partition.
+    /// Returns the durable position with its partition, if it is not committed yet.
     pub(super) fn commit_offset(&self) -> Option<CommitOffset> {
         self.to_commit()
             .map(|next| CommitOffset::new(self.partition.clone(), next))
     }
 
-    /// A commit of the durable prefix begins.
+    /// Records that a commit of the durable position begins.
     pub(super) fn begin_commit(&mut self) {
+        // After a failed commit, the oldest record of that commit stays the oldest one.
         self.committing_since = self.committing_since.or(self.durable_since.take());
     }
 
-    /// The log has confirmed the position.
+    /// Records that the log has confirmed the position `next`.
     pub(super) fn committed(&mut self, next: u64) {
         self.committed = Some(next);
         self.committing_since = None;
     }
 
-    /// The oldest uncommitted record, if there is one.
+    /// Returns the oldest record that was read and is not committed, if there is one.
+    ///
+    /// Records in a commit are older than durable ones without a commit, and these are older than
+    /// the batches in flight.
     pub(super) fn oldest_uncommitted(&self) -> Option<FirstRecord> {
         let in_flight = self.entries.front().map(|entry| entry.read);
         self.committing_since.or(self.durable_since).or(in_flight)

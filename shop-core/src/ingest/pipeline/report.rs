@@ -1,4 +1,7 @@
-//! Derives the reported status from the state of the pipeline.
+//! The reported status, derived from the state of the pipeline.
+//!
+//! After each event the driver updates the [`IngestStatus`] that monitors see, and then logs the
+//! components that failed or recovered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +11,15 @@ use super::super::status::{Component, IngestStatus, Phase, StuckRecord, replace}
 use super::IngestPipeline;
 use crate::Error;
 
-/// The maximum number of stuck records that are logged concurrently. With more, the cause is not a single record.
+/// The maximum number of stuck records that are logged concurrently. With more, the cause is not a
+/// single record.
 const MAX_NAMED: usize = 10;
 
 impl IngestPipeline {
-    /// Updates `status`. Returns whether it has changed.
+    /// Updates `status` from the state of the pipeline, and returns whether the status has changed.
+    ///
+    /// Called while the status is locked, so it only remembers what
+    /// [`log_transitions`](Self::log_transitions) logs afterwards.
     pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
         let phase = if self.is_stopping() {
             Phase::Draining
@@ -41,8 +48,9 @@ impl IngestPipeline {
         changed | self.report_oldest(status)
     }
 
-    /// Logs components that failed or recovered since the last call. Must not be called while the status is locked,
-    /// because logging may block.
+    /// Logs the components that failed or recovered since the last call.
+    ///
+    /// Must not be called while the status is locked, because logging may block.
     pub(in super::super) fn log_transitions(&mut self) {
         for (part, error) in self.transitions.drain(..) {
             match error {
@@ -54,8 +62,12 @@ impl IngestPipeline {
         }
     }
 
-    /// Sets per component the failure that has lasted longest. Returns the components that newly fail, with their
-    /// error, and those that recovered.
+    /// Sets the failure of each component in `status`, the number of retries, and the oldest stuck
+    /// record.
+    ///
+    /// If several batches fail at the same component, the failure that has lasted longest is
+    /// reported. Returns the components that fail since this call, with their error, and the ones
+    /// that recovered, without an error.
     fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Component, Option<Error>)> {
         let before = std::mem::take(&mut status.errors);
         status.failing_since.clear();
@@ -70,6 +82,7 @@ impl IngestPipeline {
                 status.errors.insert(part, error.clone());
             }
         }
+        // Batch numbers ascend, so the first stuck record found is of the oldest batch.
         let stuck = self
             .in_flight
             .values()
@@ -88,7 +101,7 @@ impl IngestPipeline {
         failing.chain(recovered.map(|part| (*part, None))).collect()
     }
 
-    /// The current failures: since when, and the error.
+    /// Iterates over the current failures: the component, since when it fails, and its error.
     fn failing(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
         let calls = [
             (Component::Source, &self.reading),
@@ -105,7 +118,10 @@ impl IngestPipeline {
         calls.chain(batches)
     }
 
-    /// Sets per topic when its oldest uncommitted record was read, and its timestamp.
+    /// Sets, for each topic, when its oldest uncommitted record was read, and the timestamp of that
+    /// record in the log.
+    ///
+    /// Returns whether a value has changed.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
         let mut read = BTreeMap::new();
         let mut written = BTreeMap::new();
@@ -123,12 +139,16 @@ impl IngestPipeline {
             | replace_all(&mut status.oldest_unread, written)
     }
 
+    /// Counts a failed call of `component` that is retried.
     pub(super) fn count_retry(&mut self, component: Component) {
         *self.retries.entry(component).or_default() += 1;
         self.failures_changed = true;
     }
 
-    /// Logs a stuck record, once.
+    /// Records that the record at `index` of the batch `number` is stuck, and logs it the first
+    /// time.
+    ///
+    /// A stuck record is one that the store fails over although it is healthy.
     pub(super) fn note_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
         let count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
         let Some(batch) = self.in_flight.get_mut(&number) else {
@@ -148,6 +168,7 @@ impl IngestPipeline {
     }
 }
 
+/// Sets the time of `topic` in `oldest` to `time`, unless the present one is earlier.
 fn keep_earlier<'a, T: Ord + Copy>(
     oldest: &mut BTreeMap<&'a Arc<str>, T>,
     topic: &'a Arc<str>,
@@ -159,7 +180,10 @@ fn keep_earlier<'a, T: Ord + Copy>(
         .or_insert(time);
 }
 
-/// Sets the value of each topic. Known topics without one stay, with `None`.
+/// Sets the value of each topic in `known` to its value in `values`, and returns whether a value
+/// has changed.
+///
+/// A known topic without a value stays, with `None`.
 fn replace_all<T: PartialEq + Copy>(
     known: &mut BTreeMap<Arc<str>, Option<T>>,
     mut values: BTreeMap<&Arc<str>, T>,
