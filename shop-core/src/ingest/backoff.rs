@@ -1,4 +1,7 @@
-//! Exponential backoff between attempts.
+//! The exponential backoff between attempts at a call that fails.
+//!
+//! The pipeline keeps one for reading and one for commits. Each batch keeps its own for its calls
+//! to the store and to the dead letters.
 
 use std::time::{Duration, Instant};
 
@@ -7,22 +10,25 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use super::IngestOptions;
 use crate::Error;
 
-/// When to retry a failing call, and since when it fails.
+/// The time of the next attempt at a call, and since when the call fails.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
-    /// The initial and the maximum pause, without jitter.
+    /// The first pause, without jitter.
     initial: Duration,
+    /// The maximum pause, without jitter.
     max: Duration,
+    /// The seed of the jitter, for tests; random without one.
     jitter_seed: Option<u64>,
-    /// Pauses so far.
+    /// The number of pauses since the last success, which determines the length of the next one.
     pauses: u32,
-    /// The call is not made before this instant.
+    /// The instant before which the call is not made.
     not_before: Option<Instant>,
     /// Since when the call fails, and its last error.
     failing: Option<(Instant, Error)>,
 }
 
 impl Backoff {
+    /// Creates a backoff for a call that has not failed. The call is due at once.
     pub(super) const fn new(options: &IngestOptions) -> Self {
         Self {
             initial: options.initial_backoff,
@@ -34,10 +40,12 @@ impl Backoff {
         }
     }
 
-    /// The next pause: twice as long as the previous one, plus up to 100 % jitter.
+    /// Returns the next pause: twice as long as the previous one up to the maximum, plus up to 100
+    /// % jitter.
     fn next_pause(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
         let pause = self.initial.saturating_mul(factor).min(self.max);
+        // The builder gives one pause of exactly this length, and adds the jitter.
         let builder = ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(pause)
@@ -50,7 +58,10 @@ impl Backoff {
         builder.build().next().unwrap_or(pause)
     }
 
-    /// Records a failure. Returns when to retry: after the next pause, or later if the error requires it.
+    /// Records a failure of the call at `now`, and returns when to retry the call.
+    ///
+    /// That is after the next pause, or later if `error` carries a longer
+    /// [`retry_after`](Error::retry_after).
     pub(super) fn record_failure(&mut self, error: &Error, now: Instant) -> Instant {
         self.record_error(error, now);
         let min = error.retry_after().unwrap_or_default();
@@ -59,13 +70,18 @@ impl Backoff {
         until
     }
 
-    /// Records a failure without changing when to retry.
+    /// Records a failure of the call without changing when to retry.
+    ///
+    /// The call counts as failing since the first failure after its last success.
     pub(super) fn record_error(&mut self, error: &Error, now: Instant) {
         let since = self.failing.as_ref().map_or(now, |(since, _)| *since);
         self.failing = Some((since, error.clone()));
     }
 
-    /// Records a success. Returns whether the call was failing.
+    /// Records a success of the call, which resets the pauses, and returns whether the call was
+    /// failing.
+    ///
+    /// The instant before which the call is not made stays: commits use it for their interval.
     pub(super) fn record_success(&mut self) -> bool {
         let was_failing = self.failing.take().is_some();
         if was_failing {
@@ -74,38 +90,47 @@ impl Backoff {
         was_failing
     }
 
-    /// Sets the earliest time of the next call.
+    /// Sets the instant before which the call is not made.
     pub(super) const fn wait_until(&mut self, at: Instant) {
         self.not_before = Some(at);
     }
 
-    /// Allows the call at once and resets the pauses. A failure stays recorded.
+    /// Allows the call at once, and resets the pauses. The call still counts as failing until a
+    /// success.
     pub(super) const fn retry_now(&mut self) {
         self.not_before = None;
         self.pauses = 0;
     }
 
+    /// Checks whether the call may be made at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| at <= now)
     }
 
+    /// Returns the instant before which the call is not made, if there is one.
     pub(super) const fn not_before(&self) -> Option<Instant> {
         self.not_before
     }
 
-    /// When a call that waits without an error counts as healthy again.
+    /// Returns the instant at which a failing call counts as healthy if it is waiting and has not
+    /// failed again.
+    ///
+    /// Reading from the source waits while the log delivers nothing, so it may succeed without an
+    /// answer.
     pub(super) fn healthy_at(&self) -> Option<Instant> {
         let from = self.failing.as_ref().and(self.not_before)?;
         Some(saturating_instant(from, self.max))
     }
 
-    /// Since when the call fails, and its last error.
+    /// Returns since when the call fails, and its last error, if it fails.
     pub(super) const fn failing(&self) -> Option<&(Instant, Error)> {
         self.failing.as_ref()
     }
 }
 
-/// The instant `time` after `now`. A time that the clock cannot represent means no limit.
+/// Returns the instant `time` after `now`.
+///
+/// A time that the clock cannot represent means no limit, and becomes one year.
 pub(super) fn saturating_instant(now: Instant, time: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(365 * 24 * 3_600);
     now + time.min(LONG)

@@ -1,4 +1,8 @@
 //! The events and actions between the pipeline, its driver and its batches.
+//!
+//! ```text
+//! batches, commits, source ─▶ PipelineEvent ─▶ pipeline ─▶ PipelineAction ─▶ driver
+//! ```
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,36 +21,39 @@ pub(super) enum PipelineEvent {
     Shutdown,
     /// A deadline may have passed.
     Time,
-    /// The source has returned.
+    /// The source has answered a request for the `asked` events.
     Source {
         asked: EventDemand,
         answer: Result<SourceEvent>,
     },
-    /// A report of the batch with this number.
+    /// The batch with this number reports about its work.
     Batch(u64, BatchEvent),
-    /// The commit in progress has ended.
+    /// The commit of these offsets has ended, with one outcome per offset or an error.
     Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),
 }
 
 /// A report of a batch in flight.
 #[derive(Debug)]
 pub(super) enum BatchEvent {
-    /// A call failed and is retried after a pause; it has been failing since this instant.
+    /// A call to this component failed with this error, and is retried after a pause. It has been
+    /// failing since this instant.
     Failed(Component, Instant, Error),
-    /// The call succeeds again.
+    /// The call that was failing succeeds again.
     Recovered,
-    /// The store fails over the record at this index, although it is healthy.
+    /// The store fails over the record at this index of the batch, although the store is healthy.
     Stuck(usize, StuckRecord),
-    /// The store accepted that record after all.
+    /// The record at this index is not stuck any more: the store gave an outcome, or an operator
+    /// has parked the record.
     Freed(usize),
-    /// The batch has ended, without an outcome if it was abandoned.
+    /// The batch has ended. `None` means that it was abandoned.
     Finished(Option<BatchOutcome>),
 }
 
-/// A decision of the pipeline.
+/// A decision of the pipeline, which the driver carries out.
 #[derive(Debug)]
 pub(super) enum PipelineAction {
-    /// Process a batch, or keep a gap as a dead letter: its batch has no records.
+    /// Process the batch. With a `gap`, keep the gap as a dead letter: the batch contains no
+    /// records.
     Start {
         number: u64,
         batch: Batch,
@@ -56,46 +63,47 @@ pub(super) enum PipelineAction {
     Abandon(Partition),
     /// Commit these offsets. There is at most one commit in progress.
     Commit(Vec<CommitOffset>),
-    /// Let the rebalance of this revocation continue, by dropping it.
+    /// Drop this revocation, so that its rebalance continues.
     EndRevocation(Arc<Revocation>),
     /// Report a batch to the observer.
     Completed(BatchReport),
-    /// Close the source within this time. This is the last action.
+    /// Close the source within this time. This is the last action of a pipeline.
     Close(Duration),
 }
 
-/// Which events the pipeline currently accepts from the source.
+/// The events that the pipeline currently accepts from the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EventDemand {
     /// None: the source is paused or closed.
     Nothing,
-    /// Control events only.
+    /// Control events only: revocations and the end of the source.
     Control,
     /// Batches and control events.
     Next,
 }
 
-/// The result of a batch.
+/// The result of a batch that was not abandoned.
 #[derive(Debug)]
 pub(super) struct BatchOutcome {
+    /// The number of records of the batch by outcome.
     pub(super) counters: IngestCounters,
-    /// The lost offsets, if it was a gap.
+    /// The offsets that the log has lost, if the batch was a gap.
     pub(super) gap: Option<Range<u64>>,
     /// How far the batch is durable.
     pub(super) state: BatchState,
     /// The error that stops the pipeline, if any.
     pub(super) stop: Option<Error>,
-    /// The age of its oldest purchase at insertion, if any was inserted.
+    /// The age of the oldest inserted record at its insertion; `None` if none was inserted.
     pub(super) freshness: Option<Duration>,
 }
 
-/// The state of one batch.
+/// The state of one batch: how far it is durable. A durable record is stored or dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum BatchState {
     /// In flight.
     InFlight,
-    /// Durable: the next offset after it.
+    /// All records are durable. The offset is the next one after the batch.
     Durable(u64),
-    /// Not durable beyond this offset: the position stays there.
+    /// The batch ended at this offset, whose record is not durable. The position stays there.
     StoppedAt(u64),
 }

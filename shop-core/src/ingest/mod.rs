@@ -67,8 +67,10 @@ use breaker::DeadLetterBreaker;
 use driver::Driver;
 use worker::BatchWorker;
 
-/// Stores the purchases of a log, as one member of a consumer group. With another type `R`, it applies the events of
-/// one service to the projection of another.
+/// A pipeline that stores the purchases of a log, as one member of a consumer group.
+///
+/// With another record type `R`, the pipeline applies the events of one service to the projection
+/// of another.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -105,8 +107,10 @@ pub struct Ingest<R: Record = Purchase> {
 }
 
 impl<R: Record> Ingest<R> {
-    /// A pipeline from `source` into `store`, with `dead_letters` for rejected records. It does nothing until
-    /// [`run`](Self::run) is called.
+    /// Creates a pipeline from `source` into `store`, with `dead_letters` for records that can
+    /// never be stored.
+    ///
+    /// The pipeline does nothing until [`run`](Self::run) is called.
     #[must_use]
     pub fn new(
         source: Arc<dyn LogSource>,
@@ -131,14 +135,15 @@ impl<R: Record> Ingest<R> {
         }
     }
 
-    /// The same pipeline with an observer that is called after every batch.
+    /// Returns this pipeline with an observer that is called for every batch.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn IngestObserver>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// A handle to the state of this pipeline. It does not keep the pipeline alive.
+    /// Returns a handle to the status of this pipeline. The handle does not keep the pipeline
+    /// alive.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
         IngestMonitor {
@@ -147,14 +152,18 @@ impl<R: Record> Ingest<R> {
         }
     }
 
-    /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes the source.
+    /// Runs until `shutdown` completes or the source is closed, then drains, commits, and closes
+    /// the source.
+    ///
+    /// Returns the number of records by outcome.
     ///
     /// # Errors
-    /// When the pipeline stopped by itself: too many dead letters, or a defect. Committed positions stay committed.
+    /// Returns the error that made the pipeline stop by itself: too many dead letters, a dead
+    /// letter that can never be stored, or a defect. Committed positions stay committed.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the pipeline without draining. Inserts that have begun complete in the background.
-    /// Nothing is lost: uncommitted records are redelivered.
+    /// Dropping the future stops the pipeline without draining. Inserts that have begun complete in
+    /// the background. Nothing is lost: uncommitted records are redelivered.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
         Driver::new(self).run(shutdown).await
     }

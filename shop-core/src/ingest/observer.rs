@@ -1,4 +1,4 @@
-//! The observer of completed batches.
+//! The observer of batches, through which an embedder measures and traces ingest.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,20 +9,27 @@ use tracing::Span;
 use super::IngestCounters;
 use crate::log::Batch;
 
-/// Called for every batch, from within the pipeline. Must not block.
+/// An observer of the batches of an [`Ingest`](super::Ingest).
+///
+/// The pipeline calls the observer from within its tasks, so an observer must not block. A panic of
+/// the observer is logged, and does not end the pipeline.
 pub trait IngestObserver: Debug + Send + Sync + 'static {
-    /// Called once per batch.
+    /// Receives the report of a batch that has ended. A batch that was abandoned is not reported.
     fn batch_completed(&self, batch: &BatchReport);
 
-    /// Called once per batch when it was read. The spans end with the work on the batch; a batch that is abandoned
-    /// records `otel.status_code` in them. By default none.
+    /// Returns spans for the work on a batch. Called once per batch when the batch was read.
+    ///
+    /// The spans end with the work on the batch. If the pipeline stops within the batch,
+    /// `otel.status_code` is recorded in them as `error`. The default implementation returns none.
     #[doc(hidden)]
     fn spans(&self, _batch: &Batch) -> Vec<Span> {
         Vec::new()
     }
 
-    /// Called once per batch when all of its records are stored or dead-lettered, before the batch is reported, from
-    /// within the task of the batch. By default does nothing.
+    /// Is called once per batch when all of its records are stored or dead-lettered.
+    ///
+    /// The call comes from within the task of the batch, before the batch is reported. The default
+    /// implementation does nothing.
     fn records_durable(&self, _batch: &Batch) {}
 }
 
@@ -36,14 +43,17 @@ pub struct BatchReport {
     pub bytes: usize,
     /// The outcomes. Their sum is below `records` when the pipeline stopped within the batch.
     pub counters: IngestCounters,
-    /// The time from reading the batch until all of it was durable.
+    /// The time from reading the batch until all of its records were durable.
     pub duration: Duration,
-    /// The age of its oldest inserted record at insertion, by the log's timestamp; `None` if none was inserted.
-    /// Timestamps in the future count as age zero.
+    /// The age of the oldest inserted record at its insertion, by the timestamp of the log; `None`
+    /// if none was inserted. Timestamps in the future count as age zero.
     pub freshness: Option<Duration>,
 }
 
-/// Calls `observer`. A panic of the observer does not end the pipeline.
+/// Calls `observer` with `call`, and returns the result.
+///
+/// A panic of the observer is logged, and gives the default value instead: it must not end the
+/// pipeline.
 pub(super) fn notify<T: Default>(
     observer: &dyn IngestObserver,
     call: impl FnOnce(&dyn IngestObserver) -> T,

@@ -1,4 +1,4 @@
-//! Options of the pipeline.
+//! The options of the pipeline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ options! {
         /// The maximum pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not
         /// retry simultaneously.
         pub max_backoff: Duration = Duration::from_secs(2),
-        /// The seed of the jitter; random by default.
+        /// The seed of the jitter, for reproducible tests; random by default.
         pub jitter_seed: Option<u64> = None,
         /// The number of dead letters at which the pipeline stops.
         pub dead_letter_limit: DeadLetterLimit = DeadLetterLimit::default(),
@@ -33,16 +33,21 @@ options! {
     }
 }
 
-/// When the pipeline stops instead of dead-lettering more records, so that a bad deployment does not turn the whole log
-/// into dead letters. Batches that were read before the one that reached the limit are still dead-lettered; a restart
+/// The limit of dead letters, at which the pipeline stops instead of dead-lettering more records.
+///
+/// The limit exists so that a bad deployment does not turn the whole log into dead letters. Batches
+/// that were read before the one that reached the limit are still dead-lettered; a restart
 /// continues after all of them.
 ///
 /// A record counts once, when its dead letter was put, however often it is redelivered. A
-/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row, because conflicts are caused by clients;
-/// nor does a refund of what is not stored.
+/// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row of dead letters,
+/// because conflicts are caused by clients. The same holds for the refund of a purchase that is not
+/// stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterLimit {
+    /// The number of dead letters in a row at which the pipeline stops; 0 without a limit.
     max_consecutive_count: usize,
+    /// The name of the setting that an operator changes, for the error.
     setting: Option<&'static str>,
 }
 
@@ -50,8 +55,10 @@ impl DeadLetterLimit {
     /// No limit.
     pub const OFF: Self = Self::consecutive(0);
 
-    /// Stops at `count` consecutive dead letters, or when half of the last `10 * count` records were dead letters. 0 is
-    /// [`OFF`](Self::OFF).
+    /// Creates a limit of `count` consecutive dead letters, or of half of the last `10 * count`
+    /// records.
+    ///
+    /// The pipeline stops at whichever is reached first. 0 is [`OFF`](Self::OFF).
     #[must_use]
     pub const fn consecutive(count: usize) -> Self {
         Self {
@@ -60,8 +67,9 @@ impl DeadLetterLimit {
         }
     }
 
-    /// The same limit with the name of the setting that an operator changes. The error names it when the limit is
-    /// reached.
+    /// Returns this limit with the name of the setting that an operator changes.
+    ///
+    /// The error that stops the pipeline names the setting.
     #[doc(hidden)]
     #[must_use]
     pub const fn with_setting_name(mut self, setting: &'static str) -> Self {
@@ -69,23 +77,27 @@ impl DeadLetterLimit {
         self
     }
 
+    /// Returns the number of dead letters in a row at which the pipeline stops, or `None` without a
+    /// limit.
     pub(super) fn max_consecutive(self) -> Option<usize> {
         (self.max_consecutive_count > 0).then_some(self.max_consecutive_count)
     }
 
-    /// The number of records in the window, and the number of dead letters in it that is too many.
+    /// Returns the number of records in the window, and the number of dead letters in the window
+    /// that is too many.
     pub(super) const fn window_limit(self) -> (u64, usize) {
         let window = self.max_consecutive_count.saturating_mul(10);
         (window as u64, window.div_ceil(2))
     }
 
+    /// Returns the name of the setting that an operator changes, if it is known.
     pub(super) const fn setting(self) -> Option<&'static str> {
         self.setting
     }
 }
 
 impl Default for DeadLetterLimit {
-    /// 1,000 consecutive dead letters, or half of 10,000 records.
+    /// Returns the limit of 1,000 consecutive dead letters, or of half of 10,000 records.
     fn default() -> Self {
         Self::consecutive(1_000)
     }

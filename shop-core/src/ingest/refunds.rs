@@ -1,8 +1,12 @@
-//! Settles the refunds that wait in the store: counts them, and dead-letters those that contradict their purchase.
+//! The settler of waiting refunds: counts them, and dead-letters the ones that contradict their
+//! purchase.
 //!
-//! A store applies a waiting refund itself when its purchase is inserted. What is left for ingest is what a store cannot do:
-//! write a dead letter. Stores without transactions also need a second look at refunds whose purchase has arrived in
-//! between. The settler looks every second while refunds wait, and otherwise now and then, for refunds of other processes.
+//! A *waiting refund* is one that the store keeps because its purchase is not stored yet. The store
+//! applies a waiting refund itself when its purchase is inserted. The settler does what a store
+//! cannot do: it writes a dead letter for a refund that can never be applied. Stores without
+//! transactions also need a second look at refunds whose purchase has arrived in between. The
+//! settler looks every second while refunds wait, and otherwise now and then, because other
+//! processes may add refunds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +30,15 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// The maximum number of refunds that are dead-lettered together.
 const MAX_REFUSED: usize = 100;
 
-/// Settles waiting refunds until the future is dropped. Returns at once for a store that has none.
+/// Settles waiting refunds until the future is dropped. Returns at once for a store without waiting
+/// refunds.
+///
+/// The driver runs one settler per pipeline. Each round publishes the number of waiting refunds in
+/// `status`. A round that fails is repeated after a second.
 ///
 /// # Cancel safety
-/// Dropping the future loses nothing: a refund that was not removed is returned by the store again, and its dead letter is
-/// put again, which changes nothing.
+/// Dropping the future loses nothing: a refund that was not removed is returned by the store again,
+/// and its dead letter is put again, which changes nothing.
 pub(super) async fn settle_refunds<R: Record>(
     worker: Arc<BatchWorker<R>>,
     status: watch::Sender<IngestStatus>,
@@ -51,6 +59,7 @@ pub(super) async fn settle_refunds<R: Record>(
                 }
             }
             Err(error) => {
+                // Only the first of several failures in a row is logged.
                 if !has_failed {
                     tracing::warn!(error = %error.chain(), "settling waiting refunds failed, retrying");
                 }
@@ -61,8 +70,12 @@ pub(super) async fn settle_refunds<R: Record>(
     }
 }
 
-/// Dead-letters the refunds that can never be applied, and removes them from the store. Returns how many refunds still
-/// wait.
+/// Dead-letters the refunds that can never be applied, and removes them from the store. Returns how
+/// many refunds still wait.
+///
+/// # Errors
+/// Returns the errors of the store and of the dead letters. The next round continues with the
+/// refunds that were not removed.
 async fn settle_round<R: Record>(
     worker: &BatchWorker<R>,
     store: &dyn WaitingRefunds,
@@ -82,6 +95,8 @@ async fn settle_round<R: Record>(
                 .unwrap_or_else(|| Reason::conflict(R::TYPE));
             dead_letters.push(entry.dead_letter(reason)?);
         }
+        // The dead letters come first. If the process ends before the refunds are removed, the next
+        // round puts the same dead letters again.
         worker.dead_letters.put(&dead_letters).await?;
         log_dead_letters(&dead_letters);
 

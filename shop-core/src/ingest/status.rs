@@ -1,4 +1,7 @@
 //! The reported state of the pipeline.
+//!
+//! The driver publishes an [`IngestStatus`] after each change, and an [`IngestMonitor`] reads it,
+//! for example for health responses and metrics.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +20,9 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct IngestStatus {
-    /// The current phase.
+    /// The phase in the life of the ingest.
     pub phase: Phase,
-    /// The outcomes since the start.
+    /// The number of records by outcome since the start.
     pub counters: IngestCounters,
     /// The number of batches in flight.
     pub in_flight: usize,
@@ -29,7 +32,8 @@ pub struct IngestStatus {
     pub in_flight_bytes: usize,
     /// The last error of each component that currently fails. Failing calls are retried; no record is lost.
     pub errors: BTreeMap<Component, Error>,
-    /// Since when each component fails. With several failing batches, the earliest instant.
+    /// Since when each component fails. If several batches fail at one component, the earliest
+    /// instant.
     pub failing_since: BTreeMap<Component, Instant>,
     /// The oldest record that the store keeps failing over although it is healthy. Other records are processed; the
     /// position of the record's partition stays before it.
@@ -55,7 +59,10 @@ pub struct IngestStatus {
 }
 
 impl IngestStatus {
-    /// The pipeline has ended: nothing is in flight any more. Its errors stay visible.
+    /// Sets the state of a pipeline that has ended: nothing is in flight any more.
+    ///
+    /// `failure` is the error that stopped the pipeline. The last errors of the components stay
+    /// visible.
     pub(super) fn stop(&mut self, failure: Option<Error>) {
         self.phase = Phase::Stopped;
         self.in_flight = 0;
@@ -70,26 +77,28 @@ impl IngestStatus {
     }
 }
 
-/// Sets `slot` to `value`. Returns whether it had another value.
+/// Sets `slot` to `value`, and returns whether `slot` had another value.
 pub(super) fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
     let differs = *slot != value;
     *slot = value;
     differs
 }
 
-/// A record that the store fails over although it is healthy. It is retried.
+/// A record that the store keeps failing over although the store is healthy.
+///
+/// The record is retried until the store takes it or an operator parks it as a dead letter.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StuckRecord {
     /// The topic of the record.
     pub topic: Arc<str>,
-    /// Its partition.
+    /// The partition of the record.
     pub partition: u32,
-    /// Its offset in the partition.
+    /// The offset of the record in its partition.
     pub offset: u64,
-    /// The id of its purchase or event, if it has one.
+    /// The id of the purchase or event in the record, if the record contains one.
     pub id: Option<String>,
-    /// When it was read.
+    /// When the record was read.
     pub since: Instant,
     /// The last error of the store.
     pub error: Error,
@@ -131,23 +140,24 @@ impl fmt::Display for Component {
     }
 }
 
-/// The number of records by outcome.
+/// The number of records by outcome. A redelivered record counts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct IngestCounters {
-    /// Inserted.
+    /// Records that were inserted.
     pub inserted: u64,
-    /// Already stored with the same content: redelivered, or sent again by a client.
+    /// Records that were stored already with the same content: redelivered, or sent again by a
+    /// client.
     pub duplicates: u64,
     /// Refunds that the store keeps until it has their purchase.
     pub waiting: u64,
-    /// Dead-lettered, for any reason.
+    /// Records that were dead-lettered, for any reason.
     pub dead_lettered: u64,
-    /// Dead letters that do not decode.
+    /// Dead letters of records that do not decode.
     pub undecodable: u64,
-    /// Dead letters whose id is used by another purchase.
+    /// Dead letters of records whose id another purchase uses.
     pub conflicts: u64,
-    /// Dead letters that the store rejects.
+    /// Dead letters of records that the store rejects.
     pub refused: u64,
     /// Records that an operator has parked as dead letters.
     pub parked: u64,
@@ -157,6 +167,7 @@ pub struct IngestCounters {
 }
 
 impl IngestCounters {
+    /// Adds the numbers of `other` to these numbers.
     pub(super) fn add(&mut self, other: &Self) {
         self.inserted += other.inserted;
         self.duplicates += other.duplicates;
@@ -169,7 +180,7 @@ impl IngestCounters {
         self.lost += other.lost;
     }
 
-    /// Counts one dead letter.
+    /// Counts one dead letter, in total and for its `reason`.
     pub(super) fn dead_lettered(&mut self, reason: ReasonKind) {
         self.dead_lettered += 1;
         match reason {
@@ -177,7 +188,7 @@ impl IngestCounters {
             ReasonKind::Conflict => self.conflicts += 1,
             ReasonKind::Refused => self.refused += 1,
             ReasonKind::Parked => self.parked += 1,
-            // No record has this reason.
+            // A gap is not a record. Its offsets are counted in `lost`.
             ReasonKind::Gap => {}
         }
     }
@@ -187,28 +198,32 @@ impl IngestCounters {
 #[derive(Debug, Clone)]
 pub struct IngestMonitor {
     pub(super) status: watch::Receiver<IngestStatus>,
-    /// Weak: a monitor does not keep the source alive.
+    /// The source, for the lag. The reference is weak, so that a monitor does not keep the source
+    /// alive.
     pub(super) source: Weak<dyn LogSource>,
 }
 
 impl IngestMonitor {
-    /// The current status.
+    /// Returns the current status.
     #[must_use]
     pub fn status(&self) -> IngestStatus {
         self.status.borrow().clone()
     }
 
-    /// The consumer lag of the group in the partitions of this member.
+    /// Returns the consumer lag of the group in the partitions of this member: the records that are
+    /// not committed.
     ///
     /// # Errors
-    /// As [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) when the pipeline has ended.
+    /// Returns the errors of [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) when the
+    /// pipeline has ended.
     pub async fn lag(&self) -> Result<Lag> {
         let gone = || Error::new(ErrorKind::Closed, "the pipeline has ended").with_origin("ingest");
         self.source.upgrade().ok_or_else(gone)?.lag().await
     }
 
-    /// Waits until `condition` holds, and returns the status in which it did, or the last status when the ingest has
-    /// ended.
+    /// Waits until `condition` holds, and returns the status in which it held.
+    ///
+    /// Returns the last status if the ingest ends before.
     pub async fn wait_for(
         &self,
         condition: impl FnMut(&IngestStatus) -> bool + Send,

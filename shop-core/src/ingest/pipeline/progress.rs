@@ -4,10 +4,9 @@
 //! are durable; then the durable prefix moves over both.
 //!
 //! ```text
-//! entries:   batch 1     batch 2     batch 3       committed ≤ durable = end of the longest
-//!            durable     in flight   durable                   prefix of durable batches
-//!                     ▲
-//!                  durable
+//! batches:   1 durable   │ 2 in flight   3 durable
+//!                        ▲ └─────── entries ──────┘
+//!                     durable: the end of the longest prefix of durable batches
 //! ```
 
 use std::collections::VecDeque;
