@@ -6,17 +6,24 @@
 //!   └── commit ◀─ per partition, the durable prefix
 //! ```
 //!
-//! `pipeline` makes the decisions: it takes events and the time and returns actions, without making any call. `driver`
-//! makes the calls to the source, `batch` and `insertion` those of one batch.
+//! | Part | Responsibility |
+//! |---|---|
+//! | `pipeline` | Makes the decisions: takes events and the time, and returns actions, without any call |
+//! | `driver` | Makes the calls to the source, and starts a task for each batch and commit |
+//! | `worker`, `batch`, `insertion` | Make the calls of one batch, in its task |
+//! | `breaker` | Stops the pipeline at the limit of dead letters |
+//! | `refunds` | Counts waiting refunds, and dead-letters the contradictory ones |
+//! | `status`, `observer` | Report what happens to monitors and to the embedder |
 //!
 //! - A position is committed only when every record before it in its partition is stored or dead-lettered.
 //! - During an outage the pipeline retries with backoff. Only records that can never be stored are dead-lettered. A
 //!   record that a healthy store fails over is retried alone while the rest of its batch is stored;
 //!   [`IngestStatus::stuck`] reports it.
-//! - A refund whose purchase is not stored waits in the store: see [`WaitingRefunds`](crate::ports::WaitingRefunds).
-//!   `refunds` dead-letters it if it turns out to contradict its purchase.
-//! - Records that the log no longer has are kept as one dead letter per [gap](crate::log::Gap) before the position
-//!   passes it. They do not count towards the limit of dead letters.
+//! - A refund whose purchase is not stored waits in the store: see
+//!   [`WaitingRefunds`](crate::ports::WaitingRefunds). It is dead-lettered if it turns out to
+//!   contradict its purchase.
+//! - Records that the log has lost are kept as one dead letter per [gap](crate::log::Gap) before the
+//!   position passes the gap. They do not count towards the limit of dead letters.
 //! - A dead letter that can never be stored stops the pipeline. The error names the record.
 //! - Batches and bytes in flight are bounded. At the limit the source is paused.
 //! - A revocation and a shutdown follow the same steps: stop reading, drain batches in flight within the timeout,

@@ -1,4 +1,11 @@
-//! Verifies a store against the whole log: finds missing, duplicate and mismatched purchases, and pending gaps.
+//! Verifies a store against the whole log: finds missing, duplicate and mismatched purchases, and
+//! pending gaps.
+//!
+//! | Part | Responsibility |
+//! |---|---|
+//! | `stored` | Scans the store first, and again after the log: remembers contents, finds duplicates |
+//! | `scan` | Scans the log, and looks up the records that the scan of the store has not found |
+//! | `spot_check` | Looks up a few records before the position of a group, without a whole scan |
 //!
 //! ```
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -37,8 +44,10 @@ use scan::LogScan;
 #[doc(hidden)]
 pub use spot_check::SpotCheck;
 
-/// Verifies a store against a log. `keep` is the retention, if the store [deletes](crate::retention::run_retention) old purchases:
-/// those may be stored or not.
+/// Verifies a store against a log, and reports each difference.
+///
+/// `keep` is the retention, if the store [deletes](crate::retention::run_retention) old purchases.
+/// Purchases older than `keep` may be stored or not.
 ///
 /// # What is verified
 /// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved, or its
@@ -61,8 +70,9 @@ pub use spot_check::SpotCheck;
 /// one batch of the log; and the purchases of 10,000 records.
 ///
 /// # Errors
-/// Those of the log and of the store, unchanged; transient errors of the store when they have lasted for about half a
-/// minute. Nothing was written; the verification can be repeated.
+/// Returns the errors of the log and of the store, unchanged. Transient errors of the store are
+/// retried, and returned when they have lasted for about half a minute. Nothing was written; the
+/// verification can be repeated.
 ///
 /// # Cancel safety
 /// Dropping the future ends the verification without side effects.
@@ -101,12 +111,15 @@ options! {
         /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan
         /// pauses until they are found.
         pub max_pending: usize = 10_000,
-        /// The approximate maximum number of ids of the store in memory (default 3,500,000: a hash map that is nearly full, of 140 MB), and of missing ids: a
-        /// purchase that is missing after so many others is counted with each of its records.
+        /// The approximate maximum number of ids of the store in memory (default 3,500,000: a hash
+        /// map that is nearly full, of 140 MB), and of missing ids.
+        ///
+        /// A purchase that is missing after so many others is counted with each of its records.
         pub dedup_window: usize = 3_500_000,
         /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
         pub max_reported: usize = 20,
-        /// The time before which the store deletes purchases (default none): earlier ones may be stored or not.
+        /// The time before which the store deletes purchases (default none). Earlier purchases may
+        /// be stored or not.
         pub retained_from: Option<Timestamp> = None,
         /// Whether records that do not decode are only counted (default false): the consumer of another system skips
         /// them without a dead letter.
@@ -114,19 +127,21 @@ options! {
     }
 }
 
-/// The progress of a verification.
+/// The progress of a verification, for display.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifyProgress {
-    /// Records of the log that were scanned.
+    /// The number of records of the log that were scanned.
     pub records: u64,
-    /// Records that were not found yet and are looked up again.
+    /// The number of records that were not found yet and are looked up again.
     pub pending: u64,
-    /// Purchases of the store that were scanned. A large store is scanned more than once.
+    /// The number of purchases of the store that were scanned. A large store is scanned more than
+    /// once.
     pub scanned: u64,
 }
 
-/// The result of a verification. Its serialized form has the numbers alone, without the findings.
+/// The result of a verification. Its serialized form contains the numbers alone, without the
+/// findings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -149,14 +164,15 @@ pub struct VerifyReport {
     pub unreadable: u64,
     /// The number of records with a pending dead letter.
     pub dead_lettered: u64,
-    /// Those of them that are conflicts: a client has used a key again with other content.
+    /// The number of records with a pending dead letter for a conflict: a client has used a key
+    /// again with other content.
     #[doc(hidden)]
     pub conflicts: u64,
     /// The number of records whose dead letter was replayed or discarded. A replayed record is in the log a second time
     /// and is verified there.
     #[doc(hidden)]
     pub resolved: u64,
-    /// The number of records that were erased, or whose purchase was.
+    /// The number of records that were erased, or whose purchase was erased.
     #[doc(hidden)]
     pub erased: u64,
     /// The number of records whose purchase was deleted because of its age.
@@ -185,7 +201,7 @@ pub struct VerifyReport {
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
     #[serde(skip)]
     pub gaps: Findings<Gap>,
-    /// The number of records in all of them.
+    /// The number of records in all pending gaps.
     #[doc(hidden)]
     pub lost: u64,
     /// The number of offsets at the ends of the partitions that could not be read: other producers did not end their
@@ -197,13 +213,15 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    /// Whether the log has records to verify, and there are no [findings](Self::has_findings).
+    /// Returns whether the log contains records to verify, and there are no
+    /// [findings](Self::has_findings).
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.records > 0 && !self.has_findings()
     }
 
-    /// Whether a purchase is missing, duplicated or mismatched, a gap is pending, or the log was not read to its end.
+    /// Returns whether a purchase is missing, duplicated or mismatched, a gap is pending, or the
+    /// log was compacted or not read to its end.
     #[must_use]
     pub const fn has_findings(&self) -> bool {
         let found =
@@ -248,6 +266,7 @@ impl<T> Default for Findings<T> {
 }
 
 impl<T> Findings<T> {
+    /// Counts `finding`, and keeps it as a sample unless there are `max` samples already.
     fn add(&mut self, finding: T, max: usize) {
         self.count += 1;
         if self.samples.len() < max {
@@ -260,25 +279,28 @@ impl<T> Findings<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnverifiedRecord {
-    /// The id of its purchase, or the record's id if it does not decode.
+    /// The id of the purchase in the record, or the id of the record if the record does not decode.
     pub id: PurchaseId,
-    /// Its position.
+    /// The position of the record in the log.
     pub position: RecordPosition,
 }
 
 impl Verify {
-    /// A verification of the store behind `query`.
+    /// Creates a verification of the store behind `query`.
     #[must_use]
     pub const fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
         Self { query, options }
     }
 
-    /// Scans `log` and its dead letters. Dead letters are read at the start, and again before any record is reported as
-    /// missing. `progress` is called after each batch and page.
+    /// Scans `log` and its dead letters, and returns the differences between log and store.
+    ///
+    /// Dead letters are read at the start, and again before any record is reported as missing.
+    /// `progress` is called after each batch and page.
     ///
     /// # Errors
-    /// Errors of the log and of the store, unchanged; transient errors of the store when they have lasted for about
-    /// half a minute. Nothing was written; the verification can be repeated.
+    /// Returns the errors of the log and of the store, unchanged. Transient errors of the store are
+    /// retried, and returned when they have lasted for about half a minute. Nothing was written;
+    /// the verification can be repeated.
     ///
     /// # Cancel safety
     /// Dropping the future ends the verification without side effects.
@@ -287,6 +309,8 @@ impl Verify {
         log: &dyn LogAdmin,
         progress: impl Fn(VerifyProgress) + Send + Sync,
     ) -> Result<VerifyReport> {
+        // The scan of the log is opened before the store is scanned. Records that are appended
+        // later are not verified.
         let mut batches = log.scan().await?;
         let mut log_scan = LogScan::begin(self, log, &progress).await?;
         while let Some(batch) = batches.try_next().await? {

@@ -1,4 +1,11 @@
-//! Scans the log and looks up each record in the store. Records that are not found are looked up again.
+//! The scan of the log: verifies each record against the dead letters and the store.
+//!
+//! 1. The store was scanned before. A record whose purchase that scan has found with the same
+//! content is verified.
+//! 2. Other records are looked up in the store one by one, because they may have been stored since.
+//! 3. Records that are not found are *pending*: they may still be in flight in a running pipeline.
+//! They are looked up again until none of them has appeared for the quiet period, and then reported
+//! as missing or mismatched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
@@ -20,49 +27,66 @@ use crate::ports::{
 use crate::record::{Record as _, decode, header};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
-/// The first pause before records are looked up again. Each further pause is twice as long.
+/// The first pause before pending records are looked up again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The maximum pause before pending records are looked up again.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// The maximum number of offsets without a record beyond the number of records. A transaction has a record and one marker
-/// in each of its partitions, so there are fewer markers than records, except for those of aborted transactions and of
-/// transactions whose records retention has deleted.
+/// The number of offsets without a record, beyond the number of records, that does not yet count as
+/// compaction.
+///
+/// A transaction consists of a record and one marker in each of its partitions, so there are fewer
+/// markers than records. Exceptions are aborted transactions, and transactions whose records
+/// retention has deleted.
 const MAX_UNEXPLAINED: u64 = 100;
 
+/// The state of one scan of the log. `T` is the function that shows the progress.
 pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
     log: &'a dyn LogAdmin,
     progress: &'a T,
-    /// What a scan of the store has found before.
+    /// The purchases that the scan of the store has found before.
     stored: StoredPurchases,
+    /// The dead letters at the start, which are read again before a record is reported as missing.
     dead_letters: DeadLetterIndex,
+    /// The records that were not found yet and are looked up again.
     pending: Vec<PendingRecord>,
-    /// The ids that were reported as missing, up to the window of ids.
+    /// The ids of purchases that were reported as missing, up to the window of ids. Each purchase
+    /// is reported once.
     missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
-    /// The end of each partition at the start, and the number of offsets behind it, if there are any.
+    /// For each partition with unended transactions of other producers: its readable end at the
+    /// start, and the number of offsets behind that end, which cannot be read.
     unstable: BTreeMap<u32, (u64, u64)>,
+    /// The offsets without a record in each partition; empty for a log without such offsets.
     holes: Holes,
 }
 
-/// The start of each partition of a sparse log, the next offset, and the number of those without a record.
+/// For each partition of a sparse log: its first offset, the next offset to scan, and the number of
+/// offsets without a record.
+///
+/// A log is sparse if some offsets never hold a record, such as the markers of transactions.
 type Holes = BTreeMap<u32, (u64, u64, u64)>;
 
-/// A record to look up.
+/// A record that is looked up in the store.
 #[derive(Debug)]
 struct PendingRecord {
     record_id: RecordId,
     position: RecordPosition,
-    /// The id of its purchase, or its own if it does not decode.
+    /// The id of the purchase, or the id of the record if the record does not decode.
     id: PurchaseId,
-    /// The purchase; `None` when the record does not decode.
+    /// The purchase in the record; `None` if the record does not decode.
     purchase: Option<Purchase>,
-    /// Whether its id is stored with other content.
+    /// Whether the id is stored with other content.
     differs: bool,
-    /// Whether it has no id, as those of the replaced systems.
+    /// Whether the record carries no id, like the records of the replaced systems.
     is_foreign: bool,
 }
 
 impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
+    /// Prepares the scan: reads the bounds of the log and the dead letters, and scans the store.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
     pub(super) async fn begin(
         verify: &'a Verify,
         log: &'a dyn LogAdmin,
@@ -92,7 +116,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(scan)
     }
 
-    /// Verifies the records of `batch`. Those whose purchase the scan of the store has not found are looked up.
+    /// Verifies the records of `batch`, and looks up the ones that the scan of the store has not
+    /// found.
+    ///
+    /// At the maximum number of pending records, this function waits until they are found or given
+    /// up.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
     pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
         let Partition { topic, index, .. } = &batch.partition;
         let mut records = Vec::new();
@@ -104,6 +135,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         }
         for record in &batch.records {
             self.report.records += 1;
+            // The offsets between two records hold no record: they are markers of transactions, or
+            // the log was compacted.
             if let Some((_, next, holes)) = self.holes.get_mut(index) {
                 *holes += record.offset.saturating_sub(*next);
                 *next = (*next).max(record.offset + 1);
@@ -126,7 +159,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             let is_stored = purchase
                 .as_ref()
                 .is_some_and(|purchase| self.stored.contains(purchase));
-            // A record without an id may be stored twice.
+            // A record without an id may be stored a second time, by the consumer of the replaced
+            // system, so it is looked up in any case.
             if is_stored && !is_foreign {
                 continue;
             }
@@ -150,7 +184,13 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    /// Waits for the records that were not found. Returns the report, and what is stored.
+    /// Ends the scan: waits for the pending records, and counts what could not be read.
+    ///
+    /// Returns the report, and the purchases of the store, whose further partitions the caller
+    /// scans.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
     pub(super) async fn end(mut self) -> Result<(VerifyReport, StoredPurchases)> {
         self.wait().await?;
         self.count_unstable().await?;
@@ -162,6 +202,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok((self.report, self.stored))
     }
 
+    /// Shows the number of records that were scanned and that are pending.
     fn report_progress(&self) {
         (self.progress)(VerifyProgress {
             records: self.report.records,
@@ -170,13 +211,19 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         });
     }
 
-    /// How much of the quiet period is left, which began at `since`.
+    /// Returns the time that is left of the quiet period that began at `since`.
     fn quiet_time_left(&self, since: Instant) -> Duration {
         let quiet_period = self.verify.options.quiet_period;
         quiet_period.saturating_sub(since.elapsed())
     }
 
-    /// Those of `records` that are not stored with the same content.
+    /// Looks up `records` in the store, several concurrently, and counts the ones whose state is
+    /// known.
+    ///
+    /// Returns the records that are not stored with the same content: they are pending.
+    ///
+    /// # Errors
+    /// Returns the errors of the store; transient errors once they have lasted for about half a minute.
     async fn look_up(&mut self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
         let verify = self.verify;
         let mut lookups = stream::iter(records)
@@ -195,6 +242,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 RecordVerdict::Erased => self.report.erased += 1,
                 RecordVerdict::Expired => self.report.expired += 1,
                 RecordVerdict::Waiting => self.report.waiting += 1,
+                // A refund that has waited in the store is dead-lettered under one of its records.
+                // That dead letter stands for all of them.
                 RecordVerdict::NotFound(record) => match self.dead_letters.of_refund(&record) {
                     Some(disposition) => self.report.count(disposition),
                     None => not_found.push(record),
@@ -204,7 +253,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(not_found)
     }
 
-    /// Waits until all pending records are found, or no more of them are.
+    /// Looks up the pending records again until all are found, or none has been found for the quiet
+    /// period.
+    ///
+    /// In the second case, the records that were not dead-lettered since are reported as missing or
+    /// mismatched.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
     async fn wait(&mut self) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         let mut last_found = None;
@@ -212,6 +268,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             let before = self.pending.len();
             let records = take(&mut self.pending);
             self.pending = self.look_up(records).await?;
+            // The quiet period begins after the first lookup, and again whenever a record is found.
             let since = *last_found.get_or_insert_with(Instant::now);
             let left = self.quiet_time_left(since);
             if self.pending.len() == before && left.is_zero() {
@@ -234,7 +291,10 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    /// Counts the offsets of transactions that do not end. While they do, the end of their partition moves.
+    /// Counts the offsets that cannot be read, because transactions of other producers do not end.
+    ///
+    /// While a transaction is open, the readable end of its partition does not move. A partition
+    /// whose end has moved is no longer counted. Waits at most for the quiet period.
     async fn count_unstable(&mut self) -> Result<()> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -253,7 +313,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    /// Counts the offsets without a record, unless transactions explain them.
+    /// Counts the offsets without a record, if they are more than transactions explain. The log was
+    /// probably compacted then.
     async fn count_compacted(&mut self) -> Result<()> {
         let count = |of: &Holes| of.values().map(|(.., holes)| holes).sum::<u64>();
         let explained = self.report.records + MAX_UNEXPLAINED;
@@ -270,9 +331,12 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
+    /// Counts the pending records that were dead-lettered since the scan began, and keeps the
+    /// others pending.
     fn take_dead_lettered(&mut self) {
         for record in take(&mut self.pending) {
-            // By a replay an operator has decided which of two contents to store.
+            // By a replay an operator has decided which of two contents to store, so the other
+            // content is no mismatch.
             let chosen = record.differs && self.dead_letters.replayed.contains(&record.id);
             let disposition = self.dead_letters.records.get(&record.record_id);
             match disposition.or(chosen.then_some(&Disposition::Resolved)) {
@@ -282,6 +346,11 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         }
     }
 
+    /// Reports all pending records as mismatched, if their id is stored with other content, or else
+    /// as missing.
+    ///
+    /// A missing purchase is reported once, with its first record. If more purchases are missing
+    /// than the window of ids holds, each further record is reported.
     fn give_up(&mut self) {
         let options = &self.verify.options;
         for record in take(&mut self.pending) {
@@ -297,8 +366,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         }
     }
 
-    /// Reads the bounds of each partition, and the number of offsets that were ever assigned. A log that cannot be followed
-    /// has the offset of the first record that is scanned.
+    /// Reads the first and the end offset of each partition, and counts the offsets that were ever
+    /// assigned.
+    ///
+    /// A log that cannot be followed has no bounds. Its first offsets are then the offsets of the
+    /// first records that are scanned.
+    ///
+    /// # Errors
+    /// Returns the errors of the log, except for [`Unsupported`](ErrorKind::Unsupported).
     async fn read_bounds(&mut self) -> Result<()> {
         let bounds = match self.log.tail(&Offsets::new()).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
@@ -328,6 +403,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 }
 
 impl VerifyReport {
+    /// Counts a record by the state of its dead letter.
     fn count(&mut self, disposition: Disposition) {
         match disposition {
             Disposition::DeadLettered(reason) => {
@@ -339,24 +415,32 @@ impl VerifyReport {
     }
 }
 
-/// What the store has of a record.
+/// The result of a lookup of one record in the store.
 enum RecordVerdict {
-    /// The same content.
+    /// The store contains the purchase with the same content.
     Stored(Purchase),
-    /// The same content, and that of another consumer.
+    /// The store contains the purchase twice: under its id, and under an `ObjectId` of another
+    /// consumer.
     StoredTwice(PurchaseId),
-    /// That of another consumer.
+    /// The store contains the purchase only under an `ObjectId` of another consumer.
     StoredByOther,
-    /// A mark that it was erased.
+    /// The store contains a mark that the purchase was erased.
     Erased,
-    /// Nothing: it is older than the retention.
+    /// The store does not contain the purchase, which is older than the retention.
     Expired,
-    /// A refund that waits for its purchase.
+    /// The store contains the refund, which waits for its purchase.
     Waiting,
-    /// Nothing, or other content.
+    /// The store does not contain the purchase, or contains its id with other content; or the
+    /// record does not decode.
     NotFound(PendingRecord),
 }
 
+/// Looks up the purchase of `record` in the store, and decides whether it is stored as published.
+///
+/// Transient errors of the store are retried.
+///
+/// # Errors
+/// Returns the errors of the store; transient errors once they have lasted for about half a minute.
 async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<RecordVerdict> {
     let Some(purchase) = &record.purchase else {
         return Ok(RecordVerdict::NotFound(record));
@@ -368,6 +452,8 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Recor
             }
             return Ok(RecordVerdict::Stored(stored));
         }
+        // The id belongs to a purchase with other content. The record stays pending, because its
+        // dead letter may still be on its way.
         ports::Lookup::Stored(_) => record.differs = true,
         ports::Lookup::Erased => return Ok(RecordVerdict::Erased),
         ports::Lookup::Waiting(_) => return Ok(RecordVerdict::Waiting),
@@ -385,16 +471,23 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Recor
     Ok(RecordVerdict::NotFound(record))
 }
 
-/// Whether a record has an id, under which each of our consumers stores it.
+/// Checks whether the record carries the id of its purchase, under which our consumers store it.
+///
+/// The records of the replaced systems carry none.
 pub(super) fn has_id(record: &LogRecord) -> bool {
     record.headers.contains(header::PURCHASE_ID)
 }
 
-/// Whether another consumer has stored `purchase`: the same content and time, under an `ObjectId`.
+/// Checks whether the consumer of a replaced system has stored `purchase`: the same content and
+/// time, under an `ObjectId`.
+///
+/// # Errors
+/// Returns the errors of the store; transient errors once they have lasted for about half a minute.
 pub(super) async fn is_stored_by_other(
     query: &dyn PurchaseQuery,
     purchase: &Purchase,
 ) -> Result<bool> {
+    // The range contains exactly the millisecond of the purchase.
     let end = Timestamp::from_millis(purchase.timestamp.as_millis() + 1).ok();
     let range = TimeRange::new(Some(purchase.timestamp), end)?;
     let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
@@ -405,26 +498,39 @@ pub(super) async fn is_stored_by_other(
     Ok(page.items.iter().any(is_same))
 }
 
-/// Ids of records and purchases.
+/// The dead letters of the log, by record and by purchase.
 #[derive(Debug, Default)]
 struct DeadLetterIndex {
-    /// Pending takes precedence: a dead letter may have been put again after it was resolved.
+    /// The state of the dead letter of each record.
+    ///
+    /// Pending takes precedence over resolved, because a dead letter may have been put again after
+    /// it was resolved.
     records: BTreeMap<RecordId, Disposition>,
+    /// The ids of purchases whose dead letter an operator has replayed.
     replayed: BTreeSet<PurchaseId>,
-    /// The dead letters about refunds, by the id of the refund. One that has waited in the store is about one of several
-    /// records of the refund.
+    /// The state of the dead letters about refunds, by the id of the refund.
+    ///
+    /// A refund that has waited in the store is dead-lettered under one of several records of the
+    /// refund.
     refunds: BTreeMap<PurchaseId, Disposition>,
+    /// The gaps whose dead letter is pending: the ranges of offsets that the log has lost.
     gaps: Vec<Gap>,
 }
 
 /// The state of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disposition {
+    /// The dead letter is pending, for this reason.
     DeadLettered(ReasonKind),
+    /// An operator has replayed or discarded the dead letter.
     Resolved,
 }
 
 impl DeadLetterIndex {
+    /// Reads all dead letters of `log`, pending and resolved.
+    ///
+    /// # Errors
+    /// Returns the errors of the log.
     async fn read(log: &dyn LogAdmin) -> Result<Self> {
         let mut index = Self::default();
         let mut all = log.scan_dead_letters().await?;

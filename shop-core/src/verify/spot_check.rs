@@ -1,4 +1,9 @@
-//! Spot checks of a store: whether it has what ingest has passed.
+//! Spot checks of a store: does it still contain the purchases that ingest has stored?
+//!
+//! A store that was created again, or restored from an older copy, is empty or lacks purchases, but
+//! the position of ingest is behind their records, so nothing would store them again. A spot check
+//! looks up a few records before the position of each partition, and reports the ones that are
+//! absent.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,22 +15,30 @@ use crate::ports::{Lookup, PurchaseQuery};
 use crate::record::decode;
 use crate::{Clock as _, Result, SystemClock};
 
-/// Each record that is looked up is this many times as far before the position as the one before it.
+/// The factor between the distances of two records, before the position, that are looked up one
+/// after the other.
 const FACTOR: u64 = 4;
-/// After another server has taken the store over, records are looked up at distances that grow by this fraction: what an asynchronous standby lacks are the last records before its promotion.
+/// The fraction, one 64th, by which the distances of a dense check grow.
+///
+/// A check is dense after another server has taken the store over. An asynchronous standby lacks
+/// the last records before its promotion, so they are looked up at small distances.
 const DENSE_FRACTION: u64 = 64;
-/// How many records before the position are looked at densely.
+/// The number of records before the position that a dense check looks up at small distances.
 const DENSE_RECORDS: u64 = 20_000;
-/// How long a purchase that is not found is waited for.
+/// The time that a check waits for a purchase that is not found.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Notices that a store has lost purchases: one that was created again, or an older copy. Its log and group go on as if
-/// nothing had happened.
+/// A check that notices when a store has lost purchases: a store that was created again, or an
+/// older copy.
 ///
-/// Each [`check`](Self::check) looks up about ten records of each partition, at growing distances before the position of
-/// the group. A store that has lost more than three times as many records as were stored since is noticed, if the log
-/// still has them. The first check after another server has taken the store over, also before this process, looks up
-/// some hundred: the loss of a sixtieth of the records since is noticed. What is absent is kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
+/// The log and the group go on as if nothing had happened, so nothing else notices the loss. Each
+/// [`check`](Self::check) looks up about ten records of each partition, at growing distances before
+/// the position of the group. A store that has lost more than three times as many records as were
+/// stored since is noticed, if the log still contains them.
+///
+/// The first check after another server has taken the store over, also before this process, looks
+/// up some hundred records: the loss of a sixtieth of the records since is noticed. Absent records
+/// are kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
 #[derive(Debug)]
 pub struct SpotCheck {
@@ -34,14 +47,16 @@ pub struct SpotCheck {
     group: String,
     query: Arc<dyn PurchaseQuery>,
     retention: Option<Duration>,
-    /// The partitions of which a gap is kept.
+    /// The partitions for which a gap was kept, and which are not checked again.
     reported: BTreeSet<u32>,
-    /// The take-overs of the store that a whole check has looked for.
+    /// The number of take-overs of the store by another server, as of the last complete check.
     takeovers: u64,
 }
 
 impl SpotCheck {
-    /// Checks the store of `query`, which `group` feeds from `log`, and which keeps purchases for `retention`.
+    /// Creates a check of the store of `query`, which `group` feeds from `log`.
+    ///
+    /// `retention` is the time for which the store keeps purchases. Older ones may be absent.
     #[must_use]
     pub fn new(
         log: &dyn Log,
@@ -60,10 +75,12 @@ impl SpotCheck {
         }
     }
 
-    /// Checks the store once. Returns the number of gaps that it has found and kept.
+    /// Checks the store once, and returns the number of gaps that were found and kept as dead
+    /// letters.
     ///
     /// # Errors
-    /// Those of the log and of the store.
+    /// Returns the errors of the log and of the store. Partitions that were not checked are checked
+    /// by the next call.
     ///
     /// # Cancel safety
     /// Dropping the future may leave partitions unchecked.
@@ -71,6 +88,7 @@ impl SpotCheck {
         let mut gaps = 0;
         let takeovers = self.query.takeovers();
         let is_dense = self.takeovers != takeovers;
+        // The server that took over may lack other records, so each partition is checked again.
         if is_dense {
             self.reported.clear();
         }
@@ -89,15 +107,24 @@ impl SpotCheck {
                 gaps += 1;
             }
         }
+        // Set at the end, so that a check that failed halfway is repeated densely.
         self.takeovers = takeovers;
         Ok(gaps)
     }
 
-    /// The records before `next` of which the store does not have the first and the last one.
+    /// Looks up records before the offset `next`, and returns a gap from the oldest to the newest
+    /// absent one.
+    ///
+    /// `next` is the position of the group in the partition `index`. The gap may contain records
+    /// that are stored: the ones between were not looked up. Returns `None` if all records that
+    /// were looked up are stored.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
     async fn absent(&self, index: u32, next: u64, is_dense: bool) -> Result<Option<Gap>> {
         let mut gap = None::<Gap>;
         let mut distance = 1;
-        // The newest missing purchase may be on its way. Those before it are not waited for.
+        // The newest missing purchase may be on its way. The ones before are not waited for.
         let mut patience = PATIENCE;
         while let Some(offset) = next
             .checked_sub(distance)
@@ -119,14 +146,25 @@ impl SpotCheck {
         Ok(gap)
     }
 
-    /// A record without an id is looked up by the one that ingest derives from its position. Where the consumer of a
-    /// replaced system has stored it under another id, it is found by its content.
+    /// Checks whether the store lacks the purchase of `record`, although ingest has passed the
+    /// record.
+    ///
+    /// A purchase that was erased, dead-lettered or deleted by retention is not absent. `patience`
+    /// is the time to wait for the purchase.
+    ///
+    /// A record without an id is looked up by the id that ingest derives from its position. If the
+    /// consumer of a replaced system has stored the purchase under another id, the purchase is
+    /// found by its content.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store.
     async fn is_absent(
         &self,
         record: &LogRecord,
         partition: &Partition,
         patience: Duration,
     ) -> Result<bool> {
+        // A record that does not decode is never stored.
         let Ok(purchase) = decode(record, partition) else {
             return Ok(false);
         };

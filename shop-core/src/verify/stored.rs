@@ -1,5 +1,9 @@
-//! Scans the store before the log: remembers the content of purchases, and finds ids that the scan yields more than once,
-//! with bounded memory.
+//! The scan of the store before the log: remembers the content of purchases, and finds ids that the
+//! scan yields more than once.
+//!
+//! Memory is bounded. The first scan keeps all ids until they are too many. It then divides the ids
+//! into twice as many partitions by hash, and keeps one partition only. After the log, the store is
+//! scanned once for each further partition, to find its duplicates.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,25 +17,30 @@ use super::{Findings, Verify, VerifyReport};
 use crate::ports::PurchaseQueryExt;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
-/// The purchases that a scan of the store has found. Their ids are partitioned by hash, such that one partition fits into
-/// memory. Each partition needs one scan.
+/// The purchases that scans of the store have found.
+///
+/// The ids are partitioned by hash, so that one partition fits into memory. Each partition needs
+/// one scan.
 #[derive(Debug)]
 pub(super) struct StoredPurchases {
-    /// The number of partitions.
+    /// The number of partitions: a power of two, which doubles during the first scan.
     count: u64,
     /// The partition of the current scan.
     current: u64,
-    /// The purchases of this partition, each with a hash of its content.
+    /// The purchases of the current partition that were scanned, each with a hash of its content.
     seen: HashMap<PurchaseId, u64>,
+    /// The ids of the current partition that the scan has yielded more than once.
     duplicates: BTreeSet<PurchaseId>,
     /// The number of purchases in the store: those of the first scan, and later ones that were looked up.
     purchases: u64,
+    /// The number of entries of the store that are not purchases.
     unreadable: u64,
     /// The number of purchases that all scans have read.
     scanned: u64,
 }
 
 impl StoredPurchases {
+    /// Creates the state before the first scan, with a single partition.
     pub(super) fn new() -> Self {
         Self {
             count: 1,
@@ -44,7 +53,11 @@ impl StoredPurchases {
         }
     }
 
-    /// Scans the store for the first time. Calls `progress` with the number of purchases scanned so far.
+    /// Scans the store for the first time, and calls `progress` with the number of purchases
+    /// scanned so far.
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
     pub(super) async fn scan(
         &mut self,
         verify: &Verify,
@@ -60,12 +73,18 @@ impl StoredPurchases {
         self.scanned
     }
 
-    /// Returns whether the first scan has found `purchase` with this content. If not, it may be stored nevertheless.
+    /// Checks whether the first scan has kept `purchase` with this content.
+    ///
+    /// If not, the purchase may be stored nevertheless: since the scan, in another partition, or
+    /// with another hash.
     pub(super) fn contains(&self, purchase: &Purchase) -> bool {
         self.seen.get(&purchase.id) == Some(&content_hash(purchase))
     }
 
-    /// Adds a purchase that the store has, and that the first scan has not kept: it may have been stored since.
+    /// Adds a purchase that a lookup has found in the store, and that the first scan has not kept.
+    ///
+    /// The purchase may have been stored since the scan. A purchase of another partition is
+    /// ignored, because its own scan finds it. `max` is the maximum number of ids in memory.
     pub(super) fn add_late(&mut self, purchase: &Purchase, max: usize) {
         if partition_of(&purchase.id, self.count) != 0 || self.seen.contains_key(&purchase.id) {
             return;
@@ -74,7 +93,11 @@ impl StoredPurchases {
         self.see(purchase, max);
     }
 
-    /// Scans the store again for each further partition, and writes what was found into `report`.
+    /// Scans the store again for each further partition, and writes the purchases and duplicates
+    /// into `report`.
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
     pub(super) async fn finish(
         mut self,
         verify: &Verify,
@@ -88,19 +111,25 @@ impl StoredPurchases {
         while self.current < self.count {
             let before = self.scanned;
             self.scan_partition(verify, &progress).await?;
+            // The latest scan knows the number of purchases best.
             report.purchases = self.scanned - before;
             self.take_duplicates(&mut report.duplicates, max_reported);
         }
         Ok(())
     }
 
-    /// Reads the store once, and keeps what is in the current partition. Returns the number of unreadable entries.
+    /// Scans the store once, and keeps the purchases of the current partition. Returns the number
+    /// of unreadable entries.
+    ///
+    /// # Errors
+    /// Returns the errors of the store, and [`Internal`](ErrorKind::Internal) if the task that
+    /// reads has panicked.
     async fn scan_partition(
         &mut self,
         verify: &Verify,
         progress: impl Fn(u64) + Sync,
     ) -> Result<u64> {
-        // The next batch is read while this one is looked at.
+        // A task reads the next batch while this function handles the present one.
         let (sender, mut batches) = mpsc::channel(1);
         let query = Arc::clone(&verify.query);
         let reading = tokio::spawn(async move {
@@ -130,6 +159,11 @@ impl StoredPurchases {
         Ok(unreadable)
     }
 
+    /// Remembers a scanned purchase of the current partition, and recognizes an id that was scanned
+    /// before.
+    ///
+    /// If the first scan has more than `max` ids, the number of partitions doubles, and half of the
+    /// ids are forgotten.
     fn see(&mut self, purchase: &Purchase, max: usize) {
         let id = purchase.id;
         if partition_of(&id, self.count) != self.current {
@@ -139,7 +173,7 @@ impl StoredPurchases {
         if is_duplicate {
             self.duplicates.insert(id);
         }
-        // During the first scan only: later scans need the same partitions.
+        // Only the first scan may divide further, because the later scans need the same partitions.
         while self.current == 0 && self.seen.len() > max.max(1) {
             self.count *= 2;
             let count = self.count;
@@ -159,7 +193,7 @@ impl StoredPurchases {
     }
 }
 
-/// The partition of `id`, of `count`.
+/// Returns the partition of `id`, a number below `count`.
 fn partition_of(id: &PurchaseId, count: u64) -> u64 {
     if count == 1 {
         return 0;
@@ -169,8 +203,10 @@ fn partition_of(id: &PurchaseId, count: u64) -> u64 {
     hasher.finish() % count
 }
 
-/// Returns a hash of what [`Purchase::same_content`] compares. Purchases with the same content may have other hashes, where
-/// one of them lacks its currency; purchases with other content have the same hash once in 2^64.
+/// Returns a hash of the content that [`Purchase::same_content`] compares.
+///
+/// Purchases with the same content may have different hashes, if one of them lacks its currency:
+/// such a purchase is looked up. Purchases with different content have the same hash once in 2^64.
 fn content_hash(purchase: &Purchase) -> u64 {
     let mut hasher = DefaultHasher::new();
     purchase.user_id.hash(&mut hasher);
