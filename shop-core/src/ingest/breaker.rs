@@ -142,8 +142,8 @@ impl DeadLetterCounts {
         let Some(row) = self.limit.max_consecutive() else {
             return all;
         };
-        // The limit was reached before. Batches that were read earlier are still dead-lettered, as
-        // the doc says.
+        // An earlier batch in the order of finishing has reached the limit. Only batches that were
+        // read before it are still dead-lettered.
         if let Some((by, error)) = &self.opened_by {
             let admitted = if number < *by { rejected.len() } else { 0 };
             return BatchAdmission {

@@ -151,6 +151,8 @@ impl<R: Record> Driver<R> {
             pipeline,
             ..
         } = self;
+        // An error or a batch of the source becomes an event. Without a demand, this branch never
+        // completes.
         let answer = async {
             match asked {
                 EventDemand::Next => source.next().await,
@@ -230,9 +232,9 @@ impl<R: Record> Driver<R> {
                 .map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
             let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
             let outcome = processed.unwrap_or_else(|error| Some(job.defect_outcome(error)));
-            // Three cases: durable, stopped before its end, or (`None`) abandoned. Of an abandoned
-            // batch nothing is reported, because the next consumer of the partition receives its
-            // records again.
+            // There are three cases: durable, stopped before the end, and (`None`) abandoned. The
+            // observer is told nothing of an abandoned batch, because the next consumer of the
+            // partition receives its records again.
             let is_durable = outcome
                 .as_ref()
                 .map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
@@ -259,7 +261,7 @@ impl<R: Record> Driver<R> {
         tokio::spawn(async move {
             let commit = with_failpoints("commit", source.commit(&offsets));
             let outcome = catch_panic("ingest", commit).await;
-            // The pipeline may have ended.
+            // Sending fails only if the pipeline has ended. Nobody needs the outcome then.
             drop(
                 events
                     .send(PipelineEvent::Committed(offsets, outcome))
@@ -280,7 +282,7 @@ impl<R: Record> Driver<R> {
     /// Closes the source, which leaves its group, and waits [`CLOSE_MARGIN`] longer than
     /// `deadline`.
     ///
-    /// A close that fails or takes longer is logged only: the positions are committed already.
+    /// A close that fails or takes longer is only logged, because the pipeline ends in any case.
     async fn close(&self, deadline: Duration) {
         let source = Arc::clone(&self.source);
         // The close is a task of its own, so that it is not dropped halfway when it takes too long.

@@ -66,8 +66,9 @@ impl<R: Record> SubBatch<R> {
     /// Splits this part into one record, which is tried alone, and the other records.
     ///
     /// Each attempt selects another record, so that all records of the part get their turn. The
-    /// last record comes first, because after a restart a stuck record is the first one of its
-    /// batch.
+    /// last record comes first: after a restart a stuck record is the first one of its batch,
+    /// because the position stays before it, so the last record is the more likely one to be
+    /// accepted.
     fn split_one_off(&self) -> [Self; 2] {
         let tried = self.attempts.saturating_sub(SPLIT_AFTER_ATTEMPTS) as usize;
         // A part is split for the first time after `SPLIT_AFTER_ATTEMPTS` attempts: then `tried` is

@@ -8,7 +8,7 @@
 //!
 //! | Part | Responsibility |
 //! |---|---|
-//! | `pipeline` | Makes the decisions: takes events and the time, and returns actions, without any call |
+//! | `pipeline` | Makes the decisions: takes events and the time, returns actions |
 //! | `driver` | Makes the calls to the source, and starts a task for each batch and commit |
 //! | `worker`, `batch`, `insertion` | Make the calls of one batch, in its task |
 //! | `breaker` | Stops the pipeline at the limit of dead letters |

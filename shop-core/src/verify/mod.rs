@@ -3,7 +3,7 @@
 //!
 //! | Part | Responsibility |
 //! |---|---|
-//! | `stored` | Scans the store first, and again after the log: remembers contents, finds duplicates |
+//! | `stored` | Scans the store before the log and after: remembers contents, finds duplicates |
 //! | `scan` | Scans the log, and looks up the records that the scan of the store has not found |
 //! | `spot_check` | Looks up a few records before the position of a group, without a whole scan |
 //!

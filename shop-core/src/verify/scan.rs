@@ -141,6 +141,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 *holes += record.offset.saturating_sub(*next);
                 *next = (*next).max(record.offset + 1);
             }
+            // An erased record carries no content to compare.
             if record.is_erased() {
                 self.report.erased += 1;
                 continue;
@@ -223,7 +224,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Returns the records that are not stored with the same content: they are pending.
     ///
     /// # Errors
-    /// Returns the errors of the store; transient errors once they have lasted for about half a minute.
+    /// Returns the errors of the store; transient errors once they have lasted for about half a
+    /// minute.
     async fn look_up(&mut self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
         let verify = self.verify;
         let mut lookups = stream::iter(records)

@@ -31,7 +31,8 @@ pub(super) struct StoredPurchases {
     seen: HashMap<PurchaseId, u64>,
     /// The ids of the current partition that the scan has yielded more than once.
     duplicates: BTreeSet<PurchaseId>,
-    /// The number of purchases in the store: those of the first scan, and later ones that were looked up.
+    /// The number of purchases in the store: the ones of the first scan, and later ones that a
+    /// lookup has found.
     purchases: u64,
     /// The number of entries of the store that are not purchases.
     unreadable: u64,

@@ -76,6 +76,7 @@ impl IngestPipeline {
         if *is_under_way || !is_hurried && !backoff.is_due(now) {
             return;
         }
+        // A partition without a new durable position is left out.
         let offsets: Vec<CommitOffset> = self
             .partitions
             .values()
@@ -90,6 +91,7 @@ impl IngestPipeline {
         self.commits
             .backoff
             .wait_until(saturating_instant(now, self.options.commit_interval));
+        // No further commit starts before `on_commit` receives the outcome of this one.
         self.commits.is_under_way = true;
         self.commits.overdue_at = Some(saturating_instant(now, COMMIT_TIMEOUT));
         actions.push(PipelineAction::Commit(offsets));
@@ -108,6 +110,7 @@ impl IngestPipeline {
     ) {
         self.commits.is_under_way = false;
         self.commits.overdue_at = None;
+        // Without one outcome per position, it is unknown which positions were committed.
         let outcomes = match outcome {
             Ok(outcomes) if outcomes.len() == offsets.len() => outcomes,
             Ok(_) => return self.on_commit_error(&miscounted(), now),

@@ -56,7 +56,7 @@ impl IngestPipeline {
     ) {
         let deadlines = DrainDeadlines::within(revocation.timeout, now).at_most(self.stopping);
         for partition in &revocation.partitions {
-            // Batches of an older epoch are not drained: their commits would be fenced.
+            // Batches of an older epoch are not drained, because their commits would be fenced.
             if let Some(progress) = self.enter(partition, actions) {
                 progress.drain(deadlines);
             }

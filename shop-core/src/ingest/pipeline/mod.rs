@@ -323,7 +323,7 @@ impl IngestPipeline {
             time: batch.records.first().and_then(LogRecord::known_time),
         };
         let Some(progress) = self.enter(&partition, actions) else {
-            // The progress of this epoch is unknown, so none of it may be committed.
+            // The progress of this epoch is unknown, so no offset of the batch may be committed.
             tracing::error!(
                 log.partition = partition.index,
                 log.epoch = partition.epoch,

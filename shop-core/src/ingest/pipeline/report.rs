@@ -41,6 +41,8 @@ impl IngestPipeline {
                 changed = true;
             }
         }
+        // Failures change rarely, and collecting them allocates, so they are collected only after a
+        // change.
         if std::mem::take(&mut self.failures_changed) {
             self.transitions.extend(self.report_failures(status));
             changed = true;
@@ -154,6 +156,7 @@ impl IngestPipeline {
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
         };
+        // A record is reported again after each further attempt, and logged once.
         if count < MAX_NAMED && !batch.stuck.contains_key(&index) {
             tracing::warn!(
                 log.topic = %record.topic,
