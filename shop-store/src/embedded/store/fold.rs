@@ -1,8 +1,17 @@
-//! Maintains the sums per buyer, per UTC day and buyer, and per quarter of an hour: a summary costs the same for any number
-//! of purchases, and totals no more than the periods that they consist of.
+//! Maintains the sums of prices: a summary costs the same for any number of purchases, and totals cost no more than the
+//! periods that they consist of.
 //!
-//! An insert appends to `unfolded`. Folding those rows into the sums later, in the order of the tables, writes each page
-//! of sums once for thousands of purchases. Readers add what is not folded: a process remembers it ([`UnfoldedSums`]).
+//! | table | one row of sums for |
+//! |---|---|
+//! | `buyers` | each buyer; buyer 0 ([`ALL`]) stands for all buyers together |
+//! | `days` | each UTC day and buyer, and each day and [`ALL`] |
+//! | `quarters` | each quarter of an hour, of all buyers |
+//! | `unfolded` | nothing: it lists the purchases that the sums above do not contain yet |
+//!
+//! An insert appends its purchases to `unfolded` only. After some thousand purchases, [`fold`] adds them to the *folded*
+//! sums in the order of the tables, so that each page of sums is written once for all of them. The first row of `unfolded`
+//! is the *watermark*: all purchases with an earlier sequence are folded. Readers add the unfolded purchases to the folded
+//! sums, and each process remembers the unfolded ones that it has read ([`UnfoldedSums`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -20,25 +29,31 @@ use super::sums::{ADD, Sums, key_residue};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::{ascending, check, checksum};
 
-/// The number of purchases that are folded together. More are slower to read after a start.
+/// The number of inserted purchases after which the unfolded ones are folded together.
+///
+/// A larger number makes the first summary after a start slower, because it reads all unfolded purchases.
 const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
 
+/// The length of a UTC day in milliseconds.
 pub(super) const DAY_MILLIS: i64 = 86_400_000;
 
-/// The UTC day of a time in milliseconds, counted from 1970.
+/// Returns the UTC day of a time in milliseconds since 1970, as the number of days since 1970.
 pub(super) const fn day(millis: i64) -> i64 {
     millis.div_euclid(DAY_MILLIS)
 }
 
-/// The milliseconds at which a day begins.
+/// Returns the time at which a UTC day begins, in milliseconds since 1970.
 pub(super) const fn day_start(day: i64) -> i64 {
     day.saturating_mul(DAY_MILLIS)
 }
 
-/// A quarter of an hour: each offset of a time zone in use is a multiple of it.
+/// The length of a quarter of an hour in milliseconds.
+///
+/// The UTC offset of each time zone in use is a multiple of a quarter, so the days and hours of each zone consist of whole
+/// quarters.
 pub(super) const QUARTER_MILLIS: i64 = 900_000;
 
-/// The quarter of an hour of a time in milliseconds, counted from 1970.
+/// Returns the quarter of an hour of a time in milliseconds since 1970, as the number of quarters since 1970.
 pub(super) const fn quarter(millis: i64) -> i64 {
     millis.div_euclid(QUARTER_MILLIS)
 }
@@ -46,7 +61,12 @@ pub(super) const fn quarter(millis: i64) -> i64 {
 static UNFOLDED: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
 
-/// Adds inserted purchases to the sums.
+/// Appends inserted purchases to `unfolded`, and folds all unfolded purchases if [`FOLD_AFTER`] have come together.
+///
+/// Runs in the transaction that inserts the purchases.
+///
+/// # Errors
+/// Returns the errors of SQLite. Damage in `unfolded` is logged and is no error, so that purchases can still be inserted.
 pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
     UNFOLDED.insert(connection, rows, |row| {
         let values = [
@@ -57,13 +77,15 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
         let [buyer, timestamp, price] = values;
         [buyer, timestamp, price, Integer(checksum(0, values).into())]
     })?;
+    // A fold is due when one of the new sequences, the last of which is `newest`, is a multiple of `FOLD_AFTER`.
     let newest = connection.last_insert_rowid();
     let is_due = newest % FOLD_AFTER < rows.len() as i64;
     if !is_due {
         return Ok(());
     }
     match fold(connection) {
-        // Purchases go on. Totals fail until the file is restored.
+        // The disk has changed a row of `unfolded`, so its amount is unknown. Nothing was folded. Purchases are accepted
+        // all the same, but summaries and totals fail until the file is restored.
         Err(error @ FromSqlConversionFailure(..)) => {
             tracing::error!(%error, "the sums of purchases cannot be maintained");
             Ok(())
@@ -72,7 +94,13 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
     }
 }
 
-/// Adds what is not folded yet to the sums. The newest row stays, as the watermark.
+/// Adds the unfolded purchases to the sums, and replaces them by a new watermark.
+///
+/// [`add`] calls this after every [`FOLD_AFTER`] purchases. A deletion calls it first, because purchases are subtracted
+/// from sums that contain them.
+///
+/// # Errors
+/// Fails before it changes a sum if the disk has changed a row of `unfolded`.
 pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()> {
     let mut deltas = SumDeltas::default();
     let newest = each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
@@ -82,6 +110,8 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     connection
         .prepare_cached("DELETE FROM unfolded")?
         .execute([])?;
+    // The watermark takes the sequence of the newest folded purchase. SQLite numbers a new row after the greatest sequence
+    // in the table, so no sequence is used twice, and readers can tell folded purchases from new ones.
     let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, added, checksum) VALUES (?1, 0, 0, '', ?2)";
     let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection
@@ -90,7 +120,9 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
         .map(drop)
 }
 
-/// Subtracts deleted purchases, with their buyers, from the sums. All purchases must be folded.
+/// Subtracts deleted purchases from the sums, and removes the rows of sums that no purchase is left for.
+///
+/// `deleted` yields each purchase with its buyer. The caller has called [`fold`] before, so the sums contain them.
 pub(super) fn subtract<'a>(
     connection: &Connection,
     deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
@@ -104,18 +136,22 @@ pub(super) fn subtract<'a>(
     deltas.remove_unused(connection)
 }
 
-/// Adds up the purchases of `buyer` again, after a row was deleted whose amount is not known. The difference to the sums as
-/// they were is applied to those of all buyers too. All purchases must be folded.
+/// Corrects the sums of `buyer` after the deletion of a damaged row, whose amount is unknown and cannot be subtracted.
 ///
-/// Reads the sums of all days, which takes long in a large shop: the disk rarely changes a row.
+/// Adds up the remaining purchases of the buyer again. The difference to the recorded sums is applied to the sums of the
+/// buyer and to the sums of all buyers. The caller has called [`fold`] before, so the recorded sums are complete.
+///
+/// Reads the whole table `days`, which is ordered by day and not by buyer. That takes long in a large shop, but the disk
+/// rarely changes a row.
 pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
+    // The correction of a day is the sum of its remaining purchases, minus the recorded sum of that day.
     let mut corrections: BTreeMap<i64, Sums> = BTreeMap::new();
     let rows =
         format!("SELECT {COLUMNS} FROM buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?1");
     let mut rows = connection.prepare_cached(&rows)?;
     let mut found = rows.query([buyer])?;
     while let Some(row) = found.next()? {
-        // Another damaged row is in no sum any more.
+        // The amount of another damaged row is unknown too, so the corrected sums leave it out.
         let Ok((millis, price)) = rows::price(row) else {
             continue;
         };
@@ -140,20 +176,27 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     }
     deltas.write(connection)?;
     deltas.remove_unused(connection)?;
-    // In which quarter of its day the deleted row was is not known.
+    // The lines above have put the whole correction of a day into its first quarter, because the deleted row does not
+    // tell in which quarter it was. So all quarters of the day are added up again.
     for day in corrections.into_keys() {
         fill_quarters(connection, day_start(day), day_start(day + 1))?;
     }
     Ok(())
 }
 
-/// Adds up the quarters of a file that had none before its migration.
+/// Fills the table `quarters` of a file that a version without quarters has written.
+///
+/// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases to the quarters that
+/// their rows were counted for already.
 pub(in crate::embedded) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
     fold(connection)?;
     fill_quarters(connection, i64::MIN, i64::MAX)
 }
 
-/// Adds up the quarters from `from` to before `to`, both in milliseconds, from their purchases. All must be folded.
+/// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970, by the sums of their
+/// purchases.
+///
+/// The caller has called [`fold`] before. Otherwise a later fold would add the unfolded purchases a second time.
 fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
@@ -164,7 +207,7 @@ fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Resul
     let mut found = rows.query([from, to])?;
     let mut deltas = SumDeltas::default();
     while let Some(row) = found.next()? {
-        // A damaged row is in no sum.
+        // The sums leave out a row whose amount the disk has made unreadable.
         if let Ok(price) = amount(row.get_ref(1)?, 1) {
             deltas.add_to_quarter(row.get(0)?, Sums::of(price));
         }
@@ -172,15 +215,22 @@ fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Resul
     deltas.write(connection)
 }
 
-/// What is to be added to the sums, in the order of the tables.
+/// Changes of the sums that are collected in memory and then written together.
+///
+/// The maps are sorted like the tables, so that each page of a table is visited once.
 #[derive(Default)]
 struct SumDeltas {
+    /// The changes of the sums by buyer. [`ALL`] stands for all buyers.
     buyers: BTreeMap<i64, Sums>,
+    /// The changes of the sums by UTC day and buyer.
     days: BTreeMap<(i64, i64), Sums>,
+    /// The changes of the sums of all buyers by quarter of an hour.
     quarters: BTreeMap<i64, Sums>,
 }
 
 impl SumDeltas {
+    /// Adds `sums` to each change that a purchase of `buyer` at `timestamp` belongs to: of the buyer, of all buyers, of
+    /// the day and of the quarter.
     fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
@@ -190,12 +240,18 @@ impl SumDeltas {
         }
     }
 
+    /// Adds `sums` to the change of the quarter that contains `timestamp`, and to no other sum.
     fn add_to_quarter(&mut self, timestamp: i64, sums: Sums) {
         let of_quarter = self.quarters.entry(quarter(timestamp)).or_default();
         of_quarter.add_all(sums);
     }
 
+    /// Adds the changes to the rows of sums. Creates the rows of days and quarters that are missing.
+    ///
+    /// The residue of a row, see [`Sums`], is a check digit of the sums and, for a day or a quarter, of the row's key. An
+    /// insert therefore adds the residue of the key. An update does not, because the row contains it already.
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        // The row of a buyer exists since its first purchase, and the row of `ALL` since the file was created.
         let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?5");
         let mut update = connection.prepare_cached(&sql)?;
         for (buyer, sums) in &self.buyers {
@@ -227,9 +283,9 @@ impl SumDeltas {
         Ok(())
     }
 
-    /// Removes the quarters, the days and the buyers of these changes that have no purchases any more.
+    /// Removes the rows of the days, quarters and buyers in these changes that no purchase is left for.
     fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
-        // A period may have refunds alone.
+        // A refund is not counted, so a period with refunds alone has the count 0 and is not empty.
         let is_unused = "count = 0 AND high = 0 AND low = 0";
         let sql = format!("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND {is_unused}");
         let mut remove = connection.prepare_cached(&sql)?;
@@ -248,8 +304,12 @@ impl SumDeltas {
     }
 }
 
-/// Calls `add` with the buyer, the timestamp and the price of each purchase after `sequence` that is not folded. Returns
-/// the newest sequence.
+/// Calls `add` with the buyer, the timestamp in milliseconds and the sums of each unfolded purchase after `sequence`.
+///
+/// Returns the sequence of the newest row, or `sequence` if there is no later row.
+///
+/// # Errors
+/// Fails if the disk has changed one of the rows.
 pub(super) fn each_unfolded(
     connection: &Connection,
     sequence: i64,
@@ -270,11 +330,18 @@ pub(super) fn each_unfolded(
     Ok(newest)
 }
 
-/// Reads the buyer, the timestamp and the price from a row of `unfolded`. The watermark has no purchase.
+/// Reads the buyer, the timestamp in milliseconds and the sums of a purchase from a row of `unfolded`.
+///
+/// The columns of `row` are sequence, buyer, timestamp, added and checksum. Returns `None` for the watermark, which stands
+/// for no purchase.
+///
+/// # Errors
+/// Fails if the disk has changed the row.
 pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
     let buyer = row.get(1)?;
     let timestamp = row.get(2)?;
-    // That of the watermark is known when it is written.
+    // The checksum of a purchase does not cover the sequence, which SQLite assigns after the checksum was computed. The
+    // sequence of the watermark is known before, so the checksum of the watermark covers it.
     check(row, 0, usize::from(buyer != ALL)..4)?;
     if buyer == ALL {
         return Ok(None);
@@ -286,24 +353,34 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     )))
 }
 
-/// The sums that are not folded yet, by buyer, as a process remembers them: each row is read once.
+/// A cache of the sums of the unfolded purchases by buyer, so that a process reads each row of `unfolded` once.
+///
+/// The reader threads of a process share one cache. A fold by any process makes it obsolete.
 #[derive(Debug, Default)]
 pub(super) struct UnfoldedSums {
-    /// The sequence of the watermark.
+    /// The sequence of the watermark after which the cache has read rows.
     watermark: i64,
+    /// The sequence of the newest row that the cache has read.
     newest: i64,
+    /// The sums of the rows after `watermark` up to `newest`. [`ALL`] stands for all buyers.
     sums: HashMap<i64, Sums>,
 }
 
 impl UnfoldedSums {
-    /// The summary of the purchases of `selector`.
+    /// Returns the number and the total price of the purchases of `selector`: the folded sums plus the unfolded ones.
+    ///
+    /// Reads the rows of `unfolded` that the cache has not read, and keeps their sums in the cache.
+    ///
+    /// # Errors
+    /// Fails if the disk has changed a row that the summary depends on.
     pub(super) fn summary(
         &mut self,
         connection: &Connection,
         selector: &Selector,
     ) -> rusqlite::Result<Summary> {
-        // The rows are of one moment.
+        // One transaction reads folded and unfolded sums, so that a fold in between cannot count purchases twice.
         let moment = connection.unchecked_transaction()?;
+        // The first row is the watermark. Parsing it verifies its checksum.
         let sql = "SELECT sequence, buyer, timestamp, added, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
         let read =
@@ -315,12 +392,14 @@ impl UnfoldedSums {
             sums: HashMap::new(),
         };
         let known = if watermark > self.watermark {
+            // A fold has added the cached purchases to the folded sums, so the cache starts again.
             *self = fresh;
             self
         } else if (watermark, self.newest) == (self.watermark, self.newest.min(newest)) {
             self
         } else {
-            // Another reader has seen a later moment.
+            // The cache is ahead of the moment that this transaction sees. It stays, and this summary reads all unfolded
+            // rows of its own moment.
             &mut fresh
         };
         known.newest = each_unfolded(&moment, known.newest, |buyer, _timestamp, price| {
