@@ -1,4 +1,8 @@
-//! Buyers: pairs of a user's id and name, interned to one integer.
+//! Buyers: pairs of a user's id and a user's name, each interned to one integer.
+//!
+//! The row of a purchase contains the integer of its buyer instead of two texts, and the primary key of `purchases` begins
+//! with this integer. A user who has bought under several names is several buyers. The table `buyers` also contains the
+//! folded sums of each buyer, see the module `fold`.
 
 use std::collections::HashMap;
 
@@ -12,40 +16,46 @@ use super::sums::Sums;
 use crate::embedded::checksum::{changed, check, checksum};
 use crate::embedded::error::parsed;
 
-/// Stands for all buyers in the tables of sums.
+/// The buyer 0, which stands for all buyers together in the tables of sums. No purchase has it.
 pub(in crate::embedded) const ALL: i64 = 0;
 
-/// One step in the index of names.
+/// The query of the first user name from `?1` on, in the order of names. It is one step in the index `by_name`.
 pub(super) const NEXT_NAME: &str = "SELECT username, buyer FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
 
-/// A buyer with its integer.
+/// A buyer, as it is read for a listing of its purchases.
 #[derive(Debug)]
 pub(super) struct Buyer {
+    /// The integer that stands for the buyer in other tables.
     pub(super) key: i64,
     pub(super) user_id: UserId,
     pub(super) user_name: UserName,
-    /// Of the texts.
+    /// The checksum of the id and the name, which the checksum of each purchase continues.
     pub(super) checksum: u32,
 }
 
-/// The maximum size of the texts of known buyers, in bytes: of 100,000 with usual texts.
+/// The maximum size of the ids and names in a [`BuyerCache`], in bytes: 100,000 buyers with usual texts.
 const MAX_KNOWN_BYTES: usize = 4 << 20;
 
-/// The integer of a buyer, and the checksum of the texts.
+/// The integer of a buyer, and the checksum of its id and name.
 pub(super) type InternedBuyer = (i64, u32);
 
-/// The integers of buyers by id, each for the name that the id was last used with.
+/// A cache of the integers of buyers, which the writer thread keeps from one transaction to the next.
+///
+/// It contains one buyer for each user id: the one with the name that the id was last used with. The writer calls
+/// [`checked`](Self::checked) at the beginning of a transaction and [`committed`](Self::committed) after it.
 #[derive(Debug, Default)]
 pub(in crate::embedded) struct BuyerCache {
     known: HashMap<UserId, (UserName, InternedBuyer)>,
-    /// The size of the texts that were added.
+    /// The size of the ids and names that were added, in bytes.
     bytes: usize,
-    /// The version of the file that they are of. Each commit changes it, of any connection.
+    /// The [`version`] of the file that the cached buyers were committed in. `None` before the first commit.
     version: Option<u32>,
 }
 
 impl BuyerCache {
-    /// Those that are still valid in a transaction: all, unless another connection has changed the file.
+    /// Returns this cache if it is valid in the transaction that has begun, or else an empty cache.
+    ///
+    /// A commit of another connection, such as one of another process, may have removed buyers.
     pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
         if self.version.is_some() && self.version == version(connection) {
             self
@@ -54,7 +64,7 @@ impl BuyerCache {
         }
     }
 
-    /// Those that are valid after the transaction.
+    /// Returns this cache as valid in the version of the file that the transaction has just committed.
     pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
         Self {
             version: version(connection),
@@ -62,7 +72,10 @@ impl BuyerCache {
         }
     }
 
-    /// The integer of the buyer of `purchase`, who is added if missing.
+    /// Returns the integer and the checksum of the buyer of `purchase`. Inserts the buyer if the file does not contain it.
+    ///
+    /// # Errors
+    /// Returns the errors of SQLite, and fails if the disk has changed the row of the buyer.
     pub(super) fn intern(
         &mut self,
         connection: &Connection,
@@ -85,6 +98,7 @@ impl BuyerCache {
         };
         let buyer = (key, rows::of_user(id.as_str(), name.as_str()));
         self.bytes += id.as_str().len() + name.as_str().len();
+        // A full cache is emptied, and fills again with the buyers that are active now.
         if self.bytes > MAX_KNOWN_BYTES {
             *self = Self {
                 version: self.version,
@@ -96,12 +110,12 @@ impl BuyerCache {
     }
 }
 
-/// Inserts a buyer. Returns its integer.
+/// Inserts a buyer with empty sums. Returns the integer that SQLite has assigned.
 fn insert(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("INSERT INTO buyers (userid, username) VALUES (?1, ?2)")?
         .execute([id.as_str(), name.as_str()])?;
-    // The integer is part of the hash, and SQLite has assigned it just now.
+    // The checksum covers the integer, which is only known after the insert.
     let key = connection.last_insert_rowid();
     connection
         .prepare_cached("UPDATE buyers SET texts_hash = ?2 WHERE buyer = ?1")?
@@ -109,22 +123,25 @@ fn insert(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Re
     Ok(key)
 }
 
-/// Returns the checksum of a buyer's integer and texts.
+/// Returns the checksum of a buyer's integer, id and name, for the column `texts_hash`.
 fn hash(buyer: i64, user_id: &str, user_name: &str) -> u32 {
     let buyer = ValueRef::Integer(buyer);
     checksum(0, [buyer, user_id.into(), user_name.into()])
 }
 
-/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`.
+/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and verifies the checksum.
 ///
 /// # Errors
-/// If the disk has changed one of them.
+/// Fails if the disk has changed one of the columns.
 pub(in crate::embedded) fn check_texts(row: &Row<'_>) -> rusqlite::Result<i64> {
     check(row, 0, 0..3)?;
     row.get(0)
 }
 
-/// The version of the file that this connection has read. SQLite has one of each.
+/// Returns SQLite's data version of the file as `connection` sees it, or `None` if SQLite does not tell it.
+///
+/// Each commit changes the version, also a commit of another connection. Versions are only comparable within one
+/// connection: see `SQLITE_FCNTL_DATA_VERSION` in <https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>.
 fn version(connection: &Connection) -> Option<u32> {
     let mut version = 0;
     connection
@@ -133,14 +150,19 @@ fn version(connection: &Connection) -> Option<u32> {
         .map(|()| version)
 }
 
-/// Removes a buyer without purchases: the row has personal data.
+/// Removes the row of a buyer if no purchase is left, because the row contains the user's id and name, which are personal
+/// data.
 pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM buyers
                WHERE buyer = ?1 AND buyer <> 0 AND NOT EXISTS (SELECT 1 FROM purchases WHERE buyer = ?1)";
     connection.prepare_cached(sql)?.execute([buyer]).map(drop)
 }
 
-/// The condition of the buyers of `selector`, with `?1` for its value.
+/// Returns the SQL condition for the buyers of `selector`, and the value of its parameter `?1`.
+///
+/// Each condition contains `?1`, also where it needs no value, so that callers always bind one parameter. For
+/// [`Selector::All`] the condition selects the row [`ALL`], which carries the sums of all buyers. Other selectors do not
+/// select by buyer.
 fn condition(selector: &Selector) -> (&'static str, &str) {
     match selector {
         Selector::User(id) => ("userid = ?1", id.as_str()),
@@ -150,7 +172,10 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
     }
 }
 
-/// The buyers of a user's id or name.
+/// Returns the buyers with the user id or the user name of `selector`.
+///
+/// # Errors
+/// Fails if the disk has changed the row of a buyer.
 pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
     let (condition, value) = condition(selector);
     let sql = [
@@ -173,10 +198,10 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
     found.collect()
 }
 
-/// Reads the integer of a buyer of `selector` from a row of `buyer, userid, username, texts_hash`.
+/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and checks that `selector` selects it.
 ///
 /// # Errors
-/// If the disk has changed the row, or the index that has led to it.
+/// Fails if the disk has changed the row, or the index that has led to the row.
 fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
     let key = check_texts(row)?;
     let is_selected = match selector {
@@ -191,7 +216,10 @@ fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
     }
 }
 
-/// Returns the least name that is `from` or greater.
+/// Returns the first user name that is equal to `from` or after it, in the order of names.
+///
+/// # Errors
+/// Fails if the disk has changed the row of the buyer, or the index of names.
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
     let found = connection
         .prepare_cached(NEXT_NAME)?
@@ -200,7 +228,7 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
     let Some((name, buyer)): Option<(String, i64)> = found else {
         return Ok(None);
     };
-    // The name is that of the index: the row must have it too.
+    // The name was read from the index alone. The row, which has a checksum, must contain the same name.
     let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
     let has_name = connection.prepare_cached(sql)?.query_row([buyer], |row| {
         check_texts(row)?;
@@ -213,7 +241,12 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
     }
 }
 
-/// The integers of the buyers of `selector`, or [`ALL`], with their sums.
+/// Returns the integer and the folded sums of each buyer of `selector`; for [`Selector::All`], of [`ALL`] only.
+///
+/// The sums do not contain the purchases that are still in the table `unfolded`.
+///
+/// # Errors
+/// Fails if the disk has changed a row.
 pub(super) fn with_sums(
     connection: &Connection,
     selector: &Selector,
