@@ -1,8 +1,9 @@
 //! Buyers: pairs of a user's id and a user's name, each interned to one integer.
 //!
-//! The row of a purchase contains the integer of its buyer instead of two texts, and the primary key of `purchases` begins
-//! with this integer. A user who has bought under several names is several buyers. The table `buyers` also contains the
-//! folded sums of each buyer, see the module `fold`.
+//! The row of a purchase contains the integer of its buyer instead of two texts, and the primary
+//! key of `purchases` begins with this integer. A user who has bought under several names is
+//! several buyers. The table `buyers` also contains the folded sums of each buyer, see the module
+//! `fold`.
 
 use std::collections::HashMap;
 
@@ -19,7 +20,8 @@ use crate::embedded::error::parsed;
 /// The buyer 0, which stands for all buyers together in the tables of sums. No purchase has it.
 pub(in crate::embedded) const ALL: i64 = 0;
 
-/// The query of the first user name from `?1` on, in the order of names. It is one step in the index `by_name`.
+/// The query of the first user name from `?1` on, in the order of names. It is one step in the
+/// index `by_name`.
 pub(super) const NEXT_NAME: &str = "SELECT username, buyer FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
 
 /// A buyer, as it is read for a listing of its purchases.
@@ -33,22 +35,26 @@ pub(super) struct Buyer {
     pub(super) checksum: u32,
 }
 
-/// The maximum size of the ids and names in a [`BuyerCache`], in bytes: 100,000 buyers with usual texts.
+/// The maximum size of the ids and names in a [`BuyerCache`], in bytes: 100,000 buyers with usual
+/// texts.
 const MAX_KNOWN_BYTES: usize = 4 << 20;
 
 /// The integer of a buyer, and the checksum of its id and name.
 pub(super) type InternedBuyer = (i64, u32);
 
-/// A cache of the integers of buyers, which the writer thread keeps from one transaction to the next.
+/// A cache of the integers of buyers, which the writer thread keeps from one transaction to the
+/// next.
 ///
-/// It contains one buyer for each user id: the one with the name that the id was last used with. The writer calls
-/// [`checked`](Self::checked) at the beginning of a transaction and [`committed`](Self::committed) after it.
+/// It contains one buyer for each user id: the one with the name that the id was last used with.
+/// The writer calls [`checked`](Self::checked) at the beginning of a transaction and
+/// [`committed`](Self::committed) after it.
 #[derive(Debug, Default)]
 pub(in crate::embedded) struct BuyerCache {
     known: HashMap<UserId, (UserName, InternedBuyer)>,
     /// The size of the ids and names that were added, in bytes.
     bytes: usize,
-    /// The [`version`] of the file that the cached buyers were committed in. `None` before the first commit.
+    /// The [`version`] of the file that the cached buyers were committed in. `None` before the
+    /// first commit.
     version: Option<u32>,
 }
 
@@ -64,7 +70,8 @@ impl BuyerCache {
         }
     }
 
-    /// Returns this cache as valid in the version of the file that the transaction has just committed.
+    /// Returns this cache as valid in the version of the file that the transaction has just
+    /// committed.
     pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
         Self {
             version: version(connection),
@@ -72,7 +79,8 @@ impl BuyerCache {
         }
     }
 
-    /// Returns the integer and the checksum of the buyer of `purchase`. Inserts the buyer if the file does not contain it.
+    /// Returns the integer and the checksum of the buyer of `purchase`. Inserts the buyer if the
+    /// file does not contain it.
     ///
     /// # Errors
     /// Returns the errors of SQLite, and fails if the disk has changed the row of the buyer.
@@ -129,7 +137,8 @@ fn hash(buyer: i64, user_id: &str, user_name: &str) -> u32 {
     checksum(0, [buyer, user_id.into(), user_name.into()])
 }
 
-/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and verifies the checksum.
+/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and verifies
+/// the checksum.
 ///
 /// # Errors
 /// Fails if the disk has changed one of the columns.
@@ -138,10 +147,12 @@ pub(in crate::embedded) fn check_texts(row: &Row<'_>) -> rusqlite::Result<i64> {
     row.get(0)
 }
 
-/// Returns SQLite's data version of the file as `connection` sees it, or `None` if SQLite does not tell it.
+/// Returns SQLite's data version of the file as `connection` sees it, or `None` if SQLite does not
+/// tell it.
 ///
-/// Each commit changes the version, also a commit of another connection. Versions are only comparable within one
-/// connection: see `SQLITE_FCNTL_DATA_VERSION` in <https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>.
+/// Each commit changes the version, also a commit of another connection. Versions are only
+/// comparable within one connection: see `SQLITE_FCNTL_DATA_VERSION` in
+/// <https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>.
 fn version(connection: &Connection) -> Option<u32> {
     let mut version = 0;
     connection
@@ -150,8 +161,8 @@ fn version(connection: &Connection) -> Option<u32> {
         .map(|()| version)
 }
 
-/// Removes the row of a buyer if no purchase is left, because the row contains the user's id and name, which are personal
-/// data.
+/// Removes the row of a buyer if no purchase is left, because the row contains the user's id and
+/// name, which are personal data.
 pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
     let sql = "DELETE FROM buyers
                WHERE buyer = ?1 AND buyer <> 0 AND NOT EXISTS (SELECT 1 FROM purchases WHERE buyer = ?1)";
@@ -160,9 +171,9 @@ pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Re
 
 /// Returns the SQL condition for the buyers of `selector`, and the value of its parameter `?1`.
 ///
-/// Each condition contains `?1`, also where it needs no value, so that callers always bind one parameter. For
-/// [`Selector::All`] the condition selects the row [`ALL`], which carries the sums of all buyers. Other selectors do not
-/// select by buyer.
+/// Each condition contains `?1`, also where it needs no value, so that callers always bind one
+/// parameter. For [`Selector::All`] the condition selects the row [`ALL`], which carries the sums
+/// of all buyers. Other selectors do not select by buyer.
 fn condition(selector: &Selector) -> (&'static str, &str) {
     match selector {
         Selector::User(id) => ("userid = ?1", id.as_str()),
@@ -198,7 +209,8 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
     found.collect()
 }
 
-/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and checks that `selector` selects it.
+/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and checks
+/// that `selector` selects it.
 ///
 /// # Errors
 /// Fails if the disk has changed the row, or the index that has led to the row.
@@ -228,7 +240,8 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
     let Some((name, buyer)): Option<(String, i64)> = found else {
         return Ok(None);
     };
-    // The name was read from the index alone. The row, which has a checksum, must contain the same name.
+    // The name was read from the index alone. The row, which has a checksum, must contain the same
+    // name.
     let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
     let has_name = connection.prepare_cached(sql)?.query_row([buyer], |row| {
         check_texts(row)?;
@@ -241,7 +254,8 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
     }
 }
 
-/// Returns the integer and the folded sums of each buyer of `selector`; for [`Selector::All`], of [`ALL`] only.
+/// Returns the integer and the folded sums of each buyer of `selector`; for [`Selector::All`], of
+/// [`ALL`] only.
 ///
 /// The sums do not contain the purchases that are still in the table `unfolded`.
 ///

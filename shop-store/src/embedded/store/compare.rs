@@ -1,7 +1,12 @@
-//! Compares the sums with the purchases that they are of, for a check of the file.
+//! Compares the recorded sums with the purchases, as part of the integrity check of a file.
 //!
-//! The checksum of a row of sums finds what the disk has changed in it. It does not find a row that is missing, or a
-//! purchase that was lost or changed together with its index.
+//! The residue of a row of sums reveals that the disk has changed the row. It does not reveal a row
+//! of sums that is missing, or a purchase that was lost together with its index entries. So the
+//! purchases are added up and compared:
+//!
+//! ```text
+//! the folded sums + the unfolded purchases = the sums of all rows of `purchases`
+//! ```
 
 use std::collections::BTreeMap;
 
@@ -15,12 +20,18 @@ use super::sums::Sums;
 /// The sums of one buyer by UTC day.
 type DailySums = BTreeMap<i64, Sums>;
 
-/// Compares the sums of each buyer and of each of its days with its purchases, and those of all buyers, their days and
-/// their quarters with all purchases.
-/// Returns what differs, at most `limit` lines.
+/// Compares the recorded sums with the purchases, and returns at most `limit` lines that name the
+/// differing sums.
 ///
-/// Reads all purchases once, in the order of the table, and keeps the sums of one buyer in memory. The rows are of one
-/// moment, so services may write meanwhile.
+/// Compares the sums of each buyer and of each of its days with the purchases of the buyer. Then
+/// compares the sums of all buyers, and of their days and quarters, with all purchases.
+///
+/// Reads all purchases once in the order of the table, which is sorted by buyer, so the sums of
+/// only one buyer are kept in memory besides the sums of all. All rows are read in one transaction,
+/// so services may write meanwhile.
+///
+/// # Errors
+/// Fails if the disk has changed a row of sums or of `unfolded`.
 pub(in crate::embedded) fn compare_sums(
     connection: &Connection,
     limit: usize,
@@ -42,7 +53,8 @@ pub(in crate::embedded) fn compare_sums(
         {
             recorded.compare(complete, &std::mem::take(&mut of_buyer))?;
         }
-        // A scan names the row that cannot be read. Its amount is not known, so no sum can be compared.
+        // The amount of a damaged row is unknown, so no sum can be compared. The scan of the
+        // purchases names the row.
         let Ok(price) = amount(row.get_ref(2)?, 2) else {
             return Ok(Vec::new());
         };
@@ -62,20 +74,23 @@ pub(in crate::embedded) fn compare_sums(
     recorded.compare_rest()
 }
 
-/// The sums as they are recorded, with what is not folded into them yet.
+/// The recorded sums: the folded sums in the file, and the unfolded purchases, which are added to
+/// them.
 struct RecordedSums<'a> {
     connection: &'a Connection,
-    /// What is not folded, by buyer and day.
+    /// The sums of the unfolded purchases by buyer and day. [`ALL`] stands for all buyers.
     unfolded: BTreeMap<i64, DailySums>,
-    /// What is not folded, by quarter.
+    /// The sums of the unfolded purchases by quarter.
     unfolded_quarters: BTreeMap<i64, Sums>,
-    /// How many rows of days were compared.
+    /// The number of rows of `days` that were compared. Further rows belong to no purchase.
     compared_days: i64,
+    /// The lines that name the differing sums, at most `limit`.
     lines: Vec<String>,
     limit: usize,
 }
 
 impl<'a> RecordedSums<'a> {
+    /// Reads the unfolded purchases. The folded sums are read when they are compared.
     fn read(connection: &'a Connection, limit: usize) -> rusqlite::Result<Self> {
         let mut unfolded: BTreeMap<i64, DailySums> = BTreeMap::new();
         let mut unfolded_quarters: BTreeMap<i64, Sums> = BTreeMap::new();
@@ -97,7 +112,8 @@ impl<'a> RecordedSums<'a> {
         })
     }
 
-    /// Compares the sums of a buyer with those of its purchases by day.
+    /// Compares the recorded sums of `buyer`, and of each of its days, with `purchases`, the sums
+    /// of its purchases by day.
     fn compare(&mut self, buyer: i64, purchases: &DailySums) -> rusqlite::Result<()> {
         let unfolded = self.unfolded.remove(&buyer).unwrap_or_default();
         let mut expected = Sums::default();
@@ -125,6 +141,7 @@ impl<'a> RecordedSums<'a> {
         Ok(())
     }
 
+    /// Reads the folded sums of `buyer` on `day`, and counts the row as compared.
     fn of_day(&mut self, day: i64, buyer: i64) -> rusqlite::Result<Option<Sums>> {
         let sql = "SELECT count, high, low, residue FROM days WHERE day = ?1 AND buyer = ?2";
         let found = self
@@ -136,7 +153,11 @@ impl<'a> RecordedSums<'a> {
         Ok(found)
     }
 
-    /// Compares the sums of the quarters with those of all purchases in them.
+    /// Compares the recorded sums of each quarter with `expected`, the sums of all purchases in the
+    /// quarter.
+    ///
+    /// Subtracts the recorded sums from the expected ones. A quarter whose difference is not zero
+    /// differs.
     fn compare_quarters(&mut self, mut expected: BTreeMap<i64, Sums>) -> rusqlite::Result<()> {
         for (quarter, unfolded) in std::mem::take(&mut self.unfolded_quarters) {
             let of_quarter = expected.entry(quarter).or_default();
@@ -158,7 +179,8 @@ impl<'a> RecordedSums<'a> {
         Ok(())
     }
 
-    /// Finds sums of days without purchases. Those of buyers without purchases are part of the sums of all.
+    /// Finds rows of `days` that were not compared, because their buyer has no purchase on that
+    /// day. Returns all lines.
     fn compare_rest(mut self) -> rusqlite::Result<Vec<String>> {
         let sql = "SELECT count(*) FROM days";
         let days: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
@@ -169,6 +191,7 @@ impl<'a> RecordedSums<'a> {
         Ok(self.lines)
     }
 
+    /// Adds a line that names the differing sums, unless the limit is reached.
     fn name(&mut self, what: &str) {
         if self.lines.len() < self.limit {
             self.lines

@@ -1,7 +1,14 @@
-//! Erases the purchases of a user, and deletes old ones, each with its refund.
+//! Erases the purchases of a user, deletes old purchases, and keeps the sums correct in both cases.
 //!
-//! A row that the disk has changed must not keep the others: it is deleted if SQLite can find it, and is left out otherwise.
-//! Its amount is unknown, so the sums of its buyer are then added up again.
+//! - *Erasing* removes the data of a user and marks the ids in the table `erased`. A purchase whose
+//!   id is marked is not inserted again, for example when its record is read from the log once
+//!   more.
+//! - *Deleting* removes old purchases by retention, each together with its refund, and leaves no
+//!   marks.
+//!
+//! A row that the disk has changed must not keep the other rows from being removed. It is deleted
+//! if SQLite can find it, and is passed over otherwise. The amount of a deleted damaged row is
+//! unknown and cannot be subtracted from the sums, so the sums of its buyer are added up again.
 
 use std::collections::BTreeSet;
 
@@ -13,17 +20,17 @@ use super::{fold, waiting};
 use crate::embedded::database::free_pages;
 use crate::limits::row_limit;
 
-/// A row of the table of purchases that is to be deleted.
+/// A row of the table `purchases` that is to be deleted.
 struct DeletedRow {
     buyer: i64,
     timestamp: i64,
     id: Vec<u8>,
-    /// `None` if the row cannot be read.
+    /// The purchase in the row, or `None` if the disk has changed the row.
     purchase: Option<Purchase>,
 }
 
 impl DeletedRow {
-    /// Reads a row of [`COLUMNS`] and the buyer.
+    /// Reads a row of [`COLUMNS`], followed by the column `buyer`.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             buyer: row.get(7)?,
@@ -34,7 +41,10 @@ impl DeletedRow {
     }
 }
 
-/// Erases at most `limit` purchases and refunds of `user`, and marks their ids.
+/// Erases at most `limit` purchases and refunds of `user`, including waiting refunds, and marks
+/// their ids as erased.
+///
+/// Returns the number of erased entries. The caller repeats the call until nothing is left.
 pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rusqlite::Result<u64> {
     let sql = format!(
         "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer)
@@ -54,7 +64,11 @@ pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rus
     Ok((erased + waiting.len()) as u64)
 }
 
-/// Marks those of `ids` that are not stored. Returns the number of new marks.
+/// Marks the ids as erased whose purchase is not stored, so that it cannot be inserted later.
+/// Returns the number of new marks.
+///
+/// Erases the waiting refunds under these ids, and the refunds that wait for a purchase with one of
+/// these ids.
 pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Result<u64> {
     let sql = "INSERT OR IGNORE INTO erased (id)
                SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM purchases WHERE id = ?1)";
@@ -70,16 +84,18 @@ pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Res
     Ok(marked)
 }
 
-/// Returns whether `id` is marked.
+/// Checks whether `id` is marked as erased.
 pub(super) fn is_marked(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM erased WHERE id = ?1")?
         .exists([id_bytes(*id)])
 }
 
-/// Deletes at most `limit` purchases before `time`, the oldest first, and their refunds. Returns the number of deleted rows.
+/// Deletes at most `limit` purchases before `time`, the oldest first, and each with its refund.
 ///
-/// Rows that cannot be deleted, because the disk has changed them, are passed over.
+/// Also deletes waiting refunds before `time`, if the limit is not reached. Returns the number of
+/// deleted entries, which may exceed `limit` by the refunds. Rows that cannot be deleted, because
+/// the disk has changed them, are passed over.
 pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
@@ -91,6 +107,8 @@ pub(super) fn delete_before(
     );
     let mut last_key = (i64::MIN, Vec::new());
     let mut deleted = 0;
+    // The loop repeats only if no row of a batch could be deleted: it continues behind the damaged
+    // rows.
     while deleted == 0 {
         let (after_time, after_id) = &last_key;
         let parameters = params![time.as_millis(), after_time, after_id, row_limit(limit)];
@@ -105,7 +123,8 @@ pub(super) fn delete_before(
     Ok(deleted as u64)
 }
 
-/// Counts the rows before `time`, up to `limit`.
+/// Counts the purchases and waiting refunds before `time`. Stops at `limit`, so that a large table
+/// is not read whole.
 pub(super) fn count_before(
     connection: &Connection,
     time: Timestamp,
@@ -121,6 +140,7 @@ pub(super) fn count_before(
         .map(i64::unsigned_abs)
 }
 
+/// Reads the rows to delete with the statement `sql`, which selects [`COLUMNS`] and `buyer`.
 fn select(
     connection: &Connection,
     sql: &str,
@@ -132,7 +152,8 @@ fn select(
         .collect()
 }
 
-/// Returns `rows` with the refunds of these purchases, and the purchases of these refunds: they are deleted together.
+/// Adds the refund of each purchase in `rows`, and the purchase of each refund, because both are
+/// deleted together.
 fn with_refunds(
     connection: &Connection,
     mut rows: Vec<DeletedRow>,
@@ -146,6 +167,8 @@ fn with_refunds(
         .iter()
         .filter_map(|row| row.purchase.as_ref())
         .map(|purchase| {
+            // Only a refund has `of`. The refund of a purchase is found by its id, which follows
+            // from the purchase's id.
             let of = purchase.details.of;
             of.unwrap_or_else(|| purchase.id.refund_id())
         })
@@ -161,11 +184,13 @@ fn with_refunds(
     Ok(rows)
 }
 
-/// Deletes `rows`, and subtracts them from the sums. Returns the number of deleted rows.
+/// Deletes `rows` from the table, and their prices from the sums. Returns the number of deleted
+/// rows.
 fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<usize> {
     if rows.is_empty() {
         return Ok(0);
     }
+    // Only folded sums can be corrected, so the purchases that are not folded yet are folded first.
     fold::fold(connection)?;
     let mut deleted = Vec::with_capacity(rows.len());
     for row in rows {
@@ -189,11 +214,13 @@ fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<us
     Ok(deleted.len())
 }
 
-/// Deletes one row. Returns `false` if the disk has changed it so that SQLite cannot delete it.
+/// Deletes one row. Returns `false` if the disk has changed the row or an index so that SQLite
+/// cannot delete the row.
 fn delete_row(connection: &Connection, row: &DeletedRow) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
-    // What a statement has changed before it fails is undone.
+    // SQLite undoes the changes of a statement that fails, so a failed deletion leaves the row and
+    // its index entries.
     match delete.execute(params![row.buyer, row.timestamp, row.id]) {
         Ok(_) => Ok(true),
         Err(error) if is_damaged_row(&error) => {
@@ -209,7 +236,8 @@ fn delete_row(connection: &Connection, row: &DeletedRow) -> rusqlite::Result<boo
     }
 }
 
-/// Returns whether a statement has failed because an index does not have the row of its table.
+/// Checks whether a statement failed because an index does not contain an entry for a row of its
+/// table.
 fn is_damaged_row(error: &rusqlite::Error) -> bool {
     error
         .sqlite_error()

@@ -1,5 +1,5 @@
-//! Maintains the sums of prices: a summary costs the same for any number of purchases, and totals cost no more than the
-//! periods that they consist of.
+//! Maintains the sums of prices: a summary costs the same for any number of purchases, and totals
+//! cost no more than the periods that they consist of.
 //!
 //! | table | one row of sums for |
 //! |---|---|
@@ -8,10 +8,11 @@
 //! | `quarters` | each quarter of an hour, of all buyers |
 //! | `unfolded` | nothing: it lists the purchases that the sums above do not contain yet |
 //!
-//! An insert appends its purchases to `unfolded` only. After some thousand purchases, [`fold`] adds them to the *folded*
-//! sums in the order of the tables, so that each page of sums is written once for all of them. The first row of `unfolded`
-//! is the *watermark*: all purchases with an earlier sequence are folded. Readers add the unfolded purchases to the folded
-//! sums, and each process remembers the unfolded ones that it has read ([`UnfoldedSums`]).
+//! An insert appends its purchases to `unfolded` only. After some thousand purchases, [`fold`] adds
+//! them to the *folded* sums in the order of the tables, so that each page of sums is written once
+//! for all of them. The first row of `unfolded` is the *watermark*: all purchases up to its
+//! sequence are folded. Readers add the unfolded purchases to the folded sums, and each process
+//! remembers the unfolded ones that it has read ([`UnfoldedSums`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -31,7 +32,8 @@ use crate::embedded::checksum::{ascending, check, checksum};
 
 /// The number of inserted purchases after which the unfolded ones are folded together.
 ///
-/// A larger number makes the first summary after a start slower, because it reads all unfolded purchases.
+/// A larger number makes the first summary after a start slower, because it reads all unfolded
+/// purchases.
 const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
 
 /// The length of a UTC day in milliseconds.
@@ -49,11 +51,12 @@ pub(super) const fn day_start(day: i64) -> i64 {
 
 /// The length of a quarter of an hour in milliseconds.
 ///
-/// The UTC offset of each time zone in use is a multiple of a quarter, so the days and hours of each zone consist of whole
-/// quarters.
+/// The UTC offset of each time zone in use is a multiple of a quarter, so the days and hours of
+/// each zone consist of whole quarters.
 pub(super) const QUARTER_MILLIS: i64 = 900_000;
 
-/// Returns the quarter of an hour of a time in milliseconds since 1970, as the number of quarters since 1970.
+/// Returns the quarter of an hour of a time in milliseconds since 1970, as the number of quarters
+/// since 1970.
 pub(super) const fn quarter(millis: i64) -> i64 {
     millis.div_euclid(QUARTER_MILLIS)
 }
@@ -61,12 +64,14 @@ pub(super) const fn quarter(millis: i64) -> i64 {
 static UNFOLDED: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
 
-/// Appends inserted purchases to `unfolded`, and folds all unfolded purchases if [`FOLD_AFTER`] have come together.
+/// Appends inserted purchases to `unfolded`, and folds all unfolded purchases if [`FOLD_AFTER`]
+/// have come together.
 ///
 /// Runs in the transaction that inserts the purchases.
 ///
 /// # Errors
-/// Returns the errors of SQLite. Damage in `unfolded` is logged and is no error, so that purchases can still be inserted.
+/// Returns the errors of SQLite. Damage in `unfolded` is logged and is no error, so that purchases
+/// can still be inserted.
 pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
     UNFOLDED.insert(connection, rows, |row| {
         let values = [
@@ -77,15 +82,17 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
         let [buyer, timestamp, price] = values;
         [buyer, timestamp, price, Integer(checksum(0, values).into())]
     })?;
-    // A fold is due when one of the new sequences, the last of which is `newest`, is a multiple of `FOLD_AFTER`.
+    // A fold is due when one of the new sequences, the last of which is `newest`, is a multiple of
+    // `FOLD_AFTER`.
     let newest = connection.last_insert_rowid();
     let is_due = newest % FOLD_AFTER < rows.len() as i64;
     if !is_due {
         return Ok(());
     }
     match fold(connection) {
-        // The disk has changed a row of `unfolded`, so its amount is unknown. Nothing was folded. Purchases are accepted
-        // all the same, but summaries and totals fail until the file is restored.
+        // The disk has changed a row of `unfolded`, so its amount is unknown. Nothing was folded.
+        // Purchases are accepted all the same, but summaries and totals fail until the file is
+        // restored.
         Err(error @ FromSqlConversionFailure(..)) => {
             tracing::error!(%error, "the sums of purchases cannot be maintained");
             Ok(())
@@ -96,8 +103,8 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
 
 /// Adds the unfolded purchases to the sums, and replaces them by a new watermark.
 ///
-/// [`add`] calls this after every [`FOLD_AFTER`] purchases. A deletion calls it first, because purchases are subtracted
-/// from sums that contain them.
+/// [`add`] calls this after every [`FOLD_AFTER`] purchases. A deletion calls it first, because
+/// purchases are subtracted from sums that contain them.
 ///
 /// # Errors
 /// Fails before it changes a sum if the disk has changed a row of `unfolded`.
@@ -110,8 +117,9 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     connection
         .prepare_cached("DELETE FROM unfolded")?
         .execute([])?;
-    // The watermark takes the sequence of the newest folded purchase. SQLite numbers a new row after the greatest sequence
-    // in the table, so no sequence is used twice, and readers can tell folded purchases from new ones.
+    // The watermark takes the sequence of the newest folded purchase. SQLite numbers a new row
+    // after the greatest sequence in the table, so no sequence is used twice, and readers can tell
+    // folded purchases from new ones.
     let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, added, checksum) VALUES (?1, 0, 0, '', ?2)";
     let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection
@@ -120,9 +128,11 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
         .map(drop)
 }
 
-/// Subtracts deleted purchases from the sums, and removes the rows of sums that no purchase is left for.
+/// Subtracts deleted purchases from the sums, and removes the rows of sums that no purchase is left
+/// for.
 ///
-/// `deleted` yields each purchase with its buyer. The caller has called [`fold`] before, so the sums contain them.
+/// `deleted` yields each purchase with its buyer. The caller has called [`fold`] before, so the
+/// sums contain them.
 pub(super) fn subtract<'a>(
     connection: &Connection,
     deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
@@ -136,15 +146,18 @@ pub(super) fn subtract<'a>(
     deltas.remove_unused(connection)
 }
 
-/// Corrects the sums of `buyer` after the deletion of a damaged row, whose amount is unknown and cannot be subtracted.
+/// Corrects the sums of `buyer` after the deletion of a damaged row, whose amount is unknown and
+/// cannot be subtracted.
 ///
-/// Adds up the remaining purchases of the buyer again. The difference to the recorded sums is applied to the sums of the
-/// buyer and to the sums of all buyers. The caller has called [`fold`] before, so the recorded sums are complete.
+/// Adds up the remaining purchases of the buyer again. The difference to the recorded sums is
+/// applied to the sums of the buyer and to the sums of all buyers. The caller has called [`fold`]
+/// before, so the recorded sums are complete.
 ///
-/// Reads the whole table `days`, which is ordered by day and not by buyer. That takes long in a large shop, but the disk
-/// rarely changes a row.
+/// Reads the whole table `days`, which is ordered by day and not by buyer. That takes long in a
+/// large shop, but the disk rarely changes a row.
 pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
-    // The correction of a day is the sum of its remaining purchases, minus the recorded sum of that day.
+    // The correction of a day is the sum of its remaining purchases, minus the recorded sum of that
+    // day.
     let mut corrections: BTreeMap<i64, Sums> = BTreeMap::new();
     let rows =
         format!("SELECT {COLUMNS} FROM buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?1");
@@ -176,8 +189,9 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     }
     deltas.write(connection)?;
     deltas.remove_unused(connection)?;
-    // The lines above have put the whole correction of a day into its first quarter, because the deleted row does not
-    // tell in which quarter it was. So all quarters of the day are added up again.
+    // The lines above have put the whole correction of a day into its first quarter, because the
+    // deleted row does not tell in which quarter it was. So all quarters of the day are added up
+    // again.
     for day in corrections.into_keys() {
         fill_quarters(connection, day_start(day), day_start(day + 1))?;
     }
@@ -186,17 +200,18 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
 
 /// Fills the table `quarters` of a file that a version without quarters has written.
 ///
-/// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases to the quarters that
-/// their rows were counted for already.
+/// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases
+/// to the quarters that their rows were counted for already.
 pub(in crate::embedded) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
     fold(connection)?;
     fill_quarters(connection, i64::MIN, i64::MAX)
 }
 
-/// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970, by the sums of their
-/// purchases.
+/// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970,
+/// by the sums of their purchases.
 ///
-/// The caller has called [`fold`] before. Otherwise a later fold would add the unfolded purchases a second time.
+/// The caller has called [`fold`] before. Otherwise a later fold would add the unfolded purchases a
+/// second time.
 fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
@@ -229,8 +244,8 @@ struct SumDeltas {
 }
 
 impl SumDeltas {
-    /// Adds `sums` to each change that a purchase of `buyer` at `timestamp` belongs to: of the buyer, of all buyers, of
-    /// the day and of the quarter.
+    /// Adds `sums` to each change that a purchase of `buyer` at `timestamp` belongs to: of the
+    /// buyer, of all buyers, of the day and of the quarter.
     fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
@@ -246,12 +261,15 @@ impl SumDeltas {
         of_quarter.add_all(sums);
     }
 
-    /// Adds the changes to the rows of sums. Creates the rows of days and quarters that are missing.
+    /// Adds the changes to the rows of sums. Creates the rows of days and quarters that are
+    /// missing.
     ///
-    /// The residue of a row, see [`Sums`], is a check digit of the sums and, for a day or a quarter, of the row's key. An
-    /// insert therefore adds the residue of the key. An update does not, because the row contains it already.
+    /// The residue of a row, see [`Sums`], is a check digit of the sums and, for a day or a
+    /// quarter, of the row's key. An insert therefore adds the residue of the key. An update does
+    /// not, because the row contains it already.
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        // The row of a buyer exists since its first purchase, and the row of `ALL` since the file was created.
+        // The row of a buyer exists since its first purchase, and the row of `ALL` since the file
+        // was created.
         let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?5");
         let mut update = connection.prepare_cached(&sql)?;
         for (buyer, sums) in &self.buyers {
@@ -283,7 +301,8 @@ impl SumDeltas {
         Ok(())
     }
 
-    /// Removes the rows of the days, quarters and buyers in these changes that no purchase is left for.
+    /// Removes the rows of the days, quarters and buyers in these changes that no purchase is left
+    /// for.
     fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
         // A refund is not counted, so a period with refunds alone has the count 0 and is not empty.
         let is_unused = "count = 0 AND high = 0 AND low = 0";
@@ -304,7 +323,8 @@ impl SumDeltas {
     }
 }
 
-/// Calls `add` with the buyer, the timestamp in milliseconds and the sums of each unfolded purchase after `sequence`.
+/// Calls `add` with the buyer, the timestamp in milliseconds and the sums of each unfolded purchase
+/// after `sequence`.
 ///
 /// Returns the sequence of the newest row, or `sequence` if there is no later row.
 ///
@@ -330,18 +350,20 @@ pub(super) fn each_unfolded(
     Ok(newest)
 }
 
-/// Reads the buyer, the timestamp in milliseconds and the sums of a purchase from a row of `unfolded`.
+/// Reads the buyer, the timestamp in milliseconds and the sums of a purchase from a row of
+/// `unfolded`.
 ///
-/// The columns of `row` are sequence, buyer, timestamp, added and checksum. Returns `None` for the watermark, which stands
-/// for no purchase.
+/// The columns of `row` are sequence, buyer, timestamp, added and checksum. Returns `None` for the
+/// watermark, which stands for no purchase.
 ///
 /// # Errors
 /// Fails if the disk has changed the row.
 pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
     let buyer = row.get(1)?;
     let timestamp = row.get(2)?;
-    // The checksum of a purchase does not cover the sequence, which SQLite assigns after the checksum was computed. The
-    // sequence of the watermark is known before, so the checksum of the watermark covers it.
+    // The checksum of a purchase does not cover the sequence, which SQLite assigns after the
+    // checksum was computed. The sequence of the watermark is known before, so the checksum of the
+    // watermark covers it.
     check(row, 0, usize::from(buyer != ALL)..4)?;
     if buyer == ALL {
         return Ok(None);
@@ -353,7 +375,8 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     )))
 }
 
-/// A cache of the sums of the unfolded purchases by buyer, so that a process reads each row of `unfolded` once.
+/// A cache of the sums of the unfolded purchases by buyer, so that a process reads each row of
+/// `unfolded` once.
 ///
 /// The reader threads of a process share one cache. A fold by any process makes it obsolete.
 #[derive(Debug, Default)]
@@ -367,7 +390,8 @@ pub(super) struct UnfoldedSums {
 }
 
 impl UnfoldedSums {
-    /// Returns the number and the total price of the purchases of `selector`: the folded sums plus the unfolded ones.
+    /// Returns the number and the total price of the purchases of `selector`: the folded sums plus
+    /// the unfolded ones.
     ///
     /// Reads the rows of `unfolded` that the cache has not read, and keeps their sums in the cache.
     ///
@@ -378,7 +402,8 @@ impl UnfoldedSums {
         connection: &Connection,
         selector: &Selector,
     ) -> rusqlite::Result<Summary> {
-        // One transaction reads folded and unfolded sums, so that a fold in between cannot count purchases twice.
+        // One transaction reads folded and unfolded sums, so that a fold in between cannot count
+        // purchases twice.
         let moment = connection.unchecked_transaction()?;
         // The first row is the watermark. Parsing it verifies its checksum.
         let sql = "SELECT sequence, buyer, timestamp, added, checksum, (SELECT max(sequence) FROM unfolded)
@@ -398,8 +423,8 @@ impl UnfoldedSums {
         } else if (watermark, self.newest) == (self.watermark, self.newest.min(newest)) {
             self
         } else {
-            // The cache is ahead of the moment that this transaction sees. It stays, and this summary reads all unfolded
-            // rows of its own moment.
+            // The cache is ahead of the moment that this transaction sees. It stays, and this
+            // summary reads all unfolded rows of its own moment.
             &mut fresh
         };
         known.newest = each_unfolded(&moment, known.newest, |buyer, _timestamp, price| {

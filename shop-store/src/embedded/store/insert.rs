@@ -1,11 +1,12 @@
 //! Inserts batches of purchases and refunds into the table `purchases`.
 //!
-//! A refund is a purchase with a negative price whose details name the purchase that it refunds. An insert has three
-//! steps, in one transaction:
+//! A refund is a purchase with a negative price whose details name the purchase that it refunds. An
+//! insert has three steps, in one transaction:
 //!
-//! 1. [`InsertPlan`] decides for each purchase whether it becomes a row. A refund whose purchase is not stored yet is kept
-//!    in `waiting_refunds` instead, see [`waiting`].
-//! 2. [`insert_rows`] inserts the rows, finds the ids that were stored already, and adds the prices to the sums.
+//! 1. [`InsertPlan`] decides for each purchase whether it becomes a row. A refund whose purchase is
+//!    not stored yet is kept in `waiting_refunds` instead, see [`waiting`].
+//! 2. [`insert_rows`] inserts the rows, finds the ids that were stored already, and adds the prices
+//!    to the sums.
 //! 3. [`settle_waiting`] applies the waiting refunds of the purchases that were inserted.
 
 use std::borrow::Cow;
@@ -30,7 +31,8 @@ use crate::embedded::error::parsed;
 /// The name of the setting that stores the currency of the store, which all its purchases share.
 const CURRENCY: &str = "currency";
 
-/// The statements that insert rows of purchases. [`NewRow::values`] lists the columns in the same order.
+/// The statements that insert rows of purchases. [`NewRow::values`] lists the columns in the same
+/// order.
 static PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)")
 });
@@ -94,14 +96,17 @@ impl<'a> NewRow<'a> {
     }
 }
 
-/// Inserts a batch of purchases and refunds within the caller's transaction. Returns one outcome for each, in their order.
+/// Inserts a batch of purchases and refunds within the caller's transaction. Returns one outcome
+/// for each, in their order.
 ///
-/// `buyers` caches the integers of buyers, and this insert adds the buyers that it creates. If the caller rolls the
-/// transaction back, it must drop the cache, because the new buyers are then not in the file.
+/// `buyers` caches the integers of buyers, and this insert adds the buyers that it creates. If the
+/// caller rolls the transaction back, it must drop the cache, because the new buyers are then not
+/// in the file.
 ///
 /// # Errors
-/// Returns the errors of SQLite, and fails if the disk has changed a row that a decision depends on. The transaction must
-/// then be rolled back. A purchase that the store does not accept is an outcome and not an error.
+/// Returns the errors of SQLite, and fails if the disk has changed a row that a decision depends
+/// on. The transaction must then be rolled back. A purchase that the store does not accept is an
+/// outcome and not an error.
 pub(in crate::embedded) fn insert(
     connection: &Connection,
     buyers: &mut BuyerCache,
@@ -127,21 +132,24 @@ pub(in crate::embedded) fn insert(
         ..
     } = insertion;
     insert_rows(connection, buyers, &mut rows, &mut outcomes)?;
-    // A refund may have waited before this batch, or wait since this batch for a purchase of the same batch.
+    // A refund may have waited before this batch, or wait since this batch for a purchase of the
+    // same batch.
     if has_waiting {
         settle_waiting(connection, buyers, &rows)?;
     }
     Ok(outcomes)
 }
 
-/// The first step of an insert: decides for each purchase of a batch whether it becomes a row, and collects the rows.
+/// The first step of an insert: decides for each purchase of a batch whether it becomes a row, and
+/// collects the rows.
 struct InsertPlan<'a> {
     connection: &'a Connection,
     /// Whether any id is marked as erased. If none is, no purchase is looked up among the marks.
     has_marks: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
     has_waiting: bool,
-    /// The currency of the store, or `None` until a purchase of this batch with a currency has led to reading it.
+    /// The currency of the store, or `None` until a purchase of this batch with a currency has led
+    /// to reading it.
     currency: Option<Currency>,
     /// The rows to insert together after all purchases of the batch were decided.
     rows: Vec<NewRow<'a>>,
@@ -151,8 +159,8 @@ struct InsertPlan<'a> {
 enum RowDecision<'a> {
     /// The purchase is inserted, unless its id is stored already.
     ///
-    /// The purchase is owned if it is a refund, because a refund takes the user name, currency and reference of the
-    /// purchase that it refunds.
+    /// The purchase is owned if it is a refund, because a refund takes the user name, currency and
+    /// reference of the purchase that it refunds.
     Row(Cow<'a, Purchase>),
     /// The purchase is not inserted as a row, and this is its outcome.
     Outcome(InsertOutcome),
@@ -161,7 +169,8 @@ enum RowDecision<'a> {
 impl<'a> InsertPlan<'a> {
     /// Creates the plan for a batch of `count` purchases.
     fn new(connection: &'a Connection, count: usize) -> rusqlite::Result<Self> {
-        // Both tables are empty in most shops. One statement for the batch then saves two lookups for each purchase.
+        // Both tables are empty in most shops. One statement for the batch then saves two lookups
+        // for each purchase.
         let sql = "SELECT EXISTS (SELECT 1 FROM erased), EXISTS (SELECT 1 FROM waiting_refunds)";
         connection.prepare_cached(sql)?.query_row([], |row| {
             Ok(Self {
@@ -176,8 +185,8 @@ impl<'a> InsertPlan<'a> {
 
     /// Decides whether `purchase` becomes a row.
     ///
-    /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase has another currency than the
-    /// store.
+    /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase has
+    /// another currency than the store.
     fn accept(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
         if self.is_erased(&purchase.id)? {
             return Ok(RowDecision::Outcome(InsertOutcome::Erased));
@@ -195,7 +204,8 @@ impl<'a> InsertPlan<'a> {
         }
     }
 
-    /// Checks whether `id` is marked as erased: a purchase with this id was erased and must not be stored again.
+    /// Checks whether `id` is marked as erased: a purchase with this id was erased and must not be
+    /// stored again.
     fn is_erased(&self, id: &PurchaseId) -> rusqlite::Result<bool> {
         Ok(self.has_marks && is_marked(self.connection, id)?)
     }
@@ -209,9 +219,11 @@ impl<'a> InsertPlan<'a> {
         Ok(self.currency.insert(currency))
     }
 
-    /// Decides whether `refund` becomes a row: it does if its purchase, whose id is `of`, is known and permits it.
+    /// Decides whether `refund` becomes a row: it does if its purchase, whose id is `of`, is known
+    /// and permits it.
     ///
-    /// If the purchase is not known yet, the refund is kept in `waiting_refunds` until the purchase is inserted.
+    /// If the purchase is not known yet, the refund is kept in `waiting_refunds` until the purchase
+    /// is inserted.
     fn accept_refund(
         &mut self,
         refund: &'a Purchase,
@@ -239,11 +251,13 @@ impl<'a> InsertPlan<'a> {
 }
 
 impl InsertPlan<'_> {
-    /// Returns the purchase with this id, if it is stored, or is among the rows that this batch inserts later.
+    /// Returns the purchase with this id, if it is stored, or is among the rows that this batch
+    /// inserts later.
     fn find_purchase(&self, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
         let stored = by_id(self.connection, id)?;
-        // While refunds wait, a purchase of this batch counts as unknown, so its refund in this batch waits too. The
-        // refunds that have waited longer are then applied first, in `settle_waiting`.
+        // While refunds wait, a purchase of this batch counts as unknown, so its refund in this
+        // batch waits too. The refunds that have waited longer are then applied first, in
+        // `settle_waiting`.
         if stored.is_some() || self.has_waiting {
             return Ok(stored);
         }
@@ -254,8 +268,8 @@ impl InsertPlan<'_> {
 
 /// Inserts those of `rows` whose id is not stored yet, and adds their prices to the sums.
 ///
-/// Removes each row whose id is stored already from `rows`, and replaces its outcome in `outcomes` by `Duplicate` or
-/// `Conflict`. So `rows` contains the inserted rows afterwards.
+/// Removes each row whose id is stored already from `rows`, and replaces its outcome in `outcomes`
+/// by `Duplicate` or `Conflict`. So `rows` contains the inserted rows afterwards.
 fn insert_rows(
     connection: &Connection,
     buyers: &mut BuyerCache,
@@ -265,7 +279,8 @@ fn insert_rows(
     let conflicts = PURCHASES.insert_new(connection, rows, NewRow::values)?;
     for index in conflicts {
         let row = &rows[index];
-        // The buyer may have been created for this row, which is not inserted. The cache may still contain the buyer.
+        // The buyer may have been created for this row, which is not inserted. The cache may still
+        // contain the buyer.
         buyers::remove_unused(connection, row.buyer)?;
         *buyers = BuyerCache::default();
         outcomes[row.position] = compare(connection, &row.purchase)?;
@@ -274,10 +289,11 @@ fn insert_rows(
     fold::add(connection, rows)
 }
 
-/// Applies, removes or refuses the refunds that wait for the purchases in `rows`, which were just inserted.
+/// Applies, removes or refuses the refunds that wait for the purchases in `rows`, which were just
+/// inserted.
 ///
-/// A refund that contradicts its purchase is refused: it stays in `waiting_refunds` with the reason, until ingest has put
-/// it among the dead letters.
+/// A refund that contradicts its purchase is refused: it stays in `waiting_refunds` with the
+/// reason, until ingest has put it among the dead letters.
 fn settle_waiting(
     connection: &Connection,
     buyers: &mut BuyerCache,
@@ -294,7 +310,8 @@ fn settle_waiting(
         for (entry, decision) in entries.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
-                    // The refund has no place in the batch, so it is inserted as a batch of its own.
+                    // The refund has no place in the batch, so it is inserted as a batch of its
+                    // own.
                     let refund = NewRow::new(connection, buyers, 0, Cow::Owned(refund))?;
                     let mut outcomes = [InsertOutcome::Inserted];
                     insert_rows(connection, buyers, &mut vec![refund], &mut outcomes)?;
@@ -332,16 +349,19 @@ pub(super) fn get_or_set_currency(
     Ok(given.clone())
 }
 
-/// Compares `purchase` with the stored purchase of the same id, and returns `Duplicate` or `Conflict`.
+/// Compares `purchase` with the stored purchase of the same id, and returns `Duplicate` or
+/// `Conflict`.
 ///
 /// # Errors
-/// Returns the errors of SQLite, and fails if the stored purchase is not found, although its id was in the way.
+/// Returns the errors of SQLite, and fails if the stored purchase is not found, although its id was
+/// in the way.
 fn compare(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
     match by_id(connection, &purchase.id).and_then(|first| first.ok_or(QueryReturnedNoRows)) {
         Ok(first) if first.same_content(purchase) => Ok(InsertOutcome::Duplicate),
         Ok(_other) => Ok(InsertOutcome::Conflict),
         Err(error @ (SqliteFailure(..) | QueryReturnedNoRows)) => Err(error),
-        // The disk has changed the stored row, so its content cannot be confirmed to equal this purchase.
+        // The disk has changed the stored row, so its content cannot be confirmed to equal this
+        // purchase.
         Err(error) => {
             tracing::error!(purchase.id = %purchase.id, %error, "the stored purchase with this id cannot be read");
             Ok(InsertOutcome::Conflict)

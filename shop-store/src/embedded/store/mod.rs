@@ -1,4 +1,14 @@
 //! The embedded store: purchases and their sums in `shop.db`.
+//!
+//! | module | task |
+//! |---|---|
+//! | `store` | [`EmbeddedStore`], which runs the functions of the other modules on the writer and reader threads |
+//! | `insert`, `waiting` | insert purchases and refunds; keep refunds whose purchase is missing |
+//! | `buyers`, `rows` | convert purchases to rows, and users to the integers of buyers |
+//! | `fold`, `sums` | maintain the sums of prices per buyer, day and quarter of an hour |
+//! | `select`, `periods` | read pages, single purchases and scans; read totals per period |
+//! | `erase` | erase the purchases of a user, and delete old purchases |
+//! | `compare` | compare the sums with the purchases, for the integrity check |
 
 mod buyers;
 mod compare;

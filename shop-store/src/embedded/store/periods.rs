@@ -1,5 +1,14 @@
-//! Totals per period: from the sums per UTC day or per quarter of an hour where the periods consist of such parts, else
-//! from the rows.
+//! Reads totals per period, such as the purchases of each day, week or month in a time zone.
+//!
+//! Where the periods consist of whole UTC days or whole quarters of an hour, their totals are added
+//! up from the sums of these *parts*, which the module `fold` maintains. The rows of purchases are
+//! read only for the ends of the range that cut through a part, for buyers with few purchases, and
+//! for periods without kept sums.
+//!
+//! ```text
+//! from                                              to
+//!  |  rows  |  sums of a part  |  sums of a part  | rows |
+//! ```
 
 use rusqlite::{Connection, params};
 use shop_core::ports::{Bucket, Period, Selector, Totals, TotalsRequest, UtcOffset};
@@ -11,16 +20,22 @@ use super::rows::{COLUMNS, price};
 use super::sums::Sums;
 use crate::embedded::error::unreadable;
 
-/// A buyer with no more purchases than this is added up from the rows, which costs less than to look for each day.
+/// The number of purchases up to which a buyer's totals are added up from the rows.
+///
+/// For so few purchases, reading the rows costs less than looking up the sums of each day.
 const FEW_PURCHASES: u64 = if cfg!(test) { 20 } else { 1_000 };
 
-/// Reads the totals of the selected purchases.
+/// Reads the totals of the purchases of `selector` for each period of `request`.
+///
+/// The outer result contains the errors of SQLite and of damaged rows. The inner one contains the
+/// errors of the totals, such as too many periods.
 pub(super) fn read(
     connection: &Connection,
     selector: &Selector,
     request: &TotalsRequest,
 ) -> rusqlite::Result<Result<Vec<Bucket>>> {
-    // The rows are of one moment.
+    // One transaction reads rows, sums and unfolded purchases, so that all belong to the same
+    // moment.
     let moment = connection.unchecked_transaction()?;
     let mut periods = PeriodTotals {
         connection: &moment,
@@ -33,6 +48,8 @@ pub(super) fn read(
         .range
         .to()
         .map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
+    // The buyers whose totals are added up from sums. The others are added up from their rows at
+    // once.
     let mut summed = Vec::new();
     let parts = Granularity::of(request, selector);
     for (buyer, sums) in buyers::with_sums(&moment, selector)? {
@@ -49,16 +66,17 @@ pub(super) fn read(
         .map_or_else(|| Ok(periods.totals.into_buckets()), Err))
 }
 
-/// The parts of time whose sums are kept.
+/// The length of the parts of time whose sums are kept in a table.
 enum Granularity {
-    /// UTC days, of each buyer and of all.
+    /// UTC days, whose sums are kept for each buyer and for all buyers together.
     Days,
-    /// Quarters of an hour, of all buyers.
+    /// Quarters of an hour, whose sums are kept for all buyers together only.
     Quarters,
 }
 
 impl Granularity {
-    /// Returns the longest parts of which the periods of `request` consist, if the sums of these are kept.
+    /// Returns the longest parts that each period of `request` consists of, or `None` if no sums of
+    /// such parts are kept.
     fn of(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
         let consist_of_days = match request.period {
             Period::Whole => true,
@@ -75,6 +93,7 @@ impl Granularity {
         }
     }
 
+    /// Returns the length of a part in milliseconds.
     const fn millis(&self) -> i64 {
         match self {
             Self::Days => DAY_MILLIS,
@@ -82,7 +101,9 @@ impl Granularity {
         }
     }
 
-    /// Selects the sums of buyer `?3` in the parts from `?1` to before `?2`.
+    /// Returns the query of the folded sums of buyer `?3` in the parts from `?1` to before `?2`.
+    ///
+    /// Quarters are kept for all buyers only, so their query returns nothing for another buyer.
     const fn sql(&self) -> &'static str {
         match self {
             // The index begins with the day, so each day that has any purchases is one step in it.
@@ -101,16 +122,21 @@ impl Granularity {
     }
 }
 
+/// The totals while they are added up.
 struct PeriodTotals<'a> {
     connection: &'a Connection,
     totals: Totals,
-    /// The first error of `totals`.
+    /// The first error that `totals` has returned. It is kept here, because it is no error of
+    /// SQLite.
     failed: Option<shop_core::Error>,
 }
 
 impl PeriodTotals<'_> {
-    /// Adds the purchases of `buyers` from `from` to before `to`, by the sums of `parts`. The range may begin and end within
-    /// a part: what it has of these is read from the rows.
+    /// Adds the purchases of `buyers` from `from` to before `to`, both in milliseconds since 1970,
+    /// by the sums of `parts`.
+    ///
+    /// The range may begin and end within a part. The purchases in these cut parts are read from
+    /// their rows.
     fn add_summed(
         &mut self,
         buyers: &[i64],
@@ -119,6 +145,8 @@ impl PeriodTotals<'_> {
         to: i64,
     ) -> rusqlite::Result<()> {
         let length = parts.millis();
+        // `first` is the first part that begins in the range, and `end` the part that the end of
+        // the range is in.
         let first = (from - 1).div_euclid(length) + 1;
         let end = to.div_euclid(length).max(first);
         for buyer in buyers {
@@ -129,7 +157,8 @@ impl PeriodTotals<'_> {
         self.add_unfolded(buyers, first * length, end * length)
     }
 
-    /// Adds the sums of the parts from `first` to before `end`.
+    /// Adds the folded sums of `buyer` in the parts from `first` to before `end`, which are numbers
+    /// of parts since 1970.
     fn add_sums(
         &mut self,
         buyer: i64,
@@ -147,7 +176,8 @@ impl PeriodTotals<'_> {
         Ok(())
     }
 
-    /// Adds what the sums of `buyers` from `from` to before `to` lack.
+    /// Adds the purchases of `buyers` from `from` to before `to` that the folded sums do not
+    /// contain yet.
     fn add_unfolded(&mut self, buyers: &[i64], from: i64, to: i64) -> rusqlite::Result<()> {
         if buyers.is_empty() || from >= to {
             return Ok(());
@@ -162,7 +192,7 @@ impl PeriodTotals<'_> {
         added
     }
 
-    /// Adds the rows from `from` to before `to`.
+    /// Adds the rows of `buyer`, or of all buyers for [`ALL`], from `from` to before `to`.
     fn add_rows(&mut self, buyer: i64, from: i64, to: i64) -> rusqlite::Result<()> {
         if from >= to {
             return Ok(());
@@ -181,7 +211,7 @@ impl PeriodTotals<'_> {
         Ok(())
     }
 
-    /// Adds the sums of a part that contains this time.
+    /// Adds `sums` to the period that contains the time `millis`, in milliseconds since 1970.
     fn add(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
         let time = Timestamp::from_millis(millis).map_err(unreadable(0))?;
         let added = self.totals.add_summary(time, sums.summary());

@@ -1,5 +1,15 @@
-//! Keyset pagination: each page continues on an index after the last purchase of the previous page. A scan reads all rows in
-//! the order of time.
+//! Reads purchases: pages of a listing, a single purchase by its id, and batches of a scan of all
+//! rows.
+//!
+//! Pages use keyset pagination: each page continues in an index after the time and id of the last
+//! purchase of the page before. So a later page costs no more than the first one, and none sorts
+//! rows.
+//!
+//! | listing | order of the rows |
+//! |---|---|
+//! | the purchases of a buyer | the primary key: buyer, timestamp, id |
+//! | all purchases, and the scan | the index `by_time`: timestamp, id |
+//! | the purchases with a reference | the index `by_reference`: reference, timestamp, id |
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,7 +25,13 @@ use super::waiting;
 use crate::embedded::checksum::{ascending, changed};
 use crate::limits::row_limit;
 
-/// Reads at most `limit` purchases of `selector` within `bounds`.
+/// Reads at most `limit` purchases of `selector` within `bounds`, in the given order.
+///
+/// A user id or a user name may belong to several buyers. The first rows of each are read and
+/// merged.
+///
+/// # Errors
+/// Fails if the disk has changed one of the rows.
 pub(super) fn page(
     connection: &Connection,
     selector: &Selector,
@@ -47,24 +63,31 @@ pub(super) fn page(
     Ok(page.purchases)
 }
 
-/// The rows of a statement.
+/// The rows that one statement selects for a page.
 enum RowSelection<'a> {
+    /// The purchases of all buyers.
     All,
+    /// The purchases of one buyer.
     Of(Buyer),
-    /// Of all buyers, or of those with this user id.
+    /// The purchases with this reference: of all buyers, or of the buyers with this user id.
     Reference(&'a str, Option<&'a str>),
 }
 
-/// The first purchases of several buyers.
+/// A page in the making, which merges the rows of several buyers in the order of the listing.
 struct PageReader<'a> {
     order: ListOrder,
     bounds: &'a PageBounds,
+    /// The maximum number of purchases in the page.
     limit: usize,
+    /// The first purchases of the rows that were read, in the order of the listing.
     purchases: Vec<Purchase>,
 }
 
 impl PageReader<'_> {
-    /// Adds the purchases among `rows` that are among the first.
+    /// Reads `rows` in the order of the listing, and adds the purchases that belong to the page.
+    ///
+    /// Stops at the first row that is behind a full page, because all further rows are behind it
+    /// too.
     fn read(&mut self, connection: &Connection, rows: &RowSelection<'_>) -> rusqlite::Result<()> {
         let (sql, parameters) = statement(rows, self.order, self.bounds, self.limit);
         let mut page = connection.prepare_cached(&sql)?;
@@ -86,7 +109,8 @@ impl PageReader<'_> {
         Ok(())
     }
 
-    /// Adds a purchase if it is among the first. Returns whether it was.
+    /// Inserts `purchase` at its position in the page. Returns `false` if the page is full and the
+    /// purchase is behind it.
     fn add(&mut self, purchase: Purchase) -> bool {
         let key = |purchase: &Purchase| (purchase.timestamp, purchase.id);
         let new = key(&purchase);
@@ -94,6 +118,8 @@ impl PageReader<'_> {
             ListOrder::OldestFirst => key(other) < new,
             _ => key(other) > new,
         };
+        // The rows of a single buyer arrive in order, so most purchases are appended without a
+        // search.
         let position = match self.purchases.last() {
             Some(last) if !precedes(last) => self.purchases.partition_point(precedes),
             _ => self.purchases.len(),
@@ -107,7 +133,10 @@ impl PageReader<'_> {
     }
 }
 
-/// Returns the statement of a page of `rows`, and its parameters by name.
+/// Returns the SQL statement that reads a page of `rows`, and its parameters by name.
+///
+/// `INDEXED BY` and `CROSS JOIN` keep SQLite from choosing another index or from looping over the
+/// buyers first. Either would make it sort all rows.
 fn statement(
     rows: &RowSelection<'_>,
     order: ListOrder,
@@ -115,7 +144,7 @@ fn statement(
     limit: usize,
 ) -> (String, Vec<(&'static str, Value)>) {
     let mut parameters = vec![(":limit", row_limit(limit).into())];
-    // Cheaper than to format it.
+    // Appending parts is cheaper than formatting the statement, which is done for each page.
     let mut sql = "SELECT ".to_owned();
     match rows {
         RowSelection::All => {
@@ -144,6 +173,8 @@ fn statement(
         sql += " AND timestamp < :to";
         parameters.push((":to", to.as_millis().into()));
     }
+    // Timestamps may be equal, so the position after the previous page consists of timestamp and
+    // id.
     let (after, order) = match order {
         ListOrder::OldestFirst => (
             " AND (timestamp, id) > (:timestamp, :id)",
@@ -163,7 +194,10 @@ fn statement(
     (sql, parameters)
 }
 
-/// Returns the purchase with this id.
+/// Returns the purchase with this id, or `None` if no row has the id.
+///
+/// # Errors
+/// Fails if the disk has changed the row, or the index that has led to the row.
 pub(in crate::embedded) fn by_id(
     connection: &Connection,
     id: &PurchaseId,
@@ -175,13 +209,15 @@ pub(in crate::embedded) fn by_id(
         .query_row([id_bytes(*id)], rows::purchase)
         .optional()?;
     match found {
-        // The disk has changed the index that has led to the row.
+        // The row is intact and has another id, so the disk has changed the index that has led to
+        // it.
         Some(purchase) if purchase.id != *id => Err(changed(1)),
         found => Ok(found),
     }
 }
 
-/// Returns what is stored under this id.
+/// Looks up whether the purchase with this id is stored, erased, a refund that waits for its
+/// purchase, or missing.
 pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<Lookup> {
     if let Some(purchase) = by_id(connection, id)? {
         return Ok(Lookup::Stored(purchase));
@@ -195,13 +231,19 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
     }))
 }
 
-/// Number of rows in a batch.
+/// The number of rows in a batch of a scan.
 const BATCH: usize = 1_000;
 
-/// The position of a row: its timestamp and its id.
+/// The position of a row in a scan: its timestamp in milliseconds, and the bytes of its id.
 type ScanKey = (i64, Vec<u8>);
 
-/// Reads the rows after `after` in the order of time, including those that are not purchases.
+/// Reads the next batch of a scan: the rows after the position `after`, in the order of time.
+///
+/// A row that the disk has changed does not end the scan. It is listed as unreadable, with its id
+/// and the reason, so that an operator can find it.
+///
+/// # Errors
+/// Fails if the positions of rows do not ascend, because the scan might then never end.
 pub(super) fn scan(
     connection: &Connection,
     after: Option<&ScanKey>,
@@ -211,6 +253,8 @@ pub(super) fn scan(
     } else {
         ""
     };
+    // A left join also returns a purchase whose buyer is missing. It is then unreadable, and not
+    // passed over.
     let sql = format!(
         "SELECT {COLUMNS} FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer) {condition}
          ORDER BY timestamp, id LIMIT {BATCH}"
@@ -228,7 +272,8 @@ pub(super) fn scan(
         match rows::purchase(row) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => {
-                // A literal of SQL, as the `sqlite3` tool takes it.
+                // The id may be damaged too, so it is written as a literal that the `sqlite3` tool
+                // accepts.
                 let id = format!("x'{}'", hex(&key.1));
                 unreadable.push(UnreadableEntry::new(id, reason(&error)));
             }
@@ -236,6 +281,7 @@ pub(super) fn scan(
         ascending(&key, last.as_ref().or(after))?;
         last = Some(key);
     }
+    // A batch that is not full has reached the last row, so no position follows.
     let is_full = purchases.len() + unreadable.len() == BATCH;
     let next = last
         .filter(|_| is_full)
@@ -243,7 +289,11 @@ pub(super) fn scan(
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
-/// Parses a position of a [`scan`].
+/// Parses a position that [`scan`] has returned: the timestamp, a colon, and the bytes of the id in
+/// hex.
+///
+/// Returns `None` if `position` has another form, for example because another store has returned
+/// it.
 pub(super) fn parse_position(position: &Cursor) -> Option<ScanKey> {
     let (timestamp, id) = position.as_str().split_once(':')?;
     let digits = id
@@ -253,11 +303,13 @@ pub(super) fn parse_position(position: &Cursor) -> Option<ScanKey> {
     Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))
 }
 
+/// Formats bytes as lowercase hex digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The column and its problem.
+/// Describes why a row cannot be read: the name of the damaged column and its problem, where they
+/// are known.
 fn reason(error: &rusqlite::Error) -> String {
     let named = |column: usize| COLUMNS.split(", ").nth(column).unwrap_or_default();
     match error {
@@ -325,7 +377,8 @@ mod tests {
                         plan.contains(index) && !plan.contains("TEMP B-TREE"),
                         "{sql}: {plan}"
                     );
-                    // The end of a page before, and not the start of the range, which may be far away.
+                    // The end of a page before, and not the start of the range, which may be far
+                    // away.
                     let starts_at_keyset =
                         plan.contains("(timestamp,id)") || plan.contains("(timestamp, id)");
                     assert!(bounds.after.is_none() || starts_at_keyset, "{sql}: {plan}");

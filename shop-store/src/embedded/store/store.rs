@@ -1,4 +1,12 @@
-//! [`EmbeddedStore`]: the storage ports on a file.
+//! [`EmbeddedStore`]: implements the storage ports on a SQLite file.
+//!
+//! SQLite blocks the thread that calls it, so each operation is sent as a closure to a thread:
+//!
+//! | thread | operations |
+//! |---|---|
+//! | the writer, one for each file and process | all changes, which it commits in groups |
+//! | `readers` | pages, summaries and lookups, which are short |
+//! | `scans`, one thread | scans and totals per period, which may read many rows |
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,13 +37,13 @@ shop_core::options! {
     pub struct EmbeddedStoreOptions {
         /// Number of reader threads (default 3).
         pub readers: usize = 3,
-        /// Maximum number of queued reads, and of queued writes (default 1,000). If the queue is full, a call fails at
-        /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
+        /// Maximum number of queued reads, and of queued writes (default 1,000). If the queue is
+        /// full, a call fails at once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
         pub queue_capacity: usize = 1_000,
         /// Maximum size of the file in bytes (default none).
         pub max_file_bytes: Option<u64> = None,
-        /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
-        /// false, opening such a store is an error.
+        /// Whether a missing folder or file is created and a file of an earlier version is migrated
+        /// (default true). If false, opening such a store is an error.
         pub create: bool = true,
     }
 }
@@ -65,8 +73,9 @@ shop_core::options! {
 pub struct EmbeddedStore {
     writer: Writer,
     readers: Readers,
-    /// For queries that may read many rows: they do not delay the others.
+    /// A thread for queries that may read many rows, so that they do not delay the other queries.
     scans: Readers,
+    /// The sums of purchases that are not folded yet, which this process has read.
     unfolded: Arc<Mutex<UnfoldedSums>>,
 }
 
@@ -75,9 +84,9 @@ impl EmbeddedStore {
     /// [`create`](EmbeddedStoreOptions::create) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or is missing and
-    /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded store, or was
-    /// written by a newer version.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or
+    /// is missing and `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file
+    /// is not an embedded store, or was written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
             .with_create(options.create)
@@ -86,7 +95,8 @@ impl EmbeddedStore {
         Self::beside(&database, &writer, &options)
     }
 
-    /// The store in the file of a log, whose `writer` it shares.
+    /// Creates the store in a file that is open already, and shares its `writer`. Starts the
+    /// store's own reader threads.
     pub(in crate::embedded) fn beside(
         database: &Database,
         writer: &Writer,
@@ -101,14 +111,15 @@ impl EmbeddedStore {
         })
     }
 
-    /// Ends the readers of all clones, whose further queries fail. The log closes the writer.
+    /// Ends the reader threads of all clones, so that further queries fail. The log, which shares
+    /// the writer, closes it.
     pub(in crate::embedded) fn close(&self) {
         self.scans.jobs.close();
         self.readers.jobs.close();
     }
 
-    /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed. If no
-    /// other process has it open, no write-ahead log is left.
+    /// Completes when all clones of this store are dropped, their operations have ended, and the
+    /// file is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         self.writer.exit()
     }
@@ -145,7 +156,8 @@ impl WaitingRefunds for EmbeddedStore {
         self.readers.read(waiting::summary).await
     }
 
-    /// Applies nothing: the insert of a purchase applies its refunds in the same transaction.
+    /// Returns the refused refunds, and applies none: the insert of a purchase applies its waiting
+    /// refunds already, in the same transaction.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         self.readers
             .read(move |connection| waiting::refused(connection, limit))
@@ -179,8 +191,9 @@ impl CurrencyStore for EmbeddedStore {
     }
 }
 
-/// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part, and unused
-/// parts of pages may have copies of rows that were moved, until [`vacuum`](crate::embedded::vacuum()) rewrites the file.
+/// Erased content is overwritten in the file. The write-ahead log may still contain the content
+/// until SQLite reuses that part of the log. Unused parts of pages may contain copies of rows that
+/// were moved, until [`vacuum`](crate::embedded::vacuum()) rewrites the file.
 #[async_trait]
 impl PurchaseErase for EmbeddedStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
@@ -227,6 +240,7 @@ impl PurchaseQuery for EmbeddedStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let bounds = request.bounds(selector)?;
         let order = request.order;
+        // One purchase more than the page tells whether a next page exists.
         let limit = request.limit.get() + 1;
         let owned = selector.clone();
         let read =
@@ -236,6 +250,7 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        // No sums are kept by reference, so the purchases are read and added up.
         if matches!(selector, Selector::Reference(..)) {
             let whole = sum_pages(self, selector, &TotalsRequest::default()).await?;
             return Ok(whole.first().map(|whole| whole.summary).unwrap_or_default());
@@ -252,6 +267,8 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
+        // The default request is for all time as one period, which the summary answers without
+        // reading periods.
         if *request == TotalsRequest::default() {
             return Ok(Bucket::from_summary(self.summary(selector).await?));
         }
@@ -284,6 +301,7 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
+        // A position of another store has another form, and cannot be parsed.
         let foreign = || {
             database_error(
                 ErrorKind::Invalid,

@@ -1,4 +1,10 @@
-//! A count and an exact sum of prices, in three columns.
+//! A count and an exact sum of prices, stored in the columns `count`, `high`, `low` and `residue`.
+//!
+//! | column | content |
+//! |---|---|
+//! | `count` | the number of purchases, without refunds |
+//! | `high`, `low` | the sum of prices in the units of [`Total`]: `high` * 10^15 + `low` |
+//! | `residue` | a check digit of the other columns, by which a change by the disk is recognized |
 
 use rusqlite::Row;
 use shop_core::ports::Summary;
@@ -6,28 +12,38 @@ use shop_core::{Price, Total};
 
 use crate::embedded::checksum::changed;
 
-/// SQLite has 64-bit integers and no exact decimals, so a sum of units is stored in two integers: `low` is the
-/// remainder modulo this number, `high` the quotient. [`ADD`] repeats the number. `high` has room for 9 * 10^10
-/// purchases at the maximum price, and proportionally more at lower ones.
+/// The divisor that splits a sum into the columns `high`, the quotient, and `low`, the remainder.
+///
+/// SQLite has 64-bit integers and no exact decimals, so one column cannot hold each sum. [`ADD`]
+/// repeats the number. `high` has room for 9 * 10^10 purchases at the maximum price, and
+/// proportionally more at lower ones.
 const LIMB: i128 = 1_000_000_000_000_000;
 
-/// The modulus of the residue of a count and a sum, a prime. Unlike a checksum, it is added to without the row's values:
-/// what the disk has changed keeps differing. [`ADD`] repeats the number.
+/// The modulus of the column `residue`, a prime. [`ADD`] repeats the number.
+///
+/// The residue is the count plus the sum of prices, modulo this number. An update adds the residue
+/// of the change, and does not read the other columns. So a row that the disk has changed still
+/// differs from its residue after an update, whereas a checksum would be computed anew from the
+/// changed values.
 const RESIDUES: i128 = 2_147_483_647;
 
-/// Adds the [columns](Sums::columns) `?1` to `?4` to those of a row.
+/// The SQL assignments that add sums, as their [columns](Sums::columns) `?1` to `?4`, to the sums
+/// of a row.
 pub(super) const ADD: &str = "count = count + ?1, high = high + ?2 + (low + ?3) / 1000000000000000,
     low = (low + ?3) % 1000000000000000, residue = (residue + ?4) % 2147483647";
 
-/// A count and a sum of units.
+/// The number of purchases and the exact sum of their prices.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::embedded) struct Sums {
+    /// The number of purchases. It is negative in a change that subtracts.
     count: i64,
+    /// The sum of the prices, in the smallest units of [`Total`].
     units: i128,
 }
 
 impl Sums {
-    /// Those of one purchase. A refund is no further one.
+    /// Creates the sums of one purchase or refund. A refund has a negative price, and is not
+    /// counted as a purchase.
     pub(super) fn of(price: Price) -> Self {
         Self {
             count: i64::from(!price.is_negative()),
@@ -35,12 +51,13 @@ impl Sums {
         }
     }
 
+    /// Adds `other` to these sums.
     pub(super) const fn add_all(&mut self, other: Self) {
         self.count += other.count;
         self.units += other.units;
     }
 
-    /// Returns what subtracts these, when it is added.
+    /// Returns the negative of these sums: adding it subtracts them.
     pub(super) const fn negated(self) -> Self {
         Self {
             count: -self.count,
@@ -48,13 +65,23 @@ impl Sums {
         }
     }
 
-    /// Reads the columns `count`, `high`, `low` and `residue`, the first of which is `column`.
+    /// Reads the sums of a buyer from the columns `count`, `high`, `low` and `residue`, the first
+    /// of which is `column`.
+    ///
+    /// # Errors
+    /// Fails if the residue does not match, because the disk has changed the row.
     pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
         Self::read_and_check(row, column, 0)
     }
 
-    /// Reads the sums of a day or a quarter from the columns `count`, `high`, `low` and `residue`, the first of which is
-    /// `column`. The residue covers the key of the row too, so that a changed key is not taken for another period or buyer.
+    /// Reads the sums of a day or a quarter from the columns `count`, `high`, `low` and `residue`,
+    /// the first of which is `column`.
+    ///
+    /// The residue covers the key of the row too, so that sums under a changed key are not taken
+    /// for another period or buyer.
+    ///
+    /// # Errors
+    /// Fails if the residue does not match, because the disk has changed the row.
     pub(in crate::embedded) fn read_with_key(
         row: &Row<'_>,
         column: usize,
@@ -64,6 +91,8 @@ impl Sums {
         Self::read_and_check(row, column, key_residue(period, buyer))
     }
 
+    /// Reads the four columns from `column` on, and verifies the residue, to which `key_residue`
+    /// contributes.
     fn read_and_check(row: &Row<'_>, column: usize, key_residue: i64) -> rusqlite::Result<Self> {
         let limb = |column| row.get::<_, i64>(column).map(i128::from);
         let sums = Self {
@@ -77,11 +106,15 @@ impl Sums {
         Ok(sums)
     }
 
+    /// Returns the residue of the count and the sum, without the part for the key of a row.
     fn residue(self) -> i128 {
         (i128::from(self.count) + self.units).rem_euclid(RESIDUES)
     }
 
-    /// The values of the columns `count`, `high`, `low` and `residue`.
+    /// Returns the values of the columns `count`, `high`, `low` and `residue`.
+    ///
+    /// # Errors
+    /// Fails if the sum exceeds the range of the columns.
     pub(super) fn columns(self) -> rusqlite::Result<[i64; 4]> {
         let integer = |units: i128| {
             i64::try_from(units)
@@ -97,20 +130,24 @@ impl Sums {
         ])
     }
 
+    /// Converts these sums to the summary that queries return.
     pub(super) const fn summary(self) -> Summary {
         Summary::new(self.count.unsigned_abs(), Total::from_units(self.units))
     }
 }
 
-/// Returns the part of the residue of a row of `days` or `quarters` that covers its key. The migration that introduced it
-/// repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
+/// Returns the part of a residue that covers the key of a row of `days` or `quarters`.
+///
+/// The migration that introduced this part repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
 pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     const MODULUS: i64 = 2_147_483_647;
-    // Both products have less than 47 bits.
+    // Both products have less than 47 bits, so their sum does not overflow.
     (period.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
 }
 
-/// [`key_residue`] of the columns `day` and `buyer` in SQL, whose `%` has the sign of the dividend.
+/// The formula of [`key_residue`] in SQL, for the columns `day` and `buyer`.
+///
+/// SQL's `%` has the sign of the dividend, so the modulus is added and `%` is applied once more.
 #[cfg(test)]
 const KEY_RESIDUE_SQL: &str = "(((day % 2147483647 + 2147483647) % 2147483647) * 48271
     + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647";

@@ -1,7 +1,11 @@
-//! The refunds that wait for their purchase, in a table of their own.
+//! The table `waiting_refunds`: refunds that arrived before the purchase that they refund.
 //!
-//! One transaction at a time writes into the file, so a refund either finds its purchase, or the insert of the purchase
-//! finds the refund: nothing has to be looked at again later.
+//! An entry *waits* until its purchase is inserted. The insert then applies the refund and removes
+//! the entry, or *refuses* the refund if it contradicts the purchase. A refused entry stays with
+//! the reason, until ingest has put it among the dead letters.
+//!
+//! One transaction at a time writes into the file, so either a refund finds its purchase, or the
+//! insert of the purchase finds the refund. No later check of the entries is necessary.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql, params};
@@ -14,11 +18,12 @@ use crate::embedded::checksum::{check_values, checksum};
 use crate::embedded::error::unreadable;
 use crate::limits::row_limit;
 
-/// The query of all entries, with the columns that [`read`] reads.
+/// The query of all entries, which selects the columns that [`read`] reads.
 pub(in crate::embedded) const ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
-/// Keeps `refund`, whose purchase is `of`, until that is inserted. Returns `false` if the same refund is kept already.
+/// Stores `refund` until its purchase, whose id is `of`, is inserted. Returns `false` if the same
+/// refund is stored already.
 pub(super) fn insert(
     connection: &Connection,
     refund: &Purchase,
@@ -50,7 +55,8 @@ pub(super) fn insert(
     Ok(true)
 }
 
-/// Returns the refunds of a purchase that wait or are refused, in the order of their arrival.
+/// Returns the refunds of the purchase `of` that wait or are refused, in the order of their
+/// arrival.
 pub(super) fn of_purchase(
     connection: &Connection,
     of: PurchaseId,
@@ -58,7 +64,7 @@ pub(super) fn of_purchase(
     select(connection, "purchase = ?1 ORDER BY sequence", id_bytes(of))
 }
 
-/// Returns the first refund with this id, if one waits.
+/// Returns the first entry with this id in the order of arrival, or `None` if there is none.
 pub(super) fn find(
     connection: &Connection,
     id: &PurchaseId,
@@ -67,7 +73,7 @@ pub(super) fn find(
     Ok(select(connection, first, id_bytes(*id))?.pop())
 }
 
-/// Returns at most `limit` refunds that are refused.
+/// Returns at most `limit` refused entries, in the order of their arrival.
 pub(super) fn refused(
     connection: &Connection,
     limit: usize,
@@ -76,7 +82,8 @@ pub(super) fn refused(
     select(connection, refused, row_limit(limit))
 }
 
-/// Returns the entries under `condition`, in which `parameter` is `?1`.
+/// Returns the entries that the SQL `condition` selects. `parameter` is the value of `?1` in the
+/// condition.
 fn select(
     connection: &Connection,
     condition: &str,
@@ -88,7 +95,8 @@ fn select(
         .collect()
 }
 
-/// Returns how many refunds wait for their purchase, and since when.
+/// Returns the number of refunds that wait for their purchase, and the timestamp of the oldest one.
+/// Refused ones are not counted.
 pub(super) fn summary(connection: &Connection) -> rusqlite::Result<WaitingSummary> {
     let sql = "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
     let (count, oldest): (i64, Option<i64>) = connection
@@ -98,7 +106,7 @@ pub(super) fn summary(connection: &Connection) -> rusqlite::Result<WaitingSummar
     Ok(WaitingSummary::new(count.unsigned_abs(), oldest))
 }
 
-/// Removes the entries with these sequences.
+/// Removes the entries with these sequences. Entries that are gone already are ignored.
 pub(super) fn remove(connection: &Connection, sequences: &[u64]) -> rusqlite::Result<()> {
     let mut remove =
         connection.prepare_cached("DELETE FROM waiting_refunds WHERE sequence = ?1")?;
@@ -108,7 +116,7 @@ pub(super) fn remove(connection: &Connection, sequences: &[u64]) -> rusqlite::Re
     Ok(())
 }
 
-/// Notes why an entry can never be applied.
+/// Marks an entry as refused: its refund can never be applied, because of `reason`.
 pub(super) fn refuse(
     connection: &Connection,
     sequence: u64,
@@ -120,7 +128,8 @@ pub(super) fn refuse(
     Ok(())
 }
 
-/// Erases at most `limit` refunds of `user` that wait. Returns their ids.
+/// Erases at most `limit` entries of `user`. Returns the bytes of their ids, which the caller marks
+/// as erased.
 pub(super) fn erase_of_user(
     connection: &Connection,
     user: &UserId,
@@ -135,7 +144,8 @@ pub(super) fn erase_of_user(
         .collect()
 }
 
-/// Erases the refunds that wait under `id`, or for the purchase `id`.
+/// Erases the entries whose refund has this id, and the entries that wait for the purchase with
+/// this id.
 pub(super) fn erase_of_id(connection: &Connection, id: PurchaseId) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM waiting_refunds WHERE id = ?1 OR purchase = ?1")?
@@ -143,7 +153,7 @@ pub(super) fn erase_of_id(connection: &Connection, id: PurchaseId) -> rusqlite::
     Ok(())
 }
 
-/// Deletes at most `limit` refunds that wait and have a timestamp before `time`. Returns their number.
+/// Deletes at most `limit` entries with a timestamp before `time`. Returns their number.
 pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
@@ -156,7 +166,10 @@ pub(super) fn delete_before(
         .execute(params![time.as_millis(), row_limit(limit)])
 }
 
-/// Reads an entry from a row of [`ALL`].
+/// Reads an entry from a row of [`ALL`], and verifies its checksum.
+///
+/// # Errors
+/// Fails if the disk has changed the row.
 pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
     let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
     check_values(row, 5, 0, values)?;
