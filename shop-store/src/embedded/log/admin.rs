@@ -1,4 +1,8 @@
-//! Administrative access to the log: scan it, list dead letters, and resolve them.
+//! Administrative access to the log, for the management commands: scans of records, dead letters
+//! and their resolution, erasure, usage of the disk, and the positions of groups.
+//!
+//! Reads run on a reader thread of the log, and changes on the writer thread. The log has one
+//! partition, with the index 0.
 
 use std::fs;
 use std::path::Path;
@@ -20,16 +24,18 @@ use super::{EmbeddedLog, dead_letters, position, rows, scan};
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
-/// A replay is one transaction: a dead letter is always either pending or replayed. A discard deletes the dead letter.
-/// Its resolution is kept as long as the log has the record. Dead letters that are no longer pending are skipped.
+/// A replay removes the dead letter and appends its record in one transaction, so a dead letter is
+/// always either pending or replayed. The resolution of a dead letter is kept as long as the log
+/// contains the record. Dead letters that are no longer pending are skipped.
 #[async_trait]
 impl LogAdmin for EmbeddedLog {
-    /// Uses no group position, so it does not delay the deletion of records.
+    /// Reads the records without the position of a group, so the scan does not delay the deletion
+    /// of records.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         scan::records(&self.shared).await
     }
 
-    /// Uses no group position, as [`scan`](LogAdmin::scan).
+    /// Follows the records without the position of a group, as [`scan`](LogAdmin::scan) does.
     async fn tail(&self, start: &Offsets) -> Result<LogTail> {
         scan::tail(&self.shared, start).await
     }
@@ -48,6 +54,8 @@ impl LogAdmin for EmbeddedLog {
         if index != 0 {
             return Ok(None);
         }
+        // Reads the first record at `offset` or after it, which is another one if the record at
+        // `offset` is deleted.
         let find = move |connection: &Connection| rows::read(connection, offset, 1, 1);
         let read = self.shared.readers.read(find).await?;
         let partition = self.shared.partition(0);
@@ -57,12 +65,12 @@ impl LogAdmin for EmbeddedLog {
             .map(|record| (partition, record)))
     }
 
-    /// AUTOINCREMENT starts at 1.
+    /// Returns 1, the number at which SQLite's AUTOINCREMENT starts.
     fn first_offset(&self) -> u64 {
         1
     }
 
-    /// Records that a group has not read are never deleted.
+    /// Returns `None`: a record that a group has not consumed is never deleted, whatever its age.
     fn retention(&self) -> Option<Duration> {
         None
     }
@@ -107,11 +115,14 @@ impl LogAdmin for EmbeddedLog {
         self.shared.writer.write(resolve).await
     }
 
-    /// Erased content is overwritten in the file. The write-ahead log may have it until SQLite reuses that part.
+    /// Erased content is overwritten in the file. The write-ahead log may still contain the content
+    /// until SQLite reuses that part of the log.
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
         let mut blank = LogRecord::new(0, Timestamp::MIN, None);
         blank.erase();
         let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
+        // The records keep their offsets, so no gap arises. Records that are erased already are not
+        // counted. Without a checksum, a record is not verified when it is read.
         let erase = move |connection: &Connection| {
             let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = NULL
                        WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
@@ -148,7 +159,14 @@ impl LogAdmin for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Writes the position of `group` while it has no active consumer.
+    /// Runs `write`, which changes the position of `group`, while the group has no active consumer.
+    ///
+    /// Holds the group's consumer lock during the write, so that no consumer becomes active
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if the group has an active consumer, in this process or in
+    /// another one; the error of the lock file or of the write.
     async fn change_group(
         &self,
         group: &str,
@@ -164,7 +182,8 @@ impl EmbeddedLog {
     }
 }
 
-/// Reads the usage of the log in the file `path`.
+/// Reads the usage of the log in the file `path`: its size, the free space of the disk, the oldest
+/// record, and the position and lag of each group.
 fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage> {
     let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
     let first = connection
@@ -174,16 +193,18 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
         first.map_or((0, None), |(offset, time)| (offset, Some(time)));
     let next = position::end(connection)?;
     let oldest = time.and_then(|millis| Timestamp::from_millis(millis).ok());
+    // The write-ahead log is part of the database. A file whose size is unknown counts as empty.
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     let with_wal = bytes(path) + bytes(&path.with_extension("db-wal"));
-    // What this user may still write to the disk; 0 if unknown.
+    // The space that this user may still fill, without the blocks that the system reserves for
+    // root. 0 if unknown.
     let free =
         rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
     let mut usage = LogUsage::new(with_wal, free, oldest, next);
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
     let group = |row: &Row<'_>| {
         let at = unsigned(row.get(1)?);
-        // An empty log has nothing to consume.
+        // Records before `first` are deleted and do not count as lag. An empty log has no lag.
         let behind = if time.is_some() {
             next.saturating_sub(at.max(unsigned(first)))
         } else {

@@ -15,7 +15,8 @@ use super::position::signed;
 use super::shared::EmbeddedLogInner;
 use super::{publish, rows};
 
-/// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no duplicate.
+/// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no
+/// duplicate.
 #[derive(Debug, Clone)]
 pub struct EmbeddedDeadLetters {
     pub(super) log: Arc<EmbeddedLogInner>,
@@ -24,7 +25,8 @@ pub struct EmbeddedDeadLetters {
 /// The columns of a dead letter.
 pub(super) const COLUMNS: &str = "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
 
-/// The condition for one dead letter: topic, partition, offset, and the time of its record or the headers of a gap.
+/// The condition for one dead letter: topic, partition, offset, and the time of its record or the
+/// headers of a gap.
 const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
     AND CASE reason WHEN 'gap' THEN headers ELSE time END = ?4";
 
@@ -156,7 +158,8 @@ pub(super) fn page(
     Ok(page)
 }
 
-/// Resolves one dead letter. Returns false if it was not pending. A replayed record gets the timestamp `now`.
+/// Resolves one dead letter. Returns false if it was not pending. A replayed record gets the
+/// timestamp `now`.
 pub(super) fn resolve(
     connection: &Connection,
     dead_letter: &DeadLetter,

@@ -1,11 +1,13 @@
-//! Finds offsets whose records are missing. Offsets are consecutive: SQLite reverts the sequence with the transaction.
+//! Finds offsets whose records are missing. Offsets are consecutive: SQLite reverts the sequence
+//! with the transaction.
 
 use rusqlite::Connection;
 use shop_core::log::{Batch, Gap, GapCause, LogRecord, Partition, SourceEvent};
 
 use super::position::{signed, unsigned};
 
-/// Returns the gap at `next`, the position of a group, if no record follows it although one was written.
+/// Returns the gap at `next`, the position of a group, if no record follows it although one was
+/// written.
 pub(super) fn at_end(
     connection: &Connection,
     of: &Partition,

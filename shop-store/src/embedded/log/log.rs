@@ -59,9 +59,9 @@ impl EmbeddedLog {
     /// [`create`](EmbeddedLogOptions::create) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or is missing and
-    /// `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file is not an embedded log, or was
-    /// written by a newer version.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the folder or file cannot be used, or
+    /// is missing and `create` is not set; [`Corrupt`](shop_core::ErrorKind::Corrupt) if the file
+    /// is not an embedded log, or was written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         let is_shop = options.file == FILE;
@@ -114,12 +114,14 @@ impl EmbeddedLog {
         EmbeddedSink::new(Arc::clone(&self.shared), None)
     }
 
-    /// Returns a new sink that appends the record of a purchase and stores the purchase in one transaction: it is listed
-    /// when it is acknowledged, and one whose id is in use is not appended. The position of `group`, whose consumer
-    /// stores the other records in an [`EmbeddedStore`] of the same file, passes these records.
+    /// Returns a new sink that appends the record of a purchase and stores the purchase in one
+    /// transaction: it is listed when it is acknowledged, and one whose id is in use is not
+    /// appended. The position of `group`, whose consumer stores the other records in an
+    /// [`EmbeddedStore`] of the same file, passes these records.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a write.
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the
+    /// error of a write.
     pub async fn storing_sink(&self, group: &str) -> Result<EmbeddedSink> {
         self.require_store()?;
         self.shared.register(group).await?;
@@ -129,8 +131,9 @@ impl EmbeddedLog {
         ))
     }
 
-    /// Checks that `group` feeds the store that [`feeds`](EmbeddedLogOptions::feeds) names, and creates it if it is missing.
-    /// A [source](Self::source) reports the same error, again and again.
+    /// Checks that `group` feeds the store that [`feeds`](EmbeddedLogOptions::feeds) names, and
+    /// creates it if it is missing. A [source](Self::source) reports the same error, again and
+    /// again.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if it feeds another store; the error of a write.
@@ -141,7 +144,8 @@ impl EmbeddedLog {
     /// Opens the store in the log's file. It shares the log's writer.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the error of a connection.
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the
+    /// error of a connection.
     pub async fn store(&self, options: &EmbeddedStoreOptions) -> Result<EmbeddedStore> {
         self.require_store()?;
         EmbeddedStore::beside(&self.shared.database, &self.shared.writer, options)
@@ -157,8 +161,8 @@ impl EmbeddedLog {
         }
     }
 
-    /// Starts a new consumer in `group`. Only one consumer of a group is active, over all processes. The others wait
-    /// for the group's lock.
+    /// Starts a new consumer in `group`. Only one consumer of a group is active, over all
+    /// processes. The others wait for the group's lock.
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if a file in the folder cannot be opened.
@@ -169,14 +173,14 @@ impl EmbeddedLog {
         EmbeddedSource::start(&self.shared, group)
     }
 
-    /// Completes when all clones, sinks and sources of this log are dropped, their operations have ended, and the file
-    /// is closed. If no other process has it open, no write-ahead log is left.
+    /// Completes when all clones, sinks and sources of this log are dropped, their operations have
+    /// ended, and the file is closed. If no other process has it open, no write-ahead log is left.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         self.shared.writer.exit()
     }
 
-    /// Closes the file for all clones, sinks and sources, after the operations in their queues. Further calls fail with
-    /// [`Closed`](ErrorKind::Closed).
+    /// Closes the file for all clones, sinks and sources, after the operations in their queues.
+    /// Further calls fail with [`Closed`](ErrorKind::Closed).
     pub(in crate::embedded) fn close(&self) {
         self.shared.writer.closing.cancel();
         self.shared.readers.jobs.close();
@@ -220,8 +224,8 @@ fn find_identity(connection: &Connection) -> rusqlite::Result<Option<LogIdentity
         .optional()
 }
 
-/// Returns the log's identity. Its id is created on first use, stored in the file, and does not depend on the file's path.
-/// A new log trusts the clock.
+/// Returns the log's identity. Its id is created on first use, stored in the file, and does not
+/// depend on the file's path. A new log trusts the clock.
 fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<LogIdentity> {
     if let Some(known) = find_identity(connection)? {
         return Ok(known);

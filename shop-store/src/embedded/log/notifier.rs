@@ -1,4 +1,10 @@
-//! Wakes the readers of a log after commits: those of this process by a channel, those of others by a watch on a file.
+//! Wakes the readers of a log when records were committed.
+//!
+//! | commit of | signal |
+//! |---|---|
+//! | this process | the writer sends on a watch channel after each commit |
+//! | another process | it sets the times of the log's lock file, which inotify reports on Linux |
+//! | another process, without inotify | none: a wait ends after the poll interval |
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,16 +15,25 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Waits for commits.
+/// Waits until records may have been appended to a log, by this process or another one.
 #[derive(Debug)]
 pub(super) struct Waiter {
+    /// Changes with each commit of this process.
     own: watch::Receiver<()>,
-    /// An inotify instance, which is read like a pipe; `None` if the file cannot be watched.
+    /// The inotify instance that watches the lock file, which is read like a pipe. `None` if the
+    /// file cannot be watched.
     others: Option<pipe::Receiver>,
 }
 
 impl Waiter {
-    /// Waits for the commits that `notifier` reports, and for those of other processes, which set the times of `file`.
+    /// Creates a waiter for the commits that `notifier` reports, and for the commits of other
+    /// processes, which set the times of `file`.
+    ///
+    /// If the file cannot be watched, logs this. A commit of another process is then noticed when the
+    /// timeout of a wait has elapsed.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O.
     pub(super) fn new(notifier: &watch::Sender<()>, file: &Path) -> Self {
         let others = watch_times(file).and_then(pipe::Receiver::from_owned_fd_unchecked).inspect_err(|error| {
             let path = file.display();
@@ -30,17 +45,23 @@ impl Waiter {
         }
     }
 
-    /// The commits of this process so far do not end a wait.
+    /// Marks the commits of this process so far as seen, so that they do not end the next wait.
+    ///
+    /// A reader calls this before it reads the log. A commit during the read then ends the wait
+    /// after it.
     pub(super) fn mark_seen(&mut self) {
         self.own.mark_unchanged();
     }
 
-    /// Waits for a commit of this process since [`mark_seen`](Self::mark_seen), or of another one since the last wait; at
-    /// most for `timeout`.
+    /// Waits until this process has committed since [`mark_seen`](Self::mark_seen), or another
+    /// process has committed since the last wait, or `timeout` has elapsed.
+    ///
+    /// May also end without a new commit. The reader then finds no records, and waits again.
     pub(super) async fn wait(&mut self, timeout: Duration) {
         let others = async {
             match &self.others {
                 Some(watch) if changed(watch).await.is_ok() => {}
+                // Without a watch, only the other two events end the wait.
                 _ => std::future::pending().await,
             }
         };
@@ -49,31 +70,35 @@ impl Waiter {
             () = others => {}
             () = sleep(timeout) => {}
         }
-        // Own commits change the file too. Their events are removed here, or they would end the next wait. The kernel merges
-        // equal ones, so one read is enough.
+        // Commits of this process set the times of the file too. Their events are removed here,
+        // because they would end the next wait. The kernel merges equal events, so one read removes
+        // all.
         if let Some(watch) = &self.others {
             let _none = rustix::io::read(watch, &mut [0; EVENTS]);
         }
     }
 }
 
-/// The size of a buffer for events.
+/// The size of a buffer for inotify events, in bytes.
 const EVENTS: usize = 4_096;
 
-/// Waits until the file's times are set.
+/// Waits until inotify reports that the times of the file were set, and removes the events.
 async fn changed(watch: &pipe::Receiver) -> io::Result<()> {
     loop {
         watch.readable().await?;
         match watch.try_read(&mut [0; EVENTS]) {
-            // The events were removed before.
+            // The readiness was stale: the events were removed at the end of an earlier wait.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             read => return read.map(drop),
         }
     }
 }
 
-/// Becomes readable when the times of the file are set. Linux only: elsewhere, and where the limits of inotify are
-/// reached, there is no watch.
+/// Creates a file descriptor that becomes readable when the times of the file at `path` are set.
+///
+/// # Errors
+/// Fails if the file does not exist, or the limits of inotify are reached. Fails always on systems
+/// other than Linux.
 #[cfg(target_os = "linux")]
 fn watch_times(path: &Path) -> io::Result<OwnedFd> {
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};

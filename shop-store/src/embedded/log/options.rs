@@ -14,30 +14,31 @@ shop_core::options! {
     pub struct EmbeddedLogOptions {
         /// The topic in the records' positions (default `purchases`).
         pub topic: String as impl Into<String> = "purchases".to_owned(),
-        /// The file's name without its extension (default `shop`: the file that also has the purchases of an
-        /// [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
+        /// The file's name without its extension (default `shop`: the file that also has the
+        /// purchases of an [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
         pub file: String as impl Into<String> = FILE.to_owned(),
         /// Maximum number of records in a batch (default 1,000).
         pub batch_records: usize = 1_000,
         /// Size in bytes at which a batch is closed (default 1 MiB).
         pub batch_bytes: usize = 1 << 20,
-        /// How long records are kept (default 7 days). Records that a group has not consumed are never deleted.
+        /// How long records are kept (default 7 days). Records that a group has not consumed are
+        /// never deleted.
         pub retention: Duration = Duration::from_secs(7 * 24 * 3_600),
-        /// Fallback poll interval, when no commit notification arrives (default 250 ms). Records of this process
-        /// are delivered without delay, and so are those of other processes where the kernel reports changes of a file
-        /// (Linux).
+        /// Fallback poll interval, when no commit notification arrives (default 250 ms). Records of
+        /// this process are delivered without delay, and so are those of other processes where the
+        /// kernel reports changes of a file (Linux).
         pub poll_interval: Duration = Duration::from_millis(250),
-        /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at once with
-        /// [`Overloaded`](shop_core::ErrorKind::Overloaded).
+        /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at
+        /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
         pub queue_capacity: usize = 10_000,
         /// Maximum size of the file in bytes (default none).
         pub max_file_bytes: Option<u64> = None,
-        /// Whether a missing folder or file is created and a file of an earlier version is migrated (default true). If
-        /// false, opening such a log is an error.
+        /// Whether a missing folder or file is created and a file of an earlier version is migrated
+        /// (default true). If false, opening such a log is an error.
         pub create: bool = true,
-        /// The name of the store that the groups feed (default: the one in the log's file). The file has it for each
-        /// group: a consumer with another name is refused, because the records before the group's position are in the
-        /// store of the first one.
+        /// The name of the store that the groups feed (default: the one in the log's file). The
+        /// file has it for each group: a consumer with another name is refused, because the records
+        /// before the group's position are in the store of the first one.
         pub feeds: String as impl Into<String> = "the store in this file".to_owned(),
         /// The clock for the records' timestamps.
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
@@ -50,8 +51,8 @@ impl EmbeddedLogOptions {
         (self.batch_records.max(1), self.batch_bytes)
     }
 
-    /// The defaults for a topic of events: a separate file, without deletion of old records. A projection is rebuilt
-    /// from the first event.
+    /// The defaults for a topic of events: a separate file, without deletion of old records. A
+    /// projection is rebuilt from the first event.
     #[must_use]
     pub fn for_events(topic: &str) -> Self {
         Self {
@@ -66,8 +67,8 @@ impl EmbeddedLogOptions {
 /// With hash and extension, the name stays below the 255 bytes that common file systems allow.
 const MAX_NAME_BYTES: usize = 190;
 
-/// Converts `text` to a file name: escapes all bytes but ASCII letters, digits, `-` and `_` as `%` and two hex digits,
-/// and shortens a long name to a prefix with a hash.
+/// Converts `text` to a file name: escapes all bytes but ASCII letters, digits, `-` and `_` as `%`
+/// and two hex digits, and shortens a long name to a prefix with a hash.
 pub(super) fn file_name(text: &str) -> String {
     let mut name = String::new();
     for byte in text.bytes() {

@@ -1,12 +1,25 @@
-//! The committed position of a group, and the epoch that fences its earlier consumers.
+//! The positions and epochs of groups, in the table `groups`.
+//!
+//! The *position* of a group, the column `next`, is the offset of the next record that the group
+//! processes. An *epoch* is a time during which one consumer of the group is active. Each consumer
+//! that becomes active begins a new epoch, which *fences* the earlier ones: commits in an earlier
+//! epoch are refused, so a consumer that has lost the group's lock cannot move the position.
+//!
+//! A storing sink appends records and stores their purchases in one transaction, so the group need
+//! not process these records. The columns `stored_from` and `stored_to` hold the newest run of such
+//! records, and a position that reaches the run moves to its end, see [`pass`].
 
 use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::log::{CommitOffset, CommitOutcome};
 
-/// Starts a new epoch of `group`. Returns its number and the offset to read from. Commits of earlier epochs are
-/// fenced from now on.
+/// Starts a new epoch of `group`. Returns the number of the epoch and the position of the group.
+///
+/// Commits of earlier epochs are refused from now on.
+///
+/// # Errors
+/// Returns the errors of SQLite, and fails if the group is not [registered](register).
 pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Result<(u64, u64)> {
     let sql = "UPDATE groups SET epoch = epoch + 1 WHERE name = ?1 RETURNING epoch, next";
     connection.query_row(sql, [group], |row| {
@@ -14,8 +27,13 @@ pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Res
     })
 }
 
-/// Creates `group` if it is missing, and returns the store that it feeds: `feeds`, unless it feeds another one already. A
-/// new group begins at the oldest record, and keeps that position: what is deleted from then on was not read.
+/// Creates `group` if it is missing, and returns the name of the store that the group feeds.
+///
+/// A group without a store feeds the store `feeds` from now on. A group that feeds a store already
+/// keeps it, and the caller compares the returned name with `feeds`.
+///
+/// The position of a new group is the oldest record, or the end of an empty log. From then on the
+/// records after the position are kept for the group, and a missing one is recognized as a gap.
 pub(super) fn register(
     connection: &Connection,
     group: &str,
@@ -27,16 +45,23 @@ pub(super) fn register(
     connection.query_row(sql, [group, feeds], |row| row.get(0))
 }
 
-/// Returns the position of `group`, if it has one.
+/// Returns the position of `group`, or `None` if there is no such group.
 pub(super) fn find(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
     let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
     next.query_row([group], |row| Ok(unsigned(row.get(0)?)))
         .optional()
 }
 
-/// Notes that the records of `run` were appended with their purchases. A position that has reached the records which
-/// were appended so, without another one in between, moves to the end of the run.
+/// Records that the offsets in `run` were appended in the transaction that stores their purchases,
+/// so that the position of `group` passes them.
+///
+/// If `run` follows the newest known run directly, both become one run. If the position is in the
+/// run or at its beginning, it moves to the end. A position that is further behind stays, because
+/// records before the run must still be processed. [`commit`] moves it to the end of the run once
+/// it reaches the run.
 pub(super) fn pass(connection: &Connection, group: &str, run: &Range<u64>) -> rusqlite::Result<()> {
+    // The right sides of a SQL update see the columns as they were before, so `next` repeats the
+    // new `stored_from`.
     let sql =
         "UPDATE groups SET stored_from = iif(stored_to = ?2, stored_from, ?2), stored_to = ?3,
                    next = iif(next BETWEEN iif(stored_to = ?2, stored_from, ?2) AND ?3, ?3, next)
@@ -45,13 +70,18 @@ pub(super) fn pass(connection: &Connection, group: &str, run: &Range<u64>) -> ru
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
-/// Commits `position` for `group`, unless its epoch is fenced. It passes the records that were appended with their
-/// purchases.
+/// Commits `position` for `group`, unless the epoch of `position` is not the newest one of the
+/// group.
+///
+/// A position in the newest run of records that were stored with their purchases moves to the end
+/// of the run, see [`pass`]. Returns [`CommitOutcome::Fenced`], and changes nothing, if another
+/// consumer has begun an epoch since.
 pub(super) fn commit(
     connection: &Connection,
     group: &str,
     position: &CommitOffset,
 ) -> rusqlite::Result<CommitOutcome> {
+    // The log has one partition, so another index belongs to no epoch of the group.
     if position.partition.index != 0 {
         return Ok(CommitOutcome::Fenced);
     }
@@ -70,10 +100,10 @@ pub(super) fn commit(
     })
 }
 
-/// Returns the number of records from the position of `group` to the end.
+/// Returns the lag of `group`: the number of records from its position to the end of the log.
 pub(super) fn lag(connection: &Connection, group: &str) -> rusqlite::Result<u64> {
-    // Offsets are consecutive from the oldest record on. Minimum and maximum are separate subqueries: SQLite scans
-    // the table for a query with both.
+    // Offsets are consecutive from the oldest record on. Minimum and maximum are separate
+    // subqueries: SQLite scans the table for a query with both.
     let sql = "SELECT max(0, (SELECT max(offset) FROM records) + 1 - max(
                    coalesce((SELECT next FROM groups WHERE name = ?1), 0), (SELECT min(offset) FROM records)))";
     connection.query_row(sql, [group], |row| {
@@ -81,26 +111,33 @@ pub(super) fn lag(connection: &Connection, group: &str) -> rusqlite::Result<u64>
     })
 }
 
-/// Returns the smallest position of all groups; `None` without a group.
+/// Returns the lowest position of all groups, before which all groups have consumed the records.
+/// `None` without a group.
 pub(super) fn lowest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     connection.query_row("SELECT min(next) FROM groups", [], |row| {
         Ok(row.get::<_, Option<i64>>(0)?.map(unsigned))
     })
 }
 
-/// Returns the offset of the next record. The counter remains when all records are deleted.
+/// Returns the end of the log: the offset of the next record to append.
+///
+/// SQLite keeps the counter when all records are deleted, so an offset is never used twice.
 pub(super) fn end(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'";
     connection.query_row(sql, [], |row| Ok(unsigned(row.get(0)?)))
 }
 
-/// Deletes the position of `group`. Returns whether there was one.
+/// Deletes `group` and its position. Returns `false` if there was no such group.
 pub(super) fn forget(connection: &Connection, group: &str) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM groups WHERE name = ?1", [group])? == 1)
 }
 
-/// Sets the position of `group`, at the earliest to the oldest record: those before it are not lost for it. Returns
-/// whether there is such a group. Commits of earlier epochs are fenced.
+/// Sets the position of `group` to `next`, or to the oldest record if that is later. Returns
+/// `false` if there is no such group.
+///
+/// A position before the oldest record would report the deleted records as a gap. Commits of
+/// earlier epochs are refused, and the records that were stored with their purchases are delivered
+/// again.
 pub(super) fn reset(connection: &Connection, group: &str, next: u64) -> rusqlite::Result<bool> {
     let sql = "UPDATE groups SET epoch = epoch + 1, stored_from = 0, stored_to = 0, next = max(?2, coalesce(
                    (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
@@ -108,11 +145,14 @@ pub(super) fn reset(connection: &Connection, group: &str, next: u64) -> rusqlite
     Ok(connection.execute(sql, params![group, signed(next)])? == 1)
 }
 
-/// SQLite's integers are signed. Offsets and epochs are far below the limits of both types.
+/// Converts an offset or an epoch to SQLite's type of integers, which is signed. Both are far below
+/// its maximum.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Converts an integer of SQLite to an offset or an epoch. A negative one, which only damage can
+/// cause, becomes 0.
 pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

@@ -1,4 +1,12 @@
-//! Publishes purchases in the transactions of the writer.
+//! Write jobs that publish purchases: they append the records to the log, and store the purchases
+//! if the sink is a storing one.
+//!
+//! | job | content | committed |
+//! |---|---|---|
+//! | [`PublishJob`] | one purchase | in a group with other writes of the queue |
+//! | [`PublishBatchJob`] | many purchases of one caller | in parts, each until another write waits |
+//!
+//! The writer may apply a job more than once, each time after a rollback.
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -14,18 +22,21 @@ use crate::embedded::bulk::BulkInsert;
 use crate::embedded::store::{self, BuyerCache};
 use crate::embedded::writer::{WriteJob, WriteTask};
 
-/// A purchase that is appended, and stored if there is a group.
+/// A purchase to publish: it is appended to the log, and is also stored if `group` is set.
 pub(in crate::embedded) struct PublishWork {
     pub(super) purchase: Purchase,
     pub(super) record: LogRecord,
     pub(super) topic: Arc<str>,
-    /// The group whose position passes the records of stored purchases.
+    /// The group whose position passes the record, because the purchase is stored in the same
+    /// transaction. `None` if the purchase is not stored.
     pub(super) group: Option<Arc<str>>,
-    /// Of a batch: its place in the queue.
+    /// The permit for a place in the queue, if the purchase is one of a batch. It is released with
+    /// this work.
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
-/// A publish with its receipt, or why the store does not accept the purchase.
+/// The write job of one purchase. Its result is the receipt, or the error for which the store does
+/// not accept the purchase.
 pub(in crate::embedded) type PublishJob = WriteTask<PublishWork, Result<Receipt>>;
 
 impl WriteJob for PublishJob {
@@ -42,23 +53,27 @@ impl WriteJob for PublishJob {
     }
 }
 
-/// How many purchases of a [`PublishBatch`] are applied before the writer looks whether another write waits.
+/// The number of purchases of a [`PublishBatch`] that are applied before the writer checks whether
+/// another write waits.
 const PART: usize = 16;
 
-/// Many purchases of one caller. One transaction has as many of them as can be applied before another write waits: a
-/// large transaction writes each page once for all of its purchases.
+/// Many purchases of one caller, which are committed in few large transactions.
+///
+/// One transaction contains as many of them as can be applied before another write waits. A large
+/// transaction is cheaper, because it writes each page once for all of its purchases.
 pub(in crate::embedded) struct PublishBatch {
     pub(super) purchases: Vec<PublishWork>,
-    /// Those of the first purchases, which are applied.
+    /// The receipts of the first purchases, which are applied in the current transaction.
     pub(super) receipts: Vec<Result<Receipt>>,
 }
 
-/// A [`PublishBatch`] with the receipts of the first purchases, which are committed, and the other purchases.
+/// The write job of a [`PublishBatch`]. Its result is the receipts of the first purchases, which
+/// are committed, and the other purchases, which the caller publishes by a further job.
 pub(super) type PublishBatchJob = WriteTask<PublishBatch, (Vec<Result<Receipt>>, Vec<PublishWork>)>;
 
 impl WriteJob for PublishBatchJob {
     fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
-        // What was applied before was rolled back.
+        // An earlier attempt was rolled back, so its receipts are void.
         self.work.receipts.clear();
         self.apply_more(connection, buyers)
     }
@@ -88,7 +103,10 @@ impl WriteJob for PublishBatchJob {
     }
 }
 
-/// Applies `jobs` within the caller's transaction.
+/// Applies `jobs` together within the caller's transaction, and sets their results.
+///
+/// The writer joins the publishes that follow each other in its queue, because one statement
+/// inserts several rows.
 pub(in crate::embedded) fn publish_jobs(
     connection: &Connection,
     buyers: &mut BuyerCache,
@@ -102,20 +120,31 @@ pub(in crate::embedded) fn publish_jobs(
     Ok(())
 }
 
-/// Appends purchases, and stores those that have a group, within the caller's transaction. Returns one receipt for each.
+/// Appends the records of purchases, and stores the purchases that have a group, within the
+/// caller's transaction.
+///
+/// Returns one receipt for each purchase, in their order, or an error for a purchase that the store
+/// does not accept. A purchase that is stored already with the same content is a duplicate: nothing
+/// is appended, and its receipt contains the first purchase.
+///
+/// # Errors
+/// Returns the errors of SQLite. The transaction must then be rolled back.
 fn publish(
     connection: &Connection,
     buyers: &mut BuyerCache,
     publishes: &[&PublishWork],
 ) -> rusqlite::Result<Vec<Result<Receipt>>> {
     let mut receipts = Vec::with_capacity(publishes.len());
+    // Sinks of different groups share the writer. Each run of purchases with one group is stored
+    // together.
     for publishes in publishes.chunk_by(|one, next| one.group == next.group) {
         let purchases: Vec<&Purchase> = publishes.iter().map(|publish| &publish.purchase).collect();
         let outcomes = match publishes[0].group {
             None => vec![InsertOutcome::Inserted; publishes.len()],
             Some(_) => store::insert(connection, buyers, &purchases)?,
         };
-        // A refund that waits for its purchase is in the log, as each purchase that is stored.
+        // The log contains each purchase that the store has accepted. That includes a refund that
+        // waits for its purchase.
         let is_new = |outcome: &InsertOutcome| {
             matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Waiting)
         };
@@ -147,16 +176,19 @@ fn publish(
     Ok(receipts)
 }
 
+/// The statements that insert records. [`rows::columns`] lists the values in the same order.
 static RECORDS: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("records (time, key, headers, value, checksum)"));
 
-/// Appends `records`. Returns their offsets, which are consecutive.
+/// Appends `records` to the log within the caller's transaction. Returns their offsets, which are
+/// consecutive.
 pub(super) fn append(
     connection: &Connection,
     records: &[&LogRecord],
 ) -> rusqlite::Result<Range<u64>> {
     RECORDS.insert(connection, records, |record| rows::columns(record))?;
-    // Rowids start at 1.
+    // The rowid of a record is its offset. Nothing else is inserted in between, so the last one
+    // ends the range.
     let end = connection.last_insert_rowid().unsigned_abs() + 1;
     Ok(end.saturating_sub(records.len() as u64)..end)
 }

@@ -1,4 +1,13 @@
-//! Deletes old records that all groups have consumed, and old conflicts, in small slices.
+//! Retention: deletes old rows of a log while a consumer is active.
+//!
+//! | rows | deleted when | checked |
+//! |---|---|---|
+//! | records, and the resolutions of their dead letters | older than the `retention` option, and consumed by all groups | every minute |
+//! | dead letters with the reason `conflict` | older than 30 days, and their record is deleted | every hour |
+//!
+//! Rows are deleted in small slices, because each slice is a write in the queue of the writer. A
+//! clock that has jumped ahead would make all records look old, so a [`DeletionGuard`] limits
+//! deletion while the clock may be wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +23,32 @@ use super::shared::EmbeddedLogInner;
 use crate::embedded::clock;
 use crate::embedded::database::free_pages;
 
-/// How often old records are deleted.
+/// The time between two rounds of deleting old records.
 const DELETION_INTERVAL: Duration = Duration::from_secs(60);
-/// How often old conflicts are deleted, which reads all dead letters.
+/// The time between two rounds of deleting old conflicts. It is long, because each round reads all
+/// dead letters.
 const CONFLICT_DELETION_INTERVAL: Duration = Duration::from_secs(3_600);
-/// How long dead letters with the reason `conflict` are kept. A client can cause any number of them, and they do not
-/// indicate a fault of the deployment.
+/// The time for which dead letters with the reason `conflict` are kept.
+///
+/// Other dead letters are kept until they are resolved. A client can cause any number of conflicts,
+/// by sending different purchases under one id, and a conflict does not indicate a fault of the
+/// deployment.
 const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// Maximum number of rows in a slice: a deletion delays the publishes behind it.
+/// The maximum number of rows that one write deletes. A larger slice would delay the publishes
+/// behind it.
 const SLICE: usize = 1_000;
 
-/// Deletes old rows while a consumer is active.
+/// Deletes the old rows of a log. The reader of each active consumer has one.
 pub(super) struct Deleter {
     log: Arc<EmbeddedLogInner>,
+    /// The time at which the next slice of records is due.
     next: Instant,
+    /// The time at which the next slice of conflicts is due.
     next_conflicts: Instant,
+    /// Decides by the last time that earlier rounds have seen how many records a round may delete.
     guard: DeletionGuard,
-    /// What a round may still delete while the clock may be wrong.
+    /// The rest of the round's allowance, if the round goes on and the clock may be wrong.
     rest: Option<Allowance>,
 }
 
@@ -47,7 +64,10 @@ impl Deleter {
         }
     }
 
-    /// Deletes slices of old rows if they are due.
+    /// Deletes a slice of old rows if one is due.
+    ///
+    /// The reader of a consumer calls this after each batch. An error is logged, and the next round
+    /// tries again.
     pub(super) async fn delete_old_rows(&mut self) {
         if self.next > Instant::now() {
             return;
@@ -56,6 +76,7 @@ impl Deleter {
             tracing::warn!(error = %error.chain(), "failed to delete old rows");
             false
         });
+        // A full slice means that more rows may be due, so the next call deletes another one.
         self.next = Instant::now()
             + if has_more {
                 Duration::ZERO
@@ -64,8 +85,15 @@ impl Deleter {
             };
     }
 
-    /// Deletes a slice of old records, then of old conflicts if they are due. Returns whether more old records may be
-    /// left in this round. While the clock may be wrong, conflicts stay.
+    /// Deletes one slice of old records and then, if they are due, one slice of old conflicts.
+    ///
+    /// A *round* consists of slices, until one is not full. The guard decides at its beginning how
+    /// many records the round may delete. While the clock may be wrong, conflicts are not deleted.
+    ///
+    /// Returns `true` if the slice of records was full, so that the round goes on.
+    ///
+    /// # Errors
+    /// Returns the errors of reads and writes of the file.
     async fn delete_slices(&mut self) -> Result<bool> {
         let EmbeddedLogInner {
             writer,
@@ -88,12 +116,15 @@ impl Deleter {
         } = allowance;
         let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(SLICE);
         let before = now.saturating_sub(options.retention);
+        // The time is stored in the transaction that deletes, so a restart in between does not lose
+        // it.
         let delete = move |connection: &Connection| {
             let deleted = delete_records(connection, before, now, limit)?;
             seen.map_or(Ok(()), |seen| clock::store(connection, clock::LOG, seen))?;
             Ok(deleted)
         };
         let deleted = writer.write(delete).await?;
+        // The guard limits the number of rows only while it does not trust the clock.
         let is_trusted = rows == u64::MAX;
         let has_more = deleted == SLICE;
         if has_more {
@@ -103,6 +134,8 @@ impl Deleter {
             return Ok(has_more);
         }
         self.next_conflicts = Instant::now() + CONFLICT_DELETION_INTERVAL;
+        // A full slice of conflicts means that more may be due, so the next slice follows after a
+        // minute.
         let before = now.saturating_sub(CONFLICTS);
         if writer
             .write(move |connection| delete_conflicts(connection, before))
@@ -115,7 +148,11 @@ impl Deleter {
     }
 }
 
-/// Returns the last time seen, and the number of records that all groups have consumed.
+/// Returns the last time that earlier rounds have stored, and the number of records that all groups
+/// have consumed.
+///
+/// The number is an estimate of the records that are due: without a stored time, the guard trusts
+/// the clock if it is 0.
 fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
     let oldest: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
@@ -128,10 +165,17 @@ fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u6
     ))
 }
 
-/// Deletes the oldest records that all groups have consumed and that are older than `before`, at most `limit`. Returns
-/// their number; fewer than `limit` means that none are left.
+/// Deletes the oldest records that all groups have consumed and that are older than `before`, at
+/// most `limit`.
 ///
-/// A record with a timestamp after `now` was written while the clock was wrong. It is as old as the record after it.
+/// Returns the number of deleted records. A number below `limit` means that none are left to
+/// delete. Without a group, nothing is deleted, because no consumer has read the records.
+///
+/// Records are deleted from the beginning of the log only, so that no gap arises between others. A
+/// record with a timestamp after `now` was written while the clock was ahead. Its age is unknown,
+/// so it is deleted if a later record is old.
+///
+/// The resolutions of dead letters are deleted together with their records.
 pub(super) fn delete_records(
     connection: &Connection,
     before: Timestamp,
@@ -146,6 +190,7 @@ pub(super) fn delete_records(
     let rows = oldest.query_map(params![signed(lowest), signed(limit as u64)], |row| {
         row.try_into()
     })?;
+    // The records to delete are the first `count` ones, up to the offset `last`.
     let mut count = 0;
     let mut last = None;
     let mut read = 0;
@@ -156,11 +201,13 @@ pub(super) fn delete_records(
             count = read;
             last = Some(offset);
         } else if time <= now.as_millis() {
+            // The first recent record ends the deletion.
             break;
         } else if read == limit
             && last.is_none()
             && is_old_after(connection, offset, lowest, before)?
         {
+            // The whole slice has timestamps in the future, and an old record follows behind it.
             count = read;
             last = Some(offset);
         }
@@ -177,7 +224,11 @@ pub(super) fn delete_records(
     Ok(count)
 }
 
-/// Whether a record after `offset` is older than `before`. Reads a few records, at growing distances.
+/// Checks whether a record after `offset` and before `end` is older than `before`.
+///
+/// Reads only a sample of the records, at distances that grow by an eighth, so that a long run of
+/// records with wrong timestamps costs little. A single old record between two samples may be
+/// missed.
 fn is_old_after(
     connection: &Connection,
     offset: i64,
@@ -200,8 +251,12 @@ fn is_old_after(
     }
 }
 
-/// Deletes conflicts older than `before` whose record is already deleted: while the record exists, `verify` needs the
-/// dead letter. Reads all dead letters. Returns their number; fewer than [`SLICE`] means that none are left.
+/// Deletes at most [`SLICE`] dead letters with the reason `conflict` that are older than `before`
+/// and whose record is deleted already.
+///
+/// While the record exists, the command `verify` needs the dead letter to explain why the record is
+/// not in the store. Reads all dead letters. Returns the number of deleted ones. A number below
+/// [`SLICE`] means that none are left to delete.
 pub(super) fn delete_conflicts(
     connection: &Connection,
     before: Timestamp,

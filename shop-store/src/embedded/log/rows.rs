@@ -11,7 +11,8 @@ use crate::embedded::checksum::{ascending, check, checksum};
 use crate::embedded::error::unreadable;
 use crate::limits::row_limit;
 
-/// Reads records from offset `from`: at most `max_records`, and no further ones once `max_bytes` are read.
+/// Reads records from offset `from`: at most `max_records`, and no further ones once `max_bytes`
+/// are read.
 pub(super) fn read(
     connection: &Connection,
     from: u64,
@@ -37,10 +38,11 @@ pub(super) fn read(
     Ok(records)
 }
 
-/// Reads a record from the columns offset, time, key, headers, value and checksum, the first of which is `column`.
+/// Reads a record from the columns offset, time, key, headers, value and checksum, the first of
+/// which is `column`.
 ///
-/// A damaged one must not stop the consumer. It is delivered without its content, so that it becomes a dead letter: with
-/// other headers or another value it could be another purchase.
+/// A damaged one must not stop the consumer. It is delivered without its content, so that it
+/// becomes a dead letter: with other headers or another value it could be another purchase.
 pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     let offset = unsigned(row.get(column)?);
     Ok(content(row, column).unwrap_or_else(|error| {

@@ -1,5 +1,5 @@
-//! Reads the log without a group: scans of records and dead letters up to their current end, and records as they are
-//! appended.
+//! Reads the log without a group: scans of records and dead letters up to their current end, and
+//! records as they are appended.
 
 use std::sync::Arc;
 
@@ -36,7 +36,8 @@ pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogT
     Ok(tail)
 }
 
-/// Returns the records from `start` to before `end`; without an end, also those that are appended later.
+/// Returns the records from `start` to before `end`; without an end, also those that are appended
+/// later.
 fn batches(
     log: &EmbeddedLogInner,
     start: u64,

@@ -5,10 +5,11 @@ use crate::embedded::database::FileSchema;
 
 /// AUTOINCREMENT: offsets are never reused, even if the newest records are deleted.
 ///
-/// `restore` replaces the generation, by which cursors and the like of the time before are recognized. A group feeds a
-/// store; the offsets from `stored_from` to before `stored_to` were appended in the transactions that stored their
-/// purchases. A dead letter is identified by position and time, a gap by its headers, which have its offsets; the
-/// resolution of a deleted one by the record id (`place`).
+/// `restore` replaces the generation, by which cursors and the like of the time before are
+/// recognized. A group feeds a store; the offsets from `stored_from` to before `stored_to` were
+/// appended in the transactions that stored their purchases. A dead letter is identified by
+/// position and time, a gap by its headers, which have its offsets; the resolution of a deleted one
+/// by the record id (`place`).
 const TABLES: &str = "
     CREATE TABLE log (cluster TEXT NOT NULL, generation TEXT) STRICT;
     CREATE TABLE records (

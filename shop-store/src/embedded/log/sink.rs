@@ -64,7 +64,8 @@ impl EmbeddedSink {
         })
     }
 
-    /// Publishes each purchase by a job of its own. The writer commits them together with other writes.
+    /// Publishes each purchase by a job of its own. The writer commits them together with other
+    /// writes.
     async fn publish_each(&self, purchases: Vec<&Purchase>) -> Vec<Result<Receipt>> {
         // All are enqueued before the first is awaited, in their order.
         let mut writes = Vec::with_capacity(purchases.len());
@@ -86,8 +87,8 @@ impl EmbeddedSink {
             .await
     }
 
-    /// Publishes many purchases, those of a user together: they are in the same pages of the file. A transaction has as
-    /// many as can be applied before another write waits.
+    /// Publishes many purchases, those of a user together: they are in the same pages of the file.
+    /// A transaction has as many as can be applied before another write waits.
     async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let mut order: Vec<usize> = (0..purchases.len()).collect();
         order.sort_by_key(|index| &purchases[*index].user_id);
@@ -113,8 +114,8 @@ impl EmbeddedSink {
         by_index.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Publishes `works` in their order. Adds their results, without those that have to be published one by one, because one
-    /// of them cannot be applied.
+    /// Publishes `works` in their order. Adds their results, without those that have to be
+    /// published one by one, because one of them cannot be applied.
     async fn publish_works(&self, works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
         let mut rest = works;
         while !rest.is_empty() {
@@ -173,7 +174,8 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.batch_room.close();
-        // Writes are processed in order: when this one has completed or failed, so have all before it.
+        // Writes are processed in order: when this one has completed or failed, so have all before
+        // it.
         let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {
@@ -193,8 +195,8 @@ impl PurchaseSink for EmbeddedSink {
 }
 
 impl EmbeddedLog {
-    /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike
-    /// [`EmbeddedSink`], it accepts any value, as other producers may write it.
+    /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on
+    /// append. Unlike [`EmbeddedSink`], it accepts any value, as other producers may write it.
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`].

@@ -174,8 +174,8 @@ struct GroupReader {
     active: Arc<AtomicBool>,
 }
 
-/// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead process at once, so
-/// this is the time until another process takes over.
+/// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead
+/// process at once, so this is the time until another process takes over.
 const LOCK_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause after the position has passed records, in which more commits are likely.
 const PASS_PAUSE: Duration = Duration::from_millis(10);
@@ -222,7 +222,8 @@ impl GroupReader {
             let (end, read) = self.read_batch(epoch, next).await?;
             if read.is_empty() {
                 if end > next {
-                    // Purchases that were stored with their records: each commit would wake it for nothing.
+                    // Purchases that were stored with their records: each commit would wake it for
+                    // nothing.
                     sleep(PASS_PAUSE).await;
                 }
                 self.waiter.wait(self.log.options.poll_interval).await;
@@ -237,8 +238,8 @@ impl GroupReader {
         }
     }
 
-    /// Reads the records from `next` on, or from the position of the group if it has passed that. Returns where it
-    /// ended. Position and records are of one moment.
+    /// Reads the records from `next` on, or from the position of the group if it has passed that.
+    /// Returns where it ended. Position and records are of one moment.
     async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
         let group = self.group.clone();
         let partition = self.log.partition(epoch);
