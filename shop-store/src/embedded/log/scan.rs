@@ -1,5 +1,7 @@
-//! Reads the log without a group: scans of records and dead letters up to their current end, and
-//! records as they are appended.
+//! Reads the log without a group: scans of records and dead letters up to their current end, and tails that also return
+//! the records that are appended later.
+//!
+//! Each batch or page is read in a transaction of its own, so a slow reader of a stream does not hold a transaction open.
 
 use std::sync::Arc;
 
@@ -16,13 +18,15 @@ use super::rows;
 use super::shared::EmbeddedLogInner;
 use crate::embedded::readers::Readers;
 
-/// Returns all records of `log`, in offset order.
+/// Returns a stream of all records that `log` contains now, in the order of their offsets.
 pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static, Result<Batch>>> {
     let (_, end) = log.readers.read(span).await?;
     Ok(batches(log, 0, Some(end)))
 }
 
-/// Follows `log` from `start` on.
+/// Returns a tail of `log`: a stream of its records from `start` on, which does not end and waits for further records.
+///
+/// If the log does not contain the requested offset, the tail starts elsewhere and reports the actual start.
 pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
     let (first, end) = log.readers.read(span).await?;
     let start = LogTail::start_offset(start, 0, first, end);
@@ -36,8 +40,9 @@ pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogT
     Ok(tail)
 }
 
-/// Returns the records from `start` to before `end`; without an end, also those that are appended
-/// later.
+/// Returns a stream of the records from `start` to before `end`.
+///
+/// Without an `end`, the stream does not end: after the last record, it waits for commits and reads on.
 fn batches(
     log: &EmbeddedLogInner,
     start: u64,
@@ -52,6 +57,7 @@ fn batches(
         let partition = partition.clone();
         async move {
             loop {
+                // Before the read, so that a commit during the read ends the wait below.
                 waiter.iter_mut().for_each(Waiter::mark_seen);
                 let read = move |connection: &Connection| {
                     rows::read(connection, next, max_records, max_bytes)
@@ -72,7 +78,7 @@ fn batches(
     batches.boxed()
 }
 
-/// The offset of the first record, and that of the next one.
+/// Returns the offset of the first record, and the end of the log. They are equal if the log is empty.
 fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let end = end(connection)?;
     let first: Option<i64> =
@@ -80,7 +86,7 @@ fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     Ok((first.map_or(end, unsigned), end))
 }
 
-/// Returns all dead letters of `log`: first the pending ones, then the resolved ones.
+/// Returns a stream of all dead letters that `log` contains now: first the pending ones, then the resolved ones.
 pub(super) async fn dead_letters(
     log: &EmbeddedLogInner,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -100,10 +106,11 @@ pub(super) async fn dead_letters(
     Ok(pending.chain(resolved).boxed())
 }
 
+/// Reads a resolved dead letter from the columns place, purchase and settlement of a row of `settled_letters`.
 fn resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
     let (record_id, id, resolution): (String, Option<String>, String) = row.try_into()?;
     let resolution = resolution.parse().unwrap_or(Resolution::Dropped);
-    // Only a modification by another program can make it invalid.
+    // Only a modification by another program can make a record id invalid. Such a row is passed over.
     let Ok(record_id) = record_id.parse() else {
         return Ok(None);
     };
@@ -112,12 +119,15 @@ fn resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
     ))))
 }
 
-/// Maximum number of rows in a page.
+/// The maximum number of rows in a page.
 const PAGE_ROWS: i64 = 500;
-/// The size in bytes at which a page is closed.
+/// The size of dead letters, in bytes, at which a page is closed.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Returns what `read` finds in the rows that `table` has now, and reads them in pages.
+/// Returns a stream of the dead letters that `table` contains now, which reads them in pages in the order of their rowids.
+///
+/// `read` converts a row of `columns`. The newest rowid is read first, so that rows that are inserted later do not prolong
+/// the stream.
 async fn all(
     readers: &Readers,
     table: &str,
@@ -131,7 +141,7 @@ async fn all(
     let sql = format!(
         "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
     );
-    // Those after a rowid, and the rowid of the last one.
+    // Reads the page of rows after a rowid. Returns the rowid of the last row too, at which the next page continues.
     let page = move |connection: &Connection, after: i64| -> rusqlite::Result<(Vec<_>, i64)> {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![after, newest, PAGE_ROWS])?;

@@ -1,4 +1,7 @@
-//! [`EmbeddedSink`]: publishes purchases to the log.
+//! [`EmbeddedSink`]: publishes purchases to the log, by jobs in the queue of the writer thread.
+//!
+//! A single purchase is one job. A batch of up to [`MAX_EACH`] purchases is one job for each, and a larger batch is a
+//! [`PublishBatchJob`], which the writer commits in few large transactions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +20,7 @@ use super::publish::{PublishBatch, PublishBatchJob, PublishJob, PublishWork, app
 use super::shared::EmbeddedLogInner;
 use crate::embedded::writer::{WriteTask, is_about_write, written};
 
-/// The number of purchases up to which each of a batch is a write of its own.
+/// The number of purchases of a batch up to which each purchase is a write job of its own.
 const MAX_EACH: usize = 1_000;
 
 /// Publishes purchases to an [`EmbeddedLog`], and stores them if it is a
@@ -25,13 +28,15 @@ const MAX_EACH: usize = 1_000;
 #[derive(Debug)]
 pub struct EmbeddedSink {
     log: Arc<EmbeddedLogInner>,
-    /// The group whose records it stores, if it does.
+    /// The group whose position passes the stored purchases. `None` if this sink does not store purchases.
     group: Option<Arc<str>>,
-    /// Half of the queue. The other half is left to single purchases. Closed with the sink.
+    /// The permits for half of the writer's queue, which limit the purchases of batches in the queue. The other half is left
+    /// to single purchases. The semaphore is closed with the sink.
     batch_room: Arc<Semaphore>,
 }
 
 impl EmbeddedSink {
+    /// Creates a sink of `log`, which also stores the purchases if `group` is given.
     pub(super) fn new(log: Arc<EmbeddedLogInner>, group: Option<Arc<str>>) -> Self {
         let batch_room = Arc::new(Semaphore::new((log.options.queue_capacity / 2).max(1)));
         Self {
@@ -41,6 +46,10 @@ impl EmbeddedSink {
         }
     }
 
+    /// Checks that the sink is open.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed) if the sink is closed.
     fn open(&self) -> Result<()> {
         if self.batch_room.is_closed() {
             return Err(
@@ -50,7 +59,10 @@ impl EmbeddedSink {
         Ok(())
     }
 
-    /// The work that appends `purchase`, and stores it if this sink does.
+    /// Creates the work that appends `purchase`, and stores it if this sink stores purchases.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed) if the sink is closed; the error of encoding the purchase as a record.
     fn work(&self, purchase: &Purchase, room: Option<OwnedSemaphorePermit>) -> Result<PublishWork> {
         self.open()?;
         let mut record = encode(purchase)?;
@@ -64,13 +76,14 @@ impl EmbeddedSink {
         })
     }
 
-    /// Publishes each purchase by a job of its own. The writer commits them together with other
-    /// writes.
+    /// Publishes each purchase by a job of its own. The writer commits the jobs in groups, together with other writes.
+    ///
+    /// Waits for room in the queue before each job. Returns the results in the order of `purchases`.
     async fn publish_each(&self, purchases: Vec<&Purchase>) -> Vec<Result<Receipt>> {
-        // All are enqueued before the first is awaited, in their order.
+        // All jobs are enqueued, in their order, before the first result is awaited. So one transaction can take many.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
-            // Without room, the sink is closed.
+            // No permit means that the semaphore is closed. Then `work` returns the error of a closed sink.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.work(purchase, room) {
                 Ok(work) => {
@@ -87,8 +100,10 @@ impl EmbeddedSink {
             .await
     }
 
-    /// Publishes many purchases, those of a user together: they are in the same pages of the file.
-    /// A transaction has as many as can be applied before another write waits.
+    /// Publishes many purchases in few large transactions. Returns the results in the order of `purchases`.
+    ///
+    /// The purchases are sorted by user, because the purchases of a user are in the same pages of the file. If one purchase
+    /// cannot be written, the others are published one by one, so that only this one fails.
     async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let mut order: Vec<usize> = (0..purchases.len()).collect();
         order.sort_by_key(|index| &purchases[*index].user_id);
@@ -99,10 +114,10 @@ impl EmbeddedSink {
         match works.collect::<Result<Vec<PublishWork>>>() {
             Ok(works) => self.publish_works(works, &mut results).await,
             Err(error) if !is_about_write(&error) => results.resize(purchases.len(), Err(error)),
-            // One of them cannot be encoded.
+            // One purchase cannot be encoded, so all are published one by one below.
             Err(_) => {}
         }
-        // One by one, the write that cannot be applied fails alone.
+        // The purchases without a result are published one by one, so that a write that cannot be applied fails alone.
         let mut rest = Vec::new();
         for index in &order[results.len()..] {
             rest.push(&purchases[*index]);
@@ -114,8 +129,11 @@ impl EmbeddedSink {
         by_index.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Publishes `works` in their order. Adds their results, without those that have to be
-    /// published one by one, because one of them cannot be applied.
+    /// Publishes `works` in their order, by one job after the other, and appends their results to `results`.
+    ///
+    /// Each job commits the first part of the works and returns the rest, which the next job continues with. If one work
+    /// cannot be applied, stops without results for the rest, and the caller publishes the rest one by one. Any other error
+    /// becomes the result of all remaining works.
     async fn publish_works(&self, works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
         let mut rest = works;
         while !rest.is_empty() {
@@ -174,8 +192,7 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.batch_room.close();
-        // Writes are processed in order: when this one has completed or failed, so have all before
-        // it.
+        // The writer processes its queue in order. When this empty write has completed or failed, so have all before it.
         let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {
@@ -195,8 +212,10 @@ impl PurchaseSink for EmbeddedSink {
 }
 
 impl EmbeddedLog {
-    /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on
-    /// append. Unlike [`EmbeddedSink`], it accepts any value, as other producers may write it.
+    /// Appends a record with the given key, value and headers, and returns its position.
+    ///
+    /// The log assigns the offset and the timestamp. Unlike an [`EmbeddedSink`], this method accepts any value, as other
+    /// producers may write it.
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`].

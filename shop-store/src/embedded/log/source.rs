@@ -1,4 +1,16 @@
-//! [`EmbeddedSource`]: a task that waits for the group's lock, then reads ahead by one batch.
+//! [`EmbeddedSource`]: delivers the records of a log to a consumer of a group.
+//!
+//! A task reads the log, and a channel carries its events to the source. The channel buffers one event, so the task reads
+//! the next batch while the consumer processes one.
+//!
+//! ```text
+//! records table --(reader thread)--> GroupReader task --(channel)--> EmbeddedSource::next
+//! groups table <--(writer thread)------------------------------------ EmbeddedSource::commit
+//! ```
+//!
+//! Only one consumer of a group is active, over all processes: the one whose task holds the group's lock file. It reads in
+//! an epoch of its own, see the module `position`. When a commit is refused because a later epoch has begun, the task
+//! releases the lock and waits for it again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,22 +42,29 @@ pub struct EmbeddedSource {
     group: String,
     /// Closed when the reader has ended and has released the group's lock.
     events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
-    /// The newest epoch that a commit has found fenced. The reader ends that epoch.
+    /// The newest epoch in which a commit was refused. The reader task ends that epoch.
     fenced: Arc<AtomicU64>,
-    /// Whether this is the group's active consumer.
+    /// Whether this is the active consumer of the group. Only the active one reports a lag.
     active: Arc<AtomicBool>,
     closed: CancellationToken,
     _close_on_drop: DropGuard,
 }
 
 impl EmbeddedSource {
+    /// Creates a source of `log` for `group`, and spawns the task that reads the log.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if the group's lock file or the file of the log cannot be opened.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
     pub(super) fn start(log: &Arc<EmbeddedLogInner>, group: &str) -> Result<Self> {
-        // Opened here, so an unusable folder is an error of `start`.
+        // The task opens the lock file again. It is opened here so that an unusable folder is an error of `start`.
         FileLock::open(&lock_path(log, group))?;
         let fenced = Arc::default();
         let active = Arc::default();
         let reader = GroupReader {
-            // Its own connection: scans do not delay it.
+            // The task reads by a thread of its own, so that scans of the log do not delay it.
             readers: Readers::start(&log.database, &log.writer, 1, 1)?,
             waiter: log.waiter(),
             deleter: Deleter::new(Arc::clone(log)),
@@ -81,7 +100,7 @@ impl LogSource for EmbeddedSource {
             .unwrap_or(Ok(SourceEvent::Closed))
     }
 
-    /// An embedded log never revokes its partition.
+    /// Waits until the source is closed. There is no other event, because an embedded log never revokes its partition.
     async fn next_control(&self) -> Result<ControlEvent> {
         self.closed.cancelled().await;
         Ok(ControlEvent::Closed)
@@ -103,6 +122,7 @@ impl LogSource for EmbeddedSource {
         let fenced_epoch = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
             (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
         };
+        // Wakes the task, which may wait for records, so that it ends the fenced epoch at once.
         if let Some(epoch) = positions
             .iter()
             .zip(&outcomes)
@@ -137,6 +157,7 @@ impl LogSource for EmbeddedSource {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
+        // The task drops the sender when it has ended. Then the lock is released, and the channel yields no more events.
         self.closed.cancel();
         let ended = async {
             let mut events = self.events.lock().await;
@@ -154,7 +175,7 @@ impl LogSource for EmbeddedSource {
     }
 }
 
-/// Returns the lock file of `group` for the log's topic.
+/// Returns the path of the consumer lock of `group`. The groups of each log file have locks of their own.
 pub(super) fn lock_path(log: &EmbeddedLogInner, group: &str) -> PathBuf {
     let name = match log.options.file.as_str() {
         FILE => file_name(group),
@@ -163,7 +184,7 @@ pub(super) fn lock_path(log: &EmbeddedLogInner, group: &str) -> PathBuf {
     log.folder.join(format!("{name}.consumer.lock"))
 }
 
-/// Reads the log for a source.
+/// The task that waits for the group's lock, and then reads the log for a source.
 struct GroupReader {
     log: Arc<EmbeddedLogInner>,
     group: String,
@@ -174,30 +195,40 @@ struct GroupReader {
     active: Arc<AtomicBool>,
 }
 
-/// How often a waiting consumer tries to take the lock. The kernel releases the lock of a dead
-/// process at once, so this is the time until another process takes over.
+/// The time between two attempts of a waiting consumer to take the lock.
+///
+/// The kernel releases the lock of a dead process at once, so another process takes over within this time.
 const LOCK_INTERVAL: Duration = Duration::from_millis(250);
-/// The pause after the position has passed records, in which more commits are likely.
+/// The pause after the position has passed records that were stored with their purchases.
+///
+/// More such commits are likely during the pause. Without it, each of them would wake the task for nothing.
 const PASS_PAUSE: Duration = Duration::from_millis(10);
-/// The pause after an error.
+/// The pause after an error, before the task takes the lock and reads again.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
 
 impl GroupReader {
-    /// Reads until the receiver of `events` is dropped.
+    /// Reads in one epoch after the other, until the receiver of `events` is dropped.
+    ///
+    /// An error is an event too: the consumer receives it, and reading continues after a pause.
     async fn run(mut self, events: mpsc::Sender<Result<SourceEvent>>) {
         while !events.is_closed() {
-            // The lock is released after each epoch: after an error, another process may succeed.
+            // The lock is released after each epoch. After an error, another process may succeed where this one fails.
             let read = self.read_epoch(&events).await;
             self.active.store(false, Ordering::Release);
             if let Err(error) = read {
-                // If the receiver is dropped, the loop ends.
+                // A failed send means that the receiver is dropped. The condition of the loop then ends the task.
                 let _receiver_dropped = events.send(Err(error)).await;
                 sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    /// Waits for the lock, then reads until the epoch is fenced.
+    /// Waits for the group's lock, begins an epoch, and reads until the epoch is fenced or the receiver is dropped.
+    ///
+    /// The lock is released when this returns.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if the group feeds another store; the error of a read or a write of the file.
     async fn read_epoch(&mut self, events: &mpsc::Sender<Result<SourceEvent>>) -> Result<()> {
         let lock = FileLock::open(&lock_path(&self.log, &self.group))?;
         let _guard = self.wait_for_lock(&lock).await?;
@@ -207,13 +238,15 @@ impl GroupReader {
         let (epoch, mut next) = self.log.writer.write(begin).await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
+        // Records behind the last one may be lost, which no read between records reveals. A gap is reported at once.
         let at_end = move |connection: &Connection| gaps::at_end(connection, &partition, next);
         if let Some(gap) = self.readers.read(at_end).await? {
             next = gap.next_offset;
-            // If the receiver is dropped, so it is for the next event.
+            // A failed send means that the receiver is dropped. Sending the next event then fails too and ends the loop.
             let _receiver_dropped = events.send(Ok(SourceEvent::Gap(gap))).await;
         }
         loop {
+            // Before the read, so that a commit during the read ends the wait below.
             self.waiter.mark_seen();
             if self.fenced.load(Ordering::Acquire) >= epoch {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
@@ -222,8 +255,7 @@ impl GroupReader {
             let (end, read) = self.read_batch(epoch, next).await?;
             if read.is_empty() {
                 if end > next {
-                    // Purchases that were stored with their records: each commit would wake it for
-                    // nothing.
+                    // The position has passed purchases that were stored with their records, and more are likely.
                     sleep(PASS_PAUSE).await;
                 }
                 self.waiter.wait(self.log.options.poll_interval).await;
@@ -238,8 +270,11 @@ impl GroupReader {
         }
     }
 
-    /// Reads the records from `next` on, or from the position of the group if it has passed that.
-    /// Returns where it ended. Position and records are of one moment.
+    /// Reads the next batch of records from `next` on, or from the position of the group if that is later.
+    ///
+    /// The position is later if records were stored with their purchases, which the consumer need not receive. Returns the
+    /// offset after the batch, and the records with the gaps between them. One transaction reads the position and the
+    /// records, so that both belong to the same moment.
     async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
         let group = self.group.clone();
         let partition = self.log.partition(epoch);
@@ -256,7 +291,7 @@ impl GroupReader {
         self.readers.read(read).await
     }
 
-    /// Waits for the group's lock.
+    /// Waits until no other consumer of the group holds the lock, and takes the lock.
     async fn wait_for_lock<'a>(&self, lock: &'a FileLock) -> Result<LockGuard<'a>> {
         let mut has_waited = false;
         loop {
