@@ -1,4 +1,9 @@
-//! Dead letters and their resolutions, in tables of the log's file.
+//! Dead letters: records that cannot be processed, and gaps, in the table `dead_letters` of the
+//! log's file.
+//!
+//! A dead letter is *pending* until an operator resolves it: it is replayed, which appends its
+//! record again, or discarded. The row then moves to the table `settled_letters`, which holds the
+//! resolution. So a record that is consumed once more does not become a dead letter again.
 
 use std::sync::Arc;
 
@@ -22,11 +27,14 @@ pub struct EmbeddedDeadLetters {
     pub(super) log: Arc<EmbeddedLogInner>,
 }
 
-/// The columns of a dead letter.
+/// The columns of a dead letter, in the order in which [`from_row`] reads them.
 pub(super) const COLUMNS: &str = "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
 
-/// The condition for one dead letter: topic, partition, offset, and the time of its record or the
-/// headers of a gap.
+/// The SQL condition that identifies one dead letter.
+///
+/// The parameters are the topic, the partition, the offset, and the time of the record, or the
+/// headers if it is a gap. The offset alone does not suffice, because the same offset may be lost
+/// in several gaps.
 const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
     AND CASE reason WHEN 'gap' THEN headers ELSE time END = ?4";
 
@@ -64,9 +72,10 @@ impl DeadLetters for EmbeddedDeadLetters {
     }
 }
 
-/// Inserts `dead_letter`, unless it is pending, or its record is resolved.
+/// Inserts `dead_letter`, unless it is pending already, or its record is resolved.
 fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
-    // The same offsets may be lost again.
+    // A gap is stored even if an earlier gap at its offset is resolved, because the same offsets
+    // may be lost again.
     let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
     if !is_gap
         && is_resolved(
@@ -106,14 +115,20 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
     Ok(())
 }
 
-/// Reads the dead letters of the first `limit` positions that `filter` selects.
+/// Reads the dead letters that `filter` selects, at the first `limit` positions in the order of
+/// topic, partition and offset.
+///
+/// A position may belong to several dead letters. All of them are in one page, so that the next
+/// page can continue after the last position.
 pub(super) fn page(
     connection: &Connection,
     cluster: &Arc<str>,
     filter: &DeadLetterFilter,
     limit: usize,
 ) -> rusqlite::Result<Vec<DeadLetter>> {
-    // After every topic.
+    // Each range includes both its positions. The greatest character sorts after every topic.
+    // Without named positions, the page reads from `after` on, and the filter leaves out `after`
+    // itself.
     let first = RecordPosition::new("", 0, 0);
     let end = RecordPosition::new("\u{10ffff}", 0, 0);
     let ranges = if filter.positions.is_empty() {
@@ -158,8 +173,10 @@ pub(super) fn page(
     Ok(page)
 }
 
-/// Resolves one dead letter. Returns false if it was not pending. A replayed record gets the
-/// timestamp `now`.
+/// Resolves one dead letter: removes it from the pending ones, and stores the resolution.
+///
+/// To replay it, also appends its record to the log, with the timestamp `now`, in the same
+/// transaction. Returns `false`, and changes nothing, if the dead letter was not pending.
 pub(super) fn resolve(
     connection: &Connection,
     dead_letter: &DeadLetter,
@@ -201,6 +218,7 @@ pub(super) fn resolve(
     Ok(true)
 }
 
+/// Checks whether the dead letter of a record is resolved.
 fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM settled_letters WHERE offset = ?1 AND place = ?2";
     connection
@@ -208,6 +226,10 @@ fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqli
         .exists(params![signed(offset), record.to_string()])
 }
 
+/// Reads a dead letter from a row of [`COLUMNS`].
+///
+/// A damaged record is returned without its content, see [`rows::record`]. An unknown kind of
+/// reason, such as one of a newer version, is read as `Refused`.
 pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);

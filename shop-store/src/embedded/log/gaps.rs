@@ -1,7 +1,7 @@
 //! Finds gaps: offsets of the log whose records are missing, and that a group has not read.
 //!
-//! Each offset belongs to a record, because a transaction that is rolled back also reverts SQLite's counter of offsets. So a
-//! missing offset is a lost record, which the consumer must learn of.
+//! Each offset belongs to a record, because a transaction that is rolled back also reverts SQLite's
+//! counter of offsets. So a missing offset is a lost record, which the consumer must learn of.
 
 use rusqlite::Connection;
 use shop_core::log::{Batch, Gap, GapCause, LogRecord, Partition, SourceEvent};
@@ -10,10 +10,10 @@ use super::position::{signed, unsigned};
 
 /// Returns the gap at the end of the log, if there is one at `next`, the position of a group.
 ///
-/// - If `next` is after the end of the log, the log was cut, for example restored from an older backup. The gap is
-///   `Truncated`, and reading continues at the end.
-/// - If `next` is before the end and no record follows, the last records are missing. [`split`] cannot find this gap,
-///   because there is no record after it.
+/// - If `next` is after the end of the log, the log was cut, for example restored from an older
+///   backup. The gap is `Truncated`, and reading continues at the end.
+/// - If `next` is before the end and no record follows, the last records are missing. [`split`]
+///   cannot find this gap, because there is no record after it.
 ///
 /// `of` is the partition that the gap is reported for.
 pub(super) fn at_end(
@@ -42,7 +42,8 @@ pub(super) fn at_end(
     )))
 }
 
-/// Splits `records` where offsets are missing. Returns batches of consecutive records, and the gaps before and between them.
+/// Splits `records` where offsets are missing. Returns batches of consecutive records, and the gaps
+/// before and between them.
 ///
 /// `records` are the first records of the log from the offset `next` on.
 pub(super) fn split(
@@ -74,7 +75,8 @@ pub(super) fn split(
 
 /// Returns the cause for which the record at `offset` is missing.
 ///
-/// Retention deletes the oldest records. If an earlier record exists, the record at `offset` was lost in another way.
+/// Retention deletes the oldest records. If an earlier record exists, the record at `offset` was
+/// lost in another way.
 fn cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause> {
     let sql = "SELECT 1 FROM records WHERE offset < ?1";
     let has_earlier = connection.prepare(sql)?.exists([signed(offset)])?;

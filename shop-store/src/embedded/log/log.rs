@@ -1,4 +1,4 @@
-//! [`EmbeddedLog`].
+//! [`EmbeddedLog`]: opens a log file, and creates the sinks, sources and other handles of the log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::embedded::store::refill_quarters;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
-/// Maximum number of queued reads.
+/// The maximum number of queued reads of the log. Sources have reader threads of their own.
 const READ_QUEUE: usize = 64;
 
 /// A log with one partition, in a file on the local disk, shared by the processes of one machine.
@@ -51,6 +51,7 @@ pub struct EmbeddedLog {
 }
 
 impl EmbeddedLog {
+    /// Returns the topic in the positions of this log's records.
     pub(crate) fn topic(&self) -> &str {
         &self.shared.topic
     }
@@ -64,6 +65,7 @@ impl EmbeddedLog {
     /// is not an embedded log, or was written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
+        // The file `shop` also contains the tables of a store.
         let is_shop = options.file == FILE;
         let kind = if is_shop { &SHOP } else { &LOG };
         let mut database = Database::new(kind, &folder, &options.file, options.max_file_bytes)
@@ -73,6 +75,8 @@ impl EmbeddedLog {
         }
         let notifier = watch::Sender::default();
         let committed = notifier.clone();
+        // Wakes the readers of other processes by the times of the lock file, and the readers of
+        // this process directly.
         let committed = move |lock: &WriteLock| {
             lock.announce();
             committed.send_replace(());
@@ -86,6 +90,7 @@ impl EmbeddedLog {
                     .write(move |connection| identity(connection, now))
                     .await?
             }
+            // Without permission to create a log, a missing id is an error, and nothing is written.
             false => {
                 let known =
                     |connection: &Connection| find_identity(connection)?.ok_or(QueryReturnedNoRows);
@@ -115,9 +120,12 @@ impl EmbeddedLog {
     }
 
     /// Returns a new sink that appends the record of a purchase and stores the purchase in one
-    /// transaction: it is listed when it is acknowledged, and one whose id is in use is not
-    /// appended. The position of `group`, whose consumer stores the other records in an
-    /// [`EmbeddedStore`] of the same file, passes these records.
+    /// transaction.
+    ///
+    /// So a purchase is listed as soon as it is acknowledged, and a purchase whose id is in use is
+    /// not appended. The consumer of `group` stores the other records in an [`EmbeddedStore`] of
+    /// the same file. The position of `group` passes the records of this sink, because their
+    /// purchases are stored already.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the
@@ -151,6 +159,7 @@ impl EmbeddedLog {
         EmbeddedStore::beside(&self.shared.database, &self.shared.writer, options)
     }
 
+    /// Checks that the file of this log also contains the tables of a store.
     fn require_store(&self) -> Result<()> {
         match self.shared.options.file.as_str() {
             FILE => Ok(()),
@@ -187,7 +196,7 @@ impl EmbeddedLog {
         self.shared.writer.jobs.close();
     }
 
-    /// The dead letters of the log.
+    /// Returns the handle that stores the dead letters of this log.
     #[must_use]
     pub fn dead_letters(&self) -> EmbeddedDeadLetters {
         EmbeddedDeadLetters {
@@ -214,9 +223,10 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// The log's id, and what its last restore has set.
+/// The id of a log, and its generation, which the last restore from a backup has set.
 type LogIdentity = (String, Option<String>);
 
+/// Reads the identity of the log, or returns `None` if the file was just created.
 fn find_identity(connection: &Connection) -> rusqlite::Result<Option<LogIdentity>> {
     let sql = "SELECT cluster, generation FROM log";
     connection
@@ -224,8 +234,10 @@ fn find_identity(connection: &Connection) -> rusqlite::Result<Option<LogIdentity
         .optional()
 }
 
-/// Returns the log's identity. Its id is created on first use, stored in the file, and does not
-/// depend on the file's path. A new log trusts the clock.
+/// Returns the identity of the log, and creates an id if the file does not contain one yet.
+///
+/// The id is stored in the file, so it does not depend on the path of the file. A new log stores
+/// `now` as the last time seen, so that its retention trusts the clock from the beginning.
 fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<LogIdentity> {
     if let Some(known) = find_identity(connection)? {
         return Ok(known);

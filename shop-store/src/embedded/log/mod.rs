@@ -1,4 +1,15 @@
-//! The embedded log: records, group positions and dead letters, one file for each topic.
+//! The embedded log: records, positions of groups and dead letters, in one file for each topic.
+//!
+//! | module | task |
+//! |---|---|
+//! | `log`, `options`, `shared` | open a log, and hold the state that its handles share |
+//! | `sink`, `publish` | append the records of purchases, and store the purchases in the same transaction |
+//! | `source`, `position`, `gaps` | deliver records to a group, commit its position, and report lost records |
+//! | `notifier` | wakes readers when records are appended |
+//! | `scan`, `admin` | read the log without a group, and administer it |
+//! | `dead_letters` | stores records that cannot be processed, and their resolutions |
+//! | `retention` | deletes old records |
+//! | `rows`, `schema` | convert records to rows, and define the tables |
 
 mod admin;
 #[cfg(test)]

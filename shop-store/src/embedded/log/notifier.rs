@@ -29,8 +29,8 @@ impl Waiter {
     /// Creates a waiter for the commits that `notifier` reports, and for the commits of other
     /// processes, which set the times of `file`.
     ///
-    /// If the file cannot be watched, logs this. A commit of another process is then noticed when the
-    /// timeout of a wait has elapsed.
+    /// If the file cannot be watched, logs this. A commit of another process is then noticed when
+    /// the timeout of a wait has elapsed.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O.

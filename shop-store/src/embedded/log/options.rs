@@ -46,13 +46,16 @@ shop_core::options! {
 }
 
 impl EmbeddedLogOptions {
-    /// The maximum number of records of a batch, and the size at which it is closed.
+    /// Returns the maximum number of records of a batch, and the size in bytes at which a batch is
+    /// closed.
     pub(super) fn batch(&self) -> (usize, usize) {
         (self.batch_records.max(1), self.batch_bytes)
     }
 
-    /// The defaults for a topic of events: a separate file, without deletion of old records. A
-    /// projection is rebuilt from the first event.
+    /// Returns the default options for a topic of events: a separate file, without deletion of old
+    /// records.
+    ///
+    /// Old events are kept because a projection is rebuilt from the first event.
     #[must_use]
     pub fn for_events(topic: &str) -> Self {
         Self {
@@ -64,11 +67,15 @@ impl EmbeddedLogOptions {
     }
 }
 
+/// The length in bytes to which [`file_name`] shortens a name, before it adds a hash.
+///
 /// With hash and extension, the name stays below the 255 bytes that common file systems allow.
 const MAX_NAME_BYTES: usize = 190;
 
-/// Converts `text` to a file name: escapes all bytes but ASCII letters, digits, `-` and `_` as `%`
-/// and two hex digits, and shortens a long name to a prefix with a hash.
+/// Converts `text` to a file name, so that different texts become different names.
+///
+/// Escapes all bytes but ASCII letters, digits, `-` and `_` as `%` and two hex digits. Shortens a
+/// long name to a prefix with a hash of `text`.
 pub(super) fn file_name(text: &str) -> String {
     let mut name = String::new();
     for byte in text.bytes() {

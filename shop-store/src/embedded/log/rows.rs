@@ -1,4 +1,5 @@
-//! Reads records in offset order.
+//! Converts between records and rows of the tables `records` and `dead_letters`, and verifies the
+//! checksums of rows.
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef::{self, Blob, Integer};
@@ -11,8 +12,14 @@ use crate::embedded::checksum::{ascending, check, checksum};
 use crate::embedded::error::unreadable;
 use crate::limits::row_limit;
 
-/// Reads records from offset `from`: at most `max_records`, and no further ones once `max_bytes`
-/// are read.
+/// Reads records from the offset `from` on, in the order of their offsets.
+///
+/// Stops after `max_records`, or after the record with which the size of the records reaches
+/// `max_bytes`. So at least one record is returned, if there is one.
+///
+/// # Errors
+/// Returns the errors of SQLite, and fails if the offsets do not ascend. A damaged record is no
+/// error, see [`record`].
 pub(super) fn read(
     connection: &Connection,
     from: u64,
@@ -26,6 +33,7 @@ pub(super) fn read(
     let mut bytes = 0;
     let mut last = signed(from) - 1;
     while let Some(row) = rows.next()? {
+        // Offsets out of order would let a consumer read the same records again and again.
         let before = std::mem::replace(&mut last, row.get(0)?);
         ascending(&last, Some(&before))?;
         let record = record(row, 0)?;
@@ -51,7 +59,11 @@ pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord
     }))
 }
 
-/// Reads an undamaged record from the same columns.
+/// Reads a record from the columns offset, time, key, headers, value and checksum, the first of
+/// which is `column`, and verifies the checksum.
+///
+/// # Errors
+/// Fails if the disk has changed the record.
 pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     check(row, 0, column + 1..column + 5)?;
     let bytes = |column: usize| {
@@ -68,6 +80,8 @@ pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Re
     Ok(record.with_key(bytes(column + 2)?).with_headers(headers))
 }
 
+/// Reads the timestamp of a record, in the column after `column`. A damaged one becomes the
+/// earliest time.
 fn time(row: &Row<'_>, column: usize) -> Timestamp {
     row.get(column + 1)
         .ok()
@@ -75,7 +89,7 @@ fn time(row: &Row<'_>, column: usize) -> Timestamp {
         .unwrap_or(Timestamp::MIN)
 }
 
-/// The columns time, key, headers, value and checksum.
+/// Returns the values of the columns time, key, headers, value and checksum for `record`.
 pub(super) fn columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
     let content = [
         Integer(record.time.as_millis()),

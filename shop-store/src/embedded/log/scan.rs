@@ -1,7 +1,8 @@
-//! Reads the log without a group: scans of records and dead letters up to their current end, and tails that also return
-//! the records that are appended later.
+//! Reads the log without a group: scans of records and dead letters up to their current end, and
+//! tails that also return the records that are appended later.
 //!
-//! Each batch or page is read in a transaction of its own, so a slow reader of a stream does not hold a transaction open.
+//! Each batch or page is read in a transaction of its own, so a slow reader of a stream does not
+//! hold a transaction open.
 
 use std::sync::Arc;
 
@@ -24,9 +25,11 @@ pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static,
     Ok(batches(log, 0, Some(end)))
 }
 
-/// Returns a tail of `log`: a stream of its records from `start` on, which does not end and waits for further records.
+/// Returns a tail of `log`: a stream of its records from `start` on, which does not end and waits
+/// for further records.
 ///
-/// If the log does not contain the requested offset, the tail starts elsewhere and reports the actual start.
+/// If the log does not contain the requested offset, the tail starts elsewhere and reports the
+/// actual start.
 pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
     let (first, end) = log.readers.read(span).await?;
     let start = LogTail::start_offset(start, 0, first, end);
@@ -42,7 +45,8 @@ pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogT
 
 /// Returns a stream of the records from `start` to before `end`.
 ///
-/// Without an `end`, the stream does not end: after the last record, it waits for commits and reads on.
+/// Without an `end`, the stream does not end: after the last record, it waits for commits and reads
+/// on.
 fn batches(
     log: &EmbeddedLogInner,
     start: u64,
@@ -78,7 +82,8 @@ fn batches(
     batches.boxed()
 }
 
-/// Returns the offset of the first record, and the end of the log. They are equal if the log is empty.
+/// Returns the offset of the first record, and the end of the log. They are equal if the log is
+/// empty.
 fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let end = end(connection)?;
     let first: Option<i64> =
@@ -86,7 +91,8 @@ fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     Ok((first.map_or(end, unsigned), end))
 }
 
-/// Returns a stream of all dead letters that `log` contains now: first the pending ones, then the resolved ones.
+/// Returns a stream of all dead letters that `log` contains now: first the pending ones, then the
+/// resolved ones.
 pub(super) async fn dead_letters(
     log: &EmbeddedLogInner,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -106,11 +112,13 @@ pub(super) async fn dead_letters(
     Ok(pending.chain(resolved).boxed())
 }
 
-/// Reads a resolved dead letter from the columns place, purchase and settlement of a row of `settled_letters`.
+/// Reads a resolved dead letter from the columns place, purchase and settlement of a row of
+/// `settled_letters`.
 fn resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
     let (record_id, id, resolution): (String, Option<String>, String) = row.try_into()?;
     let resolution = resolution.parse().unwrap_or(Resolution::Dropped);
-    // Only a modification by another program can make a record id invalid. Such a row is passed over.
+    // Only a modification by another program can make a record id invalid. Such a row is passed
+    // over.
     let Ok(record_id) = record_id.parse() else {
         return Ok(None);
     };
@@ -124,10 +132,11 @@ const PAGE_ROWS: i64 = 500;
 /// The size of dead letters, in bytes, at which a page is closed.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// Returns a stream of the dead letters that `table` contains now, which reads them in pages in the order of their rowids.
+/// Returns a stream of the dead letters that `table` contains now, which reads them in pages in the
+/// order of their rowids.
 ///
-/// `read` converts a row of `columns`. The newest rowid is read first, so that rows that are inserted later do not prolong
-/// the stream.
+/// `read` converts a row of `columns`. The newest rowid is read first, so that rows that are
+/// inserted later do not prolong the stream.
 async fn all(
     readers: &Readers,
     table: &str,
@@ -141,7 +150,8 @@ async fn all(
     let sql = format!(
         "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
     );
-    // Reads the page of rows after a rowid. Returns the rowid of the last row too, at which the next page continues.
+    // Reads the page of rows after a rowid. Returns the rowid of the last row too, at which the
+    // next page continues.
     let page = move |connection: &Connection, after: i64| -> rusqlite::Result<(Vec<_>, i64)> {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![after, newest, PAGE_ROWS])?;

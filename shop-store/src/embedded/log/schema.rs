@@ -1,4 +1,4 @@
-//! The schema of a log's file.
+//! The schema of a log's file, and the migrations that create it.
 
 use crate::embedded::clock;
 use crate::embedded::database::FileSchema;
@@ -41,13 +41,15 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-/// Of a record, in both tables.
+/// The migration that adds the checksums of records. Rows that were written before have none and
+/// are not verified.
 const CHECKSUMS: &str = "
     ALTER TABLE records ADD COLUMN checksum INTEGER;
     ALTER TABLE dead_letters ADD COLUMN checksum INTEGER;
 ";
 
-/// The application id is `ShoL` in ASCII, which the `file` command shows.
+/// The schema of a log's file. The application id is `ShoL` in ASCII, which the `file` command
+/// shows.
 pub(in crate::embedded) const LOG: FileSchema = FileSchema {
     application_id: 0x5368_6f4c,
     migrations: &[TABLES, clock::TABLE, CHECKSUMS],

@@ -1,4 +1,5 @@
-//! What the ports of a log share.
+//! The state that all handles of a log share: the log itself, its sinks, its sources and its dead
+//! letters.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,27 +16,34 @@ use crate::embedded::error::database_error;
 use crate::embedded::readers::Readers;
 use crate::embedded::writer::Writer;
 
+/// The shared state of an open log.
 #[derive(Debug)]
 pub(super) struct EmbeddedLogInner {
     pub(super) options: EmbeddedLogOptions,
     pub(super) database: Database,
+    /// The folder of the log's file, which also contains the lock files of groups.
     pub(super) folder: PathBuf,
     pub(super) topic: Arc<str>,
     pub(super) writer: Writer,
-    /// For reads that must not delay writes.
+    /// The thread for reads, which do not delay the writes of the writer thread.
     pub(super) readers: Readers,
+    /// The id of the log, which was created with its file.
     pub(super) cluster: Arc<str>,
-    /// What the last restore of the file has set.
+    /// The generation of the log, which the last restore of the file from a backup has set. `None`
+    /// if the file was never restored.
     pub(super) generation: Option<Arc<str>>,
-    /// Notifies the readers in this process of its commits.
+    /// Notifies the readers in this process of the commits of this process.
     pub(super) notifier: watch::Sender<()>,
 }
 
 impl EmbeddedLogInner {
-    /// Creates `group` if it is missing.
+    /// Creates `group` if it is missing, and checks that it feeds the store of this process.
+    ///
+    /// The purchases of the records before the group's position are in the store that the group has
+    /// fed so far. Another store would lack them.
     ///
     /// # Errors
-    /// If it feeds another store than that of this process.
+    /// [`Invalid`](ErrorKind::Invalid) if the group feeds another store; the error of a write.
     pub(super) async fn register(&self, group: &str) -> Result<()> {
         let name = group.to_owned();
         let feeds = self.options.feeds.clone();
@@ -53,11 +61,13 @@ impl EmbeddedLogInner {
             .with_context("file", self.database.path().display()))
     }
 
-    /// The partition in `epoch`.
+    /// Returns the only partition of the log, in `epoch`.
     pub(super) fn partition(&self, epoch: u64) -> Partition {
         Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), 0, epoch)
     }
 
+    /// Creates a waiter for commits to the log. Each commit of any process sets the times of the
+    /// lock file `lock`.
     pub(super) fn waiter(&self) -> Waiter {
         Waiter::new(&self.notifier, &self.database.file("lock"))
     }

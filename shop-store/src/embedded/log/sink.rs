@@ -1,7 +1,7 @@
 //! [`EmbeddedSink`]: publishes purchases to the log, by jobs in the queue of the writer thread.
 //!
-//! A single purchase is one job. A batch of up to [`MAX_EACH`] purchases is one job for each, and a larger batch is a
-//! [`PublishBatchJob`], which the writer commits in few large transactions.
+//! A single purchase is one job. A batch of up to [`MAX_EACH`] purchases is one job for each, and a
+//! larger batch is a [`PublishBatchJob`], which the writer commits in few large transactions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +28,11 @@ const MAX_EACH: usize = 1_000;
 #[derive(Debug)]
 pub struct EmbeddedSink {
     log: Arc<EmbeddedLogInner>,
-    /// The group whose position passes the stored purchases. `None` if this sink does not store purchases.
+    /// The group whose position passes the stored purchases. `None` if this sink does not store
+    /// purchases.
     group: Option<Arc<str>>,
-    /// The permits for half of the writer's queue, which limit the purchases of batches in the queue. The other half is left
-    /// to single purchases. The semaphore is closed with the sink.
+    /// The permits for half of the writer's queue, which limit the purchases of batches in the
+    /// queue. The other half is left to single purchases. The semaphore is closed with the sink.
     batch_room: Arc<Semaphore>,
 }
 
@@ -62,7 +63,8 @@ impl EmbeddedSink {
     /// Creates the work that appends `purchase`, and stores it if this sink stores purchases.
     ///
     /// # Errors
-    /// [`Closed`](ErrorKind::Closed) if the sink is closed; the error of encoding the purchase as a record.
+    /// [`Closed`](ErrorKind::Closed) if the sink is closed; the error of encoding the purchase as a
+    /// record.
     fn work(&self, purchase: &Purchase, room: Option<OwnedSemaphorePermit>) -> Result<PublishWork> {
         self.open()?;
         let mut record = encode(purchase)?;
@@ -76,14 +78,18 @@ impl EmbeddedSink {
         })
     }
 
-    /// Publishes each purchase by a job of its own. The writer commits the jobs in groups, together with other writes.
+    /// Publishes each purchase by a job of its own. The writer commits the jobs in groups, together
+    /// with other writes.
     ///
-    /// Waits for room in the queue before each job. Returns the results in the order of `purchases`.
+    /// Waits for room in the queue before each job. Returns the results in the order of
+    /// `purchases`.
     async fn publish_each(&self, purchases: Vec<&Purchase>) -> Vec<Result<Receipt>> {
-        // All jobs are enqueued, in their order, before the first result is awaited. So one transaction can take many.
+        // All jobs are enqueued, in their order, before the first result is awaited. So one
+        // transaction can take many.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
-            // No permit means that the semaphore is closed. Then `work` returns the error of a closed sink.
+            // No permit means that the semaphore is closed. Then `work` returns the error of a
+            // closed sink.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.work(purchase, room) {
                 Ok(work) => {
@@ -100,10 +106,12 @@ impl EmbeddedSink {
             .await
     }
 
-    /// Publishes many purchases in few large transactions. Returns the results in the order of `purchases`.
+    /// Publishes many purchases in few large transactions. Returns the results in the order of
+    /// `purchases`.
     ///
-    /// The purchases are sorted by user, because the purchases of a user are in the same pages of the file. If one purchase
-    /// cannot be written, the others are published one by one, so that only this one fails.
+    /// The purchases are sorted by user, because the purchases of a user are in the same pages of
+    /// the file. If one purchase cannot be written, the others are published one by one, so that
+    /// only this one fails.
     async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let mut order: Vec<usize> = (0..purchases.len()).collect();
         order.sort_by_key(|index| &purchases[*index].user_id);
@@ -117,7 +125,8 @@ impl EmbeddedSink {
             // One purchase cannot be encoded, so all are published one by one below.
             Err(_) => {}
         }
-        // The purchases without a result are published one by one, so that a write that cannot be applied fails alone.
+        // The purchases without a result are published one by one, so that a write that cannot be
+        // applied fails alone.
         let mut rest = Vec::new();
         for index in &order[results.len()..] {
             rest.push(&purchases[*index]);
@@ -129,11 +138,13 @@ impl EmbeddedSink {
         by_index.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Publishes `works` in their order, by one job after the other, and appends their results to `results`.
+    /// Publishes `works` in their order, by one job after the other, and appends their results to
+    /// `results`.
     ///
-    /// Each job commits the first part of the works and returns the rest, which the next job continues with. If one work
-    /// cannot be applied, stops without results for the rest, and the caller publishes the rest one by one. Any other error
-    /// becomes the result of all remaining works.
+    /// Each job commits the first part of the works and returns the rest, which the next job
+    /// continues with. If one work cannot be applied, stops without results for the rest, and the
+    /// caller publishes the rest one by one. Any other error becomes the result of all remaining
+    /// works.
     async fn publish_works(&self, works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
         let mut rest = works;
         while !rest.is_empty() {
@@ -192,7 +203,8 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.batch_room.close();
-        // The writer processes its queue in order. When this empty write has completed or failed, so have all before it.
+        // The writer processes its queue in order. When this empty write has completed or failed,
+        // so have all before it.
         let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {
@@ -214,8 +226,8 @@ impl PurchaseSink for EmbeddedSink {
 impl EmbeddedLog {
     /// Appends a record with the given key, value and headers, and returns its position.
     ///
-    /// The log assigns the offset and the timestamp. Unlike an [`EmbeddedSink`], this method accepts any value, as other
-    /// producers may write it.
+    /// The log assigns the offset and the timestamp. Unlike an [`EmbeddedSink`], this method
+    /// accepts any value, as other producers may write it.
     ///
     /// # Errors
     /// As [`PurchaseSink::publish`].

@@ -1,16 +1,16 @@
 //! [`EmbeddedSource`]: delivers the records of a log to a consumer of a group.
 //!
-//! A task reads the log, and a channel carries its events to the source. The channel buffers one event, so the task reads
-//! the next batch while the consumer processes one.
+//! A task reads the log, and a channel carries its events to the source. The channel buffers one
+//! event, so the task reads the next batch while the consumer processes one.
 //!
 //! ```text
 //! records table --(reader thread)--> GroupReader task --(channel)--> EmbeddedSource::next
 //! groups table <--(writer thread)------------------------------------ EmbeddedSource::commit
 //! ```
 //!
-//! Only one consumer of a group is active, over all processes: the one whose task holds the group's lock file. It reads in
-//! an epoch of its own, see the module `position`. When a commit is refused because a later epoch has begun, the task
-//! releases the lock and waits for it again.
+//! Only one consumer of a group is active, over all processes: the one whose task holds the group's
+//! lock file. It reads in an epoch of its own, see the module `position`. When a commit is refused
+//! because a later epoch has begun, the task releases the lock and waits for it again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,12 +54,14 @@ impl EmbeddedSource {
     /// Creates a source of `log` for `group`, and spawns the task that reads the log.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if the group's lock file or the file of the log cannot be opened.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the group's lock file or the file of the log
+    /// cannot be opened.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
     pub(super) fn start(log: &Arc<EmbeddedLogInner>, group: &str) -> Result<Self> {
-        // The task opens the lock file again. It is opened here so that an unusable folder is an error of `start`.
+        // The task opens the lock file again. It is opened here so that an unusable folder is an
+        // error of `start`.
         FileLock::open(&lock_path(log, group))?;
         let fenced = Arc::default();
         let active = Arc::default();
@@ -100,7 +102,8 @@ impl LogSource for EmbeddedSource {
             .unwrap_or(Ok(SourceEvent::Closed))
     }
 
-    /// Waits until the source is closed. There is no other event, because an embedded log never revokes its partition.
+    /// Waits until the source is closed. There is no other event, because an embedded log never
+    /// revokes its partition.
     async fn next_control(&self) -> Result<ControlEvent> {
         self.closed.cancelled().await;
         Ok(ControlEvent::Closed)
@@ -157,7 +160,8 @@ impl LogSource for EmbeddedSource {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        // The task drops the sender when it has ended. Then the lock is released, and the channel yields no more events.
+        // The task drops the sender when it has ended. Then the lock is released, and the channel
+        // yields no more events.
         self.closed.cancel();
         let ended = async {
             let mut events = self.events.lock().await;
@@ -175,7 +179,8 @@ impl LogSource for EmbeddedSource {
     }
 }
 
-/// Returns the path of the consumer lock of `group`. The groups of each log file have locks of their own.
+/// Returns the path of the consumer lock of `group`. The groups of each log file have locks of
+/// their own.
 pub(super) fn lock_path(log: &EmbeddedLogInner, group: &str) -> PathBuf {
     let name = match log.options.file.as_str() {
         FILE => file_name(group),
@@ -197,11 +202,13 @@ struct GroupReader {
 
 /// The time between two attempts of a waiting consumer to take the lock.
 ///
-/// The kernel releases the lock of a dead process at once, so another process takes over within this time.
+/// The kernel releases the lock of a dead process at once, so another process takes over within
+/// this time.
 const LOCK_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause after the position has passed records that were stored with their purchases.
 ///
-/// More such commits are likely during the pause. Without it, each of them would wake the task for nothing.
+/// More such commits are likely during the pause. Without it, each of them would wake the task for
+/// nothing.
 const PASS_PAUSE: Duration = Duration::from_millis(10);
 /// The pause after an error, before the task takes the lock and reads again.
 const ERROR_PAUSE: Duration = Duration::from_millis(200);
@@ -212,23 +219,27 @@ impl GroupReader {
     /// An error is an event too: the consumer receives it, and reading continues after a pause.
     async fn run(mut self, events: mpsc::Sender<Result<SourceEvent>>) {
         while !events.is_closed() {
-            // The lock is released after each epoch. After an error, another process may succeed where this one fails.
+            // The lock is released after each epoch. After an error, another process may succeed
+            // where this one fails.
             let read = self.read_epoch(&events).await;
             self.active.store(false, Ordering::Release);
             if let Err(error) = read {
-                // A failed send means that the receiver is dropped. The condition of the loop then ends the task.
+                // A failed send means that the receiver is dropped. The condition of the loop then
+                // ends the task.
                 let _receiver_dropped = events.send(Err(error)).await;
                 sleep(ERROR_PAUSE).await;
             }
         }
     }
 
-    /// Waits for the group's lock, begins an epoch, and reads until the epoch is fenced or the receiver is dropped.
+    /// Waits for the group's lock, begins an epoch, and reads until the epoch is fenced or the
+    /// receiver is dropped.
     ///
     /// The lock is released when this returns.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if the group feeds another store; the error of a read or a write of the file.
+    /// [`Invalid`](ErrorKind::Invalid) if the group feeds another store; the error of a read or a
+    /// write of the file.
     async fn read_epoch(&mut self, events: &mpsc::Sender<Result<SourceEvent>>) -> Result<()> {
         let lock = FileLock::open(&lock_path(&self.log, &self.group))?;
         let _guard = self.wait_for_lock(&lock).await?;
@@ -238,11 +249,13 @@ impl GroupReader {
         let (epoch, mut next) = self.log.writer.write(begin).await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
-        // Records behind the last one may be lost, which no read between records reveals. A gap is reported at once.
+        // Records behind the last one may be lost, which no read between records reveals. A gap is
+        // reported at once.
         let at_end = move |connection: &Connection| gaps::at_end(connection, &partition, next);
         if let Some(gap) = self.readers.read(at_end).await? {
             next = gap.next_offset;
-            // A failed send means that the receiver is dropped. Sending the next event then fails too and ends the loop.
+            // A failed send means that the receiver is dropped. Sending the next event then fails
+            // too and ends the loop.
             let _receiver_dropped = events.send(Ok(SourceEvent::Gap(gap))).await;
         }
         loop {
@@ -255,7 +268,8 @@ impl GroupReader {
             let (end, read) = self.read_batch(epoch, next).await?;
             if read.is_empty() {
                 if end > next {
-                    // The position has passed purchases that were stored with their records, and more are likely.
+                    // The position has passed purchases that were stored with their records, and
+                    // more are likely.
                     sleep(PASS_PAUSE).await;
                 }
                 self.waiter.wait(self.log.options.poll_interval).await;
@@ -270,11 +284,12 @@ impl GroupReader {
         }
     }
 
-    /// Reads the next batch of records from `next` on, or from the position of the group if that is later.
+    /// Reads the next batch of records from `next` on, or from the position of the group if that is
+    /// later.
     ///
-    /// The position is later if records were stored with their purchases, which the consumer need not receive. Returns the
-    /// offset after the batch, and the records with the gaps between them. One transaction reads the position and the
-    /// records, so that both belong to the same moment.
+    /// The position is later if records were stored with their purchases, which the consumer need
+    /// not receive. Returns the offset after the batch, and the records with the gaps between them.
+    /// One transaction reads the position and the records, so that both belong to the same moment.
     async fn read_batch(&self, epoch: u64, next: u64) -> Result<(u64, Vec<SourceEvent>)> {
         let group = self.group.clone();
         let partition = self.log.partition(epoch);
