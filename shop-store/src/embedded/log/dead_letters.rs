@@ -118,8 +118,8 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
 /// Reads the dead letters that `filter` selects, at the first `limit` positions in the order of
 /// topic, partition and offset.
 ///
-/// A position may belong to several dead letters. All of them are in one page, so that the next
-/// page can continue after the last position.
+/// Several dead letters may have the same position. They are all in one page, so that the next page
+/// can continue after the last position.
 pub(super) fn page(
     connection: &Connection,
     cluster: &Arc<str>,

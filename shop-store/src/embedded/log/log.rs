@@ -128,7 +128,7 @@ impl EmbeddedLog {
     /// purchases are stored already.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file contains no store; the
     /// error of a write.
     pub async fn storing_sink(&self, group: &str) -> Result<EmbeddedSink> {
         self.require_store()?;
@@ -139,12 +139,15 @@ impl EmbeddedLog {
         ))
     }
 
-    /// Checks that `group` feeds the store that [`feeds`](EmbeddedLogOptions::feeds) names, and
-    /// creates it if it is missing. A [source](Self::source) reports the same error, again and
-    /// again.
+    /// Creates `group` if it is missing, and checks that it feeds the store that
+    /// [`feeds`](EmbeddedLogOptions::feeds) names.
+    ///
+    /// Call it before a consumer starts, because a [source](Self::source) reports the same error
+    /// again and again.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if it feeds another store; the error of a write.
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the group feeds another store; the error of a
+    /// write.
     pub async fn register(&self, group: &str) -> Result<()> {
         self.shared.register(group).await
     }
@@ -152,7 +155,7 @@ impl EmbeddedLog {
     /// Opens the store in the log's file. It shares the log's writer.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file is not that of a store; the
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the log's file contains no store; the
     /// error of a connection.
     pub async fn store(&self, options: &EmbeddedStoreOptions) -> Result<EmbeddedStore> {
         self.require_store()?;

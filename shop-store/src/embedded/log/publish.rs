@@ -59,7 +59,7 @@ const PART: usize = 16;
 
 /// Many purchases of one caller, which are committed in few large transactions.
 ///
-/// One transaction contains as many of them as can be applied before another write waits. A large
+/// One transaction contains as many purchases as can be applied before another write waits. A large
 /// transaction is cheaper, because it writes each page once for all of its purchases.
 pub(in crate::embedded) struct PublishBatch {
     pub(super) purchases: Vec<PublishWork>,

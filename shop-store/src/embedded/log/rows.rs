@@ -47,10 +47,11 @@ pub(super) fn read(
 }
 
 /// Reads a record from the columns offset, time, key, headers, value and checksum, the first of
-/// which is `column`.
+/// which is `column`. A damaged record is returned without its content.
 ///
-/// A damaged one must not stop the consumer. It is delivered without its content, so that it
-/// becomes a dead letter: with other headers or another value it could be another purchase.
+/// A record that the disk has changed must not stop the consumer. Without content, it becomes a dead
+/// letter. Its content is not trusted, because with other headers or another value it could be
+/// another purchase.
 pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     let offset = unsigned(row.get(column)?);
     Ok(content(row, column).unwrap_or_else(|error| {

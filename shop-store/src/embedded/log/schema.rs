@@ -3,13 +3,25 @@
 use crate::embedded::clock;
 use crate::embedded::database::FileSchema;
 
-/// AUTOINCREMENT: offsets are never reused, even if the newest records are deleted.
+/// The statements that create the tables of a log.
 ///
-/// `restore` replaces the generation, by which cursors and the like of the time before are
-/// recognized. A group feeds a store; the offsets from `stored_from` to before `stored_to` were
-/// appended in the transactions that stored their purchases. A dead letter is identified by
-/// position and time, a gap by its headers, which have its offsets; the resolution of a deleted one
-/// by the record id (`place`).
+/// | table | content |
+/// |---|---|
+/// | `log` | one row: the id of the log, and its generation |
+/// | `records` | the records by offset |
+/// | `groups` | the position `next`, the epoch and the fed store of each group |
+/// | `dead_letters` | the pending dead letters |
+/// | `settled_letters` | the resolutions of dead letters that are no longer pending |
+///
+/// - The command `restore` replaces the generation, so that cursors from before the restore are
+///   recognized.
+/// - AUTOINCREMENT ensures that offsets are never reused, even if the newest records are deleted.
+/// - The records from `stored_from` to before `stored_to` were appended in the transactions that
+///   stored their purchases.
+/// - A dead letter is identified by the position and the time of its record, and a gap by its
+///   position and its headers, which contain the lost offsets.
+/// - A resolution is identified by the offset and the record id of its dead letter. The column
+///   `place` contains the record id.
 const TABLES: &str = "
     CREATE TABLE log (cluster TEXT NOT NULL, generation TEXT) STRICT;
     CREATE TABLE records (

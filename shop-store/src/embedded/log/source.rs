@@ -207,7 +207,7 @@ struct GroupReader {
 const LOCK_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause after the position has passed records that were stored with their purchases.
 ///
-/// More such commits are likely during the pause. Without it, each of them would wake the task for
+/// More such commits are likely during the pause. Without it, each commit would wake the task for
 /// nothing.
 const PASS_PAUSE: Duration = Duration::from_millis(10);
 /// The pause after an error, before the task takes the lock and reads again.

@@ -10,8 +10,8 @@
 //!
 //! An insert appends its purchases to `unfolded` only. After some thousand purchases, [`fold`] adds
 //! them to the *folded* sums in the order of the tables, so that each page of sums is written once
-//! for all of them. The first row of `unfolded` is the *watermark*: all purchases up to its
-//! sequence are folded. Readers add the unfolded purchases to the folded sums, and each process
+//! for thousands of purchases. The first row of `unfolded` is the *watermark*: all purchases up to
+//! its sequence are folded. Readers add the unfolded purchases to the folded sums, and each process
 //! remembers the unfolded ones that it has read ([`UnfoldedSums`]).
 
 use std::collections::{BTreeMap, HashMap};

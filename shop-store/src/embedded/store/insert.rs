@@ -144,7 +144,7 @@ pub(in crate::embedded) fn insert(
 /// collects the rows.
 struct InsertPlan<'a> {
     connection: &'a Connection,
-    /// Whether any id is marked as erased. If none is, no purchase is looked up among the marks.
+    /// Whether any id is marked as erased. If no id is marked, the marks are not searched.
     has_marks: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
     has_waiting: bool,
@@ -266,7 +266,7 @@ impl InsertPlan<'_> {
     }
 }
 
-/// Inserts those of `rows` whose id is not stored yet, and adds their prices to the sums.
+/// Inserts the rows in `rows` whose id is not stored yet, and adds their prices to the sums.
 ///
 /// Removes each row whose id is stored already from `rows`, and replaces its outcome in `outcomes`
 /// by `Duplicate` or `Conflict`. So `rows` contains the inserted rows afterwards.
