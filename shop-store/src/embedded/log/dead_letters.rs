@@ -161,6 +161,7 @@ pub(super) fn page(
             let dead_letter = dead_letter?;
             if filter.selects(&dead_letter) {
                 let position = Some(dead_letter.position());
+                // Further dead letters at the same position do not count towards the limit.
                 positions += usize::from(position != last);
                 if positions > limit {
                     return Ok(page);
@@ -187,6 +188,7 @@ pub(super) fn resolve(
     let topic = &*dead_letter.partition.topic;
     let partition = dead_letter.partition.index;
     let offset = signed(dead_letter.record.offset);
+    // The last value of `IDENTITY`: the headers of a gap, or the time of another record.
     let identity: Value = match dead_letter.reason.kind() {
         ReasonKind::Gap => dead_letter.record.headers.as_bytes().to_vec().into(),
         _ => dead_letter.record.time.as_millis().into(),
@@ -210,6 +212,7 @@ pub(super) fn resolve(
         resolution.as_str()
     ];
     connection.prepare_cached(sql)?.execute(row)?;
+    // The record is consumed again from the end of the log, with a new offset and time.
     if resolution == Resolution::Replayed {
         let mut record = dead_letter.replay_record(record_type);
         record.time = now;

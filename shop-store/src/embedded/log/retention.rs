@@ -53,6 +53,7 @@ pub(super) struct Deleter {
 }
 
 impl Deleter {
+    /// Creates a deleter for `log`, whose first round is due at once.
     pub(super) fn new(log: Arc<EmbeddedLogInner>) -> Self {
         let now = Instant::now();
         Self {
@@ -115,6 +116,7 @@ impl Deleter {
             ..
         } = allowance;
         let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(SLICE);
+        // Records with a timestamp before this time are old.
         let before = now.saturating_sub(options.retention);
         // The time is stored in the transaction that deletes, so a restart in between does not lose
         // it.
@@ -151,8 +153,8 @@ impl Deleter {
 /// Returns the last time that earlier rounds have stored, and the number of records that all groups
 /// have consumed.
 ///
-/// The number is an estimate of the records that are due: without a stored time, the guard trusts
-/// the clock if it is 0.
+/// The guard takes the number for the records that are due. If it is 0 and no time is stored, the
+/// guard trusts the clock.
 fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
     let oldest: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;

@@ -113,6 +113,7 @@ impl EmbeddedSink {
     /// the file. If one purchase cannot be written, the others are published one by one, so that
     /// only this one fails.
     async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        // The sort is stable, so the purchases of a user stay in order: a refund follows its purchase.
         let mut order: Vec<usize> = (0..purchases.len()).collect();
         order.sort_by_key(|index| &purchases[*index].user_id);
         let mut results = Vec::with_capacity(purchases.len());
@@ -175,6 +176,7 @@ impl EmbeddedSink {
 #[async_trait]
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        // A single purchase needs no permit, and fails at once if the queue of the writer is full.
         let (job, pending): (Box<PublishJob>, _) = WriteTask::new(self.work(purchase, None)?);
         self.log.writer.enqueue(job)?;
         written(pending).await?

@@ -249,8 +249,8 @@ impl GroupReader {
         let (epoch, mut next) = self.log.writer.write(begin).await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
-        // Records behind the last one may be lost, which no read between records reveals. A gap is
-        // reported at once.
+        // The newest records of the log may be lost. No later record reveals such a gap, so the end
+        // of the log is checked once, before the first read.
         let at_end = move |connection: &Connection| gaps::at_end(connection, &partition, next);
         if let Some(gap) = self.readers.read(at_end).await? {
             next = gap.next_offset;
@@ -299,6 +299,7 @@ impl GroupReader {
             let next = position::find(&moment, &group)?
                 .unwrap_or_default()
                 .max(next);
+            // Without records, the position itself is the end: it may have moved since the last read.
             let records = rows::read(&moment, next, max_records, max_bytes)?;
             let end = records.last().map_or(next, |last| last.offset + 1);
             Ok((end, gaps::split(&moment, &partition, next, records)?))

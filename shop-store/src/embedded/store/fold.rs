@@ -61,6 +61,7 @@ pub(super) const fn quarter(millis: i64) -> i64 {
     millis.div_euclid(QUARTER_MILLIS)
 }
 
+/// The statements that insert rows of `unfolded`.
 static UNFOLDED: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
 

@@ -106,7 +106,9 @@ impl Granularity {
     /// Quarters are kept for all buyers only, so their query returns nothing for another buyer.
     const fn sql(&self) -> &'static str {
         match self {
-            // The index begins with the day, so each day that has any purchases is one step in it.
+            // The primary key begins with the day, not with the buyer. The recursion steps from each
+            // day with purchases of anyone to the next one, and looks up the buyer on that day.
+            // Otherwise SQLite would read the rows of all buyers in the range.
             Self::Days => {
                 "WITH RECURSIVE every (day) AS (
                      SELECT min(day) FROM days WHERE day >= ?1
@@ -145,8 +147,8 @@ impl PeriodTotals<'_> {
         to: i64,
     ) -> rusqlite::Result<()> {
         let length = parts.millis();
-        // `first` is the first part that begins in the range, and `end` the part that the end of
-        // the range is in.
+        // The parts from `first` to before `end` lie in the range as a whole. The rows before and
+        // after them are read one by one.
         let first = (from - 1).div_euclid(length) + 1;
         let end = to.div_euclid(length).max(first);
         for buyer in buyers {
