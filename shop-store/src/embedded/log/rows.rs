@@ -49,8 +49,8 @@ pub(super) fn read(
 /// Reads a record from the columns offset, time, key, headers, value and checksum, the first of
 /// which is `column`. A damaged record is returned without its content.
 ///
-/// A record that the disk has changed must not stop the consumer. Without content, it becomes a dead
-/// letter. Its content is not trusted, because with other headers or another value it could be
+/// A record that the disk has changed must not stop the consumer. Without content, it becomes a
+/// dead letter. Its content is not trusted, because with other headers or another value it could be
 /// another purchase.
 pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     let offset = unsigned(row.get(column)?);
@@ -64,7 +64,7 @@ pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord
 /// which is `column`, and verifies the checksum.
 ///
 /// # Errors
-/// Fails if the disk has changed the record.
+/// Fails if a checksum shows that the disk has changed the record.
 pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     check(row, 0, column + 1..column + 5)?;
     let bytes = |column: usize| {

@@ -113,7 +113,8 @@ impl EmbeddedSink {
     /// the file. If one purchase cannot be written, the others are published one by one, so that
     /// only this one fails.
     async fn publish_in_bulk(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        // The sort is stable, so the purchases of a user stay in order: a refund follows its purchase.
+        // The sort is stable, so the purchases of a user stay in order: a refund follows its
+        // purchase.
         let mut order: Vec<usize> = (0..purchases.len()).collect();
         order.sort_by_key(|index| &purchases[*index].user_id);
         let mut results = Vec::with_capacity(purchases.len());
@@ -232,7 +233,7 @@ impl EmbeddedLog {
     /// accepts any value, as other producers may write it.
     ///
     /// # Errors
-    /// As [`PurchaseSink::publish`].
+    /// Returns the errors of [`PurchaseSink::publish`].
     pub async fn append(&self, mut record: LogRecord) -> Result<RecordPosition> {
         record.time = self.shared.options.clock.now();
         let append = move |connection: &Connection| Ok(append(connection, &[&record])?.start);

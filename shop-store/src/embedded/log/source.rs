@@ -299,7 +299,8 @@ impl GroupReader {
             let next = position::find(&moment, &group)?
                 .unwrap_or_default()
                 .max(next);
-            // Without records, the position itself is the end: it may have moved since the last read.
+            // Without records, the position itself is the end: it may have moved since the last
+            // read.
             let records = rows::read(&moment, next, max_records, max_bytes)?;
             let end = records.last().map_or(next, |last| last.offset + 1);
             Ok((end, gaps::split(&moment, &partition, next, records)?))

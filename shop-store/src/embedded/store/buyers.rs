@@ -141,7 +141,7 @@ fn hash(buyer: i64, user_id: &str, user_name: &str) -> u32 {
 /// the checksum.
 ///
 /// # Errors
-/// Fails if the disk has changed one of the columns.
+/// Fails if a checksum shows that the disk has changed one of the columns.
 pub(in crate::embedded) fn check_texts(row: &Row<'_>) -> rusqlite::Result<i64> {
     check(row, 0, 0..3)?;
     row.get(0)
@@ -186,7 +186,7 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
 /// Returns the buyers with the user id or the user name of `selector`.
 ///
 /// # Errors
-/// Fails if the disk has changed the row of a buyer.
+/// Fails if a checksum shows that the disk has changed the row of a buyer.
 pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
     let (condition, value) = condition(selector);
     let sql = [
@@ -213,7 +213,8 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
 /// that `selector` selects it.
 ///
 /// # Errors
-/// Fails if the disk has changed the row, or the index that has led to the row.
+/// Fails if a checksum shows that the disk has changed the row, or if the index that led to the row
+/// is damaged.
 fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
     let key = check_texts(row)?;
     let is_selected = match selector {
@@ -231,7 +232,8 @@ fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
 /// Returns the first user name that is equal to `from` or after it, in the order of names.
 ///
 /// # Errors
-/// Fails if the disk has changed the row of the buyer, or the index of names.
+/// Fails if a checksum shows that the disk has changed the row of the buyer, or if the index of
+/// names is damaged.
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
     let found = connection
         .prepare_cached(NEXT_NAME)?
@@ -260,7 +262,7 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
 /// The sums do not contain the purchases that are still in the table `unfolded`.
 ///
 /// # Errors
-/// Fails if the disk has changed a row.
+/// Fails if a checksum or a residue shows that the disk has changed a row.
 pub(super) fn with_sums(
     connection: &Connection,
     selector: &Selector,

@@ -31,7 +31,7 @@ type DailySums = BTreeMap<i64, Sums>;
 /// so services may write meanwhile.
 ///
 /// # Errors
-/// Fails if the disk has changed a row of sums or of `unfolded`.
+/// Fails if a residue or a checksum shows that the disk has changed a row of sums or of `unfolded`.
 pub(in crate::embedded) fn compare_sums(
     connection: &Connection,
     limit: usize,

@@ -330,7 +330,7 @@ impl SumDeltas {
 /// Returns the sequence of the newest row, or `sequence` if there is no later row.
 ///
 /// # Errors
-/// Fails if the disk has changed one of the rows.
+/// Fails if a checksum shows that the disk has changed one of the rows.
 pub(super) fn each_unfolded(
     connection: &Connection,
     sequence: i64,
@@ -358,7 +358,7 @@ pub(super) fn each_unfolded(
 /// watermark, which stands for no purchase.
 ///
 /// # Errors
-/// Fails if the disk has changed the row.
+/// Fails if a checksum shows that the disk has changed the row.
 pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
     let buyer = row.get(1)?;
     let timestamp = row.get(2)?;
@@ -397,7 +397,7 @@ impl UnfoldedSums {
     /// Reads the rows of `unfolded` that the cache has not read, and keeps their sums in the cache.
     ///
     /// # Errors
-    /// Fails if the disk has changed a row that the summary depends on.
+    /// Fails if a checksum shows that the disk has changed a row that the summary depends on.
     pub(super) fn summary(
         &mut self,
         connection: &Connection,

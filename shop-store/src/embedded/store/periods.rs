@@ -106,9 +106,9 @@ impl Granularity {
     /// Quarters are kept for all buyers only, so their query returns nothing for another buyer.
     const fn sql(&self) -> &'static str {
         match self {
-            // The primary key begins with the day, not with the buyer. The recursion steps from each
-            // day with purchases of anyone to the next one, and looks up the buyer on that day.
-            // Otherwise SQLite would read the rows of all buyers in the range.
+            // The primary key begins with the day, not with the buyer. The recursion steps from
+            // each day with purchases of anyone to the next one, and looks up the buyer on that
+            // day. Otherwise SQLite would read the rows of all buyers in the range.
             Self::Days => {
                 "WITH RECURSIVE every (day) AS (
                      SELECT min(day) FROM days WHERE day >= ?1

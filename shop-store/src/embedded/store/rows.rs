@@ -48,7 +48,7 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, u
 /// Reads a purchase from a row of [`COLUMNS`], and verifies the checksum.
 ///
 /// # Errors
-/// Fails if the disk has changed the row or the texts of its buyer.
+/// Fails if a checksum shows that the disk has changed the row or the texts of its buyer.
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
     purchase_of(row, user_checksum(row)?, parsed(row, 5)?, parsed(row, 6)?)
 }
@@ -59,7 +59,7 @@ pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
 /// `of_user` is the checksum that [`of_user`] returns for the user's id and name.
 ///
 /// # Errors
-/// Fails if the disk has changed the row.
+/// Fails if a checksum shows that the disk has changed the row.
 pub(super) fn purchase_of(
     row: &Row<'_>,
     of_user: u32,

@@ -31,7 +31,7 @@ use crate::limits::row_limit;
 /// merged.
 ///
 /// # Errors
-/// Fails if the disk has changed one of the rows.
+/// Fails if a checksum shows that the disk has changed one of the rows.
 pub(super) fn page(
     connection: &Connection,
     selector: &Selector,
@@ -197,7 +197,8 @@ fn statement(
 /// Returns the purchase with this id, or `None` if no row has the id.
 ///
 /// # Errors
-/// Fails if the disk has changed the row, or the index that has led to the row.
+/// Fails if a checksum shows that the disk has changed the row, or if the index that led to the row
+/// is damaged.
 pub(in crate::embedded) fn by_id(
     connection: &Connection,
     id: &PurchaseId,
@@ -209,8 +210,7 @@ pub(in crate::embedded) fn by_id(
         .query_row([id_bytes(*id)], rows::purchase)
         .optional()?;
     match found {
-        // The row is intact and has another id, so the disk has changed the index that has led to
-        // it.
+        // The row is intact and has another id, so the index that led to it is damaged.
         Some(purchase) if purchase.id != *id => Err(changed(1)),
         found => Ok(found),
     }

@@ -169,7 +169,7 @@ pub(super) fn delete_before(
 /// Reads an entry from a row of [`ALL`], and verifies its checksum.
 ///
 /// # Errors
-/// Fails if the disk has changed the row.
+/// Fails if a checksum shows that the disk has changed the row.
 pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
     let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
     check_values(row, 5, 0, values)?;
