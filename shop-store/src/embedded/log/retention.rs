@@ -2,7 +2,7 @@
 //!
 //! | rows | deleted when | checked |
 //! |---|---|---|
-//! | records, and the resolutions of their dead letters | older than the `retention` option, and consumed by all groups | every minute |
+//! | records, with the resolutions of their dead letters | older than `retention`, and read by all groups | every minute |
 //! | dead letters with the reason `conflict` | older than 30 days, and their record is deleted | every hour |
 //!
 //! Rows are deleted in small slices, because each slice is a write in the queue of the writer. A
