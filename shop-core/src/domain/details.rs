@@ -1,4 +1,9 @@
-//! The optional members of a purchase, in one table: a further member is a row of it.
+//! The optional members of a purchase, such as its item and its quantity.
+//!
+//! The call of the macro `details!` in this module is a table with one row per member: its field,
+//! its type, its name in JSON and CSV, and the function that reads its text from JSON. A new member
+//! is a new row of this table. Members that this version does not know, for example from a later
+//! version, are kept as JSON and written as they were read.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,10 +19,14 @@ use super::text::{text_type, visible};
 use super::{IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, UserId, UserName};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
-/// The member that has, in files and responses, those that this version does not know.
+/// The name of the member that contains, in files and responses, the members that this version does
+/// not know.
 const MORE: &str = "more";
 
-/// The names that a record has for what is no detail.
+/// The names of the members of a purchase that are no details, with all spellings that a record may
+/// use.
+///
+/// An unknown member cannot have one of these names.
 const OF_PURCHASE: [&str; 8] = [
     "id",
     "username",
@@ -29,8 +38,13 @@ const OF_PURCHASE: [&str; 8] = [
     "timestamp",
 ];
 
-/// Defines the members, those of a purchase and those of a refund alone: the type of each, and how its text is read from
-/// JSON.
+/// Defines the members of [`DetailMembers`], and the functions of [`Details`] that handle each
+/// member.
+///
+/// The first block lists the members of a purchase, which a client may give, so each becomes a
+/// function of the draft too. The second block lists the members that only refunds contain. A row
+/// states the field and its type, the name of the member in JSON and CSV, and the function that
+/// reads its text from a JSON value.
 macro_rules! details {
     ({ $($purchase:tt)+ } { $($refund:tt)+ }) => {
         details!(@all $($purchase)+ $($refund)+);
@@ -42,7 +56,8 @@ macro_rules! details {
         #[non_exhaustive]
         pub struct DetailMembers {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
-            /// Those that this version does not know, as JSON by name: written as they were read.
+            /// The members that this version does not know: their JSON by their names, written as
+            /// it was read.
             #[serde(rename = "more", skip_deserializing, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "serialize_more")]
             others: BTreeMap<String, String>,
         }
@@ -50,7 +65,8 @@ macro_rules! details {
         impl DetailMembers {
             const NONE: Self = Self { $($name: None,)+ others: BTreeMap::new() };
 
-            /// Returns whether both have equal members, apart from those whose names are in `ignored`.
+            /// Checks whether the members of both are equal, except the members whose names are in
+            /// `ignored`.
             fn equals_except(&self, other: &Self, ignored: &[&str]) -> bool {
                 self.others == other.others
                     $(&& (ignored.contains(&$member) || self.$name == other.$name))+
@@ -61,7 +77,10 @@ macro_rules! details {
             /// The names of all members, which are also columns of CSV. [`MEMBERS`](Self::MEMBERS) are the first ones.
             pub const COLUMNS: [&'static str; [$($member),+].len()] = [$($member),+];
 
-            /// The text of a value of `member`, if it has the right type.
+            /// Returns the text of the JSON `value` of `member`.
+            ///
+            /// Returns `None` if the value has the wrong type, or if there is no member of this
+            /// name.
             #[doc(hidden)]
             #[must_use]
             pub fn text_of<'a>(member: &str, value: &RawScalar<'a>) -> Option<Cow<'a, str>> {
@@ -71,10 +90,13 @@ macro_rules! details {
                 }
             }
 
-            /// Sets `member` from its text. Returns whether there is one of this name.
+            /// Sets `member` from its text, and returns `true`, or `false` if there is no member of
+            /// this name.
+            ///
+            /// The member `more` sets all [unknown members](Self::set_unknown_members).
             ///
             /// # Errors
-            /// [`Invalid`] when it is not valid.
+            /// [`Invalid`] if the text is not valid for the member.
             #[doc(hidden)]
             pub fn set(&mut self, member: &str, text: &str) -> Result<bool, Invalid> {
                 match member {
@@ -85,7 +107,7 @@ macro_rules! details {
                 Ok(true)
             }
 
-            /// The texts of all members, in the order of [`COLUMNS`](Self::COLUMNS).
+            /// Returns the texts of all known members, in the order of [`COLUMNS`](Self::COLUMNS).
             #[doc(hidden)]
             #[must_use]
             pub fn texts(&self) -> [Option<String>; Self::COLUMNS.len()] {
@@ -94,7 +116,7 @@ macro_rules! details {
         }
 
         impl Details {
-            /// Appends the known members, each with a comma in front.
+            /// Appends the members that this version knows to `json`, each with a comma in front.
             fn write_known(&self, json: &mut impl BufMut) {
                 let Some(members) = &self.0 else { return };
                 $(if let Some(value) = &members.$name {
@@ -106,7 +128,7 @@ macro_rules! details {
     };
     (@given $($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
         impl Details {
-            /// The names of the members that a client gives.
+            /// The names of the members that a client may give with a purchase.
             pub const MEMBERS: [&'static str; [$($member),+].len()] = [$($member),+];
         }
 
@@ -124,35 +146,40 @@ macro_rules! details {
 
 details! {
     {
-        /// What was bought.
+        /// The item that was bought.
         item: Item = "item", RawScalar::text;
-        /// How many of the item. The price is that of all of them.
+        /// The number of items that were bought. The price of the purchase is for all of the items
+        /// together.
         quantity: Quantity = "quantity", RawScalar::text_or_json_number;
-        /// The currency of the price. A shop has one: see `SHOP_CURRENCY`.
+        /// The currency of the price. All purchases of a shop are in one currency: see
+        /// `SHOP_CURRENCY`.
         currency: Currency = "currency", RawScalar::text;
-        /// The reference by which another system knows the purchase, such as an order.
+        /// The reference by which another system identifies the purchase, such as the number of an
+        /// order.
         reference: Reference = "reference", RawScalar::text;
     }
     {
-        /// The purchase that this refund pays back. Only a refund has it, and each one.
+        /// The id of the purchase that this refund pays back. Every refund contains it, and no
+        /// other purchase does.
         of: PurchaseId = "of", RawScalar::text;
-        /// Why the purchase is refunded.
+        /// The reason for which the purchase is refunded.
         reason: RefundReason = "reason", RawScalar::text;
     }
 }
 
 text_type! {
-    /// What was bought: 1 to 256 characters, not blank, no control characters.
+    /// The item that was bought: 1 to 256 characters, not blank, no control characters.
     Item: "the item", 256, visible
 }
 
 text_type! {
-    /// The reference of another system: 1 to 128 characters, not blank, no control characters.
+    /// The reference by which another system identifies a purchase: 1 to 128 characters, not blank,
+    /// no control characters.
     Reference: "the reference", 128, visible
 }
 
 text_type! {
-    /// Why a purchase is refunded: 1 to 256 characters, not blank, no control characters.
+    /// The reason of a refund: 1 to 256 characters, not blank, no control characters.
     RefundReason: "the reason", 256, visible
 }
 
@@ -161,6 +188,12 @@ text_type! {
     Currency: "the currency", 3, letters
 }
 
+/// Checks that `text` is a currency code of `length` upper-case ASCII letters, and returns it
+/// unchanged.
+///
+/// # Errors
+/// A malformed [`Invalid`] about the subject of `too_long` otherwise, also if the text is too
+/// short.
 fn letters(text: &str, length: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     if text.len() == length && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(text.into());
@@ -171,7 +204,7 @@ fn letters(text: &str, length: usize, too_long: Invalid) -> Result<CompactString
     ))
 }
 
-/// How many of an item: 1 to 1,000,000.
+/// The number of items of a purchase: 1 to 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Quantity(u32);
@@ -182,7 +215,7 @@ impl Quantity {
     const INVALID: Invalid =
         Invalid::malformed("the quantity", "must be a whole number from 1 to 1000000");
 
-    /// The number.
+    /// Returns the quantity as a number.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -227,7 +260,9 @@ impl FromStr for Quantity {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        // The form of a price: `2.0`, as spreadsheets write it, is a whole number too.
+        // A quantity is parsed like a price, because spreadsheets may write a whole number as
+        // `2.0`. Normalizing removes the zeros behind the point, so decimals that remain are a real
+        // fraction.
         let number: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
         let number = number.as_decimal().normalize();
         if number.scale() > 0 {
@@ -242,8 +277,10 @@ write_json! {
     Quantity: |quantity, json| u64::from(quantity.0).write_json(json);
 }
 
-/// What a purchase may have besides its user, price and time. It is part of the content: another item under the same key
-/// is a conflict.
+/// The optional members of a purchase besides its user, price and time.
+///
+/// The details are part of the content of a purchase: buying another item under the same
+/// idempotency key is a conflict.
 ///
 /// ```
 /// use shop_core::NewPurchase;
@@ -255,7 +292,8 @@ write_json! {
 /// # Ok::<(), shop_core::Error>(())
 /// ```
 ///
-/// Its members are those of [`DetailMembers`].
+/// `Details` dereferences to [`DetailMembers`], which contains one field per member. Details
+/// without any member take one pointer: the members are allocated when the first one is set.
 #[derive(Debug, Clone, Default)]
 pub struct Details(Option<Box<DetailMembers>>);
 
@@ -263,10 +301,13 @@ impl Details {
     /// No details.
     pub const NONE: Self = Self(None);
 
-    /// Reads the members of a JSON object but those in `except`. Those that this version does not know are kept.
+    /// Reads the details from the JSON object `json`, without the members that `except` names.
+    ///
+    /// Members that this version does not know are kept as JSON.
     ///
     /// # Errors
-    /// When it is no JSON object, or one of them is not valid: its name, and the reason.
+    /// Returns the name of the first member that is not valid, and the reason. If `json` is no JSON
+    /// object, the name is `details`.
     #[doc(hidden)]
     pub fn from_json(json: &[u8], except: &[&str]) -> Result<Self, (&'static str, String)> {
         let members: BTreeMap<String, RawScalar<'_>> =
@@ -291,14 +332,18 @@ impl Details {
         Ok(details)
     }
 
-    /// Returns whether the details of two purchases with one id are the same content.
+    /// Checks whether the details of two purchases with the same id are equal, so that one purchase
+    /// repeats the other.
     ///
-    /// A purchase without a currency is in the currency of the shop, which has only one. So an absent currency equals any
-    /// other: a purchase from before `SHOP_CURRENCY` was set is repeated, and not contradicted, by one from after it.
+    /// A purchase without a currency is in the one currency of the shop. So an absent currency
+    /// equals any other: a purchase from before `SHOP_CURRENCY` was set is repeated, and not
+    /// contradicted, by the same purchase from afterwards.
     ///
-    /// A refund takes its currency and its reference from its purchase, so those are not compared for refunds.
+    /// A refund takes its currency and its reference from its purchase, so these two are not
+    /// compared for refunds.
     pub(crate) fn same_content(&self, other: &Self) -> bool {
-        // Most purchases have no details, and each publish asks.
+        // This comparison runs for each purchase that is published or stored, and most purchases
+        // carry no details.
         if self.0.is_none() && other.0.is_none() {
             return true;
         }
@@ -312,7 +357,8 @@ impl Details {
         self.equals_except(other, ignored)
     }
 
-    /// Returns the members that this version does not know, as a JSON object.
+    /// Returns the members that this version does not know as a JSON object, or `None` if there are
+    /// none.
     #[must_use]
     pub fn unknown_members(&self) -> Option<String> {
         if self.others.is_empty() {
@@ -323,11 +369,14 @@ impl Details {
         String::from_utf8(json).ok()
     }
 
-    /// Sets the members that this version does not know, from a JSON object: how an export of a later version, or of a
-    /// record with members of its own, has them.
+    /// Replaces the members that this version does not know by the members of the JSON object
+    /// `json`.
+    ///
+    /// This is the value of the member `more` in an export, which a later version has written, or
+    /// which contains records with unknown members.
     ///
     /// # Errors
-    /// [`Invalid`] if it is no JSON object, or has a member that this version knows.
+    /// [`Invalid`] if `json` is no JSON object, or names a member that this version knows.
     #[doc(hidden)]
     pub fn set_unknown_members(&mut self, json: &str) -> Result<(), Invalid> {
         const INVALID: Invalid = Invalid::malformed(
@@ -343,6 +392,7 @@ impl Details {
         if members.keys().any(is_known) {
             return Err(INVALID);
         }
+        // Writing to `self.others` allocates the members, so it is avoided where nothing changes.
         if !members.is_empty() || !self.others.is_empty() {
             let others = members
                 .into_iter()
@@ -352,10 +402,11 @@ impl Details {
         Ok(())
     }
 
-    /// Gives them the currency of a shop.
+    /// Sets the currency to the currency of the shop, if the details state no currency.
     ///
     /// # Errors
-    /// When they have another one, or one where the shop has none: the reason, without the name of the member.
+    /// Returns a reason, without the name of the member, if the details state another currency than
+    /// `shop`, or any currency although `shop` is `None`.
     #[doc(hidden)]
     pub fn adopt_currency(&mut self, shop: Option<&Currency>) -> Result<(), String> {
         match (&self.currency, shop) {
@@ -369,7 +420,8 @@ impl Details {
         Ok(())
     }
 
-    /// The members as a JSON object, if there are any: how a store keeps them.
+    /// Returns all members as a JSON object, or `None` if there are none. Stores keep the details
+    /// in this form.
     #[doc(hidden)]
     #[must_use]
     pub fn to_json(&self) -> Option<String> {
@@ -382,13 +434,17 @@ impl Details {
             .map(|members| format!("{{{members}}}"))
     }
 
-    /// Appends all members, each with a comma in front.
+    /// Appends the known and the unknown members to `json`, each with a comma in front.
     pub(crate) fn write_all(&self, json: &mut impl BufMut) {
         self.write_known(json);
         write_others(&self.others, b',', json);
     }
 
-    /// `before`, and the names of the members: all [`COLUMNS`](Self::COLUMNS) and `more`, or as many as `N` has room for.
+    /// Returns the `N` names that begin with `before`, followed by [`COLUMNS`](Self::COLUMNS) and
+    /// `more`.
+    ///
+    /// A smaller `N` leaves out the last names. The layouts of files build their columns with it at
+    /// compile time.
     #[doc(hidden)]
     #[must_use]
     pub const fn columns_after<const B: usize, const N: usize>(
@@ -427,14 +483,15 @@ impl DerefMut for Details {
 
 impl PartialEq for Details {
     fn eq(&self, other: &Self) -> bool {
-        // Most purchases have no details.
+        // Most purchases carry no details, so this is the fast path.
         (self.0.is_none() && other.0.is_none()) || **self == **other
     }
 }
 
 impl Eq for Details {}
 
-/// Appends the known members, and [`MORE`], each with a comma in front.
+/// Appends the known members, and the unknown ones as one object under [`MORE`], each with a comma
+/// in front.
 impl WriteJson for Details {
     fn write_json(&self, json: &mut impl BufMut) {
         self.write_known(json);
@@ -445,13 +502,14 @@ impl WriteJson for Details {
     }
 }
 
-/// Appends a JSON object of members whose values are JSON.
+/// Appends the unknown `members`, whose values are JSON already, as a JSON object.
 fn write_more(members: &BTreeMap<String, String>, json: &mut impl BufMut) {
     write_others(members, b'{', json);
     json.put_u8(b'}');
 }
 
-/// Appends members whose values are JSON: `start`, and then a comma between them.
+/// Appends `members`, whose values are JSON already: `start` in front of the first one, and a comma
+/// in front of the others.
 fn write_others(members: &BTreeMap<String, String>, start: u8, json: &mut impl BufMut) {
     let mut separator = start;
     for (name, value) in members {
@@ -463,6 +521,8 @@ fn write_others(members: &BTreeMap<String, String>, start: u8, json: &mut impl B
     }
 }
 
+/// Serializes the unknown members as a map whose values are raw JSON, so that each value stays as
+/// it was read.
 fn serialize_more<S: serde::Serializer>(
     members: &BTreeMap<String, String>,
     serializer: S,

@@ -1,22 +1,41 @@
 //! Texts with a maximum length, among them the id and the name of a buyer.
+//!
+//! The macro `text_type!` defines one type per kind of text. Each type wraps a string that one of
+//! the two functions in this module has checked, or a check of the module that defines the type.
+//! The text is stored as the client gave it: it is neither trimmed nor normalized.
 
 use compact_str::CompactString;
 
 use super::{Invalid, InvalidKind};
 
-/// `text`, if it is as short as required; else `too_long`.
+/// Checks that `text` has at most `max` characters, and returns it unchanged.
+///
+/// Blank texts and control characters are accepted, unlike in [`visible`].
+///
+/// # Errors
+/// Returns `too_long` if the text has more than `max` characters.
 pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
-    // A character has at least one byte, so short texts need no count.
+    // A character takes at least one byte in UTF-8. So a text of at most `max` bytes is short
+    // enough, and its characters need not be counted.
     if text.len() > max && text.chars().count() > max {
         return Err(too_long);
     }
     Ok(text.into())
 }
 
-/// `text`, if it is as short as required, and visible on one line.
+/// Checks that `text` is visible on one line and has at most `max` characters, and returns it
+/// unchanged.
+///
+/// # Errors
+/// An [`Invalid`] about the subject of `too_long`:
+/// - [`Blank`](InvalidKind::Blank) if the text is empty or consists of whitespace
+/// - `too_long` itself if the text has more than `max` characters
+/// - [`ControlCharacter`](InvalidKind::ControlCharacter) if the text contains a control character,
+///   such as a line break
 pub(super) fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     let invalid = |kind, reason| Err(Invalid::new(kind, too_long.subject, reason));
-    // Most texts are printable ASCII.
+    // Most texts are printable ASCII and contain more than spaces. Such a text can break the rule
+    // about its length alone, so the slower checks by Unicode character are skipped.
     if text.bytes().any(|byte| byte > b' ')
         && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
     {
@@ -35,7 +54,10 @@ pub(super) fn visible(text: &str, max: usize, too_long: Invalid) -> Result<Compa
     Ok(kept)
 }
 
-/// Defines a type for text with a maximum number of characters, which `$check` reads.
+/// Defines a type `$name` for a text of at most `$max` characters.
+///
+/// `$subject` names the text in error messages, such as "the user id". `$check` validates the text:
+/// it is called with the text, `$max` and the error for a text that is too long, as [`visible`] is.
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident: $subject:literal, $max:literal, $check:path) => {
         $(#[$doc])*
@@ -49,7 +71,7 @@ macro_rules! text_type {
             #[doc(hidden)]
             pub const MAX_CHARS: usize = $max;
 
-            /// The text, unchanged.
+            /// Returns the text as it was given.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -83,13 +105,18 @@ macro_rules! text_type {
 pub(crate) use text_type;
 
 text_type! {
-    /// The user id of a purchase, by which purchases are listed: 1 to 128 characters, not blank, no control characters,
+    /// The id of the user of a purchase, by which purchases are listed.
+    ///
+    /// A user id has 1 to 128 characters, is not blank, contains no control characters, and is
     /// stored unchanged.
     UserId: "the user id", 128, visible
 }
 
 text_type! {
-    /// The name of a user: 1 to 256 characters, not blank, no control characters, stored unchanged.
+    /// The name of a user.
+    ///
+    /// A user name has 1 to 256 characters, is not blank, contains no control characters, and is
+    /// stored unchanged.
     UserName: "the user name", 256, visible
 }
 
