@@ -1,4 +1,13 @@
-//! Buying a stream of purchases.
+//! Buys a stream of purchases, with a limited number of purchases in flight.
+//!
+//! ```text
+//! source ─▶ permit for each purchase ─▶ groups of ready purchases ─▶ calls, run concurrently ─▶ results in order
+//!               ▲                                                                                     │
+//!               └────────────── the permit returns when the result has been read ─────────────────────┘
+//! ```
+//!
+//! Purchases that are ready at the same time are bought by one call of [`Shop::buy_many`] if they
+//! are at least [`MIN_BATCH`], and by one call of [`Shop::buy`] each if they are fewer.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,14 +22,17 @@ use crate::ports::{PublishedPurchase, miscounted};
 use crate::{NewPurchase, Result};
 
 impl Shop {
-    /// Buys all of them, with at most `in_flight` in flight (at least 1). The stream is polled only as results are
-    /// read.
+    /// Buys all `purchases` of a stream, with at most `max_in_flight` purchases in flight (at least
+    /// 1).
     ///
-    /// The results are in the order of the purchases. Purchases in flight at the same time may reach the log in another
-    /// order. An error does not end the stream: the next result follows.
+    /// The stream of purchases is polled only while the results are read. The results are in the
+    /// order of the purchases, but purchases that are in flight at the same time may reach the log
+    /// in another order. An error does not end the results: the result of the next purchase
+    /// follows.
     ///
-    /// While the stream has at least 16 purchases ready, they are bought [together](Self::buy_many), up to half of
-    /// `in_flight` and 1,000. That is several times faster.
+    /// While at least 16 purchases of the stream are ready, they are bought
+    /// [together](Self::buy_many), which is several times faster: up to half of `max_in_flight`,
+    /// and up to 1,000, in one call.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop, StreamExt, stream};
@@ -51,8 +63,12 @@ impl Shop {
             .map(|Ok(((), result))| result)
     }
 
-    /// As [`buy_all`](Self::buy_all), from a source that can fail, such as a file or a database. The result of a
-    /// purchase has its `tag`, such as a line number. An error of the source is passed on in its place.
+    /// Buys all purchases of a source that can fail, such as a file or a database, as
+    /// [`buy_all`](Self::buy_all) does.
+    ///
+    /// The source yields each purchase with a tag, such as its line number, and the result of the
+    /// purchase is returned with this tag. An error of the source is returned in its place among
+    /// the results, and does not end them.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop, TryStreamExt, stream};
@@ -77,7 +93,7 @@ impl Shop {
     /// ```
     ///
     /// # Cancel safety
-    /// As [`buy_all`](Self::buy_all).
+    /// Dropping the stream discards the results. Purchases in flight may still be published.
     pub fn try_buy_all<S, T, E>(
         &self,
         purchases: S,
@@ -94,17 +110,21 @@ impl Shop {
         let taken = stream::unfold(
             (purchases.boxed(), room),
             |(mut purchases, room)| async move {
-                // Before a purchase is taken, and at once while there is room. The semaphore is never closed.
+                // The permit is acquired before the source is polled, so that no purchase is read
+                // which cannot be bought yet. `unconstrained` keeps tokio's cooperative budget from
+                // reporting a free permit as pending, which would split a group of ready purchases.
+                // The semaphore is never closed, so there is a permit.
                 let place = unconstrained(Arc::clone(&room).acquire_owned()).await.ok();
                 let item = purchases.next().await?;
                 Some(((item, place), (purchases, room)))
             },
         );
+        // Half of the permits, so that the next group is collected while the last one is in flight.
         let together = (in_flight / 2).clamp(1, MAX_BATCH);
         let calls = taken
             .ready_chunks(together)
             .flat_map(move |ready| stream::iter(shop.calls(ready)));
-        // A result has its place until it is read.
+        // The permit travels with the result, and is released when the caller has read the result.
         calls
             .buffered(in_flight)
             .flat_map(stream::iter)
@@ -112,7 +132,10 @@ impl Shop {
             .boxed()
     }
 
-    /// The calls that buy what is `ready`: one for each, or one for all if these are many.
+    /// Returns the calls that buy the purchases that are `ready`.
+    ///
+    /// At least [`MIN_BATCH`] items become one call for all, fewer items one call each. An error of
+    /// the source among the items passes through the call and keeps its place in the order.
     fn calls<T, E>(&self, ready: Vec<QueuedPurchase<T, E>>) -> Vec<BuyCall<T, E>>
     where
         T: Send + 'static,
@@ -132,6 +155,8 @@ impl Shop {
             };
             return ready.into_iter().map(one).collect();
         }
+        // The purchases are separated from their tags, because `buy_many` takes the purchases
+        // alone. An error of the source remains among the tags, and takes no result below.
         let mut purchases = Vec::with_capacity(ready.len());
         let mut tags = Vec::with_capacity(ready.len());
         for (item, place) in ready {
@@ -144,6 +169,8 @@ impl Shop {
         let shop = self.clone();
         let all = async move {
             let mut results = shop.buy_many(purchases).await.into_iter();
+            // A sink that returns too few results violates its contract: the last purchases get an
+            // error.
             let mut result = |tag| (tag, results.next().unwrap_or_else(|| Err(miscounted())));
             tags.into_iter()
                 .map(|(tag, place)| (tag.map(&mut result), place))
@@ -153,17 +180,18 @@ impl Shop {
     }
 }
 
-/// The minimum number of purchases that are bought together.
+/// The minimum number of purchases that are bought by one call.
 const MIN_BATCH: usize = 16;
-/// The maximum number of purchases that are bought together.
+/// The maximum number of purchases that are bought by one call.
 const MAX_BATCH: usize = 1_000;
 
-/// A purchase of the source with its tag, and its place.
+/// An item of the source, which is a purchase with its tag or an error, and the permit of the item.
 type QueuedPurchase<T, E> = (Result<(T, NewPurchase), E>, InFlightPermit);
 
-/// The result of one purchase, with its tag; or an error of the source.
+/// The result of one purchase with the tag of the purchase, or an error of the source.
 type TaggedResult<T, E> = Result<(T, Result<PublishedPurchase>), E>;
-/// A place among those in flight.
+/// A permit for one purchase in flight, which returns to the semaphore when it is dropped.
 type InFlightPermit = Option<OwnedSemaphorePermit>;
-/// Buys purchases.
+/// A call that buys one or more purchases, and returns their results in order, each with its
+/// permit.
 type BuyCall<T, E> = BoxFuture<'static, Vec<(TaggedResult<T, E>, InFlightPermit)>>;

@@ -1,4 +1,9 @@
-//! [`Shop`]: buys and lists purchases on any backend.
+//! [`Shop`]: buys, refunds and lists purchases on any backend.
+//!
+//! A shop connects two ports: a [`PurchaseSink`], to which purchases are published, and a
+//! [`PurchaseQuery`], from which stored purchases are read. [`Pipeline`] adds the ingest between
+//! the log and the store, for a program that contains both. [`UserPurchases`] selects the purchases
+//! to list.
 //!
 //! ```
 //! use shop_core::{NewPurchase, Shop};
@@ -46,10 +51,11 @@ use crate::{
     RequestContext, Result, SystemClock, UserId, UserName,
 };
 
-/// The pause between two queries for a purchase that is refunded before it is stored.
+/// The pause between two queries for a purchase that is to be refunded, but is not stored yet.
 const PAUSE_UNTIL_STORED: Duration = Duration::from_millis(50);
 
-/// Buys and lists purchases, on any backend. Cheap to clone: clones share the two ports.
+/// A shop that buys, refunds and lists purchases, on any backend. Clones are cheap, and share the
+/// two ports.
 ///
 /// ```
 /// use shop_core::{NewPurchase, Result, Shop};
@@ -76,9 +82,11 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop that publishes to `sink` and lists from `query`. An [`Ingest`](crate::ingest::Ingest), here or in another
-    /// process, stores what is published. Repetitions and conflicts are recognised by an [`IdempotentSink`] unless
-    /// `sink` [does so itself](PurchaseSink::is_idempotent).
+    /// Creates a shop that publishes purchases to `sink`, and lists purchases from `query`.
+    ///
+    /// An [`Ingest`](crate::ingest::Ingest), in this process or another one, moves the published
+    /// purchases from the log to the store. An [`IdempotentSink`] around `sink` recognises repeated
+    /// purchases and conflicts, unless `sink` [does so itself](PurchaseSink::is_idempotent).
     ///
     /// ```
     /// use shop_core::Shop;
@@ -103,8 +111,10 @@ impl Shop {
         }
     }
 
-    /// A shop in memory, where a purchase is listed as soon as it is bought. It has no log, and so no
-    /// [events](Self::with_events). For tests and experiments.
+    /// Creates a shop in memory, for tests and experiments.
+    ///
+    /// A purchase is listed as soon as it is bought. There is no log, and so there are no
+    /// [events](Self::with_events).
     ///
     /// ```
     /// use shop_core::{ErrorKind, NewPurchase, Shop};
@@ -129,7 +139,7 @@ impl Shop {
         )
     }
 
-    /// The same shop with [`events`](UserPurchases::events), such as those of a
+    /// Adds a source of [events](UserPurchases::events) to this shop, such as a
     /// [`PurchaseFeed`](crate::feed::PurchaseFeed) over its log and store.
     #[must_use]
     pub fn with_events(mut self, events: impl PurchaseEvents) -> Self {
@@ -137,8 +147,10 @@ impl Shop {
         self
     }
 
-    /// A shop whose purchases belong to `context`: its request id and its W3C `traceparent` are transmitted with each
-    /// purchase.
+    /// Returns a shop on the same ports that buys and refunds on behalf of the request `context`.
+    ///
+    /// The request id and the W3C `traceparent` of the context are transmitted with each purchase
+    /// and refund.
     ///
     /// ```
     /// use shop_core::{NewPurchase, RequestContext, Shop};
@@ -157,24 +169,28 @@ impl Shop {
         }
     }
 
-    /// The port that purchases are published to.
+    /// Returns the port to which purchases are published.
     #[must_use]
     pub fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::clone(&self.sink)
     }
 
-    /// The port that purchases are listed from.
+    /// Returns the port from which purchases are listed.
     #[must_use]
     pub fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::clone(&self.query)
     }
 
-    /// Buys.
+    /// Buys the purchase `new`, and returns it with its id, its time and the receipt of the log.
     ///
-    /// The key of the purchase makes the call idempotent: the purchase is stored once, however often it is bought.
-    /// Without a key, one is generated for this call. A repetition returns the first purchase with its time, and is
-    /// [`replayed`](PublishedPurchase::replayed). The argument may be the [`Result`] of a call that makes a purchase, such
-    /// as [`with_key`](NewPurchase::with_key). It is one attempt, except over HTTP, where a `ShopClient` repeats it.
+    /// The idempotency key of the purchase makes the call repeatable: the purchase is stored once,
+    /// however often it is bought with this key. A repeated call returns the first purchase with
+    /// its time, and is [`replayed`](PublishedPurchase::replayed). Without a key, one is generated
+    /// for this call.
+    ///
+    /// The argument may be the [`Result`] of a call that makes a purchase, such as
+    /// [`with_key`](NewPurchase::with_key). The call makes one attempt. Over HTTP, a `ShopClient`
+    /// repeats attempts that fail.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop};
@@ -190,12 +206,13 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// Those of [`PurchaseSink::publish_new`]. The error's [`outcome`](crate::Error::outcome) tells apart a purchase
-    /// that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is the
-    /// key to repeat the purchase with.
+    /// Returns the errors of [`PurchaseSink::publish_new`], and the error of an argument that is no
+    /// valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a purchase
+    /// that was not recorded and a purchase that may have been recorded. Repeat the purchase with
+    /// the [`idempotency_key`](crate::Error::idempotency_key) of the error.
     ///
     /// # Cancel safety
-    /// Once polled, the purchase may be published even if the future is dropped.
+    /// Once the future was polled, the purchase may be published even if the future is dropped.
     pub async fn buy(
         &self,
         new: impl TryInto<NewPurchase, Error: Into<Error>>,
@@ -208,9 +225,10 @@ impl Shop {
             .map_err(with_key)
     }
 
-    /// Buys all of them together, as [`buy`](Self::buy), and returns one result per purchase, in their order.
+    /// Buys all `purchases` together, and returns one result per purchase, in the same order.
     ///
-    /// The purchases of one user are recorded in their order. [`buy_all`](Self::buy_all) buys a stream.
+    /// Each purchase is bought as [`buy`](Self::buy) does. The purchases of one user are recorded
+    /// in their order. Use [`buy_all`](Self::buy_all) to buy a stream of purchases.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Shop};
@@ -226,11 +244,13 @@ impl Shop {
     /// ```
     ///
     /// # Cancel safety
-    /// As [`PurchaseSink::publish_many`].
+    /// Dropping the future loses the results. Each purchase may be published or not, as with
+    /// [`PurchaseSink::publish_many`].
     pub async fn buy_many(
         &self,
         mut purchases: Vec<NewPurchase>,
     ) -> Vec<Result<PublishedPurchase>> {
+        // One function per purchase, which adds the key of this purchase to its error below.
         let keys: Vec<_> = purchases.iter_mut().map(with_key).collect();
         let results = self
             .sink
@@ -243,15 +263,20 @@ impl Shop {
             .collect()
     }
 
-    /// Pays back `amount`, or the whole price, of the purchase with this id: a further entry of its user, whose negative
-    /// price is added to all sums. It is no further purchase.
+    /// Refunds `amount`, or the whole price without an amount, of the purchase with this id.
     ///
-    /// A purchase is refunded once. A repetition returns the first refund, and is
-    /// [`replayed`](PublishedPurchase::replayed); another amount or reason is a [`Conflict`](crate::ErrorKind::Conflict).
+    /// A refund is an entry of the same user with a negative price, which is added to all sums. It
+    /// does not count as a purchase.
     ///
-    /// The store decides over the refund. The call waits for it, for at most [5 s](REFUND_TIMEOUT); also for a purchase that
-    /// was acknowledged and [may not be stored yet](PurchaseSink::may_be_unstored). A refund that the store has not decided
-    /// over by then is in the log, and is [`pending`](PublishedPurchase::pending).
+    /// A purchase is refunded at most once. Repeating the call returns the first refund, which is
+    /// [`replayed`](PublishedPurchase::replayed) then. Another amount or reason is a
+    /// [`Conflict`](crate::ErrorKind::Conflict).
+    ///
+    /// The store decides whether the refund is applied. The call waits at most [5
+    /// s](REFUND_TIMEOUT) for this decision. Before, it waits as long for a purchase that was
+    /// acknowledged but [may not be stored yet](PurchaseSink::may_be_unstored). A refund without a
+    /// decision in time is in the log, and the returned refund is
+    /// [`pending`](PublishedPurchase::pending).
     ///
     /// ```
     /// use shop_core::domain::RefundReason;
@@ -274,12 +299,15 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the purchase is not stored, which [`get`](Self::get) tells apart, and as
-    /// [`Purchase::refund`]; otherwise those of [`PurchaseQuery::get`] and of [`PurchaseSink::publish_new`]. When the store
-    /// cannot be asked, nothing is published.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if there is no stored purchase with this id, which
+    ///   [`get`](Self::get) tells apart from the following
+    /// - the errors of [`Purchase::refund`], for example for an amount above the price
+    /// - the errors of [`PurchaseQuery::get`]: nothing was published then
+    /// - the errors of [`PurchaseSink::publish_new`]
     ///
     /// # Cancel safety
-    /// As [`buy`](Self::buy). The same call can be repeated.
+    /// Once the future was polled, the refund may be published even if the future is dropped. The
+    /// same call can be repeated.
     pub async fn refund(
         &self,
         id: impl IntoValid<PurchaseId>,
@@ -302,7 +330,13 @@ impl Shop {
             .await
     }
 
-    /// Returns the purchase with this id. Waits for one that may not be stored yet.
+    /// Returns the purchase with this id, or `None` if it is not stored.
+    ///
+    /// Waits up to [`REFUND_TIMEOUT`] while the sink reports that the purchase may be acknowledged
+    /// but not stored yet.
+    ///
+    /// # Errors
+    /// Returns the first error of [`PurchaseQuery::get`].
     async fn wait_until_stored(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         let until = Instant::now() + REFUND_TIMEOUT;
         loop {
@@ -314,15 +348,19 @@ impl Shop {
         }
     }
 
-    /// The purchase with this id, if it is stored.
+    /// Returns the purchase or refund with this id, or `None` if it is not stored.
     ///
     /// # Errors
-    /// Those of [`PurchaseQuery::get`].
+    /// Returns the errors of [`PurchaseQuery::get`], and [`Invalid`](crate::ErrorKind::Invalid) for
+    /// text that is not an id.
     pub async fn get(&self, id: impl IntoValid<PurchaseId>) -> Result<Option<Purchase>> {
         self.query.get(&id.into_valid()?).await
     }
 
-    /// The purchases of the user with this id. Text that is not an id is the error of the call that reads.
+    /// Selects the purchases of the user with this id, to list or to sum them.
+    ///
+    /// Nothing is read yet. Text that is not a user id becomes the error of the call that reads the
+    /// purchases.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -337,13 +375,17 @@ impl Shop {
         UserPurchases::new(self, id.into_valid().map(Selector::User))
     }
 
-    /// The purchases of the users with this name, as [`user`](Self::user).
+    /// Selects the purchases of all users with this name, to list or to sum them as with
+    /// [`user`](Self::user).
     pub fn user_with_name(&self, name: impl IntoValid<UserName>) -> UserPurchases {
         UserPurchases::new(self, name.into_valid().map(Selector::Name))
     }
 
-    /// The purchases of all users. A facing service denies them, unless they have a
-    /// [reference](UserPurchases::with_reference); management lists them with the scope `observe`.
+    /// Selects the purchases of all users, to list or to sum them.
+    ///
+    /// The public API of a service denies this selection, unless it is limited to a
+    /// [reference](UserPurchases::with_reference). The management API lists all purchases with the
+    /// scope `observe`.
     pub fn all_users(&self) -> UserPurchases {
         UserPurchases::new(self, Ok(Selector::All))
     }
@@ -351,23 +393,31 @@ impl Shop {
     /// Checks whether purchases can be bought and listed now.
     ///
     /// # Errors
-    /// The reason why not.
+    /// Returns the error of the sink or of the query that cannot be used now.
     pub async fn check(&self) -> Result<()> {
         self.sink.check().await?;
         self.query.check_reads().await
     }
 
-    /// Rejects further purchases of this shop and its clones, and waits up to `timeout` for those in flight. Listings
-    /// still work.
+    /// Rejects further purchases of this shop and its clones, and waits up to `timeout` for the
+    /// purchases in flight.
+    ///
+    /// Purchases can still be listed.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when some are still in flight after that time.
+    /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if purchases are still in flight
+    /// after `timeout`.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         self.sink.close(timeout).await
     }
 }
 
-/// Generates a key for `purchase` unless it has one. Returns what adds the key to the error of the purchase.
+/// Gives `purchase` a generated idempotency key if it carries none, and returns a function that
+/// adds the key to an error.
+///
+/// A caller repeats a failed purchase with the key in the error. The error keeps apart given and
+/// generated keys: with an unknown outcome, the same call without a key must not be repeated,
+/// because it would generate another key and could buy twice.
 fn with_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
     let is_given = purchase.key.is_some();
     let key = purchase
