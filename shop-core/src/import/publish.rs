@@ -1,4 +1,16 @@
-//! Publishes the rows of a file, and finds out what became of each.
+//! Publishes the rows of a file, and finds out whether each row was stored.
+//!
+//! ```text
+//! batch ─▶ valid_rows ─▶ without_known ─▶ publish_all ─▶ unsettled ─▶ wait_until_stored ─▶ imported
+//!          rejected,     repeated,        repeated,      rows in      conflicting,
+//!          repeated      conflicting      conflicting    the log      rejected
+//! ```
+//!
+//! A sink either *stores* purchases itself ([`PurchaseSink::is_storing`]), so that its answer is
+//! the decision of the store, or appends them to a log, from which ingest stores them later. With a
+//! log, a row is *unsettled* from its acknowledgement until a query finds that the store has
+//! decided about it. A refund may be stored before its purchase: the store keeps it as a *waiting
+//! refund* then, and applies or refuses it when the purchase is stored.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,15 +25,18 @@ use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
-/// The maximum of concurrent look-ups.
+/// The maximum number of concurrent look-ups in the store.
 const CONCURRENT_LOOKUPS: usize = 64;
-/// How many rows are in the log, at most, while the store is not asked for them.
+/// The number of unsettled rows in the log at which the import waits until they are stored.
 const MAX_UNSETTLED: usize = 10 * BATCH;
-/// How long one row is waited for, before all rows are looked up again.
+/// How long the import waits for the last unsettled row, before it looks up all unsettled rows
+/// again.
 const POLL: Duration = Duration::from_millis(500);
+/// The reason for rejecting a row whose purchase was erased: the store never accepts its id again.
 const ERASED: &str = "its purchase was erased";
 
-/// The pauses before what has failed is tried again: 0.1 s to 6.4 s, half of a minute in all.
+/// Returns the pauses before the attempts to repeat a failed call: 0.1 s to 6.4 s, half of a minute
+/// in all.
 fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
@@ -29,36 +44,40 @@ fn pauses() -> ExponentialBuilder {
         .with_max_times(9)
 }
 
-/// A valid row.
+/// A row of the file that states a valid purchase or refund.
 struct ValidRow {
     line: u64,
     purchase: Purchase,
-    /// Whether it was published with an unknown outcome: if the sink has it now, it is from this import.
+    /// Whether an attempt to publish the row ended with an unknown outcome. If the sink answers
+    /// later that it has the purchase already, then the purchase is from this import, and not a
+    /// repetition.
     may_be_published: bool,
 }
 
-/// What the store says of a row.
+/// The answer of the store to a look-up of a row.
 enum RowOutcome {
-    /// Its purchase or refund is stored.
+    /// The purchase or refund of the row is stored.
     Stored,
-    /// Its refund is in the store, and waits there for its purchase.
+    /// The refund of the row is in the store, and waits there for its purchase.
     Waiting,
-    /// Another purchase is stored under its id, or another refund of its purchase is in the store.
+    /// Another purchase is stored under the id of the row, or another refund of the same purchase
+    /// is in the store.
     Conflicting,
-    /// The store can never accept it.
+    /// The store can never accept the row, for this reason.
     Rejected(String),
-    /// The store does not have it.
+    /// The store knows nothing about the row, which may still be in the log.
     Unknown,
 }
 
-/// Publishes the batches of one import.
+/// The publisher of the batches of one import, which also settles the rows that are in the log.
 pub(super) struct ImportPublisher<'a> {
     sink: &'a dyn PurchaseSink,
     query: &'a dyn PurchaseQuery,
     store_timeout: Duration,
-    /// Rows that are in the log, and may not be stored yet.
+    /// The rows that are in the log, and may not be stored yet.
     unsettled: Vec<ValidRow>,
-    /// Rows whose refund was waiting for its purchase when it was imported.
+    /// The rows whose refund was waiting in the store for its purchase when it was counted as
+    /// imported.
     waiting: Vec<ValidRow>,
 }
 
@@ -77,10 +96,16 @@ impl<'a> ImportPublisher<'a> {
         }
     }
 
-    /// Publishes the rows of a batch. Where that does not store them, it waits for the store when 10,000 rows are in the log.
+    /// Publishes the rows of a batch, and counts them in `report`.
+    ///
+    /// If the sink appends to a log, the acknowledged rows are unsettled afterwards. The function
+    /// waits for the store once 10,000 rows are unsettled, and [`finish`](Self::finish) waits for
+    /// the rest.
     ///
     /// # Errors
-    /// As [`Import::run`](super::Import::run).
+    /// Returns the errors of the sink and the store that are described at
+    /// [`Import::run`](super::Import::run). `report.resume_at` is the first line that may not be
+    /// imported then.
     pub(super) async fn publish(
         &mut self,
         batch: Vec<ImportRow>,
@@ -90,7 +115,8 @@ impl<'a> ImportPublisher<'a> {
         report.resume_at = first_unsettled.or(batch.first().map(|row| row.line));
         let rows = self.valid_rows(batch, report);
         let is_storing = self.sink.is_storing();
-        // A sink that stores says by itself what it had already. The purchase of a refund is looked up in any case.
+        // A sink that stores reports purchases that it stored before, so they need no look-up. A
+        // refund is looked up in any case, to find whether it contradicts its purchase.
         let (to_publish, to_look_up): (Vec<_>, Vec<_>) = rows
             .into_iter()
             .partition(|row| is_storing && !row.purchase.is_refund());
@@ -112,10 +138,11 @@ impl<'a> ImportPublisher<'a> {
         Ok(())
     }
 
-    /// Waits until all rows are stored, at the end of the file.
+    /// Waits until the store has decided about all rows, and counts the refunds that still wait.
+    /// Called at the end of the file.
     ///
     /// # Errors
-    /// As [`Import::run`](super::Import::run).
+    /// Returns the errors of the store that are described at [`Import::run`](super::Import::run).
     pub(super) async fn finish(&mut self, report: &mut ImportReport) -> Result<()> {
         report.resume_at = self.unsettled.first().map(|row| row.line);
         self.wait_until_stored(report).await?;
@@ -123,7 +150,8 @@ impl<'a> ImportPublisher<'a> {
         self.count_waiting(report).await
     }
 
-    /// Looks up the rows. Counts those that the store knows, and returns the others.
+    /// Looks up `rows` in the store, counts the rows that the store knows, and returns the rows
+    /// that it does not know.
     async fn without_known(
         &self,
         rows: Vec<ValidRow>,
@@ -141,8 +169,14 @@ impl<'a> ImportPublisher<'a> {
         Ok(unknown)
     }
 
-    /// Publishes rows until each one is acknowledged, counted as known, or counted as refused. Returns the acknowledged
-    /// ones.
+    /// Publishes `rows` until the sink has acknowledged or refused each row, and returns the
+    /// acknowledged rows.
+    ///
+    /// Repetitions, conflicts and rejected rows are counted in `report`. Rows that failed for a
+    /// passing reason, or with an unknown outcome, are published again after a pause.
+    ///
+    /// # Errors
+    /// Returns the last error of a row if rows still fail after all [`pauses`].
     async fn publish_all(
         &self,
         mut rows: Vec<ValidRow>,
@@ -157,6 +191,8 @@ impl<'a> ImportPublisher<'a> {
             let mut to_repeat = Vec::new();
             for (mut row, result) in rows.into_iter().zip(results) {
                 match result {
+                    // After an unknown outcome, a duplicate may be the purchase of the earlier
+                    // attempt of this import, so it counts as imported.
                     Ok(receipt) if receipt.is_duplicate && !row.may_be_published => {
                         report.repeated += 1;
                     }
@@ -182,12 +218,18 @@ impl<'a> ImportPublisher<'a> {
         Ok(acknowledged)
     }
 
-    /// Waits until the store has decided over rows that are in the log.
+    /// Waits until the store has decided about all unsettled rows, and counts them in `report`.
+    ///
+    /// # Errors
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no row was decided for the time
+    ///   `store_timeout`
+    /// - the errors of look-ups in the store
     async fn wait_until_stored(&mut self, report: &mut ImportReport) -> Result<()> {
         let mut rows = std::mem::take(&mut self.unsettled);
         let mut last_progress = Instant::now();
         while let Some(last) = rows.last() {
-            // Where the store has the last row, it has most others. An error is that of the look-up below.
+            // Once the store contains the last row, it contains most other rows, so this wait saves
+            // useless look-ups. An error is ignored here, because the look-ups below report it.
             let _is_stored = self.query.wait_for(&last.purchase.id, POLL).await;
             let count = rows.len();
             let mut undecided = Vec::new();
@@ -203,6 +245,8 @@ impl<'a> ImportPublisher<'a> {
                     RowOutcome::Unknown => undecided.push(row),
                 }
             }
+            // The timeout limits the time without progress, not the whole wait: a long log takes
+            // its time.
             if undecided.len() < count {
                 last_progress = Instant::now();
             } else if last_progress.elapsed() >= self.store_timeout {
@@ -217,8 +261,11 @@ impl<'a> ImportPublisher<'a> {
         Ok(())
     }
 
-    /// Counts the refunds that still wait for their purchase, at the end of the file. Their purchase may have come meanwhile,
-    /// and may contradict them.
+    /// Counts the refunds that still wait for their purchase at the end of the file.
+    ///
+    /// The purchase of a waiting refund may have been stored since the refund was counted as
+    /// imported. If the purchase contradicts the refund, the row is counted as conflicting or
+    /// rejected instead.
     async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         for (row, fate) in self.fates_of(rows).await? {
@@ -238,7 +285,12 @@ impl<'a> ImportPublisher<'a> {
         Ok(())
     }
 
-    /// Asks the store for rows. Returns each with what was found.
+    /// Looks up `rows` in the store concurrently, and returns each row with the answer, in the same
+    /// order.
+    ///
+    /// # Errors
+    /// Returns the error of a look-up that still fails after all [`pauses`], or that must not be
+    /// retried.
     async fn fates_of(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
         stream::iter(rows)
             .map(|row| async move {
@@ -254,7 +306,7 @@ impl<'a> ImportPublisher<'a> {
             .await
     }
 
-    /// Asks the store for a row.
+    /// Looks up one row in the store, and for a refund also the purchase that it refunds.
     async fn fate_of(&self, purchase: &Purchase) -> Result<RowOutcome> {
         Ok(match self.query.look_up(&purchase.id).await? {
             Lookup::Stored(stored) if stored.same_content(purchase) => RowOutcome::Stored,
@@ -272,7 +324,11 @@ impl<'a> ImportPublisher<'a> {
         })
     }
 
-    /// Returns why a refund can never be applied to its purchase, if that is stored.
+    /// Returns the reason why `refund` can never be applied to its purchase, or `None` if there is
+    /// no such reason.
+    ///
+    /// There is none while the purchase is neither stored nor erased, and for an entry that is no
+    /// refund.
     async fn contradiction(&self, refund: &Purchase) -> Result<Option<String>> {
         let Some(of) = &refund.details.of else {
             return Ok(None);
@@ -287,7 +343,11 @@ impl<'a> ImportPublisher<'a> {
         })
     }
 
-    /// Returns the valid rows of a batch. Counts the others, and those that repeat an earlier row that is not settled.
+    /// Returns the rows of a batch that are valid and new, and counts the others in `report`.
+    ///
+    /// A row is not new if an earlier row of the batch, or an unsettled row of an earlier batch,
+    /// uses the same id. The store may not contain these rows yet, so looking up the id in the
+    /// store would not find them.
     fn valid_rows(&self, batch: Vec<ImportRow>, report: &mut ImportReport) -> Vec<ValidRow> {
         let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
         let unsettled = self.unsettled.iter().map(|row| &row.purchase);
