@@ -1,4 +1,13 @@
 //! Deletes purchases that are older than a retention, in the background.
+//!
+//! [`run_retention`] deletes in rounds, one per minute. Each round counts the purchases that are
+//! due, asks a [`DeletionGuard`] how many of them it may delete, and deletes them in small batches
+//! with pauses. The guard protects from a wrong clock: a clock that is ahead makes all purchases
+//! look old. It compares the clock with the time of the last round, which is stored beside the
+//! purchases.
+//!
+//! [`AcceptedTimes`] applies the same retention to new purchases, so that none is accepted that
+//! would be deleted at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +18,19 @@ use tokio::time::{Instant, sleep};
 use crate::ports::PurchaseErase;
 use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 
-/// Deletes the purchases of `store` whose timestamp is older than `keep`, until it is dropped: it never ends. It looks once a
-/// minute, and deletes in small batches with pauses, so that ingest continues. A program that ends calls
-/// [`delete_before`](PurchaseErase::delete_before) instead, without the protection from a wrong clock.
+/// Deletes the purchases of `store` that are older than `retention`, until the future is dropped.
 ///
-/// The retention is by the purchase's own timestamp. A log that delivers an old purchase again stores it again, until
-/// the next round deletes it. Several processes may run one for the same store. While the clock may be wrong, because it is
-/// more than a day past the last round or behind it, nothing is deleted for six hours, and then a tenth per round.
+/// The future never completes. It looks for old purchases once a minute, and deletes them in small
+/// batches with pauses, so that ingest continues meanwhile. A program that deletes once and ends
+/// calls [`delete_before`](PurchaseErase::delete_before) instead, without the protection from a
+/// wrong clock.
+///
+/// - The age of a purchase follows from its own timestamp. If a log delivers an old purchase again,
+///   the purchase is stored again until the next round deletes it.
+/// - Several processes may run a retention for the same store.
+/// - The clock may be wrong if it is more than a day past the last round, or more than five minutes
+///   behind the last round. Then nothing is deleted for six hours, and a tenth of the old purchases
+///   in each of the rounds that follow.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,17 +48,20 @@ use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 /// ```
 ///
 /// # Errors
-/// None: those of the store are logged, and the next round tries again.
+/// None. Errors of the store are logged, and the next round tries again.
 ///
 /// # Cancel safety
-/// Dropping the future may delete one more batch.
+/// Dropping the future may delete one more batch of purchases.
 pub async fn run_retention(store: impl PurchaseErase, retention: Duration) {
     Retention::new(Arc::new(store), RetentionOptions::new(retention))
         .run()
         .await;
 }
 
-/// A [`retain`] with options, and a monitor. A [`DeletionGuard`] limits what a round deletes while the clock may be wrong.
+/// A [`run_retention`] with options and a monitor.
+///
+/// A [`DeletionGuard`] limits the number of purchases that a round deletes while the clock may be
+/// wrong.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Retention {
@@ -53,14 +71,14 @@ pub struct Retention {
     monitor: Arc<RetentionMonitor>,
 }
 
-/// What a [`Retention`] has deleted, and what it will delete.
+/// The counts of the purchases that a [`Retention`] has deleted, and of those that are due next.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct RetentionMonitor {
     /// The number of deleted purchases.
     pub deleted: AtomicU64,
-    /// The number of purchases that will be older than the retention in the next round, counted after the last one, up
-    /// to 1,000,000.
+    /// The number of purchases that will be older than the retention in the next round, up to
+    /// 1,000,000. Each round counts them when it ends.
     pub due: AtomicU64,
 }
 
@@ -69,30 +87,37 @@ options! {
     #[doc(hidden)]
     #[derive(Debug, Clone)]
     pub struct RetentionOptions {
-        /// How long purchases are kept, by their timestamp.
+        /// How long purchases are kept, counted from their timestamp.
         pub retention: Duration = keep,
         /// The time between two rounds (default 60 s).
         pub interval: Duration = Duration::from_secs(60),
-        /// The maximum number of purchases of one deletion (default 1,000).
+        /// The maximum number of purchases that are deleted by one call of the store (default
+        /// 1,000).
         pub batch_size: usize = 1_000,
-        /// The clock.
+        /// The clock that tells which purchases are old (default: the system clock).
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
 
-    /// Purchases are kept for `keep`; the other options have their defaults.
+    /// Creates options that keep purchases for `keep`, with defaults for the other options.
     pub fn new(keep: Duration);
 }
 
-/// The maximum number of old purchases that are counted.
+/// The maximum number of old purchases that are counted. Counting more would load the store without
+/// use.
 const MAX_COUNT: usize = 1_000_000;
 
-/// The pause after a deletion is this multiple of its duration: 20 % of the time at most.
+/// The pause after a deletion, as a multiple of the duration of the deletion: with 4, deletions
+/// take at most 20 % of the time.
 const PAUSE_FACTOR: u32 = 4;
 
-/// How far a client's clock may be ahead: a timestamp in the future would be the newest of a listing until then.
+/// The time by which the clock of a client may be ahead. A purchase from the future would be listed
+/// as the newest one until its time has come.
 const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
 
-/// The timestamps that a new purchase may have. An older one than the retention would be deleted at once.
+/// The range of timestamps that are accepted for a new purchase.
+///
+/// The range begins at the retention, because an older purchase would be deleted at once, and ends
+/// shortly after the current time.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptedTimes {
@@ -101,7 +126,10 @@ pub struct AcceptedTimes {
 }
 
 impl AcceptedTimes {
-    /// Those at `now`, of a store that keeps purchases for `keep`; `None` is for ever.
+    /// Returns the timestamps that are accepted at the time `now` by a store that keeps purchases
+    /// for `keep`.
+    ///
+    /// With `None`, the store keeps purchases for ever.
     #[must_use]
     pub fn new(now: Timestamp, keep: Option<Duration>) -> Self {
         let first = now.saturating_sub(keep.unwrap_or(Duration::MAX));
@@ -111,10 +139,10 @@ impl AcceptedTimes {
         }
     }
 
-    /// Checks `time`.
+    /// Checks that the timestamp `time` is accepted, and returns it.
     ///
     /// # Errors
-    /// Why it is not accepted.
+    /// [`Invalid`] if `time` is older than the retention, or more than 5 minutes in the future.
     pub fn check(self, time: Timestamp) -> Result<Timestamp, Invalid> {
         let refused = |reason| Err(Invalid::malformed("the timestamp", reason));
         match time {
@@ -128,7 +156,7 @@ impl AcceptedTimes {
 }
 
 impl Retention {
-    /// A retention for `store`. It deletes nothing before it [runs](Self::run).
+    /// Creates a retention for `store`, which deletes nothing before it [runs](Self::run).
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseErase>, options: RetentionOptions) -> Self {
         Self {
@@ -139,22 +167,26 @@ impl Retention {
         }
     }
 
-    /// What it has deleted, and what it will delete.
+    /// Returns the counts of the deleted and the due purchases, which change while the retention
+    /// runs.
     #[must_use]
     pub fn monitor(&self) -> Arc<RetentionMonitor> {
         Arc::clone(&self.monitor)
     }
 
-    /// Deletes old purchases until it is dropped. Errors of the store are logged, and the next round tries again.
+    /// Deletes old purchases in rounds until the future is dropped.
+    ///
+    /// Errors of the store are logged, and the next round tries again.
     ///
     /// # Cancel safety
-    /// Dropping the future may delete one more batch.
+    /// Dropping the future may delete one more batch of purchases.
     pub async fn run(mut self) {
         let mut has_failed = false;
         loop {
             match self.round().await {
                 Ok(()) => has_failed = false,
                 Err(error) => {
+                    // Of failures in a row, only the first one is logged.
                     if !std::mem::replace(&mut has_failed, true) {
                         tracing::warn!(error = %error.chain(), "deleting old purchases failed, trying again");
                     }
@@ -164,7 +196,10 @@ impl Retention {
         }
     }
 
-    /// Deletes what the guard allows.
+    /// Runs one round: deletes as many old purchases as the guard allows, and updates the monitor.
+    ///
+    /// # Errors
+    /// Returns the first error of the store. The time of the round is not stored then.
     pub(crate) async fn round(&mut self) -> Result<()> {
         let store = Arc::clone(&self.store);
         let now = self.options.clock.now();
@@ -177,6 +212,8 @@ impl Retention {
             .guard
             .next_allowance(now, store.last_seen().await?, due);
         while left > 0 {
+            // Refunds are deleted with their purchases, so a batch may delete more rows than it
+            // asks for.
             let begun = Instant::now();
             let batch = self
                 .options
@@ -187,11 +224,14 @@ impl Retention {
             if deleted == 0 {
                 break;
             }
+            // Refunds are deleted with their purchases, so more rows than `batch` may be deleted.
             left = left.saturating_sub(deleted);
             self.monitor.deleted.fetch_add(deleted, Ordering::Relaxed);
             tracing::debug!(deleted, %before, "old purchases deleted");
             sleep(begun.elapsed() * PAUSE_FACTOR).await;
         }
+        // The time is stored after the deletion. If the process ends before, the next round sees
+        // the earlier time.
         if let Some(seen) = seen {
             store.store_last_seen(seen).await?;
         }
@@ -204,40 +244,58 @@ impl Retention {
     }
 }
 
-/// Limits rounds of deletion while the clock may be wrong: a clock that is ahead makes everything old.
+/// A guard that limits rounds of deletion while the clock may be wrong. A clock that is ahead makes
+/// all rows look old.
 ///
-/// The last time that a round has seen is stored beside the rows. If the clock is more than a day past it, or behind
-/// it, rounds delete nothing for six hours of the monotonic clock, and each of the next ten a tenth of what is due.
-/// Then the clock is trusted. While more is due than is counted, each round deletes a tenth of the count, and is none
-/// of the ten.
+/// A *row* is an entry of the store that a round may delete, such as a purchase, and a row is *due*
+/// if it is older than the retention. The time of the last round, as its clock showed it, is stored
+/// beside the rows.
+///
+/// | Clock, compared with the stored time | Rows that a round may delete |
+/// |---|---|
+/// | up to a day ahead, and up to five minutes behind | all due rows: the clock is trusted |
+/// | otherwise, during the first six hours of the monotonic clock | none |
+/// | otherwise, in each of the next ten rounds | a tenth of the rows that were due |
+///
+/// After the ten rounds, the time is stored, and the clock is trusted from then on. An operator
+/// thus has six hours to notice the warnings and to set the clock.
+///
+/// If more rows are due than are counted, a round deletes a tenth of the counted rows, and is not
+/// one of the ten rounds.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct DeletionGuard {
+    /// The state of the suspicion, while the clock is not trusted.
     suspect: Option<SuspectClock>,
-    /// The count at which counting ends, if it does.
+    /// The number of due rows at which counting ends; `None` if all due rows are counted.
     max_count: Option<u64>,
 }
 
-/// A clock that may be wrong.
+/// The state of a guard whose clock may be wrong.
 #[derive(Debug)]
 struct SuspectClock {
+    /// When the guard began to suspect the clock, by the monotonic clock.
     since: Instant,
+    /// The number of rounds, of the ten, that have not yet deleted their part.
     rounds_left: u64,
 }
 
-/// What a round may delete.
+/// The number of rows that one round may delete, and the time that it stores.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     /// The maximum number of rows; `u64::MAX` if the clock is trusted.
     pub rows: u64,
-    /// The time to store as the last one seen, after the deletion.
+    /// The time to store as the time of the last round, after the deletion; `None` if the stored
+    /// time remains.
     pub last_seen: Option<Timestamp>,
 }
 
 impl Allowance {
-    /// What a round that deletes in slices may delete after `deleted` rows; `None` if the clock is trusted, so that
-    /// each slice may be a round.
+    /// Returns the rest of this allowance after `deleted` rows, for a round that deletes in slices.
+    ///
+    /// Returns `None` if the clock is trusted: each slice may ask the guard again then, as a round
+    /// of its own.
     #[must_use]
     pub fn remaining_after(self, deleted: u64) -> Option<Self> {
         (self.rows < u64::MAX).then(|| Self {
@@ -247,16 +305,21 @@ impl Allowance {
     }
 }
 
+/// The time by which a trusted clock may be ahead of the stored time, such as after a day without
+/// any round.
 const MAX_AHEAD: Duration = Duration::from_secs(24 * 3_600);
-/// The clocks of two processes differ.
+/// The time by which a trusted clock may be behind the stored time, because the clocks of two
+/// processes differ.
 const MAX_BEHIND: Duration = Duration::from_secs(5 * 60);
-/// How often the time is stored.
+/// The minimum time between two stored times of rounds, while the clock is trusted.
 const SEEN_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How long nothing is deleted after the clock became suspect.
 const HOLD: Duration = Duration::from_secs(6 * 3_600);
+/// The number of rounds that delete a part of the due rows each, before a suspect clock is trusted.
 const ROUNDS: u64 = 10;
 
 impl DeletionGuard {
-    /// A guard for rows that are counted up to `max_count`.
+    /// Creates a guard for due rows that are counted up to `max_count`.
     #[must_use]
     pub const fn with_max_count(max_count: u64) -> Self {
         Self {
@@ -265,8 +328,13 @@ impl DeletionGuard {
         }
     }
 
-    /// Returns what a round at `now` may delete of the `due` rows. Without a stored time the clock is trusted if no row
-    /// is due. Logs a warning when deletion is suspended, and for each round that deletes a tenth.
+    /// Returns how many of the `due` rows a round at the time `now` may delete.
+    ///
+    /// `last_seen` is the stored time of the last round. Without a stored time, the clock is
+    /// trusted if no row is due.
+    ///
+    /// Logs a warning when the clock becomes suspect, and for each round that deletes a part of the
+    /// rows.
     pub fn next_allowance(
         &mut self,
         now: Timestamp,
@@ -278,6 +346,7 @@ impl DeletionGuard {
         });
         if is_plausible {
             self.suspect = None;
+            // Storing the time hourly is enough, and saves a write per round.
             let is_recent =
                 last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
             return Allowance {
@@ -297,11 +366,16 @@ impl DeletionGuard {
             };
         }
         let is_counted = self.max_count.is_none_or(|max| due < max);
+        // With n rounds left, an n-th of the remaining rows is a tenth of the rows at the
+        // beginning. An incomplete count does not tell how many rows remain, so a round deletes a
+        // tenth of the count and the ten rounds do not begin.
         let rows = due.div_ceil(if is_counted {
             suspect.rounds_left
         } else {
             ROUNDS
         });
+        // The last round stores the time. From then on the clock agrees with the stored time, and
+        // is trusted.
         let is_last = due == 0 || is_counted && suspect.rounds_left == 1;
         if is_counted {
             suspect.rounds_left = (suspect.rounds_left - 1).max(1);
