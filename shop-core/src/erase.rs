@@ -32,17 +32,25 @@ use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 /// The number of purchases or dead letters that are erased together.
 const BATCH: usize = 500;
 
-/// Erases the purchases of `user` from `store`, the records about them from `log`, and their dead letters. Their ids are
-/// marked: a record that is not stored yet, or is delivered again, never is.
+/// Erases the purchases of `user` from `store`, the records about the purchases from `log`, and
+/// their dead letters.
 ///
-/// It runs beside services; purchases that are made after it began are not erased. Not erased are the row of a registered
-/// user, and copies in backups; the report has what the log keeps for a time.
+/// The ids of the purchases are marked as erased in the store. So a record that is not stored yet,
+/// or that the log delivers again, is never stored.
+///
+/// The erasure can run beside services. It does not erase:
+/// - purchases that are made after the erasure began
+/// - the row of a registered user
+/// - copies in backups
+/// - records in a log that deletes records by its retention only: the report counts these records
+///   in [`kept`](EraseReport::kept)
 ///
 /// # Errors
-/// Those of the log and of the store. A part may be erased: repeating it erases the rest.
+/// Returns the errors of the log and of the store. A part may be erased then. Repeating the call
+/// erases the rest.
 ///
 /// # Cancel safety
-/// Dropping the future may leave a part erased: repeating it erases the rest.
+/// Dropping the future may leave a part erased. Repeating the call erases the rest.
 pub async fn erase_user<S>(user: UserId, log: &dyn Log, store: &S) -> Result<EraseReport>
 where
     S: PurchaseErase + PurchaseQuery,
@@ -55,14 +63,18 @@ where
     Ok(erase.report)
 }
 
-/// The erasure of a user. It can be stopped and repeated, and runs beside services; purchases that are made after it
-/// began are not erased.
+/// The erasure of a user, which counts in its report what it erases.
+///
+/// The erasure can be stopped and repeated, and can run beside services. Purchases that are made
+/// after it began are not erased.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Erase<F> {
+    /// Called after each batch.
     progress: F,
+    /// The number of records of logs that were read.
     scanned: u64,
-    /// The counts so far.
+    /// The counts of rows and records that were erased so far.
     pub report: EraseReport,
 }
 
@@ -70,9 +82,9 @@ pub struct Erase<F> {
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EraseProgress {
-    /// Records of logs that were read.
+    /// The number of records of logs that were read.
     pub records: u64,
-    /// Purchases that were erased.
+    /// The number of purchases that were erased.
     pub purchases: u64,
 }
 
@@ -80,53 +92,56 @@ pub struct EraseProgress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EraseReport {
-    /// The user.
+    /// The user who is erased.
     #[doc(hidden)]
     pub user: UserId,
     /// Whether nothing was erased, only counted.
     #[doc(hidden)]
     pub dry_run: bool,
-    /// Stored purchases.
+    /// The number of purchases and refunds in the store.
     pub purchases: u64,
-    /// Registered users: one or none. A caller sets it.
+    /// The number of registered users: one or none. The caller of an [`Erase`] sets it.
     #[doc(hidden)]
     pub users: u64,
-    /// Records of logs.
+    /// The number of records in logs.
     pub records: u64,
-    /// Dead letters.
+    /// The number of dead letters, which are records that could not be ingested.
     pub dead_letters: u64,
-    /// What logs keep until their retention deletes it.
+    /// The records that logs keep until their retention deletes them, with one entry per log.
     pub kept: Vec<KeptRecords>,
 }
 
-/// Records that a log keeps until its retention deletes them.
+/// The records about a user that a log keeps until its retention deletes them.
+///
+/// Such a log, for example Kafka, cannot erase single records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KeptRecords {
-    /// The name of the log.
+    /// The name of the log in the report.
     #[doc(hidden)]
     pub log: String,
-    /// The topic.
+    /// The topic of the records.
     #[doc(hidden)]
     pub topic: String,
-    /// Their number.
+    /// The number of kept records.
     pub records: u64,
-    /// The position of the last one.
+    /// The position of the last kept record.
     #[doc(hidden)]
     #[serde(with = "text")]
     pub last: RecordPosition,
-    /// The time of the last one.
+    /// The time of the last kept record.
     #[doc(hidden)]
     pub last_time: Timestamp,
-    /// When the retention ends; `None` if the log deletes nothing.
+    /// The time from which on the log deletes the last kept record; `None` if the log reports no
+    /// retention.
     pub until: Option<Timestamp>,
 }
 
-/// Whether a record is about the user.
+/// A predicate that tells whether a record, in a partition, is about the user who is erased.
 pub(crate) type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
 
 impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
-    /// An erasure of `user`, which calls `progress` after each batch.
+    /// Creates an erasure of `user` that calls `progress` after each batch.
     pub fn new(user: UserId, progress: F) -> Self {
         Self {
             progress,
@@ -143,21 +158,28 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         }
     }
 
-    /// The same erasure, which only counts if `dry_run`.
+    /// Sets whether the erasure only counts rows and records (`true`), or erases them (`false`, the
+    /// default).
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.report.dry_run = dry_run;
         self
     }
 
-    /// Erases the user's purchases from the store behind `query` and `store`, and the records about them from `log`, which
-    /// is `name` in the report.
+    /// Erases the purchases of the user from a store, and the records about them and their dead
+    /// letters from `log`.
+    ///
+    /// `query` and `store` are ports of the same store. The report calls the log `name`. A dry run
+    /// counts instead.
+    ///
+    /// The order is: the records of the log, with a mark in the store for each id; the rows of the
+    /// store; the dead letters.
     ///
     /// # Errors
-    /// Those of the log and of the store. Repeating it erases the rest.
+    /// Returns the errors of the log and of the store. Repeating the call erases the rest.
     ///
     /// # Cancel safety
-    /// Dropping the future may leave a part erased.
+    /// Dropping the future may leave a part erased. Repeating the call erases the rest.
     pub async fn erase_purchases(
         &mut self,
         name: &str,
@@ -169,9 +191,11 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let is_about =
             |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
         let marks = (!self.report.dry_run).then_some(store);
-        // The ids in the log are marked before the store is erased, so that a purchase that is not stored yet never is.
+        // The ids in the log are marked before the rows of the store are erased. Otherwise ingest
+        // could store a purchase from the log after the erasure of the rows.
         self.records(name, log, &is_about, marks).await?;
-        // Refunds are erased too, which a summary does not count.
+        // A dry run counts the entries page by page, because a summary does not count refunds,
+        // which are erased too.
         let selector = Selector::User(user.clone());
         let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
         while self.report.dry_run {
@@ -192,6 +216,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         self.dead_letters(log, Purchase::TYPE, &is_about).await
     }
 
+    /// Calls the progress function with the counts so far.
     fn show(&self) {
         (self.progress)(EraseProgress {
             records: self.scanned,
@@ -199,7 +224,15 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         });
     }
 
-    /// Erases the records about the user, or notes those that the log keeps. Purchases are marked in `marks`.
+    /// Erases the records of `log` for which `is_about` is true, or adds them to the report as kept
+    /// records.
+    ///
+    /// Before, the ids of the purchases in these records are marked as erased in the store `marks`,
+    /// if there is one. The caller passes none in a dry run, and for logs without purchases.
+    ///
+    /// # Errors
+    /// Returns the errors of the log and of the store, except
+    /// [`Unsupported`](ErrorKind::Unsupported) of an erasure: the log keeps the records then.
     pub(crate) async fn records(
         &mut self,
         name: &str,
@@ -233,7 +266,8 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             let positions: Vec<_> = about.iter().map(position).collect();
             let count = about.len() as u64;
             let erased = if self.report.dry_run {
-                // Erasing none says whether the log can.
+                // Erasing no record changes nothing, but fails as unsupported if the log cannot
+                // erase records.
                 log.erase(&[]).await.map(|_none| count)
             } else {
                 log.erase(&positions).await
@@ -267,7 +301,12 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         Ok(())
     }
 
-    /// Discards the dead letters about the user, whose records are of type `of`.
+    /// Resolves the dead letters of `log` for which `is_about` is true as dropped, and counts them.
+    ///
+    /// The dead letters of the log contain records of the type `record_type`.
+    ///
+    /// # Errors
+    /// Returns the errors of the log.
     pub(crate) async fn dead_letters(
         &mut self,
         log: &dyn LogAdmin,
@@ -285,7 +324,11 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     }
 }
 
-/// Whether a record is a purchase of `user`, or was to be one.
+/// Checks whether a record is a purchase of `user`, or a record that cannot be decoded but names
+/// `user`.
+///
+/// A record that is no valid purchase may still contain personal data. It is about the user if its
+/// key is the id of the user, or if its value is a JSON object whose user id is the id of the user.
 fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool {
     if let Ok(purchase) = Purchase::decode(record, partition) {
         return purchase.user_id == *user;
@@ -298,6 +341,7 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     has_key(record, user.as_str()) || named().is_some_and(|named| named == user.as_str())
 }
 
+/// Checks whether the key of a record is `key`.
 pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
     record.key.as_deref() == Some(key.as_bytes())
 }
