@@ -1,4 +1,9 @@
 //! [`Pipeline`]: a shop with the ingest that stores its purchases.
+//!
+//! ```text
+//! Shop ─▶ sink ─▶ log ─▶ Ingest (a task) ─▶ store ─▶ Shop: listings
+//!                  └───▶ PurchaseFeed ◀───────┘       Shop: events
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +19,8 @@ use crate::log::Log;
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use crate::{Error, ErrorKind, Purchase, Result};
 
-/// A shop on any log and store, with the ingest that stores its purchases and their events, as one value.
+/// A shop on any log and store, together with the ingest that stores its purchases, and with their
+/// events.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,8 +44,8 @@ use crate::{Error, ErrorKind, Purchase, Result};
 /// # }
 /// ```
 ///
-/// Several processes with one group share the work. Dropping the value without [`close`](Self::close) stops the ingest and
-/// loses nothing.
+/// Several processes with the same consumer group share the work. Dropping the pipeline without
+/// [`close`](Self::close) stops the ingest and loses no purchase.
 #[derive(Debug)]
 pub struct Pipeline {
     shop: Shop,
@@ -51,15 +57,16 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the ingest of `log` into `store`, as a member of the consumer group `group`. Purchases are published to `sink`,
-    /// which is that of the log.
+    /// Starts the ingest of `log` into `store`, as a member of the consumer group `group`.
+    ///
+    /// Purchases of the shop are published to `sink`, which must append to the same log.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when `group` is not a valid group name, [`Unavailable`](ErrorKind::Unavailable) when
-    /// the log cannot be used.
+    /// [`Invalid`](ErrorKind::Invalid) if `group` is not a valid group name, and
+    /// [`Unavailable`](ErrorKind::Unavailable) if the log cannot be used.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Panics outside of a tokio runtime.
     pub fn start<S>(
         sink: impl PurchaseSink,
         log: &impl Log,
@@ -87,14 +94,16 @@ impl Pipeline {
         })
     }
 
-    /// The shop, to buy and to list with, and with events.
+    /// Returns the shop, which buys, lists and follows purchases.
     #[must_use]
     pub fn shop(&self) -> Shop {
         self.shop.clone()
     }
 
-    /// The shop as the purchases of a service, with its ingest and events: `shop_http::routes(pipeline.role())` mounts it.
-    /// Drop the router before [`close`](Self::close).
+    /// Returns the shop, its ingest and its events as the role of a service that serves purchases.
+    ///
+    /// `shop_http::routes(pipeline.role())` makes a router from the role. Drop the router before
+    /// [`close`](Self::close).
     #[must_use]
     pub fn role(&self) -> PurchasesRole {
         let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
@@ -103,26 +112,33 @@ impl Pipeline {
         role
     }
 
-    /// The feed of the purchases that become visible. The shop has the same one.
+    /// Returns the feed of the purchases that become visible, which is also the source of events of
+    /// the shop.
     #[must_use]
     pub const fn feed(&self) -> &PurchaseFeed {
         &self.feed
     }
 
-    /// The state of the ingest. It stops by itself for an error that retries do not end, such as too many dead letters:
-    /// [`wait_for`](IngestMonitor::wait_for) the phase `Stopped`, then [`close`](Self::close) returns the error.
+    /// Returns a monitor of the ingest.
+    ///
+    /// The ingest stops by itself after an error that retries do not resolve, such as too many dead
+    /// letters. To learn of it, [`wait_for`](IngestMonitor::wait_for) the phase `Stopped`. Then
+    /// [`close`](Self::close) returns the error.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
         self.monitor.clone()
     }
 
-    /// Rejects new purchases, ends the events and stops the ingest, all within `timeout`, which should be longer than the
-    /// [`drain_timeout`](IngestOptions::drain_timeout). Further calls of clones of the [`shop`](Self::shop) fail with
-    /// [`Closed`](ErrorKind::Closed).
+    /// Rejects new purchases, ends the events and stops the ingest, all within `timeout`.
+    ///
+    /// `timeout` should be longer than the [`drain_timeout`](IngestOptions::drain_timeout) of the
+    /// ingest. Clones of the [`shop`](Self::shop) fail with [`Closed`](ErrorKind::Closed) when they
+    /// buy afterwards.
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
-    /// lost. The error of the ingest when it had stopped by itself.
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if calls in progress or the ingest take
+    ///   longer: no acknowledged purchase is lost
+    /// - the error of the ingest, if it had stopped by itself
     pub async fn close(self, timeout: Duration) -> Result<()> {
         let Self {
             shop,
@@ -133,6 +149,8 @@ impl Pipeline {
         } = self;
         let until = Instant::now() + timeout;
         feed.close();
+        // The ingest is stopped even if the purchases in flight could not be flushed: that error is
+        // returned below.
         let flushed = shop.close(timeout).await;
         drop((shop, feed, stop));
         let ended = timeout_at(until, ingest).await;

@@ -1,4 +1,4 @@
-//! One user's purchases.
+//! [`UserPurchases`]: a selection of purchases, and the functions that list, sum and follow it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,11 @@ use crate::ports::{
 };
 use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId, Result};
 
-/// One user's purchases: all of them, a page, or their count and sum.
+/// A selection of purchases, such as those of one user, to read as a stream, in pages, as sums, or
+/// as events.
+///
+/// The selection starts with [`Shop::user`](crate::Shop::user) or a similar function. Further
+/// functions narrow or order it. Nothing is read until a reading function is called.
 ///
 /// ```
 /// use shop_core::{Shop, TryStreamExt};
@@ -40,12 +44,13 @@ pub struct UserPurchases {
     order: ListOrder,
     range: TimeRange,
     page_size: Option<PageLimit>,
+    /// The purchase that must be stored before a call reads.
     awaited: Option<PurchaseId>,
-    /// The maximum wait for the awaited purchase.
+    /// The maximum time that a call waits for the awaited purchase.
     wait_timeout: Duration,
 }
 
-/// The default wait for a purchase.
+/// The default of [`UserPurchases::wait_timeout`].
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
@@ -62,8 +67,11 @@ impl UserPurchases {
         }
     }
 
-    /// Selects the purchases with this reference alone: those of the user, or after
-    /// [`all_users`](crate::Shop::all_users) of all.
+    /// Limits the selection to the purchases with this reference.
+    ///
+    /// These are purchases of the selected user, or of all users after
+    /// [`all_users`](crate::Shop::all_users). A selection by user name cannot be combined with a
+    /// reference: reading it is an error.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -98,7 +106,10 @@ impl UserPurchases {
         self
     }
 
-    /// Selects the purchases in `range` alone, by the time at which they were made: in pages, sums and totals, not events.
+    /// Limits the selection to purchases whose time is in `range`.
+    ///
+    /// The range applies to pages, the stream of purchases, the summary and totals, but not to
+    /// events.
     ///
     /// ```
     /// use shop_core::ports::TimeRange;
@@ -114,18 +125,21 @@ impl UserPurchases {
         self
     }
 
-    /// The number of purchases on a page (default 50), and that [`purchases`](Self::purchases) requests at once (default
-    /// 50 at first, then 1,000).
+    /// Sets the number of purchases on a page (default 50).
+    ///
+    /// [`purchases`](Self::purchases) requests as many purchases at once (default 50 at first, then
+    /// 1,000).
     pub const fn page_size(mut self, size: PageLimit) -> Self {
         self.page_size = Some(size);
         self
     }
 
-    /// Waits until the purchase of `receipt` is stored, at most 10 s or the [`wait_timeout`](Self::wait_timeout), so
-    /// that the results include it.
+    /// Makes reading calls wait until the purchase of `receipt` is stored, so that their results
+    /// include this purchase.
     ///
-    /// A purchase is accepted when it is in the log, and listed when it is in the store. Purchases that were accepted
-    /// earlier may be stored later.
+    /// A purchase is accepted when it is in the log, and listed when it is in the store. A call
+    /// waits for at most 10 s, or the [`wait_timeout`](Self::wait_timeout). Other purchases may
+    /// still be missing, even if they were accepted earlier. Events do not wait.
     ///
     /// ```
     /// use std::time::Duration;
@@ -144,20 +158,23 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Calls fail with [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when the purchase is not stored in time.
+    /// Calls that read fail with [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the purchase
+    /// is not stored in time.
     pub const fn wait_for(mut self, receipt: &Receipt) -> Self {
         self.awaited = Some(receipt.id);
         self
     }
 
-    /// The maximum wait for the purchase of [`wait_for`](Self::wait_for) (default 10 s). The order of the two
-    /// calls does not matter.
+    /// Sets the maximum time to wait for the purchase of [`wait_for`](Self::wait_for) (default 10
+    /// s).
+    ///
+    /// The order of the two calls does not matter.
     pub const fn wait_timeout(mut self, time: Duration) -> Self {
         self.wait_timeout = time;
         self
     }
 
-    /// Reads the first page.
+    /// Reads the first page of the selected purchases.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -174,7 +191,7 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Those of [`PurchaseQuery::page`].
+    /// Returns the errors of [`PurchaseQuery::page`], and those of [`wait_for`](Self::wait_for).
     pub async fn page(&self) -> Result<Page> {
         self.query
             .page(self.wait().await?, &self.first_page())
@@ -184,29 +201,34 @@ impl UserPurchases {
     /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same order and range.
     ///
     /// # Errors
-    /// Those of [`PurchaseQuery::page`]. [`Invalid`](ErrorKind::Invalid) for a cursor of another listing.
+    /// Returns the errors of [`page`](Self::page), and [`Invalid`](ErrorKind::Invalid) for a cursor
+    /// of another listing.
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page> {
         self.query
             .page(self.wait().await?, &self.first_page().with_cursor(cursor))
             .await
     }
 
+    /// Returns the request for the first page of the selection.
     fn first_page(&self) -> PageRequest {
         PageRequest::first(self.order, self.page_size.unwrap_or_default()).with_range(self.range)
     }
 
-    /// Reads the number of purchases and their exact sum.
+    /// Reads the number of the selected purchases and the exact sum of their prices.
     ///
     /// # Errors
-    /// Those of [`PurchaseQuery::summary`].
+    /// Returns the errors of [`PurchaseQuery::summary`], and those of [`wait_for`](Self::wait_for).
     pub async fn summary(&self) -> Result<Summary> {
         let whole = self.totals(Period::Whole, UtcOffset::UTC).await?;
         Ok(whole.first().map(|whole| whole.summary).unwrap_or_default())
     }
 
-    /// Reads the number of purchases and their exact sum per period of `zone`, in order. Periods without purchases are
-    /// left out. `zone` is a fixed offset: for a zone with summer time, add up [`purchases`](Self::purchases) by their date
-    /// in it.
+    /// Reads the number and the exact sum of the selected purchases for each period, such as each
+    /// month, in order.
+    ///
+    /// `zone` is the offset from UTC by which periods begin. Periods without purchases are left
+    /// out. For a time zone with summer time, whose offset changes, add up the
+    /// [`purchases`](Self::purchases) by their local date instead.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -221,7 +243,7 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Those of [`PurchaseQuery::totals`].
+    /// Returns the errors of [`PurchaseQuery::totals`], and those of [`wait_for`](Self::wait_for).
     pub async fn totals(
         &self,
         per: Period,
@@ -231,8 +253,10 @@ impl UserPurchases {
         self.query.totals(self.wait().await?, &request).await
     }
 
-    /// All purchases, newest first unless [`oldest_first`](Self::oldest_first) is set. Pages are requested as the
-    /// stream is read; at most one page is buffered.
+    /// Returns a stream of all selected purchases, newest first unless
+    /// [`oldest_first`](Self::oldest_first) is set.
+    ///
+    /// The stream requests pages while it is read, and buffers at most one page.
     ///
     /// ```
     /// use shop_core::{StreamExt, TryStreamExt};
@@ -259,12 +283,17 @@ impl UserPurchases {
             .boxed()
     }
 
-    /// The purchases that become visible from now on, or since the event of `after`, as they do. The stream continues
-    /// by itself after failures that pass, and ends after an error. The range and the order have no effect.
-    /// Purchases that were written into the store past the log are not among them.
+    /// Follows the selected purchases: returns a stream that yields each purchase when it becomes
+    /// visible.
     ///
-    /// A cursor moves with the purchases of the selection alone. Of a user who seldom buys, it may be older than what the
-    /// log keeps: it is [`Expired`](ErrorKind::Expired) then, and a list without a range has what was missed.
+    /// The stream begins now, or behind the event whose cursor is `after`. It resumes by itself
+    /// after failures that pass, and ends after an error. The range and the order of the selection
+    /// have no effect. Purchases that were written into the store without the log are not yielded.
+    ///
+    /// A cursor is a position in the log, and moves only with the purchases of the selection. The
+    /// cursor of a user who seldom buys may become older than the records that the log keeps. It is
+    /// [`Expired`](ErrorKind::Expired) then: list the purchases without a range to find the missed
+    /// ones.
     ///
     /// ```
     /// use shop_core::TryStreamExt;
@@ -280,7 +309,8 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Those of [`PurchaseEvents::events`]; [`Unsupported`](ErrorKind::Unsupported) for a shop without
+    /// Returns the errors of [`PurchaseEvents::events`], and
+    /// [`Unsupported`](ErrorKind::Unsupported) for a shop without
     /// [events](crate::Shop::with_events).
     pub async fn events(
         &self,
@@ -290,9 +320,11 @@ impl UserPurchases {
         events.events(selector, after).await
     }
 
-    /// Where [`events`](Self::events) begin now. List the purchases after this call, and then follow from there:
-    /// nothing is missed in between. A program that stores the position at its first start misses nothing, whenever it
-    /// ends.
+    /// Returns the cursor at which [`events`](Self::events) would begin now.
+    ///
+    /// A program that lists all purchases after this call, and then follows the events from the
+    /// returned cursor, misses no purchase in between. A program should store this cursor at its
+    /// first start, so that it misses no purchase even if it ends before the first event.
     ///
     /// ```
     /// use shop_core::{ErrorKind, Shop, TryStreamExt};
@@ -311,12 +343,17 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// As [`events`](Self::events).
+    /// Returns the errors of [`events`](Self::events).
     pub async fn events_position(&self) -> Result<FeedCursor> {
         let (events, selector) = self.followed()?;
         events.position(selector).await
     }
 
+    /// Returns the source of events, and the selection to follow.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for a selection that is not valid, and
+    /// [`Unsupported`](ErrorKind::Unsupported) if the shop contains no source of events.
     fn followed(&self) -> Result<(&dyn PurchaseEvents, &Selector)> {
         let missing = || {
             Error::new(
@@ -328,7 +365,14 @@ impl UserPurchases {
         Ok((&**self.events.as_ref().ok_or_else(missing)?, selector))
     }
 
-    /// What is read, once the awaited purchase is stored.
+    /// Waits until the awaited purchase is stored, if there is one, and returns the selection to
+    /// read.
+    ///
+    /// # Errors
+    /// - [`Invalid`](ErrorKind::Invalid) for a selection that is not valid
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the purchase is not stored within the
+    ///   timeout
+    /// - the errors of [`PurchaseQuery::wait_for`]
     async fn wait(&self) -> Result<&Selector> {
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
         match self.awaited {
