@@ -1,4 +1,5 @@
-//! The rows of a file by its format: rows of CSV, or lines of NDJSON, each one an object.
+//! Reads the values of the rows of a file: the records of CSV, or the lines of NDJSON, each of
+//! which is an object.
 
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 
@@ -10,30 +11,31 @@ use crate::api::RowFormat;
 use crate::json::Members;
 use crate::{Details, Error, ErrorKind, Result};
 
-/// The line of a row, and its values or what is wrong with it.
+/// A row: the line in which it starts, and its values or the reason why it is not valid.
 type FileRow = (u64, Result<RowValues, String>);
 
-/// A file by its format.
+/// A reader of the rows of a file, by the format of the file.
 pub(super) enum FileRows<R> {
     Csv(Box<CsvRows<R>>),
     Ndjson(Box<JsonLines<R>>),
 }
 
 impl<R: Read> FileRows<R> {
-    /// Opens a file, and reads the header of CSV.
+    /// Opens `file` with the format and the encoding of `import`, and reads the header of CSV.
     ///
     /// # Errors
-    /// As [`Header::read`].
+    /// Returns the errors of [`CsvLayout::read`].
     pub(super) fn new(import: &Import, file: R) -> Result<Self> {
         let input = |max_bytes_of_row| DecodedInput::new(file, import.encoding, max_bytes_of_row);
         Ok(match import.format {
             RowFormat::Csv => Self::Csv(Box::new(CsvRows::new(input(MAX_UNCLOSED_ROW), import)?)),
-            // A line always ends, and what is too long is skipped.
+            // Rows of NDJSON need no limit here: a line always ends, and the reader skips the rest
+            // of a line that is too long.
             RowFormat::Ndjson => Self::Ndjson(Box::new(JsonLines::new(input(usize::MAX)))),
         })
     }
 
-    /// Returns the header of CSV.
+    /// Returns the layout that the header of a CSV file states, or `None` for NDJSON.
     pub(super) fn header(&self) -> Option<&CsvLayout> {
         match self {
             Self::Csv(rows) => Some(&rows.header),
@@ -41,7 +43,7 @@ impl<R: Read> FileRows<R> {
         }
     }
 
-    /// Returns the line and the values of the next row that has any value; `None` at the end.
+    /// Returns the next row that is not blank, or `None` at the end of the file.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if a row does not end, as its quote is not closed;
@@ -53,7 +55,10 @@ impl<R: Read> FileRows<R> {
         }
     }
 
-    /// Returns the line of the last row, if it has no end.
+    /// Returns the line of the last row if the file does not end with a line end, so that it may
+    /// have been cut off there.
+    ///
+    /// Known once the file is read to its end.
     pub(super) fn unterminated_line(&self) -> Option<u64> {
         let (input, line) = match self {
             Self::Csv(rows) => (rows.reader.get_ref(), rows.line),
@@ -63,7 +68,8 @@ impl<R: Read> FileRows<R> {
     }
 }
 
-/// The rows of a file. A cell may have line breaks, so a row may have several lines.
+/// A reader of the rows of a CSV file. A cell may contain line breaks, so a row may extend over
+/// several lines.
 pub(super) struct CsvRows<R> {
     reader: csv::Reader<BufReader<DecodedInput<R>>>,
     header: CsvLayout,
@@ -73,11 +79,14 @@ pub(super) struct CsvRows<R> {
 }
 
 impl<R: Read> CsvRows<R> {
+    /// Reads the header of `input`, whose rows follow.
     fn new(input: DecodedInput<R>, import: &Import) -> Result<Self> {
         let mut input = BufReader::new(input);
         let header = CsvLayout::read(&mut input, import)?;
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
+            // Rows with a wrong number of cells are rejected one by one, instead of ending the file
+            // with an error.
             .flexible(true)
             .delimiter(header.delimiter.0)
             .from_reader(input);
@@ -91,6 +100,7 @@ impl<R: Read> CsvRows<R> {
 
     fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
+            // The input counts the bytes from here on, and fails if the row does not end.
             self.reader.get_mut().get_mut().bytes_of_row = 0;
             let is_read = self
                 .reader
@@ -107,8 +117,10 @@ impl<R: Read> CsvRows<R> {
         }
     }
 
-    /// Returns the line in which the last record starts. The reader counts the blank lines before it as a part of it, so
-    /// the line is counted from the end of the record.
+    /// Returns the line of the file in which the last record starts.
+    ///
+    /// The csv reader counts blank lines in front of a record as a part of the record. So the line
+    /// is counted back from the end of the record, by the line breaks in its cells.
     fn first_line_of_record(&self) -> u64 {
         let breaks = |cell: &[u8]| cell.iter().filter(|byte| **byte == b'\n').count() as u64;
         let breaks_in_cells: u64 = self.record.iter().map(breaks).sum();
@@ -118,6 +130,11 @@ impl<R: Read> CsvRows<R> {
         self.header.lines + from_end.max(start)
     }
 
+    /// Returns the values of the last record.
+    ///
+    /// # Errors
+    /// Returns the reason why the record is not valid: its length, its number of cells, its
+    /// encoding, or a value in a column without a name.
     fn values(&self) -> Result<RowValues, String> {
         let columns = &self.header.columns;
         if self.record.as_slice().len() > MAX_ROW {
@@ -157,6 +174,8 @@ impl<R: Read> CsvRows<R> {
         Ok(values)
     }
 
+    /// Maps an error of the csv reader. Input that is too long for a row is an error of the file,
+    /// and not of reading.
     fn failed(&self, error: csv::Error) -> Error {
         match error.into_kind() {
             csv::ErrorKind::Io(error) if error.kind() == IoErrorKind::InvalidData => Error::new(
@@ -169,8 +188,10 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// Sets the value of a member. Texts lose the apostrophe that an export has put in front of what a spreadsheet would take
-/// for a formula.
+/// Sets the value of `member` to the text of `cell`.
+///
+/// An export puts an apostrophe in front of texts that a spreadsheet would take for a formula. It
+/// is removed here, except from members that an export writes verbatim.
 fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
     let is_verbatim = ["id", "key", "price", "timestamp", "more"].contains(&member);
     let text = if is_verbatim {
@@ -183,10 +204,12 @@ fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
     }
 }
 
-/// The lines of a file.
+/// A reader of the lines of an NDJSON file.
 pub(super) struct JsonLines<R> {
     input: BufReader<DecodedInput<R>>,
+    /// The text of the last line.
     text: Vec<u8>,
+    /// The number of the last line.
     line: u64,
 }
 
@@ -216,7 +239,10 @@ impl<R: Read> JsonLines<R> {
         }
     }
 
-    /// Reads the next line, of which more than the maximum is not kept. Returns whether it is too long; `None` at the end.
+    /// Reads the next line into `text`, and returns whether it is too long, or `None` at the end of
+    /// the file.
+    ///
+    /// The rest of a line that is too long is skipped, and does not take memory.
     fn read_line(&mut self) -> Result<Option<bool>> {
         let failed = |error| unreadable().with_source(error);
         self.text.clear();
@@ -228,6 +254,8 @@ impl<R: Read> JsonLines<R> {
         if read == 0 {
             return Ok(None);
         }
+        // The input ends each line with LF, also the last one. So a text without LF was cut off by
+        // the limit.
         let is_too_long = !self.text.ends_with(b"\n");
         if is_too_long {
             self.input.skip_until(b'\n').map_err(failed)?;
@@ -236,6 +264,12 @@ impl<R: Read> JsonLines<R> {
     }
 }
 
+/// Returns the values of the JSON object `text`, in the order of [`COLUMNS`]. A member that is null
+/// counts as missing.
+///
+/// # Errors
+/// Returns the reason why the row is not valid: it is no object, has an unknown member, or a member
+/// of another type.
 fn object_values(text: &[u8]) -> Result<RowValues, String> {
     let members =
         Members::parse(text, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
@@ -252,6 +286,7 @@ fn object_values(text: &[u8]) -> Result<RowValues, String> {
         };
         let text = match name {
             "more" => Some(member.as_json().into()),
+            // A price may be a number, whose text is taken as it is written, without rounding.
             "price" => member.text().or(Some(member.as_json().into())),
             _ => member.text().or_else(|| Details::text_of(name, &member)),
         };

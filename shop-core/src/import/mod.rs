@@ -55,15 +55,20 @@ use publish::ImportPublisher;
 pub use report::{ImportReport, Preview, RowPreview, RowProblem};
 use row::{ImportRow, RowParser};
 
-/// The number of rows that are published together.
+/// The number of rows that are published together, at first or always.
 const BATCH: usize = 1_000;
 /// The maximum number of rows that are published together to a sink that stores them.
 const MAX_BATCH: usize = 65_536;
-/// The time that publishing a batch may take, for more than [`BATCH`] rows.
+/// The time that publishing a batch of more than [`BATCH`] rows may take. After a slower batch,
+/// smaller ones follow.
 const MAX_BATCH_TIME: Duration = Duration::from_secs(4);
-/// The maximum length of a row, in bytes: far more than a purchase has. Longer ones are rejected.
+/// The maximum length of a row in bytes, which is far more than a purchase needs. Longer rows are
+/// rejected.
 const MAX_ROW: usize = 64 << 10;
-/// From how many bytes on a row of CSV has no end, and the file cannot be read further.
+/// The number of bytes without an end of the row at which reading a CSV file fails.
+///
+/// A quote that is never closed makes the rest of the file one row. This limit keeps that row from
+/// filling the memory.
 const MAX_UNCLOSED_ROW: usize = 16 << 20;
 
 options! {
@@ -109,15 +114,20 @@ options! {
 }
 
 impl Import {
-    /// Reads `file`, on a thread for blocking work, publishes its purchases and refunds to `sink` in batches, and waits until
-    /// `query` finds them stored. `report` counts what became of the rows, also when the import fails; `progress` is called
-    /// after each batch.
+    /// Imports `file`: publishes its purchases and refunds to `sink` in batches, and waits until
+    /// `query` finds them stored.
+    ///
+    /// The file is read on a thread for blocking work. `report` counts the rows by their result,
+    /// also if the import fails. `progress` is called after each batch. Importing a file again
+    /// imports no purchase twice.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the file is not of the format or the header of CSV is wrong;
-    /// [`Internal`](ErrorKind::Internal) when the file cannot be read; errors of the sink and the store when they have
-    /// lasted for about half a minute; [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when nothing is ingested within the
-    /// [`store_timeout`](Self::store_timeout). Importing the file again imports nothing twice.
+    /// - [`Invalid`](ErrorKind::Invalid) if the file is not in the expected format, or if the
+    ///   header of CSV is wrong
+    /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
+    /// - the errors of the sink and the store, if they have lasted for about half a minute
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no purchase is ingested within the
+    ///   [`store_timeout`](Self::store_timeout)
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part of the file imported.
@@ -144,9 +154,10 @@ impl Import {
                 report.unterminated_line = reader.file.unterminated_line();
                 publisher.finish(report).await?;
                 progress(report);
+                // The rows before an unreadable place are imported, and then the import fails.
                 return reader.failure.map_or(Ok(()), Err);
             }
-            // The next batch is read while this one is published.
+            // A thread reads the next batch while this one is published.
             reading = spawn_blocking(move || reader.next_batch(size));
             let begun = Instant::now();
             publisher.publish(batch, report).await?;
@@ -158,18 +169,22 @@ impl Import {
     }
 }
 
-/// The rows of a file.
+/// A reader that makes batches of purchases from the rows of a file.
 struct FileReader<R> {
     file: FileRows<R>,
     rows: RowParser,
+    /// The first line that is imported.
     from_line: u64,
     ignored_columns: Vec<String>,
-    /// Why the file cannot be read further. The rows before that are imported.
+    /// The error after which the file cannot be read further. The rows before are imported.
     failure: Option<Error>,
 }
 
 impl<R: Read> FileReader<R> {
-    /// Reads the header of CSV.
+    /// Opens `file`, and reads the header of a CSV file.
+    ///
+    /// # Errors
+    /// Returns the errors of [`FileRows::new`].
     fn new(import: Import, file: R) -> Result<Self> {
         let file = FileRows::new(&import, file)?;
         let columns = file.header().into_iter().flat_map(|header| &header.columns);
@@ -183,13 +198,17 @@ impl<R: Read> FileReader<R> {
         })
     }
 
-    /// Returns the next rows, at most `size`; none at the end, and where the file cannot be read further.
+    /// Returns this reader, and at most `size` further rows.
+    ///
+    /// Returns no rows at the end of the file, and after `failure` is set. The function takes and
+    /// returns the reader, because each call runs as a blocking task of its own.
     fn next_batch(mut self, size: usize) -> Result<(Self, Vec<ImportRow>)> {
         let mut batch = Vec::with_capacity(size);
         while batch.len() < size && self.failure.is_none() {
             match self.file.next() {
                 Ok(Some((line, values))) => {
-                    // Rows before the first line count: the id of a later one depends on them.
+                    // Rows before `from_line` are parsed too, because the id of a later row depends
+                    // on how often its values occurred before.
                     let purchase = values.and_then(|values| self.rows.purchase(values));
                     if line >= self.from_line {
                         batch.push(ImportRow { line, purchase });
@@ -203,8 +222,11 @@ impl<R: Read> FileReader<R> {
     }
 }
 
-/// Returns the number of rows of the batch after the next one, when one of `size` rows took this long: a sink that stores
-/// writes a page once for all of its rows in a batch, and a batch of a few seconds still shows progress.
+/// Returns the size of a later batch, after a batch of about `size` rows took the time `elapsed`.
+///
+/// The size is doubled after a fast batch and halved after a slow one. A sink that stores is faster
+/// with large batches, because it writes a page once for all of its rows in a batch. A batch of a
+/// few seconds still shows progress.
 fn next_size(size: usize, elapsed: Duration) -> usize {
     if elapsed < MAX_BATCH_TIME / 2 {
         MAX_BATCH.min(size * 2)
@@ -215,6 +237,7 @@ fn next_size(size: usize, elapsed: Duration) -> usize {
     }
 }
 
+/// Returns the error for a file whose bytes cannot be read.
 fn unreadable() -> Error {
     Error::new(ErrorKind::Internal, "the file cannot be read")
 }

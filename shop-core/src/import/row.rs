@@ -1,4 +1,8 @@
-//! Makes a purchase of the values of a row.
+//! Makes a purchase or a refund from the values of a row.
+//!
+//! The id of a purchase is the `id` of its row, or follows from the `key`, or else from the values
+//! of the row and from how often the file contained the same values before. In each case, importing
+//! the file again leads to the same id.
 
 use std::collections::HashMap;
 
@@ -9,25 +13,29 @@ use crate::{
     Timestamp, Uuid, id_from_key,
 };
 
-/// The columns of CSV, and the members of an object: those of an export, and `key`.
+/// The columns of a CSV file, which are also the members of an NDJSON object: the columns of an
+/// export, and `key`.
 pub(super) const COLUMNS: [&str; FIRST.len() + Details::COLUMNS.len() + 1] =
     Details::columns_after(FIRST);
+/// The columns in front of the details and of `more`.
 const FIRST: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
 
-/// The values of a row without those that are empty, by [`COLUMNS`].
+/// The values of a row in the order of [`COLUMNS`], with `None` for an empty value.
 pub(super) type RowValues = [Option<String>; COLUMNS.len()];
 
-/// The line in which a row starts, and its purchase or what is wrong with it.
+/// A row of a file: the line in which it starts, and its purchase or the reason why it is not
+/// valid.
 #[derive(Debug)]
 pub(super) struct ImportRow {
     pub(super) line: u64,
     pub(super) purchase: Result<Purchase, String>,
 }
 
-/// Makes purchases of the rows of one file.
+/// A parser that makes purchases from the rows of one file, which it must see in order.
 pub(super) struct RowParser {
     import: Import,
-    /// How often the file has had a row with the same values, by a hash of them. Only rows without an id and a key count.
+    /// The number of rows with the same values so far, by the hash of the values. Rows with an id
+    /// or a key do not count.
     occurrences: HashMap<u64, u32>,
 }
 
@@ -39,17 +47,19 @@ impl RowParser {
         }
     }
 
-    /// Returns the purchase or the refund that a row states.
+    /// Makes the purchase or the refund that the `values` of a row state. A row without a time gets
+    /// the current time.
     ///
     /// # Errors
-    /// What is wrong with the row.
+    /// Returns the reason why the row is not valid, for the report of the import.
     pub(super) fn purchase(&mut self, values: RowValues) -> Result<Purchase, String> {
         let [id, key, user_name, user_id, price, timestamp, details @ ..] = values;
         let user_name = user_name.ok_or("username is missing")?;
         let user_id = user_id.ok_or("userid is missing")?;
         let price = self.price(&price.ok_or("price is missing")?)?;
 
-        // A draft takes no negative price, as no client may give one.
+        // A draft rejects a negative price, because no client may give one. So the price, which is
+        // negative in a refund, is set afterwards.
         let mut new = NewPurchase::for_user(user_id)
             .with_user_name(user_name)
             .with_price(Price::ZERO)
@@ -69,13 +79,15 @@ impl RowParser {
         let now = SystemClock.now();
         let time = timestamp.map(|text| self.time(&text, now)).transpose()?;
         if is_refund {
-            // The id of a refund is derived from that of its purchase.
+            // The id of a refund follows from the id of its purchase, so the id and the key of the
+            // row are not used.
             return Ok(new.into_purchase(time.unwrap_or(now), || SystemClock.fresh_id()));
         }
         let id = match (id, key) {
             (Some(_), Some(_)) => return Err("id and key must not both be given".to_owned()),
             (Some(id), None) => match id.parse() {
                 Ok(id) => id,
+                // An id of another system, which is no id of a purchase here, is used like a key.
                 Err(_no_id) => id_of_key(&new, &id)?,
             },
             (None, Some(key)) => id_of_key(&new, &key)?,
@@ -91,6 +103,7 @@ impl RowParser {
         Ok(purchase.with_details(new.details))
     }
 
+    /// Parses a price, whose decimals follow a comma if the import is set so.
     fn price(&self, text: &str) -> Result<Price, String> {
         let invalid = |reason: &str| format!("price {text} {reason}");
         if !self.import.decimal_comma {
@@ -104,6 +117,8 @@ impl RowParser {
         Price::parse_signed(&text.replacen(',', ".", 1)).map_err(|error| invalid(error.reason()))
     }
 
+    /// Parses the details of a row, whose `values` are in the order of the columns behind
+    /// [`FIRST`].
     fn details<const N: usize>(&self, values: [Option<String>; N]) -> Result<Details, String> {
         let mut details = Details::default();
         let names = COLUMNS.into_iter().skip(FIRST.len());
@@ -119,6 +134,7 @@ impl RowParser {
         Ok(details)
     }
 
+    /// Parses a time, and checks that a purchase of this time is accepted.
     fn time(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
         let time = layout::time(text, self.import.time_zone.as_ref())?;
         AcceptedTimes::new(now, self.import.retention)
@@ -126,16 +142,18 @@ impl RowParser {
             .map_err(|error| format!("timestamp {text} {}", error.reason()))
     }
 
-    /// Returns the id of a row that has neither an id nor a key: it follows from the values, as they were read, and from how
-    /// often the file has had them before. So a file that was reordered, corrected or saved by a spreadsheet has the same
-    /// ids for the rows that are the same.
+    /// Returns the id of a purchase whose row contains neither an id nor a key.
+    ///
+    /// The id follows from the parsed values, and from how often the file contained the same values
+    /// before. So equal rows keep their ids in a file that was reordered, corrected or saved by a
+    /// spreadsheet.
     fn id_of_values(
         &mut self,
         new: &NewPurchase,
         time: Option<Timestamp>,
     ) -> Result<PurchaseId, String> {
         let details = &new.details;
-        // The currency is that of the shop, whether a row has it or not.
+        // The currency is left out: it is the currency of the shop, whether or not a row states it.
         let values = [
             Some(new.user_id.to_string()),
             Some(new.user_name.to_string()),
@@ -149,6 +167,7 @@ impl RowParser {
         let values = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
         let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &values);
 
+        // Half of the UUID is enough to count equal rows, and takes less memory for each row.
         let (hash, _) = content.as_u64_pair();
         let occurrence = self.occurrences.entry(hash).or_insert(0);
         *occurrence += 1;
@@ -156,6 +175,8 @@ impl RowParser {
     }
 }
 
+/// Returns the id of a purchase of this user with the idempotency key `key`, as the HTTP API
+/// derives it.
 fn id_of_key(new: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
     let key: IdempotencyKey = key.parse().map_err(|error| format!("{error}"))?;
     Ok(id_from_key(&new.user_id, &key))
