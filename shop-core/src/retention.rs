@@ -225,6 +225,7 @@ impl Retention {
                 break;
             }
             // Refunds are deleted with their purchases, so more rows than `batch` may be deleted.
+            // Refunds are deleted with their purchases, so more rows than `batch` may be deleted.
             left = left.saturating_sub(deleted);
             self.monitor.deleted.fetch_add(deleted, Ordering::Relaxed);
             tracing::debug!(deleted, %before, "old purchases deleted");
