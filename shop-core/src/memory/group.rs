@@ -1,4 +1,15 @@
 //! A consumer group: the owners and epochs of partitions, and rebalancing.
+//!
+//! Each partition is *owned* by at most one member. The *epoch* of a partition increases with each
+//! new owner. A member commits with the epoch under which it read, so that a commit of an earlier
+//! owner is *fenced*, which means refused.
+//!
+//! A *rebalance* runs whenever a member joins, leaves, or gives up partitions. It moves partitions
+//! in two steps:
+//!
+//! ```text
+//! owned ──(revoke)──▶ revoked, not read any more ──(give_up or timeout)──▶ free ──(give_out)──▶ owned, next epoch
+//! ```
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,44 +18,53 @@ use tokio::time::Instant;
 
 use crate::log::{CommitOffset, CommitOutcome, Partition, RevocationCause};
 
-/// Which partitions a rebalance revokes.
+/// The partitions that a rebalance revokes from their owners.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rebalancing {
-    /// Only partitions that move to another member.
+    /// Only partitions that move to another member are revoked.
     Cooperative,
-    /// All partitions of all members, before any is assigned again.
+    /// All partitions of all members are revoked, before any partition is assigned again.
     Eager,
 }
 
+/// The number of a member, which is unique in its log.
 pub(super) type MemberId = u64;
 
+/// The state of one consumer group.
 #[derive(Debug)]
 pub(super) struct ConsumerGroup {
+    /// The committed position per partition: the offset of the next record to consume.
     pub(super) committed: BTreeMap<u32, u64>,
     members: BTreeMap<MemberId, MemberState>,
+    /// The last epoch of each partition of the log.
     epochs: BTreeMap<u32, u64>,
     rebalancing: Rebalancing,
     revocation_timeout: Duration,
 }
 
+/// The partitions of a member, and the revocations that it has not received yet.
 #[derive(Debug, Default)]
 struct MemberState {
     owned: BTreeMap<u32, OwnedPartition>,
+    /// The pending revocations: the index and the epoch of each partition, and the cause.
     events: VecDeque<(Vec<(u32, u64)>, RevocationCause)>,
 }
 
+/// A partition that a member owns.
 #[derive(Debug)]
 struct OwnedPartition {
     epoch: u64,
-    /// The offset of the next record to deliver; `None` for the earliest.
+    /// The offset of the next record to deliver; `None` for the earliest record.
     fetch: Option<u64>,
-    /// When the rebalance takes the partition without its owner's consent.
+    /// The end of the revocation of this partition, if it is being revoked. Then the rebalance
+    /// takes the partition even if its owner has not given it up.
     revoked_at: Option<Instant>,
 }
 
 impl ConsumerGroup {
+    /// Creates a group without members for a log of `partitions` partitions.
     pub(super) fn new(
         partitions: u32,
         rebalancing: Rebalancing,
@@ -59,19 +79,23 @@ impl ConsumerGroup {
         }
     }
 
+    /// Adds a member, and rebalances.
     pub(super) fn join(&mut self, member: MemberId) {
         self.members.insert(member, MemberState::default());
         self.rebalance();
     }
 
+    /// Removes a member with its partitions, and rebalances. Does nothing if it is no member.
     pub(super) fn leave(&mut self, member: MemberId) {
         if self.members.remove(&member).is_some() {
             self.rebalance();
         }
     }
 
-    /// Evicts a member, as a coordinator does after a missed session timeout: its partitions are lost before it is
-    /// notified. It joins again at once, without partitions.
+    /// Evicts a member, as the coordinator of a group does after a missed session timeout.
+    ///
+    /// The member loses its partitions before it is notified. It joins again at once, without
+    /// partitions.
     pub(super) fn expel(&mut self, member: MemberId) {
         let Some(mut expelled) = self.members.remove(&member) else {
             return;
@@ -81,17 +105,21 @@ impl ConsumerGroup {
         expelled
             .events
             .push_back((lost.collect(), RevocationCause::Lost));
-        // The others are served first, so the partitions change owners where possible.
+        // The first rebalance gives the partitions to the other members, if there are any, so that
+        // they change their owner.
         self.rebalance();
         self.members.insert(member, expelled);
         self.rebalance();
     }
 
+    /// Checks whether `member` belongs to this group.
     pub(super) fn has(&self, member: MemberId) -> bool {
         self.members.contains_key(&member)
     }
 
-    /// The pending revocation of `member`, which it receives before further records.
+    /// Removes and returns the oldest pending revocation of `member`.
+    ///
+    /// The member receives it before further records.
     pub(super) fn take_event(
         &mut self,
         member: MemberId,
@@ -99,7 +127,9 @@ impl ConsumerGroup {
         self.members.get_mut(&member)?.events.pop_front()
     }
 
-    /// The partitions that `member` may read: index, epoch and offset.
+    /// Returns the index, the epoch and the next offset of each partition that `member` may read.
+    ///
+    /// A partition that is being revoked is not read any more.
     pub(super) fn readable(
         &self,
         member: MemberId,
@@ -114,6 +144,8 @@ impl ConsumerGroup {
             .map(|(index, owned)| (*index, owned.epoch, owned.fetch))
     }
 
+    /// Sets the offset of the next record that `member` reads from `partition`, if it owns the
+    /// partition.
     pub(super) fn advance(&mut self, member: MemberId, partition: u32, fetch: u64) {
         let member = self.members.get_mut(&member);
         if let Some(owned) = member.and_then(|member| member.owned.get_mut(&partition)) {
@@ -121,6 +153,11 @@ impl ConsumerGroup {
         }
     }
 
+    /// Commits the position `at`, unless the member does not own the partition in the epoch of
+    /// `at`.
+    ///
+    /// A partition that is being revoked is still owned, so that its owner can commit before it
+    /// gives the partition up.
     pub(super) fn commit(&mut self, member: MemberId, at: &CommitOffset) -> CommitOutcome {
         let Partition { index, epoch, .. } = at.partition;
         let member = self.members.get(&member);
@@ -133,7 +170,10 @@ impl ConsumerGroup {
         }
     }
 
-    /// Ends the revocation of `partitions`.
+    /// Ends the revocation of `partitions`: the member gives them up, and a rebalance assigns them
+    /// to others.
+    ///
+    /// Partitions that the member owns in a newer epoch meanwhile are not given up.
     pub(super) fn give_up(&mut self, member: MemberId, partitions: &[(u32, u64)]) {
         let Some(member) = self.members.get_mut(&member) else {
             return;
@@ -144,7 +184,10 @@ impl ConsumerGroup {
         self.rebalance();
     }
 
-    /// Takes partitions whose revocation has timed out. Returns when the next timeout ends.
+    /// Takes the partitions whose revocation has timed out from their owners, and rebalances if
+    /// there are any.
+    ///
+    /// Returns the end of the next revocation that is still running.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
         let is_due = |at: &Instant| *at <= now;
         let (due, later): (Vec<_>, Vec<_>) = self.revocation_ends().partition(is_due);
@@ -159,7 +202,7 @@ impl ConsumerGroup {
         later.into_iter().min()
     }
 
-    /// When each revocation that has not ended times out.
+    /// Returns the end of each revocation that is still running.
     fn revocation_ends(&self) -> impl Iterator<Item = Instant> {
         self.members
             .values()
@@ -167,9 +210,13 @@ impl ConsumerGroup {
             .filter_map(|owned| owned.revoked_at)
     }
 
-    /// Rebalances: revokes partitions that move, and assigns those without an owner.
+    /// Rebalances the group: revokes partitions that should move, and assigns partitions without an
+    /// owner.
+    ///
+    /// An eager group assigns nothing until all revocations have ended.
     fn rebalance(&mut self) {
         let wanted = self.wanted();
+        // Partitions that are being revoked already do not start another revocation.
         let moves = self.members.iter().any(|(id, member)| {
             let keeps = |(index, owned): (&u32, &OwnedPartition)| {
                 owned.revoked_at.is_some() || wanted.get(index) == Some(id)
@@ -185,8 +232,10 @@ impl ConsumerGroup {
         }
     }
 
-    /// The target owner of each partition. Shares differ by at most one, and members keep as many partitions as that
-    /// allows.
+    /// Returns the member that should own each partition.
+    ///
+    /// The shares of members differ by at most one partition, and each member keeps as many of its
+    /// partitions as its share allows.
     fn wanted(&self) -> BTreeMap<u32, MemberId> {
         // Members with more partitions come first, so they keep the larger shares.
         let mut by_size: Vec<_> = self.members.iter().collect();
@@ -194,6 +243,7 @@ impl ConsumerGroup {
         let partitions = self.epochs.len();
         let members = self.members.len().max(1);
         let mut wanted = BTreeMap::new();
+        // One entry for each partition that a member lacks to its share.
         let mut places = Vec::new();
         for (rank, (id, member)) in by_size.into_iter().enumerate() {
             let quota = partitions / members + usize::from(rank < partitions % members);
@@ -214,6 +264,8 @@ impl ConsumerGroup {
         wanted
     }
 
+    /// Starts the revocation of the partitions whose owner differs from `wanted`, or of all
+    /// partitions of an eager group.
     fn revoke(&mut self, wanted: &BTreeMap<u32, MemberId>) {
         let until = Instant::now() + self.revocation_timeout;
         for (id, member) in &mut self.members {
@@ -233,6 +285,8 @@ impl ConsumerGroup {
         }
     }
 
+    /// Assigns each partition without an owner to its `wanted` member, which starts at the
+    /// committed position.
     fn give_out(&mut self, wanted: &BTreeMap<u32, MemberId>) {
         for (index, id) in wanted {
             let is_owned = self

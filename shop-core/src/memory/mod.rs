@@ -1,8 +1,19 @@
-//! An in-memory log and store: complete implementations of every port, for tests and as a reference.
+//! An in-memory log and an in-memory store: complete implementations of the ports, for tests and as
+//! a reference.
 //!
-//! They keep the same promises as the adapters that outlive a process, and pass the same conformance kit;
-//! only their durability is [`Memory`](crate::ports::Durability::Memory). With their own clock and
-//! tokio's paused time they are deterministic: no threads, and nothing that iterates in a random order.
+//! The log and the store keep the same promises as the adapters that outlive a process, and pass
+//! the same conformance kit. Only their durability differs: it is
+//! [`Memory`](crate::ports::Durability::Memory). With a clock of the test and with tokio's paused
+//! time, their behavior is deterministic, because they start no threads and never iterate in a
+//! random order.
+//!
+//! | Module | Responsibility |
+//! |---|---|
+//! | `log` | The partitions of records, and the state that the parts of a log share |
+//! | `group` | Consumer groups: owners and epochs of partitions, committed positions, rebalancing |
+//! | `source` | The reader of the log as a member of a group |
+//! | `admin` | Dead letters, and the administrative port of the log |
+//! | `store` | The store of purchases and refunds |
 
 mod admin;
 mod group;

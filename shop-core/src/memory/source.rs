@@ -1,4 +1,7 @@
-//! The reader of the in-memory log: one member of a group.
+//! The reader of the in-memory log: one member of a consumer group.
+//!
+//! No task runs in the background. A caller that waits for an event polls the shared state of the
+//! log, and is woken by each change of the log, or when the next revocation times out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +27,7 @@ pub struct InMemorySource {
 }
 
 impl InMemorySource {
+    /// Joins the consumer group `group` of `log` as a new member. The partitions are rebalanced.
     pub(super) fn join(log: Arc<InMemoryLogInner>, group: &str) -> Self {
         let member = {
             let mut state = lock(&log.state);
@@ -38,19 +42,26 @@ impl InMemorySource {
         }
     }
 
-    /// Loses the membership, as after a missed session timeout. The member joins again by itself.
+    /// Makes this source lose its membership, as after a missed session timeout. It joins the group
+    /// again by itself.
     #[doc(hidden)]
     pub fn lose_membership(&self) {
         self.log
             .change_group(&self.group, |group| group.expel(self.member));
     }
 
+    /// Leaves the group, upon which other members get the partitions.
     fn leave(&self) {
         self.log
             .change_group(&self.group, |group| group.leave(self.member));
     }
 
-    /// The next event: any, or control events only. If there is none, when to poll again at the latest.
+    /// Returns the next event of this member, if there is one. Without `has_room`, records and gaps
+    /// are not returned.
+    ///
+    /// # Errors
+    /// If there is no event, returns the time at which to poll again at the latest, which is the
+    /// end of a revocation.
     fn poll_once(&self, has_room: bool) -> Result<SourceEvent, Option<Instant>> {
         let mut state = lock(&self.log.state);
         let InMemoryLogState {
@@ -66,6 +77,7 @@ impl InMemorySource {
         if let Some((revoked, cause)) = group.take_event(self.member) {
             return Ok(SourceEvent::Revoked(self.revocation(revoked, cause)));
         }
+        // The first partition with a record behind the position of this member.
         let readable = group
             .readable(self.member)
             .find_map(|(index, epoch, fetch)| {
@@ -81,9 +93,12 @@ impl InMemorySource {
         Ok(event)
     }
 
+    /// Waits for the next event of this member. Without `has_room`, it waits for revocations and
+    /// the end only.
     async fn wait(&self, has_room: bool) -> SourceEvent {
         loop {
-            // Registered before polling, so no change between the two is missed.
+            // The waiter is registered before the state is polled, so that a change between the two
+            // wakes it.
             let changed = self.log.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
@@ -115,7 +130,9 @@ impl InMemorySource {
         (SourceEvent::Batch(Batch::new(partition, batch)), next)
     }
 
-    /// The first records, as many as one batch has.
+    /// Returns the first of `records`, up to the limits of one batch.
+    ///
+    /// A batch contains at least one record, even if the record is larger than the limit in bytes.
     fn cut(&self, records: &[LogRecord]) -> Vec<LogRecord> {
         let options = &self.log.options;
         let mut bytes = 0;
@@ -132,6 +149,8 @@ impl InMemorySource {
             .collect()
     }
 
+    /// Makes the event of a revocation, which ends when its receiver gives up the partitions or
+    /// drops the event.
     fn revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
         let partitions = revoked
             .iter()
@@ -160,7 +179,7 @@ impl LogSource for InMemorySource {
             match self.wait(false).await {
                 SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
                 SourceEvent::Closed => return Ok(ControlEvent::Closed),
-                // Not delivered to a reader without capacity.
+                // `poll_once` returns no records and gaps without room, so these do not occur.
                 SourceEvent::Batch(_) | SourceEvent::Gap(_) => {}
             }
         }
@@ -188,7 +207,7 @@ impl LogSource for InMemorySource {
                 .and_then(|group| group.committed.get(&index))
                 .copied()
                 .unwrap_or_default();
-            // The committed position may be beyond the end.
+            // A committed position beyond the end of the partition is no lag.
             (index, end.saturating_sub(next.max(first)))
         };
         let records = group

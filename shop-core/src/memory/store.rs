@@ -1,4 +1,11 @@
-//! An in-memory store of purchases.
+//! An in-memory store of purchases and refunds.
+//!
+//! A refund may arrive before its purchase. The store keeps it as a *waiting refund*, and decides
+//! about it when the purchase is inserted: it is applied, forgotten as a repetition, or refused. A
+//! refused refund stays in `waiting` with its refusal, until ingest has made it a dead letter and
+//! removes it.
+//!
+//! Erased ids are kept as marks, so that the log cannot bring an erased purchase back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds};
@@ -24,14 +31,21 @@ pub struct InMemoryStore {
     tables: Arc<Mutex<StoreTables>>,
 }
 
+/// The tables of a store, which change together under one lock.
 #[derive(Debug, Default)]
 struct StoreTables {
+    /// The purchases and the applied refunds by their id.
     purchases: BTreeMap<PurchaseId, Purchase>,
+    /// An index of `purchases` by time and id.
     by_time: BTreeSet<Keyset>,
+    /// The ids of erased purchases, which are never stored again.
     erased: BTreeSet<PurchaseId>,
-    /// The refunds that wait, in the order of their sequences.
+    /// The refunds that wait for their purchase, and those that were refused, in the order of their
+    /// sequences.
     waiting: Vec<WaitingRefund>,
+    /// The sequence of the next waiting refund.
     next_sequence: u64,
+    /// The currency of the store: the first one that was adopted or stored.
     currency: Option<Currency>,
     last_seen: Option<Timestamp>,
 }
@@ -51,6 +65,7 @@ impl InMemoryStore {
 }
 
 impl StoreTables {
+    /// Inserts a purchase or a refund, and applies the refunds that waited for the purchase.
     fn insert(&mut self, purchase: &Purchase) -> InsertOutcome {
         if let Some(refused) = self.check_currency(purchase) {
             return InsertOutcome::Rejected(refused);
@@ -66,7 +81,8 @@ impl StoreTables {
         outcome
     }
 
-    /// Inserts a refund if its purchase is stored, and otherwise keeps it until then.
+    /// Inserts `refund` if the purchase `of` is stored, and otherwise keeps the refund until the
+    /// purchase is inserted.
     fn insert_refund(&mut self, refund: &Purchase, of: &PurchaseId) -> InsertOutcome {
         if self.erased.contains(of) || self.erased.contains(&refund.id) {
             return InsertOutcome::Erased;
@@ -80,6 +96,7 @@ impl StoreTables {
         }
     }
 
+    /// Keeps `refund` as a waiting refund, unless an equal refund is kept already.
     fn keep_waiting(&mut self, refund: &Purchase) -> InsertOutcome {
         let is_kept = self
             .waiting
@@ -95,7 +112,7 @@ impl StoreTables {
         InsertOutcome::Waiting
     }
 
-    /// Inserts `purchase` unless its id is in use.
+    /// Inserts the row of `purchase`, unless its id is in use or was erased.
     fn insert_row(&mut self, purchase: &Purchase) -> InsertOutcome {
         if let Some(first) = self.purchases.get(&purchase.id) {
             return if first.same_content(purchase) {
@@ -112,7 +129,8 @@ impl StoreTables {
         InsertOutcome::Inserted
     }
 
-    /// Applies the refunds that wait for the stored purchase `id`.
+    /// Decides about the refunds that wait for the stored purchase `id`: applies them, forgets
+    /// them, or keeps their refusal.
     fn settle_refunds_of(&mut self, id: &PurchaseId) {
         let Some(bought) = self.purchases.get(id).cloned() else {
             return;
@@ -133,18 +151,21 @@ impl StoreTables {
                 RefundDecision::Refuse(reason) => self.waiting.push(entry.with_refusal(reason)),
             }
         }
+        // The refused refunds were appended, so the order of sequences is restored.
         self.waiting.sort_by_key(|entry| entry.sequence);
     }
 
-    /// Returns why `purchase` is rejected, if it is in another currency than the store. The first currency becomes that of
-    /// the store.
+    /// Returns the reason to reject `purchase`, if it is in another currency than the store.
+    ///
+    /// A store without a currency adopts the currency of `purchase`. A purchase without a currency
+    /// is accepted.
     fn check_currency(&mut self, purchase: &Purchase) -> Option<Reason> {
         let given = purchase.details.currency.as_ref()?;
         let kept = self.currency.get_or_insert_with(|| given.clone());
         (kept != given).then(|| rejected_currency(kept, given))
     }
 
-    /// Deletes the rows of `keys`.
+    /// Deletes the rows of `keys`, and returns the number of keys.
     fn delete(&mut self, keys: &[Keyset]) -> u64 {
         for key in keys {
             self.by_time.remove(key);
@@ -153,7 +174,7 @@ impl StoreTables {
         keys.len() as u64
     }
 
-    /// Removes at most `limit` of the waiting refunds that `is_removed` selects. Returns their ids.
+    /// Removes at most `limit` waiting refunds that `is_removed` selects, and returns their ids.
     fn remove_waiting(
         &mut self,
         limit: usize,
@@ -165,7 +186,11 @@ impl StoreTables {
         removed.take(limit).map(|entry| entry.refund.id).collect()
     }
 
-    /// Returns `keys` with those of the refunds of these purchases, and of the purchases of these refunds.
+    /// Returns `keys`, together with the keys of the refunds of these purchases, and of the
+    /// purchases of these refunds.
+    ///
+    /// A purchase and its refund are deleted together, so that sums do not count one without the
+    /// other.
     fn with_refunds(&self, keys: Vec<Keyset>) -> Vec<Keyset> {
         let mut all: BTreeSet<Keyset> = keys.iter().copied().collect();
         for key in keys {
@@ -176,7 +201,7 @@ impl StoreTables {
         all.into_iter().collect()
     }
 
-    /// The selected purchases in `range`, oldest first.
+    /// Returns the purchases in `range` that `selector` matches, oldest first.
     fn selected<'a>(
         &'a self,
         selector: &'a Selector,
@@ -189,7 +214,8 @@ impl StoreTables {
         purchases.filter(move |purchase| selector.matches(purchase))
     }
 
-    /// The first selected purchases within `bounds`.
+    /// Returns the first `limit` purchases within `bounds` that the selector matches, in this order
+    /// of the listing.
     fn within(
         &self,
         of: &Selector,
@@ -197,7 +223,7 @@ impl StoreTables {
         bounds: &PageBounds,
         limit: usize,
     ) -> Vec<Purchase> {
-        // The lowest id of all, so that a bound is before all purchases of its time.
+        // The lowest possible id, so that a bound in time is before all purchases of this time.
         let before = |timestamp: Timestamp| Keyset {
             timestamp,
             id: PurchaseId::from_uuid(Uuid::nil()),
@@ -205,7 +231,8 @@ impl StoreTables {
         let from = bounds.from.map(|time| Bound::Included(before(time)));
         let to = bounds.to.map(|time| Bound::Excluded(before(time)));
         let after = bounds.after.map(Bound::Excluded);
-        // `after` takes the place of the bound at which the listing begins.
+        // `after` is the last purchase of the previous page. It lies within the bounds, so it
+        // replaces the bound at which the listing begins.
         let (start, end) = match order {
             ListOrder::OldestFirst => (after.or(from), to),
             ListOrder::NewestFirst => (from, after.or(to)),
@@ -306,7 +333,8 @@ impl WaitingRefunds for InMemoryStore {
         Ok(WaitingSummary::new(times.len() as u64, oldest))
     }
 
-    /// Applies nothing: the insert of a purchase applies its refunds under the same lock.
+    /// Returns the refused refunds, and applies none: the insert of a purchase applies its refunds
+    /// under the same lock.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         let tables = lock(&self.tables);
         let refused = tables
