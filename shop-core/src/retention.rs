@@ -102,8 +102,7 @@ options! {
     pub fn new(keep: Duration);
 }
 
-/// The maximum number of old purchases that are counted. Counting more would load the store without
-/// use.
+/// The maximum number of old purchases that a round counts.
 const MAX_COUNT: usize = 1_000_000;
 
 /// The pause after a deletion, as a multiple of the duration of the deletion: with 4, deletions
@@ -212,8 +211,6 @@ impl Retention {
             .guard
             .next_allowance(now, store.last_seen().await?, due);
         while left > 0 {
-            // Refunds are deleted with their purchases, so a batch may delete more rows than it
-            // asks for.
             let begun = Instant::now();
             let batch = self
                 .options
@@ -224,7 +221,6 @@ impl Retention {
             if deleted == 0 {
                 break;
             }
-            // Refunds are deleted with their purchases, so more rows than `batch` may be deleted.
             // Refunds are deleted with their purchases, so more rows than `batch` may be deleted.
             left = left.saturating_sub(deleted);
             self.monitor.deleted.fetch_add(deleted, Ordering::Relaxed);
