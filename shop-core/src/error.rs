@@ -1,4 +1,8 @@
 //! The error type of all ports.
+//!
+//! An [`Error`] tells a caller three things that decide how to go on: its [`ErrorKind`], whether a
+//! [`Retry`] is useful and safe, and its [`Outcome`], which is whether the failed call may have
+//! taken effect.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -18,12 +22,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 named_enum! {
     /// The category of an error.
     ///
-    /// It determines what a caller can do. Error codes of drivers are in the message and in the source. The names are
-    /// those in metrics, `/health` and dead letters, and the ends of the types of problems.
+    /// The category determines what a caller can do. The error codes of drivers are in the message
+    /// and in the source of the error. The names of categories appear in metrics, `/health` and
+    /// dead letters, and at the end of the types of problems.
     pub enum ErrorKind {
         /// The request is invalid: correct it.
         Invalid = "invalid",
-        /// Too many bytes for the log or the store: send less.
+        /// The request contains too many bytes for the log or the store: send less.
         TooLarge = "too-large",
         /// The id is used by a purchase with different content.
         Conflict = "conflict",
@@ -37,42 +42,43 @@ named_enum! {
         Unavailable = "unavailable",
         /// A bounded queue is full: slow down, then retry.
         Overloaded = "overloaded",
-        /// No response within the timeout.
+        /// There was no response within the timeout.
         DeadlineExceeded = "deadline-exceeded",
         /// The port was closed: open a new one.
         Closed = "closed",
-        /// Not supported by this backend or this build.
+        /// The call is not supported by this backend or this build.
         Unsupported = "unsupported",
         /// Stored data cannot be read.
         Corrupt = "corrupt",
-        /// A defect of this program.
+        /// A defect of this program caused the error.
         Internal = "internal",
     }
 }
 
-/// Whether the call can be retried.
+/// The advice whether to retry a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
     /// A retry fails the same way.
     Never,
-    /// A retry may succeed and is safe.
+    /// A retry may succeed, and does not apply the call twice.
     Safe,
-    /// As [`Safe`](Self::Safe), but not before this time has passed.
+    /// A retry may succeed and is safe, as [`Safe`](Self::Safe), but not before this time has
+    /// passed.
     After(Duration),
 }
 
-/// Whether the call took effect.
+/// The knowledge whether a failed call took effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Nothing was changed, and nothing will be.
+    /// The call changed nothing, and will change nothing.
     NotApplied,
-    /// Unknown: the call may have been applied, or may still be.
+    /// The call may have been applied, or may still be applied later.
     Unknown,
 }
 
-/// The error of a port call. Cheap to clone.
+/// The error of a call of a port. Clones are cheap.
 ///
 /// `Display` prints one line without sources; [`chain`](Self::chain) includes them.
 ///
@@ -93,6 +99,7 @@ pub enum Outcome {
 #[derive(Clone)]
 pub struct Error(Arc<ErrorInner>);
 
+/// The members of an [`Error`], which clones of the error share.
 #[derive(Clone)]
 struct ErrorInner {
     kind: ErrorKind,
@@ -107,8 +114,11 @@ struct ErrorInner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
-/// Awaits calls of ports, which may be the embedder's own. A panic in them is an error with this `origin`, if it is not
-/// empty.
+/// Awaits `calls` of ports, and turns a panic in the calls into an
+/// [`Internal`](ErrorKind::Internal) error.
+///
+/// A port may be implemented by the embedder, so its panic must not end a task of this crate. The
+/// error of a panic states `origin`, unless it is empty.
 pub(crate) async fn catch_panic<T>(
     origin: &'static str,
     calls: impl Future<Output = Result<T>>,
@@ -118,7 +128,7 @@ pub(crate) async fn catch_panic<T>(
 }
 
 impl Error {
-    /// An error of `kind`, with the default retry advice and outcome of that kind.
+    /// Creates an error of `kind`, with the default retry advice and outcome of this kind.
     ///
     /// `message` is lower case without a full stop, and states what to do if that is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -129,7 +139,8 @@ impl Error {
             _ => Retry::Never,
         };
         let outcome = match kind {
-            // Callers with better knowledge override it.
+            // A call of these kinds may have been sent before it failed. Callers that know better
+            // set another outcome.
             ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Internal => {
                 Outcome::Unknown
             }
@@ -149,7 +160,7 @@ impl Error {
         }))
     }
 
-    /// The error of a call that panicked.
+    /// Creates the error of a call that ended with `panic`, and adds the text of the panic.
     fn from_panic(panic: &(dyn Any + Send)) -> Self {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text
@@ -158,35 +169,37 @@ impl Error {
         Self::new(ErrorKind::Internal, "a port has panicked").with_context("panic", text)
     }
 
-    /// The same error with this retry advice.
+    /// Replaces the retry advice of this error.
     #[must_use]
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.inner_mut().retry = retry;
         self
     }
 
-    /// The same error with this outcome.
+    /// Replaces the outcome of this error.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.inner_mut().outcome = outcome;
         self
     }
 
-    /// The same error with its origin, such as `embedded log`.
+    /// Sets the origin of this error, such as `embedded log`, which is printed in front of the
+    /// message.
     #[must_use]
     pub fn with_origin(mut self, origin: &'static str) -> Self {
         self.inner_mut().origin = origin;
         self
     }
 
-    /// The same error with one more fact, such as `("path", "/data/shop.db")`. Never a secret.
+    /// Adds a fact to this error, such as `("path", "/data/shop.db")`. A fact is printed, so it
+    /// must not be a secret.
     #[must_use]
     pub fn with_context(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.inner_mut().context.push((name, value.to_string()));
         self
     }
 
-    /// The same error of a call that took this number of attempts.
+    /// Sets the number of attempts of the failed call.
     #[doc(hidden)]
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
@@ -194,7 +207,7 @@ impl Error {
         self
     }
 
-    /// The same error of a request with this id.
+    /// Sets the id of the failed request.
     #[doc(hidden)]
     #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
@@ -202,7 +215,7 @@ impl Error {
         self
     }
 
-    /// The same error of a write with this key.
+    /// Sets the idempotency key of the failed write, with which the write can be repeated.
     #[doc(hidden)]
     #[must_use]
     pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
@@ -210,8 +223,10 @@ impl Error {
         self
     }
 
-    /// The same error of a write whose key was generated for this call. With an unknown outcome it is not retryable:
-    /// the same call would generate another key and be another write.
+    /// Sets the idempotency key of the failed write to a key that was generated for the call.
+    ///
+    /// With an unknown outcome, the error becomes not retryable: the same call would generate
+    /// another key, and so could write twice. A call with the key of this error is safe.
     #[doc(hidden)]
     #[must_use]
     pub fn with_generated_key(self, key: IdempotencyKey) -> Self {
@@ -223,36 +238,37 @@ impl Error {
         error.with_idempotency_key(key)
     }
 
-    /// The same error, caused by `source`.
+    /// Sets the source of this error, which is the error that caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.inner_mut().source = Some(Arc::new(source));
         self
     }
 
+    /// Returns the members to change, and copies them first if clones of this error share them.
     fn inner_mut(&mut self) -> &mut ErrorInner {
         Arc::make_mut(&mut self.0)
     }
 
-    /// The category of the error.
+    /// Returns the category of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the call can be retried.
+    /// Returns the advice whether the call can be retried.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.0.retry
     }
 
-    /// Whether the call took effect.
+    /// Returns whether the call may have taken effect.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.outcome
     }
 
-    /// The fact of this name, such as the wrong parameter as `field`.
+    /// Returns the fact with this name, such as `field`, which names a wrong parameter.
     #[must_use]
     pub fn context(&self, name: &str) -> Option<&str> {
         self.0
@@ -262,26 +278,28 @@ impl Error {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The message alone, without origin and context.
+    /// Returns the message without the origin and the context.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Whether the same call may succeed later and is safe to repeat.
+    /// Checks whether the same call may succeed later, and is safe to repeat.
     ///
-    /// A queue of purchases drops one that is [`Invalid`](ErrorKind::Invalid), [`TooLarge`](ErrorKind::TooLarge), a
-    /// [`Conflict`](ErrorKind::Conflict) or [`Erased`](ErrorKind::Erased), and keeps all others, also those that are not
-    /// retryable until an operator has acted.
+    /// A caller that queues purchases should drop a purchase that is
+    /// [`Invalid`](ErrorKind::Invalid), [`TooLarge`](ErrorKind::TooLarge), a
+    /// [`Conflict`](ErrorKind::Conflict) or [`Erased`](ErrorKind::Erased), and keep a purchase that
+    /// failed with another kind, even if it is not retryable until an operator has acted.
     ///
-    /// It is not safe to repeat a write without a key that may have taken effect: a second buy would be a second
-    /// purchase. With the error's [`idempotency_key`](Self::idempotency_key) it is the same one.
+    /// Repeating a write without a key is not safe if the write may have taken effect: a second buy
+    /// would be a second purchase. With the [`idempotency_key`](Self::idempotency_key) of the
+    /// error, it is the same purchase.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retry != Retry::Never
     }
 
-    /// The minimum time before a retry, if the backend requires one.
+    /// Returns the minimum time before a retry, if the backend requires one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self.0.retry {
@@ -290,25 +308,27 @@ impl Error {
         }
     }
 
-    /// The number of attempts of the call, if it is known; otherwise 0.
+    /// Returns the number of attempts of the call, or 0 if the number is unknown.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// The id of the request, if there was one. It is also in the log of the service.
+    /// Returns the id of the request, if there was one. The log of the service contains the same
+    /// id.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// The key of the failed write, if it had one. Another call with this key is the same write.
+    /// Returns the idempotency key of the failed write, if there was one. A call with this key
+    /// repeats the same write.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.0.idempotency_key.as_ref()
     }
 
-    /// The error and all its sources in one line.
+    /// Returns a value that displays the error and all its sources in one line.
     #[must_use]
     pub fn chain(&self) -> impl fmt::Display + '_ {
         Chain(self)
@@ -366,6 +386,7 @@ impl StdError for Error {
     }
 }
 
+/// Displays an error and all its sources in one line.
 struct Chain<'a>(&'a Error);
 
 impl fmt::Display for Chain<'_> {
@@ -376,7 +397,8 @@ impl fmt::Display for Chain<'_> {
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        // One line, and no command to a terminal, whatever a server says.
+        // The text of a source may come from a server. Control characters could break the line or
+        // control a terminal.
         f.write_str(&text.replace(char::is_control, " "))
     }
 }
