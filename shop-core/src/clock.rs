@@ -6,19 +6,19 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 
-/// Returns the current time, and creates ids for purchases without a key.
+/// A source of the current time, and of ids for purchases without a key.
 ///
 /// Timeouts do not use this clock: they are [`Duration`](std::time::Duration)s on tokio's clock, which a test can
 /// pause.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The current time.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// A new unique id, for a purchase that is accepted now.
+    /// Creates a unique id for a purchase that is accepted now.
     fn fresh_id(&self) -> Uuid;
 }
 
-/// The system clock and UUIDv7 ids.
+/// The clock of the system, which creates UUIDv7 ids.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -28,7 +28,8 @@ impl Clock for SystemClock {
         reason = "the only place that reads the system clock"
     )]
     fn now(&self) -> Timestamp {
-        // A clock outside of years 1 to 9999 is clamped.
+        // A clock outside of the years 1 to 9999 is clamped, because a timestamp cannot express
+        // other years.
         Timestamp::from_millis_clamped(jiff::Timestamp::now().as_millisecond())
     }
 
@@ -37,8 +38,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// The system clock, but never before this time: until a clock that is behind is set, what is sold is not older than what
-/// was sold before, and a retention does not delete it.
+/// The clock of the system, which never shows a time before the contained one.
+///
+/// A system clock may be behind after a start, until it is set. With this clock, purchases of this
+/// time are not older than the purchases that were sold before, and a retention does not delete
+/// them.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClockFrom(pub Timestamp);
 

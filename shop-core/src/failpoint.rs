@@ -1,7 +1,10 @@
-//! Failpoints, at which a test ends the process as a crash would.
+//! Failpoints: places at which a test ends the process as a crash would. Feature `failpoints`.
 
-/// Makes a call, a `step` that writes to a disk, with the failpoints `before-STEP`, `during-STEP` after its first poll,
-/// and `after-STEP`. Without the feature `failpoints` it is the call.
+/// Awaits `call`, which writes to a disk, with a failpoint before, during and after the call.
+///
+/// `step` names the call. The failpoints are `before-STEP`, `during-STEP` after the first poll of
+/// the call, and `after-STEP`. Without the feature `failpoints`, this function only returns the
+/// call.
 ///
 /// The action `return` aborts the process, for example `FAILPOINTS=after-apply=3*off->return`
 /// (<https://docs.rs/fail/0.5.1/fail/>).
@@ -27,15 +30,17 @@ pub const fn with_failpoints<F: Future>(_step: &str, call: F) -> F {
     call
 }
 
-/// Reads `FAILPOINTS` from the environment. Call once per process.
+/// Reads the failpoints from the environment variable `FAILPOINTS`. Call this function once per
+/// process.
 #[cfg(feature = "failpoints")]
 pub fn init_failpoints() {
     std::mem::forget(fail::FailScenario::setup());
 }
 
+/// Runs the action of the failpoint `TIME-STEP`, which aborts the process if it is `return`.
 #[cfg(feature = "failpoints")]
 fn reached(time: &str, step: &str) {
-    // No unwinding and no cleanup, as in a crash.
+    // An abort neither unwinds nor cleans up, as in a crash.
     let _not_to_end_here: Option<()> =
         fail::eval(&format!("{time}-{step}"), |_| std::process::abort());
 }

@@ -1,4 +1,7 @@
-//! What a log says of its topic, made once and rendered by commands, `/health` and metrics.
+//! Inspections of a log: its retention, its disk space, its dead letters, and the progress of a
+//! consumer group.
+//!
+//! Commands, `/health` and metrics render the values of this module.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,38 +13,43 @@ use tokio::time::timeout;
 use crate::log::{DeadLetterFilter, Gap, LogAdmin, LogRecord, LogUsage, ReasonKind};
 use crate::{Error, Result, Timestamp};
 
-/// Dead letters that are read at once.
+/// The number of dead letters that are read at once.
 const PAGE: usize = 50;
-/// How long the oldest unread records are awaited. The last offsets of a partition may have none.
+/// How long the oldest unread records are awaited. There may be no record to wait for, because the
+/// last offsets of a partition may contain none.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a log says of its topic.
+/// The state of the topic of a log, as the log reports it.
 #[derive(Debug, Clone, Default)]
 pub struct LogInspection {
-    /// How long it keeps a record that no group has read; `None` if that is unlimited or unknown.
+    /// How long the log keeps a record that no group has read; `None` if the time is unlimited or
+    /// unknown.
     pub retention: Option<Duration>,
-    /// Its disk space and groups, if it manages them itself.
+    /// The disk space and the groups of the log, if the log manages them itself.
     pub usage: Option<LogUsage>,
-    /// The pending dead letters by reason.
+    /// The number of pending dead letters by the kind of their reason.
     pub dead_letters: BTreeMap<ReasonKind, u64>,
-    /// The gaps among them, merged.
+    /// The gaps among the pending dead letters, merged. A gap is a range of records that the log
+    /// lost.
     pub gaps: Vec<Gap>,
 }
 
 impl LogInspection {
-    /// Inspects `log`.
+    /// Inspects `log`, and reads all its pending dead letters.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) when it cannot be read.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the dead letters cannot be read.
     pub async fn read(log: &dyn LogAdmin) -> Result<Self> {
-        // Without its size, gaps are known.
+        // A failure to read the usage is ignored, because the dead letters and gaps are worth
+        // reporting without it.
         let mut found = Self {
             retention: log.retention(),
             usage: log.usage().await.unwrap_or_default(),
             ..Self::default()
         };
         let mut pending = DeadLetterFilter::default();
-        // By pages, which a log finds in its index: the topic of dead letters has the resolved ones too, for ever.
+        // The dead letters are read in pages, which a log finds in its index. Scanning the topic of
+        // dead letters would take longer, because it keeps the resolved ones for ever.
         loop {
             let page = log.dead_letters(&pending, PAGE).await?;
             let Some(last) = page.last() else { break };
@@ -59,26 +67,31 @@ impl LogInspection {
     }
 }
 
-/// How far a group has consumed a partition.
+/// The progress of a consumer group in one partition.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupProgress {
     /// The number of the partition.
     pub partition: u32,
     /// The next offset of the group, if it has committed one.
     pub committed: Option<u64>,
-    /// The end of the partition.
+    /// The end of the partition, which is the offset of the next record to be appended.
     pub end: u64,
-    /// The number of offsets from the group's to the end.
+    /// The number of offsets from the next offset of the group to the end of the partition.
     pub lag: u64,
-    /// The time of the first record that was not consumed, if it was read in time.
+    /// The time of the first record that the group has not consumed, if the record was read in
+    /// time.
     pub oldest_unread: Option<Timestamp>,
 }
 
 impl GroupProgress {
-    /// How far `group` has consumed each partition of `log`.
+    /// Reads the progress of `group` in each partition of `log`.
+    ///
+    /// Waits for at most a second to read the first unread record of each partition. A partition
+    /// without such a record by then is returned without its time.
     ///
     /// # Errors
-    /// As [`LogAdmin::positions`] and [`LogAdmin::tail`].
+    /// Returns the errors of [`LogAdmin::positions`], of [`LogAdmin::tail`], and of reading
+    /// records.
     pub async fn read(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
         let positions = log.positions(group).await?;
         let mut tail = log.tail(&positions).await?;

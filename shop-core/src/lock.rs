@@ -2,8 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The guard of a mutex whether or not another holder has panicked: every change to the state behind it is
-/// made whole before anything can panic.
+/// Locks `mutex`, and returns its guard even if an earlier holder has panicked.
+///
+/// The state behind the mutex is valid then, because every change to it is completed before any
+/// code that can panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
