@@ -12,8 +12,9 @@ tokio::task_local! {
 
 /// The context of the request of a purchase, to trace it through the log and other services.
 ///
-/// The context of a write is passed with it. That of a query is the [current](Self::current) one: the port has no argument
-/// for it, and a client of another service sends it along.
+/// The context of a write is passed with the purchase. A query uses the [current](Self::current)
+/// context, because the port takes no argument for it: a client of another service sends the
+/// current context along.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -31,16 +32,17 @@ tokio::task_local! {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RequestContext {
-    /// The request's id.
+    /// The id of the request.
     pub request_id: Option<String>,
     /// The W3C trace context of the request, from its `traceparent` header.
     pub traceparent: Option<String>,
-    /// The record that ingest has decoded the purchase from. Set for refunds alone, which may wait in the store for their
-    /// purchase, and then become a dead letter.
+    /// The record from which ingest has decoded the purchase. It is set for refunds alone: a refund
+    /// that waits in the store for its purchase may become a dead letter later, which names the
+    /// record.
     pub origin: Option<RecordOrigin>,
 }
 
-/// The place of a record in a log: what its [`RecordId`](crate::log::RecordId) is derived from.
+/// The position of a record in a log, from which its [`RecordId`](crate::log::RecordId) is derived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RecordOrigin {
@@ -57,7 +59,7 @@ pub struct RecordOrigin {
 }
 
 impl RecordOrigin {
-    /// Returns the place of the record at `offset` with this `time` in a partition.
+    /// Creates the position of the record at `offset` with this `time` in a partition.
     #[must_use]
     pub const fn new(
         cluster: Arc<str>,
@@ -77,7 +79,7 @@ impl RecordOrigin {
 }
 
 impl RequestContext {
-    /// A context with the given members.
+    /// Creates a context of a request.
     #[must_use]
     pub const fn new(request_id: Option<String>, traceparent: Option<String>) -> Self {
         Self {
@@ -87,7 +89,7 @@ impl RequestContext {
         }
     }
 
-    /// The context of a refund that was decoded from the record at `origin`.
+    /// Creates the context of a refund that was decoded from the record at `origin`.
     pub(crate) fn of_record(origin: RecordOrigin) -> Self {
         Self {
             origin: Some(origin),
@@ -95,12 +97,15 @@ impl RequestContext {
         }
     }
 
-    /// Runs `work` with this as the [current](Self::current) context. Tasks that `work` spawns are outside of it.
+    /// Runs `work` with this context as the [current](Self::current) one.
+    ///
+    /// Tasks that `work` spawns run without this context.
     pub fn scope<F: Future>(self: Arc<Self>, work: F) -> impl Future<Output = F::Output> + use<F> {
         CURRENT.scope(self, work)
     }
 
-    /// The context of the innermost [`scope`](Self::scope) that this runs in.
+    /// Returns the context of the innermost [`scope`](Self::scope) around the caller, if there is
+    /// one.
     #[must_use]
     pub fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()

@@ -1,10 +1,12 @@
-//! The members of a new purchase, one by one.
+//! [`NewPurchaseDraft`]: builds a new purchase member by member.
 
 use super::{Details, IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
 use crate::Result;
 
-/// The first members of a [`NewPurchase`], from [`NewPurchase::for_user`]. The first invalid one is the error of
-/// [`with_price`](Self::with_price).
+/// A [`NewPurchase`] without its price, which [`NewPurchase::for_user`] begins.
+///
+/// The first member that is not valid becomes the error of [`with_price`](Self::with_price), which
+/// completes the draft.
 #[derive(Debug, Clone)]
 #[must_use = "a draft is complete with its price"]
 pub struct NewPurchaseDraft<T>(Result<T, Invalid>, Details);
@@ -14,7 +16,7 @@ impl NewPurchaseDraft<UserId> {
         Self(user_id.into_valid(), Details::default())
     }
 
-    /// The name of the user.
+    /// Sets the name of the user.
     pub fn with_user_name(
         self,
         user_name: impl IntoValid<UserName>,
@@ -27,10 +29,10 @@ impl NewPurchaseDraft<UserId> {
 }
 
 impl NewPurchaseDraft<(UserId, UserName)> {
-    /// The purchase at this price, made now, without a key.
+    /// Completes the purchase with its price. It is made now, and carries no key.
     ///
     /// # Errors
-    /// The first member that is not valid.
+    /// [`Invalid`](crate::ErrorKind::Invalid) about the first member that is not valid.
     pub fn with_price(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
         let (user_id, user_name) = self.0?;
         Ok(NewPurchase::new(user_id, user_name, price.into_valid()?).with_details(self.1))

@@ -1,4 +1,8 @@
-//! Purchases, before and after an id is assigned.
+//! Purchases before and after an id is assigned, and refunds.
+//!
+//! A [`NewPurchase`] is what a client gives. [`NewPurchase::into_purchase`] assigns an id and a
+//! time, and so makes a [`Purchase`], which the log and the store contain. A refund is a `Purchase`
+//! too: its price is negative, and its details name the purchase that it pays back.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -11,7 +15,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// A validated purchase without an id. Its JSON is that of a purchase in a request.
+/// A validated purchase without an id. Its JSON is the JSON of a purchase in a request.
 ///
 /// ```
 /// use shop_core::NewPurchase;
@@ -26,23 +30,26 @@ pub struct NewPurchase {
     /// The idempotency key. Without one, every call creates a purchase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<IdempotencyKey>,
-    /// The buyer's id.
+    /// The id of the buyer.
     #[serde(rename = "userid")]
     pub user_id: UserId,
-    /// The buyer's name.
+    /// The name of the buyer.
     #[serde(rename = "username")]
     pub user_name: UserName,
     /// The price.
     pub price: Price,
-    /// When it was made. Defaults to the time of receipt.
+    /// The time of the purchase; `None` for the time at which the purchase is received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
-    /// What else it has.
+    /// The optional members of the purchase, such as its item.
     #[serde(flatten, deserialize_with = "no_refund")]
     pub details: Details,
 }
 
-/// Reads the details that a client gives.
+/// Deserializes the details that a client gives with a purchase.
+///
+/// # Errors
+/// Fails if the details contain members of a refund, because a client refunds by another request.
 fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Details, D::Error> {
     let details = Details::deserialize(deserializer)?;
     if details.of.is_none() && details.reason.is_none() {
@@ -53,12 +60,13 @@ fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Detail
 }
 
 impl NewPurchase {
-    /// A purchase of the user with this id, from text or from values: the name and the price follow.
+    /// Begins a purchase of the user with this id, from text or from values. The name and the price
+    /// follow.
     pub fn for_user(user_id: impl IntoValid<UserId>) -> NewPurchaseDraft<UserId> {
         NewPurchaseDraft::new(user_id)
     }
 
-    /// A purchase of `price` by the user, made now, without a key.
+    /// Creates a purchase of `price` by the user, made now, without a key.
     ///
     /// The arguments are values of their types. Text is parsed by [`for_user`](Self::for_user), which names each member: the type of
     /// a `parse` in these positions is not inferred, so that an id and a name cannot be confused.
@@ -85,7 +93,8 @@ impl NewPurchase {
         }
     }
 
-    /// The same purchase with an idempotency key. [`Shop::buy`](crate::Shop::buy) takes the result as it is.
+    /// Sets the idempotency key. [`Shop::buy`](crate::Shop::buy) accepts the returned [`Result`] as
+    /// it is.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for text that is not a key.
@@ -94,8 +103,10 @@ impl NewPurchase {
         Ok(self)
     }
 
-    /// The same purchase, made at `timestamp`. A service rejects one that is more than 5 minutes ahead of its clock, or
-    /// older than its retention.
+    /// Sets the time of the purchase.
+    ///
+    /// A service rejects a time that is more than 5 minutes ahead of its clock, or older than its
+    /// retention.
     #[must_use]
     pub const fn with_timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
@@ -109,10 +120,15 @@ impl NewPurchase {
         self
     }
 
-    /// Assigns the id.
+    /// Assigns the id, and makes a purchase for the log and the store.
     ///
-    /// `received` is used if the purchase has no timestamp. `fresh` creates the id of a purchase without a key, a
-    /// UUIDv7 outside of tests; it is called only then. The id of a refund is derived from that of its purchase.
+    /// - The id of a refund follows from the id of its purchase, so there is at most one refund of
+    ///   a purchase.
+    /// - The id of a purchase with a key follows from the user id and the key, so a repeated call
+    ///   has the same id.
+    /// - `fresh` creates the id of a purchase without a key. Outside of tests it is a UUIDv7.
+    ///
+    /// `received` is the time of a purchase without a timestamp.
     pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
         let Self {
             key,
@@ -139,7 +155,7 @@ impl NewPurchase {
     }
 }
 
-/// The purchase without its id, for another service, which assigns one.
+/// Removes the id of a purchase, for another service that assigns its own id.
 impl From<Purchase> for NewPurchase {
     fn from(purchase: Purchase) -> Self {
         let Purchase {
@@ -170,33 +186,34 @@ impl TryFrom<Result<Self>> for NewPurchase {
     }
 }
 
-/// A purchase with an id, as written to the log and the store. Its JSON is that of the HTTP API.
+/// A purchase or a refund with an id, as the log and the store contain it. Its JSON is the JSON of
+/// the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Purchase {
-    /// The primary key in every store.
+    /// The id, which is the primary key in every store.
     pub id: PurchaseId,
-    /// The buyer's name.
+    /// The name of the buyer.
     #[serde(rename = "username")]
     pub user_name: UserName,
-    /// The buyer's id.
+    /// The id of the buyer.
     #[serde(rename = "userid")]
     pub user_id: UserId,
     /// The price, or the negative amount of a refund.
     #[serde(deserialize_with = "signed")]
     pub price: Price,
-    /// When it was made.
+    /// The time of the purchase or refund.
     pub timestamp: Timestamp,
-    /// What else it has.
+    /// The optional members of the purchase, such as its item.
     #[serde(flatten)]
     pub details: Details,
-    /// The context of the request: transmitted in the log's headers, not stored.
+    /// The context of the request, which is transmitted in the headers of the log, but not stored.
     #[serde(skip)]
     pub context: Option<Box<RequestContext>>,
 }
 
 impl Purchase {
-    /// A purchase without details.
+    /// Creates a purchase without details.
     #[must_use]
     pub const fn new(
         id: PurchaseId,
@@ -223,8 +240,11 @@ impl Purchase {
         self
     }
 
-    /// The refund of `amount`, or of the whole price: a further entry of the same user, whose negative price is added to
-    /// all sums. Its id is derived from that of the purchase, so a purchase is refunded once.
+    /// Makes the refund of `amount`, or of the whole price without an amount, of this purchase.
+    ///
+    /// The refund is a further entry of the same user, whose negative price is added to all sums.
+    /// The id of the refund follows from the id of the purchase, so that a purchase is refunded at
+    /// most once.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Timestamp, Uuid};
@@ -239,7 +259,8 @@ impl Purchase {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for nothing, for more than the price, and for a refund.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the amount is 0 or more than the price, or if this
+    /// is a refund itself.
     pub fn refund(&self, amount: Option<Price>, timestamp: Timestamp) -> Result<Self> {
         let amount = amount.unwrap_or(self.price);
         if amount.as_decimal().is_zero() || amount > self.price || self.details.of.is_some() {
@@ -251,7 +272,8 @@ impl Purchase {
             self.user_id.clone(),
             self.user_name.clone(),
             amount.negated(),
-            // A listing has it behind its purchase, whose time may be ahead.
+            // The time of the purchase may be ahead of the clock. A refund must not be listed
+            // before its purchase.
             timestamp.max(self.timestamp),
         );
         refund.details.currency.clone_from(&self.details.currency);
@@ -261,14 +283,14 @@ impl Purchase {
         Ok(refund)
     }
 
-    /// The purchase without the context, as a store returns it.
+    /// Removes the context, so that the purchase is as a store returns it.
     #[must_use]
     pub fn without_context(mut self) -> Self {
         self.context = None;
         self
     }
 
-    /// A copy without the context, which is not cloned.
+    /// Returns a copy without the context, which saves cloning the context.
     pub(crate) fn clone_stored(&self) -> Self {
         Self {
             id: self.id,
@@ -281,8 +303,10 @@ impl Purchase {
         }
     }
 
-    /// Returns whether two purchases with one id have the same content: equal user id, user name, details, and price by
-    /// value. They are then a duplicate, otherwise a conflict.
+    /// Checks whether two purchases with the same id have the same content.
+    ///
+    /// They have if user id, user name, details, and the value of the price are equal. The second
+    /// purchase is a duplicate then, and a conflict otherwise.
     ///
     /// - Times are not compared, because a repeated call has a new time of receipt.
     /// - An absent currency equals every currency: a shop has only one.
@@ -306,29 +330,34 @@ impl Purchase {
             && details.same_content(&other.details)
     }
 
-    /// Returns the place of the record that this refund was decoded from, if it was.
+    /// Returns the position of the log record from which this refund was decoded, if it was decoded
+    /// from a record.
     pub(crate) fn origin(&self) -> Option<&RecordOrigin> {
         self.context.as_ref()?.origin.as_ref()
     }
 
-    /// Returns whether this is the refund of a purchase.
+    /// Checks whether this entry is the refund of a purchase.
     #[must_use]
     pub fn is_refund(&self) -> bool {
         self.details.of.is_some()
     }
 
-    /// Returns this refund as a store keeps it: with the user name, the currency and the reference of `bought`, which is
-    /// its purchase, and not earlier than that. So the refund is the same row whatever its producer has written, and is
-    /// listed behind its purchase.
+    /// Returns this refund as a store keeps it, if it is a valid refund of the purchase `bought`.
     ///
-    /// A store that keeps refunds calls this when it has both, and rejects the refund with this error.
+    /// The user name, the currency and the reference are taken from the purchase. So the stored row
+    /// does not depend on these members of the record. The time is not earlier than the time of the
+    /// purchase, so the refund is listed behind the purchase.
+    ///
+    /// A store calls this function once it contains the purchase of a refund, and rejects the
+    /// refund with the error.
     ///
     /// # Errors
-    /// [`Invalid`] if this contradicts `bought`: another user, another id, an amount above the price, or a refund of a
-    /// refund.
+    /// [`Invalid`] if this refund contradicts `bought`: another user, another id, an amount above
+    /// the price, or a refund of a refund.
     pub fn as_refund_of(&self, bought: &Self) -> Result<Self, Invalid> {
         let contradiction = |reason| Err(Invalid::malformed("the refund", reason));
-        // Under another id it could be a second refund.
+        // A refund under another id than the derived one could be a second refund of the same
+        // purchase.
         let is_of_purchase = self.id == bought.id.refund_id()
             && self.details.of == Some(bought.id)
             && self.user_id == bought.user_id

@@ -1,4 +1,4 @@
-//! When a purchase was made.
+//! [`Timestamp`]: the time of a purchase.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Invalid;
 use crate::macros::format_as;
 
-/// An instant with millisecond precision, from year 1 to year 9999; written as RFC 3339 in UTC.
+/// An instant with a precision of milliseconds, from year 1 to year 9999, which is written as RFC
+/// 3339 in UTC.
 ///
 /// ```
 /// use shop_core::Timestamp;
@@ -23,9 +24,10 @@ format_as!(Timestamp: |this| Debug = Display(this));
 format_as!(Timestamp: |this| Display = Display(String::from_utf8_lossy(&this.encode()[1..25])));
 
 impl Timestamp {
-    /// 0001-01-01T00:00:00.000Z: earlier years have no RFC 3339 representation.
+    /// The first instant, 0001-01-01T00:00:00.000Z. RFC 3339 cannot express earlier years.
     pub const MIN: Self = Self(-62_135_596_800_000);
-    /// 9999-12-30T22:00:00.000Z: later instants are in year 10000 in some zones.
+    /// The last instant, 9999-12-30T22:00:00.000Z. Later instants are in the year 10000 in some
+    /// zones.
     pub const MAX: Self = Self(253_402_207_200_000);
 
     pub(super) const INVALID: Invalid = Invalid::malformed(
@@ -33,7 +35,7 @@ impl Timestamp {
         "must be RFC 3339 text such as 2026-03-01T09:00:00Z, from year 1 to 9999-12-30T22:00:00Z",
     );
 
-    /// The instant this many milliseconds after 1970-01-01T00:00:00Z.
+    /// Returns the instant `millis` milliseconds after 1970-01-01T00:00:00Z.
     ///
     /// # Errors
     /// [`Invalid`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
@@ -45,13 +47,16 @@ impl Timestamp {
         }
     }
 
-    /// The instant this many milliseconds after 1970-01-01T00:00:00Z, or else the nearest one in the range.
+    /// Returns the instant `millis` milliseconds after 1970-01-01T00:00:00Z, or the nearest one in
+    /// the range.
     pub(crate) fn from_millis_clamped(millis: i64) -> Self {
         Self(millis.clamp(Self::MIN.0, Self::MAX.0))
     }
 
-    /// Parses RFC 3339 text alone: a date, a time without a leap second, and an offset up to 23:59, with or without its
-    /// colon. Fractions beyond milliseconds are truncated. [`FromStr`] accepts more.
+    /// Parses RFC 3339 text, and rejects other forms that [`FromStr`] accepts.
+    ///
+    /// The text states a date, a time without a leap second, and an offset up to 23:59, with or
+    /// without its colon. Fractions beyond milliseconds are truncated.
     ///
     /// ```
     /// use shop_core::Timestamp;
@@ -65,12 +70,14 @@ impl Timestamp {
     pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
         let has_zone = |zone: &str, form: &str| match form {
             "Z" => true,
-            // An offset of less than a day.
+            // The offset must be less than a day: hours up to 23, and minutes up to 59.
             "+00:00" | "-00:00" | "+0000" | "-0000" => {
                 &zone[1..3] <= "23" && &zone[zone.len() - 2..] <= "59"
             }
             _ => false,
         };
+        // The form of the text has `0` in place of each digit, so that it can be compared with
+        // fixed text.
         let form: String = text
             .chars()
             .map(|char| match char {
@@ -82,7 +89,7 @@ impl Timestamp {
         let is_valid = rest.is_some_and(|rest| {
             let fraction = rest.strip_prefix(".0");
             let zone = fraction.map_or(rest, |digits| digits.trim_start_matches('0'));
-            // Without a leap second.
+            // The seconds are at these bytes. A leap second, 60, is rejected.
             &text[17..19] <= "59" && has_zone(&text[text.len() - zone.len()..], zone)
         });
         if is_valid {
@@ -92,13 +99,17 @@ impl Timestamp {
         }
     }
 
-    /// The instant of a number in seconds or milliseconds after 1970-01-01T00:00:00Z, whichever is plausible.
+    /// Returns the instant `number` seconds or milliseconds after 1970-01-01T00:00:00Z, whichever
+    /// is plausible.
+    ///
+    /// Numbers from 10^11 on are milliseconds.
     ///
     /// # Errors
-    /// [`Invalid`] when it is out of range.
+    /// [`Invalid`] if the instant is out of range.
     #[doc(hidden)]
     pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, Invalid> {
-        /// From here on milliseconds: as seconds this is the year 5138, as milliseconds 1973.
+        /// The least number of milliseconds: as seconds it is in the year 5138, and as milliseconds
+        /// in 1973.
         const MIN_MILLIS: f64 = 1e11;
         Self::from_unix_seconds(if number.abs() >= MIN_MILLIS {
             number / 1_000.0
@@ -107,7 +118,7 @@ impl Timestamp {
         })
     }
 
-    /// The instant this many seconds after 1970-01-01T00:00:00Z, rounded to milliseconds.
+    /// Returns the instant `seconds` after 1970-01-01T00:00:00Z, rounded to milliseconds.
     ///
     /// # Errors
     /// [`Invalid`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
@@ -126,27 +137,30 @@ impl Timestamp {
         }
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the number of milliseconds since 1970-01-01T00:00:00Z, which is negative before.
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// The instant `duration` later, at most [`MAX`](Self::MAX).
+    /// Returns the instant that is later by `duration`, at most [`MAX`](Self::MAX).
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis_clamped(self.0.saturating_add(millis))
     }
 
-    /// The time since `earlier`; zero if that is later, as clocks of two machines may have it.
+    /// Returns the time that has passed since `earlier`.
+    ///
+    /// Returns zero if `earlier` is later than this instant, which happens with the clocks of two
+    /// machines.
     #[must_use]
     #[doc(hidden)]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
     }
 
-    /// The instant `duration` earlier, at least [`MIN`](Self::MIN).
+    /// Returns the instant that is earlier by `duration`, at least [`MIN`](Self::MIN).
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
         let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
@@ -155,10 +169,10 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// The text in quotes, without the cost of formatting.
+    /// Returns the RFC 3339 text in quotes, as in JSON, without the cost of formatting.
     pub(crate) fn encode(self) -> [u8; 26] {
         let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
-        // Every instant of the range has a civil time in UTC.
+        // Every instant of the range is a civil time in UTC, so the default never applies.
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
         let at = jiff::tz::Offset::UTC.to_datetime(instant);
         let [year, millis] = [at.year(), at.millisecond()].map(i16::unsigned_abs);
@@ -175,6 +189,8 @@ impl Timestamp {
             second,
             millis / 10,
         ];
+        // Each pair of digits is written at its byte of the template, whose first byte is the
+        // quote.
         for (start, pair) in [1, 3, 6, 9, 12, 15, 18, 21].into_iter().zip(pairs) {
             text[start] = digit(pair / 10);
             text[start + 1] = digit(pair % 10);
@@ -184,7 +200,7 @@ impl Timestamp {
     }
 }
 
-/// The digit of a number below 10.
+/// Returns the ASCII digit of a number below 10.
 fn digit(number: u16) -> u8 {
     b'0' + u8::try_from(number).unwrap_or_default()
 }
@@ -192,11 +208,12 @@ fn digit(number: u16) -> u8 {
 impl FromStr for Timestamp {
     type Err = Invalid;
 
-    /// Parses RFC 3339 text. Text without a zone is UTC; fractions beyond milliseconds are truncated.
+    /// Parses RFC 3339 text. A text without a zone is taken as UTC, and fractions beyond
+    /// milliseconds are truncated.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let zoned = text.parse::<jiff::Timestamp>();
         let instant = zoned.or_else(|error| {
-            // A zone that is present but invalid must not be ignored.
+            // A zone that is present but not valid must be an error, and must not be ignored.
             let has_zone = text
                 .get(10..)
                 .is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
