@@ -1,4 +1,4 @@
-//! Finds out how a file of CSV is laid out, by its first line.
+//! Finds the layout of a CSV file, which is its delimiter and its columns, from its first line.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -15,22 +15,22 @@ const NEEDED: [&str; 3] = ["username", "userid", "price"];
 /// The columns of the files of rejected rows that earlier versions of the console have saved.
 const OF_REJECTED_ROWS: [&str; 2] = ["line", "problem"];
 
-/// The layout of a file of CSV.
+/// The layout of a CSV file, as its first line states it.
 #[derive(Debug)]
 pub(super) struct CsvLayout {
     pub(super) delimiter: Delimiter,
     /// The columns of the file, in their order.
     pub(super) columns: Vec<FileColumn>,
-    /// How many lines come before the first row.
+    /// The number of lines before the first row.
     pub(super) lines: u64,
 }
 
 /// A column of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileColumn {
-    /// Its name.
+    /// The name of the column.
     pub column: String,
-    /// The member of a purchase that it has; `None` if it is not read.
+    /// The member of a purchase that the column contains; `None` if the column is not read.
     pub member: Option<&'static str>,
 }
 
@@ -38,7 +38,9 @@ impl CsvLayout {
     /// Reads the first line that is not blank, which names the columns.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if the file is not CSV, or does not have the columns.
+    /// - [`Invalid`](ErrorKind::Invalid) if the file is empty or not CSV, if a needed column is
+    ///   missing, or if a column is unknown or there twice
+    /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
     pub(super) fn read(
         input: &mut BufReader<DecodedInput<impl Read>>,
         import: &Import,
@@ -59,7 +61,8 @@ impl CsvLayout {
             let text = String::from_utf8(text).map_err(|_no_text| {
                 invalid("the file is not in UTF-8: name its encoding, such as windows-1252")
             })?;
-            // Excel writes and reads this line.
+            // Excel writes and reads a line `sep=;` in front of the columns, which names the
+            // delimiter.
             if let Some(named) = text.trim_end().strip_prefix("sep=") {
                 separator = separator.or_else(|| named.parse().ok());
             } else if !text.trim().is_empty() {
@@ -75,7 +78,11 @@ impl CsvLayout {
     }
 }
 
-/// Reads a line, and further ones while a quote is open. Returns the text and the number of lines.
+/// Reads a line, and further lines while a quote is open. Returns the text and the number of lines.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if the text is longer than [`MAX_ROW`], and
+/// [`Internal`](ErrorKind::Internal) if the file cannot be read.
 fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(Vec<u8>, u64)> {
     let mut text = Vec::new();
     let mut lines = 0;
@@ -93,6 +100,8 @@ fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(
             return Err(invalid(message));
         }
         lines += 1;
+        // An odd number of quotes means that a quote is open, so the name of a column continues in
+        // the next line.
         let quotes = text.iter().filter(|byte| **byte == b'"').count();
         if quotes % 2 == 0 || read == 0 {
             return Ok((text, lines));
@@ -100,7 +109,11 @@ fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(
     }
 }
 
-/// Refuses a file that is no text, or another format, by what it is.
+/// Checks that the `start` of a file does not look like another format than CSV.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) with the name of the format, such as a ZIP archive, and the way
+/// to import it.
 fn check_format(start: &[u8]) -> Result<()> {
     const ZIP: &[u8] = b"PK\x03\x04";
     const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -120,7 +133,13 @@ fn check_format(start: &[u8]) -> Result<()> {
     Err(invalid(format!("the file is {is}")))
 }
 
-/// Returns the delimiter of the first line, and the columns that it names.
+/// Returns the delimiter of the first line `text`, and the columns that the line names.
+///
+/// `given` is the delimiter that the caller or the file has named.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if another delimiter than the given one fits better, and the
+/// errors of [`name_columns`].
 fn columns(
     text: &str,
     given: Option<Delimiter>,
@@ -135,7 +154,9 @@ fn columns(
         names.retain(|name| mapping.member_of(name).is_some());
         names.len()
     };
-    // The delimiter that gives the most members, and of those that give none, the one that gives the most columns.
+    // The likely delimiter is the one that leads to the most known members, and then to the most
+    // columns. `max_by_key` returns the last maximum, so the reversed order prefers the first
+    // delimiter.
     let likely = Delimiter::ALL
         .into_iter()
         .rev()
@@ -151,6 +172,11 @@ fn columns(
     Ok((delimiter, columns))
 }
 
+/// Assigns a member of a purchase to each column name, or `None` for a column that is not read.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if a mapped or a needed column is missing, if a name is there
+/// twice, or if a column is unknown in a file without a mapping.
 fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColumn>> {
     for (member, column) in &mapping.0 {
         if !names.contains(column) {
@@ -178,7 +204,8 @@ fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColum
     }
     let column = |name: &String| {
         let member = mapping.member_of(name);
-        // A file whose columns are mapped is from another system, and has further columns.
+        // A file whose columns are mapped is from another system, so it may contain columns that
+        // are not read.
         let may_be_ignored =
             !mapping.0.is_empty() || name.is_empty() || OF_REJECTED_ROWS.contains(&name.as_str());
         if member.is_none() && !may_be_ignored {

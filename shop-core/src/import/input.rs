@@ -1,4 +1,4 @@
-//! Reads a text file as UTF-8 whose lines end with LF, whatever it was written in.
+//! Reads a text file of any encoding as UTF-8 text whose lines end with LF.
 
 use std::io::{self, Read};
 
@@ -6,29 +6,34 @@ use encoding_rs::{Decoder, Encoding, UTF_8};
 
 use super::layout::TextEncoding;
 
-/// How many bytes are read at once.
+/// The number of bytes that are read and decoded at once.
 const CHUNK: usize = 16 << 10;
 
-/// The text of a file.
+/// A reader of the text of a file.
 ///
-/// A byte order mark decides over the encoding, and is not part of the text. CR and CRLF are read as LF, so that a row is
-/// the same on each system, and a last line without an end gets one.
+/// - A byte order mark decides the encoding, and is not part of the text.
+/// - CR and CRLF are read as LF, so that a row is the same on each system.
+/// - A last line without an end gets one.
 pub(super) struct DecodedInput<R> {
     file: R,
     encoding: Option<TextEncoding>,
-    /// What makes UTF-8 of the file's bytes; `None` where they are passed on as they are.
+    /// The decoder of the bytes of the file; `None` if the bytes are passed on as they are.
     decoder: Option<Decoder>,
     is_begun: bool,
     is_ended: bool,
-    /// The text that was decoded, and how much of it was read.
+    /// The last part of the text that was decoded.
     text: Vec<u8>,
+    /// The number of bytes of `text` that were read.
     read: usize,
+    /// Whether the last byte before the next part is CR, so that an LF at its beginning belongs to
+    /// the same line end.
     is_after_cr: bool,
-    /// Whether the last line of the file had no end. Known once the file is read to its end.
+    /// Whether the last line of the file has no end, which is known once the file is read to its
+    /// end.
     pub(super) is_unterminated: bool,
-    /// How many bytes were read since the reader of rows has set this to 0.
+    /// The number of bytes that were read since the reader of rows has set this field to 0.
     pub(super) bytes_of_row: usize,
-    /// From how many bytes of one row on reading fails.
+    /// The number of bytes of one row above which reading fails.
     max_bytes_of_row: usize,
 }
 
@@ -49,13 +54,15 @@ impl<R: Read> DecodedInput<R> {
         }
     }
 
-    /// Decodes the next part of the file, whose last one ends the last line.
+    /// Reads and decodes the next part of the file into `text`. Adds the missing end of the last
+    /// line at the end of the file.
     fn decode(&mut self) -> io::Result<()> {
         let mut bytes = Vec::new();
         self.file
             .by_ref()
             .take(CHUNK as u64)
             .read_to_end(&mut bytes)?;
+        // `read_to_end` returns less than a chunk at the end of the file only.
         let is_last = bytes.len() < CHUNK;
         let last_byte = self.text.last().copied();
         let bytes = if self.is_begun {
@@ -82,19 +89,22 @@ impl<R: Read> DecodedInput<R> {
         Ok(())
     }
 
-    /// Chooses the decoder by the first bytes of the file. Returns them without a byte order mark.
+    /// Chooses the decoder by the first bytes of the file, and returns these bytes without a byte
+    /// order mark.
     fn begin<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (encoding, mark) = match Encoding::for_bom(bytes) {
             Some((encoding, length)) => (encoding, length),
             None => (self.encoding.map_or(UTF_8, |encoding| encoding.0), 0),
         };
-        // Rows that are not UTF-8 are rejected one by one, and the others are not changed.
+        // UTF-8 is passed on undecoded: the reader of rows rejects rows that are not valid UTF-8
+        // one by one.
         if encoding != UTF_8 {
             self.decoder = Some(encoding.new_decoder_without_bom_handling());
         }
         &bytes[mark..]
     }
 
+    /// Replaces each CR and CRLF in `text` by LF.
     fn unify_line_ends(&mut self) {
         let mut is_after_cr = self.is_after_cr;
         self.text.retain_mut(|byte| {
@@ -111,7 +121,8 @@ impl<R: Read> DecodedInput<R> {
 
 /// Decodes `bytes` as UTF-8 into `text`.
 fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
-    // It is known for the length of a chunk, and then all of the bytes have room.
+    // The maximum length is known for a chunk, as it does not overflow. So the decoder has room for
+    // all bytes, and reads them in one call.
     let length = decoder
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or_default();

@@ -1,4 +1,5 @@
-//! How a text file is written: its encoding, its delimiter, the names of its columns and the zone of its times.
+//! The settings that describe how a file is written: its encoding, its delimiter, its columns, and
+//! the zone of its times.
 
 use std::str::FromStr;
 
@@ -63,7 +64,8 @@ impl FromStr for Delimiter {
     }
 }
 
-/// Which columns of a file the members of a purchase are in, as in `userid=Customer ID,price=Total`.
+/// The columns of a file that contain the members of a purchase, as in `userid=Customer
+/// ID,price=Total`.
 ///
 /// A name that contains a comma is in quotes, together with its member: `"userid=Customer, ID",price=Total`. The columns
 /// that are not named here are not read, unless they have the name of a member.
@@ -71,7 +73,8 @@ impl FromStr for Delimiter {
 pub struct ColumnNames(pub(super) Vec<(&'static str, String)>);
 
 impl ColumnNames {
-    /// Returns the member that the column with this name has.
+    /// Returns the member of a purchase that the column with this name contains, if the column is
+    /// read.
     pub(super) fn member_of(&self, column: &str) -> Option<&'static str> {
         if let Some((member, _)) = self.0.iter().find(|(_, name)| name == column) {
             return Some(member);
@@ -99,7 +102,7 @@ impl FromStr for ColumnNames {
                 .into_iter()
                 .find(|known| *known == member.trim())
                 .ok_or(INVALID)?;
-            // The shell removes quotes, but a file of settings or an HTTP query may have them.
+            // The shell removes quotes, but a file of settings or an HTTP query may contain them.
             let column = column.trim().trim_matches('"').to_owned();
             let is_repeated = names
                 .iter()
@@ -129,10 +132,14 @@ pub(super) fn read_cells(text: &str, delimiter: Delimiter) -> csv::Result<csv::S
 pub struct FileZone(TimeZone);
 
 impl FileZone {
-    /// Reads a date and a time without an offset. An hour that does not exist because the clock was put forward is taken as
-    /// if it had not been, and one that exists twice is the first one.
+    /// Reads a date and a time without an offset, and returns `None` for other text.
+    ///
+    /// A time that does not exist, because the clock was put forward, is read as if the clock had
+    /// not been put forward. A time that exists twice, because the clock was put back, is read as
+    /// the first one.
     fn read(&self, text: &str) -> Option<Timestamp> {
-        // The parser of dates takes a leap second for the second before it.
+        // The parser would read a leap second as the second before it, so leap seconds are rejected
+        // first.
         if text.contains(":60") {
             return None;
         }
@@ -158,7 +165,7 @@ impl FromStr for FileZone {
 /// Reads the time of a row: RFC 3339, or a time without an offset if the zone of the file is known.
 ///
 /// # Errors
-/// The reason why it is not a time.
+/// Returns the reason why the text is not a time, and asks for a zone if only the zone is missing.
 pub(super) fn time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
     let invalid = match Timestamp::from_rfc3339(text) {
         Ok(time) => return Ok(time),

@@ -1,4 +1,4 @@
-//! What an import has done, and how it would read a file.
+//! The report of an import, and the preview of how a file would be read.
 
 use std::fmt;
 use std::io::Read;
@@ -9,24 +9,27 @@ use super::header::FileColumn;
 use super::{FileReader, Import};
 use crate::{Purchase, Result};
 
-/// The maximum number of rows that are named with their problems.
+/// The maximum number of rows whose problems are listed in a report.
 const MAX_NAMED: usize = 20;
 
-/// The result of an import. The rows are those that were [imported](Self::imported), [repeated](Self::repeated),
-/// [rejected](Self::rejected) and [conflicting](Self::conflicting), unless the import has failed.
+/// The result of an import.
+///
+/// Unless the import failed, each row is counted once as [imported](Self::imported),
+/// [repeated](Self::repeated), [rejected](Self::rejected) or [conflicting](Self::conflicting).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ImportReport {
-    /// The rows that were read. Rows without any value do not count.
+    /// The number of rows that were read. Rows without any value do not count.
     pub rows: u64,
-    /// Rows whose purchase or refund this import has stored.
+    /// The number of rows whose purchase or refund this import has stored.
     pub imported: u64,
-    /// Of the imported ones, the refunds that wait in the store until their purchase is stored.
+    /// The number of imported refunds that wait in the store until their purchase is stored.
     pub waiting: u64,
-    /// Rows whose purchase was stored before, from another import or from an earlier row.
+    /// The number of rows whose purchase was stored before, from another import or from an earlier
+    /// row.
     pub repeated: u64,
-    /// Rows that are not valid, or whose purchase is not accepted.
+    /// The number of rows that are not valid, or whose purchase is not accepted.
     pub rejected: u64,
-    /// Rows whose id or key belongs to a purchase with other content.
+    /// The number of rows whose id or key belongs to a purchase with other content.
     pub conflicting: u64,
     /// The first 20 rows that were rejected or conflict.
     pub problems: Vec<RowProblem>,
@@ -42,31 +45,35 @@ pub struct ImportReport {
 /// A row that was not imported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RowProblem {
-    /// The line in which it starts, from 1.
+    /// The line in which the row starts, from 1.
     pub line: u64,
-    /// The reason.
+    /// The reason why the row was not imported.
     pub detail: String,
 }
 
 impl ImportReport {
+    /// Counts the row at `line` as rejected for the reason `detail`.
     pub(super) fn reject(&mut self, line: u64, detail: String) {
         self.rejected += 1;
         self.name(line, detail);
     }
 
+    /// Counts the row at `line` as conflicting.
     pub(super) fn conflict(&mut self, line: u64) {
         self.conflicting += 1;
         let detail = "its id or key belongs to a purchase with other content";
         self.name(line, detail.to_owned());
     }
 
+    /// Lists the problem of a row, unless the list is full.
     fn name(&mut self, line: u64, detail: String) {
         if self.problems.len() < MAX_NAMED {
             self.problems.push(RowProblem { line, detail });
         }
     }
 
-    /// Returns how many rows were not imported although they should have been: those that are rejected or conflict.
+    /// Returns the number of rows that could not be imported: the rejected and the conflicting
+    /// ones.
     #[must_use]
     pub const fn failed(&self) -> u64 {
         self.rejected + self.conflicting
@@ -111,10 +118,10 @@ impl fmt::Display for ImportReport {
     }
 }
 
-/// The number of rows that are shown.
+/// The number of rows in a preview.
 const ROWS: usize = 5;
 
-/// How a file would be read: its columns, and its first five rows.
+/// A preview of how a file would be read: its columns, and its first five rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Preview {
     /// The delimiter of CSV.
@@ -128,11 +135,11 @@ pub struct Preview {
 /// A row of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RowPreview {
-    /// The line in which it starts.
+    /// The line in which the row starts.
     pub line: u64,
     /// The purchase, if the row is valid.
     pub purchase: Option<Purchase>,
-    /// What is wrong with it otherwise.
+    /// The reason why the row is not valid, otherwise.
     pub problem: Option<String>,
 }
 
@@ -140,7 +147,7 @@ impl Import {
     /// Reads the header and the first five rows of `file`, and imports nothing. Blocks while the file is read.
     ///
     /// # Errors
-    /// As [`run`](Self::run), about the file.
+    /// Returns the errors of [`run`](Self::run) that are about the file.
     pub fn preview(&self, file: impl Read) -> Result<Preview> {
         let mut reader = FileReader::new(self.clone(), file)?;
         let header = reader.file.header();
