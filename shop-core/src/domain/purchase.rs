@@ -305,8 +305,8 @@ impl Purchase {
 
     /// Checks whether two purchases with the same id have the same content.
     ///
-    /// They have if user id, user name, details, and the value of the price are equal. The second
-    /// purchase is a duplicate then, and a conflict otherwise.
+    /// The content is the same if user id, user name, details, and the value of the price are
+    /// equal. The second purchase is a duplicate then, and a conflict otherwise.
     ///
     /// - Times are not compared, because a repeated call has a new time of receipt.
     /// - An absent currency equals every currency: a shop has only one.

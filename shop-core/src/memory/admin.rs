@@ -23,7 +23,7 @@ pub struct InMemoryDeadLetters {
 }
 
 impl InMemoryDeadLetters {
-    /// All dead letters, ordered by partition and offset.
+    /// Returns all pending dead letters, ordered by partition and offset.
     #[must_use]
     pub fn all(&self) -> Vec<DeadLetter> {
         let mut dead_letters = lock(&self.log.state).dead_letters.clone();
@@ -32,9 +32,10 @@ impl InMemoryDeadLetters {
     }
 }
 
-/// The index of the pending dead letter about the record `id`, which is at `offset`.
+/// Returns the index of the pending dead letter about the record `id`, which is at `offset`.
 fn pending_index(state: &InMemoryLogState, offset: u64, id: RecordId) -> Option<usize> {
-    // Most differ without a hash.
+    // The offset is compared first, because most dead letters differ in it and the id of a record
+    // takes a hash.
     state
         .dead_letters
         .iter()
@@ -68,7 +69,10 @@ impl DeadLetters for InMemoryDeadLetters {
 }
 
 impl InMemoryLogInner {
-    /// The records of one partition from `next` on, which then is behind them; `None` if there are no more.
+    /// Returns the records of one partition from its offset in `next` on, and moves this offset
+    /// behind them.
+    ///
+    /// Returns `None` if no partition contains further records.
     fn next_batch(&self, next: &mut Offsets) -> Option<Batch> {
         let state = lock(&self.state);
         next.iter_mut().find_map(|(index, next)| {
@@ -154,7 +158,7 @@ impl LogAdmin for InMemoryLog {
         Ok(stream::iter(pending.chain(resolved).map(Ok)).boxed())
     }
 
-    /// Resolves those that are pending. Replayed records become visible at once.
+    /// Resolves the given dead letters that are pending. Replayed records become visible at once.
     async fn resolve(
         &self,
         dead_letters: &[DeadLetter],

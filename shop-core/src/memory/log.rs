@@ -1,4 +1,7 @@
-//! The in-memory log: partitions of records, and consumer groups.
+//! The in-memory log: partitions of records, and the state that its readers and writers share.
+//!
+//! All parts of a log share one state under one lock, and one [`Notify`] that wakes waiting readers
+//! after a change.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -50,6 +53,7 @@ options! {
     }
 }
 
+/// The options and the state that clones, readers and writers of a log share.
 #[derive(Debug)]
 pub(crate) struct InMemoryLogInner {
     pub(super) options: InMemoryLogOptions,
@@ -60,31 +64,33 @@ pub(crate) struct InMemoryLogInner {
     pub(super) changed: Notify,
 }
 
+/// The state of a log, under its lock.
 #[derive(Debug, Default)]
 pub(crate) struct InMemoryLogState {
     pub(crate) partitions: BTreeMap<u32, PartitionRecords>,
     pub(super) groups: BTreeMap<String, ConsumerGroup>,
-    /// In the order in which they were put.
+    /// The pending dead letters, in the order in which they were put.
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
+    /// The number of the last member that has joined any group.
     pub(super) last_member: u64,
 }
 
 /// The records of one partition.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PartitionRecords {
-    /// The offset of the first record; that of the next one if there is none.
+    /// The offset of the first record, or of the next record if the partition is empty.
     pub(super) first: u64,
     pub(super) records: Vec<LogRecord>,
 }
 
 impl PartitionRecords {
-    /// The offset of the next record.
+    /// Returns the offset of the next record to append.
     pub(super) fn end(&self) -> u64 {
         self.first + self.records.len() as u64
     }
 
-    /// The records from `offset` on.
+    /// Returns the records from `offset` on, or all records if `offset` is before the first one.
     pub(super) fn from(&self, offset: u64) -> &[LogRecord] {
         let start = usize::try_from(offset.saturating_sub(self.first)).unwrap_or(usize::MAX);
         &self.records[start.min(self.records.len())..]
@@ -109,7 +115,7 @@ impl Default for InMemoryLog {
 }
 
 impl InMemoryLog {
-    /// An empty log.
+    /// Creates an empty log.
     #[must_use]
     #[doc(hidden)]
     pub fn new(mut options: InMemoryLogOptions) -> Self {
@@ -133,7 +139,7 @@ impl InMemoryLog {
         }
     }
 
-    /// A new writer.
+    /// Creates a writer of purchases to this log.
     #[must_use]
     pub fn sink(&self) -> InMemorySink {
         InMemorySink {
@@ -142,13 +148,14 @@ impl InMemoryLog {
         }
     }
 
-    /// A new member of `group`. Partitions are rebalanced.
+    /// Creates a reader as a new member of the consumer group `group`. The partitions are
+    /// rebalanced.
     #[must_use]
     pub fn source(&self, group: &str) -> InMemorySource {
         InMemorySource::join(Arc::clone(&self.shared), group)
     }
 
-    /// The dead letters of this log.
+    /// Returns the dead letters of this log.
     #[must_use]
     pub fn dead_letters(&self) -> InMemoryDeadLetters {
         InMemoryDeadLetters {
@@ -156,14 +163,16 @@ impl InMemoryLog {
         }
     }
 
-    /// Appends a raw record, as another producer would. Its offset and timestamp are assigned.
+    /// Appends a raw record, as another producer would. The log assigns the offset and the time of
+    /// the record.
     #[must_use]
     pub fn append(&self, record: LogRecord) -> RecordPosition {
         self.shared.append(record)
     }
 
-    /// Deletes the records of `partition` before `offset`, as retention does. A group that has not read them gets a
-    /// [`Gap`](crate::log::Gap).
+    /// Deletes the records of `partition` before `offset`, as retention does.
+    ///
+    /// A group that has not read the records receives a [`Gap`](crate::log::Gap).
     pub fn delete_before(&self, partition: u32, offset: u64) {
         let mut state = lock(&self.shared.state);
         state
@@ -175,7 +184,7 @@ impl InMemoryLog {
         self.shared.changed.notify_waiters();
     }
 
-    /// The committed position of `group`: the next offset per partition.
+    /// Returns the committed positions of `group`: the offset of the next record per partition.
     #[must_use]
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
         let state = lock(&self.shared.state);
@@ -187,7 +196,7 @@ impl InMemoryLog {
     }
 }
 
-/// Appends to an [`InMemoryLog`].
+/// A writer that appends purchases to an [`InMemoryLog`].
 #[derive(Debug)]
 pub struct InMemorySink {
     log: Arc<InMemoryLogInner>,
@@ -282,7 +291,8 @@ impl InMemoryLogInner {
         position
     }
 
-    /// Appends a record. The caller notifies the readers.
+    /// Appends a record to its partition, and returns its position. The caller must notify the
+    /// readers.
     pub(super) fn append_to(
         &self,
         state: &mut InMemoryLogState,
@@ -297,7 +307,8 @@ impl InMemoryLogInner {
         position
     }
 
-    /// Changes the group `name`, which exists from then on, and notifies the readers.
+    /// Applies `change` to the group `name`, which is created if it does not exist, and notifies
+    /// the readers.
     pub(super) fn change_group<T>(
         &self,
         name: &str,
@@ -318,7 +329,10 @@ impl InMemoryLogInner {
         result
     }
 
-    /// Records with the same key go to the same partition; those without a key to the first one.
+    /// Returns the partition for a record with this key.
+    ///
+    /// Records with the same key go to the same partition, and records without a key to the first
+    /// one.
     fn partition_of(&self, key: Option<&[u8]>) -> u32 {
         let Some(key) = key else { return 0 };
         let mut hasher = DefaultHasher::new();
