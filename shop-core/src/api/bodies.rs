@@ -19,13 +19,14 @@ pub struct TotalsBody {
 /// The totals of one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketBody {
-    /// When the period begins, or the range if that is later.
+    /// The beginning of the period, or of the range of the request if the range begins later.
     pub from: Timestamp,
-    /// When the period ends, or the range if that is earlier. It is not part of the period.
+    /// The end of the period, which is exclusive, or of the range of the request if the range ends
+    /// earlier.
     pub to: Timestamp,
     /// The number of purchases.
     pub count: u64,
-    /// Their total price, exactly.
+    /// The exact total price of the purchases.
     pub total_spent: Total,
 }
 
@@ -63,7 +64,7 @@ impl From<TotalsBody> for Vec<Bucket> {
 /// The positions that ingest has committed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionsBody {
-    /// One for each partition that has a position.
+    /// One position for each partition in which ingest has committed one.
     pub positions: Vec<PartitionPosition>,
 }
 
@@ -105,36 +106,37 @@ pub const NDJSON: &str = "application/x-ndjson";
 pub struct BatchResultBody {
     /// The index of the element, or of the line, from 0.
     pub line: usize,
-    /// Its outcome.
+    /// The outcome of the purchase.
     pub status: BatchStatus,
-    /// Of an acknowledged purchase: its id.
+    /// The id of an acknowledged purchase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<PurchaseId>,
-    /// Of an acknowledged purchase: when it was made.
+    /// The time of an acknowledged purchase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
-    /// Of an acknowledged purchase: the proof that it is durable.
+    /// The receipt of an acknowledged purchase, which proves that the purchase is durable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
-    /// Whether it was acknowledged before, with the same key.
+    /// Whether the purchase was acknowledged before, with the same key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
-    /// Whether it is a refund that the store has not decided over yet: it is in the log, and may still be refused.
+    /// Whether this is a refund about which the store has not decided yet: it is in the log, and
+    /// may still be refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
-    /// Of an unknown one: the key to repeat it with.
+    /// The key to repeat a purchase of unknown outcome with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Of one that is not acknowledged: the type of the problem.
+    /// The type of the problem, if the purchase is not acknowledged.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub problem_type: Option<String>,
-    /// Of one that is not acknowledged: a description of the problem.
+    /// A description of the problem, if the purchase is not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Of an unknown one: `not_sent`, or `unknown` if it may have taken effect.
+    /// `not_sent`, or `unknown` if a purchase of unknown outcome may have taken effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// Of a rejected one: its errors, if it has specific ones.
+    /// The errors of single members of a rejected purchase, if there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemError>,
 }
@@ -144,17 +146,17 @@ pub struct BatchResultBody {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchStatus {
-    /// It is durable.
+    /// The purchase is durable.
     Acknowledged,
-    /// It is invalid, and is not recorded.
+    /// The purchase is invalid, and is not recorded.
     Rejected,
-    /// It may have been recorded: repeat it with its key.
+    /// The purchase may have been recorded: repeat it with its key.
     #[default]
     Unknown,
 }
 
 impl BatchResultBody {
-    /// A result without any details.
+    /// Creates a result without any details.
     #[must_use]
     pub fn new(line: usize, status: BatchStatus) -> Self {
         Self {
@@ -165,7 +167,8 @@ impl BatchResultBody {
     }
 }
 
-/// Appends the result of the purchase at `line` of a batch, as that of a [`BatchResultBody`].
+/// Appends the result of an acknowledged purchase at `line` of a batch, in the JSON of a
+/// [`BatchResultBody`].
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut Vec<u8>) {
     write_member(body, "{\"line\":", &(line as u64));
     write_member(
@@ -184,8 +187,10 @@ pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut
     body.put_slice(b"}");
 }
 
-/// The lines of `text`, without their ends. A line ends with LF, CR LF or CR alone, in a file of any system: no value has
-/// these characters.
+/// Returns the lines of `text`, without their ends.
+///
+/// A line ends with LF, CR LF or CR alone, so that a file of any system can be read. No value
+/// contains these characters.
 pub fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

@@ -25,7 +25,7 @@ pub struct DeadLettersBody {
 }
 
 impl DeadLettersBody {
-    /// A page.
+    /// Creates a page of dead letters.
     #[must_use]
     pub const fn new(
         items: Vec<DeadLetterBody>,
@@ -40,22 +40,23 @@ impl DeadLettersBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StuckBody {
-    /// Its position, as `:park` takes it.
+    /// The position of the record, as `:park` takes it.
     pub position: String,
-    /// Its topic.
+    /// The topic of the record.
     pub topic: String,
-    /// Its partition.
+    /// The partition of the record.
     pub partition: u32,
-    /// Its offset.
+    /// The offset of the record.
     pub offset: u64,
-    /// The id of its purchase or event, if it has one.
+    /// The id of the purchase or event in the record, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The seconds since it was read.
+    /// The seconds since the record was read.
     pub age_seconds: u64,
     /// The kind of the error.
     pub error: String,
-    /// The error's text with its sources, for operators. Empty from an older service.
+    /// The text of the error with its sources, for operators. It is empty if an older service
+    /// reports it.
     #[serde(default)]
     pub detail: String,
 }
@@ -75,7 +76,7 @@ impl From<StuckRecord> for StuckBody {
     }
 }
 
-/// What became of a dead letter that was to be replayed or discarded.
+/// The result for one dead letter that was to be replayed or discarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ResolvedBody {
@@ -83,13 +84,13 @@ pub struct ResolvedBody {
     pub position: String,
     /// The result.
     pub status: ResolvedStatus,
-    /// Why it was not resolved, or would be a dead letter again.
+    /// The reason why the dead letter was not resolved, or would become a dead letter again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl ResolvedBody {
-    /// The result for `position`.
+    /// Creates the result for the dead letter at `position`.
     #[must_use]
     pub const fn new(position: String, status: ResolvedStatus, detail: Option<String>) -> Self {
         Self {
@@ -105,54 +106,57 @@ impl ResolvedBody {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResolvedStatus {
-    /// Its record was published again.
+    /// The record of the dead letter was published again.
     Replayed,
-    /// It was discarded.
+    /// The dead letter was discarded.
     Discarded,
-    /// It was stuck, and is a dead letter now.
+    /// The record was stuck, and is a dead letter now.
     Parked,
-    /// It cannot be replayed, only discarded; or it is not stuck, and not parked.
+    /// The dead letter cannot be replayed, only discarded; or the record is not stuck, and so was
+    /// not parked.
     Refused,
     /// There is no pending dead letter at the position.
     Unknown,
-    /// Of the dry run of a replay: its record would be a dead letter again.
+    /// In the dry run of a replay: the record would become a dead letter again.
     DeadLetter,
     /// A result that this version does not know.
     #[serde(other)]
     Other,
 }
 
-/// A dead letter. Its bytes may be anything: see [`BytesBody`].
+/// A dead letter, which is a record that could not be ingested. Its bytes may be anything: see
+/// [`BytesBody`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct DeadLetterBody {
-    /// The position of its record: topic, partition and offset, joined by dashes.
+    /// The position of the record: topic, partition and offset, joined by dashes.
     pub position: String,
-    /// The time of its record.
+    /// The time of the record.
     pub time: Timestamp,
     /// The kind of the reason.
     pub reason: String,
     /// The reason in words.
     pub detail: BytesBody,
-    /// The number of attempts.
+    /// The number of attempts to ingest the record.
     pub attempts: u32,
-    /// The version of the program that wrote it.
+    /// The version of the program that wrote the dead letter.
     pub version: BytesBody,
     /// The cluster of the log.
     pub cluster: String,
     /// The id of the purchase or event, if the record has one.
     pub id: Option<String>,
-    /// Of a gap: the number of lost records.
+    /// The number of lost records, if the dead letter is about a gap in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
     /// The purchase that the record decodes as, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase: Option<Box<Purchase>>,
-    /// Of one dead letter about a conflict: the purchase that is stored under its id.
+    /// The purchase that is stored under the id of the record. It is set if the dead letter is
+    /// about a conflict and was requested alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored: Option<Box<Purchase>>,
-    /// In lists: the beginning of the record's value as text, at most 200 characters. Control characters, and bytes that
-    /// are not UTF-8, are replaced by U+FFFD.
+    /// The beginning of the value of the record as text, at most 200 characters. It is set in
+    /// lists. Control characters, and bytes that are not UTF-8, are replaced by U+FFFD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
     /// The record. Lists leave it out.
@@ -182,8 +186,10 @@ pub struct RecordHeaderBody {
     pub value: Option<BytesBody>,
 }
 
-/// Bytes: text, or base64 if they are not UTF-8 or have control characters other than line feeds and tabs, which could
-/// move a terminal's cursor.
+/// Bytes of a record, as text or in base64.
+///
+/// Bytes are written in base64 if they are not UTF-8, or if they contain control characters other
+/// than line feeds and tabs, which could move the cursor of a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -198,7 +204,7 @@ pub enum BytesBody {
 }
 
 impl BytesBody {
-    /// The text, or the base64 with the prefix `base64:`.
+    /// Returns the text, or the base64 with the prefix `base64:`.
     #[must_use]
     pub fn into_line(self) -> String {
         match self {
@@ -225,14 +231,15 @@ impl From<&[u8]> for BytesBody {
 }
 
 impl DeadLetterBody {
-    /// The dead letter about a record of the type `of`, without the record.
+    /// Creates the body of a dead letter about a record of the type `record_type`, without the
+    /// record, for a list.
     #[must_use]
     pub fn without_record(dead_letter: &DeadLetter, record_type: RecordType) -> Self {
         Self {
             position: dead_letter.position().to_string(),
             time: dead_letter.record.time,
             reason: dead_letter.reason.kind().as_str().to_owned(),
-            // The reason may quote the record.
+            // The reason may quote the record, which can contain control characters.
             detail: dead_letter.reason.to_string().as_bytes().into(),
             attempts: dead_letter.attempts,
             version: dead_letter.version.as_bytes().into(),
@@ -246,7 +253,7 @@ impl DeadLetterBody {
         }
     }
 
-    /// The dead letter about a record of the type `of`, with the record.
+    /// Creates the body of a dead letter about a record of the type `of`, with the record.
     #[must_use]
     pub fn with_record(dead_letter: &DeadLetter, of: RecordType) -> Self {
         let record = &dead_letter.record;
@@ -267,15 +274,16 @@ impl DeadLetterBody {
     }
 }
 
-/// The purchase that the record of `dead_letter` decodes as, if that is its type.
+/// Returns the purchase in the record of `dead_letter`, if `of` is the type of purchases and the
+/// record is valid.
 fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
     let is_purchase = of.name == Purchase::TYPE.name && dead_letter.gap().is_none();
     is_purchase.then(|| decode(&dead_letter.record, &dead_letter.partition).ok())?
 }
 
-/// The beginning of `value` as text.
+/// Returns the first characters of `value` as text.
 fn preview(value: &[u8]) -> String {
-    // A character has at most four bytes.
+    // A character takes at most four bytes, so the rest of a long value is not decoded.
     let beginning = String::from_utf8_lossy(value.get(..4 * MAX_PREVIEW).unwrap_or(value));
     let plain = beginning.replace(char::is_control, "\u{fffd}");
     plain.chars().take(MAX_PREVIEW).collect()
