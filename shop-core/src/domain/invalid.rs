@@ -27,7 +27,7 @@ pub struct Invalid {
     reason: &'static str,
 }
 
-/// What is wrong with a value.
+/// The kind of fault of a value that is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InvalidKind {
@@ -64,18 +64,18 @@ impl Invalid {
         }
     }
 
-    /// A value that does not have the form of its type.
+    /// Creates the error of a value that is not of the form of its type.
     pub(crate) const fn malformed(subject: &'static str, reason: &'static str) -> Self {
         Self::new(InvalidKind::Malformed, subject, reason)
     }
 
-    /// What is wrong.
+    /// Returns the kind of the fault of the value.
     #[must_use]
     pub const fn kind(&self) -> InvalidKind {
         self.kind
     }
 
-    /// The reason without the name of the value, such as `must not be blank`.
+    /// Returns the reason without the name of the value, such as `must not be blank`.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         self.reason
@@ -98,10 +98,10 @@ impl Invalid {
 /// # Ok::<(), Invalid>(())
 /// ```
 pub trait IntoValid<T> {
-    /// The value.
+    /// Converts this argument into a value of the type `T`.
     ///
     /// # Errors
-    /// [`Invalid`] when it is not a `T`.
+    /// [`Invalid`] if the argument is not a valid `T`.
     fn into_valid(self) -> Result<T, Invalid>;
 }
 

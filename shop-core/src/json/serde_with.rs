@@ -8,10 +8,10 @@ pub mod text {
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    /// Writes the value's text.
+    /// Serializes the text of the value.
     ///
     /// # Errors
-    /// Those of the serializer.
+    /// Returns the errors of the serializer.
     pub fn serialize<T: Display, S: Serializer>(
         value: &T,
         serializer: S,
@@ -19,10 +19,10 @@ pub mod text {
         serializer.collect_str(value)
     }
 
-    /// Reads the value from its text.
+    /// Deserializes the value from its text.
     ///
     /// # Errors
-    /// Those of the deserializer, and when the text is not a valid value.
+    /// Returns the errors of the deserializer, and an error if the text is not a valid value.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,
@@ -44,10 +44,11 @@ pub mod number {
     };
     use serde_json::value::RawValue;
 
-    /// Writes the value's digits.
+    /// Serializes the digits of the value.
     ///
     /// # Errors
-    /// Those of the serializer, and when the value's text is not a JSON number.
+    /// Returns the errors of the serializer, and an error if the text of the value is not a JSON
+    /// number.
     pub fn serialize<T: Display, S: Serializer>(
         value: &T,
         serializer: S,
@@ -59,10 +60,10 @@ pub mod number {
             .serialize(serializer)
     }
 
-    /// Reads the value from its digits.
+    /// Deserializes the value from its digits.
     ///
     /// # Errors
-    /// Those of the deserializer, and when the number is not a valid value.
+    /// Returns the errors of the deserializer, and an error if the number is not a valid value.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,

@@ -5,14 +5,17 @@ use compact_str::ToCompactString;
 
 use crate::{Price, Purchase, PurchaseId, Timestamp};
 
-/// What is written as JSON without the cost of formatting: the same bytes as by its `Serialize`. Only the texts of a client
-/// are escaped.
+/// A value that can be written as JSON without the cost of formatting.
+///
+/// The bytes are the same as those that `Serialize` of the value leads to. Only the texts of a
+/// client are escaped.
 pub trait WriteJson {
     /// Appends the value to `json`.
     fn write_json(&self, json: &mut impl BufMut);
 }
 
-/// Appends a member: what precedes its value, such as `,"price":`, and the value.
+/// Appends a member of an object: `start`, which precedes the value, such as `,"price":`, and the
+/// value.
 pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson + ?Sized)) {
     json.put_slice(start.as_bytes());
     value.write_json(json);
