@@ -1,5 +1,5 @@
-//! Conversions of the domain's types from and to those of the standard library, and to the forms of the HTTP API by
-//! `Serialize` and `Deserialize`.
+//! Converts the types of the domain from and to types of the standard library and of jiff, and
+//! defines their forms in serde, which the HTTP API uses.
 //!
 //! Texts, ids and times are strings. Prices and sums are JSON numbers with all their digits, also read from numeric
 //! text; that needs `serde_json`, outside of `flatten` and `untagged`. In a binary format they are text.
@@ -12,7 +12,8 @@ use serde::Deserializer;
 use super::{IdempotencyKey, Invalid, Price, PurchaseId, Timestamp, Total, UserId, UserName};
 use crate::json::{number, text};
 
-/// `TryFrom` of text, by `FromStr`, and `From` of a reference: what arguments take.
+/// Implements the conversions that [`IntoValid`](crate::IntoValid) arguments need: `TryFrom` of
+/// text, by `FromStr`, and `From` of a reference.
 macro_rules! try_from_text {
     ($($type:ident),+) => {$(
         impl From<&$type> for $type {
@@ -38,7 +39,7 @@ pub(crate) use try_from_text;
 
 try_from_text!(PurchaseId, Price, Timestamp);
 
-/// Comparison with text.
+/// Implements `PartialEq` with text.
 macro_rules! eq_text {
     ($($type:ident),+) => {
         $(
@@ -96,7 +97,10 @@ impl TryFrom<jiff::Timestamp> for Timestamp {
     }
 }
 
-/// The form of a type: that of all formats, or of those for people and of binary ones.
+/// Implements `Serialize` and `Deserialize` by a module of `json`.
+///
+/// A type takes one form for all formats, or one form for formats that people read and another one
+/// for binary formats.
 macro_rules! form {
     ($form:ident: $($type:ident),+) => {
         $crate::domain::form!($form, $form: $($type),+);
@@ -131,7 +135,7 @@ pub(crate) use form;
 form!(text: PurchaseId, Timestamp);
 form!(number, text: Price, Total);
 
-/// A price, or the amount of a refund.
+/// A price, or the negative amount of a refund, which the text form of a [`Price`] rejects.
 struct SignedPrice(Price);
 
 impl FromStr for SignedPrice {
@@ -142,7 +146,7 @@ impl FromStr for SignedPrice {
     }
 }
 
-/// Reads a price, or the amount of a refund.
+/// Deserializes a price, or the negative amount of a refund.
 pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
     let is_readable = deserializer.is_human_readable();
     let read = if is_readable {

@@ -87,17 +87,21 @@ options! {
     pub struct Import {
         /// The format of the file.
         pub format: RowFormat = format,
-        /// The first line to import (default 1). The rows before it are read, but not imported.
+        /// The first line to import (default 1). The rows before this line are read, but not
+        /// imported.
         pub from_line: u64 = 1,
-        /// How long the store keeps purchases, by their timestamp (default `None`, for ever): older ones are rejected.
+        /// How long the store keeps purchases, by their timestamp (default `None`, for ever). Older
+        /// purchases are rejected.
         pub retention: Option<Duration> = None,
-        /// The currency of the shop (default none). Purchases without one get it, and those with another one are rejected.
+        /// The currency of the shop (default none). Purchases without a currency get this one, and
+        /// purchases with another currency are rejected.
         pub currency: Option<Currency> = None,
-        /// Whether the file may have refunds (default true).
+        /// Whether the file may contain refunds (default true).
         pub refunds: bool = true,
-        /// The encoding of the file (default UTF-8). A byte order mark decides over it.
+        /// The encoding of the file (default UTF-8). A byte order mark in the file takes
+        /// precedence.
         pub encoding: Option<TextEncoding> = None,
-        /// The delimiter of CSV (default: the one that the first line has).
+        /// The delimiter of CSV (default: the delimiter of the first line).
         pub delimiter: Option<Delimiter> = None,
         /// The columns of CSV that have other names than the members of a purchase (default none).
         pub columns: ColumnNames = ColumnNames::default(),
@@ -109,7 +113,7 @@ options! {
         pub store_timeout: Duration = Duration::from_secs(10 * 60),
     }
 
-    /// The import of a whole file.
+    /// Creates the import of a whole file of this format, with defaults for the other settings.
     pub fn new(format: RowFormat);
 }
 
