@@ -1,4 +1,16 @@
-//! The writer thread of a file, one for each process. It commits queued writes in groups.
+//! The writer thread of a database file, one for each process. It commits queued writes in groups.
+//!
+//! ```text
+//! async callers ──WriteJob──▶ queue ──▶ thread `shop-writer`: lock, transaction, apply each job, COMMIT
+//!       ▲                                        │
+//!       └──────────── result of the job ─────────┘
+//! ```
+//!
+//! Group commit: each commit costs one sync of the disk, so the thread takes all jobs that are queued and applies them
+//! in one transaction. A caller gets its result after the commit, when the write is durable. A job that cannot be
+//! applied is rejected alone: the transaction is rolled back, and the other jobs are applied again without it.
+//!
+//! Between two groups, the thread copies the write-ahead log into the file (a checkpoint) if the log has become long.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,43 +37,52 @@ use super::parts::CommitSizer;
 use super::store::BuyerCache;
 use super::thread::{self, Jobs, closed};
 
-/// Maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
+/// The maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
 /// latency.
 const MAX_BATCH: usize = 1_024;
 
-/// The maximum number of passes over the write-ahead log beside the writers of other processes.
+/// The maximum number of copies of the write-ahead log that run in a row beside the writers of other processes.
 const MAX_PASSES: usize = 8;
 
-/// The timeout for opening a file whose lock another process may hold.
+/// The maximum time that [`Writer::start`] waits until its thread has opened the file, whose lock another process may
+/// hold. A migration may take longer.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A handle to the writer thread. Cheap to clone. The thread ends when the last handle is dropped, or one has closed it,
-/// and the queue is empty.
+/// A handle to the writer thread, cheap to clone.
+///
+/// The thread ends when its queue is empty and either the last handle was dropped or `jobs` was closed.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
+    /// The sending half of the queue of the thread.
     pub(super) jobs: Jobs<mpsc::Sender<Box<dyn WriteJob>>>,
-    /// Cancelled when the file is closed under its handles.
+    /// Cancelled when the file is closed although handles to it still exist.
     pub(super) closing: CancellationToken,
     health: WriteHealth,
-    /// Cancelled when the thread has ended.
+    /// Cancelled when the thread has ended, and so the file is closed.
     exit: CancellationToken,
     database: Arc<Database>,
 }
 
-/// The error of the last group of writes, if it failed.
+/// The error of the last group of writes, or `None` if the group was committed. The thread sets it, and
+/// [`Writer::check`] reads it.
 type WriteHealth = watch::Sender<Option<Error>>;
 
-/// A queued write. It may be applied more than once, each time after a rollback.
+/// A queued write.
+///
+/// The thread calls [`apply`](Self::apply) within the transaction of a group, and [`complete`](Self::complete) once
+/// after the group. A job may be applied more than once, each time after a rollback.
 pub(super) trait WriteJob: Send {
+    /// Executes the statements of the job within the current transaction of `connection`.
     fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()>;
+    /// Sends the result of the job to its caller. `outcome` is `Ok` if the transaction was committed.
     fn complete(self: Box<Self>, outcome: Result<()>);
 
-    /// Whether there are more parts of a job that can be committed in parts, after what was applied.
+    /// Returns whether the job is large, can be committed in parts, and still has parts that were not applied.
     fn has_more(&self) -> bool {
         false
     }
 
-    /// Applies the next part, in the transaction of [`apply`](Self::apply).
+    /// Applies the next part of the job, in the same transaction as [`apply`](Self::apply).
     fn apply_more(
         &mut self,
         connection: &Connection,
@@ -70,26 +91,29 @@ pub(super) trait WriteJob: Send {
         self.apply(connection, buyers)
     }
 
-    /// Whether it is a health check. Its success does not prove that writes succeed.
+    /// Returns whether the job is a health check. A successful check does not prove that writes succeed.
     fn is_check(&self) -> bool {
         false
     }
 
-    /// The publish, if it is one. Those that follow each other are applied together.
+    /// Returns the publish of records to the log, if the job is one. Neighboring publishes of a group are applied
+    /// together, with fewer statements.
     fn publish(&mut self) -> Option<&mut PublishJob> {
         None
     }
 }
 
-/// A job with the result of its work, once that is applied.
+/// A write job made of its work, such as a closure, and the channel on which its caller waits for the result.
 pub(super) struct WriteTask<W, T> {
     is_check: bool,
     pub(super) work: W,
+    /// The result of the work, from when it was applied last.
     pub(super) result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<W, T> WriteTask<W, T> {
+    /// Creates a task, and the receiver on which its caller waits.
     pub(super) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
         let (reply, pending) = oneshot::channel();
         (
@@ -103,6 +127,7 @@ impl<W, T> WriteTask<W, T> {
         )
     }
 
+    /// Sends the result of the work to the caller, or the error of `outcome`.
     pub(super) fn reply(self, outcome: Result<()>) {
         let not_applied = || {
             Error::new(
@@ -124,7 +149,7 @@ where
 {
     fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
         if !self.is_check {
-            // It may remove buyers.
+            // The work is any closure, which may remove buyers. A removed buyer must not stay in the cache.
             *buyers = BuyerCache::default();
         }
         self.result = Some((self.work)(connection)?);
@@ -140,16 +165,26 @@ where
     }
 }
 
-/// A queued write, whose result is not known yet.
+/// The receiver of the result of a queued write.
 pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 
-/// Waits until `write` is durable.
+/// Waits until `write` is durable, and returns its result.
+///
+/// # Errors
+/// [`Closed`](ErrorKind::Closed) if the thread has ended without a result; otherwise the error of the write.
 pub(super) async fn written<T>(write: PendingWrite<T>) -> Result<T> {
     write.await.unwrap_or_else(|_closed| Err(closed()))
 }
 
 impl Writer {
-    /// Starts the thread, which opens the file. It calls `committed` after each transaction with a write.
+    /// Starts the writer thread, and waits until it has opened the file, for at most [`OPEN_TIMEOUT`] plus the time of a
+    /// migration.
+    ///
+    /// The thread calls `committed` after each committed group with at least one write that is not a health check.
+    ///
+    /// # Errors
+    /// - The error of [`Database::open_to_write`]
+    /// - [`Unavailable`](ErrorKind::Unavailable) after the timeout, or if the thread cannot be started
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
@@ -177,7 +212,8 @@ impl Writer {
                 writer.run(waiting, committed);
             }
         })?;
-        // After a timeout, the thread ends as soon as it gets the lock, because no handle is left.
+        // After a timeout, this function drops the only sender of the queue. So the thread ends as soon as it gets the
+        // lock of the file.
         let opened = loop {
             match tokio::time::timeout(OPEN_TIMEOUT, &mut opened).await {
                 Ok(opened) => break opened,
@@ -199,12 +235,15 @@ impl Writer {
         })
     }
 
-    /// Completes after the last handle is dropped, when the thread has ended and the file is closed.
+    /// Returns a future that completes when the thread has ended and the file is closed.
     pub(super) fn exit(&self) -> WaitForCancellationFutureOwned {
         self.exit.clone().cancelled_owned()
     }
 
-    /// Enqueues a write with the first poll, and waits until it is durable.
+    /// Enqueues the write `work` with the first poll, and waits until it is durable.
+    ///
+    /// `work` may be called more than once, each time after a rollback. Dropping the future does not cancel a write that
+    /// is in the queue.
     ///
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write or of its group.
@@ -217,7 +256,10 @@ impl Writer {
         written(pending).await
     }
 
-    /// Enqueues a job as soon as the queue has room.
+    /// Waits until the queue has room, and enqueues a job.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed) if the file was closed.
     pub(super) async fn enqueue_when_free(&self, job: Box<dyn WriteJob>) -> Result<()> {
         self.jobs
             .sender()?
@@ -226,10 +268,11 @@ impl Writer {
             .map_err(|_closed| closed())
     }
 
-    /// Enqueues a job.
+    /// Enqueues a job without waiting for room in the queue.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
+    /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full
+    /// - [`Closed`](ErrorKind::Closed) if the file was closed
     pub(super) fn enqueue(&self, job: Box<dyn WriteJob>) -> Result<()> {
         self.jobs
             .sender()?
@@ -242,10 +285,15 @@ impl Writer {
             })
     }
 
-    /// Checks that writes can succeed: the thread runs, the file is not locked, and every table can be read. If the
-    /// last group failed, a write is tried. After an error that reports a damaged file, the check fails until another
-    /// write has succeeded.
+    /// Checks that writes can succeed: the thread runs, the lock of the file is free in time, and every table can be read.
+    ///
+    /// If the last group failed, the check also commits a write without effect. After an error that reports a damaged
+    /// file, the check fails until another write has succeeded.
+    ///
+    /// # Errors
+    /// The error of the first of these steps that fails, or the stored error that reports the damage.
     pub(super) async fn check(&self) -> Result<()> {
+        // A check must not create the lock file in a folder that a process only reads.
         if !self.database.has_lock() {
             return Ok(());
         }
@@ -267,33 +315,38 @@ impl Writer {
     }
 }
 
-/// Rewrites the same value, so that the commit writes a page. With `synchronous=FULL`, all earlier commits are then on
-/// the disk too.
+/// Writes a page without a change of content, to test that a commit succeeds: sets `user_version` to its present value.
+///
+/// With `synchronous=FULL`, the commit also syncs all earlier commits to the disk.
 fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
     let version: i32 = pragma(connection, "user_version")?;
     connection.pragma_update(None, "user_version", version)
 }
 
+/// The state of the writer thread.
 struct WriterThread {
     connection: Connection,
+    /// The lock between processes, held during each transaction.
     lock: WriteLock,
     path: PathBuf,
     wal: WriteAheadLog,
     health: WriteHealth,
+    /// The integers that stand for buyers in the file. They are valid as of the last commit of this thread.
     buyers: BuyerCache,
+    /// Decides how many parts of a large job are committed together.
     parts: CommitSizer,
 }
 
 /// Why a group of writes was not committed.
 enum CommitFailure {
-    /// The write at this position cannot be applied, or one of those that were applied together. The others can.
+    /// One of the jobs at these positions of the group cannot be applied. The other jobs can.
     Some(Range<usize>, Error),
-    /// The file cannot be written.
+    /// The file cannot be written, so every job of the group fails.
     All(Error),
 }
 
 impl CommitFailure {
-    /// The failure of the writes at the positions `jobs`.
+    /// Classifies `error`, with which the jobs at the positions `jobs` of the group have failed.
     fn of(jobs: Range<usize>, error: Error) -> Self {
         if is_about_write(&error) {
             Self::Some(jobs, error)
@@ -303,7 +356,7 @@ impl CommitFailure {
     }
 }
 
-/// Whether an error says that a write cannot be applied, and others can.
+/// Returns whether an error is about one write, so that other writes can still be applied.
 pub(super) fn is_about_write(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -312,16 +365,19 @@ pub(super) fn is_about_write(error: &Error) -> bool {
 }
 
 impl WriterThread {
+    /// Commits the queued jobs in groups until the queue is closed and empty.
     fn run(
         mut self,
         mut waiting: mpsc::Receiver<Box<dyn WriteJob>>,
         committed: impl Fn(&WriteLock),
     ) {
         let mut group = Vec::new();
+        // The sizes of the two groups before, from which `gather` guesses how many jobs will come.
         let mut sizes = [0; 2];
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
             let mut joins = true;
+            // Each turn commits the group, or removes a job that cannot be applied, or stops to join publishes.
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, joins, &waiting) {
                     Err(CommitFailure::Some(jobs, error)) if jobs.len() == 1 => {
@@ -329,7 +385,8 @@ impl WriterThread {
                         continue;
                     }
                     Err(CommitFailure::Some(..)) => {
-                        // Alone, the one that cannot be applied is found.
+                        // One of several publishes that were applied together cannot be applied. The next attempt
+                        // applies each publish alone, so its failure names one job.
                         joins = false;
                         continue;
                     }
@@ -350,10 +407,11 @@ impl WriterThread {
             let load = self.parts.take_load();
             self.copy_wal_if_due(load);
         }
-        // Other processes may still have the file open.
+        // SQLite copies the log when the last connection is closed. Other processes may still have the file open.
         self.copy_wal_if_due(Load::Small);
     }
 
+    /// Copies the write-ahead log into the file if it is longer than the limit for this load, or the disk is nearly full.
     fn copy_wal_if_due(&mut self, load: Load) {
         match self.wal.due(&self.connection, load) {
             Ok(None) => {}
@@ -371,10 +429,11 @@ impl WriterThread {
         }
     }
 
-    /// Copies the write-ahead log while other processes write, so that few pages are left for the copy for which they wait.
+    /// Copies the write-ahead log without the write lock, while other processes write.
     ///
-    /// Each pass has only the pages that were written during the one before, so one of the first few reaches the end of the
-    /// log and syncs the file.
+    /// The copy that follows needs the lock, for which the other processes wait. After these passes, few pages are left
+    /// for it. Each pass copies only the pages that were written during the pass before. So one of the first passes
+    /// reaches the end of the log, and SQLite syncs the file.
     fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
         for _ in 0..MAX_PASSES {
             if self.wal.copy(&self.connection, CheckpointMode::PASSIVE)? {
@@ -384,16 +443,17 @@ impl WriterThread {
         Ok(())
     }
 
-    /// Completes a write that cannot be applied.
+    /// Completes a job that cannot be applied with its `error`.
     fn reject(&self, job: Box<dyn WriteJob>, error: Error) {
-        // The file's error, unless the others are committed.
+        // A damaged file is reported by the health check, until a later group is committed.
         if is_damage(&error) {
             self.health.send_replace(Some(error.clone()));
         }
         job.complete(Err(error));
     }
 
-    /// Prepares for the next group after one that was not committed.
+    /// Prepares the next group after a group that the file did not accept: the log is written again before the next
+    /// commit, and a full disk gets room.
     fn recover(&mut self, error: &Error) {
         self.wal.suspect();
         if is_disk_full(error) {
@@ -401,7 +461,9 @@ impl WriterThread {
         }
     }
 
-    /// Shortens the write-ahead log. If that fails, it grows until the next attempt.
+    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and mends a torn log at once.
+    ///
+    /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(
         &mut self,
         shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<bool>,
@@ -415,11 +477,11 @@ impl WriterThread {
         } = self;
         let shortened = lock.lock().and_then(|_guard| {
             let shortened = shorten(wal, connection);
-            // At once, before another process copies the rest of a torn log.
+            // The log is mended before the lock is released, so that no other process copies the rest of a torn log.
             wal.mend(connection).at(path)?;
             shortened.at(path)
         });
-        // A full disk is reported by the writes.
+        // A full disk needs no warning here, because the failed writes report it.
         if let Err(error) = shortened
             && !is_disk_full(&error)
         {
@@ -427,7 +489,9 @@ impl WriterThread {
         }
     }
 
-    /// Records the outcome of a group. A successful check does not clear damage that a write has reported.
+    /// Records the outcome of a group for the health check.
+    ///
+    /// A group of successful checks alone does not clear damage that a write has reported.
     fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn WriteJob>]) {
         let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
         if !(are_checks && self.health.borrow().as_ref().is_some_and(is_damage)) {
@@ -435,8 +499,15 @@ impl WriterThread {
         }
     }
 
-    /// Commits all of the group or nothing. A single job that can be committed in parts goes on until another write is
-    /// `waiting`, or another process is.
+    /// Applies all jobs of the group in one transaction, and commits it. After an error, nothing of the group is applied,
+    /// unless the error's outcome is unknown.
+    ///
+    /// With `joins`, neighboring publishes are applied together. A single job that can be committed in parts applies
+    /// further parts until another write is `waiting` in the queue, or another process waits for the lock.
+    ///
+    /// # Errors
+    /// [`CommitFailure::Some`] if a job cannot be applied or panics; [`CommitFailure::All`] if the file cannot be locked
+    /// or written.
     fn commit(
         &mut self,
         group: &mut [Box<dyn WriteJob>],
@@ -453,14 +524,17 @@ impl WriterThread {
             ..
         } = self;
         let guard = lock.lock().map_err(CommitFailure::All)?;
+        // A torn log is mended before the transaction, because a `VACUUM` cannot run within one.
         let mended = wal.mend(connection);
         let started = mended
             .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
         let transaction = started.at(path).map_err(CommitFailure::All)?;
+        // The log is written again within the transaction, so that no other program can append to it meanwhile.
         wal.rewrite()
             .at(path)
             .map_err(|error| CommitFailure::All(error.with_outcome(Outcome::NotApplied)))?;
-        // Forgotten if the transaction is rolled back, when it is dropped.
+        // The cache moves into this function. An early return drops it together with the transaction: a rollback also
+        // removes the buyers that the jobs have added.
         let mut known = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;
         while next < group.len() {
@@ -472,6 +546,7 @@ impl WriterThread {
                 .count();
             let jobs = next..next + joined.max(1);
             let is_alone = group.len() == 1;
+            // A panic of one job must not end the thread, which serves all callers.
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
                 [job] => {
                     job.apply(&transaction, &mut known)?;
@@ -496,11 +571,11 @@ impl WriterThread {
                 }
             }
         }
-        // `Transaction::commit` compiles the statement each time.
+        // `Transaction::commit` would compile the statement each time.
         let committed = transaction
             .prepare_cached("COMMIT")
             .and_then(|mut commit| commit.execute([]));
-        // Rolls back what is not committed.
+        // After a failed COMMIT, the drop rolls the transaction back.
         drop(transaction);
         committed.map_err(|failed| {
             let outcome = outcome_of_commit(&failed);
