@@ -1,5 +1,14 @@
-//! Finds damage in a write-ahead log before SQLite opens it: SQLite ends a log at its first invalid frame, and
-//! overwrites the rest.
+//! Finds damage in a write-ahead log before SQLite opens it. SQLite ends a log at its first invalid frame and overwrites
+//! the rest, so acknowledged writes behind the damage would be lost without an error.
+//!
+//! A log is a header and then frames, one for each page that was written:
+//!
+//! ```text
+//! header (32 bytes) │ frame │ frame, commit │ frame │ frame, commit │ frames of an earlier generation
+//! ```
+//!
+//! The salts in the header name a generation of the log: SQLite changes them when it starts to overwrite the log from its
+//! beginning. A frame repeats the salts, and its checksum continues the checksum of the frame before.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -11,26 +20,33 @@ use shop_core::{ErrorKind, Result};
 use super::error::{AtPath as _, database_error};
 use super::lock::FileLock;
 
-/// The sizes in bytes of the header, and of a frame: its header and a page.
+/// The size in bytes of the header of a log.
 const HEADER: usize = 32;
+/// The size in bytes of a frame: the header of the frame, and a page.
 const FRAME: usize = 24 + 4_096;
-/// The bytes that are read at once.
+/// The number of bytes that are read from the log at once.
 const BUFFER: usize = 1 << 20;
 
-/// Checks the log at `path`, to which no process must write meanwhile.
+/// Checks the log at `path` for damage. No process must write to the log meanwhile. A missing log is sound.
 ///
-/// An invalid frame alone is no damage. After a power cut, of the frames that were not synced any part may be on the
-/// disk, such as a commit without the frame before it; and what later frames have overwritten only in part is still
-/// behind them. But the checksum of each frame continues that of the frame before, and the first frame of a
-/// transaction is written after the commit before it was synced, with all earlier frames: each commit is synced
-/// (`synchronous=FULL`), and after a failed sync or a start the log is written again before frames are added. So a
-/// commit that a frame continues was on the disk, with all frames before it: if one of those is invalid, the disk has
-/// lost what was acknowledged. A header, which is in one sector, was synced before its first frame.
+/// An invalid frame alone is no damage, because a power cut leaves such frames. Any part of the frames that were not
+/// synced may be on the disk, such as a commit without the frame before it. Frames of an earlier generation, which were
+/// overwritten only in part, follow the last frame.
 ///
-/// Damage to the last transaction, and to the commit before it, is not found: it looks like a crash.
+/// An invalid frame is damage if a later commit proves that the frame was on the disk:
+///
+/// 1. Each commit is synced together with all earlier frames (`synchronous=FULL`). After a failed sync or a start, the
+///    log is written again before frames are added.
+/// 2. So the first frame of a transaction is written only when the commit before it is on the disk.
+/// 3. A frame whose checksum continues the checksum of a commit therefore proves that this commit, and all frames before
+///    it, were on the disk. If one of these frames is invalid now, the disk has lost acknowledged writes.
+///
+/// The header, which is in one sector, was synced before its first frame, so an invalid header is judged in the same way.
+///
+/// Damage to the last transaction, and to the commit before it, is not found, because it looks like a crash.
 ///
 /// # Errors
-/// [`Corrupt`](ErrorKind::Corrupt) for a damaged log; the error of reading it.
+/// [`Corrupt`](ErrorKind::Corrupt) if the log is damaged, or the error of reading the log.
 pub(super) fn check(path: &Path) -> Result<()> {
     let mut log = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -49,23 +65,29 @@ pub(super) fn check(path: &Path) -> Result<()> {
         )))
 }
 
-/// As [`check`], for the database `file`. A process that holds its lock has checked the log, and may write to it.
+/// Checks the log of the database `file` as [`check`] does, unless another process holds the lock of the file.
+///
+/// A process that holds the lock has checked the log already, and may write to it at this moment. A missing lock file is
+/// not created.
 pub(super) fn check_idle(file: &Path) -> Result<()> {
     let lock = file.with_extension("lock");
     let lock = lock.exists().then(|| FileLock::open(&lock)).transpose()?;
-    // Shared, so that two checks at the same time do not take each other for that process.
+    // The lock is shared, so that two checks at the same time do not take each other for a process that writes.
     match lock.as_ref().map(FileLock::try_lock_shared).transpose()? {
         Some(None) => Ok(()),
         _held_or_unused => check(&file.with_extension("db-wal")),
     }
 }
 
+/// Returns whether the log is damaged, for either byte order of its checksums.
+///
 /// The format: <https://www.sqlite.org/fileformat2.html#walformat>.
 fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
-    // The bit of the header that states the byte order may be the one that is damaged.
+    // The header states the byte order in one bit, which may itself be damaged. So both byte orders are tried: with the
+    // wrong one, no frame continues another, and no damage is found.
     for is_big_endian in [false, true] {
         log.rewind()?;
-        // An import may have left a log of hundreds of megabytes.
+        // The log is read in large pieces, because an import may have left hundreds of megabytes.
         let log = BufReader::with_capacity(BUFFER, &mut *log);
         if is_damaged_in(log, is_big_endian)? {
             return Ok(true);
@@ -74,23 +96,28 @@ fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Returns whether the log is damaged, if its checksums have this byte order.
 fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     let mut header = [0; HEADER];
     if !fill(&mut log, &mut header)? {
         return Ok(false);
     }
     let mut is_sound = checksum([0; 2], &header[..24], is_big_endian) == stored(&header[24..]);
-    // Frames of an earlier generation have other salts.
+    // Frames of an earlier generation have other salts. If the header is damaged, the first frame states the salts.
     let mut salts = is_sound.then(|| header[16..24].to_vec());
     let mut last = stored(&header[24..]);
+    // Whether the frame before is a commit. A frame is one if it states the size of the database, in bytes 4 to 7.
     let mut is_commit = false;
     let mut frame = [0; FRAME];
     while fill(&mut log, &mut frame)? {
         let salts = salts.get_or_insert_with(|| frame[8..16].to_vec());
         let begun = checksum(last, &frame[..8], is_big_endian);
         last = stored(&frame[16..]);
+        // The checksum of a frame covers the first 8 bytes of its header, and its page. It continues the *stored* checksum
+        // of the frame before, so one invalid frame does not make the frames behind it invalid.
         let continues =
             frame[8..16] == **salts && checksum(begun, &frame[24..], is_big_endian) == last;
+        // This frame continues a commit, so everything before was on the disk. A fault before it is damage.
         if continues && is_commit && !is_sound {
             return Ok(true);
         }
@@ -100,7 +127,7 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Fills `buffer` from `log`. Returns whether the log was long enough.
+/// Fills `buffer` from `log`, and returns whether the log was long enough.
 fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match log.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -109,7 +136,7 @@ fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// The checksum that is stored at the beginning of `bytes`.
+/// Returns the checksum, two big-endian words, that is stored at the beginning of `bytes`.
 fn stored(bytes: &[u8]) -> [u32; 2] {
     let mut words = bytes
         .as_chunks()
@@ -119,7 +146,7 @@ fn stored(bytes: &[u8]) -> [u32; 2] {
     std::array::from_fn(|_| words.next().unwrap_or_default())
 }
 
-/// Continues a checksum with these bytes.
+/// Continues the checksum `sums` with `bytes`, as SQLite computes it over pairs of words in the log's byte order.
 fn checksum(mut sums: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
     let word = |bytes| {
         if is_big_endian {
