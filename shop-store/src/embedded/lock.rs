@@ -1,4 +1,13 @@
-//! Lock files. The kernel releases the locks of a process when it ends.
+//! Lock files, with which processes and handles take turns. They are locks of `flock(2)`: the kernel releases the locks of
+//! a process when the process ends, so a crash leaves no lock behind.
+//!
+//! A caller waits for a lock with a timeout, which the kernel does not offer. So a thread waits in its place:
+//!
+//! | who | what it does |
+//! |---|---|
+//! | the caller of [`FileLock::lock`] | tries the lock; if it is held, starts the thread and waits for its message |
+//! | the thread `shop-lock` | waits in the kernel's queue, and hands the lock to the caller, or releases it |
+//! | the holder, in [`LockGuard::is_awaited`] | sees that a thread waits, by the thread's shared lock of the folder |
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,7 +24,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use super::error::{AtPath as _, database_error, from_io};
 use super::permissions::{FILE_MODE, restrict};
 
-/// The identity of an open file, by device and inode.
+/// The identity of a file, by device and inode. It tells whether a path still refers to the file that was opened there.
 #[derive(Debug)]
 pub(super) struct FileIdentity {
     path: PathBuf,
@@ -37,7 +46,7 @@ impl FileIdentity {
     /// Checks that the path still refers to the same file.
     ///
     /// # Errors
-    /// If the file was deleted or replaced: a write to the open file would be lost.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the file was deleted or replaced: a write to the open file would be lost.
     pub(super) fn check_identity(&self) -> Result<()> {
         let found = fs::metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
@@ -55,23 +64,26 @@ impl FileIdentity {
 #[derive(Debug)]
 pub(super) struct FileLock {
     file: Arc<File>,
-    /// The folder of the file. What waits for the lock shares a lock of the folder, so that the holder can see it.
+    /// The folder of the file. A thread that waits for the lock shares a lock of the folder, so that the holder can see
+    /// that somebody waits.
     folder: Arc<File>,
     identity: FileIdentity,
-    /// A thread that waits for the lock. The next call takes it over from one that gave up.
+    /// The thread that still waits for the lock after its caller gave up. The next call takes it over.
     waiting: Mutex<Option<PendingLock>>,
 }
 
-/// Gets the result of a thread that waits for a lock in the kernel's queue, which is fair. The kernel has no timeout, so
-/// the thread outlives a caller that gave up.
+/// The channel on which a thread reports that it has got the lock.
+///
+/// The thread waits in the kernel's queue, which is fair but has no timeout. So the thread outlives a caller that gave
+/// up.
 type PendingLock = mpsc::Receiver<io::Result<()>>;
 
-/// The maximum time that a write waits for another process: less than the timeout of a publish. A process that is frozen
-/// while it holds the lock would block the others without an end.
+/// The maximum time that a write waits for another process, which is less than the timeout of a publish. Without it, a
+/// process that is frozen while it holds the lock would block the others forever.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl FileLock {
-    /// Opens the file, and creates it if it is missing.
+    /// Opens the lock file at `path`, and creates it if it is missing. Does not take the lock.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let opened = File::options()
             .write(true)
@@ -80,7 +92,7 @@ impl FileLock {
             .mode(FILE_MODE)
             .open(path);
         let file = opened.at(path)?;
-        // A user who can read the file can hold its lock.
+        // Any user who can read the file can hold its lock, and so block this program.
         restrict(path);
         let folder = path
             .parent()
@@ -94,15 +106,19 @@ impl FileLock {
         })
     }
 
-    /// Waits for the lock, which is held until the guard is dropped.
+    /// Waits for the lock, at most for `timeout`. The lock is held until the returned guard is dropped.
+    ///
+    /// Blocks the calling thread.
     ///
     /// # Errors
-    /// If another process holds it for longer than `timeout`, with the process.
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for longer than `timeout`, with the id
+    /// and name of that process if they are known, or if the file was deleted or replaced.
     pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
         let until = Instant::now() + timeout;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // Not while the thread waits: both would take the same lock, and the thread would release it.
+            // While a thread of an earlier call waits, the lock is not tried here. Both use the same open file, whose lock
+            // counts once: the thread would get it too, and release it under the guard.
             let thread = match waiting.take() {
                 Some(thread) => thread,
                 None => match self.try_lock()? {
@@ -115,8 +131,9 @@ impl FileLock {
                     locked.at(&self.identity.path)?;
                     return self.guard();
                 }
-                // It has released the lock, because no caller was waiting.
+                // The thread of an earlier call got the lock while no caller was waiting, and released it. Try again.
                 Err(RecvTimeoutError::Disconnected) => {}
+                // The thread cannot be stopped. It is kept for the next call.
                 Err(RecvTimeoutError::Timeout) => {
                     *waiting = Some(thread);
                     return Err(self.held_too_long(timeout));
@@ -125,13 +142,16 @@ impl FileLock {
         }
     }
 
-    /// Waits for the lock in a thread, which passes it on to a caller that waits then, or releases it.
+    /// Starts a thread that waits for the lock. The thread hands the lock to the caller that is waiting at that moment, or
+    /// releases it if no caller waits.
     fn wait_in_thread(&self) -> io::Result<PendingLock> {
+        // Without a buffer, a message is delivered only to a caller that is waiting right now.
         let (sender, waiting) = mpsc::sync_channel(0);
         let file = Arc::clone(&self.file);
         let folder = Arc::clone(&self.folder);
         let wait = move || {
-            // If the file system cannot, the holder does not see this thread.
+            // The shared lock of the folder shows the holder that this thread waits. On a file system that cannot lock a
+            // folder, the holder just does not see it.
             let is_seen = folder.lock_shared();
             let locked = file.lock();
             if is_seen.is_ok() {
@@ -145,6 +165,7 @@ impl FileLock {
         Ok(waiting)
     }
 
+    /// Returns the error of a lock that another process has held for longer than `timeout`.
     fn held_too_long(&self, timeout: Duration) -> Error {
         let message = "another process holds the lock of this file for too long: continue or end it if it is frozen";
         let error = database_error(ErrorKind::Unavailable, message)
@@ -157,7 +178,7 @@ impl FileLock {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the exclusive lock if it is free. Returns `None` if it is held, without waiting.
     pub(super) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
         match self.file.try_lock() {
             Ok(()) => self.guard().map(Some),
@@ -166,7 +187,8 @@ impl FileLock {
         }
     }
 
-    /// Shares the lock with others that share it, unless one holds it.
+    /// Takes a shared lock, which any number of handles may hold at once. Returns `None` if a handle holds the exclusive
+    /// lock.
     pub(super) fn try_lock_shared(&self) -> Result<Option<LockGuard<'_>>> {
         match self.file.try_lock_shared() {
             Ok(()) => self.guard().map(Some),
@@ -175,7 +197,7 @@ impl FileLock {
         }
     }
 
-    /// Sets the times of the file, which a watch on it reports.
+    /// Sets the times of the lock file to now, which a watch on the file reports to other processes.
     pub(super) fn touch(&self) {
         let now = Timespec {
             tv_sec: 0,
@@ -190,24 +212,33 @@ impl FileLock {
         }
     }
 
-    /// Takes the lock if it is free, and holds it until the file is closed.
+    /// Takes the lock if it is free, and holds it until the returned value is dropped. Returns `None` if it is held.
     pub(super) fn try_hold(self) -> Result<Option<Self>> {
+        // The guard is forgotten, so that only closing the file releases the lock.
         let held = self.try_lock()?.map(std::mem::forget).is_some();
         Ok(held.then_some(self))
     }
 
+    /// Returns the guard of the lock, which this handle has just got.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if the lock file was deleted or replaced.
     fn guard(&self) -> Result<LockGuard<'_>> {
+        // The guard exists before the check, so that an error releases the lock.
         let guard = LockGuard(self);
-        // If the file was replaced, another process may hold the lock of the new file.
+        // If the file was replaced, another process may hold the lock of the new file at the same time.
         self.identity.check_identity()?;
         Ok(guard)
     }
 }
 
-/// The id and the name of the process that holds the lock of the file `inode`, from Linux's table of locks.
+/// Returns the id and the name of the process that holds the lock of the file `inode`, from Linux's table of locks.
+///
+/// Returns `None` on other systems, or if the lock has just been released.
 fn holder(inode: u64) -> Option<String> {
     let table = fs::read_to_string("/proc/locks").ok()?;
-    // 1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF; a waiting process has `->` before FLOCK.
+    // A line of the table: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF`. The line of a waiting process has `->`
+    // before FLOCK, so it does not match.
     let process = table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else {
@@ -220,13 +251,14 @@ fn holder(inode: u64) -> Option<String> {
     Some(format!("{process} {}", name.trim()).trim_end().to_owned())
 }
 
-/// A held lock, released on drop.
+/// A guard that holds a lock, and releases it when it is dropped.
 #[derive(Debug)]
 pub(super) struct LockGuard<'a>(&'a FileLock);
 
 impl LockGuard<'_> {
-    /// Whether another handle waits for this lock, or for that of another file in the folder.
+    /// Returns whether another handle waits for this lock, or for the lock of another file in the folder.
     pub(super) fn is_awaited(&self) -> bool {
+        // Handles that wait share a lock of the folder. An exclusive lock succeeds only if there is none.
         let folder = &self.0.folder;
         let is_free = folder.try_lock().is_ok();
         if is_free {
@@ -242,6 +274,7 @@ impl Drop for LockGuard<'_> {
     }
 }
 
+/// Releases the lock of `file`. A failure is logged.
 fn release(file: &File) {
     if let Err(error) = file.unlock() {
         // The lock is released when the file is closed, at the latest when the process ends.
