@@ -1,4 +1,10 @@
 //! Opens a database file: checks its type and version, migrates it, and configures durability.
+//!
+//! A [`Database`] names a file and its options. [`Database::open_to_write`] opens the connection of the writer, and
+//! [`Database::reader`] a connection of a reader. Two numbers in the header of the file decide whether it can be opened:
+//! `application_id` is the type of the file, and `user_version` the number of migrations that were applied to it.
+//!
+//! Every connection of a writer commits with `synchronous=FULL`, so a commit that has returned is on the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,20 +22,24 @@ use super::permissions::{create_file, create_folder, restrict};
 use super::schema::FILE;
 use super::wal;
 
-/// A type of database file.
+/// A type of database file: its tables, and how older versions of it are migrated.
 #[derive(Debug)]
 pub(super) struct FileSchema {
     /// SQLite's `application_id`, which identifies the type.
     pub(super) application_id: i32,
-    /// The statements that upgrade each version to the next. Their number is the current version.
+    /// The statements that upgrade each version to the next. The number of migrations is the current version.
     pub(super) migrations: &'static [&'static str],
-    /// The names of its tables, by part of the schema.
+    /// The names of the tables, separated by spaces, in one text for each part of the schema.
     pub(super) tables: &'static [&'static str],
 }
 
 impl FileSchema {
-    /// Reads a row of every table and of each of its indexes, to detect a damaged file. The index of the primary key of
-    /// a table `WITHOUT ROWID` is the table itself.
+    /// Reads one row of every table and of every index, to detect a damaged file.
+    ///
+    /// The index of the primary key of a table `WITHOUT ROWID` is the table itself, so it is read twice.
+    ///
+    /// # Errors
+    /// The error of SQLite, such as `SQLITE_CORRUPT`, or a missing table.
     pub(super) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
         for table in self.tables.iter().flat_map(|tables| tables.split(' ')) {
             let read = |how: &str| {
@@ -37,7 +47,8 @@ impl FileSchema {
                 connection.prepare_cached(&sql)?.exists([]).map(drop)
             };
             read("NOT INDEXED")?;
-            // A partial index answers only a query with its condition.
+            // A partial index answers only a query with the condition of the index. The pragma does not list the condition,
+            // so it is cut from the statement that created the index.
             let sql = "SELECT name, (SELECT substr(sql, instr(sql, ' WHERE ')) FROM sqlite_schema
                        WHERE name = list.name AND instr(sql, ' WHERE ') > 0) FROM pragma_index_list(?1) AS list";
             let mut indexes = connection.prepare_cached(sql)?;
@@ -52,7 +63,10 @@ impl FileSchema {
         Ok(())
     }
 
-    /// Migrates a file of `version` to the current one. `fill` is called for a file that may have rows.
+    /// Migrates a file from `version` to the current version, in one transaction.
+    ///
+    /// Version 0 is an empty file, which gets all tables. For any other version, the file may have rows, and `fill` is
+    /// called to fill the new tables from them. The caller must close the connection after an error.
     pub(super) fn migrate(
         &self,
         connection: &Connection,
@@ -72,12 +86,12 @@ impl FileSchema {
         if version > 0 {
             fill(connection)?;
         }
-        // After an error the connection is closed, which rolls back.
+        // An error before this line leaves the transaction open. The caller then closes the connection, which rolls back.
         connection.execute_batch("COMMIT")
     }
 }
 
-/// Fills new tables from the rows of an older file.
+/// A function that fills new tables from the rows of an older file, within the transaction of its migration.
 pub(super) type FillTables = fn(&Connection) -> rusqlite::Result<()>;
 
 /// A database file in the data folder.
@@ -87,25 +101,30 @@ pub(super) struct Database {
     folder: PathBuf,
     /// The file's name without its extension.
     name: String,
-    /// Maximum size of the file in bytes.
+    /// The maximum size of the file in bytes.
     max_file_bytes: Option<u64>,
-    /// Whether a missing folder and file are created.
+    /// Whether a missing folder and file are created, and an older file is migrated.
     create: bool,
     fill: FillTables,
-    /// Set when a file of an earlier version is being migrated, which takes long in a large shop.
+    /// Whether the migration of an earlier version has begun, which takes long in a large shop. The start of the writer
+    /// then waits without a timeout.
     pub(super) is_migrating: Arc<AtomicBool>,
 }
 
-/// SQLite's busy timeout, for locks of other programs. Our processes take turns with the lock file and do not wait
-/// here. It is shorter than the callers' timeouts.
+/// SQLite's busy timeout: the maximum time that a statement waits for a lock of another program, such as the sqlite3 tool.
+///
+/// The processes of this product take turns with the lock file, so they do not wait here. The timeout is shorter than the
+/// timeouts of the callers.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The size in bytes to which a grown write-ahead log is truncated.
 const WAL_BYTES: i64 = 8 << 20;
 
-/// The page cache of a writer in KiB: a leaf per buyer changes with each purchase. Readers have SQLite's 2,000 KiB.
+/// The size of a writer's page cache in KiB. Each purchase changes one leaf page for its buyer, so the writer needs many
+/// pages again. Readers keep SQLite's default of 2,000 KiB.
 const CACHE_KIB: i64 = 16_000;
 
 impl Database {
+    /// Names the file `name`, without its extension, in `folder`. Opens nothing.
     pub(super) fn new(
         kind: &'static FileSchema,
         folder: &Path,
@@ -133,24 +152,38 @@ impl Database {
         Self { fill, ..self }
     }
 
+    /// Returns the path of the database file.
     pub(super) fn path(&self) -> PathBuf {
         self.file("db")
     }
 
-    /// The file with this suffix: `db`, `db-wal`, `db-shm` or `lock`.
+    /// Returns the path of the file with this suffix: `db`, `db-wal`, `db-shm` or `lock`.
     pub(super) fn file(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{}.{suffix}", self.name))
     }
 
-    /// Whether the write lock can be taken without creating the lock file. A service creates it on its first start.
+    /// Returns whether the write lock can be taken without creating a lock file in a folder that must not change.
+    ///
+    /// A service, which creates missing files, creates the lock file on its first start.
     pub(super) fn has_lock(&self) -> bool {
         self.create || self.file("lock").exists()
     }
 
-    /// Opens the file for writing. Creates what is missing, and migrates the file to the current version. Without
-    /// [`create`](Self::with_create) that is an error, and the file is not modified before the first write.
+    /// Opens the file for writing. Creates a missing folder and file, and migrates the file to the current version.
+    ///
+    /// Without [`create`](Self::with_create), a missing or older file is an error, and the file is not modified before the
+    /// first write.
+    ///
+    /// The steps, in this order: lock the file, refuse a layout or a log that SQLite would overwrite, create the file, check
+    /// the write-ahead log for damage, check type and version, configure, migrate.
+    ///
+    /// # Errors
+    /// - [`Corrupt`](ErrorKind::Corrupt) if the file or its log is damaged, belongs to another program, or is of a version
+    ///   that cannot be opened
+    /// - [`Unavailable`](ErrorKind::Unavailable) if there is no file, it cannot be used, or it stays locked
     pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
         let path = self.path();
+        // Without `create`, the folder must not change, so the lock file is opened only with the first write.
         let lock = self.create.then(|| self.create_folder()).transpose()?;
         let guard = lock
             .as_ref()
@@ -161,7 +194,7 @@ impl Database {
             let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
             return Err(self.corrupt(message));
         }
-        // It may hold all that the missing file had, and SQLite would begin it again.
+        // The log may hold everything that the missing file had. SQLite would overwrite it for a new file.
         if !path.exists()
             && self
                 .file("db-wal")
@@ -178,14 +211,14 @@ impl Database {
         } else if !path.try_exists().at(&path)? {
             return Err(self.not_found());
         }
-        // Before SQLite, which overwrites what it cannot read.
+        // The log is checked before SQLite opens it, because SQLite overwrites the frames that it cannot read.
         if self.create {
             wal::check(&self.file("db-wal"))
         } else {
             wal::check_idle(&path)
         }?;
         let connection = self.open()?;
-        // Inspected before any change: a file of another program must stay unmodified.
+        // The file is inspected before any change, because a file of another program must stay unmodified.
         let (is_new, version) = self.inspect(&connection)?;
         if self.create {
             ["db", "db-wal", "db-shm"]
@@ -212,7 +245,8 @@ impl Database {
         }
         self.sqlite(self.kind.migrate(&connection, version, self.fill))?;
         self.limit_size(&connection)?;
-        // The first transaction makes the files beside it.
+        // Reading the file once more makes SQLite create the log and the shared memory beside it, whose identities are
+        // read below.
         self.inspect(&connection)?;
         drop(guard);
         let files =
@@ -228,33 +262,38 @@ impl Database {
         ))
     }
 
-    /// Creates a missing folder and the lock file.
+    /// Creates a missing folder and lock file, and opens the lock file.
     fn create_folder(&self) -> Result<FileLock> {
         create_folder(&self.folder).at(&self.folder)?;
         FileLock::open(&self.file("lock"))
     }
 
-    /// Rewrites the file without unused parts. Blocks the writers of all processes meanwhile; readers go on.
+    /// Rewrites the file without its unused parts, which may still contain copies of erased rows.
+    ///
+    /// Blocks the writers of all processes meanwhile. Readers go on.
     ///
     /// # Errors
-    /// As [`open_to_write`](Self::open_to_write); [`Overloaded`](ErrorKind::Overloaded) if a write takes too long.
+    /// The errors of [`open_to_write`](Self::open_to_write), and [`Overloaded`](ErrorKind::Overloaded) if a write takes too
+    /// long.
     pub(super) fn vacuum(&self) -> Result<()> {
         let (connection, mut lock) = self.open_to_write()?;
         let _guard = lock.lock()?;
         self.keep_temporary_files(&connection)?;
-        // The checkpoint writes the pages of the new file over the old ones. A reader may delay it; a later one does it.
+        // The checkpoint writes the pages of the new file over the old pages. If a reader delays it, a later checkpoint
+        // does this.
         self.sqlite(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
     }
 
-    /// Has a connection keep its temporary files, such as the new file of a `VACUUM`, in the folder: the rest of the file
-    /// system may be read-only, or have less space.
+    /// Makes a connection keep its temporary files, such as the new file of a `VACUUM`, in the data folder. The rest of the
+    /// file system may be read-only or smaller.
     ///
-    /// The pragma is deprecated, but the alternative is a variable of the environment, which is that of the whole process.
+    /// The pragma is deprecated, but the alternative is an environment variable, which applies to the whole process.
     fn keep_temporary_files(&self, connection: &Connection) -> Result<()> {
         let folder = self.folder.to_string_lossy();
         self.sqlite(connection.pragma_update(None, "temp_store_directory", folder))
     }
 
+    /// Returns the error of a missing or empty file that must not be created.
     fn not_found(&self) -> Error {
         database_error(
             ErrorKind::Unavailable,
@@ -263,7 +302,8 @@ impl Database {
         .with_context("missing", self.path().display())
     }
 
-    /// Limits the file's size. The limit applies to the connection and is not stored in the file.
+    /// Limits the size of the file, if the options say so. The limit applies to the connection and is not stored in the
+    /// file.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
         let Some(bytes) = self.max_file_bytes else {
             return Ok(());
@@ -273,7 +313,10 @@ impl Database {
         self.sqlite(connection.pragma_update(None, "max_page_count", pages))
     }
 
-    /// Opens a read-only connection. The file must exist.
+    /// Opens a connection that refuses to write, for a reader. The file must exist.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if the file does not use a write-ahead log, or the error of SQLite.
     pub(super) fn reader(&self) -> Result<Connection> {
         let connection = self.open()?;
         self.require_wal(&connection)?;
@@ -281,23 +324,28 @@ impl Database {
         Ok(connection)
     }
 
+    /// Opens a connection with the settings that readers and writers share. Creates no file.
     fn open(&self) -> Result<Connection> {
         // Not SQLITE_OPEN_READ_ONLY: the last connection to close must be able to remove the write-ahead log. Every
         // connection is used by a single thread, so SQLite needs no mutex.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(self.path(), flags);
         self.sqlite(opened.and_then(|connection| {
-            // Set first, so all later statements wait for locks instead of failing.
+            // The timeout is set first, so that all later statements wait for locks instead of failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            // A writer has 48 for rows alone.
+            // Each cached statement is compiled once. A writer uses 48 statements for the insertion of rows alone.
             connection.set_prepared_statement_cache_capacity(128);
-            // Plans do not depend on bound values such as a limit. Otherwise a cached statement is compiled on each run.
+            // With this setting, plans do not depend on bound values such as a limit. Otherwise SQLite would compile a
+            // cached statement again on each run.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
         }))
     }
 
-    /// Whether the file is new, and its version.
+    /// Returns whether the file is new, which is an empty database, and its version. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) if the file belongs to another program, or a newer version of this program wrote it.
     fn inspect(&self, connection: &Connection) -> Result<(bool, usize)> {
         let number = |name| self.sqlite(pragma::<i32>(connection, name));
         let application = number("application_id")?;
@@ -323,6 +371,10 @@ impl Database {
         Ok((is_new, version))
     }
 
+    /// Checks that the file uses a write-ahead log, which a file system without shared memory does not support.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if it does not.
     fn require_wal(&self, connection: &Connection) -> Result<()> {
         let mode: String = self.sqlite(pragma(connection, "journal_mode"))?;
         if mode == "wal" {
@@ -335,10 +387,12 @@ impl Database {
         .with_context("file", self.path().display()))
     }
 
+    /// Adds the path of this file to an error of SQLite.
     fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
         result.at(&self.path())
     }
 
+    /// Returns an error of the kind [`Corrupt`](ErrorKind::Corrupt) about this file.
     fn corrupt(&self, message: &str) -> Error {
         database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
@@ -349,12 +403,12 @@ pub(super) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlit
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
-/// Maximum number of free pages returned to the file system after a slice of deletions.
+/// The maximum number of free pages that [`free_pages`] returns to the file system after one slice of deletions.
 const MAX_FREED_PAGES: i64 = 256;
 
-/// Returns free pages to the file system.
+/// Returns up to [`MAX_FREED_PAGES`] free pages of the file to the file system, which makes the file shorter.
 pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
-    // Each step frees one page.
+    // The pragma frees one page with each step of its statement, so it must be stepped to its end.
     let mut vacuum =
         connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;
     let mut pages = vacuum.query([])?;
@@ -362,38 +416,41 @@ pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Sets the configuration that durability depends on, on every open.
+/// Configures the connection of a writer. Most of these settings are not stored in the file, so each connection sets
+/// them.
 fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     if is_new {
-        // Only effective in an empty file, before the switch to the write-ahead log.
+        // This setting takes effect only in an empty file, before the switch to the write-ahead log.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "full")?;
     // Deleted content is overwritten with zeros, so that erased data is not in the file any more.
     connection.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-    // The writer does it.
+    // The writer thread decides itself when the log is copied into the file.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
 }
 
-/// The lock that a process holds during each write. SQLite's own lock is unfair: of four busy processes, one was
-/// starved to 1/5,000 of another's rate.
+/// The lock between processes that a writer holds during each write.
+///
+/// SQLite's own lock is unfair: of four busy processes, one was starved to 1/5,000 of another's rate.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    /// Opened with the first write: a process that only reads creates no lock file.
+    /// The lock file. `None` before the first write of a process that must not create files in the folder.
     lock: Option<FileLock>,
     path: PathBuf,
-    /// The database, its write-ahead log, and the memory that it shares.
+    /// The identities of the database, its write-ahead log, and its shared memory, as they were opened.
     files: Vec<FileIdentity>,
 }
 
 impl WriteLock {
-    /// Waits for the lock, which is held until the guard is dropped.
+    /// Waits for the lock, at most for [`LOCK_TIMEOUT`]. The lock is held until the returned guard is dropped.
     ///
     /// # Errors
-    /// If the lock file, the database or a file beside it was deleted or replaced: a write would be lost.
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for too long, or if the lock file, the
+    /// database or a file beside it was deleted or replaced, so that a write would be lost.
     pub(super) fn lock(&mut self) -> Result<LockGuard<'_>> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
@@ -406,7 +463,9 @@ impl WriteLock {
         Ok(guard)
     }
 
-    /// Reports a commit to the processes that watch the lock file. SQLite's own files change before a commit is visible.
+    /// Reports a commit to the processes that watch the lock file.
+    ///
+    /// They cannot watch SQLite's own files, which change before a commit is visible.
     pub(super) fn announce(&self) {
         self.lock.iter().for_each(FileLock::touch);
     }
