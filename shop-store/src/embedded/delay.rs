@@ -1,4 +1,4 @@
-//! The delay of a commit to gather more writes.
+//! The short delay of a commit, which gathers more writes into its group.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,16 @@ use tokio::sync::mpsc;
 
 /// The maximum delay of a commit.
 const MAX_DELAY: Duration = Duration::from_millis(1);
-/// The step of the delay. Linux may let a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
+/// The length of one step of the delay. Linux may let a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
 const STEP: Duration = Duration::from_micros(100);
 
-/// Adds queued writes to `group`, up to `max`. Waits until there are as many as in the larger of the two groups before,
-/// which had these `sizes`: their callers are likely to write again. A step that brings none ends the wait. A single write is
-/// not delayed.
+/// Adds the queued writes to `group`, and waits shortly for more, up to `max` writes.
+///
+/// `sizes` are the sizes of the two groups before. Their callers are likely to write again, so this function waits, in
+/// steps, until the group is as large as the larger of these two. The wait ends early after a step without a new write,
+/// and at the latest after [`MAX_DELAY`]. A single write is not delayed.
+///
+/// Replaces the older size in `sizes` by the size of this group. Blocks the calling thread.
 #[expect(
     clippy::disallowed_methods,
     reason = "a dedicated thread without other work"

@@ -1,4 +1,4 @@
-//! How many parts of a large job are committed together.
+//! Decides how many parts of a large job are committed together.
 
 use std::time::{Duration, Instant};
 
@@ -10,22 +10,24 @@ use super::writer::WriteJob;
 
 /// The maximum number of parts in a transaction while other writes come.
 const CALM_PARTS: usize = 4;
-/// How long no other write must have waited for a job, so that all of its parts are committed together.
+/// The time without a waiting write after which all parts of a job are committed together.
 const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
-/// Decides how many parts of a job are committed together.
+/// Decides how many parts of a large job, such as a batch of an import, are committed together.
 ///
-/// A transaction writes each page once for all of its parts, but the writes that come meanwhile wait for its pages. So it
-/// ends when another write waits, and has few parts while others come.
+/// A transaction writes each page once for all of its parts, so many parts are cheap. But other writes wait until the
+/// transaction ends. So a transaction ends when another write waits, and is limited to a few parts while other writes
+/// come.
 #[derive(Debug)]
 pub(super) struct CommitSizer {
-    /// When another write has last waited for a job. At first, the time of the start.
+    /// The last time when another write waited for a job. Initially, the time of the start.
     last_awaited: Instant,
     /// The number of parts in the last transaction.
     count: usize,
 }
 
 impl CommitSizer {
+    /// Starts with few parts, as if another write had just waited.
     pub(super) fn new() -> Self {
         Self {
             last_awaited: Instant::now(),
@@ -33,7 +35,10 @@ impl CommitSizer {
         }
     }
 
-    /// Applies the parts of `job` after the first one, until another write waits or they are enough.
+    /// Applies further parts of `job`, whose first part is applied already, within the caller's transaction.
+    ///
+    /// Stops when no part is left, when `is_awaited` returns `true` because another write waits, or after [`CALM_PARTS`]
+    /// parts unless the last second was quiet.
     pub(super) fn apply(
         &mut self,
         job: &mut dyn WriteJob,
@@ -54,11 +59,13 @@ impl CommitSizer {
         Ok(())
     }
 
+    /// Returns whether no other write has waited for a job during the last [`QUIET_PERIOD`].
     fn is_quiet(&self) -> bool {
         self.last_awaited.elapsed() >= QUIET_PERIOD
     }
 
-    /// Returns the load around the last transaction, once.
+    /// Returns the load around the last transaction, and forgets it: the next call returns [`Load::Small`] unless
+    /// [`apply`](Self::apply) was called meanwhile.
     pub(super) fn take_load(&mut self) -> Load {
         match std::mem::take(&mut self.count) {
             0 => Load::Small,

@@ -1,5 +1,8 @@
-//! Threads that own a connection. They end when their last handle is dropped, or one has closed them. Callers can wait
-//! for the end, after which the connection is closed and no write-ahead log is left.
+//! Threads that own a connection to a file: the writer and the readers.
+//!
+//! A thread takes jobs from a queue, and ends when the queue is closed and empty: when its last handle was dropped, or a
+//! handle has [closed](Jobs::close) it. Callers can wait for the end of the thread. Then the connection is closed, and no
+//! write-ahead log is left.
 
 use std::thread::Builder;
 
@@ -8,31 +11,43 @@ use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The sender of the jobs of threads, which end once no clone of it is left. Clones of this value share it.
+/// The sender of the jobs of threads. All clones of this value share one sender, so one clone can close the queue for all.
+///
+/// `S` is the sending half of a channel. The threads end when no clone of the sender is left.
 #[derive(Debug, Clone)]
 pub(super) struct Jobs<S>(watch::Sender<Option<S>>);
 
 impl<S: Clone> Jobs<S> {
+    /// Wraps the sending half of a queue.
     pub(super) fn new(sender: S) -> Self {
         Self(watch::Sender::new(Some(sender)))
     }
 
+    /// Returns a clone of the sender. While the clone lives, the threads go on.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed) after [`close`](Self::close).
     pub(super) fn sender(&self) -> Result<S> {
         self.0.borrow().clone().ok_or_else(closed)
     }
 
-    /// Ends the threads after the jobs in their queue. Further jobs are refused.
+    /// Closes the queue: further jobs are refused, and the threads end after the jobs that are in the queue.
     pub(super) fn close(&self) {
         self.0.send_replace(None);
     }
 }
 
-/// Runs `run` in a new thread. The token is cancelled when the thread has ended and everything that it owned is dropped.
+/// Runs `run` in a new thread called `name`.
+///
+/// Returns a token that is cancelled when the thread has ended and everything that `run` owned is dropped.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if the system cannot start a thread.
 pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     let run = move || {
-        // Dropped when the thread ends, even by a panic.
+        // The guard is dropped when the thread ends, even by a panic.
         let _guard = guard;
         run();
     };
@@ -45,7 +60,12 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<C
     Ok(token)
 }
 
-/// Runs `work` outside of the runtime's threads. Dropping the future does not cancel it.
+/// Runs `work`, which blocks, on a thread of tokio's pool for blocking work, and waits for its result.
+///
+/// Dropping the future does not cancel `work`.
+///
+/// # Errors
+/// The error of `work`, or [`Internal`](ErrorKind::Internal) if it panics.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -56,7 +76,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         })
 }
 
-/// The error if the thread has ended.
+/// Returns the error of a call to a thread that has ended or was closed.
 pub(super) fn closed() -> Error {
     database_error(ErrorKind::Closed, "the database was closed")
 }
