@@ -1,4 +1,8 @@
-//! The files of a data folder as wholes: copies as of one moment, checks for damage, and rewriting.
+//! Operations on the whole files of a data folder: [`backup`], [`restore`] and [`vacuum`].
+//!
+//! A backup holds the write locks of all files only for the moment in which it begins a read transaction on each file.
+//! From then on, the transactions keep the files as they were at that moment, while other processes write. Each copy has
+//! the name `*.partial` until all copies are complete.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -21,22 +25,24 @@ use super::wal;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopiedFile {
-    /// Its name, such as `shop.db`.
+    /// The name of the file, such as `shop.db`.
     pub name: String,
-    /// Its size in bytes.
+    /// The size of the file in bytes.
     pub bytes: u64,
 }
 
-/// Copies the files in `folder` into the folder `into`, beside running processes.
+/// Copies the files in `folder` into `backup_folder`, while other processes use them.
 ///
 /// All copies are of one moment: for an instant, the write locks of all files are held together. Everything that was
 /// acknowledged before the call is in the copies. The files are copied while the processes continue to write; until then
 /// their write-ahead logs are not truncated. Each copy is checked and synced.
 ///
 /// # Errors
-/// [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or `into` has some already,
-/// also write-ahead logs alone;
-/// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged. Unfinished copies are named `*.partial`.
+/// - [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or `backup_folder` has
+///   files of a database already, such as a write-ahead log alone
+/// - [`Corrupt`](ErrorKind::Corrupt) if a file is damaged
+///
+/// After an error, unfinished copies named `*.partial` may be left.
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the backup.
@@ -50,15 +56,17 @@ pub async fn backup(
     blocking(move || copy_each(&folder, &into, creates, false)).await
 }
 
-/// Copies the files of the backup in `from` into `folder`, which must not have any. A service that is started on `folder`
-/// meanwhile waits, or fails. Cursors of purchase events from before are refused then: their offsets may have other
-/// records.
+/// Copies the files of the backup in `backup_folder` into `folder`, which must not have files of a database.
+///
+/// A service that is started on `folder` meanwhile waits, or fails. The restored log gets a new generation, an id that is
+/// part of each cursor of purchase events. So cursors from before the restore are refused, because other records may have
+/// their offsets now.
 ///
 /// # Errors
-/// As [`backup`].
+/// The errors of [`backup`], and [`Unavailable`](ErrorKind::Unavailable) if another process uses `folder`.
 ///
 /// # Cancel safety
-/// Dropping the future does not cancel it.
+/// Dropping the future does not cancel the restore.
 pub async fn restore(
     backup_folder: impl AsRef<Path>,
     folder: impl AsRef<Path>,
@@ -72,10 +80,13 @@ pub async fn restore(
 const APPLICATION: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
 const PAGES: i32 = 1_024;
-/// The file of purchases is renamed last: a folder with it is complete.
+/// The name of the file of purchases, which is renamed last: a folder that has it is complete.
 const LAST: &str = "shop.db";
 
-/// Sets a new generation of the log in the file `path`, if it has one, and removes triggers, which may be of others.
+/// Sets a new generation of the log in the restored file `path`, if the file has a log, and removes all triggers.
+///
+/// This product has no triggers. A trigger in a backup was added by somebody else, and its statements would run with the
+/// writes of the services.
 fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let triggers = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
@@ -92,17 +103,19 @@ fn renew(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Copies the files. Those of a restore are locked and get a new generation.
+/// Copies all database files of the folder `from` into the folder `to`, which is created if `creates` is set.
+///
+/// The files of a restore are also locked, so that no service opens them meanwhile, and get a new generation.
 fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<Vec<CopiedFile>> {
     let sources = snapshots(from)?;
-    // Not one that was deleted meanwhile.
+    // A folder that existed at the call and was deleted meanwhile is not created again.
     if creates {
         create_folder(to).at(to)?;
     }
     let refuse = |message| {
         database_error(ErrorKind::Unavailable, message).with_context("path", to.display())
     };
-    // SQLite would apply what is left of another file to the copy.
+    // SQLite would apply a log or a journal that is left from another file to the copy.
     let check = || {
         if files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
             return Ok(());
@@ -120,6 +133,7 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
             refuse("another process uses the folder: stop it, or choose an empty folder")
         })?);
     }
+    // A service may have created a file before its lock was taken above.
     check()?;
     let mut copied = Vec::new();
     for (name, source) in &sources {
@@ -140,17 +154,20 @@ fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<
     Ok(copied)
 }
 
+/// Returns the path of the unfinished copy of the file `name`.
 fn partial(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.partial"))
 }
 
-/// Opens all files of the folder, each in a read transaction. All of them begin while no process writes.
+/// Opens all database files of the folder, each in a read transaction, and returns their names and connections.
+///
+/// All transactions begin while no process writes, so together they see the files as of one moment.
 fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     let mut locks = Vec::new();
     let mut opened = Vec::new();
     for name in files(folder, &[".db"])? {
         let path = folder.join(&name);
-        // Without a lock file, no process has written to the file.
+        // A file without a lock file needs no lock, because no process has written to it.
         let lock = path.with_extension("lock");
         if lock.exists() {
             locks.push(FileLock::open(&lock)?);
@@ -166,19 +183,20 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
         return Err(database_error(ErrorKind::Unavailable, message)
             .with_context("missing", folder.display()));
     }
-    // Each writer holds one lock at a time, so there is no deadlock.
+    // Taking several locks cannot cause a deadlock, because each writer holds only one lock at a time.
     let _held = locks
         .iter()
         .map(|lock| lock.lock(LOCK_TIMEOUT))
         .collect::<Result<Vec<_>>>()?;
     for (name, connection) in &opened {
+        // `BEGIN` alone takes no snapshot. The first read does.
         let begun = connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema");
         begun.at(&folder.join(name))?;
     }
     Ok(opened)
 }
 
-/// The names of the files in `folder` that end so, [`LAST`] at the end.
+/// Returns the names of the files in `folder` that have one of the `endings`, in order, but [`LAST`] at the end.
 fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).at(folder)? {
@@ -192,6 +210,10 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Opens a connection to the file at `path` that refuses to write, after a check of its write-ahead log.
+///
+/// # Errors
+/// [`Corrupt`](ErrorKind::Corrupt) if the write-ahead log is damaged, or the error of SQLite.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     wal::check_idle(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -203,7 +225,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     opened.at(path)
 }
 
-/// Copies the snapshot of `source` to a new file, and checks it.
+/// Copies the snapshot of `source` to a new file at `path`, checks the copy for damage, and syncs it.
 fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).at(path)?;
@@ -214,7 +236,8 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
         let backup = Backup::new(source, &mut target)?;
         while backup.step(PAGES)? != StepResult::Done {}
         drop(backup);
-        // Readable on a medium without write access. A service switches back when it opens the file.
+        // Without a write-ahead log, the copy can be read on a medium without write access. A service switches the log on
+        // again when it opens the file.
         target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         pragma(&target, "quick_check")
     };
@@ -228,7 +251,7 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).at(path)
 }
 
-/// Rewrites the files of purchases and users in `folder`, beside running processes.
+/// Rewrites the files of purchases and users in `folder` without their unused parts, while other processes use them.
 ///
 /// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in their unused parts. After
 /// an erasure, this removes them. Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient
@@ -240,7 +263,7 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
 /// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged or of another version. It can be called again.
 ///
 /// # Cancel safety
-/// Dropping the future does not cancel it.
+/// Dropping the future does not cancel the rewriting.
 pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
     let folder = folder.as_ref();
     let files = [
