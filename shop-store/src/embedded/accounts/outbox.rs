@@ -1,5 +1,8 @@
-//! [`SqliteOutbox`]: the outbox of a SQLite database of your own. Its table is that of users and orders too: events that are
-//! written in the transactions of their rows.
+//! [`SqliteOutbox`]: the outbox of a SQLite database of your own.
+//!
+//! An event is written to the table `outbox` in the transaction of its row. A relay reads it from there, publishes it, and
+//! deletes it. The files of users and orders use the same table and the same statements, which are functions of this
+//! module.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +20,7 @@ use crate::embedded::error::{AtPath as _, unreadable};
 use crate::embedded::thread::blocking;
 use crate::limits::row_limit;
 
-/// How long the outbox waits for another connection's transaction.
+/// The maximum time that the outbox waits for the transaction of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pending events of a SQLite database of your own, in its table `outbox`.
@@ -78,7 +81,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteOutbox {
     connection: Arc<Mutex<Connection>>,
     path: Arc<Path>,
-    /// Notified by the caller after a commit.
+    /// Notified by [`notify_relay`](Self::notify_relay), after a commit of the caller.
     written: Arc<Notify>,
 }
 
@@ -102,7 +105,7 @@ impl SqliteOutbox {
     /// Adds `event` to the table `outbox` within `transaction`, which is on the same database.
     ///
     /// # Errors
-    /// Those of SQLite, and [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot
+    /// The errors of SQLite, and [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot
     /// be encoded.
     pub fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
         let record = event.encode();
@@ -116,6 +119,7 @@ impl SqliteOutbox {
         self.written.notify_one();
     }
 
+    /// Runs `work` with the connection on a thread for blocking work. Calls of several clones run one after the other.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -130,6 +134,7 @@ impl SqliteOutbox {
     }
 }
 
+/// Opens a connection to the database at `path`, and creates the table if it does not exist.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -163,7 +168,8 @@ impl Outbox for SqliteOutbox {
     }
 }
 
-/// AUTOINCREMENT: ids keep the order of the writes, even if the table was empty in between.
+/// The statement that creates the table of events. With `AUTOINCREMENT`, an id is never used again, so ids keep the order
+/// of the writes even if the table was empty in between.
 pub(super) const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS outbox (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -174,7 +180,7 @@ pub(super) const TABLE: &str = "
     ) STRICT;
 ";
 
-/// Adds an event within the caller's transaction.
+/// Adds an event to the table, with the present time, within the caller's transaction.
 pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Result<()> {
     let sql = "INSERT INTO outbox (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
     let row = params![
@@ -186,6 +192,7 @@ pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Re
     connection.prepare_cached(sql)?.execute(row).map(drop)
 }
 
+/// Reads an entry from a row of the query of [`pending`].
 fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let bytes = |column: usize| {
         Ok::<_, rusqlite::Error>(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
@@ -198,7 +205,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     Ok(OutboxEntry::new(row.get(0)?, time, record))
 }
 
-/// The oldest entries, at most `limit`.
+/// Returns the oldest entries of the table, at most `limit`.
 pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<OutboxEntry>> {
     let sql = "SELECT id, time, key, headers, value FROM outbox ORDER BY id LIMIT ?1";
     connection
@@ -207,12 +214,14 @@ pub(super) fn pending(connection: &Connection, limit: usize) -> rusqlite::Result
         .collect()
 }
 
+/// Deletes the entries with these ids. An id without an entry is ignored.
 pub(super) fn delete(connection: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
     ids.iter()
         .try_for_each(|id| statement.execute([id]).map(drop))
 }
 
+/// Returns the number of entries in the table, and the time of the oldest entry.
 pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
     let sql = "SELECT count(*), (SELECT time FROM outbox ORDER BY id LIMIT 1) FROM outbox";
     connection.prepare_cached(sql)?.query_row([], |row| {

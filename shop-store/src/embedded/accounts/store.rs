@@ -1,4 +1,14 @@
-//! Rows with consecutive numbers from 1, each written in one transaction with its event.
+//! [`EmbeddedEntities`]: users or orders in a SQLite file, with consecutive numbers from 1.
+//!
+//! A row is written in one transaction with its event, which a relay publishes later. The file of either service also has
+//! a table of references to the rows of the other service, which are learned from that service's events:
+//!
+//! | file | rows | references |
+//! |---|---|---|
+//! | `users.db` | `users` | `orders_of_users`: the id of each order, with its user |
+//! | `orders.db` | `orders` | `known_users`: the id of each user |
+//!
+//! Writes go through the writer thread of the file, and reads through its reader threads.
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -26,36 +36,38 @@ use crate::embedded::writer::Writer;
 pub struct EmbeddedEntities<E> {
     pub(super) writer: Writer,
     pub(super) readers: Readers,
-    /// Notified after every commit. The relay checks whether there are new events.
+    /// Notified after every commit, which may have added an event. The relay then looks for new events.
     changed: Arc<Notify>,
     kind: PhantomData<E>,
 }
 
-/// The table of an entity type.
+/// The tables of users or of orders: names, columns and statements.
 pub(super) trait SqliteEntity: Entity {
-    /// The type of the file.
+    /// The schema of the file.
     const FILE: &'static FileSchema;
     /// The name of the file and of the table.
     const NAME: &'static str;
     /// The columns of a row, without the idempotency key.
     const COLUMNS: &'static str;
-    /// Inserts a reference to a row of the other service, with its owner.
+    /// The statement that inserts the reference to a row of the other service: its id, and its owner if it has one. An
+    /// order is owned by its user. A user has no owner.
     const INSERT_REFERENCE: &'static str;
-    /// Selects the owner of a row of the other service by id.
+    /// The query of the owner of a row of the other service, by its id. It returns no row if the id is unknown.
     const OWNER: &'static str;
 
-    /// The condition of rows that were not erased.
+    /// The condition that a row was not erased.
     const PRESENT: &'static str = "true";
 
-    /// The values of [`COLUMNS`](Self::COLUMNS).
+    /// Returns the values of the [`COLUMNS`](Self::COLUMNS), in their order.
     fn values(&self) -> Vec<Value>;
 
-    /// Reads [`COLUMNS`](Self::COLUMNS).
+    /// Reads a row of the [`COLUMNS`](Self::COLUMNS).
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self>;
 }
 
 impl<E> EmbeddedEntities<E> {
-    /// Completes when all clones of this store are dropped, their operations have ended, and the file is closed.
+    /// Returns a future that completes when all clones of this store are dropped, their operations have ended, and the file
+    /// is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
         self.writer.exit()
     }
@@ -66,7 +78,7 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
     /// Opens the file in `folder`. A missing folder or file is created if the options say so.
     ///
     /// # Errors
-    /// As [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
+    /// The errors of [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         let database = Database::new(E::FILE, folder.as_ref(), E::NAME, options.max_file_bytes)
             .with_create(options.create);
@@ -86,7 +98,10 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
     }
 }
 
-/// Adds a row and its event within the caller's transaction.
+/// Inserts the row `new` with the next number, and its event, within the caller's transaction.
+///
+/// Inserts nothing if the idempotency key or the unique member is taken, or if the row of the other service that `new`
+/// requires is unknown.
 fn insert<E: SqliteEntity>(
     connection: &Connection,
     new: &E::New,
@@ -105,6 +120,7 @@ fn insert<E: SqliteEntity>(
     if is_taken || !is_known {
         return Ok(Insertion::Refused);
     }
+    // The writer thread holds the write lock, so no other insert can take the same number. Erased rows keep their numbers.
     let last = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
     let last: i64 = connection
         .prepare_cached(&last)?
@@ -128,7 +144,7 @@ fn insert<E: SqliteEntity>(
     Ok(Insertion::Inserted(row))
 }
 
-/// Returns the row with this value in `column`.
+/// Returns the row with `value` in `column`, unless it was erased.
 pub(super) fn find<E: SqliteEntity>(
     connection: &Connection,
     column: &str,
@@ -146,6 +162,10 @@ pub(super) fn find<E: SqliteEntity>(
         .optional()
 }
 
+/// Inserts the references that a batch of the other service's events contains, within the caller's transaction.
+///
+/// Returns an outcome for each event: `Inserted`, `Duplicate` if the reference is known with the same owner, and `Conflict`
+/// if it is known with another owner.
 fn apply<E: SqliteEntity>(
     connection: &Connection,
     batch: &[E::ForeignEvent],
@@ -154,6 +174,7 @@ fn apply<E: SqliteEntity>(
     let mut first = connection.prepare_cached(E::OWNER)?;
     let mut apply = |other: &E::ForeignEvent| {
         let (id, owner) = E::reference(other);
+        // A user has no owner, so its statement has only one parameter.
         if insert.execute(params_from_iter([Some(id), owner].into_iter().flatten()))? == 1 {
             return Ok(InsertOutcome::Inserted);
         }

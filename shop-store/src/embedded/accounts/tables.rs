@@ -1,4 +1,6 @@
-//! The tables of users in `users.db`, and of orders in `orders.db`.
+//! The tables of users in `users.db`, and the tables of orders in `orders.db`.
+//!
+//! A migration is never changed after a release, because existing files have it already. New ones are appended.
 
 use async_trait::async_trait;
 use rusqlite::types::Value;
@@ -13,13 +15,14 @@ use crate::embedded::database::FileSchema;
 use crate::embedded::error::{parsed, unreadable};
 use crate::limits::row_limit;
 
-/// The application id is `ShoU` in ASCII, which the `file` command shows.
+/// The schema of `users.db`. The application id is `ShoU` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const USERS: FileSchema = FileSchema {
     application_id: 0x5368_6f55,
     migrations: &[USERS_1, outbox::TABLE],
     tables: &["users orders_of_users outbox sqlite_sequence"],
 };
 
+/// The first migration of `users.db`: the users, and the known orders of each user.
 const USERS_1: &str = "
     CREATE TABLE users (
         id INTEGER PRIMARY KEY,
@@ -58,7 +61,8 @@ impl SqliteEntity for User {
     const COLUMNS: &'static str = "id, email, name";
     const INSERT_REFERENCE: &'static str =
         "INSERT INTO orders_of_users (id, user_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    /// An erased user keeps its row, whose number is not used again, with a text that is no address.
+    /// The condition that a user was not erased. An erased user keeps its row, so that its number is not used again, with a
+    /// text without `@` in place of the address.
     const PRESENT: &'static str = "instr(email, '@') > 0";
     const OWNER: &'static str = "SELECT user_id FROM orders_of_users WHERE id = ?1";
 
@@ -79,6 +83,7 @@ impl SqliteEntity for User {
     }
 }
 
+/// Returns the numbers of the known orders of a user in ascending order, or `None` if there is no such user.
 fn orders_of(
     connection: &Connection,
     id: UserNumber,
@@ -94,6 +99,8 @@ fn orders_of(
     numbers.collect::<rusqlite::Result<_>>().map(Some)
 }
 
+/// Erases the personal data of a user and its pending event, within the caller's transaction. Returns whether there was
+/// such a user.
 fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
     let sql = "UPDATE users SET key = 'erased ' || id, email = 'erased ' || id, name = ''
                WHERE id = ?1 AND instr(email, '@') > 0";
@@ -121,13 +128,14 @@ impl UserOrders for EmbeddedUsers {
     }
 }
 
-/// The application id is `ShoO` in ASCII, which the `file` command shows.
+/// The schema of `orders.db`. The application id is `ShoO` in ASCII, which the `file` command shows.
 pub(in crate::embedded) const ORDERS: FileSchema = FileSchema {
     application_id: 0x5368_6f4f,
     migrations: &[ORDERS_1, outbox::TABLE],
     tables: &["orders known_users outbox sqlite_sequence"],
 };
 
+/// The first migration of `orders.db`: the orders, and the users whose events were received.
 const ORDERS_1: &str = "
     CREATE TABLE orders (
         id INTEGER PRIMARY KEY,
