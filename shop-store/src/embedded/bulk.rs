@@ -1,13 +1,14 @@
-//! Inserts many rows with few statements.
+//! Inserts many rows into a table with few statements.
 
 use rusqlite::Connection;
 use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-/// The maximum number of rows of a statement.
+/// The maximum number of rows that one statement inserts.
 const MAX_ROWS: usize = 16;
 
-/// The statements that insert 1 to 16 rows into a table. SQLite opens the table and its indexes once for each.
+/// The statements that insert 1 to 16 rows into one table. SQLite opens the table and its indexes once for each statement,
+/// so few statements with many rows are fast.
 #[derive(Debug)]
 pub(super) struct BulkInsert([String; MAX_ROWS]);
 
@@ -15,7 +16,8 @@ impl BulkInsert {
     /// Inserts into the table and columns `into`, such as `records (time, key)`.
     pub(super) fn new(into: &str) -> Self {
         let values = vec!["?"; into.split(',').count()].join(", ");
-        // FAIL: a conflict ends the statement, and the rows before it stay. To undo them, SQLite would copy their pages.
+        // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To be able to undo them,
+        // SQLite would have to copy their pages.
         let sql = |rows| {
             format!(
                 "INSERT OR FAIL INTO {into} VALUES {}",
@@ -25,7 +27,11 @@ impl BulkInsert {
         Self(std::array::from_fn(|index| sql(index + 1)))
     }
 
-    /// Inserts all `rows` in their order. After an error, the transaction must be rolled back.
+    /// Inserts all `rows` in their order. `values` returns the values of a row.
+    ///
+    /// # Errors
+    /// The error of SQLite, or [`StatementChangedRows`](rusqlite::Error::StatementChangedRows) if a unique index has the
+    /// values of a row already. The transaction must then be rolled back, because the other rows are inserted.
     pub(super) fn insert<T, const N: usize>(
         &self,
         connection: &Connection,
@@ -40,7 +46,9 @@ impl BulkInsert {
         }
     }
 
-    /// The same for rows of which a unique index may have the values already. Returns the positions of these.
+    /// Inserts those of the `rows` whose values no unique index has yet, in their order.
+    ///
+    /// Returns the positions of the rows that were not inserted because of a conflict.
     pub(super) fn insert_new<T, const N: usize>(
         &self,
         connection: &Connection,
@@ -54,18 +62,22 @@ impl BulkInsert {
             let size = limit.min(rows.len() - done);
             let mut statement = connection.prepare_cached(&self.0[size - 1])?;
             let all = rows[done..][..size].iter().flat_map(&values).enumerate();
-            // What is not bound is null: the cache of statements clears them.
+            // A parameter that is not bound is null, because the cache of statements clears the bindings. So nulls are
+            // skipped.
             for (index, value) in all.filter(|(_, value)| !matches!(value, ValueRef::Null)) {
                 statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(value))?;
             }
+            // The number of rows per statement doubles after each success, up to the maximum.
             limit = MAX_ROWS.min(size * 2);
             match statement.raw_execute() {
                 Ok(_) => done += size,
+                // The rows before the conflict are inserted. Their number is the position of the conflict.
                 Err(error) if is_conflict(&error) => {
                     done += usize::try_from(connection.changes()).unwrap_or_default();
                     conflicts.push(done);
                     done += 1;
-                    // The next one is likely too: a redelivered batch has many.
+                    // The next row is likely to conflict too, because a redelivered batch has many such rows. So it is
+                    // inserted alone.
                     limit = 1;
                 }
                 Err(error) => return Err(error),
@@ -75,6 +87,7 @@ impl BulkInsert {
     }
 }
 
+/// Returns whether an error says that a primary key or a unique index has the values already.
 fn is_conflict(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(

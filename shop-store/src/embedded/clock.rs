@@ -1,15 +1,17 @@
-//! The last times that rounds of deletions have seen, in a table of the file.
+//! The table `clock`: the last time that a round of deletions has seen, for a log and for a store.
 
 use rusqlite::{Connection, OptionalExtension};
 use shop_core::Timestamp;
 
-/// The row of the time that the deletions of a log have seen, and that of a store.
+/// The row of the time that the deletions of a log have seen.
 pub(super) const LOG: i64 = 1;
+/// The row of the time that the deletions of a store have seen.
 pub(super) const STORE: i64 = 2;
 
-/// The table, whose rows have the times in milliseconds since 1970.
+/// The statement that creates the table. Its times are in milliseconds since 1970.
 pub(super) const TABLE: &str = "CREATE TABLE clock (seen INTEGER NOT NULL) STRICT;";
 
+/// Returns the time in the row `of`, [`LOG`] or [`STORE`], if a round of deletions has stored one.
 pub(super) fn last_seen(connection: &Connection, of: i64) -> rusqlite::Result<Option<Timestamp>> {
     let mut seen = connection.prepare_cached("SELECT seen FROM clock WHERE rowid = ?1")?;
     let seen = seen.query_row([of], |row| row.get(0));
@@ -18,6 +20,7 @@ pub(super) fn last_seen(connection: &Connection, of: i64) -> rusqlite::Result<Op
         .and_then(|millis| Timestamp::from_millis(millis).ok()))
 }
 
+/// Stores `time` in the row `of`, [`LOG`] or [`STORE`].
 pub(super) fn store(connection: &Connection, of: i64, time: Timestamp) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (?1, ?2)";
     connection

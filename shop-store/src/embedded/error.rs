@@ -7,12 +7,13 @@ use rusqlite::types::Type;
 use rusqlite::{ErrorCode, Row};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-/// An error with the origin `embedded database`.
+/// Returns an error with the origin `embedded database`.
 pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("embedded database")
 }
 
-/// Converts an error of SQLite about the file at `path`.
+/// Converts an error of SQLite about the file at `path`. The outcome is `NotApplied`, which a failed COMMIT must
+/// [correct](outcome_of_commit).
 ///
 /// Reference of the codes: <https://www.sqlite.org/rescode.html>.
 pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
@@ -25,11 +26,13 @@ pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
 
 use ErrorKind::{Corrupt, Internal, TooLarge, Unavailable};
 
+/// The kind and the message of the error of a full disk.
 const DISK_FULL: (ErrorKind, &str) = (
     Unavailable,
     "the disk is full, or the file has reached its maximum size: free disk space or raise the limit",
 );
 
+/// Returns the kind and the message for an error of SQLite.
 fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     let rusqlite::Error::SqliteFailure(failure, _) = error else {
         return (
@@ -37,7 +40,7 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
             "a stored value cannot be read: a later version has written it, or the disk has changed it",
         );
     };
-    // No disk space for the shared memory of the write-ahead log.
+    // This I/O error means that the disk has no space for the shared memory of the write-ahead log.
     if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE {
         return DISK_FULL;
     }
@@ -75,12 +78,12 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
             "the database is damaged: restore it from a backup, or recover it with the sqlite3 tool",
         ),
         ErrorCode::TooBig => (TooLarge, "the row is too large"),
-        // A constraint, type or parameter error: a defect of this program.
+        // An error of a constraint, a type or a parameter is a defect of this program.
         _ => (Internal, "the database rejected an operation"),
     }
 }
 
-/// Returns the conversion of an error about the value in `column`.
+/// Returns a function that converts an error about the value in `column` into an error of SQLite, for `map_err`.
 pub(super) fn unreadable<E>(column: usize) -> impl FnOnce(E) -> rusqlite::Error
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -88,7 +91,7 @@ where
     move |error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
-/// Parses the text in `column`.
+/// Parses the text in `column` of a row.
 pub(super) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
@@ -99,12 +102,12 @@ where
         .map_err(unreadable(column))
 }
 
-/// The error of SQLite that `error` was converted from.
+/// Returns the error of SQLite from which `error` was converted, if there is one.
 fn sqlite_error(error: &Error) -> Option<&rusqlite::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Whether `error` reports a damaged file, and not only a value that this version cannot read.
+/// Returns whether `error` reports a damaged file, and not only a value that this version cannot read.
 pub(super) fn is_damage(error: &Error) -> bool {
     let code = sqlite_error(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(
@@ -113,19 +116,20 @@ pub(super) fn is_damage(error: &Error) -> bool {
     )
 }
 
-/// Whether `error` reports that the disk or the file is full.
+/// Returns whether `error` reports that the disk is full, or that the file has its maximum size.
 pub(super) fn is_disk_full(error: &Error) -> bool {
     sqlite_error(error).is_some_and(|error| classify(error) == DISK_FULL)
 }
 
-/// Whether a sync has failed.
+/// Returns whether `error` reports that a sync of a file (`fsync`) has failed.
 pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error
         .sqlite_error()
         .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
-/// The outcome of a failed COMMIT. After an I/O error the transaction may be on disk; all other errors roll it back.
+/// Returns the outcome of a failed COMMIT. After an I/O error, the transaction may be on the disk. All other errors roll
+/// it back.
 pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
     match failed.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => Outcome::Unknown,
@@ -151,9 +155,9 @@ pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
         .with_source(error)
 }
 
-/// The result of an operation on a file or a folder.
+/// Extends the result of an operation on a file or a folder, to add the path to its error.
 pub(super) trait AtPath<T> {
-    /// Returns the result with an error that names `path`.
+    /// Converts the error of this result into an error that names `path`.
     fn at(self, path: &Path) -> Result<T>;
 }
 

@@ -16,10 +16,11 @@ use super::schema::SHOP;
 use super::store::{ALL, Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
 use super::thread::blocking;
 
-/// Reads every page of the database at `file`, and compares tables with their indexes, rows with their checksums, and sums
+/// Checks every page of the database at `file`: compares tables with their indexes, rows with their checksums, and sums
 /// with their purchases.
-/// Returns what is damaged, at most 100 lines in the words of SQLite and 100 more for rows; none if the file is sound.
-/// Services may use the file meanwhile.
+///
+/// Returns one line for each damage: at most 100 lines in the words of SQLite, and 100 more for rows. A sound file gives no
+/// line. Services may use the file meanwhile.
 ///
 /// # Errors
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be opened.
@@ -32,10 +33,12 @@ pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     blocking(check).await
 }
 
+/// The maximum number of lines of SQLite's check, and of the check of rows.
 const MAX_LINES: usize = 100;
 
+/// Runs the check of pages and the check of rows at the same time, and returns their lines.
 fn damage(path: &Path) -> Result<Vec<String>> {
-    // Two connections, because each is used by one thread.
+    // There are two connections, because each of them is used by one thread.
     let (pages, rows) = thread::scope(|scope| {
         let rows = scope.spawn(|| open(path).and_then(|file| damaged_rows(&file).at(path)));
         let pages = open(path).and_then(|file| damaged_pages(&file).at(path));
@@ -49,13 +52,13 @@ fn damage(path: &Path) -> Result<Vec<String>> {
         Ok(rows) if lines.is_empty() => return Ok(rows.lines),
         Ok(rows) if !rows.are_sound => lines.extend(rows.lines),
         Err(error) if lines.is_empty() => return Err(error),
-        // A damaged page, which SQLite has named.
+        // SQLite has named the damaged page. The check of rows has nothing to add.
         Ok(_) | Err(_) => {}
     }
     Ok(lines)
 }
 
-/// Returns the lines of SQLite's own check.
+/// Runs SQLite's own check of pages and indexes, and returns its lines.
 fn damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
     let lines: Vec<String> = check
@@ -64,15 +67,16 @@ fn damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// What was found in the rows of a file.
+/// The result of the check of rows.
 struct CheckedRows {
-    /// Whether each row has its checksum.
+    /// Whether every row agrees with its checksum.
     are_sound: bool,
-    /// The rows without it; if there are none, the sums that differ from their purchases.
+    /// A line for each row that does not agree; if all agree, a line for each sum that differs from its purchases.
     lines: Vec<String>,
 }
 
-/// Checks the rows of a file that is a shop of this version. Others have none that are known here.
+/// Checks the rows and then the sums of a file, if it is a shop of this version. The rows of other files have no checksums
+/// that are known here.
 fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
     let mut lines = Vec::new();
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
@@ -91,10 +95,13 @@ fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
     Ok(CheckedRows { are_sound, lines })
 }
 
-/// Reads a row, of which only the error counts.
+/// A function that reads a row. Only its error counts.
 type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
 
-/// The rows with checksums whose values no index has too, with a query whose first column is the number of the row.
+/// The checks of rows: what a row is, the query of the rows, and the function that reads one.
+///
+/// These are the rows with checksums whose values no index has too. The first column of each query is the number of the
+/// row.
 const ROWS: &[(&str, &str, RowCheck)] = &[
     (
         "record",

@@ -11,8 +11,9 @@ pub(super) const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 /// The permissions of the group and of all other users.
 const SHARED: u32 = 0o077;
-/// Creates an empty file, unless it exists: SQLite would make it readable for all users. The files that SQLite creates
-/// beside it get its mode.
+/// Creates an empty file that only its owner can read, unless the file exists.
+///
+/// SQLite would create a file that all users can read. The files that SQLite creates beside it get the mode of the file.
 pub(super) fn create_file(path: &Path) -> Result<()> {
     match File::options()
         .write(true)
@@ -25,7 +26,7 @@ pub(super) fn create_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Creates `folder`, durably: its parent folders are synced.
+/// Creates `folder` and its missing parent folders, durably: the folders in which they are created are synced.
 pub(super) fn create_folder(folder: &Path) -> Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
@@ -45,9 +46,10 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the permissions of the group and of other users from a file that exists. It is not opened: closing it would
-/// release the locks of SQLite. A failure is logged: the file may belong to another user, or the file system may have no
-/// permissions.
+/// Removes the permissions of the group and of other users from the file at `path`, if it exists.
+///
+/// The file is not opened, because closing it would release the locks of SQLite. A failure is only logged: the file may
+/// belong to another user, or the file system may have no permissions.
 pub(super) fn restrict(path: &Path) {
     let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else {
         return;

@@ -1,4 +1,8 @@
-//! The reader threads of a file, each with its connection.
+//! The reader threads of a file, each with a connection of its own.
+//!
+//! ```text
+//! async callers ──ReadJob──▶ one bounded queue ──▶ threads `shop-reader`: the first free thread runs the query
+//! ```
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -13,13 +17,15 @@ use super::error::{AtPath as _, database_error};
 use super::thread::{self, Jobs, closed};
 use super::writer::Writer;
 
+/// A query that a reader thread runs on its connection. It sends its result to its caller itself.
 pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The number of steps of SQLite's virtual machine, about a millisecond, after which a query looks for its caller.
+/// The number of steps of SQLite's virtual machine, about a millisecond, after which a query checks whether its caller
+/// still waits.
 const STEPS: i32 = 100_000;
 
-/// A handle to the reader threads. Cheap to clone. The threads end when the last handle is dropped, or one has closed
-/// them.
+/// A handle to the reader threads, cheap to clone. The threads end when the last handle is dropped, or a handle has closed
+/// `jobs`.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
     pub(super) jobs: Jobs<mpsc::SyncSender<ReadJob>>,
@@ -27,9 +33,14 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Opens the file, which must exist, in `threads` threads. Each thread keeps the thread of `writer` running until its
-    /// connection is closed, so the writer closes last: of connections that are closed concurrently, none removes the
-    /// write-ahead log.
+    /// Opens `threads` connections to the file, which must exist, and starts a thread for each.
+    ///
+    /// `queue` is the capacity of the queue of queries. Each thread keeps the thread of `writer` running until its own
+    /// connection is closed, so the writer closes its connection last and removes the write-ahead log. If connections were
+    /// closed concurrently, none of them would remove it.
+    ///
+    /// # Errors
+    /// The error of [`Database::reader`], or [`Unavailable`](ErrorKind::Unavailable) if a thread cannot be started.
     pub(super) fn start(
         database: &Database,
         writer: &Writer,
@@ -45,6 +56,7 @@ impl Readers {
         for mut connection in connections {
             let waiting = Arc::clone(&waiting);
             let writer = writer.jobs.sender()?;
+            // One thread at a time waits in `recv`. The others wait for the mutex.
             let next = move || {
                 waiting
                     .lock()
@@ -55,6 +67,7 @@ impl Readers {
                 while let Ok(job) = next() {
                     job(&mut connection);
                 }
+                // The connection is closed before the sender of the writer is dropped, which may end the writer.
                 drop(connection);
                 drop(writer);
             })?;
@@ -65,10 +78,12 @@ impl Readers {
         })
     }
 
-    /// Runs `query` on one of the connections. Dropping the future interrupts it.
+    /// Runs `query` on one of the connections, and waits for its result. Dropping the future interrupts the query.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of `query`.
+    /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full
+    /// - [`Closed`](ErrorKind::Closed) if the file was closed
+    /// - The error of `query`
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -77,6 +92,7 @@ impl Readers {
         let gone = CancellationToken::new();
         let _caller = gone.clone().drop_guard();
         let job = move |connection: &mut Connection| {
+            // The caller gave up while the query was in the queue.
             if gone.is_cancelled() {
                 return;
             }
