@@ -1,4 +1,9 @@
-//! What users and orders have in common, and the port of the stores that own them.
+//! The common part of users and orders: the trait [`Entity`] of both, and [`EntityStore`], the port
+//! of the stores that own them.
+//!
+//! A store numbers its rows from 1 without gaps, and writes each row together with its event. It
+//! also consumes the events of the other service: a store of orders learns of users, and a store of
+//! users learns of orders.
 
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
@@ -14,17 +19,24 @@ use crate::log::{LogAdmin, LogRecord, Offsets};
 use crate::record::{Event, Record, header};
 use crate::{IdempotencyKey, PurchaseId, RequestContext, Result};
 
-/// Namespace of keys of one owner. Must never change: another value would duplicate orders and users.
+/// The UUID namespace of keys that count per owner. It must never change: with another value, a
+/// retry would not find its first row and insert a second one.
 const OWNED: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
-/// The number of events at the end of each partition among which the highest number is looked for. Relays publish events
-/// in the order of their numbers, but two relays may publish some of them again after later ones.
+/// The number of events at the end of each partition among which [`highest_published`] looks for
+/// the highest number. Relays publish events in the order of their numbers, but two relays may
+/// publish some events again after later ones.
 const LAST_EVENTS: u64 = 1_000;
-/// How long the next event of a partition is waited for. The end of a partition may be behind its last event.
+/// The maximum time that [`highest_published`] waits for the next event. The end of a partition may
+/// be behind its last event, so that no event comes.
 const NEXT_EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl IdempotencyKey {
-    /// The key that stands for this one of `owner` in a store of all owners. A UUID of version 4 or 7 stays: it cannot
-    /// be guessed. Every other key becomes a UUIDv5.
+    /// Returns the key that stands for this key of `owner` in a store that has the keys of all
+    /// owners.
+    ///
+    /// So two owners can use the same key, such as `order-7`, for different rows. A UUID of version
+    /// 4 or 7 stays as it is, because it cannot be guessed. Every other key becomes a UUIDv5 of the
+    /// owner and the key.
     ///
     /// ```
     /// use shop_core::IdempotencyKey;
@@ -47,44 +59,47 @@ impl IdempotencyKey {
 /// [`Order`](crate::accounts::orders::Order).
 #[doc(hidden)]
 pub trait Entity: Event + PartialEq {
-    /// Its number: from 1, without gaps.
+    /// The type of the number of a row. Numbers begin at 1 and have no gaps.
     type Number: Copy + Ord + Debug + Display + From<i64> + Into<i64> + Send + Sync + 'static;
     /// The input for a new row.
     type New: Debug + Clone + Send + Sync + 'static;
-    /// The events of the other service that its store consumes.
+    /// The type of the other service's events, which the store of these rows consumes.
     type ForeignEvent: Record;
 
-    /// Its idempotency key.
+    /// Returns the idempotency key of the request.
     fn key(new: &Self::New) -> &IdempotencyKey;
 
-    /// The context of the request, which is part of the event.
+    /// Returns the context of the request, which becomes part of the event.
     fn context(new: &Self::New) -> Option<&RequestContext>;
 
-    /// The key that is unique in the store (default: the [`key`](Self::key)).
+    /// Returns the key that is unique in the store (default: the [`key`](Self::key)).
     fn stored_key(new: &Self::New) -> IdempotencyKey {
         Self::key(new).clone()
     }
 
-    /// The name and value of its unique member, if any.
+    /// Returns the name and value of the member that must be unique in the store, if there is one,
+    /// such as the address of a user.
     fn unique(_new: &Self::New) -> Option<(&'static str, &str)> {
         None
     }
 
-    /// The id of another service's row that has to be known first, if any.
+    /// Returns the id of the other service's row that the store must know first, if there is one,
+    /// such as the user of an order.
     fn requires(_new: &Self::New) -> Option<i64> {
         None
     }
 
-    /// The row with its number.
+    /// Creates the row from the input and its number.
     fn with_number(new: &Self::New, number: Self::Number) -> Self;
 
-    /// Its number.
+    /// Returns the number of this row.
     fn number(&self) -> Self::Number;
 
-    /// The record of its event, with the context of the request that created it.
+    /// Encodes the event of this row as a record, with the context of the request `new` that
+    /// created the row.
     ///
     /// # Errors
-    /// As [`Event::encode`].
+    /// The errors of [`Event::encode`].
     fn event(&self, new: &Self::New) -> Result<LogRecord> {
         let record = self.encode()?;
         let headers = record.headers.to_builder();
@@ -92,7 +107,9 @@ pub trait Entity: Event + PartialEq {
         Ok(record.with_headers(headers))
     }
 
-    /// The stored reference to another service's row: its id, and the number of its owner among these rows.
+    /// Returns the reference to the other service's row that a store keeps: its id, and the number
+    /// of the row here that owns it, if there is one. A user owns its orders; a user itself has no
+    /// owner.
     fn reference(other: &Self::ForeignEvent) -> (i64, Option<i64>);
 }
 
@@ -122,7 +139,8 @@ pub trait Entity: Event + PartialEq {
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
-    /// Inserts a row, unless its key or its unique member is taken, or the row that it requires is unknown.
+    /// Inserts a row with the next number and its event, unless its key or its unique member is
+    /// taken, or the row that it requires is unknown.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. The error's
@@ -133,16 +151,16 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// Dropping the future inserts the row with its event, or neither.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>>;
 
-    /// The row with this number, if there is one.
+    /// Returns the row with this number, if there is one.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
     async fn get(&self, number: E::Number) -> Result<Option<E>>;
 
-    /// Checks whether a row can be inserted now. Writes nothing.
+    /// Checks whether a row can be inserted now, for the health of the service. Inserts nothing.
     ///
     /// # Errors
-    /// The reason why not.
+    /// The reason why no row can be inserted.
     async fn check(&self) -> Result<()>;
 
     /// Names the log of the rows' events. A store whose database can lose rows in a fail-over assigns no number again that
@@ -153,12 +171,17 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     }
 }
 
-/// Returns the highest number of the events at the end of `log`, which has the events of these rows; 0 if there are none.
+/// Returns the highest number of the rows whose events are at the end of `log`, or 0 if there are
+/// none.
+///
+/// A store whose database may have lost rows in a fail-over calls this, so that it assigns no
+/// published number again. Reads the last 1,000 events of each partition.
 ///
 /// # Errors
 /// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
 #[doc(hidden)]
 pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
+    // The partitions whose end was not reached yet. Empty partitions have nothing to read.
     let mut unread = log.tail(&Offsets::new()).await?.end;
     unread.retain(|_partition, end| *end > 0);
     let start = unread
@@ -184,12 +207,12 @@ pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
     Ok(highest)
 }
 
-/// The outcome of inserting a row.
+/// The outcome of [inserting](EntityStore::insert) a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Insertion<E> {
-    /// Inserted now, durably. Its event will be published.
+    /// The row was inserted now, durably. Its event will be published.
     Inserted(E),
-    /// Already inserted with this key and the same content.
+    /// The row was already inserted with this key and the same content.
     AlreadyInserted(E),
     /// The key was used for another row.
     KeyTaken,
@@ -198,7 +221,7 @@ pub enum Insertion<E> {
 }
 
 impl<E: Entity> Insertion<E> {
-    /// The outcome when the row `first` has the key of `new`.
+    /// Returns the outcome of an insert if the stored row `first` already has the key of `new`.
     #[must_use]
     #[doc(hidden)]
     pub fn with_key_of(new: &E::New, first: E) -> Self {
@@ -223,13 +246,13 @@ macro_rules! row_number {
         crate::macros::format_as!($name: |this| Display = Display(this.0));
 
         impl $name {
-            /// The number `number`.
+            /// Wraps the number `number`.
             #[must_use]
             pub const fn new(number: i64) -> Self {
                 Self(number)
             }
 
-            /// The number.
+            /// Returns the number as an integer.
             #[must_use]
             pub const fn get(self) -> i64 {
                 self.0

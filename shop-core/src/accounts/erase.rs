@@ -1,4 +1,4 @@
-//! Erases the events about a registered user.
+//! Erases the events about a registered user from the log of users.
 
 use super::users::{User, UserNumber};
 use crate::Result;
@@ -7,7 +7,10 @@ use crate::log::{LogAdmin, LogRecord, Partition};
 use crate::record::Record as _;
 
 impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
-    /// The number of the user, if the id is the text of one: the id of a registered user.
+    /// Returns the number of the user whose data is erased, if the user is registered.
+    ///
+    /// The id of a registered user is the text of its number, such as `1`. Another spelling such as
+    /// `01` is the id of a buyer who is not registered.
     pub fn user_number(&self) -> Option<UserNumber> {
         let number = self
             .report
@@ -19,20 +22,25 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         (number.to_string() == self.report.user.as_str()).then_some(number)
     }
 
-    /// Erases the events about the registered user `number` from `log`, which is `name` in the report. Its row must have
-    /// been erased before: otherwise its outbox may publish another event.
+    /// Erases the events about the registered user `number` from `log`, and its dead letters. The
+    /// report calls the log `name`.
+    ///
+    /// The row of the user must have been erased before. Otherwise the outbox of the user's store
+    /// may publish another event afterwards.
     ///
     /// # Errors
-    /// As [`purchases`](Self::purchases).
+    /// The errors of [`purchases`](Self::purchases).
     ///
     /// # Cancel safety
-    /// As [`purchases`](Self::purchases).
+    /// The same rules as for [`purchases`](Self::purchases) apply.
     pub async fn erase_user_events(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
         number: UserNumber,
     ) -> Result<()> {
+        // A record that cannot be decoded, such as an event of a later version, is recognized by
+        // its key.
         let is_about =
             |record: &LogRecord, partition: &Partition| match User::decode(record, partition) {
                 Ok(user) => user.id == number,

@@ -1,5 +1,7 @@
-//! Orders. Their [store](crate::accounts::entity::EntityStore) learns of users from `user_created` events, and publishes
-//! `order_created`.
+//! Orders of registered users.
+//!
+//! Their [store](crate::accounts::entity::EntityStore) learns of users from `user_created` events,
+//! refuses orders of unknown users, and publishes an event `order_created` for each order.
 
 mod total_price;
 
@@ -26,7 +28,7 @@ text_type! {
     Product: "the product", 256, short
 }
 
-/// An order to place. Its JSON is the body of a request, which has the key in a header.
+/// An order to place. Its JSON is the body of the request. The key is a header of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NewOrder {
@@ -37,7 +39,7 @@ pub struct NewOrder {
     pub user_id: UserNumber,
     /// The product.
     pub product: Product,
-    /// The quantity. Not validated.
+    /// The quantity, which is not validated.
     pub quantity: i32,
     /// The total price.
     #[serde(serialize_with = "text::serialize")]
@@ -48,7 +50,8 @@ pub struct NewOrder {
 }
 
 impl NewOrder {
-    /// An order of `quantity` times `product` for `total_price` altogether.
+    /// Creates an order of `quantity` times `product`, for `total_price` altogether, without the
+    /// context of a request.
     #[must_use]
     pub const fn new(
         key: IdempotencyKey,
@@ -67,7 +70,7 @@ impl NewOrder {
         }
     }
 
-    /// The same order with the context of the request.
+    /// Sets the context of the request.
     #[must_use]
     pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
         self.context = context;
@@ -75,7 +78,10 @@ impl NewOrder {
     }
 }
 
-/// An order. As an [`Event`] it is `order_created`. Its JSON is that of responses; that of events is read as well.
+/// An order. As an [`Event`] it is `order_created`.
+///
+/// It is serialized as in responses of the API, with the price as a text. The JSON of events, with
+/// the price as a number, is read as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Order {
@@ -96,7 +102,7 @@ pub struct Order {
 }
 
 impl Order {
-    /// An order read from a store.
+    /// Creates an order from its values in a store.
     #[must_use]
     pub const fn new(
         id: OrderNumber,
@@ -115,7 +121,7 @@ impl Order {
     }
 }
 
-/// The JSON of the event. Unlike in responses of the API, the price is a number.
+/// The JSON of the event `order_created`. Unlike in responses of the API, the price is a number.
 #[derive(Serialize)]
 struct OrderCreated<'a> {
     id: OrderNumber,
@@ -140,7 +146,7 @@ impl Event for Order {
     const TOPIC: &'static str = "order_created";
 
     fn encode(&self) -> Result<LogRecord> {
-        // All events of one user are in one partition.
+        // The key is the user's number, so that all events of one user are in one partition.
         encode_event(
             self.user_id,
             &OrderCreated {

@@ -10,13 +10,14 @@ use crate::{Invalid, InvalidKind};
 /// The maximum number of digits before the decimal point.
 const WHOLE_DIGITS: i64 = 8;
 
-/// The total price of an order: exact, with two decimals, an absolute value below 10^8.
+/// The total price of an order: an exact decimal with two digits after the point, and an absolute
+/// value below 10^8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TotalPrice(Decimal);
 
 format_as!(TotalPrice: |this| Display = Display(this.0));
 
-/// The error of a value that is not a [`TotalPrice`].
+/// Returns the error of a value that is not a [`TotalPrice`].
 const fn invalid(kind: InvalidKind) -> Invalid {
     let reason = match kind {
         InvalidKind::NotFinite => "must be finite",
@@ -27,7 +28,7 @@ const fn invalid(kind: InvalidKind) -> Invalid {
 }
 
 impl TotalPrice {
-    /// An exclusive bound.
+    /// The exclusive bound of the absolute value.
     const LIMIT: Decimal = Decimal::from_parts(100_000_000, 0, 0, false, 0);
 
     /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero, as in PostgreSQL.
@@ -47,18 +48,18 @@ impl TotalPrice {
         }))
     }
 
-    /// The value in hundredths.
+    /// Returns the value in hundredths.
     #[doc(hidden)]
     #[must_use]
     pub fn cents(self) -> i64 {
-        // Less than 10^10.
+        // The value always fits, because it is less than 10^10.
         i64::try_from(self.0.mantissa()).unwrap_or_default()
     }
 
-    /// A total price from hundredths.
+    /// Creates a total price from its value in hundredths.
     ///
     /// # Errors
-    /// [`Invalid`].
+    /// [`Invalid`] for more than 8 digits before the decimal point.
     #[doc(hidden)]
     pub fn from_cents(cents: i64) -> Result<Self, Invalid> {
         Self::new(Decimal::new(cents, 2))
@@ -89,7 +90,8 @@ impl FromStr for TotalPrice {
     }
 }
 
-/// An unsigned number, in hundredths.
+/// Parses an unsigned decimal number, with or without an exponent, and returns it in hundredths,
+/// rounded half up.
 fn hundredths(text: &str) -> Result<i64, Invalid> {
     let (number, exponent) = match text.split_once(['e', 'E']) {
         Some((number, exponent)) => (
@@ -107,7 +109,9 @@ fn hundredths(text: &str) -> Result<i64, Invalid> {
     }
     let significant = digits.trim_start_matches('0');
     let zeros = digits.len() - significant.len();
-    // The number of significant digits before the decimal point. If negative, the number of zeros after it.
+    // The number of significant digits before the decimal point. A negative value is the number of
+    // zeros between the point and the first significant digit. With more than two of these zeros,
+    // the number rounds to zero.
     let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
     let before = (length(whole.len()) - length(zeros)).saturating_add(exponent);
     if significant.is_empty() || before < -2 {
@@ -120,11 +124,11 @@ fn hundredths(text: &str) -> Result<i64, Invalid> {
     let padded = format!("{significant:0<kept$}");
     let (cents, rest) = padded.split_at(kept);
     let is_up = rest.starts_with(['5', '6', '7', '8', '9']);
-    // Without a digit it is less than a cent.
+    // `cents` is empty if the number is less than a cent.
     Ok(cents.parse().unwrap_or(0) + i64::from(is_up))
 }
 
-/// Whether it is an infinity or NaN.
+/// Returns whether `text` means an infinity or NaN, such as `inf`, `nan` or `snan`.
 fn is_no_finite_number(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let after_nan = lower
@@ -134,6 +138,7 @@ fn is_no_finite_number(text: &str) -> bool {
     matches!(&*lower, "inf" | "infinity") || after_nan.is_some_and(are_digits)
 }
 
+/// Returns whether `text` consists of ASCII digits only. An empty text does.
 fn are_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }

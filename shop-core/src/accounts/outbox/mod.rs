@@ -105,26 +105,29 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait Outbox: Debug + Send + Sync + 'static {
-    /// The oldest entries, at limit `limit`.
+    /// Returns the oldest pending entries, at most `limit`, in the order of their ids. A relay
+    /// calls it in each round.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
 
-    /// Deletes entries that were published. Their rows stay.
+    /// Deletes entries whose events were published. The rows that the events are about stay.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some entries may have been deleted.
     async fn delete(&self, ids: &[i64]) -> Result<()>;
 
-    /// The number and age of pending entries.
+    /// Returns the number and age of pending entries, for metrics and health checks.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
     async fn backlog(&self) -> Result<Backlog>;
 
-    /// Waits until this process may have written an entry. Entries of other processes may complete it too; otherwise they
-    /// are found by polling.
+    /// Waits until this process may have written an entry since the previous call.
+    ///
+    /// Entries of other processes may complete the wait too. If they do not, the relay finds them
+    /// by polling.
     ///
     /// # Cancel safety
     /// Dropping the future loses no notification.
@@ -135,10 +138,10 @@ pub trait Outbox: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxEntry {
-    /// The id. Ids ascend with each write and are never reused: entries are deleted by id, so a reused id would delete
-    /// a later entry.
+    /// The id of the entry. Ids ascend with each write and are never reused: entries are deleted by
+    /// id, so a reused id would delete a later entry.
     pub id: i64,
-    /// When it was written.
+    /// The time when the entry was written.
     pub time: Timestamp,
     /// The record to publish: key, headers and value. Its offset and timestamp are ignored, because the log assigns
     /// them.
@@ -146,7 +149,7 @@ pub struct OutboxEntry {
 }
 
 impl OutboxEntry {
-    /// An entry read from a database.
+    /// Creates an entry from its values in a database.
     #[must_use]
     pub const fn new(id: i64, time: Timestamp, record: LogRecord) -> Self {
         Self { id, time, record }
@@ -157,14 +160,14 @@ impl OutboxEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// The number of entries.
+    /// The number of pending entries.
     pub entries: u64,
-    /// When the oldest entry was written.
+    /// The time when the oldest entry was written, or `None` if there are no entries.
     pub oldest: Option<Timestamp>,
 }
 
 impl Backlog {
-    /// A backlog of `entries`, the oldest of them written at `oldest`.
+    /// Creates a backlog of `entries` entries, of which the oldest was written at `oldest`.
     #[must_use]
     pub const fn new(entries: u64, oldest: Option<Timestamp>) -> Self {
         Self { entries, oldest }

@@ -1,9 +1,10 @@
 //! Publishes the events of an outbox to a log.
 //!
-//! A [`Relay`] works in rounds. Each round reads the oldest pending entries, appends their events to the log, and deletes
-//! the entries whose events the log has acknowledged. Events of one key are appended one after the other, and events of
-//! different keys concurrently. Between two rounds the relay waits for a notification, for the poll interval, or, after an
-//! error, for a pause that grows.
+//! A [`Relay`] works in rounds. Each round reads the oldest pending entries, appends their events
+//! to the log, and deletes the entries whose events the log has acknowledged. Events of one key are
+//! appended one after the other, and events of different keys concurrently. Between two rounds the
+//! relay waits for a notification, for the poll interval, or, after an error, for a pause that
+//! grows.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -112,7 +113,8 @@ impl RelayMonitor {
     /// Returns the number and age of the pending entries of the outbox.
     ///
     /// # Errors
-    /// The errors of [`Outbox::backlog`], and [`Closed`](ErrorKind::Closed) when the outbox was dropped.
+    /// The errors of [`Outbox::backlog`], and [`Closed`](ErrorKind::Closed) when the outbox was
+    /// dropped.
     pub async fn backlog(&self) -> Result<Backlog> {
         let gone = || Error::new(ErrorKind::Closed, "the outbox was closed");
         self.outbox.upgrade().ok_or_else(gone)?.backlog().await
@@ -120,7 +122,8 @@ impl RelayMonitor {
 }
 
 impl Relay {
-    /// Creates a relay from `outbox` to `log`. The relay does nothing until [`run`](Self::run) is called.
+    /// Creates a relay from `outbox` to `log`. The relay does nothing until [`run`](Self::run) is
+    /// called.
     #[must_use]
     pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn LogWriter>, options: RelayOptions) -> Self {
         Self {
@@ -142,11 +145,12 @@ impl Relay {
 
     /// Publishes events until `shutdown` completes.
     ///
-    /// Then publishes the pending entries once more, for at most [`drain_timeout`](RelayOptions::drain_timeout). The other
-    /// entries stay in the outbox.
+    /// Then publishes the pending entries once more, for at most
+    /// [`drain_timeout`](RelayOptions::drain_timeout). The other entries stay in the outbox.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no event. The events whose appends were in progress may be published again.
+    /// Dropping the future loses no event. The events whose appends were in progress may be
+    /// published again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         // `asked` ends the rounds and begins the drain. `over` ends the drain.
         let asked = CancellationToken::new();
@@ -156,7 +160,8 @@ impl Relay {
             asked.cancel();
             sleep(self.options.drain_timeout).await;
             over.cancel();
-            // This branch never completes, so that an append that has begun is completed by the other branch.
+            // This branch never completes, so that an append that has begun is completed by the
+            // other branch.
             pending::<()>().await;
         };
         tokio::select! {
@@ -166,13 +171,15 @@ impl Relay {
         }
     }
 
-    /// Runs rounds until `asked` is cancelled, and then one round more, which ends early when `over` is cancelled.
+    /// Runs rounds until `asked` is cancelled, and then one round more, which ends early when
+    /// `over` is cancelled.
     ///
     /// A failed or panicking round is repeated after a pause.
     async fn relay(&self, asked: &CancellationToken, over: &CancellationToken) {
         let mut pauses = self.options.backoff();
         let mut published = UndeletedEntries::default();
-        // Whether notifications work. If waiting for them panics once, the relay only polls from then on.
+        // Whether notifications work. If waiting for them panics once, the relay only polls from
+        // then on.
         let mut is_woken = true;
         loop {
             let round = catch_panic(ORIGIN, self.round(&mut published, over)).await;
@@ -180,8 +187,8 @@ impl Relay {
             let pause = match round {
                 Ok(count) => {
                     pauses = self.options.backoff();
-                    // After a round that has published something, more entries may be pending, so the next round begins at
-                    // once.
+                    // After a round that has published something, more entries may be pending, so
+                    // the next round begins at once.
                     if count == 0 {
                         self.options.poll_interval
                     } else {
@@ -200,7 +207,8 @@ impl Relay {
             tokio::select! {
                 biased;
                 () = asked.cancelled() => break,
-                // After a failure, new entries must not cut the pause short: the log is probably unavailable.
+                // After a failure, new entries must not cut the pause short: the log is probably
+                // unavailable.
                 woken = changed, if is_woken && !has_failed => {
                     if woken.is_err() {
                         tracing::error!("waiting for outbox entries panicked, polling from now on");
@@ -210,8 +218,8 @@ impl Relay {
                 () = sleep(pause) => {}
             }
         }
-        // The drain: entries that were written since the last round are published now rather than at the next start. If
-        // this round fails, they stay pending.
+        // The drain: entries that were written since the last round are published now rather than
+        // at the next start. If this round fails, they stay pending.
         if !over.is_cancelled()
             && let Err(error) = catch_panic(ORIGIN, self.round(&mut published, over)).await
         {
@@ -219,30 +227,33 @@ impl Relay {
         }
     }
 
-    /// Runs one round: publishes the oldest entries of the outbox, at most a batch, and deletes the published entries.
+    /// Runs one round: publishes the oldest entries of the outbox, at most a batch, and deletes the
+    /// published entries.
     ///
-    /// `published` are the entries whose deletion has failed in an earlier round. They are deleted now, but not published
-    /// again. After this round, it contains the entries whose deletion has failed now. Entries whose publish has failed
-    /// stay in the outbox.
+    /// `published` are the entries whose deletion has failed in an earlier round. They are deleted
+    /// now, but not published again. After this round, it contains the entries whose deletion has
+    /// failed now. Entries whose publish has failed stay in the outbox.
     ///
     /// Returns the number of events that were published.
     ///
     /// # Errors
-    /// The error of reading or deleting entries, or the first error of the log if no event was published.
+    /// The error of reading or deleting entries, or the first error of the log if no event was
+    /// published.
     async fn round(
         &self,
         published: &mut UndeletedEntries,
         over: &CancellationToken,
     ) -> Result<usize> {
         let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
-        // The entries are compared by content, and only those that are still pending are kept. Another relay may have
-        // deleted the rest.
+        // The entries are compared by content, and only those that are still pending are kept.
+        // Another relay may have deleted the rest.
         let known = std::mem::take(published);
         let (again, new): (Vec<_>, Vec<_>) = pending
             .into_iter()
             .partition(|entry| known.get(&entry.id) == Some(entry));
         published.extend(again.into_iter().map(|entry| (entry.id, entry)));
-        // One group for each key. Each entry without a key is a group of its own, because it is independent of all others.
+        // One group for each key. Each entry without a key is a group of its own, because it is
+        // independent of all others.
         let groups = group_by_key(new, |entry| entry.record.key.clone());
         let mut count = 0;
         let mut failed = None;
@@ -260,7 +271,8 @@ impl Relay {
             with_failpoints("delete", self.outbox.delete(&ids)).await?;
         }
         match failed {
-            // A round with some success is no error, so the next round begins without a pause: more entries may be pending.
+            // A round with some success is no error, so the next round begins without a pause: more
+            // entries may be pending.
             Some(error) if count > 0 => self.failed(error),
             Some(error) => return Err(error),
             None => drop(
@@ -271,7 +283,8 @@ impl Relay {
         Ok(count)
     }
 
-    /// Publishes the events of one key in order, until the first error or until `over` is cancelled.
+    /// Publishes the events of one key in order, until the first error or until `over` is
+    /// cancelled.
     ///
     /// Returns the entries that were published, and the error if there was one.
     async fn publish(
@@ -284,7 +297,8 @@ impl Relay {
             if over.is_cancelled() {
                 break;
             }
-            // A panic of the log is caught here, so that the events of other keys in this round still count as published.
+            // A panic of the log is caught here, so that the events of other keys in this round
+            // still count as published.
             let append =
                 async { with_failpoints("append", self.log.append(entry.record.clone())).await };
             match catch_panic(ORIGIN, append).await {
@@ -306,8 +320,9 @@ impl Relay {
     }
 }
 
-/// The entries, by id, whose events the log has acknowledged but which are still in the outbox because their deletion has
-/// failed. They are deleted by the next round, not published again. Their number is bounded by the batch size.
+/// The entries, by id, whose events the log has acknowledged but which are still in the outbox
+/// because their deletion has failed. They are deleted by the next round, not published again.
+/// Their number is bounded by the batch size.
 ///
 /// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
 type UndeletedEntries = BTreeMap<i64, OutboxEntry>;

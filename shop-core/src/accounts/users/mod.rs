@@ -1,5 +1,8 @@
-//! Users, and ports of the [store](crate::accounts::entity::EntityStore) that owns them. The store publishes `user_created`, from
-//! which other services learn of users.
+//! Users, and the ports of the store that owns them: [`EntityStore`], [`UserOrders`] and
+//! [`UserErase`].
+//!
+//! The store publishes an event `user_created` for each user, from which other services learn of
+//! users.
 
 mod user;
 
@@ -15,10 +18,11 @@ use crate::accounts::orders::OrderNumber;
 
 pub use user::{Email, NewUser, PersonName, User, UserNumber};
 
-/// The maximum number of orders listed per user.
+/// The maximum number of orders that are listed per user.
 pub const MAX_LISTED_ORDERS: usize = 1_000;
 
-/// A store of users that lists their orders. Every type that implements both ports is one.
+/// A store of users that also lists their orders. Every type that implements both ports implements
+/// this trait.
 pub trait UserStore: EntityStore<User> + UserOrders {}
 
 impl<S: EntityStore<User> + UserOrders + ?Sized> UserStore for S {}
@@ -33,15 +37,15 @@ impl<S: EntityStore<User> + UserOrders + ?Sized> UserStore for S {}
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait UserOrders: Debug + Send + Sync + 'static {
-    /// The numbers of the known orders of this user in ascending order, at most [`MAX_LISTED_ORDERS`]. `None` when
-    /// there is no such user.
+    /// Returns the numbers of the known orders of this user in ascending order, at most
+    /// [`MAX_LISTED_ORDERS`], or `None` if there is no such user.
     ///
     /// # Errors
-    /// As [`EntityStore::get`].
+    /// The errors of [`EntityStore::get`].
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>>;
 }
 
-/// The body of `/v1` with the known orders of a user.
+/// The response body of `/v1` that lists the known orders of a user.
 #[cfg(feature = "api")]
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,12 +70,12 @@ pub struct UserOrdersBody {
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait UserErase: Debug + Send + Sync + 'static {
-    /// Erases the user with this number, durably. Returns false if there is none.
+    /// Erases the user with this number, durably. Returns `false` if there is no such user.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Calling it again is safe.
     ///
     /// # Cancel safety
-    /// Dropping the future erases the user or not.
+    /// Dropping the future erases the user completely, or does nothing.
     async fn erase_user(&self, id: UserNumber) -> Result<bool>;
 }

@@ -21,7 +21,7 @@ text_type! {
     PersonName: "the name", 256, short
 }
 
-/// A user to register. Its JSON is the body of a request, which has the key in a header.
+/// A user to register. Its JSON is the body of the request. The key is a header of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NewUser {
@@ -38,7 +38,7 @@ pub struct NewUser {
 }
 
 impl NewUser {
-    /// A user with this address and name.
+    /// Creates a user to register, without the context of a request.
     #[must_use]
     pub const fn new(key: IdempotencyKey, email: Email, name: PersonName) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl NewUser {
         }
     }
 
-    /// The same user with the context of the request.
+    /// Sets the context of the request.
     #[must_use]
     pub fn with_context(mut self, context: Option<Box<RequestContext>>) -> Self {
         self.context = context;
@@ -70,7 +70,7 @@ pub struct User {
 }
 
 impl User {
-    /// A user read from a store.
+    /// Creates a user from its values in a store.
     #[must_use]
     pub const fn new(id: UserNumber, email: Email, name: PersonName) -> Self {
         Self { id, email, name }
@@ -127,8 +127,11 @@ text_type! {
     Email: "the email address", 254, normalized
 }
 
-/// Normalizes a plain address: no display name, no quotes, and a domain with at least one dot. Common errors use the
-/// words of Python's email-validator.
+/// Checks and normalizes a plain address: no display name, no quotes, and a domain with at least
+/// one dot.
+///
+/// # Errors
+/// [`Invalid`] with the reason. Common errors use the words of Python's email-validator.
 fn normalized(text: &str, max_bytes: usize, _too_long: Invalid) -> Result<CompactString, Invalid> {
     let invalid = |why| Invalid::malformed("the email address is not valid:", why);
     let (local, domain) = text
@@ -148,7 +151,8 @@ fn normalized(text: &str, max_bytes: usize, _too_long: Invalid) -> Result<Compac
     if let Some(why) = obvious {
         return Err(invalid(why));
     }
-    // Validated after the conversion to lower case, which may change or lengthen a character.
+    // The address is validated after the conversion to lower case, which may change or lengthen a
+    // character.
     let kept = compact_str::format_compact!("{local}@{}", domain.to_lowercase());
     let too_long = invalid("The email address is too long.");
     if kept.len() > max_bytes {
