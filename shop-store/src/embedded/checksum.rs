@@ -1,6 +1,7 @@
-//! Checksums of rows: a row that has changed on the disk is not served.
+//! Checksums of rows, by which a row that has changed on the disk is recognized and not served.
 //!
-//! Rows that an earlier version wrote have none and are not checked.
+//! A row stores the checksum of its values in a column behind them. Rows that an earlier version
+//! wrote have no checksum and are not checked.
 
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use rapidhash::v3::rapidhash_v3;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
 
-/// The length in bytes up to which a row's values are hashed at once.
+/// The length in bytes up to which the values of a row are hashed at once.
 const AT_ONCE: usize = 192;
 
 /// The values of a row that are not hashed yet.
@@ -18,7 +19,9 @@ struct HashBuffer {
 }
 
 impl HashBuffer {
-    // Inlined, as most parts are of a length that is known when this is compiled.
+    /// Appends `part` to the buffer, or [replaces](Self::replace) the content if the buffer has no
+    /// room.
+    // This is inlined, because most parts have a length that is known at compile time.
     #[inline]
     fn add(&mut self, part: &[u8]) {
         let end = self.length + part.len();
@@ -29,7 +32,8 @@ impl HashBuffer {
         self.length = end;
     }
 
-    /// Hashes stand for what has no room.
+    /// Replaces the content of the buffer by two hashes: the hash of the content, and the hash of
+    /// the `part` that has no room.
     #[cold]
     fn replace(&mut self, part: &[u8]) {
         let hashes =
@@ -39,7 +43,7 @@ impl HashBuffer {
     }
 }
 
-/// A hash of a row's values, behind `seed`.
+/// Returns the checksum of the values of a row, behind `seed`.
 pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
     let mut row = HashBuffer {
         bytes: [0; AT_ONCE],
@@ -61,7 +65,10 @@ pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// Compares the values in `columns` with the checksum in the column after them.
+/// Compares the values in `columns` of a row with the checksum in the column after them.
+///
+/// # Errors
+/// `FromSqlConversionFailure` if they differ.
 pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite::Result<()> {
     check_values(
         row,
@@ -71,7 +78,11 @@ pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite
     )
 }
 
-/// Compares `values` with the checksum in `column`.
+/// Compares `values` with the checksum in `column` of a row. A null there is the checksum of an
+/// earlier version's row, which is not checked.
+///
+/// # Errors
+/// `FromSqlConversionFailure` if they differ.
 pub(super) fn check_values<'a>(
     row: &Row<'_>,
     column: usize,
@@ -85,13 +96,19 @@ pub(super) fn check_values<'a>(
     }
 }
 
-/// The error of a row whose checksum, in `column`, does not match.
+/// Returns the error of a row whose checksum, in `column`, does not match its values.
 pub(super) fn changed(column: usize) -> Error {
     let message = "does not match: the row has changed on the disk";
     Error::FromSqlConversionFailure(column, Type::Integer, message.into())
 }
 
-/// Checks that the key in the first column follows the `last` one. To read on from an earlier one would never end.
+/// Checks that the `key` in the first column of a row is greater than the `last` key.
+///
+/// A scan continues behind the key of its last row. If a damaged row had an earlier key, the scan
+/// would never end.
+///
+/// # Errors
+/// `FromSqlConversionFailure` if the key is not greater.
 pub(super) fn ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
     let message = "is out of order: a row has changed on the disk";
     let is_next = last.is_none_or(|last| last < key);

@@ -1,4 +1,8 @@
-//! The schema of the file of purchases: the tables of a log and of a store.
+//! The schema of `shop.db`, the file of purchases: the tables of a log, and the tables of a store.
+//!
+//! Each constant is a migration, which upgrades a file by one version. A program of an earlier
+//! version may still have the file open. So a migration that such a program would not respect
+//! renames a column, and the old program fails.
 
 use super::database::FileSchema;
 use super::log::schema::LOG;
@@ -6,10 +10,10 @@ use super::log::schema::LOG;
 /// The name of the file of purchases, without its extension.
 pub const FILE: &str = "shop";
 
-/// The application id is `Shop` in ASCII, which the `file` command shows.
+/// The schema of the file. The application id is `Shop` in ASCII, which the `file` command shows.
 pub(super) const SHOP: FileSchema = FileSchema {
     application_id: 0x5368_6f70,
-    // The table of the clock is that of both.
+    // The log and the store share the table of the clock, which a migration of the log creates.
     migrations: &[
         LOG.migrations[0],
         LOG.migrations[1],
@@ -26,14 +30,17 @@ pub(super) const SHOP: FileSchema = FileSchema {
     ],
 };
 
-/// The tables of the store. A buyer is a pair of a user's id and name, interned to one integer, with the sums of its
-/// purchases. Buyer 0 stands for all buyers.
+/// The tables of the store.
 ///
-/// Purchases are clustered by buyer, so that a page of a user's listing is one range. `by_time` has all their columns.
-/// SQLite appends the rest of the primary key to each index of such a table.
-///
-/// The sums per buyer (in `buyers`), per UTC day and buyer, and per quarter lack the purchases in `unfolded`, whose first row stands
-/// for those that were added before: its sequence is the watermark. A sequence is never reused.
+/// - `buyers`: a buyer is a pair of a user's id and name, interned to one integer, which the other
+///   tables use in place of the texts. The row also has the sums of the buyer's purchases. Buyer 0
+///   stands for all buyers.
+/// - `purchases`: clustered by buyer, so that a page of a user's listing is one range of the table.
+///   The index `by_time` has all columns of a purchase, because SQLite appends the rest of the
+///   primary key to each index of such a table.
+/// - `unfolded`: the purchases that were not yet added to the sums per buyer (in `buyers`), per UTC
+///   day and buyer (in `days`), and per quarter of an hour. The first row stands for all purchases
+///   that were added before. Its sequence is the watermark. A sequence is never reused.
 const TABLES: &str = "
     CREATE TABLE buyers (
         buyer INTEGER PRIMARY KEY,
@@ -75,8 +82,11 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// A purchase is checked with its buyer's texts, sums by their residue. A program of the version before that still has
-/// the file open fails by the new name of a column: it would leave residues as they are.
+/// The migration that adds checksums: each purchase gets a checksum over its values and its buyer's
+/// texts, and each row of sums a residue.
+///
+/// A program of the version before that still has the file open fails by the new name of a column.
+/// It would otherwise leave residues as they are.
 const CHECKSUMS: &str = "
     ALTER TABLE purchases ADD COLUMN checksum INTEGER;
     DROP INDEX by_time;
@@ -89,9 +99,11 @@ const CHECKSUMS: &str = "
     UPDATE days SET residue = (count + low + high % 2147483647 * 617454333) % 2147483647;
 ";
 
-/// The optional members of a purchase as a JSON object, and the reference among them. An index on the text within the
-/// object could not be maintained for a damaged row. A program of the version before that still has the file open fails by
-/// the new name of a column: it would drop these members.
+/// The migration that adds the optional members of a purchase, as a JSON object in `details`.
+///
+/// The reference among them also has a column of its own, because an index on a text within the
+/// object could not be maintained for a damaged row. A program of the version before that still has
+/// the file open fails by the new name of a column. It would otherwise drop these members.
 const DETAILS: &str = "
     ALTER TABLE purchases ADD COLUMN details TEXT;
     ALTER TABLE purchases ADD COLUMN reference TEXT;
@@ -101,7 +113,8 @@ const DETAILS: &str = "
     CREATE INDEX by_time ON purchases (timestamp, id, price, hash, details);
 ";
 
-/// The refunds that wait for their purchase, as the values of their records, and the settings that the store keeps.
+/// The migration that adds the refunds that wait for their purchase, as the values of their
+/// records, and the settings that the store keeps.
 ///
 /// A buyer has a checksum of its integer and texts; buyers that an earlier version wrote have none and are not checked. The
 /// residue of a day covers its key too. A program of the version before that still has the file open fails by the new name
@@ -131,9 +144,12 @@ pub(super) const REFUNDS: &str = "
     ALTER TABLE unfolded RENAME COLUMN addend TO amount;
 ";
 
-/// The sums of all buyers per quarter of an hour, of which the days and the hours of every time zone consist. They are
-/// filled from the purchases after the migration. A program of the version before that still has the file open fails by the
-/// new name of a column: it would leave these sums as they are.
+/// The migration that adds the sums of all buyers per quarter of an hour, of which the days and the
+/// hours of every time zone consist.
+///
+/// The sums are filled from the purchases after these statements. A program of the version before
+/// that still has the file open fails by the new name of a column. It would otherwise leave these
+/// sums as they are.
 const QUARTERS: &str = "
     CREATE TABLE quarters (
         quarter INTEGER PRIMARY KEY,
