@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use super::lock::FileLock;
 use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 
-/// A shop in a file, without a server: the log and the store.
+/// A shop in one file, without a server: the log, the store, and the ingest that moves purchases
+/// from the log to the store.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,9 +39,9 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// # }
 /// ```
 ///
-/// An acknowledged purchase is on the disk and listed. The ingest stores what others have appended to the log. Dropping
-/// the value without [`close`](Self::close) stops it and loses nothing. A clone of its [`shop`](Self::shop) that is
-/// used afterwards still publishes.
+/// An acknowledged purchase is on the disk and listed. The ingest stores the purchases that others
+/// have appended to the log. Dropping the value without [`close`](Self::close) stops it and loses
+/// nothing. A clone of its [`shop`](Self::shop) that is used afterwards still publishes.
 ///
 /// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`] and
 /// [`EmbeddedStore`].
@@ -71,8 +72,8 @@ impl EmbeddedShop {
     /// Opens the shop in `folder`, which is created if it is missing, and starts the ingest.
     ///
     /// # Errors
-    /// As [`EmbeddedLog::open`] and [`EmbeddedStore::open`], and [`Unavailable`](ErrorKind::Unavailable) when another
-    /// `EmbeddedShop` has the folder open.
+    /// The errors of [`EmbeddedLog::open`] and [`EmbeddedStore::open`], and
+    /// [`Unavailable`](ErrorKind::Unavailable) when another `EmbeddedShop` has the folder open.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -80,16 +81,18 @@ impl EmbeddedShop {
         Self::open_with(folder, EmbeddedShopOptions::default()).await
     }
 
-    /// As [`open`](Self::open), with these options.
+    /// Opens the shop in `folder` with `options`, and otherwise does the same as
+    /// [`open`](Self::open).
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// The errors of [`open`](Self::open).
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn open_with(folder: impl AsRef<Path>, options: EmbeddedShopOptions) -> Result<Self> {
         let folder = folder.as_ref();
-        // Creates the folder.
+        // The log is opened first, because this creates the folder in which the lock file is
+        // created.
         let log = EmbeddedLog::open(folder, options.log).await?;
         let lock = FileLock::open(&folder.join("embedded-shop.lock"))?
             .try_hold()?
@@ -112,14 +115,16 @@ impl EmbeddedShop {
         })
     }
 
-    /// The shop, to buy and to list with, and with events.
+    /// Returns the shop, with which purchases are made and listed, and which has their events.
     #[must_use]
     pub fn shop(&self) -> Shop {
         self.pipeline.shop()
     }
 
-    /// The shop as the purchases of a service: `shop_http::routes(embedded.role())` mounts all of it, with its ingest, events
-    /// and dead letters. Drop the router before [`close`](Self::close).
+    /// Returns the shop as the purchases role of a service.
+    ///
+    /// `shop_http::routes(embedded.role())` mounts the whole shop, with its ingest, events and dead
+    /// letters. Drop the router before [`close`](Self::close).
     #[must_use]
     pub fn role(&self) -> PurchasesRole {
         let mut role = self.pipeline.role();
@@ -129,7 +134,7 @@ impl EmbeddedShop {
         role
     }
 
-    /// The store, for erasure, retention and verification.
+    /// Returns the store, for erasure, retention and verification.
     ///
     /// ```
     /// use std::time::Duration;
@@ -160,31 +165,35 @@ impl EmbeddedShop {
         &self.store
     }
 
-    /// The log, for its dead letters and for operators' tools.
+    /// Returns the log, for its dead letters and for operators' tools.
     #[must_use]
     pub const fn log(&self) -> &EmbeddedLog {
         &self.log
     }
 
-    /// The feed of the purchases that become visible, such as for a mounted service. The shop has the same one.
+    /// Returns the feed of the purchases that become visible, such as for a mounted service. The
+    /// shop uses the same feed.
     #[must_use]
     pub const fn feed(&self) -> &PurchaseFeed {
         self.pipeline.feed()
     }
 
-    /// The state of the ingest.
+    /// Returns a handle to the state of the ingest.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
         self.pipeline.monitor()
     }
 
-    /// Rejects new purchases, stops the ingest, ends the events, and waits until the files are closed, at most for
-    /// `timeout`. Further calls of clones of the [`shop`](Self::shop), of its listings and of the [`log`](Self::log) fail
-    /// with [`Closed`](ErrorKind::Closed).
+    /// Closes the shop: rejects new purchases, stops the ingest, ends the events, and waits until
+    /// the files are closed, at most for `timeout`.
+    ///
+    /// Further calls of clones of the [`shop`](Self::shop), of its listings and of the
+    /// [`log`](Self::log) fail with [`Closed`](ErrorKind::Closed).
     ///
     /// # Errors
-    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no acknowledged purchase is
-    /// lost. The error of the ingest when it had stopped by itself.
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when calls in progress take longer; no
+    ///   acknowledged purchase is lost
+    /// - The error of the ingest when it had stopped by itself
     pub async fn close(self, timeout: Duration) -> Result<()> {
         let Self {
             pipeline,
@@ -194,7 +203,7 @@ impl EmbeddedShop {
         } = self;
         let until = Instant::now() + timeout;
         let stopped = pipeline.close(timeout).await;
-        // The store is in the log's file.
+        // The store is in the file of the log, so waiting for the log waits for both.
         store.close();
         log.close();
         let closed = timeout_at(until, log.closed()).await;
