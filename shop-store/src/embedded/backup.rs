@@ -1,8 +1,9 @@
 //! Operations on the whole files of a data folder: [`backup`], [`restore`] and [`vacuum`].
 //!
-//! A backup holds the write locks of all files only for the moment in which it begins a read transaction on each file.
-//! From then on, the transactions keep the files as they were at that moment, while other processes write. Each copy has
-//! the name `*.partial` until all copies are complete.
+//! A backup holds the write locks of all files only for the moment in which it begins a read
+//! transaction on each file. From then on, the transactions keep the files as they were at that
+//! moment, while other processes write. Each copy has the name `*.partial` until all copies are
+//! complete.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -38,8 +39,8 @@ pub struct CopiedFile {
 /// their write-ahead logs are not truncated. Each copy is checked and synced.
 ///
 /// # Errors
-/// - [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or `backup_folder` has
-///   files of a database already, such as a write-ahead log alone
+/// - [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or
+///   `backup_folder` has files of a database already, such as a write-ahead log alone
 /// - [`Corrupt`](ErrorKind::Corrupt) if a file is damaged
 ///
 /// After an error, unfinished copies named `*.partial` may be left.
@@ -56,14 +57,16 @@ pub async fn backup(
     blocking(move || copy_each(&folder, &into, creates, false)).await
 }
 
-/// Copies the files of the backup in `backup_folder` into `folder`, which must not have files of a database.
+/// Copies the files of the backup in `backup_folder` into `folder`, which must not have files of a
+/// database.
 ///
-/// A service that is started on `folder` meanwhile waits, or fails. The restored log gets a new generation, an id that is
-/// part of each cursor of purchase events. So cursors from before the restore are refused, because other records may have
-/// their offsets now.
+/// A service that is started on `folder` meanwhile waits, or fails. The restored log gets a new
+/// generation, an id that is part of each cursor of purchase events. So cursors from before the
+/// restore are refused, because other records may have their offsets now.
 ///
 /// # Errors
-/// The errors of [`backup`], and [`Unavailable`](ErrorKind::Unavailable) if another process uses `folder`.
+/// The errors of [`backup`], and [`Unavailable`](ErrorKind::Unavailable) if another process uses
+/// `folder`.
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the restore.
@@ -83,10 +86,11 @@ const PAGES: i32 = 1_024;
 /// The name of the file of purchases, which is renamed last: a folder that has it is complete.
 const LAST: &str = "shop.db";
 
-/// Sets a new generation of the log in the restored file `path`, if the file has a log, and removes all triggers.
+/// Sets a new generation of the log in the restored file `path`, if the file has a log, and removes
+/// all triggers.
 ///
-/// This product has no triggers. A trigger in a backup was added by somebody else, and its statements would run with the
-/// writes of the services.
+/// This product has no triggers. A trigger in a backup was added by somebody else, and its
+/// statements would run with the writes of the services.
 fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let triggers = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
@@ -103,9 +107,11 @@ fn renew(path: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Copies all database files of the folder `from` into the folder `to`, which is created if `creates` is set.
+/// Copies all database files of the folder `from` into the folder `to`, which is created if
+/// `creates` is set.
 ///
-/// The files of a restore are also locked, so that no service opens them meanwhile, and get a new generation.
+/// The files of a restore are also locked, so that no service opens them meanwhile, and get a new
+/// generation.
 fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<Vec<CopiedFile>> {
     let sources = snapshots(from)?;
     // A folder that existed at the call and was deleted meanwhile is not created again.
@@ -159,7 +165,8 @@ fn partial(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.partial"))
 }
 
-/// Opens all database files of the folder, each in a read transaction, and returns their names and connections.
+/// Opens all database files of the folder, each in a read transaction, and returns their names and
+/// connections.
 ///
 /// All transactions begin while no process writes, so together they see the files as of one moment.
 fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
@@ -183,7 +190,8 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
         return Err(database_error(ErrorKind::Unavailable, message)
             .with_context("missing", folder.display()));
     }
-    // Taking several locks cannot cause a deadlock, because each writer holds only one lock at a time.
+    // Taking several locks cannot cause a deadlock, because each writer holds only one lock at a
+    // time.
     let _held = locks
         .iter()
         .map(|lock| lock.lock(LOCK_TIMEOUT))
@@ -196,7 +204,8 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     Ok(opened)
 }
 
-/// Returns the names of the files in `folder` that have one of the `endings`, in order, but [`LAST`] at the end.
+/// Returns the names of the files in `folder` that have one of the `endings`, in order, but
+/// [`LAST`] at the end.
 fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).at(folder)? {
@@ -210,7 +219,8 @@ fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Opens a connection to the file at `path` that refuses to write, after a check of its write-ahead log.
+/// Opens a connection to the file at `path` that refuses to write, after a check of its write-ahead
+/// log.
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) if the write-ahead log is damaged, or the error of SQLite.
@@ -225,7 +235,8 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     opened.at(path)
 }
 
-/// Copies the snapshot of `source` to a new file at `path`, checks the copy for damage, and syncs it.
+/// Copies the snapshot of `source` to a new file at `path`, checks the copy for damage, and syncs
+/// it.
 fn copy(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).at(path)?;
@@ -236,8 +247,8 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
         let backup = Backup::new(source, &mut target)?;
         while backup.step(PAGES)? != StepResult::Done {}
         drop(backup);
-        // Without a write-ahead log, the copy can be read on a medium without write access. A service switches the log on
-        // again when it opens the file.
+        // Without a write-ahead log, the copy can be read on a medium without write access. A
+        // service switches the log on again when it opens the file.
         target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         pragma(&target, "quick_check")
     };
@@ -251,7 +262,8 @@ fn copy(source: &Connection, path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).at(path)
 }
 
-/// Rewrites the files of purchases and users in `folder` without their unused parts, while other processes use them.
+/// Rewrites the files of purchases and users in `folder` without their unused parts, while other
+/// processes use them.
 ///
 /// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in their unused parts. After
 /// an erasure, this removes them. Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient

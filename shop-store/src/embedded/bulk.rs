@@ -7,8 +7,8 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 /// The maximum number of rows that one statement inserts.
 const MAX_ROWS: usize = 16;
 
-/// The statements that insert 1 to 16 rows into one table. SQLite opens the table and its indexes once for each statement,
-/// so few statements with many rows are fast.
+/// The statements that insert 1 to 16 rows into one table. SQLite opens the table and its indexes
+/// once for each statement, so few statements with many rows are fast.
 #[derive(Debug)]
 pub(super) struct BulkInsert([String; MAX_ROWS]);
 
@@ -16,8 +16,8 @@ impl BulkInsert {
     /// Inserts into the table and columns `into`, such as `records (time, key)`.
     pub(super) fn new(into: &str) -> Self {
         let values = vec!["?"; into.split(',').count()].join(", ");
-        // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To be able to undo them,
-        // SQLite would have to copy their pages.
+        // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To
+        // be able to undo them, SQLite would have to copy their pages.
         let sql = |rows| {
             format!(
                 "INSERT OR FAIL INTO {into} VALUES {}",
@@ -30,8 +30,9 @@ impl BulkInsert {
     /// Inserts all `rows` in their order. `values` returns the values of a row.
     ///
     /// # Errors
-    /// The error of SQLite, or [`StatementChangedRows`](rusqlite::Error::StatementChangedRows) if a unique index has the
-    /// values of a row already. The transaction must then be rolled back, because the other rows are inserted.
+    /// The error of SQLite, or [`StatementChangedRows`](rusqlite::Error::StatementChangedRows) if a
+    /// unique index has the values of a row already. The transaction must then be rolled back,
+    /// because the other rows are inserted.
     pub(super) fn insert<T, const N: usize>(
         &self,
         connection: &Connection,
@@ -62,8 +63,8 @@ impl BulkInsert {
             let size = limit.min(rows.len() - done);
             let mut statement = connection.prepare_cached(&self.0[size - 1])?;
             let all = rows[done..][..size].iter().flat_map(&values).enumerate();
-            // A parameter that is not bound is null, because the cache of statements clears the bindings. So nulls are
-            // skipped.
+            // A parameter that is not bound is null, because the cache of statements clears the
+            // bindings. So nulls are skipped.
             for (index, value) in all.filter(|(_, value)| !matches!(value, ValueRef::Null)) {
                 statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(value))?;
             }
@@ -71,13 +72,14 @@ impl BulkInsert {
             limit = MAX_ROWS.min(size * 2);
             match statement.raw_execute() {
                 Ok(_) => done += size,
-                // The rows before the conflict are inserted. Their number is the position of the conflict.
+                // The rows before the conflict are inserted. Their number is the position of the
+                // conflict.
                 Err(error) if is_conflict(&error) => {
                     done += usize::try_from(connection.changes()).unwrap_or_default();
                     conflicts.push(done);
                     done += 1;
-                    // The next row is likely to conflict too, because a redelivered batch has many such rows. So it is
-                    // inserted alone.
+                    // The next row is likely to conflict too, because a redelivered batch has many
+                    // such rows. So it is inserted alone.
                     limit = 1;
                 }
                 Err(error) => return Err(error),

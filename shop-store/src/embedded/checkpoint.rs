@@ -1,7 +1,9 @@
-//! The write-ahead log of a database file: when it is copied into the file, and how errors of the disk are repaired.
+//! The write-ahead log of a database file: when it is copied into the file, and how errors of the
+//! disk are repaired.
 //!
-//! SQLite appends each commit to the log `*.db-wal`. A *checkpoint* copies the pages of the log into the file, after
-//! which the log is overwritten from its beginning. The writer thread decides when:
+//! SQLite appends each commit to the log `*.db-wal`. A *checkpoint* copies the pages of the log
+//! into the file, after which the log is overwritten from its beginning. The writer thread decides
+//! when:
 //!
 //! | state of the log | what the writer does | function |
 //! |---|---|---|
@@ -25,12 +27,15 @@ use rustix::fs::statvfs;
 use super::database::{BUSY_TIMEOUT, pragma};
 use super::error::is_failed_sync;
 
-/// The length of the log, in pages, at which the log is copied: 4 MB. A longer log saves writes of pages that change
-/// often, but takes a large part of a small disk, and is written again after an error.
+/// The length of the log, in pages, at which the log is copied: 4 MB. A longer log saves writes of
+/// pages that change often, but takes a large part of a small disk, and is written again after an
+/// error.
 const PAGES: u32 = 1_000;
-/// The maximum length of the log, in pages, while a large batch is written and no other write waits: 512 MB.
+/// The maximum length of the log, in pages, while a large batch is written and no other write
+/// waits: 512 MB.
 const MAX_BULK_PAGES: u64 = 131_072;
-/// The divisor of the file's length that gives the maximum length of the log during a large batch: half of the file.
+/// The divisor of the file's length that gives the maximum length of the log during a large batch:
+/// half of the file.
 const BULK_PART: u64 = 2;
 /// The number of bytes that [`WriteAheadLog::rewrite`] reads and writes at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -38,8 +43,9 @@ const CHUNK_BYTES: usize = 1 << 20;
 const HEADER_BYTES: u64 = 32;
 /// The size in bytes of a page in the log, with the header of its frame.
 const PAGE_BYTES: u64 = 4_096 + 24;
-/// The divisor of the free disk space: the log is copied when it is larger than a quarter of the free space. Then the
-/// file can still grow by all pages of the log, and the files of other logs can grow too.
+/// The divisor of the free disk space: the log is copied when it is larger than a quarter of the
+/// free space. Then the file can still grow by all pages of the log, and the files of other logs
+/// can grow too.
 const FREE_PART: u64 = 4;
 /// The maximum time that a copy waits for readers of the log.
 const READERS_TIMEOUT: Duration = Duration::from_millis(100);
@@ -48,11 +54,13 @@ const READERS_TIMEOUT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct WriteAheadLog {
     path: PathBuf,
-    /// Whether everything that can be read from the log is on the disk, not only in the memory of the kernel.
+    /// Whether everything that can be read from the log is on the disk, not only in the memory of
+    /// the kernel.
     is_on_disk: bool,
     /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy again.
     is_torn: bool,
-    /// The length in pages at which the log is copied. It grows while a reader keeps the log from being copied.
+    /// The length in pages at which the log is copied. It grows while a reader keeps the log from
+    /// being copied.
     limit: u32,
 }
 
@@ -68,8 +76,8 @@ pub(super) enum Load {
 }
 
 impl WriteAheadLog {
-    /// Returns the state of the log at `path` after a start. Nobody knows whether the log is on the disk, so the first
-    /// transaction writes it again.
+    /// Returns the state of the log at `path` after a start. Nobody knows whether the log is on the
+    /// disk, so the first transaction writes it again.
     pub(super) const fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -79,16 +87,17 @@ impl WriteAheadLog {
         }
     }
 
-    /// Writes the content of the log again and syncs it, if it may not be on the disk. Must be called within a write
-    /// transaction.
+    /// Writes the content of the log again and syncs it, if it may not be on the disk. Must be
+    /// called within a write transaction.
     ///
-    /// SQLite appends to everything that it can read, and the kernel may serve a read from memory: another process may
-    /// have ended before its sync, and after a failed sync Linux keeps pages in memory as if they were written. A commit
-    /// behind such pages would be acknowledged and then lost by a power cut.
+    /// SQLite appends to everything that it can read, and the kernel may serve a read from memory:
+    /// another process may have ended before its sync, and after a failed sync Linux keeps pages in
+    /// memory as if they were written. A commit behind such pages would be acknowledged and then
+    /// lost by a power cut.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
         if !self.is_on_disk {
-            // POSIX locks of a process are released when it closes any handle to the file. SQLite takes no locks on this
-            // file, so none is lost here.
+            // POSIX locks of a process are released when it closes any handle to the file. SQLite
+            // takes no locks on this file, so none is lost here.
             let file = File::options().read(true).write(true).open(&self.path)?;
             let mut chunk = vec![0; CHUNK_BYTES];
             let mut offset = 0;
@@ -106,16 +115,18 @@ impl WriteAheadLog {
         Ok(())
     }
 
-    /// Records that a write has failed, so that the next transaction [writes the log again](Self::rewrite).
+    /// Records that a write has failed, so that the next transaction [writes the log
+    /// again](Self::rewrite).
     pub(super) const fn suspect(&mut self) {
         self.is_on_disk = false;
     }
 
-    /// Records that the log is torn: a copy has failed after an earlier copy whose pages were not synced.
+    /// Records that the log is torn: a copy has failed after an earlier copy whose pages were not
+    /// synced.
     ///
-    /// SQLite believes that the earlier pages are in the file, but the disk may have them only in the log. Until all pages
-    /// are [written again](Self::mend), the log must stay when the file is closed. Then the next process that opens the
-    /// file copies the log from its beginning.
+    /// SQLite believes that the earlier pages are in the file, but the disk may have them only in
+    /// the log. Until all pages are [written again](Self::mend), the log must stay when the file is
+    /// closed. Then the next process that opens the file copies the log from its beginning.
     fn tear(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.is_torn = true;
         connection
@@ -123,12 +134,13 @@ impl WriteAheadLog {
             .map(drop)
     }
 
-    /// Returns the number of pages in the log, and the number of these pages that are copied into the file.
+    /// Returns the number of pages in the log, and the number of these pages that are copied into
+    /// the file.
     ///
     /// # Errors
-    /// `SQLITE_IOERR_SHORT_READ` if the file of the log is shorter than its pages, because another program has cut it.
-    /// Then the log must never be copied, since the file would get only some of the pages. The connection does not copy
-    /// it when it is closed either.
+    /// `SQLITE_IOERR_SHORT_READ` if the file of the log is shorter than its pages, because another
+    /// program has cut it. Then the log must never be copied, since the file would get only some of
+    /// the pages. The connection does not copy it when it is closed either.
     fn pages(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
         let (pages, copied) = look(connection)?;
         let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
@@ -143,7 +155,8 @@ impl WriteAheadLog {
         ))
     }
 
-    /// Checks the length of the log, and repairs a torn log: a `VACUUM` writes all pages of the file to the log again.
+    /// Checks the length of the log, and repairs a torn log: a `VACUUM` writes all pages of the
+    /// file to the log again.
     ///
     /// The write lock must be held.
     ///
@@ -161,11 +174,14 @@ impl WriteAheadLog {
 
     /// Returns the mode in which the log must be copied now, or `None` if it need not be copied.
     ///
-    /// The log is copied when it is long, and also truncated when the disk is nearly full. The limit depends on `load`:
+    /// The log is copied when it is long, and also truncated when the disk is nearly full. The
+    /// limit depends on `load`:
     ///
-    /// - During a large batch alone, the log may be longer, because a page that changes with each part is copied only once.
-    /// - During a large batch beside other writes, the limit is lower. So the process with the batch copies the log before
-    ///   the other processes reach their limit, and their small writes do not wait for a copy of their own.
+    /// - During a large batch alone, the log may be longer, because a page that changes with each
+    ///   part is copied only once.
+    /// - During a large batch beside other writes, the limit is lower. So the process with the
+    ///   batch copies the log before the other processes reach their limit, and their small writes
+    ///   do not wait for a copy of their own.
     pub(super) fn due(
         &self,
         connection: &Connection,
@@ -188,8 +204,8 @@ impl WriteAheadLog {
         })
     }
 
-    /// Returns the length in pages at which the log is copied while a large batch is written: half of the file, at most
-    /// [`MAX_BULK_PAGES`].
+    /// Returns the length in pages at which the log is copied while a large batch is written: half
+    /// of the file, at most [`MAX_BULK_PAGES`].
     fn bulk_limit(&self) -> u32 {
         let file = self.path.with_extension("db");
         let bytes = fs::metadata(file).map_or(0, |found| found.len());
@@ -197,38 +213,43 @@ impl WriteAheadLog {
         u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(PAGES)
     }
 
-    /// Copies the pages of the log into the file (a checkpoint). Returns whether all pages are copied now.
+    /// Copies the pages of the log into the file (a checkpoint). Returns whether all pages are
+    /// copied now.
     ///
-    /// Some pages are not copied while a reader needs older pages, or while another process copies the log.
+    /// Some pages are not copied while a reader needs older pages, or while another process copies
+    /// the log.
     ///
-    /// The write lock must be held, except for the mode `PASSIVE`. That mode copies beside the writers of other processes:
-    /// it neither waits for them nor blocks them. SQLite syncs the file only after a copy that has reached the end of the
-    /// log.
+    /// The write lock must be held, except for the mode `PASSIVE`. That mode copies beside the
+    /// writers of other processes: it neither waits for them nor blocks them. SQLite syncs the file
+    /// only after a copy that has reached the end of the log.
     ///
     /// # Errors
-    /// The error of SQLite. After a failed sync the log may need to be [mended](Self::mend), before another process copies
-    /// the rest.
+    /// The error of SQLite. After a failed sync the log may need to be [mended](Self::mend), before
+    /// another process copies the rest.
     pub(super) fn copy(
         &mut self,
         connection: &Connection,
         mode: CheckpointMode,
     ) -> rusqlite::Result<bool> {
         if self.is_torn {
-            // SQLite overwrites a log that is completely copied. A torn log must stay until it is mended.
+            // SQLite overwrites a log that is completely copied. A torn log must stay until it is
+            // mended.
             return Ok(true);
         }
         // The call fails if another program has cut the log.
         self.pages(connection)?;
-        // A reader may hold the log for long. The writes that wait for this copy must not wait for the reader.
+        // A reader may hold the log for long. The writes that wait for this copy must not wait for
+        // the reader.
         connection.busy_timeout(READERS_TIMEOUT)?;
         let done = connection.wal_checkpoint_v2(Some("main"), mode);
         connection.busy_timeout(BUSY_TIMEOUT)?;
         match done {
             Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 self.is_on_disk = false;
-                // SQLite repeats the copy that has failed. It does not repeat an earlier copy, which may have ended before
-                // the end of the log, and so without a sync. The number of copied pages is read now, because another
-                // process may have made such a copy since this call began.
+                // SQLite repeats the copy that has failed. It does not repeat an earlier copy,
+                // which may have ended before the end of the log, and so without a sync. The number
+                // of copied pages is read now, because another process may have made such a copy
+                // since this call began.
                 if is_failed_sync(&error) && !matches!(look(connection), Ok((_, 0))) {
                     self.tear(connection)?;
                 }
@@ -236,16 +257,17 @@ impl WriteAheadLog {
             }
             _done_or_busy => {
                 let (pages, copied) = look(connection)?;
-                // While a reader needs older pages, a new attempt after each commit would be useless. The next attempt
-                // waits until the log is longer by `PAGES`.
+                // While a reader needs older pages, a new attempt after each commit would be
+                // useless. The next attempt waits until the log is longer by `PAGES`.
                 self.limit = if pages > copied { pages + PAGES } else { PAGES };
                 Ok(pages == copied)
             }
         }
     }
 
-    /// Makes room on a full disk: cuts off the uncommitted pages that a failed transaction has left at the end of the log,
-    /// copies the committed pages into the file, and truncates the log. Returns whether all pages are copied.
+    /// Makes room on a full disk: cuts off the uncommitted pages that a failed transaction has left
+    /// at the end of the log, copies the committed pages into the file, and truncates the log.
+    /// Returns whether all pages are copied.
     ///
     /// The write lock must be held.
     pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
@@ -253,8 +275,9 @@ impl WriteAheadLog {
         let (before, (pages, _)) = (version(connection)?, self.pages(connection)?);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let bytes = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;
-        // Another program that does not take the write lock, such as the sqlite3 tool, may have committed after `pages` was
-        // read. `data_version` changes with the commits of other connections, so then nothing is cut off.
+        // Another program that does not take the write lock, such as the sqlite3 tool, may have
+        // committed after `pages` was read. `data_version` changes with the commits of other
+        // connections, so then nothing is cut off.
         if version(&transaction)? == before
             && let Ok(file) = File::options().write(true).open(&self.path)
             && file.metadata().is_ok_and(|found| found.len() > bytes)
@@ -267,7 +290,8 @@ impl WriteAheadLog {
     }
 }
 
-/// Returns the number of pages in the log, and the number of these pages that are copied into the file.
+/// Returns the number of pages in the log, and the number of these pages that are copied into the
+/// file.
 ///
 /// A checkpoint of the mode `NOOP` reports these numbers and copies nothing.
 fn look(connection: &Connection) -> rusqlite::Result<(u32, u32)> {

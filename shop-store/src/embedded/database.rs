@@ -1,10 +1,12 @@
 //! Opens a database file: checks its type and version, migrates it, and configures durability.
 //!
-//! A [`Database`] names a file and its options. [`Database::open_to_write`] opens the connection of the writer, and
-//! [`Database::reader`] a connection of a reader. Two numbers in the header of the file decide whether it can be opened:
-//! `application_id` is the type of the file, and `user_version` the number of migrations that were applied to it.
+//! A [`Database`] names a file and its options. [`Database::open_to_write`] opens the connection of
+//! the writer, and [`Database::reader`] a connection of a reader. Two numbers in the header of the
+//! file decide whether it can be opened: `application_id` is the type of the file, and
+//! `user_version` the number of migrations that were applied to it.
 //!
-//! Every connection of a writer commits with `synchronous=FULL`, so a commit that has returned is on the disk.
+//! Every connection of a writer commits with `synchronous=FULL`, so a commit that has returned is
+//! on the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +29,8 @@ use super::wal;
 pub(super) struct FileSchema {
     /// SQLite's `application_id`, which identifies the type.
     pub(super) application_id: i32,
-    /// The statements that upgrade each version to the next. The number of migrations is the current version.
+    /// The statements that upgrade each version to the next. The number of migrations is the
+    /// current version.
     pub(super) migrations: &'static [&'static str],
     /// The names of the tables, separated by spaces, in one text for each part of the schema.
     pub(super) tables: &'static [&'static str],
@@ -36,7 +39,8 @@ pub(super) struct FileSchema {
 impl FileSchema {
     /// Reads one row of every table and of every index, to detect a damaged file.
     ///
-    /// The index of the primary key of a table `WITHOUT ROWID` is the table itself, so it is read twice.
+    /// The index of the primary key of a table `WITHOUT ROWID` is the table itself, so it is read
+    /// twice.
     ///
     /// # Errors
     /// The error of SQLite, such as `SQLITE_CORRUPT`, or a missing table.
@@ -47,8 +51,8 @@ impl FileSchema {
                 connection.prepare_cached(&sql)?.exists([]).map(drop)
             };
             read("NOT INDEXED")?;
-            // A partial index answers only a query with the condition of the index. The pragma does not list the condition,
-            // so it is cut from the statement that created the index.
+            // A partial index answers only a query with the condition of the index. The pragma does
+            // not list the condition, so it is cut from the statement that created the index.
             let sql = "SELECT name, (SELECT substr(sql, instr(sql, ' WHERE ')) FROM sqlite_schema
                        WHERE name = list.name AND instr(sql, ' WHERE ') > 0) FROM pragma_index_list(?1) AS list";
             let mut indexes = connection.prepare_cached(sql)?;
@@ -65,8 +69,9 @@ impl FileSchema {
 
     /// Migrates a file from `version` to the current version, in one transaction.
     ///
-    /// Version 0 is an empty file, which gets all tables. For any other version, the file may have rows, and `fill` is
-    /// called to fill the new tables from them. The caller must close the connection after an error.
+    /// Version 0 is an empty file, which gets all tables. For any other version, the file may have
+    /// rows, and `fill` is called to fill the new tables from them. The caller must close the
+    /// connection after an error.
     pub(super) fn migrate(
         &self,
         connection: &Connection,
@@ -86,12 +91,14 @@ impl FileSchema {
         if version > 0 {
             fill(connection)?;
         }
-        // An error before this line leaves the transaction open. The caller then closes the connection, which rolls back.
+        // An error before this line leaves the transaction open. The caller then closes the
+        // connection, which rolls back.
         connection.execute_batch("COMMIT")
     }
 }
 
-/// A function that fills new tables from the rows of an older file, within the transaction of its migration.
+/// A function that fills new tables from the rows of an older file, within the transaction of its
+/// migration.
 pub(super) type FillTables = fn(&Connection) -> rusqlite::Result<()>;
 
 /// A database file in the data folder.
@@ -106,21 +113,22 @@ pub(super) struct Database {
     /// Whether a missing folder and file are created, and an older file is migrated.
     create: bool,
     fill: FillTables,
-    /// Whether the migration of an earlier version has begun, which takes long in a large shop. The start of the writer
-    /// then waits without a timeout.
+    /// Whether the migration of an earlier version has begun, which takes long in a large shop. The
+    /// start of the writer then waits without a timeout.
     pub(super) is_migrating: Arc<AtomicBool>,
 }
 
-/// SQLite's busy timeout: the maximum time that a statement waits for a lock of another program, such as the sqlite3 tool.
+/// SQLite's busy timeout: the maximum time that a statement waits for a lock of another program,
+/// such as the sqlite3 tool.
 ///
-/// The processes of this product take turns with the lock file, so they do not wait here. The timeout is shorter than the
-/// timeouts of the callers.
+/// The processes of this product take turns with the lock file, so they do not wait here. The
+/// timeout is shorter than the timeouts of the callers.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The size in bytes to which a grown write-ahead log is truncated.
 const WAL_BYTES: i64 = 8 << 20;
 
-/// The size of a writer's page cache in KiB. Each purchase changes one leaf page for its buyer, so the writer needs many
-/// pages again. Readers keep SQLite's default of 2,000 KiB.
+/// The size of a writer's page cache in KiB. Each purchase changes one leaf page for its buyer, so
+/// the writer needs many pages again. Readers keep SQLite's default of 2,000 KiB.
 const CACHE_KIB: i64 = 16_000;
 
 impl Database {
@@ -162,28 +170,33 @@ impl Database {
         self.folder.join(format!("{}.{suffix}", self.name))
     }
 
-    /// Returns whether the write lock can be taken without creating a lock file in a folder that must not change.
+    /// Returns whether the write lock can be taken without creating a lock file in a folder that
+    /// must not change.
     ///
     /// A service, which creates missing files, creates the lock file on its first start.
     pub(super) fn has_lock(&self) -> bool {
         self.create || self.file("lock").exists()
     }
 
-    /// Opens the file for writing. Creates a missing folder and file, and migrates the file to the current version.
+    /// Opens the file for writing. Creates a missing folder and file, and migrates the file to the
+    /// current version.
     ///
-    /// Without [`create`](Self::with_create), a missing or older file is an error, and the file is not modified before the
-    /// first write.
+    /// Without [`create`](Self::with_create), a missing or older file is an error, and the file is
+    /// not modified before the first write.
     ///
-    /// The steps, in this order: lock the file, refuse a layout or a log that SQLite would overwrite, create the file, check
-    /// the write-ahead log for damage, check type and version, configure, migrate.
+    /// The steps, in this order: lock the file, refuse a layout or a log that SQLite would
+    /// overwrite, create the file, check the write-ahead log for damage, check type and version,
+    /// configure, migrate.
     ///
     /// # Errors
-    /// - [`Corrupt`](ErrorKind::Corrupt) if the file or its log is damaged, belongs to another program, or is of a version
-    ///   that cannot be opened
-    /// - [`Unavailable`](ErrorKind::Unavailable) if there is no file, it cannot be used, or it stays locked
+    /// - [`Corrupt`](ErrorKind::Corrupt) if the file or its log is damaged, belongs to another
+    ///   program, or is of a version that cannot be opened
+    /// - [`Unavailable`](ErrorKind::Unavailable) if there is no file, it cannot be used, or it
+    ///   stays locked
     pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
         let path = self.path();
-        // Without `create`, the folder must not change, so the lock file is opened only with the first write.
+        // Without `create`, the folder must not change, so the lock file is opened only with the
+        // first write.
         let lock = self.create.then(|| self.create_folder()).transpose()?;
         let guard = lock
             .as_ref()
@@ -194,7 +207,8 @@ impl Database {
             let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
             return Err(self.corrupt(message));
         }
-        // The log may hold everything that the missing file had. SQLite would overwrite it for a new file.
+        // The log may hold everything that the missing file had. SQLite would overwrite it for a
+        // new file.
         if !path.exists()
             && self
                 .file("db-wal")
@@ -211,14 +225,16 @@ impl Database {
         } else if !path.try_exists().at(&path)? {
             return Err(self.not_found());
         }
-        // The log is checked before SQLite opens it, because SQLite overwrites the frames that it cannot read.
+        // The log is checked before SQLite opens it, because SQLite overwrites the frames that it
+        // cannot read.
         if self.create {
             wal::check(&self.file("db-wal"))
         } else {
             wal::check_idle(&path)
         }?;
         let connection = self.open()?;
-        // The file is inspected before any change, because a file of another program must stay unmodified.
+        // The file is inspected before any change, because a file of another program must stay
+        // unmodified.
         let (is_new, version) = self.inspect(&connection)?;
         if self.create {
             ["db", "db-wal", "db-shm"]
@@ -245,8 +261,8 @@ impl Database {
         }
         self.sqlite(self.kind.migrate(&connection, version, self.fill))?;
         self.limit_size(&connection)?;
-        // Reading the file once more makes SQLite create the log and the shared memory beside it, whose identities are
-        // read below.
+        // Reading the file once more makes SQLite create the log and the shared memory beside it,
+        // whose identities are read below.
         self.inspect(&connection)?;
         drop(guard);
         let files =
@@ -273,21 +289,22 @@ impl Database {
     /// Blocks the writers of all processes meanwhile. Readers go on.
     ///
     /// # Errors
-    /// The errors of [`open_to_write`](Self::open_to_write), and [`Overloaded`](ErrorKind::Overloaded) if a write takes too
-    /// long.
+    /// The errors of [`open_to_write`](Self::open_to_write), and
+    /// [`Overloaded`](ErrorKind::Overloaded) if a write takes too long.
     pub(super) fn vacuum(&self) -> Result<()> {
         let (connection, mut lock) = self.open_to_write()?;
         let _guard = lock.lock()?;
         self.keep_temporary_files(&connection)?;
-        // The checkpoint writes the pages of the new file over the old pages. If a reader delays it, a later checkpoint
-        // does this.
+        // The checkpoint writes the pages of the new file over the old pages. If a reader delays
+        // it, a later checkpoint does this.
         self.sqlite(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
     }
 
-    /// Makes a connection keep its temporary files, such as the new file of a `VACUUM`, in the data folder. The rest of the
-    /// file system may be read-only or smaller.
+    /// Makes a connection keep its temporary files, such as the new file of a `VACUUM`, in the data
+    /// folder. The rest of the file system may be read-only or smaller.
     ///
-    /// The pragma is deprecated, but the alternative is an environment variable, which applies to the whole process.
+    /// The pragma is deprecated, but the alternative is an environment variable, which applies to
+    /// the whole process.
     fn keep_temporary_files(&self, connection: &Connection) -> Result<()> {
         let folder = self.folder.to_string_lossy();
         self.sqlite(connection.pragma_update(None, "temp_store_directory", folder))
@@ -302,8 +319,8 @@ impl Database {
         .with_context("missing", self.path().display())
     }
 
-    /// Limits the size of the file, if the options say so. The limit applies to the connection and is not stored in the
-    /// file.
+    /// Limits the size of the file, if the options say so. The limit applies to the connection and
+    /// is not stored in the file.
     fn limit_size(&self, connection: &Connection) -> Result<()> {
         let Some(bytes) = self.max_file_bytes else {
             return Ok(());
@@ -316,7 +333,8 @@ impl Database {
     /// Opens a connection that refuses to write, for a reader. The file must exist.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if the file does not use a write-ahead log, or the error of SQLite.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the file does not use a write-ahead log, or the
+    /// error of SQLite.
     pub(super) fn reader(&self) -> Result<Connection> {
         let connection = self.open()?;
         self.require_wal(&connection)?;
@@ -331,21 +349,25 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(self.path(), flags);
         self.sqlite(opened.and_then(|connection| {
-            // The timeout is set first, so that all later statements wait for locks instead of failing.
+            // The timeout is set first, so that all later statements wait for locks instead of
+            // failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            // Each cached statement is compiled once. A writer uses 48 statements for the insertion of rows alone.
+            // Each cached statement is compiled once. A writer uses 48 statements for the insertion
+            // of rows alone.
             connection.set_prepared_statement_cache_capacity(128);
-            // With this setting, plans do not depend on bound values such as a limit. Otherwise SQLite would compile a
-            // cached statement again on each run.
+            // With this setting, plans do not depend on bound values such as a limit. Otherwise
+            // SQLite would compile a cached statement again on each run.
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             Ok(connection)
         }))
     }
 
-    /// Returns whether the file is new, which is an empty database, and its version. Changes nothing.
+    /// Returns whether the file is new, which is an empty database, and its version. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) if the file belongs to another program, or a newer version of this program wrote it.
+    /// [`Corrupt`](ErrorKind::Corrupt) if the file belongs to another program, or a newer version
+    /// of this program wrote it.
     fn inspect(&self, connection: &Connection) -> Result<(bool, usize)> {
         let number = |name| self.sqlite(pragma::<i32>(connection, name));
         let application = number("application_id")?;
@@ -371,7 +393,8 @@ impl Database {
         Ok((is_new, version))
     }
 
-    /// Checks that the file uses a write-ahead log, which a file system without shared memory does not support.
+    /// Checks that the file uses a write-ahead log, which a file system without shared memory does
+    /// not support.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if it does not.
@@ -403,10 +426,12 @@ pub(super) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlit
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
-/// The maximum number of free pages that [`free_pages`] returns to the file system after one slice of deletions.
+/// The maximum number of free pages that [`free_pages`] returns to the file system after one slice
+/// of deletions.
 const MAX_FREED_PAGES: i64 = 256;
 
-/// Returns up to [`MAX_FREED_PAGES`] free pages of the file to the file system, which makes the file shorter.
+/// Returns up to [`MAX_FREED_PAGES`] free pages of the file to the file system, which makes the
+/// file shorter.
 pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
     // The pragma frees one page with each step of its statement, so it must be stepped to its end.
     let mut vacuum =
@@ -416,11 +441,12 @@ pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Configures the connection of a writer. Most of these settings are not stored in the file, so each connection sets
-/// them.
+/// Configures the connection of a writer. Most of these settings are not stored in the file, so
+/// each connection sets them.
 fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     if is_new {
-        // This setting takes effect only in an empty file, before the switch to the write-ahead log.
+        // This setting takes effect only in an empty file, before the switch to the write-ahead
+        // log.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;
     }
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
@@ -435,22 +461,27 @@ fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
 
 /// The lock between processes that a writer holds during each write.
 ///
-/// SQLite's own lock is unfair: of four busy processes, one was starved to 1/5,000 of another's rate.
+/// SQLite's own lock is unfair: of four busy processes, one was starved to 1/5,000 of another's
+/// rate.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    /// The lock file. `None` before the first write of a process that must not create files in the folder.
+    /// The lock file. `None` before the first write of a process that must not create files in the
+    /// folder.
     lock: Option<FileLock>,
     path: PathBuf,
-    /// The identities of the database, its write-ahead log, and its shared memory, as they were opened.
+    /// The identities of the database, its write-ahead log, and its shared memory, as they were
+    /// opened.
     files: Vec<FileIdentity>,
 }
 
 impl WriteLock {
-    /// Waits for the lock, at most for [`LOCK_TIMEOUT`]. The lock is held until the returned guard is dropped.
+    /// Waits for the lock, at most for [`LOCK_TIMEOUT`]. The lock is held until the returned guard
+    /// is dropped.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for too long, or if the lock file, the
-    /// database or a file beside it was deleted or replaced, so that a write would be lost.
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for too long, or
+    /// if the lock file, the database or a file beside it was deleted or replaced, so that a write
+    /// would be lost.
     pub(super) fn lock(&mut self) -> Result<LockGuard<'_>> {
         let lock = match self.lock.take() {
             Some(lock) => lock,

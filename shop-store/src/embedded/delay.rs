@@ -6,14 +6,16 @@ use tokio::sync::mpsc;
 
 /// The maximum delay of a commit.
 const MAX_DELAY: Duration = Duration::from_millis(1);
-/// The length of one step of the delay. Linux may let a thread sleep up to 50 µs longer (`PR_SET_TIMERSLACK` in `prctl(2)`).
+/// The length of one step of the delay. Linux may let a thread sleep up to 50 µs longer
+/// (`PR_SET_TIMERSLACK` in `prctl(2)`).
 const STEP: Duration = Duration::from_micros(100);
 
 /// Adds the queued writes to `group`, and waits shortly for more, up to `max` writes.
 ///
-/// `sizes` are the sizes of the two groups before. Their callers are likely to write again, so this function waits, in
-/// steps, until the group is as large as the larger of these two. The wait ends early after a step without a new write,
-/// and at the latest after [`MAX_DELAY`]. A single write is not delayed.
+/// `sizes` are the sizes of the two groups before. Their callers are likely to write again, so this
+/// function waits, in steps, until the group is as large as the larger of these two. The wait ends
+/// early after a step without a new write, and at the latest after [`MAX_DELAY`]. A single write is
+/// not delayed.
 ///
 /// Replaces the older size in `sizes` by the size of this group. Blocks the calling thread.
 #[expect(

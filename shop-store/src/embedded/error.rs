@@ -12,8 +12,8 @@ pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Err
     Error::new(kind, message).with_origin("embedded database")
 }
 
-/// Converts an error of SQLite about the file at `path`. The outcome is `NotApplied`, which a failed COMMIT must
-/// [correct](outcome_of_commit).
+/// Converts an error of SQLite about the file at `path`. The outcome is `NotApplied`, which a
+/// failed COMMIT must [correct](outcome_of_commit).
 ///
 /// Reference of the codes: <https://www.sqlite.org/rescode.html>.
 pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
@@ -83,7 +83,8 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
     }
 }
 
-/// Returns a function that converts an error about the value in `column` into an error of SQLite, for `map_err`.
+/// Returns a function that converts an error about the value in `column` into an error of SQLite,
+/// for `map_err`.
 pub(super) fn unreadable<E>(column: usize) -> impl FnOnce(E) -> rusqlite::Error
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -107,7 +108,8 @@ fn sqlite_error(error: &Error) -> Option<&rusqlite::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// Returns whether `error` reports a damaged file, and not only a value that this version cannot read.
+/// Returns whether `error` reports a damaged file, and not only a value that this version cannot
+/// read.
 pub(super) fn is_damage(error: &Error) -> bool {
     let code = sqlite_error(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(
@@ -128,8 +130,8 @@ pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
         .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
 }
 
-/// Returns the outcome of a failed COMMIT. After an I/O error, the transaction may be on the disk. All other errors roll
-/// it back.
+/// Returns the outcome of a failed COMMIT. After an I/O error, the transaction may be on the disk.
+/// All other errors roll it back.
 pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
     match failed.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => Outcome::Unknown,

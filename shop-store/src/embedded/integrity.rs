@@ -16,11 +16,11 @@ use super::schema::SHOP;
 use super::store::{ALL, Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
 use super::thread::blocking;
 
-/// Checks every page of the database at `file`: compares tables with their indexes, rows with their checksums, and sums
-/// with their purchases.
+/// Checks every page of the database at `file`: compares tables with their indexes, rows with their
+/// checksums, and sums with their purchases.
 ///
-/// Returns one line for each damage: at most 100 lines in the words of SQLite, and 100 more for rows. A sound file gives no
-/// line. Services may use the file meanwhile.
+/// Returns one line for each damage: at most 100 lines in the words of SQLite, and 100 more for
+/// rows. A sound file gives no line. Services may use the file meanwhile.
 ///
 /// # Errors
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be opened.
@@ -71,12 +71,13 @@ fn damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
 struct CheckedRows {
     /// Whether every row agrees with its checksum.
     are_sound: bool,
-    /// A line for each row that does not agree; if all agree, a line for each sum that differs from its purchases.
+    /// A line for each row that does not agree; if all agree, a line for each sum that differs from
+    /// its purchases.
     lines: Vec<String>,
 }
 
-/// Checks the rows and then the sums of a file, if it is a shop of this version. The rows of other files have no checksums
-/// that are known here.
+/// Checks the rows and then the sums of a file, if it is a shop of this version. The rows of other
+/// files have no checksums that are known here.
 fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
     let mut lines = Vec::new();
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
@@ -100,8 +101,8 @@ type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
 
 /// The checks of rows: what a row is, the query of the rows, and the function that reads one.
 ///
-/// These are the rows with checksums whose values no index has too. The first column of each query is the number of the
-/// row.
+/// These are the rows with checksums whose values no index has too. The first column of each query
+/// is the number of the row.
 const ROWS: &[(&str, &str, RowCheck)] = &[
     (
         "record",

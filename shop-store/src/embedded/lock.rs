@@ -1,7 +1,8 @@
-//! Lock files, with which processes and handles take turns. They are locks of `flock(2)`: the kernel releases the locks of
-//! a process when the process ends, so a crash leaves no lock behind.
+//! Lock files, with which processes and handles take turns. They are locks of `flock(2)`: the
+//! kernel releases the locks of a process when the process ends, so a crash leaves no lock behind.
 //!
-//! A caller waits for a lock with a timeout, which the kernel does not offer. So a thread waits in its place:
+//! A caller waits for a lock with a timeout, which the kernel does not offer. So a thread waits in
+//! its place:
 //!
 //! | who | what it does |
 //! |---|---|
@@ -24,7 +25,8 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use super::error::{AtPath as _, database_error, from_io};
 use super::permissions::{FILE_MODE, restrict};
 
-/// The identity of a file, by device and inode. It tells whether a path still refers to the file that was opened there.
+/// The identity of a file, by device and inode. It tells whether a path still refers to the file
+/// that was opened there.
 #[derive(Debug)]
 pub(super) struct FileIdentity {
     path: PathBuf,
@@ -46,7 +48,8 @@ impl FileIdentity {
     /// Checks that the path still refers to the same file.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if the file was deleted or replaced: a write to the open file would be lost.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the file was deleted or replaced: a write to the
+    /// open file would be lost.
     pub(super) fn check_identity(&self) -> Result<()> {
         let found = fs::metadata(&self.path);
         if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
@@ -64,22 +67,24 @@ impl FileIdentity {
 #[derive(Debug)]
 pub(super) struct FileLock {
     file: Arc<File>,
-    /// The folder of the file. A thread that waits for the lock shares a lock of the folder, so that the holder can see
-    /// that somebody waits.
+    /// The folder of the file. A thread that waits for the lock shares a lock of the folder, so
+    /// that the holder can see that somebody waits.
     folder: Arc<File>,
     identity: FileIdentity,
-    /// The thread that still waits for the lock after its caller gave up. The next call takes it over.
+    /// The thread that still waits for the lock after its caller gave up. The next call takes it
+    /// over.
     waiting: Mutex<Option<PendingLock>>,
 }
 
 /// The channel on which a thread reports that it has got the lock.
 ///
-/// The thread waits in the kernel's queue, which is fair but has no timeout. So the thread outlives a caller that gave
-/// up.
+/// The thread waits in the kernel's queue, which is fair but has no timeout. So the thread outlives
+/// a caller that gave up.
 type PendingLock = mpsc::Receiver<io::Result<()>>;
 
-/// The maximum time that a write waits for another process, which is less than the timeout of a publish. Without it, a
-/// process that is frozen while it holds the lock would block the others forever.
+/// The maximum time that a write waits for another process, which is less than the timeout of a
+/// publish. Without it, a process that is frozen while it holds the lock would block the others
+/// forever.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 
 impl FileLock {
@@ -106,19 +111,22 @@ impl FileLock {
         })
     }
 
-    /// Waits for the lock, at most for `timeout`. The lock is held until the returned guard is dropped.
+    /// Waits for the lock, at most for `timeout`. The lock is held until the returned guard is
+    /// dropped.
     ///
     /// Blocks the calling thread.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for longer than `timeout`, with the id
-    /// and name of that process if they are known, or if the file was deleted or replaced.
+    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for longer than
+    /// `timeout`, with the id and name of that process if they are known, or if the file was
+    /// deleted or replaced.
     pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
         let until = Instant::now() + timeout;
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // While a thread of an earlier call waits, the lock is not tried here. Both use the same open file, whose lock
-            // counts once: the thread would get it too, and release it under the guard.
+            // While a thread of an earlier call waits, the lock is not tried here. Both use the
+            // same open file, whose lock counts once: the thread would get it too, and release it
+            // under the guard.
             let thread = match waiting.take() {
                 Some(thread) => thread,
                 None => match self.try_lock()? {
@@ -131,7 +139,8 @@ impl FileLock {
                     locked.at(&self.identity.path)?;
                     return self.guard();
                 }
-                // The thread of an earlier call got the lock while no caller was waiting, and released it. Try again.
+                // The thread of an earlier call got the lock while no caller was waiting, and
+                // released it. Try again.
                 Err(RecvTimeoutError::Disconnected) => {}
                 // The thread cannot be stopped. It is kept for the next call.
                 Err(RecvTimeoutError::Timeout) => {
@@ -142,16 +151,16 @@ impl FileLock {
         }
     }
 
-    /// Starts a thread that waits for the lock. The thread hands the lock to the caller that is waiting at that moment, or
-    /// releases it if no caller waits.
+    /// Starts a thread that waits for the lock. The thread hands the lock to the caller that is
+    /// waiting at that moment, or releases it if no caller waits.
     fn wait_in_thread(&self) -> io::Result<PendingLock> {
         // Without a buffer, a message is delivered only to a caller that is waiting right now.
         let (sender, waiting) = mpsc::sync_channel(0);
         let file = Arc::clone(&self.file);
         let folder = Arc::clone(&self.folder);
         let wait = move || {
-            // The shared lock of the folder shows the holder that this thread waits. On a file system that cannot lock a
-            // folder, the holder just does not see it.
+            // The shared lock of the folder shows the holder that this thread waits. On a file
+            // system that cannot lock a folder, the holder just does not see it.
             let is_seen = folder.lock_shared();
             let locked = file.lock();
             if is_seen.is_ok() {
@@ -187,8 +196,8 @@ impl FileLock {
         }
     }
 
-    /// Takes a shared lock, which any number of handles may hold at once. Returns `None` if a handle holds the exclusive
-    /// lock.
+    /// Takes a shared lock, which any number of handles may hold at once. Returns `None` if a
+    /// handle holds the exclusive lock.
     pub(super) fn try_lock_shared(&self) -> Result<Option<LockGuard<'_>>> {
         match self.file.try_lock_shared() {
             Ok(()) => self.guard().map(Some),
@@ -197,7 +206,8 @@ impl FileLock {
         }
     }
 
-    /// Sets the times of the lock file to now, which a watch on the file reports to other processes.
+    /// Sets the times of the lock file to now, which a watch on the file reports to other
+    /// processes.
     pub(super) fn touch(&self) {
         let now = Timespec {
             tv_sec: 0,
@@ -212,7 +222,8 @@ impl FileLock {
         }
     }
 
-    /// Takes the lock if it is free, and holds it until the returned value is dropped. Returns `None` if it is held.
+    /// Takes the lock if it is free, and holds it until the returned value is dropped. Returns
+    /// `None` if it is held.
     pub(super) fn try_hold(self) -> Result<Option<Self>> {
         // The guard is forgotten, so that only closing the file releases the lock.
         let held = self.try_lock()?.map(std::mem::forget).is_some();
@@ -226,19 +237,21 @@ impl FileLock {
     fn guard(&self) -> Result<LockGuard<'_>> {
         // The guard exists before the check, so that an error releases the lock.
         let guard = LockGuard(self);
-        // If the file was replaced, another process may hold the lock of the new file at the same time.
+        // If the file was replaced, another process may hold the lock of the new file at the same
+        // time.
         self.identity.check_identity()?;
         Ok(guard)
     }
 }
 
-/// Returns the id and the name of the process that holds the lock of the file `inode`, from Linux's table of locks.
+/// Returns the id and the name of the process that holds the lock of the file `inode`, from Linux's
+/// table of locks.
 ///
 /// Returns `None` on other systems, or if the lock has just been released.
 fn holder(inode: u64) -> Option<String> {
     let table = fs::read_to_string("/proc/locks").ok()?;
-    // A line of the table: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF`. The line of a waiting process has `->`
-    // before FLOCK, so it does not match.
+    // A line of the table: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF`. The line of a
+    // waiting process has `->` before FLOCK, so it does not match.
     let process = table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else {
@@ -256,9 +269,11 @@ fn holder(inode: u64) -> Option<String> {
 pub(super) struct LockGuard<'a>(&'a FileLock);
 
 impl LockGuard<'_> {
-    /// Returns whether another handle waits for this lock, or for the lock of another file in the folder.
+    /// Returns whether another handle waits for this lock, or for the lock of another file in the
+    /// folder.
     pub(super) fn is_awaited(&self) -> bool {
-        // Handles that wait share a lock of the folder. An exclusive lock succeeds only if there is none.
+        // Handles that wait share a lock of the folder. An exclusive lock succeeds only if there is
+        // none.
         let folder = &self.0.folder;
         let is_free = folder.try_lock().is_ok();
         if is_free {

@@ -15,9 +15,9 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 
 /// Decides how many parts of a large job, such as a batch of an import, are committed together.
 ///
-/// A transaction writes each page once for all of its parts, so many parts are cheap. But other writes wait until the
-/// transaction ends. So a transaction ends when another write waits, and is limited to a few parts while other writes
-/// come.
+/// A transaction writes each page once for all of its parts, so many parts are cheap. But other
+/// writes wait until the transaction ends. So a transaction ends when another write waits, and is
+/// limited to a few parts while other writes come.
 #[derive(Debug)]
 pub(super) struct CommitSizer {
     /// The last time when another write waited for a job. Initially, the time of the start.
@@ -35,10 +35,11 @@ impl CommitSizer {
         }
     }
 
-    /// Applies further parts of `job`, whose first part is applied already, within the caller's transaction.
+    /// Applies further parts of `job`, whose first part is applied already, within the caller's
+    /// transaction.
     ///
-    /// Stops when no part is left, when `is_awaited` returns `true` because another write waits, or after [`CALM_PARTS`]
-    /// parts unless the last second was quiet.
+    /// Stops when no part is left, when `is_awaited` returns `true` because another write waits, or
+    /// after [`CALM_PARTS`] parts unless the last second was quiet.
     pub(super) fn apply(
         &mut self,
         job: &mut dyn WriteJob,
@@ -64,8 +65,8 @@ impl CommitSizer {
         self.last_awaited.elapsed() >= QUIET_PERIOD
     }
 
-    /// Returns the load around the last transaction, and forgets it: the next call returns [`Load::Small`] unless
-    /// [`apply`](Self::apply) was called meanwhile.
+    /// Returns the load around the last transaction, and forgets it: the next call returns
+    /// [`Load::Small`] unless [`apply`](Self::apply) was called meanwhile.
     pub(super) fn take_load(&mut self) -> Load {
         match std::mem::take(&mut self.count) {
             0 => Load::Small,

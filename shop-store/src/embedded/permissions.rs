@@ -13,7 +13,8 @@ const FOLDER_MODE: u32 = 0o700;
 const SHARED: u32 = 0o077;
 /// Creates an empty file that only its owner can read, unless the file exists.
 ///
-/// SQLite would create a file that all users can read. The files that SQLite creates beside it get the mode of the file.
+/// SQLite would create a file that all users can read. The files that SQLite creates beside it get
+/// the mode of the file.
 pub(super) fn create_file(path: &Path) -> Result<()> {
     match File::options()
         .write(true)
@@ -26,7 +27,8 @@ pub(super) fn create_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Creates `folder` and its missing parent folders, durably: the folders in which they are created are synced.
+/// Creates `folder` and its missing parent folders, durably: the folders in which they are created
+/// are synced.
 pub(super) fn create_folder(folder: &Path) -> Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
@@ -48,8 +50,8 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 
 /// Removes the permissions of the group and of other users from the file at `path`, if it exists.
 ///
-/// The file is not opened, because closing it would release the locks of SQLite. A failure is only logged: the file may
-/// belong to another user, or the file system may have no permissions.
+/// The file is not opened, because closing it would release the locks of SQLite. A failure is only
+/// logged: the file may belong to another user, or the file system may have no permissions.
 pub(super) fn restrict(path: &Path) {
     let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else {
         return;

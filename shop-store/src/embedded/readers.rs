@@ -20,12 +20,12 @@ use super::writer::Writer;
 /// A query that a reader thread runs on its connection. It sends its result to its caller itself.
 pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// The number of steps of SQLite's virtual machine, about a millisecond, after which a query checks whether its caller
-/// still waits.
+/// The number of steps of SQLite's virtual machine, about a millisecond, after which a query checks
+/// whether its caller still waits.
 const STEPS: i32 = 100_000;
 
-/// A handle to the reader threads, cheap to clone. The threads end when the last handle is dropped, or a handle has closed
-/// `jobs`.
+/// A handle to the reader threads, cheap to clone. The threads end when the last handle is dropped,
+/// or a handle has closed `jobs`.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
     pub(super) jobs: Jobs<mpsc::SyncSender<ReadJob>>,
@@ -35,12 +35,14 @@ pub(super) struct Readers {
 impl Readers {
     /// Opens `threads` connections to the file, which must exist, and starts a thread for each.
     ///
-    /// `queue` is the capacity of the queue of queries. Each thread keeps the thread of `writer` running until its own
-    /// connection is closed, so the writer closes its connection last and removes the write-ahead log. If connections were
-    /// closed concurrently, none of them would remove it.
+    /// `queue` is the capacity of the queue of queries. Each thread keeps the thread of `writer`
+    /// running until its own connection is closed, so the writer closes its connection last and
+    /// removes the write-ahead log. If connections were closed concurrently, none of them would
+    /// remove it.
     ///
     /// # Errors
-    /// The error of [`Database::reader`], or [`Unavailable`](ErrorKind::Unavailable) if a thread cannot be started.
+    /// The error of [`Database::reader`], or [`Unavailable`](ErrorKind::Unavailable) if a thread
+    /// cannot be started.
     pub(super) fn start(
         database: &Database,
         writer: &Writer,
@@ -67,7 +69,8 @@ impl Readers {
                 while let Ok(job) = next() {
                     job(&mut connection);
                 }
-                // The connection is closed before the sender of the writer is dropped, which may end the writer.
+                // The connection is closed before the sender of the writer is dropped, which may
+                // end the writer.
                 drop(connection);
                 drop(writer);
             })?;
@@ -78,7 +81,8 @@ impl Readers {
         })
     }
 
-    /// Runs `query` on one of the connections, and waits for its result. Dropping the future interrupts the query.
+    /// Runs `query` on one of the connections, and waits for its result. Dropping the future
+    /// interrupts the query.
     ///
     /// # Errors
     /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full

@@ -1,8 +1,8 @@
 //! Threads that own a connection to a file: the writer and the readers.
 //!
-//! A thread takes jobs from a queue, and ends when the queue is closed and empty: when its last handle was dropped, or a
-//! handle has [closed](Jobs::close) it. Callers can wait for the end of the thread. Then the connection is closed, and no
-//! write-ahead log is left.
+//! A thread takes jobs from a queue, and ends when the queue is closed and empty: when its last
+//! handle was dropped, or a handle has [closed](Jobs::close) it. Callers can wait for the end of
+//! the thread. Then the connection is closed, and no write-ahead log is left.
 
 use std::thread::Builder;
 
@@ -11,7 +11,8 @@ use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// The sender of the jobs of threads. All clones of this value share one sender, so one clone can close the queue for all.
+/// The sender of the jobs of threads. All clones of this value share one sender, so one clone can
+/// close the queue for all.
 ///
 /// `S` is the sending half of a channel. The threads end when no clone of the sender is left.
 #[derive(Debug, Clone)]
@@ -31,7 +32,8 @@ impl<S: Clone> Jobs<S> {
         self.0.borrow().clone().ok_or_else(closed)
     }
 
-    /// Closes the queue: further jobs are refused, and the threads end after the jobs that are in the queue.
+    /// Closes the queue: further jobs are refused, and the threads end after the jobs that are in
+    /// the queue.
     pub(super) fn close(&self) {
         self.0.send_replace(None);
     }
@@ -39,7 +41,8 @@ impl<S: Clone> Jobs<S> {
 
 /// Runs `run` in a new thread called `name`.
 ///
-/// Returns a token that is cancelled when the thread has ended and everything that `run` owned is dropped.
+/// Returns a token that is cancelled when the thread has ended and everything that `run` owned is
+/// dropped.
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) if the system cannot start a thread.
@@ -60,7 +63,8 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<C
     Ok(token)
 }
 
-/// Runs `work`, which blocks, on a thread of tokio's pool for blocking work, and waits for its result.
+/// Runs `work`, which blocks, on a thread of tokio's pool for blocking work, and waits for its
+/// result.
 ///
 /// Dropping the future does not cancel `work`.
 ///

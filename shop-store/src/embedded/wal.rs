@@ -1,5 +1,6 @@
-//! Finds damage in a write-ahead log before SQLite opens it. SQLite ends a log at its first invalid frame and overwrites
-//! the rest, so acknowledged writes behind the damage would be lost without an error.
+//! Finds damage in a write-ahead log before SQLite opens it. SQLite ends a log at its first invalid
+//! frame and overwrites the rest, so acknowledged writes behind the damage would be lost without an
+//! error.
 //!
 //! A log is a header and then frames, one for each page that was written:
 //!
@@ -7,8 +8,9 @@
 //! header (32 bytes) │ frame │ frame, commit │ frame │ frame, commit │ frames of an earlier generation
 //! ```
 //!
-//! The salts in the header name a generation of the log: SQLite changes them when it starts to overwrite the log from its
-//! beginning. A frame repeats the salts, and its checksum continues the checksum of the frame before.
+//! The salts in the header name a generation of the log: SQLite changes them when it starts to
+//! overwrite the log from its beginning. A frame repeats the salts, and its checksum continues the
+//! checksum of the frame before.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -27,23 +29,27 @@ const FRAME: usize = 24 + 4_096;
 /// The number of bytes that are read from the log at once.
 const BUFFER: usize = 1 << 20;
 
-/// Checks the log at `path` for damage. No process must write to the log meanwhile. A missing log is sound.
+/// Checks the log at `path` for damage. No process must write to the log meanwhile. A missing log
+/// is sound.
 ///
-/// An invalid frame alone is no damage, because a power cut leaves such frames. Any part of the frames that were not
-/// synced may be on the disk, such as a commit without the frame before it. Frames of an earlier generation, which were
-/// overwritten only in part, follow the last frame.
+/// An invalid frame alone is no damage, because a power cut leaves such frames. Any part of the
+/// frames that were not synced may be on the disk, such as a commit without the frame before it.
+/// Frames of an earlier generation, which were overwritten only in part, follow the last frame.
 ///
 /// An invalid frame is damage if a later commit proves that the frame was on the disk:
 ///
-/// 1. Each commit is synced together with all earlier frames (`synchronous=FULL`). After a failed sync or a start, the
-///    log is written again before frames are added.
+/// 1. Each commit is synced together with all earlier frames (`synchronous=FULL`). After a failed
+///    sync or a start, the log is written again before frames are added.
 /// 2. So the first frame of a transaction is written only when the commit before it is on the disk.
-/// 3. A frame whose checksum continues the checksum of a commit therefore proves that this commit, and all frames before
-///    it, were on the disk. If one of these frames is invalid now, the disk has lost acknowledged writes.
+/// 3. A frame whose checksum continues the checksum of a commit therefore proves that this commit,
+///    and all frames before it, were on the disk. If one of these frames is invalid now, the disk
+///    has lost acknowledged writes.
 ///
-/// The header, which is in one sector, was synced before its first frame, so an invalid header is judged in the same way.
+/// The header, which is in one sector, was synced before its first frame, so an invalid header is
+/// judged in the same way.
 ///
-/// Damage to the last transaction, and to the commit before it, is not found, because it looks like a crash.
+/// Damage to the last transaction, and to the commit before it, is not found, because it looks like
+/// a crash.
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) if the log is damaged, or the error of reading the log.
@@ -65,14 +71,16 @@ pub(super) fn check(path: &Path) -> Result<()> {
         )))
 }
 
-/// Checks the log of the database `file` as [`check`] does, unless another process holds the lock of the file.
+/// Checks the log of the database `file` as [`check`] does, unless another process holds the lock
+/// of the file.
 ///
-/// A process that holds the lock has checked the log already, and may write to it at this moment. A missing lock file is
-/// not created.
+/// A process that holds the lock has checked the log already, and may write to it at this moment. A
+/// missing lock file is not created.
 pub(super) fn check_idle(file: &Path) -> Result<()> {
     let lock = file.with_extension("lock");
     let lock = lock.exists().then(|| FileLock::open(&lock)).transpose()?;
-    // The lock is shared, so that two checks at the same time do not take each other for a process that writes.
+    // The lock is shared, so that two checks at the same time do not take each other for a process
+    // that writes.
     match lock.as_ref().map(FileLock::try_lock_shared).transpose()? {
         Some(None) => Ok(()),
         _held_or_unused => check(&file.with_extension("db-wal")),
@@ -83,8 +91,8 @@ pub(super) fn check_idle(file: &Path) -> Result<()> {
 ///
 /// The format: <https://www.sqlite.org/fileformat2.html#walformat>.
 fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
-    // The header states the byte order in one bit, which may itself be damaged. So both byte orders are tried: with the
-    // wrong one, no frame continues another, and no damage is found.
+    // The header states the byte order in one bit, which may itself be damaged. So both byte orders
+    // are tried: with the wrong one, no frame continues another, and no damage is found.
     for is_big_endian in [false, true] {
         log.rewind()?;
         // The log is read in large pieces, because an import may have left hundreds of megabytes.
@@ -103,21 +111,25 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
         return Ok(false);
     }
     let mut is_sound = checksum([0; 2], &header[..24], is_big_endian) == stored(&header[24..]);
-    // Frames of an earlier generation have other salts. If the header is damaged, the first frame states the salts.
+    // Frames of an earlier generation have other salts. If the header is damaged, the first frame
+    // states the salts.
     let mut salts = is_sound.then(|| header[16..24].to_vec());
     let mut last = stored(&header[24..]);
-    // Whether the frame before is a commit. A frame is one if it states the size of the database, in bytes 4 to 7.
+    // Whether the frame before is a commit. A frame is one if it states the size of the database,
+    // in bytes 4 to 7.
     let mut is_commit = false;
     let mut frame = [0; FRAME];
     while fill(&mut log, &mut frame)? {
         let salts = salts.get_or_insert_with(|| frame[8..16].to_vec());
         let begun = checksum(last, &frame[..8], is_big_endian);
         last = stored(&frame[16..]);
-        // The checksum of a frame covers the first 8 bytes of its header, and its page. It continues the *stored* checksum
-        // of the frame before, so one invalid frame does not make the frames behind it invalid.
+        // The checksum of a frame covers the first 8 bytes of its header, and its page. It
+        // continues the *stored* checksum of the frame before, so one invalid frame does not make
+        // the frames behind it invalid.
         let continues =
             frame[8..16] == **salts && checksum(begun, &frame[24..], is_big_endian) == last;
-        // This frame continues a commit, so everything before was on the disk. A fault before it is damage.
+        // This frame continues a commit, so everything before was on the disk. A fault before it is
+        // damage.
         if continues && is_commit && !is_sound {
             return Ok(true);
         }
@@ -146,7 +158,8 @@ fn stored(bytes: &[u8]) -> [u32; 2] {
     std::array::from_fn(|_| words.next().unwrap_or_default())
 }
 
-/// Continues the checksum `sums` with `bytes`, as SQLite computes it over pairs of words in the log's byte order.
+/// Continues the checksum `sums` with `bytes`, as SQLite computes it over pairs of words in the
+/// log's byte order.
 fn checksum(mut sums: [u32; 2], bytes: &[u8], is_big_endian: bool) -> [u32; 2] {
     let word = |bytes| {
         if is_big_endian {

@@ -6,11 +6,13 @@
 //!       └──────────── result of the job ─────────┘
 //! ```
 //!
-//! Group commit: each commit costs one sync of the disk, so the thread takes all jobs that are queued and applies them
-//! in one transaction. A caller gets its result after the commit, when the write is durable. A job that cannot be
-//! applied is rejected alone: the transaction is rolled back, and the other jobs are applied again without it.
+//! Group commit: each commit costs one sync of the disk, so the thread takes all jobs that are
+//! queued and applies them in one transaction. A caller gets its result after the commit, when the
+//! write is durable. A job that cannot be applied is rejected alone: the transaction is rolled
+//! back, and the other jobs are applied again without it.
 //!
-//! Between two groups, the thread copies the write-ahead log into the file (a checkpoint) if the log has become long.
+//! Between two groups, the thread copies the write-ahead log into the file (a checkpoint) if the
+//! log has become long.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,20 +39,22 @@ use super::parts::CommitSizer;
 use super::store::BuyerCache;
 use super::thread::{self, Jobs, closed};
 
-/// The maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few enough for a short
-/// latency.
+/// The maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few
+/// enough for a short latency.
 const MAX_BATCH: usize = 1_024;
 
-/// The maximum number of copies of the write-ahead log that run in a row beside the writers of other processes.
+/// The maximum number of copies of the write-ahead log that run in a row beside the writers of
+/// other processes.
 const MAX_PASSES: usize = 8;
 
-/// The maximum time that [`Writer::start`] waits until its thread has opened the file, whose lock another process may
-/// hold. A migration may take longer.
+/// The maximum time that [`Writer::start`] waits until its thread has opened the file, whose lock
+/// another process may hold. A migration may take longer.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A handle to the writer thread, cheap to clone.
 ///
-/// The thread ends when its queue is empty and either the last handle was dropped or `jobs` was closed.
+/// The thread ends when its queue is empty and either the last handle was dropped or `jobs` was
+/// closed.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     /// The sending half of the queue of the thread.
@@ -63,21 +67,24 @@ pub(super) struct Writer {
     database: Arc<Database>,
 }
 
-/// The error of the last group of writes, or `None` if the group was committed. The thread sets it, and
-/// [`Writer::check`] reads it.
+/// The error of the last group of writes, or `None` if the group was committed. The thread sets it,
+/// and [`Writer::check`] reads it.
 type WriteHealth = watch::Sender<Option<Error>>;
 
 /// A queued write.
 ///
-/// The thread calls [`apply`](Self::apply) within the transaction of a group, and [`complete`](Self::complete) once
-/// after the group. A job may be applied more than once, each time after a rollback.
+/// The thread calls [`apply`](Self::apply) within the transaction of a group, and
+/// [`complete`](Self::complete) once after the group. A job may be applied more than once, each
+/// time after a rollback.
 pub(super) trait WriteJob: Send {
     /// Executes the statements of the job within the current transaction of `connection`.
     fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()>;
-    /// Sends the result of the job to its caller. `outcome` is `Ok` if the transaction was committed.
+    /// Sends the result of the job to its caller. `outcome` is `Ok` if the transaction was
+    /// committed.
     fn complete(self: Box<Self>, outcome: Result<()>);
 
-    /// Returns whether the job is large, can be committed in parts, and still has parts that were not applied.
+    /// Returns whether the job is large, can be committed in parts, and still has parts that were
+    /// not applied.
     fn has_more(&self) -> bool {
         false
     }
@@ -91,19 +98,21 @@ pub(super) trait WriteJob: Send {
         self.apply(connection, buyers)
     }
 
-    /// Returns whether the job is a health check. A successful check does not prove that writes succeed.
+    /// Returns whether the job is a health check. A successful check does not prove that writes
+    /// succeed.
     fn is_check(&self) -> bool {
         false
     }
 
-    /// Returns the publish of records to the log, if the job is one. Neighboring publishes of a group are applied
-    /// together, with fewer statements.
+    /// Returns the publish of records to the log, if the job is one. Neighboring publishes of a
+    /// group are applied together, with fewer statements.
     fn publish(&mut self) -> Option<&mut PublishJob> {
         None
     }
 }
 
-/// A write job made of its work, such as a closure, and the channel on which its caller waits for the result.
+/// A write job made of its work, such as a closure, and the channel on which its caller waits for
+/// the result.
 pub(super) struct WriteTask<W, T> {
     is_check: bool,
     pub(super) work: W,
@@ -149,7 +158,8 @@ where
 {
     fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
         if !self.is_check {
-            // The work is any closure, which may remove buyers. A removed buyer must not stay in the cache.
+            // The work is any closure, which may remove buyers. A removed buyer must not stay in
+            // the cache.
             *buyers = BuyerCache::default();
         }
         self.result = Some((self.work)(connection)?);
@@ -171,20 +181,23 @@ pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 /// Waits until `write` is durable, and returns its result.
 ///
 /// # Errors
-/// [`Closed`](ErrorKind::Closed) if the thread has ended without a result; otherwise the error of the write.
+/// [`Closed`](ErrorKind::Closed) if the thread has ended without a result; otherwise the error of
+/// the write.
 pub(super) async fn written<T>(write: PendingWrite<T>) -> Result<T> {
     write.await.unwrap_or_else(|_closed| Err(closed()))
 }
 
 impl Writer {
-    /// Starts the writer thread, and waits until it has opened the file, for at most [`OPEN_TIMEOUT`] plus the time of a
-    /// migration.
+    /// Starts the writer thread, and waits until it has opened the file, for at most
+    /// [`OPEN_TIMEOUT`] plus the time of a migration.
     ///
-    /// The thread calls `committed` after each committed group with at least one write that is not a health check.
+    /// The thread calls `committed` after each committed group with at least one write that is not
+    /// a health check.
     ///
     /// # Errors
     /// - The error of [`Database::open_to_write`]
-    /// - [`Unavailable`](ErrorKind::Unavailable) after the timeout, or if the thread cannot be started
+    /// - [`Unavailable`](ErrorKind::Unavailable) after the timeout, or if the thread cannot be
+    ///   started
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
@@ -212,8 +225,8 @@ impl Writer {
                 writer.run(waiting, committed);
             }
         })?;
-        // After a timeout, this function drops the only sender of the queue. So the thread ends as soon as it gets the
-        // lock of the file.
+        // After a timeout, this function drops the only sender of the queue. So the thread ends as
+        // soon as it gets the lock of the file.
         let opened = loop {
             match tokio::time::timeout(OPEN_TIMEOUT, &mut opened).await {
                 Ok(opened) => break opened,
@@ -242,8 +255,8 @@ impl Writer {
 
     /// Enqueues the write `work` with the first poll, and waits until it is durable.
     ///
-    /// `work` may be called more than once, each time after a rollback. Dropping the future does not cancel a write that
-    /// is in the queue.
+    /// `work` may be called more than once, each time after a rollback. Dropping the future does
+    /// not cancel a write that is in the queue.
     ///
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write or of its group.
@@ -285,13 +298,15 @@ impl Writer {
             })
     }
 
-    /// Checks that writes can succeed: the thread runs, the lock of the file is free in time, and every table can be read.
+    /// Checks that writes can succeed: the thread runs, the lock of the file is free in time, and
+    /// every table can be read.
     ///
-    /// If the last group failed, the check also commits a write without effect. After an error that reports a damaged
-    /// file, the check fails until another write has succeeded.
+    /// If the last group failed, the check also commits a write without effect. After an error that
+    /// reports a damaged file, the check fails until another write has succeeded.
     ///
     /// # Errors
-    /// The error of the first of these steps that fails, or the stored error that reports the damage.
+    /// The error of the first of these steps that fails, or the stored error that reports the
+    /// damage.
     pub(super) async fn check(&self) -> Result<()> {
         // A check must not create the lock file in a folder that a process only reads.
         if !self.database.has_lock() {
@@ -315,7 +330,8 @@ impl Writer {
     }
 }
 
-/// Writes a page without a change of content, to test that a commit succeeds: sets `user_version` to its present value.
+/// Writes a page without a change of content, to test that a commit succeeds: sets `user_version`
+/// to its present value.
 ///
 /// With `synchronous=FULL`, the commit also syncs all earlier commits to the disk.
 fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
@@ -331,7 +347,8 @@ struct WriterThread {
     path: PathBuf,
     wal: WriteAheadLog,
     health: WriteHealth,
-    /// The integers that stand for buyers in the file. They are valid as of the last commit of this thread.
+    /// The integers that stand for buyers in the file. They are valid as of the last commit of this
+    /// thread.
     buyers: BuyerCache,
     /// Decides how many parts of a large job are committed together.
     parts: CommitSizer,
@@ -377,7 +394,8 @@ impl WriterThread {
         while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
             let mut joins = true;
-            // Each turn commits the group, or removes a job that cannot be applied, or stops to join publishes.
+            // Each turn commits the group, or removes a job that cannot be applied, or stops to
+            // join publishes.
             while !group.is_empty() {
                 let outcome = match self.commit(&mut group, joins, &waiting) {
                     Err(CommitFailure::Some(jobs, error)) if jobs.len() == 1 => {
@@ -385,8 +403,9 @@ impl WriterThread {
                         continue;
                     }
                     Err(CommitFailure::Some(..)) => {
-                        // One of several publishes that were applied together cannot be applied. The next attempt
-                        // applies each publish alone, so its failure names one job.
+                        // One of several publishes that were applied together cannot be applied.
+                        // The next attempt applies each publish alone, so its failure names one
+                        // job.
                         joins = false;
                         continue;
                     }
@@ -407,11 +426,13 @@ impl WriterThread {
             let load = self.parts.take_load();
             self.copy_wal_if_due(load);
         }
-        // SQLite copies the log when the last connection is closed. Other processes may still have the file open.
+        // SQLite copies the log when the last connection is closed. Other processes may still have
+        // the file open.
         self.copy_wal_if_due(Load::Small);
     }
 
-    /// Copies the write-ahead log into the file if it is longer than the limit for this load, or the disk is nearly full.
+    /// Copies the write-ahead log into the file if it is longer than the limit for this load, or
+    /// the disk is nearly full.
     fn copy_wal_if_due(&mut self, load: Load) {
         match self.wal.due(&self.connection, load) {
             Ok(None) => {}
@@ -431,9 +452,10 @@ impl WriterThread {
 
     /// Copies the write-ahead log without the write lock, while other processes write.
     ///
-    /// The copy that follows needs the lock, for which the other processes wait. After these passes, few pages are left
-    /// for it. Each pass copies only the pages that were written during the pass before. So one of the first passes
-    /// reaches the end of the log, and SQLite syncs the file.
+    /// The copy that follows needs the lock, for which the other processes wait. After these
+    /// passes, few pages are left for it. Each pass copies only the pages that were written during
+    /// the pass before. So one of the first passes reaches the end of the log, and SQLite syncs the
+    /// file.
     fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
         for _ in 0..MAX_PASSES {
             if self.wal.copy(&self.connection, CheckpointMode::PASSIVE)? {
@@ -452,8 +474,8 @@ impl WriterThread {
         job.complete(Err(error));
     }
 
-    /// Prepares the next group after a group that the file did not accept: the log is written again before the next
-    /// commit, and a full disk gets room.
+    /// Prepares the next group after a group that the file did not accept: the log is written again
+    /// before the next commit, and a full disk gets room.
     fn recover(&mut self, error: &Error) {
         self.wal.suspect();
         if is_disk_full(error) {
@@ -461,7 +483,8 @@ impl WriterThread {
         }
     }
 
-    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and mends a torn log at once.
+    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and mends a
+    /// torn log at once.
     ///
     /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(
@@ -477,7 +500,8 @@ impl WriterThread {
         } = self;
         let shortened = lock.lock().and_then(|_guard| {
             let shortened = shorten(wal, connection);
-            // The log is mended before the lock is released, so that no other process copies the rest of a torn log.
+            // The log is mended before the lock is released, so that no other process copies the
+            // rest of a torn log.
             wal.mend(connection).at(path)?;
             shortened.at(path)
         });
@@ -499,15 +523,16 @@ impl WriterThread {
         }
     }
 
-    /// Applies all jobs of the group in one transaction, and commits it. After an error, nothing of the group is applied,
-    /// unless the error's outcome is unknown.
+    /// Applies all jobs of the group in one transaction, and commits it. After an error, nothing of
+    /// the group is applied, unless the error's outcome is unknown.
     ///
-    /// With `joins`, neighboring publishes are applied together. A single job that can be committed in parts applies
-    /// further parts until another write is `waiting` in the queue, or another process waits for the lock.
+    /// With `joins`, neighboring publishes are applied together. A single job that can be committed
+    /// in parts applies further parts until another write is `waiting` in the queue, or another
+    /// process waits for the lock.
     ///
     /// # Errors
-    /// [`CommitFailure::Some`] if a job cannot be applied or panics; [`CommitFailure::All`] if the file cannot be locked
-    /// or written.
+    /// [`CommitFailure::Some`] if a job cannot be applied or panics; [`CommitFailure::All`] if the
+    /// file cannot be locked or written.
     fn commit(
         &mut self,
         group: &mut [Box<dyn WriteJob>],
@@ -529,12 +554,13 @@ impl WriterThread {
         let started = mended
             .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
         let transaction = started.at(path).map_err(CommitFailure::All)?;
-        // The log is written again within the transaction, so that no other program can append to it meanwhile.
+        // The log is written again within the transaction, so that no other program can append to
+        // it meanwhile.
         wal.rewrite()
             .at(path)
             .map_err(|error| CommitFailure::All(error.with_outcome(Outcome::NotApplied)))?;
-        // The cache moves into this function. An early return drops it together with the transaction: a rollback also
-        // removes the buyers that the jobs have added.
+        // The cache moves into this function. An early return drops it together with the
+        // transaction: a rollback also removes the buyers that the jobs have added.
         let mut known = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;
         while next < group.len() {

@@ -1,8 +1,8 @@
 //! [`SqliteOutbox`]: the outbox of a SQLite database of your own.
 //!
-//! An event is written to the table `outbox` in the transaction of its row. A relay reads it from there, publishes it, and
-//! deletes it. The files of users and orders use the same table and the same statements, which are functions of this
-//! module.
+//! An event is written to the table `outbox` in the transaction of its row. A relay reads it from
+//! there, publishes it, and deletes it. The files of users and orders use the same table and the
+//! same statements, which are functions of this module.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -105,8 +105,9 @@ impl SqliteOutbox {
     /// Adds `event` to the table `outbox` within `transaction`, which is on the same database.
     ///
     /// # Errors
-    /// The errors of SQLite, and [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot
-    /// be encoded.
+    /// The errors of SQLite, and
+    /// [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot be
+    /// encoded.
     pub fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
         let record = event.encode();
         let record =
@@ -119,7 +120,8 @@ impl SqliteOutbox {
         self.written.notify_one();
     }
 
-    /// Runs `work` with the connection on a thread for blocking work. Calls of several clones run one after the other.
+    /// Runs `work` with the connection on a thread for blocking work. Calls of several clones run
+    /// one after the other.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -168,8 +170,8 @@ impl Outbox for SqliteOutbox {
     }
 }
 
-/// The statement that creates the table of events. With `AUTOINCREMENT`, an id is never used again, so ids keep the order
-/// of the writes even if the table was empty in between.
+/// The statement that creates the table of events. With `AUTOINCREMENT`, an id is never used again,
+/// so ids keep the order of the writes even if the table was empty in between.
 pub(super) const TABLE: &str = "
     CREATE TABLE IF NOT EXISTS outbox (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

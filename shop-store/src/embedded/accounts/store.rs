@@ -1,7 +1,8 @@
 //! [`EmbeddedEntities`]: users or orders in a SQLite file, with consecutive numbers from 1.
 //!
-//! A row is written in one transaction with its event, which a relay publishes later. The file of either service also has
-//! a table of references to the rows of the other service, which are learned from that service's events:
+//! A row is written in one transaction with its event, which a relay publishes later. The file of
+//! either service also has a table of references to the rows of the other service, which are
+//! learned from that service's events:
 //!
 //! | file | rows | references |
 //! |---|---|---|
@@ -36,7 +37,8 @@ use crate::embedded::writer::Writer;
 pub struct EmbeddedEntities<E> {
     pub(super) writer: Writer,
     pub(super) readers: Readers,
-    /// Notified after every commit, which may have added an event. The relay then looks for new events.
+    /// Notified after every commit, which may have added an event. The relay then looks for new
+    /// events.
     changed: Arc<Notify>,
     kind: PhantomData<E>,
 }
@@ -49,10 +51,11 @@ pub(super) trait SqliteEntity: Entity {
     const NAME: &'static str;
     /// The columns of a row, without the idempotency key.
     const COLUMNS: &'static str;
-    /// The statement that inserts the reference to a row of the other service: its id, and its owner if it has one. An
-    /// order is owned by its user. A user has no owner.
+    /// The statement that inserts the reference to a row of the other service: its id, and its
+    /// owner if it has one. An order is owned by its user. A user has no owner.
     const INSERT_REFERENCE: &'static str;
-    /// The query of the owner of a row of the other service, by its id. It returns no row if the id is unknown.
+    /// The query of the owner of a row of the other service, by its id. It returns no row if the id
+    /// is unknown.
     const OWNER: &'static str;
 
     /// The condition that a row was not erased.
@@ -66,8 +69,8 @@ pub(super) trait SqliteEntity: Entity {
 }
 
 impl<E> EmbeddedEntities<E> {
-    /// Returns a future that completes when all clones of this store are dropped, their operations have ended, and the file
-    /// is closed.
+    /// Returns a future that completes when all clones of this store are dropped, their operations
+    /// have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
         self.writer.exit()
     }
@@ -100,8 +103,8 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
 
 /// Inserts the row `new` with the next number, and its event, within the caller's transaction.
 ///
-/// Inserts nothing if the idempotency key or the unique member is taken, or if the row of the other service that `new`
-/// requires is unknown.
+/// Inserts nothing if the idempotency key or the unique member is taken, or if the row of the other
+/// service that `new` requires is unknown.
 fn insert<E: SqliteEntity>(
     connection: &Connection,
     new: &E::New,
@@ -120,7 +123,8 @@ fn insert<E: SqliteEntity>(
     if is_taken || !is_known {
         return Ok(Insertion::Refused);
     }
-    // The writer thread holds the write lock, so no other insert can take the same number. Erased rows keep their numbers.
+    // The writer thread holds the write lock, so no other insert can take the same number. Erased
+    // rows keep their numbers.
     let last = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
     let last: i64 = connection
         .prepare_cached(&last)?
@@ -162,10 +166,11 @@ pub(super) fn find<E: SqliteEntity>(
         .optional()
 }
 
-/// Inserts the references that a batch of the other service's events contains, within the caller's transaction.
+/// Inserts the references that a batch of the other service's events contains, within the caller's
+/// transaction.
 ///
-/// Returns an outcome for each event: `Inserted`, `Duplicate` if the reference is known with the same owner, and `Conflict`
-/// if it is known with another owner.
+/// Returns an outcome for each event: `Inserted`, `Duplicate` if the reference is known with the
+/// same owner, and `Conflict` if it is known with another owner.
 fn apply<E: SqliteEntity>(
     connection: &Connection,
     batch: &[E::ForeignEvent],

@@ -1,6 +1,7 @@
 //! The tables of users in `users.db`, and the tables of orders in `orders.db`.
 //!
-//! A migration is never changed after a release, because existing files have it already. New ones are appended.
+//! A migration is never changed after a release, because existing files have it already. New ones
+//! are appended.
 
 use async_trait::async_trait;
 use rusqlite::types::Value;
@@ -61,8 +62,8 @@ impl SqliteEntity for User {
     const COLUMNS: &'static str = "id, email, name";
     const INSERT_REFERENCE: &'static str =
         "INSERT INTO orders_of_users (id, user_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    /// The condition that a user was not erased. An erased user keeps its row, so that its number is not used again, with a
-    /// text without `@` in place of the address.
+    /// The condition that a user was not erased. An erased user keeps its row, so that its number
+    /// is not used again, with a text without `@` in place of the address.
     const PRESENT: &'static str = "instr(email, '@') > 0";
     const OWNER: &'static str = "SELECT user_id FROM orders_of_users WHERE id = ?1";
 
@@ -83,7 +84,8 @@ impl SqliteEntity for User {
     }
 }
 
-/// Returns the numbers of the known orders of a user in ascending order, or `None` if there is no such user.
+/// Returns the numbers of the known orders of a user in ascending order, or `None` if there is no
+/// such user.
 fn orders_of(
     connection: &Connection,
     id: UserNumber,
@@ -99,8 +101,8 @@ fn orders_of(
     numbers.collect::<rusqlite::Result<_>>().map(Some)
 }
 
-/// Erases the personal data of a user and its pending event, within the caller's transaction. Returns whether there was
-/// such a user.
+/// Erases the personal data of a user and its pending event, within the caller's transaction.
+/// Returns whether there was such a user.
 fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
     let sql = "UPDATE users SET key = 'erased ' || id, email = 'erased ' || id, name = ''
                WHERE id = ?1 AND instr(email, '@') > 0";
@@ -128,7 +130,8 @@ impl UserOrders for EmbeddedUsers {
     }
 }
 
-/// The schema of `orders.db`. The application id is `ShoO` in ASCII, which the `file` command shows.
+/// The schema of `orders.db`. The application id is `ShoO` in ASCII, which the `file` command
+/// shows.
 pub(in crate::embedded) const ORDERS: FileSchema = FileSchema {
     application_id: 0x5368_6f4f,
     migrations: &[ORDERS_1, outbox::TABLE],
