@@ -147,11 +147,12 @@ const ROWS: &[(&str, &str, RowCheck)] = &[
     ),
 ];
 
-/// A last record that was moved to a later offset: in order, and not read.
+/// The query of records behind the end of the log: a damaged last record that seems to be at a later
+/// offset. It is in order, but no reader gets it.
 const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 
-/// The rows that `read` refuses.
+/// Returns a line for each row of the query `sql` that `read` refuses, at most [`MAX_LINES`].
 fn refused(
     file: &Connection,
     what: &str,

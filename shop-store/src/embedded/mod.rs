@@ -52,7 +52,7 @@ pub use accounts::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers, SqliteOutbox
 pub use backup::{CopiedFile, backup, restore, vacuum};
 pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-/// The crate of the connections and transactions that `SqliteOutbox` takes.
+/// The SQLite crate whose connections and transactions `SqliteOutbox` takes.
 pub use rusqlite;
 pub use schema::FILE;
 pub use shop::{EmbeddedShop, EmbeddedShopOptions};

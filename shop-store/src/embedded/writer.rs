@@ -1,7 +1,7 @@
 //! The writer thread of a database file, one for each process. It commits queued writes in groups.
 //!
 //! ```text
-//! async callers ──WriteJob──▶ queue ──▶ thread `shop-writer`: lock, transaction, apply each job, COMMIT
+//! async callers ──WriteJob──▶ queue ──▶ thread `shop-writer`: lock, apply each job, COMMIT
 //!       ▲                                        │
 //!       └──────────── result of the job ─────────┘
 //! ```
