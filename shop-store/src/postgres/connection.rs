@@ -1,4 +1,14 @@
-//! The pools of connections, and statements with timeouts.
+//! The connection to a database: two pools of sessions, and statements that run in them with
+//! deadlines.
+//!
+//! ```text
+//! query ─┐                        ┌─ pool of reads  ─┐
+//!        ├─▶ run (retries) ─▶ attempt                ├─▶ run_in, in a task of its own ─▶ execute
+//! write ─┘                        └─ pool of writes ─┘
+//! ```
+//!
+//! The caller waits until its deadline at most. The task goes on with its session until the server
+//! has answered, see [`attempt`].
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,22 +31,31 @@ use super::url::DatabaseUrl;
 use crate::retries::retried;
 use crate::unreadable::Unreadables;
 
-/// The timeout of a check in a session.
+/// The timeout of a check, such as one for a readiness probe, if the URL names one host.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a successful check of writes is valid while no statement fails. Each one leaves a dead row.
+/// The time for which a successful check of writes is not repeated, unless a statement fails. Each
+/// check leaves a dead row in the table, which the server has to clean up.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
 
-/// In a write, whose commit then waits until it is durable, whatever the server's default; in the transaction, because
-/// a pooler gives each one another session.
+/// The first statement of each write, which makes the commit wait until the write is durable.
+///
+/// It raises `synchronous_commit` to `on` if the server, the database or the user has a lower
+/// level. The setting holds for the transaction only and is not made once for each session, because
+/// a pooler may give each transaction another session.
 pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', true)
     where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
 
-/// Returns a common table expression `confirmed`, which the statement joins. If `rows` are not empty, it makes the
-/// transaction wait for the standby, as an insert does.
+/// Returns SQL of a common table expression `confirmed`, which makes a statement that only reads
+/// wait for the synchronous standby, as an insert does.
 ///
-/// A row that is found may be one that no standby has: the server shows what it has committed when the wait for a standby
-/// was interrupted, as by a restart. A transaction that only finds it would not wait, and its row would be lost with the
-/// server. One that writes a message to the write-ahead log waits until the standby has all before it.
+/// The statement must join `confirmed`. It waits if `rows`, the name of an earlier expression or
+/// table, is not empty.
+///
+/// A stored row may be missing on the standby. When a wait for the standby is interrupted, for
+/// example by a restart, the server shows the row although it is not acknowledged. A transaction
+/// that only reads the row would not wait, so a caller that reports the row as stored could lose it
+/// with the server. `confirmed` writes a message to the write-ahead log. The commit then waits
+/// until the standby has received the log up to this message, and so the row too.
 pub(super) fn confirmed(rows: &str) -> String {
     format!(
         "confirmed as materialized (
@@ -45,7 +64,11 @@ pub(super) fn confirmed(rows: &str) -> String {
     )
 }
 
-/// Returns a query of the rows of `sql`, in any order, which are [`confirmed`].
+/// Returns a query of the rows of the query `sql`, in any order, that waits until the standby has
+/// them.
+///
+/// See [`confirmed`]. The rows have the name `found` in the query, for an `order by` that is
+/// appended.
 pub(super) fn confirmed_rows(sql: &str) -> String {
     let confirmed = confirmed("found");
     format!(
@@ -55,8 +78,8 @@ pub(super) fn confirmed_rows(sql: &str) -> String {
 }
 
 shop_core::options! {
-    /// Options of a [`PostgresStore`](super::PostgresStore), [`PostgresUsers`](super::PostgresUsers) or
-    /// [`PostgresOrders`](super::PostgresOrders).
+    /// Options of a [`PostgresStore`](super::PostgresStore),
+    /// [`PostgresUsers`](super::PostgresUsers) or [`PostgresOrders`](super::PostgresOrders).
     ///
     /// ```
     /// use std::time::Duration;
@@ -71,33 +94,39 @@ shop_core::options! {
     pub struct PostgresStoreOptions {
         /// The URL, `postgresql://…` or `postgres://…`, with the credentials if there are any.
         pub url: SecretString as impl Into<SecretString> = Into::<String>::into(url).into(),
-        /// Timeout of an insert, after which its outcome is unknown (default 30 s).
+        /// The timeout of an insert, after which its outcome is unknown (default 30 s).
         pub insert_timeout: Duration = Duration::from_secs(30),
-        /// Timeout of a query (default 5 s).
+        /// The timeout of a query (default 5 s).
         pub query_timeout: Duration = Duration::from_secs(5),
-        /// Maximum number of connections, half of them for queries (default 16, at least 2). A call that has timed out
-        /// uses its connection until the server has finished it.
+        /// The maximum number of connections, half of them for queries (default 16, at least 2).
+        ///
+        /// The statement of a call that has timed out keeps its connection until the server has
+        /// finished the statement.
         pub max_connections: usize = 16,
-        /// After this time without use, a connection is closed (default 1 minute).
+        /// The time without use after which a connection is closed (default 1 minute).
         pub idle_timeout: Duration = Duration::from_secs(60),
         /// Whether missing tables are created (default true).
         pub create_schema: bool = true,
-        /// Whether existing tables of users and orders that another program has made are used, such as those of the
-        /// replaced system (default false: every call fails).
+        /// Whether the store uses tables of users and orders that another program has created, such
+        /// as the replaced system (default false: every call fails if there are such tables).
         pub adopt_tables: bool = false,
     }
 
-    /// The database at `url`.
+    /// Creates options for the database at `url`, with the defaults.
     pub fn new(url: impl Into<String>);
 }
 
-/// A value that can be bound to a parameter.
+/// A value that can be bound to a parameter of a statement.
+///
+/// The type is sent with the value, so that the server need not be asked for the types of the
+/// parameters first.
 pub(super) trait SqlValue: ToSql + Send + Sync + 'static {
-    /// The type that the server is told.
+    /// The type of PostgreSQL that the value is sent as.
     const TYPE: Type;
 }
 
-/// Names the type of PostgreSQL that values of each type of Rust are sent as.
+/// Implements [`SqlValue`] for types of Rust, each with the type of PostgreSQL that its values are
+/// sent as.
 macro_rules! sent_as {
     ($($rust:ty => $sql:ident,)+) => {
         $(impl SqlValue for $rust {
@@ -121,21 +150,24 @@ sent_as! {
     Option<Vec<u8>> => BYTEA,
 }
 
-/// The value of a parameter, and its type.
+/// The value of a parameter of a statement, with its type.
 pub(super) type BoundParameter = (Box<dyn ToSql + Send + Sync>, Type);
 
-/// A statement with its parameters.
+/// A statement with its parameters, and with the transaction that it runs in.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
+    /// The values of `$1`, `$2` and so on.
     pub(super) parameters: Vec<BoundParameter>,
-    /// Another statement, which runs before it in the same transaction.
+    /// A statement that runs before this one in the same transaction. Only a write can have one.
     pub(super) before: Option<Box<Self>>,
-    /// The end of its transaction, if it is a write.
+    /// The statement that ends the transaction of a write, `commit` or `rollback`. `None` for a
+    /// query.
     pub(super) end: Option<&'static str>,
 }
 
 impl Statement {
+    /// Creates a query without parameters.
     pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
         Self {
             sql: sql.into(),
@@ -145,19 +177,24 @@ impl Statement {
         }
     }
 
-    /// Returns the same statement after `before`, in one transaction: it sees what others have committed until `before` has
-    /// ended. Both are sent together.
+    /// Returns this statement with `before` to run first, in the same transaction.
+    ///
+    /// Each statement of a transaction has its own snapshot, at PostgreSQL's default isolation
+    /// level. So this statement sees all that other transactions have committed by the time when
+    /// `before` has ended, for example when `before` waits for locks of rows. Both statements are
+    /// sent together, without a round trip between them.
     pub(super) fn after(mut self, before: Self) -> Self {
         self.before = Some(Box::new(before));
         self
     }
 
-    /// The same with the value of the next parameter.
+    /// Adds the value of the next parameter, beginning with `$1`.
     pub(super) fn bind<V: SqlValue>(mut self, value: V) -> Self {
         self.parameters.push((Box::new(value), V::TYPE));
         self
     }
 
+    /// Returns the values and types of the parameters as the driver takes them.
     pub(super) fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         self.parameters
             .iter()
@@ -166,29 +203,43 @@ impl Statement {
     }
 }
 
-/// The database, with limits on concurrent statements.
+/// The connection to one database, with limits on concurrent statements.
 #[derive(Debug)]
 pub(super) struct PostgresConnection {
     pub(super) options: PostgresStoreOptions,
+    /// The rows that were found and are no purchases.
     pub(super) unreadables: Unreadables,
-    /// The name of the database, without credentials.
+    /// The name of the database, `host:port/database`, without credentials.
     pub(super) name: String,
+    /// The tables of the store.
     pub(super) definition: &'static SchemaDefinition,
-    /// The number of batches of which rows that are stored already are still expected.
+    /// The number of further batches that are expected to contain stored rows, see
+    /// [`insert`](super::insert::insert). 0 in normal operation.
     pub(super) repeats: AtomicU32,
+    /// The timeout of checks. It is longer if the URL names several hosts, because one host may not
+    /// answer.
     pub(super) check_timeout: Duration,
-    /// The time of the last check of writes, unless a statement has failed since.
+    /// The time of the last successful check of writes, or `None` if a statement has failed since.
     checked: Mutex<Option<Instant>>,
+    /// The task that creates the tables, or `None` if they are not to be created.
     pub(super) schema: Option<SchemaMigrator>,
     pub(super) servers: Arc<Servers>,
     _closing_idle: DropGuard,
-    /// Connections for queries. They are separate, so inserts do not queue behind listings.
+    /// The sessions for queries. They are separate, so that inserts do not wait behind listings.
     reads: SessionPool,
+    /// The sessions for writes.
     pub(super) writes: SessionPool,
 }
 
 impl PostgresConnection {
-    /// Parses the URL. Connects when there is a statement.
+    /// Opens the connection, and begins to create the tables in the background if the options say
+    /// so.
+    ///
+    /// Does not wait for the server. Sessions are started when statements need them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the URL is invalid, or the certificates in `sslrootcert` cannot be
+    /// read.
     pub(super) fn open(
         options: PostgresStoreOptions,
         definition: &'static SchemaDefinition,
@@ -196,7 +247,8 @@ impl PostgresConnection {
         let (tls, url) = TlsOptions::take_from(options.url.expose_secret())?;
         let url = DatabaseUrl::parse(&url, &tls)?;
         let servers = Servers::new(&url);
-        // Of several hosts, one may not answer.
+        // One of several hosts may not answer, and a new session waits for that host until the
+        // connect timeout.
         let mut check_timeout = CHECK_TIMEOUT;
         if url.host_count() > 1 {
             check_timeout += url.connect_timeout();
@@ -242,18 +294,28 @@ impl PostgresConnection {
         })
     }
 
-    /// Runs a query within the timeout of queries.
+    /// Runs a query within the timeout of queries, and returns its rows.
+    ///
+    /// # Errors
+    /// An error of [`run`](Self::run).
     pub(super) async fn query(&self, statement: Statement) -> Result<Vec<Row>> {
         self.run(statement, Instant::now() + self.options.query_timeout)
             .await
     }
 
-    /// Runs a write, or a query that belongs to a write. It must be idempotent: it is repeated if its outcome is unknown.
+    /// Runs a write, or a query that belongs to a write, within the timeout of inserts, and returns
+    /// its rows.
+    ///
+    /// The statement must be idempotent, because it is repeated if its outcome is unknown.
+    ///
+    /// # Errors
+    /// An error of [`run`](Self::run).
     pub(super) async fn write(&self, statement: Statement) -> Result<Vec<Row>> {
         self.write_by(statement, Instant::now() + self.options.insert_timeout)
             .await
     }
 
+    /// Runs a write in a transaction of its own until `deadline`, see [`write`](Self::write).
     pub(super) async fn write_by(
         &self,
         statement: Statement,
@@ -269,8 +331,16 @@ impl PostgresConnection {
         .await
     }
 
-    /// Runs a query, or a write that has an end. Retries a few times if the error is transient: the connections of a
-    /// server that has restarted are broken, and the next one is new.
+    /// Runs a query, or a write whose [`end`](Statement::end) is set, and returns its rows.
+    ///
+    /// Waits for the first attempt to create the tables. Repeats the statement a few times while
+    /// its error is transient: after a restart of the server, pooled sessions are broken, and a
+    /// repetition gets a new session.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::DeadlineExceeded`] if there is no answer until `deadline`
+    /// - the error of the first attempt to create the tables, if they may belong to another program
+    /// - an error of the server or of a new session, see [`error`](super::error)
     pub(super) async fn run(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         if let Some(schema) = &self.schema {
             let attempted = time::timeout_at(deadline, schema.attempted()).await;
@@ -286,17 +356,22 @@ impl PostgresConnection {
             attempt(pool, &statement, deadline)
         })
         .await;
+        // The next check of writes must ask the server again.
         if rows.is_err() {
             self.set_checked(None);
         }
         rows
     }
 
+    /// Sets the time of the last successful check of writes, or forgets it.
     fn set_checked(&self, at: Option<Instant>) {
         *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
-    /// Checks that the table can be read.
+    /// Checks that the main table of the store can be read.
+    ///
+    /// # Errors
+    /// An error of [`run`](Self::run).
     pub(super) async fn check_reads(&self) -> Result<()> {
         let check = Statement::new(format!("select from {} limit 0", self.definition.name));
         self.run(check, Instant::now() + self.check_timeout)
@@ -304,7 +379,14 @@ impl PostgresConnection {
             .map(drop)
     }
 
-    /// Checks that the table can be written: inserts a row, and rolls back. A recent success is not repeated.
+    /// Checks that the main table of the store can be written: inserts a row, and rolls the insert
+    /// back.
+    ///
+    /// Returns at once if a check has succeeded in the last 5 seconds and no statement has failed
+    /// since.
+    ///
+    /// # Errors
+    /// An error of [`run`](Self::run).
     pub(super) async fn check_writes(&self) -> Result<()> {
         let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
@@ -324,10 +406,18 @@ impl PostgresConnection {
     }
 }
 
-/// Runs a statement in a separate task. After the deadline, or when this future is dropped, the task continues in the
-/// background with its connection: a statement that is not finished must not delay another one, and statements that
-/// wait for a standby must not use up the connections of the server. If the server does not answer others either, its
-/// connections are given up.
+/// Runs a statement once, in a separate task, and waits for its rows until `deadline`.
+///
+/// After the deadline, or when this future is dropped, the task continues in the background and
+/// keeps its session. So an unfinished statement does not delay another one in the same session.
+/// And statements that wait for a standby hold their places in the pool, so that new sessions
+/// cannot use up the connections of the server. After the deadline, the host is asked whether it
+/// answers at all. If it does not, its sessions are ended.
+///
+/// # Errors
+/// - [`ErrorKind::DeadlineExceeded`] after the deadline. The outcome is unknown if the statement
+///   was sent.
+/// - an error of [`run_in`], or of the start of a session
 async fn attempt(
     pool: &SessionPool,
     statement: &Arc<Statement>,
@@ -351,12 +441,20 @@ async fn attempt(
     }
 }
 
-/// Runs a statement in a session, which leaves its pool if it is of no use afterwards.
+/// Runs a statement in a session. The session leaves its pool if it cannot be used again.
+///
+/// # Errors
+/// - [`ErrorKind::DeadlineExceeded`] if the host of the session turned out to be mute meanwhile
+/// - [`ErrorKind::Unavailable`] with an unknown outcome if the server committed without waiting for
+///   its standby
+/// - an error of [`from_driver`]
 async fn run_in(session: PooledSession, statement: Arc<Statement>) -> Result<Vec<Row>> {
     let abandoned = session.abandoned.clone();
     let executed = abandoned
         .run_until_cancelled(execute(&session, &statement))
         .await;
+    // Dropping a session that was taken from its pool ends the connection, and makes room in the
+    // pool.
     let Some(result) = executed else {
         drop(PooledSession::take(session));
         return Err(timed_out(Outcome::Unknown));
@@ -373,23 +471,32 @@ async fn run_in(session: PooledSession, statement: Arc<Statement>) -> Result<Vec
     result.map_err(from_driver)
 }
 
+/// Sends a statement, and returns its rows. A write is sent with the begin and the end of its
+/// transaction.
+///
+/// # Errors
+/// The error of the first statement of the transaction that failed. The server has then rolled back
+/// the transaction.
 async fn execute(
     session: &Session,
     statement: &Statement,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
     let client = &session.client;
     let parameters = statement.parameters();
-    // Without a prepared statement: one round trip, and a plan for these values.
+    // The statement is not prepared. So it takes one round trip, and the server plans it for these
+    // values.
     let query = client.query_typed(&statement.sql, &parameters);
     let Some(end) = statement.end else {
         return query.await;
     };
-    // Sent together and in this order: it costs no round trip. After an error the server rolls back.
+    // All statements are sent together and in this order, so a transaction takes one round trip.
+    // After an error, the server rejects the following statements, and `commit` rolls the
+    // transaction back.
     let begin = format!("begin; {DURABLE}");
     let begin = client.batch_execute(&begin);
     let before = async {
         match &statement.before {
-            // Its rows are of no interest.
+            // This statement is run for its effect, such as a lock. Its rows are not needed.
             Some(before) => client
                 .query_typed(&before.sql, &before.parameters())
                 .await
@@ -399,6 +506,7 @@ async fn execute(
     };
     let (begun, before, rows, ended) =
         tokio::join!(biased; begin, before, query, client.batch_execute(end));
+    // The first error is the cause of the later ones.
     begun?;
     before?;
     let rows = rows?;
@@ -406,7 +514,7 @@ async fn execute(
     Ok(rows)
 }
 
-/// Closes connections that are not used, until it is dropped.
+/// Closes the pooled sessions that were not used for `timeout`. Runs until the future is dropped.
 async fn close_idle(pools: [SessionPool; 2], timeout: Duration) {
     loop {
         time::sleep(timeout / 4).await;
@@ -416,23 +524,28 @@ async fn close_idle(pools: [SessionPool; 2], timeout: Duration) {
     }
 }
 
-/// Runs `task` in the background until the guard is dropped.
+/// Spawns `task`, and returns a guard that cancels the task when it is dropped.
 pub(super) fn until_dropped(task: impl Future<Output: Send> + Send + 'static) -> DropGuard {
     let stopped = CancellationToken::new();
     tokio::spawn(stopped.clone().run_until_cancelled_owned(task));
     stopped.drop_guard()
 }
 
+/// Returns the error for a statement without an answer until its deadline.
 fn timed_out(outcome: Outcome) -> Error {
     let message = "PostgreSQL did not answer within the timeout";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-/// Returns the options of a session whose statements have this timeout.
+/// Returns the options of a session for statements with this timeout, in the form of the setting
+/// `options`.
 fn session_options(timeout: Duration) -> String {
-    // Shorter than the client's timeout, so the server reports the error and the outcome is known.
+    // The server's timeout is shorter than the client's, so usually the server reports the error,
+    // and the outcome is known.
     let limit = (timeout - timeout / 10).as_millis().max(1);
-    // Without sorts a page is read in the order of its index, also when the statistics of the table are old. As options
-    // of the start: a pooler that shares sessions rejects them, where it would pass a `set` on to other clients.
+    // Without sorts, the server reads a page in the order of an index, even if the statistics of
+    // the table are old. The settings are options of the start of the session, because a pooler
+    // that shares sessions rejects such options. It would accept a `set` statement, and the setting
+    // would also hold for other clients of the session.
     format!("-c statement_timeout={limit} -c enable_sort=off")
 }

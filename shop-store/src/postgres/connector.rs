@@ -1,11 +1,20 @@
-//! Sessions with the server that takes writes: of several hosts, the one on the highest timeline.
+//! Starts sessions with the server that takes writes. If several hosts take writes, it is the one
+//! on the highest timeline.
 //!
-//! A promotion begins a new timeline. A primary that could not be reached while another server was promoted may come
-//! back and take writes that no other server gets. So every host is asked at each new session, a server on an earlier
-//! timeline than one that was seen is refused by name, and the sessions with such a server leave the pools.
+//! PostgreSQL numbers the histories of a database as timelines, and the promotion of a standby
+//! begins a new one. A primary that was unreachable while a standby was promoted may come back on
+//! its earlier timeline, and accept writes that no other server receives. Three rules prevent that
+//! the store writes there:
 //!
-//! A server may also accept a connection and never answer, because it is frozen or its machine has vanished. Each host has
-//! a time limit over the whole start of a session. A host that was mute is asked, but not waited for, until it answers.
+//! - Each new session asks all hosts, see [`Connector`].
+//! - A server on an earlier timeline than the highest that was seen is refused. The error names the
+//!   server.
+//! - Pooled sessions with such a server are not used again.
+//!
+//! A server may also accept a connection and never answer, because it is frozen or its machine has
+//! vanished. So the whole start of a session is limited in time for each host. A host that exceeds
+//! the limit is mute: each new session asks it again, but does not wait for it, until it has
+//! answered once.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -24,36 +33,45 @@ use tokio_util::sync::CancellationToken;
 use super::error::{from_connect, postgres_error};
 use super::url::DatabaseUrl;
 
-/// A pool of sessions.
+/// A pool of sessions, all with the same options.
 pub(super) type SessionPool = managed::Pool<Connector>;
-/// A session that is in use.
+/// A session that a statement uses. It returns to its pool when it is dropped.
 pub(super) type PooledSession = managed::Object<Connector>;
 
-/// The state of a server: whether transactions are read-only, and the name of the file of the write-ahead log, which
-/// begins with the timeline, unless it is a standby.
+/// The query of the state of a server, in two columns.
+///
+/// The first column tells whether transactions are read-only. The second one is the name of the
+/// present file of the write-ahead log, which begins with the timeline. It is null on a standby,
+/// which writes no such file.
 const SERVER_STATE: &str = "select current_setting('transaction_read_only'),
     case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end";
-/// The routine of the server that reports that the wait for a standby was cancelled after the commit.
+/// The routine of the server that sends a notice when the wait for a synchronous standby was
+/// cancelled.
+///
+/// The transaction is committed on the server by then, but the standby may lack it.
 const STANDBY_WAIT: &str = "SyncRepWaitForLSN";
 
-/// What the pools of a store know of the servers.
+/// The knowledge about the servers that both pools of a store share.
 #[derive(Debug)]
 pub(super) struct Servers {
     hosts: Vec<HostState>,
     connect_timeout: Duration,
-    /// The highest timeline that was seen; 0 for none.
+    /// The highest timeline of any server that took writes, or 0 if no timeline was seen yet.
     timeline: AtomicU32,
 }
 
+/// The state of one host of the URL.
 #[derive(Debug, Default)]
 struct HostState {
-    /// Whether the host did not answer when it was asked last.
+    /// Whether the host did not answer within the time limit when it was asked last.
     is_mute: AtomicBool,
-    /// Cancelled when the host is mute: its sessions are then of no use.
+    /// The token of the present sessions with the host. It is cancelled, and replaced by a new
+    /// token for later sessions, when the host turns out to be mute.
     abandoned: Mutex<CancellationToken>,
 }
 
 impl Servers {
+    /// Creates the state for the hosts in `url`. No host is mute, and no timeline is known.
     pub(super) fn new(url: &DatabaseUrl) -> Arc<Self> {
         let hosts = std::iter::repeat_with(HostState::default);
         Arc::new(Self {
@@ -63,31 +81,40 @@ impl Servers {
         })
     }
 
-    /// The highest timeline that was seen; 0 for none.
+    /// Returns the highest timeline of any server that took writes, or 0 if no timeline was seen
+    /// yet.
     pub(super) fn timeline(&self) -> u32 {
         self.timeline.load(Ordering::Acquire)
     }
 
-    /// Whether another server was seen on a higher timeline than that of the session, if that is known.
+    /// Returns whether a server was seen on a higher timeline than the server of `session`.
+    ///
+    /// Returns `false` if the timeline of the session is unknown.
     fn have_replaced(&self, session: &Session) -> bool {
         session.timeline > 0 && session.timeline < self.timeline()
     }
 
+    /// Returns whether the host with index `host` did not answer when it was asked last.
     fn is_mute(&self, host: usize) -> bool {
         self.hosts[host].is_mute.load(Ordering::Acquire)
     }
 
+    /// Locks the token of the present sessions with a host, see [`HostState::abandoned`].
     fn abandoned(&self, host: usize) -> MutexGuard<'_, CancellationToken> {
         let token = self.hosts[host].abandoned.lock();
         token.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the sessions with a host.
+    /// Ends all present sessions with a host: their statements fail, and the pools do not use them
+    /// again.
     fn abandon(&self, host: usize) {
         std::mem::take(&mut *self.abandoned(host)).cancel();
     }
 
-    /// Notes the timeline of the server that `name` is. A higher one than before is that of a promoted server.
+    /// Records the timeline of a server that takes writes.
+    ///
+    /// If the timeline is higher than all earlier ones, the server was promoted, and a warning is
+    /// logged. `name` is the `host:port` of the server.
     fn note_timeline(&self, name: &str, timeline: u32) {
         let before = self.timeline.fetch_max(timeline, Ordering::AcqRel);
         if before > 0 && before < timeline {
@@ -100,16 +127,22 @@ impl Servers {
     }
 }
 
-/// Starts the sessions of one pool.
+/// The manager of one pool, which starts the sessions.
+///
+/// ```text
+/// pool is empty ──▶ create ──▶ ask host 1 ─┐
+///                         ├──▶ ask host 2 ─┼──▶ the session that takes writes, on the highest timeline
+///                         └──▶ ask host 3 ─┘
+/// ```
 pub(super) struct Connector {
     pub(super) servers: Arc<Servers>,
-    /// The name of each host, with the options of a session.
+    /// The `host:port` of each host, with the options of a session with this host.
     pub(super) configs: Vec<(String, Config)>,
     pub(super) tls: MakeRustlsConnect,
 }
 
 impl fmt::Debug for Connector {
-    /// Without the options of the sessions, which have the password.
+    /// Leaves out the options of the sessions, because they contain the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
             .field("servers", &self.servers)
@@ -121,20 +154,25 @@ impl fmt::Debug for Connector {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
-    /// The index of its host.
+    /// The index of the session's host in the URL.
     pub(super) host: usize,
-    /// 0 if the server does not say it.
+    /// The timeline of the server, or 0 if the server is a standby or does not state one.
     timeline: u32,
-    /// Whether transactions are read-only, because the server is a standby or by its settings.
+    /// Whether transactions are read-only, because the server is a standby or its settings say so.
     is_read_only: bool,
-    /// Cancelled when the server is mute.
+    /// The token that is cancelled when the host turns out to be mute.
     pub(super) abandoned: CancellationToken,
-    /// Set when the server has committed without the standby that it had to wait for.
+    /// The flag that is set when the server committed a transaction without waiting for its
+    /// synchronous standby.
     pub(super) has_skipped_standby: Arc<AtomicBool>,
 }
 
 impl Connector {
-    /// Asks a host for a session in a separate task: a host that is not waited for is noticed when it answers.
+    /// Starts a session with a host in a separate task, and sends the result to `answers`.
+    ///
+    /// The result is an error if the host does not answer within the connect timeout. The task
+    /// updates whether the host is mute even if nobody waits for the result, so a host that
+    /// recovers is noticed.
     fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Result<Session>)>) {
         let (name, config) = self.configs[host].clone();
         let servers = Arc::clone(&self.servers);
@@ -151,13 +189,18 @@ impl Connector {
                 let error = postgres_error(ErrorKind::Unavailable, message);
                 Err(error.with_outcome(Outcome::NotApplied))
             });
-            // Without a receiver, the session ends here.
+            // The session ends here if the receiver was dropped, because another host was chosen
+            // meanwhile.
             let _unused = answers.send((host, answer));
         });
     }
 
-    /// Ends the sessions with a host, if it does not answer. To be called when a statement got no response in time: one
-    /// that waits for a standby keeps its session, since its server answers others.
+    /// Checks in the background whether a host still answers, and ends all sessions with the host
+    /// if it does not.
+    ///
+    /// A statement that received no response in time calls this. The statement may only be waiting
+    /// for a standby. Then the server answers the new session that is started here, and the
+    /// statement keeps its session.
     pub(super) fn abandon_if_mute(&self, host: usize) {
         let (sender, mut answers) = mpsc::unbounded_channel();
         self.ask(host, sender);
@@ -171,7 +214,12 @@ impl Connector {
     }
 }
 
-/// Starts a session with one host, and asks for the state of its server.
+/// Starts a session with one host, and queries the state of the server.
+///
+/// Spawns a task that drives the connection until it ends. `name` is the `host:port` of the host.
+///
+/// # Errors
+/// An error of [`from_connect`] if the connection, the login or the query fails.
 async fn start(
     servers: &Servers,
     host: usize,
@@ -182,6 +230,8 @@ async fn start(
     let (client, mut connection) = config.connect(tls).await.map_err(from_connect)?;
     let has_skipped_standby = Arc::new(AtomicBool::new(false));
     let skipped = Arc::clone(&has_skipped_standby);
+    // The task polls messages instead of awaiting the connection, because only messages carry the
+    // server's notices.
     tokio::spawn(async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
             match message {
@@ -198,7 +248,8 @@ async fn start(
     });
     let state = match client.simple_query(SERVER_STATE).await {
         Ok(state) => state,
-        // Another server of this protocol may not know what PostgreSQL does.
+        // Another server that speaks this protocol may not know these functions. It is used without
+        // a timeline.
         Err(error) if error.as_db_error().is_some() => Vec::new(),
         Err(error) => return Err(from_connect(error)),
     };
@@ -208,7 +259,7 @@ async fn start(
     });
     let is_read_only = row.is_some_and(|row| row.get(0) == Some("on"));
     let file = row.and_then(|row| row.get(1));
-    // The name begins with the timeline, as eight hexadecimal digits.
+    // The name of the file begins with the timeline, as eight hexadecimal digits.
     let digits = file.and_then(|file| file.get(..8));
     let timeline = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let session = Session {
@@ -219,6 +270,7 @@ async fn start(
         abandoned: servers.abandoned(host).clone(),
         has_skipped_standby,
     };
+    // A standby states no timeline, and cannot have replaced a primary.
     if !is_read_only {
         servers.note_timeline(name, session.timeline);
     }
@@ -229,7 +281,17 @@ impl managed::Manager for Connector {
     type Type = Session;
     type Error = Error;
 
-    /// Asks all hosts at the same time, and waits for those that answered when they were asked before.
+    /// Starts a session with the host that takes writes.
+    ///
+    /// Asks all hosts at the same time. Waits for each host that answered when it was asked last,
+    /// or for all hosts if all are mute. Of the sessions that take writes, the one on the highest
+    /// timeline is returned, and the others end. With a single host, its session is returned even
+    /// if it is read-only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if no host takes writes, or if the only ones that do are on an
+    /// earlier timeline than was seen before. If no session takes writes and a host failed, the
+    /// error of the last host that failed.
     async fn create(&self) -> Result<Session> {
         let (sender, mut answers) = mpsc::unbounded_channel();
         let hosts = 0..self.configs.len();
@@ -251,7 +313,8 @@ impl managed::Manager for Connector {
             awaited.retain(|other| *other != host);
             match answer {
                 Ok(session) if session.is_read_only => {
-                    // Of a single host, what it can do is used: a command may only read.
+                    // There is no other host to choose, and the caller may be a command that only
+                    // reads.
                     if self.configs.len() == 1 {
                         return Ok(session);
                     }
@@ -277,6 +340,12 @@ impl managed::Manager for Connector {
         Ok(session)
     }
 
+    /// Checks whether a pooled session can be used again. The pool discards the session if this
+    /// fails.
+    ///
+    /// # Errors
+    /// If the session has ended, its host is mute, or another server was promoted since the session
+    /// started.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
         if session.client.is_closed() || session.abandoned.is_cancelled() {
             return Err(RecycleError::message("the session has ended"));
@@ -288,13 +357,15 @@ impl managed::Manager for Connector {
     }
 }
 
+/// Returns the error for a URL whose hosts are all read-only.
 fn no_primary() -> Error {
     let message =
         "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";
     postgres_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
 }
 
-/// Returns the error for a primary on an earlier timeline than one that was seen.
+/// Returns the error for a primary that was replaced: it is on `timeline`, and a server was seen on
+/// the higher timeline `seen`.
 fn replaced(name: &str, timeline: u32, seen: u32) -> Error {
     let message = format!(
         "the PostgreSQL server {name} is on timeline {timeline}, and another one on timeline {seen} has replaced it: stop it, or make it a standby"

@@ -1,4 +1,7 @@
-//! Maps the driver's errors to [`shop_core::Error`].
+//! Converts the driver's errors to [`shop_core::Error`].
+//!
+//! [`sqlstate`] gives the kind and the message of an error that the server has reported. This
+//! module adds the outcome: whether the statement may have been applied although it failed.
 
 use std::error::Error as _;
 use std::io;
@@ -10,12 +13,15 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::sqlstate;
 
-/// An error with the origin `postgresql`.
+/// Creates an error with the origin `postgresql`.
 pub(super) fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("postgresql")
 }
 
 /// Converts an error of a statement that was sent.
+///
+/// If the connection broke, the error is [`ErrorKind::Unavailable`], and the statement may have
+/// been applied.
 pub(super) fn from_driver(error: DriverError) -> Error {
     match error.as_db_error() {
         Some(reported) => from_server(reported),
@@ -24,7 +30,7 @@ pub(super) fn from_driver(error: DriverError) -> Error {
     }
 }
 
-/// Converts an error of a pool. No statement was sent.
+/// Converts an error of a pool that could not provide a session. No statement was sent.
 pub(super) fn from_pool(error: PoolError<Error>) -> Error {
     match error {
         PoolError::Backend(error) => error,
@@ -34,7 +40,11 @@ pub(super) fn from_pool(error: PoolError<Error>) -> Error {
     }
 }
 
-/// Converts an error of a connection that was not established. No statement was sent.
+/// Converts an error of a session that could not be started. No statement was sent, so the outcome
+/// is [`Outcome::NotApplied`].
+///
+/// The kind is [`ErrorKind::Unavailable`] if the host cannot be reached, [`ErrorKind::Denied`] if
+/// password or TLS do not fit, and otherwise the kind of the server's error code.
 pub(super) fn from_connect(error: DriverError) -> Error {
     let is_io = error
         .source()
@@ -45,7 +55,8 @@ pub(super) fn from_connect(error: DriverError) -> Error {
             postgres_error(ErrorKind::Unavailable, "PostgreSQL cannot be reached")
                 .with_source(error)
         }
-        // Without a password, or without TLS where it is required.
+        // The driver gave up by itself, for example because the server wants a password and the URL
+        // contains none, or because `sslmode` requires TLS and the server does not support it.
         None => {
             let message = "the PostgreSQL URL does not fit the server: check password and sslmode";
             postgres_error(ErrorKind::Denied, message).with_source(error)
@@ -54,7 +65,8 @@ pub(super) fn from_connect(error: DriverError) -> Error {
     converted.with_outcome(Outcome::NotApplied)
 }
 
-/// An error that the server has reported, without the details: they contain the values of a rejected row.
+/// An error that the server has reported, without its details. They contain the values of a
+/// rejected row, which must not get into logs.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", .code.code())]
 struct ServerError {
@@ -62,7 +74,8 @@ struct ServerError {
     message: String,
 }
 
-/// The code of an error that the server has reported.
+/// Returns the code of an error that the server has reported, such as `23505`. Returns `None` for
+/// other errors.
 pub(super) fn code(error: &Error) -> Option<&str> {
     error
         .source()?
@@ -70,15 +83,19 @@ pub(super) fn code(error: &Error) -> Option<&str> {
         .map(|reported| reported.code.code())
 }
 
+/// Converts an error that the server has reported.
 fn from_server(error: &DbError) -> Error {
     let (kind, message) = match sqlstate::classify(error.code().code()) {
-        // It ends the session: files that cannot be read have a code of a row (22023).
+        // The kind `Invalid` makes a record a dead letter. A severity above `ERROR` ends the
+        // session, so the error is about the server and not about a row, even with the code of a
+        // row. An example is 22023 for files that the server cannot read.
         (ErrorKind::Invalid, _) if error.parsed_severity() != Some(Severity::Error) => {
             sqlstate::UNKNOWN
         }
         class => class,
     };
-    // After an error the transaction is rolled back. A session that ends may have committed before.
+    // After an `ERROR`, the transaction is rolled back. A session that ends by a higher severity
+    // may have committed before.
     let is_rolled_back = error.parsed_severity() == Some(Severity::Error)
         && *error.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN;
     let outcome = if is_rolled_back {
@@ -95,7 +112,10 @@ fn from_server(error: &DbError) -> Error {
         .with_source(reported)
 }
 
-/// Whether the next connection may be to a better server.
+/// Returns whether the session must leave its pool after `error`.
+///
+/// This is so if the connection broke, if the server ended the session, or if the server is
+/// read-only: the next session may be with another server, which takes writes.
 pub(super) fn is_broken(error: &DriverError) -> bool {
     error.as_db_error().is_none_or(|reported| {
         reported.parsed_severity() != Some(Severity::Error)
@@ -103,7 +123,7 @@ pub(super) fn is_broken(error: &DriverError) -> bool {
     })
 }
 
-/// Whether an idempotent statement is repeated at once.
+/// Returns whether an idempotent statement is repeated within the same call after `error`.
 pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && error.is_retryable()
 }

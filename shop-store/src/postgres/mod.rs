@@ -5,25 +5,42 @@
 //! | `tls` | `sslmode` and `sslrootcert` of the URL |
 //! | `url` | the URL, in the forms of libpq |
 //! | `connector` | sessions with the server that takes writes, also after a promotion |
-//! | `connection` | number of connections and timeouts; the pools, and statements with timeouts |
+//! | `connection` | the options of a store, its two pools of connections, and statements with deadlines |
 //! | `schema` | creation of tables and indexes in the background |
-//! | `inspect` | what is in the database, and which rights are missing |
-//! | `rows` | conversion between purchases and rows |
+//! | `inspect` | a check of the tables and the rights in a database, which changes nothing |
+//! | `rows` | conversion of rows to purchases |
 //! | `insert` | inserts with one outcome for each row |
-//! | `select` | the port for queries; keyset pagination, exact counts and sums, reads by id, and of the whole table in the order of the primary key |
-//! | `erase` | erasure of a user's purchases, and deletion of old ones |
+//! | `select` | the port for queries: pages, exact counts and sums, reads by id, and scans of the whole table |
+//! | `refunds` | refunds, the refunds that wait for their purchase, and the currency of the store |
+//! | `erase` | erasure of a user's purchases, and deletion of old purchases |
+//! | `store` | [`PostgresStore`], and its port for inserts |
 //! | `accounts` | users and orders, and the outbox, also in a database of your own |
 //! | `sqlstate` | classification of the server's error codes |
-//! | `error` | mapping of the driver's errors |
+//! | `error` | conversion of the driver's errors |
 //!
-//! The table of purchases is `purchases (id text, userid text, username text, price numeric, timestamp timestamptz(3))` in the first
-//! schema of the `search_path`. The row of an erased purchase has its id only.
+//! A statement passes through the modules in this order: a port (`store`, `select`, `erase`,
+//! `refunds`) builds it, `connection` takes a session from a pool, `connector` starts the session
+//! if the pool is empty, and `error` converts a failure.
+//!
+//! The table of purchases is `purchases (id text, userid text, username text, price numeric,
+//! timestamp timestamptz(3), details json)` in the first schema of the `search_path`. The row of an
+//! erased purchase keeps its id, and its other columns are null.
 //!
 //! # URL
 //!
-//! `postgresql://user:password@host:port/database?option=value`, as `libpq` reads it, with these options: `sslmode`,
-//! `sslrootcert`, `connect_timeout`, `target_session_attrs`, `options` and the others of [`tokio_postgres::Config`].
-//! Several hosts, separated by commas, are tried in turn; `target_session_attrs=read-write` skips a standby.
+//! `postgresql://user:password@host:port/database?option=value`, as `libpq` reads it, with these
+//! options: `sslmode`, `sslrootcert`, `connect_timeout`, `target_session_attrs`, `options` and the
+//! others of [`tokio_postgres::Config`].
+//!
+//! Several hosts are separated by commas. For each new session, the store asks all hosts at the
+//! same time, and uses the host that takes writes. It skips hosts that are read-only, such as
+//! standbys. If several hosts take writes, it uses the one on the highest timeline, which was
+//! promoted last. `connect_timeout` (default 3 s) limits the start of a session with each host. If
+//! the URL names one host only, the store also uses it while it is read-only, and its writes fail.
+//!
+//! `target_session_attrs` does not change this choice. The values `any`, `read-write` and `primary`
+//! are accepted and ignored, so that a URL for libpq can be used as it is. Any other value, such as
+//! `standby`, is an error.
 //!
 //! | `sslmode` | connection |
 //! |---|---|
@@ -32,13 +49,15 @@
 //! | `require` | with TLS; the certificate is not verified |
 //! | `verify-full` | with TLS; the certificate must be for the host, from an authority of the system |
 //!
-//! With `sslrootcert`, a PEM file, the certificate is verified in every mode with TLS, by the authorities of the file.
-//! `verify-ca` and client certificates are not supported.
+//! With `sslrootcert`, a PEM file, the certificate is verified in every mode with TLS, by the
+//! authorities in the file. `verify-ca` and client certificates are not supported.
 //!
 //! # Durability
 //!
-//! Writes are acknowledged by the server's `synchronous_commit`, but never at a lower level than `on`: `off`, `local` and
-//! `remote_write` are raised to `on` in the transaction of each write, also behind a pooler of transactions. With `synchronous_standby_names`, `on` includes the standby.
+//! The server acknowledges a write at the level of its setting `synchronous_commit`, but never
+//! below `on`. Each write raises `off`, `local` and `remote_write` to `on` in its own transaction,
+//! so this also works behind a pooler that gives each transaction another session. If
+//! `synchronous_standby_names` is set, `on` waits for the standby too.
 
 #[cfg(feature = "accounts")]
 mod accounts;
@@ -76,5 +95,6 @@ pub use connection::PostgresStoreOptions;
 pub use inspect::DatabaseInspection;
 pub use store::PostgresStore;
 
-/// The driver, whose transactions `PostgresOutbox::write` takes.
+/// The driver of PostgreSQL. `PostgresOutbox::insert_event` takes a transaction of this version of
+/// the driver.
 pub use tokio_postgres;

@@ -1,7 +1,9 @@
-//! Creates the table and its indexes in the background.
+//! Creates the tables of a store and their indexes in the background.
 //!
-//! Changes are numbered. The table `shop_schema` has the number of the last one that was made. A change is made once,
-//! under an advisory lock: several processes may start at the same time.
+//! The changes to a schema are numbered from 1. A row of the table `shop_schema` records the number
+//! of the last change that was made to each schema. All missing changes are made in one
+//! transaction. It holds an advisory lock, so each change is made once, even if several processes
+//! start at the same time.
 
 use std::time::Duration;
 
@@ -16,18 +18,20 @@ use super::connector::{PooledSession, SessionPool};
 use super::error::{from_driver, from_pool, postgres_error};
 use crate::retries::pauses;
 
-/// The schema of a store.
+/// The definition of the tables of a store.
 #[derive(Debug)]
 pub(super) struct SchemaDefinition {
-    /// The name in `shop_schema`, and of the main table.
+    /// The name of the main table, which is also the name of the schema in `shop_schema`.
     pub(super) name: &'static str,
-    /// Columns and values of a row that does not exist and may be inserted, also where no column may be null.
+    /// The columns and values of a row with an unused id, which a check of writes inserts and rolls
+    /// back. No value is null where the table forbids it.
     pub(super) unused_row: &'static str,
-    /// All tables that it reads and writes.
+    /// All tables that the store reads and writes.
     pub(super) tables: &'static [&'static str],
-    /// The tables that may be those of the replaced system.
+    /// The tables that the replaced system may have created under the same names.
     pub(super) adoptable: &'static [&'static str],
-    /// The changes. Only append to them.
+    /// The changes, as SQL in which `{table}` stands for the name of the main table. Only append to
+    /// them, because databases record how many were made.
     pub(super) changes: &'static [&'static str],
 }
 
@@ -51,27 +55,33 @@ pub(super) const PURCHASES: SchemaDefinition = SchemaDefinition {
     ],
 };
 
-/// The key of the advisory lock.
+/// The key of the advisory lock that all processes take before they change a schema.
 const LOCK: i64 = 0x73_686f_7073;
 
-/// The maximum pause between two attempts: until the table exists, all calls fail.
+/// The maximum pause between two attempts. It is short, because all calls fail until the tables
+/// exist.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// The same after the server has rejected an attempt, until an operator grants a right or creates a role.
+/// The maximum pause after the server has rejected an attempt. It is longer, because an operator
+/// must act first, for example by granting a right.
 const MAX_PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(30);
 
-/// The result of the last attempt to create the schema; `None` until the first one has ended.
+/// The result of the last attempt to create the tables, or `None` until the first attempt has
+/// ended.
 type LastAttempt = Option<Result<()>>;
 
-/// Creates the schema, with retries until it is dropped.
+/// A background task that creates the tables of a store. It retries until it succeeds or this value
+/// is dropped.
 #[derive(Debug)]
 pub(super) struct SchemaMigrator {
     progress: watch::Receiver<LastAttempt>,
-    /// Whether tables of this name may be those of another program.
+    /// Whether another program may have created tables of the same names.
     is_adoptable: bool,
     _until_dropped: DropGuard,
 }
 
 impl SchemaMigrator {
+    /// Starts the task, which takes its sessions from `pool`. `adopts` is the option
+    /// `adopt_tables`.
     pub(super) fn new(
         definition: &'static SchemaDefinition,
         adopts: bool,
@@ -86,8 +96,12 @@ impl SchemaMigrator {
         }
     }
 
-    /// Waits until the first attempt has ended. Its error is that of every call on tables that may be those of another
-    /// program: they are not touched before that is known.
+    /// Waits until the first attempt has ended. Each statement of the store waits for this first.
+    ///
+    /// # Errors
+    /// The error of the last attempt, if the tables may belong to another program. Statements must
+    /// not touch the tables before it is known that they do not. In other stores, statements are
+    /// sent in any case, since the tables may exist although the attempt failed.
     pub(super) async fn attempted(&self) -> Result<()> {
         let mut progress = self.progress.clone();
         let attempted = progress.wait_for(Option::is_some).await;
@@ -99,7 +113,8 @@ impl SchemaMigrator {
         }
     }
 
-    /// Waits until the schema exists or the server has rejected a change.
+    /// Waits until the tables exist or the server has rejected their creation. Waits longer if the
+    /// server is unavailable.
     pub(super) async fn done(&self) {
         let is_over = |progress: &LastAttempt| match progress {
             Some(created) => created.as_ref().err().is_none_or(is_rejection),
@@ -109,10 +124,16 @@ impl SchemaMigrator {
     }
 }
 
+/// Returns whether the server has rejected a change, so that a retry fails until an operator acts.
 fn is_rejection(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
 }
 
+/// Attempts to create the tables until an attempt succeeds, and publishes the result of each
+/// attempt to `progress`.
+///
+/// Logs the first error, and then an error only if the server begins or ceases to reject the
+/// changes.
 async fn create(
     definition: &SchemaDefinition,
     adopts: bool,
@@ -137,10 +158,16 @@ async fn create(
     progress.send_replace(Some(Ok(())));
 }
 
+/// Makes the missing changes, if there are any.
+///
+/// # Errors
+/// - [`ErrorKind::Denied`] if tables of another program exist and `adopts` is not set
+/// - an error of the server, or of the start of a session
 async fn attempt(definition: &SchemaDefinition, adopts: bool, pool: &SessionPool) -> Result<()> {
     let mut session = pool.get().await.map_err(from_pool)?;
     match current(definition, &session.client).await {
-        // No right to create anything is needed for a schema that exists.
+        // A user without the right to create tables can use a schema that is complete. So no lock
+        // is taken, and nothing is created here.
         Ok(version) if version >= definition.changes.len() => return Ok(()),
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => {
             return Err(from_driver(error));
@@ -149,7 +176,7 @@ async fn attempt(definition: &SchemaDefinition, adopts: bool, pool: &SessionPool
     }
     let changed = change(definition, adopts, &mut session.client).await;
     if changed.is_err() {
-        // Its transaction may be open.
+        // The transaction may still be open, so the session must not be used again.
         drop(PooledSession::take(session));
     }
     match changed.map_err(from_driver)? {
@@ -158,14 +185,18 @@ async fn attempt(definition: &SchemaDefinition, adopts: bool, pool: &SessionPool
     }
 }
 
-/// The error for tables that are used only if `adopt_tables` says so.
+/// Returns the error for tables of another program, which are used only if `adopt_tables` is set.
+/// `found` are their names.
 pub(super) fn of_another_program(found: &[String]) -> Error {
     let message = "another program has made tables of these names: take them over by adopt_tables \
                    (SHOP_ADOPT_TABLES=on), or name another database";
     postgres_error(ErrorKind::Denied, message).with_context("tables", found.join(", "))
 }
 
-/// The number of changes that were made.
+/// Returns the number of changes that were made to the schema in this database.
+///
+/// # Errors
+/// An error of the server, such as `UNDEFINED_TABLE` if the table `shop_schema` does not exist.
 async fn current(
     definition: &SchemaDefinition,
     client: &tokio_postgres::Client,
@@ -180,8 +211,11 @@ async fn current(
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
-/// Makes the changes that were not made yet. Makes none, and returns the tables of another program, if there are any and
-/// they are not to be adopted.
+/// Makes the changes that this database lacks, in one transaction.
+///
+/// Returns the names of tables of another program, and changes nothing, if there are such tables
+/// and `adopts` is not set. Returns an empty list otherwise. If an error is returned, the
+/// transaction may still be open in the session.
 async fn change(
     definition: &SchemaDefinition,
     adopts: bool,
@@ -197,7 +231,7 @@ async fn change(
          )"
     );
     transaction.batch_execute(&lock).await?;
-    // Another process may have made the changes meanwhile.
+    // Another process may have made the changes while this one waited for the lock.
     let made = current(definition, transaction.client()).await?;
     if made == 0 && !adopts {
         let sql = "select name from unnest($1::text[]) as name where to_regclass(name) is not null";
@@ -215,6 +249,8 @@ async fn change(
             .batch_execute(&change.replace("{table}", definition.name))
             .await?;
     }
+    // A later version of the program may have made more changes than this one knows. Their number
+    // is kept.
     let version = i32::try_from(definition.changes.len().max(made)).unwrap_or(i32::MAX);
     let note = "insert into shop_schema (name, version) values ($1, $2)
                 on conflict (name) do update set version = excluded.version, changed = now()";

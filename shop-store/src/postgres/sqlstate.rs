@@ -1,29 +1,42 @@
-//! Classifies the server's error codes.
+//! Classifies the server's error codes, which are called SQLSTATE.
 //!
-//! Reference: <https://www.postgresql.org/docs/current/errcodes-appendix.html> (appendix A). The first two characters of
-//! a code are its class.
+//! A code has five characters, and the first two are its class. Reference:
+//! <https://www.postgresql.org/docs/current/errcodes-appendix.html> (appendix A).
 
 use shop_core::{Error, ErrorKind};
 
 use super::error;
 
-/// The kind and the message of an error. Of the server's errors, those about a row that can never be stored as it is are
-/// `Invalid`, those of which a retry may succeed `Unavailable`, and an operator has to act for `Denied`.
+/// The kind and the message of an error that the server has reported.
+///
+/// | kind | meaning |
+/// |---|---|
+/// | `Invalid` | the row can never be stored as it is, so its record becomes a dead letter |
+/// | `Unavailable` | a retry may succeed |
+/// | `DeadlineExceeded` | the server cancelled the statement |
+/// | `Denied` | an operator must grant a right or correct the URL |
+/// | `Unsupported` | the server or the table does not support the statement |
 pub(super) type SqlErrorClass = (ErrorKind, &'static str);
 
 use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
 
+/// The code of an insert of a value that exists already in a unique index.
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
 
-/// The class of codes that are not known.
+/// The kind and the message of all codes that [`CODES`] does not name.
 pub(super) const UNKNOWN: SqlErrorClass =
     (Unavailable, "PostgreSQL cannot serve the operation now");
 
+/// The message of errors about a row.
 const ROW: &str = "PostgreSQL rejected the row";
+/// The message of errors about a statement that the server cannot run.
 const OTHER_FORM: &str = "this PostgreSQL server or its table does not support the statement";
 
-/// Codes, and then classes, which are the first two characters of the others. All that are not here count as transient: an
-/// unknown code must not turn an outage into a dead letter.
+/// The kinds and messages of codes, and then of whole classes. The first entry that a code begins
+/// with decides.
+///
+/// Codes without an entry count as transient, because an unknown code must not turn an outage into
+/// dead letters.
 const CODES: [(&str, ErrorKind, &str); 16] = [
     // insufficient_privilege.
     (
@@ -31,13 +44,13 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
         Denied,
         "the PostgreSQL user is not authorized: grant it the table, or the right to create it in the schema",
     ),
-    // undefined_table: it is being created.
+    // undefined_table. It is transient, because a background task may be creating the table.
     (
         "42P01",
         Unavailable,
         "the table does not exist in the database, or in the schemas of search_path",
     ),
-    // query_canceled: `statement_timeout`, or a cancellation.
+    // query_canceled, by `statement_timeout` or by an administrator.
     (
         "57014",
         DeadlineExceeded,
@@ -49,9 +62,9 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
         Unavailable,
         "PostgreSQL is read-only, such as a standby",
     ),
-    // raise_exception, of a trigger.
+    // raise_exception, by a trigger.
     ("P0001", Invalid, ROW),
-    // with_check_option_violation, of a view or a policy.
+    // with_check_option_violation, by a view or a policy.
     ("44000", Invalid, ROW),
     // disk_full.
     ("53100", Unavailable, "PostgreSQL's disk is full"),
@@ -59,10 +72,10 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
     ("53300", Unavailable, "PostgreSQL has too many connections"),
     // cannot_connect_now.
     ("57P03", Unavailable, "PostgreSQL is starting or stopping"),
-    // Data exception, and integrity constraint violation.
+    // The classes of data exceptions (22) and integrity constraint violations (23).
     ("22", Invalid, ROW),
     ("23", Invalid, ROW),
-    // Program limit exceeded, such as the size of an index entry.
+    // The class of exceeded program limits, such as the size of an index entry.
     ("54", Invalid, ROW),
     (
         "28",
@@ -74,21 +87,25 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
         Unavailable,
         "the database in the PostgreSQL URL does not exist: create it",
     ),
-    // Feature not supported; syntax error or access rule violation.
+    // The classes of unsupported features (0A), and of syntax errors and access rule violations
+    // (42).
     ("0A", Unsupported, OTHER_FORM),
     ("42", Unsupported, OTHER_FORM),
 ];
 
+/// Returns the kind and the message of the error with `code`.
 pub(super) fn classify(code: &str) -> SqlErrorClass {
-    // Connection exceptions (08), rollbacks (40: serialization failures, deadlocks), resources (53), lock_not_available
-    // (55P03), operator intervention (57), system errors (58, XX), and others.
+    // These codes are deliberately not in the table, and so are transient: connection exceptions
+    // (08), rollbacks such as serialization failures and deadlocks (40), resources (53),
+    // lock_not_available (55P03), operator intervention (57), system errors (58, XX), and others.
     CODES
         .iter()
         .find(|(start, ..)| code.starts_with(start))
         .map_or(UNKNOWN, |(_, kind, message)| (*kind, *message))
 }
 
-/// Whether `error` is about one row of the statement, and not about the server.
+/// Returns whether the server has rejected a row of the statement, so that the other rows may still
+/// be inserted.
 pub(super) fn is_about_rows(error: &Error) -> bool {
     error.kind() == Invalid && error::code(error).is_some()
 }

@@ -1,4 +1,5 @@
-//! [`PostgresStore`], and its port for inserts. The other ports are beside their statements.
+//! Contains [`PostgresStore`] with its port for inserts. The other ports are in the modules of
+//! their statements: `select`, `erase` and `refunds`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,7 +12,7 @@ use super::connection::PostgresConnection;
 use super::{DatabaseInspection, PostgresStoreOptions, schema};
 use crate::refunds::{self, PurchaseState};
 
-/// Purchases in a PostgreSQL table. Clones share the connections.
+/// A store of purchases in a PostgreSQL table. Clones share the connections.
 ///
 /// ```no_run
 /// use shop_core::ports::{PurchaseQuery, Selector};
@@ -26,17 +27,20 @@ use crate::refunds::{self, PurchaseState};
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pub(super) connection: Arc<PostgresConnection>,
+    /// The currency and the waiting refunds, as far as this process knows them.
     pub(super) state: Arc<PurchaseState>,
 }
 
 impl PostgresStore {
     /// Opens the store in the database of `options`. Does not wait for the server.
     ///
-    /// Creates the table in the background if [`create_schema`](PostgresStoreOptions::create_schema) is set. Calls wait
-    /// for the first attempt.
+    /// Creates the tables in the background if
+    /// [`create_schema`](PostgresStoreOptions::create_schema) is set. Calls on the store wait for
+    /// the first attempt.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot be read.
+    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid, or the file in
+    /// `sslrootcert` cannot be read.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         Ok(Self {
             connection: Arc::new(PostgresConnection::open(options, &schema::PURCHASES)?),
@@ -44,29 +48,36 @@ impl PostgresStore {
         })
     }
 
-    /// Returns the database as `host:port/database`.
+    /// Returns the name of the database as `host:port/database`, without credentials.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.connection.name
     }
 
-    /// Counter of distinct rows that are not purchases, up to 10,000.
+    /// Returns the counter of distinct rows that are not purchases, which listings skip. It counts
+    /// up to 10,000.
     #[must_use]
     pub fn unreadable(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.connection.unreadables.count)
     }
 
-    /// Looks at the database: what is there, and whether the user has all rights. Changes nothing.
+    /// Inspects the tables in the database, and checks that the user has all rights. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`Denied`](shop_core::ErrorKind::Denied) if a right is missing, which it names, or if tables of another program
-    /// are there and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set. [`Unavailable`](shop_core::ErrorKind::Unavailable)
-    /// if the server is unavailable.
+    /// - [`Denied`](shop_core::ErrorKind::Denied) if rights are missing, which the error names, if
+    ///   transactions are read-only, or if tables of another program exist and
+    ///   [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set
+    /// - [`Unsupported`](shop_core::ErrorKind::Unsupported) if the encoding of the database is not
+    ///   UTF8
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable
     pub async fn inspect(&self) -> Result<DatabaseInspection> {
         self.connection.inspect().await
     }
 
-    /// Waits until the table exists or the server has rejected its creation.
+    /// Waits until the tables exist or the server has rejected their creation.
+    ///
+    /// Returns at once if [`create_schema`](PostgresStoreOptions::create_schema) is not set.
     pub async fn wait_for_schema(&self) {
         if let Some(schema) = &self.connection.schema {
             schema.done().await;
@@ -76,7 +87,8 @@ impl PostgresStore {
 
 #[async_trait]
 impl RecordStore<Purchase> for PostgresStore {
-    /// Inserts purchases with one statement, which is one transaction, and refunds with further ones.
+    /// Inserts the purchases of `batch` with one statement in one transaction, and its refunds with
+    /// further statements.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         refunds::insert(self, &batch).await
     }

@@ -1,4 +1,7 @@
-//! TLS: `sslmode` and `sslrootcert` of the URL.
+//! Reads the options of TLS in a URL, `sslmode` and `sslrootcert`, and configures TLS by them.
+//!
+//! The driver knows neither `sslrootcert` nor `verify-full`. So these options are removed from the
+//! URL before the driver parses it, and rustls verifies the certificate of the server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,23 +24,30 @@ use tokio_rustls::rustls::{
 
 use super::error::postgres_error;
 
-/// The options of TLS in a URL.
+/// The options of TLS of a URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TlsOptions {
+    /// The driver's mode, which tells whether TLS is used. It says nothing about certificates.
     pub(super) mode: SslMode,
     trust: CertificateTrust,
 }
 
-/// Which certificates of a server are accepted.
+/// The rule by which the certificate of a server is accepted.
 #[derive(Debug, PartialEq, Eq)]
 enum CertificateTrust {
+    /// Any certificate is accepted.
     Any,
+    /// The certificate must be for the host, from an authority that the operating system trusts.
     System,
+    /// The certificate must be for the host, from an authority in this PEM file.
     File(PathBuf),
 }
 
 impl TlsOptions {
-    /// Removes the options of TLS from `url`, some of which the driver does not know.
+    /// Removes the options of TLS from `url`. Returns the options, and the URL without them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the mode is not supported.
     pub(super) fn take_from(url: &str) -> Result<(Self, String)> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let mut mode = None;
@@ -62,6 +72,7 @@ impl TlsOptions {
                 return Err(postgres_error(ErrorKind::Invalid, message));
             }
         };
+        // A file of authorities is a wish to verify, so it holds in every mode with TLS.
         let trust = file.map_or(trust, |file| CertificateTrust::File(file.into()));
         let query = if others.is_empty() {
             String::new()
@@ -71,7 +82,13 @@ impl TlsOptions {
         Ok((Self { mode, trust }, format!("{base}{query}")))
     }
 
-    /// The connector of the driver.
+    /// Returns the connector that the driver starts TLS with.
+    ///
+    /// Reads the certificates of the authorities, from the operating system or the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the file cannot be read, or if there is no valid certificate of an
+    /// authority.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
         let authorities = match &self.trust {
             CertificateTrust::Any => None,
@@ -114,7 +131,10 @@ impl TlsOptions {
     }
 }
 
-/// Accepts any certificate whose key the server has. The connection is encrypted, and the server's identity unknown.
+/// A verifier that accepts any certificate, as `sslmode=require` does without `sslrootcert`.
+///
+/// The server must own the key of the certificate, since the signatures are verified. So the
+/// connection is encrypted, but the identity of the server is unknown.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

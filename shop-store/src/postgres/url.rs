@@ -1,4 +1,7 @@
-//! The URL of a database, with one host or several, in the forms of libpq.
+//! Reads the URL of a database, with one host or several, in the forms of libpq.
+//!
+//! The driver parses the options, but tries several hosts in turn. A store asks all hosts at the
+//! same time, so [`DatabaseUrl::servers`] makes one set of options for each host.
 
 use std::time::Duration;
 
@@ -9,28 +12,40 @@ use tokio_postgres::config::Host;
 use super::error::postgres_error;
 use super::tls::TlsOptions;
 
-/// The default time limit of a new connection to one host, over its whole start.
+/// The default time limit for the start of a session with one host, from the connection to the
+/// first query.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// After this time without an acknowledgement of the host, a connection is closed.
+/// The default time after which a connection is closed if the host does not acknowledge what was
+/// sent.
 const TCP_TIMEOUT: Duration = Duration::from_secs(30);
-/// The driver's default of `keepalives_idle`.
+/// The driver's default of `keepalives_idle`, which stands for an option that the URL does not set.
 const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
+/// The port of a host for which the URL names none.
 const DEFAULT_PORT: u16 = 5432;
 
-/// What a URL says.
+/// A parsed URL of a database.
 #[derive(Debug)]
 pub(super) struct DatabaseUrl {
-    /// All options, with all hosts.
+    /// The options of the URL, with our defaults, and with all hosts.
     config: Config,
+    /// The hosts with their ports, in the order of the URL.
     hosts: Vec<(Host, u16)>,
 }
 
 impl DatabaseUrl {
-    /// Reads the URL, and adds our defaults for the options that it does not set.
+    /// Parses a URL, and adds our defaults for the options that the URL does not set.
+    ///
+    /// `url` is without the options of TLS, which [`TlsOptions::take_from`] has removed to `tls`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the URL or an option is invalid, if an `@` is not escaped, if the
+    /// URL names no host, if the ports do not fit the hosts, or if `target_session_attrs` asks for
+    /// a standby.
     pub(super) fn parse(url: &str, tls: &TlsOptions) -> Result<Self> {
         let (address, options) = url.split_once('?').unwrap_or((url, ""));
         if address.matches('@').count() > 1 || options.contains('@') {
-            // The driver would take the rest of a password for a host, which is printed.
+            // The driver would take the rest of a password for a host, and the names of hosts are
+            // printed.
             let message = "the PostgreSQL URL has more than one @, or one after a ?: in user, password, database and options, write %40 for @ and %3F for ?";
             return Err(postgres_error(ErrorKind::Invalid, message));
         }
@@ -57,15 +72,19 @@ impl DatabaseUrl {
         Ok(Self { config, hosts })
     }
 
-    /// Returns `host:port/database`, with all hosts.
+    /// Returns the name of the database for people, `host:port/database`, with all hosts and
+    /// without credentials.
     pub(super) fn name(&self) -> String {
         let addresses: Vec<String> = self.hosts.iter().map(address).collect();
+        // As in libpq, the database has the name of the user if the URL names none.
         let database = self.config.get_dbname().or(self.config.get_user());
         format!("{}/{}", addresses.join(","), database.unwrap_or_default())
     }
 
-    /// Returns `host:port` of each host, with the options of a connection to it. `added` are further options of the
-    /// session.
+    /// Returns the `host:port` of each host, with the options of a session with this host alone.
+    ///
+    /// `added` are options of the session, such as `-c enable_sort=off`, which follow the `options`
+    /// of the URL.
     pub(super) fn servers(&self, added: &str) -> Vec<(String, Config)> {
         let session = self.config.get_options().unwrap_or_default();
         let session = format!("{session} {added}");
@@ -89,17 +108,20 @@ impl DatabaseUrl {
             .collect()
     }
 
+    /// Returns the number of hosts in the URL.
     pub(super) fn host_count(&self) -> usize {
         self.hosts.len()
     }
 
-    /// Returns the time limit of a new connection to one host.
+    /// Returns the time limit for the start of a session with one host.
     pub(super) fn connect_timeout(&self) -> Duration {
         let given = self.config.get_connect_timeout();
         given.copied().unwrap_or(CONNECT_TIMEOUT)
     }
 
-    /// The driver cannot remove hosts from its options.
+    /// Returns a copy of the options that names no host.
+    ///
+    /// The options are copied one by one, because the driver cannot remove hosts from a [`Config`].
     fn without_hosts(&self) -> Config {
         let from = &self.config;
         let mut config = Config::new();
@@ -135,7 +157,14 @@ impl DatabaseUrl {
     }
 }
 
-/// Removes `target_session_attrs`: of several hosts, one that takes writes is always chosen.
+/// Removes `target_session_attrs` from the options of a URL, so that the driver does not see the
+/// option.
+///
+/// The [`Connector`](super::connector::Connector) chooses a host that takes writes in any case. So
+/// `any`, `read-write` and `primary` change nothing.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] for any other value, such as `standby`: a store cannot write there.
 fn without_target(options: &str) -> Result<String> {
     let mut others = Vec::new();
     for option in options.split('&').filter(|option| !option.is_empty()) {
@@ -151,7 +180,14 @@ fn without_target(options: &str) -> Result<String> {
     Ok(others.join("&"))
 }
 
-/// Returns the hosts with their ports. The driver does not separate those of an option `host=a,b`.
+/// Returns the hosts in `config` with their ports.
+///
+/// Hosts are separated at commas, because the driver takes the option `host=a,b` for one host. If
+/// only `hostaddr` is set, its addresses are the hosts.
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if there is no host, or if there are several ports, but not one for each
+/// host.
 fn hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
     let mut hosts = Vec::new();
     for host in config.get_hosts() {
@@ -182,6 +218,7 @@ fn hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
         .collect())
 }
 
+/// Returns a host and its port as `host:port`.
 fn address((host, port): &(Host, u16)) -> String {
     match host {
         Host::Tcp(name) => format!("{name}:{port}"),
