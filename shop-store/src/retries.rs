@@ -1,4 +1,5 @@
-//! Retries of calls to a server.
+//! Repeats calls to a server: with unlimited pauses for background tasks, and a few times within a
+//! deadline for callers.
 
 use std::time::Duration;
 
@@ -6,7 +7,9 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable a
 use shop_core::{Error, Result};
 use tokio::time::{Instant, sleep};
 
-/// Returns an unlimited exponential backoff with jitter.
+/// Returns an unlimited sequence of pauses for a background task that retries until it succeeds.
+///
+/// The pauses grow exponentially from `min` to `max`, with jitter.
 pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
     let builder = ExponentialBuilder::new()
         .with_jitter()
@@ -15,7 +18,14 @@ pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
     builder.without_max_times().build()
 }
 
-/// Repeats an idempotent call a few times, until `deadline`, while its error is one that `is_retryable`.
+/// Makes an idempotent call, and repeats it up to three times while it fails with an error that
+/// `is_retryable`.
+///
+/// Does not repeat the call if the pause before the repetition would end after `deadline`. The call
+/// itself must observe the deadline.
+///
+/// # Errors
+/// The error of the last call.
 pub(crate) async fn retried<T, F>(
     deadline: Instant,
     is_retryable: fn(&Error) -> bool,
@@ -24,7 +34,7 @@ pub(crate) async fn retried<T, F>(
 where
     F: Future<Output = Result<T>>,
 {
-    // 0.35 s in total, and up to twice that with jitter.
+    // The pauses are 50, 100 and 200 ms, 0.35 s in total, and up to twice as long with jitter.
     let policy = ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(Duration::from_millis(50));

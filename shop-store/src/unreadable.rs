@@ -1,4 +1,8 @@
-//! Documents and rows that are not purchases. Listings skip them; each is logged once, and counted.
+//! Logs and counts documents and rows that are not purchases.
+//!
+//! Another program may write to the collection or table of a store. Listings skip entries that are
+//! not purchases. Each such entry is logged once and counted, so that an operator learns that
+//! listings are incomplete.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -8,18 +12,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shop_core::Invalid;
 
-/// The maximum number of distinct entries; further ones are neither logged nor counted.
+/// The maximum number of distinct entries that are remembered. Further entries are neither logged
+/// nor counted.
 const MAX_KNOWN: usize = 10_000;
 
-/// Why a document or a row is not a purchase.
+/// The reason why a document or a row is not a purchase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} {problem}")]
 pub(crate) struct Unreadable {
-    /// The member of the document, or the column.
+    /// The name of the member of the document, or of the column, that is not valid.
     member: &'static str,
+    /// The problem with the value, which follows the name of the member in the message.
     problem: String,
 }
 
+/// Creates the reason that `member` of a document or a row has a `problem`.
 pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreadable {
     Unreadable {
         member,
@@ -27,21 +34,24 @@ pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreada
     }
 }
 
-/// Returns the conversion of the error of a member that is not valid.
+/// Returns a function that converts the validation error of `member`, for `map_err`.
 pub(crate) fn not_valid(member: &'static str) -> impl FnOnce(Invalid) -> Unreadable {
     move |invalid| unreadable(member, invalid.reason())
 }
 
-/// The unreadable entries found so far.
+/// The entries found so far that are not purchases.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadables {
-    /// Hashes of their ids.
+    /// The hashes of the ids of the entries.
     known: Mutex<HashSet<u64>>,
+    /// The number of entries, which metrics read.
     pub(crate) count: Arc<AtomicU64>,
 }
 
 impl Unreadables {
-    /// Logs and counts an entry, unless it is known. `what` is a document or a row.
+    /// Logs and counts the entry with `id`, unless the entry is known or the maximum is reached.
+    ///
+    /// `what` is the word for the entry in the log, `document` or `row`.
     pub(crate) fn note(&self, what: &str, id: &str, error: impl Display) {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);

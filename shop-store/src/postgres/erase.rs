@@ -1,7 +1,14 @@
-//! Erases the purchases of a user, and deletes old ones.
+//! Erases the purchases of a user, and deletes old purchases.
 //!
-//! An erased row keeps its id, and nothing else: the primary key then rejects the purchase when a log delivers it again,
-//! in the same statement. A table of marks would be read in another snapshot than a concurrent insert writes in.
+//! | operation | a stored purchase or refund | a refund that waits for its purchase |
+//! |---|---|---|
+//! | erase | becomes a mark, a row with nothing but its id | is deleted, and its id is marked |
+//! | delete | is deleted | is deleted |
+//!
+//! A log may deliver an erased purchase again. The mark then keeps the purchase from being
+//! inserted, by the primary key and in the statement of the insert itself. A separate table of
+//! marks would not be safe: an insert reads that table in its snapshot, which lacks a mark that is
+//! written at the same time.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -17,10 +24,10 @@ use super::rows::{cell, time};
 use crate::limits::row_limit;
 use crate::refunds::id_texts;
 
-/// Maximum number of rows in a statement.
+/// The maximum number of rows that a statement erases, marks or deletes.
 const MAX_ROWS: usize = 10_000;
 
-/// At most 10,000 rows per call.
+/// Erases or deletes at most 10,000 rows per call.
 #[async_trait]
 impl PurchaseErase for PostgresStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
@@ -44,7 +51,8 @@ impl PurchaseErase for PostgresStore {
             ), (select count(*) from confirmed) from marked"
         );
         let mut ids = ids.to_vec();
-        // In the order of inserts, which may wait for these rows.
+        // Inserts write in the order of the ids too. With the same order here, there is no deadlock
+        // with an insert.
         ids.sort_unstable();
         let mut marked = 0;
         for ids in ids.chunks(MAX_ROWS) {
@@ -52,13 +60,16 @@ impl PurchaseErase for PostgresStore {
                 let mark = Statement::new(sql.clone()).bind(id_texts(ids));
                 count(&self.connection, mark)
             };
-            // A purchase that was stored meanwhile is not seen by the statement that it has kept from marking it.
+            // If another transaction has stored a purchase meanwhile, the statement did not mark
+            // it, but does not see it either, and counts it as skipped. A second statement sees the
+            // purchase. A second error is returned.
             marked += match mark().await {
                 Err(_skipped) => mark().await?,
                 Ok(marked) => marked,
             };
         }
-        // After the marks: a refund that begins to wait from now on finds the mark of its purchase.
+        // The waiting refunds are deleted after the marks are written. A refund that begins to wait
+        // from now on finds the mark of its purchase, and is not kept.
         for ids in ids.chunks(MAX_ROWS) {
             let sql = "delete from purchases_waiting where (purchase = any ($1) or id = any ($1))
                        and not exists (
@@ -76,7 +87,9 @@ impl PurchaseErase for PostgresStore {
         let mut deleted = 0;
         if !oldest.is_empty() {
             let ids = with_refunds(&oldest);
-            // No refund of these rows is inserted meanwhile.
+            // The lock conflicts with the lock that the insert of a refund takes on its purchase.
+            // So no refund of these purchases is inserted until they are deleted, and the deletion
+            // sees all refunds that were inserted before.
             let lock = "select from purchases where id = any ($1) order by id for update";
             let lock = Statement::new(lock).bind(ids.clone());
             let deletion = deletion(time, ids).after(lock);
@@ -118,7 +131,9 @@ impl PurchaseErase for PostgresStore {
     }
 }
 
-/// Erases at most `limit` purchases of `user`.
+/// Returns the statement that erases at most `limit` purchases of `user`, the oldest first.
+///
+/// The answer is for [`count`].
 pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
@@ -132,7 +147,10 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
         .bind(row_limit(limit))
 }
 
-/// Erases at most `limit` refunds that wait for purchases of `user`, and marks their ids.
+/// Returns the statement that deletes at most `limit` waiting refunds of `user`, and marks their
+/// ids as erased.
+///
+/// The answer is for [`count`].
 pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
     let sql = "
         with erased as (
@@ -148,8 +166,10 @@ pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
         .bind(row_limit(limit))
 }
 
-/// Selects the ids of at most `limit` purchases and refunds before `time`, the oldest first, and the purchases of these
-/// refunds.
+/// Returns the query of at most `limit` purchases and refunds before `time`, the oldest first.
+///
+/// Its columns are the id of the row, and the id of the refunded purchase, which is null for a
+/// purchase.
 pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         select id, details ->> 'of' as purchase from purchases
@@ -159,7 +179,9 @@ pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
         .bind(row_limit(limit))
 }
 
-/// Returns the ids in these rows with those of the refunds of these purchases, and of the purchases of these refunds.
+/// Returns the ids in the rows of [`oldest`], with the ids of the refunds of the purchases, and of
+/// the purchases of the refunds. They are sorted, because rows are locked in the order of their
+/// ids.
 fn with_refunds(oldest: &[tokio_postgres::Row]) -> Vec<String> {
     let mut ids = BTreeSet::new();
     for row in oldest {
@@ -177,7 +199,10 @@ fn with_refunds(oldest: &[tokio_postgres::Row]) -> Vec<String> {
     ids.into_iter().collect()
 }
 
-/// Deletes those rows of `ids` that are before `time`, and refunds whose purchase is.
+/// Returns the statement that deletes old rows among `ids`.
+///
+/// It deletes a purchase or a refund from before `time`, and a refund whose purchase is from before
+/// `time` or is not stored. Marks of erased purchases stay. The answer is for [`count`].
 fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
     let sql = r#"
         with chosen as (
@@ -193,7 +218,10 @@ fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
     Statement::new(sql).bind(ids).bind(SystemTime::from(time))
 }
 
-/// Counts the purchases before `time`, up to `limit`.
+/// Returns the query of the number of purchases, refunds and waiting refunds before `time`. It
+/// counts up to `limit`.
+///
+/// The answer is for [`count`].
 pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         select least($2, (select count(*) from (select from purchases where "timestamp" < $1 limit $2) as stored)
@@ -204,7 +232,14 @@ pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
         .bind(row_limit(limit))
 }
 
-/// Runs a write that returns the number of its rows, and the number of those that it should have written and has not.
+/// Runs a statement that answers with two numbers, and returns the first one.
+///
+/// The first number counts the rows that were written. The second number counts the rows that
+/// should have been written and were not, because a trigger has skipped them.
+///
+/// # Errors
+/// - [`ErrorKind::Unavailable`] if the second number is not 0
+/// - an error of [`PostgresConnection::write`]
 async fn count(connection: &PostgresConnection, statement: Statement) -> Result<u64> {
     let rows = connection.write(statement).await?;
     match cell::<i64>(&rows, 1)? {

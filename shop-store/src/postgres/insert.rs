@@ -1,4 +1,18 @@
-//! Inserts rows whose id is not stored yet, one outcome for each.
+//! Inserts batches of rows, and returns one outcome for each row: inserted, duplicate, conflict,
+//! erased, or rejected.
+//!
+//! ```text
+//! batch ──▶ insert_all ──every row is new──▶ done
+//!               │ an id is stored already
+//!               ▼
+//!           insert_new ──▶ the rows that were not inserted, compared with the stored rows
+//!               │ a row is rejected, for example by a constraint
+//!               ▼
+//!           each half of the rows by itself, down to the rejected row
+//! ```
+//!
+//! Each statement is one transaction. The statements are idempotent, so a batch whose outcome is
+//! unknown is sent again.
 
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -13,41 +27,56 @@ use super::error::{self, postgres_error};
 use super::rows::cell;
 use super::sqlstate;
 
-/// Maximum number of rows in a statement. The rows of a larger batch are inserted by several statements.
+/// The maximum number of rows in a statement. A larger batch is inserted by several statements.
 pub(super) const MAX_ROWS: usize = 10_000;
 
-/// After a repetition, so many batches without one are expected to have another: a plain insert that fails leaves dead rows.
+/// The number of batches that are sent by [`TargetTable::insert_new`] after a batch that contained
+/// a stored row.
+///
+/// A batch that repeats stored rows is often followed by further ones, for example while a log is
+/// read again. A plain insert that fails leaves dead rows in the table, so it is tried again only
+/// after this many batches without a stored row.
 const EXPECTED_REPEATS: u32 = 100;
 
 /// A row of a table with the primary key `id`.
 pub(super) trait Insertable: Send + Sync {
+    /// The type of the primary key.
     type Id: Ord + Copy;
 
+    /// Returns the primary key of this row.
     fn id(&self) -> Self::Id;
 
+    /// Returns whether this row and `other`, which has the same id, are the same record sent twice.
     fn same_content(&self, other: &Self) -> bool;
 
-    /// Returns whether `stored` are the same details as those of this row, if rows of this table have any.
+    /// Returns whether the details of this row have the same content as `stored`, the JSON of
+    /// stored details.
+    ///
+    /// By default, rows have no details.
     fn has_same_details(&self, stored: Option<&str>) -> bool {
         stored.is_none()
     }
 
-    /// Binds an array for each column.
+    /// Binds one array for each column, with the values of `rows` in their order.
     fn bind(statement: Statement, rows: &[&Self]) -> Statement;
 }
 
-/// The table of rows.
+/// The table that rows are inserted into, from which the SQL of inserts is built.
 #[derive(Debug)]
 pub(super) struct TargetTable {
     pub(super) name: &'static str,
-    /// Its columns, `id` first.
+    /// The names of the columns, separated by commas, with `id` first.
     pub(super) columns: &'static str,
-    /// The types of the columns. A price is sent as a text, which keeps the scale of zero.
+    /// The type of each column. A price is sent as text and converted by the server, because this
+    /// keeps the scale of a price of zero, as in `0.00`.
     pub(super) types: &'static [&'static str],
-    /// Compares the row `rest` with the row `stored` of the same id: 0 for other content, and the codes [`SAME`],
-    /// [`ERASED`] and [`OTHER_DETAILS`].
+    /// The SQL expression that compares the sent row `rest` with the row `stored` of the same id.
+    ///
+    /// Its value is [`SAME`], [`ERASED`] or [`OTHER_DETAILS`], or 0 if the stored row has other
+    /// content.
     pub(super) compared: &'static str,
-    /// The details of the row `stored`, which are compared here for [`OTHER_DETAILS`].
+    /// The SQL expression of the details of the row `stored`. For [`OTHER_DETAILS`], they are
+    /// compared by [`Insertable::has_same_details`].
     pub(super) stored_details: &'static str,
 }
 
@@ -55,11 +84,13 @@ pub(super) struct TargetTable {
 const SAME: i32 = 1;
 /// The code of the mark of an erased purchase.
 const ERASED: i32 = 2;
-/// The code of a stored row that differs in the text of its details at most. They may be the same content.
+/// The code of a stored row that differs only in the text of its details. Different texts of JSON
+/// may have the same content.
 const OTHER_DETAILS: i32 = 3;
 
 impl TargetTable {
-    /// The parameters, an array for each column.
+    /// Returns the SQL of the parameters, one array for each column: `$1::text[], $2::text[]` and
+    /// so on.
     fn arrays(&self) -> String {
         let arrays = (1..)
             .zip(self.types)
@@ -67,7 +98,8 @@ impl TargetTable {
         arrays.collect::<Vec<_>>().join(", ")
     }
 
-    /// The parameters as rows, with their numbers from 1.
+    /// Returns the SQL of a common table expression `input`, which has one row for each sent row,
+    /// with a number from 1.
     fn input(&self) -> String {
         let arrays = self.arrays();
         let columns = self.columns;
@@ -78,7 +110,11 @@ impl TargetTable {
         )
     }
 
-    /// Inserts the rows, or none if the id of one is stored already. Returns how many: a trigger may skip some.
+    /// Returns the SQL of a plain insert of all rows.
+    ///
+    /// The insert fails, and inserts nothing, if the id of a row is stored already. The answer is
+    /// the number of inserted rows, which is lower than the number of sent rows if a trigger has
+    /// skipped some.
     fn insert_all(&self) -> String {
         let (Self { name, columns, .. }, arrays) = (self, self.arrays());
         format!(
@@ -87,7 +123,9 @@ impl TargetTable {
         )
     }
 
-    /// Inserts the rows whose id is not stored. `rest` are the others.
+    /// Returns the SQL of an insert of the rows whose id is not stored.
+    ///
+    /// The answer has one row for each row that was not inserted, see [`compare`](Self::compare).
     pub(super) fn insert_new(&self) -> String {
         let Self { name, columns, .. } = self;
         let input = self.input();
@@ -101,10 +139,18 @@ impl TargetTable {
         )
     }
 
-    /// Compares the rows of `rest` with the stored ones, which are then as durable as inserted ones. Null for a row that is not in the snapshot of the statement:
-    /// another transaction has inserted it meanwhile, or a trigger has skipped it.
+    /// Returns the SQL that compares the rows of the common table expression `rest` with the stored
+    /// rows of the same ids.
     ///
-    /// `offset 0` prevents a join of the whole table: the rows are looked up by their ids, and there are few of them.
+    /// The answer has one row for each row of `rest`: its number, the code of the comparison and
+    /// the stored details. The code is null if the snapshot of the statement contains no row with
+    /// the id: another transaction has inserted it meanwhile, or a trigger has skipped the insert.
+    ///
+    /// The statement waits until the standby has the stored rows, see [`confirmed`], because a
+    /// duplicate is acknowledged like an inserted row.
+    ///
+    /// `offset 0` keeps the planner from joining the whole table. The few rows of `rest` are looked
+    /// up by their ids.
     fn compare(&self) -> String {
         let Self {
             name,
@@ -123,7 +169,7 @@ impl TargetTable {
     }
 }
 
-/// The table of purchases. The row of an erased one has its id only.
+/// The table of purchases. In the row of an erased purchase, all columns except the id are null.
 pub(super) const PURCHASES: TargetTable = TargetTable {
     name: "purchases",
     columns: r#"id, userid, username, price, "timestamp", details"#,
@@ -135,7 +181,9 @@ pub(super) const PURCHASES: TargetTable = TargetTable {
         "timestamptz",
         "text[]::json",
     ],
-    // The details are compared as text: a comparison of json is none of content, and jsonb refuses some numbers.
+    // The details are compared as text. PostgreSQL cannot compare values of the type json, and
+    // jsonb rejects some numbers. So details with other text get a code of their own, and are
+    // compared after they were parsed.
     compared: "case when stored.userid is null then 2
         when (stored.userid, stored.username, stored.price)
             is distinct from (rest.userid, rest.username, rest.price) then 0
@@ -184,14 +232,22 @@ impl Insertable for Purchase {
     }
 }
 
-/// Inserts `batch` into `table`. Returns one outcome for each row.
+/// Inserts the rows of `batch` whose id is not stored into `table`. Returns one outcome for each
+/// row, in the same order.
+///
+/// # Errors
+/// An error that is not about a row, such as [`ErrorKind::Unavailable`] or
+/// [`ErrorKind::DeadlineExceeded`]. Some rows may have been inserted. It is safe to insert the
+/// batch again.
 pub(super) async fn insert<R: Insertable>(
     connection: &PostgresConnection,
     table: &TargetTable,
     batch: &[R],
 ) -> Result<Vec<InsertOutcome>> {
     let mut indices: Vec<usize> = (0..batch.len()).collect();
-    // Statements that insert the same ids wait for each other, in the same order. Equal ids stay in the batch's order.
+    // Concurrent statements that insert the same ids wait for each other. All of them insert in the
+    // order of the ids, so there is no deadlock. The sort is stable: of rows with equal ids, the
+    // first one in the batch is inserted.
     indices.sort_by_key(|index| batch[*index].id());
     let deadline = Instant::now() + connection.options.insert_timeout;
     let outcomes = vec![InsertOutcome::Inserted; batch.len()];
@@ -208,6 +264,7 @@ pub(super) async fn insert<R: Insertable>(
     Ok(insertion.outcomes)
 }
 
+/// The insert of one batch, with the outcomes so far.
 struct BatchInsert<'a, R> {
     connection: &'a PostgresConnection,
     table: &'a TargetTable,
@@ -217,7 +274,10 @@ struct BatchInsert<'a, R> {
 }
 
 impl<R: Insertable> BatchInsert<'_, R> {
-    /// Inserts the rows at `indices`. If the server rejects a row, each half is inserted by itself.
+    /// Inserts the rows at `indices`, and sets their outcomes.
+    ///
+    /// The server does not tell which row of a statement it rejects. So each half of the rows is
+    /// inserted by itself, and again, until the rejected row is alone.
     async fn insert(&mut self, indices: &[usize]) -> Result<()> {
         let mut waiting = vec![indices];
         while let Some(indices) = waiting.pop() {
@@ -243,15 +303,19 @@ impl<R: Insertable> BatchInsert<'_, R> {
         Ok(())
     }
 
-    /// Inserts the rows at `indices` whose id is not stored. Returns a row for each of the others.
+    /// Inserts the rows at `indices` whose id is not stored. Returns the answer of
+    /// [`TargetTable::compare`] for the others.
     ///
-    /// Batches rarely repeat what is stored. As long as none does, the statement neither asks for conflicts nor returns
-    /// ids (docs/performance.md).
+    /// Batches rarely contain stored rows. As long as none does, the rows are sent by the faster
+    /// [`TargetTable::insert_all`], which neither checks for conflicts nor returns ids
+    /// (docs/performance.md).
     async fn write(&self, indices: &[usize]) -> Result<Vec<tokio_postgres::Row>> {
         let repeats = &self.connection.repeats;
         let expected = repeats.load(Ordering::Relaxed);
         if expected == 0 {
             let sent = self.statement(self.table.insert_all(), indices);
+            // If an id is stored, or a trigger has skipped a row, the rows are sent again by the
+            // slower statement below.
             match self.connection.write_by(sent, self.deadline).await {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {}
                 Ok(count) if usize::try_from(cell::<i64>(&count, 0)?) != Ok(indices.len()) => {}
@@ -269,7 +333,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
         Ok(rest)
     }
 
-    /// Sets the outcomes of the rows at `indices`, of which those in `rest` were stored before.
+    /// Sets the outcomes of the rows at `indices`. `rest` compares the rows that were not inserted
+    /// with the stored rows.
     async fn compare(&mut self, indices: &[usize], rest: &[tokio_postgres::Row]) -> Result<()> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen = Vec::new();
@@ -283,7 +348,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
                 None => unseen.push(*index),
             }
         }
-        // A repeated id was inserted by its first row.
+        // The remaining ids are new. If several rows have one id, the first row was inserted, and
+        // the others are compared with it. The rows are sorted, so they follow each other.
         let mut first = None;
         for (index, _) in indices.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
             let row = &self.batch[*index];
@@ -302,7 +368,11 @@ impl<R: Insertable> BatchInsert<'_, R> {
         }
     }
 
-    /// Compares rows that another transaction has inserted meanwhile. Those that are not there are not stored.
+    /// Compares rows again that the insert neither inserted nor saw: another transaction has
+    /// inserted them meanwhile.
+    ///
+    /// A new statement has a new snapshot, which contains such rows. A row that it does not contain
+    /// either is not stored, and its outcome is unknown with an error that says so.
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
         let sql = format!(
             "{}, rest as (table input) {}",
@@ -326,41 +396,47 @@ impl<R: Insertable> BatchInsert<'_, R> {
         Ok(())
     }
 
+    /// Creates the statement `sql` with the rows at `indices` as its parameters.
     fn statement(&self, sql: String, indices: &[usize]) -> Statement {
         let rows: Vec<&R> = indices.iter().map(|index| &self.batch[*index]).collect();
         R::bind(Statement::new(sql), &rows)
     }
 }
 
-/// A row that was not inserted, compared with the stored row of the same id.
+/// The comparison of a row that was not inserted with the stored row of the same id.
 struct RowComparison<'a> {
-    /// The position of the row in the statement.
+    /// The index of the row in the statement, from 0.
     number: usize,
-    /// One of the codes of [`TargetTable::compared`]; `None` if the statement did not see a stored row.
+    /// The code of [`TargetTable::compared`], or `None` if the statement did not see a stored row.
     code: Option<i32>,
-    /// The stored details.
+    /// The stored details as JSON, if there are any.
     details: Option<&'a str>,
 }
 
 impl<'a> RowComparison<'a> {
     /// Reads the answer to [`TargetTable::compare`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] if the answer does not have the expected columns.
     fn all(rows: &'a [tokio_postgres::Row]) -> Result<Vec<Self>> {
         rows.iter()
             .map(|row| Self::read(row).ok_or_else(invalid_answer))
             .collect()
     }
 
+    /// Reads one row of the answer. Returns `None` if it does not have the expected columns.
     fn read(row: &'a tokio_postgres::Row) -> Option<Self> {
         let number: i64 = row.try_get(0).ok()?;
         Some(Self {
-            // Ordinality begins at 1.
+            // The numbers of `with ordinality` begin at 1.
             number: usize::try_from(number - 1).ok()?,
             code: row.try_get(1).ok()?,
             details: row.try_get(2).ok()?,
         })
     }
 
-    /// Returns the outcome of `row`; `None` if the statement did not see a stored row.
+    /// Returns the outcome of `row`, which was sent, or `None` if the statement did not see a
+    /// stored row.
     fn outcome<R: Insertable>(&self, row: &R) -> Option<InsertOutcome> {
         Some(match self.code? {
             SAME => InsertOutcome::Duplicate,
@@ -371,6 +447,7 @@ impl<'a> RowComparison<'a> {
     }
 }
 
+/// Returns the error for an answer that does not fit the rows that were sent.
 fn invalid_answer() -> shop_core::Error {
     postgres_error(
         ErrorKind::Internal,

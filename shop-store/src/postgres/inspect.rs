@@ -1,4 +1,8 @@
-//! Looks at a database before anything is created in it.
+//! Inspects a database before tables are created in it: which tables exist, and which rights are
+//! missing.
+//!
+//! Operators run the inspection before the first start. It names everything that would make the
+//! start or a later write fail, and changes nothing.
 
 use shop_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
@@ -8,20 +12,32 @@ use super::error::postgres_error;
 use super::rows::cell;
 use super::schema::{SchemaDefinition, of_another_program};
 
-/// What a store finds in its database, see [`PostgresStore::inspect`](super::PostgresStore::inspect).
+/// The result of an inspection of a database, see
+/// [`PostgresStore::inspect`](super::PostgresStore::inspect).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatabaseInspection {
-    /// Whether the table exists. Otherwise it is created.
+    /// Whether the main table exists. If it does not, the store creates it.
     pub exists: bool,
-    /// The number of rows that another program has made, and that are taken over.
+    /// The number of rows in the main table that another program has written, and that the store
+    /// takes over. `None` if there are no tables to take over.
     pub taken_over: Option<i64>,
-    /// Whether the server has standbys and waits for none: what it acknowledges can be lost at a promotion.
+    /// Whether the server has standbys, but waits for none of them. Acknowledged writes can then be
+    /// lost when a standby is promoted.
     pub has_asynchronous_standbys: bool,
 }
 
-/// Which of the tables `$1` exist, and which rights on them are missing. A new row sets the sequence of the main table
-/// `$2`, and indexes are created on the tables `$3`.
+/// The query of the tables that exist, and of the rights that are missing.
+///
+/// | parameter | meaning |
+/// |---|---|
+/// | `$1` | the tables that the store reads and writes |
+/// | `$2` | the main table; the store sets the sequence of its ids |
+/// | `$3` | the tables that may be taken over; only their owner can create indexes on them |
+///
+/// The answer is one row: the schema in which tables are created, whether the user may create
+/// tables in it, the names of the tables that exist, and the missing rights on these tables, as
+/// texts such as `SELECT on purchases`.
 const RIGHTS: &str = "
     with present as (select name from unnest($1::text[]) as name where to_regclass(name) is not null)
     select current_schema()::text, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
@@ -38,7 +54,11 @@ const RIGHTS: &str = "
         )";
 
 impl PostgresConnection {
-    /// See [`PostgresStore::inspect`](super::PostgresStore::inspect).
+    /// Inspects the tables in the database, and checks that the user has all rights. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// Errors of [`PostgresStore::inspect`](super::PostgresStore::inspect).
     pub(super) async fn inspect(&self) -> Result<DatabaseInspection> {
         let SchemaDefinition {
             name,
@@ -78,8 +98,9 @@ impl PostgresConnection {
         }
         let is_complete = usize::try_from(version).is_ok_and(|made| made >= changes.len());
         let mut used = tables.to_vec();
-        // A change notes its number.
+        // Each change of the schema writes its number to `shop_schema`.
         used.extend((!is_complete).then_some("shop_schema"));
+        // Once a change was made, the tables belong to the store.
         let adoptable = if version == 0 { adoptable } else { &[] };
         let rights = Statement::new(RIGHTS)
             .bind(used)
@@ -94,6 +115,7 @@ impl PostgresConnection {
         if !foreign.is_empty() && !self.options.adopt_tables {
             return Err(of_another_program(&foreign));
         }
+        // The right to create tables is needed only while changes are missing.
         match schema {
             None if !is_complete => missing.push("a schema of the search_path".to_owned()),
             Some(schema) if !is_complete && !cell::<bool>(&rows, 1)? => {
@@ -120,7 +142,8 @@ impl PostgresConnection {
     }
 }
 
-/// Returns the error for a database that cannot be written.
+/// Returns the error for a database whose transactions are read-only, because the server is a
+/// standby or by its settings.
 fn read_only(is_standby: bool) -> Error {
     let message = if is_standby {
         "the PostgreSQL server is a read-only standby: name the primary, or add target_session_attrs=read-write"

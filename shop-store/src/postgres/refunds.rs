@@ -1,4 +1,13 @@
-//! Refunds, the refunds that wait for their purchase, and the currency, in PostgreSQL.
+//! The statements for refunds, for refunds that wait for their purchase, and for the currency, in
+//! PostgreSQL.
+//!
+//! | table | content |
+//! |---|---|
+//! | `purchases` | purchases, and refunds of stored purchases |
+//! | `purchases_waiting` | refunds that wait for their purchase, or are refused and become dead letters |
+//! | `purchases_settings` | the currency of the store |
+//!
+//! [`crate::refunds`] decides what to do with a refund, and calls the statements here.
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -24,7 +33,7 @@ use crate::refunds::{
     settle,
 };
 
-/// The maximum number of purchases whose waiting refunds are settled together.
+/// The maximum number of purchases whose waiting refunds one call of `apply_waiting` settles.
 const MAX_SETTLED: i64 = 1_000;
 
 /// The columns that [`read_waiting`] reads.
@@ -40,8 +49,11 @@ impl PurchaseRows for PostgresStore {
         insert::insert(&self.connection, &PURCHASES, batch).await
     }
 
-    /// A lock of each purchase keeps others from erasing or deleting it before this transaction has ended. They then see
-    /// the refund, and erase or delete it too.
+    /// Inserts refunds whose purchase is stored.
+    ///
+    /// The statement locks the purchase of each refund. So another transaction cannot erase or
+    /// delete the purchase before this transaction ends. Afterwards it sees the refund, and erases
+    /// or deletes the refund too.
     async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>> {
         let sql = r#"
             with input as materialized (
@@ -67,7 +79,7 @@ impl PurchaseRows for PostgresStore {
             .iter()
             .filter_map(|row| rows::parsed(row, "id").ok())
             .collect();
-        // Of two refunds with one id, the first one was inserted.
+        // If two refunds in the batch have the same id, only the first one was inserted.
         Ok(refunds
             .iter()
             .map(|refund| inserted.remove(&refund.id))
@@ -91,7 +103,8 @@ impl PurchaseRows for PostgresStore {
     }
 
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
-        // The row that is there is not seen by the statement that another transaction has kept from inserting it.
+        // If another transaction has set a currency at the same time, the insert does nothing, and
+        // its snapshot may lack the row. So a second statement reads the currency.
         let insert = Statement::new(
             "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
         );
@@ -156,7 +169,9 @@ impl PurchaseRows for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Returns the refund with this id that waits, if one does.
+    /// Looks up a refund with this id among the waiting refunds.
+    ///
+    /// Returns [`Lookup::Waiting`] with the refund that arrived first, or [`Lookup::Missing`].
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
         let sql = format!(
             "select {WAITING_COLUMNS} from purchases_waiting where id = $1 order by sequence limit 1"
@@ -170,7 +185,10 @@ impl PostgresStore {
     }
 }
 
-/// Reads an entry from a row of [`WAITING_COLUMNS`].
+/// Reads a waiting refund from a row of [`WAITING_COLUMNS`].
+///
+/// # Errors
+/// [`ErrorKind::Corrupt`] if a column is not valid.
 fn read_waiting(row: &Row) -> Result<WaitingRefund> {
     let read = || -> Result<WaitingRefund, Box<dyn std::error::Error + Send + Sync>> {
         let sequence: i64 = row.try_get("sequence")?;
@@ -202,7 +220,8 @@ impl WaitingRefunds for PostgresStore {
     }
 
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
-        // An earlier process may have ended between the insert of a purchase and that of its refund.
+        // The insert of a purchase applies its waiting refunds. A process may have ended between
+        // the two steps, so the waiting refunds of stored purchases are applied here.
         let with_purchase = format!(
             "select distinct purchase from purchases_waiting as waiting
              where refusal is null and exists (

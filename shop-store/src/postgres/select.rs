@@ -1,5 +1,9 @@
-//! Keyset pagination: each page continues on an index after the last purchase of the previous page. A scan reads all
-//! rows in the order of the primary key. Counts and sums are exact, and added up by the server.
+//! Queries purchases: listings by page, counts and sums, single purchases, and scans of the whole
+//! table.
+//!
+//! - A page continues on an index after the last purchase of the previous page (keyset pagination).
+//! - Counts and sums are exact, and the server adds them up.
+//! - A scan reads all rows in the order of the primary key, in slices.
 
 use std::time::SystemTime;
 
@@ -19,16 +23,18 @@ use super::rows::{self, COLUMNS};
 use crate::limits::row_limit;
 use crate::refunds::PurchaseRows as _;
 
-/// The bounds of a page, see [`PageBounds`](shop_core::ports::PageBounds).
+/// The bounds of a page as the server takes them, see [`PageBounds`](shop_core::ports::PageBounds).
 #[derive(Debug, Default)]
 pub(super) struct PageStart {
-    /// The time and the id of the row before the first one.
+    /// The time and the id of the last row before the page, or `None` for the first page.
     pub(super) after: Option<(SystemTime, String)>,
+    /// The time of the earliest purchase.
     pub(super) from: Option<Timestamp>,
+    /// The time before which all purchases are.
     pub(super) to: Option<Timestamp>,
 }
 
-/// Number of rows in a slice.
+/// The number of rows in a slice of a scan.
 const SLICE: usize = 1_000;
 
 #[async_trait]
@@ -40,12 +46,14 @@ impl PurchaseQuery for PostgresStore {
         let mut start = start(selector, request)?;
         let mut found = Vec::with_capacity(limit + 1);
         loop {
+            // One purchase more than the page holds shows that there is a next page.
             let wanted = limit + 1 - found.len();
             let rows = connection
                 .run(listing(selector, request.order, &start, wanted), deadline)
                 .await?;
             found.extend(rows.iter().filter_map(|row| connection.readable(row)));
-            // Rows that are not purchases are replaced by the next ones.
+            // Rows that are not purchases were left out. If they are missing on the page and there
+            // may be further rows, the next query continues after the last row.
             let Some(last) = rows
                 .last()
                 .filter(|_| rows.len() == wanted && found.len() <= limit)
@@ -97,7 +105,8 @@ impl PurchaseQuery for PostgresStore {
         if let Lookup::Waiting(refund) = &lookup
             && let Some(purchase) = refund.details.of
         {
-            // Reading the waiting refunds makes the transaction wait for the standby.
+            // `look_up_waiting` does not wait for the standby. This query of the same waiting
+            // refund does.
             self.waiting_of(&[purchase]).await?;
         }
         Ok(lookup)
@@ -112,7 +121,8 @@ impl PurchaseQuery for PostgresStore {
         Ok(rows.first().and_then(|row| row.try_get(0).ok()))
     }
 
-    /// A position is the id of the last row.
+    /// Reads the slice of rows after `after`. A position of a scan is the id of the last row that
+    /// was read.
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let rows = self.connection.query(slice(after)).await?;
         let next = rows
@@ -121,7 +131,8 @@ impl PurchaseQuery for PostgresStore {
             .map(|last| Cursor::from_text(rows::raw_id(last)));
         let mut purchases = Vec::with_capacity(rows.len());
         let mut unreadable = Vec::new();
-        // The marks of erased purchases are skipped here, so every call costs the same.
+        // The marks of erased purchases are skipped here and not by the query, so every query reads
+        // a bounded number of rows.
         for row in rows.iter().filter(|row| !rows::is_mark(row)) {
             match rows::purchase(row) {
                 Ok(purchase) => purchases.push(purchase),
@@ -142,7 +153,11 @@ impl PurchaseQuery for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Reads what is stored in the row with this id, or looks among the waiting refunds if there is no row.
+    /// Returns the purchase or the mark in `row`, which has the id `id`. Without a row, looks up
+    /// `id` among the waiting refunds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the row is not a purchase.
     async fn lookup_of(&self, row: Option<&Row>, id: &PurchaseId) -> Result<Lookup> {
         let Some(row) = row else {
             return self.look_up_waiting(id).await;
@@ -154,7 +169,10 @@ impl PostgresStore {
     }
 }
 
-/// Returns the start of a page.
+/// Returns the bounds of the requested page.
+///
+/// # Errors
+/// The error of [`PageRequest::bounds`], such as for a cursor of another listing.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<PageStart> {
     let bounds = request.bounds(selector)?;
     let after = bounds
@@ -167,7 +185,7 @@ pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<PageSt
     })
 }
 
-/// The query of at most `limit` rows of a listing.
+/// Returns the query of at most `limit` rows of a listing, in the order of time and id.
 pub(super) fn listing(
     selector: &Selector,
     order: ListOrder,
@@ -197,8 +215,10 @@ pub(super) fn listing(
     statement
 }
 
-/// The condition of the selected rows from one time to before another, and a statement without text that has its
-/// parameters. The marks of erased purchases have no values.
+/// Returns the SQL condition for the selected purchases from `from` to before `to`, and a statement
+/// without SQL that holds the parameters of the condition.
+///
+/// The condition excludes the marks of erased purchases, whose time is null.
 pub(super) fn selection(
     selector: &Selector,
     from: Option<Timestamp>,
@@ -215,7 +235,8 @@ pub(super) fn selection(
             texts
         }
         Selector::All => vec![],
-        // None, as long as this store does not know it.
+        // A later version of the port may add a selector that this store does not know. It selects
+        // no rows: the condition compares the text `false` with an empty text.
         _ => vec![("false::text", String::new())],
     };
     for (column, text) in texts {
@@ -235,19 +256,19 @@ pub(super) fn selection(
     (statement, condition)
 }
 
-/// The query of the row with this id.
+/// Returns the query of the row with this id.
 pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string())
 }
 
-/// The query of the least name that is `from` or greater.
+/// Returns the query of the first user name, in the order of bytes, that is `from` or greater.
 pub(super) fn next_name(from: &str) -> Statement {
     let sql = "select username from purchases where username >= $1 order by username limit 1";
     Statement::new(sql).bind(from.to_owned())
 }
 
-/// The query of the slice after a position.
+/// Returns the query of the slice of a scan after the position `after`, or of the first slice.
 pub(super) fn slice(after: Option<&Cursor>) -> Statement {
     let condition = after.map_or("", |_| "where id > $1");
     let slice = Statement::new(format!(
@@ -259,7 +280,11 @@ pub(super) fn slice(after: Option<&Cursor>) -> Statement {
     }
 }
 
-/// Reads a sum, and a time in its slot.
+/// Reads the count and the sum of a slot from a row of [`sums`], with the time of a purchase in the
+/// slot.
+///
+/// Without slots, there is no time in the row, and [`Timestamp::MIN`] is returned. Returns `None`
+/// if a column is not valid.
 fn read_sum(row: &Row) -> Option<(Timestamp, Summary)> {
     let count = u64::try_from(row.try_get::<_, i64>(0).ok()?).ok()?;
     let total: Total = row.try_get::<_, &str>(1).ok()?.parse().ok()?;
@@ -268,11 +293,19 @@ fn read_sum(row: &Row) -> Option<(Timestamp, Summary)> {
     Some((first, Summary::new(count, total)))
 }
 
-/// Count and sum. A refund, whose price is negative, is no further purchase. As text, because the conversion of a longer number would round it.
+/// The columns of the count and the sum.
+///
+/// A refund reduces the sum by its negative price, but is not counted as a purchase. The sum is
+/// sent as text, because the conversion to the driver's decimal type would round a long number.
 const SUMS: &str = "count(*) filter (where price >= 0), trim_scale(coalesce(sum(price), 0))::text";
 
-/// The query of count, sum and first time in each of the slots, see [`Totals::slots`]. One slot too many is enough to
-/// reject the request. `date_bin` computes with integers, an expression of `extract` with numeric values for each row.
+/// Returns the query of the count, the sum and the first time of each slot of time, or of all
+/// selected purchases if `slots` is `None`.
+///
+/// `slots` are the shift and the length of the slots in milliseconds, see [`Totals::slots`]. The
+/// query returns one slot more than is allowed, at most, which is enough to reject the request. The
+/// slots are computed by `date_bin`, which uses integers. An expression of `extract` would compute
+/// with numeric values for each row, which is slower.
 pub(super) fn sums(selector: &Selector, range: TimeRange, slots: Option<(i64, i64)>) -> Statement {
     let (mut statement, condition) = selection(selector, range.from(), range.to());
     let limit = Totals::MAX_SLOTS + 1;

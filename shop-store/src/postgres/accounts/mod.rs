@@ -1,7 +1,17 @@
-//! Users and orders, each in the tables of the replaced system: `users` and `cached_orders`, `orders` and `cached_users`.
+//! Stores of users and of orders, each with an outbox of events, and an outbox for a database of
+//! your own.
 //!
-//! Beside them are `users_keys` and `orders_keys` (idempotency keys), `users_outbox` and `orders_outbox` (events that are
-//! not published yet), and `shop_numbers`. Missing tables and indexes are created, and existing ones are used as they are. Feature `accounts`.
+//! | table | content |
+//! |---|---|
+//! | `users`, `orders` | the users and the orders, with the columns of the replaced system |
+//! | `cached_orders`, `cached_users` | references to the rows of the other service, from its events |
+//! | `users_keys`, `orders_keys` | the idempotency key of each row |
+//! | `users_outbox`, `orders_outbox` | events that are not published yet |
+//! | `shop_numbers` | the last number that was given to a user, and to an order |
+//! | `outbox` | events of your own transactions, see [`PostgresOutbox`] |
+//!
+//! Missing tables and indexes are created. Existing tables of the replaced system are used as they
+//! are, if the option `adopt_tables` is set. The module needs the feature `accounts`.
 
 #[cfg(test)]
 #[path = "../../../tests/support/postgres_accounts.rs"]

@@ -1,8 +1,14 @@
-//! [`PostgresOutbox`]: the outbox of a PostgreSQL database of your own, and of users and orders.
+//! Contains [`PostgresOutbox`], the outbox of a PostgreSQL database of your own, and of the users
+//! and orders.
 //!
-//! The relay reads the oldest ids first and remembers none, so an entry that is committed late is not skipped. Ids of one
-//! key ascend in the order of the commits: an advisory lock of the key is taken before the id, and released after the
-//! commit. Users and orders have numbers in place of a sequence, whose row is locked likewise.
+//! A transaction writes its row and the event about it, so both are stored or neither. A relay
+//! reads the events, publishes them to a log, and deletes them here.
+//!
+//! The relay reads the events in the order of their ids. It remembers no position, so it does not
+//! skip an event with a low id whose transaction commits late. The ids of one key ascend in the
+//! order of the commits, because a transaction takes an advisory lock of the key before the event
+//! gets its id, and holds the lock until it ends. The events of users and orders take their ids
+//! from `shop_numbers`, whose row is locked until the commit in the same way.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,6 +28,7 @@ use crate::postgres::error::{from_driver, postgres_error};
 use crate::postgres::rows::cell;
 use crate::postgres::schema::SchemaDefinition;
 
+/// The table of the events in a database of your own.
 const OUTBOX: SchemaDefinition = SchemaDefinition {
     name: "outbox",
     unused_row: "(created, headers, value) values (now(), '', '')",
@@ -33,24 +40,29 @@ const OUTBOX: SchemaDefinition = SchemaDefinition {
         )"],
 };
 
-/// The lock is taken by the subquery, before the row gets its id. Without a key it is null, and there is no lock.
+/// The insert of an event with its key, headers and value.
+///
+/// The subquery locks the key before the row gets its id. If the event has no key, the argument of
+/// the lock function is null, so the function is not called and nothing is locked.
 const INSERT: &str = "
     insert into outbox (created, key, headers, value) select clock_timestamp(), $1, $2, $3 from (
         select pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 'outbox'::regclass::oid::bigint))
     ) as locked";
 
-/// The pending events of a PostgreSQL database of your own, in its table `outbox`.
+/// The outbox of a PostgreSQL database of your own: the events in its table `outbox` that are not
+/// published yet.
 ///
-/// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both are stored or neither. A
-/// [`Relay`](shop_core::outbox::Relay) publishes it.
+/// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both
+/// are stored or neither. A [`Relay`](shop_core::outbox::Relay) publishes the event.
 ///
-/// Events of one key are published in the order in which their transactions commit, even if several are open at once.
-/// The order has a cost: from its first event of a key until its end, a transaction makes other writes of that key wait.
-/// Write events last. Transactions with events of several keys write them in the order of the keys, or PostgreSQL
-/// resolves the deadlock by an error in one of them. Events of different keys do not wait for each other.
+/// Events of one key are published in the order in which their transactions commit, even if several
+/// are open at once. The order has a cost: from its first event of a key until its end, a
+/// transaction makes other writes of that key wait. Write events last. Transactions with events of
+/// several keys write them in the order of the keys, or PostgreSQL resolves the deadlock by an
+/// error in one of them. Events of different keys do not wait for each other.
 ///
-/// With [`create_schema`](PostgresStoreOptions::create_schema), [`open`](Self::open) creates the tables `outbox` and
-/// `shop_schema`. Without it, create `outbox` by your migrations:
+/// With [`create_schema`](PostgresStoreOptions::create_schema), [`open`](Self::open) creates the
+/// tables `outbox` and `shop_schema`. Without it, create `outbox` by your migrations:
 ///
 /// ```sql
 /// create table outbox (
@@ -101,21 +113,27 @@ const INSERT: &str = "
 /// ```
 #[derive(Debug, Clone)]
 pub struct PostgresOutbox {
+    /// The name of the table of events.
     table: String,
     connection: Arc<PostgresConnection>,
-    /// Notified after a commit.
+    /// Wakes the relay when an event was committed.
     written: Arc<Notify>,
 }
 
 impl PostgresOutbox {
-    /// The outbox in the database of `options`, for a relay. Creates the table `outbox` in the first schema of the
-    /// `search_path` if it does not exist.
+    /// Opens the outbox in the database of `options`, for a relay.
+    ///
+    /// Creates the table `outbox` in the first schema of the `search_path` if it does not exist and
+    /// [`create_schema`](PostgresStoreOptions::create_schema) is set. Waits for the server.
     ///
     /// # Errors
-    /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid,
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the server does not answer,
-    /// [`Denied`](shop_core::ErrorKind::Denied) when the user may not create or read the table, or when there is a table
-    /// `outbox` of another program and [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set.
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the URL is invalid
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server cannot be reached
+    /// - [`DeadlineExceeded`](shop_core::ErrorKind::DeadlineExceeded) if the server does not answer
+    ///   in time
+    /// - [`Denied`](shop_core::ErrorKind::Denied) if the user may not create or read the table, or
+    ///   if a table `outbox` of another program exists and
+    ///   [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let outbox = Self::on(
             PostgresConnection::open(options, &OUTBOX)?.into(),
@@ -125,6 +143,7 @@ impl PostgresOutbox {
         Ok(outbox)
     }
 
+    /// Creates the outbox in `table` of a database that is open already, for users or orders.
     pub(super) fn on(connection: Arc<PostgresConnection>, table: String) -> Self {
         Self {
             table,
@@ -133,23 +152,28 @@ impl PostgresOutbox {
         }
     }
 
-    /// Adds `event` to the table `outbox` within `transaction`, which is on the same database and `search_path`. Waits
-    /// for other open transactions that have written an event of its key.
+    /// Adds `event` to the table `outbox` within `transaction`, which must use the same database
+    /// and `search_path`.
     ///
-    /// A lower `synchronous_commit` is raised to `on` in the transaction: no power failure loses a row whose event was
-    /// published.
+    /// Waits until other open transactions end that have written an event with the same key.
+    ///
+    /// Raises a lower `synchronous_commit` to `on` in the transaction. Otherwise a power failure
+    /// could lose your row although its event was published.
     ///
     /// # Errors
-    /// [`Internal`](shop_core::ErrorKind::Internal) when the event cannot be encoded,
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other errors of the server, such as a deadlock. Roll back
-    /// after an error; nothing is stored.
+    /// - [`Internal`](shop_core::ErrorKind::Internal) if the event cannot be encoded
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the connection broke, if PostgreSQL
+    ///   resolved a deadlock by an error here, or if a trigger skipped the event
+    /// - other errors of the server
+    ///
+    /// Roll back the transaction after an error. Nothing is stored then.
     ///
     /// # Cancel safety
-    /// Dropping the future may have added the event to the transaction.
+    /// If the future is dropped, the event may have been added to the transaction.
     pub async fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> Result<()> {
         let insertion = with_event(Statement::new(INSERT), event.encode()?);
         let parameters = insertion.parameters();
-        // Sent together and in this order.
+        // Both statements are sent together and in this order, so there is one round trip.
         let (durable, written) = tokio::join!(
             biased;
             transaction.batch_execute(DURABLE),
@@ -164,13 +188,15 @@ impl PostgresOutbox {
         Err(error.with_outcome(Outcome::NotApplied))
     }
 
-    /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
+    /// Wakes the relay. Call this after the commit of a transaction with an event.
+    ///
+    /// Without this call, the relay finds the event when it polls the table the next time.
     pub fn notify_relay(&self) {
         self.written.notify_one();
     }
 }
 
-/// Binds key, headers and value of an event.
+/// Binds the key, the headers and the value of `event` to the next three parameters of `statement`.
 pub(super) fn with_event(statement: Statement, event: LogRecord) -> Statement {
     let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
     statement
@@ -179,17 +205,18 @@ pub(super) fn with_event(statement: Statement, event: LogRecord) -> Statement {
         .bind(bytes(event.value))
 }
 
-/// The query of the oldest entries.
+/// Returns the query of at most `limit` events in `table`, in the order of their ids.
 pub(super) fn pending(table: &str, limit: usize) -> Statement {
     let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
     Statement::new(sql).bind(row_limit(limit))
 }
 
-/// Deletes the entries with these ids.
+/// Returns the statement that deletes the events with these ids from `table`.
 pub(super) fn deletion(table: &str, ids: &[i64]) -> Statement {
     Statement::new(format!("delete from {table} where id = any ($1)")).bind(ids.to_vec())
 }
 
+/// Reads an event from a row of [`pending`]. Returns `None` if a column is not valid.
 fn entry(row: &Row) -> Option<OutboxEntry> {
     let bytes = |column: &str| {
         row.try_get::<_, Option<Vec<u8>>>(column)

@@ -1,4 +1,8 @@
-//! The tables of users with references to their orders, and of orders with references to users.
+//! Defines the tables of users and of orders, and the statements that only one of the two needs.
+//!
+//! Users and orders belong to different services, which exchange events. So each database keeps
+//! references to the rows of the other service: `cached_orders` lists the orders of each user, and
+//! `cached_users` lists the users that exist.
 
 use async_trait::async_trait;
 use rust_decimal::Decimal;
@@ -16,7 +20,11 @@ use crate::postgres::rows::{column, parsed};
 use crate::postgres::schema::SchemaDefinition;
 use crate::unreadable::{Unreadable, not_valid};
 
-/// The tables of keys and of events, with the last number of the rows.
+/// The change that creates the tables of keys and events, and sets the last number in
+/// `shop_numbers`.
+///
+/// The replaced system may have created rows. The last number continues after the highest id and
+/// after the sequence, which may be ahead of the ids.
 const KEYS_AND_OUTBOX: &str = "
     create table {table}_keys (id bigint primary key, key text collate \"C\" not null unique);
     create table {table}_outbox (
@@ -26,6 +34,7 @@ const KEYS_AND_OUTBOX: &str = "
     insert into shop_numbers select '{table}', greatest(0, (select max(id) from {table}),
         pg_sequence_last_value(pg_get_serial_sequence('{table}', 'id')::regclass))";
 
+/// The tables of users.
 pub(super) const USERS: SchemaDefinition = SchemaDefinition {
     name: "users",
     unused_row: "(id, email, name) values (-1 - (random() * 1000000000)::integer, gen_random_uuid(), '')",
@@ -47,7 +56,7 @@ pub(super) const USERS: SchemaDefinition = SchemaDefinition {
     ],
 };
 
-/// Users in a PostgreSQL database.
+/// A store of users in a PostgreSQL database.
 ///
 /// ```no_run
 /// use shop_core::entity::EntityStore;
@@ -63,7 +72,7 @@ pub(super) const USERS: SchemaDefinition = SchemaDefinition {
 /// ```
 pub type PostgresUsers = PostgresEntities<User>;
 
-/// Reads an integer column of any size.
+/// Reads an integer column of four or eight bytes. The replaced system may have created either.
 fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
     column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
 }
@@ -71,7 +80,8 @@ fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
 impl PostgresEntity for User {
     const DEFINITION: &'static SchemaDefinition = &USERS;
     const COLUMNS: &'static [&'static str] = &["email", "name"];
-    /// An erased user keeps its row, whose number is not used again, with a text that is no address.
+    /// The condition of users that are not erased. The row of an erased user stays, so that its
+    /// number is not used again, with a text in place of the address that contains no `@`.
     const PRESENT: &'static str = "position('@' in email) > 0";
     const IS_FREE: &'static str = "not exists (select from users where email = $2)";
     const REFERENCES: insert::TargetTable = insert::TargetTable {
@@ -97,7 +107,8 @@ impl PostgresEntity for User {
     }
 }
 
-/// The query of the orders of a user.
+/// Returns the query of the numbers of a user's orders, the lowest first, up to
+/// [`MAX_LISTED_ORDERS`].
 pub(super) fn orders_of(id: UserNumber) -> Statement {
     let sql = format!(
         "select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}"
@@ -105,7 +116,10 @@ pub(super) fn orders_of(id: UserNumber) -> Statement {
     Statement::new(sql).bind(id.get())
 }
 
-/// Replaces the row by a mark, and deletes its key and its event.
+/// Returns the statement that erases a user: it replaces the row by a mark, and deletes the user's
+/// idempotency key and unpublished event.
+///
+/// The answer has one row, or none if there is no such user or the user is erased already.
 pub(super) fn erasure(id: UserNumber) -> Statement {
     let sql = "
         with erased as (
@@ -142,6 +156,7 @@ impl UserOrders for PostgresUsers {
     }
 }
 
+/// The tables of orders.
 const ORDERS: SchemaDefinition = SchemaDefinition {
     name: "orders",
     unused_row: "(id, user_id, product, quantity, total_price)
@@ -158,7 +173,7 @@ const ORDERS: SchemaDefinition = SchemaDefinition {
     ],
 };
 
-/// Orders in a PostgreSQL database.
+/// A store of orders in a PostgreSQL database.
 pub type PostgresOrders = PostgresEntities<Order>;
 
 impl PostgresEntity for Order {
