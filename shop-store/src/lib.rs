@@ -1,4 +1,7 @@
-//! Storage for purchases, users and orders: SQLite files, MongoDB and PostgreSQL.
+//! Stores purchases, users and orders in SQLite files, MongoDB or PostgreSQL.
+//!
+//! A purchase is first appended to a log, and an ingest then writes it to a store, which answers
+//! queries.
 //!
 //! | backend | log | stores | feature |
 //! |---|---|---|---|
@@ -7,12 +10,13 @@
 //! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore) | `postgres` |
 //! | users and orders | none | `EmbeddedUsers`, `EmbeddedOrders`, `PostgresUsers`, `PostgresOrders` | `accounts` |
 //!
-//! All of them implement the ports of [`shop_core`] and pass its conformance kit, so that you can exchange them.
+//! All of them implement the ports of [`shop_core`] and pass its conformance kit, so that you can
+//! exchange them.
 //!
 //! # Files
 //!
-//! An [`EmbeddedShop`](embedded::EmbeddedShop) is the log and the store of one folder, with the ingest between them.
-//! Acknowledged writes survive a crash of the process and of the machine.
+//! An [`EmbeddedShop`](embedded::EmbeddedShop) is the log and the store of one folder, with the
+//! ingest between them. Acknowledged writes survive a crash of the process and of the machine.
 //!
 //! ```
 //! # #[cfg(feature = "embedded")]
@@ -40,15 +44,17 @@
 //! # fn main() {}
 //! ```
 //!
-//! For several processes of one machine on one folder, or with a log or a store of another kind, put the parts together
-//! yourself: an [`Ingest`](shop_core::ingest::Ingest) from an [`EmbeddedLog`](embedded::EmbeddedLog) into an
-//! [`EmbeddedStore`](embedded::EmbeddedStore), and [`Shop::new`](shop_core::Shop::new) its two ends.
+//! For several processes of one machine on one folder, or with a log or a store of another kind,
+//! put the parts together yourself: an [`Ingest`](shop_core::ingest::Ingest) from an
+//! [`EmbeddedLog`](embedded::EmbeddedLog) into an [`EmbeddedStore`](embedded::EmbeddedStore), and
+//! [`Shop::new`](shop_core::Shop::new) its two ends.
 //!
 //! # MongoDB
 //!
-//! A purchase is one document; inserts are acknowledged by the majority with journal. A store can be opened while the
-//! server is unavailable, and creates its indexes in the background. It reads the documents of the replaced systems,
-//! and [`migrate`](mongo::MongoStore::migrate) converts them.
+//! A purchase is one document. An insert is acknowledged once the majority of the servers has
+//! written it to the journal. A store can be opened while the server is unavailable, and creates
+//! its indexes in the background. The store reads the documents of the replaced systems, and
+//! [`migrate`](mongo::MongoStore::migrate) converts them.
 //!
 //! ```no_run
 //! # #[cfg(feature = "mongodb")]
@@ -65,13 +71,15 @@
 //!
 //! # PostgreSQL
 //!
-//! A purchase is one row; a batch is inserted by one statement. A store can be opened while the server is unavailable, and
-//! creates its table in the background. See [`postgres`] for the URL and the durability.
+//! A purchase is one row, and a batch of purchases is inserted by one statement. A store can be
+//! opened while the server is unavailable, and creates its tables in the background. See
+//! [`postgres`] for the URL and the durability.
 //!
 //! # Users and orders
 //!
-//! The stores of both entities number their rows from 1 and write each row with its event in one transaction. They are
-//! an `Outbox`, whose events a `Relay` of `shop-core` publishes.
+//! The stores of users and of orders number their rows from 1, and write each row with its event in
+//! one transaction. Each store is an `Outbox` too, from which a `Relay` of `shop-core` publishes
+//! the events to a log.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guide links to all backends.

@@ -1,4 +1,8 @@
-//! Batches with refunds, for stores whose statements insert rows by their ids alone.
+//! Inserts batches of purchases and refunds, for the stores in MongoDB and PostgreSQL.
+//!
+//! A refund names its purchase, but may arrive before it. Such a refund waits: it is kept apart, in
+//! no listing and in no sum, until its purchase is inserted. This module decides what to do with
+//! each refund. The trait [`PurchaseRows`] is the interface to the statements of the database.
 //!
 //! ```text
 //! purchases ──▶ insert ──▶ apply the refunds that wait for them
@@ -8,9 +12,11 @@
 //!                  keep waiting ──▶ purchase stored meanwhile? ──yes──▶ apply
 //! ```
 //!
-//! Other processes write at the same time. A refund and its purchase do not miss each other: each is looked for after the
-//! other was written, so at least one of the two processes sees both. Should that process end before it applies the refund,
-//! the sweep of an ingest does.
+//! Other processes write at the same time. Nevertheless, a refund and its purchase do not miss each
+//! other. One process writes the purchase, and then looks for waiting refunds. The other one writes
+//! the waiting refund, and then looks for the purchase. So at least one of the two processes sees
+//! both. If that process ends before it applies the refund, the ingest applies it later: from time
+//! to time, it calls [`WaitingRefunds::apply_waiting`], the sweep.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,21 +34,23 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use crate::unreadable::Unreadable;
 
-/// How often the refunds of a batch are looked at, while their purchases come and go.
+/// The maximum number of times that the refunds of a batch are decided. They are decided again when
+/// another process has stored or deleted their purchase meanwhile.
 const MAX_ROUNDS: usize = 5;
 
-/// What is stored under an id.
+/// The row that is stored under an id.
 #[derive(Debug, Clone)]
 pub(crate) enum StoredRow {
     /// A purchase or a refund.
     Purchase(Purchase),
     /// A row that is no purchase, or cannot be read.
     Unreadable(Unreadable),
-    /// The mark of an erased purchase.
+    /// The mark of an erased purchase, which keeps the purchase from being stored again.
     Mark,
 }
 
 impl StoredRow {
+    /// Returns the purchase or refund in this row, if it is one.
     fn purchase(&self) -> Option<&Purchase> {
         match self {
             Self::Purchase(purchase) => Some(purchase),
@@ -50,7 +58,10 @@ impl StoredRow {
         }
     }
 
-    /// Returns what a reader finds in this row. An unreadable row is an error, which is the source of `corrupt`.
+    /// Converts this row to the result of a lookup.
+    ///
+    /// # Errors
+    /// The error of `corrupt` if the row is unreadable. The source of the error tells why.
     pub(crate) fn into_lookup(self, corrupt: impl FnOnce() -> Error) -> Result<Lookup> {
         match self {
             Self::Purchase(purchase) => Ok(Lookup::Stored(purchase)),
@@ -59,7 +70,8 @@ impl StoredRow {
         }
     }
 
-    /// Returns the outcome of the insert of `sent`, whose id this row has.
+    /// Returns the outcome of an insert of `sent`, which has the id of this row, and so was not
+    /// inserted.
     pub(crate) fn compare(&self, sent: &Purchase) -> InsertOutcome {
         match self {
             Self::Mark => InsertOutcome::Erased,
@@ -69,47 +81,59 @@ impl StoredRow {
     }
 }
 
-/// What a store of purchases remembers between its batches.
+/// The state that a store of purchases keeps in memory between batches, to save queries.
 #[derive(Debug, Default)]
 pub(crate) struct PurchaseState {
-    /// Whether no refund waits. True only after none was found, and while none was added.
+    /// Whether it is known that no refund waits. A sweep that finds none sets it, and keeping a
+    /// refund clears it. While it is set, an insert of purchases does not look for waiting refunds.
     none_waits: AtomicBool,
-    /// The currency of the store, once it is known. It never changes.
+    /// The currency of the store, once it is known. The currency of a store never changes.
     currency: OnceLock<Currency>,
 }
 
-/// The rows of a store of purchases.
+/// The statements of a store that the functions of this module need.
 #[async_trait]
 pub(crate) trait PurchaseRows: WaitingRefunds {
-    /// Returns what the store remembers.
+    /// Returns the state that the store keeps in memory.
     fn state(&self) -> &PurchaseState;
 
-    /// Inserts purchases whose id is not stored. Returns one outcome for each.
+    /// Inserts the purchases of `batch` whose id is not stored. Returns one outcome for each
+    /// purchase.
     async fn insert_purchases(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>>;
 
-    /// Inserts refunds whose id is not stored, and whose purchase is. Returns for each whether it was inserted.
+    /// Inserts the refunds whose id is not stored and whose purchase is stored. Returns for each
+    /// refund whether it was inserted.
     async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>>;
 
-    /// Deletes those refunds of `ids` whose purchase is not stored.
+    /// Deletes the stored refunds with these `ids` whose purchase is not stored.
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()>;
 
-    /// Returns what is stored under these ids, as durable as an insert.
+    /// Returns the rows that are stored under these ids. They are as durable as after an insert, so
+    /// callers may acknowledge them.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>>;
 
-    /// Returns the currency of the store, which is `given` if it had none.
+    /// Returns the currency of the store. Sets it to `given` first if the store has no currency.
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency>;
 
-    /// Keeps refunds until their purchase is stored.
+    /// Adds refunds to those that wait until their purchase is stored.
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()>;
 
-    /// Returns the refunds of these purchases that wait or are refused, in the order of their arrival.
+    /// Returns the waiting refunds of these purchases, including refused ones, in the order of
+    /// their arrival.
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>>;
 
-    /// Notes why a waiting entry can never be applied.
+    /// Stores the `reason` why the waiting refund with this `sequence` number can never be applied.
+    ///
+    /// The refund stays until the ingest has made it a dead letter.
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()>;
 }
 
-/// Inserts the purchases of `batch`, and then its refunds. Returns one outcome for each.
+/// Inserts the purchases of `batch`, and then its refunds. Returns one outcome for each record, in
+/// the same order.
+///
+/// # Errors
+/// An error of a statement. Some records may have been inserted. It is safe to insert the batch
+/// again.
 pub(crate) async fn insert(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
@@ -120,6 +144,7 @@ pub(crate) async fn insert(
         .into_iter()
         .partition(|index| batch[*index].is_refund());
 
+    // A batch without refunds is the normal case, and is not copied.
     let to_insert: Cow<'_, [Purchase]> = if purchases.len() == batch.len() {
         batch.into()
     } else {
@@ -131,7 +156,8 @@ pub(crate) async fn insert(
     let inserted = rows.insert_purchases(&to_insert).await?;
     let mut stored = Vec::with_capacity(purchases.len());
     for (index, outcome) in purchases.into_iter().zip(inserted) {
-        // An earlier attempt may have inserted a purchase and ended before it applied its refund.
+        // Waiting refunds of a duplicate are applied too: an earlier attempt may have inserted the
+        // purchase, and failed before it applied them.
         if matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate) {
             stored.push(batch[index].id);
         }
@@ -145,7 +171,10 @@ pub(crate) async fn insert(
     Ok(outcomes)
 }
 
-/// Rejects the purchases that are in another currency than the store. Returns the indices of the others.
+/// Rejects the records of `batch` that name another currency than that of the store, in `outcomes`.
+/// Returns the indices of all other records.
+///
+/// The first currency that is named becomes the currency of a store without one.
 async fn check_currencies(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
@@ -165,7 +194,8 @@ async fn check_currencies(
     Ok(accepted)
 }
 
-/// Returns the currency of the store, which is `given` if it had none.
+/// Returns the currency of the store, from memory if it is known. Sets it to `given` first if the
+/// store has no currency.
 async fn currency_or<'a>(rows: &'a impl PurchaseRows, given: &Currency) -> Result<&'a Currency> {
     let currency = &rows.state().currency;
     if let Some(known) = currency.get() {
@@ -175,10 +205,10 @@ async fn currency_or<'a>(rows: &'a impl PurchaseRows, given: &Currency) -> Resul
     Ok(currency.get_or_init(|| kept))
 }
 
-/// Makes `given` the currency of the store.
+/// Makes `given` the currency of the store, if the store has no currency.
 ///
 /// # Errors
-/// If the store has another currency.
+/// The error of [`other_currency`] if the store has another currency, or an error of a statement.
 pub(crate) async fn adopt_currency(rows: &impl PurchaseRows, given: &Currency) -> Result<()> {
     let kept = currency_or(rows, given).await?;
     if kept != given {
@@ -187,8 +217,11 @@ pub(crate) async fn adopt_currency(rows: &impl PurchaseRows, given: &Currency) -
     Ok(())
 }
 
-/// Inserts the refunds at `indices`, or keeps them until their purchase is stored. Their outcomes are those of an insert so
-/// far.
+/// Inserts the refunds of `batch` at `indices`, or keeps them until their purchase is stored, and
+/// sets their outcomes.
+///
+/// The outcome of each refund must be [`InsertOutcome::Inserted`] before the call. It stays if the
+/// refund is inserted.
 async fn insert_refunds(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
@@ -221,8 +254,10 @@ async fn insert_refunds(
             }
         }
 
-        // Refunds that were not inserted are looked at again: their id, or their purchase, has changed meanwhile.
+        // Another process has stored a refund with the same id, or deleted the purchase, since
+        // `find`. The next round decides such refunds again.
         indices = insert_decided(rows, to_insert).await?;
+        // The stored refund is deleted before it is kept, so that it is not counted twice.
         if !orphans.is_empty() {
             rows.delete_orphans(&orphans).await?;
         }
@@ -239,19 +274,24 @@ async fn insert_refunds(
     Ok(())
 }
 
-/// What becomes of a refund.
+/// The action that a refund in a batch requires.
 enum RefundAction {
-    /// This row is inserted.
+    /// Inserts the refund as this row, which names the user of its purchase.
     Insert(Purchase),
-    /// Its purchase is not stored: it is kept until then.
+    /// Keeps the refund until its purchase is stored.
     Keep,
-    /// It is stored without its purchase, which an earlier version has deleted, or a process that has ended has not noticed
-    /// the deletion. It is taken out of the sums, and kept until the purchase is stored.
+    /// Deletes the stored refund, which leaves the sums, and keeps the refund until its purchase is
+    /// stored.
+    ///
+    /// The refund is stored without its purchase. An earlier version has deleted the purchase
+    /// alone, or a process has ended before it noticed the deletion.
     Move,
-    /// Nothing is inserted.
+    /// Inserts nothing, and returns this outcome.
     Outcome(InsertOutcome),
 }
 
+/// Decides the action for `refund`. `found` are the stored rows with its id, and with the id of its
+/// purchase.
 fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> RefundAction {
     let own = found.get(&refund.id);
     let bought = refund.details.of.and_then(|of| found.get(&of));
@@ -275,7 +315,8 @@ fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> RefundAc
     }
 }
 
-/// Inserts refunds whose purchases are stored. Returns the indices of those that were not inserted.
+/// Inserts `refunds`, each with its index in the batch. Returns the indices of the refunds that
+/// were not inserted.
 async fn insert_decided(
     rows: &impl PurchaseRows,
     refunds: Vec<(usize, Purchase)>,
@@ -291,7 +332,11 @@ async fn insert_decided(
         .collect())
 }
 
-/// Keeps the refunds at `indices` until their purchase is stored.
+/// Keeps the refunds of `batch` at `indices` until their purchase is stored, and sets their
+/// outcomes.
+///
+/// Looks for the purchases again afterwards. If a purchase was stored meanwhile, its refunds are
+/// applied. If it was erased, its waiting refunds are removed.
 async fn keep(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
@@ -309,6 +354,7 @@ async fn keep(
         let is_same = |entry: &WaitingRefund| {
             entry.refund.id == refund.id && entry.refund.same_content(refund)
         };
+        // A refund that waits already, from an earlier batch or this one, is a duplicate.
         if kept.iter().any(is_same) {
             outcomes[*index] = InsertOutcome::Duplicate;
         } else {
@@ -322,7 +368,8 @@ async fn keep(
         rows.state().none_waits.store(false, Ordering::Release);
     }
 
-    // Their purchase may have been stored, or erased, since it was looked for.
+    // A purchase may have been stored or erased after the refund was decided, and before the refund
+    // was kept. The process that did so has not seen the refund, so this process must act.
     let found = rows.find(&purchases).await?;
     let mut stored = Vec::new();
     let mut erased = Vec::new();
@@ -345,7 +392,8 @@ async fn keep(
     Ok(())
 }
 
-/// Applies the refunds that wait for these purchases, which are stored.
+/// Settles the refunds that wait for these purchases, which are stored: applies, removes or refuses
+/// each refund, as [`decide_refunds`] decides.
 pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -> Result<()> {
     if purchases.is_empty() {
         return Ok(());
@@ -377,6 +425,7 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
     Ok(())
 }
 
+/// Carries out the decision about a waiting refund.
 async fn perform(
     rows: &impl PurchaseRows,
     entry: &WaitingRefund,
@@ -384,7 +433,8 @@ async fn perform(
 ) -> Result<()> {
     match decision {
         RefundDecision::Apply(refund) => {
-            // Otherwise another process has inserted one, or deleted the purchase: the next sweep decides again.
+            // If the refund was not inserted, another process has inserted a refund or deleted the
+            // purchase. The waiting refund stays, and the next sweep decides again.
             if rows.insert_refunds(&[refund]).await? == [true] {
                 rows.remove_waiting(&[entry.sequence]).await?;
             }
@@ -396,8 +446,13 @@ async fn perform(
     }
 }
 
-/// Notes that no refund waits if `entries` are none. They are read after the note, so that a refund that begins to wait
-/// meanwhile is not forgotten.
+/// Records in memory whether any refund waits. `entries` is the query of waiting refunds.
+///
+/// The flag is set before the query is sent. A refund that begins to wait meanwhile clears the
+/// flag. If the flag were set after the query, it would hide this refund.
+///
+/// # Errors
+/// The error of the query. The flag is cleared then.
 pub(crate) async fn note_whether_any_waits<T>(
     rows: &impl PurchaseRows,
     entries: impl Future<Output = Result<Vec<T>>>,
@@ -411,7 +466,7 @@ pub(crate) async fn note_whether_any_waits<T>(
     entries.map(drop)
 }
 
-/// Returns the texts of these ids.
+/// Returns `ids` as texts, the form in which the databases store them.
 pub(crate) fn id_texts(ids: &[PurchaseId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
 }

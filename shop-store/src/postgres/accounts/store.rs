@@ -1,8 +1,20 @@
-//! Rows with consecutive numbers from 1, each inserted with its event by one statement.
+//! Stores rows with consecutive numbers from 1, and inserts each row with its idempotency key and
+//! its event by one statement.
 //!
-//! A new row tries the number after the last one. The statement updates the last number in `shop_numbers`, which decides
-//! between concurrent inserts: the later one finds another number there and inserts nothing. A sequence would leave a gap
-//! where an insert fails. The sequence of an existing table is set, for programs that use it.
+//! The table `shop_numbers` holds the last number that was given. An insert tries the number after
+//! the last one that this process knows:
+//!
+//! ```text
+//! create ──▶ insertion: is it the next number, is the key new, is the row allowed? ──yes──▶ inserted
+//!    ▲            │ no, or another transaction was first
+//!    │            ▼
+//!    └─retry── state: what is the last number, which row has the key, is the row allowed? ──▶ first row, or refused
+//! ```
+//!
+//! The statement updates the row of `shop_numbers`, and so decides between concurrent inserts: the
+//! later one waits, finds another number there, and inserts nothing. The numbers do not come from a
+//! sequence, because a failed insert would leave a gap. The sequence of the table is set to each
+//! new number, for other programs that use it.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
@@ -28,47 +40,61 @@ use crate::postgres::{DatabaseInspection, PostgresStoreOptions};
 use crate::retries::pauses;
 use crate::unreadable::Unreadable;
 
-/// Entities of one type in a PostgreSQL database, shared by all processes that use it, with an outbox.
+/// A store of entities of one type, users or orders, in a PostgreSQL database, with an outbox of
+/// their events.
 ///
-/// Clones share the connections.
+/// Several processes can use the same database. Clones share the connections.
 #[derive(Debug, Clone)]
 pub struct PostgresEntities<E> {
     pub(super) connection: Arc<PostgresConnection>,
-    /// Locked while a row is added: only one row at a time can get the next number.
+    /// The last number that this process knows. It is locked while a row is inserted, because only
+    /// one row at a time can get the next number.
     last: Arc<Mutex<LastNumber>>,
+    /// The log that the events are published to, if it is set. It is read after a promotion of a
+    /// server.
     event_log: Arc<OnceLock<Arc<dyn LogAdmin>>>,
     outbox: PostgresOutbox,
     kind: PhantomData<E>,
 }
 
-/// The last number that this process knows.
+/// The last number that was given to a row, as far as this process knows.
 #[derive(Debug, Default)]
 struct LastNumber {
     number: i64,
-    /// The timeline of the server on which the number was compared with the event log.
+    /// The timeline of the server when the number was last compared with the event log, or `None`
+    /// before the first time.
     compared_timeline: Option<u32>,
 }
 
-/// The tables of an entity type.
+/// An entity type with its tables.
 pub(super) trait PostgresEntity: Entity {
+    /// The definition of the tables.
     const DEFINITION: &'static SchemaDefinition;
-    /// The columns after `id`.
+    /// The names of the columns after `id`.
     const COLUMNS: &'static [&'static str];
-    /// The condition of rows that were not erased.
+    /// The SQL condition for rows that are not erased.
     const PRESENT: &'static str = "true";
-    /// The condition under which a row may be inserted. `$2` is the value of the first column.
+    /// The SQL condition under which a row may be inserted, such as an unused address. `$2` is the
+    /// value of the first column.
     const IS_FREE: &'static str;
-    /// The table of references to rows of the other service: their `id`, and their owner if they have one.
+    /// The table of references to rows of the other service, with their `id`, and with their owner
+    /// if there is one.
     const REFERENCES: insert::TargetTable;
 
-    /// Binds the values of the columns.
+    /// Binds the values of the [`COLUMNS`](Self::COLUMNS) to the next parameters of `statement`.
     fn bind(&self, statement: Statement) -> Statement;
 
-    /// Reads `id` and the columns.
+    /// Reads an entity from the `id` and the [`COLUMNS`](Self::COLUMNS) of a row.
+    ///
+    /// # Errors
+    /// The first column that is not valid.
     fn from_row(row: &Row) -> Result<Self, Unreadable>;
 }
 
-/// A reference to a row of the other service: its id, and its owner if it has one.
+/// A reference to a row of the other service: the id of the row, and the id of its owner if there
+/// is one.
+///
+/// A batch holds references to rows of one type, so either all of them name an owner or none does.
 impl Insertable for (i64, Option<i64>) {
     type Id = i64;
 
@@ -93,10 +119,11 @@ impl Insertable for (i64, Option<i64>) {
 
 #[expect(private_bounds, reason = "users and orders are the only types")]
 impl<E: PostgresEntity> PostgresEntities<E> {
-    /// Opens the tables in the database of `options`. Does not wait for the server.
+    /// Opens the store in the database of `options`. Does not wait for the server.
     ///
     /// # Errors
-    /// As [`PostgresStore::open`](crate::postgres::PostgresStore::open).
+    /// [`Invalid`](ErrorKind::Invalid) if the URL is invalid, or the file in `sslrootcert` cannot
+    /// be read.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let connection = Arc::new(PostgresConnection::open(options, E::DEFINITION)?);
         let outbox = PostgresOutbox::on(
@@ -112,24 +139,26 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         })
     }
 
-    /// Returns the database as `host:port/database`.
+    /// Returns the name of the database as `host:port/database`, without credentials.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.connection.name
     }
 
-    /// Looks at the database.
+    /// Inspects the tables in the database, and checks that the user has all rights. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// As [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
+    /// The errors of [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
     pub async fn inspect(&self) -> Result<DatabaseInspection> {
         self.connection.inspect().await
     }
 
-    /// Reads all rows, also erased ones. Returns their number, and those that are not of this type.
+    /// Reads all rows, including erased ones. Returns the number of rows, and an entry for each row
+    /// that is not a valid entity.
     ///
     /// # Errors
-    /// As [`EntityStore::get`].
+    /// The errors of a query, such as [`Unavailable`](ErrorKind::Unavailable).
     #[doc(hidden)]
     pub async fn read_all(&self) -> Result<(u64, Vec<UnreadableEntry>)> {
         let mut count = 0;
@@ -152,12 +181,24 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         }
     }
 
+    /// Inserts a row for `new` with the next number, its key and its event.
+    ///
+    /// Returns the first row if a row with the same key is stored already, and
+    /// [`Insertion::Refused`] if the row is not allowed, for example because its address is used.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::DeadlineExceeded`] with [`Outcome::NotApplied`] if other inserts were first
+    ///   until the insert timeout
+    /// - the server's error if the row violates a unique index that the store does not know
+    /// - an error of the server, of the connection, or of
+    ///   [`skip_published_numbers`](Self::skip_published_numbers)
     async fn create(&self, new: &E::New) -> Result<Insertion<E>> {
         let deadline = Instant::now() + self.connection.options.insert_timeout;
         let mut last = timeout_at(deadline, self.last.lock())
             .await
             .map_err(|_elapsed| overloaded())?;
-        // The backoff grows with contention.
+        // Each failed attempt means that another process inserts too, so the pauses grow with the
+        // contention.
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
             self.skip_published_numbers(&mut last, new, deadline)
@@ -171,12 +212,14 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                     last.number = number;
                     return Ok(Insertion::Inserted(row));
                 }
-                // The statement does not see rows that are committed while it runs.
+                // The statement has found the number and the key unused in its snapshot, but
+                // another transaction has committed a row with one of them meanwhile.
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {
                     Some(error)
                 }
                 Err(error) => return Err(error),
             };
+            // Nothing was inserted. The state tells why.
             let (known, is_free, with_key) = self.state(new, deadline).await?;
             if let Some(id) = with_key
                 && let Some(first) = self.find(id).await?
@@ -187,9 +230,11 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                 return Ok(Insertion::Refused);
             }
             match rejected {
-                // The unique value is not one of ours.
+                // The last number is as expected, and the key is unused. So the row violates a
+                // unique index of another program, and a retry would fail too.
                 Some(error) if known == last.number => return Err(error),
-                // The server has lost rows: it is a standby that did not have them when it was promoted, or a restored copy.
+                // The server has lost rows. It is a standby that lacked them when it was promoted,
+                // or a restored backup.
                 _ if known < last.number => {
                     self.skip_lost_numbers(known, last.number, deadline).await?;
                 }
@@ -202,13 +247,20 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         }
     }
 
-    /// Continues after the highest number in the event log, unless this was done since the last promotion of a server.
+    /// Raises `last` to the highest number in the event log, once after each promotion of a server.
     ///
-    /// An asynchronous standby that is promoted may lack the newest rows, whose numbers their clients and events have, and
-    /// which only another process knows. On the first timeline, no server was promoted yet.
+    /// An asynchronous standby may lack the newest rows when it is promoted. Clients know the
+    /// numbers of these rows, and events with these numbers are published, so the numbers must not
+    /// be given again. This process need not know the numbers, since another process may have
+    /// inserted the rows.
+    ///
+    /// Does nothing if no event log is set. On timeline 1, no server was promoted yet, so the log
+    /// is not read.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) when the event log cannot be read after a promotion.
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the event log cannot be read after a promotion
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if reading it takes until `deadline`
+    /// - an error of the server
     async fn skip_published_numbers(
         &self,
         last: &mut LastNumber,
@@ -219,7 +271,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             return Ok(());
         };
         if last.compared_timeline.is_none() {
-            // The timeline is known once there is a session.
+            // The query is made to start a session, because the timeline is known only then.
             self.state(new, deadline).await?;
         }
         let timeline = self.connection.servers.timeline();
@@ -234,8 +286,11 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         Ok(())
     }
 
-    /// Continues after the number `last`, which was given to a row before the server went back to `known`: the clients and
-    /// the events of the lost rows have the numbers between.
+    /// Raises the last number in the database from `known` to `last`, after the server has lost the
+    /// rows between them.
+    ///
+    /// Clients know the numbers of the lost rows, and events may be published with them. So the
+    /// numbers are not given again.
     async fn skip_lost_numbers(&self, known: i64, last: i64, deadline: Instant) -> Result<()> {
         let table = E::DEFINITION.name;
         tracing::error!(
@@ -249,6 +304,10 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         self.connection.write_by(raised, deadline).await.map(drop)
     }
 
+    /// Queries the state that the insert of `new` depends on, see [`InsertState`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if `shop_numbers` has no row of the table, or an error of the server.
     async fn state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
         let rows = self.connection.write_by(state::<E>(new), deadline).await?;
         let read = |row: &Row| {
@@ -264,6 +323,10 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         })
     }
 
+    /// Returns the row with number `id`, or `None` if there is no such row or it is erased.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] if the row is not a valid entity, or an error of the server.
     async fn find(&self, id: i64) -> Result<Option<E>> {
         let rows = self.connection.query(row_by_id::<E>(id)).await?;
         rows.first().map(E::from_row).transpose().map_err(|error| {
@@ -274,7 +337,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     }
 }
 
-/// The query of the row with this number.
+/// Returns the query of the row with this number, unless the row is erased.
 pub(super) fn row_by_id<E: PostgresEntity>(id: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS.join(", ");
@@ -285,7 +348,7 @@ pub(super) fn row_by_id<E: PostgresEntity>(id: i64) -> Statement {
     .bind(id)
 }
 
-/// The query of the next rows after a number.
+/// Returns the query of the next 1,000 rows after the number `after`.
 fn slice<E: PostgresEntity>(after: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS.join(", ");
@@ -295,17 +358,24 @@ fn slice<E: PostgresEntity>(after: i64) -> Statement {
     Statement::new(sql).bind(after)
 }
 
-/// The last number, as an expression.
+/// Returns the SQL expression of the last number, in a statement on `shop_numbers`.
 fn last<E: PostgresEntity>() -> String {
-    // Another program may insert rows too.
+    // Another program may insert rows without updating `shop_numbers`.
     format!(
         "greatest(last, (select max(id) from {}))",
         E::DEFINITION.name
     )
 }
 
-/// Inserts the row, its key and its event if its number is the next one and it is free. Returns a row in this case. Fails
-/// if a trigger skips one of the three: the conversion of a text to a number is an error that carries the text.
+/// Returns the statement that inserts `row`, its key and its event, if its number is the next one,
+/// its key is new and [`IS_FREE`](PostgresEntity::IS_FREE) holds.
+///
+/// The answer has one row if all three were inserted, and none if nothing was. The statement fails
+/// if a trigger skips one of the three. SQL has no function that raises an error, so the statement
+/// converts a text to a number, and the error of the server quotes the text.
+///
+/// # Errors
+/// If the event of the row cannot be encoded.
 pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
     let table = E::DEFINITION.name;
     let last = last::<E>();
@@ -314,6 +384,8 @@ pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
     let parameter = |index: usize| format!("${}", index + 2);
     let count = E::COLUMNS.len();
     let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
+    // The parameters are the key, the columns, the number, and the key, headers and value of the
+    // event.
     let [number, key, headers, value] = [0, 1, 2, 3].map(|index| parameter(count + index));
     let sql = format!(
         "with next as (
@@ -335,10 +407,14 @@ pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
     Ok(with_event(statement, row.event(new)?))
 }
 
-/// What an insert depends on: the last number, whether the row may be inserted, and the number of the row with its key.
+/// The state that an insert depends on: the last number, whether the row is allowed, and the number
+/// of the row with the same key, if there is one.
 type InsertState = (i64, bool, Option<i64>);
 
-/// The query of a [`InsertState`].
+/// Returns the query of the [`InsertState`] for `new`.
+///
+/// The query waits until the standby has the row with the key, see [`confirmed`], because the
+/// caller acknowledges that row.
 pub(super) fn state<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
     let last = last::<E>();
@@ -352,11 +428,12 @@ pub(super) fn state<E: PostgresEntity>(new: &E::New) -> Statement {
     with_values(Statement::new(sql), &E::with_number(new, 1.into()), new)
 }
 
-/// Binds the key and the values of the columns.
+/// Binds the idempotency key of `new`, and the values of the columns of `row`.
 fn with_values<E: PostgresEntity>(statement: Statement, row: &E, new: &E::New) -> Statement {
     row.bind(statement.bind(E::stored_key(new).as_str().to_owned()))
 }
 
+/// Returns the error for an insert that was not made until its deadline, because others were first.
 fn overloaded() -> Error {
     let message = "the insert had to wait too long for others";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
@@ -376,7 +453,8 @@ impl<E: PostgresEntity> RecordStore<E::ForeignEvent> for PostgresEntities<E> {
 
 #[async_trait]
 impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
-    /// In a separate task, which also notifies the relay if the caller has gone.
+    /// Inserts a row for `new` in a separate task, which wakes the relay even if the caller has
+    /// dropped this future.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let rows = self.clone();
         let new = new.clone();
@@ -403,7 +481,7 @@ impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
     }
 }
 
-/// Each row has one event, with the number of the row.
+/// The outbox of the events about the rows. The id of an event is the number of its row.
 #[async_trait]
 impl<E: PostgresEntity> Outbox for PostgresEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
