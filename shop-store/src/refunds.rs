@@ -276,7 +276,8 @@ async fn insert_refunds(
 
 /// The action that a refund in a batch requires.
 enum RefundAction {
-    /// Inserts the refund as this row, which names the user of its purchase.
+    /// Inserts the refund as this row, which repeats user name, currency and reference of its
+    /// purchase.
     Insert(Purchase),
     /// Keeps the refund until its purchase is stored.
     Keep,

@@ -357,7 +357,7 @@ impl managed::Manager for Connector {
     }
 }
 
-/// Returns the error for a URL whose hosts are all read-only.
+/// Returns the error for a URL whose hosts have answered, but are all read-only.
 fn no_primary() -> Error {
     let message =
         "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";

@@ -30,6 +30,10 @@ const MAX_ROWS: usize = 10_000;
 /// Erases or deletes at most 10,000 rows per call.
 #[async_trait]
 impl PurchaseErase for PostgresStore {
+    /// Erases the stored purchases and refunds of `user`, and then the user's waiting refunds.
+    ///
+    /// Returns the number of erased rows, at most `limit`. A caller erases all rows by repeated
+    /// calls.
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
         let erased = count(&self.connection, erasure(user, limit)).await?;
@@ -38,6 +42,10 @@ impl PurchaseErase for PostgresStore {
         Ok(erased + waiting)
     }
 
+    /// Marks the `ids` that are not stored as erased, and removes waiting refunds with one of these
+    /// ids or of these purchases, unless their purchase is stored.
+    ///
+    /// Returns the number of new marks.
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let confirmed = confirmed("ids");
         let sql = format!(
@@ -81,6 +89,11 @@ impl PurchaseErase for PostgresStore {
         Ok(marked)
     }
 
+    /// Deletes the purchases and refunds before `time`, the oldest first, and then the waiting
+    /// refunds before `time`.
+    ///
+    /// Reads at most `limit` old rows, and deletes them together with refunds of these purchases.
+    /// Returns the number of deleted rows.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
         let oldest = self.connection.query(oldest(time, limit)).await?;
@@ -109,10 +122,13 @@ impl PurchaseErase for PostgresStore {
         Ok(deleted + count(&self.connection, waiting).await?)
     }
 
+    /// Counts the purchases, refunds and waiting refunds before `time`, up to `limit`.
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         count(&self.connection, old(time, limit)).await
     }
 
+    /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) has stored, if
+    /// there is one.
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
         let seen = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
         Ok(self
@@ -123,6 +139,7 @@ impl PurchaseErase for PostgresStore {
             .and_then(|row| time(row).ok()))
     }
 
+    /// Stores `time` in the only row of `purchases_clock`, in place of the time before.
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
         let sql = "insert into purchases_clock (seen) values ($1)
                    on conflict (single) do update set seen = excluded.seen";

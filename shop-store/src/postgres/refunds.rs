@@ -86,6 +86,8 @@ impl PurchaseRows for PostgresStore {
             .collect())
     }
 
+    /// Deletes the refunds with these ids whose purchase is not stored. A mark of an erased
+    /// purchase counts as stored.
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()> {
         let sql = "delete from purchases where id = any ($1) and details ->> 'of' is not null and not exists (
                        select from purchases as bought where bought.id = purchases.details ->> 'of'
@@ -94,6 +96,10 @@ impl PurchaseRows for PostgresStore {
         self.connection.write(delete).await.map(drop)
     }
 
+    /// Returns the rows with these ids.
+    ///
+    /// The query runs in the pool of writes, because it belongs to an insert. Its transaction writes
+    /// nothing, so its commit does not wait for a standby.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         let stored = self.connection.write(rows::rows_by_id(ids)).await?;
         Ok(stored
@@ -102,6 +108,7 @@ impl PurchaseRows for PostgresStore {
             .collect())
     }
 
+    /// Returns the currency of the store. Sets it to `given` first if the store has no currency.
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
         // If another transaction has set a currency at the same time, the insert does nothing, and
         // its snapshot may lack the row. So a second statement reads the currency.
@@ -118,6 +125,8 @@ impl PurchaseRows for PostgresStore {
         })
     }
 
+    /// Adds `refunds` to the table of waiting refunds, in their order, which their sequence numbers
+    /// keep.
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
         let mut ids = Vec::new();
         let mut purchases = Vec::new();
@@ -150,6 +159,8 @@ impl PurchaseRows for PostgresStore {
         self.connection.write(insert).await.map(drop)
     }
 
+    /// Returns the waiting refunds of these purchases in the order of their arrival, once the
+    /// standby has them too.
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
         let sql =
             format!("select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1)");
@@ -159,6 +170,7 @@ impl PurchaseRows for PostgresStore {
         rows.iter().map(read_waiting).collect()
     }
 
+    /// Stores the `reason` why the waiting refund with this sequence number can never be applied.
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
         let refuse =
             Statement::new("update purchases_waiting set refusal = $2 where sequence = $1")
@@ -208,6 +220,7 @@ fn read_waiting(row: &Row) -> Result<WaitingRefund> {
 
 #[async_trait]
 impl WaitingRefunds for PostgresStore {
+    /// Returns the number of waiting refunds that are not refused, and the time of the oldest one.
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
         let sql = r#"select count(*) as count, min("timestamp") as "timestamp"
                      from purchases_waiting where refusal is null"#;
@@ -219,6 +232,10 @@ impl WaitingRefunds for PostgresStore {
         Ok(WaitingSummary::new(count.unsigned_abs(), time(row).ok()))
     }
 
+    /// Applies the waiting refunds whose purchase is stored. Returns at most `limit` refused
+    /// refunds.
+    ///
+    /// The ingest calls this from time to time, and makes the returned refunds dead letters.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         // The insert of a purchase applies its waiting refunds. A process may have ended between
         // the two steps, so the waiting refunds of stored purchases are applied here.
@@ -247,6 +264,7 @@ impl WaitingRefunds for PostgresStore {
         refused.iter().map(read_waiting).collect()
     }
 
+    /// Removes the waiting refunds with these sequence numbers, such as refunds that were applied.
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let sequences: Vec<i64> = sequences
             .iter()
@@ -260,6 +278,7 @@ impl WaitingRefunds for PostgresStore {
 
 #[async_trait]
 impl CurrencyStore for PostgresStore {
+    /// Returns the currency of the store, or `None` if it has none yet.
     async fn currency(&self) -> Result<Option<Currency>> {
         let select = Statement::new("select value from purchases_settings where name = 'currency'");
         let rows = self.connection.write(select).await?;

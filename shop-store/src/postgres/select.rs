@@ -39,6 +39,10 @@ const SLICE: usize = 1_000;
 
 #[async_trait]
 impl PurchaseQuery for PostgresStore {
+    /// Returns one page of a listing.
+    ///
+    /// Sends further queries if rows that are not purchases leave the page short. All queries share
+    /// one timeout.
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let connection = &self.connection;
         let limit = request.limit.get();
@@ -67,6 +71,7 @@ impl PurchaseQuery for PostgresStore {
         }
     }
 
+    /// Returns the count and the sum of the selected purchases.
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         let buckets = self.totals(selector, &TotalsRequest::default()).await?;
         Ok(buckets
@@ -75,6 +80,9 @@ impl PurchaseQuery for PostgresStore {
             .unwrap_or_default())
     }
 
+    /// Returns the counts and sums of the selected purchases for each period of the request.
+    ///
+    /// The server adds up slots of an hour or a day, and [`Totals`] combines them to the periods.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         let statement = sums(selector, request.range, Totals::slots(request));
         let mut totals = Totals::new(*request);
@@ -91,11 +99,17 @@ impl PurchaseQuery for PostgresStore {
         Ok(self.look_up(id).await?.stored())
     }
 
+    /// Looks up a purchase, a mark or a waiting refund by its id.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let rows = self.connection.query(row_by_id(id)).await?;
         self.lookup_of(rows.first(), id).await
     }
 
+    /// Looks up a purchase, a mark or a waiting refund by its id, and waits until the synchronous
+    /// standby has it too.
+    ///
+    /// The query runs as a write, because it writes a message to the write-ahead log, see
+    /// `confirmed_rows`.
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
         let mut found = row_by_id(id);
         found.sql = confirmed_rows(&found.sql).into();
@@ -112,6 +126,7 @@ impl PurchaseQuery for PostgresStore {
         Ok(lookup)
     }
 
+    /// Returns the highest timeline of the servers, which grows with each promotion of a standby.
     fn takeovers(&self) -> u64 {
         self.connection.servers.timeline().into()
     }
@@ -172,7 +187,7 @@ impl PostgresStore {
 /// Returns the bounds of the requested page.
 ///
 /// # Errors
-/// The error of [`PageRequest::bounds`], such as for a cursor of another listing.
+/// The error of `PageRequest::bounds`, such as for a cursor of another listing.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<PageStart> {
     let bounds = request.bounds(selector)?;
     let after = bounds

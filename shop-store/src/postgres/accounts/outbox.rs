@@ -71,7 +71,8 @@ const INSERT: &str = "
 /// );
 /// ```
 ///
-/// The user of the relay needs `SELECT` and `DELETE` on it, and that of your transactions `INSERT`.
+/// The database user of the relay needs `SELECT` and `DELETE` on the table, and the user of your
+/// transactions needs `INSERT`.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -254,6 +255,8 @@ impl Outbox for PostgresOutbox {
             .map(drop)
     }
 
+    /// Returns the number of events that are not published yet, and the time of the one with the
+    /// lowest id.
     async fn backlog(&self) -> Result<Backlog> {
         let table = &self.table;
         let sql = format!(

@@ -47,7 +47,7 @@ pub(super) const USERS: SchemaDefinition = SchemaDefinition {
     ],
     adoptable: &["users", "cached_orders"],
     changes: &[
-        // As SQLAlchemy creates them.
+        // The columns and the index are as SQLAlchemy creates them in the replaced system.
         "create table if not exists users (id bigserial primary key, email varchar, name varchar);
          create unique index if not exists ix_users_email on users (email);
          create table if not exists cached_orders (id bigint primary key, user_id bigint);
@@ -133,6 +133,7 @@ pub(super) fn erasure(id: UserNumber) -> Statement {
 
 #[async_trait]
 impl UserErase for PostgresUsers {
+    /// Erases a user. Returns whether there was such a user that was not erased yet.
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
         Ok(!self.connection.write(erasure(id)).await?.is_empty())
     }
@@ -140,6 +141,7 @@ impl UserErase for PostgresUsers {
 
 #[async_trait]
 impl UserOrders for PostgresUsers {
+    /// Returns the numbers of the user's orders, or `None` if there is no such user.
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         if self.get(id).await?.is_none() {
             return Ok(None);
@@ -164,7 +166,7 @@ const ORDERS: SchemaDefinition = SchemaDefinition {
     tables: &["orders", "cached_users", "orders_keys", "orders_outbox", "shop_numbers"],
     adoptable: &["orders", "cached_users"],
     changes: &[
-        // As SQLAlchemy creates them.
+        // The columns are as SQLAlchemy creates them in the replaced system.
         "create table if not exists orders (
             id bigserial primary key, user_id bigint, product varchar, quantity integer, total_price numeric(10, 2)
          );
