@@ -475,8 +475,8 @@ async fn run_in(session: PooledSession, statement: Arc<Statement>) -> Result<Vec
 /// transaction.
 ///
 /// # Errors
-/// The error of the first statement of the transaction that failed. The server has then rolled back
-/// the transaction.
+/// The error of the first statement of the transaction that failed. If the server has reported the
+/// error, it rolls the transaction back. If the connection broke, the transaction may be committed.
 async fn execute(
     session: &Session,
     statement: &Statement,

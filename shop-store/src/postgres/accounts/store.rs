@@ -197,8 +197,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         let mut last = timeout_at(deadline, self.last.lock())
             .await
             .map_err(|_elapsed| overloaded())?;
-        // Each failed attempt means that another process inserts too, so the pauses grow with the
-        // contention.
+        // A failed attempt usually means that another process inserts too, so the pauses grow with
+        // the contention.
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
         loop {
             self.skip_published_numbers(&mut last, new, deadline)
