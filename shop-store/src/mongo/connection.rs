@@ -58,19 +58,22 @@ shop_core::options! {
     pub fn new(uri: impl Into<String>);
 }
 
-/// A collection, with limits on concurrent calls.
+/// The collection of a store, and limits on the calls of the driver that run at the same time.
 #[derive(Debug)]
 pub(super) struct MongoConnection {
-    /// For listings, which may be read from secondaries.
+    /// The collection for listings, which the URI may direct to secondaries.
     pub(super) collection: Collection<RawDocumentBuf>,
-    /// For all that decides about a write. It reads from the primary, whatever the URI says.
+    /// The database for writes, and for reads that decide about a write. Reads go to the primary,
+    /// whatever the URI says.
     pub(super) database: Database,
     pub(super) options: MongoStoreOptions,
     pub(super) unreadables: Arc<Unreadables>,
-    /// Permits for queries. They are separate, so inserts and pings do not queue behind queries.
+    /// Permits for queries. Writes and pings use other permits, so they do not queue behind
+    /// queries.
     query_permits: Arc<Semaphore>,
+    /// Permits for writes, for the reads that belong to writes, and for pings.
     write_permits: Arc<Semaphore>,
-    /// Why a server was not reached at the last attempt.
+    /// The reason why the latest heartbeat failed; `None` if the latest heartbeat succeeded.
     unreachable: watch::Sender<Option<String>>,
 }
 
@@ -82,12 +85,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl MongoConnection {
-    /// Parses the URI. Connects in the background.
+    /// Parses the URI and creates the driver's client, which connects in the background.
+    ///
+    /// # Errors
+    /// The errors of [`from_uri`], if the URI is invalid or its DNS lookup fails.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
         let mut parsed = ClientOptions::parse(options.uri.expose_secret())
             .await
             .map_err(from_uri)?;
         let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
+        // A system database in the path of the URI serves authentication only. Purchases are not
+        // stored there.
         let in_uri = parsed.default_database.clone().filter(is_for_data);
         let name = options
             .database
@@ -96,6 +104,8 @@ impl MongoConnection {
             .unwrap_or_else(|| "purchases".to_owned());
         let unreachable = watch::Sender::default();
         let reason = unreachable.clone();
+        // The driver's own errors do not give a short reason. Failed heartbeats do, so `explain`
+        // adds the latest one.
         parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
             let now = match event {
                 SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
@@ -129,8 +139,13 @@ impl MongoConnection {
         })
     }
 
-    /// Runs a query. Retries it a few times within `timeout` if the server reports a transient error, such as a
-    /// stepdown or an index build.
+    /// Runs a query, and retries it within `timeout` after a transient error of the server.
+    ///
+    /// Transient errors are for example the stepdown of a primary, or an index build.
+    ///
+    /// # Errors
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `timeout`
+    /// - the error of the last attempt otherwise
     pub(super) async fn query<T: Send + 'static, F>(
         &self,
         timeout: Duration,
@@ -147,7 +162,10 @@ impl MongoConnection {
         retried(deadline, is_retryable, query).await
     }
 
-    /// Finds documents, as [`query`](Self::query), within the `max_time` of `options` (default: the timeout of queries).
+    /// Returns the documents of `collection` that match `filter`.
+    ///
+    /// Transient errors are retried as in [`query`](Self::query), within the `max_time` of
+    /// `options`. The default of `max_time` is the timeout of queries.
     pub(super) async fn find(
         &self,
         collection: &Collection<RawDocumentBuf>,
@@ -155,7 +173,8 @@ impl MongoConnection {
         mut options: FindOptions,
     ) -> Result<Vec<RawDocumentBuf>> {
         let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
-        // All in one response, which has 101 by default. One more, so that the server closes the cursor.
+        // The server answers with 101 documents by default. This size gets all documents in one
+        // response. One is added so that the server closes the cursor at once.
         options.batch_size = options
             .limit
             .and_then(|limit| u32::try_from(limit + 1).ok());
@@ -174,7 +193,7 @@ impl MongoConnection {
         self.query(timeout, find).await
     }
 
-    /// Finds the document with this `_id`, on the primary.
+    /// Reads the document with the `_id` `id` from the primary.
     pub(super) async fn find_by_id(&self, id: Bson) -> Result<Option<RawDocumentBuf>> {
         let options = FindOptions::builder().limit(1).build();
         let collection = self.on_primary();
@@ -182,7 +201,10 @@ impl MongoConnection {
         Ok(self.find(&collection, &filter, options).await?.pop())
     }
 
-    /// Runs a write, or a query that belongs to a write. It does not queue behind listings.
+    /// Runs a write, or a query that belongs to a write, once and within the timeout of inserts.
+    ///
+    /// The call does not queue behind listings. It is not retried: callers retry whole batches,
+    /// which are idempotent.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
@@ -191,12 +213,12 @@ impl MongoConnection {
             .await
     }
 
-    /// The collection, read from the primary.
+    /// Returns the collection with reads from the primary.
     pub(super) fn on_primary(&self) -> Collection<RawDocumentBuf> {
         self.database.collection(self.collection.name())
     }
 
-    /// Whether the collection exists.
+    /// Returns whether the collection exists.
     pub(super) async fn exists(&self, timeout: Duration) -> Result<bool> {
         let find = || {
             let database = self.database.clone();
@@ -211,8 +233,10 @@ impl MongoConnection {
         Ok(!self.query(timeout, find).await?.is_empty())
     }
 
-    /// Checks that the user may write, to a server that has decimals. Changes nothing: some compatible servers create a
-    /// missing collection with an update, so that one is only read.
+    /// Checks that the user may write to the collection, and that the server supports `Decimal128`.
+    ///
+    /// The check changes nothing. Its update matches no document, because no `_id` is a decimal. A
+    /// missing collection is only read, because some compatible servers create it with the update.
     pub(super) async fn check_writes(&self) -> Result<()> {
         let collection = self.on_primary();
         let decimal = Decimal128::from_bytes([0; 16]);
@@ -225,6 +249,7 @@ impl MongoConnection {
                     .await
                     .map(drop);
             }
+            // A user without the right to list collections may still write, so the update decides.
             Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
             Ok(true) | Err(_) => {}
         }
@@ -238,7 +263,7 @@ impl MongoConnection {
             .map(drop)
     }
 
-    /// Checks that the server responds.
+    /// Checks that the server responds within [`CHECK_TIMEOUT`].
     pub(super) async fn ping(&self) -> Result<()> {
         let database = self.database.clone();
         let ping = async move { database.run_command(doc! { "ping": 1 }).await };
@@ -247,8 +272,16 @@ impl MongoConnection {
             .map(drop)
     }
 
-    /// Runs a call in a separate task: the driver's futures must not be dropped midway. After `timeout` the task continues
-    /// in the background, and holds its permit until it ends.
+    /// Runs a call of the driver in a separate task, once `permits` has a permit.
+    ///
+    /// The driver's futures must not be dropped midway. So the task continues in the background
+    /// after `timeout`, and holds its permit until the call ends.
+    ///
+    /// # Errors
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `timeout`. The outcome is
+    ///   `NotApplied` if there was no permit in time, and `Unknown` if the call had begun
+    /// - [`Internal`](ErrorKind::Internal) if the call panicked
+    /// - the error of the driver otherwise, with its known cause
     async fn call<T: Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,
@@ -272,14 +305,20 @@ impl MongoConnection {
         }
     }
 
-    /// Ends the sessions and connections. Without it the driver spawns a task for that, which panics if the runtime ends
+    /// Ends the sessions and connections of the driver, within [`CHECK_TIMEOUT`].
+    ///
+    /// Without this call, the driver spawns a task to end them, which panics if the runtime ends
     /// meanwhile.
     pub(super) async fn close(&self) {
         let closed = self.database.client().clone().shutdown().immediate(true);
         drop(time::timeout(CHECK_TIMEOUT, closed.into_future()).await);
     }
 
-    /// `error` with the reason why a server was not reached, if there is one. The driver prints all it knows of each.
+    /// Returns `error` with the cause that the driver does not state.
+    ///
+    /// A denied call without a login in the URI becomes an error that asks for a login. A timeout,
+    /// or a call for which the driver found no server, gets the reason of the latest failed
+    /// heartbeat as its source.
     fn explain(&self, error: Error) -> Error {
         let has_login = |uri: &str| uri.contains('@') || uri.contains("authMechanism");
         if error.kind() == ErrorKind::Denied && !has_login(self.options.uri.expose_secret()) {
@@ -296,24 +335,26 @@ impl MongoConnection {
     }
 }
 
-/// The error of a call that took longer than `timeout`.
+/// Creates the error of a call that took longer than `timeout`.
 pub(super) fn timed_out(timeout: Duration, outcome: Outcome) -> Error {
     let message = format!("MongoDB did not answer within {timeout:?}");
     mongo_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
-/// Adds our defaults for the options that the URI does not set.
+/// Sets this store's defaults for the options that the URI does not set.
 fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.app_name.get_or_insert_with(|| "shop".to_owned());
     options
         .server_selection_timeout
         .get_or_insert(SERVER_SELECTION_TIMEOUT);
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
-    // Unlimited: stores may share the client, and each one limits its calls.
+    // The pool is unlimited, because each connection of a store limits its own calls.
     options.max_pool_size.get_or_insert(u32::MAX);
-    // Every write has its own. The driver rejects also reads that inherit `w=0`.
+    // Every write sets its own write concern. If the URI set `w=0`, the driver would also reject
+    // reads.
     options.write_concern = None;
-    // Ingest retries inserts, which are idempotent by id. A standalone server has no retryable writes.
+    // A standalone server does not support retryable writes. Ingest retries inserts, which are
+    // idempotent by id.
     options.retry_writes.get_or_insert(false);
     options
 }

@@ -19,7 +19,8 @@ use super::refunds::delete;
 use super::select;
 use crate::limits::row_limit;
 
-/// The id of the document with the last time seen, which is a mark of no purchase.
+/// The `_id` of the document with the last time seen. The document is stored as an erasure mark, so
+/// no listing contains it.
 const CLOCK: &str = "last-seen";
 /// Maximum number of documents in a command.
 const MAX_DOCUMENTS: usize = 1_000;
@@ -55,7 +56,8 @@ impl PurchaseErase for MongoStore {
 
         let mut updates = Vec::with_capacity(ids.len());
         for id in ids {
-            // The user again: a purchase that was erased and stored meanwhile is another one.
+            // The user is part of the condition, because a purchase that was erased and stored
+            // again meanwhile is another purchase.
             let mut of = filter.clone();
             of.insert("_id", id);
             let mark = doc! { ERASED: DateTime::now() };
@@ -76,7 +78,8 @@ impl PurchaseErase for MongoStore {
             let upserted = update(&self.connection, marks).await?.upserted;
             marked += upserted.len() as u64;
 
-            // After the marks: a refund that begins to wait from now on finds the mark of its purchase.
+            // Waiting refunds are deleted after the marks are written: a refund that begins to wait
+            // from now on finds the mark of its purchase.
             let is_new = |reply: &Document| {
                 let index = reply.get_i32("index").ok()?;
                 ids.get(usize::try_from(index).ok()?).copied()
@@ -121,7 +124,8 @@ impl PurchaseErase for MongoStore {
             }
         }
 
-        // Purchases first: a refund that is inserted meanwhile looks for its purchase afterwards.
+        // Purchases are deleted before their refunds, because a refund that is inserted meanwhile
+        // looks for its purchase afterwards.
         let mut deleted = 0;
         if !oldest.is_empty() {
             let mut of_purchases = old(time);
@@ -162,7 +166,13 @@ impl PurchaseErase for MongoStore {
     }
 }
 
-/// Sends updates as one command, at most [`MAX_DOCUMENTS`].
+/// Sends `updates` as one command, unordered, with majority and journal.
+///
+/// A command contains at most [`MAX_DOCUMENTS`] updates.
+///
+/// # Errors
+/// - the error of the driver
+/// - the error of [`InsertReply::check`], if the server has not made an update durable
 pub(super) async fn update(
     connection: &MongoConnection,
     updates: Vec<Document>,
@@ -195,7 +205,8 @@ pub(super) struct UpdateReply {
     errors: InsertReply,
 }
 
-/// The condition of documents before `time`. A comparison matches values of the same type only.
+/// Returns the condition of documents with a date before `time`. Documents without a date do not
+/// match, because a comparison matches values of the same type only.
 fn old(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": document::date(time) } }
 }

@@ -12,19 +12,34 @@ use super::connection::MongoConnection;
 use super::document;
 use super::error::mongo_error;
 
-/// Number of documents in a slice.
+/// The maximum number of documents in a slice.
 const SLICE: usize = 1_000;
-/// The timeout of a slice of documents whose `_id` is not a purchase id. The server looks at all documents for it.
+/// The timeout of a slice of documents whose `_id` is neither a text nor an `ObjectId`. The server
+/// examines all documents to find them.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The beginning of a collection. The position of a slice is a letter and the `_id` after which it begins: `s` for texts,
-/// `o` for `ObjectId`s. After these it is `n` and a number of documents with another `_id`: there are few of them, or none.
+/// The position at the beginning of the collection.
+///
+/// A position is a letter and a value. A scan passes through three ranges of the collection:
+///
+/// | position | next documents |
+/// |---|---|
+/// | `s` and a text | those with a text as `_id`, after this text |
+/// | `o` and an `ObjectId` | those with an `ObjectId` as `_id`, after this `ObjectId` |
+/// | `n` and a number | those with another `_id`, after this number of them; there are few or none
+/// |
 pub(super) const START: &str = "s";
-/// The first slice of `ObjectId`s.
+/// The position at the first document with an `ObjectId`.
 pub(super) const OBJECT_IDS: &str = "o000000000000000000000000";
 
-/// Returns the condition of the documents from a position on, and how many of them precede it. A comparison matches values
-/// of the same type only, so texts and `ObjectId`s are two ranges of the index.
+/// Returns the condition of the documents in the range of position `from`, and the number of them
+/// to skip.
+///
+/// A comparison in MongoDB matches values of the same type only. So texts and `ObjectId`s are two
+/// ranges of the index.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store.
 pub(super) fn filter(from: &str) -> Result<(Document, u64)> {
     let filter = match from.split_at_checked(1) {
         Some(("s", id)) => Some((doc! { "_id": { "$gt": id } }, 0)),
@@ -45,7 +60,13 @@ pub(super) fn filter(from: &str) -> Result<(Document, u64)> {
     })
 }
 
-/// Reads the slice at a position. Returns where the one after it begins, if there may be one.
+/// Reads the slice of documents at position `from`.
+///
+/// Returns the documents, and the position of the next slice; `None` at the end of the collection.
+///
+/// # Errors
+/// - [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store
+/// - the error of the query otherwise
 pub(super) async fn slice(
     connection: &MongoConnection,
     from: &str,
@@ -66,6 +87,7 @@ pub(super) async fn slice(
     let documents = connection
         .find(&connection.collection, &filter, options.build())
         .await?;
+    // A slice that is not full ends its range.
     let last = documents
         .last()
         .filter(|_| documents.len() == SLICE)
@@ -87,7 +109,11 @@ pub(super) async fn slice(
     Ok((documents, next))
 }
 
-/// The next part of a scan, see [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
+/// Reads the next part of a scan, see
+/// [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
+///
+/// Erasure marks are not part of the batch. Documents that are not purchases are reported as
+/// unreadable.
 pub(super) async fn batch(
     connection: &MongoConnection,
     after: Option<&Cursor>,

@@ -14,10 +14,19 @@ use super::connection::MongoConnection;
 use super::{document, select};
 use crate::limits::row_limit;
 
-/// How often documents are added up again that another process has changed meanwhile.
+/// The maximum number of times that the server's sums are tried, while another process changes
+/// documents in between.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Returns the totals of the documents that a listing returns, see [`document::purchase`].
+/// Returns the count and the sum of the selected purchases, for each period of `request`.
+///
+/// The totals cover exactly the documents that a listing returns, see [`document::purchase`]. Two
+/// queries add them up: the server sums the documents in the [`current`] format, and [`by_client`]
+/// reads the other ones. If the server's sums cannot be used, [`by_client`] reads all documents.
+///
+/// # Errors
+/// - the error of the query, if the server does not answer in time
+/// - the error of [`Totals::add_summary`] or [`Totals::add_purchase`], such as too many periods
 pub(super) async fn per_period(
     connection: &MongoConnection,
     selector: &Selector,
@@ -39,9 +48,11 @@ pub(super) async fn per_period(
                 .await
         }
     };
+    // The two queries read the collection at different times. They are repeated if their counts do
+    // not match.
     for _ in 0..MAX_ATTEMPTS {
         let reply: Vec<RawDocumentBuf> = connection.query(time, add_up).await?;
-        // Without the sums if they may include documents that are not purchases.
+        // The server's sums are not used if they may include documents that are not purchases.
         let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else {
             break;
         };
@@ -51,7 +62,8 @@ pub(super) async fn per_period(
             let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, document::no_mark()] };
             (totals, others) = by_client(connection, filter, request).await?;
         }
-        // `migrate` moves documents between the two queries.
+        // The counts differ if `migrate` has moved documents from one format to the other between
+        // the two queries.
         if others == expected {
             for (time, sum) in sums {
                 totals.add_summary(time, sum)?;
@@ -65,7 +77,10 @@ pub(super) async fn per_period(
         .into_buckets())
 }
 
-/// The condition of the selected documents in a range of time. No format is tested: the server would choose an index by it.
+/// Returns the condition of the selected documents in a range of time.
+///
+/// The condition does not test the format of a document: the server would choose an index by such a
+/// test.
 pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
     let selected = select::selector_filter(selector);
     match range {
@@ -74,9 +89,12 @@ pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
     }
 }
 
-/// Returns the aggregation of documents in the [`current`] format, by [`Totals::slots`], and the number of all. The index
-/// finds the selected documents. It does not contain prices, so each is read. One slot too many is enough to reject the
-/// request.
+/// Returns the aggregation pipeline that sums the documents in the [`current`] format, one sum for
+/// each slot.
+///
+/// A slot is a period of [`Totals::slots`]. The reply also counts all selected documents, so that
+/// the caller knows how many are in another format. The index finds the selected documents, but the
+/// server reads each of them, because the index does not contain prices.
 pub(super) fn pipeline(
     filter: Document,
     selector: &Selector,
@@ -93,6 +111,7 @@ pub(super) fn pipeline(
         "total": { "$sum": "$price" },
         "first": { "$min": "$timestamp" },
     };
+    // One slot more than the maximum is enough to reject the request.
     let limit = row_limit(Totals::MAX_SLOTS + 1);
     let counts = doc! {
         "current": [{ "$match": current(selector) }, { "$group": sums }, { "$limit": limit }],
@@ -101,19 +120,23 @@ pub(super) fn pipeline(
     [doc! { "$match": filter }, doc! { "$facet": counts }]
 }
 
-/// The condition of documents in the current format. [`document::purchase`] reads each of them, unless the price has
-/// too many decimals. Purchases in another format do not match.
+/// Returns the condition of documents in the current format, which the server can add up.
+///
+/// [`document::purchase`] reads each matching document, unless its price has too many decimals.
+/// Documents in the formats of the replaced systems do not match.
 fn current(selector: &Selector) -> Document {
     let [min, zero, max] =
         [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
     let first = document::date(Timestamp::MIN);
     let last = document::date(Timestamp::MAX);
-    // At least one visible character, and no control character. `$` would match before a trailing line feed.
+    // The text contains at least one visible character and no control character. `\z` ends the
+    // pattern, because `$` would also match before a trailing line feed.
     let text = |max_chars: usize| {
         let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
         doc! { "$type": "string", "$regex": regex, "$not": { "$type": "array" } }
     };
-    // What is selected equals a valid id or name.
+    // The selected member equals an id or a name that is already valid, so its text needs no
+    // pattern.
     let selected = doc! { "$type": "string", "$not": { "$type": "array" } };
     let (user_id, user_name) = match selector {
         Selector::User(_) => (selected, text(UserName::MAX_CHARS)),
@@ -122,7 +145,7 @@ fn current(selector: &Selector) -> Document {
     };
     let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
     doc! {
-        // Written so that the server does not scan the `_id` index for it.
+        // This form keeps the server from scanning the `_id` index for the condition.
         "$nor": [{ "$and": [
             { "_id": { "$not": { "$type": "objectId" } } },
             { "_id": { "$not": { "$regex": uuid } } },
@@ -135,13 +158,14 @@ fn current(selector: &Selector) -> Document {
     }
 }
 
-/// The server's reply.
+/// The server's reply to the [`pipeline`].
 #[derive(Deserialize)]
 struct TotalsReply {
     current: Vec<SlotSum>,
     all: Vec<HashMap<String, u64>>,
 }
 
+/// The sums of the documents of one slot.
 #[derive(Deserialize)]
 struct SlotSum {
     count: u64,
@@ -150,10 +174,13 @@ struct SlotSum {
     first: DateTime,
 }
 
-/// Returns the sums, each with a time of its slot, and the number of documents in another format.
+/// Reads the reply to the [`pipeline`].
+///
+/// Returns the sum of each slot, with the earliest time in the slot, and the number of documents in
+/// another format. Returns `None` if the sums cannot be used, such as a sum with too many decimals.
 fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     let TotalsReply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
-    // Too many slots are an error, whatever else there is.
+    // A reply with too many slots is an error in any case, so the other documents are not counted.
     let all = all
         .first()
         .filter(|_| current.len() <= Totals::MAX_SLOTS)
@@ -172,8 +199,10 @@ fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     ))
 }
 
-/// Parses the sum of prices, which has an exponent if it is small. It has as many decimals as its most precise price:
-/// more than a price may have come from another document.
+/// Parses the sum of prices, which MongoDB prints with an exponent if the sum is small.
+///
+/// A sum has as many decimals as its most precise price. Returns `None` if these are more decimals
+/// than a price may have: then a document that is not a purchase was added up.
 fn sum(text: &str) -> Option<Total> {
     let small = Decimal::from_scientific(text)
         .map(|small| small.to_string())
@@ -189,8 +218,13 @@ fn sum(text: &str) -> Option<Total> {
     }
 }
 
-/// Adds up the purchases among the documents that match `filter`, and reads each document. Returns the number of the
-/// documents as well.
+/// Reads each document that matches `filter`, and adds up the purchases among them.
+///
+/// Returns the totals and the number of documents that were read.
+///
+/// # Errors
+/// - the error of the query
+/// - the error of [`Totals::add_purchase`]
 async fn by_client(
     connection: &MongoConnection,
     filter: Document,
@@ -204,7 +238,8 @@ async fn by_client(
         let unreadables = Arc::clone(&connection.unreadables);
         async move {
             let mut documents = collection.find(filter).max_time(time).await?;
-            // An index has documents without a date first: one that `migrate` gives a date comes again.
+            // An index yields documents without a date first. If `migrate` gives such a document a
+            // date during the query, the query yields it a second time. `moved` recognizes it.
             let mut totals = Totals::new(request);
             let mut seen = 0;
             let mut moved = HashSet::new();
