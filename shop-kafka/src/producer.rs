@@ -20,20 +20,27 @@ type Producer = FutureProducer<Context>;
 /// The position of a published record, if a broker has reported it.
 pub(crate) type ReportedPosition = Result<Option<RecordPosition>>;
 
+/// A producer of librdkafka, and the batch size with which it was created.
 struct CurrentProducer {
     producer: Arc<Producer>,
     created_at: Instant,
     batch_bytes: usize,
 }
 
-/// The minimum lifetime of a producer: limits how many are created if each new one fails, for example because of a
-/// missing permission.
+/// The minimum lifetime of a producer before it is replaced.
+///
+/// It limits how many producers are created if each new one fails, for example because of a missing
+/// permission.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
 /// The pause before a record of a batch is offered to a full queue again.
 const FULL_QUEUE_RETRY: Duration = Duration::from_millis(1);
 
-/// A producer that is created when it is first needed: a process that only consumes has none.
+/// The handle through which all writers publish.
+///
+/// The handle creates the producer of librdkafka when it is first needed, so a process that only
+/// consumes creates none. It replaces the producer after a fatal error, or if the topics accept
+/// only smaller batches.
 pub(crate) struct ProducerHandle {
     current: Mutex<Option<CurrentProducer>>,
     options: KafkaLogOptions,
@@ -51,7 +58,13 @@ impl ProducerHandle {
         }
     }
 
-    /// Returns the producer. Creates one if there is none, or if the topics take only smaller batches now.
+    /// Returns the current producer.
+    ///
+    /// Creates the producer if there is none yet, or if its batch size differs from the size that
+    /// the topics accept now.
+    ///
+    /// # Errors
+    /// If librdkafka rejects the configuration.
     fn current(&self) -> Result<Arc<Producer>> {
         let batch_bytes = self.health.batch_limit.batch_bytes();
         let mut current = lock(&self.current);
@@ -72,6 +85,7 @@ impl ProducerHandle {
         Ok(producer)
     }
 
+    /// Creates a producer whose batches have at most `batch_bytes`.
     fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
         let context = Context::new(Arc::clone(&self.health), ());
         let config = config::producer(&self.options, batch_bytes);
@@ -94,7 +108,7 @@ impl ProducerHandle {
         });
     }
 
-    /// Creates the producer before the first record, which then does not wait for a connection.
+    /// Creates the producer in advance, so that the first record does not wait for a connection.
     pub(crate) fn prepare(&self) {
         if let Err(error) = self.current() {
             tracing::warn!(error = %error.chain(), "failed to create a producer");
@@ -111,8 +125,13 @@ impl ProducerHandle {
         found.map_err(|error| self.health.explain(error))
     }
 
-    /// Adds the key and the value of `record` to the queue, with `headers`, for `partition`, or for the partition of its
-    /// key if that is `None`.
+    /// Adds `record` with `headers` to the queue of the producer.
+    ///
+    /// The record goes to `partition`, or to the partition of its key if `partition` is `None`. The
+    /// returned [`PendingDelivery`] waits for the report of the broker.
+    ///
+    /// # Errors
+    /// The errors of [`send`](Self::send).
     pub(crate) fn enqueue(
         &self,
         topic: &Arc<str>,
@@ -134,6 +153,12 @@ impl ProducerHandle {
         })
     }
 
+    /// Adds `record` to the queue of the producer, and tries once more with a new producer after a
+    /// fatal error.
+    ///
+    /// # Errors
+    /// The error of the last attempt, with the outcome `NotApplied`. It is
+    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
     fn send(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture> {
         let (mut error, returned) = match self.current()?.send_result(record) {
             Ok(delivered) => return Ok(delivered),
@@ -178,8 +203,10 @@ impl ProducerHandle {
         position.ok_or_else(no_position)
     }
 
-    /// Publishes `count` records, which `enqueue` adds to the queue by their index, and waits for all reports. Waits
-    /// for room in a full queue until `deadline`.
+    /// Publishes `count` records, and returns the report of each one in the order of their indexes.
+    ///
+    /// `enqueue` adds the record with the given index to the queue. While the queue is full, this
+    /// function tries again until `deadline`.
     pub(crate) async fn publish_all(
         &self,
         count: usize,
@@ -198,7 +225,8 @@ impl ProducerHandle {
             }
             deliveries.push(enqueued);
         }
-        // From the last one on, so that most reports are there when they are waited for: the task seldom wakes up.
+        // The reports are awaited from the last one on. Most other reports have arrived by then, so
+        // the task wakes up only a few times.
         let mut reported = Vec::with_capacity(count);
         while let Some(delivery) = deliveries.pop() {
             reported.push(match delivery {
@@ -210,7 +238,11 @@ impl ProducerHandle {
         reported
     }
 
-    /// Returns the error of a record that was not delivered.
+    /// Creates the error of a record that librdkafka has failed to deliver, and replaces a producer
+    /// with a fatal error.
+    ///
+    /// `batch_bytes` is the batch size when the record was enqueued. The outcome is `Unknown`,
+    /// except for records that are too large.
     fn rejected(
         &self,
         topic: &Arc<str>,
@@ -235,8 +267,11 @@ impl ProducerHandle {
         error.with_outcome(Outcome::Unknown)
     }
 
-    /// Returns the error of a record whose batch the topic does not take. It is the record's own only if it does not fit
-    /// by itself. Otherwise the next batches are smaller.
+    /// Creates the error of a record whose batch exceeds the size limit of the topic.
+    ///
+    /// - A record that exceeds the limit by itself keeps `error`.
+    /// - A record that was in a batch with others gets an [`Unavailable`](ErrorKind::Unavailable)
+    ///   error, which the caller may retry. The next batches are smaller.
     fn too_large(
         &self,
         topic: &Arc<str>,
@@ -252,6 +287,7 @@ impl ProducerHandle {
             tracing::warn!(kafka.topic = %topic, bytes, limit, "a record exceeds the topic's max.message.bytes");
             return error.with_outcome(Outcome::NotApplied);
         }
+        // Several records of one batch fail together. Only the first one reduces the batch size.
         if self.health.batch_limit.batch_bytes() == batch_bytes {
             self.health.batch_limit.note_refused(batch_bytes);
             tracing::warn!(
@@ -266,7 +302,9 @@ impl ProducerHandle {
             .with_outcome(Outcome::NotApplied)
     }
 
-    /// Replaces the producer if it has a fatal error: librdkafka rejects all further use of it.
+    /// Replaces the producer if it has a fatal error, after which librdkafka rejects all its use.
+    ///
+    /// The producer stays if it is younger than [`MIN_LIFETIME`].
     fn replace_if_broken(&self) {
         let mut current = lock(&self.current);
         let Some(current) = &mut *current else { return };
@@ -291,7 +329,7 @@ impl ProducerHandle {
         }
     }
 
-    /// Waits until no record is in flight. Blocks.
+    /// Waits until no record of the current producer is in flight, at most for `timeout`. Blocks.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
         let producer = match &*lock(&self.current) {
             Some(current) => Arc::clone(&current.producer),

@@ -18,7 +18,10 @@ use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::number::int32;
 use crate::topic_monitor::TopicAdmin;
 
-/// A required topic, and its last known state.
+/// A topic that the log requires, with the state that the last check has found.
+///
+/// A background task calls [`refresh`](Self::refresh), which updates the state. Callers read the
+/// state or wait for it, and send no requests, except in [`ping`](Self::ping).
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
@@ -33,16 +36,20 @@ pub(crate) struct Topic {
     settings_read_at: Mutex<Option<Instant>>,
 }
 
-/// `None` before the first check. A topic that existed at the last check is not checked before each use; the error is of
-/// one that was never available, or must not be used.
+/// The state of a topic: `None` before the first check, then the description of the topic, or the
+/// reason why it cannot be used.
+///
+/// A topic that was found once keeps its description while checks fail with a retryable error, see
+/// [`Topic::fail`]. So an error means that the topic was never available, or that it must not be
+/// used.
 type TopicState = Option<Result<TopicDescription>>;
 
 impl Topic {
-    /// The topic of the log.
+    /// Creates the state of the topic of the log, which has not been checked yet.
     pub(crate) fn for_log(options: &KafkaLogOptions) -> Self {
         let mut config = Vec::new();
         if options.infinite_retention {
-            // Set explicitly, because the broker's defaults may differ.
+            // These values are set explicitly, because the defaults of the brokers may differ.
             let forever = [
                 ("cleanup.policy", "delete"),
                 ("retention.ms", "-1"),
@@ -58,8 +65,11 @@ impl Topic {
         )
     }
 
-    /// The dead-letter topic of the log. It has one partition, because dead letters are few, and unlimited retention. A
-    /// dead letter is larger than its record by some headers.
+    /// Creates the state of the dead-letter topic of the log, which keeps the records that the
+    /// store has rejected.
+    ///
+    /// The topic has one partition, because dead letters are few, and unlimited retention. Its size
+    /// limit is above the default, because a dead letter is larger than its record by some headers.
     pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
         let config = [
             ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
@@ -95,34 +105,44 @@ impl Topic {
         }
     }
 
+    /// Returns the state of the topic by the last check.
     pub(crate) fn state(&self) -> TopicState {
         self.state.borrow().clone()
     }
 
-    /// What is known of the topic, if it exists.
+    /// Returns the description of the topic, if a check has found the topic.
     pub(crate) fn known(&self) -> Option<TopicDescription> {
         self.state()?.ok()
     }
 
-    /// The reason why the topic must not be used, if an operator has to change something first.
+    /// Returns the reason why the topic must not be used, if an operator has to change something
+    /// first.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.state()?.err().filter(|error| !error.is_retryable())
     }
 
-    /// Returns how many brokers have a record at least when it is acknowledged, by the settings that were last read; `None`
-    /// if they could not be read lately.
+    /// Returns the minimum number of brokers that store a record when it is acknowledged.
+    ///
+    /// Returns `None` if the settings of the topic were not read within [`SETTINGS_VALIDITY`].
     pub(crate) fn guaranteed_replicas(&self) -> Option<u32> {
         let read_at = (*lock(&self.settings_read_at))?;
         if read_at.elapsed() > SETTINGS_VALIDITY {
             return None;
         }
         let found = self.known()?;
-        // Brokers take the smaller one.
+        // `min.insync.replicas` may be above the number of replicas. Brokers then apply the smaller
+        // number.
         u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
     }
 
-    /// Waits until the topic exists, at most for the timeout of a publish. A check that failed is repeated, unless an
-    /// operator has to act.
+    /// Waits until the topic exists, at most for the timeout of a publish.
+    ///
+    /// The wait continues after a check that failed with a retryable error, because the check is
+    /// repeated. It ends if the topic is missing or refused, because an operator has to act then.
+    ///
+    /// # Errors
+    /// The reason of the last check why the topic cannot be used; a retryable error if no check has
+    /// ended in time.
     pub(crate) async fn ready(&self) -> Result<()> {
         let is_final = |state: &TopicState| match state {
             Some(Err(error)) => !error.is_retryable() || is_missing(error),
@@ -131,25 +151,34 @@ impl Topic {
         self.known_by(self.options.publish_timeout, is_final).await
     }
 
-    /// Waits for the first check, at most for `timeout`. Returns an error unless the topic exists.
+    /// Waits for the result of the first check, at most for `timeout`.
+    ///
+    /// # Errors
+    /// The reason of the last check why the topic cannot be used; a retryable error if no check has
+    /// ended in time.
     pub(crate) async fn checked(&self, timeout: Duration) -> Result<()> {
         self.known_by(timeout, Option::is_some).await
     }
 
-    /// Waits for a state that `is_final`, at most for `timeout`. Returns an error unless the topic exists.
+    /// Waits for a state that `is_final` accepts, at most for `timeout`, and returns an error
+    /// unless the topic exists.
     async fn known_by(
         &self,
         timeout: Duration,
         is_final: impl FnMut(&TopicState) -> bool,
     ) -> Result<()> {
-        // After the time, the last state decides.
+        // After the timeout, the last state decides.
         let _elapsed = tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
             .await
             .is_err();
         self.state().unwrap_or_else(|| Err(not_reached())).map(drop)
     }
 
-    /// Waits until the topic exists or is missing, at most for the timeout of a publish. Returns whether it exists.
+    /// Waits until the topic is found or reported missing, at most for the timeout of a publish,
+    /// and returns whether it exists.
+    ///
+    /// # Errors
+    /// The errors of [`ready`](Self::ready), except for a missing topic.
     pub(crate) async fn exists(&self) -> Result<bool> {
         match self.ready().await {
             Err(error) if is_missing(&error) => Ok(false),
@@ -157,7 +186,10 @@ impl Topic {
         }
     }
 
-    /// Checks that a broker serves the topic now. Requests are sequential: an unresponsive broker must not accumulate
+    /// Checks with a metadata request that a broker serves the topic now.
+    ///
+    /// Concurrent callers wait for the same request, and its result is reused for
+    /// [`PING_VALIDITY`]. One request runs at a time, so an unresponsive broker does not accumulate
     /// waiting threads.
     pub(crate) async fn ping(&self, admin: &TopicAdmin) -> Result<()> {
         let mut last = self.last_ping.lock().await;
@@ -174,7 +206,8 @@ impl Topic {
         result
     }
 
-    /// Checks whether the topic exists, creates it if it does not, and reads its settings. Blocks.
+    /// Checks whether the topic exists, creates a missing topic if that is permitted, reads its
+    /// settings, and updates the state. Blocks.
     pub(crate) fn refresh(&self, admin: &TopicAdmin) {
         match self.check(admin) {
             Ok(found) => {
@@ -182,13 +215,24 @@ impl Topic {
                 self.set(Ok(found));
             }
             Err(error) => {
-                // Such as a rejected login, which explains why no broker has responded.
+                // Delivers errors such as a rejected login, which explains why no broker has
+                // responded.
                 admin.deliver_events();
                 self.fail(admin.health.explain(error));
             }
         }
     }
 
+    /// Finds or creates the topic, and waits for up to [`LEADER_TIMEOUT`] until its settings can be
+    /// read. Blocks.
+    ///
+    /// After the timeout, a topic with at least one leader is returned without its settings,
+    /// because the partitions that have a leader are served.
+    ///
+    /// # Errors
+    /// - the error of [`create`](Self::create) if the topic is missing
+    /// - [`Denied`](ErrorKind::Denied) if the topic is compacted
+    /// - a retryable error if no partition has a leader in time, or if the brokers do not respond
     fn check(&self, admin: &TopicAdmin) -> Result<TopicDescription> {
         let existing = admin.describe(&self.name)?;
         let is_new = existing.is_none();
@@ -199,7 +243,9 @@ impl Topic {
         let deadline = Instant::now() + LEADER_TIMEOUT;
         loop {
             let is_over = Instant::now() >= deadline;
-            // The leaders of a new topic are elected shortly after its creation, and not every broker knows it yet.
+            // The leaders of a new topic are elected shortly after its creation, and not every
+            // broker knows the topic yet. So a new topic is awaited until all its partitions have
+            // leaders.
             let has_leaders =
                 !found.leaders.is_empty() && (found.leaderless.is_empty() || !is_new || is_over);
             let settings = if has_leaders {
@@ -223,17 +269,20 @@ impl Topic {
                     });
                 }
             }
+            // The poll is the pause between two attempts.
             drop(admin.observer.poll(LEADER_POLL_INTERVAL));
             found = admin.describe(&self.name)?.unwrap_or_default();
         }
     }
 
-    /// Reads the settings of the topic. Keeps the known ones if the broker does not respond, and has none if the user
-    /// may not read them. Blocks.
+    /// Reads the settings of the topic. Blocks.
+    ///
+    /// Returns the settings of the last check if the brokers do not respond. Returns empty settings
+    /// if the user may not read them.
     ///
     /// # Errors
-    /// [`Denied`](ErrorKind::Denied) if the topic is compacted; a retryable error if the broker does not respond and
-    /// no settings are known.
+    /// - [`Denied`](ErrorKind::Denied) if the topic is compacted, which would delete purchases
+    /// - a retryable error if the brokers do not respond and no settings are known
     fn read_settings(&self, admin: &TopicAdmin, found: &TopicDescription) -> Result<TopicSettings> {
         let known = self.known().map(|known| known.settings);
         let config = match self.describe_settings(admin, &found.leaders) {
@@ -269,15 +318,18 @@ impl Topic {
             are_read: true,
             elects_uncleanly: value("unclean.leader.election.enable") == Some("true"),
             min_in_sync: value("min.insync.replicas").and_then(|least| least.parse().ok()),
-            // -1 is no limit.
+            // The value -1 means no limit. It is not an unsigned number, so it becomes `None`.
             retention: value("retention.ms")
                 .and_then(|millis| millis.parse().ok())
                 .map(Duration::from_millis),
         })
     }
 
-    /// Returns the settings of the topic, by one of its leaders. Each broker has them; by default, librdkafka would wait
-    /// for the controller. Blocks.
+    /// Requests the settings of the topic from its leaders, one after the other until one responds.
+    /// Blocks.
+    ///
+    /// Every broker knows the settings. Without a broker id, librdkafka would wait for the
+    /// controller.
     fn describe_settings(
         &self,
         admin: &TopicAdmin,
@@ -301,8 +353,10 @@ impl Topic {
         Err(last_error)
     }
 
-    /// A topic that has existed stays ready if a check fails: the error of its next use is more specific than
-    /// "unavailable".
+    /// Sets the state after a check has failed with `error`.
+    ///
+    /// A topic that was found before stays ready after a retryable error: the next use of the topic
+    /// then returns an error that is more specific than "unavailable".
     fn fail(&self, error: Error) {
         if self.known().is_some() && error.is_retryable() {
             tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
@@ -314,6 +368,7 @@ impl Topic {
         self.set(Err(error));
     }
 
+    /// Replaces the state, and logs the new one, if it differs from the state of the last check.
     fn set(&self, found: Result<TopicDescription>) {
         self.state.send_if_modified(|known| {
             let is_changed = match (&*known, &found) {
@@ -329,6 +384,7 @@ impl Topic {
         });
     }
 
+    /// Logs a new state of the topic, with a warning for each setting that can lose records.
     fn report(&self, found: &Result<TopicDescription>) {
         let topic = &*self.name;
         let TopicDescription {
@@ -374,6 +430,13 @@ impl Topic {
         }
     }
 
+    /// Creates the topic, unless another client creates it at the same time. Blocks.
+    ///
+    /// # Errors
+    /// - the error of [`missing`](Self::missing) if topics are not created here: by the options,
+    ///   for the log of another program, or with OAUTHBEARER
+    /// - the error of [`creation_error`](Self::creation_error) if the brokers reject the new topic
+    /// - the error of the request if the brokers do not respond
     fn create(&self, admin: &TopicAdmin) -> Result<()> {
         let is_foreign = self.options.foreign && *self.name == *self.options.topic;
         if !self.options.create_topics || is_foreign || self.options.oauth.is_some() {
@@ -392,7 +455,7 @@ impl Topic {
                 Ok(_) => {
                     tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "topic created");
                 }
-                // Created concurrently by another client.
+                // Another client has created the topic concurrently.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(self.creation_error(code)),
             }
@@ -400,6 +463,8 @@ impl Topic {
         Ok(())
     }
 
+    /// Creates the error of a missing topic that an operator has to create. [`is_missing`]
+    /// recognizes the error.
     fn missing(&self) -> Error {
         let reason = if self.options.oauth.is_some() {
             "OAUTHBEARER"
@@ -413,6 +478,10 @@ impl Topic {
         kafka_error(ErrorKind::Unavailable, message).with_source(MISSING)
     }
 
+    /// Converts the code with which the brokers rejected the creation of the topic to an error.
+    ///
+    /// A transient error stays retryable. An invalid configuration stays
+    /// [`Invalid`](ErrorKind::Invalid), and any other error becomes [`Denied`](ErrorKind::Denied).
     fn creation_error(&self, code: RDKafkaErrorCode) -> Error {
         let error = from_code(code);
         if error.is_retryable() {
@@ -431,14 +500,16 @@ impl Topic {
     }
 }
 
-/// What the brokers say of an existing topic.
+/// The description of an existing topic by the brokers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TopicDescription {
-    /// Partitions without a leader. They accept no records; the others do.
+    /// The partitions without a leader, which accept no records. The other partitions accept
+    /// records.
     pub(crate) leaderless: Vec<i32>,
     /// The smallest number of replicas of a partition.
     replicas: usize,
-    /// The leaders of the partitions that have one: a new topic may be listed without partitions.
+    /// The brokers that lead a partition. The set is empty if a new topic is listed without
+    /// partitions.
     leaders: BTreeSet<i32>,
     pub(crate) settings: TopicSettings,
 }
@@ -446,21 +517,25 @@ pub(crate) struct TopicDescription {
 /// The settings of a topic, as far as they can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TopicSettings {
-    /// Whether a broker has answered, also with a refusal.
+    /// Whether a broker has answered the request for the settings, also with a refusal.
     are_read: bool,
+    /// The setting `min.insync.replicas`: how many replicas must have a record before it is
+    /// acknowledged.
     min_in_sync: Option<usize>,
     /// Whether a replica that lacks acknowledged records may become the leader.
     elects_uncleanly: bool,
+    /// The setting `retention.ms`; `None` if it is unlimited or cannot be read.
     pub(crate) retention: Option<Duration>,
 }
 
 impl TopicDescription {
-    /// Whether every partition has a leader, and the settings were read.
+    /// Returns whether every partition has a leader and the settings were read.
     pub(crate) fn is_complete(&self) -> bool {
         self.leaderless.is_empty() && self.settings.are_read
     }
 
-    /// Returns the settings with which acknowledged records can be lost, each with what to set instead.
+    /// Returns a sentence for each setting with which acknowledged records can be lost, with the
+    /// value to set instead.
     pub(crate) fn weak_settings(&self) -> Vec<String> {
         let mut weak = Vec::new();
         if self.settings.elects_uncleanly {
@@ -475,7 +550,13 @@ impl TopicDescription {
         weak
     }
 
-    /// The topic of this name without its settings; `None` if it is missing.
+    /// Finds the topic `name` in `metadata`, and describes it without its settings.
+    ///
+    /// Returns `None` if the topic is missing. A topic whose leaders are not elected yet is
+    /// described without partitions.
+    ///
+    /// # Errors
+    /// The error that the brokers report for the topic.
     pub(crate) fn find(metadata: &Metadata, name: &str) -> Result<Option<Self>> {
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
@@ -508,6 +589,7 @@ impl TopicDescription {
 /// The source of the error for a missing topic that is not created here.
 const MISSING: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
 
+/// Returns whether `error` is the error of a missing topic, see [`Topic::missing`].
 fn is_missing(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
@@ -515,15 +597,23 @@ fn is_missing(error: &Error) -> bool {
 
 /// The maximum time to wait for the leaders of a new topic.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
+/// The pause between two attempts to find the leaders of a topic or to read its settings.
 const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the settings of a topic count after they were read: until the next read, and the time that it takes.
+/// How long the settings of a topic are relied on after they were read. It covers the interval
+/// until the next read, and the duration of the read.
 const SETTINGS_VALIDITY: Duration = Duration::from_secs(15);
 /// How long the result of a ping is reused.
 const PING_VALIDITY: Duration = Duration::from_secs(1);
 /// The timeout of a ping's metadata request.
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Checks that the brokers respond to `consumer` and that a partition of `topic` has a leader. Blocks.
+/// Checks that the brokers respond to `consumer`, and that at least one partition of `topic` has a
+/// leader. Blocks.
+///
+/// # Errors
+/// - the error of the metadata request
+/// - a retryable error if no partition has a leader
+/// - the error of an unknown topic if the topic is missing
 pub(crate) fn check_served<C>(
     consumer: &BaseConsumer<Context<C>>,
     health: &ClientHealth,

@@ -104,8 +104,7 @@ impl MongoConnection {
             .unwrap_or_else(|| "purchases".to_owned());
         let unreachable = watch::Sender::default();
         let reason = unreachable.clone();
-        // The driver's own errors do not give a short reason. Failed heartbeats do, so `explain`
-        // adds the latest one.
+        // Keeps the reason of the latest failed heartbeat, which `explain` adds to errors.
         parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
             let now = match event {
                 SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
@@ -203,8 +202,7 @@ impl MongoConnection {
 
     /// Runs a write, or a query that belongs to a write, once and within the timeout of inserts.
     ///
-    /// The call does not queue behind listings. It is not retried: callers retry whole batches,
-    /// which are idempotent.
+    /// The call does not queue behind listings, and is not retried here.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
