@@ -20,8 +20,9 @@ use crate::topic_monitor::TopicAdmin;
 
 /// A topic that the log requires, with the state that the last check has found.
 ///
-/// A background task calls [`refresh`](Self::refresh), which updates the state. Callers read the
-/// state or wait for it, and send no requests, except in [`ping`](Self::ping).
+/// The thread of [`TopicMonitor`](crate::topic_monitor::TopicMonitor) calls
+/// [`refresh`](Self::refresh), which updates the state. Callers read the state or wait for it. Only
+/// [`ping`](Self::ping) sends a request for a caller.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,

@@ -13,17 +13,20 @@ const EXPONENT_BIAS: u128 = 6_176;
 /// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the coefficient.
 const EXPONENT_SHIFT: u32 = 113;
 
-/// The member of a mark.
+/// The member that makes a document a mark: a document that replaces an erased purchase, so that
+/// the purchase is not stored again.
 pub(super) const ERASED: &str = "erased";
 
-/// The member of the details, which is JSON text: it keeps members that this version does not know as they are.
+/// The member with the details of a purchase. It is JSON text, which preserves the members that
+/// this version does not know.
 pub(super) const DETAILS: &str = "details";
-/// The member of the reference among them.
+/// The member with the reference of the details, which a listing index covers.
 pub(super) const REFERENCE: &str = "reference";
-/// The member of the purchase that a refund pays back.
+/// The member of a refund with the id of the purchase that the refund pays back.
 pub(super) const OF: &str = "of";
 
-/// Reads what is stored in a document.
+/// Reads the content of a document: a purchase, the mark of an erased purchase, or an unreadable
+/// document.
 pub(super) fn stored_row(document: &RawDocument) -> StoredRow {
     if is_mark(document) {
         return StoredRow::Mark;
@@ -31,27 +34,28 @@ pub(super) fn stored_row(document: &RawDocument) -> StoredRow {
     purchase(document).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
 }
 
-/// Whether `document` is the mark of an erased purchase.
+/// Returns whether `document` is the mark of an erased purchase.
 pub(super) fn is_mark(document: &RawDocument) -> bool {
     matches!(document.get(ERASED), Ok(Some(_)))
 }
 
-/// The condition of documents that are no marks.
+/// Returns the condition of documents that are not marks.
 pub(super) fn no_mark() -> Document {
     doc! { ERASED: { "$exists": false } }
 }
 
-/// Returns a timestamp as a date.
+/// Converts a timestamp to a BSON date.
 pub(super) const fn date(at: Timestamp) -> DateTime {
     DateTime::from_millis(at.as_millis())
 }
 
-/// Reads a date, unless it is out of the range of timestamps.
+/// Converts a BSON date to a timestamp; `None` if the date is out of the range of timestamps.
 pub(super) fn time(date: DateTime) -> Option<Timestamp> {
     Timestamp::from_millis(date.timestamp_millis()).ok()
 }
 
-/// Returns the id as a value of `_id`.
+/// Converts the id of a purchase to the value of `_id`: an `ObjectId` for purchases of a replaced
+/// system, text otherwise.
 pub(super) fn id_value(id: &PurchaseId) -> Bson {
     match id.as_object_id() {
         Some(bytes) => Bson::ObjectId(ObjectId::from_bytes(*bytes)),
@@ -59,7 +63,7 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
     }
 }
 
-/// Converts a price without loss.
+/// Converts a price to a Decimal128 with the same number of decimals, without loss.
 pub(super) fn decimal128(price: Price) -> Decimal128 {
     let decimal = price.as_decimal();
     let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
@@ -67,8 +71,13 @@ pub(super) fn decimal128(price: Price) -> Decimal128 {
     Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
 }
 
-/// Reads a purchase. The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and user
-/// ids as numbers.
+/// Reads the purchase in a document of this store or of a replaced system.
+///
+/// The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and
+/// user ids as numbers.
+///
+/// # Errors
+/// The member that is missing or not valid, and the reason.
 pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
     let id = id(document)?;
     let user_id = text(document, "userid")?
@@ -105,12 +114,14 @@ pub(super) fn id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
     }
 }
 
+/// Reads a member as text. A number is converted to its text.
 fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable> {
     match member(document, name)? {
         Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
         Some(RawBsonRef::Int32(number)) => Ok(number.to_string()),
         Some(RawBsonRef::Int64(number)) => Ok(number.to_string()),
-        // Numbers of JavaScript programs, as the shortest text that represents the double, which is the number as typed.
+        // JavaScript programs write numbers as doubles. The shortest text that represents the
+        // double is the number as it was typed.
         Some(RawBsonRef::Double(number)) => Ok(number.to_string()),
         Some(RawBsonRef::Decimal128(price)) if name == "price" => Ok(price.to_string()),
         Some(_) => Err(unreadable(name, "is neither text nor a number")),
@@ -118,7 +129,7 @@ fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable
     }
 }
 
-/// Reads the price, which is negative for a refund alone.
+/// Reads the price. Only a refund may have a negative price.
 fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable> {
     let text = text(document, "price")?;
     let price = match text
@@ -132,7 +143,8 @@ fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable>
     price.map_err(not_valid("price"))
 }
 
-/// Reads the timestamp. Falls back to the time of the `ObjectId` if the member is missing or unreadable.
+/// Reads the timestamp of a purchase. If the member is missing or unreadable, returns the time of
+/// the `ObjectId` in `id`.
 fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
     let of_id = || time(ObjectId::from_bytes(*id.as_object_id()?).timestamp());
     timestamp_member(document)
@@ -140,7 +152,8 @@ fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unrea
         .ok_or_else(|| unreadable("timestamp", "is not a time"))
 }
 
-/// Reads the member `timestamp`.
+/// Reads the member `timestamp`, in each form that this store and the replaced systems have
+/// written.
 pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
     match document.get("timestamp").ok()?? {
         RawBsonRef::DateTime(date) => time(date),

@@ -16,7 +16,7 @@ use crate::retries::pauses;
 /// How often the indexes are created again: a collection that was dropped is created by the next insert, without them.
 pub(super) const RECREATE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Creates the four listing indexes, with retries until it is dropped.
+/// The task that creates the four listing indexes. The task retries until the handle is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
     /// Cancelled when the indexes exist or were rejected.
@@ -31,7 +31,7 @@ impl ListingIndexes {
         let until_done = done.clone().drop_guard();
         let until_dropped = stopped.clone().drop_guard();
         tokio::spawn(async move {
-            // The one without a field is for the listing of all purchases.
+            // The index without a leading field serves the listing of all purchases.
             let mut wanted = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];
             let mut until_done = Some(until_done);
             while !wanted.is_empty() && !stopped.is_cancelled() {
@@ -42,6 +42,8 @@ impl ListingIndexes {
                             .then_some(field),
                     );
                 }
+                // The first pass is over: releases the callers of `done`. Later passes create the
+                // indexes again if the collection was dropped.
                 drop(until_done.take());
                 stopped.run_until_cancelled(sleep(interval)).await;
             }
@@ -62,7 +64,10 @@ impl ListingIndexes {
 /// `CommandNotSupportedOnView`, those of servers without partial indexes, and the code of Atlas for Unauthorized.
 const PERMANENT: [i32; 8] = [13, 67, 85, 86, 166, 238, 303, 8000];
 
-/// Returns whether the server has not rejected the index.
+/// Creates the index on `field`, the timestamp and the id, with retries after transient errors.
+///
+/// Returns `false` if the index must not be tried again, because the server has rejected it or the
+/// client is closed.
 async fn create_index(
     collection: &Collection<RawDocumentBuf>,
     field: Option<&str>,
@@ -82,7 +87,7 @@ async fn create_index(
         (field == Some(REFERENCE)).then(|| doc! { REFERENCE: { "$exists": true } });
     let index = IndexModel::builder().keys(keys).options(options).build();
     let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
-    // Only the pauses are cancelled: a call to the driver must not be dropped midway.
+    // Only the pauses are cancelled, because a call of the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
         if matches!(&*error.kind, Driver::Shutdown) {
             return false;

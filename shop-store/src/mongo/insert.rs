@@ -19,7 +19,16 @@ use crate::refunds::StoredRow;
 /// 16 MiB.
 pub(super) const MAX_DOCUMENTS: usize = 4_000;
 
-/// Inserts documents whose id is not stored. Returns one outcome for each.
+/// Inserts the purchases of `batch` whose id is not stored yet, and returns one outcome for each
+/// purchase.
+///
+/// A batch above [`MAX_DOCUMENTS`] is sent as several commands.
+///
+/// # Errors
+/// - the error of a command, after which the outcome of its purchases and of all later ones is not
+///   known
+/// - [`Internal`](ErrorKind::Internal) if the server reports an error for a document that was not
+///   sent
 pub(super) async fn insert(
     connection: &MongoConnection,
     batch: &[Purchase],
@@ -38,7 +47,8 @@ pub(super) async fn insert(
     Ok(outcomes)
 }
 
-/// The server's reply to an insert.
+/// The server's reply to an insert. It contains only the errors: a document without an error was
+/// inserted.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct InsertReply {
@@ -46,7 +56,7 @@ pub(super) struct InsertReply {
     write_concern_error: Option<ConcernError>,
 }
 
-/// The error for one document.
+/// The server's error for one document, identified by its index in the command.
 #[derive(Debug, Deserialize)]
 struct WriteError {
     index: usize,
@@ -55,14 +65,20 @@ struct WriteError {
     message: String,
 }
 
+/// The server's error for a command that was applied, but not confirmed by a majority in time.
 #[derive(Debug, Deserialize)]
 struct ConcernError {
     code: i32,
 }
 
 impl InsertReply {
+    /// Checks that all documents of the command are stored durably. Documents whose id exists
+    /// already are accepted.
+    ///
     /// # Errors
-    /// If a document was not written for another reason than that its id exists, or if one may be rolled back.
+    /// - [`Unavailable`](ErrorKind::Unavailable) if a majority has not confirmed the documents, so
+    ///   they may be rolled back, or if the server cannot store a document now
+    /// - [`Invalid`](ErrorKind::Invalid) if the server has rejected a document
     pub(super) fn check(&self) -> Result<()> {
         if let Some(concern) = &self.write_concern_error {
             return Err(not_durable(concern));
@@ -78,16 +94,21 @@ impl InsertReply {
     }
 }
 
+/// Converts the server's reply to one outcome for each purchase of `batch`.
+///
+/// A purchase whose id exists already is compared with the stored document, which takes another
+/// query.
 async fn reply_outcomes(
     connection: &MongoConnection,
     batch: &[Purchase],
     reply: InsertReply,
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
+    // Without a majority, documents that were inserted may be rolled back.
     if let Some(concern) = reply.write_concern_error {
         outcomes.fill(InsertOutcome::Unknown(not_durable(&concern)));
     }
-    // Those of documents whose id or another unique value exists.
+    // The errors of documents whose id, or whose value in another unique index, exists already.
     let mut duplicates = Vec::new();
     for error in reply.write_errors {
         let Some(outcome) = outcomes.get_mut(error.index) else {
@@ -114,7 +135,9 @@ async fn reply_outcomes(
     Ok(outcomes)
 }
 
-/// Returns what is stored under these ids, as far as a majority has it.
+/// Reads the documents with these ids, as far as a majority of the servers has them.
+///
+/// The result contains no entry for an id that is not stored.
 pub(super) async fn stored(
     connection: &MongoConnection,
     ids: &[PurchaseId],
@@ -143,17 +166,20 @@ pub(super) async fn stored(
         .collect())
 }
 
-/// Compares a purchase with what is stored under its id.
+/// Decides the outcome of a purchase that the server has rejected as a duplicate.
+///
+/// `stored` is the content of the document with the same id, if it was found.
 fn compare(sent: &Purchase, stored: Option<&StoredRow>, error: &WriteError) -> InsertOutcome {
     match stored {
         Some(stored) => stored.compare(sent),
         None if is_of_another_index(&error.message) => final_outcome(error),
-        // Not visible to a majority yet, or deleted meanwhile: a retry decides.
+        // The document is not visible to a majority yet, or was deleted meanwhile. A retry decides.
         None => InsertOutcome::Unknown(transient(error)),
     }
 }
 
-/// Whether the error names a unique index other than that of `_id`, which only an operator can have created.
+/// Returns whether the message of a duplicate names a unique index other than the index of `_id`.
+/// Only an operator can have created such an index.
 fn is_of_another_index(message: &str) -> bool {
     let index = message
         .split_once(" index: ")
@@ -161,7 +187,7 @@ fn is_of_another_index(message: &str) -> bool {
     index.is_some_and(|name| name != "_id_")
 }
 
-/// The error for a document that was inserted, but may be rolled back.
+/// Creates the error of a document that was inserted, but may be rolled back.
 fn not_durable(concern: &ConcernError) -> Error {
     let text = format!(
         "MongoDB did not confirm the write by a majority (code {})",
@@ -170,10 +196,12 @@ fn not_durable(concern: &ConcernError) -> Error {
     mongo_error(ErrorKind::Unavailable, text)
 }
 
+/// Returns the outcome of a document that the server will reject again, so that a retry has no use.
 fn final_outcome(error: &WriteError) -> InsertOutcome {
     Reason::refused(rejected(error)).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
 }
 
+/// Creates the error of a document that the server has rejected for its content.
 fn rejected(error: &WriteError) -> Error {
     let message = format!(
         "MongoDB rejected the document: {} (code {})",
@@ -182,6 +210,7 @@ fn rejected(error: &WriteError) -> Error {
     mongo_error(ErrorKind::Invalid, message)
 }
 
+/// Creates the error of a document that was not written now, and that a retry may write.
 fn transient(error: &WriteError) -> Error {
     let message = format!(
         "MongoDB cannot store the document now: {} (code {})",

@@ -26,30 +26,37 @@ pub struct Migration {
     pub skipped: u64,
 }
 
-/// The member that keeps an unreadable timestamp.
+/// The member that keeps an unreadable timestamp after the migration.
 const TIME_BEFORE: &str = "timestamp_before";
 
 impl MongoStore {
-    /// Converts prices to Decimal128, timestamps to Date, and numeric user ids and names to text. `_id` and all other
-    /// members stay unchanged. An unreadable timestamp is kept as `timestamp_before` and replaced by the time of the
-    /// document's `ObjectId`.
+    /// Converts the documents of the replaced systems to the current format, in place.
     ///
-    /// A migration is idempotent. It can be stopped and restarted at any time, and run while services use the
-    /// collection. `progress` is called after every slice. Transient errors are retried for about half a minute.
+    /// Prices become Decimal128, timestamps become Date, and numeric user ids and names become
+    /// text. `_id` and all other members stay unchanged. An unreadable timestamp is kept as
+    /// `timestamp_before`, and replaced by the time of the document's `ObjectId`.
+    ///
+    /// A migration is idempotent. It can be stopped and restarted at any time, and run while
+    /// services use the collection. `progress` is called after every slice. Transient errors are
+    /// retried for about half a minute.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated documents stay
-    /// migrated.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated
+    /// documents stay migrated.
     pub async fn migrate(&self, progress: impl FnMut(Migration) + Send) -> Result<Migration> {
         self.convert(&migrated, progress).await
     }
 
-    /// Converts prices and timestamps that this store wrote or [migrated](Self::migrate) to the form of `system`, so that its
-    /// programs list them. `_id` stays. What they wrote themselves stays unchanged. As [`migrate`](Self::migrate), it can
-    /// run while services use the collection: they read each form.
+    /// Converts prices and timestamps back to the format of `system`, so that the programs of this
+    /// system can list them.
+    ///
+    /// Only values that this store wrote or [migrated](Self::migrate) are converted. `_id`, and the
+    /// values that the programs wrote themselves, stay unchanged. Like [`migrate`](Self::migrate),
+    /// this conversion can run while services use the collection, because services read every
+    /// format.
     ///
     /// # Errors
-    /// As [`migrate`](Self::migrate).
+    /// The errors of [`migrate`](Self::migrate).
     pub async fn convert_back(
         &self,
         system: ReplacedSystem,
@@ -62,6 +69,9 @@ impl MongoStore {
         .await
     }
 
+    /// Converts all documents of the collection by `convert`, slice after slice, with retries.
+    ///
+    /// `progress` is called with the sum of all slices so far.
     async fn convert(
         &self,
         convert: &ConvertDocument<'_>,
@@ -69,7 +79,8 @@ impl MongoStore {
     ) -> Result<Migration> {
         let mut migration = Migration::default();
         let mut from = scan::START.to_owned();
-        // About half a minute in total. The driver's server selection adds to that.
+        // The retries take about half a minute in total. The driver's server selection adds to
+        // that.
         let backoff = ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(Duration::from_millis(100))
@@ -94,11 +105,17 @@ impl MongoStore {
     }
 }
 
-/// The new values of a document's members, if any is to be changed.
+/// A function that returns the new values of the members to change; an empty document if nothing is
+/// to be changed.
 type ConvertDocument<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + Sync + 'a;
 
-/// Converts the documents of a slice by one command. Returns where to continue. Idempotent: can be called again after an
-/// error.
+/// Converts the documents of the slice at position `from` with one command.
+///
+/// Returns the progress of this slice, and the position of the next slice; `None` at the end. The
+/// conversion is idempotent, so the caller may repeat it after an error.
+///
+/// # Errors
+/// The errors of [`scan::slice`] and [`erase::update`].
 async fn slice(
     connection: &MongoConnection,
     from: &str,
@@ -121,6 +138,8 @@ async fn slice(
     if sent > 0 {
         migrated = erase::update(connection, updates).await?.matched;
     }
+    // An update that matches no document was sent for a document that another client has changed
+    // meanwhile.
     let skipped = skipped + sent - migrated;
     Ok((
         Migration {
@@ -132,24 +151,28 @@ async fn slice(
     ))
 }
 
+/// Returns whether the price is a Decimal128, which only this store writes.
 fn has_decimal_price(document: &RawDocument) -> bool {
     matches!(document.get("price"), Ok(Some(RawBsonRef::Decimal128(_))))
 }
 
-/// Returns the update of the document as it was read, if it is to be changed.
+/// Returns the update that sets the members `new` of the document `old`; `None` if nothing is to be
+/// changed.
 fn update_of(old: &RawDocument, new: Document) -> Option<Document> {
     if new.is_empty() {
         return None;
     }
     let mut filter = doc! { "_id": value(old, "_id")? };
-    // The values as they were read, so a concurrent change is not overwritten.
+    // The update matches the values as they were read, so that it does not overwrite a concurrent
+    // change.
     for member in ["userid", "username", "price", "timestamp"] {
         filter.insert(member, value(old, member).unwrap_or(Bson::Null));
     }
     Some(doc! { "q": filter, "u": { "$set": new } })
 }
 
-/// The members in the current form.
+/// Returns the members of a document in the current format; an empty document if `old` is in this
+/// format already.
 fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
     let is_current = has_decimal_price(old)
         && old.get_datetime("timestamp").is_ok()
@@ -173,7 +196,8 @@ fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
     new
 }
 
-/// Those of the members that only this store writes, in the form of `system`.
+/// Returns the price and the timestamp in the format of `system`, as far as `old` contains them in
+/// the current format, which only this store writes.
 fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase) -> Document {
     let mut new = Document::new();
     if has_decimal_price(old) {

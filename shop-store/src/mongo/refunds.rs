@@ -31,9 +31,11 @@ use crate::refunds::{
     settle,
 };
 
-/// The suffix of the name of the collection of waiting refunds.
+/// The suffix that names the collection of waiting refunds after the collection of purchases. A
+/// refund waits if the store does not contain its purchase yet.
 const WAITING: &str = "_waiting";
-/// The id of the document with the currency, which is the mark of no purchase.
+/// The `_id` of the document with the currency. The document is stored as an erasure mark, so no
+/// listing contains it.
 const CURRENCY: &str = "currency";
 /// The maximum number of purchases whose waiting refunds are settled together.
 const MAX_SETTLED: usize = 1_000;
@@ -59,12 +61,15 @@ impl PurchaseRows for MongoStore {
             }
         }
 
+        // Looks for the purchases once more, because a purchase may have been erased or deleted
+        // before its refund was inserted.
         let found = self.find(&purchases).await?;
         let mut inserted = Vec::with_capacity(refunds.len());
         for (refund, outcome) in refunds.iter().zip(outcomes) {
             let is_new = matches!(outcome, InsertOutcome::Inserted);
             let purchase = refund.details.of.and_then(|of| found.get(&of));
             let has_purchase = matches!(purchase, Some(StoredRow::Purchase(_)));
+            // The refund would never be erased with its purchase, so it is taken back.
             if is_new && !has_purchase {
                 self.delete_orphans(&[refund.id]).await?;
             }
@@ -89,7 +94,7 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
-        // As the mark of an erased purchase, it is in no listing.
+        // The member `erased` makes the document an erasure mark, which no listing contains.
         let new = doc! { CURRENCY: given.to_string(), ERASED: DateTime::now() };
         let set = doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
         update(&self.connection, vec![set]).await?;
@@ -134,13 +139,17 @@ impl PurchaseRows for MongoStore {
     }
 }
 
+/// Returns the write concern of all writes here: confirmed by a majority, and in the journal.
 fn durable() -> WriteConcern {
     let mut concern = WriteConcern::majority();
     concern.journal = Some(true);
     concern
 }
 
-/// Returns the document of a refund that waits. Its `_id` is the sequence.
+/// Returns the document of a waiting refund, whose `_id` is a new sequence number.
+///
+/// # Errors
+/// The error of [`WaitingColumns::new`].
 fn waiting_document(refund: &Purchase) -> Result<RawDocumentBuf> {
     let columns = WaitingColumns::new(refund)?;
     let mut document = rawdoc! {
@@ -159,15 +168,18 @@ fn waiting_document(refund: &Purchase) -> Result<RawDocumentBuf> {
     Ok(document)
 }
 
-/// The number of low bits of a sequence that tell apart refunds of one millisecond.
+/// The number of low bits of a sequence number. They distinguish the refunds of one millisecond.
 const SEQUENCE_BITS: u32 = 22;
 
-/// Returns a number that ascends in this process and, by the clock, between processes. The low bits begin at random, so that
-/// two processes rarely choose the same one.
+/// Returns a sequence number, by which waiting refunds are ordered and identified.
+///
+/// The numbers ascend within this process, and between processes as far as their clocks agree. The
+/// high bits are the time in milliseconds. The low bits begin at random, so that two processes
+/// rarely choose the same number.
 fn next_sequence() -> u64 {
     static LAST: Mutex<u64> = Mutex::new(0);
     let millis = DateTime::now().timestamp_millis().unsigned_abs();
-    // The counter of the driver, which begins at random.
+    // The last three bytes of an `ObjectId` are the counter of the driver, which begins at random.
     let [.., high, middle, low] = ObjectId::new().bytes();
     let counter = u64::from(u32::from_be_bytes([0, high, middle, low]) >> 4);
     let now = (millis << SEQUENCE_BITS) | counter;
@@ -176,7 +188,10 @@ fn next_sequence() -> u64 {
     *last
 }
 
-/// Reads a document of [`waiting_document`].
+/// Reads a waiting refund from a document that [`waiting_document`] has created.
+///
+/// # Errors
+/// [`Corrupt`](ErrorKind::Corrupt) if the document is not a waiting refund.
 fn read_waiting(document: &RawDocument) -> Result<WaitingRefund> {
     let text = |name| document.get_str(name).ok().map(str::to_owned);
     let read = || {
@@ -194,7 +209,7 @@ fn read_waiting(document: &RawDocument) -> Result<WaitingRefund> {
     })
 }
 
-/// Deletes the documents that match `filter`, durably. Returns their number.
+/// Deletes the documents of `collection` that match `filter`, durably, and returns their number.
 pub(super) async fn delete(
     store: &MongoStore,
     collection: Collection<RawDocumentBuf>,
@@ -210,13 +225,17 @@ pub(super) async fn delete(
 }
 
 impl MongoStore {
-    /// Returns the collection of the refunds that wait, read from the primary.
+    /// Returns the collection of waiting refunds, with reads from the primary.
     pub(super) fn waiting_collection(&self) -> Collection<RawDocumentBuf> {
         let name = format!("{}{WAITING}", self.connection.collection.name());
         self.connection.database.collection(&name)
     }
 
-    /// Returns the waiting refunds that match `filter`, in the order of their arrival, at most `limit`.
+    /// Returns at most `limit` waiting refunds that match `filter`, in the order of their arrival.
+    ///
+    /// # Errors
+    /// - the error of the query
+    /// - [`Corrupt`](ErrorKind::Corrupt) if a document is not a waiting refund
     async fn find_waiting(
         &self,
         filter: Document,
@@ -236,7 +255,7 @@ impl MongoStore {
             .collect()
     }
 
-    /// Returns the refund with this id that waits, if one does.
+    /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
         let found = self
             .find_waiting(doc! { "id": id.to_string() }, Some(1))
@@ -247,7 +266,7 @@ impl MongoStore {
         }))
     }
 
-    /// Deletes at most `limit` refunds that wait and match `filter`. Returns their ids.
+    /// Deletes at most `limit` waiting refunds that match `filter`, and returns their ids.
     pub(super) async fn delete_waiting(
         &self,
         filter: Document,
@@ -265,7 +284,7 @@ impl MongoStore {
         Ok(entries.iter().map(|entry| entry.refund.id).collect())
     }
 
-    /// Deletes the refunds that wait under these ids, or for purchases with these ids.
+    /// Deletes the waiting refunds whose own id, or whose purchase, is among `ids`.
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
         let ids = id_texts(ids);
         let of = |name: &str| doc! { name: { "$in": &ids } };
@@ -275,7 +294,9 @@ impl MongoStore {
     }
 }
 
-/// Returns nothing where the user has no right to the collection of waiting refunds: then none was ever kept.
+/// Replaces the error of a missing right to the collection of waiting refunds by an empty result.
+///
+/// Without this right, no refund was ever kept there.
 fn none_if_denied<T: Default>(result: Result<T>) -> Result<T> {
     match result {
         Err(error) if error.kind() == ErrorKind::Denied => Ok(T::default()),
@@ -311,7 +332,9 @@ impl WaitingRefunds for MongoStore {
     }
 
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
-        // A purchase and its refund may have been written at the same time by two processes, of which one has ended.
+        // A refund may wait although its purchase is stored: two processes may have written the two
+        // at the same time, and the process that would have settled the refund may have ended. So
+        // all waiting refunds are tried again.
         let waiting = doc! { "refusal": { "$exists": false } };
         let waiting = self.find_waiting(waiting, Some(MAX_SETTLED)).await;
         let waiting = none_if_denied(waiting)?;

@@ -21,7 +21,8 @@ use super::document::date;
 use super::error::mongo_error;
 use super::{MongoStore, document, scan, totals};
 
-/// A position in one of the two ranges: after the document with this time and id, or at the start.
+/// A position in one of the two ranges of a listing: behind the document with this time and id, or
+/// at the start of the range.
 #[derive(Debug, Clone)]
 pub(super) enum RangePosition {
     /// In the range of documents with a date.
@@ -30,7 +31,8 @@ pub(super) enum RangePosition {
     Undated(Option<Bson>),
 }
 
-/// Minimum number of documents of a query: many unreadable documents then need few queries.
+/// The minimum number of documents that a query reads, so that many unreadable documents need only
+/// a few queries.
 const MIN_BATCH: usize = 100;
 
 #[async_trait]
@@ -42,22 +44,26 @@ impl PurchaseQuery for MongoStore {
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let read = |position| self.read(selector, request, position, deadline);
         let is_dated = matches!(position, RangePosition::Dated(_));
-        // Without a date a document is in no range of time.
+        // A document without a date is in no range of time. So a listing with a range of time reads
+        // the first range alone.
         let both = request.range == TimeRange::ALL && is_dated;
         let is_first =
             matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
         let mut found = Vec::new();
         let mut rest = Vec::new();
-        // A user's first page is rarely full.
+        // The first page of a user is rarely full. It continues in the second range, which is read
+        // first, so the read of the first range here would be repeated below.
         if !both || !is_first {
             found = read(position.clone()).await?;
         }
-        // `migrate` moves documents from the second range to the first. None is missed if the second is read before.
+        // `migrate` moves documents from the second range to the first. The second range is read
+        // before the first one, so that no moved document is missed.
         if both && found.len() <= limit {
             rest = read(RangePosition::Undated(None)).await?;
             found = read(position).await?;
         }
         let dated = if is_dated { found.len() } else { 0 };
+        // A document that was moved between the two reads is in both results. It is listed once.
         let moved: HashSet<PurchaseId> = found.iter().map(|purchase| purchase.id).collect();
         found.extend(
             rest.into_iter()
@@ -66,6 +72,7 @@ impl PurchaseQuery for MongoStore {
 
         let more = found.len() > limit;
         found.truncate(limit);
+        // The cursor of a purchase without a date gets the timestamp that marks the second range.
         let next = found.last().filter(|_| more).map(|last| {
             let mut last = last.clone();
             if limit > dated {
@@ -131,7 +138,10 @@ impl PurchaseQuery for MongoStore {
     }
 }
 
-/// The timestamp that marks cursors of the second range. Documents with this date are in the second range too.
+/// Returns the timestamp that marks the cursors of the second range: the last one in the order of
+/// the listing.
+///
+/// A document whose date is this timestamp belongs to the second range too.
 const fn undated_timestamp(order: ListOrder) -> Timestamp {
     match order {
         ListOrder::OldestFirst => Timestamp::MAX,
@@ -139,7 +149,11 @@ const fn undated_timestamp(order: ListOrder) -> Timestamp {
     }
 }
 
-/// Returns the start of a page.
+/// Returns the position at which a page starts: behind the cursor of `request`, or at the start of
+/// the first range.
+///
+/// # Errors
+/// The error of [`PageRequest::bounds`], for example if the cursor belongs to another listing.
 pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
     let Some(last) = request.bounds(selector)?.after else {
         return Ok(RangePosition::Dated(None));
@@ -155,7 +169,11 @@ pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangeP
 }
 
 impl MongoStore {
-    /// Reads one purchase more than the limit from a range.
+    /// Reads purchases from one range, from `position` on, up to one more than the limit of the
+    /// page.
+    ///
+    /// The extra purchase tells the caller that there is another page. Documents that are not
+    /// purchases are skipped, so several queries may be necessary. All of them share `deadline`.
     async fn read(
         &self,
         selector: &Selector,
@@ -180,6 +198,8 @@ impl MongoStore {
             let documents = connection
                 .find(&connection.collection, &filter, options)
                 .await?;
+            // The query has returned its maximum, so the range may contain more. The next filters
+            // begin behind the last document.
             if let Some(last) = documents.last().filter(|_| documents.len() == wanted) {
                 let id = document::value(last, "_id");
                 position = match position {
@@ -199,7 +219,12 @@ impl MongoStore {
     }
 }
 
-/// Returns the filters of the queries that read the rest of a range one after the other, and their sort order.
+/// Returns the filters of the queries that read the rest of a range, one after the other, and their
+/// common sort order.
+///
+/// Behind a document of the first range there are up to three queries: for the remaining ids of the
+/// same time, one for each type of id, and for the later times. Each of them reads one range of an
+/// index.
 pub(super) fn queries(
     selector: &Selector,
     request: &PageRequest,
@@ -219,8 +244,10 @@ pub(super) fn queries(
             let mut later = vec![doc! { "timestamp": dates(order, request.range) }];
             let mut filters = VecDeque::new();
             if let Some((time, id)) = last {
-                // Those of the same time first: a condition for both would be checked in all documents of that time. As
-                // `$gte` and `$lte`: for an equal time DocumentDB reads two indexes.
+                // The ids of the same time have queries of their own: a single condition for them
+                // and for later times would be checked in all documents of that time. The time is
+                // compared by `$gte` and `$lte`, because DocumentDB reads two indexes for an equal
+                // time.
                 let same = doc! { "$gte": *time, "$lte": *time };
                 let ranges = ids_after(id, operator)
                     .into_iter()
@@ -244,8 +271,10 @@ pub(super) fn queries(
     }
 }
 
-/// The condition of the first range: all valid dates but the one that marks the second range, or those of a listing with a
-/// range of time. A comparison matches values of the same type only.
+/// Returns the condition of the first range, the documents with a date in `range`.
+///
+/// Without a range of time, these are all valid dates except the one that marks the second range. A
+/// comparison matches values of the same type only, so documents without a date do not match.
 fn dates(order: ListOrder, range: TimeRange) -> Document {
     let lowest = date(Timestamp::MIN);
     let highest = date(Timestamp::MAX);
@@ -256,7 +285,7 @@ fn dates(order: ListOrder, range: TimeRange) -> Document {
     }
 }
 
-/// The condition of the dates in a range of time.
+/// Returns the condition of the dates in a range of time: from its start, and before its end.
 pub(super) fn dates_in(range: TimeRange) -> Document {
     let mut dates = doc! { "$gte": date(range.from().unwrap_or(Timestamp::MIN)) };
     match range.to() {
@@ -266,7 +295,10 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
     dates
 }
 
-/// The condition of the second range: no value in [`dates`]. Expressed by bounds and not by type, so an index is used.
+/// Returns the condition of the second range, the documents whose timestamp does not match
+/// [`dates`].
+///
+/// The condition consists of bounds and not of types, so that the server uses an index.
 fn without_date(order: ListOrder) -> Document {
     let lowest = date(Timestamp::MIN);
     let highest = date(Timestamp::MAX);
@@ -278,13 +310,16 @@ fn without_date(order: ListOrder) -> Document {
     doc! { "$or": [{ "timestamp": { "$not": { from: lowest } } }, { "timestamp": { from: highest } }] }
 }
 
-/// The condition of an id that a purchase can have.
+/// Returns the condition of an `_id` that a purchase can have: a text or an `ObjectId`.
 pub(super) fn purchases_filter() -> Document {
     doc! { "$or": [{ "_id": { "$type": "string" } }, { "_id": { "$type": "objectId" } }] }
 }
 
-/// The conditions of the ids after `id` that a purchase can have, in their order. A comparison matches values of the
-/// same type only, and text sorts before `ObjectId`s.
+/// Returns the conditions of the purchase ids after `id`, one for each type, in the order of the
+/// listing.
+///
+/// `operator` is `$gt` for ascending and `$lt` for descending ids. A comparison matches values of
+/// the same type only, and MongoDB sorts texts before `ObjectId`s.
 fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
     let own = doc! { operator: id.clone() };
     let texts = doc! { "$gte": "" };
@@ -293,13 +328,17 @@ fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
         (Bson::String(_), "$gt") => vec![own, object_ids],
         (Bson::ObjectId(_), "$lt") => vec![own, texts],
         (Bson::String(_) | Bson::ObjectId(_), _) => vec![own],
-        // The number of a document that is not a purchase sorts before both.
+        // A number is the `_id` of a document that is not a purchase. Numbers sort before both
+        // types.
         (_, "$gt") => vec![texts, object_ids],
         _ => Vec::new(),
     }
 }
 
-/// The condition of the selected documents. The replaced systems wrote numeric ids and names as numbers.
+/// Returns the condition of the documents that `selector` selects.
+///
+/// A user id or name that reads as a number also matches this number, because the replaced systems
+/// wrote numeric ids and names as numbers.
 pub(super) fn selector_filter(selector: &Selector) -> Document {
     let (member, text) = match selector {
         Selector::User(id) => ("userid", id.as_str()),
@@ -312,7 +351,7 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
             return filter;
         }
         Selector::All => return Document::new(),
-        // None, as long as this store does not know it.
+        // A selector that this store does not know selects no document.
         _ => return doc! { "_id": { "$exists": false } },
     };
     let integer = text
