@@ -24,19 +24,25 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Authentication and authorization errors, which librdkafka reports to the client and not to the failed call.
-/// To a call, a wrong password looks like an unreachable broker.
+/// The state that all clients of a log share: what librdkafka reports to a client, and not to the
+/// call that has failed.
+///
+/// The most important part is the last authentication or authorization error. To a call, a wrong
+/// password looks like an unreachable broker, so [`explain`](Self::explain) replaces the call's
+/// error by the known one.
 #[derive(Debug, Default)]
 pub(crate) struct ClientHealth {
     denied: Mutex<Option<Error>>,
-    /// The id of each topic, which a topic that is created again does not have, and how often one has changed.
+    /// The id of each topic by name. A topic that is deleted and created again gets another id.
     topic_ids: Mutex<BTreeMap<String, Arc<str>>>,
+    /// The number of times that the id of a topic has changed.
     topic_changes: AtomicU64,
-    /// What the clients authenticate with, if that is not in their configuration.
+    /// The provider of the tokens with which the clients authenticate, if OAUTHBEARER is used.
     oauth: Option<Arc<dyn OauthTokenProvider>>,
-    /// The topics' settings that are known, as far as the producer depends on them.
+    /// The size limits of the topics, which the batches of the producer must not exceed.
     pub(crate) batch_limit: BatchLimit,
-    /// Whether a record was not acknowledged since the topics were checked.
+    /// Whether a record was not acknowledged since the last check of the topics. The monitor then
+    /// checks them at once.
     pub(crate) has_failed: AtomicBool,
 }
 
@@ -51,24 +57,28 @@ impl ClientHealth {
         }
     }
 
-    /// Records an authorization error. It explains all failures until a request succeeds.
+    /// Records an authentication or authorization error, which explains all failures until a
+    /// request succeeds.
     pub(crate) fn set_denied(&self, error: Error) {
         *lock(&self.denied) = Some(error);
     }
 
-    /// A request succeeded: no error is known any more.
+    /// Forgets the recorded error, because a request has succeeded.
     pub(crate) fn clear(&self) {
         *lock(&self.denied) = None;
     }
 
-    /// Keeps the id of a topic that a debug line of librdkafka states: 'Topic purchases changed id from … to …'. A client
-    /// writes it before it reads from the topic of that id. No safe call returns the id.
+    /// Reads the id of a topic from a debug line of librdkafka: 'Topic purchases changed id from …
+    /// to …'.
+    ///
+    /// A client writes this line before it reads from the topic with the new id. No safe call
+    /// returns the id. Returns `None` for any other line.
     fn note_topic_id(&self, line: &str) -> Option<()> {
         let (topic, ids) = line
             .split_once("Topic ")?
             .1
             .split_once(" changed id from ")?;
-        // All zeros is the id of a broker that has none.
+        // An id of zeros, which is `A…` in base 64, comes from a broker that does not support ids.
         let id = ids.split_once(" to ")?.1.trim_end();
         if id.starts_with("AAAAAAAAAAAA") {
             return None;
@@ -81,19 +91,20 @@ impl ClientHealth {
         Some(())
     }
 
-    /// The id of a topic, if the brokers have stated it.
+    /// Returns the id of a topic, if a broker has reported it.
     pub(crate) fn topic_id(&self, topic: &str) -> Option<Arc<str>> {
         lock(&self.topic_ids).get(topic).cloned()
     }
 
-    /// How often a topic was replaced by another one of its name.
+    /// Returns the number of times that a topic was replaced by another one of the same name.
     pub(crate) fn topic_changes(&self) -> u64 {
         self.topic_changes.load(Ordering::Acquire)
     }
 
-    /// Returns the known cause of `error`, or `error` itself.
+    /// Returns the recorded authentication or authorization error, if there is one, or `error`
+    /// itself.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        // A full queue has no other cause, and is transient.
+        // A full queue (`Overloaded`) has no other cause, and is transient.
         if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Overloaded) {
             return error;
         }
@@ -101,7 +112,7 @@ impl ClientHealth {
     }
 }
 
-/// The state of a kind of client.
+/// The state of a kind of client, which receives the statistics of librdkafka.
 pub(crate) trait StatisticsHandler: Send + Sync {
     /// Handles the statistics that librdkafka emits periodically while the client is polled.
     fn update_statistics(&self, _statistics: &Statistics) {}
@@ -109,11 +120,13 @@ pub(crate) trait StatisticsHandler: Send + Sync {
 
 impl StatisticsHandler for () {}
 
-/// The context of a client. `client_state` is the state of the client's kind, such as a group member.
+/// The context of a client, which receives the log lines, errors, statistics and token requests of
+/// librdkafka.
 pub(crate) struct Context<T = ()> {
     health: Arc<ClientHealth>,
     /// Whether the client has requested its first token.
     token_requested: AtomicBool,
+    /// The state of the client's kind, such as a member of a group.
     pub(crate) client_state: T,
 }
 
@@ -127,8 +140,11 @@ impl<T> Context<T> {
     }
 }
 
-/// Whether a position, whose commit has this metadata, is one of an earlier topic than that of `id`. Other clients commit
-/// without an id.
+/// Returns whether a committed position belongs to an earlier topic of the same name than the topic
+/// with `id`.
+///
+/// `metadata` is the metadata of the commit, which contains the id of the topic. It is empty in the
+/// commits of other programs.
 pub(crate) fn is_of_other_topic(metadata: &str, id: Option<&Arc<str>>) -> bool {
     !metadata.is_empty() && id.is_some_and(|id| **id != *metadata)
 }
@@ -138,10 +154,12 @@ pub(crate) type StandaloneConsumer = BaseConsumer<Context>;
 
 impl ConsumerContext for Context {}
 
-/// The maximum number of lines that a client is made to deliver at a time: it keeps them until it is polled.
+/// The maximum number of events that a client delivers at a time. It keeps the other ones until it
+/// is polled again.
 const MAX_LINES: usize = 1_000;
 
-/// Delivers the log lines and errors of a client that has no partitions, and so no record.
+/// Delivers the queued log lines and errors of a client. The client must not be assigned any
+/// partition, because its records would be lost.
 pub(crate) fn deliver_events(consumer: &StandaloneConsumer) {
     (0..MAX_LINES).for_each(|_| drop(consumer.poll(Duration::ZERO)));
 }
@@ -149,8 +167,9 @@ pub(crate) fn deliver_events(consumer: &StandaloneConsumer) {
 /// How long a new client is polled for its request for a token.
 const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Gives a new consumer its token, if it needs one. A client requests a token when it is polled, and other calls wait
-/// for it.
+/// Polls a new consumer until it has requested its token, if it authenticates with tokens. Blocks.
+///
+/// A client requests a token only when it is polled, and its other calls wait for the token.
 pub(crate) fn authenticate(consumer: &StandaloneConsumer) {
     let context = Arc::clone(consumer.context());
     let deadline = Instant::now() + TOKEN_REQUEST_TIMEOUT;
@@ -158,7 +177,7 @@ pub(crate) fn authenticate(consumer: &StandaloneConsumer) {
         && !context.token_requested.load(Ordering::Acquire)
         && Instant::now() < deadline
     {
-        // Without an assignment there is no record to return.
+        // Without an assignment, the poll returns no record.
         drop(consumer.poll(Duration::from_millis(20)));
     }
 }
@@ -176,7 +195,7 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
             .oauth
             .as_ref()
             .ok_or("there is no provider of tokens")?;
-        // Foreign code, whose panic must not end a thread of a client.
+        // The provider is code of the embedder. Its panic must not end a thread of the client.
         let token = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| provider.token()));
         match token.map_err(|_panic| "the provider of tokens panicked")? {
             Ok(token) => Ok(OAuthToken {
@@ -200,7 +219,7 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(kafka.facility = facility, "{message}");
             }
-            // A property of producers at a consumer, or the reverse.
+            // A property of producers was set for a consumer, or the reverse.
             RDKafkaLogLevel::Warning if message.contains("will be ignored by this") => {}
             // librdkafka logs failed connections as errors, and retries them.
             RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
@@ -222,7 +241,8 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
         );
-        // The provider's own error is known, and may be transient.
+        // If there was no token, the error of the provider was recorded already, and may be
+        // transient.
         if is_denied && !reason.contains(NO_TOKEN) {
             let denied = from_kafka(error).with_context("reason", reason);
             self.health.set_denied(denied);
@@ -230,7 +250,11 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
     }
 }
 
-/// Runs `run` in a new thread. Returns a token that is cancelled when the thread ends.
+/// Runs `run` in a new thread named `name`, and returns a token that is cancelled when the thread
+/// ends.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) if the system starts no thread.
 pub(crate) fn start_thread(
     name: &str,
     run: impl FnOnce() + Send + 'static,
@@ -238,7 +262,7 @@ pub(crate) fn start_thread(
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     let run = move || {
-        // Dropped when the thread ends, even by a panic.
+        // The guard cancels the token when it is dropped, even after a panic.
         let _guard = guard;
         run();
     };
@@ -251,7 +275,11 @@ pub(crate) fn start_thread(
     Ok(token)
 }
 
-/// Runs `call` on a thread for blocking work. The error of one that has panicked names it as `what`.
+/// Runs `call` on a thread for blocking work, and returns its result.
+///
+/// # Errors
+/// The error of `call`, or [`Internal`](ErrorKind::Internal) if `call` panicked. `what` names the
+/// call in this error.
 pub(crate) async fn blocking<T: Send + 'static>(
     what: &str,
     call: impl FnOnce() -> Result<T> + Send + 'static,
@@ -263,15 +291,17 @@ pub(crate) async fn blocking<T: Send + 'static>(
         })
 }
 
-/// Runs `close`, which owns a client and drops it, in a new thread: closing a client blocks.
+/// Runs `close` in a new thread. `close` owns a client and drops it, which blocks until the client
+/// is closed.
 pub(crate) fn close_in_background(close: impl FnOnce() + Send + 'static) {
     if let Err(error) = start_thread("shop-kafka-end", close) {
-        // The closure was dropped, and the client with it: it was closed here, and has blocked the caller.
+        // The closure was dropped with the client. So the client was closed here, and has blocked
+        // the caller.
         tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }
 }
 
-/// Returns the partitions of a topic. Blocks.
+/// Returns the indexes of the partitions of a topic, from a metadata request. Blocks.
 pub(crate) fn partitions<C: ClientContext>(
     client: &Client<C>,
     topic: &str,

@@ -17,7 +17,8 @@ use crate::batch_limit::DEFAULT_BATCH_BYTES;
 use crate::client::{ClientHealth, Context};
 use crate::error::{from_kafka, kafka_error};
 
-/// The properties that cannot be set, each line with the reason. A name that ends with a dot is a prefix.
+/// The properties that must not be set. Each line contains names and the reason. A name that ends
+/// with a dot is a prefix.
 const REFUSED: &str = "\
 bootstrap.servers metadata.broker.list: use SHOP_KAFKA_BOOTSTRAP_SERVERS
 client.id group.id group.instance.id: use SHOP_KAFKA_CLIENT_ID, SHOP_PURCHASES_GROUP_ID or SHOP_KAFKA_INSTANCE_ID
@@ -48,13 +49,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_RECONNECT_BACKOFF: Duration = Duration::from_secs(1);
 /// The metadata refresh interval: new partitions are detected after at most this time.
 const METADATA_REFRESH: Duration = Duration::from_secs(30);
-/// The number of records per partition below which more are fetched. librdkafka's limit in bytes counts payloads only, and
-/// its default of 100,000 small records takes 36 MB more with 6 partitions.
+/// The number of queued records of a partition below which the client fetches more.
+///
+/// librdkafka's limit in bytes counts payloads only. With its default of 100,000, small records
+/// take 36 MB more with 6 partitions.
 const MIN_QUEUED: &str = "5000";
 /// The maximum time for which a broker delays an empty fetch response. A resumed partition waits for it.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
 
-/// The configuration that all clients share.
+/// Returns the configuration that all clients share: brokers, timeouts, encryption and login.
 pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     let login = options.username.is_some() || options.oauth.is_some();
     let protocol = [
@@ -105,14 +108,15 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     config
 }
 
-/// A client that reads metadata. It never creates a topic implicitly.
+/// Returns the configuration of a client that reads metadata, and that never creates a topic
+/// implicitly.
 pub(crate) fn observer(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = client(options);
     config.set("allow.auto.create.topics", "false");
     with_topic_ids(with_properties(config, options))
 }
 
-/// The producer, whose batches have at most `batch_bytes`, also if a property allows more.
+/// Returns the configuration of a producer, whose batches have at most `batch_bytes`.
 pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientConfig {
     let mut config = client(options);
     config
@@ -131,6 +135,7 @@ pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientC
         )
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
     let mut config = with_properties(config, options);
+    // A property may make batches smaller. It must not make them larger than the topics accept.
     let given = config.get("batch.size").and_then(|size| size.parse().ok());
     if given.is_none_or(|size: usize| size > batch_bytes) {
         config.set("batch.size", batch_bytes.to_string());
@@ -138,20 +143,26 @@ pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientC
     config
 }
 
-/// The delivery timeout. It is shorter than the caller's, which then gets librdkafka's error with its cause.
+/// Returns the time after which librdkafka fails the delivery of a record.
+///
+/// It is shorter than the timeout of the caller, so that the caller gets librdkafka's error with
+/// its cause.
 pub(crate) fn delivery_timeout(options: &KafkaLogOptions) -> Duration {
     options.publish_timeout / 10 * 9
 }
 
-/// A client that reads records and commits nothing by itself. librdkafka requires the id of a group to assign partitions,
-/// whether it is joined or not.
+/// Returns the configuration of a client that reads records and commits no offsets by itself.
+///
+/// librdkafka requires the id of a group to assign partitions, even if the client does not join the
+/// group.
 pub(crate) fn reader(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     let mut config = observer(options);
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // Skips records that are deleted while it reads.
+        // If records are deleted while the client reads, it continues at the first remaining
+        // record.
         .set("auto.offset.reset", "earliest")
         .set(
             "queued.max.messages.kbytes",
@@ -162,7 +173,7 @@ pub(crate) fn reader(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     config
 }
 
-/// A consumer in `group`.
+/// Returns the configuration of a consumer that joins `group`.
 pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     let mut config = reader(options, group);
     config
@@ -190,7 +201,7 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     with_topic_ids(with_properties(config, options))
 }
 
-/// `config` with the properties of the options, which take precedence.
+/// Adds the properties of the options, which take precedence over `config`.
 fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> ClientConfig {
     for (name, value) in &options.properties {
         config.set(name, value.expose_secret());
@@ -198,7 +209,7 @@ fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> Clien
     config
 }
 
-/// `config` with the debug lines that state the ids of topics: see [`ClientHealth::topic_id`].
+/// Adds the debug lines from which the ids of topics are read, see [`ClientHealth::topic_id`].
 fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
     let others = config
         .get("debug")
@@ -210,8 +221,14 @@ fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
     config
 }
 
-/// Checks the properties of the options: by [`REFUSED`], and by librdkafka, with a client of each kind. These have no
-/// brokers, so they contact none.
+/// Checks the properties of the options against [`REFUSED`], and with librdkafka.
+///
+/// librdkafka checks them when a client is created. So one client of each kind is created, without
+/// brokers, so that it connects to none.
+///
+/// # Errors
+/// - [`Invalid`](ErrorKind::Invalid) with all refused properties and the reasons
+/// - the error of librdkafka for a property that is unknown or has a wrong value
 pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     let refused: Vec<_> = options
         .properties
@@ -240,7 +257,7 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     Ok(())
 }
 
-/// The property with the reason why it cannot be set, if it cannot.
+/// Returns the name of a property with the reason why it must not be set; `None` if it may be set.
 fn refusal(name: &str, tls: bool) -> Option<String> {
     let is_meant =
         |listed: &str| name == listed || listed.ends_with('.') && name.starts_with(listed);
@@ -253,6 +270,7 @@ fn refusal(name: &str, tls: bool) -> Option<String> {
     ))
 }
 
+/// Returns a duration in milliseconds, at least one.
 fn millis(duration: Duration) -> String {
     duration.as_millis().max(1).to_string()
 }

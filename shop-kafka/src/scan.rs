@@ -31,27 +31,34 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// The maximum number of pauses, of the same length, until a partition has a leader: 10 s.
 const MAX_ELECTION_PAUSES: usize = 100;
 
-/// The records to scan, of those that are in the topic now.
+/// The records that a scan reads, out of the records that are in the topic when the scan starts.
 #[derive(Debug)]
 pub(crate) enum ScanRange {
     All,
-    /// From this start on. A topic that was created again is read from its beginning.
+    /// The records from these offsets on. If the topic was created again, the scan starts at its
+    /// beginning.
     From(Offsets),
-    /// From an offset to an end, by partition, which the topic had recently: they are not compared with its ends.
+    /// The records from an offset to an end, by partition. The caller knows that the topic recently
+    /// had these offsets, so the scan does not request the current ends.
     Between(OffsetRanges),
-    /// The record at an offset of a partition, if the topic has it.
+    /// The record at an offset of a partition, if the topic contains it.
     At(u32, u64),
-    /// Everything from this start on, and what is appended later.
+    /// All records from these offsets on, and the records that are appended later. Such a scan has
+    /// no end.
     Tail(Offsets),
 }
 
-/// The offsets from which partitions are read, and their ends at that time.
+/// For each partition, the offset from which it is read, and its end when the scan starts.
 pub(crate) type OffsetRanges = BTreeMap<u32, (u64, u64)>;
-/// The number of offsets behind the ends of partitions.
+/// For each partition, the number of offsets behind its stable end, which an open transaction holds
+/// back.
 pub(crate) type UnstableCounts = BTreeMap<u32, u64>;
 
 impl ScanRange {
-    /// The offsets from which to scan a partition and to stop before, out of `low` and `high`.
+    /// Returns the first offset to read in a partition, and the offset to stop before.
+    ///
+    /// `low` is the first offset in the partition, and `high` is its end. The result is empty if
+    /// both are equal.
     fn of(&self, partition: u32, low: u64, high: u64) -> (u64, u64) {
         match self {
             Self::All | Self::Between(_) => (low, high),
@@ -65,14 +72,24 @@ impl ScanRange {
         }
     }
 
-    /// Whether it has no end.
+    /// Returns whether the scan also reads records that are appended later, and so has no end.
     const fn follows(&self) -> bool {
         matches!(self, Self::Tail(_))
     }
 }
 
-/// Returns the records of `range` that are in `topic` now, behind where the partitions are read, and how many offsets are
-/// behind the ends of a range without end.
+/// Starts a scan of `topic` in a new thread, and returns its ranges and a stream of its records.
+///
+/// The [`OffsetRanges`] tell which offsets of each partition are read. The [`UnstableCounts`] are
+/// filled for a range without an end only. The thread ends when the records are read or the stream
+/// is dropped.
+///
+/// # Errors
+/// - the error of the start, such as brokers that do not respond
+/// - [`Internal`](ErrorKind::Internal) if the thread panicked before it started the scan
+///
+/// The stream ends with an [`Unavailable`](ErrorKind::Unavailable) error if no record arrives in
+/// time, or if the topic is created again meanwhile.
 pub(crate) async fn scan(
     log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
@@ -105,38 +122,46 @@ pub(crate) async fn scan(
     ))
 }
 
+/// The state of a scan, which its thread owns.
 struct TopicScan {
     consumer: StandaloneConsumer,
     topic: Arc<str>,
     /// The end offsets of the partitions that are not completely read.
     ends: BTreeMap<u32, u64>,
-    /// Whether it continues behind them.
+    /// Whether the scan continues behind the ends, see [`ScanRange::follows`].
     follows: bool,
-    /// Whether the client fetches few records.
+    /// Whether the scan reads only a few records, so that its client prefetches as few as possible.
     few: bool,
-    /// How often topics had been created again before.
+    /// The value of [`ClientHealth::topic_changes`](crate::client::ClientHealth::topic_changes) at
+    /// the start. If the value changes, the records may come from another topic of this name.
     topic_changes: u64,
     /// Records that were read and not yet sent, and their size in bytes.
     buffered: BTreeMap<u32, Vec<LogRecord>>,
     bytes: usize,
-    /// The memory that the records share.
+    /// The memory from which the contents of the records are allocated.
     buffer: BytesMut,
 }
 
 impl TopicScan {
+    /// Requests the offsets of `range`, and assigns its partitions to a consumer. Blocks.
+    ///
+    /// # Errors
+    /// The errors of the requests to the brokers.
     fn start(
         log: &KafkaLogInner,
         topic: Arc<str>,
         range: &ScanRange,
     ) -> Result<(Self, (OffsetRanges, UnstableCounts))> {
-        // Of few records, more than those should not be fetched.
+        // Of a few records, the client should not fetch many more than these.
         let few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
         let topic_changes = log.health.topic_changes();
         let consumer = log.consumer(&topic, few)?;
         let mut assignment = TopicPartitionList::new();
         let mut ends = BTreeMap::new();
         let mut unstable = UnstableCounts::new();
-        // Before the stable ends, which are behind them unless a transaction is open.
+        // The monitor's client reads uncommitted records, so it sees the ends behind open
+        // transactions. These ends are requested before the stable ends, so a record that is
+        // appended in between does not count as unstable.
         let unstable_ends = if range.follows() {
             spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?
         } else {
@@ -155,7 +180,8 @@ impl TopicScan {
         }
         if !ends.is_empty() {
             consumer.assign(&assignment).map_err(from_kafka)?;
-            // The last scan of the client has paused them.
+            // The consumer may come from an earlier scan, which has paused partitions that it had
+            // read completely.
             consumer.resume(&assignment).map_err(from_kafka)?;
         }
         let follows = range.follows();
@@ -185,7 +211,7 @@ impl TopicScan {
             IDLE_TIMEOUT
         };
         while (self.follows || !self.ends.is_empty()) && !batches.is_closed() {
-            // What is buffered is sent before a follower waits for more.
+            // A follower sends the buffered records before it waits for more.
             let is_current = self.follows && self.bytes > 0;
             match self.consumer.poll(if is_current {
                 Duration::ZERO
@@ -203,13 +229,17 @@ impl TopicScan {
                     let message = "the topic scan is incomplete: no record was received in time";
                     let timed_out = || kafka_error(ErrorKind::Unavailable, message);
                     let error = log.health.explain(last_error.unwrap_or_else(timed_out));
-                    // If the receiver is dropped, the scan is over anyway.
+                    // A dropped receiver ends the scan as well, so a failed send has no
+                    // consequence.
                     return drop(batches.blocking_send(Err(error)));
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) if self.follows => continue,
+                // The partition may end before the expected end, for example because its last
+                // offsets contain no records.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.ends.remove(&unsigned::<u32>(partition));
                 }
+                // A wanted offset is not in the log, so the scan ends without its record.
                 Some(Err(error)) if self.few && is_outside(&error) => self.ends.clear(),
                 // librdkafka recovers by itself, or the scan times out.
                 Some(Err(error)) => {
@@ -239,10 +269,13 @@ impl TopicScan {
             last_read = Instant::now();
         }
         if self.ends.is_empty() && !self.follows {
+            // A scan that was read to its end leaves its consumer to the next scan.
             log.keep(self.topic, self.few, self.consumer);
         }
     }
 
+    /// Adds a record to the buffer, unless it is behind the end of its partition, and pauses a
+    /// partition that is read completely.
     fn push(&mut self, partition: u32, record: LogRecord) {
         let next = record.offset + 1;
         let end = match self.ends.get(&partition) {
@@ -256,7 +289,7 @@ impl TopicScan {
         }
         if next >= end {
             self.ends.remove(&partition);
-            // Its later records need not be fetched.
+            // The client need not fetch later records of this partition.
             let mut ended = TopicPartitionList::new();
             ended.add_partition(&self.topic, int32(partition));
             if let Err(error) = self.consumer.pause(&ended) {
@@ -265,7 +298,8 @@ impl TopicScan {
         }
     }
 
-    /// Sends the buffered records. Returns false if the receiver was dropped.
+    /// Sends the buffered records as one batch for each partition. Returns `false` if the receiver
+    /// was dropped. Blocks while the receiver is slow.
     fn flush(&mut self, batches: &mpsc::Sender<Result<PartitionBatch>>) -> bool {
         self.bytes = 0;
         let buffered = std::mem::take(&mut self.buffered);
@@ -275,10 +309,10 @@ impl TopicScan {
     }
 }
 
-/// Returns the first offset and the end of the partitions that have records in `range`.
+/// Returns the first offset and the end of each partition that contains records of `range`. Blocks.
 fn spans(consumer: &StandaloneConsumer, topic: &str, range: &ScanRange) -> Result<OffsetRanges> {
     if let ScanRange::Between(spans) = range {
-        // No request: the consumer stops where the log does.
+        // The ends are not requested: the consumer stops where the log does.
         return Ok(spans.clone());
     }
     let mut spans = OffsetRanges::new();
@@ -293,7 +327,7 @@ fn spans(consumer: &StandaloneConsumer, topic: &str, range: &ScanRange) -> Resul
     Ok(spans)
 }
 
-/// Whether an offset that is to be read is not in the log.
+/// Returns whether `error` says that an offset or a partition to read is not in the log.
 fn is_outside(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
@@ -301,7 +335,10 @@ fn is_outside(error: &KafkaError) -> bool {
     )
 }
 
-/// The first offset of a partition and its end. Waits for the election of a leader, such as that of a new topic.
+/// Returns the watermarks of a partition: its first offset, and its end. Blocks.
+///
+/// While the partition has no leader, such as in a new topic, the request is repeated for up to 10
+/// s.
 fn watermarks(consumer: &StandaloneConsumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
     let fetch = || consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
     let pauses = ConstantBuilder::new()

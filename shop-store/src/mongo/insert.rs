@@ -25,8 +25,7 @@ pub(super) const MAX_DOCUMENTS: usize = 4_000;
 /// A batch above [`MAX_DOCUMENTS`] is sent as several commands.
 ///
 /// # Errors
-/// - the error of a command, after which the outcome of its purchases and of all later ones is not
-///   known
+/// - the error of the first command that fails, after which no further command is sent
 /// - [`Internal`](ErrorKind::Internal) if the server reports an error for a document that was not
 ///   sent
 pub(super) async fn insert(
