@@ -18,14 +18,15 @@ const FAILURE_VALIDITY: Duration = Duration::from_secs(30);
 /// The acknowledgements of all topics of a producer.
 #[derive(Debug, Default)]
 pub(crate) struct Acknowledgements {
-    /// The number of acknowledgements so far. It orders them.
+    /// The number of acknowledgements so far, by which they are ordered.
     count: AtomicU64,
     partitions: Mutex<BTreeMap<(Arc<str>, u32), PartitionAcknowledgements>>,
-    /// What the log no longer has, although it was acknowledged, until it is taken.
+    /// The acknowledged ranges that the log has lost, until [`take_cuts`](Self::take_cuts) takes
+    /// them.
     cuts: Mutex<Vec<LostRange>>,
 }
 
-/// What the brokers have answered to the records of one partition.
+/// The answers of the brokers to the records of one partition.
 #[derive(Debug, Default)]
 struct PartitionAcknowledgements {
     highest: Option<HighestOffset>,
@@ -55,12 +56,17 @@ pub(crate) struct LostRange {
 }
 
 impl Acknowledgements {
-    /// Returns the number of acknowledgements before a record that is sent now.
+    /// Returns the number of acknowledgements so far. The caller sends a record next, and passes
+    /// the number to [`acknowledged`](Self::acknowledged) later.
     pub(crate) fn before_send(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Notes the position of a record that was sent after `sent_after` acknowledgements.
+    /// Records that a broker has acknowledged a record at `offset`, and detects a loss of earlier
+    /// records.
+    ///
+    /// The record was sent after `sent_after` acknowledgements. `topic_changes` is the number of
+    /// times that topics were created again so far.
     pub(crate) fn acknowledged(
         &self,
         topic: &Arc<str>,
@@ -80,10 +86,14 @@ impl Acknowledgements {
             count,
             topic_changes,
         };
+        // In the same topic, an offset at or before the highest acknowledged one needs an
+        // explanation.
         if let Some(highest) = &answers.highest
             && highest.topic_changes == topic_changes
             && highest.offset >= offset
         {
+            // The record was sent before the highest offset was acknowledged, so the two were only
+            // reported in another order.
             if highest.count > sent_after {
                 return;
             }
@@ -98,7 +108,7 @@ impl Acknowledgements {
         answers.highest = Some(next);
     }
 
-    /// Notes that a record of the partition was not acknowledged in time.
+    /// Records that a record of the partition was not acknowledged in time.
     pub(crate) fn failed(&self, topic: &Arc<str>, partition: u32) {
         let mut partitions = lock(&self.partitions);
         let answers = partitions
@@ -122,12 +132,12 @@ impl Acknowledgements {
         failing
     }
 
-    /// Whether something was noticed and not taken yet, in any topic.
+    /// Returns whether a loss was detected in any topic, and not taken yet.
     pub(crate) fn has_cuts(&self) -> bool {
         !lock(&self.cuts).is_empty()
     }
 
-    /// Takes what was noticed in `topic` since the last call.
+    /// Removes and returns the losses that were detected in `topic` since the last call.
     pub(crate) fn take_cuts(&self, topic: &str) -> Vec<LostRange> {
         lock(&self.cuts)
             .extract_if(.., |cut| *cut.topic == *topic)

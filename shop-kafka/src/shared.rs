@@ -17,7 +17,8 @@ use crate::standalone::IdleConsumers;
 use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
 
-/// A log, with the clients of its ports.
+/// The state that all ports of a log share: its topics, the clients, and the faults that were
+/// found.
 pub(crate) struct KafkaLogInner {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<ClientHealth>,
@@ -27,13 +28,15 @@ pub(crate) struct KafkaLogInner {
     dead_letters: OnceLock<Arc<Topic>>,
     pub(crate) dead_letter_index: tokio::sync::Mutex<DlqIndex>,
     pub(crate) idle_consumers: IdleConsumers,
+    /// The last epoch that [`next_epoch`](Self::next_epoch) has returned.
     last_epoch: Mutex<u64>,
-    /// The records that the log had acknowledged to this process and has lost.
+    /// The ranges of records that the brokers had acknowledged to this process, and that the log
+    /// has lost.
     lost: Mutex<Vec<Gap>>,
 }
 
 impl KafkaLogInner {
-    /// The log of a topic on these clients.
+    /// Creates the state of a log on these clients, and starts to monitor its topic.
     pub(crate) fn new(
         options: KafkaLogOptions,
         health: Arc<ClientHealth>,
@@ -56,7 +59,7 @@ impl KafkaLogInner {
         }
     }
 
-    /// Adds a record to the producer's queue.
+    /// Adds a record for the topic of the log to the queue of the producer.
     pub(crate) fn enqueue(&self, record: &LogRecord) -> Result<PendingDelivery> {
         self.producer.enqueue(
             &self.topic.name,
@@ -66,11 +69,13 @@ impl KafkaLogInner {
         )
     }
 
-    /// Appends a record, and waits until all in-sync replicas have it.
+    /// Appends a record to the log, waits until all in-sync replicas have it, and returns its
+    /// position.
     pub(crate) async fn append(&self, record: &LogRecord) -> Result<RecordPosition> {
         self.producer.deliver(|| self.enqueue(record)).await
     }
 
+    /// Returns the dead-letter topic, which is monitored from the first call on.
     pub(crate) fn dead_letters(&self) -> Arc<Topic> {
         let create = || {
             let topic = Arc::new(Topic::for_dead_letters(&self.options));
@@ -80,7 +85,8 @@ impl KafkaLogInner {
         Arc::clone(self.dead_letters.get_or_init(create))
     }
 
-    /// Returns an epoch greater than all earlier ones of this process and, by the clock, of processes before it.
+    /// Returns a new epoch: a number that is greater than all earlier epochs of this process and,
+    /// as far as clocks agree, of earlier processes.
     pub(crate) fn next_epoch(&self) -> u64 {
         let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
         let mut last = lock(&self.last_epoch);
@@ -88,7 +94,8 @@ impl KafkaLogInner {
         *last
     }
 
-    /// Returns what is wrong with the log, as currently known.
+    /// Returns the known faults of the log: unavailable partitions, weak settings, and lost
+    /// records.
     pub(crate) fn faults(&self) -> LogFaults {
         let topic = &self.topic.name;
         let mut faults = LogFaults::default();
@@ -111,15 +118,17 @@ impl KafkaLogInner {
         faults
     }
 
-    /// Keeps what the log has lost of what it had acknowledged to this process: in the log of the program, for
-    /// [`faults`](Self::faults), and as dead letters, which operators settle. Blocks.
+    /// Returns the ranges of acknowledged records that the log has newly lost. Blocks.
     ///
-    /// Whether the topic is still the same one is asked first: the offsets of another one begin again.
+    /// Each range is logged, and kept for [`faults`](Self::faults). The caller puts it among the
+    /// dead letters, which operators settle.
     pub(crate) fn find_lost(&self) -> Vec<Gap> {
         let cuts = self.producer.acknowledgements.take_cuts(&self.topic.name);
         if cuts.is_empty() {
             return Vec::new();
         }
+        // First asks for the id of the topic. If the topic was created again, its offsets begin
+        // again, and nothing is lost.
         let admin = &self.monitor.admin;
         if let Err(error) = admin.describe(&self.topic.name) {
             tracing::debug!(%error, "the topic's id is not known now");
@@ -148,7 +157,8 @@ impl KafkaLogInner {
         lost
     }
 
-    /// The guarantee of `acks=all`: by `min.insync.replicas`, and not by the current number of in-sync replicas.
+    /// Returns the guarantee of `acks=all`, which is `min.insync.replicas` and not the current
+    /// number of in-sync replicas.
     pub(crate) fn durability(&self) -> Durability {
         Durability::Broker {
             replicas: self.topic.guaranteed_replicas(),

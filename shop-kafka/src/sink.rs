@@ -41,10 +41,11 @@ use crate::shared::KafkaLogInner;
 #[derive(Debug)]
 pub struct KafkaSink {
     log: Arc<KafkaLogInner>,
-    /// The purchases that wait for Kafka's first response. Closed with the sink.
+    /// The tasks of purchases that wait for Kafka's first response. The tracker is closed with the
+    /// sink.
     waiting: TaskTracker,
     batch_room: BatchRoom,
-    /// Cancelled when a close stops waiting for these purchases.
+    /// Cancelled when a close stops waiting for the tasks in `waiting`.
     abandoned: CancellationToken,
 }
 
@@ -61,8 +62,16 @@ impl KafkaSink {
         }
     }
 
-    /// Publishes a purchase before Kafka's first response, shortly after the start. A separate task waits for the
-    /// response, so the purchase is sent even if the caller stops waiting.
+    /// Publishes a purchase shortly after the start, when Kafka has not responded yet.
+    ///
+    /// A separate task waits for the response, so the purchase is sent even if the caller stops
+    /// waiting.
+    ///
+    /// # Errors
+    /// - [`Overloaded`](ErrorKind::Overloaded) if too many purchases wait already
+    /// - [`Closed`](ErrorKind::Closed) if the sink is closed meanwhile
+    /// - the error of the first check of the topic
+    /// - the error of the delivery otherwise
     async fn publish_before_ready(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
         if self.waiting.len() >= self.log.options.producer_queue_capacity {
             let full = "too many purchases are waiting for kafka's first response";
@@ -86,6 +95,8 @@ impl KafkaSink {
             if left < MIN_TIMEOUT {
                 return Err(not_reached());
             }
+            // The time that is left is shorter than librdkafka's delivery timeout, which ends every
+            // other delivery.
             let published = receipt(&log, id, &record);
             // Shorter than librdkafka's delivery timeout, which ends every other delivery.
             tokio::time::timeout(left, published)
@@ -101,7 +112,8 @@ impl KafkaSink {
         task.await.map_err(aborted)?
     }
 
-    /// Keeps what the log has lost of what it had acknowledged, in the background. Seldom is there anything.
+    /// Starts a task that puts lost records among the dead letters, if the producer has detected a
+    /// loss. Losses are rare.
     fn report_lost(&self) {
         if !self.log.producer.acknowledgements.has_cuts() {
             return;
@@ -129,6 +141,7 @@ impl KafkaSink {
         });
     }
 
+    /// Returns an error if the sink is closed.
     fn open(&self) -> Result<()> {
         if self.waiting.is_closed() {
             Err(closed("sink"))
@@ -137,7 +150,11 @@ impl KafkaSink {
         }
     }
 
-    /// Whether Kafka has responded since the start. Returns an error if the sink is closed or the topic is unavailable.
+    /// Returns whether Kafka has responded since the start.
+    ///
+    /// # Errors
+    /// - [`Closed`](ErrorKind::Closed) if the sink is closed
+    /// - the error of the last check if the topic is unavailable
     fn is_ready(&self) -> Result<bool> {
         self.open()?;
         let topic = self.log.topic.state().transpose()?;
@@ -145,6 +162,7 @@ impl KafkaSink {
     }
 }
 
+/// Appends the record of the purchase `id`, and returns its receipt.
 async fn receipt(log: &KafkaLogInner, id: PurchaseId, record: &LogRecord) -> Result<Receipt> {
     let position = log.append(record).await?;
     Ok(Receipt::new(id, log.durability()).with_position(position))
@@ -166,7 +184,7 @@ impl PurchaseSink for KafkaSink {
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         match self.is_ready() {
             Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
-            // Shortly after the start. Each waits for Kafka's first response.
+            // Shortly after the start, each purchase waits for Kafka's first response.
             Ok(false) => publish_each(self, purchases).await,
             Ok(true) => {
                 let published = self.batch_room.publish(&self.log, purchases).await;

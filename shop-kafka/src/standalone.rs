@@ -23,21 +23,28 @@ use crate::shared::KafkaLogInner;
 /// The timeout of a request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The idle consumers, by group and whether they fetch few records: a new one has to find the cluster first.
+/// Consumers that are kept for the next scan or request, because a new consumer has to find the
+/// cluster first.
 #[derive(Default)]
 pub(crate) struct IdleConsumers {
+    /// The idle consumers, by group and by whether they read only a few records.
     consumers: Mutex<HashMap<(Arc<str>, bool), StandaloneConsumer>>,
-    /// Held during a request for positions.
+    /// Held during a request about a group, so that requests run one after the other.
     positions: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl KafkaLogInner {
-    /// An idle consumer of `group`, or a new one. If it is to read `few` records, it fetches no others, and stops at an
-    /// offset that is not in the log.
+    /// Returns an idle consumer of `group`, or creates one. The consumer never joins the group.
+    ///
+    /// A consumer for a `few` records prefetches as few as possible, and reports an offset that is
+    /// not in the log as an error.
+    ///
+    /// # Errors
+    /// If librdkafka rejects the configuration.
     pub(crate) fn consumer(&self, group: &Arc<str>, few: bool) -> Result<StandaloneConsumer> {
         let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), few));
         if let Some(consumer) = idle {
-            // And requests for a token.
+            // While the consumer was idle, events and requests for a token have queued up.
             deliver_events(&consumer);
             return Ok(consumer);
         }
@@ -57,15 +64,21 @@ impl KafkaLogInner {
         Ok(consumer)
     }
 
-    /// Keeps a consumer for the next request.
+    /// Keeps a consumer for the next scan or request.
     pub(crate) fn keep(&self, group: Arc<str>, few: bool, consumer: StandaloneConsumer) {
         if consumer.unassign().is_ok() {
-            // Another one may have been kept meanwhile. It is dropped without the lock.
+            // Another consumer may have been kept meanwhile. It is dropped after the lock is
+            // released.
             let _replaced = lock(&self.idle_consumers.consumers).insert((group, few), consumer);
         }
     }
 
-    /// Runs a request about `group`. Requests are sequential: an unresponsive broker must not accumulate waiting threads.
+    /// Runs `request` about `group` on a thread for blocking work.
+    ///
+    /// One request runs at a time, so an unresponsive broker does not accumulate waiting threads.
+    ///
+    /// # Errors
+    /// The error of `request` or of a new consumer, with its known cause.
     pub(crate) async fn request<T: Send + 'static>(
         self: &Arc<Self>,
         group: &str,
@@ -89,7 +102,7 @@ impl KafkaLogInner {
     }
 }
 
-/// The client ids of the members of `group`.
+/// Returns the client ids of the members of `group`. Blocks.
 pub(crate) fn members(
     consumer: &StandaloneConsumer,
     _: &KafkaLogInner,
@@ -106,7 +119,7 @@ pub(crate) fn members(
         .collect())
 }
 
-/// The committed positions of the consumer's group in the topic of the log.
+/// Returns the positions that the consumer's group has committed in the topic of the log. Blocks.
 pub(crate) fn committed(
     consumer: &StandaloneConsumer,
     log: &KafkaLogInner,
@@ -124,7 +137,8 @@ pub(crate) fn committed(
     let id = log.health.topic_id(topic);
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
-        // That of an earlier topic is none in this one.
+        // A position that was committed in an earlier topic of this name means nothing in the
+        // current one.
         if let (Ok(index), Offset::Offset(next)) =
             (element.partition().try_into(), element.offset())
             && !is_of_other_topic(element.metadata(), id.as_ref())
@@ -139,7 +153,8 @@ impl Drop for IdleConsumers {
     fn drop(&mut self) {
         let consumers = std::mem::take(&mut *lock(&self.consumers));
         if !consumers.is_empty() {
-            // Closing a client blocks until its threads have ended: not in an async task.
+            // Closing a client blocks until its threads have ended, which must not happen in an
+            // async task.
             close_in_background(move || drop(consumers));
         }
     }

@@ -16,30 +16,40 @@ use super::codec::{decode, marker_of};
 use crate::scan::{OffsetRanges, ScanRange, scan};
 use crate::shared::KafkaLogInner;
 
-/// The greatest distance of two records that are read by one request. The records between them are skipped.
+/// The maximum distance between two records that one scan reads. The records between them are read
+/// and skipped.
 const MAX_DISTANCE: u64 = 256;
 
-/// Kept in memory, and brought up to date by reading what was written since the last call. It has an entry for each dead
-/// letter, pending or resolved, and no record.
+/// An index of the dead-letter topic, which finds pending dead letters without a scan of the whole
+/// topic.
+///
+/// The index is kept in memory. Before each use, [`catch_up`](Self::catch_up) reads the records
+/// that were written since the last use. The index has an entry for each dead letter, pending or
+/// resolved, and contains no record.
 #[derive(Debug, Default)]
 pub(crate) struct DlqIndex {
-    /// The id of the topic, if the brokers state it.
+    /// The id of the topic that was read, if the brokers report it. Another id makes the index
+    /// start anew.
     topic_id: Option<Arc<str>>,
-    /// The next offset to read, by partition.
+    /// The next offset to read in each partition.
     next: BTreeMap<u32, u64>,
-    /// The pending dead letters, by record and partition: several partitions may have copies of one.
+    /// The pending dead letters, by the id of the record and the partition of the dead-letter
+    /// topic. Several partitions may contain a copy of the same dead letter.
     pending: BTreeMap<(RecordId, u32), IndexedDeadLetter>,
-    /// Their records, by position: a gap may start at the offset of a record.
+    /// The ids of the pending records, by their position in the log. A position may have two ids,
+    /// because a gap may start at the offset of a record.
     positions: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
+    /// The markers of resolved dead letters, by the id of the record.
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
 }
 
+/// The properties of a dead letter by which a filter selects it, and its offset.
 #[derive(Debug)]
 struct IndexedDeadLetter {
     position: RecordPosition,
     kind: ReasonKind,
     time: Timestamp,
-    /// Its offset in the dead-letter topic.
+    /// The offset of the dead letter in the dead-letter topic.
     offset: u64,
 }
 
@@ -47,7 +57,13 @@ struct IndexedDeadLetter {
 pub(crate) type DlqPosition = (u32, u64);
 
 impl DlqIndex {
-    /// Reads what was written since the last call.
+    /// Reads the records that were written to `topic` since the last call.
+    ///
+    /// If the topic was deleted and created again meanwhile, the index is emptied and the whole
+    /// topic is read.
+    ///
+    /// # Errors
+    /// The errors of the scan.
     pub(crate) async fn catch_up(
         &mut self,
         log: &Arc<KafkaLogInner>,
@@ -56,7 +72,7 @@ impl DlqIndex {
         let mut batches = scan(log, topic, ScanRange::From(self.next.clone()))
             .await?
             .1;
-        // The scan has learned the id.
+        // The client has learned the id of the topic while it started the scan.
         let topic_id = log.health.topic_id(topic);
         if self.topic_id != topic_id {
             *self = Self {
@@ -75,12 +91,13 @@ impl DlqIndex {
         Ok(())
     }
 
-    /// Whether `id` is or was among the dead letters.
+    /// Returns whether the record `id` has a pending or a resolved dead letter.
     pub(crate) fn contains(&self, id: RecordId) -> bool {
         self.resolved.contains_key(&id) || self.first(id).is_some()
     }
 
-    /// Where the dead letters are that `filter` selects, of the first `limit` positions.
+    /// Returns where to read the dead letters that `filter` selects, for at most `limit` positions
+    /// of the log.
     pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<DlqPosition> {
         let selected = |id: &RecordId| {
             let (place, entry) = self.first(*id)?;
@@ -112,22 +129,26 @@ impl DlqIndex {
             .collect()
     }
 
-    /// The first copy of the dead letter `id`.
+    /// Returns the pending copy of the dead letter `id` in the lowest partition.
     fn first(&self, id: RecordId) -> Option<(DlqPosition, &IndexedDeadLetter)> {
         let ((_, partition), entry) = self.pending.range((id, 0)..=(id, u32::MAX)).next()?;
         Some(((*partition, entry.offset), entry))
     }
 
+    /// Adds a record of the dead-letter topic to the index: a dead letter, or a marker. Ignores all
+    /// other records.
     fn add(&mut self, partition: u32, record: &LogRecord) {
         if let Some(dead_letter) = decode(record) {
             let id = dead_letter.record_id();
             let kind = dead_letter.reason.kind();
-            // The same offsets may be lost again.
+            // A gap may be pending again after it was resolved, because the same offsets may be
+            // lost again.
             let is_resolved = kind != ReasonKind::Gap && self.resolved.contains_key(&id);
             if is_resolved || self.pending.contains_key(&(id, partition)) {
                 return;
             }
             let mut position = dead_letter.position();
+            // The positions share the memory of the topic's name.
             if let Some((other, _)) = self.positions.first_key_value()
                 && other.topic == position.topic
             {
@@ -149,7 +170,10 @@ impl DlqIndex {
         }
     }
 
-    /// A marker resolves a record in all partitions, and a gap in its own `partition`, where it was put before.
+    /// Applies the marker of a resolved dead letter, which was read from `partition`.
+    ///
+    /// A marker resolves a record in all partitions. It resolves a gap in its own partition alone,
+    /// where the gap was put before the marker.
     fn resolve(&mut self, marker: ResolvedDeadLetter, partition: u32) {
         let id = marker.record_id;
         self.resolved.insert(id, marker);
@@ -164,6 +188,7 @@ impl DlqIndex {
         let Some(IndexedDeadLetter { position, .. }) = removed else {
             return;
         };
+        // The position stays in the index as long as another partition contains a pending copy.
         if self.first(id).is_none()
             && let Some(ids) = self.positions.get_mut(&position)
         {
@@ -175,7 +200,13 @@ impl DlqIndex {
     }
 }
 
-/// The dead letters at `places`, in the order of their positions; `None` if one of them is not there any more.
+/// Reads the dead letters at `places`, in the order of their positions in the log.
+///
+/// Returns `None` if a record is no longer in the topic, or is not a dead letter: the index is then
+/// out of date.
+///
+/// # Errors
+/// The errors of the scans.
 pub(crate) async fn read(
     log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
@@ -187,6 +218,7 @@ pub(crate) async fn read(
     }
     let mut found = BTreeMap::new();
     while !wanted.is_empty() {
+        // Each scan reads one run of nearby offsets from every partition.
         let spans: OffsetRanges = wanted
             .iter()
             .map(|(partition, offsets)| (*partition, first_run(offsets)))
@@ -215,12 +247,14 @@ pub(crate) async fn read(
     Ok((found.len() == places.len()).then(|| found.into_values().collect()))
 }
 
-/// From the first offset to the end of those that are not far behind each other.
+/// Returns the first offset and the end of the first run: offsets that are at most [`MAX_DISTANCE`]
+/// apart.
 fn first_run(offsets: &BTreeSet<u64>) -> (u64, u64) {
     let first = offsets.first().copied().unwrap_or_default();
     let mut last = first;
     for offset in offsets {
-        // Those behind the first one that is far are still farther away.
+        // After the first offset that is too far away, `last` stays, so all later offsets are too
+        // far away as well.
         if *offset - last <= MAX_DISTANCE {
             last = *offset;
         }

@@ -29,9 +29,11 @@ use crate::topic::Topic;
 use codec::{ID, RECORD, RECORD_ID, RESOLUTION, decode};
 use index::{DlqIndex, DlqPosition};
 
-/// The bytes that are kept of a key and of a value, where a topic does not accept the whole dead letter.
+/// The maximum number of bytes that are kept of a key and of a value, if the topic does not accept
+/// the whole dead letter.
 const MAX_HEAD: usize = 64 << 10;
-/// How often dead letters are read that are not where the index has them. Each time the whole topic is read.
+/// The maximum number of attempts to read dead letters that are no longer where the index has found
+/// them. Each further attempt reads the whole topic.
 const MAX_READS: usize = 3;
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
@@ -72,7 +74,8 @@ pub struct KafkaDeadLetters {
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let ready = self.topic.ready().await;
-        // The error is about the topic, which an operator can fix, and not about these dead letters.
+        // The error is about the topic, which an operator can fix, and not about these dead
+        // letters. So a retry is safe.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
         match self.put_all(dead_letters).await {
             Err(error) if error.kind() == ErrorKind::TooLarge => {
@@ -83,7 +86,8 @@ impl DeadLetters for KafkaDeadLetters {
         }
     }
 
-    /// By an index in memory: reads the topic once, then what was added.
+    /// Asks an index in memory. The first call reads the whole topic, and later calls read the
+    /// records that were added.
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         let id = RecordId::new(record, partition);
         self.indexed(|index| index.contains(id)).await
@@ -94,7 +98,11 @@ impl DeadLetters for KafkaDeadLetters {
     }
 }
 
-/// The part of a large dead letter that is kept: a few kilobytes that are compressed may be more than a topic accepts.
+/// Returns a dead letter that is cut to the size that any topic accepts; a small dead letter stays
+/// as it is.
+///
+/// A dead letter of a few kilobytes stays whole: the topic rejected it only for the large ones
+/// beside it.
 fn head(dead_letter: &DeadLetter) -> DeadLetter {
     let mut head = dead_letter.clone();
     let size = dead_letter.record.size();
@@ -121,7 +129,13 @@ fn head(dead_letter: &DeadLetter) -> DeadLetter {
 }
 
 impl KafkaDeadLetters {
-    /// Publishes `count` records, which `enqueue` adds to the queue by their index. All must be acknowledged.
+    /// Publishes `count` records, and waits until all of them are acknowledged.
+    ///
+    /// `enqueue` adds the record with the given index to the queue of the producer. A record
+    /// without a reported position is published once more.
+    ///
+    /// # Errors
+    /// The error of the first record that was not acknowledged.
     async fn deliver(
         &self,
         count: usize,
@@ -138,6 +152,7 @@ impl KafkaDeadLetters {
         Ok(())
     }
 
+    /// Publishes the dead letters to their topic, as they are.
     async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let enqueue = |index: usize| {
             let record = &dead_letters[index].record;
@@ -149,10 +164,16 @@ impl KafkaDeadLetters {
         self.deliver(dead_letters.len(), enqueue).await
     }
 
-    /// Returns all dead letters that are in the topic now: first the pending ones, then the resolved ones. Skips
-    /// records that are neither a dead letter nor a marker.
+    /// Returns the dead letters that are in the topic now: first the pending ones, then the
+    /// resolved ones.
+    ///
+    /// Records that are neither a dead letter nor a marker are skipped.
+    ///
+    /// # Errors
+    /// The errors of [`indexed`](Self::indexed) and of the scan.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        // That of another program's topic is made by the first service that consumes it.
+        // The dead-letter topic of another program's log may be missing until the first service
+        // consumes this log.
         if !self.topic.exists().await? {
             self.log.topic.ready().await?;
             return Ok(stream::empty().boxed());
@@ -180,7 +201,13 @@ impl KafkaDeadLetters {
         Ok(pending.try_flatten().chain(stream::iter(resolved)).boxed())
     }
 
-    /// The pending dead letters at the places that `select` finds in the index, in the order of their positions.
+    /// Reads the pending dead letters that `select` chooses from the index, in the order of their
+    /// positions.
+    ///
+    /// # Errors
+    /// - [`Unavailable`](ErrorKind::Unavailable) if dead letters were deleted during each of
+    ///   [`MAX_READS`] attempts
+    /// - the errors of [`indexed`](Self::indexed) and of the scans otherwise
     pub(crate) async fn select(
         &self,
         select: impl Fn(&DlqIndex) -> BTreeSet<DlqPosition> + Send + Sync,
@@ -190,14 +217,19 @@ impl KafkaDeadLetters {
             if let Some(dead_letters) = index::read(&self.log, &self.topic.name, &places).await? {
                 return Ok(dead_letters);
             }
-            // Deleted by the retention of the topic, or the topic was created again.
+            // The retention of the topic has deleted dead letters, or the topic was created again.
+            // The index starts anew.
             *self.log.dead_letter_index.lock().await = DlqIndex::default();
         }
         let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";
         Err(kafka_error(ErrorKind::Unavailable, message).with_context("topic", &self.topic.name))
     }
 
-    /// Returns what `read` finds in the index, which is brought up to date first.
+    /// Brings the index up to date, and returns the result of `read` on it.
+    ///
+    /// # Errors
+    /// - the error of [`Topic::ready`] if the topic cannot be used
+    /// - the errors of [`DlqIndex::catch_up`]
     pub(crate) async fn indexed<T>(&self, read: impl FnOnce(&DlqIndex) -> T + Send) -> Result<T> {
         self.topic.ready().await?;
         let mut index = self.log.dead_letter_index.lock().await;
@@ -205,14 +237,19 @@ impl KafkaDeadLetters {
         Ok(read(&index))
     }
 
-    /// Publishes the records of `dead_letters` if they are replayed, then writes a marker for each to every partition of
-    /// the topic. A topic that was created with several partitions may have copies of a dead letter in more than one.
+    /// Resolves dead letters: publishes their records to the log if they are replayed, and then
+    /// writes their markers. Returns the number of dead letters.
+    ///
+    /// Each marker is written to every partition of the dead-letter topic. A topic that was created
+    /// with several partitions may contain copies of a dead letter in more than one.
     pub(crate) async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
         of: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
+        // The records are published first. If the process ends before the markers are written, the
+        // dead letters stay pending and can be replayed again.
         if resolution == Resolution::Replayed {
             self.log.topic.ready().await?;
             let records: Vec<_> = dead_letters
@@ -241,6 +278,7 @@ impl KafkaDeadLetters {
     }
 }
 
+/// Returns the headers of the marker that resolves `dead_letter`. The marker has no other content.
 fn marker(
     dead_letter: &DeadLetter,
     record_type: RecordType,
