@@ -98,6 +98,8 @@ impl LogAdmin for KafkaLog {
 }
 
 impl KafkaLog {
+    /// Reads the records of `range`, once the topic is ready. The generation of the result is the
+    /// id of the topic, which changes if the topic is created again.
     async fn scan_range(&self, range: ScanRange) -> Result<LogTail> {
         let shared = &self.shared;
         shared.topic.ready().await?;

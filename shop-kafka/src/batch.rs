@@ -11,16 +11,18 @@ use crate::error::kafka_error;
 use crate::producer::{ReportedPosition, no_position};
 use crate::shared::KafkaLogInner;
 
-/// Room for batches in the producer's queue: half of it. The other half is left to single purchases.
+/// Limits how much of the producer's queue batches of purchases fill: half of the queue. The other
+/// half is left to single purchases.
 #[derive(Debug)]
 pub(crate) struct BatchRoom {
+    /// A permit for each record that batches may have in the queue.
     records: Semaphore,
-    /// The maximum number of records that are enqueued together.
+    /// The maximum number of records that one batch enqueues together.
     chunk: usize,
 }
 
 impl BatchRoom {
-    /// Room in a queue of this capacity.
+    /// Creates the limit for a queue of this capacity.
     pub(crate) fn new(queue_capacity: usize) -> Self {
         let records = (queue_capacity / 2).clamp(1, Semaphore::MAX_PERMITS);
         // So few that two batches are in the queue at once.
@@ -30,7 +32,14 @@ impl BatchRoom {
         }
     }
 
-    /// Publishes all purchases. Waits for room in the queue for at most the time of a publish.
+    /// Publishes all purchases, in chunks, and returns one result for each in their order.
+    ///
+    /// Each chunk waits for room in the queue. All chunks together wait for at most the timeout of
+    /// a publish.
+    ///
+    /// # Errors
+    /// Each purchase has its own result. It is [`Overloaded`](ErrorKind::Overloaded) if there is no
+    /// room in time.
     pub(crate) async fn publish(
         &self,
         log: &KafkaLogInner,
@@ -56,6 +65,7 @@ impl BatchRoom {
     }
 }
 
+/// Publishes the purchases of one chunk, and appends their results to `receipts`.
 async fn publish_chunk(
     log: &KafkaLogInner,
     chunk: &[Purchase],
@@ -73,7 +83,8 @@ async fn publish_chunk(
         let position = match reported.next() {
             Some(Ok(Some(position))) => Ok(position),
             Some(Err(error)) => Err(error),
-            // It is not certain that the record was written.
+            // No broker has reported the position, so it is not certain that the record was
+            // written. It must not be published again behind a later purchase of the same user.
             _ if is_followed(
                 purchase,
                 chunk.iter().skip(index + 1).zip(reported.as_slice()),
@@ -89,7 +100,8 @@ async fn publish_chunk(
     }
 }
 
-/// Whether a later purchase of the same user may be in the log. Published again, `purchase` would follow it there.
+/// Returns whether a later purchase of the same user may be in the log. If `purchase` were
+/// published again, it would follow the later one there.
 fn is_followed<'a>(
     purchase: &Purchase,
     later: impl IntoIterator<Item = (&'a Purchase, &'a ReportedPosition)>,
@@ -99,8 +111,11 @@ fn is_followed<'a>(
         .any(|(later, reported)| later.user_id == purchase.user_id && !matches!(reported, Ok(None)))
 }
 
-/// Publishes a record whose position no broker has reported, see
+/// Publishes a purchase again, because no broker has reported its position, see
 /// [`deliver`](crate::producer::ProducerHandle::deliver).
+///
+/// # Errors
+/// The error of the publish, with the outcome `Unknown`: the first record may be in the log.
 async fn publish_again(log: &KafkaLogInner, purchase: &Purchase) -> Result<RecordPosition> {
     let published = async { log.append(&encode(purchase)?).await };
     published

@@ -11,16 +11,18 @@ use crate::client::lock;
 
 /// librdkafka's default of `batch.size`.
 pub(crate) const DEFAULT_BATCH_BYTES: usize = 1_000_000;
-/// What a batch has beside its records.
+/// The number of bytes that are reserved for the parts of a batch other than its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
 /// The minimum size of a batch. A larger record is a batch by itself.
 const MIN_BATCH_BYTES: usize = 1_024;
 
-/// The limits of the topics that one producer writes to.
+/// The size limits of the topics that one producer writes to, and the batch size that fits all of
+/// them.
 #[derive(Debug)]
 pub(crate) struct BatchLimit {
     /// The `max.message.bytes` of each topic whose settings can be read.
     topics: Mutex<BTreeMap<String, usize>>,
+    /// The maximum size of a batch, in bytes.
     batch_bytes: AtomicUsize,
 }
 
@@ -34,7 +36,8 @@ impl Default for BatchLimit {
 }
 
 impl BatchLimit {
-    /// Notes the `max.message.bytes` of a topic, as read now.
+    /// Records the `max.message.bytes` of a topic, which was just read, and adapts the batch size
+    /// to the lowest limit.
     pub(crate) fn note_topic(&self, topic: &str, max_message_bytes: usize) {
         let mut topics = lock(&self.topics);
         topics.insert(topic.to_owned(), max_message_bytes);
@@ -42,12 +45,15 @@ impl BatchLimit {
         self.set(lowest.saturating_sub(BATCH_OVERHEAD_BYTES));
     }
 
-    /// Notes that a broker has refused a batch of this size with records that it would take one by one. Batches get half
-    /// as large, until the settings of the topic are read again.
+    /// Halves the batch size, because a broker has refused a batch of `batch_bytes`, each of whose
+    /// records fits by itself.
+    ///
+    /// The size stays until the settings of a topic are read again.
     pub(crate) fn note_refused(&self, batch_bytes: usize) {
         self.set(batch_bytes / 2);
     }
 
+    /// Sets the batch size, between [`MIN_BATCH_BYTES`] and [`DEFAULT_BATCH_BYTES`].
     fn set(&self, batch_bytes: usize) {
         let batch_bytes = batch_bytes.clamp(MIN_BATCH_BYTES, DEFAULT_BATCH_BYTES);
         self.batch_bytes.store(batch_bytes, Ordering::Release);
@@ -58,7 +64,7 @@ impl BatchLimit {
         lock(&self.topics).get(topic).copied()
     }
 
-    /// Returns the maximum size of a batch that all topics take.
+    /// Returns the maximum size of a batch that all topics accept, in bytes.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch_bytes.load(Ordering::Acquire)
     }

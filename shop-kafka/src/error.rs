@@ -7,15 +7,16 @@
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use shop_core::{Error, ErrorKind, Outcome};
 
-/// An error with the origin `kafka`.
+/// Creates an error with the origin `kafka`.
 pub(crate) fn kafka_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("kafka")
 }
 
-/// Converts an error of librdkafka.
+/// Converts an error of librdkafka, which becomes the source of the result.
 pub(crate) fn from_kafka(error: KafkaError) -> Error {
     let (kind, message) = match &error {
-        // Without its source, which has the value: it may be secret.
+        // The error of librdkafka is not kept as the source, because it contains the value, which
+        // may be secret.
         KafkaError::ClientConfig(_, why, ..) => {
             let message = format!("librdkafka rejected a setting: {}", why.trim_end());
             return kafka_error(ErrorKind::Invalid, message);
@@ -24,9 +25,9 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
             ErrorKind::Invalid,
             "librdkafka could not create a client: see the cause",
         ),
-        // `rdkafka_error_code` returns no code for these.
+        // `rdkafka_error_code` returns no code for this variant and the next one.
         KafkaError::AdminOp(code) => classify(*code),
-        // librdkafka finds no partition where it finds no leader.
+        // librdkafka reports an unknown partition if the partition has no leader.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
         other => other.rdkafka_error_code().map_or(
             (ErrorKind::Internal, "librdkafka rejected a call"),
@@ -36,13 +37,13 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
     kafka_error(kind, message).with_source(error)
 }
 
-/// Converts the error code of a single topic or partition.
+/// Converts the error code of a single topic or partition, which becomes the source of the result.
 pub(crate) fn from_code(code: Code) -> Error {
     let (kind, message) = classify(code);
     kafka_error(kind, message).with_source(code)
 }
 
-/// Whether a call has failed because members join or leave the group.
+/// Returns whether a call has failed because members join or leave the group.
 pub(crate) fn is_rebalancing(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let cause = source.and_then(|source| source.downcast_ref::<KafkaError>());
@@ -53,12 +54,13 @@ pub(crate) fn is_rebalancing(error: &Error) -> bool {
     )
 }
 
-/// The error of a closed port.
+/// Creates the error of a call on a closed port, such as the sink.
 pub(crate) fn closed(port: &str) -> Error {
     kafka_error(ErrorKind::Closed, format!("the {port} is closed"))
 }
 
-/// Kafka has not responded since the start, and the operation was not applied.
+/// Creates the error of an operation that was not applied, because Kafka has not responded since
+/// the start.
 pub(crate) fn not_reached() -> Error {
     kafka_error(
         ErrorKind::Unavailable,
@@ -67,7 +69,7 @@ pub(crate) fn not_reached() -> Error {
     .with_outcome(Outcome::NotApplied)
 }
 
-/// Records were still unacknowledged at the deadline of a close.
+/// Creates the error of a close at whose deadline some records were not acknowledged.
 pub(crate) fn too_late() -> Error {
     kafka_error(
         ErrorKind::DeadlineExceeded,
@@ -79,6 +81,7 @@ pub(crate) fn too_late() -> Error {
     clippy::too_many_lines,
     reason = "one match that names every code with its advice"
 )]
+/// Returns the kind and the message, with advice for operators, of an error code.
 fn classify(code: Code) -> (ErrorKind, &'static str) {
     use ErrorKind::{Corrupt, DeadlineExceeded, Denied};
     use ErrorKind::{Invalid, Overloaded, TooLarge, Unavailable, Unsupported};

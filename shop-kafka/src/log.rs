@@ -55,11 +55,15 @@ impl KafkaLog {
         })
     }
 
-    /// Opens the log of another topic of the same cluster, on the clients of this log that all topics can share.
-    /// `options` differ from those of this log only in what concerns the topic and its consumers.
+    /// Opens the log of another topic in the same cluster, which shares the clients of this log as
+    /// far as possible.
+    ///
+    /// `options` may differ from the options of this log only in the settings of the topic and of
+    /// its consumers.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and [`Invalid`](ErrorKind::Invalid) if the bootstrap servers are others.
+    /// The errors of [`open`](Self::open), and [`Invalid`](ErrorKind::Invalid) if the bootstrap
+    /// servers differ.
     pub fn open_topic(&self, options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
         let KafkaLogInner {
@@ -85,13 +89,14 @@ impl KafkaLog {
         })
     }
 
-    /// Whether the topic exists. Waits until it is known, at most for
-    /// [`publish_timeout`](KafkaLogOptions::publish_timeout). A missing topic is created if
-    /// [`create_topics`](KafkaLogOptions::create_topics) is set.
+    /// Returns whether the topic exists, after waiting for at most
+    /// [`publish_timeout`](KafkaLogOptions::publish_timeout) until Kafka has responded.
+    ///
+    /// A missing topic is created if [`create_topics`](KafkaLogOptions::create_topics) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in time; otherwise the
-    /// reason why the topic could not be created.
+    /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in
+    /// time; otherwise the reason why the topic could not be created.
     pub async fn exists(&self) -> Result<bool> {
         let exists = self.shared.topic.exists().await;
         exists.map_err(|error| self.shared.health.explain(error))
@@ -119,7 +124,8 @@ impl KafkaLog {
         KafkaSource::start(&self.shared, group)
     }
 
-    /// The dead letters of the log, in the topic `<topic>.dlq`.
+    /// Returns the dead letters of the log: the records that a consumer could not store. They are
+    /// in the topic `<topic>.dlq`.
     #[must_use]
     pub fn dead_letters(&self) -> KafkaDeadLetters {
         KafkaDeadLetters {
@@ -128,11 +134,13 @@ impl KafkaLog {
         }
     }
 
-    /// Appends a record with the given key, value and headers. Offset and timestamp are assigned on append. Unlike
-    /// [`KafkaSink`], it accepts any value, as other producers may write it.
+    /// Appends a record with the key, value and headers of `record`, and returns its position.
+    ///
+    /// Kafka assigns the offset and the timestamp. Unlike [`KafkaSink`], this function accepts any
+    /// value, as other producers may write it.
     ///
     /// # Errors
-    /// As [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
+    /// The errors of [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
         self.shared.topic.ready().await?;
         self.shared.append(&record).await

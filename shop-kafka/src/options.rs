@@ -179,9 +179,10 @@ named!(
 pub struct OauthToken {
     /// The token.
     pub token: SecretString,
-    /// The name of its holder, for logs of the client.
+    /// The name of the token's holder, which the client logs.
     pub principal: String,
-    /// When it expires. It is replaced when four fifths of the time until then have passed.
+    /// The time at which the token expires. The client requests a new token after four fifths of
+    /// the time until then.
     pub expires_at: Timestamp,
 }
 
@@ -218,12 +219,14 @@ impl OauthToken {
 /// }
 /// ```
 pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
-    /// A token that is valid now. Each client calls this at its start and before its token expires, on a thread that
-    /// delivers records and acknowledgements: keep a token at hand, and do not wait long for a new one. Not called from
-    /// an async task.
+    /// Returns a token that is valid now.
+    ///
+    /// Each client calls this function at its start and before its token expires, on a thread that
+    /// delivers records and acknowledgements. So keep a token at hand, and do not wait long for a
+    /// new one. The function is not called from an async task.
     ///
     /// # Errors
-    /// When there is no token. It is requested again after 10 s.
+    /// An error if there is no token. The client requests a token again after 10 s.
     fn token(&self) -> Result<OauthToken>;
 }
 
@@ -252,6 +255,11 @@ impl KafkaLogOptions {
     }
 
     /// Checks the options before a client is created.
+    ///
+    /// # Errors
+    /// - [`Invalid`](ErrorKind::Invalid) with the first problem
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the options need a feature that this build
+    ///   lacks
     pub(crate) fn validate(&self) -> Result<()> {
         let problems = [
             (
@@ -319,7 +327,9 @@ impl KafkaLogOptions {
     }
 }
 
-/// Kafka's limit is 249 characters; four are reserved for the suffix `.dlq`.
+/// Returns whether `name` is valid for a topic, with room for the suffix `.dlq`.
+///
+/// Kafka's limit is 249 characters, of which the suffix takes four.
 fn is_topic_name(name: &str) -> bool {
     let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=245).contains(&name.len()) && name.bytes().all(is_valid) && name != "." && name != ".."

@@ -347,6 +347,10 @@ impl ProducerHandle {
     clippy::disallowed_methods,
     reason = "an `Arc` does not notify of dropped references"
 )]
+/// Waits until the caller has the only reference to `producer`. Blocks.
+///
+/// Dropping the last reference blocks until the producer is closed, which must not happen in a
+/// publish.
 fn wait_until_alone(producer: &Arc<Producer>) {
     while Arc::strong_count(producer) > 1 {
         std::thread::sleep(Duration::from_millis(10));
@@ -362,16 +366,17 @@ impl Drop for ProducerHandle {
     }
 }
 
-/// More than the headers and the framing of a purchase's record have.
+/// The number of bytes that are reserved for the headers and the framing of a record. A purchase
+/// needs less.
 const HEADER_BYTES: usize = 1_024;
 
-/// How often a record is enqueued at most, if no broker reports its position.
+/// The maximum number of times that a record is enqueued while no broker reports its position.
 const MAX_ATTEMPTS: usize = 3;
 
-/// An enqueued record that may not be acknowledged yet.
+/// A record in the queue of the producer, whose report is still to be awaited.
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
-    /// The number of acknowledgements before it was sent.
+    /// The number of acknowledgements before the record was enqueued, see [`Acknowledgements`].
     sent_after: u64,
     /// The maximum size of batches when it was sent.
     batch_bytes: usize,
@@ -379,7 +384,11 @@ pub(crate) struct PendingDelivery {
 }
 
 impl PendingDelivery {
-    /// Waits for the delivery report.
+    /// Waits for the report of the record; `None` if no broker has reported its position.
+    ///
+    /// # Errors
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the producer was closed before
+    /// - the error of [`ProducerHandle::rejected`] if the record was not delivered
     async fn reported(self, producer: &ProducerHandle) -> ReportedPosition {
         let closed = "the producer was closed before the record was acknowledged";
         let closed = |error| kafka_error(ErrorKind::Unavailable, closed).with_source(error);
@@ -404,7 +413,7 @@ impl PendingDelivery {
     }
 }
 
-/// No broker has reported the position of a record.
+/// Creates the error of a record whose position no broker has reported. Its outcome is `Unknown`.
 pub(crate) fn no_position() -> Error {
     let message = "the record was acknowledged without its position, and may not be in the log";
     kafka_error(ErrorKind::Unavailable, message).with_outcome(Outcome::Unknown)

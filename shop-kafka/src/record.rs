@@ -10,14 +10,16 @@ use shop_core::log::{Headers, HeadersBuilder, LogRecord};
 
 use crate::number::unsigned;
 
-/// Copies `message` into a record: a message keeps its whole fetch response in memory. The bytes are written to
-/// `buffer`, which the records of a batch share, for few allocations.
+/// Copies `message` into a record.
+///
+/// The bytes are copied because a message keeps its whole fetch response in memory. They are
+/// written to `buffer`, which the records of a batch share, so that there are few allocations.
 pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut) -> LogRecord {
     let timestamp = message
         .timestamp()
         .to_millis()
         .and_then(|millis| Timestamp::from_millis(millis).ok());
-    // The timestamp may be missing or out of range; it is then 1970-01-01.
+    // A timestamp that is missing or out of range becomes 1970-01-01.
     let timestamp = timestamp
         .or_else(|| Timestamp::from_millis(0).ok())
         .unwrap_or(Timestamp::MIN);
@@ -37,6 +39,7 @@ pub(crate) fn from_message(message: &BorrowedMessage<'_>, buffer: &mut BytesMut)
         .with_headers(headers)
 }
 
+/// Copies the headers of a message into `buffer`. Skips headers whose name is not UTF-8.
 fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
     let mut builder = HeadersBuilder::with_buffer(std::mem::take(buffer));
     for index in 0..headers.count() {
@@ -53,7 +56,7 @@ fn from_headers(headers: &BorrowedHeaders, buffer: &mut BytesMut) -> Headers {
     headers
 }
 
-/// Converts the headers, followed by `more`.
+/// Converts `headers`, followed by the headers `more`, to headers of librdkafka.
 pub(crate) fn to_headers(headers: &Headers, more: &[(&str, &[u8])]) -> OwnedHeaders {
     let all = headers
         .iter()

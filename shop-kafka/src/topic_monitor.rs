@@ -20,12 +20,15 @@ use crate::error::{from_kafka, kafka_error, not_reached};
 use crate::topic::{Topic, TopicDescription};
 use crate::{KafkaLogOptions, SaslMechanism, config};
 
-/// Describes and creates topics.
+/// Describes and creates topics. Clones share the client for metadata.
 #[derive(Clone)]
 pub(crate) struct TopicAdmin {
+    /// The client for metadata, which reads no records.
     pub(crate) observer: Arc<StandaloneConsumer>,
     pub(crate) health: Arc<ClientHealth>,
+    /// The configuration of the administrative client that each [`request`](Self::request) creates.
     config: ClientConfig,
+    /// The id of the cluster, which the first metadata response reports.
     cluster: Arc<OnceLock<Arc<str>>>,
 }
 
@@ -35,13 +38,14 @@ const METADATA_TIMEOUT: Duration = Duration::from_millis(1_500);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl TopicAdmin {
-    /// Delivers the log lines and errors of the client, which reads no records. Blocks for 20 ms.
+    /// Delivers the queued log lines and errors of the client for metadata. Blocks for up to 20 ms.
     pub(crate) fn deliver_events(&self) {
         drop(self.observer.poll(Duration::from_millis(20)));
         deliver_events(&self.observer);
     }
 
-    /// Describes a topic, without its settings; `None` if it is missing. Blocks.
+    /// Requests the description of a topic, without its settings; `None` if the topic is missing.
+    /// Blocks.
     pub(crate) fn describe(&self, topic: &str) -> Result<Option<TopicDescription>> {
         let metadata = self
             .observer
@@ -56,7 +60,12 @@ impl TopicAdmin {
         TopicDescription::find(&metadata, topic)
     }
 
-    /// Runs an administrative request. Blocks.
+    /// Runs an administrative request with a new client, such as the creation of a topic. Blocks.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) with OAUTHBEARER
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the system starts no runtime
+    /// - the error of librdkafka or of the brokers otherwise
     pub(crate) fn request<T, F>(
         &self,
         request: impl FnOnce(&AdminClient<Context>, AdminOptions) -> F,
@@ -83,27 +92,29 @@ impl TopicAdmin {
         let response = runtime
             .block_on(request(&admin, options))
             .map_err(from_kafka);
-        // Closing the client blocks: not on the caller's thread.
+        // Closing the client blocks, so another thread does it.
         close_in_background(move || drop(admin));
         response
     }
 }
 
-/// Keeps the state of topics current until it is dropped.
+/// Keeps the states of topics current, in a thread that ends when the monitor is dropped.
 pub(crate) struct TopicMonitor {
     pub(crate) admin: TopicAdmin,
-    /// Dropped last: the thread then ends, and closes the client, which blocks.
+    /// Sends topics to the thread. The field is dropped last: the thread then ends, and closes the
+    /// client, which blocks.
     added: Sender<Arc<Topic>>,
 }
 
-/// The timeout of a check. The request before it has ended by then, and the cause of its failure is known.
+/// The timeout of a check. It is above the timeout of a metadata request, so that the request has
+/// ended by then and the cause of its failure is known.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 impl TopicMonitor {
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<ClientHealth>) -> Result<Self> {
         let config = config::observer(options);
         let mut observing = config.clone();
-        // The ends of partitions are behind the transactions that are open.
+        // With uncommitted reads, this client sees the ends of partitions behind open transactions.
         observing.set("isolation.level", "read_uncommitted");
         let context = Context::new(Arc::clone(health), ());
         let observer =
@@ -122,13 +133,16 @@ impl TopicMonitor {
         Ok(Self { admin, added })
     }
 
-    /// Starts to monitor `topic`.
+    /// Starts to monitor `topic`, whose first check follows at once.
     pub(crate) fn add(&self, topic: Arc<Topic>) {
         // The thread ends when this sender is dropped.
         let _received = self.added.send(topic);
     }
 
-    /// Returns the cluster's id, which is known at the latest when the first topic is ready.
+    /// Returns the id of the cluster.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if no metadata response has reported the id yet.
     pub(crate) fn cluster(&self) -> Result<Arc<str>> {
         let message = "the cluster reports no id, and record ids are derived from it";
         self.admin
@@ -138,7 +152,10 @@ impl TopicMonitor {
             .ok_or_else(|| kafka_error(ErrorKind::Unavailable, message))
     }
 
-    /// Checks that Kafka is available and serves `topic`.
+    /// Checks that Kafka is available and serves `topic`, within [`CHECK_TIMEOUT`].
+    ///
+    /// # Errors
+    /// The reason why the topic cannot be used, with its known cause. The outcome is `NotApplied`.
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
         let checked = async {
             topic.checked(CHECK_TIMEOUT).await?;
@@ -165,12 +182,14 @@ const MISSING_INTERVAL: Duration = Duration::from_millis(300);
 /// The pause between two polls of the client while all topics are ready.
 const READY_POLL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Checks the topics that are `added` until the sender is dropped.
+/// Checks the topics that `added` receives, each at its interval, until the sender is dropped. Runs
+/// in its own thread.
 fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
     let mut topics: Vec<(Arc<Topic>, Instant)> = Vec::new();
     authenticate(&admin.observer);
     loop {
-        // A record that was not acknowledged may be due to a setting or a leader that has changed.
+        // A setting or a leader that has changed may be the reason why a record was not
+        // acknowledged. So all topics are checked now.
         let has_failed = admin.health.has_failed.swap(false, Ordering::AcqRel);
         for (topic, due) in &mut topics {
             if *due > Instant::now() && !has_failed {
@@ -180,6 +199,8 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
             *due = Instant::now() + interval(admin, topic);
         }
         admin.deliver_events();
+        // While a topic is not ready, the loop continues without a pause, because `deliver_events`
+        // blocks for a moment.
         let are_ready = topics.iter().all(|(topic, _)| topic.known().is_some())
             && admin.cluster.get().is_some();
         match added.recv_timeout(if are_ready {
@@ -194,7 +215,7 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
     }
 }
 
-/// The time until the next check of `topic`.
+/// Returns the time until the next check of `topic`, which depends on its state.
 fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
     let is_cluster_known = admin.cluster.get().is_some();
     match topic.state() {

@@ -8,16 +8,19 @@ use shop_core::log::{
 
 use crate::record::to_headers;
 
-/// Header of a marker: `replayed` or `dropped`. All headers of a marker are text.
+/// The header of a marker with the resolution: `replayed` or `dropped`. All headers of a marker are
+/// text.
 pub(super) const RESOLUTION: &str = "dead-letter-settled";
-/// Header of a marker: the position of the record, for humans.
+/// The header of a marker with the position of the record, for human readers.
 pub(super) const RECORD: &str = "dead-letter-record";
-/// Header of a marker: the record id.
+/// The header of a marker with the record id, by which the dead letter is found.
 pub(super) const RECORD_ID: &str = "dead-letter-place";
-/// Header of a marker: the id of the purchase or event in the record, if it has one.
+/// The header of a marker with the id of the purchase or event in the record, if the record has
+/// one.
 pub(super) const ID: &str = "dead-letter-purchase";
 
-/// The headers that are appended to those of the original record.
+/// The names of the headers that a dead letter has after the headers of the original record, in
+/// this order.
 const NAMES: [&str; 9] = [
     "dead-letter-cluster",
     "dead-letter-topic",
@@ -30,7 +33,7 @@ const NAMES: [&str; 9] = [
     "dead-letter-version",
 ];
 
-/// Encodes `dead_letter` as headers: those of the original record, then [`NAMES`].
+/// Encodes `dead_letter` as headers: the headers of the original record, and then [`NAMES`].
 pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
     let DeadLetter {
         record,
@@ -55,10 +58,11 @@ pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
     to_headers(&record.headers, &own)
 }
 
-/// Decodes a record of the dead-letter topic; `None` if it is not a dead letter.
+/// Decodes a record of the dead-letter topic; returns `None` if the record is not a dead letter.
 pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let all: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
-    // Counted from the end: a replayed record may itself have these headers.
+    // The headers are counted from the end, because the original record may have headers of these
+    // names itself: it may be a replayed dead letter.
     let (original, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
     let text = |index: usize| -> Option<&str> {
         let (name, value) = own.get(index)?;
@@ -69,6 +73,7 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let partition = Partition::new(text(0)?.into(), text(1)?.into(), index, 0);
     let offset = text(3)?.parse().ok()?;
     let time = Timestamp::from_millis(text(4)?.parse().ok()?).ok()?;
+    // A kind that this version does not know counts as refused.
     let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
     let reason = Reason::from_parts(kind, text(6)?.to_owned());
     let mut headers = Headers::builder();
@@ -83,10 +88,11 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     Some(dead_letter)
 }
 
-/// Decodes a marker; `None` if `record` is not a marker.
+/// Decodes the marker of a resolved dead letter; returns `None` if `record` is not a marker.
 pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let (first, _) = record.headers.iter().next()?;
-    // A dead letter starts with the headers of the original record, which may contain any names.
+    // A dead letter begins with the headers of its original record, which may have the names of a
+    // marker's headers.
     if first != RESOLUTION || decode(record).is_some() {
         return None;
     }

@@ -98,11 +98,11 @@ impl DeadLetters for KafkaDeadLetters {
     }
 }
 
-/// Returns a dead letter that is cut to the size that any topic accepts; a small dead letter stays
-/// as it is.
+/// Returns `dead_letter` with at most the first [`MAX_HEAD`] bytes of its key and of its value. A
+/// small dead letter stays as it is.
 ///
-/// A dead letter of a few kilobytes stays whole: the topic rejected it only for the large ones
-/// beside it.
+/// A record that the log has accepted may be too large for the dead-letter topic, because its
+/// producer may have compressed it to a few kilobytes.
 fn head(dead_letter: &DeadLetter) -> DeadLetter {
     let mut head = dead_letter.clone();
     let size = dead_letter.record.size();

@@ -12,13 +12,17 @@ use shop_core::Purchase;
 
 use super::document::{DETAILS, OF, REFERENCE, decimal128};
 
-/// The server's timeout for the majority, in milliseconds. It is below the client's timeout, so the server reports
-/// the error.
+/// The time in milliseconds for which the server waits until a majority has the write. It is below
+/// the client's timeout, so that the server reports the error.
 pub(super) const WRITE_TIMEOUT: i32 = 10_000;
-/// An upper bound for the size of a document without its two texts, including its array index, in bytes.
+/// An upper bound in bytes for the size of a purchase's document without its user id and name,
+/// including its array index.
 const MAX_OVERHEAD: usize = 160;
 
-/// Returns the command that inserts `purchases` into `collection`, unordered, with majority and journal.
+/// Returns the command that inserts `purchases` into `collection`, unordered, with majority and
+/// journal.
+///
+/// The bytes are those of `{insert, ordered, writeConcern, documents: [...]}`.
 pub(super) fn insert(
     collection: &str,
     purchases: &[Purchase],
@@ -30,7 +34,7 @@ pub(super) fn insert(
         purchase.user_id.as_str().len() + purchase.user_name.as_str().len() + MAX_OVERHEAD
     };
     bytes.reserve(purchases.iter().map(size).sum());
-    // Removes the terminator, to append one more element.
+    // Removes the terminator of the head, so that the array `documents` can follow.
     bytes.pop();
     element(&mut bytes, ElementType::Array, "documents");
     enclosed(&mut bytes, |bytes| {
@@ -46,7 +50,7 @@ pub(super) fn insert(
     RawDocumentBuf::from_bytes(bytes)
 }
 
-/// Appends the document of a purchase. `_id` is the first member, as in stored documents.
+/// Appends the document of a purchase. Its first member is `_id`, as in stored documents.
 pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
     enclosed(bytes, |bytes| {
         match purchase.id.as_object_id() {
@@ -74,12 +78,14 @@ pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
     });
 }
 
+/// Appends the type and the name of a member. The value follows.
 fn element(bytes: &mut Vec<u8>, kind: ElementType, name: &str) {
     bytes.push(kind as u8);
     bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
 }
 
+/// Appends a member with a text: type, name, length, the text, and a zero byte.
 fn text(bytes: &mut Vec<u8>, name: &str, text: impl Display) {
     element(bytes, ElementType::String, name);
     let start = bytes.len();
@@ -91,7 +97,7 @@ fn text(bytes: &mut Vec<u8>, name: &str, text: impl Display) {
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends a document or an array: the length, the elements that `fill` appends, and the terminator.
+/// Appends a document or an array: its length, the members that `fill` appends, and the terminator.
 fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
@@ -100,7 +106,7 @@ fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
     set_length(bytes, start);
 }
 
-/// Sets the length of a document, which includes the length field.
+/// Writes the length of the document that begins at `start`. The length includes its own field.
 fn set_length(bytes: &mut [u8], start: usize) {
     let length = i32::try_from(bytes.len() - start).unwrap_or(i32::MAX);
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());

@@ -6,12 +6,15 @@ use std::fmt;
 use mongodb::error::{Error as DriverError, ErrorKind as Driver, WriteFailure};
 use shop_core::{Error, ErrorKind, Outcome};
 
-/// An error with the origin `mongodb`.
+/// Creates an error with the origin `mongodb`.
 pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("mongodb")
 }
 
-/// Converts an error of a call. An option of the URI that the driver rejects only now is not the caller's fault.
+/// Converts an error of a call of the driver.
+///
+/// The driver rejects some options of the URI only during a call. Such an error is not [`Invalid`]
+/// but [`Unavailable`], because it is not the fault of the caller.
 pub(super) fn from_driver(error: DriverError) -> Error {
     let (mut kind, message, outcome) = classify(&error);
     if kind == Invalid {
@@ -20,7 +23,7 @@ pub(super) fn from_driver(error: DriverError) -> Error {
     classified((kind, message, outcome), error)
 }
 
-/// Converts an error of a URI that is read.
+/// Converts an error of the driver about the connection string.
 pub(super) fn from_uri(error: DriverError) -> Error {
     classified(classify(&error), error)
 }
@@ -31,8 +34,10 @@ fn classified((kind, message, outcome): MongoErrorClass, error: DriverError) -> 
         .with_source(RedactedError(error))
 }
 
-/// The driver's error without what it prints for debugging: labels, and the server's response, which may have values of
-/// documents.
+/// An error of the driver that prints only its message and code.
+///
+/// The driver's own text also contains labels and the server's response, which may contain values
+/// of documents.
 #[derive(Debug)]
 struct RedactedError(DriverError);
 
@@ -54,22 +59,24 @@ impl fmt::Display for RedactedError {
     }
 }
 
-/// Whether the server has reported a transient error. The driver itself retries network errors of queries.
+/// Returns whether the server has reported a transient error. Network errors are not included,
+/// because the driver itself retries queries after them.
 pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable
         && driver(error).is_some_and(|kind| matches!(kind, Driver::Command(_)))
 }
 
-/// Whether the driver has found no server for the call.
+/// Returns whether the driver has found no server for the call.
 pub(super) fn is_selection(error: &Error) -> bool {
     driver(error).is_some_and(|kind| matches!(kind, Driver::ServerSelection { .. }))
 }
 
+/// Returns the kind of the driver's error that was converted to `error`.
 fn driver(error: &Error) -> Option<&Driver> {
     Some(&*error.source()?.downcast_ref::<RedactedError>()?.0.kind)
 }
 
-/// Kind, message, and whether a write may have been applied.
+/// The kind and the message of an error, and whether a write may have been applied.
 type MongoErrorClass = (ErrorKind, &'static str, Outcome);
 
 use ErrorKind::{
@@ -78,6 +85,7 @@ use ErrorKind::{
 };
 use Outcome::{NotApplied, Unknown};
 
+/// Returns the class of an error of the driver.
 fn classify(error: &DriverError) -> MongoErrorClass {
     match &*error.kind {
         Driver::InvalidArgument { .. } => (
@@ -132,6 +140,8 @@ fn classify(error: &DriverError) -> MongoErrorClass {
     }
 }
 
+/// Returns the class of an error code of the server.
+///
 /// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
 const fn for_command(code: i32) -> MongoErrorClass {
     match code {
@@ -192,6 +202,8 @@ pub(super) enum DocumentError {
 }
 
 impl DocumentError {
+    /// Returns the class of an error code about a single document. An unknown code is
+    /// [`Transient`](Self::Transient).
     pub(super) fn of(code: i32) -> Self {
         if DUPLICATES.contains(&code) {
             Self::Duplicate

@@ -32,6 +32,7 @@ use crate::refunds::{self, PurchaseState};
 pub struct MongoStore {
     pub(super) connection: Arc<MongoConnection>,
     pub(super) state: Arc<PurchaseState>,
+    /// The task that creates the indexes, if the options request it.
     indexes: Option<Arc<ListingIndexes>>,
 }
 
@@ -66,7 +67,7 @@ impl MongoStore {
         self.connection.collection.namespace().to_string()
     }
 
-    /// Whether the collection exists. It is created with its first document or index.
+    /// Returns whether the collection exists. It is created with its first document or index.
     ///
     /// # Errors
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
@@ -77,14 +78,15 @@ impl MongoStore {
             .await
     }
 
-    /// Counter of distinct documents that are not purchases, up to 10,000.
+    /// Returns the counter of distinct documents that are not purchases, which counts up to 10,000.
     #[must_use]
     pub fn unreadable(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.connection.unreadables.count)
     }
 
-    /// Closes the store and all its clones, whose calls fail from then on. To be awaited before the runtime ends; it takes
-    /// at most two seconds.
+    /// Closes the store and all its clones, whose calls fail from then on.
+    ///
+    /// Await this function before the runtime ends. It takes at most two seconds.
     pub async fn close(&self) {
         self.connection.close().await;
     }
@@ -99,7 +101,8 @@ impl MongoStore {
 
 #[async_trait]
 impl RecordStore<Purchase> for MongoStore {
-    /// Inserts with majority and journal, refunds by further commands.
+    /// Inserts the purchases of `batch`, confirmed by a majority and in the journal. Refunds take
+    /// further commands.
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         refunds::insert(self, &batch).await
     }
