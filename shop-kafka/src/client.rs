@@ -1,4 +1,8 @@
-//! What all librdkafka clients share: the context, which receives their log lines, errors and statistics, and threads.
+//! The parts that all clients of librdkafka share: their context and health, and helpers for threads.
+//!
+//! librdkafka calls the [`Context`] of a client with log lines, errors, statistics and requests for
+//! tokens, while the client is polled. All contexts of a log write to one [`ClientHealth`], which
+//! explains the errors of calls and knows the ids of topics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

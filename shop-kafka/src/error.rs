@@ -25,7 +25,7 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
             ErrorKind::Invalid,
             "librdkafka could not create a client: see the cause",
         ),
-        // `rdkafka_error_code` returns no code for this variant and the next one.
+        // `rdkafka_error_code` returns no code for this variant.
         KafkaError::AdminOp(code) => classify(*code),
         // librdkafka reports an unknown partition if the partition has no leader.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),

@@ -1,4 +1,5 @@
-//! The numbers of librdkafka, which are signed. Those of partitions and of records are never negative.
+//! Conversions of the numbers of librdkafka, which are signed. Partitions and offsets of records are
+//! never negative.
 
 /// Converts a number to librdkafka's type. A number out of range becomes the greatest one.
 pub(crate) fn int32(number: u32) -> i32 {

@@ -41,8 +41,8 @@ shop_core::options! {
         /// Whether a missing topic and a missing dead-letter topic are created (default true). If false, the ports
         /// return [`Unavailable`](ErrorKind::Unavailable) until both exist.
         pub create_topics: bool = true,
-        /// Whether the topic belongs to other programs (default `false`): then it is not created, and may be compacted. That of
-        /// its dead letters is created.
+        /// Whether the topic belongs to other programs (default `false`). Such a topic is not created, and may be
+        /// compacted. Its dead-letter topic is created.
         pub foreign: bool = false,
         /// Whether a new topic keeps all records (default false). Topics of events need this: a projection is rebuilt
         /// from the first record.
@@ -231,8 +231,8 @@ pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
 }
 
 impl KafkaLogOptions {
-    /// The same options with a [property of librdkafka][list] for all clients of the log: producer, consumers and
-    /// administrative clients. It takes precedence over the option that sets the same property.
+    /// Adds a [property of librdkafka][list] for all clients of the log: producer, consumers and
+    /// administrative clients. The property takes precedence over the option that sets the same property.
     ///
     /// Opening the log fails with [`Invalid`](ErrorKind::Invalid) if librdkafka rejects a property, or if it would break
     /// a guarantee of the log or has an option; the message names the property and the reason.

@@ -1,4 +1,11 @@
-//! The producer, which all writers share. It is replaced after a fatal error.
+//! The producer, which all writers of a log share.
+//!
+//! A record passes through three steps: [`ProducerHandle::enqueue`] adds it to the queue of
+//! librdkafka, librdkafka sends it in a batch, and [`PendingDelivery`] waits for the report of the
+//! broker. [`ProducerHandle::deliver`] and [`ProducerHandle::publish_all`] combine these steps.
+//!
+//! The producer is idempotent, so the broker writes each batch once and in sequence. A fatal error
+//! ends such a producer, and [`ProducerHandle`] replaces it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,14 @@
 //! Scans a topic to its current end, or follows it, in a separate thread and without a consumer group.
+//!
+//! ```text
+//! caller                              thread `shop-kafka-scan`
+//! scan ─────────── start ───────────▶ TopicScan::start: requests the offsets, assigns partitions
+//!   ◀─ oneshot: offsets, or an error ─┤
+//! stream ◀─ channel: one batch ────── TopicScan::run: polls the consumer, sends batches
+//! ```
+//!
+//! The channel buffers a single batch, so a slow caller makes the thread wait. If the caller drops
+//! the stream, the thread ends within one poll. A complete scan leaves its consumer to the next scan.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -265,7 +275,8 @@ impl TopicScan {
             if (full || (self.ends.is_empty() && !self.follows)) && !self.flush(batches) {
                 return;
             }
-            // Taken after the flush: the receiver may be slow.
+            // The time is taken after the flush, because a slow receiver must not count as an idle
+            // topic.
             last_read = Instant::now();
         }
         if self.ends.is_empty() && !self.follows {

@@ -1,4 +1,4 @@
-//! What the ports of a log share.
+//! The state that the ports of a log share: its topics, its clients, and its known faults.
 
 use std::collections::BTreeSet;
 use std::fmt;

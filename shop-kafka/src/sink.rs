@@ -1,4 +1,8 @@
 //! [`KafkaSink`]: publishes purchases to the log.
+//!
+//! Before Kafka's first response, each purchase waits in a task of its own. After it, purchases go
+//! to the producer at once. If the producer detects that the log has lost acknowledged records, the
+//! sink puts the lost ranges among the dead letters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +57,7 @@ pub struct KafkaSink {
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl KafkaSink {
+    /// Creates a sink of `log`.
     pub(crate) fn new(log: Arc<KafkaLogInner>) -> Self {
         Self {
             waiting: TaskTracker::new(),

@@ -1,4 +1,13 @@
-//! A required topic: its state, its settings, and its creation if it is missing.
+//! A topic that a log requires: its state, its settings, and its creation if it is missing.
+//!
+//! A log has two topics: for its records, and for its dead letters. The thread of
+//! [`topic_monitor`](crate::topic_monitor) checks them, and the ports read or await the result:
+//!
+//! ```text
+//! monitor thread ─▶ Topic::refresh ─▶ TopicState ─▶ known, ready, exists, faults (ports of the log)
+//!                    │ describe the topic, create a missing one,
+//!                    │ wait for leaders, read the settings
+//! ```
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -26,6 +35,7 @@ use crate::topic_monitor::TopicAdmin;
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// The number of partitions that the topic gets if it is created here.
     partitions: u32,
     /// The configuration of a new topic that differs from the cluster's defaults.
     config: Vec<(&'static str, String)>,
@@ -84,13 +94,14 @@ impl Topic {
         )
     }
 
+    /// Creates the state of the topic `name`. `config` is the configuration with which the topic is created.
     fn new(
         name: Arc<str>,
         partitions: u32,
         options: &KafkaLogOptions,
         mut config: Vec<(&'static str, String)>,
     ) -> Self {
-        // With three or more replicas, two must have a record before it is acknowledged.
+        // With three or more replicas, two of them must have a record before it is acknowledged.
         config.extend(
             (options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into())),
         );
@@ -443,7 +454,7 @@ impl Topic {
         if !self.options.create_topics || is_foreign || self.options.oauth.is_some() {
             return Err(self.missing());
         }
-        // -1 selects the cluster's default.
+        // The value -1 selects the default of the cluster.
         let replication =
             TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
         let mut topic = NewTopic::new(&self.name, int32(self.partitions), replication);

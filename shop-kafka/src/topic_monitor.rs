@@ -111,6 +111,10 @@ pub(crate) struct TopicMonitor {
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 impl TopicMonitor {
+    /// Creates the client for metadata, and starts the thread.
+    ///
+    /// # Errors
+    /// If librdkafka rejects the options, or if the system starts no thread.
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<ClientHealth>) -> Result<Self> {
         let config = config::observer(options);
         let mut observing = config.clone();

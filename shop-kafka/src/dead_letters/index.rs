@@ -1,4 +1,8 @@
-//! An index of a dead-letter topic: where its pending dead letters are.
+//! An index of a dead-letter topic, which says where its pending dead letters are.
+//!
+//! A marker that resolves a dead letter may be anywhere behind it in the topic. So the index reads
+//! the whole topic once, and then only the records that were added. A listing first asks the index
+//! for positions, and then reads the records at these positions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

@@ -1,4 +1,14 @@
-//! The driver: its configuration, and calls that are not cancelled midway.
+//! The connection to a collection: the driver, its configuration, and limits on its calls.
+//!
+//! Each call runs in a task of its own, because the driver's futures must not be dropped midway.
+//! Half of the permits for calls belong to queries, and half to writes, so neither queue behind the
+//! other.
+//!
+//! | function | permits | timeout | retried |
+//! |---|---|---|---|
+//! | [`query`](MongoConnection::query), [`find`](MongoConnection::find) | queries | of the caller | after transient errors |
+//! | [`write`](MongoConnection::write) | writes | of inserts | never |
+//! | [`ping`](MongoConnection::ping) | writes | 2 s | never |
 
 use std::io;
 use std::sync::Arc;

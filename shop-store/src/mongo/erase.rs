@@ -1,6 +1,6 @@
 //! Erases the purchases of a user, and deletes old ones.
 //!
-//! An erased document is replaced by a mark `{_id, erased: Date}` in the same collection: the index of `_id` then rejects
+//! An erased document is replaced by a *mark* `{_id, erased: Date}` in the same collection: the index of `_id` then rejects
 //! the purchase when a log delivers it again, without another query.
 
 use async_trait::async_trait;

@@ -25,6 +25,7 @@ pub(super) struct ListingIndexes {
 }
 
 impl ListingIndexes {
+    /// Starts the task that creates the indexes, with a pause of `interval` between two passes.
     pub(super) fn new(collection: Collection<RawDocumentBuf>, interval: Duration) -> Self {
         let stopped = CancellationToken::new();
         let done = CancellationToken::new();

@@ -1,4 +1,8 @@
-//! Inserts documents whose id is not stored yet.
+//! Inserts documents whose id is not stored yet, with one outcome for each document.
+//!
+//! The index of `_id` rejects a document whose id is stored. The stored document is then read and
+//! compared with the rejected one: a mark means that the purchase was erased, the same content is a
+//! repetition, and any other content is a conflict.
 
 use std::collections::HashMap;
 

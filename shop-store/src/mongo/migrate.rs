@@ -213,7 +213,7 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
     }
     if old.get_datetime("timestamp").is_ok() {
         let text = purchase.timestamp.to_string();
-        // As their programs compute it.
+        // The programs of the replaced system compute the seconds in this way.
         #[expect(
             clippy::cast_precision_loss,
             reason = "milliseconds until year 10000 are exact"

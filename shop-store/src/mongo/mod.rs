@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
 //! | `indexes` | creation of the listing indexes in the background |
-//! | `document` | conversion of documents to purchases, including those of the replaced systems |
+//! | `document` | conversion of documents to purchases, including documents of the replaced systems |
 //! | `command` | serialization of the insert command |
 //! | `insert` | inserts with one outcome for each document |
-//! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then those not migrated yet |
+//! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then documents that are not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
+//! | `refunds` | refunds, the refunds that wait for their purchase, and the currency |
+//! | `store` | [`MongoStore`], and its port for inserts |
 //! | `error` | mapping of the driver's errors, and classes of errors about a document |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its `_id` is the

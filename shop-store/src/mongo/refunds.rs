@@ -1,8 +1,14 @@
 //! Refunds, the refunds that wait for their purchase, and the currency, in MongoDB.
 //!
-//! There are no transactions on a server that stands alone. A refund is inserted, and then its purchase is looked for once
-//! more: if it was erased or deleted meanwhile, the refund is taken back. Erasure and retention delete purchases before
-//! their refunds, so one of the two notices the other.
+//! A refund *waits* in a collection of its own until the store contains its purchase.
+//!
+//! A standalone server does not support transactions. So an insert and a deletion that run at the
+//! same time use a fixed order, in which one of the two notices the other:
+//!
+//! | insert of a refund | erasure, or deletion of old purchases |
+//! |---|---|
+//! | 1. inserts the refund | 1. deletes the purchase |
+//! | 2. looks for its purchase once more, and takes the refund back if the purchase is gone | 2. deletes the refunds of the purchase |
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! [`MongoStore`], and its port for inserts. The other ports are beside their statements.
+//! [`MongoStore`], and its port for inserts. The other ports are implemented in the modules with
+//! their statements: `select`, `erase` and `refunds`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
