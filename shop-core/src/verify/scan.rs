@@ -1,11 +1,11 @@
 //! The scan of the log: verifies each record against the dead letters and the store.
 //!
 //! 1. The store was scanned before. A record whose purchase that scan has found with the same
-//! content is verified.
+//!    content is verified.
 //! 2. Other records are looked up in the store one by one, because they may have been stored since.
 //! 3. Records that are not found are *pending*: they may still be in flight in a running pipeline.
-//! They are looked up again until none of them has appeared for the quiet period, and then reported
-//! as missing or mismatched.
+//!    They are looked up again until none of them has appeared for the quiet period, and then
+//!    reported as missing or mismatched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;

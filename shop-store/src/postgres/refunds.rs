@@ -98,8 +98,8 @@ impl PurchaseRows for PostgresStore {
 
     /// Returns the rows with these ids.
     ///
-    /// The query runs in the pool of writes, because it belongs to an insert. Its transaction writes
-    /// nothing, so its commit does not wait for a standby.
+    /// The query runs in the pool of writes, because it belongs to an insert. If it finds rows, its
+    /// commit waits for the standby as that of an insert does.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         let stored = self.connection.write(rows::rows_by_id(ids)).await?;
         Ok(stored

@@ -10,7 +10,7 @@ use shop_core::{Details, ErrorKind, Invalid, Price, Purchase, PurchaseId, Timest
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::connection::{PostgresConnection, Statement};
+use super::connection::{PostgresConnection, Statement, confirmed_rows};
 use super::error::postgres_error;
 use crate::refunds::{StoredRow, id_texts};
 use crate::unreadable::{Unreadable, not_valid, unreadable};
@@ -18,10 +18,11 @@ use crate::unreadable::{Unreadable, not_valid, unreadable};
 /// The columns that [`purchase`] and [`stored_row`] read.
 pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", details::text"#;
 
-/// Returns the query of the rows with these ids, in any order.
+/// Returns the query of the rows with these ids, in any order, which are
+/// [confirmed](confirmed_rows).
 pub(super) fn rows_by_id(ids: &[PurchaseId]) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = any ($1)");
-    Statement::new(sql).bind(id_texts(ids))
+    Statement::new(confirmed_rows(&sql)).bind(id_texts(ids))
 }
 
 /// Reads a purchase, or the mark of an erased purchase, from a row of [`COLUMNS`].
