@@ -180,7 +180,7 @@ impl LookupQueue {
     /// Ingest has processed the records before `ingest_positions`, the next offset of ingest in each partition.
     ///
     /// Purchases that are not selected leave the queue in the same group, because the caller passes them in the order of
-    /// the partition. They are not requested from the store, because nobody waits for them.
+    /// the partition. They are not requested from the store, because no subscriber waits for them.
     pub(super) fn start_lookups(
         &mut self,
         ingest_positions: &Offsets,

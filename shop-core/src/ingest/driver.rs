@@ -233,7 +233,7 @@ impl<R: Record> Driver<R> {
             let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
             let outcome = processed.unwrap_or_else(|error| Some(job.defect_outcome(error)));
             // There are three cases: durable, stopped before the end, and (`None`) abandoned. The
-            // observer is told nothing of an abandoned batch, because the next consumer of the
+            // observer is not notified of an abandoned batch, because the next consumer of the
             // partition receives its records again.
             let is_durable = outcome
                 .as_ref()
@@ -261,7 +261,7 @@ impl<R: Record> Driver<R> {
         tokio::spawn(async move {
             let commit = with_failpoints("commit", source.commit(&offsets));
             let outcome = catch_panic("ingest", commit).await;
-            // Sending fails only if the pipeline has ended. Nobody needs the outcome then.
+            // Sending fails only if the pipeline has ended. No task needs the outcome then.
             drop(
                 events
                     .send(PipelineEvent::Committed(offsets, outcome))

@@ -218,7 +218,7 @@ impl KafkaDeadLetters {
                 return Ok(dead_letters);
             }
             // The retention of the topic has deleted dead letters, or the topic was created again.
-            // The index starts anew.
+            // The index starts empty.
             *self.log.dead_letter_index.lock().await = DlqIndex::default();
         }
         let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";

@@ -206,7 +206,7 @@ impl Reader {
     /// The error that ends the membership: the topic is not accepted any more or was created again, a request to the
     /// brokers about a record failed, or the consumer has failed fatally.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
-        // From here on, a topic that is created again ends the membership. Both values are read anew, because they
+        // From here on, a topic that is created again ends the membership. Both values are read again, because they
         // belong to the topic that this membership reads.
         self.topic_changes_at_start = self.member.log.health.topic_changes();
         *lock(&self.member.topic_id) = None;

@@ -89,7 +89,7 @@ const LAST: &str = "shop.db";
 /// Sets a new generation of the log in the restored file `path`, if the file has a log, and removes
 /// all triggers.
 ///
-/// This product has no triggers. A trigger in a backup was added by somebody else, and its
+/// This product has no triggers. A trigger in a backup was added by another program, and its
 /// statements would run with the writes of the services.
 fn renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;

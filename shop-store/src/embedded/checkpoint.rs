@@ -76,7 +76,7 @@ pub(super) enum Load {
 }
 
 impl WriteAheadLog {
-    /// Returns the state of the log at `path` after a start. Nobody knows whether the log is on the
+    /// Returns the state of the log at `path` after a start. It is unknown whether the log is on the
     /// disk, so the first transaction writes it again.
     pub(super) const fn new(path: PathBuf) -> Self {
         Self {

@@ -68,7 +68,7 @@ impl FileIdentity {
 pub(super) struct FileLock {
     file: Arc<File>,
     /// The folder of the file. A thread that waits for the lock shares a lock of the folder, so
-    /// that the holder can see that somebody waits.
+    /// that the holder can see that another process waits.
     folder: Arc<File>,
     identity: FileIdentity,
     /// The thread that still waits for the lock after its caller gave up. The next call takes it
