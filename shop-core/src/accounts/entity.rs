@@ -5,6 +5,7 @@
 //! also consumes the events of the other service: a store of orders learns of users, and a store of
 //! users learns of orders.
 
+use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use crate::domain::hashed;
 use crate::log::{LogAdmin, LogRecord, Offsets};
 use crate::record::{Event, Record, header};
-use crate::{IdempotencyKey, PurchaseId, RequestContext, Result};
+use crate::{Error, ErrorKind, IdempotencyKey, PurchaseId, RequestContext, Result};
 
 /// The UUID namespace of keys that count per owner. It must never change: with another value, a
 /// retry would not find its first row and insert a second one.
@@ -178,7 +179,8 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// published number again. Reads the last 1,000 events of each partition.
 ///
 /// # Errors
-/// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached.
+/// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached, or does not deliver
+/// an event of each partition in time.
 #[doc(hidden)]
 pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
     // The partitions whose end was not reached yet. Empty partitions have nothing to read.
@@ -188,13 +190,25 @@ pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
         .iter()
         .map(|(partition, end)| (*partition, end.saturating_sub(LAST_EVENTS)))
         .collect();
-    let mut batches = log.tail(&start).await?.batches;
+    let mut tail = log.tail(&start).await?;
+    // The log may have deleted all events of a partition.
+    unread.retain(|partition, end| tail.start.get(partition).is_some_and(|start| start < end));
+    let mut silent: BTreeSet<u32> = unread.keys().copied().collect();
 
     let mut highest = 0;
-    while !unread.is_empty()
-        && let Ok(next) = timeout(NEXT_EVENT_TIMEOUT, batches.try_next()).await
-        && let Some(batch) = next?
-    {
+    while !unread.is_empty() {
+        let Ok(next) = timeout(NEXT_EVENT_TIMEOUT, tail.batches.try_next()).await else {
+            // The last offsets of a partition may have no event, but not all of them.
+            if silent.is_empty() {
+                break;
+            }
+            let message = "the end of the event log was not delivered in time";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        };
+        let Some(batch) = next? else {
+            break;
+        };
+        silent.remove(&batch.partition.index);
         for record in &batch.records {
             if let Ok(row) = E::decode(record, &batch.partition) {
                 highest = highest.max(row.number().into());

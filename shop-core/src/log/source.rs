@@ -323,7 +323,7 @@ impl Lag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RevocationCause {
-    /// The group assigns its partitions anew. Commits still succeed until the revocation is done.
+    /// The group assigns its partitions again. Commits still succeed until the revocation is done.
     Rebalance,
     /// The membership of this member has ended. Its commits are fenced, so there is nothing to
     /// finish.

@@ -33,7 +33,7 @@ const MAX_DISTANCE: u64 = 256;
 #[derive(Debug, Default)]
 pub(crate) struct DlqIndex {
     /// The id of the topic that was read, if the brokers report it. Another id makes the index
-    /// start anew.
+    /// start empty.
     topic_id: Option<Arc<str>>,
     /// The next offset to read in each partition.
     next: BTreeMap<u32, u64>,

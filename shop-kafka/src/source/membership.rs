@@ -76,7 +76,7 @@ pub(super) trait Membership {
 
     /// Returns whether the brokers have stated the id of the topic.
     ///
-    /// Kafka gives each topic an id. By the id, a topic is told from an earlier one of the same name.
+    /// Kafka gives each topic an id. The id distinguishes a topic from an earlier one of the same name.
     fn knows_topic_id(&self) -> bool;
 
     /// Seeks partition `index` to `offset`, so that reading continues there.

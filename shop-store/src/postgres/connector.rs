@@ -171,7 +171,7 @@ impl Connector {
     /// Starts a session with a host in a separate task, and sends the result to `answers`.
     ///
     /// The result is an error if the host does not answer within the connect timeout. The task
-    /// updates whether the host is mute even if nobody waits for the result, so a host that
+    /// updates whether the host is mute even if no task waits for the result, so a host that
     /// recovers is noticed.
     fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Result<Session>)>) {
         let (name, config) = self.configs[host].clone();

@@ -23,7 +23,7 @@ const LIMB: i128 = 1_000_000_000_000_000;
 ///
 /// The residue is the count plus the sum of prices, modulo this number. An update adds the residue
 /// of the change, and does not read the other columns. So a row that the disk has changed still
-/// differs from its residue after an update, whereas a checksum would be computed anew from the
+/// differs from its residue after an update, whereas a checksum would be computed again from the
 /// changed values.
 const RESIDUES: i128 = 2_147_483_647;
 
