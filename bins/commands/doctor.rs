@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use shop_core::ErrorKind;
-use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _};
+use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, Selector};
 
 use super::output::{print_report, progress};
 use crate::backend::{self, ComponentKind, TopicSpec};
@@ -97,7 +97,13 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     logs.chain(stores).filter(|file| file.exists()).collect()
 }
 
+/// Reads all purchases of the store, and reports those that are unreadable.
 async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> {
+    // Progress needs the total only to be shown. The summary of a damaged store may fail.
+    let total = match query.summary(&Selector::All).await {
+        Ok(summary) => format!(" of {}", summary.count),
+        Err(_) => String::new(),
+    };
     let mut batches = pin!(query.scan_batches());
     loop {
         match batches.try_next().await {
@@ -107,9 +113,12 @@ async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> 
                     .unreadable
                     .iter()
                     .try_for_each(|entry| report.found(&entry.id, &entry.reason))?;
-                report
-                    .progress
-                    .set_message(format!("{} purchases read", report.purchases));
+                let purchases = report.purchases;
+                report.progress.set_position(purchases);
+                report.progress.set_message(format!(
+                    "{purchases}{total} purchases read, {:.0} per second",
+                    report.progress.per_sec()
+                ));
             }
             Ok(None) => return Ok(()),
             // The rest of a damaged file cannot be read.
