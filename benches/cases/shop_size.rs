@@ -323,7 +323,7 @@ async fn measure_embedded(scale: Scale, emit: &mut dyn FnMut(Row)) {
     let sizes: &[u64] = match scale {
         Scale::Tiny => &[500, 1_000],
         Scale::Quick => &[100_000, 1_000_000],
-        Scale::Full => &[100_000, 1_000_000, 10_000_000],
+        Scale::Full => &[100_000, 1_000_000, 3_000_000, 10_000_000],
     };
     let folder = tempfile::tempdir().unwrap();
     let mut shop = GrowingShop::open(folder.path()).await;
