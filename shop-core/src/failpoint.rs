@@ -10,17 +10,17 @@
 /// (<https://docs.rs/fail/0.5.1/fail/>).
 #[cfg(feature = "failpoints")]
 pub async fn with_failpoints<T>(step: &str, call: impl Future<Output = T>) -> T {
-    reached("before", step);
+    eval_failpoint("before", step);
     let mut call = std::pin::pin!(call);
-    let polled =
+    let first_poll =
         std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
-    reached("during", step);
-    let result = if let std::task::Poll::Ready(result) = polled {
+    eval_failpoint("during", step);
+    let result = if let std::task::Poll::Ready(result) = first_poll {
         result
     } else {
         call.await
     };
-    reached("after", step);
+    eval_failpoint("after", step);
     result
 }
 
@@ -39,7 +39,7 @@ pub fn init_failpoints() {
 
 /// Runs the action of the failpoint `TIME-STEP`, which aborts the process if it is `return`.
 #[cfg(feature = "failpoints")]
-fn reached(time: &str, step: &str) {
+fn eval_failpoint(time: &str, step: &str) {
     // An abort neither unwinds nor cleans up, as in a crash.
     let _not_to_end_here: Option<()> =
         fail::eval(&format!("{time}-{step}"), |_| std::process::abort());

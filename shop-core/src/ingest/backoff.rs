@@ -10,7 +10,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use super::IngestOptions;
 use crate::Error;
 
-/// The time of the next attempt at a call, and since when the call fails.
+/// The backoff of one call: the time of the next attempt, and since when the call fails.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     /// The first pause, without jitter.
@@ -40,34 +40,17 @@ impl Backoff {
         }
     }
 
-    /// Returns the next pause: twice as long as the previous one up to the maximum, plus up to 100
-    /// % jitter.
-    fn next_pause(&mut self) -> Duration {
-        let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
-        let pause = self.initial.saturating_mul(factor).min(self.max);
-        // The builder gives one pause of exactly this length, and adds the jitter.
-        let builder = ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(pause)
-            .with_max_delay(pause);
-        let builder = match self.jitter_seed {
-            Some(seed) => builder.with_jitter_seed(seed.wrapping_add(self.pauses.into())),
-            None => builder,
-        };
-        self.pauses = self.pauses.saturating_add(1);
-        builder.build().next().unwrap_or(pause)
-    }
-
     /// Records a failure of the call at `now`, and returns when to retry the call.
     ///
     /// That is after the next pause, or later if `error` carries a longer
     /// [`retry_after`](Error::retry_after).
     pub(super) fn record_failure(&mut self, error: &Error, now: Instant) -> Instant {
         self.record_error(error, now);
-        let min = error.retry_after().unwrap_or_default();
-        let until = saturating_instant(now, self.next_pause().max(min));
-        self.not_before = Some(until);
-        until
+
+        let min_pause = error.retry_after().unwrap_or_default();
+        let retry_at = saturating_instant(now, self.next_pause().max(min_pause));
+        self.not_before = Some(retry_at);
+        retry_at
     }
 
     /// Records a failure of the call without changing when to retry.
@@ -118,13 +101,33 @@ impl Backoff {
     /// Reading from the source waits while the log delivers nothing, so it may succeed without an
     /// answer.
     pub(super) fn healthy_at(&self) -> Option<Instant> {
-        let from = self.failing.as_ref().and(self.not_before)?;
-        Some(saturating_instant(from, self.max))
+        self.failing.as_ref()?;
+        let not_before = self.not_before?;
+        Some(saturating_instant(not_before, self.max))
     }
 
     /// Returns since when the call fails, and its last error, if it fails.
     pub(super) const fn failing(&self) -> Option<&(Instant, Error)> {
         self.failing.as_ref()
+    }
+
+    /// Returns the next pause, with up to 100 % jitter.
+    ///
+    /// Without the jitter, the pause is twice as long as the previous one, up to the maximum.
+    fn next_pause(&mut self) -> Duration {
+        let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
+        let pause = self.initial.saturating_mul(factor).min(self.max);
+        // The builder gives one pause of exactly this length, and adds the jitter.
+        let builder = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(pause)
+            .with_max_delay(pause);
+        let builder = match self.jitter_seed {
+            Some(seed) => builder.with_jitter_seed(seed.wrapping_add(self.pauses.into())),
+            None => builder,
+        };
+        self.pauses = self.pauses.saturating_add(1);
+        builder.build().next().unwrap_or(pause)
     }
 }
 

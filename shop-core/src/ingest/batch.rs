@@ -18,13 +18,14 @@ impl<R: Record> BatchWorker<R> {
     /// Processes the batch of `job` until it is durable, and returns its outcome.
     ///
     /// A batch is durable when each of its records is stored or dead-lettered. Returns `None` if
-    /// the batch was abandoned, which cancels `job.stop`: a part of the batch may be stored then. A
-    /// defect becomes an outcome that stops the pipeline.
+    /// the batch was abandoned, which cancels `job.cancellation`: a part of the batch may be stored
+    /// then. A defect becomes an outcome that stops the pipeline.
     pub(super) async fn process(&self, job: &BatchJob) -> Option<BatchOutcome> {
         let processed = match &job.gap {
             Some(gap) => self.dead_letter_gap(gap, job).await,
             None => self.try_to_process(job).await,
         };
+
         match processed {
             Ok(outcome) => Some(outcome),
             Err(Aborted::Abandoned) => None,
@@ -41,29 +42,31 @@ impl<R: Record> BatchWorker<R> {
     /// - [`Aborted::Abandoned`] if the batch was abandoned
     /// - [`Aborted::Broken`] if the store or a dead letter shows a defect
     async fn try_to_process(&self, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
-        let (good, mut rejected) = decode_all(&job.batch);
-        let (mut tally, freshness) = self.insert_all(good, &mut rejected, job).await?;
+        let (decoded, mut rejected) = decode_all(&job.batch);
+        let (mut counters, freshness) = self.insert_all(decoded, &mut rejected, job).await?;
         // Records are rejected by decoding first and then in the order of the calls to the store.
         // The limit counts them in the order of the log.
         rejected.sort_by_key(|record| record.index);
+
         // Another consumer may own the partition by now. It dead-letters the rejected records
         // itself.
-        if job.stop.is_cancelled() {
+        if job.cancellation.is_cancelled() {
             return Err(Aborted::Abandoned);
         }
-        let (admitted, stop) = self.dead_letter(job, &rejected).await?;
-        let records = &job.batch.records;
+        let (admitted, stop) = self.dead_letter_rejected(job, &rejected).await?;
+        for record in &rejected[..admitted] {
+            counters.count_dead_letter(record.reason.kind());
+        }
+
         // The position stays at the first rejected record for which the limit allowed no dead
         // letter.
+        let records = &job.batch.records;
         let state = match rejected.get(admitted) {
             Some(refused) => BatchState::StoppedAt(records[refused.index].offset),
             None => BatchState::Durable(records.last().map_or(0, |last| last.offset + 1)),
         };
-        rejected[..admitted]
-            .iter()
-            .for_each(|record| tally.dead_lettered(record.reason.kind()));
         Ok(BatchOutcome {
-            counters: tally,
+            counters,
             gap: None,
             state,
             stop,
@@ -89,8 +92,9 @@ impl<R: Record> BatchWorker<R> {
             cause = gap.cause.as_str(),
             "records lost: the log no longer has them"
         );
-        self.put(job, &[gap.to_dead_letter(self.options.clock.now())])
+        self.put_dead_letters(job, &[gap.to_dead_letter(self.options.clock.now())])
             .await?;
+
         Ok(BatchOutcome {
             counters: IngestCounters::default(),
             gap: Some(gap.from..gap.to),
@@ -108,44 +112,45 @@ impl<R: Record> BatchWorker<R> {
     /// # Errors
     /// - [`Aborted::Abandoned`] if the batch was abandoned
     /// - [`Aborted::Broken`] if a dead letter can never be stored
-    async fn dead_letter(
+    async fn dead_letter_rejected(
         &self,
         job: &BatchJob,
         rejected: &[RejectedRecord],
     ) -> Result<(usize, Option<Error>), Aborted> {
-        let BatchJob {
-            number,
-            batch,
-            stop,
-            ..
-        } = job;
-        let dead_letter = |record: &RejectedRecord| {
-            DeadLetter::new(
-                batch.records[record.index].clone(),
-                batch.partition.clone(),
-                record.reason.clone(),
-                record.attempts,
-            )
-        };
-        let dead_letters: Vec<DeadLetter> = rejected.iter().map(dead_letter).collect();
+        let batch = &job.batch;
+        let dead_letters: Vec<DeadLetter> = rejected
+            .iter()
+            .map(|record| {
+                DeadLetter::new(
+                    batch.records[record.index].clone(),
+                    batch.partition.clone(),
+                    record.reason.clone(),
+                    record.attempts,
+                )
+            })
+            .collect();
+
         // A batch without a dead letter that counts does not wait for the batches that do count.
         let is_limited = self.options.dead_letter_limit.max_consecutive().is_some();
         if !is_limited || !rejected.iter().any(RejectedRecord::counts_towards_limit) {
             self.breaker
                 .count_stored(batch.records.len() - rejected.len());
-            self.put(job, &dead_letters).await?;
+            self.put_dead_letters(job, &dead_letters).await?;
             return Ok((rejected.len(), None));
         }
+
         // From here to the end of this function, `counts` is locked. The next batch is counted when
         // it is known whether these dead letters were put.
-        let turn = stop
-            .run_until_cancelled(self.breaker.wait_for_turn(*number, batch, rejected))
+        let turn = job
+            .cancellation
+            .run_until_cancelled(self.breaker.wait_for_turn(job.number, batch, rejected))
             .await;
         let (mut counts, admission) = turn.ok_or(Aborted::Abandoned)?;
+
         let admitted = &dead_letters[..admission.admitted];
-        if let Err(aborted) = self.put(job, admitted).await {
+        if let Err(aborted) = self.put_dead_letters(job, admitted).await {
             // A record counts once its dead letter was put. These were not, and are redelivered.
-            counts.undo_admission(*number, &admission);
+            counts.undo_admission(job.number, &admission);
             return Err(aborted);
         }
         Ok((admission.admitted, admission.stop))
@@ -159,51 +164,57 @@ impl<R: Record> BatchWorker<R> {
     /// # Errors
     /// - [`Aborted::Abandoned`] if the batch was abandoned
     /// - [`Aborted::Broken`] if a dead letter can never be stored; the error names its record
-    async fn put(&self, job: &BatchJob, dead_letters: &[DeadLetter]) -> Result<(), Aborted> {
+    async fn put_dead_letters(
+        &self,
+        job: &BatchJob,
+        dead_letters: &[DeadLetter],
+    ) -> Result<(), Aborted> {
         // Each group carries a backoff that its halves inherit, because the halves have been
         // failing since the group failed.
-        let mut waiting = vec![(dead_letters, Backoff::new(&self.options))];
-        while let Some((next, mut backoff)) = waiting.pop() {
+        let mut groups = vec![(dead_letters, Backoff::new(&self.options))];
+        while let Some((group, mut backoff)) = groups.pop() {
+            if group.is_empty() || self.try_put_group(job, group, &mut backoff).await? {
+                continue;
+            }
+
             // The group contains a dead letter that can never be stored. The halves find it, and
             // store the others. The first half is pushed last, so it is next.
-            if !next.is_empty() && !self.put_together(job, next, &mut backoff).await? {
-                let (first, second) = next.split_at(next.len() / 2);
-                waiting.extend([(second, backoff.clone()), (first, backoff)]);
-            }
+            let (first, second) = group.split_at(group.len() / 2);
+            groups.extend([(second, backoff.clone()), (first, backoff)]);
         }
         Ok(())
     }
 
-    /// Puts `dead_letters` with one call, and retries the call until it succeeds.
+    /// Puts the dead letters of `group` with one call, and retries the call until it succeeds.
     ///
-    /// Returns `true` once they are stored, and `false` if a retry cannot help and there are
-    /// several of them: the caller splits them.
+    /// Returns `true` once the group is stored, and `false` if a retry cannot help and the group
+    /// contains several dead letters: the caller splits it.
     ///
     /// # Errors
     /// - [`Aborted::Abandoned`] if the batch was abandoned
-    /// - [`Aborted::Broken`] if `dead_letters` is a single dead letter that can never be stored
-    async fn put_together(
+    /// - [`Aborted::Broken`] if `group` is a single dead letter that can never be stored
+    async fn try_put_group(
         &self,
         job: &BatchJob,
-        dead_letters: &[DeadLetter],
+        group: &[DeadLetter],
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
-        while let Err(error) =
-            with_failpoints("dead-letters", self.dead_letters.put(dead_letters)).await
-        {
-            match dead_letters {
-                [dead_letter] if is_permanent(&error) => {
-                    return Err(Aborted::Broken(rejected_dead_letter(dead_letter, error)));
-                }
-                [_, _, ..] if is_permanent(&error) => return Ok(false),
-                _ => {
-                    job.report_and_pause(Component::DeadLetters, &error, backoff)
-                        .await?;
-                }
+        while let Err(error) = with_failpoints("dead-letters", self.dead_letters.put(group)).await {
+            if is_permanent(&error) {
+                return match group {
+                    [dead_letter] => Err(Aborted::Broken(rejected_dead_letter_error(
+                        dead_letter,
+                        error,
+                    ))),
+                    _ => Ok(false),
+                };
             }
+            job.report_and_pause(Component::DeadLetters, &error, backoff)
+                .await?;
         }
+
         job.report_recovery(backoff).await;
-        log_dead_letters(dead_letters);
+        log_dead_letters(group);
         Ok(true)
     }
 }
@@ -226,17 +237,17 @@ pub(super) fn log_dead_letters(dead_letters: &[DeadLetter]) {
 /// Only errors about the content of the records are permanent. An error that an operator can fix
 /// without changing a record, such as a missing right, is retried.
 fn is_permanent(error: &Error) -> bool {
-    let about_the_records = matches!(
+    let is_about_records = matches!(
         error.kind(),
         ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported
     );
-    about_the_records && !error.is_retryable()
+    is_about_records && !error.is_retryable()
 }
 
 /// Creates the error that stops the pipeline because `dead_letter` can never be stored.
 ///
-/// It keeps the kind of `error`, and tells the operator which record is at fault.
-fn rejected_dead_letter(dead_letter: &DeadLetter, error: Error) -> Error {
+/// The new error keeps the kind of `error`, and tells the operator which record is at fault.
+fn rejected_dead_letter_error(dead_letter: &DeadLetter, error: Error) -> Error {
     let message = format!(
         "the dead letter of record {} (reason: {}) was rejected: ingest has stopped; \
          raise the limit that rejects it, then restart",
@@ -261,16 +272,18 @@ pub(super) struct DecodedRecords<R> {
 /// A record that does not decode is rejected, and dead-lettered later. A record that was erased
 /// from the log belongs to neither: nothing remains to store.
 fn decode_all<R: Record>(batch: &Batch) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
-    let count = batch.records.len();
+    let record_count = batch.records.len();
     let mut decoded = DecodedRecords {
-        records: Vec::with_capacity(count),
-        indices: Vec::with_capacity(count),
+        records: Vec::with_capacity(record_count),
+        indices: Vec::with_capacity(record_count),
     };
     let mut rejected = Vec::new();
+
     for (index, record) in batch.records.iter().enumerate() {
         if record.is_erased() {
             continue;
         }
+
         match R::decode(record, &batch.partition) {
             Ok(value) => {
                 decoded.records.push(value);

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::DeadLetterLimit;
 use super::worker::RejectedRecord;
-use crate::log::Batch;
+use crate::log::{Batch, RecordPosition};
 use crate::{Error, ErrorKind};
 
 /// The counts of dead letters, shared by all batches of a pipeline.
@@ -21,10 +21,10 @@ use crate::{Error, ErrorKind};
 /// next batch needs the result. Batches without such dead letters never wait.
 #[derive(Debug)]
 pub(super) struct DeadLetterBreaker {
-    /// The counts. A batch locks them while it puts its dead letters, at the latest until the batch
-    /// is abandoned.
+    /// The counts. A batch locks the counts while it puts its dead letters, at the latest until the
+    /// batch is abandoned.
     counts: Mutex<DeadLetterCounts>,
-    /// The number of good records, since the last turn, of batches that took no turn.
+    /// The number of good records in batches that took no turn, since the last turn.
     stored_since_turn: AtomicU64,
 }
 
@@ -35,11 +35,12 @@ pub(super) struct BatchAdmission {
     pub(super) admitted: usize,
     /// The error that stops the pipeline, if any.
     pub(super) stop: Option<Error>,
-    /// The number of dead letters that were added to the counts.
+    /// The number of dead letters of the batch that were added to the counts.
     counted: usize,
-    /// The `record_count` and the `streak_start` before the batch was counted, to undo the
-    /// admission.
-    before: (u64, u64),
+    /// The `record_count` before the batch was counted, to undo the admission.
+    previous_record_count: u64,
+    /// The `streak_start` before the batch was counted, to undo the admission.
+    previous_streak_start: u64,
 }
 
 impl DeadLetterBreaker {
@@ -51,12 +52,12 @@ impl DeadLetterBreaker {
         }
     }
 
-    /// Counts `good` records of a batch that needs no turn.
+    /// Counts the `stored` records of a batch that needs no turn.
     ///
-    /// They end the current streak of dead letters when the next turn begins.
-    pub(super) fn count_stored(&self, good: usize) {
+    /// These records end the current streak of dead letters when the next turn begins.
+    pub(super) fn count_stored(&self, stored: usize) {
         self.stored_since_turn
-            .fetch_add(good as u64, Ordering::Relaxed);
+            .fetch_add(stored as u64, Ordering::Relaxed);
     }
 
     /// Waits for the turn of batch `number`, and decides how many of its `rejected` records may be
@@ -73,6 +74,7 @@ impl DeadLetterBreaker {
     ) -> (MutexGuard<'_, DeadLetterCounts>, BatchAdmission) {
         let mut counts = self.counts.lock().await;
         counts.add_stored(self.stored_since_turn.swap(0, Ordering::Relaxed));
+
         let admission = counts.admit_batch(number, batch, rejected);
         (counts, admission)
     }
@@ -87,15 +89,12 @@ pub(super) struct DeadLetterCounts {
     /// The number of the first record that may be in the current streak of dead letters.
     streak_start: u64,
     /// The dead letters among the last records, oldest first: the number and the position of each.
-    window_dead_letters: VecDeque<(u64, PositionKey)>,
+    window_dead_letters: VecDeque<(u64, RecordPosition)>,
     /// The positions in `window_dead_letters`, to recognize records that are redelivered.
-    counted_positions: BTreeSet<PositionKey>,
+    counted_positions: BTreeSet<RecordPosition>,
     /// The number of the batch that reached the limit, and the error, once the limit was reached.
     opened_by: Option<(u64, Error)>,
 }
-
-/// The position of a record: topic, partition and offset.
-type PositionKey = (Arc<str>, u32, u64);
 
 impl DeadLetterCounts {
     /// Creates counts without a record.
@@ -110,10 +109,10 @@ impl DeadLetterCounts {
         }
     }
 
-    /// Counts `good` records that were not dead-lettered. They end the current streak.
-    fn add_stored(&mut self, good: u64) {
-        if good > 0 {
-            self.record_count += good;
+    /// Counts `stored` records that were not dead-lettered, which end the current streak.
+    fn add_stored(&mut self, stored: u64) {
+        if stored > 0 {
+            self.record_count += stored;
             self.streak_start = self.record_count;
         }
     }
@@ -130,127 +129,130 @@ impl DeadLetterCounts {
         batch: &Batch,
         rejected: &[RejectedRecord],
     ) -> BatchAdmission {
-        let Batch { partition, records } = batch;
-        let before = (self.record_count, self.streak_start);
-        let all = BatchAdmission {
+        let mut admission = BatchAdmission {
             admitted: rejected.len(),
             stop: None,
             counted: 0,
-            before,
+            previous_record_count: self.record_count,
+            previous_streak_start: self.streak_start,
         };
+
         // Without a limit, nothing is counted.
-        let Some(row) = self.limit.max_consecutive() else {
-            return all;
+        let Some(max_consecutive) = self.limit.max_consecutive() else {
+            return admission;
         };
+
         // An earlier batch in the order of finishing has reached the limit. Only batches that were
-        // read before it are still dead-lettered.
-        if let Some((by, error)) = &self.opened_by {
-            let admitted = if number < *by { rejected.len() } else { 0 };
-            return BatchAdmission {
-                admitted,
-                stop: Some(error.clone()),
-                ..all
+        // read before that batch are still dead-lettered.
+        if let Some((opening_batch, error)) = &self.opened_by {
+            admission.admitted = if number < *opening_batch {
+                rejected.len()
+            } else {
+                0
             };
+            admission.stop = Some(error.clone());
+            return admission;
         }
-        // `following` is the index behind the last rejected record. The records between two
-        // rejected ones are good.
-        let mut following = 0;
-        let mut counted = 0;
+
+        // The index behind the previous rejected record. The records in between count as stored.
+        let mut next_index = 0;
         for (admitted, record) in (1..).zip(rejected) {
-            self.add_stored((record.index - following) as u64);
-            following = record.index + 1;
-            let place = (
-                Arc::clone(&partition.topic),
-                partition.index,
-                records[record.index].offset,
+            self.add_stored((record.index - next_index) as u64);
+            next_index = record.index + 1;
+
+            let position = RecordPosition::new(
+                Arc::clone(&batch.partition.topic),
+                batch.partition.index,
+                batch.records[record.index].offset,
             );
-            // Such a record neither counts nor ends the streak. A record that is redelivered was
-            // counted before.
-            if !record.counts_towards_limit() || self.counted_positions.contains(&place) {
+            // A record that does not count does not end the streak either. A record that is
+            // redelivered was counted before.
+            if !record.counts_towards_limit() || self.counted_positions.contains(&position) {
                 continue;
             }
-            self.add_dead_letter(place);
-            counted += 1;
-            if let Some(error) = self.limit_error(row) {
+
+            self.add_dead_letter(position);
+            admission.counted += 1;
+            if let Some(error) = self.limit_error(max_consecutive) {
                 self.opened_by = Some((number, error.clone()));
-                return BatchAdmission {
-                    admitted,
-                    stop: Some(error),
-                    counted,
-                    ..all
-                };
+                admission.admitted = admitted;
+                admission.stop = Some(error);
+                return admission;
             }
         }
-        // The records behind the last rejected one are good.
-        self.add_stored((records.len() - following) as u64);
-        BatchAdmission { counted, ..all }
+
+        // The records behind the last rejected one count as stored too.
+        self.add_stored((batch.records.len() - next_index) as u64);
+        admission
     }
 
-    /// Counts one dead letter at the position `place`, and drops the dead letters that are older
-    /// than the window.
-    fn add_dead_letter(&mut self, place: PositionKey) {
-        let (window, _) = self.limit.window_limit();
-        self.counted_positions.insert(place.clone());
+    /// Counts one dead letter at `position`, and forgets the dead letters that are older than the
+    /// window.
+    fn add_dead_letter(&mut self, position: RecordPosition) {
+        self.counted_positions.insert(position.clone());
         self.window_dead_letters
-            .push_back((self.record_count, place));
+            .push_back((self.record_count, position));
         self.record_count += 1;
-        while let Some((oldest, place)) = self.window_dead_letters.front()
-            && self.record_count - oldest > window
+
+        while let Some((oldest_number, oldest_position)) = self.window_dead_letters.front()
+            && self.record_count - oldest_number > self.limit.window_size()
         {
-            self.counted_positions.remove(place);
+            self.counted_positions.remove(oldest_position);
             self.window_dead_letters.pop_front();
         }
     }
 
-    /// Undoes the admission of batch `number`, whose dead letters could not be put.
+    /// Undoes the `admission` of batch `number`, whose dead letters could not be put.
     ///
     /// Only the last admission can be undone. The caller still has its turn, so no other batch was
     /// counted since.
-    pub(super) fn undo_admission(
-        &mut self,
-        number: u64,
-        BatchAdmission {
-            counted, before, ..
-        }: &BatchAdmission,
-    ) {
-        (self.record_count, self.streak_start) = *before;
+    pub(super) fn undo_admission(&mut self, number: u64, admission: &BatchAdmission) {
+        self.record_count = admission.previous_record_count;
+        self.streak_start = admission.previous_streak_start;
+
         // The dead letters of the batch are the last ones in the window.
-        for (_, place) in self
+        let remaining = self
             .window_dead_letters
-            .drain(self.window_dead_letters.len().saturating_sub(*counted)..)
-        {
-            self.counted_positions.remove(&place);
+            .len()
+            .saturating_sub(admission.counted);
+        for (_, position) in self.window_dead_letters.drain(remaining..) {
+            self.counted_positions.remove(&position);
         }
+
         // If this batch had reached the limit, the limit is not reached any more.
-        self.opened_by.take_if(|(by, _)| *by == number);
+        self.opened_by
+            .take_if(|(opening_batch, _)| *opening_batch == number);
     }
 
     /// Returns the error that stops the pipeline, if the limit is reached, and `None` otherwise.
     ///
-    /// `row` is the maximum number of dead letters in a row.
-    fn limit_error(&self, row: usize) -> Option<Error> {
-        let (window, too_many) = self.limit.window_limit();
-        // Records have ascending numbers, so the dead letters of the streak are the ones from
-        // `streak_start` on.
-        let in_a_row = self.window_dead_letters.len()
-            - self
-                .window_dead_letters
-                .partition_point(|(number, _)| *number < self.streak_start);
-        let what = if in_a_row >= row {
-            format!("{row} records in a row could not be stored")
-        } else if self.window_dead_letters.len() >= too_many {
-            format!("half of the last {window} records could not be stored")
+    /// `max_consecutive` is the number of dead letters in a row at which the limit is reached.
+    fn limit_error(&self, max_consecutive: usize) -> Option<Error> {
+        let window_count = self.window_dead_letters.len();
+        // The dead letters are sorted by number, so those of the streak are the last ones.
+        let before_streak = self
+            .window_dead_letters
+            .partition_point(|(number, _)| *number < self.streak_start);
+
+        let finding = if window_count - before_streak >= max_consecutive {
+            format!("{max_consecutive} records in a row could not be stored")
+        } else if window_count >= self.limit.max_in_window() {
+            format!(
+                "half of the last {} records could not be stored",
+                self.limit.window_size()
+            )
         } else {
             return None;
         };
-        let setting = self
+
+        let setting_hint = self
             .limit
             .setting()
             .map(|name| format!(" ({name} changes the limit)"))
             .unwrap_or_default();
         let message = format!(
-            "{what}: ingest has stopped before it dead-letters more; look at the dead letters, fix the cause, \
-             then restart{setting}"
+            "{finding}: ingest has stopped before it dead-letters more; look at the dead letters, \
+             fix the cause, then restart{setting_hint}"
         );
         Some(Error::new(ErrorKind::Corrupt, message).with_origin("ingest"))
     }

@@ -24,9 +24,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{BatchEvent, BatchState, EventDemand, PipelineAction, PipelineEvent};
-use super::observer::{IngestObserver, notify};
-use super::pipeline::{IngestPipeline, overdue};
-use super::refunds::settle_refunds;
+use super::observer::{IngestObserver, call_observer};
+use super::pipeline::{IngestPipeline, overdue_error};
+use super::refunds::run_refund_settler;
 use super::status::Phase;
 use super::worker::{BatchJob, BatchWorker};
 use super::{Ingest, IngestCounters, IngestStatus};
@@ -40,7 +40,7 @@ use crate::{Error, ErrorKind, Result, with_failpoints};
 const CLOSE_MARGIN: Duration = Duration::from_secs(1);
 /// The capacity of the event channel of batches and commits. A task that finds the channel full
 /// waits.
-const EVENTS: usize = 64;
+const EVENT_CHANNEL_CAPACITY: usize = 64;
 
 /// The loop of one [`Ingest`]: owns the pipeline, and makes all calls to the source.
 ///
@@ -56,7 +56,7 @@ pub(super) struct Driver<R: Record> {
     ///
     /// An epoch is one period in which this member owns the partition. Cancelling the token
     /// abandons all batches of the epoch.
-    stops: BTreeMap<Partition, CancellationToken>,
+    cancellations: BTreeMap<Partition, CancellationToken>,
     /// The sender of the event channel, which each task of a batch or commit clones.
     sender: mpsc::Sender<PipelineEvent>,
     /// The reports of batches and commits.
@@ -73,14 +73,14 @@ impl<R: Record> Driver<R> {
             observer,
         }: Ingest<R>,
     ) -> Self {
-        let (sender, events) = mpsc::channel(EVENTS);
+        let (sender, events) = mpsc::channel(EVENT_CHANNEL_CAPACITY);
         Self {
             source,
             status,
             observer,
             pipeline: IngestPipeline::new(worker.options.clone()),
             worker: Arc::new(worker),
-            stops: BTreeMap::new(),
+            cancellations: BTreeMap::new(),
             sender,
             events,
         }
@@ -103,10 +103,11 @@ impl<R: Record> Driver<R> {
         // Dropping the set aborts the task, so the settler ends with this future, also if it is
         // dropped.
         let mut settler = JoinSet::new();
-        settler.spawn(settle_refunds(
+        settler.spawn(run_refund_settler(
             Arc::clone(&self.worker),
             self.status.clone(),
         ));
+
         self.publish_status();
         let mut actions = Vec::new();
         // The clock is read once per iteration. If each step read the clock, a deadline that passes
@@ -115,24 +116,28 @@ impl<R: Record> Driver<R> {
         loop {
             let event = self.next_event(shutdown.as_mut(), now).await;
             now = Instant::now();
-            self.pipeline.on(event, now.into_std(), &mut actions);
-            let mut close = None;
+            self.pipeline.handle(event, now.into_std(), &mut actions);
+
+            let mut close_time = None;
             for action in actions.drain(..) {
-                // Only a close returns a deadline, and no later action of the same event may hide
-                // it.
-                close = self.perform(action).or(close);
+                // Only a close returns a time, and no later action of the same event may hide it.
+                close_time = self.perform_action(action).or(close_time);
             }
             self.publish_status();
-            if let Some(deadline) = close {
-                self.close(deadline).await;
+
+            if let Some(close_time) = close_time {
+                self.close_source(close_time).await;
                 let failure = self.pipeline.failure.clone();
-                self.end(failure.clone());
-                return failure.map_or_else(|| Ok(self.status.borrow().counters), Err);
+                self.report_end(failure.clone());
+                return match failure {
+                    Some(error) => Err(error),
+                    None => Ok(self.status.borrow().counters),
+                };
             }
         }
     }
 
-    /// Waits for the next event: a shutdown, a report of a task, a deadline, or an answer of the
+    /// Waits for the next event: a shutdown, a report of a task, a deadline, or a result of the
     /// source.
     ///
     /// `now` is the instant at which the pipeline handled the previous event. The pipeline decides
@@ -143,7 +148,7 @@ impl<R: Record> Driver<R> {
         shutdown: impl Future<Output = ()>,
         now: Instant,
     ) -> PipelineEvent {
-        let asked = self.pipeline.wants(now.into_std());
+        let demand = self.pipeline.event_demand(now.into_std());
         let deadline = self.pipeline.next_deadline(now.into_std());
         let Self {
             source,
@@ -151,54 +156,55 @@ impl<R: Record> Driver<R> {
             pipeline,
             ..
         } = self;
+
         // An error or a batch of the source becomes an event. Without a demand, this branch never
         // completes.
-        let answer = async {
-            match asked {
+        let next_result = async {
+            match demand {
                 EventDemand::Next => source.next().await,
                 EventDemand::Control => source.next_control().await.map(ControlEvent::into),
                 EventDemand::Nothing => pending().await,
             }
         };
-        let time = async {
+        let deadline_passes = async {
             match deadline {
                 Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
                 None => pending().await,
             }
         };
+
         // The order matters, because the branches are polled from the first to the last. A shutdown
         // and the reports of finished batches come before new batches, so that a fast source cannot
         // delay them.
-        let answer = tokio::select! {
+        tokio::select! {
             biased;
-            () = shutdown, if !pipeline.is_stopping() => return PipelineEvent::Shutdown,
-            Some(event) = events.recv() => return event,
-            () = time => return PipelineEvent::Time,
-            answer = answer => answer,
-        };
-        PipelineEvent::Source { asked, answer }
+            () = shutdown, if !pipeline.is_stopping() => PipelineEvent::Shutdown,
+            Some(event) = events.recv() => event,
+            () = deadline_passes => PipelineEvent::Time,
+            result = next_result => PipelineEvent::Source { demand, result },
+        }
     }
 
-    /// Performs `action`, and returns the deadline if the action is a close.
+    /// Performs `action`, and returns the time for closing the source if the action is a close.
     ///
     /// Batches and commits are only started here: their tasks report the results as events.
-    fn perform(&mut self, action: PipelineAction) -> Option<Duration> {
+    fn perform_action(&mut self, action: PipelineAction) -> Option<Duration> {
         match action {
-            PipelineAction::Start { number, batch, gap } => self.start(number, batch, gap),
+            PipelineAction::Start { number, batch, gap } => self.spawn_batch(number, batch, gap),
             PipelineAction::Abandon(partition) => {
-                if let Some(stop) = self.stops.remove(&partition) {
-                    stop.cancel();
+                if let Some(cancellation) = self.cancellations.remove(&partition) {
+                    cancellation.cancel();
                 }
             }
-            PipelineAction::Commit(offsets) => self.commit(offsets),
+            PipelineAction::Commit(offsets) => self.spawn_commit(offsets),
             // The source continues its rebalance when the revocation is dropped.
             PipelineAction::EndRevocation(revocation) => drop(revocation),
-            PipelineAction::Completed(batch) => {
+            PipelineAction::Completed(report) => {
                 if let Some(observer) = &self.observer {
-                    notify(&**observer, |observer| observer.batch_completed(&batch));
+                    call_observer(&**observer, |observer| observer.batch_completed(&report));
                 }
             }
-            PipelineAction::Close(deadline) => return Some(deadline),
+            PipelineAction::Close(time) => return Some(time),
         }
         None
     }
@@ -208,44 +214,53 @@ impl<R: Record> Driver<R> {
     /// Each batch runs in a task of its own, so that an insert is never dropped halfway when the
     /// driver ends. `number` identifies the batch in the reports of the task. A panic of the task
     /// is reported as a defect of the batch, and stops the pipeline.
-    fn start(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
-        let stop = self
-            .stops
+    fn spawn_batch(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
+        let worker = Arc::clone(&self.worker);
+        let cancellation = self
+            .cancellations
             .entry(batch.partition.clone())
             .or_default()
             .clone();
-        let worker = Arc::clone(&self.worker);
-        let events = self.sender.clone();
+        // A gap contains no records, so the observer is not called for it.
+        let observer = if gap.is_none() {
+            self.observer.clone()
+        } else {
+            None
+        };
         let job = BatchJob {
             number,
             batch,
             gap,
-            read: Instant::now(),
-            stop,
-            events,
+            read_at: Instant::now(),
+            cancellation,
+            events: self.sender.clone(),
         };
-        // A gap contains no records, so the observer is not called for it.
-        let observer = self.observer.clone().filter(|_| job.gap.is_none());
+
         tokio::spawn(async move {
-            let spans = observer
-                .as_ref()
-                .map(|seen| notify(&**seen, |seen| seen.spans(&job.batch)));
+            let spans = match &observer {
+                Some(observer) => call_observer(&**observer, |observer| observer.spans(&job.batch)),
+                None => Vec::new(),
+            };
+
             let processed = catch_panic("ingest", async { Ok(worker.process(&job).await) }).await;
             let outcome = processed.unwrap_or_else(|error| Some(job.defect_outcome(error)));
-            // There are three cases: durable, stopped before the end, and (`None`) abandoned. The
-            // observer is not notified of an abandoned batch, because the next consumer of the
-            // partition receives its records again.
-            let is_durable = outcome
-                .as_ref()
-                .map(|outcome| matches!(outcome.state, BatchState::Durable(_)));
+            let state = outcome.as_ref().map(|outcome| outcome.state);
+
             // A batch that stopped before its end marks its spans as failed.
-            for span in spans.iter().flatten().filter(|_| is_durable == Some(false)) {
-                span.record("otel.status_code", "error");
+            if let Some(BatchState::StoppedAt(_)) = state {
+                for span in &spans {
+                    span.record("otel.status_code", "error");
+                }
             }
             // The spans end here: the work on the batch is done.
             drop(spans);
-            if let Some(observer) = observer.filter(|_| is_durable == Some(true)) {
-                notify(&*observer, |observer| observer.records_durable(&job.batch));
+
+            // `records_durable` is called for durable batches only. The records of an abandoned
+            // batch are redelivered to the next consumer of the partition.
+            if let Some(observer) = observer
+                && let Some(BatchState::Durable(_)) = state
+            {
+                call_observer(&*observer, |observer| observer.records_durable(&job.batch));
             }
             job.report(BatchEvent::Finished(outcome)).await;
         });
@@ -255,7 +270,7 @@ impl<R: Record> Driver<R> {
     ///
     /// The commit is a task of its own, so that the loop continues to handle events while the log
     /// answers.
-    fn commit(&self, offsets: Vec<CommitOffset>) {
+    fn spawn_commit(&self, offsets: Vec<CommitOffset>) {
         let source = Arc::clone(&self.source);
         let events = self.sender.clone();
         tokio::spawn(async move {
@@ -274,21 +289,20 @@ impl<R: Record> Driver<R> {
     /// failed or recovered.
     fn publish_status(&mut self) {
         self.status
-            .send_if_modified(|status| self.pipeline.report(status));
+            .send_if_modified(|status| self.pipeline.update_status(status));
         // Logging may block, so it happens after the status is unlocked.
         self.pipeline.log_transitions();
     }
 
-    /// Closes the source, which leaves its group, and waits [`CLOSE_MARGIN`] longer than
-    /// `deadline`.
+    /// Closes the source within `time`, so that it leaves its group.
     ///
-    /// A close that fails or takes longer is only logged, because the pipeline ends in any case.
-    async fn close(&self, deadline: Duration) {
+    /// Waits [`CLOSE_MARGIN`] longer than `time`. A close that fails or takes longer is only
+    /// logged, because the pipeline ends in any case.
+    async fn close_source(&self, time: Duration) {
         let source = Arc::clone(&self.source);
         // The close is a task of its own, so that it is not dropped halfway when it takes too long.
-        let close =
-            tokio::spawn(async move { with_failpoints("close", source.close(deadline)).await });
-        let closed = match timeout(deadline + CLOSE_MARGIN, close).await {
+        let close = tokio::spawn(async move { with_failpoints("close", source.close(time)).await });
+        let closed = match timeout(time + CLOSE_MARGIN, close).await {
             Ok(Ok(closed)) => closed,
             Ok(Err(error)) => Err(Error::new(
                 ErrorKind::Internal,
@@ -296,8 +310,9 @@ impl<R: Record> Driver<R> {
             )
             .with_origin("ingest")
             .with_source(error)),
-            Err(_elapsed) => Err(overdue("the close of the source", deadline)),
+            Err(_elapsed) => Err(overdue_error("the close of the source", time)),
         };
+
         if let Err(error) = closed {
             tracing::warn!(error = %error.chain(), "source not closed cleanly");
         }
@@ -308,12 +323,15 @@ impl<R: Record> Driver<R> {
     ///
     /// A call to the store that is in progress completes in the background, so no insert is dropped
     /// halfway.
-    fn end(&mut self, failure: Option<Error>) {
+    fn report_end(&mut self, failure: Option<Error>) {
         if let Some(error) = &self.pipeline.failure {
             tracing::error!(error = %error.chain(), "ingest stopped");
         }
-        self.stops.values().for_each(CancellationToken::cancel);
-        self.status.send_modify(|status| status.stop(failure));
+        self.cancellations
+            .values()
+            .for_each(CancellationToken::cancel);
+        self.status
+            .send_modify(|status| status.mark_stopped(failure));
     }
 }
 
@@ -322,16 +340,14 @@ impl<R: Record> Driver<R> {
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
         if self.status.borrow().phase != Phase::Stopped {
-            let broken = Error::new(
-                ErrorKind::Internal,
-                "the pipeline was dropped or has panicked",
-            );
-            let failure = self
-                .pipeline
-                .failure
-                .clone()
-                .unwrap_or_else(|| broken.with_origin("ingest"));
-            self.end(Some(failure));
+            let failure = self.pipeline.failure.clone().unwrap_or_else(|| {
+                Error::new(
+                    ErrorKind::Internal,
+                    "the pipeline was dropped or has panicked",
+                )
+                .with_origin("ingest")
+            });
+            self.report_end(Some(failure));
         }
     }
 }

@@ -21,12 +21,12 @@ pub(super) enum PipelineEvent {
     Shutdown,
     /// A deadline may have passed.
     Time,
-    /// The source has answered a request for the `asked` events.
+    /// The source has returned this result to a request for the events of `demand`.
     Source {
-        asked: EventDemand,
-        answer: Result<SourceEvent>,
+        demand: EventDemand,
+        result: Result<SourceEvent>,
     },
-    /// The batch with this number reports about its work.
+    /// The batch with this number reports on its work.
     Batch(u64, BatchEvent),
     /// The commit of these offsets has ended, with one outcome per offset or an error.
     Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),

@@ -21,78 +21,13 @@ use crate::ports::InsertOutcome;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Timestamp, with_failpoints};
 
-/// A part of a batch whose records are applied with one call. The first part is the whole batch.
-struct SubBatch<R> {
-    /// The decoded records.
-    records: Arc<[R]>,
-    /// The index in the batch of each record.
-    indices: Vec<usize>,
-    /// The number of calls with these records so far. The parts of a split call keep the number.
-    attempts: u32,
-    /// The number of calls so far that contained a single record and no other one.
-    attempts_alone: u32,
-    /// The number of records that the store had taken before the last call with several records, or
-    /// after the first call if that contained a single record.
-    ///
-    /// If the store has taken more records since, it accepts records other than the one that fails
-    /// alone.
-    taken_before: u64,
-}
-
-impl<R: Record> SubBatch<R> {
-    /// Returns a part with only the records at `positions` of this part, and with its numbers of
-    /// attempts.
-    fn only(&self, positions: &[usize]) -> Self {
-        Self {
-            records: positions
-                .iter()
-                .map(|position| self.records[*position].clone())
-                .collect(),
-            indices: positions
-                .iter()
-                .map(|position| self.indices[*position])
-                .collect(),
-            ..*self
-        }
-    }
-
-    /// Splits this part into its first and its second half.
-    fn halves(&self) -> [Self; 2] {
-        let positions: Vec<usize> = (0..self.len()).collect();
-        let (first, second) = positions.split_at(positions.len() / 2);
-        [self.only(first), self.only(second)]
-    }
-
-    /// Splits this part into one record, which is tried alone, and the other records.
-    ///
-    /// Each attempt selects another record, so that all records of the part get their turn. The
-    /// last record comes first: after a restart a stuck record is the first one of its batch,
-    /// because the position stays before it, so the last record is the more likely one to be
-    /// accepted.
-    fn split_one_off(&self) -> [Self; 2] {
-        let tried = self.attempts.saturating_sub(SPLIT_AFTER_ATTEMPTS) as usize;
-        // A part is split for the first time after `SPLIT_AFTER_ATTEMPTS` attempts: then `tried` is
-        // zero and the last record is selected.
-        let one = self.len() - 1 - (tried * PROBE_STRIDE) % self.len();
-        let others: Vec<usize> = (0..self.len())
-            .filter(|position| *position != one)
-            .collect();
-        [self.only(&[one]), self.only(&others)]
-    }
-
-    /// Returns the number of records.
-    fn len(&self) -> usize {
-        self.indices.len()
-    }
-}
-
 /// The number of failed attempts at one call after which the call is split, if the store is
 /// healthy.
 const SPLIT_AFTER_ATTEMPTS: u32 = 2;
 /// The number of failed attempts with a record alone after which the record is stuck.
 ///
-/// The store must have taken another record since. The pauses between the attempts add up to half a
-/// second or more.
+/// The store must have accepted another record since. The pauses between the attempts add up to
+/// half a second or more.
 const STUCK_AFTER_ATTEMPTS: u32 = 5;
 /// The maximum number of records in a call that is split in halves without evidence that the store
 /// accepts any record.
@@ -102,24 +37,6 @@ const MAX_UNPROVEN: usize = 8;
 /// A large prime shares no divisor with the size of a batch, so all records of a batch get their
 /// turn.
 const PROBE_STRIDE: usize = 7_919;
-
-/// The state of the insertion of one batch.
-struct BatchInsertion<'a, R> {
-    job: &'a BatchJob,
-    /// The outcomes so far.
-    counters: IngestCounters,
-    /// The greatest age of an inserted record at its insertion, by the timestamp of the log.
-    freshness: Option<Duration>,
-    /// The records that can never be stored. The caller dead-letters them.
-    rejected: &'a mut Vec<RejectedRecord>,
-    /// The calls that are still to be made.
-    waiting: VecDeque<SubBatch<R>>,
-    /// The number of failed calls that are tolerated without a pause.
-    ///
-    /// Whenever the store takes a record, this becomes the number of waiting calls, plus one for a
-    /// half of the last call.
-    tolerated: usize,
-}
 
 impl<R: Record> BatchWorker<R> {
     /// Applies the `decoded` records until every outcome is known, and returns the counters and the
@@ -133,7 +50,7 @@ impl<R: Record> BatchWorker<R> {
     /// the store fails over, or a batch that is too large for the store's timeout, then does not
     /// block the other records.
     ///
-    /// Splitting requires evidence that the store accepts records: it took one a moment ago.
+    /// Splitting requires evidence that the store works: it decided on a record a moment ago.
     /// Without evidence, one record is tried alone. A store that refuses all writes then costs two
     /// calls per retry, however large the batch is. With evidence, there is no pause between calls.
     ///
@@ -153,7 +70,7 @@ impl<R: Record> BatchWorker<R> {
                 indices: decoded.indices,
                 attempts: 0,
                 attempts_alone: 0,
-                taken_before: 0,
+                accepted_before: 0,
             });
         }
         let mut insertion = BatchInsertion {
@@ -162,83 +79,225 @@ impl<R: Record> BatchWorker<R> {
             freshness: None,
             rejected,
             waiting,
-            tolerated: 0,
+            tolerated_failures: 0,
         };
+
         let mut backoff = Backoff::new(&self.options);
         while let Some(sub_batch) = insertion.waiting.pop_front() {
-            let count = sub_batch.len();
-            let Some((left, error)) = self.attempt(sub_batch, &mut insertion).await? else {
+            let record_count = sub_batch.len();
+            let Some((undecided, error)) = self.attempt(sub_batch, &mut insertion).await? else {
                 backoff.retry_now();
                 continue;
             };
+
             // A failing store fails each record. Only a healthy store shows that the record is at
             // fault.
-            if left.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.store_answers().await {
+            if undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.is_store_healthy().await {
                 // An operator has decided that this record is skipped, so it counts as
                 // dead-lettered.
-                if self.is_parked(&left, job).await {
-                    insertion.counters.dead_lettered(ReasonKind::Parked);
-                    job.report(BatchEvent::Freed(left.indices[0])).await;
+                if self.is_parked(&undecided, job).await {
+                    insertion.counters.count_dead_letter(ReasonKind::Parked);
+                    job.report(BatchEvent::Freed(undecided.indices[0])).await;
                     continue;
                 }
-                // A store that takes no other record either has another problem, such as a full
+
+                // A store that accepts no other record either has another problem, such as a full
                 // disk.
-                if self.taken.load(Ordering::Relaxed) > left.taken_before {
-                    Self::report_stuck(&left, &error, job).await;
+                if self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before {
+                    Self::report_stuck(&undecided, &error, job).await;
                 }
             }
-            // A call that was applied in part made progress: its rest is retried as it is.
-            let is_whole = left.len() == count;
-            let accepts = self.retry_later(left, is_whole, &mut insertion).await?;
+
+            // A call that was applied in part made progress: its undecided records are retried
+            // together.
+            let is_partly_applied = undecided.len() < record_count;
+            let store_accepts = self
+                .requeue(undecided, is_partly_applied, &mut insertion)
+                .await?;
+
             // A store that names the time of the next attempt is overloaded, even if it accepts
             // other records.
-            if !accepts || error.retry_after().is_some() {
+            if !store_accepts || error.retry_after().is_some() {
                 job.report_and_pause(Component::Store, &error, &mut backoff)
                     .await?;
             }
         }
+
         job.report_recovery(&mut backoff).await;
         Ok((insertion.counters, insertion.freshness))
     }
 
-    /// Queues the records that were `left` by a failed call, in halves if that helps.
+    /// Attempts to insert the records of `sub_batch` with one call, and counts the outcomes.
     ///
-    /// `is_whole` says that the call applied none of its records. Returns whether the store
-    /// currently accepts other records, so that the caller need not pause.
+    /// Returns the records whose outcome is unknown, with the first of their errors, or `None` if
+    /// all outcomes are known. Rejected records are added to the `rejected` ones of `insertion`.
+    ///
+    /// # Errors
+    /// [`Aborted::Broken`] if the store did not return one outcome per record.
+    async fn attempt(
+        &self,
+        mut sub_batch: SubBatch<R>,
+        insertion: &mut BatchInsertion<'_, R>,
+    ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
+        let record_count = sub_batch.len();
+        // A record that is split off keeps the number of its batch, because the other records that
+        // the store accepts from the batch are evidence too.
+        if record_count > 1 {
+            sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
+        }
+        sub_batch.attempts += 1;
+        sub_batch.attempts_alone += u32::from(record_count == 1);
+
+        let outcomes = self.apply(&sub_batch).await?;
+        let mut undecided_positions = Vec::new();
+        let mut first_error = None;
+        let mut oldest_time: Option<Timestamp> = None;
+        for (position, outcome) in outcomes.into_iter().enumerate() {
+            let index = sub_batch.indices[position];
+            let reason = match outcome {
+                InsertOutcome::Inserted => {
+                    insertion.counters.inserted += 1;
+                    self.accepted_count.fetch_add(1, Ordering::Relaxed);
+                    if let Some(time) = insertion.job.batch.records[index].known_time() {
+                        oldest_time = Some(oldest_time.unwrap_or(time).min(time));
+                    }
+                    continue;
+                }
+                // A refund whose purchase is not stored. The settler of waiting refunds sleeps
+                // until it is notified.
+                InsertOutcome::Waiting => {
+                    insertion.counters.waiting += 1;
+                    self.accepted_count.fetch_add(1, Ordering::Relaxed);
+                    self.refund_waits.notify_one();
+                    continue;
+                }
+                // The log has delivered the record again.
+                InsertOutcome::Duplicate | InsertOutcome::Erased => {
+                    insertion.counters.duplicates += 1;
+                    continue;
+                }
+                InsertOutcome::Unknown(error) => {
+                    undecided_positions.push(position);
+                    first_error.get_or_insert(error);
+                    continue;
+                }
+                InsertOutcome::Conflict => Reason::conflict(R::TYPE),
+                InsertOutcome::Rejected(reason) => reason,
+            };
+            insertion.rejected.push(RejectedRecord {
+                index,
+                reason,
+                attempts: sub_batch.attempts,
+            });
+        }
+
+        if let Some(oldest_time) = oldest_time {
+            let age = self.options.clock.now().saturating_since(oldest_time);
+            insertion.freshness = insertion.freshness.max(Some(age));
+        }
+
+        // The store has just decided on a record, so it is worth trying the waiting calls without a
+        // pause.
+        if undecided_positions.len() < record_count {
+            insertion.tolerated_failures = insertion.waiting.len() + 1;
+        }
+
+        let Some(error) = first_error else {
+            // The record may have been reported as stuck. The report is withdrawn.
+            if sub_batch.attempts_alone > STUCK_AFTER_ATTEMPTS {
+                let freed = BatchEvent::Freed(sub_batch.indices[0]);
+                insertion.job.report(freed).await;
+            }
+            return Ok(None);
+        };
+
+        // Records that the store accepted during this call may have been written before it began to
+        // fail, so they are no evidence.
+        if record_count == 1 && sub_batch.attempts == 1 {
+            sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
+        }
+        if undecided_positions.len() < record_count {
+            sub_batch = sub_batch.with_records_at(&undecided_positions);
+        }
+        Ok(Some((sub_batch, error)))
+    }
+
+    /// Applies `sub_batch` with one call to the store, and returns one outcome per record.
+    ///
+    /// If the call fails, the outcome of each record is unknown.
+    ///
+    /// # Errors
+    /// [`Aborted::Broken`] if the store did not return one outcome per record.
+    async fn apply(&self, sub_batch: &SubBatch<R>) -> Result<Vec<InsertOutcome>, Aborted> {
+        let applied = with_failpoints("apply", self.store.apply(Arc::clone(&sub_batch.records)));
+        match applied.await {
+            Ok(outcomes) if outcomes.len() == sub_batch.len() => Ok(outcomes),
+            Ok(outcomes) => Err(Aborted::Broken(
+                Error::new(
+                    ErrorKind::Internal,
+                    "the store did not return one outcome per record",
+                )
+                .with_origin("ingest")
+                .with_context("records", sub_batch.len())
+                .with_context("outcomes", outcomes.len()),
+            )),
+            Err(error) => Ok(vec![InsertOutcome::Unknown(error); sub_batch.len()]),
+        }
+    }
+
+    /// Queues the `undecided` records of a failed call again, in halves if that helps.
+    ///
+    /// `is_partly_applied` says that the call has decided on some of its records. Returns whether
+    /// the store currently accepts other records, so that the caller need not pause.
     ///
     /// # Errors
     /// Returns the errors of [`attempt`](Self::attempt), which is called with one record that is
     /// tried alone.
-    async fn retry_later(
+    async fn requeue(
         &self,
-        left: SubBatch<R>,
-        is_whole: bool,
+        undecided: SubBatch<R>,
+        is_partly_applied: bool,
         insertion: &mut BatchInsertion<'_, R>,
     ) -> Result<bool, Aborted> {
-        let accepts = insertion.tolerated > 0;
-        insertion.tolerated = insertion.tolerated.saturating_sub(1);
-        let may_be_split = left.attempts >= SPLIT_AFTER_ATTEMPTS && left.len() > 1 && is_whole;
-        if !may_be_split || !self.store_answers().await {
+        let store_accepts = insertion.tolerated_failures > 0;
+        insertion.tolerated_failures = insertion.tolerated_failures.saturating_sub(1);
+
+        let may_be_split =
+            undecided.attempts >= SPLIT_AFTER_ATTEMPTS && undecided.len() > 1 && !is_partly_applied;
+        if !may_be_split || !self.is_store_healthy().await {
             // With no other call waiting, the next attempt would repeat this one at once.
             let are_others_waiting = !insertion.waiting.is_empty();
-            insertion.waiting.push_back(left);
-            return Ok(accepts && are_others_waiting);
+            insertion.waiting.push_back(undecided);
+            return Ok(store_accepts && are_others_waiting);
         }
+
         // A few records are split without evidence: the calls cost little.
-        if accepts || left.len() <= MAX_UNPROVEN {
-            insertion.waiting.extend(left.halves());
-            return Ok(accepts);
+        if store_accepts || undecided.len() <= MAX_UNPROVEN {
+            insertion.waiting.extend(undecided.split_in_halves());
+            return Ok(store_accepts);
         }
+
         // There is no evidence yet. One record alone either gives the evidence, or shows for the
         // price of one call that the store still refuses.
-        let [one, others] = left.split_one_off();
-        let is_accepted = self.attempt(one, insertion).await?.is_none();
-        if is_accepted {
-            insertion.waiting.extend(others.halves());
+        let [probe, others] = undecided.split_off_probe();
+        let is_probe_decided = self.attempt(probe, insertion).await?.is_none();
+        if is_probe_decided {
+            insertion.waiting.extend(others.split_in_halves());
         } else {
-            insertion.waiting.push_back(left);
+            insertion.waiting.push_back(undecided);
         }
-        Ok(is_accepted)
+        Ok(is_probe_decided)
+    }
+
+    /// Checks whether the store is healthy enough to blame a record for a failure.
+    ///
+    /// A store that reports corruption counts as healthy, because it accepts the records that are
+    /// not affected.
+    async fn is_store_healthy(&self) -> bool {
+        match self.store.check().await {
+            Ok(()) => true,
+            Err(error) => error.kind() == ErrorKind::Corrupt,
+        }
     }
 
     /// Checks whether an operator has parked the only record of `sub_batch`, by putting it among
@@ -249,19 +308,26 @@ impl<R: Record> BatchWorker<R> {
     async fn is_parked(&self, sub_batch: &SubBatch<R>, job: &BatchJob) -> bool {
         let record = &job.batch.records[sub_batch.indices[0]];
         let partition = &job.batch.partition;
-        let is_parked = self.dead_letters.contains(record, partition).await.unwrap_or_else(|error| {
-            tracing::debug!(error = %error.chain(), "failed to look up a stuck record among the dead letters");
-            false
-        });
-        if is_parked {
-            tracing::warn!(
-                log.topic = %partition.topic,
-                log.partition = partition.index,
-                log.offset = record.offset,
-                "stuck record skipped: it is among the dead letters"
-            );
+
+        match self.dead_letters.contains(record, partition).await {
+            Ok(true) => {
+                tracing::warn!(
+                    log.topic = %partition.topic,
+                    log.partition = partition.index,
+                    log.offset = record.offset,
+                    "stuck record skipped: it is among the dead letters"
+                );
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                tracing::debug!(
+                    error = %error.chain(),
+                    "failed to look up a stuck record among the dead letters"
+                );
+                false
+            }
         }
-        is_parked
     }
 
     /// Reports to the pipeline that the only record of `sub_batch` is stuck, with the last `error`
@@ -274,141 +340,99 @@ impl<R: Record> BatchWorker<R> {
             partition: partition.index,
             offset: job.batch.records[index].offset,
             id: sub_batch.records[0].id(),
-            since: job.read,
+            since: job.read_at,
             error: error.clone(),
         };
         job.report(BatchEvent::Stuck(index, stuck)).await;
     }
-
-    /// Applies `sub_batch` with one call to the store, and counts the outcomes.
-    ///
-    /// Returns the records whose outcome is unknown, with the first of their errors, or `None` if
-    /// all outcomes are known. Rejected records are added to the `rejected` ones of `insertion`.
-    ///
-    /// # Errors
-    /// [`Aborted::Broken`] if the store did not return one outcome per record.
-    async fn attempt(
-        &self,
-        mut sub_batch: SubBatch<R>,
-        insertion: &mut BatchInsertion<'_, R>,
-    ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
-        let count = sub_batch.len();
-        // A record that is split off keeps the number of its batch, because the other records that
-        // the store takes from the batch are evidence too.
-        if count > 1 {
-            sub_batch.taken_before = self.taken.load(Ordering::Relaxed);
-        }
-        sub_batch.attempts += 1;
-        sub_batch.attempts_alone += u32::from(count == 1);
-        let outcomes = match with_failpoints(
-            "apply",
-            self.store.apply(Arc::clone(&sub_batch.records)),
-        )
-        .await
-        {
-            Ok(outcomes) if outcomes.len() == count => outcomes,
-            Ok(outcomes) => return Err(Aborted::Broken(miscounted(count, outcomes.len()))),
-            Err(error) => vec![InsertOutcome::Unknown(error); count],
-        };
-        let BatchInsertion {
-            job,
-            counters,
-            freshness,
-            rejected,
-            waiting,
-            tolerated,
-        } = insertion;
-        let mut unknown = Vec::new();
-        let mut failure = None;
-        let mut oldest = None::<Timestamp>;
-        for (position, outcome) in outcomes.into_iter().enumerate() {
-            let reason = match outcome {
-                InsertOutcome::Inserted => {
-                    counters.inserted += 1;
-                    self.taken.fetch_add(1, Ordering::Relaxed);
-                    let time = job.batch.records[sub_batch.indices[position]].known_time();
-                    oldest = oldest.into_iter().chain(time).min();
-                    continue;
-                }
-                // A refund whose purchase is not stored. The settler of waiting refunds sleeps
-                // until it is notified.
-                InsertOutcome::Waiting => {
-                    counters.waiting += 1;
-                    self.taken.fetch_add(1, Ordering::Relaxed);
-                    self.refund_waits.notify_one();
-                    continue;
-                }
-                // The log has delivered the record again.
-                InsertOutcome::Duplicate | InsertOutcome::Erased => {
-                    counters.duplicates += 1;
-                    continue;
-                }
-                InsertOutcome::Unknown(error) => {
-                    unknown.push(position);
-                    failure.get_or_insert(error);
-                    continue;
-                }
-                InsertOutcome::Conflict => Reason::conflict(R::TYPE),
-                InsertOutcome::Rejected(reason) => reason,
-            };
-            rejected.push(RejectedRecord {
-                index: sub_batch.indices[position],
-                reason,
-                attempts: sub_batch.attempts,
-            });
-        }
-        *freshness = (*freshness)
-            .max(oldest.map(|oldest| self.options.clock.now().saturating_since(oldest)));
-        // The store has just answered for a record, so it is worth trying the waiting calls without
-        // a pause.
-        if unknown.len() < count {
-            *tolerated = waiting.len() + 1;
-        }
-        let Some(error) = failure else {
-            // The record may have been reported as stuck. The report is withdrawn.
-            if sub_batch.attempts_alone > STUCK_AFTER_ATTEMPTS {
-                job.report(BatchEvent::Freed(sub_batch.indices[0])).await;
-            }
-            return Ok(None);
-        };
-        // Records that the store took during this call may have been written before it began to
-        // fail, so they are no evidence.
-        if count == 1 && sub_batch.attempts == 1 {
-            sub_batch.taken_before = self.taken.load(Ordering::Relaxed);
-        }
-        Ok(Some((
-            if unknown.len() < count {
-                sub_batch.only(&unknown)
-            } else {
-                sub_batch
-            },
-            error,
-        )))
-    }
-
-    /// Checks whether the store is healthy enough to blame a record for a failure.
-    ///
-    /// A store that reports corruption counts as healthy, because it accepts the records that are
-    /// not affected.
-    async fn store_answers(&self) -> bool {
-        self.store
-            .check()
-            .await
-            .err()
-            .is_none_or(|error| error.kind() == ErrorKind::Corrupt)
-    }
 }
 
-/// Creates the error for a store that returned `answered` outcomes for `sent` records, which is a
-/// defect of the store.
-fn miscounted(sent: usize, answered: usize) -> Error {
-    Error::new(
-        ErrorKind::Internal,
-        "the store did not return one outcome per record",
-    )
-    .with_origin("ingest")
-    .with_context("records", sent)
-    .with_context("outcomes", answered)
+/// The state of the insertion of one batch.
+struct BatchInsertion<'a, R> {
+    job: &'a BatchJob,
+    /// The outcomes so far.
+    counters: IngestCounters,
+    /// The greatest age of an inserted record at its insertion, by the timestamp of the log.
+    freshness: Option<Duration>,
+    /// The records that can never be stored. The caller dead-letters them.
+    rejected: &'a mut Vec<RejectedRecord>,
+    /// The calls that are still to be made.
+    waiting: VecDeque<SubBatch<R>>,
+    /// The number of failed calls that are tolerated without a pause.
+    ///
+    /// Whenever the store decides on a record, this becomes the number of waiting calls, plus one
+    /// for a half of the last call.
+    tolerated_failures: usize,
+}
+
+/// A part of a batch whose records are applied with one call. The first part is the whole batch.
+struct SubBatch<R> {
+    /// The decoded records.
+    records: Arc<[R]>,
+    /// The index in the batch of each record.
+    indices: Vec<usize>,
+    /// The number of calls with these records so far. The parts of a split call keep the number.
+    attempts: u32,
+    /// The number of calls so far that contained a single record and no other one.
+    attempts_alone: u32,
+    /// The number of records that the store had accepted before the last call with several records,
+    /// or after the first call if that contained a single record.
+    ///
+    /// If the store has accepted more records since, it accepts records other than the one that
+    /// fails alone.
+    accepted_before: u64,
+}
+
+impl<R: Record> SubBatch<R> {
+    /// Returns the number of records.
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Returns a part with only the records at `positions` of this part. It keeps the numbers of
+    /// attempts.
+    fn with_records_at(&self, positions: &[usize]) -> Self {
+        Self {
+            records: positions
+                .iter()
+                .map(|position| self.records[*position].clone())
+                .collect(),
+            indices: positions
+                .iter()
+                .map(|position| self.indices[*position])
+                .collect(),
+            ..*self
+        }
+    }
+
+    /// Splits this part into its first and its second half.
+    fn split_in_halves(&self) -> [Self; 2] {
+        let positions: Vec<usize> = (0..self.len()).collect();
+        let (first, second) = positions.split_at(positions.len() / 2);
+        [self.with_records_at(first), self.with_records_at(second)]
+    }
+
+    /// Splits this part into one record, which is tried alone, and the other records.
+    ///
+    /// Each attempt selects another record, so that all records of the part get their turn. The
+    /// last record comes first: after a restart a stuck record is the first one of its batch,
+    /// because the position stays before it, so the last record is the more likely one to be
+    /// accepted.
+    fn split_off_probe(&self) -> [Self; 2] {
+        // A part can be split for the first time after `SPLIT_AFTER_ATTEMPTS` attempts: then the
+        // last record is selected. Each further attempt selects another one, whether or not a probe
+        // followed the attempts before.
+        let further_attempts = self.attempts.saturating_sub(SPLIT_AFTER_ATTEMPTS) as usize;
+        let probe = self.len() - 1 - (further_attempts * PROBE_STRIDE) % self.len();
+
+        let others: Vec<usize> = (0..self.len())
+            .filter(|position| *position != probe)
+            .collect();
+        [
+            self.with_records_at(&[probe]),
+            self.with_records_at(&others),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -433,12 +457,12 @@ mod tests {
                 indices,
                 attempts: SPLIT_AFTER_ATTEMPTS,
                 attempts_alone: 0,
-                taken_before: 0,
+                accepted_before: 0,
             };
-            assert_eq!(batch.split_one_off()[0].indices, [count - 1]);
+            assert_eq!(batch.split_off_probe()[0].indices, [count - 1]);
             let mut tried = BTreeSet::new();
             for _ in 0..count {
-                let [one, others] = batch.split_one_off();
+                let [one, others] = batch.split_off_probe();
                 assert_eq!((one.len(), others.len()), (1, count - 1));
                 tried.insert(one.indices[0]);
                 batch.attempts += 1;

@@ -15,20 +15,21 @@
 //! | `refunds` | Counts waiting refunds, and dead-letters the contradictory ones |
 //! | `status`, `observer` | Report what happens to monitors and to the embedder |
 //!
-//! - A position is committed only when every record before it in its partition is stored or dead-lettered.
-//! - During an outage the pipeline retries with backoff. Only records that can never be stored are dead-lettered. A
-//!   record that a healthy store fails over is retried alone while the rest of its batch is stored;
-//!   [`IngestStatus::stuck`] reports it.
+//! - A position is committed only when every record before it in its partition is stored or
+//!   dead-lettered.
+//! - During an outage the pipeline retries with backoff. Only records that can never be stored are
+//!   dead-lettered. A record that a healthy store fails over is retried alone while the rest of its
+//!   batch is stored; [`IngestStatus::stuck`] reports it.
 //! - A refund whose purchase is not stored waits in the store: see
 //!   [`WaitingRefunds`](crate::ports::WaitingRefunds). It is dead-lettered if it turns out to
 //!   contradict its purchase.
-//! - Records that the log has lost are kept as one dead letter per [gap](crate::log::Gap) before the
-//!   position passes the gap. They do not count towards the limit of dead letters.
+//! - Records that the log has lost are kept as one dead letter per [gap](crate::log::Gap) before
+//!   the position passes the gap. They do not count towards the limit of dead letters.
 //! - A dead letter that can never be stored stops the pipeline. The error names the record.
 //! - Batches and bytes in flight are bounded. At the limit the source is paused.
-//! - A revocation and a shutdown follow the same steps: stop reading, drain batches in flight within the timeout,
-//!   commit durable offsets, leave. Results that arrive later are ignored; the records are redelivered, and their ids
-//!   make that harmless.
+//! - A revocation and a shutdown follow the same steps: stop reading, drain batches in flight
+//!   within the timeout, commit durable offsets, leave. Results that arrive later are ignored; the
+//!   records are redelivered, and their ids make that harmless.
 
 mod backoff;
 mod batch;
@@ -131,7 +132,7 @@ impl<R: Record> Ingest<R> {
             dead_letters,
             options,
             breaker,
-            taken: AtomicU64::new(0),
+            accepted_count: AtomicU64::new(0),
             refund_waits: Notify::new(),
         };
         Self {

@@ -26,7 +26,7 @@ pub trait IngestObserver: Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Is called once per batch when all of its records are stored or dead-lettered.
+    /// Receives a batch when all of its records are stored or dead-lettered. Called once per batch.
     ///
     /// The call comes from within the task of the batch, before the batch is reported. The default
     /// implementation does nothing.
@@ -50,11 +50,11 @@ pub struct BatchReport {
     pub freshness: Option<Duration>,
 }
 
-/// Calls `observer` with `call`, and returns the result.
+/// Passes `observer` to `call`, which calls one of its methods, and returns the result.
 ///
-/// A panic of the observer is logged, and gives the default value instead: it must not end the
-/// pipeline.
-pub(super) fn notify<T: Default>(
+/// A panic of the observer must not end the pipeline: it is logged, and the default value is
+/// returned instead.
+pub(super) fn call_observer<T: Default>(
     observer: &dyn IngestObserver,
     call: impl FnOnce(&dyn IngestObserver) -> T,
 ) -> T {

@@ -11,18 +11,20 @@ options! {
     pub struct IngestOptions {
         /// The maximum number of batches in flight (default 8).
         pub max_in_flight_batches: usize = 8,
-        /// The bytes of records in flight at which reading pauses (default 64 MiB). The last batch may exceed it.
+        /// The bytes of records in flight at which reading pauses (default 64 MiB). The last batch
+        /// may exceed it.
         pub max_in_flight_bytes: usize = 64 << 20,
-        /// The minimum time between two commits of a partition (default 100 ms). Positions of revoked partitions are
-        /// committed at once.
+        /// The minimum time between two commits of a partition (default 100 ms). Positions of
+        /// revoked partitions are committed at once.
         pub commit_interval: Duration = Duration::from_millis(100),
-        /// The maximum duration of a shutdown (default 20 s). Batches still in flight after three quarters of it are
-        /// abandoned; the last quarter is reserved for the commit.
+        /// The maximum duration of a shutdown (default 20 s). Batches still in flight after three
+        /// quarters of it are abandoned; the last quarter is reserved for the commit.
         pub drain_timeout: Duration = Duration::from_secs(20),
-        /// The first pause after a transient error (default 50 ms). Each further pause is twice as long.
+        /// The first pause after a transient error (default 50 ms). Each further pause is twice as
+        /// long.
         pub initial_backoff: Duration = Duration::from_millis(50),
-        /// The maximum pause after a transient error (default 2 s). Up to 100 % jitter is added, so members do not
-        /// retry simultaneously.
+        /// The maximum pause after a transient error (default 2 s). Up to 100 % jitter is added, so
+        /// members do not retry simultaneously.
         pub max_backoff: Duration = Duration::from_secs(2),
         /// The seed of the jitter, for reproducible tests; random by default.
         pub jitter_seed: Option<u64> = None,
@@ -83,11 +85,14 @@ impl DeadLetterLimit {
         (self.max_consecutive_count > 0).then_some(self.max_consecutive_count)
     }
 
-    /// Returns the number of records in the window, and the number of dead letters in the window
-    /// that is too many.
-    pub(super) const fn window_limit(self) -> (u64, usize) {
-        let window = self.max_consecutive_count.saturating_mul(10);
-        (window as u64, window.div_ceil(2))
+    /// Returns the number of records in the window.
+    pub(super) const fn window_size(self) -> u64 {
+        self.max_consecutive_count.saturating_mul(10) as u64
+    }
+
+    /// Returns the number of dead letters in the window at which the pipeline stops.
+    pub(super) const fn max_in_window(self) -> usize {
+        self.max_consecutive_count.saturating_mul(10).div_ceil(2)
     }
 
     /// Returns the name of the setting that an operator changes, if it is known.

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::IngestStatus;
 use super::batch::log_dead_letters;
-use super::status::replace;
+use super::status::replace_and_compare;
 use super::worker::BatchWorker;
 use crate::Result;
 use crate::log::{DeadLetter, Reason};
@@ -39,7 +39,7 @@ const MAX_REFUSED: usize = 100;
 /// # Cancel safety
 /// Dropping the future loses nothing: a refund that was not removed is returned by the store again,
 /// and its dead letter is put again, which changes nothing.
-pub(super) async fn settle_refunds<R: Record>(
+pub(super) async fn run_refund_settler<R: Record>(
     worker: Arc<BatchWorker<R>>,
     status: watch::Sender<IngestStatus>,
 ) {
@@ -48,10 +48,12 @@ pub(super) async fn settle_refunds<R: Record>(
     };
     let mut has_failed = false;
     loop {
-        match settle_round(&worker, store).await {
+        match settle_waiting_refunds(&worker, store).await {
             Ok(summary) => {
                 has_failed = false;
-                status.send_if_modified(|status| replace(&mut status.waiting_refunds, summary));
+                status.send_if_modified(|status| {
+                    replace_and_compare(&mut status.waiting_refunds, summary)
+                });
                 if summary.count == 0 {
                     // A timeout is no error: it is time for the next look.
                     let _elapsed = timeout(IDLE_INTERVAL, worker.refund_waits.notified()).await;
@@ -61,7 +63,10 @@ pub(super) async fn settle_refunds<R: Record>(
             Err(error) => {
                 // Only the first of several failures in a row is logged.
                 if !has_failed {
-                    tracing::warn!(error = %error.chain(), "settling waiting refunds failed, retrying");
+                    tracing::warn!(
+                        error = %error.chain(),
+                        "settling waiting refunds failed, retrying"
+                    );
                 }
                 has_failed = true;
             }
@@ -76,31 +81,34 @@ pub(super) async fn settle_refunds<R: Record>(
 /// # Errors
 /// Returns the errors of the store and of the dead letters. The next round continues with the
 /// refunds that were not removed.
-async fn settle_round<R: Record>(
+async fn settle_waiting_refunds<R: Record>(
     worker: &BatchWorker<R>,
     store: &dyn WaitingRefunds,
 ) -> Result<WaitingSummary> {
     loop {
-        let refused = store.apply_waiting(MAX_REFUSED).await?;
-        if refused.is_empty() {
+        let refused_refunds = store.apply_waiting(MAX_REFUSED).await?;
+        if refused_refunds.is_empty() {
             return store.waiting_summary().await;
         }
 
-        let mut dead_letters: Vec<DeadLetter> = Vec::with_capacity(refused.len());
-        for entry in &refused {
+        let mut dead_letters: Vec<DeadLetter> = Vec::with_capacity(refused_refunds.len());
+        for refund in &refused_refunds {
             // A store returns refused refunds only.
-            let reason = entry
+            let reason = refund
                 .refusal
                 .clone()
                 .unwrap_or_else(|| Reason::conflict(R::TYPE));
-            dead_letters.push(entry.dead_letter(reason)?);
+            dead_letters.push(refund.dead_letter(reason)?);
         }
         // The dead letters come first. If the process ends before the refunds are removed, the next
         // round puts the same dead letters again.
         worker.dead_letters.put(&dead_letters).await?;
         log_dead_letters(&dead_letters);
 
-        let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
+        let sequences: Vec<u64> = refused_refunds
+            .iter()
+            .map(|refund| refund.sequence)
+            .collect();
         store.remove_waiting(&sequences).await?;
     }
 }

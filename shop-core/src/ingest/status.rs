@@ -30,29 +30,30 @@ pub struct IngestStatus {
     pub in_flight_records: usize,
     /// The bytes of the records in flight.
     pub in_flight_bytes: usize,
-    /// The last error of each component that currently fails. Failing calls are retried; no record is lost.
+    /// The last error of each component that currently fails. Failing calls are retried; no record
+    /// is lost.
     pub errors: BTreeMap<Component, Error>,
     /// Since when each component fails. If several batches fail at one component, the earliest
     /// instant.
     pub failing_since: BTreeMap<Component, Instant>,
-    /// The oldest record that the store keeps failing over although it is healthy. Other records are processed; the
-    /// position of the record's partition stays before it.
+    /// The oldest record that the store keeps failing over although it is healthy. Other records
+    /// are processed; the position of the record's partition stays before it.
     pub stuck: Option<StuckRecord>,
-    /// Per topic and partition, the number of records that the log has lost before they were read. Partitions without a
-    /// loss are absent.
+    /// Per topic and partition, the number of records that the log has lost before they were read.
+    /// Partitions without a loss are absent.
     pub lost: BTreeMap<(Arc<str>, u32), u64>,
     /// Per topic, when the oldest uncommitted record was read; `None` if all are committed.
     pub oldest_uncommitted: BTreeMap<Arc<str>, Option<Instant>>,
-    /// Per topic, the log's timestamp of the oldest uncommitted record; `None` if all are committed. It stays when the
-    /// ingest has ended: its records are unread.
+    /// Per topic, the log's timestamp of the oldest uncommitted record; `None` if all are
+    /// committed. It stays when the ingest has ended: its records are unread.
     pub oldest_unread: BTreeMap<Arc<str>, Option<Timestamp>>,
     /// The number of failed calls per component that were retried.
     pub retries: BTreeMap<Component, u64>,
-    /// The age of the oldest record that the last batch inserted, at its insertion, by the log's timestamp; `None`
-    /// before the first insertion.
+    /// The age of the oldest record that the last batch inserted, at its insertion, by the log's
+    /// timestamp; `None` before the first insertion.
     pub freshness: Option<Duration>,
-    /// The refunds that wait in the store for their purchase, as they were counted last. Zero for a store without
-    /// [waiting refunds](crate::ports::WaitingRefunds).
+    /// The refunds that wait in the store for their purchase, as they were counted last. Zero for a
+    /// store without [waiting refunds](crate::ports::WaitingRefunds).
     pub waiting_refunds: WaitingSummary,
     /// The error that stopped the pipeline, if it stopped by itself.
     pub fatal_error: Option<Error>,
@@ -63,22 +64,22 @@ impl IngestStatus {
     ///
     /// `failure` is the error that stopped the pipeline. The last errors of the components stay
     /// visible.
-    pub(super) fn stop(&mut self, failure: Option<Error>) {
+    pub(super) fn mark_stopped(&mut self, failure: Option<Error>) {
         self.phase = Phase::Stopped;
         self.in_flight = 0;
         self.in_flight_records = 0;
         self.in_flight_bytes = 0;
         self.failing_since.clear();
-        self.oldest_uncommitted
-            .values_mut()
-            .for_each(|oldest| *oldest = None);
+        for oldest in self.oldest_uncommitted.values_mut() {
+            *oldest = None;
+        }
         self.stuck = None;
         self.fatal_error = failure;
     }
 }
 
 /// Sets `slot` to `value`, and returns whether `slot` had another value.
-pub(super) fn replace<T: PartialEq>(slot: &mut T, value: T) -> bool {
+pub(super) fn replace_and_compare<T: PartialEq>(slot: &mut T, value: T) -> bool {
     let differs = *slot != value;
     *slot = value;
     differs
@@ -161,8 +162,8 @@ pub struct IngestCounters {
     pub refused: u64,
     /// Records that an operator has parked as dead letters.
     pub parked: u64,
-    /// Records that the log has lost before they were read: the sizes of all [gaps](crate::log::Gap). They do not count
-    /// as dead-lettered.
+    /// Records that the log has lost before they were read: the sizes of all
+    /// [gaps](crate::log::Gap). They do not count as dead-lettered.
     pub lost: u64,
 }
 
@@ -181,7 +182,7 @@ impl IngestCounters {
     }
 
     /// Counts one dead letter, in total and for its `reason`.
-    pub(super) fn dead_lettered(&mut self, reason: ReasonKind) {
+    pub(super) fn count_dead_letter(&mut self, reason: ReasonKind) {
         self.dead_lettered += 1;
         match reason {
             ReasonKind::Undecodable => self.undecodable += 1,
@@ -217,8 +218,12 @@ impl IngestMonitor {
     /// Returns the errors of [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) when the
     /// pipeline has ended.
     pub async fn lag(&self) -> Result<Lag> {
-        let gone = || Error::new(ErrorKind::Closed, "the pipeline has ended").with_origin("ingest");
-        self.source.upgrade().ok_or_else(gone)?.lag().await
+        let Some(source) = self.source.upgrade() else {
+            return Err(
+                Error::new(ErrorKind::Closed, "the pipeline has ended").with_origin("ingest")
+            );
+        };
+        source.lag().await
     }
 
     /// Waits until `condition` holds, and returns the status in which it held.
@@ -229,7 +234,7 @@ impl IngestMonitor {
         condition: impl FnMut(&IngestStatus) -> bool + Send,
     ) -> IngestStatus {
         let mut watch = self.status.clone();
-        let found = watch.wait_for(condition).await.map(|status| status.clone());
-        found.unwrap_or_else(|_gone| self.status())
+        let matching_status = watch.wait_for(condition).await.map(|status| status.clone());
+        matching_status.unwrap_or_else(|_ended| self.status())
     }
 }

@@ -28,11 +28,11 @@ pub(super) struct BatchWorker<R> {
     pub(super) options: IngestOptions,
     /// Counts dead letters, and stops the pipeline at the limit.
     pub(super) breaker: DeadLetterBreaker,
-    /// The number of records that the store has taken so far, in all batches.
+    /// The number of records that the store has accepted so far, in all batches.
     ///
     /// A number that grows while one record fails is evidence that the store is healthy and the
     /// record is at fault.
-    pub(super) taken: AtomicU64,
+    pub(super) accepted_count: AtomicU64,
     /// Notified when a refund begins to wait for its purchase, to wake the settler of refunds.
     pub(super) refund_waits: Notify,
 }
@@ -48,9 +48,9 @@ pub(super) struct BatchJob {
     /// The offsets that the log has lost, if this job keeps a gap as a dead letter.
     pub(super) gap: Option<Gap>,
     /// When the driver started this job, which is right after the batch was read.
-    pub(super) read: Instant,
-    /// Cancelled when the batch is abandoned.
-    pub(super) stop: CancellationToken,
+    pub(super) read_at: Instant,
+    /// The token that is cancelled when the batch is abandoned.
+    pub(super) cancellation: CancellationToken,
     /// The event channel of the driver, for reports to the pipeline.
     pub(super) events: mpsc::Sender<PipelineEvent>,
 }
@@ -66,9 +66,11 @@ pub(super) struct RejectedRecord {
 }
 
 impl RejectedRecord {
-    /// Returns whether the record counts towards the limit of dead letters. Conflicts, and refunds that a store without
-    /// waiting refunds cannot keep, are caused by clients: they do not indicate a bad deployment, and do not end a row
-    /// either.
+    /// Checks whether the record counts towards the limit of dead letters.
+    ///
+    /// Conflicts, and refunds that a store without waiting refunds cannot keep, are caused by
+    /// clients. Such records do not indicate a bad deployment, and do not end a streak of dead
+    /// letters either.
     pub(super) fn counts_towards_limit(&self) -> bool {
         !matches!(
             self.reason.kind(),
@@ -114,12 +116,13 @@ impl BatchJob {
         backoff: &mut Backoff,
     ) -> Result<(), Aborted> {
         let now = Instant::now().into_std();
-        let until = backoff.record_failure(error, now);
+        let retry_at = backoff.record_failure(error, now);
         let since = backoff.failing().map_or(now, |(since, _)| *since);
         self.report(BatchEvent::Failed(component, since, error.clone()))
             .await;
-        self.stop
-            .run_until_cancelled(sleep_until(until.into()))
+
+        self.cancellation
+            .run_until_cancelled(sleep_until(retry_at.into()))
             .await
             .ok_or(Aborted::Abandoned)
     }
@@ -136,12 +139,14 @@ impl BatchJob {
     /// The position stays before the first record of the batch. Records of the batch that are
     /// stored already are redelivered, and their ids make that harmless.
     pub(super) fn defect_outcome(&self, error: Error) -> BatchOutcome {
-        let first = || self.batch.records.first().map_or(0, |first| first.offset);
-        let state = BatchState::StoppedAt(self.gap.as_ref().map_or_else(first, |gap| gap.from));
+        let first_offset = match &self.gap {
+            Some(gap) => gap.from,
+            None => self.batch.records.first().map_or(0, |first| first.offset),
+        };
         BatchOutcome {
             counters: IngestCounters::default(),
             gap: None,
-            state,
+            state: BatchState::StoppedAt(first_offset),
             stop: Some(error),
             freshness: None,
         }

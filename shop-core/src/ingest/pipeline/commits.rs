@@ -43,22 +43,24 @@ impl CommitState {
     /// Returns the instants at which the next commit is due, and at which the one in progress is
     /// overdue.
     ///
-    /// `has_offsets` says whether there is a position to commit. Otherwise no commit is due.
-    pub(super) fn deadlines(&self, has_offsets: bool) -> [Option<Instant>; 2] {
-        let due = self
-            .backoff
-            .not_before()
-            .filter(|_| has_offsets && !self.is_under_way);
-        [due, self.overdue_at]
+    /// `has_uncommitted_offsets` says whether there is a position to commit. Otherwise no commit is
+    /// due.
+    pub(super) fn deadlines(&self, has_uncommitted_offsets: bool) -> [Option<Instant>; 2] {
+        let due_at = if has_uncommitted_offsets && !self.is_under_way {
+            self.backoff.not_before()
+        } else {
+            None
+        };
+        [due_at, self.overdue_at]
     }
 }
 
 impl IngestPipeline {
     /// Checks whether the durable position of a partition is not committed yet.
-    pub(super) fn has_offsets(&self) -> bool {
+    pub(super) fn has_uncommitted_offsets(&self) -> bool {
         self.partitions
             .values()
-            .any(|progress| progress.to_commit().is_some())
+            .any(|progress| progress.uncommitted_offset().is_some())
     }
 
     /// Starts a commit of all new durable positions, if one is due and none is in progress.
@@ -66,16 +68,13 @@ impl IngestPipeline {
     /// A drain does not wait for the commit interval, because a rebalance or a shutdown waits for
     /// the drain. It does wait for the pause after a failed commit.
     pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
-        let CommitState {
-            backoff,
-            is_under_way,
-            ..
-        } = &self.commits;
         let is_draining = self.stopping.is_some() || !self.drains.is_empty();
-        let is_hurried = is_draining && backoff.failing().is_none();
-        if *is_under_way || !is_hurried && !backoff.is_due(now) {
+        let is_interval_skipped = is_draining && self.commits.backoff.failing().is_none();
+        let is_due = is_interval_skipped || self.commits.backoff.is_due(now);
+        if self.commits.is_under_way || !is_due {
             return;
         }
+
         // A partition without a new durable position is left out.
         let offsets: Vec<CommitOffset> = self
             .partitions
@@ -85,9 +84,10 @@ impl IngestPipeline {
         if offsets.is_empty() {
             return;
         }
-        self.partitions
-            .values_mut()
-            .for_each(PartitionProgress::begin_commit);
+
+        for progress in self.partitions.values_mut() {
+            progress.begin_commit();
+        }
         self.commits
             .backoff
             .wait_until(saturating_instant(now, self.options.commit_interval));
@@ -110,18 +110,20 @@ impl IngestPipeline {
     ) {
         self.commits.is_under_way = false;
         self.commits.overdue_at = None;
+
         // Without one outcome per position, it is unknown which positions were committed.
         let outcomes = match outcome {
             Ok(outcomes) if outcomes.len() == offsets.len() => outcomes,
-            Ok(_) => return self.on_commit_error(&miscounted(), now),
+            Ok(_) => return self.on_commit_error(&miscounted_outcomes_error(), now),
             Err(error) => return self.on_commit_error(&error, now),
         };
         self.failures_changed |= self.commits.backoff.record_success();
+
         for (offset, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
-                self.leave(&[offset.partition], actions);
-            } else if let Some(progress) = self.progress(&offset.partition) {
-                progress.committed(offset.next_offset);
+                self.leave_partitions(&[offset.partition], actions);
+            } else if let Some(progress) = self.partition_progress(&offset.partition) {
+                progress.confirm_commit(offset.next_offset);
             }
         }
     }
@@ -133,7 +135,7 @@ impl IngestPipeline {
         self.commits.backoff.record_failure(error, now);
         self.count_retry(Component::Commit);
         if error.kind() == ErrorKind::Internal {
-            self.stop(Some(error.clone()), now);
+            self.begin_shutdown(Some(error.clone()), now);
         }
     }
 
@@ -142,15 +144,11 @@ impl IngestPipeline {
     /// The commit is not abandoned, because it may have moved the position. No other commit starts
     /// before it ends.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
-        if self
-            .commits
-            .overdue_at
-            .take_if(|overdue_at| *overdue_at <= now)
-            .is_some()
-        {
+        let overdue_at = &mut self.commits.overdue_at;
+        if overdue_at.take_if(|at| *at <= now).is_some() {
             self.commits
                 .backoff
-                .record_error(&overdue("a commit", COMMIT_TIMEOUT), now);
+                .record_error(&overdue_error("a commit", COMMIT_TIMEOUT), now);
             self.failures_changed = true;
         }
     }
@@ -158,7 +156,7 @@ impl IngestPipeline {
 
 /// Creates the error for a source that did not return one outcome per position, which is a defect
 /// of the source.
-fn miscounted() -> Error {
+fn miscounted_outcomes_error() -> Error {
     Error::new(
         ErrorKind::Internal,
         "the source did not return one outcome per position",
@@ -166,11 +164,11 @@ fn miscounted() -> Error {
     .with_origin("ingest")
 }
 
-/// Creates the error for a call, named by `what`, that has not ended within `time`.
-pub(in super::super) fn overdue(what: &str, time: Duration) -> Error {
+/// Creates the error for `call` that has not ended within `time`.
+pub(in super::super) fn overdue_error(call: &str, time: Duration) -> Error {
     Error::new(
         ErrorKind::DeadlineExceeded,
-        format!("{what} has not ended within {} s", time.as_secs_f32()),
+        format!("{call} has not ended within {} s", time.as_secs_f32()),
     )
     .with_origin("ingest")
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::super::backoff::saturating_instant;
 use super::super::event::PipelineAction;
 use super::progress::PartitionProgress;
-use super::{IngestPipeline, key};
+use super::{IngestPipeline, partition_key};
 use crate::log::{Partition, Revocation};
 
 /// The two deadlines of a drain.
@@ -34,7 +34,7 @@ impl DrainDeadlines {
     }
 
     /// Returns the earlier one of each deadline in `self` and `other`.
-    pub(super) fn at_most(self, other: Option<Self>) -> Self {
+    pub(super) fn limited_by(self, other: Option<Self>) -> Self {
         let Some(other) = other else { return self };
         Self {
             drain_by: self.drain_by.min(other.drain_by),
@@ -54,13 +54,14 @@ impl IngestPipeline {
         now: Instant,
         actions: &mut Vec<PipelineAction>,
     ) {
-        let deadlines = DrainDeadlines::within(revocation.timeout, now).at_most(self.stopping);
+        let deadlines = DrainDeadlines::within(revocation.timeout, now).limited_by(self.stopping);
         for partition in &revocation.partitions {
             // Batches of an older epoch are not drained, because their commits would be fenced.
-            if let Some(progress) = self.enter(partition, actions) {
-                progress.drain(deadlines);
+            if let Some(progress) = self.enter_epoch(partition, actions) {
+                progress.begin_drain(deadlines);
             }
         }
+
         self.drains.push(Arc::new(revocation));
         // The rebalance waits for the commit, so it is tried at once, without backoff.
         self.commits.backoff.retry_now();
@@ -80,20 +81,21 @@ impl IngestPipeline {
                 actions.push(PipelineAction::Abandon(progress.partition.clone()));
             }
         }
-        for drain in std::mem::take(&mut self.drains) {
+
+        for revocation in std::mem::take(&mut self.drains) {
             // A partition without progress has nothing in flight.
-            let is_over = |partition| {
-                self.partitions
-                    .get(&key(partition))
-                    .is_none_or(|of| self.is_over(of, now))
-            };
-            if drain.partitions.iter().all(is_over) {
+            let is_over = revocation
+                .partitions
+                .iter()
+                .filter_map(|partition| self.partitions.get(&partition_key(partition)))
+                .all(|progress| self.is_drain_over(progress, now));
+            if is_over {
                 // The epoch ends before the revocation does: from then on another member may own
                 // the partitions.
-                self.leave(&drain.partitions, actions);
-                actions.push(PipelineAction::EndRevocation(drain));
+                self.leave_partitions(&revocation.partitions, actions);
+                actions.push(PipelineAction::EndRevocation(revocation));
             } else {
-                self.drains.push(drain);
+                self.drains.push(revocation);
             }
         }
     }
@@ -101,13 +103,14 @@ impl IngestPipeline {
     /// Checks whether the drain of a partition is complete or out of time, or no drain has begun.
     ///
     /// A drain is complete when no batch is in flight and the durable position is committed.
-    fn is_over(&self, progress: &PartitionProgress, now: Instant) -> bool {
+    fn is_drain_over(&self, progress: &PartitionProgress, now: Instant) -> bool {
         let Some(deadlines) = progress.draining else {
             return true;
         };
+
         let is_drained = progress.is_abandoned || progress.is_idle();
         // The commit in progress may contain a position of this partition.
-        let is_committed = !self.commits.is_under_way && progress.to_commit().is_none();
+        let is_committed = !self.commits.is_under_way && progress.uncommitted_offset().is_none();
         is_drained && is_committed || deadlines.give_up_by <= now
     }
 
@@ -122,22 +125,27 @@ impl IngestPipeline {
             && self
                 .partitions
                 .values()
-                .all(|progress| self.is_over(progress, now))
+                .all(|progress| self.is_drain_over(progress, now))
     }
 
     /// Leaves `partitions`, whose epoch has ended, and abandons their batches.
     ///
     /// Their epochs are not entered again: later results of their batches are ignored.
-    pub(super) fn leave(&mut self, partitions: &[Partition], actions: &mut Vec<PipelineAction>) {
+    pub(super) fn leave_partitions(
+        &mut self,
+        partitions: &[Partition],
+        actions: &mut Vec<PipelineAction>,
+    ) {
         for partition in partitions {
-            if let Some(progress) = self.enter(partition, actions) {
-                progress.leave();
+            if let Some(progress) = self.enter_epoch(partition, actions) {
+                progress.end_epoch();
                 actions.push(PipelineAction::Abandon(partition.clone()));
             }
         }
+
         // Without offsets no commit is tried, so a failure of commits would be reported for ever. A
         // commit that does not end stays a failure, because no other one can start.
-        if !self.commits.is_under_way && !self.has_offsets() {
+        if !self.commits.is_under_way && !self.has_uncommitted_offsets() {
             self.failures_changed |= self.commits.backoff.record_success();
         }
     }

@@ -38,7 +38,7 @@ use super::{IngestCounters, IngestOptions};
 use crate::log::{Batch, Gap, LogRecord, Partition, Revocation, RevocationCause, SourceEvent};
 use crate::{Error, ErrorKind, Result};
 use commits::CommitState;
-pub(super) use commits::overdue;
+pub(super) use commits::overdue_error;
 use drain::DrainDeadlines;
 use progress::{FirstRecord, PartitionProgress};
 
@@ -54,8 +54,7 @@ struct InFlightBatch {
     partition: Partition,
     records: usize,
     bytes: usize,
-    /// When the batch was read.
-    read: Instant,
+    read_at: Instant,
     /// The component whose call for this batch fails, since when it fails, and the error.
     failing: Option<(Component, Instant, Error)>,
     /// The stuck records by their index in the batch. The store fails over a stuck record although
@@ -63,19 +62,29 @@ struct InFlightBatch {
     stuck: BTreeMap<usize, StuckRecord>,
 }
 
+/// The offsets of one partition that the log has lost.
+#[derive(Debug, Clone, Default)]
+struct LostOffsets {
+    /// The number of lost offsets in all gaps. Offsets of the last gap that are delivered again
+    /// are not counted again.
+    count: u64,
+    /// The offsets of the last gap.
+    last_gap: Range<u64>,
+}
+
 /// The state of one member of the group: its partitions, batches in flight, durable offsets and
 /// deadlines.
 #[derive(Debug, Clone)]
 pub(super) struct IngestPipeline {
     options: IngestOptions,
-    /// The number of batches read so far, which is the unique number of the next batch.
-    batches: u64,
+    /// The number of the next batch or gap, which is also how many were started so far.
+    next_number: u64,
     /// The batches in flight, by number.
     in_flight: BTreeMap<u64, InFlightBatch>,
     /// The progress of each partition in its newest known epoch.
     partitions: BTreeMap<PartitionKey, PartitionProgress>,
-    /// The revocations that are being drained. The rebalance of each waits until its action ends
-    /// it.
+    /// The revocations that are being drained. The rebalance of a revocation waits until
+    /// [`PipelineAction::EndRevocation`].
     drains: Vec<Arc<Revocation>>,
     /// The state of commits, of which at most one is in progress.
     commits: CommitState,
@@ -83,15 +92,15 @@ pub(super) struct IngestPipeline {
     reading: Backoff,
     /// Control events are not requested before this instant.
     control_not_before: Option<Instant>,
-    /// Whether the source was closed by itself.
+    /// Whether the source has closed by itself.
     source_ended: bool,
     /// The deadlines of the shutdown, once it has begun.
     stopping: Option<DrainDeadlines>,
     /// The error that stopped the pipeline, if it stopped by itself.
     pub(super) failure: Option<Error>,
     counters: IngestCounters,
-    /// The number of records that each partition has lost, and the offsets of its last gap.
-    lost: BTreeMap<PartitionKey, (u64, Range<u64>)>,
+    /// The offsets that each partition has lost.
+    lost: BTreeMap<PartitionKey, LostOffsets>,
     /// The age of the oldest record that the last inserting batch has inserted.
     freshness: Option<Duration>,
     /// The number of failed calls of each component that were retried.
@@ -106,7 +115,7 @@ impl IngestPipeline {
     /// Creates the pipeline of a member that has read nothing.
     pub(super) fn new(options: IngestOptions) -> Self {
         Self {
-            batches: 0,
+            next_number: 0,
             in_flight: BTreeMap::new(),
             partitions: BTreeMap::new(),
             drains: Vec::new(),
@@ -130,27 +139,31 @@ impl IngestPipeline {
     ///
     /// The driver also calls this function with [`PipelineEvent::Time`] when a deadline has passed.
     /// A close is always the last action of a pipeline.
-    pub(super) fn on(
+    pub(super) fn handle(
         &mut self,
         event: PipelineEvent,
         now: Instant,
         actions: &mut Vec<PipelineAction>,
     ) {
         match event {
-            PipelineEvent::Shutdown => self.stop(None, now),
+            PipelineEvent::Shutdown => self.begin_shutdown(None, now),
             PipelineEvent::Time => {}
-            PipelineEvent::Source { asked, answer } => self.on_source(asked, answer, now, actions),
-            PipelineEvent::Batch(number, event) => self.on_batch(number, event, now, actions),
+            PipelineEvent::Source { demand, result } => {
+                self.on_source_result(demand, result, now, actions);
+            }
+            PipelineEvent::Batch(number, event) => self.on_batch_event(number, event, now, actions),
             PipelineEvent::Committed(offsets, outcome) => {
                 self.on_commit(offsets, outcome, now, actions);
             }
         }
+
         // A source that waits without an error is healthy, even if it delivers nothing.
         if self.reading.healthy_at().is_some_and(|at| at <= now) {
             self.on_source_healthy();
         }
         self.report_overdue_commit(now);
         self.finish_drains(now, actions);
+
         // The close comes when all is drained. Until then, also during a shutdown, durable
         // positions are committed.
         match self.stopping {
@@ -166,7 +179,7 @@ impl IngestPipeline {
     ///
     /// The source is paused while no batches are requested: at the limits of batches or bytes in
     /// flight, during a backoff, and during a shutdown.
-    pub(super) fn wants(&self, now: Instant) -> EventDemand {
+    pub(super) fn event_demand(&self, now: Instant) -> EventDemand {
         if self.source_ended {
             EventDemand::Nothing
         } else if self.has_room() && self.reading.is_due(now) {
@@ -182,23 +195,27 @@ impl IngestPipeline {
     /// Returns the next instant after `now` at which the pipeline must be called with
     /// [`PipelineEvent::Time`].
     ///
-    /// Deadlines up to `now` were handled by the last call of [`on`](Self::on). Returns `None` if
-    /// nothing is due.
+    /// Deadlines up to `now` were handled by the last call of [`handle`](Self::handle). Returns
+    /// `None` if nothing is due.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let draining = self
+        let drains = self
             .partitions
             .values()
-            .filter_map(|progress| progress.draining);
-        let deadlines = draining.chain(self.stopping);
-        let drains = deadlines.flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
+            .filter_map(|progress| progress.draining)
+            .chain(self.stopping)
+            .flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
         let reading = [
             self.reading.not_before(),
             self.reading.healthy_at(),
             self.control_not_before,
         ];
-        let commits = self.commits.deadlines(self.has_offsets());
-        let others = reading.into_iter().chain(commits).flatten();
-        drains.chain(others).filter(|at| *at > now).min()
+        let commits = self.commits.deadlines(self.has_uncommitted_offsets());
+
+        let reading_and_commits = reading.into_iter().chain(commits).flatten();
+        drains
+            .chain(reading_and_commits)
+            .filter(|deadline| *deadline > now)
+            .min()
     }
 
     /// Checks whether the shutdown has begun.
@@ -212,80 +229,88 @@ impl IngestPipeline {
         // A limit of zero counts as one, because the pipeline would read nothing otherwise.
         self.stopping.is_none()
             && self.in_flight.len() < self.options.max_in_flight_batches.max(1)
-            && self.bytes() < self.options.max_in_flight_bytes.max(1)
+            && self.in_flight_bytes() < self.options.max_in_flight_bytes.max(1)
     }
 
     /// Returns the bytes of the batches in flight.
-    fn bytes(&self) -> usize {
+    fn in_flight_bytes(&self) -> usize {
         self.in_flight.values().map(|batch| batch.bytes).sum()
     }
 
     /// Returns the progress of `partition`, or `None` if its epoch has ended or is unknown.
-    fn progress(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
-        let progress = self.partitions.get_mut(&key(partition))?;
-        (progress.partition == *partition && !progress.is_left).then_some(progress)
+    fn partition_progress(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
+        self.partitions
+            .get_mut(&partition_key(partition))
+            .filter(|progress| progress.partition == *partition && !progress.is_left)
     }
 
     /// Returns the progress of `partition`, and begins its epoch if the epoch is new.
     ///
     /// A new epoch starts without progress, and abandons the batches of the older one. Returns
     /// `None` if the epoch of `partition` has ended.
-    fn enter(
+    fn enter_epoch(
         &mut self,
         partition: &Partition,
         actions: &mut Vec<PipelineAction>,
     ) -> Option<&mut PartitionProgress> {
-        let unread = || PartitionProgress::new(partition.clone());
-        let progress = self.partitions.entry(key(partition)).or_insert_with(unread);
-        if progress.is_past(partition.epoch) {
+        let progress = self
+            .partitions
+            .entry(partition_key(partition))
+            .or_insert_with(|| PartitionProgress::new(partition.clone()));
+        if progress.is_stale_epoch(partition.epoch) {
             return None;
         }
+
         if progress.partition != *partition {
-            let before = std::mem::replace(progress, unread());
+            let new_progress = PartitionProgress::new(partition.clone());
+            let old_progress = std::mem::replace(progress, new_progress);
             // A partition that was left is abandoned already.
-            actions.extend((!before.is_left).then_some(PipelineAction::Abandon(before.partition)));
+            if !old_progress.is_left {
+                actions.push(PipelineAction::Abandon(old_progress.partition));
+            }
         }
         Some(progress)
     }
 
-    /// Handles the answer of the source to a request for the `asked` events.
+    /// Handles the `result` of the source for a request for the events of `demand`.
     ///
     /// An error other than [`Closed`](ErrorKind::Closed) is retried after a pause.
-    fn on_source(
+    fn on_source_result(
         &mut self,
-        asked: EventDemand,
-        got: Result<SourceEvent>,
+        demand: EventDemand,
+        result: Result<SourceEvent>,
         now: Instant,
         actions: &mut Vec<PipelineAction>,
     ) {
         // A control event does not show that batches can be read.
-        if asked == EventDemand::Next && got.is_ok() {
+        if demand == EventDemand::Next && result.is_ok() {
             self.on_source_healthy();
         }
-        match got {
+
+        match result {
             // A batch without records has no offset to commit.
             Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
-            Ok(SourceEvent::Batch(batch)) => self.start(batch, None, now, actions),
+            Ok(SourceEvent::Batch(batch)) => self.start_batch(batch, None, now, actions),
             Ok(SourceEvent::Gap(gap)) => {
                 // A gap passes through the pipeline like a batch, so that the position passes it in
                 // the order of the log.
-                let empty = Batch::new(gap.partition.clone(), Vec::new());
-                self.start(empty, Some(gap), now, actions);
+                let empty_batch = Batch::new(gap.partition.clone(), Vec::new());
+                self.start_batch(empty_batch, Some(gap), now, actions);
             }
             Ok(SourceEvent::Revoked(revocation)) if revocation.cause == RevocationCause::Lost => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
-                self.leave(&revocation.partitions, actions);
+                self.leave_partitions(&revocation.partitions, actions);
                 actions.push(PipelineAction::EndRevocation(Arc::new(revocation)));
             }
             Ok(SourceEvent::Revoked(revocation)) => self.begin_drain(revocation, now, actions),
             Ok(SourceEvent::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
             Err(error) => {
-                let until = self.reading.record_failure(&error, now);
+                let retry_at = self.reading.record_failure(&error, now);
                 // The backoff of reading delays batches only. Control events are requested during
                 // it, so they need a pause of their own.
-                if asked == EventDemand::Control {
-                    self.control_not_before = Some(until);
+                if demand == EventDemand::Control {
+                    self.control_not_before = Some(retry_at);
                 }
                 self.count_retry(Component::Source);
             }
@@ -296,7 +321,7 @@ impl IngestPipeline {
     fn on_source_closed(&mut self, now: Instant) {
         tracing::info!("source closed, ingest ends");
         self.source_ended = true;
-        self.stop(None, now);
+        self.begin_shutdown(None, now);
     }
 
     /// Ends the recorded failure of reading, if there is one.
@@ -307,39 +332,37 @@ impl IngestPipeline {
     /// Starts a batch, or the dead letter of a `gap`, whose batch contains no records.
     ///
     /// A batch of an ended epoch is ignored.
-    fn start(
+    fn start_batch(
         &mut self,
         batch: Batch,
         gap: Option<Gap>,
         now: Instant,
         actions: &mut Vec<PipelineAction>,
     ) {
-        let partition = batch.partition.clone();
-        let number = self.batches;
-        let records = batch.records.len();
-        let bytes = batch.size();
-        let read = FirstRecord {
-            at: now,
-            time: batch.records.first().and_then(LogRecord::known_time),
-        };
-        let Some(progress) = self.enter(&partition, actions) else {
+        let number = self.next_number;
+        let Some(progress) = self.enter_epoch(&batch.partition, actions) else {
             // The progress of this epoch is unknown, so no offset of the batch may be committed.
             tracing::error!(
-                log.partition = partition.index,
-                log.epoch = partition.epoch,
+                log.partition = batch.partition.index,
+                log.epoch = batch.partition.epoch,
                 "batch of an ended epoch ignored"
             );
             return;
         };
-        progress.start(number, read);
+        let first_record = FirstRecord {
+            read_at: now,
+            time: batch.records.first().and_then(LogRecord::known_time),
+        };
+        progress.add_batch(number, first_record);
         let is_abandoned = progress.is_abandoned;
-        self.batches += 1;
-        let of_it = partition.clone();
+        self.next_number += 1;
+
+        let partition = batch.partition.clone();
         let batch_in_flight = InFlightBatch {
-            partition,
-            records,
-            bytes,
-            read: now,
+            partition: partition.clone(),
+            records: batch.records.len(),
+            bytes: batch.size(),
+            read_at: now,
             failing: None,
             stuck: BTreeMap::new(),
         };
@@ -348,14 +371,14 @@ impl IngestPipeline {
         // The drain of this epoch is out of time already. The abandonment follows the start,
         // because the driver creates the cancellation token of the batch when it starts the batch.
         if is_abandoned {
-            actions.push(PipelineAction::Abandon(of_it));
+            actions.push(PipelineAction::Abandon(partition));
         }
     }
 
     /// Handles a report of the batch `number`.
     ///
     /// An unknown number is ignored.
-    fn on_batch(
+    fn on_batch_event(
         &mut self,
         number: u64,
         event: BatchEvent,
@@ -365,17 +388,20 @@ impl IngestPipeline {
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
         };
+
         match event {
             BatchEvent::Finished(outcome) => {
                 return self.finish_batch(number, outcome, now, actions);
             }
-            BatchEvent::Failed(part, since, error) => {
-                batch.failing = Some((part, since, error));
-                self.count_retry(part);
+            BatchEvent::Failed(component, since, error) => {
+                batch.failing = Some((component, since, error));
+                self.count_retry(component);
             }
             BatchEvent::Recovered => batch.failing = None,
-            BatchEvent::Stuck(index, record) => self.note_stuck(number, index, record),
-            BatchEvent::Freed(index) => drop(batch.stuck.remove(&index)),
+            BatchEvent::Stuck(index, record) => self.record_stuck(number, index, record),
+            BatchEvent::Freed(index) => {
+                batch.stuck.remove(&index);
+            }
         }
         self.failures_changed = true;
     }
@@ -395,71 +421,59 @@ impl IngestPipeline {
         let Some(batch) = self.in_flight.remove(&number) else {
             return;
         };
-        let InFlightBatch {
-            partition,
-            records,
-            bytes,
-            read,
-            failing,
-            stuck,
-        } = batch;
         // A failure of the batch disappears from the status with the batch.
-        self.failures_changed |= failing.is_some() || !stuck.is_empty();
-        let Some(BatchOutcome {
-            counters: tally,
-            gap,
-            state,
-            stop,
-            freshness,
-        }) = outcome
-        else {
+        self.failures_changed |= batch.failing.is_some() || !batch.stuck.is_empty();
+        let Some(outcome) = outcome else {
             return;
         };
-        if let Some(gap) = gap {
-            self.count_gap(key(&partition), gap);
+
+        if let Some(gap) = outcome.gap {
+            self.count_gap(partition_key(&batch.partition), gap);
         } else {
-            let duration = now.saturating_duration_since(read);
             actions.push(PipelineAction::Completed(BatchReport {
-                records,
-                bytes,
-                counters: tally,
-                duration,
-                freshness,
+                records: batch.records,
+                bytes: batch.bytes,
+                counters: outcome.counters,
+                duration: now.saturating_duration_since(batch.read_at),
+                freshness: outcome.freshness,
             }));
         }
-        self.counters.add(&tally);
-        self.freshness = freshness.or(self.freshness);
+        self.counters.add(&outcome.counters);
+        self.freshness = outcome.freshness.or(self.freshness);
+
         // The records of an ended epoch are stored and counted, but another member commits them.
-        if let Some(progress) = self.progress(&partition) {
-            progress.finish(number, state);
+        if let Some(progress) = self.partition_progress(&batch.partition) {
+            progress.finish_batch(number, outcome.state);
         }
-        if stop.is_some() {
-            self.stop(stop, now);
+
+        if outcome.stop.is_some() {
+            self.begin_shutdown(outcome.stop, now);
         }
     }
 
     /// Counts the offsets of a gap, a range of offsets that the log has lost.
     ///
     /// A gap is delivered again if its position was not committed, and may have grown in between.
-    /// Its offsets are counted once.
+    /// The offsets of the last gap of a partition are not counted again.
     fn count_gap(&mut self, partition: PartitionKey, gap: Range<u64>) {
-        let (count, last) = self.lost.entry(partition).or_insert((0, 0..0));
-        let from = if last.contains(&gap.start) {
-            last.end
+        let lost = self.lost.entry(partition).or_default();
+        let first_uncounted = if lost.last_gap.contains(&gap.start) {
+            lost.last_gap.end
         } else {
             gap.start
         };
-        let new = gap.end.saturating_sub(from);
-        *count += new;
-        self.counters.lost += new;
-        *last = gap;
+        let newly_lost = gap.end.saturating_sub(first_uncounted);
+
+        lost.count += newly_lost;
+        lost.last_gap = gap;
+        self.counters.lost += newly_lost;
     }
 
     /// Begins the shutdown: drains all partitions within the drain timeout.
     ///
     /// `failure` is the error that stops the pipeline, or `None` for a requested shutdown. The
     /// first failure is kept. A second call changes no deadline.
-    fn stop(&mut self, failure: Option<Error>, now: Instant) {
+    fn begin_shutdown(&mut self, failure: Option<Error>, now: Instant) {
         if let Some(error) = failure
             && self.failure.is_none()
         {
@@ -467,20 +481,22 @@ impl IngestPipeline {
             tracing::warn!(error = %error.chain(), "ingest stopping, draining batches in flight");
             self.failure = Some(error);
         }
+
         if self.stopping.is_some() {
             return;
         }
+
         let deadlines = DrainDeadlines::within(self.options.drain_timeout, now);
         self.stopping = Some(deadlines);
-        self.partitions
-            .values_mut()
-            .for_each(|progress| progress.drain(deadlines));
+        for progress in self.partitions.values_mut() {
+            progress.begin_drain(deadlines);
+        }
         // The drain waits for the commit, so the commit is tried at once, without backoff.
         self.commits.backoff.retry_now();
     }
 }
 
 /// Returns the key of `partition`, which is the same in each epoch.
-fn key(partition: &Partition) -> PartitionKey {
+fn partition_key(partition: &Partition) -> PartitionKey {
     (Arc::clone(&partition.topic), partition.index)
 }

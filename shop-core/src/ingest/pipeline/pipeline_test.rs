@@ -39,14 +39,14 @@ impl Fixture {
 
     fn on(&mut self, event: PipelineEvent) -> Vec<PipelineAction> {
         let mut actions = Vec::new();
-        self.pipeline.on(event, self.now, &mut actions);
+        self.pipeline.handle(event, self.now, &mut actions);
         actions
     }
 
     fn answer(&mut self, answer: SourceEvent) -> Vec<PipelineAction> {
         self.on(PipelineEvent::Source {
-            asked: EventDemand::Next,
-            answer: Ok(answer),
+            demand: EventDemand::Next,
+            result: Ok(answer),
         })
     }
 
@@ -133,29 +133,35 @@ fn bytes_in_flight_are_bounded() {
             ..IngestOptions::default()
         });
         for offset in 0..2 {
-            assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
+            assert_eq!(
+                fixture.pipeline.event_demand(fixture.now),
+                EventDemand::Next
+            );
             fixture.read(1, offset);
         }
         assert_eq!(
-            fixture.pipeline.wants(fixture.now),
+            fixture.pipeline.event_demand(fixture.now),
             EventDemand::Control,
             "the second one fills the budget"
         );
         fixture.finish(0, BatchState::Durable(1));
-        assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
+        assert_eq!(
+            fixture.pipeline.event_demand(fixture.now),
+            EventDemand::Next
+        );
     }
 }
 
 #[test]
 fn a_closed_source_ends_the_pipeline() {
-    for answer in [
+    for result in [
         Ok(SourceEvent::Closed),
         Err(Error::new(ErrorKind::Closed, "closed")),
     ] {
         let mut fixture = Fixture::new(IngestOptions::default());
         let actions = fixture.on(PipelineEvent::Source {
-            asked: EventDemand::Next,
-            answer,
+            demand: EventDemand::Next,
+            result,
         });
         assert!(
             matches!(actions[..], [PipelineAction::Close(_)]),
@@ -174,10 +180,10 @@ fn the_error_of_a_batch_ends_with_it() {
         0,
         BatchEvent::Failed(Component::Store, fixture.now, unavailable()),
     ));
-    fixture.pipeline.report(&mut status);
+    fixture.pipeline.update_status(&mut status);
     assert!(status.errors.contains_key(&Component::Store));
     fixture.finish(0, BatchState::Durable(1));
-    fixture.pipeline.report(&mut status);
+    fixture.pipeline.update_status(&mut status);
     assert!(status.errors.is_empty());
 
     fixture.read(1, 1);
@@ -192,10 +198,10 @@ fn the_error_of_a_batch_ends_with_it() {
         error,
     };
     fixture.on(PipelineEvent::Batch(1, BatchEvent::Stuck(0, stuck)));
-    fixture.pipeline.report(&mut status);
+    fixture.pipeline.update_status(&mut status);
     assert!(status.stuck.is_some());
     fixture.finish(1, BatchState::Durable(2));
-    fixture.pipeline.report(&mut status);
+    fixture.pipeline.update_status(&mut status);
     assert!(status.stuck.is_none());
 }
 
@@ -215,9 +221,15 @@ fn batches_in_flight_are_bounded() {
         ..IngestOptions::default()
     });
     fixture.read(1, 0);
-    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
+    assert_eq!(
+        fixture.pipeline.event_demand(fixture.now),
+        EventDemand::Next
+    );
     fixture.read(1, 1);
-    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Control);
+    assert_eq!(
+        fixture.pipeline.event_demand(fixture.now),
+        EventDemand::Control
+    );
 }
 
 #[test]
@@ -333,10 +345,10 @@ fn failed_commits_of_lost_partitions_are_ignored_unless_they_hang() {
             let offsets = vec![CommitOffset::new(partition(1), 1)];
             fixture.on(PipelineEvent::Committed(offsets, Err(unavailable())));
         }
-        fixture.pipeline.report(&mut status);
+        fixture.pipeline.update_status(&mut status);
         assert!(status.errors.contains_key(&Component::Commit));
         fixture.revoke(1, RevocationCause::Lost, SECOND);
-        fixture.pipeline.report(&mut status);
+        fixture.pipeline.update_status(&mut status);
         assert_eq!(status.errors.contains_key(&Component::Commit), hangs);
     }
 }
@@ -411,22 +423,28 @@ fn closing_gets_the_rest_of_the_drain_timeout() {
 fn reading_pauses_after_an_error_and_control_events_do_not() {
     let mut fixture = Fixture::new(IngestOptions::default());
     fixture.on(PipelineEvent::Source {
-        asked: EventDemand::Next,
-        answer: Err(unavailable()),
-    });
-    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Control);
-    fixture.on(PipelineEvent::Source {
-        asked: EventDemand::Control,
-        answer: Err(unavailable()),
+        demand: EventDemand::Next,
+        result: Err(unavailable()),
     });
     assert_eq!(
-        fixture.pipeline.wants(fixture.now),
+        fixture.pipeline.event_demand(fixture.now),
+        EventDemand::Control
+    );
+    fixture.on(PipelineEvent::Source {
+        demand: EventDemand::Control,
+        result: Err(unavailable()),
+    });
+    assert_eq!(
+        fixture.pipeline.event_demand(fixture.now),
         EventDemand::Nothing,
         "not in a circle"
     );
     let later = fixture.now + 10 * SECOND;
     fixture.time(later);
-    assert_eq!(fixture.pipeline.wants(fixture.now), EventDemand::Next);
+    assert_eq!(
+        fixture.pipeline.event_demand(fixture.now),
+        EventDemand::Next
+    );
 }
 
 #[test]

@@ -49,7 +49,7 @@ struct BatchRun {
     /// The number of the last batch.
     number: u64,
     /// The first record of the first batch.
-    read: FirstRecord,
+    first_record: FirstRecord,
     state: BatchState,
 }
 
@@ -57,7 +57,7 @@ struct BatchRun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FirstRecord {
     /// When the record was read.
-    pub(super) at: Instant,
+    pub(super) read_at: Instant,
     /// The timestamp of the record in the log; `None` for a gap.
     pub(super) time: Option<Timestamp>,
 }
@@ -80,12 +80,12 @@ impl PartitionProgress {
     }
 
     /// Checks whether `epoch` has ended, so that its batches are ignored.
-    pub(super) const fn is_past(&self, epoch: u64) -> bool {
+    pub(super) const fn is_stale_epoch(&self, epoch: u64) -> bool {
         self.partition.epoch > epoch || self.is_left && self.partition.epoch == epoch
     }
 
     /// Ends the epoch, and forgets its batches and positions.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn end_epoch(&mut self) {
         *self = Self {
             is_left: true,
             ..Self::new(self.partition.clone())
@@ -94,19 +94,19 @@ impl PartitionProgress {
 
     /// Begins a drain with these `deadlines`. Deadlines of an earlier drain apply where they are
     /// earlier.
-    pub(super) fn drain(&mut self, deadlines: DrainDeadlines) {
+    pub(super) fn begin_drain(&mut self, deadlines: DrainDeadlines) {
         if !self.is_left {
-            self.draining = Some(deadlines.at_most(self.draining));
+            self.draining = Some(deadlines.limited_by(self.draining));
         }
     }
 
-    /// Adds a batch in flight, whose first record is `read`.
+    /// Adds the batch `number`, which is in flight and begins with `first_record`.
     ///
-    /// Its `number` is greater than the numbers of all batches before.
-    pub(super) fn start(&mut self, number: u64, read: FirstRecord) {
+    /// The number is greater than the numbers of all batches before.
+    pub(super) fn add_batch(&mut self, number: u64, first_record: FirstRecord) {
         self.entries.push_back(BatchRun {
             number,
-            read,
+            first_record,
             state: BatchState::InFlight,
         });
     }
@@ -116,56 +116,61 @@ impl PartitionProgress {
     ///
     /// A batch that stopped before its end moves the prefix up to the offset where it stopped. Its
     /// entry stays, so the prefix never passes it.
-    pub(super) fn finish(&mut self, number: u64, state: BatchState) {
-        if let Ok(at) = self
+    pub(super) fn finish_batch(&mut self, number: u64, state: BatchState) {
+        if let Ok(index) = self
             .entries
             .binary_search_by_key(&number, |entry| entry.number)
         {
-            self.entries[at].state = state;
+            self.entries[index].state = state;
             // The later neighbour first, because merging the batch into the earlier one would move
             // the indices.
-            self.merge(at + 1);
-            self.merge(at);
+            self.merge_into_previous(index + 1);
+            self.merge_into_previous(index);
         }
+
         while let Some(BatchRun {
-            state: BatchState::Durable(next),
-            read,
+            state: BatchState::Durable(next_offset),
+            first_record,
             ..
         }) = self.entries.front()
         {
             // A redelivered batch ends at the same offset: there is nothing new to commit.
-            if self.durable < Some(*next) {
-                self.durable = Some(*next);
-                self.durable_since = self.durable_since.or(Some(*read));
+            if self.durable < Some(*next_offset) {
+                self.durable = Some(*next_offset);
+                self.durable_since = self.durable_since.or(Some(*first_record));
             }
             self.entries.pop_front();
         }
+
         if let Some(BatchRun {
-            state: BatchState::StoppedAt(next),
+            state: BatchState::StoppedAt(offset),
             ..
         }) = self.entries.front()
         {
-            self.durable = self.durable.max(Some(*next));
+            self.durable = self.durable.max(Some(*offset));
         }
     }
 
-    /// Merges the entry at the index `at` into the entry before, if both are durable.
-    fn merge(&mut self, at: usize) {
-        let Some(before) = at.checked_sub(1) else {
+    /// Merges the entry at `index` into the entry before, if both are durable.
+    fn merge_into_previous(&mut self, index: usize) {
+        let Some(previous_index) = index.checked_sub(1) else {
             return;
         };
-        let (Some(earlier), Some(later)) = (self.entries.get(before), self.entries.get(at)) else {
+        let (Some(previous), Some(entry)) =
+            (self.entries.get(previous_index), self.entries.get(index))
+        else {
             return;
         };
-        if let (BatchState::Durable(one), BatchState::Durable(other)) = (earlier.state, later.state)
+
+        if let (BatchState::Durable(previous_end), BatchState::Durable(end)) =
+            (previous.state, entry.state)
         {
-            // A redelivered batch may end before the previous one.
-            let number = later.number;
-            let state = BatchState::Durable(one.max(other));
-            self.entries.remove(at);
-            let merged = &mut self.entries[before];
+            let number = entry.number;
+            self.entries.remove(index);
+            let merged = &mut self.entries[previous_index];
             merged.number = number;
-            merged.state = state;
+            // A redelivered batch may end before the previous one.
+            merged.state = BatchState::Durable(previous_end.max(end));
         }
     }
 
@@ -177,15 +182,15 @@ impl PartitionProgress {
     }
 
     /// Returns the durable position, if it is not committed yet.
-    pub(super) fn to_commit(&self) -> Option<u64> {
+    pub(super) fn uncommitted_offset(&self) -> Option<u64> {
         self.durable
             .filter(|durable| self.committed != Some(*durable))
     }
 
     /// Returns the durable position with its partition, if it is not committed yet.
     pub(super) fn commit_offset(&self) -> Option<CommitOffset> {
-        self.to_commit()
-            .map(|next| CommitOffset::new(self.partition.clone(), next))
+        self.uncommitted_offset()
+            .map(|next_offset| CommitOffset::new(self.partition.clone(), next_offset))
     }
 
     /// Records that a commit of the durable position begins.
@@ -194,9 +199,9 @@ impl PartitionProgress {
         self.committing_since = self.committing_since.or(self.durable_since.take());
     }
 
-    /// Records that the log has confirmed the position `next`.
-    pub(super) fn committed(&mut self, next: u64) {
-        self.committed = Some(next);
+    /// Records that the log has confirmed the position `next_offset`.
+    pub(super) fn confirm_commit(&mut self, next_offset: u64) {
+        self.committed = Some(next_offset);
         self.committing_since = None;
     }
 
@@ -205,7 +210,7 @@ impl PartitionProgress {
     /// Records in a commit are older than durable ones without a commit, and these are older than
     /// the batches in flight.
     pub(super) fn oldest_uncommitted(&self) -> Option<FirstRecord> {
-        let in_flight = self.entries.front().map(|entry| entry.read);
+        let in_flight = self.entries.front().map(|entry| entry.first_record);
         self.committing_since.or(self.durable_since).or(in_flight)
     }
 }
@@ -218,8 +223,11 @@ mod tests {
 
     use super::*;
 
-    fn at(at: Instant) -> FirstRecord {
-        FirstRecord { at, time: None }
+    fn at(read_at: Instant) -> FirstRecord {
+        FirstRecord {
+            read_at,
+            time: None,
+        }
     }
 
     fn progress() -> PartitionProgress {
@@ -227,24 +235,24 @@ mod tests {
     }
 
     fn start(progress: &mut PartitionProgress, numbers: std::ops::Range<u64>) {
-        numbers.for_each(|number| progress.start(number, at(Instant::now())));
+        numbers.for_each(|number| progress.add_batch(number, at(Instant::now())));
     }
 
     #[test]
     fn only_the_unbroken_prefix_counts() {
         let mut progress = progress();
         start(&mut progress, 0..3);
-        assert_eq!(progress.to_commit(), None);
-        progress.finish(1, BatchState::Durable(20));
+        assert_eq!(progress.uncommitted_offset(), None);
+        progress.finish_batch(1, BatchState::Durable(20));
         assert_eq!(
-            progress.to_commit(),
+            progress.uncommitted_offset(),
             None,
             "the first batch is still in flight"
         );
-        progress.finish(0, BatchState::Durable(10));
-        assert_eq!(progress.to_commit(), Some(20));
-        progress.committed(20);
-        assert_eq!(progress.to_commit(), None);
+        progress.finish_batch(0, BatchState::Durable(10));
+        assert_eq!(progress.uncommitted_offset(), Some(20));
+        progress.confirm_commit(20);
+        assert_eq!(progress.uncommitted_offset(), None);
         assert!(!progress.is_idle());
     }
 
@@ -252,12 +260,12 @@ mod tests {
     fn redelivered_batches_wait_for_no_commit() {
         let mut progress = progress();
         start(&mut progress, 0..2);
-        progress.finish(0, BatchState::Durable(10));
+        progress.finish_batch(0, BatchState::Durable(10));
         progress.begin_commit();
-        progress.committed(10);
-        progress.finish(1, BatchState::Durable(10));
+        progress.confirm_commit(10);
+        progress.finish_batch(1, BatchState::Durable(10));
         assert_eq!(
-            (progress.to_commit(), progress.oldest_uncommitted()),
+            (progress.uncommitted_offset(), progress.oldest_uncommitted()),
             (None, None)
         );
     }
@@ -266,9 +274,9 @@ mod tests {
     fn commits_stop_at_a_batch_that_ended_early() {
         let mut progress = progress();
         start(&mut progress, 0..2);
-        progress.finish(1, BatchState::Durable(20));
-        progress.finish(0, BatchState::StoppedAt(7));
-        assert_eq!(progress.to_commit(), Some(7));
+        progress.finish_batch(1, BatchState::Durable(20));
+        progress.finish_batch(0, BatchState::StoppedAt(7));
+        assert_eq!(progress.uncommitted_offset(), Some(7));
         assert!(progress.is_idle());
     }
 
@@ -278,13 +286,13 @@ mod tests {
         start(&mut progress, 0..1);
         for number in 1..=10_000 {
             start(&mut progress, number..number + 1);
-            progress.finish(number, BatchState::Durable(number + 1));
+            progress.finish_batch(number, BatchState::Durable(number + 1));
             assert!(progress.entries.len() <= 2, "{}", progress.entries.len());
         }
-        assert_eq!(progress.to_commit(), None);
-        progress.finish(0, BatchState::Durable(1));
+        assert_eq!(progress.uncommitted_offset(), None);
+        progress.finish_batch(0, BatchState::Durable(1));
         assert_eq!(
-            (progress.to_commit(), progress.entries.len()),
+            (progress.uncommitted_offset(), progress.entries.len()),
             (Some(10_001), 0)
         );
     }
@@ -294,7 +302,7 @@ mod tests {
         let mut progress = progress();
         start(&mut progress, 0..8);
         for number in (1..8).rev() {
-            progress.finish(number, BatchState::Durable(number + 1));
+            progress.finish_batch(number, BatchState::Durable(number + 1));
             assert_eq!(
                 progress.entries.len() as u64,
                 number + 1,
@@ -309,7 +317,7 @@ mod tests {
         start(&mut progress, 0..8);
         for number in 8..1_000 {
             // Batch 0 stays; of the others in flight the one in the middle ends.
-            progress.finish(number - 4, BatchState::Durable(number));
+            progress.finish_batch(number - 4, BatchState::Durable(number));
             start(&mut progress, number..number + 1);
             assert!(progress.entries.len() <= 17, "{}", progress.entries.len());
         }
@@ -321,22 +329,22 @@ mod tests {
         let second = |number| at(begun + Duration::from_secs(number));
         let mut progress = progress();
         assert_eq!(progress.oldest_uncommitted(), None);
-        (0..4).for_each(|number| progress.start(number, second(number)));
-        progress.finish(1, BatchState::Durable(20));
+        (0..4).for_each(|number| progress.add_batch(number, second(number)));
+        progress.finish_batch(1, BatchState::Durable(20));
         assert_eq!(
             progress.oldest_uncommitted(),
             Some(at(begun)),
             "the first is in flight"
         );
-        progress.finish(0, BatchState::Durable(10));
+        progress.finish_batch(0, BatchState::Durable(10));
         progress.begin_commit();
         assert_eq!(
             progress.oldest_uncommitted(),
             Some(at(begun)),
             "it is durable, but not committed"
         );
-        progress.finish(2, BatchState::Durable(30));
-        progress.committed(20);
+        progress.finish_batch(2, BatchState::Durable(30));
+        progress.confirm_commit(20);
         assert_eq!(
             progress.oldest_uncommitted(),
             Some(second(2)),
@@ -344,10 +352,10 @@ mod tests {
         );
         progress.begin_commit();
         // That commit fails, and the next one takes more along.
-        progress.finish(3, BatchState::Durable(40));
+        progress.finish_batch(3, BatchState::Durable(40));
         progress.begin_commit();
         assert_eq!(progress.oldest_uncommitted(), Some(second(2)));
-        progress.committed(40);
+        progress.confirm_commit(40);
         assert_eq!(progress.oldest_uncommitted(), None);
     }
 
@@ -359,10 +367,10 @@ mod tests {
             start(&mut progress, 0..12);
             let mut done = std::collections::BTreeSet::new();
             for number in order {
-                progress.finish(number, BatchState::Durable((number + 1) * 10));
+                progress.finish_batch(number, BatchState::Durable((number + 1) * 10));
                 done.insert(number);
                 let prefix = (0..).take_while(|number| done.contains(number)).count() as u64;
-                prop_assert_eq!(progress.to_commit(), (prefix > 0).then_some(prefix * 10));
+                prop_assert_eq!(progress.uncommitted_offset(), (prefix > 0).then_some(prefix * 10));
             }
         }
     }

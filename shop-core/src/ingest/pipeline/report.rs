@@ -7,40 +7,43 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::status::{Component, IngestStatus, Phase, StuckRecord, replace};
+use super::super::status::{Component, IngestStatus, Phase, StuckRecord, replace_and_compare};
 use super::IngestPipeline;
 use crate::Error;
 
-/// The maximum number of stuck records that are logged concurrently. With more, the cause is not a
+/// The number of stuck records at which no further one is logged. With more, the cause is not a
 /// single record.
-const MAX_NAMED: usize = 10;
+const MAX_LOGGED_STUCK: usize = 10;
 
 impl IngestPipeline {
     /// Updates `status` from the state of the pipeline, and returns whether the status has changed.
     ///
     /// Called while the status is locked, so it only remembers what
     /// [`log_transitions`](Self::log_transitions) logs afterwards.
-    pub(in super::super) fn report(&mut self, status: &mut IngestStatus) -> bool {
+    pub(in super::super) fn update_status(&mut self, status: &mut IngestStatus) -> bool {
         let phase = if self.is_stopping() {
             Phase::Draining
         } else {
             Phase::Running
         };
-        let mut changed = replace(&mut status.phase, phase)
-            | replace(&mut status.counters, self.counters)
-            | replace(&mut status.in_flight, self.in_flight.len())
-            | replace(
+
+        let mut changed = replace_and_compare(&mut status.phase, phase)
+            | replace_and_compare(&mut status.counters, self.counters)
+            | replace_and_compare(&mut status.in_flight, self.in_flight.len())
+            | replace_and_compare(
                 &mut status.in_flight_records,
                 self.in_flight.values().map(|batch| batch.records).sum(),
             )
-            | replace(&mut status.in_flight_bytes, self.bytes())
-            | replace(&mut status.freshness, self.freshness);
-        for (partition, (count, _)) in &self.lost {
-            if status.lost.get(partition) != Some(count) {
-                status.lost.insert(partition.clone(), *count);
+            | replace_and_compare(&mut status.in_flight_bytes, self.in_flight_bytes())
+            | replace_and_compare(&mut status.freshness, self.freshness);
+
+        for (partition, lost) in &self.lost {
+            if status.lost.get(partition) != Some(&lost.count) {
+                status.lost.insert(partition.clone(), lost.count);
                 changed = true;
             }
         }
+
         // Failures change rarely, and collecting them allocates, so they are collected only after a
         // change.
         if std::mem::take(&mut self.failures_changed) {
@@ -54,12 +57,16 @@ impl IngestPipeline {
     ///
     /// Must not be called while the status is locked, because logging may block.
     pub(in super::super) fn log_transitions(&mut self) {
-        for (part, error) in self.transitions.drain(..) {
+        for (component, error) in self.transitions.drain(..) {
             match error {
                 Some(error) => {
-                    tracing::warn!(ingest.part = %part, error = %error.chain(), "ingest failing, retrying");
+                    tracing::warn!(
+                        ingest.part = %component,
+                        error = %error.chain(),
+                        "ingest failing, retrying"
+                    );
                 }
-                None => tracing::info!(ingest.part = %part, "ingest recovered"),
+                None => tracing::info!(ingest.part = %component, "ingest recovered"),
             }
         }
     }
@@ -71,53 +78,57 @@ impl IngestPipeline {
     /// reported. Returns the components that fail since this call, with their error, and the ones
     /// that recovered, without an error.
     fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Component, Option<Error>)> {
-        let before = std::mem::take(&mut status.errors);
+        let previous_errors = std::mem::take(&mut status.errors);
         status.failing_since.clear();
-        for (part, since, error) in self.failing() {
+        for (component, since, error) in self.current_failures() {
             let since = since.into();
-            if status
+            let is_longest = status
                 .failing_since
-                .get(&part)
-                .is_none_or(|longest| since < *longest)
-            {
-                status.failing_since.insert(part, since);
-                status.errors.insert(part, error.clone());
+                .get(&component)
+                .is_none_or(|longest| since < *longest);
+            if is_longest {
+                status.failing_since.insert(component, since);
+                status.errors.insert(component, error.clone());
             }
         }
-        // Batch numbers ascend, so the first stuck record found is of the oldest batch.
-        let stuck = self
+
+        // Batch numbers ascend, so the first stuck record is of the oldest batch.
+        status.stuck = self
             .in_flight
             .values()
             .flat_map(|batch| batch.stuck.values())
-            .next();
-        status.stuck = stuck.cloned();
+            .next()
+            .cloned();
         status.retries.clone_from(&self.retries);
-        let new = status
+
+        let failing = status
             .errors
             .iter()
-            .filter(|(part, _)| !before.contains_key(part));
-        let failing = new.map(|(part, error)| (*part, Some(error.clone())));
-        let recovered = before
+            .filter(|(component, _)| !previous_errors.contains_key(component))
+            .map(|(component, error)| (*component, Some(error.clone())));
+        let recovered = previous_errors
             .keys()
-            .filter(|part| !status.errors.contains_key(part));
-        failing.chain(recovered.map(|part| (*part, None))).collect()
+            .filter(|component| !status.errors.contains_key(component))
+            .map(|component| (*component, None));
+        failing.chain(recovered).collect()
     }
 
     /// Iterates over the current failures: the component, since when it fails, and its error.
-    fn failing(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
-        let calls = [
+    fn current_failures(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
+        let source_and_commits = [
             (Component::Source, &self.reading),
             (Component::Commit, &self.commits.backoff),
-        ];
-        let calls = calls.into_iter().filter_map(|(part, backoff)| {
+        ]
+        .into_iter()
+        .filter_map(|(component, backoff)| {
             let (since, error) = backoff.failing()?;
-            Some((part, *since, error))
+            Some((component, *since, error))
         });
         let batches = self.in_flight.values().filter_map(|batch| {
-            let (part, since, error) = batch.failing.as_ref()?;
-            Some((*part, *since, error))
+            let (component, since, error) = batch.failing.as_ref()?;
+            Some((*component, *since, error))
         });
-        calls.chain(batches)
+        source_and_commits.chain(batches)
     }
 
     /// Sets, for each topic, when its oldest uncommitted record was read, and the timestamp of that
@@ -125,20 +136,21 @@ impl IngestPipeline {
     ///
     /// Returns whether a value has changed.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
-        let mut read = BTreeMap::new();
-        let mut written = BTreeMap::new();
+        let mut read_times = BTreeMap::new();
+        let mut log_times = BTreeMap::new();
         for progress in self.partitions.values() {
             let Some(oldest) = progress.oldest_uncommitted() else {
                 continue;
             };
             let topic = &progress.partition.topic;
-            keep_earlier(&mut read, topic, oldest.at.into());
+            keep_earlier(&mut read_times, topic, oldest.read_at.into());
             if let Some(time) = oldest.time {
-                keep_earlier(&mut written, topic, time);
+                keep_earlier(&mut log_times, topic, time);
             }
         }
-        replace_all(&mut status.oldest_uncommitted, read)
-            | replace_all(&mut status.oldest_unread, written)
+
+        replace_topic_times(&mut status.oldest_uncommitted, read_times)
+            | replace_topic_times(&mut status.oldest_unread, log_times)
     }
 
     /// Counts a failed call of `component` that is retried.
@@ -151,13 +163,14 @@ impl IngestPipeline {
     /// time.
     ///
     /// A stuck record is one that the store fails over although it is healthy.
-    pub(super) fn note_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
-        let count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
+    pub(super) fn record_stuck(&mut self, number: u64, index: usize, record: StuckRecord) {
+        let stuck_count: usize = self.in_flight.values().map(|batch| batch.stuck.len()).sum();
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
         };
+
         // A record is reported again after each further attempt, and logged once.
-        if count < MAX_NAMED && !batch.stuck.contains_key(&index) {
+        if stuck_count < MAX_LOGGED_STUCK && !batch.stuck.contains_key(&index) {
             tracing::warn!(
                 log.topic = %record.topic,
                 log.partition = record.partition,
@@ -183,20 +196,21 @@ fn keep_earlier<'a, T: Ord + Copy>(
         .or_insert(time);
 }
 
-/// Sets the value of each topic in `known` to its value in `values`, and returns whether a value
+/// Sets the time of each topic in `topic_times` to its time in `values`, and returns whether a time
 /// has changed.
 ///
-/// A known topic without a value stays, with `None`.
-fn replace_all<T: PartialEq + Copy>(
-    known: &mut BTreeMap<Arc<str>, Option<T>>,
+/// A topic of `topic_times` that `values` does not contain stays, with `None`. A topic that only
+/// `values` contains is added.
+fn replace_topic_times<T: PartialEq + Copy>(
+    topic_times: &mut BTreeMap<Arc<str>, Option<T>>,
     mut values: BTreeMap<&Arc<str>, T>,
 ) -> bool {
     let mut changed = false;
-    for (topic, known) in known.iter_mut() {
-        changed |= replace(known, values.remove(topic));
+    for (topic, topic_time) in topic_times.iter_mut() {
+        changed |= replace_and_compare(topic_time, values.remove(topic));
     }
     changed |= !values.is_empty();
-    known.extend(
+    topic_times.extend(
         values
             .into_iter()
             .map(|(topic, value)| (Arc::clone(topic), Some(value))),

@@ -123,7 +123,7 @@ pub(super) struct World {
 impl Hash for IngestPipeline {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
-            batches,
+            next_number,
             partitions,
             drains,
             stopping,
@@ -132,7 +132,7 @@ impl Hash for IngestPipeline {
             ..
         } = self;
         (
-            batches,
+            next_number,
             partitions,
             stopping,
             source_ended,
@@ -147,13 +147,13 @@ impl Hash for IngestPipeline {
             number,
             InFlightBatch {
                 partition,
-                read,
+                read_at,
                 failing,
                 ..
             },
         ) in &self.in_flight
         {
-            (number, partition, read, failing.is_some()).hash(state);
+            (number, partition, read_at, failing.is_some()).hash(state);
         }
     }
 }
@@ -218,7 +218,7 @@ impl World {
             return vec![Move::Restart];
         }
         let mut moves = Vec::new();
-        let wants = self.pipeline.wants(self.now);
+        let wants = self.pipeline.event_demand(self.now);
         for (index, log) in self.log.iter().enumerate() {
             if wants == EventDemand::Next && self.ended[index].is_some() {
                 moves.push(Move::DeliverOld(index));
@@ -353,9 +353,9 @@ impl World {
         log.is_owned &= log.epoch > partition.epoch;
     }
 
-    fn source(&mut self, answer: Result<SourceEvent>) -> Result<(), String> {
-        let asked = self.pipeline.wants(self.now);
-        self.happens(PipelineEvent::Source { asked, answer })
+    fn source(&mut self, result: Result<SourceEvent>) -> Result<(), String> {
+        let demand = self.pipeline.event_demand(self.now);
+        self.happens(PipelineEvent::Source { demand, result })
     }
 
     fn revoke(&mut self, index: usize, cause: RevocationCause) -> Result<(), String> {
@@ -450,7 +450,7 @@ impl World {
     fn happens(&mut self, event: PipelineEvent) -> Result<(), String> {
         let is_abandoned = matches!(event, PipelineEvent::Batch(_, BatchEvent::Finished(None)));
         let mut actions = Vec::new();
-        self.pipeline.on(event, self.now, &mut actions);
+        self.pipeline.handle(event, self.now, &mut actions);
         for action in actions {
             expect(
                 !(is_abandoned && matches!(action, PipelineAction::Completed(_))),
