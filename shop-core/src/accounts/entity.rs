@@ -22,7 +22,7 @@ use crate::{Error, ErrorKind, IdempotencyKey, PurchaseId, RequestContext, Result
 
 /// The UUID namespace of keys that count per owner. It must never change: with another value, a
 /// retry would not find its first row and insert a second one.
-const OWNED: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
+const OWNER_NAMESPACE: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
 /// The number of events at the end of each partition among which [`highest_published`] looks for
 /// the highest number. Relays publish events in the order of their numbers, but two relays may
 /// publish some events again after later ones.
@@ -51,13 +51,17 @@ impl IdempotencyKey {
     pub fn scoped_to_owner(&self, owner: &str) -> Self {
         match self.as_str().parse::<PurchaseId>() {
             Ok(id) if id.is_random() => self.clone(),
-            _ => hashed(OWNED, &[owner.as_bytes(), self.as_str().as_bytes()]).into(),
+            _ => hashed(
+                OWNER_NAMESPACE,
+                &[owner.as_bytes(), self.as_str().as_bytes()],
+            )
+            .into(),
         }
     }
 }
 
-/// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::accounts::users::User) or an
-/// [`Order`](crate::accounts::orders::Order).
+/// A row that a store numbers from 1, with its event in an outbox: a
+/// [`User`](crate::accounts::users::User) or an [`Order`](crate::accounts::orders::Order).
 #[doc(hidden)]
 pub trait Entity: Event + PartialEq {
     /// The type of the number of a row. Numbers begin at 1 and have no gaps.
@@ -121,21 +125,24 @@ pub trait Entity: Event + PartialEq {
 /// # Behavior
 /// Each line names the functions of the conformance kit that check it.
 ///
-/// - Rows are numbered from 1 without gaps, regardless of refused ones (`users::numbers_have_no_gaps`,
-///   `orders::numbers_have_no_gaps`) and of concurrent calls (`users::racing_users_leave_no_gap`,
-///   `orders::racing_orders_leave_no_gap`).
+/// - Rows are numbered from 1 without gaps, regardless of refused rows
+///   (`users::numbers_have_no_gaps`, `orders::numbers_have_no_gaps`) and of concurrent calls
+///   (`users::racing_users_leave_no_gap`, `orders::racing_orders_leave_no_gap`).
 /// - A row that was inserted is found, unchanged (`users::a_registered_user_is_found`,
 ///   `orders::a_placed_order_is_found`).
 /// - Of concurrent inserts of users with one address, one succeeds and the others are refused
-///   (`users::an_email_is_unique`). The domain is case-insensitive (`users::an_email_domain_is_case_insensitive`).
-/// - An order is refused until an event of its user was applied (`orders::user_events_are_applied_once`). Applying the
-///   event again changes nothing (`orders::user_events_are_idempotent`).
-/// - The same key with the same content returns the first row and writes no event
-///   (`users::a_key_makes_registration_idempotent`, `orders::a_key_makes_placement_idempotent`). With other content the
-///   key is taken (`users::a_key_belongs_to_one_user`, `orders::a_key_belongs_to_one_order`). Keys of orders count per
-///   user, unless they are UUIDs of version 4 or 7 (`orders::keys_count_per_user`).
-/// - A row and its event in the outbox are written atomically, one event per row (`users::each_user_has_one_event`,
-///   `orders::each_order_has_one_event`).
+///   (`users::an_email_is_unique`). The domain of the address is case-insensitive
+///   (`users::an_email_domain_is_case_insensitive`).
+/// - An order is refused until an event of its user was applied
+///   (`orders::user_events_are_applied_once`). Applying the event again changes nothing
+///   (`orders::user_events_are_idempotent`).
+/// - An insert with the same key and the same content returns the first row and writes no event
+///   (`users::a_key_makes_registration_idempotent`, `orders::a_key_makes_placement_idempotent`).
+///   With other content, the key is taken (`users::a_key_belongs_to_one_user`,
+///   `orders::a_key_belongs_to_one_order`). Keys of orders count per user, unless they are UUIDs of
+///   version 4 or 7 (`orders::keys_count_per_user`).
+/// - A row and its event in the outbox are written atomically, one event per row
+///   (`users::each_user_has_one_event`, `orders::each_order_has_one_event`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -144,9 +151,9 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// taken, or the row that it requires is unknown.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. The error's
-    /// [`outcome`](crate::Error::outcome) states whether the row may have been inserted. Retrying with the same key is
-    /// safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. The
+    /// [`outcome`](crate::Error::outcome) of the error states whether the row may have been inserted.
+    /// Retrying with the same key is safe.
     ///
     /// # Cancel safety
     /// Dropping the future inserts the row with its event, or neither.
@@ -164,8 +171,10 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// The reason why no row can be inserted.
     async fn check(&self) -> Result<()>;
 
-    /// Names the log of the rows' events. A store whose database can lose rows in a fail-over assigns no number again that
-    /// is in this log. The default ignores the log.
+    /// Sets the log to which the events of the rows are published.
+    ///
+    /// A store whose database can lose rows in a fail-over reads this log, so that it assigns no
+    /// published number again. The default ignores the log.
     #[doc(hidden)]
     fn set_event_log(&self, log: Arc<dyn LogAdmin>) {
         let _unused = log;
@@ -179,41 +188,44 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// published number again. Reads the last 1,000 events of each partition.
 ///
 /// # Errors
-/// [`Unavailable`](crate::ErrorKind::Unavailable) when the log cannot be reached, or does not deliver
+/// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached, or does not deliver
 /// an event of each partition in time.
 #[doc(hidden)]
 pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
-    // The partitions whose end was not reached yet. Empty partitions have nothing to read.
-    let mut unread = log.tail(&Offsets::new()).await?.end;
-    unread.retain(|_partition, end| *end > 0);
-    let start = unread
+    // The ends of the partitions that were not read to their end yet. There is nothing to read in an
+    // empty partition.
+    let mut unread_ends = log.tail(&Offsets::new()).await?.end;
+    unread_ends.retain(|_partition, end| *end > 0);
+
+    let start = unread_ends
         .iter()
         .map(|(partition, end)| (*partition, end.saturating_sub(LAST_EVENTS)))
         .collect();
     let mut tail = log.tail(&start).await?;
     // The log may have deleted all events of a partition.
-    unread.retain(|partition, end| tail.start.get(partition).is_some_and(|start| start < end));
-    let mut silent: BTreeSet<u32> = unread.keys().copied().collect();
+    unread_ends.retain(|partition, end| tail.start.get(partition).is_some_and(|start| start < end));
+    let mut silent_partitions: BTreeSet<u32> = unread_ends.keys().copied().collect();
 
     let mut highest = 0;
-    while !unread.is_empty() {
-        let Ok(next) = timeout(NEXT_EVENT_TIMEOUT, tail.batches.try_next()).await else {
+    while !unread_ends.is_empty() {
+        let Ok(received) = timeout(NEXT_EVENT_TIMEOUT, tail.batches.try_next()).await else {
             // The last offsets of a partition may have no event, but not all of them.
-            if silent.is_empty() {
+            if silent_partitions.is_empty() {
                 break;
             }
             let message = "the end of the event log was not delivered in time";
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
-        let Some(batch) = next? else {
+        let Some(batch) = received? else {
             break;
         };
-        silent.remove(&batch.partition.index);
+
+        silent_partitions.remove(&batch.partition.index);
         for record in &batch.records {
             if let Ok(row) = E::decode(record, &batch.partition) {
                 highest = highest.max(row.number().into());
             }
-            unread.retain(|partition, end| {
+            unread_ends.retain(|partition, end| {
                 *partition != batch.partition.index || record.offset + 1 < *end
             });
         }
@@ -239,8 +251,8 @@ impl<E: Entity> Insertion<E> {
     #[must_use]
     #[doc(hidden)]
     pub fn with_key_of(new: &E::New, first: E) -> Self {
-        let is_same = first == E::with_number(new, first.number());
-        if is_same {
+        let has_same_content = first == E::with_number(new, first.number());
+        if has_same_content {
             Self::AlreadyInserted(first)
         } else {
             Self::KeyTaken
@@ -260,7 +272,7 @@ macro_rules! row_number {
         crate::macros::format_as!($name: |this| Display = Display(this.0));
 
         impl $name {
-            /// Wraps the number `number`.
+            /// Wraps the integer `number`.
             #[must_use]
             pub const fn new(number: i64) -> Self {
                 Self(number)

@@ -12,18 +12,16 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// The id of a registered user is the text of its number, such as `1`. Another spelling such as
     /// `01` is the id of a buyer who is not registered.
     pub fn user_number(&self) -> Option<UserNumber> {
-        let number = self
-            .report
-            .user
-            .as_str()
-            .parse()
-            .ok()
-            .map(UserNumber::new)?;
-        (number.to_string() == self.report.user.as_str()).then_some(number)
+        let id = self.report.user.as_str();
+        let number = UserNumber::new(id.parse().ok()?);
+        if number.to_string() != id {
+            return None;
+        }
+        Some(number)
     }
 
-    /// Erases the events about the registered user `number` from `log`, and its dead letters. The
-    /// report calls the log `name`.
+    /// Erases the events about the registered user `number` from `log`, and from its dead letters.
+    /// The report calls the log `name`.
     ///
     /// The row of the user must have been erased before. Otherwise the outbox of the user's store
     /// may publish another event afterwards.
@@ -41,13 +39,13 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ) -> Result<()> {
         // A record that cannot be decoded, such as an event of a later version, is recognized by
         // its key.
-        let is_about =
+        let is_about_user =
             |record: &LogRecord, partition: &Partition| match User::decode(record, partition) {
                 Ok(user) => user.id == number,
                 Err(_) => has_key(record, &number.to_string()),
             };
-        self.records(name, log, &is_about, None).await?;
-        self.dead_letters(log, User::TYPE, &is_about).await
+        self.records(name, log, &is_about_user, None).await?;
+        self.dead_letters(log, User::TYPE, &is_about_user).await
     }
 }
 

@@ -1,8 +1,9 @@
 //! Converts the types of the domain from and to types of the standard library and of jiff, and
 //! defines their forms in serde, which the HTTP API uses.
 //!
-//! Texts, ids and times are strings. Prices and sums are JSON numbers with all their digits, also read from numeric
-//! text; that needs `serde_json`, outside of `flatten` and `untagged`. In a binary format they are text.
+//! Texts, ids and times are strings. Prices and sums are JSON numbers with all their digits, and
+//! are also read from numeric text. This form needs `serde_json`, and does not work inside of
+//! `flatten` or `untagged`. In a binary format, prices and sums are text.
 
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -69,7 +70,7 @@ impl From<Timestamp> for SystemTime {
 impl TryFrom<SystemTime> for Timestamp {
     type Error = Invalid;
 
-    /// Rounded down to milliseconds.
+    /// Rounds the time down to milliseconds.
     fn try_from(time: SystemTime) -> Result<Self, Invalid> {
         jiff::Timestamp::try_from(time)
             .map_err(|_range| Self::INVALID)?
@@ -87,7 +88,7 @@ impl From<Timestamp> for jiff::Timestamp {
 impl TryFrom<jiff::Timestamp> for Timestamp {
     type Error = Invalid;
 
-    /// Rounded down to milliseconds.
+    /// Rounds the time down to milliseconds.
     fn try_from(instant: jiff::Timestamp) -> Result<Self, Invalid> {
         // Floor, not truncation: an instant before 1970 must not move to a later millisecond.
         let millis = instant.as_nanosecond().div_euclid(1_000_000);
@@ -108,7 +109,10 @@ macro_rules! form {
     ($readable:ident, $binary:ident: $($type:ident),+) => {
         $(
             impl serde::Serialize for $type {
-                fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                fn serialize<S: serde::Serializer>(
+                    &self,
+                    serializer: S,
+                ) -> Result<S::Ok, S::Error> {
                     if serializer.is_human_readable() {
                         $crate::json::$readable::serialize(self, serializer)
                     } else {
@@ -118,7 +122,9 @@ macro_rules! form {
             }
 
             impl<'de> serde::Deserialize<'de> for $type {
-                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                fn deserialize<D: serde::Deserializer<'de>>(
+                    deserializer: D,
+                ) -> Result<Self, D::Error> {
                     if deserializer.is_human_readable() {
                         $crate::json::$readable::deserialize(deserializer)
                     } else {
@@ -147,14 +153,15 @@ impl FromStr for SignedPrice {
 }
 
 /// Deserializes a price, or the negative amount of a refund.
-pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Price, D::Error> {
-    let is_readable = deserializer.is_human_readable();
-    let read = if is_readable {
-        number::deserialize(deserializer)
+pub(super) fn deserialize_signed_price<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Price, D::Error> {
+    let signed: SignedPrice = if deserializer.is_human_readable() {
+        number::deserialize(deserializer)?
     } else {
-        text::deserialize(deserializer)
+        text::deserialize(deserializer)?
     };
-    read.map(|SignedPrice(price)| price)
+    Ok(signed.0)
 }
 
 #[cfg(test)]

@@ -15,19 +15,16 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::text::{text_type, visible};
+use super::text::{text_type, validate_visible};
 use super::{IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, UserId, UserName};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
-/// The name of the member that contains, in files and responses, the members that this version does
-/// not know.
+/// The name of the member that contains the unknown members of a purchase in files and responses.
 const MORE: &str = "more";
 
-/// The names of the members of a purchase that are no details, with all spellings that a record may
-/// use.
-///
-/// An unknown member cannot have one of these names.
-const OF_PURCHASE: [&str; 8] = [
+/// The names of the members of a purchase that are no details, in all spellings that a record may
+/// use. They cannot be names of unknown members.
+const PURCHASE_MEMBERS: [&str; 8] = [
     "id",
     "username",
     "userid",
@@ -58,23 +55,29 @@ macro_rules! details {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
             /// The members that this version does not know: their JSON by their names, written as
             /// it was read.
-            #[serde(rename = "more", skip_deserializing, skip_serializing_if = "BTreeMap::is_empty", serialize_with = "serialize_more")]
-            others: BTreeMap<String, String>,
+            #[serde(
+                rename = "more",
+                skip_deserializing,
+                skip_serializing_if = "BTreeMap::is_empty",
+                serialize_with = "serialize_unknown_members"
+            )]
+            unknown: BTreeMap<String, String>,
         }
 
         impl DetailMembers {
-            const NONE: Self = Self { $($name: None,)+ others: BTreeMap::new() };
+            const NONE: Self = Self { $($name: None,)+ unknown: BTreeMap::new() };
 
             /// Checks whether the members of both are equal, except the members whose names are in
             /// `ignored`.
             fn equals_except(&self, other: &Self, ignored: &[&str]) -> bool {
-                self.others == other.others
+                self.unknown == other.unknown
                     $(&& (ignored.contains(&$member) || self.$name == other.$name))+
             }
         }
 
         impl Details {
-            /// The names of all members, which are also columns of CSV. [`MEMBERS`](Self::MEMBERS) are the first ones.
+            /// The names of all members, which are also columns of CSV. They begin with
+            /// [`MEMBERS`](Self::MEMBERS).
             pub const COLUMNS: [&'static str; [$($member),+].len()] = [$($member),+];
 
             /// Returns the text of the JSON `value` of `member`.
@@ -169,23 +172,23 @@ details! {
 
 text_type! {
     /// The item that was bought: 1 to 256 characters, not blank, no control characters.
-    Item: "the item", 256, visible
+    Item: "the item", 256, validate_visible
 }
 
 text_type! {
     /// The reference by which another system identifies a purchase: 1 to 128 characters, not blank,
     /// no control characters.
-    Reference: "the reference", 128, visible
+    Reference: "the reference", 128, validate_visible
 }
 
 text_type! {
     /// The reason of a refund: 1 to 256 characters, not blank, no control characters.
-    RefundReason: "the reason", 256, visible
+    RefundReason: "the reason", 256, validate_visible
 }
 
 text_type! {
     /// A currency: the three upper-case letters of ISO 4217.
-    Currency: "the currency", 3, letters
+    Currency: "the currency", 3, validate_letters
 }
 
 /// Checks that `text` is a currency code of `length` upper-case ASCII letters, and returns it
@@ -194,7 +197,11 @@ text_type! {
 /// # Errors
 /// A malformed [`Invalid`] about the subject of `too_long` otherwise, also if the text is too
 /// short.
-fn letters(text: &str, length: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+fn validate_letters(
+    text: &str,
+    length: usize,
+    too_long: Invalid,
+) -> Result<CompactString, Invalid> {
     if text.len() == length && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Ok(text.into());
     }
@@ -226,11 +233,10 @@ impl TryFrom<i64> for Quantity {
     type Error = Invalid;
 
     fn try_from(number: i64) -> Result<Self, Invalid> {
-        u32::try_from(number)
-            .ok()
-            .filter(|number| (1..=1_000_000).contains(number))
-            .map(Self)
-            .ok_or(Self::INVALID)
+        match u32::try_from(number) {
+            Ok(number @ 1..=1_000_000) => Ok(Self(number)),
+            _ => Err(Self::INVALID),
+        }
     }
 }
 
@@ -263,12 +269,12 @@ impl FromStr for Quantity {
         // A quantity is parsed like a price, because spreadsheets may write a whole number as
         // `2.0`. Normalizing removes the zeros behind the point, so decimals that remain are a real
         // fraction.
-        let number: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
-        let number = number.as_decimal().normalize();
-        if number.scale() > 0 {
+        let parsed: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
+        let decimal = parsed.as_decimal().normalize();
+        if decimal.scale() > 0 {
             return Err(Self::INVALID);
         }
-        let number = i64::try_from(number).map_err(|_too_large| Self::INVALID)?;
+        let number = i64::try_from(decimal).map_err(|_too_large| Self::INVALID)?;
         number.try_into()
     }
 }
@@ -312,17 +318,19 @@ impl Details {
     pub fn from_json(json: &[u8], except: &[&str]) -> Result<Self, (&'static str, String)> {
         let members: BTreeMap<String, RawScalar<'_>> =
             serde_json::from_slice(json).map_err(|error| ("details", error.to_string()))?;
+
         let mut details = Self::default();
         for (name, value) in &members {
             if except.contains(&name.as_str()) {
                 continue;
             }
-            let Some(member) = Self::COLUMNS.into_iter().find(|known| known == name) else {
+            let Some(member) = Self::COLUMNS.into_iter().find(|column| column == name) else {
                 details
-                    .others
+                    .unknown
                     .insert(name.clone(), value.as_json().to_owned());
                 continue;
             };
+
             let text =
                 Self::text_of(member, value).ok_or((member, "has another type".to_owned()))?;
             details
@@ -347,6 +355,7 @@ impl Details {
         if self.0.is_none() && other.0.is_none() {
             return true;
         }
+
         let ignored: &[&str] = if self.of.is_some() {
             &["currency", "reference"]
         } else if self.currency.is_none() || other.currency.is_none() {
@@ -361,11 +370,11 @@ impl Details {
     /// none.
     #[must_use]
     pub fn unknown_members(&self) -> Option<String> {
-        if self.others.is_empty() {
+        if self.unknown.is_empty() {
             return None;
         }
         let mut json = Vec::new();
-        write_more(&self.others, &mut json);
+        write_object(&self.unknown, &mut json);
         String::from_utf8(json).ok()
     }
 
@@ -385,19 +394,21 @@ impl Details {
         );
         let members: BTreeMap<String, RawScalar<'_>> =
             serde_json::from_str(json).map_err(|_no_object| INVALID)?;
-        let is_known = |name: &String| {
+
+        let names_known_member = members.keys().any(|name| {
             let name = name.as_str();
-            name == MORE || Self::COLUMNS.contains(&name) || OF_PURCHASE.contains(&name)
-        };
-        if members.keys().any(is_known) {
+            name == MORE || Self::COLUMNS.contains(&name) || PURCHASE_MEMBERS.contains(&name)
+        });
+        if names_known_member {
             return Err(INVALID);
         }
-        // Writing to `self.others` allocates the members, so it is avoided where nothing changes.
-        if !members.is_empty() || !self.others.is_empty() {
-            let others = members
+
+        // Writing to `self.unknown` allocates the members, so it is avoided where nothing changes.
+        if !members.is_empty() || !self.unknown.is_empty() {
+            self.unknown = members
                 .into_iter()
-                .map(|(name, value)| (name, value.as_json().to_owned()));
-            self.others = others.collect();
+                .map(|(name, value)| (name, value.as_json().to_owned()))
+                .collect();
         }
         Ok(())
     }
@@ -414,7 +425,7 @@ impl Details {
             (Some(_), None) => {
                 return Err("is not accepted: set SHOP_CURRENCY to that of the shop".to_owned());
             }
-            (Some(given), Some(shop)) if given != shop => return Err(format!("must be {shop}")),
+            (Some(stated), Some(shop)) if stated != shop => return Err(format!("must be {shop}")),
             _ => {}
         }
         Ok(())
@@ -428,41 +439,39 @@ impl Details {
         self.0.as_ref()?;
         let mut json = Vec::new();
         self.write_all(&mut json);
-        let members = String::from_utf8(json).ok()?;
-        members
-            .strip_prefix(',')
-            .map(|members| format!("{{{members}}}"))
+        let text = String::from_utf8(json).ok()?;
+        let members = text.strip_prefix(',')?;
+        Some(format!("{{{members}}}"))
     }
 
     /// Appends the known and the unknown members to `json`, each with a comma in front.
     pub(crate) fn write_all(&self, json: &mut impl BufMut) {
         self.write_known(json);
-        write_others(&self.others, b',', json);
+        write_members(&self.unknown, b',', json);
     }
 
-    /// Returns the `N` names that begin with `before`, followed by [`COLUMNS`](Self::COLUMNS) and
+    /// Returns the first `N` names of the sequence of `leading`, [`COLUMNS`](Self::COLUMNS) and
     /// `more`.
     ///
-    /// A smaller `N` leaves out the last names. The layouts of files build their columns with it at
-    /// compile time.
+    /// The layouts of files build their columns with this function at compile time.
     #[doc(hidden)]
     #[must_use]
     pub const fn columns_after<const B: usize, const N: usize>(
-        before: [&'static str; B],
+        leading: [&'static str; B],
     ) -> [&'static str; N] {
-        let mut all = [""; N];
-        let mut at = 0;
-        while at < N {
-            all[at] = if at < B {
-                before[at]
-            } else if at - B < Self::COLUMNS.len() {
-                Self::COLUMNS[at - B]
+        let mut columns = [""; N];
+        let mut index = 0;
+        while index < N {
+            columns[index] = if index < B {
+                leading[index]
+            } else if index - B < Self::COLUMNS.len() {
+                Self::COLUMNS[index - B]
             } else {
                 MORE
             };
-            at += 1;
+            index += 1;
         }
-        all
+        columns
     }
 }
 
@@ -490,27 +499,27 @@ impl PartialEq for Details {
 
 impl Eq for Details {}
 
-/// Appends the known members, and the unknown ones as one object under [`MORE`], each with a comma
-/// in front.
+/// Appends the known members, and the unknown members as one object under [`MORE`], each with a
+/// comma in front.
 impl WriteJson for Details {
     fn write_json(&self, json: &mut impl BufMut) {
         self.write_known(json);
-        if !self.others.is_empty() {
+        if !self.unknown.is_empty() {
             json.put_slice(b",\"more\":");
-            write_more(&self.others, json);
+            write_object(&self.unknown, json);
         }
     }
 }
 
-/// Appends the unknown `members`, whose values are JSON already, as a JSON object.
-fn write_more(members: &BTreeMap<String, String>, json: &mut impl BufMut) {
-    write_others(members, b'{', json);
+/// Appends `members`, whose values are JSON already, as a JSON object.
+fn write_object(members: &BTreeMap<String, String>, json: &mut impl BufMut) {
+    write_members(members, b'{', json);
     json.put_u8(b'}');
 }
 
-/// Appends `members`, whose values are JSON already: `start` in front of the first one, and a comma
-/// in front of the others.
-fn write_others(members: &BTreeMap<String, String>, start: u8, json: &mut impl BufMut) {
+/// Appends `members`, whose values are JSON already, with `start` in front of the first member and
+/// a comma in front of each further member.
+fn write_members(members: &BTreeMap<String, String>, start: u8, json: &mut impl BufMut) {
     let mut separator = start;
     for (name, value) in members {
         json.put_u8(separator);
@@ -523,15 +532,15 @@ fn write_others(members: &BTreeMap<String, String>, start: u8, json: &mut impl B
 
 /// Serializes the unknown members as a map whose values are raw JSON, so that each value stays as
 /// it was read.
-fn serialize_more<S: serde::Serializer>(
+fn serialize_unknown_members<S: serde::Serializer>(
     members: &BTreeMap<String, String>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let raw = members.iter().map(|(name, value)| {
-        let value: &RawValue = serde_json::from_str(value).map_err(serde::ser::Error::custom)?;
+    let raw_members = members.iter().map(|(name, json)| {
+        let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
         Ok((name, value))
     });
-    serializer.collect_map(raw.collect::<Result<Vec<_>, S::Error>>()?)
+    serializer.collect_map(raw_members.collect::<Result<Vec<_>, S::Error>>()?)
 }
 
 impl Serialize for Details {
@@ -543,9 +552,10 @@ impl Serialize for Details {
 impl<'de> Deserialize<'de> for Details {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = DetailMembers::deserialize(deserializer)?;
-        Ok(Self(
-            (members != DetailMembers::NONE).then(|| Box::new(members)),
-        ))
+        if members == DetailMembers::NONE {
+            return Ok(Self::NONE);
+        }
+        Ok(Self(Some(Box::new(members))))
     }
 }
 

@@ -9,11 +9,20 @@ use crate::Result;
 /// completes the draft.
 #[derive(Debug, Clone)]
 #[must_use = "a draft is complete with its price"]
-pub struct NewPurchaseDraft<T>(Result<T, Invalid>, Details);
+pub struct NewPurchaseDraft<T> {
+    /// The members that are set so far besides the details, or the error of the first member that
+    /// is not valid.
+    members: Result<T, Invalid>,
+    details: Details,
+}
 
 impl NewPurchaseDraft<UserId> {
+    /// Begins a purchase of the user with this id.
     pub(super) fn new(user_id: impl IntoValid<UserId>) -> Self {
-        Self(user_id.into_valid(), Details::default())
+        Self {
+            members: user_id.into_valid(),
+            details: Details::default(),
+        }
     }
 
     /// Sets the name of the user.
@@ -21,28 +30,36 @@ impl NewPurchaseDraft<UserId> {
         self,
         user_name: impl IntoValid<UserName>,
     ) -> NewPurchaseDraft<(UserId, UserName)> {
-        NewPurchaseDraft(
-            self.0.and_then(|id| Ok((id, user_name.into_valid()?))),
-            self.1,
-        )
+        NewPurchaseDraft {
+            members: self
+                .members
+                .and_then(|user_id| Ok((user_id, user_name.into_valid()?))),
+            details: self.details,
+        }
     }
 }
 
 impl NewPurchaseDraft<(UserId, UserName)> {
-    /// Completes the purchase with its price. It is made now, and carries no key.
+    /// Completes the purchase with its price. The purchase is made now, and carries no key.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) about the first member that is not valid.
     pub fn with_price(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
-        let (user_id, user_name) = self.0?;
-        Ok(NewPurchase::new(user_id, user_name, price.into_valid()?).with_details(self.1))
+        let (user_id, user_name) = self.members?;
+        let purchase = NewPurchase::new(user_id, user_name, price.into_valid()?);
+        Ok(purchase.with_details(self.details))
     }
 
+    /// Changes the details by `set`, unless an earlier member is not valid.
     pub(super) fn with_detail(
         mut self,
         set: impl FnOnce(&mut Details) -> Result<(), Invalid>,
     ) -> Self {
-        self.0 = self.0.and_then(|user| set(&mut self.1).map(|()| user));
+        if self.members.is_ok()
+            && let Err(invalid) = set(&mut self.details)
+        {
+            self.members = Err(invalid);
+        }
         self
     }
 }

@@ -1,12 +1,15 @@
-//! The id of a purchase, which is its primary key: derived from its idempotency key or its record.
+//! [`PurchaseId`]: the identity of a purchase, and the rules by which it is derived.
+//!
+//! An id is the primary key of its purchase in every store. It is derived wherever possible, so
+//! that a repeated request or a redelivered record leads to the same id:
 //!
 //! | input | id |
 //! |---|---|
-//! | a key that is a UUID of version 4 or 7 | that UUID |
-//! | another key, UUIDs of other versions included | UUIDv5 over the user id and the key |
+//! | a key that is a UUID of version 4 or 7 | this UUID |
+//! | any other key, including UUIDs of other versions | a UUIDv5 of the user id and the key |
 //! | no key | a UUIDv7, created where the purchase is accepted |
-//! | a refund | UUIDv5 over the id of its purchase |
-//! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId): UUIDv5 over its position |
+//! | a refund | a UUIDv5 of the id of its purchase |
+//! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId), a UUIDv5 of its position |
 
 use std::str::FromStr;
 
@@ -17,29 +20,38 @@ use super::text::text_type;
 use super::{Invalid, UserId};
 use crate::macros::format_as;
 
-/// Namespace of ids derived from keys. Must never change: another value would duplicate purchases.
-const KEYED: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
+/// The UUID namespace of ids that are derived from keys. It must never change: with another value, a
+/// repeated purchase would get another id and be stored twice.
+const KEY_NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 
-/// The id of a purchase with an idempotency key.
+/// The UUID namespace of the ids of refunds. It must never change: with another value, a repeated
+/// refund would get another id and pay back its purchase twice.
+const REFUND_NAMESPACE: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27);
+
+/// Returns the id of a purchase of `user` with the idempotency key `key`.
 ///
-/// A UUID of version 4 or 7 is the id, for every user, so that a client can repeat a purchase by its id. It cannot be
-/// guessed. Every other key counts per user: the same key of two users gives two ids. Other UUIDs are such keys too,
-/// as a UUIDv5 can be computed from the user id and the key of another user.
+/// A key that is a UUID of version 4 or 7 is itself the id, for every user, so that a client can
+/// repeat a purchase by its id. Nobody can guess such a UUID. Every other key counts per user: the
+/// same key of two users leads to two ids. UUIDs of other versions count per user too, because
+/// anybody can compute the UUIDv5 of another user's id and key.
 ///
-/// Of two purchases with the same id and different content, the first one in the log is stored; the other one is a
-/// [conflict](crate::log::ReasonKind::Conflict).
+/// If two purchases with different content get the same id, then the first one in the log is
+/// stored, and the other one is a [conflict](crate::log::ReasonKind::Conflict).
 #[must_use]
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
         Ok(id) if id.is_random() => id,
         _ => PurchaseId::from_uuid(hashed(
-            KEYED,
+            KEY_NAMESPACE,
             &[user.as_str().as_bytes(), key.as_str().as_bytes()],
         )),
     }
 }
 
-/// UUIDv5 over the parts, each preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
+/// Returns the UUIDv5 of `parts` in `namespace`.
+///
+/// Each part is preceded by its length, so that `("ab", "c")` and `("a", "bc")` lead to different
+/// UUIDs.
 pub(crate) fn hashed(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
     let mut name = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
     for part in parts {
@@ -52,15 +64,20 @@ pub(crate) fn hashed(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
 text_type! {
     /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
     ///
-    /// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. Any other key gives an id
-    /// together with the user id (see [`id_from_key`]). A key is not a credential: the first purchase
-    /// with it is stored, and other content with the same key is a conflict.
-    IdempotencyKey: "the idempotency key", 255, graphic
+    /// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. For
+    /// any other key, the id follows from the key and the user id (see [`id_from_key`]). A key is
+    /// not a credential: the first purchase with a key is stored, and a purchase with the same key
+    /// but other content is a conflict.
+    IdempotencyKey: "the idempotency key", 255, validate_graphic
 }
 
-fn graphic(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
-    let fits = (1..=max).contains(&text.len());
-    if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+/// Checks that `text` consists of 1 to `max` visible ASCII characters, and returns it unchanged.
+///
+/// # Errors
+/// A malformed [`Invalid`] about the subject of `too_long`, also if the text is too long.
+fn validate_graphic(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+    let is_length_valid = (1..=max).contains(&text.len());
+    if is_length_valid && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text.into());
     }
     Err(Invalid::malformed(
@@ -70,19 +87,17 @@ fn graphic(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, I
 }
 
 impl From<Uuid> for IdempotencyKey {
-    /// The text of the UUID.
-    fn from(id: Uuid) -> Self {
-        Self((&*id.hyphenated().encode_lower(&mut [0; 36])).into())
+    /// Makes a key of the hyphenated text of the UUID.
+    fn from(uuid: Uuid) -> Self {
+        Self((&*uuid.hyphenated().encode_lower(&mut [0; 36])).into())
     }
 }
 
-/// Namespace of the ids of refunds. Must never change: another value would refund purchases twice.
-const REFUNDS: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27);
-
 /// The identity of one purchase, and its primary key in every store.
 ///
-/// Either a UUID, or the 24 hex digits of the ObjectId that a replaced system's document was stored
-/// under. Ids order as MongoDB orders them in one `_id` index: UUIDs (text) before ObjectIds.
+/// An id is either a UUID, or the ObjectId of MongoDB under which a replaced system has stored the
+/// purchase, written as 24 hex digits. Ids are ordered as MongoDB orders them in an `_id` index:
+/// UUIDs, which are text there, before ObjectIds.
 ///
 /// ```
 /// use shop_core::PurchaseId;
@@ -97,7 +112,7 @@ pub struct PurchaseId(IdForm);
 format_as!(PurchaseId: |this| Debug = Display(this));
 format_as!(PurchaseId: |this| Display = Display(this.encode(&mut [0; PurchaseId::MAX_BYTES])));
 
-// The order of the variants is the order of the ids.
+/// The two forms of an id. The order of the variants is the order of the ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum IdForm {
     Uuid(Uuid),
@@ -113,25 +128,25 @@ impl PurchaseId {
     /// Returns the id of the refund of the purchase with this id. A purchase is refunded once, so there is only one.
     #[must_use]
     pub fn refund_id(&self) -> Self {
-        Self::from_uuid(hashed(REFUNDS, &[self.to_string().as_bytes()]))
+        Self::from_uuid(hashed(REFUND_NAMESPACE, &[self.to_string().as_bytes()]))
     }
 
-    /// The maximum length of the text.
+    /// The maximum length of the text in bytes.
     pub(crate) const MAX_BYTES: usize = 36;
 
-    /// The id whose UUID is `uuid`.
+    /// Creates an id from a UUID.
     #[must_use]
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(IdForm::Uuid(uuid))
     }
 
-    /// The id of a replaced system's document, from the twelve bytes of its ObjectId.
+    /// Creates an id from the twelve bytes of the ObjectId of a replaced system's document.
     #[must_use]
     pub const fn from_object_id(bytes: [u8; 12]) -> Self {
         Self(IdForm::Object(bytes))
     }
 
-    /// The UUID, unless this is an ObjectId.
+    /// Returns the UUID, or `None` if this id is an ObjectId.
     #[must_use]
     pub const fn as_uuid(&self) -> Option<&Uuid> {
         match &self.0 {
@@ -140,13 +155,16 @@ impl PurchaseId {
         }
     }
 
-    /// Whether it is a UUID of version 4 or 7, which cannot be guessed.
+    /// Checks whether this id is a UUID of version 4 or 7, which nobody can guess.
     pub(crate) fn is_random(&self) -> bool {
         self.as_uuid()
             .is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
     }
 
-    /// The key that gives this id, for every user: only a UUID of version 4 or 7 has one.
+    /// Returns the idempotency key that leads to this id for every user, or `None` if there is no
+    /// such key.
+    ///
+    /// There is one for UUIDs of version 4 or 7 only.
     ///
     /// ```
     /// use shop_core::PurchaseId;
@@ -158,12 +176,18 @@ impl PurchaseId {
     #[must_use]
     #[doc(hidden)]
     pub fn as_key(&self) -> Option<IdempotencyKey> {
-        self.as_uuid()
-            .filter(|_| self.is_random())
-            .map(|uuid| (*uuid).into())
+        match &self.0 {
+            IdForm::Uuid(uuid) if self.is_random() => Some((*uuid).into()),
+            _ => None,
+        }
     }
 
-    /// Writes the text into the beginning of `buffer`, without an allocation.
+    /// Writes the text of this id into the beginning of `buffer`, and returns the text. Allocates
+    /// nothing.
+    ///
+    /// # Panics
+    /// Panics if `buffer` is shorter than the text, which is at most
+    /// [`MAX_BYTES`](Self::MAX_BYTES) long.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8]) -> &'a str {
         match &self.0 {
             IdForm::Uuid(uuid) => uuid.hyphenated().encode_lower(buffer),
@@ -173,7 +197,7 @@ impl PurchaseId {
         }
     }
 
-    /// The bytes of the ObjectId, if this is one.
+    /// Returns the bytes of the ObjectId, or `None` if this id is a UUID.
     #[must_use]
     pub const fn as_object_id(&self) -> Option<&[u8; 12]> {
         match &self.0 {
@@ -194,8 +218,9 @@ impl FromStr for PurchaseId {
 
     /// Parses the hyphenated form of a UUID in either case, or 24 hex digits.
     ///
-    /// Other notations of a UUID (32 bare digits, braces, `urn:uuid:`) are rejected: a key of 32 hex digits is far more
-    /// often a hash than a UUID, and a key that *is* an id is shared by all users.
+    /// Other notations of a UUID (32 bare digits, braces, `urn:uuid:`) are rejected. Idempotency
+    /// keys are parsed here too, and a key that *is* an id counts for all users, but a key of 32
+    /// hex digits is far more often a hash than a UUID.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.len() {
             36 => Uuid::try_parse(text)

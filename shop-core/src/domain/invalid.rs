@@ -4,8 +4,11 @@ use std::convert::Infallible;
 
 use crate::{Error, ErrorKind};
 
-/// A value that is not valid: the error of every conversion of this crate into a value, from text or from numbers. It
-/// converts into an [`Error`] of the kind [`Invalid`](ErrorKind::Invalid), so that `?` works on both.
+/// A value that is not valid: the error of every conversion of this crate from text or numbers into a
+/// value.
+///
+/// It converts into an [`Error`] of the kind [`Invalid`](ErrorKind::Invalid), so that `?` works in
+/// functions that return either error.
 ///
 /// ```
 /// use shop_core::{ErrorKind, InvalidKind, Price, UserId};
@@ -31,17 +34,17 @@ pub struct Invalid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InvalidKind {
-    /// It does not have the form of its type, or is out of its range.
+    /// A value does not have the form of its type, or is out of the range of its type.
     Malformed,
     /// A text is empty or white space only.
     Blank,
     /// A text has too many characters.
     TooLong,
-    /// A text has a control character, such as a line feed or NUL.
+    /// A text contains a control character, such as a line feed or NUL.
     ControlCharacter,
-    /// It is not a decimal number.
+    /// A text is not a decimal number.
     NotANumber,
-    /// It is an infinity or NaN, where these are distinguished from other text.
+    /// A number is an infinity or NaN, where these are distinguished from other text.
     NotFinite,
     /// A number is negative.
     Negative,
@@ -52,6 +55,8 @@ pub enum InvalidKind {
 }
 
 impl Invalid {
+    /// Creates the error of the value `subject`, such as `the price`, with a `reason` such as
+    /// `must not be negative`.
     pub(crate) const fn new(
         kind: InvalidKind,
         subject: &'static str,
@@ -64,7 +69,7 @@ impl Invalid {
         }
     }
 
-    /// Creates the error of a value that is not of the form of its type.
+    /// Creates the error of a value that does not have the form of its type.
     pub(crate) const fn malformed(subject: &'static str, reason: &'static str) -> Self {
         Self::new(InvalidKind::Malformed, subject, reason)
     }
@@ -82,8 +87,11 @@ impl Invalid {
     }
 }
 
-/// An argument from which a `T` is made: a `T`, a reference to one, or its text as `&str`, `String` or `&String`. Every
-/// type whose [`TryInto`] has an error that is an [`Invalid`] is one.
+/// An argument from which a `T` is made: a `T`, a reference to a `T`, or its text as `&str`,
+/// `String` or `&String`.
+///
+/// Every type that converts into a `T` by [`TryInto`] with an error that converts into [`Invalid`]
+/// implements this trait.
 ///
 /// ```
 /// use shop_core::{IntoValid, Invalid, UserId};

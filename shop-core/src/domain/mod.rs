@@ -1,4 +1,10 @@
-//! Purchases: validated types, and the rules of identity and equality of content.
+//! The types of a purchase, and the rules that hold for every log and store.
+//!
+//! Each type is validated when it is made: a [`UserId`], a [`Price`] or a [`Timestamp`] that exists
+//! is valid, and the error of every conversion is [`Invalid`]. A client gives a [`NewPurchase`],
+//! which [`NewPurchaseDraft`] builds member by member. It becomes a [`Purchase`] when an id is
+//! assigned by the rules of [`PurchaseId`]. [`Purchase::same_content`] tells apart a repeated
+//! purchase and a conflict.
 
 mod context;
 mod convert;

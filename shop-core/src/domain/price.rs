@@ -1,4 +1,7 @@
-//! Exact money: the price of one purchase, and totals.
+//! Exact money: the [`Price`] of one purchase, and the [`Total`] of many prices.
+//!
+//! Both are decimals with at most 8 digits behind the point, and nothing is rounded silently: a
+//! conversion or a sum that would lose a digit is an error. Only functions whose names say so round.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,8 +15,9 @@ use crate::{Error, ErrorKind};
 
 /// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
-/// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals: further zeros, as in
-/// `29.9000000000`, are dropped. In JSON it is a number with these digits; text is read too.
+/// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals. Further zeros, as
+/// in `29.9000000000`, are dropped. In JSON, a price is a number with all its digits, and is also
+/// read from text.
 ///
 /// ```
 /// use shop_core::Price;
@@ -28,7 +32,7 @@ pub struct Price(Decimal);
 
 format_as!(Price: |this| Debug = Display(this));
 
-/// The error of a value that is not a [`Price`].
+/// Returns the error of a value that is not a [`Price`].
 const fn invalid(kind: InvalidKind) -> Invalid {
     let reason = match kind {
         InvalidKind::Negative => "must not be negative",
@@ -40,7 +44,7 @@ const fn invalid(kind: InvalidKind) -> Invalid {
 }
 
 impl Price {
-    /// Zero.
+    /// The price zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
     /// The maximum price, 10^15.
     pub const MAX: Self = Self(Decimal::from_parts(2_764_472_320, 232_830, 0, false, 0));
@@ -48,7 +52,7 @@ impl Price {
     #[doc(hidden)]
     pub const MAX_DECIMALS: u32 = 8;
 
-    /// The price of `units` minor units, of which there are 10^`scale` in a major one.
+    /// Creates a price from `units` minor units, of which a major unit contains 10^`scale`.
     ///
     /// ```
     /// use shop_core::Price;
@@ -65,8 +69,9 @@ impl Price {
         value.try_into()
     }
 
-    /// The price in a number of another system, whose calculation may have left more decimals than a price has, as in
-    /// `0.30000000000000004`: it is rounded to 8 decimals.
+    /// Parses a number of another system, and rounds it to 8 decimals.
+    ///
+    /// A calculation of the other system may have left more decimals, as in `0.30000000000000004`.
     ///
     /// ```
     /// use shop_core::Price;
@@ -78,22 +83,20 @@ impl Price {
     /// # Errors
     /// [`Invalid`] for text that is not a number, and for a price that is negative or too large.
     pub fn parse_rounded(text: &str) -> Result<Self, Invalid> {
-        Self::from_any_decimal(text).or_else(|error: Invalid| {
-            if error.kind() != InvalidKind::TooManyDecimals {
-                return Err(error);
-            }
-            let exact = text
-                .parse()
-                .or_else(|_exponent| Decimal::from_scientific(text));
-            exact
-                .map_err(|_unreadable| error)?
-                .round_dp(Self::MAX_DECIMALS)
-                .normalize()
-                .try_into()
-        })
+        let error = match Self::from_any_decimal(text) {
+            Err(error) if error.kind() == InvalidKind::TooManyDecimals => error,
+            result => return result,
+        };
+
+        let exact = text
+            .parse()
+            .or_else(|_exponent| Decimal::from_scientific(text))
+            .map_err(|_unreadable| error)?;
+        exact.round_dp(Self::MAX_DECIMALS).normalize().try_into()
     }
 
-    /// The same amount with the other sign: what a refund of this price adds to a sum.
+    /// Returns the amount with the other sign, which a refund of this price adds to a sum. Zero stays
+    /// without a sign.
     #[doc(hidden)]
     #[must_use]
     pub fn negated(self) -> Self {
@@ -104,17 +107,19 @@ impl Price {
         }
     }
 
-    /// Whether it is the amount of a refund.
+    /// Checks whether this is the amount of a refund.
     #[doc(hidden)]
     #[must_use]
     pub const fn is_negative(&self) -> bool {
         self.0.is_sign_negative()
     }
 
-    /// The price or the amount of a refund, as a store or a log has it. No client gives a negative one.
+    /// Parses a price, or the negative amount of a refund, as a store or a log contains it.
+    ///
+    /// Texts of clients are parsed by [`FromStr`], which rejects negative amounts.
     ///
     /// # Errors
-    /// [`Invalid`] for text that is neither.
+    /// [`Invalid`] for text that is not a price without its minus sign.
     #[doc(hidden)]
     pub fn parse_signed(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix('-') {
@@ -123,7 +128,7 @@ impl Price {
         }
     }
 
-    /// The value.
+    /// Returns the price as a decimal, with its scale.
     #[must_use]
     pub const fn as_decimal(&self) -> &Decimal {
         &self.0
@@ -132,18 +137,24 @@ impl Price {
     /// The maximum number of bytes of the text.
     pub(crate) const MAX_BYTES: usize = "-1000000000000000.00000000".len();
 
-    /// Writes the text into `buffer`, without the cost of formatting.
+    /// Writes the text into the end of `buffer`, without the cost of formatting, and returns the text.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
         let units = self.0.mantissa().unsigned_abs();
         let decimals = self.0.scale() as usize;
         let one = 10_u64.pow(self.0.scale());
-        let [whole, fraction] = match (u64::try_from(units), u128::from(one)) {
-            (Ok(units), _) => [units / one, units % one],
-            // Both are far below 2^64.
-            (_, one) => {
-                [units / one, units % one].map(|part| u64::try_from(part).unwrap_or_default())
-            }
+        // Most prices fit into 64 bits, whose division is much faster than a division of 128 bits.
+        let (whole, fraction) = if let Ok(units) = u64::try_from(units) {
+            (units / one, units % one)
+        } else {
+            let whole = units / u128::from(one);
+            let fraction = units % u128::from(one);
+            // Both are far below 2^64, so the defaults never apply.
+            (
+                u64::try_from(whole).unwrap_or_default(),
+                u64::try_from(fraction).unwrap_or_default(),
+            )
         };
+
         let mut start = buffer.len();
         if decimals > 0 {
             start = write_digits(buffer, start, fraction, decimals) - 1;
@@ -158,10 +169,11 @@ impl Price {
     }
 }
 
-/// Writes the decimal digits of `number` before `end`, at least so many. Returns where they begin.
-fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, at_least: usize) -> usize {
+/// Writes the decimal digits of `number` in front of the index `end` of `buffer`, with leading zeros
+/// up to `min_digits`, and returns the index of the first digit.
+fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, min_digits: usize) -> usize {
     let mut start = end;
-    while number > 0 || end - start < at_least {
+    while number > 0 || end - start < min_digits {
         start -= 1;
         buffer[start] = b'0' + u8::try_from(number % 10).unwrap_or_default();
         number /= 10;
@@ -185,23 +197,24 @@ impl TryFrom<Decimal> for Price {
 
     fn try_from(value: Decimal) -> Result<Self, Invalid> {
         if value.is_zero() {
-            // Drops the sign of a negative zero.
+            // This drops the sign of a negative zero.
             let zero = Decimal::new(0, value.scale().min(Self::MAX_DECIMALS));
             return Ok(Self(zero));
         }
         if value.is_sign_negative() {
             return Err(invalid(InvalidKind::Negative));
         }
-        // A price of so few units is in range at any scale. To compare values costs much more.
+        // A value with no more units than the maximum is in range at any scale. The comparison of
+        // the values costs much more, so it is skipped then.
         if value.mantissa() > Self::MAX.0.mantissa() && value > Self::MAX.0 {
             return Err(invalid(InvalidKind::TooLarge));
         }
         if value.scale() <= Self::MAX_DECIMALS {
             return Ok(Self(value));
         }
-        let short = value.round_dp(Self::MAX_DECIMALS);
-        if short == value {
-            Ok(Self(short))
+        let rounded = value.round_dp(Self::MAX_DECIMALS);
+        if rounded == value {
+            Ok(Self(rounded))
         } else {
             Err(invalid(InvalidKind::TooManyDecimals))
         }
@@ -211,8 +224,10 @@ impl TryFrom<Decimal> for Price {
 impl FromStr for Price {
     type Err = Invalid;
 
-    /// Parses a number as JSON writes it, with or without an exponent: `29.99`, `1e2`. This is the one form of prices in
-    /// JSON, CSV and code. Neither `.5` nor `5.`, `05`, `+5` and ` 5 ` are read.
+    /// Parses a number in the form of JSON, with or without an exponent: `29.99`, `1e2`.
+    ///
+    /// This is the one form of prices in JSON, CSV and code. Other forms, such as `.5`, `5.`, `05`,
+    /// `+5` and ` 5 `, are rejected.
     fn from_str(text: &str) -> Result<Self, Invalid> {
         if !is_json_number(text) {
             return Err(invalid(InvalidKind::NotANumber));
@@ -222,21 +237,25 @@ impl FromStr for Price {
 }
 
 impl Price {
-    /// Parses decimal text in any form, such as `.5` or `+05`: what other systems have written.
+    /// Parses decimal text in any form that other systems write, such as `.5` or `+05`.
     fn from_any_decimal(text: &str) -> Result<Self, Invalid> {
-        let value = plain(text).or_else(|_special| match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => with_exponent(plain(mantissa)?, exponent),
-            None => plain(without_spare_zeros(text)),
-        });
-        value?.try_into()
+        if let Ok(value) = parse_plain_decimal(text) {
+            return value.try_into();
+        }
+        let value = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => apply_exponent(parse_plain_decimal(mantissa)?, exponent)?,
+            None => parse_plain_decimal(trim_spare_zeros(text))?,
+        };
+        value.try_into()
     }
 }
 
-/// The digits of the maximum price.
+/// The number of digits of the maximum price.
 const MAX_WHOLE_DIGITS: usize = 16;
 
-/// `text` without zeros after its eighth decimal, which do not change the value.
-fn without_spare_zeros(text: &str) -> &str {
+/// Removes the zeros at the end of `text` that are behind its eighth decimal. They do not change the
+/// value, but may be too many to parse.
+fn trim_spare_zeros(text: &str) -> &str {
     let point = text.find('.').unwrap_or(text.len());
     match text.split_at_checked(point + 1 + Price::MAX_DECIMALS as usize) {
         Some((kept, spare)) => &text[..kept.len() + spare.trim_end_matches('0').len()],
@@ -245,17 +264,15 @@ fn without_spare_zeros(text: &str) -> &str {
 }
 
 /// Parses decimal text without an exponent.
-fn plain(text: &str) -> Result<Decimal, Invalid> {
+fn parse_plain_decimal(text: &str) -> Result<Decimal, Invalid> {
     let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let mut points = 0;
-    // The parser below would also accept `1_000`.
-    let is_valid = number.bytes().all(|byte| {
-        points += usize::from(byte == b'.');
-        byte.is_ascii_digit() || byte == b'.'
-    });
-    if !is_valid || points > 1 || number.len() == points {
+    let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    let points = number.bytes().filter(|byte| *byte == b'.').count();
+    // The parser below would also accept other characters, as in `1_000`.
+    if digits == 0 || points > 1 || digits + points < number.len() {
         return Err(invalid(InvalidKind::NotANumber));
     }
+
     Decimal::from_str_exact(text).map_err(|_too_many_digits| {
         let whole = number.split('.').next().unwrap_or_default();
         if text.starts_with('-') {
@@ -268,10 +285,12 @@ fn plain(text: &str) -> Result<Decimal, Invalid> {
     })
 }
 
-/// `mantissa * 10^exponent`, exactly.
-fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> {
-    /// Beyond the largest double: other systems read such text as infinity, which is not a valid number here.
+/// Returns `mantissa * 10^exponent`, exactly.
+fn apply_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> {
+    /// The largest exponent of a double. Other systems read a larger exponent as infinity, which is
+    /// not a valid number here.
     const MAX_EXPONENT: i32 = 308;
+
     let exponent: i32 = exponent
         .parse()
         .map_err(|_no_integer| invalid(InvalidKind::NotANumber))?;
@@ -284,6 +303,7 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> 
     if mantissa.is_sign_negative() {
         return Err(invalid(InvalidKind::Negative));
     }
+
     let mut units = mantissa.mantissa();
     let mut scale = i64::from(mantissa.scale()) - i64::from(exponent);
     // Trailing zeros would count as decimals.
@@ -291,30 +311,34 @@ fn with_exponent(mantissa: Decimal, exponent: &str) -> Result<Decimal, Invalid> 
         units /= 10;
         scale -= 1;
     }
-    let Ok(scale) = u32::try_from(scale) else {
-        let power = u32::try_from(-scale)
-            .ok()
-            .and_then(|power| 10_i128.checked_pow(power));
-        let units = power.and_then(|power| units.checked_mul(power));
-        let value = units.and_then(|units| Decimal::try_from_i128_with_scale(units, 0).ok());
-        return value.ok_or(invalid(InvalidKind::TooLarge));
-    };
-    Decimal::try_from_i128_with_scale(units, scale)
-        .map_err(|_scale| invalid(InvalidKind::TooManyDecimals))
+
+    if let Ok(scale) = u32::try_from(scale) {
+        return Decimal::try_from_i128_with_scale(units, scale)
+            .map_err(|_scale| invalid(InvalidKind::TooManyDecimals));
+    }
+    multiply_by_power_of_ten(units, -scale).ok_or(invalid(InvalidKind::TooLarge))
+}
+
+/// Returns `units * 10^power`, or `None` if a [`Decimal`] cannot hold the product.
+fn multiply_by_power_of_ten(units: i128, power: i64) -> Option<Decimal> {
+    let factor = 10_i128.checked_pow(u32::try_from(power).ok()?)?;
+    Decimal::try_from_i128_with_scale(units.checked_mul(factor)?, 0).ok()
 }
 
 /// The exact sum of prices, with room for 10^15 purchases at the maximum price.
 ///
-/// `Display` prints as many decimals as the value needs: 4 times `1.25` is `5`, however a store has added them.
+/// `Display` prints as many decimals as the value needs: the sum of four prices of `1.25` is `5`,
+/// however a store has added them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Total(i128);
 
 format_as!(Total: |this| Debug = Display(this));
 
-/// The number of units in 1.
+/// The number of units of a [`Total`] in 1.
 const UNITS: i128 = 10_i128.pow(Price::MAX_DECIMALS);
 
-/// A sum that is too large. As an [`Error`] it is [`Corrupt`](ErrorKind::Corrupt).
+/// The error of a sum that is too large. It converts into an [`Error`] of the kind
+/// [`Corrupt`](ErrorKind::Corrupt).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the sum is too large to be held exactly")]
 pub struct TotalOverflow;
@@ -330,13 +354,13 @@ impl Total {
     /// The empty sum.
     pub const ZERO: Self = Self(0);
 
-    /// A sum of units of 10^-8, read from a store.
+    /// Creates a sum from its number of units of 10^-8, as a store contains it.
     #[must_use]
     pub const fn from_units(units: i128) -> Self {
         Self(units)
     }
 
-    /// The sum in units of 10^-8.
+    /// Returns the sum in units of 10^-8.
     #[must_use]
     pub const fn units(self) -> i128 {
         self.0
@@ -358,7 +382,7 @@ impl Total {
         self.0.checked_add(other.0).map(Self).ok_or(TotalOverflow)
     }
 
-    /// The sum of all `prices`.
+    /// Adds up all `prices`.
     ///
     /// # Errors
     /// [`TotalOverflow`] instead of a rounded sum.
@@ -368,15 +392,15 @@ impl Total {
             .try_fold(Self::ZERO, Self::checked_add_price)
     }
 
-    /// The sum rounded half to even to cents.
+    /// Rounds the sum to hundredths, half to even.
     #[must_use]
     #[doc(hidden)]
     pub const fn round_to_cents(self) -> Self {
         const CENT: i128 = UNITS / 100;
         let cents = self.0.div_euclid(CENT);
-        let rest = self.0.rem_euclid(CENT);
-        let is_up = rest * 2 > CENT || rest * 2 == CENT && cents % 2 != 0;
-        Self((cents + is_up as i128) * CENT)
+        let remainder = self.0.rem_euclid(CENT);
+        let rounds_up = remainder * 2 > CENT || remainder * 2 == CENT && cents % 2 != 0;
+        Self((cents + rounds_up as i128) * CENT)
     }
 }
 
@@ -404,23 +428,25 @@ impl FromStr for Total {
 
     /// Parses decimal text, such as the sum in a response of another service.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let fraction = fraction.trim_end_matches('0');
-        let is_number = digits
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
-        let is_exact = is_number
-            && digits.contains(|c: char| c.is_ascii_digit())
-            && fraction.len() <= Price::MAX_DECIMALS as usize;
-        let units = is_exact
-            .then(|| format!("{whole}{fraction:0<8}").parse::<i128>().ok())
-            .flatten();
-        let invalid =
+        const INVALID: Invalid =
             Invalid::malformed("the sum", "must be a number with no more than 8 decimals");
-        units
-            .map(|units| Self(if digits == text { units } else { -units }))
-            .ok_or(invalid)
+
+        let unsigned = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+        let fraction = fraction.trim_end_matches('0');
+        let is_number = unsigned
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'.'))
+            && unsigned.contains(|c: char| c.is_ascii_digit());
+        if !is_number || fraction.len() > Price::MAX_DECIMALS as usize {
+            return Err(INVALID);
+        }
+
+        // A second point is left in the digits, and is an error here.
+        let units: i128 = format!("{whole}{fraction:0<8}")
+            .parse()
+            .map_err(|_no_integer| INVALID)?;
+        Ok(Self(if unsigned == text { units } else { -units }))
     }
 }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::convert::signed;
+use super::convert::deserialize_signed_price;
 use super::identity::id_from_key;
 use super::{
     Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RecordOrigin,
@@ -42,7 +42,7 @@ pub struct NewPurchase {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// The optional members of the purchase, such as its item.
-    #[serde(flatten, deserialize_with = "no_refund")]
+    #[serde(flatten, deserialize_with = "deserialize_client_details")]
     pub details: Details,
 }
 
@@ -50,13 +50,14 @@ pub struct NewPurchase {
 ///
 /// # Errors
 /// Fails if the details contain members of a refund, because a client refunds by another request.
-fn no_refund<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Details, D::Error> {
+fn deserialize_client_details<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Details, D::Error> {
     let details = Details::deserialize(deserializer)?;
-    if details.of.is_none() && details.reason.is_none() {
-        Ok(details)
-    } else {
-        Err(serde::de::Error::custom("of and reason belong to a refund"))
+    if details.of.is_some() || details.reason.is_some() {
+        return Err(serde::de::Error::custom("of and reason belong to a refund"));
     }
+    Ok(details)
 }
 
 impl NewPurchase {
@@ -68,8 +69,9 @@ impl NewPurchase {
 
     /// Creates a purchase of `price` by the user, made now, without a key.
     ///
-    /// The arguments are values of their types. Text is parsed by [`for_user`](Self::for_user), which names each member: the type of
-    /// a `parse` in these positions is not inferred, so that an id and a name cannot be confused.
+    /// The arguments are values of their types. Use [`for_user`](Self::for_user) for text: it names
+    /// each member. The type of a `parse` in the positions of these arguments is not inferred, so
+    /// that an id and a name cannot be confused.
     ///
     /// ```compile_fail,E0283
     /// # fn main() -> Result<(), shop_core::Invalid> {
@@ -113,7 +115,7 @@ impl NewPurchase {
         self
     }
 
-    /// The same purchase with these details.
+    /// Replaces the details.
     #[must_use]
     pub fn with_details(mut self, details: Details) -> Self {
         self.details = details;
@@ -200,7 +202,7 @@ pub struct Purchase {
     #[serde(rename = "userid")]
     pub user_id: UserId,
     /// The price, or the negative amount of a refund.
-    #[serde(deserialize_with = "signed")]
+    #[serde(deserialize_with = "deserialize_signed_price")]
     pub price: Price,
     /// The time of the purchase or refund.
     pub timestamp: Timestamp,
@@ -233,7 +235,7 @@ impl Purchase {
         }
     }
 
-    /// The same purchase with these details.
+    /// Replaces the details.
     #[must_use]
     pub fn with_details(mut self, details: Details) -> Self {
         self.details = details;
@@ -310,8 +312,8 @@ impl Purchase {
     ///
     /// - Times are not compared, because a repeated call has a new time of receipt.
     /// - An absent currency equals every currency: a shop has only one.
-    /// - A refund takes its user name, its currency and its reference from its purchase, so those are not compared for
-    ///   refunds.
+    /// - A refund takes its user name, its currency and its reference from its purchase, so these
+    ///   members are not compared for refunds.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         let Self {
@@ -323,8 +325,8 @@ impl Purchase {
             details,
             context: _,
         } = self;
-        let same_name = self.is_refund() || *user_name == other.user_name;
-        same_name
+        let has_same_name = self.is_refund() || *user_name == other.user_name;
+        has_same_name
             && *user_id == other.user_id
             && *price == other.price
             && details.same_content(&other.details)
@@ -355,7 +357,6 @@ impl Purchase {
     /// [`Invalid`] if this refund contradicts `bought`: another user, another id, an amount above
     /// the price, or a refund of a refund.
     pub fn as_refund_of(&self, bought: &Self) -> Result<Self, Invalid> {
-        let contradiction = |reason| Err(Invalid::malformed("the refund", reason));
         // A refund under another id than the derived one could be a second refund of the same
         // purchase.
         let is_of_purchase = self.id == bought.id.refund_id()
@@ -363,10 +364,16 @@ impl Purchase {
             && self.user_id == bought.user_id
             && !bought.is_refund();
         if !is_of_purchase || !self.price.is_negative() {
-            return contradiction("is not of a purchase of its user");
+            return Err(Invalid::malformed(
+                "the refund",
+                "is not of a purchase of its user",
+            ));
         }
         if self.price.negated() > bought.price {
-            return contradiction("is above the price of its purchase");
+            return Err(Invalid::malformed(
+                "the refund",
+                "is above the price of its purchase",
+            ));
         }
 
         let mut stored = self.clone_stored();

@@ -10,11 +10,15 @@ use super::{Invalid, InvalidKind};
 
 /// Checks that `text` has at most `max` characters, and returns it unchanged.
 ///
-/// Blank texts and control characters are accepted, unlike in [`visible`].
+/// Blank texts and control characters are accepted, unlike in [`validate_visible`].
 ///
 /// # Errors
 /// Returns `too_long` if the text has more than `max` characters.
-pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+pub(crate) fn validate_length(
+    text: &str,
+    max: usize,
+    too_long: Invalid,
+) -> Result<CompactString, Invalid> {
     // A character takes at least one byte in UTF-8. So a text of at most `max` bytes is short
     // enough, and its characters need not be counted.
     if text.len() > max && text.chars().count() > max {
@@ -32,32 +36,41 @@ pub(crate) fn short(text: &str, max: usize, too_long: Invalid) -> Result<Compact
 /// - `too_long` itself if the text has more than `max` characters
 /// - [`ControlCharacter`](InvalidKind::ControlCharacter) if the text contains a control character,
 ///   such as a line break
-pub(super) fn visible(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
-    let invalid = |kind, reason| Err(Invalid::new(kind, too_long.subject, reason));
+pub(super) fn validate_visible(
+    text: &str,
+    max: usize,
+    too_long: Invalid,
+) -> Result<CompactString, Invalid> {
     // Most texts are printable ASCII and contain more than spaces. Such a text can break the rule
     // about its length alone, so the slower checks by Unicode character are skipped.
-    if text.bytes().any(|byte| byte > b' ')
-        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-    {
-        return short(text, max, too_long);
+    let is_printable_ascii = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_printable_ascii && text.bytes().any(|byte| byte > b' ') {
+        return validate_length(text, max, too_long);
     }
+
     if text.chars().all(char::is_whitespace) {
-        return invalid(InvalidKind::Blank, "must not be blank");
+        return Err(Invalid::new(
+            InvalidKind::Blank,
+            too_long.subject,
+            "must not be blank",
+        ));
     }
-    let kept = short(text, max, too_long)?;
+    let checked_text = validate_length(text, max, too_long)?;
     if text.chars().any(char::is_control) {
-        return invalid(
+        return Err(Invalid::new(
             InvalidKind::ControlCharacter,
+            too_long.subject,
             "must not contain control characters",
-        );
+        ));
     }
-    Ok(kept)
+    Ok(checked_text)
 }
 
 /// Defines a type `$name` for a text of at most `$max` characters.
 ///
 /// `$subject` names the text in error messages, such as "the user id". `$check` validates the text:
-/// it is called with the text, `$max` and the error for a text that is too long, as [`visible`] is.
+/// it is called with the text, `$max` and the error for a text that is too long, as
+/// [`validate_visible`] is.
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident: $subject:literal, $max:literal, $check:path) => {
         $(#[$doc])*
@@ -109,7 +122,7 @@ text_type! {
     ///
     /// A user id has 1 to 128 characters, is not blank, contains no control characters, and is
     /// stored unchanged.
-    UserId: "the user id", 128, visible
+    UserId: "the user id", 128, validate_visible
 }
 
 text_type! {
@@ -117,7 +130,7 @@ text_type! {
     ///
     /// A user name has 1 to 256 characters, is not blank, contains no control characters, and is
     /// stored unchanged.
-    UserName: "the user name", 256, visible
+    UserName: "the user name", 256, validate_visible
 }
 
 #[cfg(test)]

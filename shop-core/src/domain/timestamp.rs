@@ -68,31 +68,7 @@ impl Timestamp {
     /// # Errors
     /// [`Invalid`] for other text, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     pub fn from_rfc3339(text: &str) -> Result<Self, Invalid> {
-        let has_zone = |zone: &str, form: &str| match form {
-            "Z" => true,
-            // The offset must be less than a day: hours up to 23, and minutes up to 59.
-            "+00:00" | "-00:00" | "+0000" | "-0000" => {
-                &zone[1..3] <= "23" && &zone[zone.len() - 2..] <= "59"
-            }
-            _ => false,
-        };
-        // The form of the text has `0` in place of each digit, so that it can be compared with
-        // fixed text.
-        let form: String = text
-            .chars()
-            .map(|char| match char {
-                '0'..='9' => '0',
-                other => other.to_ascii_uppercase(),
-            })
-            .collect();
-        let rest = form.strip_prefix("0000-00-00T00:00:00");
-        let is_valid = rest.is_some_and(|rest| {
-            let fraction = rest.strip_prefix(".0");
-            let zone = fraction.map_or(rest, |digits| digits.trim_start_matches('0'));
-            // The seconds are at these bytes. A leap second, 60, is rejected.
-            &text[17..19] <= "59" && has_zone(&text[text.len() - zone.len()..], zone)
-        });
-        if is_valid {
+        if has_rfc3339_form(text) {
             text.parse()
         } else {
             Err(Self::INVALID)
@@ -111,11 +87,13 @@ impl Timestamp {
         /// The least number of milliseconds: as seconds it is in the year 5138, and as milliseconds
         /// in 1973.
         const MIN_MILLIS: f64 = 1e11;
-        Self::from_unix_seconds(if number.abs() >= MIN_MILLIS {
+
+        let seconds = if number.abs() >= MIN_MILLIS {
             number / 1_000.0
         } else {
             number
-        })
+        };
+        Self::from_unix_seconds(seconds)
     }
 
     /// Returns the instant `seconds` after 1970-01-01T00:00:00Z, rounded to milliseconds.
@@ -124,7 +102,8 @@ impl Timestamp {
     /// [`Invalid`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
     pub(crate) fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
         let millis = (seconds * 1_000.0).round();
-        // Every integer in the range is far below 2^53, so the comparison and the conversion are exact.
+        // Every integer in the range is far below 2^53, so the comparison and the conversion are
+        // exact.
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -175,19 +154,16 @@ impl Timestamp {
         // Every instant of the range is a civil time in UTC, so the default never applies.
         let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
         let at = jiff::tz::Offset::UTC.to_datetime(instant);
-        let [year, millis] = [at.year(), at.millisecond()].map(i16::unsigned_abs);
-        let [month, day, hour, minute, second] =
-            [at.month(), at.day(), at.hour(), at.minute(), at.second()]
-                .map(|part| part.unsigned_abs().into());
-        let pairs = [
-            year / 100,
-            year % 100,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-            millis / 10,
+
+        let pairs: [i16; 8] = [
+            at.year() / 100,
+            at.year() % 100,
+            at.month().into(),
+            at.day().into(),
+            at.hour().into(),
+            at.minute().into(),
+            at.second().into(),
+            at.millisecond() / 10,
         ];
         // Each pair of digits is written at its byte of the template, whose first byte is the
         // quote.
@@ -195,14 +171,51 @@ impl Timestamp {
             text[start] = digit(pair / 10);
             text[start + 1] = digit(pair % 10);
         }
-        text[23] = digit(millis % 10);
+        text[23] = digit(at.millisecond() % 10);
         text
     }
 }
 
-/// Returns the ASCII digit of a number below 10.
-fn digit(number: u16) -> u8 {
+/// Returns the ASCII digit of a number from 0 to 9.
+fn digit(number: i16) -> u8 {
     b'0' + u8::try_from(number).unwrap_or_default()
+}
+
+/// Checks whether `text` has the form of RFC 3339: a date, a time without a leap second, and an
+/// offset.
+///
+/// The date, the hour and the minute are not checked to be in range.
+fn has_rfc3339_form(text: &str) -> bool {
+    // The form of the text has `0` in place of each digit, so that it can be compared with fixed
+    // text.
+    let form: String = text
+        .chars()
+        .map(|char| match char {
+            '0'..='9' => '0',
+            other => other.to_ascii_uppercase(),
+        })
+        .collect();
+    let Some(after_seconds) = form.strip_prefix("0000-00-00T00:00:00") else {
+        return false;
+    };
+    let zone_form = match after_seconds.strip_prefix(".0") {
+        Some(further_digits) => further_digits.trim_start_matches('0'),
+        None => after_seconds,
+    };
+
+    // The seconds are at these bytes. A leap second, 60, is rejected.
+    if &text[17..19] > "59" {
+        return false;
+    }
+    let zone = &text[text.len() - zone_form.len()..];
+    match zone_form {
+        "Z" => true,
+        // The offset must be less than a day: hours up to 23, and minutes up to 59.
+        "+00:00" | "-00:00" | "+0000" | "-0000" => {
+            &zone[1..3] <= "23" && &zone[zone.len() - 2..] <= "59"
+        }
+        _ => false,
+    }
 }
 
 impl FromStr for Timestamp {
@@ -211,22 +224,20 @@ impl FromStr for Timestamp {
     /// Parses RFC 3339 text. A text without a zone is taken as UTC, and fractions beyond
     /// milliseconds are truncated.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let zoned = text.parse::<jiff::Timestamp>();
-        let instant = zoned.or_else(|error| {
-            // A zone that is present but not valid must be an error, and must not be ignored.
-            let has_zone = text
-                .get(10..)
-                .is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
-            let naive = if has_zone {
-                Err(error)
-            } else {
-                text.parse::<jiff::civil::DateTime>()
-            };
-            naive.and_then(|naive| jiff::tz::Offset::UTC.to_timestamp(naive))
-        });
-        instant
-            .map_err(|_malformed| Self::INVALID)
-            .and_then(Self::try_from)
+        if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+            return Self::try_from(instant);
+        }
+
+        // A zone that is present but not valid must be an error, and must not be ignored.
+        let has_zone = text
+            .get(10..)
+            .is_some_and(|time| time.contains(['+', '-', 'Z', 'z', '[']));
+        if has_zone {
+            return Err(Self::INVALID);
+        }
+        let civil: jiff::civil::DateTime = text.parse().map_err(|_malformed| Self::INVALID)?;
+        let instant = jiff::tz::Offset::UTC.to_timestamp(civil);
+        Self::try_from(instant.map_err(|_out_of_range| Self::INVALID)?)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 use super::header::{CsvLayout, FileColumn};
 use super::input::DecodedInput;
 use super::row::{COLUMNS, RowValues};
-use super::{Import, MAX_ROW, MAX_UNCLOSED_ROW, unreadable};
+use super::{Import, MAX_ROW_BYTES, MAX_UNCLOSED_ROW_BYTES, unreadable_file};
 use crate::api::RowFormat;
 use crate::json::Members;
 use crate::{Details, Error, ErrorKind, Result};
@@ -26,13 +26,18 @@ impl<R: Read> FileRows<R> {
     /// # Errors
     /// Returns the errors of [`CsvLayout::read`].
     pub(super) fn new(import: &Import, file: R) -> Result<Self> {
-        let input = |max_bytes_of_row| DecodedInput::new(file, import.encoding, max_bytes_of_row);
-        Ok(match import.format {
-            RowFormat::Csv => Self::Csv(Box::new(CsvRows::new(input(MAX_UNCLOSED_ROW), import)?)),
-            // Rows of NDJSON need no limit here: a line always ends, and the reader skips the rest
-            // of a line that is too long.
-            RowFormat::Ndjson => Self::Ndjson(Box::new(JsonLines::new(input(usize::MAX)))),
-        })
+        match import.format {
+            RowFormat::Csv => {
+                let input = DecodedInput::new(file, import.encoding, MAX_UNCLOSED_ROW_BYTES);
+                Ok(Self::Csv(Box::new(CsvRows::new(input, import)?)))
+            }
+            RowFormat::Ndjson => {
+                // Rows of NDJSON need no limit here: a line always ends, and the reader skips the
+                // rest of a line that is too long.
+                let input = DecodedInput::new(file, import.encoding, usize::MAX);
+                Ok(Self::Ndjson(Box::new(JsonLines::new(input))))
+            }
+        }
     }
 
     /// Returns the layout that the header of a CSV file states, or `None` for NDJSON.
@@ -46,8 +51,8 @@ impl<R: Read> FileRows<R> {
     /// Returns the next row that is not blank, or `None` at the end of the file.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if a row does not end, as its quote is not closed;
-    /// [`Internal`](ErrorKind::Internal) if the file cannot be read.
+    /// - [`Invalid`](ErrorKind::Invalid) if a row does not end, because its quote is not closed
+    /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
     pub(super) fn next(&mut self) -> Result<Option<FileRow>> {
         match self {
             Self::Csv(rows) => rows.next(),
@@ -92,12 +97,13 @@ impl<R: Read> CsvRows<R> {
             .from_reader(input);
         Ok(Self {
             reader,
-            line: header.lines,
+            line: header.line_count,
             header,
             record: csv::ByteRecord::new(),
         })
     }
 
+    /// Returns the next row that is not blank, or `None` at the end of the file.
     fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
             // The input counts the bytes from here on, and fails if the row does not end.
@@ -105,10 +111,11 @@ impl<R: Read> CsvRows<R> {
             let is_read = self
                 .reader
                 .read_byte_record(&mut self.record)
-                .map_err(|error| self.failed(error))?;
+                .map_err(|error| self.map_read_error(error))?;
             if !is_read {
                 return Ok(None);
             }
+
             self.line = self.first_line_of_record();
             let has_value = self.record.iter().any(|cell| !cell.trim_ascii().is_empty());
             if has_value {
@@ -122,12 +129,12 @@ impl<R: Read> CsvRows<R> {
     /// The csv reader counts blank lines in front of a record as a part of the record. So the line
     /// is counted back from the end of the record, by the line breaks in its cells.
     fn first_line_of_record(&self) -> u64 {
-        let breaks = |cell: &[u8]| cell.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let breaks_in_cells: u64 = self.record.iter().map(breaks).sum();
+        let cells = self.record.as_slice().iter();
+        let line_breaks = cells.filter(|byte| **byte == b'\n').count() as u64;
         let line_after = self.reader.position().line();
-        let from_end = line_after.saturating_sub(breaks_in_cells + 1);
-        let start = self.record.position().map_or(0, csv::Position::line);
-        self.header.lines + from_end.max(start)
+        let counted_line = line_after.saturating_sub(line_breaks + 1);
+        let reported_line = self.record.position().map_or(0, csv::Position::line);
+        self.header.line_count + counted_line.max(reported_line)
     }
 
     /// Returns the values of the last record.
@@ -137,8 +144,8 @@ impl<R: Read> CsvRows<R> {
     /// encoding, or a value in a column without a name.
     fn values(&self) -> Result<RowValues, String> {
         let columns = &self.header.columns;
-        if self.record.as_slice().len() > MAX_ROW {
-            return Err(format!("has more than {MAX_ROW} bytes"));
+        if self.record.as_slice().len() > MAX_ROW_BYTES {
+            return Err(format!("has more than {MAX_ROW_BYTES} bytes"));
         }
         if self.record.len() != columns.len() {
             let hint = if self.record.as_slice().contains(&b'\n') {
@@ -152,6 +159,7 @@ impl<R: Read> CsvRows<R> {
                 columns.len()
             ));
         }
+
         let mut values = RowValues::default();
         for (FileColumn { column, member }, cell) in columns.iter().zip(&self.record) {
             let cell = str::from_utf8(cell).map_err(|_no_text| {
@@ -163,6 +171,7 @@ impl<R: Read> CsvRows<R> {
             if cell.is_empty() {
                 continue;
             }
+
             match member {
                 Some(member) => set_cell(&mut values, member, cell),
                 None if column.is_empty() => {
@@ -176,13 +185,13 @@ impl<R: Read> CsvRows<R> {
 
     /// Maps an error of the csv reader. Input that is too long for a row is an error of the file,
     /// and not of reading.
-    fn failed(&self, error: csv::Error) -> Error {
+    fn map_read_error(&self, error: csv::Error) -> Error {
         match error.into_kind() {
             csv::ErrorKind::Io(error) if error.kind() == IoErrorKind::InvalidData => Error::new(
                 ErrorKind::Invalid,
                 format!("after line {}: {error}", self.line),
             ),
-            csv::ErrorKind::Io(error) => unreadable().with_source(error),
+            csv::ErrorKind::Io(error) => unreadable_file().with_source(error),
             other => Error::new(ErrorKind::Invalid, format!("{other:?}")),
         }
     }
@@ -199,7 +208,7 @@ fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
     } else {
         RowFormat::strip_formula_quote(cell)
     };
-    if let Some(index) = COLUMNS.iter().position(|known| *known == member) {
+    if let Some(index) = COLUMNS.iter().position(|column| *column == member) {
         values[index] = Some(text);
     }
 }
@@ -214,6 +223,7 @@ pub(super) struct JsonLines<R> {
 }
 
 impl<R: Read> JsonLines<R> {
+    /// Creates a reader of the lines of `input`.
     fn new(input: DecodedInput<R>) -> Self {
         Self {
             input: BufReader::new(input),
@@ -222,63 +232,54 @@ impl<R: Read> JsonLines<R> {
         }
     }
 
+    /// Returns the next row that is not blank, or `None` at the end of the file.
     fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
-            let Some(is_too_long) = self.read_line()? else {
+            self.text.clear();
+            let limit = MAX_ROW_BYTES as u64 + 1;
+            let bytes_read = (&mut self.input)
+                .take(limit)
+                .read_until(b'\n', &mut self.text)
+                .map_err(|error| unreadable_file().with_source(error))?;
+            if bytes_read == 0 {
                 return Ok(None);
-            };
-            self.line += 1;
-            if is_too_long {
-                let why = format!("has more than {MAX_ROW} bytes");
-                return Ok(Some((self.line, Err(why))));
             }
+            self.line += 1;
+
+            // The input ends each line with LF, also the last one. So a text without LF was cut off
+            // by the limit. The rest of the line is skipped, and takes no memory.
+            if !self.text.ends_with(b"\n") {
+                self.input
+                    .skip_until(b'\n')
+                    .map_err(|error| unreadable_file().with_source(error))?;
+                let problem = format!("has more than {MAX_ROW_BYTES} bytes");
+                return Ok(Some((self.line, Err(problem))));
+            }
+
             let text = self.text.trim_ascii();
             if !text.is_empty() {
                 return Ok(Some((self.line, object_values(text))));
             }
         }
     }
-
-    /// Reads the next line into `text`, and returns whether it is too long, or `None` at the end of
-    /// the file.
-    ///
-    /// The rest of a line that is too long is skipped, and does not take memory.
-    fn read_line(&mut self) -> Result<Option<bool>> {
-        let failed = |error| unreadable().with_source(error);
-        self.text.clear();
-        let limit = MAX_ROW as u64 + 1;
-        let read = (&mut self.input)
-            .take(limit)
-            .read_until(b'\n', &mut self.text)
-            .map_err(failed)?;
-        if read == 0 {
-            return Ok(None);
-        }
-        // The input ends each line with LF, also the last one. So a text without LF was cut off by
-        // the limit.
-        let is_too_long = !self.text.ends_with(b"\n");
-        if is_too_long {
-            self.input.skip_until(b'\n').map_err(failed)?;
-        }
-        Ok(Some(is_too_long))
-    }
 }
 
-/// Returns the values of the JSON object `text`, in the order of [`COLUMNS`]. A member that is null
+/// Returns the values of the JSON object `json`, in the order of [`COLUMNS`]. A member that is null
 /// counts as missing.
 ///
 /// # Errors
 /// Returns the reason why the row is not valid: it is no object, has an unknown member, or a member
 /// of another type.
-fn object_values(text: &[u8]) -> Result<RowValues, String> {
+fn object_values(json: &[u8]) -> Result<RowValues, String> {
     let members =
-        Members::parse(text, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
+        Members::parse(json, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;
     if let [unknown, ..] = &members.unknown[..] {
         return Err(format!(
             "{unknown} is unknown: there are {}",
             COLUMNS.join(", ")
         ));
     }
+
     let mut values = RowValues::default();
     for (index, name) in COLUMNS.into_iter().enumerate() {
         let Some(member) = members.get(name).filter(|member| !member.is_null()) else {

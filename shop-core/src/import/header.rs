@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::input::DecodedInput;
 use super::layout::{ColumnNames, Delimiter, read_cells};
 use super::row::COLUMNS;
-use super::{Import, MAX_ROW, unreadable};
+use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use crate::{Error, ErrorKind, Result};
 
 /// The columns that a file must have.
-const NEEDED: [&str; 3] = ["username", "userid", "price"];
+const REQUIRED_COLUMNS: [&str; 3] = ["username", "userid", "price"];
 /// The columns of the files of rejected rows that earlier versions of the console have saved.
-const OF_REJECTED_ROWS: [&str; 2] = ["line", "problem"];
+const REJECTED_ROW_COLUMNS: [&str; 2] = ["line", "problem"];
 
 /// The layout of a CSV file, as its first line states it.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct CsvLayout {
     /// The columns of the file, in their order.
     pub(super) columns: Vec<FileColumn>,
     /// The number of lines before the first row.
-    pub(super) lines: u64,
+    pub(super) line_count: u64,
 }
 
 /// A column of a file.
@@ -38,42 +38,44 @@ impl CsvLayout {
     /// Reads the first line that is not blank, which names the columns.
     ///
     /// # Errors
-    /// - [`Invalid`](ErrorKind::Invalid) if the file is empty or not CSV, if a needed column is
+    /// - [`Invalid`](ErrorKind::Invalid) if the file is empty or not CSV, if a required column is
     ///   missing, or if a column is unknown or there twice
     /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
     pub(super) fn read(
         input: &mut BufReader<DecodedInput<impl Read>>,
         import: &Import,
     ) -> Result<Self> {
-        let mut lines = 0;
-        let mut separator = import.delimiter;
-        let text = loop {
-            let (text, lines_of_text) = read_logical_line(input)?;
-            if text.is_empty() {
-                return Err(invalid(
+        let mut line_count = 0;
+        let mut given_delimiter = import.delimiter;
+        let header_line = loop {
+            let (bytes, lines_read) = read_logical_line(input)?;
+            if bytes.is_empty() {
+                return Err(invalid_file(
                     "the file is empty: its first line names the columns",
                 ));
             }
-            if lines == 0 {
-                check_format(&text)?;
+            if line_count == 0 {
+                check_format(&bytes)?;
             }
-            lines += lines_of_text;
-            let text = String::from_utf8(text).map_err(|_no_text| {
-                invalid("the file is not in UTF-8: name its encoding, such as windows-1252")
+            line_count += lines_read;
+
+            let line = String::from_utf8(bytes).map_err(|_no_text| {
+                invalid_file("the file is not in UTF-8: name its encoding, such as windows-1252")
             })?;
             // Excel writes and reads a line `sep=;` in front of the columns, which names the
             // delimiter.
-            if let Some(named) = text.trim_end().strip_prefix("sep=") {
-                separator = separator.or_else(|| named.parse().ok());
-            } else if !text.trim().is_empty() {
-                break text;
+            if let Some(separator) = line.trim_end().strip_prefix("sep=") {
+                given_delimiter = given_delimiter.or_else(|| separator.parse().ok());
+            } else if !line.trim().is_empty() {
+                break line;
             }
         };
-        let (delimiter, columns) = columns(&text, separator, &import.columns)?;
+
+        let (delimiter, columns) = detect_columns(&header_line, given_delimiter, &import.columns)?;
         Ok(Self {
             delimiter,
             columns,
-            lines,
+            line_count,
         })
     }
 }
@@ -81,29 +83,30 @@ impl CsvLayout {
 /// Reads a line, and further lines while a quote is open. Returns the text and the number of lines.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if the text is longer than [`MAX_ROW`], and
+/// [`Invalid`](ErrorKind::Invalid) if the text is longer than [`MAX_ROW_BYTES`], and
 /// [`Internal`](ErrorKind::Internal) if the file cannot be read.
 fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(Vec<u8>, u64)> {
     let mut text = Vec::new();
     let mut lines = 0;
     loop {
-        let limit = (MAX_ROW + 1 - text.len()) as u64;
-        let read = input
+        let limit = (MAX_ROW_BYTES + 1 - text.len()) as u64;
+        let bytes_read = input
             .by_ref()
             .take(limit)
             .read_until(b'\n', &mut text)
-            .map_err(|error| unreadable().with_source(error))?;
-        if text.len() > MAX_ROW {
+            .map_err(|error| unreadable_file().with_source(error))?;
+        if text.len() > MAX_ROW_BYTES {
             check_format(&text)?;
-            let message =
-                format!("the first line has more than {MAX_ROW} bytes: it names the columns");
-            return Err(invalid(message));
+            return Err(invalid_file(format!(
+                "the first line has more than {MAX_ROW_BYTES} bytes: it names the columns"
+            )));
         }
+
         lines += 1;
         // An odd number of quotes means that a quote is open, so the name of a column continues in
         // the next line.
         let quotes = text.iter().filter(|byte| **byte == b'"').count();
-        if quotes % 2 == 0 || read == 0 {
+        if quotes % 2 == 0 || bytes_read == 0 {
             return Ok((text, lines));
         }
     }
@@ -117,7 +120,8 @@ fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(
 fn check_format(start: &[u8]) -> Result<()> {
     const ZIP: &[u8] = b"PK\x03\x04";
     const GZIP: &[u8] = &[0x1f, 0x8b];
-    let is = if start.starts_with(ZIP) {
+
+    let format = if start.starts_with(ZIP) {
         "a ZIP archive, such as an Excel workbook: save it as CSV"
     } else if start.starts_with(GZIP) {
         "compressed by gzip: decompress it"
@@ -130,7 +134,7 @@ fn check_format(start: &[u8]) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(invalid(format!("the file is {is}")))
+    Err(invalid_file(format!("the file is {format}")))
 }
 
 /// Returns the delimiter of the first line `text`, and the columns that the line names.
@@ -139,90 +143,104 @@ fn check_format(start: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if another delimiter than the given one fits better, and the
-/// errors of [`name_columns`].
-fn columns(
+/// errors of [`assign_members`].
+fn detect_columns(
     text: &str,
     given: Option<Delimiter>,
     mapping: &ColumnNames,
 ) -> Result<(Delimiter, Vec<FileColumn>)> {
-    let split = |delimiter: Delimiter| -> Vec<String> {
-        let cells = read_cells(text, delimiter).unwrap_or_default();
-        cells.iter().map(|cell| cell.trim().to_owned()).collect()
-    };
-    let known = |delimiter: Delimiter| {
-        let mut names = split(delimiter);
-        names.retain(|name| mapping.member_of(name).is_some());
-        names.len()
-    };
     // The likely delimiter is the one that leads to the most known members, and then to the most
     // columns. `max_by_key` returns the last maximum, so the reversed order prefers the first
     // delimiter.
     let likely = Delimiter::ALL
         .into_iter()
         .rev()
-        .max_by_key(|delimiter| (known(*delimiter), split(*delimiter).len()))
+        .max_by_key(|delimiter| {
+            let names = split_columns(text, *delimiter);
+            (count_members(&names, mapping), names.len())
+        })
         .unwrap_or(Delimiter::ALL[0]);
+
     let delimiter = given.unwrap_or(likely);
-    if delimiter != likely && known(delimiter) < known(likely) {
-        return Err(invalid(format!(
+    let names = split_columns(text, delimiter);
+    let likely_names = split_columns(text, likely);
+    if count_members(&names, mapping) < count_members(&likely_names, mapping) {
+        return Err(invalid_file(format!(
             "the columns are separated by {likely}, and not by {delimiter}"
         )));
     }
-    let columns = name_columns(&split(delimiter), mapping)?;
-    Ok((delimiter, columns))
+    Ok((delimiter, assign_members(&names, mapping)?))
+}
+
+/// Returns the names of the columns in the first line `text`, or no names if it is not CSV.
+fn split_columns(text: &str, delimiter: Delimiter) -> Vec<String> {
+    let cells = read_cells(text, delimiter).unwrap_or_default();
+    cells.iter().map(|cell| cell.trim().to_owned()).collect()
+}
+
+/// Returns the number of columns that contain a member of a purchase.
+fn count_members(names: &[String], mapping: &ColumnNames) -> usize {
+    names
+        .iter()
+        .filter_map(|name| mapping.member_of(name))
+        .count()
 }
 
 /// Assigns a member of a purchase to each column name, or `None` for a column that is not read.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if a mapped or a needed column is missing, if a name is there
+/// [`Invalid`](ErrorKind::Invalid) if a mapped or a required column is missing, if a name is there
 /// twice, or if a column is unknown in a file without a mapping.
-fn name_columns(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColumn>> {
+fn assign_members(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileColumn>> {
     for (member, column) in &mapping.0 {
         if !names.contains(column) {
             let names = names.join(", ");
-            return Err(invalid(format!(
+            return Err(invalid_file(format!(
                 "the column {column:?} of {member} is missing in the first line, which has: {names}"
             )));
         }
     }
-    for (at, name) in names.iter().enumerate() {
-        if !name.is_empty() && names[..at].contains(name) {
-            return Err(invalid(format!(
+    for (index, name) in names.iter().enumerate() {
+        if !name.is_empty() && names[..index].contains(name) {
+            return Err(invalid_file(format!(
                 "the column {name:?} is there twice: remove one of them"
             )));
         }
     }
-    for needed in NEEDED {
+    for required in REQUIRED_COLUMNS {
         let mut members = names.iter().filter_map(|name| mapping.member_of(name));
-        if !members.any(|member| member == needed) {
+        if !members.any(|member| member == required) {
             let names = names.join(", ");
-            return Err(invalid(format!(
-                "the column {needed:?} is missing in the first line, which has: {names}; name it by columns: {needed}=NAME"
+            return Err(invalid_file(format!(
+                "the column {required:?} is missing in the first line, which has: {names}; name it by columns: {required}=NAME"
             )));
         }
     }
-    let column = |name: &String| {
+
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
         let member = mapping.member_of(name);
         // A file whose columns are mapped is from another system, so it may contain columns that
         // are not read.
-        let may_be_ignored =
-            !mapping.0.is_empty() || name.is_empty() || OF_REJECTED_ROWS.contains(&name.as_str());
+        let may_be_ignored = !mapping.0.is_empty()
+            || name.is_empty()
+            || REJECTED_ROW_COLUMNS.contains(&name.as_str());
         if member.is_none() && !may_be_ignored {
-            return Err(invalid(format!(
+            return Err(invalid_file(format!(
                 "the column {name:?} is unknown: there are {}",
                 COLUMNS.join(", ")
             )));
         }
-        Ok(FileColumn {
+        columns.push(FileColumn {
             column: name.clone(),
             member,
-        })
-    };
-    names.iter().map(column).collect()
+        });
+    }
+    Ok(columns)
 }
 
-fn invalid(message: impl Into<String>) -> Error {
+/// Returns the error of a file that is not in the expected format.
+fn invalid_file(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
 
@@ -252,7 +270,7 @@ mod tests {
         ] {
             let header = header(file.as_bytes(), &csv()).unwrap();
             assert_eq!(header.delimiter.to_string(), delimiter, "{file:?}");
-            assert_eq!(header.lines, lines, "{file:?}");
+            assert_eq!(header.line_count, lines, "{file:?}");
         }
         let semicolons = csv().delimiter(Some(";".parse().unwrap()));
         let error = header(b"username,userid,price\n", &semicolons).unwrap_err();

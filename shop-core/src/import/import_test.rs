@@ -82,7 +82,7 @@ async fn each_line_of_json_is_read_or_rejected() {
         "rows 6: imported 1, repeated 0, rejected 5, conflicting 0\n  line 3: userid must be text\n"
     ));
 
-    let long = format!("{}\n{{}}\n", " ".repeat(MAX_ROW + 1));
+    let long = format!("{}\n{{}}\n", " ".repeat(MAX_ROW_BYTES + 1));
     let (report, _) = import(&Import::new(RowFormat::Ndjson), long).await.unwrap();
     assert_eq!(report.problems[0].detail, "has more than 65536 bytes");
     assert_eq!(report.problems[1].line, 2);
@@ -140,7 +140,7 @@ async fn rows_have_the_lines_they_start_in_whatever_ends_them() {
 async fn a_row_without_an_end_fails_the_rest_of_the_file() {
     let file = format!(
         "username,userid,price\nada,u1,1\nada,u1,\"{}",
-        "a\n".repeat(MAX_UNCLOSED_ROW)
+        "a\n".repeat(MAX_UNCLOSED_ROW_BYTES)
     );
     let store = InMemoryStore::new();
     let error = import_into(&store, &csv(), file.as_bytes())
@@ -152,7 +152,7 @@ async fn a_row_without_an_end_fails_the_rest_of_the_file() {
 
     let long = format!(
         "username,userid,price,item\nada,u1,1,{}\nbob,u2,2,\n",
-        "a".repeat(MAX_ROW)
+        "a".repeat(MAX_ROW_BYTES)
     );
     let (report, _) = import(&csv(), long).await.unwrap();
     assert_eq!(problems(&report), [(2, "has more than 65536 bytes")]);
@@ -385,7 +385,7 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
 
     // Rows of other batches that are in the log, and may not be stored yet, are known too.
     let mut file = "username,userid,price,key\n".to_owned();
-    for number in 0..2 * BATCH {
+    for number in 0..2 * MIN_BATCH_SIZE {
         file += &format!("ada,u2,1,key-{number}\n");
     }
     file += "ada,u2,1,key-0\nada,u2,2,key-1\n";
@@ -395,7 +395,7 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
         .run(&log.sink(), &store, file, &mut report, |_| ())
         .await;
     imported.unwrap();
-    assert_eq!(counts(&report), [2 * BATCH as u64, 1, 0, 1]);
+    assert_eq!(counts(&report), [2 * MIN_BATCH_SIZE as u64, 1, 0, 1]);
     running.abort();
 }
 

@@ -17,16 +17,18 @@ const CHUNK: usize = 16 << 10;
 pub(super) struct DecodedInput<R> {
     file: R,
     encoding: Option<TextEncoding>,
-    /// The decoder of the bytes of the file; `None` if the bytes are passed on as they are.
+    /// The decoder of the bytes of the file, or `None` if the bytes are passed on as they are.
     decoder: Option<Decoder>,
+    /// Whether the first chunk of the file was read, which may begin with a byte order mark.
     is_begun: bool,
+    /// Whether the last chunk of the file was read.
     is_ended: bool,
-    /// The last part of the text that was decoded.
+    /// The decoded text of the last chunk.
     text: Vec<u8>,
-    /// The number of bytes of `text` that were read.
-    read: usize,
-    /// Whether the last byte before the next part is CR, so that an LF at its beginning belongs to
-    /// the same line end.
+    /// The number of bytes of `text` that were passed on.
+    passed_on: usize,
+    /// Whether the last chunk ended with CR, so that an LF at the beginning of the next chunk
+    /// belongs to the same line end.
     is_after_cr: bool,
     /// Whether the last line of the file has no end, which is known once the file is read to its
     /// end.
@@ -38,6 +40,10 @@ pub(super) struct DecodedInput<R> {
 }
 
 impl<R: Read> DecodedInput<R> {
+    /// Creates a reader of `file`, whose text is in `encoding`, or in UTF-8 by default, unless the
+    /// file begins with a byte order mark.
+    ///
+    /// Reading fails once a row has more than `max_bytes_of_row` bytes.
     pub(super) fn new(file: R, encoding: Option<TextEncoding>, max_bytes_of_row: usize) -> Self {
         Self {
             file,
@@ -46,7 +52,7 @@ impl<R: Read> DecodedInput<R> {
             is_begun: false,
             is_ended: false,
             text: Vec::new(),
-            read: 0,
+            passed_on: 0,
             is_after_cr: false,
             is_unterminated: false,
             bytes_of_row: 0,
@@ -54,33 +60,36 @@ impl<R: Read> DecodedInput<R> {
         }
     }
 
-    /// Reads and decodes the next part of the file into `text`. Adds the missing end of the last
+    /// Reads and decodes the next chunk of the file into `text`. Adds the missing end of the last
     /// line at the end of the file.
-    fn decode(&mut self) -> io::Result<()> {
-        let mut bytes = Vec::new();
+    fn decode_next_chunk(&mut self) -> io::Result<()> {
+        let mut chunk = Vec::new();
         self.file
             .by_ref()
             .take(CHUNK as u64)
-            .read_to_end(&mut bytes)?;
+            .read_to_end(&mut chunk)?;
         // `read_to_end` returns less than a chunk at the end of the file only.
-        let is_last = bytes.len() < CHUNK;
-        let last_byte = self.text.last().copied();
+        let is_last = chunk.len() < CHUNK;
         let bytes = if self.is_begun {
-            &bytes[..]
+            &chunk[..]
         } else {
             self.is_begun = true;
-            self.begin(&bytes)
+            self.choose_decoder(&chunk)
         };
+
+        let previous_last_byte = self.text.last().copied();
         self.text.clear();
-        self.read = 0;
+        self.passed_on = 0;
         match &mut self.decoder {
             None => self.text.extend_from_slice(bytes),
             Some(decoder) => decode_all(decoder, bytes, is_last, &mut self.text),
         }
         self.unify_line_ends();
+
         if is_last {
             self.is_ended = true;
-            let last_byte = self.text.last().copied().or(last_byte);
+            // The last chunk may be empty. Then the file ends with the previous one.
+            let last_byte = self.text.last().copied().or(previous_last_byte);
             if last_byte.is_some_and(|byte| byte != b'\n') {
                 self.is_unterminated = true;
                 self.text.push(b'\n');
@@ -91,29 +100,30 @@ impl<R: Read> DecodedInput<R> {
 
     /// Chooses the decoder by the first bytes of the file, and returns these bytes without a byte
     /// order mark.
-    fn begin<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let (encoding, mark) = match Encoding::for_bom(bytes) {
-            Some((encoding, length)) => (encoding, length),
-            None => (self.encoding.map_or(UTF_8, |encoding| encoding.0), 0),
+    fn choose_decoder<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (encoding, mark_length) = match (Encoding::for_bom(bytes), self.encoding) {
+            (Some(marked), _) => marked,
+            (None, Some(named)) => (named.0, 0),
+            (None, None) => (UTF_8, 0),
         };
         // UTF-8 is passed on undecoded: the reader of rows rejects rows that are not valid UTF-8
         // one by one.
         if encoding != UTF_8 {
             self.decoder = Some(encoding.new_decoder_without_bom_handling());
         }
-        &bytes[mark..]
+        &bytes[mark_length..]
     }
 
     /// Replaces each CR and CRLF in `text` by LF.
     fn unify_line_ends(&mut self) {
         let mut is_after_cr = self.is_after_cr;
         self.text.retain_mut(|byte| {
-            let is_rest_of_crlf = is_after_cr && *byte == b'\n';
+            let is_lf_of_crlf = is_after_cr && *byte == b'\n';
             is_after_cr = *byte == b'\r';
             if is_after_cr {
                 *byte = b'\n';
             }
-            !is_rest_of_crlf
+            !is_lf_of_crlf
         });
         self.is_after_cr = is_after_cr;
     }
@@ -121,12 +131,12 @@ impl<R: Read> DecodedInput<R> {
 
 /// Decodes `bytes` as UTF-8 into `text`.
 fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
-    // The maximum length is known for a chunk, as it does not overflow. So the decoder has room for
-    // all bytes, and reads them in one call.
-    let length = decoder
+    // The maximum length of the text of a chunk does not overflow, so the default never applies. The
+    // decoder has room for all bytes, and reads them in one call.
+    let max_length = decoder
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or_default();
-    text.resize(length, 0);
+    text.resize(max_length, 0);
     let (_result, _read, written, _) = decoder.decode_to_utf8(bytes, text, is_last);
     text.truncate(written);
 }
@@ -140,11 +150,11 @@ impl<R: Read> Read for DecodedInput<R> {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        while self.read == self.text.len() && !self.is_ended {
-            self.decode()?;
+        while self.passed_on == self.text.len() && !self.is_ended {
+            self.decode_next_chunk()?;
         }
-        let length = (&self.text[self.read..]).read(buffer)?;
-        self.read += length;
+        let length = (&self.text[self.passed_on..]).read(buffer)?;
+        self.passed_on += length;
         self.bytes_of_row += length;
         Ok(length)
     }

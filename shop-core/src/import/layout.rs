@@ -11,7 +11,8 @@ use super::row::COLUMNS;
 use crate::macros::format_as;
 use crate::{Invalid, Timestamp};
 
-/// The encoding of a text file, by its name in the [Encoding Standard], such as `windows-1252` or `utf-16le`.
+/// The encoding of a text file, by its name in the [Encoding Standard], such as `windows-1252` or
+/// `utf-16le`.
 ///
 /// [Encoding Standard]: https://encoding.spec.whatwg.org/#names-and-labels
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,8 @@ impl FromStr for TextEncoding {
     type Err = Invalid;
 
     fn from_str(label: &str) -> Result<Self, Invalid> {
-        // The replacement encoding decodes nothing: it stands for encodings that are attacks in browsers.
+        // The replacement encoding decodes nothing. It stands for encodings that are used for
+        // attacks in browsers.
         Encoding::for_label_no_replacement(label.as_bytes())
             .map(Self)
             .ok_or(Invalid::malformed(
@@ -33,7 +35,8 @@ impl FromStr for TextEncoding {
     }
 }
 
-/// The character between two columns of CSV: `,`, `;`, `|` or a tab, which is also written as `tab`.
+/// The character between two columns of CSV: `,`, `;`, `|` or a tab, which is also written as
+/// `tab`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delimiter(pub(super) u8);
 
@@ -67,8 +70,9 @@ impl FromStr for Delimiter {
 /// The columns of a file that contain the members of a purchase, as in `userid=Customer
 /// ID,price=Total`.
 ///
-/// A name that contains a comma is in quotes, together with its member: `"userid=Customer, ID",price=Total`. The columns
-/// that are not named here are not read, unless they have the name of a member.
+/// A name that contains a comma is in quotes, together with its member:
+/// `"userid=Customer, ID",price=Total`. A column that is not named here is read only if its name is
+/// the name of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnNames(pub(super) Vec<(&'static str, String)>);
 
@@ -80,9 +84,10 @@ impl ColumnNames {
             return Some(member);
         }
         // A member that is mapped to one column is not read from another one.
-        let is_mapped = self.0.iter().any(|(member, _)| *member == column);
-        let member = COLUMNS.into_iter().find(|member| *member == column)?;
-        (!is_mapped).then_some(member)
+        if self.0.iter().any(|(member, _)| *member == column) {
+            return None;
+        }
+        COLUMNS.into_iter().find(|member| *member == column)
     }
 }
 
@@ -127,17 +132,18 @@ pub(super) fn read_cells(text: &str, delimiter: Delimiter) -> csv::Result<csv::S
     Ok(cells)
 }
 
-/// The time zone of times without an offset, by its name in the IANA database, such as `Europe/Berlin`.
+/// The time zone of times without an offset, by its name in the IANA database, such as
+/// `Europe/Berlin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileZone(TimeZone);
 
 impl FileZone {
-    /// Reads a date and a time without an offset, and returns `None` for other text.
+    /// Parses a date and a time without an offset, and returns `None` for other text.
     ///
     /// A time that does not exist, because the clock was put forward, is read as if the clock had
     /// not been put forward. A time that exists twice, because the clock was put back, is read as
     /// the first one.
-    fn read(&self, text: &str) -> Option<Timestamp> {
+    fn parse_local_time(&self, text: &str) -> Option<Timestamp> {
         // The parser would read a leap second as the second before it, so leap seconds are rejected
         // first.
         if text.contains(":60") {
@@ -162,21 +168,23 @@ impl FromStr for FileZone {
     }
 }
 
-/// Reads the time of a row: RFC 3339, or a time without an offset if the zone of the file is known.
+/// Parses the time of a row: RFC 3339, or a time without an offset if the zone of the file is known.
 ///
 /// # Errors
 /// Returns the reason why the text is not a time, and asks for a zone if only the zone is missing.
-pub(super) fn time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
     let invalid = match Timestamp::from_rfc3339(text) {
         Ok(time) => return Ok(time),
         Err(invalid) => invalid,
     };
+
     if let Some(zone) = zone {
         return zone
-            .read(text)
+            .parse_local_time(text)
             .ok_or_else(|| format!("timestamp {text} is not valid"));
     }
-    if FileZone(TimeZone::UTC).read(text).is_some() {
+
+    if FileZone(TimeZone::UTC).parse_local_time(text).is_some() {
         return Err(format!(
             "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
         ));
@@ -238,13 +246,13 @@ mod tests {
             ("2024-03-31 02:30", "2024-03-31T01:30:00.000Z"),
         ] {
             assert_eq!(
-                time(text, Some(&berlin)).unwrap().to_string(),
+                parse_time(text, Some(&berlin)).unwrap().to_string(),
                 read,
                 "{text}"
             );
         }
         for text in ["2024-01-15 23:30", "2024-01-15"] {
-            let error = time(text, None).unwrap_err();
+            let error = parse_time(text, None).unwrap_err();
             assert!(error.contains("has no zone"), "{error}");
         }
         for text in [
@@ -254,8 +262,8 @@ mod tests {
             "1705361400",
             "2024-02-30",
         ] {
-            assert!(time(text, Some(&berlin)).is_err(), "{text}");
-            assert!(time(text, None).is_err(), "{text}");
+            assert!(parse_time(text, Some(&berlin)).is_err(), "{text}");
+            assert!(parse_time(text, None).is_err(), "{text}");
         }
     }
 }

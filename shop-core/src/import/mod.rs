@@ -55,34 +55,39 @@ use publish::ImportPublisher;
 pub use report::{ImportReport, Preview, RowPreview, RowProblem};
 use row::{ImportRow, RowParser};
 
-/// The number of rows that are published together, at first or always.
-const BATCH: usize = 1_000;
-/// The maximum number of rows that are published together to a sink that stores them.
-const MAX_BATCH: usize = 65_536;
-/// The time that publishing a batch of more than [`BATCH`] rows may take. After a slower batch,
-/// smaller ones follow.
+/// The number of rows of a batch at the beginning, and of each batch for a sink that appends to a
+/// log.
+const MIN_BATCH_SIZE: usize = 1_000;
+/// The maximum number of rows of a batch for a sink that stores them.
+const MAX_BATCH_SIZE: usize = 65_536;
+/// The time that publishing a batch of more than [`MIN_BATCH_SIZE`] rows may take. After a slower
+/// batch, smaller batches follow.
 const MAX_BATCH_TIME: Duration = Duration::from_secs(4);
 /// The maximum length of a row in bytes, which is far more than a purchase needs. Longer rows are
 /// rejected.
-const MAX_ROW: usize = 64 << 10;
+const MAX_ROW_BYTES: usize = 64 << 10;
 /// The number of bytes without an end of the row at which reading a CSV file fails.
 ///
 /// A quote that is never closed makes the rest of the file one row. This limit keeps that row from
 /// filling the memory.
-const MAX_UNCLOSED_ROW: usize = 16 << 20;
+const MAX_UNCLOSED_ROW_BYTES: usize = 16 << 20;
 
 options! {
-    /// The import of a file with one purchase or refund per row: `username`, `userid`, `price`, and optionally `timestamp`,
-    /// `id`, `key`, [details](crate::Details) and `more`. It reads what [`RowFormat`] writes, in any order of the rows, and
-    /// files of other systems.
+    /// The import of a file with one purchase or refund per row: `username`, `userid`, `price`, and
+    /// optionally `timestamp`, `id`, `key`, [details](crate::Details) and `more`.
     ///
-    /// An `id` stays the purchase's id, and a `key` makes the id as in the HTTP API. A row without either is known by its
-    /// values and by how often the file has them: importing a file again, also after it was reordered, corrected or saved by
-    /// a spreadsheet, imports only what is new. Two files that have a row with the same values state one purchase: the second
-    /// one is counted as [`repeated`](ImportReport::repeated). An id, a key or a time tells them apart.
+    /// It reads the files that [`RowFormat`] writes, with the rows in any order, and files of other
+    /// systems.
     ///
-    /// While a file is read, rows without an id and a key are remembered by a hash and a count: 17 bytes for each slot of a
-    /// hash map, so 285 MB for 10 million different rows.
+    /// The `id` of a row stays the id of its purchase, and the id follows from a `key` as in the
+    /// HTTP API. A row without an id and a key is recognized by its values and by how often the
+    /// file contains these values. So importing a file again imports only new rows, even if the
+    /// file was reordered, corrected or saved by a spreadsheet. Rows with the same values in two
+    /// files are one purchase: the second row is counted as [`repeated`](ImportReport::repeated).
+    /// An id, a key or a time tells such rows apart.
+    ///
+    /// While a file is read, rows without an id and a key are remembered by a hash and a count.
+    /// This takes 17 bytes for each slot of a hash map, so 285 MB for 10 million different rows.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Import {
         /// The format of the file.
@@ -109,7 +114,8 @@ options! {
         pub decimal_comma: bool = false,
         /// The zone of times without an offset (default `None`: they are rejected).
         pub time_zone: Option<FileZone> = None,
-        /// How long an import waits for ingest while no row of a batch becomes stored (default 10 min).
+        /// How long an import waits for ingest while no further row becomes stored (default 10
+        /// min).
         pub store_timeout: Duration = Duration::from_secs(10 * 60),
     }
 
@@ -144,29 +150,34 @@ impl Import {
         mut progress: impl FnMut(&ImportReport) + Send,
     ) -> Result<()> {
         sink.check().await?;
+
         let mut publisher = ImportPublisher::new(sink, query, self.store_timeout);
         let import = self.clone();
-        let mut reading = spawn_blocking(move || FileReader::new(import, file)?.next_batch(BATCH));
-        let mut size = BATCH;
+        let mut batch_size = MIN_BATCH_SIZE;
+        let mut next_batch =
+            spawn_blocking(move || FileReader::new(import, file)?.next_batch(batch_size));
         loop {
-            let read = reading
+            let (reader, batch) = next_batch
                 .await
-                .map_err(|panicked| unreadable().with_source(panicked))?;
-            let (reader, batch) = read?;
+                .map_err(|panicked| unreadable_file().with_source(panicked))??;
             report.ignored_columns.clone_from(&reader.ignored_columns);
             if batch.is_empty() {
                 report.unterminated_line = reader.file.unterminated_line();
                 publisher.finish(report).await?;
                 progress(report);
                 // The rows before an unreadable place are imported, and then the import fails.
-                return reader.failure.map_or(Ok(()), Err);
+                return match reader.failure {
+                    Some(error) => Err(error),
+                    None => Ok(()),
+                };
             }
+
             // A thread reads the next batch while this one is published.
-            reading = spawn_blocking(move || reader.next_batch(size));
-            let begun = Instant::now();
+            next_batch = spawn_blocking(move || reader.next_batch(batch_size));
+            let started = Instant::now();
             publisher.publish(batch, report).await?;
             if sink.is_storing() {
-                size = next_size(size, begun.elapsed());
+                batch_size = adapt_batch_size(batch_size, started.elapsed());
             }
             progress(report);
         }
@@ -176,11 +187,11 @@ impl Import {
 /// A reader that makes batches of purchases from the rows of a file.
 struct FileReader<R> {
     file: FileRows<R>,
-    rows: RowParser,
+    parser: RowParser,
     /// The first line that is imported.
     from_line: u64,
     ignored_columns: Vec<String>,
-    /// The error after which the file cannot be read further. The rows before are imported.
+    /// The error after which the file cannot be read further. The rows before it are imported.
     failure: Option<Error>,
 }
 
@@ -192,28 +203,31 @@ impl<R: Read> FileReader<R> {
     fn new(import: Import, file: R) -> Result<Self> {
         let file = FileRows::new(&import, file)?;
         let columns = file.header().into_iter().flat_map(|header| &header.columns);
-        let ignored = columns.filter(|column| column.member.is_none() && !column.column.is_empty());
+        let ignored_columns = columns
+            .filter(|column| column.member.is_none() && !column.column.is_empty())
+            .map(|column| column.column.clone())
+            .collect();
         Ok(Self {
-            ignored_columns: ignored.map(|column| column.column.clone()).collect(),
+            ignored_columns,
             file,
             from_line: import.from_line,
-            rows: RowParser::new(import),
+            parser: RowParser::new(import),
             failure: None,
         })
     }
 
-    /// Returns this reader, and at most `size` further rows.
+    /// Returns this reader, and at most `max_rows` further rows.
     ///
     /// Returns no rows at the end of the file, and after `failure` is set. The function takes and
     /// returns the reader, because each call runs as a blocking task of its own.
-    fn next_batch(mut self, size: usize) -> Result<(Self, Vec<ImportRow>)> {
-        let mut batch = Vec::with_capacity(size);
-        while batch.len() < size && self.failure.is_none() {
+    fn next_batch(mut self, max_rows: usize) -> Result<(Self, Vec<ImportRow>)> {
+        let mut batch = Vec::with_capacity(max_rows);
+        while batch.len() < max_rows && self.failure.is_none() {
             match self.file.next() {
                 Ok(Some((line, values))) => {
                     // Rows before `from_line` are parsed too, because the id of a later row depends
                     // on how often its values occurred before.
-                    let purchase = values.and_then(|values| self.rows.purchase(values));
+                    let purchase = values.and_then(|values| self.parser.parse_purchase(values));
                     if line >= self.from_line {
                         batch.push(ImportRow { line, purchase });
                     }
@@ -226,22 +240,23 @@ impl<R: Read> FileReader<R> {
     }
 }
 
-/// Returns the size of a later batch, after a batch of about `size` rows took the time `elapsed`.
+/// Returns the size of a later batch, after publishing a batch of about `size` rows took the time
+/// `elapsed`.
 ///
 /// The size is doubled after a fast batch and halved after a slow one. A sink that stores is faster
 /// with large batches, because it writes a page once for all of its rows in a batch. A batch of a
 /// few seconds still shows progress.
-fn next_size(size: usize, elapsed: Duration) -> usize {
+fn adapt_batch_size(size: usize, elapsed: Duration) -> usize {
     if elapsed < MAX_BATCH_TIME / 2 {
-        MAX_BATCH.min(size * 2)
+        MAX_BATCH_SIZE.min(size * 2)
     } else if elapsed > MAX_BATCH_TIME {
-        BATCH.max(size / 2)
+        MIN_BATCH_SIZE.max(size / 2)
     } else {
         size
     }
 }
 
 /// Returns the error for a file whose bytes cannot be read.
-fn unreadable() -> Error {
+fn unreadable_file() -> Error {
     Error::new(ErrorKind::Internal, "the file cannot be read")
 }

@@ -1,9 +1,10 @@
 //! Publishes the rows of a file, and finds out whether each row was stored.
 //!
 //! ```text
-//! batch ─▶ valid_rows ─▶ without_known ─▶ publish_all ─▶ unsettled ─▶ wait_until_stored ─▶ imported
-//!          rejected,     repeated,        repeated,      rows in      conflicting,
-//!          repeated      conflicting      conflicting    the log      rejected
+//! batch ─▶ valid_rows ─▶ remove_known_rows ─▶ publish_all ─▶ unsettled ─▶ wait_until_stored ─▶ imported
+//!          rejected,     repeated,            repeated,      rows in      conflicting,
+//!          repeated,     conflicting,         conflicting,   the log      rejected
+//!          conflicting   rejected             rejected
 //! ```
 //!
 //! A sink either *stores* purchases itself ([`PurchaseSink::is_storing`]), so that its answer is
@@ -19,7 +20,7 @@ use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use super::BATCH;
+use super::MIN_BATCH_SIZE;
 use super::report::ImportReport;
 use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
@@ -28,16 +29,16 @@ use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 /// The maximum number of concurrent look-ups in the store.
 const CONCURRENT_LOOKUPS: usize = 64;
 /// The number of unsettled rows in the log at which the import waits until they are stored.
-const MAX_UNSETTLED: usize = 10 * BATCH;
+const MAX_UNSETTLED: usize = 10 * MIN_BATCH_SIZE;
 /// How long the import waits for the last unsettled row, before it looks up all unsettled rows
 /// again.
-const POLL: Duration = Duration::from_millis(500);
+const LAST_ROW_TIMEOUT: Duration = Duration::from_millis(500);
 /// The reason for rejecting a row whose purchase was erased: the store never accepts its id again.
 const ERASED: &str = "its purchase was erased";
 
 /// Returns the pauses before the attempts to repeat a failed call: 0.1 s to 6.4 s, half of a minute
 /// in all.
-fn pauses() -> ExponentialBuilder {
+fn retry_backoff() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_millis(6_400))
@@ -82,6 +83,7 @@ pub(super) struct ImportPublisher<'a> {
 }
 
 impl<'a> ImportPublisher<'a> {
+    /// Creates a publisher that has published nothing yet.
     pub(super) fn new(
         sink: &'a dyn PurchaseSink,
         query: &'a dyn PurchaseQuery,
@@ -113,24 +115,24 @@ impl<'a> ImportPublisher<'a> {
     ) -> Result<()> {
         let first_unsettled = self.unsettled.first().map(|row| row.line);
         report.resume_at = first_unsettled.or(batch.first().map(|row| row.line));
-        let rows = self.valid_rows(batch, report);
-        let is_storing = self.sink.is_storing();
+
         // A sink that stores reports purchases that it stored before, so they need no look-up. A
         // refund is looked up in any case, to find whether it contradicts its purchase.
-        let (to_publish, to_look_up): (Vec<_>, Vec<_>) = rows
+        let is_storing = self.sink.is_storing();
+        let (mut new_rows, rows_to_look_up): (Vec<_>, Vec<_>) = self
+            .valid_rows(batch, report)
             .into_iter()
             .partition(|row| is_storing && !row.purchase.is_refund());
-        let unknown = self.without_known(to_look_up, report).await?;
+        new_rows.extend(self.remove_known_rows(rows_to_look_up, report).await?);
 
-        let to_publish: Vec<ValidRow> = to_publish.into_iter().chain(unknown).collect();
-        let acknowledged = self.publish_all(to_publish, report).await?;
-        for row in acknowledged {
+        for row in self.publish_all(new_rows, report).await? {
             if is_storing && !row.purchase.is_refund() {
                 report.imported += 1;
             } else {
                 self.unsettled.push(row);
             }
         }
+
         if is_storing || self.unsettled.len() >= MAX_UNSETTLED {
             self.wait_until_stored(report).await?;
         }
@@ -152,21 +154,21 @@ impl<'a> ImportPublisher<'a> {
 
     /// Looks up `rows` in the store, counts the rows that the store knows, and returns the rows
     /// that it does not know.
-    async fn without_known(
+    async fn remove_known_rows(
         &self,
         rows: Vec<ValidRow>,
         report: &mut ImportReport,
     ) -> Result<Vec<ValidRow>> {
-        let mut unknown = Vec::new();
-        for (row, fate) in self.fates_of(rows).await? {
-            match fate {
+        let mut unknown_rows = Vec::new();
+        for (row, outcome) in self.row_outcomes(rows).await? {
+            match outcome {
                 RowOutcome::Stored | RowOutcome::Waiting => report.repeated += 1,
-                RowOutcome::Conflicting => report.conflict(row.line),
-                RowOutcome::Rejected(reason) => report.reject(row.line, reason),
-                RowOutcome::Unknown => unknown.push(row),
+                RowOutcome::Conflicting => report.count_conflict(row.line),
+                RowOutcome::Rejected(reason) => report.count_rejected(row.line, reason),
+                RowOutcome::Unknown => unknown_rows.push(row),
             }
         }
-        Ok(unknown)
+        Ok(unknown_rows)
     }
 
     /// Publishes `rows` until the sink has acknowledged or refused each row, and returns the
@@ -176,19 +178,20 @@ impl<'a> ImportPublisher<'a> {
     /// passing reason, or with an unknown outcome, are published again after a pause.
     ///
     /// # Errors
-    /// Returns the last error of a row if rows still fail after all [`pauses`].
+    /// Returns the last error of a row if rows still fail after all pauses of [`retry_backoff`].
     async fn publish_all(
         &self,
         mut rows: Vec<ValidRow>,
         report: &mut ImportReport,
     ) -> Result<Vec<ValidRow>> {
-        let mut acknowledged = Vec::with_capacity(rows.len());
-        let mut pauses = pauses().build();
+        let mut acknowledged_rows = Vec::with_capacity(rows.len());
+        let mut pauses = retry_backoff().build();
         while !rows.is_empty() {
             let purchases: Vec<Purchase> = rows.iter().map(|row| row.purchase.clone()).collect();
             let results = self.sink.publish_many(&purchases).await;
-            let mut failure = None;
-            let mut to_repeat = Vec::new();
+
+            let mut last_error = None;
+            let mut failed_rows = Vec::new();
             for (mut row, result) in rows.into_iter().zip(results) {
                 match result {
                     // After an unknown outcome, a duplicate may be the purchase of the earlier
@@ -196,26 +199,29 @@ impl<'a> ImportPublisher<'a> {
                     Ok(receipt) if receipt.is_duplicate && !row.may_be_published => {
                         report.repeated += 1;
                     }
-                    Ok(_) => acknowledged.push(row),
+                    Ok(_) => acknowledged_rows.push(row),
                     Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {
                         row.may_be_published |= error.outcome() == Outcome::Unknown;
-                        to_repeat.push(row);
-                        failure = Some(error);
+                        failed_rows.push(row);
+                        last_error = Some(error);
                     }
-                    Err(error) if error.kind() == ErrorKind::Conflict => report.conflict(row.line),
-                    Err(error) => report.reject(row.line, error.to_string()),
+                    Err(error) if error.kind() == ErrorKind::Conflict => {
+                        report.count_conflict(row.line);
+                    }
+                    Err(error) => report.count_rejected(row.line, error.to_string()),
                 }
             }
-            if let Some(error) = failure {
+
+            if let Some(error) = last_error {
                 let Some(pause) = pauses.next() else {
                     return Err(error);
                 };
-                tracing::warn!(error = %error.chain(), rows = to_repeat.len(), "publish failed, retrying");
+                tracing::warn!(error = %error.chain(), rows = failed_rows.len(), "publish failed, retrying");
                 sleep(pause).await;
             }
-            rows = to_repeat;
+            rows = failed_rows;
         }
-        Ok(acknowledged)
+        Ok(acknowledged_rows)
     }
 
     /// Waits until the store has decided about all unsettled rows, and counts them in `report`.
@@ -230,33 +236,38 @@ impl<'a> ImportPublisher<'a> {
         while let Some(last) = rows.last() {
             // Once the store contains the last row, it contains most other rows, so this wait saves
             // useless look-ups. An error is ignored here, because the look-ups below report it.
-            let _is_stored = self.query.wait_for(&last.purchase.id, POLL).await;
-            let count = rows.len();
-            let mut undecided = Vec::new();
-            for (row, fate) in self.fates_of(rows).await? {
-                match fate {
+            let _is_stored = self
+                .query
+                .wait_for(&last.purchase.id, LAST_ROW_TIMEOUT)
+                .await;
+            let row_count = rows.len();
+
+            let mut undecided_rows = Vec::new();
+            for (row, outcome) in self.row_outcomes(rows).await? {
+                match outcome {
                     RowOutcome::Stored => report.imported += 1,
                     RowOutcome::Waiting => {
                         report.imported += 1;
                         self.waiting.push(row);
                     }
-                    RowOutcome::Conflicting => report.conflict(row.line),
-                    RowOutcome::Rejected(reason) => report.reject(row.line, reason),
-                    RowOutcome::Unknown => undecided.push(row),
+                    RowOutcome::Conflicting => report.count_conflict(row.line),
+                    RowOutcome::Rejected(reason) => report.count_rejected(row.line, reason),
+                    RowOutcome::Unknown => undecided_rows.push(row),
                 }
             }
+
             // The timeout limits the time without progress, not the whole wait: a long log takes
             // its time.
-            if undecided.len() < count {
+            if undecided_rows.len() < row_count {
                 last_progress = Instant::now();
             } else if last_progress.elapsed() >= self.store_timeout {
                 let message = format!(
-                    "{count} rows are in the log, and none of them was stored within {:?}: is ingest running?",
+                    "{row_count} rows are in the log, and none of them was stored within {:?}: is ingest running?",
                     self.store_timeout
                 );
                 return Err(Error::new(ErrorKind::DeadlineExceeded, message));
             }
-            rows = undecided;
+            rows = undecided_rows;
         }
         Ok(())
     }
@@ -268,17 +279,17 @@ impl<'a> ImportPublisher<'a> {
     /// rejected instead.
     async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
-        for (row, fate) in self.fates_of(rows).await? {
-            match fate {
+        for (row, outcome) in self.row_outcomes(rows).await? {
+            match outcome {
                 RowOutcome::Stored => {}
                 RowOutcome::Waiting | RowOutcome::Unknown => report.waiting += 1,
                 RowOutcome::Conflicting => {
                     report.imported -= 1;
-                    report.conflict(row.line);
+                    report.count_conflict(row.line);
                 }
                 RowOutcome::Rejected(reason) => {
                     report.imported -= 1;
-                    report.reject(row.line, reason);
+                    report.count_rejected(row.line, reason);
                 }
             }
         }
@@ -289,17 +300,17 @@ impl<'a> ImportPublisher<'a> {
     /// order.
     ///
     /// # Errors
-    /// Returns the error of a look-up that still fails after all [`pauses`], or that must not be
-    /// retried.
-    async fn fates_of(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
+    /// Returns the error of a look-up that still fails after all pauses of [`retry_backoff`], or that
+    /// must not be retried.
+    async fn row_outcomes(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
         stream::iter(rows)
             .map(|row| async move {
-                let fate = (|| self.fate_of(&row.purchase))
-                    .retry(pauses())
+                let outcome = (|| self.row_outcome(&row.purchase))
+                    .retry(retry_backoff())
                     .sleep(sleep)
                     .when(Error::is_retryable)
                     .await;
-                fate.map(|fate| (row, fate))
+                outcome.map(|outcome| (row, outcome))
             })
             .buffered(CONCURRENT_LOOKUPS)
             .try_collect()
@@ -307,17 +318,17 @@ impl<'a> ImportPublisher<'a> {
     }
 
     /// Looks up one row in the store, and for a refund also the purchase that it refunds.
-    async fn fate_of(&self, purchase: &Purchase) -> Result<RowOutcome> {
+    async fn row_outcome(&self, purchase: &Purchase) -> Result<RowOutcome> {
         Ok(match self.query.look_up(&purchase.id).await? {
             Lookup::Stored(stored) if stored.same_content(purchase) => RowOutcome::Stored,
             Lookup::Stored(_) => RowOutcome::Conflicting,
             Lookup::Erased => RowOutcome::Rejected(ERASED.to_owned()),
-            Lookup::Waiting(refund) => match self.contradiction(purchase).await? {
+            Lookup::Waiting(refund) => match self.refund_contradiction(purchase).await? {
                 Some(reason) => RowOutcome::Rejected(reason),
                 None if refund.same_content(purchase) => RowOutcome::Waiting,
                 None => RowOutcome::Conflicting,
             },
-            Lookup::Missing => match self.contradiction(purchase).await? {
+            Lookup::Missing => match self.refund_contradiction(purchase).await? {
                 Some(reason) => RowOutcome::Rejected(reason),
                 None => RowOutcome::Unknown,
             },
@@ -329,11 +340,11 @@ impl<'a> ImportPublisher<'a> {
     ///
     /// There is none while the purchase is neither stored nor erased, and for an entry that is no
     /// refund.
-    async fn contradiction(&self, refund: &Purchase) -> Result<Option<String>> {
-        let Some(of) = &refund.details.of else {
+    async fn refund_contradiction(&self, refund: &Purchase) -> Result<Option<String>> {
+        let Some(purchase_id) = &refund.details.of else {
             return Ok(None);
         };
-        Ok(match self.query.look_up(of).await? {
+        Ok(match self.query.look_up(purchase_id).await? {
             Lookup::Stored(bought) => refund
                 .as_refund_of(&bought)
                 .err()
@@ -349,30 +360,33 @@ impl<'a> ImportPublisher<'a> {
     /// uses the same id. The store may not contain these rows yet, so looking up the id in the
     /// store would not find them.
     fn valid_rows(&self, batch: Vec<ImportRow>, report: &mut ImportReport) -> Vec<ValidRow> {
-        let mut rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
-        let unsettled = self.unsettled.iter().map(|row| &row.purchase);
-        let unsettled: HashMap<PurchaseId, &Purchase> =
-            unsettled.map(|purchase| (purchase.id, purchase)).collect();
-        let mut in_batch: HashMap<PurchaseId, usize> = HashMap::new();
+        let unsettled: HashMap<PurchaseId, &Purchase> = self
+            .unsettled
+            .iter()
+            .map(|row| (row.purchase.id, &row.purchase))
+            .collect();
+        let mut new_rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
+        let mut index_by_id: HashMap<PurchaseId, usize> = HashMap::new();
         for ImportRow { line, purchase } in batch {
             report.rows += 1;
             let purchase = match purchase {
                 Ok(purchase) => purchase,
                 Err(problem) => {
-                    report.reject(line, problem);
+                    report.count_rejected(line, problem);
                     continue;
                 }
             };
-            let earlier = match in_batch.get(&purchase.id) {
-                Some(index) => Some(&rows[*index].purchase),
+
+            let earlier_purchase = match index_by_id.get(&purchase.id) {
+                Some(index) => Some(&new_rows[*index].purchase),
                 None => unsettled.get(&purchase.id).copied(),
             };
-            match earlier {
-                Some(first) if first.same_content(&purchase) => report.repeated += 1,
-                Some(_) => report.conflict(line),
+            match earlier_purchase {
+                Some(earlier) if earlier.same_content(&purchase) => report.repeated += 1,
+                Some(_) => report.count_conflict(line),
                 None => {
-                    in_batch.insert(purchase.id, rows.len());
-                    rows.push(ValidRow {
+                    index_by_id.insert(purchase.id, new_rows.len());
+                    new_rows.push(ValidRow {
                         line,
                         purchase,
                         may_be_published: false,
@@ -380,6 +394,6 @@ impl<'a> ImportPublisher<'a> {
                 }
             }
         }
-        rows
+        new_rows
     }
 }

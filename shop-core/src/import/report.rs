@@ -10,7 +10,7 @@ use super::{FileReader, Import};
 use crate::{Purchase, Result};
 
 /// The maximum number of rows whose problems are listed in a report.
-const MAX_NAMED: usize = 20;
+const MAX_LISTED_PROBLEMS: usize = 20;
 
 /// The result of an import.
 ///
@@ -33,7 +33,8 @@ pub struct ImportReport {
     pub conflicting: u64,
     /// The first 20 rows that were rejected or conflict.
     pub problems: Vec<RowProblem>,
-    /// The line of the last row, if it has no line end. The row is imported, but the file may have been cut off in it.
+    /// The line of the last row, if it does not end with a line end. The row is imported, but the
+    /// file may have been cut off in this line.
     pub unterminated_line: Option<u64>,
     /// The columns of the file that are not read.
     pub ignored_columns: Vec<String>,
@@ -53,21 +54,21 @@ pub struct RowProblem {
 
 impl ImportReport {
     /// Counts the row at `line` as rejected for the reason `detail`.
-    pub(super) fn reject(&mut self, line: u64, detail: String) {
+    pub(super) fn count_rejected(&mut self, line: u64, detail: String) {
         self.rejected += 1;
-        self.name(line, detail);
+        self.add_problem(line, detail);
     }
 
     /// Counts the row at `line` as conflicting.
-    pub(super) fn conflict(&mut self, line: u64) {
+    pub(super) fn count_conflict(&mut self, line: u64) {
         self.conflicting += 1;
         let detail = "its id or key belongs to a purchase with other content";
-        self.name(line, detail.to_owned());
+        self.add_problem(line, detail.to_owned());
     }
 
     /// Lists the problem of a row, unless the list is full.
-    fn name(&mut self, line: u64, detail: String) {
-        if self.problems.len() < MAX_NAMED {
+    fn add_problem(&mut self, line: u64, detail: String) {
+        if self.problems.len() < MAX_LISTED_PROBLEMS {
             self.problems.push(RowProblem { line, detail });
         }
     }
@@ -90,9 +91,9 @@ impl fmt::Display for ImportReport {
         for RowProblem { line, detail } in &self.problems {
             write!(f, "\n  line {line}: {detail}")?;
         }
-        let unnamed = self.failed() - self.problems.len() as u64;
-        if unnamed > 0 {
-            write!(f, "\n  {unnamed} more")?;
+        let unlisted_problems = self.failed() - self.problems.len() as u64;
+        if unlisted_problems > 0 {
+            write!(f, "\n  {unlisted_problems} more")?;
         }
         if self.waiting > 0 {
             write!(
@@ -119,7 +120,7 @@ impl fmt::Display for ImportReport {
 }
 
 /// The number of rows in a preview.
-const ROWS: usize = 5;
+const PREVIEW_ROWS: usize = 5;
 
 /// A preview of how a file would be read: its columns, and its first five rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -132,7 +133,7 @@ pub struct Preview {
     pub rows: Vec<RowPreview>,
 }
 
-/// A row of a file.
+/// A row of a file in a preview, with its purchase or its problem.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RowPreview {
     /// The line in which the row starts.
@@ -144,7 +145,8 @@ pub struct RowPreview {
 }
 
 impl Import {
-    /// Reads the header and the first five rows of `file`, and imports nothing. Blocks while the file is read.
+    /// Reads the header and the first five rows of `file`, and imports nothing. Blocks while the file
+    /// is read.
     ///
     /// # Errors
     /// Returns the errors of [`run`](Self::run) that are about the file.
@@ -153,11 +155,12 @@ impl Import {
         let header = reader.file.header();
         let delimiter = header.map(|header| header.delimiter.to_string());
         let columns = header.map(|header| header.columns.clone());
+
         let mut rows = Vec::new();
-        while rows.len() < ROWS
+        while rows.len() < PREVIEW_ROWS
             && let Some((line, values)) = reader.file.next()?
         {
-            let purchase = values.and_then(|values| reader.rows.purchase(values));
+            let purchase = values.and_then(|values| reader.parser.parse_purchase(values));
             if line >= self.from_line {
                 rows.push(RowPreview {
                     line,

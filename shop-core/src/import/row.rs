@@ -15,10 +15,10 @@ use crate::{
 
 /// The columns of a CSV file, which are also the members of an NDJSON object: the columns of an
 /// export, and `key`.
-pub(super) const COLUMNS: [&str; FIRST.len() + Details::COLUMNS.len() + 1] =
-    Details::columns_after(FIRST);
+pub(super) const COLUMNS: [&str; LEADING_COLUMNS.len() + Details::COLUMNS.len() + 1] =
+    Details::columns_after(LEADING_COLUMNS);
 /// The columns in front of the details and of `more`.
-const FIRST: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
+const LEADING_COLUMNS: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
 
 /// The values of a row in the order of [`COLUMNS`], with `None` for an empty value.
 pub(super) type RowValues = [Option<String>; COLUMNS.len()];
@@ -40,6 +40,7 @@ pub(super) struct RowParser {
 }
 
 impl RowParser {
+    /// Creates a parser that has seen no rows yet.
     pub(super) fn new(import: Import) -> Self {
         Self {
             import,
@@ -52,11 +53,11 @@ impl RowParser {
     ///
     /// # Errors
     /// Returns the reason why the row is not valid, for the report of the import.
-    pub(super) fn purchase(&mut self, values: RowValues) -> Result<Purchase, String> {
+    pub(super) fn parse_purchase(&mut self, values: RowValues) -> Result<Purchase, String> {
         let [id, key, user_name, user_id, price, timestamp, details @ ..] = values;
         let user_name = user_name.ok_or("username is missing")?;
         let user_id = user_id.ok_or("userid is missing")?;
-        let price = self.price(&price.ok_or("price is missing")?)?;
+        let price = self.parse_price(&price.ok_or("price is missing")?)?;
 
         // A draft rejects a negative price, because no client may give one. So the price, which is
         // negative in a refund, is set afterwards.
@@ -65,9 +66,11 @@ impl RowParser {
             .with_price(Price::ZERO)
             .map_err(|error| error.to_string())?;
         new.price = price;
-        new.details = self.details(details)?;
+        new.details = self.parse_details(details)?;
+
         let is_refund = new.details.of.is_some();
-        if is_refund != price.is_negative() || (!is_refund && new.details.reason.is_some()) {
+        let is_reason_allowed = is_refund || new.details.reason.is_none();
+        if is_refund != price.is_negative() || !is_reason_allowed {
             return Err(
                 "of, reason and a negative price belong to a refund, which has of".to_owned(),
             );
@@ -77,22 +80,16 @@ impl RowParser {
         }
 
         let now = SystemClock.now();
-        let time = timestamp.map(|text| self.time(&text, now)).transpose()?;
+        let time = timestamp
+            .map(|text| self.parse_timestamp(&text, now))
+            .transpose()?;
         if is_refund {
             // The id of a refund follows from the id of its purchase, so the id and the key of the
             // row are not used.
             return Ok(new.into_purchase(time.unwrap_or(now), || SystemClock.fresh_id()));
         }
-        let id = match (id, key) {
-            (Some(_), Some(_)) => return Err("id and key must not both be given".to_owned()),
-            (Some(id), None) => match id.parse() {
-                Ok(id) => id,
-                // An id of another system, which is no id of a purchase here, is used like a key.
-                Err(_no_id) => id_of_key(&new, &id)?,
-            },
-            (None, Some(key)) => id_of_key(&new, &key)?,
-            (None, None) => self.id_of_values(&new, time)?,
-        };
+
+        let id = self.purchase_id(id.as_deref(), key.as_deref(), &new, time)?;
         let purchase = Purchase::new(
             id,
             new.user_id,
@@ -103,31 +100,58 @@ impl RowParser {
         Ok(purchase.with_details(new.details))
     }
 
-    /// Parses a price, whose decimals follow a comma if the import is set so.
-    fn price(&self, text: &str) -> Result<Price, String> {
-        let invalid = |reason: &str| format!("price {text} {reason}");
-        if !self.import.decimal_comma {
-            return Price::parse_signed(text).map_err(|error| invalid(error.reason()));
+    /// Returns the id of the purchase `new` from the `id` or the `key` of its row, or else from its
+    /// values.
+    fn purchase_id(
+        &mut self,
+        id: Option<&str>,
+        key: Option<&str>,
+        new: &NewPurchase,
+        time: Option<Timestamp>,
+    ) -> Result<PurchaseId, String> {
+        match (id, key) {
+            (Some(_), Some(_)) => Err("id and key must not both be given".to_owned()),
+            (Some(id), None) => match id.parse() {
+                Ok(id) => Ok(id),
+                // An id of another system, which is no id of a purchase here, is used like a key.
+                Err(_no_id) => derive_id_from_key(new, id),
+            },
+            (None, Some(key)) => derive_id_from_key(new, key),
+            (None, None) => self.derive_id_from_values(new, time),
         }
-        if text.contains('.') {
-            return Err(invalid(
-                "must not have a dot, as its decimals follow a comma",
+    }
+
+    /// Parses a price or the negative amount of a refund. Its decimals follow a comma if the setting
+    /// `decimal_comma` of the import is on.
+    fn parse_price(&self, text: &str) -> Result<Price, String> {
+        let price = if !self.import.decimal_comma {
+            Price::parse_signed(text)
+        } else if text.contains('.') {
+            return Err(format!(
+                "price {text} must not have a dot, as its decimals follow a comma"
             ));
-        }
-        Price::parse_signed(&text.replacen(',', ".", 1)).map_err(|error| invalid(error.reason()))
+        } else {
+            Price::parse_signed(&text.replacen(',', ".", 1))
+        };
+        price.map_err(|error| format!("price {text} {}", error.reason()))
     }
 
     /// Parses the details of a row, whose `values` are in the order of the columns behind
-    /// [`FIRST`].
-    fn details<const N: usize>(&self, values: [Option<String>; N]) -> Result<Details, String> {
+    /// [`LEADING_COLUMNS`].
+    fn parse_details<const N: usize>(
+        &self,
+        values: [Option<String>; N],
+    ) -> Result<Details, String> {
         let mut details = Details::default();
-        let names = COLUMNS.into_iter().skip(FIRST.len());
-        for (name, value) in names.zip(values) {
-            let Some(text) = value else { continue };
-            details
-                .set(name, &text)
-                .map_err(|error| error.to_string())?;
+        let members = COLUMNS.into_iter().skip(LEADING_COLUMNS.len());
+        for (member, value) in members.zip(values) {
+            if let Some(text) = value {
+                details
+                    .set(member, &text)
+                    .map_err(|error| error.to_string())?;
+            }
         }
+
         details
             .adopt_currency(self.import.currency.as_ref())
             .map_err(|reason| format!("currency {reason}"))?;
@@ -135,8 +159,8 @@ impl RowParser {
     }
 
     /// Parses a time, and checks that a purchase of this time is accepted.
-    fn time(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
-        let time = layout::time(text, self.import.time_zone.as_ref())?;
+    fn parse_timestamp(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
+        let time = layout::parse_time(text, self.import.time_zone.as_ref())?;
         AcceptedTimes::new(now, self.import.retention)
             .check(time)
             .map_err(|error| format!("timestamp {text} {}", error.reason()))
@@ -147,7 +171,7 @@ impl RowParser {
     /// The id follows from the parsed values, and from how often the file contained the same values
     /// before. So equal rows keep their ids in a file that was reordered, corrected or saved by a
     /// spreadsheet.
-    fn id_of_values(
+    fn derive_id_from_values(
         &mut self,
         new: &NewPurchase,
         time: Option<Timestamp>,
@@ -164,20 +188,20 @@ impl RowParser {
             details.reference.as_ref().map(ToString::to_string),
             details.unknown_members(),
         ];
-        let values = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
-        let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &values);
+        let json = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
+        let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &json);
 
         // Half of the UUID is enough to count equal rows, and takes less memory for each row.
         let (hash, _) = content.as_u64_pair();
         let occurrence = self.occurrences.entry(hash).or_insert(0);
         *occurrence += 1;
-        id_of_key(new, &format!("import/{occurrence}/{content}"))
+        derive_id_from_key(new, &format!("import/{occurrence}/{content}"))
     }
 }
 
 /// Returns the id of a purchase of this user with the idempotency key `key`, as the HTTP API
 /// derives it.
-fn id_of_key(new: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
+fn derive_id_from_key(new: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
     let key: IdempotencyKey = key.parse().map_err(|error| format!("{error}"))?;
     Ok(id_from_key(&new.user_id, &key))
 }

@@ -97,7 +97,7 @@ impl Shop {
     pub fn try_buy_all<S, T, E>(
         &self,
         purchases: S,
-        in_flight: usize,
+        max_in_flight: usize,
     ) -> impl Stream<Item = Result<(T, Result<PublishedPurchase>), E>> + Send + Unpin + use<S, T, E>
     where
         S: Stream<Item = Result<(T, NewPurchase), E>> + Send + 'static,
@@ -105,30 +105,32 @@ impl Shop {
         E: Send + 'static,
     {
         let shop = self.clone();
-        let in_flight = in_flight.clamp(1, Semaphore::MAX_PERMITS);
-        let room = Arc::new(Semaphore::new(in_flight));
-        let taken = stream::unfold(
-            (purchases.boxed(), room),
-            |(mut purchases, room)| async move {
+        let max_in_flight = max_in_flight.clamp(1, Semaphore::MAX_PERMITS);
+        let semaphore = Arc::new(Semaphore::new(max_in_flight));
+        let queued_purchases = stream::unfold(
+            (purchases.boxed(), semaphore),
+            |(mut purchases, semaphore)| async move {
                 // The permit is acquired before the source is polled, so that no purchase is read
                 // which cannot be bought yet. `unconstrained` keeps tokio's cooperative budget from
                 // reporting a free permit as pending, which would split a group of ready purchases.
                 // The semaphore is never closed, so there is a permit.
-                let place = unconstrained(Arc::clone(&room).acquire_owned()).await.ok();
+                let permit = unconstrained(Arc::clone(&semaphore).acquire_owned())
+                    .await
+                    .ok();
                 let item = purchases.next().await?;
-                Some(((item, place), (purchases, room)))
+                Some(((item, permit), (purchases, semaphore)))
             },
         );
+
         // Half of the permits, so that the next group is collected while the last one is in flight.
-        let together = (in_flight / 2).clamp(1, MAX_BATCH);
-        let calls = taken
-            .ready_chunks(together)
-            .flat_map(move |ready| stream::iter(shop.calls(ready)));
+        let group_size = (max_in_flight / 2).clamp(1, MAX_BATCH);
         // The permit travels with the result, and is released when the caller has read the result.
-        calls
-            .buffered(in_flight)
+        queued_purchases
+            .ready_chunks(group_size)
+            .flat_map(move |ready| stream::iter(shop.buy_calls(ready)))
+            .buffered(max_in_flight)
             .flat_map(stream::iter)
-            .map(|(result, _place)| result)
+            .map(|(result, _permit)| result)
             .boxed()
     }
 
@@ -136,47 +138,53 @@ impl Shop {
     ///
     /// At least [`MIN_BATCH`] items become one call for all, fewer items one call each. An error of
     /// the source among the items passes through the call and keeps its place in the order.
-    fn calls<T, E>(&self, ready: Vec<QueuedPurchase<T, E>>) -> Vec<BuyCall<T, E>>
+    fn buy_calls<T, E>(&self, ready: Vec<QueuedPurchase<T, E>>) -> Vec<BuyCall<T, E>>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
         if ready.len() < MIN_BATCH {
-            let one = |(item, place): QueuedPurchase<T, E>| {
+            let mut calls = Vec::with_capacity(ready.len());
+            for (item, permit) in ready {
                 let shop = self.clone();
-                let bought = async move {
-                    let bought = match item {
+                let call = async move {
+                    let result = match item {
                         Ok((tag, purchase)) => Ok((tag, shop.buy(purchase).await)),
                         Err(error) => Err(error),
                     };
-                    vec![(bought, place)]
+                    vec![(result, permit)]
                 };
-                bought.boxed()
-            };
-            return ready.into_iter().map(one).collect();
+                calls.push(call.boxed());
+            }
+            return calls;
         }
+
         // The purchases are separated from their tags, because `buy_many` takes the purchases
         // alone. An error of the source remains among the tags, and takes no result below.
         let mut purchases = Vec::with_capacity(ready.len());
         let mut tags = Vec::with_capacity(ready.len());
-        for (item, place) in ready {
+        for (item, permit) in ready {
             let tag = item.map(|(tag, purchase)| {
                 purchases.push(purchase);
                 tag
             });
-            tags.push((tag, place));
+            tags.push((tag, permit));
         }
+
         let shop = self.clone();
-        let all = async move {
+        let call = async move {
             let mut results = shop.buy_many(purchases).await.into_iter();
-            // A sink that returns too few results violates its contract: the last purchases get an
-            // error.
-            let mut result = |tag| (tag, results.next().unwrap_or_else(|| Err(miscounted())));
-            tags.into_iter()
-                .map(|(tag, place)| (tag.map(&mut result), place))
-                .collect::<Vec<_>>()
+            let mut tagged_results = Vec::with_capacity(tags.len());
+            for (tag, permit) in tags {
+                // A sink that returns too few results violates its contract: the last purchases get
+                // an error.
+                let result =
+                    tag.map(|tag| (tag, results.next().unwrap_or_else(|| Err(miscounted()))));
+                tagged_results.push((result, permit));
+            }
+            tagged_results
         };
-        vec![all.boxed()]
+        vec![call.boxed()]
     }
 }
 

@@ -218,11 +218,11 @@ impl Shop {
         new: impl TryInto<NewPurchase, Error: Into<Error>>,
     ) -> Result<PublishedPurchase> {
         let mut purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
-        let with_key = with_key(&mut purchase);
+        let add_key = ensure_key(&mut purchase);
         self.sink
             .publish_new(purchase, self.context.clone())
             .await
-            .map_err(with_key)
+            .map_err(add_key)
     }
 
     /// Buys all `purchases` together, and returns one result per purchase, in the same order.
@@ -251,15 +251,15 @@ impl Shop {
         mut purchases: Vec<NewPurchase>,
     ) -> Vec<Result<PublishedPurchase>> {
         // One function per purchase, which adds the key of this purchase to its error below.
-        let keys: Vec<_> = purchases.iter_mut().map(with_key).collect();
+        let add_keys: Vec<_> = purchases.iter_mut().map(ensure_key).collect();
         let results = self
             .sink
             .publish_new_many(purchases, self.context.clone())
             .await;
         results
             .into_iter()
-            .zip(keys)
-            .map(|(result, with_key)| result.map_err(with_key))
+            .zip(add_keys)
+            .map(|(result, add_key)| result.map_err(add_key))
             .collect()
     }
 
@@ -315,15 +315,16 @@ impl Shop {
         reason: Option<RefundReason>,
     ) -> Result<PublishedPurchase> {
         let id = id.into_valid()?;
-        let bought = self
+        let stored = self
             .wait_until_stored(&id)
             .await
             .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-        let Some(bought) = bought else {
+        let Some(purchase) = stored else {
             let message = "there is no purchase with this id";
             return Err(Error::new(ErrorKind::Invalid, message));
         };
-        let mut refund = bought.refund(amount, SystemClock.now())?;
+
+        let mut refund = purchase.refund(amount, SystemClock.now())?;
         refund.details.reason = reason;
         self.sink
             .publish_new(refund.into(), self.context.clone())
@@ -338,11 +339,11 @@ impl Shop {
     /// # Errors
     /// Returns the first error of [`PurchaseQuery::get`].
     async fn wait_until_stored(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let until = Instant::now() + REFUND_TIMEOUT;
+        let deadline = Instant::now() + REFUND_TIMEOUT;
         loop {
-            let found = self.query.get(id).await?;
-            if found.is_some() || !self.sink.may_be_unstored(id) || Instant::now() >= until {
-                return Ok(found);
+            let stored = self.query.get(id).await?;
+            if stored.is_some() || !self.sink.may_be_unstored(id) || Instant::now() >= deadline {
+                return Ok(stored);
             }
             sleep(PAUSE_UNTIL_STORED).await;
         }
@@ -418,7 +419,7 @@ impl Shop {
 /// A caller repeats a failed purchase with the key in the error. The error keeps apart given and
 /// generated keys: with an unknown outcome, the same call without a key must not be repeated,
 /// because it would generate another key and could buy twice.
-fn with_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
+fn ensure_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
     let is_given = purchase.key.is_some();
     let key = purchase
         .key

@@ -51,7 +51,7 @@ pub struct Pipeline {
     shop: Shop,
     feed: PurchaseFeed,
     monitor: IngestMonitor,
-    ingest: JoinHandle<Result<IngestCounters>>,
+    ingest_task: JoinHandle<Result<IngestCounters>>,
     /// Stops the ingest when dropped.
     stop: DropGuard,
 }
@@ -77,19 +77,23 @@ impl Pipeline {
     where
         S: PurchaseStore + PurchaseQuery + Clone,
     {
-        let stored = Arc::new(store.clone());
-        let ingest =
-            Ingest::<Purchase>::new(log.source(group)?, stored, log.dead_letters(), options);
+        let ingest = Ingest::<Purchase>::new(
+            log.source(group)?,
+            Arc::new(store.clone()),
+            log.dead_letters(),
+            options,
+        );
         let monitor = ingest.monitor();
-        let stop = CancellationToken::new();
         let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
         let shop = Shop::new(sink, store).with_events(feed.clone());
-        let ingest = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
+
+        let stop = CancellationToken::new();
+        let ingest_task = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
         Ok(Self {
             shop,
             feed,
             monitor,
-            ingest,
+            ingest_task,
             stop: stop.drop_guard(),
         })
     }
@@ -144,25 +148,26 @@ impl Pipeline {
             shop,
             feed,
             monitor: _,
-            ingest,
+            ingest_task,
             stop,
         } = self;
-        let until = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         feed.close();
         // The ingest is stopped even if the purchases in flight could not be flushed: that error is
         // returned below.
         let flushed = shop.close(timeout).await;
         drop((shop, feed, stop));
-        let ended = timeout_at(until, ingest).await;
+        let ended = timeout_at(deadline, ingest_task).await;
+
         flushed?;
-        let ended = ended.map_err(|_elapsed| {
+        let joined = ended.map_err(|_elapsed| {
             Error::new(
                 ErrorKind::DeadlineExceeded,
                 "the ingest did not stop in time",
             )
             .with_origin("pipeline")
         })?;
-        ended.map_err(|error| {
+        joined.map_err(|error| {
             Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
         })??;
         Ok(())

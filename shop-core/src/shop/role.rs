@@ -1,4 +1,4 @@
-//! The role purchases of a service: all ports of one backend.
+//! [`PurchasesRole`]: the ports of one backend, as a service needs them to serve purchases.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::ingest::IngestMonitor;
 use crate::log::{Log, RecordType};
 use crate::ports::{PurchaseQuery, PurchaseSink};
 
-/// The purchases of a service: where they are published and listed, and what else this process has of their backend.
-/// `shop_http::routes` serves them over HTTP.
+/// The ports by which a service publishes and lists purchases, and the other parts of their backend
+/// that run in this process. `shop_http::routes` serves them over HTTP.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -18,13 +18,14 @@ use crate::ports::{PurchaseQuery, PurchaseSink};
 ///
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
 /// let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
-/// // With a log and a store in files of this process, `/readyz` checks both.
+/// // The log and the store are files of this process, so `/readyz` checks both.
 /// purchases.local = LocalPorts::new(true, true);
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PurchasesRole {
-    /// The destination of purchases: a log, or a store by a [`StoreSink`](crate::ports::StoreSink).
+    /// The destination of purchases: a log, or a store behind a
+    /// [`StoreSink`](crate::ports::StoreSink).
     pub sink: Arc<dyn PurchaseSink>,
     /// The source of listings: the store, or another service.
     pub query: Arc<dyn PurchaseQuery>,
@@ -32,21 +33,26 @@ pub struct PurchasesRole {
     pub ingest: Option<IngestMonitor>,
     /// The ports that are files of this process (default: none).
     pub local: LocalPorts,
-    /// The events of `GET /v1/purchases/events` (default: none, and the status is 501). Close it when a shutdown
-    /// begins: a server waits for open responses.
+    /// The feed of the events of `GET /v1/purchases/events` (default: none, and the status is 501).
+    ///
+    /// Close the feed when a shutdown begins, because a server waits for the end of its open
+    /// responses.
     pub feed: Option<PurchaseFeed>,
-    /// The log, whose dead letters are served under `/v1/dead-letters` (default: none, and then without routes).
+    /// The log whose dead letters are served under `/v1/dead-letters` (default: none, and there are
+    /// no such routes).
     pub log: Option<DeadLetterLog>,
 }
 
-/// Which ports are files of this process. `/readyz` checks these only: an unavailable broker or store does not remove a
-/// process from its load balancer.
+/// The choice of the ports that are files of this process.
+///
+/// `/readyz` checks these ports only, so that an unavailable broker or store of another machine does
+/// not remove a process from its load balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LocalPorts {
-    /// The log that purchases are published to.
+    /// Whether the log to which purchases are published is a file of this process.
     pub log: bool,
-    /// The store that listings are read from.
+    /// Whether the store from which listings are read is a file of this process.
     pub store: bool,
 }
 
@@ -56,14 +62,15 @@ pub struct LocalPorts {
 pub struct DeadLetterLog {
     /// The topic.
     pub topic: String,
-    /// The type of its records.
+    /// The type of the records of the topic.
     pub record_type: RecordType,
     /// The log.
     pub log: Arc<dyn Log>,
 }
 
 impl PurchasesRole {
-    /// Purchases that are published to `sink` and listed from `query`, without an ingest in this process.
+    /// Creates a role that publishes purchases to `sink` and lists them from `query`, without an
+    /// ingest in this process.
     #[must_use]
     pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
         Self {
@@ -78,7 +85,7 @@ impl PurchasesRole {
 }
 
 impl LocalPorts {
-    /// Says of the log and of the store whether it is a file of this process.
+    /// Creates the choice from whether the log, and whether the store, is a file of this process.
     #[must_use]
     pub const fn new(log: bool, store: bool) -> Self {
         Self { log, store }
@@ -86,7 +93,7 @@ impl LocalPorts {
 }
 
 impl DeadLetterLog {
-    /// The log of `topic`, whose records are of type `record_type`.
+    /// Creates the log of `topic`, whose records are of the type `record_type`.
     #[must_use]
     pub fn new(topic: impl Into<String>, record_type: RecordType, log: Arc<dyn Log>) -> Self {
         Self {

@@ -54,6 +54,7 @@ pub struct UserPurchases {
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
+    /// Creates a selection of the purchases of `selector` from `shop`, with default settings.
     pub(super) fn new(shop: &Shop, selector: Result<Selector, Invalid>) -> Self {
         Self {
             query: shop.query(),
@@ -191,21 +192,25 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Returns the errors of [`PurchaseQuery::page`], and those of [`wait_for`](Self::wait_for).
+    /// Returns the errors of [`PurchaseQuery::page`] and of [`wait_for`](Self::wait_for).
     pub async fn page(&self) -> Result<Page> {
         self.query
-            .page(self.wait().await?, &self.first_page())
+            .page(self.wait_for_awaited().await?, &self.first_page())
             .await
     }
 
-    /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same order and range.
+    /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same
+    /// order and range.
     ///
     /// # Errors
     /// Returns the errors of [`page`](Self::page), and [`Invalid`](ErrorKind::Invalid) for a cursor
     /// of another listing.
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page> {
         self.query
-            .page(self.wait().await?, &self.first_page().with_cursor(cursor))
+            .page(
+                self.wait_for_awaited().await?,
+                &self.first_page().with_cursor(cursor),
+            )
             .await
     }
 
@@ -217,10 +222,13 @@ impl UserPurchases {
     /// Reads the number of the selected purchases and the exact sum of their prices.
     ///
     /// # Errors
-    /// Returns the errors of [`PurchaseQuery::summary`], and those of [`wait_for`](Self::wait_for).
+    /// Returns the errors of [`PurchaseQuery::summary`] and of [`wait_for`](Self::wait_for).
     pub async fn summary(&self) -> Result<Summary> {
-        let whole = self.totals(Period::Whole, UtcOffset::UTC).await?;
-        Ok(whole.first().map(|whole| whole.summary).unwrap_or_default())
+        let totals = self.totals(Period::Whole, UtcOffset::UTC).await?;
+        Ok(totals
+            .first()
+            .map(|whole| whole.summary)
+            .unwrap_or_default())
     }
 
     /// Reads the number and the exact sum of the selected purchases for each period, such as each
@@ -243,14 +251,16 @@ impl UserPurchases {
     /// ```
     ///
     /// # Errors
-    /// Returns the errors of [`PurchaseQuery::totals`], and those of [`wait_for`](Self::wait_for).
+    /// Returns the errors of [`PurchaseQuery::totals`] and of [`wait_for`](Self::wait_for).
     pub async fn totals(
         &self,
         per: Period,
         zone: impl IntoValid<UtcOffset>,
     ) -> Result<Vec<Bucket>> {
         let request = TotalsRequest::new(self.range, per).with_zone(zone.into_valid()?);
-        self.query.totals(self.wait().await?, &request).await
+        self.query
+            .totals(self.wait_for_awaited().await?, &request)
+            .await
     }
 
     /// Returns a stream of all selected purchases, newest first unless
@@ -269,15 +279,19 @@ impl UserPurchases {
     ///
     /// The stream ends after an error.
     pub fn purchases(&self) -> impl Stream<Item = Result<Purchase>> + Send + Unpin + use<> {
-        let user = self.clone();
-        let pages = async move {
-            let selector = user.wait().await?.clone();
-            let first = user.first_page();
-            let following = user.page_size.unwrap_or(PageLimit::MAX);
-            Ok::<_, Error>(user.query.growing_pages(selector, first, following))
+        let selection = self.clone();
+        let begin_pages = async move {
+            let selector = selection.wait_for_awaited().await?.clone();
+            let first_page = selection.first_page();
+            let following_size = selection.page_size.unwrap_or(PageLimit::MAX);
+            Ok::<_, Error>(
+                selection
+                    .query
+                    .growing_pages(selector, first_page, following_size),
+            )
         };
-        let purchases = stream::once(pages).try_flatten();
-        purchases
+        stream::once(begin_pages)
+            .try_flatten()
             .map_ok(|page| stream::iter(page.items.into_iter().map(Ok)))
             .try_flatten()
             .boxed()
@@ -316,7 +330,7 @@ impl UserPurchases {
         &self,
         after: Option<FeedCursor>,
     ) -> Result<impl Stream<Item = Result<FeedItem>> + Send + Unpin + use<>> {
-        let (events, selector) = self.followed()?;
+        let (events, selector) = self.events_and_selector()?;
         events.events(selector, after).await
     }
 
@@ -345,7 +359,7 @@ impl UserPurchases {
     /// # Errors
     /// Returns the errors of [`events`](Self::events).
     pub async fn events_position(&self) -> Result<FeedCursor> {
-        let (events, selector) = self.followed()?;
+        let (events, selector) = self.events_and_selector()?;
         events.position(selector).await
     }
 
@@ -354,15 +368,15 @@ impl UserPurchases {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) for a selection that is not valid, and
     /// [`Unsupported`](ErrorKind::Unsupported) if the shop contains no source of events.
-    fn followed(&self) -> Result<(&dyn PurchaseEvents, &Selector)> {
-        let missing = || {
-            Error::new(
+    fn events_and_selector(&self) -> Result<(&dyn PurchaseEvents, &Selector)> {
+        let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
+        let Some(events) = &self.events else {
+            return Err(Error::new(
                 ErrorKind::Unsupported,
                 "this shop has no events: add them by with_events",
-            )
+            ));
         };
-        let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
-        Ok((&**self.events.as_ref().ok_or_else(missing)?, selector))
+        Ok((&**events, selector))
     }
 
     /// Waits until the awaited purchase is stored, if there is one, and returns the selection to
@@ -373,17 +387,17 @@ impl UserPurchases {
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the purchase is not stored within the
     ///   timeout
     /// - the errors of [`PurchaseQuery::wait_for`]
-    async fn wait(&self) -> Result<&Selector> {
+    async fn wait_for_awaited(&self) -> Result<&Selector> {
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
-        match self.awaited {
-            Some(id) if !self.query.wait_for(&id, self.wait_timeout).await? => {
-                let message = format!(
-                    "purchase {id} was accepted, but is not stored yet: increase wait_timeout"
-                );
-                Err(Error::new(ErrorKind::DeadlineExceeded, message)
-                    .with_outcome(Outcome::NotApplied))
-            }
-            _ => Ok(selector),
+        if let Some(id) = self.awaited
+            && !self.query.wait_for(&id, self.wait_timeout).await?
+        {
+            let message =
+                format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");
+            return Err(
+                Error::new(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
+            );
         }
+        Ok(selector)
     }
 }

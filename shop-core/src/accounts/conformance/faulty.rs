@@ -10,7 +10,7 @@ use crate::conformance::fault::faulty::{Faulty, faulty};
 use crate::conformance::fault::{Call, Faults};
 
 impl Faults {
-    /// `outbox` with the faults of this script.
+    /// Wraps `outbox` so that its calls fail as this script says.
     #[must_use]
     pub fn outbox(&self, outbox: Arc<dyn Outbox>) -> Arc<dyn Outbox> {
         Faulty::new(outbox, self)

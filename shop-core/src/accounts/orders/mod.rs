@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::entity::{Entity, row_number};
 use crate::accounts::users::{User, UserNumber};
-use crate::domain::text::{short, text_type};
+use crate::domain::text::{text_type, validate_length};
 use crate::json::{number, text};
 use crate::log::{LogRecord, Partition};
 use crate::record::typed::{decode_event, encode_event};
@@ -25,7 +25,7 @@ row_number! {
 
 text_type! {
     /// The ordered product: up to 256 characters, possibly empty, stored unchanged.
-    Product: "the product", 256, short
+    Product: "the product", 256, validate_length
 }
 
 /// An order to place. Its JSON is the body of the request. The key is a header of the request.
@@ -35,7 +35,7 @@ pub struct NewOrder {
     /// The idempotency key. Keys of users and of orders are independent.
     #[serde(skip)]
     pub key: IdempotencyKey,
-    /// The ordering user.
+    /// The number of the ordering user.
     pub user_id: UserNumber,
     /// The product.
     pub product: Product,
@@ -85,9 +85,9 @@ impl NewOrder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Order {
-    /// The number.
+    /// The number of the order.
     pub id: OrderNumber,
-    /// The user who ordered.
+    /// The number of the user who ordered.
     pub user_id: UserNumber,
     /// The product.
     pub product: Product,

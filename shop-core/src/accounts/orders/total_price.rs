@@ -8,7 +8,7 @@ use crate::macros::format_as;
 use crate::{Invalid, InvalidKind};
 
 /// The maximum number of digits before the decimal point.
-const WHOLE_DIGITS: i64 = 8;
+const MAX_WHOLE_DIGITS: i64 = 8;
 
 /// The total price of an order: an exact decimal with two digits after the point, and an absolute
 /// value below 10^8.
@@ -31,7 +31,8 @@ impl TotalPrice {
     /// The exclusive bound of the absolute value.
     const LIMIT: Decimal = Decimal::from_parts(100_000_000, 0, 0, false, 0);
 
-    /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero, as in PostgreSQL.
+    /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero, as
+    /// in PostgreSQL.
     ///
     /// # Errors
     /// [`Invalid`] for more than 8 digits before the decimal point.
@@ -71,65 +72,58 @@ crate::domain::try_from_text!(TotalPrice);
 impl FromStr for TotalPrice {
     type Err = Invalid;
 
-    /// Parses a decimal number, with or without an exponent, digit by digit: rounding twice may give another result.
-    /// Digits after the second decimal are rounded as by [`new`](Self::new).
+    /// Parses a decimal number, with or without an exponent. Digits after the second decimal are
+    /// rounded as by [`new`](Self::new).
+    ///
+    /// The number is rounded once, from its text. A [`Decimal`] would be rounded to its precision
+    /// first, and rounding twice may lead to another result.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let behind_minus = text.strip_prefix('-');
-        let number = behind_minus
-            .or_else(|| text.strip_prefix('+'))
-            .unwrap_or(text);
-        if is_no_finite_number(number) {
+        let number = text.strip_prefix(['-', '+']).unwrap_or(text);
+        if is_infinity_or_nan(number) {
             return Err(invalid(InvalidKind::NotFinite));
         }
-        let cents = hundredths(number)?;
-        Self::from_cents(if behind_minus.is_some() {
-            -cents
-        } else {
-            cents
-        })
+        let cents = parse_hundredths(number)?;
+        Self::from_cents(if text.starts_with('-') { -cents } else { cents })
     }
 }
 
 /// Parses an unsigned decimal number, with or without an exponent, and returns it in hundredths,
 /// rounded half up.
-fn hundredths(text: &str) -> Result<i64, Invalid> {
-    let (number, exponent) = match text.split_once(['e', 'E']) {
-        Some((number, exponent)) => (
-            number,
-            exponent
-                .parse()
-                .map_err(|_no_exponent| invalid(InvalidKind::NotANumber))?,
-        ),
-        None => (text, 0_i64),
-    };
+fn parse_hundredths(text: &str) -> Result<i64, Invalid> {
+    let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent
+        .parse()
+        .map_err(|_no_integer| invalid(InvalidKind::NotANumber))?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = format!("{whole}{fraction}");
     if digits.is_empty() || !are_digits(&digits) {
         return Err(invalid(InvalidKind::NotANumber));
     }
-    let significant = digits.trim_start_matches('0');
-    let zeros = digits.len() - significant.len();
+
     // The number of significant digits before the decimal point. A negative value is the number of
     // zeros between the point and the first significant digit. With more than two of these zeros,
     // the number rounds to zero.
-    let length = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
-    let before = (length(whole.len()) - length(zeros)).saturating_add(exponent);
-    if significant.is_empty() || before < -2 {
+    let significant = digits.trim_start_matches('0');
+    let leading_zeros = digits.len() - significant.len();
+    let as_i64 = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    let whole_digits = (as_i64(whole.len()) - as_i64(leading_zeros)).saturating_add(exponent);
+    if significant.is_empty() || whole_digits < -2 {
         return Ok(0);
     }
-    if before > WHOLE_DIGITS {
+    if whole_digits > MAX_WHOLE_DIGITS {
         return Err(invalid(InvalidKind::TooLarge));
     }
-    let kept = usize::try_from(before + 2).unwrap_or_default();
-    let padded = format!("{significant:0<kept$}");
-    let (cents, rest) = padded.split_at(kept);
-    let is_up = rest.starts_with(['5', '6', '7', '8', '9']);
+
+    let cent_digits = usize::try_from(whole_digits + 2).unwrap_or_default();
+    let padded = format!("{significant:0<cent_digits$}");
+    let (cents, dropped_digits) = padded.split_at(cent_digits);
+    let rounds_up = dropped_digits.starts_with(['5', '6', '7', '8', '9']);
     // `cents` is empty if the number is less than a cent.
-    Ok(cents.parse().unwrap_or(0) + i64::from(is_up))
+    Ok(cents.parse().unwrap_or(0) + i64::from(rounds_up))
 }
 
 /// Returns whether `text` means an infinity or NaN, such as `inf`, `nan` or `snan`.
-fn is_no_finite_number(text: &str) -> bool {
+fn is_infinity_or_nan(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let after_nan = lower
         .strip_prefix('s')

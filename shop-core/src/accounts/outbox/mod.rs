@@ -1,6 +1,7 @@
-//! The transactional outbox. A service writes a row and its event in one atomic write; a [`Relay`] publishes the event
-//! to the log and then deletes it from the outbox. No crash and no outage loses an event, and no event is published for
-//! a row that was not written.
+//! The transactional outbox: a service writes a row and its event in one atomic write, and a
+//! [`Relay`] publishes the event to the log and then deletes it from the outbox.
+//!
+//! No crash and no outage loses an event, and no event is published for a row that was not written.
 //!
 //! ```text
 //! row + event ─▶ database ─▶ relay ─▶ log ─▶ consumers (at least once)
@@ -8,16 +9,16 @@
 //!                    └─ delete ┘
 //! ```
 //!
-//! Events are published at least once. Events of one key are published in order: each only when the previous one is
-//! durable. Relays of several processes may share one database. Each publishes the events that it reads, so an event
-//! may be published again after a later one of its key. Consumers deduplicate by the event's content, as for any
-//! at-least-once delivery.
+//! Events are published at least once. The events of one key are published in order: each event
+//! only when the previous one is durable. Relays of several processes may share one database. Each
+//! relay publishes the events that it reads, so an event may be published again after a later event
+//! of its key. Consumers deduplicate events by their content, as for any at-least-once delivery.
 //!
-//! An event that the log rejects blocks the events of its key, and delays each round by the timeout of one append. If
-//! all events of a batch are rejected, the relay makes no progress.
+//! An event that the log rejects blocks the events of its key, and delays each round by the timeout
+//! of one append. If all events of a batch are rejected, the relay makes no progress.
 //!
-//! To use the outbox in your own service, implement [`Outbox`] for your database, test it with `outbox_suite!` of the
-//! conformance kit, and run a relay in your service.
+//! To use the outbox in your own service, implement [`Outbox`] for your database, test your
+//! implementation with `outbox_suite!` of the conformance kit, and run a relay in your service.
 
 mod relay;
 #[cfg(test)]
@@ -34,7 +35,7 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 
 /// The pending events of a database.
 ///
-/// Entries are added by the writes of the rows; that is not part of this port.
+/// The writes of the rows add the entries, which is not part of this port.
 ///
 /// ```
 /// use std::sync::{Mutex, PoisonError};
@@ -48,7 +49,7 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 /// #[derive(Debug, Default)]
 /// struct Refunds {
 ///     outbox: Mutex<Vec<OutboxEntry>>,
-///     /// Notified after each commit that has written an entry.
+///     /// The notification after each commit that has written an entry.
 ///     written: Notify,
 /// }
 ///
@@ -84,15 +85,17 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///
 /// - Written events are pending, in the order of the writes, with key, headers and value unchanged
 ///   (`outbox::entries_keep_their_order`).
-/// - Entries of one key are pending in the order in which their writes were committed, even if several were open at
-///   once (`outbox::open_writes_of_a_key_keep_their_order`). A sequence violates this: it gives ids in the order of the
-///   writes. Lock the key before an entry gets its id, until the commit.
+/// - Entries of one key are pending in the order in which their writes were committed, even if
+///   several writes were open at once (`outbox::open_writes_of_a_key_keep_their_order`). A sequence
+///   violates this rule, because it assigns ids in the order of the writes. Lock the key from before
+///   an entry gets its id until the commit.
 /// - An entry is pending from its commit on, even if greater ids of other keys were published before
 ///   (`outbox::a_late_commit_is_not_skipped`). `pending` must not remember how far it was read.
-/// - Each entry has a greater id than all written before it, including deleted ones, even if the outbox was empty in between:
-///   ids are never reused (`outbox::an_id_is_never_reused`). A database that assigns the greatest existing id plus one
-///   violates this; SQLite needs `AUTOINCREMENT`.
-/// - `pending` returns at limit the requested number of entries, oldest first
+/// - The id of an entry is greater than the ids of all earlier entries, including deleted ones, even
+///   if the outbox was empty in between: ids are never reused (`outbox::an_id_is_never_reused`). A
+///   database that assigns the greatest existing id plus one violates this rule. SQLite needs
+///   `AUTOINCREMENT`.
+/// - `pending` returns at most the requested number of entries, oldest first
 ///   (`outbox::the_oldest_entries_are_listed_first`).
 /// - Deleted entries are no longer pending, and deleting again is harmless (`outbox::deleted_entries_stay_deleted`).
 /// - `backlog` counts the pending entries (`outbox::the_backlog_counts`).
@@ -115,7 +118,8 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     /// Deletes entries whose events were published. The rows that the events are about stay.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some entries may have been deleted.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some entries may
+    /// have been deleted then.
     async fn delete(&self, ids: &[i64]) -> Result<()>;
 
     /// Returns the number and age of pending entries, for metrics and health checks.
@@ -143,8 +147,8 @@ pub struct OutboxEntry {
     pub id: i64,
     /// The time when the entry was written.
     pub time: Timestamp,
-    /// The record to publish: key, headers and value. Its offset and timestamp are ignored, because the log assigns
-    /// them.
+    /// The record to publish: key, headers and value. The offset and the timestamp are ignored,
+    /// because the log assigns them.
     pub record: LogRecord,
 }
 

@@ -29,15 +29,15 @@ options! {
     pub struct RelayOptions {
         /// The maximum number of entries per round (default 500).
         pub batch_size: usize = 500,
-        /// How often the outbox is polled for entries without a notification, such as those of a process that has ended
-        /// (default 1 s). Entries of this process are published at once.
+        /// How often the outbox is polled for entries without a notification, such as entries of a
+        /// process that has ended (default 1 s). Entries of this process are published at once.
         pub poll_interval: Duration = Duration::from_secs(1),
         /// The first pause after an error (default 50 ms). Each further pause is twice as long.
         pub initial_backoff: Duration = Duration::from_millis(50),
         /// The maximum pause after an error (default 2 s), plus up to 100 % jitter.
         pub max_backoff: Duration = Duration::from_secs(2),
-        /// How long a shutdown continues to publish pending entries (default 5 s). An append that has begun by then is
-        /// completed. Other entries stay in the outbox.
+        /// How long a shutdown continues to publish pending entries (default 5 s). An append that
+        /// has begun by then is completed. Other entries stay in the outbox.
         pub drain_timeout: Duration = Duration::from_secs(5),
     }
 }
@@ -82,7 +82,7 @@ pub struct RelayStatus {
 ///
 /// let relay = Relay::new(Arc::new(users), Arc::new(log), RelayOptions::default());
 /// let monitor = relay.monitor();
-/// // A service passes its shutdown signal. What is pending at a shutdown is still published.
+/// // A service passes its shutdown signal. Entries that are pending at a shutdown are published.
 /// relay.run(std::future::ready(())).await;
 /// assert_eq!(monitor.status().published, 1);
 /// # Ok(())
@@ -116,8 +116,10 @@ impl RelayMonitor {
     /// The errors of [`Outbox::backlog`], and [`Closed`](ErrorKind::Closed) when the outbox was
     /// dropped.
     pub async fn backlog(&self) -> Result<Backlog> {
-        let gone = || Error::new(ErrorKind::Closed, "the outbox was closed");
-        self.outbox.upgrade().ok_or_else(gone)?.backlog().await
+        let Some(outbox) = self.outbox.upgrade() else {
+            return Err(Error::new(ErrorKind::Closed, "the outbox was closed"));
+        };
+        outbox.backlog().await
     }
 }
 
@@ -152,151 +154,168 @@ impl Relay {
     /// Dropping the future loses no event. The events whose appends were in progress may be
     /// published again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        // `asked` ends the rounds and begins the drain. `over` ends the drain.
-        let asked = CancellationToken::new();
-        let over = CancellationToken::new();
-        let leave = async {
+        // `stop_requested` ends the rounds and begins the drain. `drain_timed_out` ends the drain.
+        let stop_requested = CancellationToken::new();
+        let drain_timed_out = CancellationToken::new();
+        let signal_shutdown = async {
             shutdown.await;
-            asked.cancel();
+            stop_requested.cancel();
             sleep(self.options.drain_timeout).await;
-            over.cancel();
+            drain_timed_out.cancel();
             // This branch never completes, so that an append that has begun is completed by the
             // other branch.
             pending::<()>().await;
         };
         tokio::select! {
             biased;
-            () = leave => {}
-            () = self.relay(&asked, &over) => {}
+            () = signal_shutdown => {}
+            () = self.run_rounds(&stop_requested, &drain_timed_out) => {}
         }
     }
 
-    /// Runs rounds until `asked` is cancelled, and then one round more, which ends early when
-    /// `over` is cancelled.
+    /// Runs rounds until `stop_requested` is cancelled, and then one round more, which ends early
+    /// when `drain_timed_out` is cancelled.
     ///
     /// A failed or panicking round is repeated after a pause.
-    async fn relay(&self, asked: &CancellationToken, over: &CancellationToken) {
-        let mut pauses = self.options.backoff();
-        let mut published = UndeletedEntries::default();
-        // Whether notifications work. If waiting for them panics once, the relay only polls from
-        // then on.
-        let mut is_woken = true;
+    async fn run_rounds(
+        &self,
+        stop_requested: &CancellationToken,
+        drain_timed_out: &CancellationToken,
+    ) {
+        let mut backoff = self.options.backoff();
+        let mut undeleted = UndeletedEntries::default();
+        // If waiting for notifications panics once, the relay only polls from then on.
+        let mut uses_notifications = true;
         loop {
-            let round = catch_panic(ORIGIN, self.round(&mut published, over)).await;
+            let round =
+                catch_panic(ORIGIN, self.publish_round(&mut undeleted, drain_timed_out)).await;
             let has_failed = round.is_err();
             let pause = match round {
-                Ok(count) => {
-                    pauses = self.options.backoff();
+                Ok(published_count) => {
+                    backoff = self.options.backoff();
                     // After a round that has published something, more entries may be pending, so
                     // the next round begins at once.
-                    if count == 0 {
+                    if published_count == 0 {
                         self.options.poll_interval
                     } else {
                         Duration::ZERO
                     }
                 }
                 Err(error) => {
-                    self.failed(error);
-                    pauses.next().unwrap_or(self.options.max_backoff)
+                    self.record_failure(error);
+                    backoff.next().unwrap_or(self.options.max_backoff)
                 }
             };
-            let changed = catch_panic(ORIGIN, async {
+
+            let notification = catch_panic(ORIGIN, async {
                 self.outbox.wait_for_entries().await;
                 Ok(())
             });
             tokio::select! {
                 biased;
-                () = asked.cancelled() => break,
+                () = stop_requested.cancelled() => break,
                 // After a failure, new entries must not cut the pause short: the log is probably
                 // unavailable.
-                woken = changed, if is_woken && !has_failed => {
-                    if woken.is_err() {
+                notified = notification, if uses_notifications && !has_failed => {
+                    if notified.is_err() {
                         tracing::error!("waiting for outbox entries panicked, polling from now on");
-                        is_woken = false;
+                        uses_notifications = false;
                     }
                 }
                 () = sleep(pause) => {}
             }
         }
+
         // The drain: entries that were written since the last round are published now rather than
         // at the next start. If this round fails, they stay pending.
-        if !over.is_cancelled()
-            && let Err(error) = catch_panic(ORIGIN, self.round(&mut published, over)).await
+        if !drain_timed_out.is_cancelled()
+            && let Err(error) =
+                catch_panic(ORIGIN, self.publish_round(&mut undeleted, drain_timed_out)).await
         {
-            self.failed(error);
+            self.record_failure(error);
         }
     }
 
     /// Runs one round: publishes the oldest entries of the outbox, at most a batch, and deletes the
     /// published entries.
     ///
-    /// `published` are the entries whose deletion has failed in an earlier round. They are deleted
-    /// now, but not published again. After this round, it contains the entries whose deletion has
-    /// failed now. Entries whose publish has failed stay in the outbox.
+    /// `undeleted` contains the entries that an earlier round has published, but failed to delete.
+    /// They are deleted now, and not published again. After a round whose deletion fails,
+    /// `undeleted` contains the entries of that round. Entries whose publish fails stay in the
+    /// outbox.
     ///
     /// Returns the number of events that were published.
     ///
     /// # Errors
     /// The error of reading or deleting entries, or the first error of the log if no event was
     /// published.
-    async fn round(
+    async fn publish_round(
         &self,
-        published: &mut UndeletedEntries,
-        over: &CancellationToken,
+        undeleted: &mut UndeletedEntries,
+        drain_timed_out: &CancellationToken,
     ) -> Result<usize> {
-        let pending = self.outbox.pending(self.options.batch_size.max(1)).await?;
-        // The entries are compared by content, and only those that are still pending are kept.
-        // Another relay may have deleted the rest.
-        let known = std::mem::take(published);
-        let (again, new): (Vec<_>, Vec<_>) = pending
+        let pending_entries = self.outbox.pending(self.options.batch_size.max(1)).await?;
+
+        // The entries are compared by content, and only the entries that are still pending are
+        // kept. Another relay may have deleted the other ones.
+        let published_before = std::mem::take(undeleted);
+        let (to_delete, to_publish): (Vec<_>, Vec<_>) = pending_entries
             .into_iter()
-            .partition(|entry| known.get(&entry.id) == Some(entry));
-        published.extend(again.into_iter().map(|entry| (entry.id, entry)));
+            .partition(|entry| published_before.get(&entry.id) == Some(entry));
+        undeleted.extend(to_delete.into_iter().map(|entry| (entry.id, entry)));
+
         // One group for each key. Each entry without a key is a group of its own, because it is
         // independent of all others.
-        let groups = group_by_key(new, |entry| entry.record.key.clone());
-        let mut count = 0;
-        let mut failed = None;
-        for (entries, error) in
-            join_all(groups.into_iter().map(|group| self.publish(group, over))).await
-        {
-            count += entries.len();
-            published.extend(entries.into_iter().map(|entry| (entry.id, entry)));
-            failed = failed.or(error);
+        let groups = group_by_key(to_publish, |entry| entry.record.key.clone());
+        let results = join_all(
+            groups
+                .into_iter()
+                .map(|group| self.publish_group(group, drain_timed_out)),
+        )
+        .await;
+        let mut published_count = 0;
+        let mut first_error = None;
+        for (entries, error) in results {
+            published_count += entries.len();
+            undeleted.extend(entries.into_iter().map(|entry| (entry.id, entry)));
+            first_error = first_error.or(error);
         }
         self.status
-            .send_modify(|status| status.published += count as u64);
-        if !published.is_empty() {
-            let ids: Vec<i64> = published.keys().copied().collect();
+            .send_modify(|status| status.published += published_count as u64);
+
+        if !undeleted.is_empty() {
+            let ids: Vec<i64> = undeleted.keys().copied().collect();
             with_failpoints("delete", self.outbox.delete(&ids)).await?;
         }
-        match failed {
+
+        match first_error {
             // A round with some success is no error, so the next round begins without a pause: more
             // entries may be pending.
-            Some(error) if count > 0 => self.failed(error),
+            Some(error) if published_count > 0 => self.record_failure(error),
             Some(error) => return Err(error),
-            None => drop(
+            None => {
                 self.status
-                    .send_if_modified(|status| status.last_error.take().is_some()),
-            ),
+                    .send_if_modified(|status| status.last_error.take().is_some());
+            }
         }
-        Ok(count)
+        Ok(published_count)
     }
 
-    /// Publishes the events of one key in order, until the first error or until `over` is
+    /// Publishes the events of one key in order, until the first error or until `drain_timed_out` is
     /// cancelled.
     ///
     /// Returns the entries that were published, and the error if there was one.
-    async fn publish(
+    async fn publish_group(
         &self,
         group: Vec<OutboxEntry>,
-        over: &CancellationToken,
+        drain_timed_out: &CancellationToken,
     ) -> (Vec<OutboxEntry>, Option<Error>) {
         let mut published = Vec::with_capacity(group.len());
         for entry in group {
-            if over.is_cancelled() {
+            if drain_timed_out.is_cancelled() {
                 break;
             }
+
             // A panic of the log is caught here, so that the events of other keys in this round
             // still count as published.
             let append =
@@ -310,9 +329,9 @@ impl Relay {
     }
 
     /// Records the error of a round in the status. Only the first error after a success is logged.
-    fn failed(&self, error: Error) {
-        let is_new = self.status.borrow().last_error.is_none();
-        if is_new {
+    fn record_failure(&self, error: Error) {
+        let is_first = self.status.borrow().last_error.is_none();
+        if is_first {
             tracing::warn!(error = %error.chain(), "publish failed, retrying");
         }
         self.status
@@ -324,7 +343,8 @@ impl Relay {
 /// because their deletion has failed. They are deleted by the next round, not published again.
 /// Their number is bounded by the batch size.
 ///
-/// Entries are compared by content, not by id alone: if an outbox wrongly reuses an id, the later event is not lost.
+/// Entries are compared by content, and not by id alone, so that no event is lost if an outbox
+/// wrongly reuses an id.
 type UndeletedEntries = BTreeMap<i64, OutboxEntry>;
 
 /// The origin of an error that was made from a panic of the outbox or of the log.

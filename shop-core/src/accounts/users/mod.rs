@@ -32,7 +32,7 @@ impl<S: EntityStore<User> + UserOrders + ?Sized> UserStore for S {}
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `orders_of` contains each applied order event once (`users::order_events_are_applied_once`).
+/// - `orders_of` lists each applied order event once (`users::order_events_are_applied_once`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -61,10 +61,10 @@ pub struct UserOrdersBody {
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `erase_user` erases the address, the name, the idempotency key and the pending event of the user, and returns
-///   whether there was such a user (`erase_users::an_erased_user_is_unknown`).
-/// - The number stays taken (`erase_users::the_number_of_an_erased_user_is_not_reused`), and the address and the key are
-///   free again (`erase_users::the_address_of_an_erased_user_is_free`).
+/// - `erase_user` erases the address, the name, the idempotency key and the pending event of the
+///   user, and returns whether there was such a user (`erase_users::an_erased_user_is_unknown`).
+/// - The number stays taken (`erase_users::the_number_of_an_erased_user_is_not_reused`), and the
+///   address and the key are free again (`erase_users::the_address_of_an_erased_user_is_free`).
 /// - Other users do not change (`erase_users::other_users_stay`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -73,7 +73,8 @@ pub trait UserErase: Debug + Send + Sync + 'static {
     /// Erases the user with this number, durably. Returns `false` if there is no such user.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Calling it again is safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Repeating the call
+    /// is safe.
     ///
     /// # Cancel safety
     /// Dropping the future erases the user completely, or does nothing.

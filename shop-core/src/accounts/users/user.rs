@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::entity::{Entity, row_number};
 use crate::accounts::orders::Order;
-use crate::domain::text::{short, text_type};
+use crate::domain::text::{text_type, validate_length};
 use crate::log::RecordType;
 use crate::record::JsonEvent;
 use crate::{IdempotencyKey, Invalid, RequestContext};
@@ -18,7 +18,7 @@ row_number! {
 
 text_type! {
     /// The name of a user: up to 256 characters, possibly empty, stored unchanged. Not unique.
-    PersonName: "the name", 256, short
+    PersonName: "the name", 256, validate_length
 }
 
 /// A user to register. Its JSON is the body of the request. The key is a header of the request.
@@ -57,11 +57,12 @@ impl NewUser {
     }
 }
 
-/// A user. As an [`Event`](crate::record::Event) it is `user_created`, with the same JSON as in responses.
+/// A user. As an [`Event`](crate::record::Event) it is `user_created`, with the same JSON as in
+/// responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct User {
-    /// The number.
+    /// The number of the user.
     pub id: UserNumber,
     /// The address.
     pub email: Email,
@@ -121,10 +122,12 @@ impl Entity for User {
 }
 
 text_type! {
-    /// An e-mail address, normalized such that equal addresses compare equal: the domain in lower case, because domains are
-    /// case-insensitive, and the local part unchanged, because only its host can interpret it. Its maximum length is that
-    /// of RFC 5321, errata 1690.
-    Email: "the email address", 254, normalized
+    /// An e-mail address, which is normalized so that equal addresses compare equal.
+    ///
+    /// The domain is converted to lower case, because domains are case-insensitive. The local part
+    /// stays unchanged, because only its host can interpret it. The maximum length is 254 bytes, as
+    /// stated by RFC 5321, errata 1690.
+    Email: "the email address", 254, normalize_email
 }
 
 /// Checks and normalizes a plain address: no display name, no quotes, and a domain with at least
@@ -132,42 +135,51 @@ text_type! {
 ///
 /// # Errors
 /// [`Invalid`] with the reason. Common errors use the words of Python's email-validator.
-fn normalized(text: &str, max_bytes: usize, _too_long: Invalid) -> Result<CompactString, Invalid> {
-    let invalid = |why| Invalid::malformed("the email address is not valid:", why);
+fn normalize_email(
+    text: &str,
+    max_bytes: usize,
+    _too_long: Invalid,
+) -> Result<CompactString, Invalid> {
+    let invalid = |reason| Invalid::malformed("the email address is not valid:", reason);
+
     let (local, domain) = text
         .rsplit_once('@')
         .ok_or_else(|| invalid("An email address must have an @-sign."))?;
-    let obvious = match (local, domain) {
-        ("", _) => Some("There must be something before the @-sign."),
-        (_, "") => Some("There must be something after the @-sign."),
-        (quoted, _) if quoted.starts_with('"') => {
-            Some("Quoting the part before the @-sign is not allowed here.")
-        }
-        (_, word) if !word.contains('.') => {
-            Some("The part after the @-sign is not valid. It should have a period.")
-        }
-        _ => None,
-    };
-    if let Some(why) = obvious {
-        return Err(invalid(why));
+    if local.is_empty() {
+        return Err(invalid("There must be something before the @-sign."));
     }
+    if domain.is_empty() {
+        return Err(invalid("There must be something after the @-sign."));
+    }
+    if local.starts_with('"') {
+        return Err(invalid(
+            "Quoting the part before the @-sign is not allowed here.",
+        ));
+    }
+    if !domain.contains('.') {
+        return Err(invalid(
+            "The part after the @-sign is not valid. It should have a period.",
+        ));
+    }
+
     // The address is validated after the conversion to lower case, which may change or lengthen a
     // character.
-    let kept = compact_str::format_compact!("{local}@{}", domain.to_lowercase());
+    let normalized = compact_str::format_compact!("{local}@{}", domain.to_lowercase());
     let too_long = invalid("The email address is too long.");
-    if kept.len() > max_bytes {
+    if normalized.len() > max_bytes {
         return Err(too_long);
     }
+
     let options = Options::default()
         .with_required_tld()
         .without_display_text()
         .without_domain_literal();
-    EmailAddress::parse_with_options(&kept, options).map_err(|error| match error {
+    EmailAddress::parse_with_options(&normalized, options).map_err(|error| match error {
         Error::InvalidCharacter => invalid("The email address contains invalid characters."),
         Error::LocalPartTooLong | Error::DomainTooLong | Error::SubDomainTooLong => too_long,
         _ => invalid("The email address is not well-formed."),
     })?;
-    Ok(kept)
+    Ok(normalized)
 }
 
 #[cfg(test)]

@@ -14,43 +14,47 @@ use crate::lock::lock;
 use crate::ports::{InsertOutcome, RecordStore};
 use crate::{IdempotencyKey, Result};
 
-/// An in-memory store of users, with the ids of their orders.
+/// An in-memory store of users, with the numbers of their orders.
 pub type InMemoryUsers = InMemoryEntities<User>;
 
-/// An in-memory store of orders, with the ids of users.
+/// An in-memory store of orders, with the numbers of users.
 pub type InMemoryOrders = InMemoryEntities<Order>;
 
-/// Entities of one type in memory, with references to the other type.
+/// An in-memory store of users or orders, with references to the rows of the other service.
 ///
-/// Clones share them.
+/// Clones share the rows.
 #[derive(Debug, Clone)]
 pub struct InMemoryEntities<E> {
     tables: Arc<Mutex<Tables<E>>>,
     outbox: InMemoryOutbox,
 }
 
+/// The rows of a store with their indexes, and the references to the rows of the other service.
 #[derive(Debug)]
 struct Tables<E> {
+    /// The rows by their numbers.
     rows: BTreeMap<i64, E>,
-    by_key: HashMap<IdempotencyKey, i64>,
-    /// The greatest number, also of an erased row.
-    last: i64,
-    unique: HashSet<String>,
-    /// References to the other entity: the owner of each, and all by owner.
-    others: BTreeMap<i64, Option<i64>>,
-    by_owner: BTreeSet<(i64, i64)>,
+    /// The numbers of the rows by their keys.
+    number_by_key: HashMap<IdempotencyKey, i64>,
+    /// The greatest number that was assigned, even if its row was erased.
+    last_number: i64,
+    /// The values of the unique member of all rows.
+    unique_values: HashSet<String>,
+    /// The owners of the other service's rows by the ids of these rows.
+    references: BTreeMap<i64, Option<i64>>,
+    /// The pairs of an owner and the id of a row that it owns.
+    owned: BTreeSet<(i64, i64)>,
 }
 
 impl<E> Default for Tables<E> {
     fn default() -> Self {
-        let (by_key, unique, others, by_owner) = Default::default();
         Self {
             rows: BTreeMap::new(),
-            by_key,
-            last: 0,
-            unique,
-            others,
-            by_owner,
+            number_by_key: HashMap::new(),
+            last_number: 0,
+            unique_values: HashSet::new(),
+            references: BTreeMap::new(),
+            owned: BTreeSet::new(),
         }
     }
 }
@@ -65,7 +69,7 @@ impl<E> Default for InMemoryEntities<E> {
 }
 
 impl<E: Entity> InMemoryEntities<E> {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -73,16 +77,20 @@ impl<E: Entity> InMemoryEntities<E> {
 }
 
 impl<E> Tables<E> {
-    fn apply(&mut self, (id, owner): (i64, Option<i64>)) -> InsertOutcome {
-        if let Some(first) = self.others.get(&id) {
-            return if *first == owner {
+    /// Inserts the reference to the other service's row `id`, which `owner` owns.
+    fn insert_reference(&mut self, id: i64, owner: Option<i64>) -> InsertOutcome {
+        if let Some(stored_owner) = self.references.get(&id) {
+            return if *stored_owner == owner {
                 InsertOutcome::Duplicate
             } else {
                 InsertOutcome::Conflict
             };
         }
-        self.others.insert(id, owner);
-        self.by_owner.extend(owner.map(|owner| (owner, id)));
+
+        self.references.insert(id, owner);
+        if let Some(owner) = owner {
+            self.owned.insert((owner, id));
+        }
         InsertOutcome::Inserted
     }
 }
@@ -91,10 +99,12 @@ impl<E> Tables<E> {
 impl<E: Entity> RecordStore<E::ForeignEvent> for InMemoryEntities<E> {
     async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
-        Ok(batch
-            .iter()
-            .map(|other| tables.apply(E::reference(other)))
-            .collect())
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for event in batch.iter() {
+            let (id, owner) = E::reference(event);
+            outcomes.push(tables.insert_reference(id, owner));
+        }
+        Ok(outcomes)
     }
 
     async fn check(&self) -> Result<()> {
@@ -125,29 +135,33 @@ impl<E: Entity> Outbox for InMemoryEntities<E> {
 impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let mut tables = lock(&self.tables);
-        if let Some(first) = tables
-            .by_key
+        let row_with_key = tables
+            .number_by_key
             .get(&E::stored_key(new))
-            .and_then(|number| tables.rows.get(number))
-        {
+            .and_then(|number| tables.rows.get(number));
+        if let Some(first) = row_with_key {
             return Ok(Insertion::with_key_of(new, first.clone()));
         }
-        let unique = E::unique(new).map(|(_, text)| text.to_owned());
-        let is_taken = unique
+
+        let unique_value = E::unique(new).map(|(_member, value)| value.to_owned());
+        let is_taken = unique_value
             .as_ref()
-            .is_some_and(|text| tables.unique.contains(text));
-        let is_known = E::requires(new).is_none_or(|id| tables.others.contains_key(&id));
-        if is_taken || !is_known {
+            .is_some_and(|value| tables.unique_values.contains(value));
+        let is_required_known =
+            E::requires(new).is_none_or(|id| tables.references.contains_key(&id));
+        if is_taken || !is_required_known {
             return Ok(Insertion::Refused);
         }
-        let number = tables.last + 1;
+
+        let number = tables.last_number + 1;
         let row = E::with_number(new, number.into());
         let event = row.event(new)?;
-        tables.last = number;
-        tables.by_key.insert(E::stored_key(new), number);
-        tables.unique.extend(unique);
+        tables.last_number = number;
+        tables.number_by_key.insert(E::stored_key(new), number);
+        tables.unique_values.extend(unique_value);
         tables.rows.insert(number, row.clone());
-        // Locked together, so readers never see a row without its event.
+        // The event is written under the lock of the tables, so that readers never see a row
+        // without its event.
         self.outbox.write(event);
         Ok(Insertion::Inserted(row))
     }
@@ -165,13 +179,17 @@ impl<E: Entity> EntityStore<E> for InMemoryEntities<E> {
 impl UserOrders for InMemoryUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
         let tables = lock(&self.tables);
-        let id = id.get();
+        let user = id.get();
+        if !tables.rows.contains_key(&user) {
+            return Ok(None);
+        }
+
         let orders = tables
-            .by_owner
-            .range((id, i64::MIN)..=(id, i64::MAX))
+            .owned
+            .range((user, i64::MIN)..=(user, i64::MAX))
+            .map(|(_user, order)| OrderNumber::new(*order))
             .take(MAX_LISTED_ORDERS);
-        let orders = orders.map(|(_, order)| OrderNumber::new(*order));
-        Ok(tables.rows.contains_key(&id).then(|| orders.collect()))
+        Ok(Some(orders.collect()))
     }
 }
 
@@ -182,8 +200,10 @@ impl UserErase for InMemoryUsers {
         let Some(user) = tables.rows.remove(&id.get()) else {
             return Ok(false);
         };
-        tables.by_key.retain(|_, number| *number != id.get());
-        tables.unique.remove(user.email.as_str());
+        tables
+            .number_by_key
+            .retain(|_key, number| *number != id.get());
+        tables.unique_values.remove(user.email.as_str());
         self.outbox.delete_key(id.to_string().as_bytes());
         Ok(true)
     }

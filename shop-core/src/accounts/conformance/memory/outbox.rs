@@ -22,12 +22,14 @@ pub struct InMemoryOutbox {
 #[derive(Debug, Default)]
 struct Shared {
     entries: Mutex<Entries>,
-    changed: Notify,
+    /// The notification of a written entry.
+    written: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    last: i64,
+    /// The id of the last entry, even if it was deleted.
+    last_id: i64,
     pending: BTreeMap<i64, OutboxEntry>,
 }
 
@@ -35,13 +37,13 @@ impl InMemoryOutbox {
     /// Adds an event.
     pub fn write(&self, record: LogRecord) {
         let mut entries = lock(&self.shared.entries);
-        entries.last += 1;
-        let id = entries.last;
+        entries.last_id += 1;
+        let id = entries.last_id;
         entries
             .pending
             .insert(id, OutboxEntry::new(id, SystemClock.now(), record));
         drop(entries);
-        self.shared.changed.notify_one();
+        self.shared.written.notify_one();
     }
 
     /// Deletes the events with this key.
@@ -78,6 +80,6 @@ impl Outbox for InMemoryOutbox {
     }
 
     async fn wait_for_entries(&self) {
-        self.shared.changed.notified().await;
+        self.shared.written.notified().await;
     }
 }
