@@ -1,5 +1,10 @@
 //! Erases a user: the purchases in a store, the records of a log, and the dead letters.
 //!
+//! An erasure goes through the log first. It marks the id of each purchase of the user in the store,
+//! so that ingest never stores the purchase again, and erases the record. Then it erases the rows of
+//! the store, and drops the dead letters. A log that cannot erase single records keeps them until
+//! its retention: the report counts them.
+//!
 //! ```
 //! use shop_core::erase::erase_user;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -30,7 +35,7 @@ use crate::record::{self, Record as _};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 /// The number of purchases or dead letters that are erased together.
-const BATCH: usize = 500;
+const BATCH_SIZE: usize = 500;
 
 /// Erases the purchases of `user` from `store`, the records about the purchases from `log`, and
 /// their dead letters.
@@ -55,10 +60,9 @@ pub async fn erase_user<S>(user: UserId, log: &dyn Log, store: &S) -> Result<Era
 where
     S: PurchaseErase + PurchaseQuery,
 {
-    let log = log.admin();
     let mut erase = Erase::new(user, |_progress| ());
     erase
-        .erase_purchases("the log", &*log, store, store)
+        .erase_purchases("the log", &*log.admin(), store, store)
         .await?;
     Ok(erase.report)
 }
@@ -73,7 +77,7 @@ pub struct Erase<F> {
     /// Called after each batch.
     progress: F,
     /// The number of records of logs that were read.
-    scanned: u64,
+    scanned_records: u64,
     /// The counts of rows and records that were erased so far.
     pub report: EraseReport,
 }
@@ -145,7 +149,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     pub fn new(user: UserId, progress: F) -> Self {
         Self {
             progress,
-            scanned: 0,
+            scanned_records: 0,
             report: EraseReport {
                 user,
                 dry_run: false,
@@ -194,32 +198,52 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         // The ids in the log are marked before the rows of the store are erased. Otherwise ingest
         // could store a purchase from the log after the erasure of the rows.
         self.records(name, log, &is_about, marks).await?;
-        // A dry run counts the entries page by page, because a summary does not count refunds,
-        // which are erased too.
-        let selector = Selector::User(user.clone());
-        let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-        while self.report.dry_run {
-            let page = query.page(&selector, &request).await?;
-            self.report.purchases += page.items.len() as u64;
-            request.cursor = page.next_cursor(&request)?;
-            if request.cursor.is_none() {
-                break;
-            }
-        }
-        while !self.report.dry_run {
-            match store.erase(&user, BATCH).await? {
-                0 => break,
-                batch => self.report.purchases += batch,
-            }
-            self.show();
+        if self.report.dry_run {
+            self.count_rows(query).await?;
+        } else {
+            self.erase_rows(store).await?;
         }
         self.dead_letters(log, Purchase::TYPE, &is_about).await
     }
 
+    /// Counts the purchases and refunds of the user in the store behind `query`.
+    ///
+    /// Counts page by page, because a summary does not count refunds, which are erased too.
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
+    async fn count_rows(&mut self, query: &dyn PurchaseQuery) -> Result<()> {
+        let selector = Selector::User(self.report.user.clone());
+        let mut request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+        loop {
+            let page = query.page(&selector, &request).await?;
+            self.report.purchases += page.items.len() as u64;
+            request.cursor = page.next_cursor(&request)?;
+            if request.cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Erases the purchases and refunds of the user from `store` in batches, and counts them.
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
+    async fn erase_rows(&mut self, store: &dyn PurchaseErase) -> Result<()> {
+        loop {
+            let erased = store.erase(&self.report.user, BATCH_SIZE).await?;
+            if erased == 0 {
+                return Ok(());
+            }
+            self.report.purchases += erased;
+            self.report_progress();
+        }
+    }
+
     /// Calls the progress function with the counts so far.
-    fn show(&self) {
+    fn report_progress(&self) {
         (self.progress)(EraseProgress {
-            records: self.scanned,
+            records: self.scanned_records,
             purchases: self.report.purchases,
         });
     }
@@ -227,8 +251,8 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// Erases the records of `log` for which `is_about` is true, or adds them to the report as kept
     /// records.
     ///
-    /// Before, the ids of the purchases in these records are marked as erased in the store `marks`,
-    /// if there is one. The caller passes none in a dry run, and for logs without purchases.
+    /// `marks` is the store in which the ids of the purchases in these records are marked as erased
+    /// first. The caller passes none in a dry run, and for logs without purchases.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store, except
@@ -243,59 +267,64 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let mut batches = log.scan().await?;
         let mut kept: Option<KeptRecords> = None;
         while let Some(batch) = batches.try_next().await? {
-            self.scanned += batch.records.len() as u64;
-            self.show();
+            self.scanned_records += batch.records.len() as u64;
+            self.report_progress();
+
             let partition = &batch.partition;
-            let about: Vec<_> = batch
+            let matching: Vec<_> = batch
                 .records
                 .iter()
                 .filter(|record| is_about(record, partition))
                 .collect();
-            let Some(last) = about.last() else { continue };
+            let Some(last) = matching.last() else {
+                continue;
+            };
             if let Some(marks) = marks {
-                let ids: Vec<PurchaseId> = about
+                let ids: Vec<PurchaseId> = matching
                     .iter()
                     .filter_map(|record| Purchase::decode(record, partition).ok())
                     .map(|purchase| purchase.id)
                     .collect();
                 marks.mark_erased(&ids).await?;
             }
-            let position = |record: &&LogRecord| {
+
+            let position_of = |record: &&LogRecord| {
                 RecordPosition::new(Arc::clone(&partition.topic), partition.index, record.offset)
             };
-            let positions: Vec<_> = about.iter().map(position).collect();
-            let count = about.len() as u64;
-            let erased = if self.report.dry_run {
+            let count = matching.len() as u64;
+            let erasure = if self.report.dry_run {
                 // Erasing no record changes nothing, but fails as unsupported if the log cannot
                 // erase records.
                 log.erase(&[]).await.map(|_none| count)
             } else {
+                let positions: Vec<_> = matching.iter().map(position_of).collect();
                 log.erase(&positions).await
             };
-            match erased {
-                Ok(count) => self.report.records += count,
+            match erasure {
+                Ok(erased) => self.report.records += erased,
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     let kept = kept.get_or_insert_with(|| KeptRecords {
                         log: name.to_owned(),
                         topic: partition.topic.to_string(),
                         records: 0,
-                        last: position(last),
+                        last: position_of(last),
                         last_time: last.time,
                         until: None,
                     });
                     kept.records += count;
                     if last.time >= kept.last_time {
-                        kept.last = position(last);
+                        kept.last = position_of(last);
                         kept.last_time = last.time;
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
+
         if let Some(kept) = &mut kept {
             kept.until = log
                 .retention()
-                .map(|time| kept.last_time.saturating_add(time));
+                .map(|retention| kept.last_time.saturating_add(retention));
         }
         self.report.kept.extend(kept);
         Ok(())
@@ -313,14 +342,15 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         record_type: RecordType,
         is_about: &IsAbout<'_>,
     ) -> Result<()> {
-        let all = log.select_dead_letters(DeadLetterFilter::default()).await?;
-        let about = all.try_filter(|letter| ready(is_about(&letter.record, &letter.partition)));
+        let pending = log.select_dead_letters(DeadLetterFilter::default()).await?;
+        let matching =
+            pending.try_filter(|letter| ready(is_about(&letter.record, &letter.partition)));
         let options = ResolveOptions::new(Resolution::Dropped).dry_run(self.report.dry_run);
-        let count = |_, _| {
+        let count_resolved = |_, _| {
             self.report.dead_letters += 1;
             true
         };
-        resolve(log, record_type, about, &options, count).await
+        resolve(log, record_type, matching, &options, count_resolved).await
     }
 }
 
@@ -333,15 +363,15 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     if let Ok(purchase) = Purchase::decode(record, partition) {
         return purchase.user_id == *user;
     }
-    let named = || {
+    let named_user = || {
         let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
         let user_id = members.get_alias(&record::USER_ID).ok()??;
         user_id.text_or_number()
     };
-    has_key(record, user.as_str()) || named().is_some_and(|named| named == user.as_str())
+    has_key(record, user.as_str()) || named_user().is_some_and(|named| named == user.as_str())
 }
 
-/// Checks whether the key of a record is `key`.
+/// Checks whether the key of `record` is `key`.
 pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
     record.key.as_deref() == Some(key.as_bytes())
 }

@@ -88,7 +88,7 @@ options! {
     #[derive(Debug, Clone)]
     pub struct RetentionOptions {
         /// How long purchases are kept, counted from their timestamp.
-        pub retention: Duration = keep,
+        pub retention: Duration = retention,
         /// The time between two rounds (default 60 s).
         pub interval: Duration = Duration::from_secs(60),
         /// The maximum number of purchases that are deleted by one call of the store (default
@@ -98,8 +98,8 @@ options! {
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
     }
 
-    /// Creates options that keep purchases for `keep`, with defaults for the other options.
-    pub fn new(keep: Duration);
+    /// Creates options that keep purchases for `retention`, with defaults for the other options.
+    pub fn new(retention: Duration);
 }
 
 /// The maximum number of old purchases that a round counts.
@@ -108,51 +108,6 @@ const MAX_COUNT: usize = 1_000_000;
 /// The pause after a deletion, as a multiple of the duration of the deletion: with 4, deletions
 /// take at most 20 % of the time.
 const PAUSE_FACTOR: u32 = 4;
-
-/// The time by which the clock of a client may be ahead. A purchase from the future would be listed
-/// as the newest one until its time has come.
-const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
-
-/// The range of timestamps that are accepted for a new purchase.
-///
-/// The range begins at the retention, because an older purchase would be deleted at once, and ends
-/// shortly after the current time.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AcceptedTimes {
-    first: Timestamp,
-    last: Timestamp,
-}
-
-impl AcceptedTimes {
-    /// Returns the timestamps that are accepted at the time `now` by a store that keeps purchases
-    /// for `keep`.
-    ///
-    /// With `None`, the store keeps purchases for ever.
-    #[must_use]
-    pub fn new(now: Timestamp, keep: Option<Duration>) -> Self {
-        let first = now.saturating_sub(keep.unwrap_or(Duration::MAX));
-        Self {
-            first,
-            last: now.saturating_add(MAX_CLIENT_AHEAD),
-        }
-    }
-
-    /// Checks that the timestamp `time` is accepted, and returns it.
-    ///
-    /// # Errors
-    /// [`Invalid`] if `time` is older than the retention, or more than 5 minutes in the future.
-    pub fn check(self, time: Timestamp) -> Result<Timestamp, Invalid> {
-        let refused = |reason| Err(Invalid::malformed("the timestamp", reason));
-        match time {
-            time if time > self.last => refused("must not be more than 5 minutes in the future"),
-            time if time < self.first => {
-                refused("must not be older than the retention of purchases")
-            }
-            time => Ok(time),
-        }
-    }
-}
 
 impl Retention {
     /// Creates a retention for `store`, which deletes nothing before it [runs](Self::run).
@@ -200,43 +155,42 @@ impl Retention {
     /// # Errors
     /// Returns the first error of the store. The time of the round is not stored then.
     pub(crate) async fn round(&mut self) -> Result<()> {
-        let store = Arc::clone(&self.store);
+        let store = &self.store;
         let now = self.options.clock.now();
-        let before = now.saturating_sub(self.options.retention);
-        let due = store.count_before(before, MAX_COUNT).await?;
-        let Allowance {
-            rows: mut left,
-            last_seen: seen,
-        } = self
-            .guard
-            .next_allowance(now, store.last_seen().await?, due);
-        while left > 0 {
+        let cutoff = now.saturating_sub(self.options.retention);
+        let due = store.count_before(cutoff, MAX_COUNT).await?;
+        let last_seen = store.last_seen().await?;
+        let allowance = self.guard.next_allowance(now, last_seen, due);
+
+        let mut allowed_rows = allowance.rows;
+        while allowed_rows > 0 {
             let begun = Instant::now();
-            let batch = self
+            let limit = self
                 .options
                 .batch_size
                 .max(1)
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
-            let deleted = store.delete_before(before, batch).await?;
+                .min(usize::try_from(allowed_rows).unwrap_or(usize::MAX));
+            let deleted = store.delete_before(cutoff, limit).await?;
             if deleted == 0 {
                 break;
             }
-            // Refunds are deleted with their purchases, so more rows than `batch` may be deleted.
-            left = left.saturating_sub(deleted);
+
+            // Refunds are deleted with their purchases, so more rows than `limit` may be deleted.
+            allowed_rows = allowed_rows.saturating_sub(deleted);
             self.monitor.deleted.fetch_add(deleted, Ordering::Relaxed);
-            tracing::debug!(deleted, %before, "old purchases deleted");
+            tracing::debug!(deleted, before = %cutoff, "old purchases deleted");
             sleep(begun.elapsed() * PAUSE_FACTOR).await;
         }
+
         // The time is stored after the deletion. If the process ends before, the next round sees
         // the earlier time.
-        if let Some(seen) = seen {
-            store.store_last_seen(seen).await?;
+        if let Some(last_seen) = allowance.last_seen {
+            store.store_last_seen(last_seen).await?;
         }
-        let next = before.saturating_add(self.options.interval);
-        self.monitor.due.store(
-            store.count_before(next, MAX_COUNT).await?,
-            Ordering::Relaxed,
-        );
+
+        let next_cutoff = cutoff.saturating_add(self.options.interval);
+        let next_due = store.count_before(next_cutoff, MAX_COUNT).await?;
+        self.monitor.due.store(next_due, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -311,9 +265,9 @@ const MAX_BEHIND: Duration = Duration::from_secs(5 * 60);
 /// The minimum time between two stored times of rounds, while the clock is trusted.
 const SEEN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long nothing is deleted after the clock became suspect.
-const HOLD: Duration = Duration::from_secs(6 * 3_600);
+const SUSPECT_HOLD: Duration = Duration::from_secs(6 * 3_600);
 /// The number of rounds that delete a part of the due rows each, before a suspect clock is trusted.
-const ROUNDS: u64 = 10;
+const SUSPECT_ROUNDS: u64 = 10;
 
 impl DeletionGuard {
     /// Creates a guard for due rows that are counted up to `max_count`.
@@ -338,10 +292,13 @@ impl DeletionGuard {
         last_seen: Option<Timestamp>,
         due: u64,
     ) -> Allowance {
-        let is_plausible = last_seen.map_or(due == 0, |last| {
-            now.saturating_since(last) <= MAX_AHEAD && last.saturating_since(now) <= MAX_BEHIND
-        });
-        if is_plausible {
+        let is_trusted = match last_seen {
+            Some(last) => {
+                now.saturating_since(last) <= MAX_AHEAD && last.saturating_since(now) <= MAX_BEHIND
+            }
+            None => due == 0,
+        };
+        if is_trusted {
             self.suspect = None;
             // Storing the time hourly is enough, and saves a write per round.
             let is_recent =
@@ -351,26 +308,30 @@ impl DeletionGuard {
                 last_seen: (!is_recent).then_some(now),
             };
         }
+
         let last_seen = last_seen.map(tracing::field::display);
         let suspect = self.suspect.get_or_insert_with(|| {
             tracing::warn!(%now, last_seen, due, "the clock may be wrong: old rows are not deleted for six hours");
-            SuspectClock { since: Instant::now(), rounds_left: ROUNDS }
+            SuspectClock { since: Instant::now(), rounds_left: SUSPECT_ROUNDS }
         });
-        if suspect.since.elapsed() < HOLD {
+        if suspect.since.elapsed() < SUSPECT_HOLD {
             return Allowance {
                 rows: 0,
                 last_seen: None,
             };
         }
+
         let is_counted = self.max_count.is_none_or(|max| due < max);
         // With n rounds left, an n-th of the remaining rows is a tenth of the rows at the
         // beginning. An incomplete count does not tell how many rows remain, so a round deletes a
         // tenth of the count and the ten rounds do not begin.
-        let rows = due.div_ceil(if is_counted {
+        let parts = if is_counted {
             suspect.rounds_left
         } else {
-            ROUNDS
-        });
+            SUSPECT_ROUNDS
+        };
+        let rows = due.div_ceil(parts);
+
         // The last round stores the time. From then on the clock agrees with the stored time, and
         // is trusted.
         let is_last = due == 0 || is_counted && suspect.rounds_left == 1;
@@ -382,6 +343,50 @@ impl DeletionGuard {
             rows,
             last_seen: is_last.then_some(now),
         }
+    }
+}
+
+/// The time by which the clock of a client may be ahead. A purchase from the future would be listed
+/// as the newest one until its time has come.
+const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
+
+/// The range of timestamps that are accepted for a new purchase.
+///
+/// The range begins at the retention, because an older purchase would be deleted at once, and ends
+/// shortly after the current time.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedTimes {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl AcceptedTimes {
+    /// Returns the timestamps that are accepted at the time `now` by a store that keeps purchases
+    /// for `retention`.
+    ///
+    /// With `None`, the store keeps purchases for ever.
+    #[must_use]
+    pub fn new(now: Timestamp, retention: Option<Duration>) -> Self {
+        Self {
+            first: now.saturating_sub(retention.unwrap_or(Duration::MAX)),
+            last: now.saturating_add(MAX_CLIENT_AHEAD),
+        }
+    }
+
+    /// Checks that the timestamp `time` is accepted, and returns it.
+    ///
+    /// # Errors
+    /// [`Invalid`] if `time` is older than the retention, or more than 5 minutes in the future.
+    pub fn check(self, time: Timestamp) -> Result<Timestamp, Invalid> {
+        let reason = if time > self.last {
+            "must not be more than 5 minutes in the future"
+        } else if time < self.first {
+            "must not be older than the retention of purchases"
+        } else {
+            return Ok(time);
+        };
+        Err(Invalid::malformed("the timestamp", reason))
     }
 }
 
@@ -475,7 +480,7 @@ mod tests {
             let (store, _) = store().await;
             let mut retention = retention(&store, wrong);
             let (begun, monitor) = (Instant::now(), retention.monitor());
-            while begun.elapsed() < HOLD {
+            while begun.elapsed() < SUSPECT_HOLD {
                 retention.round().await.unwrap();
                 assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
                 assert_eq!(monitor.due.load(Ordering::Relaxed), due);
@@ -486,12 +491,12 @@ mod tests {
                 );
                 sleep(Duration::from_secs(60)).await;
             }
-            for round in 1..=ROUNDS {
+            for round in 1..=SUSPECT_ROUNDS {
                 assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)));
                 retention.round().await.unwrap();
                 let deleted = monitor.deleted.load(Ordering::Relaxed);
                 assert!(
-                    deleted <= round * due.div_ceil(ROUNDS),
+                    deleted <= round * due.div_ceil(SUSPECT_ROUNDS),
                     "{deleted} after {round} rounds"
                 );
             }
@@ -524,7 +529,7 @@ mod tests {
             trusted,
             "clocks of two processes differ"
         );
-        tokio::time::advance(HOLD).await;
+        tokio::time::advance(SUSPECT_HOLD).await;
         assert_eq!(round(NOW + DAY + 1), held, "six hours from now on");
         let last_seen = Some(at(NOW + DAY));
         assert_eq!(
@@ -542,7 +547,7 @@ mod tests {
         let mut round =
             |due: u64| guard.next_allowance(at(NOW + DAY + 1), Some(at(NOW)), due.min(1_000));
         assert_eq!(round(due).rows, 0);
-        tokio::time::advance(HOLD).await;
+        tokio::time::advance(SUSPECT_HOLD).await;
         let mut rounds = 0;
         while due > 0 {
             let Allowance { rows, last_seen } = round(due);

@@ -186,21 +186,22 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<DeadLetter>> {
-        let selected =
-            |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
-        let all = self
+        let mut selected: Vec<_> = self
             .scan_dead_letters()
             .await?
-            .try_filter_map(|state| ready(Ok(selected(state))));
-        let mut all: Vec<_> = all.try_collect().await?;
-        all.sort_by_key(DeadLetter::position);
+            .try_filter_map(|state| ready(Ok(select_pending(filter, state))))
+            .try_collect()
+            .await?;
+        selected.sort_by_key(DeadLetter::position);
+
         // The limit counts positions and not dead letters, so that a page does not end between two
         // dead letters of one position.
-        let positions = all.chunk_by(|one, next| one.position() == next.position());
-        Ok(positions.take(limit).flatten().cloned().collect())
+        let by_position = selected.chunk_by(|one, next| one.position() == next.position());
+        Ok(by_position.take(limit).flatten().cloned().collect())
     }
 
-    /// Replays or drops `dead_letters`, whose records are of type `of`, and returns their number.
+    /// Replays or drops `dead_letters`, whose records are of `record_type`, and returns their
+    /// number.
     ///
     /// A replay publishes the records again. In both cases, the dead letters are then marked as
     /// resolved. The log may delete the bytes of dropped dead letters.
@@ -218,7 +219,7 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
-        of: RecordType,
+        record_type: RecordType,
         resolution: Resolution,
     ) -> Result<u64>;
 
@@ -289,6 +290,13 @@ fn groups_unsupported(group: &str) -> Error {
     .with_context("group", group)
 }
 
+/// Returns the dead letter of `state`, if it is pending and `filter` selects it.
+fn select_pending(filter: &DeadLetterFilter, state: DeadLetterState) -> Option<DeadLetter> {
+    state
+        .into_pending()
+        .filter(|dead_letter| filter.selects(dead_letter))
+}
+
 /// Shorthands for every [`LogAdmin`].
 #[async_trait]
 pub trait LogAdminExt: LogAdmin {
@@ -316,20 +324,14 @@ pub trait LogAdminExt: LogAdmin {
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
         // A log may find dead letters by their position without reading all of them.
         if !filter.positions.is_empty() {
-            return Ok(stream::iter(
-                self.dead_letters(&filter, usize::MAX)
-                    .await?
-                    .into_iter()
-                    .map(Ok),
-            )
-            .boxed());
+            let selected = self.dead_letters(&filter, usize::MAX).await?;
+            return Ok(stream::iter(selected.into_iter().map(Ok)).boxed());
         }
+
+        let states = self.scan_dead_letters().await?;
         let selected =
-            move |state: DeadLetterState| state.into_pending().filter(|one| filter.selects(one));
-        let all = self.scan_dead_letters().await?;
-        Ok(all
-            .try_filter_map(move |state| ready(Ok(selected(state))))
-            .boxed())
+            states.try_filter_map(move |state| ready(Ok(select_pending(&filter, state))));
+        Ok(selected.boxed())
     }
 
     /// Creates the dead letter with which an operator parks the record at `position`, or returns
@@ -347,8 +349,10 @@ pub trait LogAdminExt: LogAdmin {
         note: &str,
     ) -> Result<Option<DeadLetter>> {
         let found = self.find(position.partition, position.offset).await?;
-        Ok(found
-            .map(|(partition, record)| DeadLetter::new(record, partition, Reason::parked(note), 0)))
+        Ok(found.map(|(partition, record)| {
+            // The attempts of ingest are not known here.
+            DeadLetter::new(record, partition, Reason::parked(note), 0)
+        }))
     }
 
     /// Publishes the records of `dead_letters` again, marks the dead letters as resolved, and
@@ -365,8 +369,9 @@ pub trait LogAdminExt: LogAdmin {
     ///
     /// # Errors
     /// See [`LogAdmin::resolve`].
-    async fn discard(&self, dead_letters: &[DeadLetter], of: RecordType) -> Result<u64> {
-        self.resolve(dead_letters, of, Resolution::Dropped).await
+    async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
+        self.resolve(dead_letters, record_type, Resolution::Dropped)
+            .await
     }
 }
 

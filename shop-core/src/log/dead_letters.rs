@@ -187,36 +187,34 @@ impl DeadLetter {
     /// detected again is the same dead letter.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
-        match self.reason.kind() {
-            ReasonKind::Gap => {
-                // The record of a gap is at the last offset of the gap. The first offset takes the
-                // place of the time, as milliseconds after the earliest time, which no record has.
-                let from = self.gap().map_or(0, |gap| gap.from);
-                let time = Timestamp::from_millis(
-                    Timestamp::MIN.as_millis().saturating_add_unsigned(from),
-                );
-                let record =
-                    LogRecord::new(self.record.offset, time.unwrap_or(Timestamp::MIN), None);
-                RecordId::new(&record, &self.partition)
-            }
-            _ => RecordId::new(&self.record, &self.partition),
+        if self.reason.kind() != ReasonKind::Gap {
+            return RecordId::new(&self.record, &self.partition);
         }
+
+        // The record of a gap is at the last offset of the gap. The first offset takes the place of
+        // the time, as milliseconds after the earliest time, which no record has.
+        let from = self.gap().map_or(0, |gap| gap.from);
+        let millis = Timestamp::MIN.as_millis().saturating_add_unsigned(from);
+        let time = Timestamp::from_millis(millis).unwrap_or(Timestamp::MIN);
+        let record = LogRecord::new(self.record.offset, time, None);
+        RecordId::new(&record, &self.partition)
     }
 
     /// Returns the id of the original record as its type defines it, such as a purchase id: see
     /// [`RecordType::id`]. Returns `None` for a gap, which has no record.
     #[must_use]
     pub fn id(&self, record_type: RecordType) -> Option<String> {
-        (self.reason.kind() != ReasonKind::Gap)
-            .then(|| record_type.id(&self.record, &self.partition))
-            .flatten()
+        if self.reason.kind() == ReasonKind::Gap {
+            return None;
+        }
+        record_type.id(&self.record, &self.partition)
     }
 
     /// Returns the record to publish in order to process the original record again: see
     /// [`RecordType::replay_record`].
     #[must_use]
-    pub fn replay_record(&self, of: RecordType) -> LogRecord {
-        of.replay_record(&self.record, &self.partition)
+    pub fn replay_record(&self, record_type: RecordType) -> LogRecord {
+        record_type.replay_record(&self.record, &self.partition)
     }
 }
 

@@ -157,11 +157,11 @@ impl Gap {
             (COUNT_HEADER, self.offset_count().to_string()),
             (CAUSE_HEADER, self.cause.as_str().to_owned()),
         ];
-        let headers = values
-            .iter()
-            .fold(Headers::builder(), |headers, (name, value)| {
-                headers.with(name, Some(value.as_bytes()))
-            });
+        let mut headers = Headers::builder();
+        for (name, value) in values {
+            headers = headers.with(name, Some(value.as_bytes()));
+        }
+
         let record = LogRecord::new(self.last(), detected_at, None).with_headers(headers.build());
         DeadLetter::new(
             record,
@@ -182,13 +182,15 @@ impl Gap {
     pub fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
         // The epoch of a partition is ignored: it differs whenever the gap was delivered to another
         // member of the group.
-        let place = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);
+        let topic_partition = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);
         // After sorting, a gap can only overlap or touch the last merged gap.
-        gaps.sort_by_key(|gap| (place(gap), gap.from));
+        gaps.sort_by_key(|gap| (topic_partition(gap), gap.from));
         let mut merged: Vec<Self> = Vec::with_capacity(gaps.len());
         for gap in gaps {
             match merged.last_mut() {
-                Some(last) if place(last) == place(&gap) && gap.from <= last.to => {
+                Some(last)
+                    if topic_partition(last) == topic_partition(&gap) && gap.from <= last.to =>
+                {
                     last.to = last.to.max(gap.to);
                     last.next_offset = last.to;
                 }
@@ -224,14 +226,13 @@ impl DeadLetter {
         if self.reason.kind() != ReasonKind::Gap {
             return None;
         }
+
         let text = |name: &str| str::from_utf8(self.record.headers.get(name)?).ok();
         let number = |name: &str| text(name)?.parse::<u64>().ok();
-        let from = number(FROM_HEADER)?;
-        let to = number(TO_HEADER)?;
         Some(Gap::new(
             self.partition.clone(),
-            from,
-            to,
+            number(FROM_HEADER)?,
+            number(TO_HEADER)?,
             text(CAUSE_HEADER)?.parse().ok()?,
         ))
     }
@@ -245,12 +246,16 @@ impl Resolution {
     /// contains only a part.
     #[must_use]
     pub fn refuses(self, dead_letter: &DeadLetter) -> Option<&'static str> {
-        let is_cut = dead_letter.record.headers.contains(CUT_HEADER);
-        match dead_letter.reason.kind() {
-            _ if self == Self::Dropped => None,
-            ReasonKind::Gap => Some("is a gap: its records are gone, it can only be discarded"),
-            _ => is_cut.then_some("was too large to be kept whole: it can only be discarded"),
+        if self == Self::Dropped {
+            return None;
         }
+        if dead_letter.reason.kind() == ReasonKind::Gap {
+            return Some("is a gap: its records are gone, it can only be discarded");
+        }
+        if dead_letter.record.headers.contains(CUT_HEADER) {
+            return Some("was too large to be kept whole: it can only be discarded");
+        }
+        None
     }
 
     /// Checks that all `dead_letters` can be resolved in this way.
@@ -262,14 +267,13 @@ impl Resolution {
     /// [`Invalid`](ErrorKind::Invalid) with the position of the first dead letter that is
     /// [refused](Self::refuses), and the reason.
     pub fn check(self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let fault = |one: &DeadLetter| {
-            self.refuses(one)
-                .map(|why| format!("{} {why}", one.position()))
-        };
-        let Some(fault) = dead_letters.iter().find_map(fault) else {
-            return Ok(());
-        };
-        Err(Error::new(ErrorKind::Invalid, fault).with_origin("log"))
+        for dead_letter in dead_letters {
+            if let Some(reason) = self.refuses(dead_letter) {
+                let message = format!("{} {reason}", dead_letter.position());
+                return Err(Error::new(ErrorKind::Invalid, message).with_origin("log"));
+            }
+        }
+        Ok(())
     }
 }
 

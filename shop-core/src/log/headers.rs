@@ -1,4 +1,4 @@
-//! The headers of a record, and their encoding.
+//! The headers of a record, and their encoding as one buffer of bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -62,7 +62,7 @@ impl Headers {
     /// Returns whether there is a header `name`, with or without a value.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.iter().any(|(found, _)| found == name)
+        self.iter().any(|(header_name, _)| header_name == name)
     }
 
     /// Returns a copy of these headers with one more header at the end.
@@ -83,7 +83,7 @@ impl Headers {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
-            .filter(|(found, _)| *found == name)
+            .filter(|(header_name, _)| *header_name == name)
             .last()
             .and_then(|(_, value)| value)
     }
@@ -117,11 +117,10 @@ fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 
 impl std::fmt::Debug for Headers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown =
-            |value: Option<&[u8]>| value.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        f.debug_map()
-            .entries(self.iter().map(|(name, value)| (name, shown(value))))
-            .finish()
+        let entries = self
+            .iter()
+            .map(|(name, value)| (name, value.map(String::from_utf8_lossy)));
+        f.debug_map().entries(entries).finish()
     }
 }
 
@@ -147,13 +146,13 @@ impl HeadersBuilder {
     /// Appends a header, also if there is a header `name` already.
     #[must_use]
     pub fn with(mut self, name: &str, value: Option<&[u8]>) -> Self {
-        self.part(Some(name.as_bytes()));
-        self.part(value);
+        self.write_part(Some(name.as_bytes()));
+        self.write_part(value);
         self
     }
 
     /// Appends one part, a name or a value, with its length in front.
-    fn part(&mut self, part: Option<&[u8]>) {
+    fn write_part(&mut self, part: Option<&[u8]>) {
         // A part of 4 GiB does not fit into any log. If there ever was one, it would be truncated
         // here, so that its length is not mistaken for the mark of a missing value.
         let part = part.map(|bytes| &bytes[..bytes.len().min(NO_VALUE as usize - 1)]);

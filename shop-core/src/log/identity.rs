@@ -77,12 +77,12 @@ pub struct RecordType {
     /// The name of one record in messages, such as `purchase`.
     pub name: &'static str,
     /// The name of the header with the id, and the function that parses its value.
-    id_header: Option<(&'static str, ReadId)>,
+    id_header: Option<(&'static str, ParseId)>,
 }
 
 /// A function that parses the value of an id header. It returns `None` if the value is not a valid
 /// id.
-type ReadId = fn(&[u8]) -> Option<String>;
+type ParseId = fn(&[u8]) -> Option<String>;
 
 impl RecordType {
     /// Creates the type of records without an id. Applying such a record a second time must change
@@ -95,12 +95,12 @@ impl RecordType {
         }
     }
 
-    /// Declares that records of this type carry their id in the header `name`, whose value `read`
-    /// parses.
+    /// Declares that records of this type carry their id in the header `name`, whose value `parse`
+    /// reads.
     ///
     /// A record without this header has an id that is derived from its position.
-    pub(crate) const fn with_id_header(mut self, name: &'static str, read: ReadId) -> Self {
-        self.id_header = Some((name, read));
+    pub(crate) const fn with_id_header(mut self, name: &'static str, parse: ParseId) -> Self {
+        self.id_header = Some((name, parse));
         self
     }
 
@@ -109,9 +109,9 @@ impl RecordType {
     /// Returns `None` if records of this type have no ids, or if the header is present but invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
-        let (name, read) = self.id_header?;
+        let (name, parse) = self.id_header?;
         if record.headers.contains(name) {
-            record.headers.get(name).and_then(read)
+            record.headers.get(name).and_then(parse)
         } else {
             Some(RecordId::new(record, partition).to_string())
         }
@@ -126,9 +126,8 @@ impl RecordType {
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();
-        if let Some((name, _)) = self
-            .id_header
-            .filter(|(name, _)| !record.headers.contains(name))
+        if let Some((name, _)) = self.id_header
+            && !record.headers.contains(name)
         {
             let id = RecordId::new(&record, partition).to_string();
             record.headers = record.headers.with(name, Some(id.as_bytes()));

@@ -58,49 +58,51 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// `positions`.
 ///
 /// A request is made only while the stream is polled. The first one follows at once. While the
-/// answers equal the previous one (`before` at first), or requests fail, the stream pauses before
+/// answers equal the previous one (`previous` at first), or requests fail, the stream pauses before
 /// the next request, for 50 ms up to 250 ms. After a changed answer, the next request follows
 /// without a pause.
 ///
 /// The stream does not fail: a request that fails or takes longer than 10 s is logged and repeated.
 pub(crate) fn follow_positions(
     positions: &Arc<dyn IngestPositions>,
-    before: Offsets,
+    previous: Offsets,
 ) -> BoxStream<'static, Offsets> {
     let state = (
         Arc::clone(positions),
-        before,
+        previous,
         Instant::now(),
         Duration::ZERO,
     );
     let requests = stream::unfold(
         state,
-        |(positions, before, mut last, mut pause)| async move {
+        |(positions, previous, mut last_request, mut pause)| async move {
             loop {
                 // The pause is counted from the end of the last request. A caller that polls later
                 // than that does not wait.
-                if last.elapsed() < pause {
-                    sleep_until(last + pause).await;
+                if last_request.elapsed() < pause {
+                    sleep_until(last_request + pause).await;
                 }
+
                 // A request that is not answered in time counts as failed.
-                let late = |_elapsed| {
-                    Err(Error::new(
-                        ErrorKind::Unavailable,
-                        "they were not reported in time",
-                    ))
-                };
-                let now = timeout(TIMEOUT, positions.positions())
+                let answer = timeout(TIMEOUT, positions.positions())
                     .await
-                    .unwrap_or_else(late);
-                last = Instant::now();
+                    .unwrap_or_else(|_elapsed| {
+                        let message = "they were not reported in time";
+                        Err(Error::new(ErrorKind::Unavailable, message))
+                    });
+                last_request = Instant::now();
+
                 // The longer pause applies to unchanged answers and errors. A changed answer sets
                 // it back to zero below.
                 pause = (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
-                match now {
-                    Ok(now) if now == before => {
-                        return Some((now, (positions, before, last, pause)));
+                match answer {
+                    Ok(current) if current == previous => {
+                        return Some((current, (positions, previous, last_request, pause)));
                     }
-                    Ok(now) => return Some((now.clone(), (positions, now, last, Duration::ZERO))),
+                    Ok(current) => {
+                        let state = (positions, current.clone(), last_request, Duration::ZERO);
+                        return Some((current, state));
+                    }
                     Err(error) => {
                         tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");
                     }

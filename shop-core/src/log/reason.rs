@@ -63,8 +63,8 @@ impl Reason {
     /// - if it is transient, so that a retry can succeed
     /// - if its outcome is unknown, so that the record may be stored
     pub fn refused(error: Error) -> Result<Self> {
-        let of_the_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
-        if !of_the_record || error.is_retryable() || error.outcome() == Outcome::Unknown {
+        let is_about_record = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::TooLarge);
+        if !is_about_record || error.is_retryable() || error.outcome() == Outcome::Unknown {
             return Err(error);
         }
         Ok(Self {

@@ -84,7 +84,8 @@ impl LogRecord {
         self.value.is_none() && self.headers.contains(ERASED)
     }
 
-    /// Returns the approximate memory of this record in bytes: the struct, key, headers and value.
+    /// Returns the approximate memory of this record in bytes: the struct, the key, the headers and
+    /// the value.
     #[must_use]
     pub fn size(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);

@@ -64,7 +64,9 @@ pub async fn resolve(
     mut on_decided: impl FnMut(DeadLetter, Option<&'static str>) -> bool + Send,
 ) -> Result<()> {
     let mut dead_letters = std::pin::pin!(dead_letters);
-    let ((batch_size, mut pace), mut batch, mut bytes) = (paced(options.rate), Vec::new(), 0);
+    let (batch_size, mut batch_interval) = batch_pacing(options.rate);
+    let mut batch = Vec::new();
+    let mut batch_bytes = 0;
     loop {
         let next = dead_letters.try_next().await?;
         let is_end = next.is_none();
@@ -78,27 +80,28 @@ pub async fn resolve(
                 }
                 continue;
             }
-            bytes += dead_letter
+            batch_bytes += dead_letter
                 .record
                 .value
                 .as_ref()
                 .map_or(0, bytes::Bytes::len);
             batch.push(dead_letter);
         }
+
         // A batch is resolved when it is full, or when the stream has ended and no more can follow.
-        if batch.len() >= batch_size || bytes > MAX_BATCH_BYTES || is_end && !batch.is_empty() {
-            if let Some(interval) = &mut pace {
+        let is_full = batch.len() >= batch_size || batch_bytes > MAX_BATCH_BYTES;
+        if is_full || is_end && !batch.is_empty() {
+            if let Some(interval) = &mut batch_interval {
                 interval.tick().await;
             }
             // The dead letters are reported only after the log has resolved them, so that an error
             // leaves no report of a dead letter that is still pending.
             log.resolve(&batch, record_type, options.resolution).await?;
-            bytes = 0;
-            if !batch
-                .drain(..)
-                .all(|dead_letter| on_decided(dead_letter, None))
-            {
-                return Ok(());
+            batch_bytes = 0;
+            for dead_letter in batch.drain(..) {
+                if !on_decided(dead_letter, None) {
+                    return Ok(());
+                }
             }
         }
         if is_end {
@@ -113,16 +116,16 @@ pub async fn resolve(
 /// A batch contains a tenth of the rate, so that the load is spread over the second, but at least 1
 /// and at most [`MAX_BATCH`] dead letters. Without a rate, batches of [`MAX_BATCH`] follow each
 /// other without a pause.
-fn paced(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
-    let batch = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
+fn batch_pacing(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
+    let batch_size = rate.map_or(MAX_BATCH, |rate| (rate.get() / 10).clamp(1, MAX_BATCH));
     let interval = rate.map(|rate| {
-        let mut interval = tokio::time::interval(Duration::from_secs(1) * batch / rate.get());
+        let mut interval = tokio::time::interval(Duration::from_secs(1) * batch_size / rate.get());
         // By default an interval catches up with the ticks that it missed during a slow batch. Such
         // a burst would exceed the rate.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval
     });
-    (usize::try_from(batch).unwrap_or(1), interval)
+    (usize::try_from(batch_size).unwrap_or(1), interval)
 }
 
 #[cfg(test)]
@@ -163,7 +166,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pace_does_not_exceed_the_rate() {
         for rate in [1, 7, 10, 250, 100_000] {
-            let (batch_size, interval) = paced(NonZeroU32::new(rate));
+            let (batch_size, interval) = batch_pacing(NonZeroU32::new(rate));
             let mut interval = interval.unwrap();
             let begun = tokio::time::Instant::now();
             let mut resolved = 0;
@@ -177,6 +180,6 @@ mod tests {
                 "{rate}: {resolved} in 10 s"
             );
         }
-        assert_eq!(paced(None).0, 100);
+        assert_eq!(batch_pacing(None).0, 100);
     }
 }

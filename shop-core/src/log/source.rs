@@ -343,32 +343,33 @@ pub struct Revocation {
     pub cause: RevocationCause,
     /// The maximum time for which the rebalance waits.
     pub timeout: Duration,
-    ended: Option<Box<dyn FnOnce() + Send + Sync>>,
+    /// The function that lets the rebalance continue, until it is called.
+    on_end: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Revocation {
     /// Creates a revocation of `partitions`.
     ///
-    /// `ended` is called once, when the reader calls [`done`](Self::done) or drops the revocation.
+    /// `on_end` is called once, when the reader calls [`done`](Self::done) or drops the revocation.
     #[must_use]
     pub fn new(
         partitions: Vec<Partition>,
         cause: RevocationCause,
         timeout: Duration,
-        ended: impl FnOnce() + Send + Sync + 'static,
+        on_end: impl FnOnce() + Send + Sync + 'static,
     ) -> Self {
         Self {
             partitions,
             cause,
             timeout,
-            ended: Some(Box::new(ended)),
+            on_end: Some(Box::new(on_end)),
         }
     }
 
     /// Lets the rebalance continue. The reader calls this after it has committed the positions
     /// behind all durable records.
     pub fn done(self) {
-        // The implementation of `Drop` calls `ended`, so that a reader that panics does not delay
+        // The implementation of `Drop` calls `on_end`, so that a reader that panics does not delay
         // the rebalance either.
         drop(self);
     }
@@ -376,8 +377,8 @@ impl Revocation {
 
 impl Drop for Revocation {
     fn drop(&mut self) {
-        if let Some(ended) = self.ended.take() {
-            ended();
+        if let Some(on_end) = self.on_end.take() {
+            on_end();
         }
     }
 }
@@ -388,7 +389,7 @@ impl fmt::Debug for Revocation {
             partitions,
             cause,
             timeout,
-            ended: _,
+            on_end: _,
         } = self;
         f.debug_struct("Revocation")
             .field("partitions", partitions)

@@ -55,10 +55,10 @@ impl LogTail {
         spans: impl IntoIterator<Item = (u32, (u64, u64))>,
         batches: BoxStream<'static, Result<Batch>>,
     ) -> Self {
-        let offsets = spans
+        let (start, end) = spans
             .into_iter()
-            .map(|(partition, (start, end))| ((partition, start), (partition, end)));
-        let (start, end) = offsets.unzip();
+            .map(|(partition, (start, end))| ((partition, start), (partition, end)))
+            .unzip();
         Self {
             cluster,
             topic,
@@ -78,11 +78,10 @@ impl LogTail {
     /// offset in `start` is not between `first` and `end`.
     #[must_use]
     pub fn start_offset(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
-        start
-            .get(&partition)
-            .copied()
-            .filter(|at| (first..=end).contains(at))
-            .unwrap_or(first)
+        match start.get(&partition) {
+            Some(offset) if (first..=end).contains(offset) => *offset,
+            _ => first,
+        }
     }
 }
 

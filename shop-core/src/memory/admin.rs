@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::InMemoryLog;
-use super::log::{InMemoryLogInner, InMemoryLogState, PartitionRecords};
+use super::log::{InMemoryLogInner, InMemoryLogState};
 use crate::Result;
 use crate::lock::lock;
 use crate::log::{
@@ -69,15 +69,19 @@ impl DeadLetters for InMemoryDeadLetters {
 }
 
 impl InMemoryLogInner {
-    /// Returns the records of one partition from its offset in `next` on, and moves this offset
-    /// behind them.
+    /// Returns the records of one partition from its offset in `next_offsets` on, and moves this
+    /// offset behind the records.
     ///
     /// Returns `None` if no partition contains further records.
-    fn next_batch(&self, next: &mut Offsets) -> Option<Batch> {
+    fn next_batch(&self, next_offsets: &mut Offsets) -> Option<Batch> {
         let state = lock(&self.state);
-        next.iter_mut().find_map(|(index, next)| {
-            let records = state.partitions.get(index)?.from(*next).to_vec();
-            *next = records.last()?.offset + 1;
+        next_offsets.iter_mut().find_map(|(index, next_offset)| {
+            let records = state
+                .partitions
+                .get(index)?
+                .records_from(*next_offset)
+                .to_vec();
+            *next_offset = records.last()?.offset + 1;
             Some(Batch::new(self.partition(*index, 0), records))
         })
     }
@@ -87,26 +91,23 @@ impl InMemoryLogInner {
 impl LogAdmin for InMemoryLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
         let mut partitions = lock(&self.shared.state).partitions.clone();
-        partitions.retain(|_, held| !held.records.is_empty());
+        partitions.retain(|_, partition| !partition.records.is_empty());
         let shared = Arc::clone(&self.shared);
-        let batches = partitions
-            .into_iter()
-            .map(move |(index, held)| Ok(Batch::new(shared.partition(index, 0), held.records)));
+        let batches = partitions.into_iter().map(move |(index, partition)| {
+            Ok(Batch::new(shared.partition(index, 0), partition.records))
+        });
         Ok(stream::iter(batches).boxed())
     }
 
     async fn tail(&self, start: &Offsets) -> Result<LogTail> {
-        let span = |(index, held): (&u32, &PartitionRecords)| {
-            let end = held.end();
-            (
-                *index,
-                (LogTail::start_offset(start, *index, held.first, end), end),
-            )
-        };
         let spans: Vec<_> = lock(&self.shared.state)
             .partitions
             .iter()
-            .map(span)
+            .map(|(index, partition)| {
+                let end = partition.end();
+                let first = LogTail::start_offset(start, *index, partition.first_offset, end);
+                (*index, (first, end))
+            })
             .collect();
         let mut tail = LogTail::new(
             Arc::clone(&self.shared.cluster),
@@ -114,13 +115,15 @@ impl LogAdmin for InMemoryLog {
             spans,
             stream::empty().boxed(),
         );
-        let next = (Arc::clone(&self.shared), tail.start.clone());
-        let batches = stream::unfold(next, |(shared, mut next)| async move {
+        let reader = (Arc::clone(&self.shared), tail.start.clone());
+        let batches = stream::unfold(reader, |(shared, mut next_offsets)| async move {
             loop {
+                // The waiter is registered before the records are read, so that an append between
+                // the two wakes it.
                 let mut changed = std::pin::pin!(shared.changed.notified());
                 changed.as_mut().enable();
-                if let Some(batch) = shared.next_batch(&mut next) {
-                    return Some((Ok(batch), (Arc::clone(&shared), next)));
+                if let Some(batch) = shared.next_batch(&mut next_offsets) {
+                    return Some((Ok(batch), (Arc::clone(&shared), next_offsets)));
                 }
                 changed.await;
             }
@@ -139,10 +142,10 @@ impl LogAdmin for InMemoryLog {
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         let state = lock(&self.shared.state);
-        let held = state.partitions.get(&index);
-        let first = held.and_then(|held| held.from(offset).first());
-        let record = first.filter(|record| record.offset == offset).cloned();
-        Ok(record.map(|record| (self.shared.partition(index, 0), record)))
+        let partition = state.partitions.get(&index);
+        let next_record = partition.and_then(|partition| partition.records_from(offset).first());
+        let record = next_record.filter(|record| record.offset == offset);
+        Ok(record.map(|record| (self.shared.partition(index, 0), record.clone())))
     }
 
     fn retention(&self) -> Option<Duration> {
@@ -151,11 +154,12 @@ impl LogAdmin for InMemoryLog {
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         let state = lock(&self.shared.state);
-        let pending = state.dead_letters.clone();
-        let resolved = state.resolved.clone();
-        let pending = pending.into_iter().map(DeadLetterState::Pending);
-        let resolved = resolved.into_values().map(DeadLetterState::Resolved);
-        Ok(stream::iter(pending.chain(resolved).map(Ok)).boxed())
+        let pending = state.dead_letters.clone().into_iter();
+        let resolved = state.resolved.clone().into_values();
+        let states = pending
+            .map(DeadLetterState::Pending)
+            .chain(resolved.map(DeadLetterState::Resolved));
+        Ok(stream::iter(states.map(Ok)).boxed())
     }
 
     /// Resolves the given dead letters that are pending. Replayed records become visible at once.
@@ -171,14 +175,12 @@ impl LogAdmin for InMemoryLog {
         let mut count = 0;
         for dead_letter in dead_letters {
             let id = dead_letter.record_id();
-            let Some(pending) = pending_index(state, dead_letter.record.offset, id) else {
+            let Some(index) = pending_index(state, dead_letter.record.offset, id) else {
                 continue;
             };
-            state.dead_letters.remove(pending);
-            state.resolved.insert(
-                id,
-                ResolvedDeadLetter::new(id, dead_letter.id(record_type), resolution),
-            );
+            state.dead_letters.remove(index);
+            let resolved = ResolvedDeadLetter::new(id, dead_letter.id(record_type), resolution);
+            state.resolved.insert(id, resolved);
             if resolution == Resolution::Replayed {
                 self.shared
                     .append_to(state, dead_letter.replay_record(record_type));

@@ -8,7 +8,8 @@
 //! in two steps:
 //!
 //! ```text
-//! owned ──(revoke)──▶ revoked, not read any more ──(give_up or timeout)──▶ free ──(give_out)──▶ owned, next epoch
+//! owned ──(revoke)──▶ revoked, not read any more ──(give_up or timeout)──▶ free
+//! free ──(assign_unowned)──▶ owned, next epoch
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -57,10 +58,19 @@ struct MemberState {
 struct OwnedPartition {
     epoch: u64,
     /// The offset of the next record to deliver; `None` for the earliest record.
-    fetch: Option<u64>,
-    /// The end of the revocation of this partition, if it is being revoked. Then the rebalance
-    /// takes the partition even if its owner has not given it up.
-    revoked_at: Option<Instant>,
+    fetch_offset: Option<u64>,
+    /// The end of the revocation of this partition, if it is being revoked. At this time, the
+    /// rebalance takes the partition even if its owner has not given it up.
+    revocation_end: Option<Instant>,
+}
+
+/// A partition that a member may read.
+#[derive(Debug)]
+pub(super) struct ReadablePartition {
+    pub(super) index: u32,
+    pub(super) epoch: u64,
+    /// The offset of the next record to deliver; `None` for the earliest record.
+    pub(super) fetch_offset: Option<u64>,
 }
 
 impl ConsumerGroup {
@@ -85,7 +95,8 @@ impl ConsumerGroup {
         self.rebalance();
     }
 
-    /// Removes a member with its partitions, and rebalances. Does nothing if it is no member.
+    /// Removes a member with its partitions, and rebalances. Does nothing if `member` does not
+    /// belong to this group.
     pub(super) fn leave(&mut self, member: MemberId) {
         if self.members.remove(&member).is_some() {
             self.rebalance();
@@ -96,24 +107,25 @@ impl ConsumerGroup {
     ///
     /// The member loses its partitions before it is notified. It joins again at once, without
     /// partitions.
-    pub(super) fn expel(&mut self, member: MemberId) {
-        let Some(mut expelled) = self.members.remove(&member) else {
+    pub(super) fn evict(&mut self, member: MemberId) {
+        let Some(mut evicted) = self.members.remove(&member) else {
             return;
         };
-        let owned = std::mem::take(&mut expelled.owned);
-        let lost = owned.into_iter().map(|(index, owned)| (index, owned.epoch));
-        expelled
-            .events
-            .push_back((lost.collect(), RevocationCause::Lost));
+        let lost = std::mem::take(&mut evicted.owned)
+            .into_iter()
+            .map(|(index, owned)| (index, owned.epoch))
+            .collect();
+        evicted.events.push_back((lost, RevocationCause::Lost));
+
         // The first rebalance gives the partitions to the other members, if there are any, so that
         // they change their owner.
         self.rebalance();
-        self.members.insert(member, expelled);
+        self.members.insert(member, evicted);
         self.rebalance();
     }
 
     /// Checks whether `member` belongs to this group.
-    pub(super) fn has(&self, member: MemberId) -> bool {
+    pub(super) fn has_member(&self, member: MemberId) -> bool {
         self.members.contains_key(&member)
     }
 
@@ -127,43 +139,44 @@ impl ConsumerGroup {
         self.members.get_mut(&member)?.events.pop_front()
     }
 
-    /// Returns the index, the epoch and the next offset of each partition that `member` may read.
+    /// Returns the partitions that `member` may read.
     ///
     /// A partition that is being revoked is not read any more.
-    pub(super) fn readable(
-        &self,
-        member: MemberId,
-    ) -> impl Iterator<Item = (u32, u64, Option<u64>)> {
+    pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = ReadablePartition> {
         let owned = self
             .members
             .get(&member)
             .into_iter()
             .flat_map(|member| &member.owned);
         owned
-            .filter(|(_, owned)| owned.revoked_at.is_none())
-            .map(|(index, owned)| (*index, owned.epoch, owned.fetch))
+            .filter(|(_, owned)| owned.revocation_end.is_none())
+            .map(|(index, owned)| ReadablePartition {
+                index: *index,
+                epoch: owned.epoch,
+                fetch_offset: owned.fetch_offset,
+            })
     }
 
     /// Sets the offset of the next record that `member` reads from `partition`, if it owns the
     /// partition.
-    pub(super) fn advance(&mut self, member: MemberId, partition: u32, fetch: u64) {
+    pub(super) fn set_fetch_offset(&mut self, member: MemberId, partition: u32, fetch_offset: u64) {
         let member = self.members.get_mut(&member);
         if let Some(owned) = member.and_then(|member| member.owned.get_mut(&partition)) {
-            owned.fetch = Some(fetch);
+            owned.fetch_offset = Some(fetch_offset);
         }
     }
 
-    /// Commits the position `at`, unless the member does not own the partition in the epoch of
-    /// `at`.
+    /// Commits `position`, unless the member does not own the partition in the epoch of
+    /// `position`.
     ///
     /// A partition that is being revoked is still owned, so that its owner can commit before it
     /// gives the partition up.
-    pub(super) fn commit(&mut self, member: MemberId, at: &CommitOffset) -> CommitOutcome {
-        let Partition { index, epoch, .. } = at.partition;
+    pub(super) fn commit(&mut self, member: MemberId, position: &CommitOffset) -> CommitOutcome {
+        let Partition { index, epoch, .. } = position.partition;
         let member = self.members.get(&member);
         let owned = member.and_then(|member| member.owned.get(&index));
         if owned.is_some_and(|owned| owned.epoch == epoch) {
-            self.committed.insert(index, at.next_offset);
+            self.committed.insert(index, position.next_offset);
             CommitOutcome::Committed
         } else {
             CommitOutcome::Fenced
@@ -188,14 +201,14 @@ impl ConsumerGroup {
     /// there are any.
     ///
     /// Returns the end of the next revocation that is still running.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
-        let is_due = |at: &Instant| *at <= now;
+    pub(super) fn expire_revocations(&mut self, now: Instant) -> Option<Instant> {
+        let is_due = |end: &Instant| *end <= now;
         let (due, later): (Vec<_>, Vec<_>) = self.revocation_ends().partition(is_due);
         if !due.is_empty() {
             for member in self.members.values_mut() {
                 member
                     .owned
-                    .retain(|_, owned| !owned.revoked_at.as_ref().is_some_and(is_due));
+                    .retain(|_, owned| !owned.revocation_end.as_ref().is_some_and(is_due));
             }
             self.rebalance();
         }
@@ -207,7 +220,7 @@ impl ConsumerGroup {
         self.members
             .values()
             .flat_map(|member| member.owned.values())
-            .filter_map(|owned| owned.revoked_at)
+            .filter_map(|owned| owned.revocation_end)
     }
 
     /// Rebalances the group: revokes partitions that should move, and assigns partitions without an
@@ -215,20 +228,20 @@ impl ConsumerGroup {
     ///
     /// An eager group assigns nothing until all revocations have ended.
     fn rebalance(&mut self) {
-        let wanted = self.wanted();
+        let targets = self.target_owners();
         // Partitions that are being revoked already do not start another revocation.
-        let moves = self.members.iter().any(|(id, member)| {
-            let keeps = |(index, owned): (&u32, &OwnedPartition)| {
-                owned.revoked_at.is_some() || wanted.get(index) == Some(id)
-            };
-            !member.owned.iter().all(keeps)
+        let any_moves = self.members.iter().any(|(id, member)| {
+            member.owned.iter().any(|(index, owned)| {
+                owned.revocation_end.is_none() && targets.get(index) != Some(id)
+            })
         });
-        if moves {
-            self.revoke(&wanted);
+        if any_moves {
+            self.revoke(&targets);
         }
+
         let all_given_up = self.revocation_ends().next().is_none();
         if self.rebalancing == Rebalancing::Cooperative || all_given_up {
-            self.give_out(&wanted);
+            self.assign_unowned(&targets);
         }
     }
 
@@ -236,44 +249,47 @@ impl ConsumerGroup {
     ///
     /// The shares of members differ by at most one partition, and each member keeps as many of its
     /// partitions as its share allows.
-    fn wanted(&self) -> BTreeMap<u32, MemberId> {
+    fn target_owners(&self) -> BTreeMap<u32, MemberId> {
         // Members with more partitions come first, so they keep the larger shares.
         let mut by_size: Vec<_> = self.members.iter().collect();
         by_size.sort_by_key(|(id, member)| (std::cmp::Reverse(member.owned.len()), **id));
+
         let partitions = self.epochs.len();
         let members = self.members.len().max(1);
-        let mut wanted = BTreeMap::new();
+        let mut targets = BTreeMap::new();
         // One entry for each partition that a member lacks to its share.
-        let mut places = Vec::new();
+        let mut vacancies = Vec::new();
         for (rank, (id, member)) in by_size.into_iter().enumerate() {
             let quota = partitions / members + usize::from(rank < partitions % members);
-            wanted.extend(member.owned.keys().take(quota).map(|index| (*index, *id)));
-            places.extend(std::iter::repeat_n(
+            targets.extend(member.owned.keys().take(quota).map(|index| (*index, *id)));
+            vacancies.extend(std::iter::repeat_n(
                 *id,
                 quota.saturating_sub(member.owned.len()),
             ));
         }
-        places.sort_unstable();
+
+        vacancies.sort_unstable();
         let free: Vec<u32> = self
             .epochs
             .keys()
             .copied()
-            .filter(|index| !wanted.contains_key(index))
+            .filter(|index| !targets.contains_key(index))
             .collect();
-        wanted.extend(free.into_iter().zip(places));
-        wanted
+        targets.extend(free.into_iter().zip(vacancies));
+        targets
     }
 
-    /// Starts the revocation of the partitions whose owner differs from `wanted`, or of all
-    /// partitions of an eager group.
-    fn revoke(&mut self, wanted: &BTreeMap<u32, MemberId>) {
+    /// Starts the revocation of the partitions whose owner differs from the one in `targets`, or of
+    /// all partitions of an eager group.
+    fn revoke(&mut self, targets: &BTreeMap<u32, MemberId>) {
         let until = Instant::now() + self.revocation_timeout;
         for (id, member) in &mut self.members {
             let mut revoked = Vec::new();
             for (index, owned) in &mut member.owned {
-                let moves = self.rebalancing == Rebalancing::Eager || wanted.get(index) != Some(id);
-                if moves && owned.revoked_at.is_none() {
-                    owned.revoked_at = Some(until);
+                let moves =
+                    self.rebalancing == Rebalancing::Eager || targets.get(index) != Some(id);
+                if moves && owned.revocation_end.is_none() {
+                    owned.revocation_end = Some(until);
                     revoked.push((*index, owned.epoch));
                 }
             }
@@ -285,28 +301,28 @@ impl ConsumerGroup {
         }
     }
 
-    /// Assigns each partition without an owner to its `wanted` member, which starts at the
+    /// Assigns each partition without an owner to its member in `targets`, which starts at the
     /// committed position.
-    fn give_out(&mut self, wanted: &BTreeMap<u32, MemberId>) {
-        for (index, id) in wanted {
+    fn assign_unowned(&mut self, targets: &BTreeMap<u32, MemberId>) {
+        for (index, id) in targets {
             let is_owned = self
                 .members
                 .values()
                 .any(|member| member.owned.contains_key(index));
-            let Some(member) = self.members.get_mut(id).filter(|_| !is_owned) else {
+            if is_owned {
+                continue;
+            }
+            let Some(member) = self.members.get_mut(id) else {
                 continue;
             };
             let epoch = self.epochs.entry(*index).or_default();
             *epoch += 1;
-            let fetch = self.committed.get(index).copied();
-            member.owned.insert(
-                *index,
-                OwnedPartition {
-                    epoch: *epoch,
-                    fetch,
-                    revoked_at: None,
-                },
-            );
+            let owned = OwnedPartition {
+                epoch: *epoch,
+                fetch_offset: self.committed.get(index).copied(),
+                revocation_end: None,
+            };
+            member.owned.insert(*index, owned);
         }
     }
 }
@@ -320,7 +336,10 @@ mod tests {
     }
 
     fn owns(group: &ConsumerGroup, member: MemberId) -> Vec<u32> {
-        group.readable(member).map(|(index, ..)| index).collect()
+        group
+            .readable(member)
+            .map(|partition| partition.index)
+            .collect()
     }
 
     fn give_up_all(group: &mut ConsumerGroup, member: MemberId) -> usize {

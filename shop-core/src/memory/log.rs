@@ -80,30 +80,32 @@ pub(crate) struct InMemoryLogState {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PartitionRecords {
     /// The offset of the first record, or of the next record if the partition is empty.
-    pub(super) first: u64,
+    pub(super) first_offset: u64,
     pub(super) records: Vec<LogRecord>,
 }
 
 impl PartitionRecords {
     /// Returns the offset of the next record to append.
     pub(super) fn end(&self) -> u64 {
-        self.first + self.records.len() as u64
+        self.first_offset + self.records.len() as u64
     }
 
     /// Returns the records from `offset` on, or all records if `offset` is before the first one.
-    pub(super) fn from(&self, offset: u64) -> &[LogRecord] {
-        let start = usize::try_from(offset.saturating_sub(self.first)).unwrap_or(usize::MAX);
+    pub(super) fn records_from(&self, offset: u64) -> &[LogRecord] {
+        let start = usize::try_from(offset.saturating_sub(self.first_offset)).unwrap_or(usize::MAX);
         &self.records[start.min(self.records.len())..]
     }
 
+    /// Returns the record at `offset` for a change, if the partition contains the record.
     pub(super) fn get_mut(&mut self, offset: u64) -> Option<&mut LogRecord> {
         self.records
-            .get_mut(usize::try_from(offset.checked_sub(self.first)?).ok()?)
+            .get_mut(usize::try_from(offset.checked_sub(self.first_offset)?).ok()?)
     }
 
+    /// Deletes the records before `offset`. The other records keep their offsets.
     fn delete_before(&mut self, offset: u64) {
-        let kept = self.from(offset).to_vec();
-        self.first = self.end() - kept.len() as u64;
+        let kept = self.records_from(offset).to_vec();
+        self.first_offset = self.end() - kept.len() as u64;
         self.records = kept;
     }
 }
@@ -216,14 +218,16 @@ impl PurchaseSink for InMemorySink {
             return purchases.iter().map(|_| Err(error.clone())).collect();
         }
         let mut state = lock(&self.log.state);
-        let published = purchases.iter().map(|purchase| {
-            let position = self.log.append_to(&mut state, encode(purchase)?);
-            Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
-        });
-        let published = published.collect();
+        let receipts = purchases
+            .iter()
+            .map(|purchase| {
+                let position = self.log.append_to(&mut state, encode(purchase)?);
+                Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+            })
+            .collect();
         drop(state);
         self.log.changed.notify_waiters();
-        published
+        receipts
     }
 
     fn durability(&self) -> Durability {
@@ -239,7 +243,7 @@ impl PurchaseSink for InMemorySink {
         Ok(())
     }
 
-    async fn close(&self, _deadline: Duration) -> Result<()> {
+    async fn close(&self, _timeout: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         Ok(())
     }
@@ -276,6 +280,7 @@ impl Log for InMemoryLog {
 }
 
 impl InMemoryLogInner {
+    /// Returns the partition `index` of this log, owned in `epoch`.
     pub(super) fn partition(&self, index: u32, epoch: u64) -> Partition {
         Partition::new(
             Arc::clone(&self.cluster),
@@ -285,14 +290,16 @@ impl InMemoryLogInner {
         )
     }
 
+    /// Appends a record to its partition, notifies the readers, and returns the position of the
+    /// record.
     pub(super) fn append(&self, record: LogRecord) -> RecordPosition {
         let position = self.append_to(&mut lock(&self.state), record);
         self.changed.notify_waiters();
         position
     }
 
-    /// Appends a record to its partition, and returns its position. The caller must notify the
-    /// readers.
+    /// Appends a record to its partition, and returns the position of the record. The caller must
+    /// notify the readers.
     pub(super) fn append_to(
         &self,
         state: &mut InMemoryLogState,
@@ -302,28 +309,29 @@ impl InMemoryLogInner {
         let records = state.partitions.entry(partition).or_default();
         record.offset = records.end();
         record.time = self.options.clock.now();
+
         let position = RecordPosition::new(Arc::clone(&self.topic), partition, record.offset);
         records.records.push(record);
         position
     }
 
-    /// Applies `change` to the group `name`, which is created if it does not exist, and notifies
+    /// Applies `update` to the group `name`, which is created if it does not exist, and notifies
     /// the readers.
-    pub(super) fn change_group<T>(
+    pub(super) fn update_group<T>(
         &self,
         name: &str,
-        change: impl FnOnce(&mut ConsumerGroup) -> T,
+        update: impl FnOnce(&mut ConsumerGroup) -> T,
     ) -> T {
         let options = &self.options;
-        let new = || {
+        let mut state = lock(&self.state);
+        let group = state.groups.entry(name.to_owned()).or_insert_with(|| {
             ConsumerGroup::new(
                 options.partitions,
                 options.rebalancing,
                 options.revocation_timeout,
             )
-        };
-        let mut state = lock(&self.state);
-        let result = change(state.groups.entry(name.to_owned()).or_insert_with(new));
+        });
+        let result = update(group);
         drop(state);
         self.changed.notify_waiters();
         result

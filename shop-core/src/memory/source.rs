@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::group::MemberId;
+use super::group::{MemberId, ReadablePartition};
 use super::log::{InMemoryLogInner, InMemoryLogState, PartitionRecords};
 use crate::Result;
 use crate::lock::lock;
@@ -34,7 +34,7 @@ impl InMemorySource {
             state.last_member += 1;
             state.last_member
         };
-        log.change_group(group, |group| group.join(member));
+        log.update_group(group, |group| group.join(member));
         Self {
             log,
             group: group.to_owned(),
@@ -47,13 +47,13 @@ impl InMemorySource {
     #[doc(hidden)]
     pub fn lose_membership(&self) {
         self.log
-            .change_group(&self.group, |group| group.expel(self.member));
+            .update_group(&self.group, |group| group.evict(self.member));
     }
 
     /// Leaves the group, upon which other members get the partitions.
     fn leave(&self) {
         self.log
-            .change_group(&self.group, |group| group.leave(self.member));
+            .update_group(&self.group, |group| group.leave(self.member));
     }
 
     /// Returns the next event of this member, if there is one. Without `has_room`, records and gaps
@@ -69,33 +69,37 @@ impl InMemorySource {
         } = &mut *state;
         let Some(group) = groups
             .get_mut(&self.group)
-            .filter(|group| group.has(self.member))
+            .filter(|group| group.has_member(self.member))
         else {
             return Ok(SourceEvent::Closed);
         };
-        let next_timeout = group.expire(Instant::now());
+        let next_timeout = group.expire_revocations(Instant::now());
         if let Some((revoked, cause)) = group.take_event(self.member) {
-            return Ok(SourceEvent::Revoked(self.revocation(revoked, cause)));
+            return Ok(SourceEvent::Revoked(self.create_revocation(revoked, cause)));
         }
+        if !has_room {
+            return Err(next_timeout);
+        }
+
         // The first partition with a record behind the position of this member.
-        let readable = group
-            .readable(self.member)
-            .find_map(|(index, epoch, fetch)| {
-                let held = partitions.get(&index)?;
-                let fetch = fetch.unwrap_or(held.first);
-                (fetch < held.end()).then_some((index, epoch, fetch, held))
-            });
-        let Some((index, epoch, fetch, held)) = readable.filter(|_| has_room) else {
+        let readable = group.readable(self.member).find_map(|partition| {
+            let records = partitions.get(&partition.index)?;
+            let offset = partition.fetch_offset.unwrap_or(records.first_offset);
+            (offset < records.end()).then_some((partition, offset, records))
+        });
+        let Some((ReadablePartition { index, epoch, .. }, offset, records)) = readable else {
             return Err(next_timeout);
         };
-        let (event, next) = self.read(self.log.partition(index, epoch), held, fetch);
-        group.advance(self.member, index, next);
+
+        let partition = self.log.partition(index, epoch);
+        let (event, next_offset) = self.read_event(partition, records, offset);
+        group.set_fetch_offset(self.member, index, next_offset);
         Ok(event)
     }
 
-    /// Waits for the next event of this member. Without `has_room`, it waits for revocations and
-    /// the end only.
-    async fn wait(&self, has_room: bool) -> SourceEvent {
+    /// Waits for the next event of this member. Without `has_room`, only revocations and the end of
+    /// the source are events.
+    async fn wait_for_event(&self, has_room: bool) -> SourceEvent {
         loop {
             // The waiter is registered before the state is polled, so that a change between the two
             // wakes it.
@@ -114,44 +118,49 @@ impl InMemorySource {
         }
     }
 
-    /// What comes at offset `fetch`, and the offset after it.
-    fn read(
+    /// Reads the event at `offset`: a batch, or a gap if the records there were deleted. Returns the
+    /// event, and the first offset after the event.
+    fn read_event(
         &self,
         partition: Partition,
-        held: &PartitionRecords,
-        fetch: u64,
+        records: &PartitionRecords,
+        offset: u64,
     ) -> (SourceEvent, u64) {
-        if fetch < held.first {
-            let gap = Gap::new(partition, fetch, held.first, GapCause::Deleted);
-            return (SourceEvent::Gap(gap), held.first);
+        let first_offset = records.first_offset;
+        if offset < first_offset {
+            let gap = Gap::new(partition, offset, first_offset, GapCause::Deleted);
+            return (SourceEvent::Gap(gap), first_offset);
         }
-        let batch = self.cut(held.from(fetch));
-        let next = fetch + batch.len() as u64;
-        (SourceEvent::Batch(Batch::new(partition, batch)), next)
+        let batch = self.first_batch(records.records_from(offset));
+        let next_offset = offset + batch.len() as u64;
+        (
+            SourceEvent::Batch(Batch::new(partition, batch)),
+            next_offset,
+        )
     }
 
     /// Returns the first of `records`, up to the limits of one batch.
     ///
     /// A batch contains at least one record, even if the record is larger than the limit in bytes.
-    fn cut(&self, records: &[LogRecord]) -> Vec<LogRecord> {
+    fn first_batch(&self, records: &[LogRecord]) -> Vec<LogRecord> {
         let options = &self.log.options;
+        let mut batch = Vec::new();
         let mut bytes = 0;
-        let fits = |record: &&LogRecord| {
-            let first = bytes == 0;
+        for record in records.iter().take(options.batch_records) {
             bytes += record.size();
-            first || bytes <= options.batch_bytes
-        };
-        records
-            .iter()
-            .take(options.batch_records)
-            .take_while(fits)
-            .cloned()
-            .collect()
+            if bytes > options.batch_bytes && !batch.is_empty() {
+                break;
+            }
+            batch.push(record.clone());
+        }
+        batch
     }
 
-    /// Makes the event of a revocation, which ends when its receiver gives up the partitions or
-    /// drops the event.
-    fn revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
+    /// Creates the revocation of the partitions `revoked`, each an index and an epoch.
+    ///
+    /// The member gives up the partitions when the receiver of the revocation is done with it or
+    /// drops it.
+    fn create_revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
         let partitions = revoked
             .iter()
             .map(|(index, epoch)| self.log.partition(*index, *epoch))
@@ -163,7 +172,7 @@ impl InMemorySource {
             partitions,
             cause,
             self.log.options.revocation_timeout,
-            move || log.change_group(&group, |group| group.give_up(member, &revoked)),
+            move || log.update_group(&group, |group| group.give_up(member, &revoked)),
         )
     }
 }
@@ -171,12 +180,12 @@ impl InMemorySource {
 #[async_trait]
 impl LogSource for InMemorySource {
     async fn next(&self) -> Result<SourceEvent> {
-        Ok(self.wait(true).await)
+        Ok(self.wait_for_event(true).await)
     }
 
     async fn next_control(&self) -> Result<ControlEvent> {
         loop {
-            match self.wait(false).await {
+            match self.wait_for_event(false).await {
                 SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
                 SourceEvent::Closed => return Ok(ControlEvent::Closed),
                 // `poll_once` returns no records and gaps without room, so these do not occur.
@@ -186,10 +195,10 @@ impl LogSource for InMemorySource {
     }
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        let outcomes = self.log.change_group(&self.group, |group| {
+        let outcomes = self.log.update_group(&self.group, |group| {
             positions
                 .iter()
-                .map(|at| group.commit(self.member, at))
+                .map(|position| group.commit(self.member, position))
                 .collect()
         });
         Ok(outcomes)
@@ -198,22 +207,22 @@ impl LogSource for InMemorySource {
     async fn lag(&self) -> Result<Lag> {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);
-        let behind = |(index, ..): (u32, u64, Option<u64>)| {
+        let partition_lag = |ReadablePartition { index, .. }| {
             let (first, end) = state
                 .partitions
                 .get(&index)
-                .map_or((0, 0), |held| (held.first, held.end()));
-            let next = group
+                .map_or((0, 0), |records| (records.first_offset, records.end()));
+            let committed = group
                 .and_then(|group| group.committed.get(&index))
                 .copied()
                 .unwrap_or_default();
             // A committed position beyond the end of the partition is no lag.
-            (index, end.saturating_sub(next.max(first)))
+            (index, end.saturating_sub(committed.max(first)))
         };
         let records = group
             .into_iter()
             .flat_map(|group| group.readable(self.member))
-            .map(behind)
+            .map(partition_lag)
             .collect();
         Ok(Lag::new(
             Arc::clone(&self.log.topic),
@@ -226,7 +235,7 @@ impl LogSource for InMemorySource {
         Ok(())
     }
 
-    async fn close(&self, _deadline: Duration) -> Result<()> {
+    async fn close(&self, _timeout: Duration) -> Result<()> {
         self.leave();
         Ok(())
     }

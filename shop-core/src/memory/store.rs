@@ -70,8 +70,8 @@ impl StoreTables {
         if let Some(refused) = self.check_currency(purchase) {
             return InsertOutcome::Rejected(refused);
         }
-        if let Some(of) = purchase.details.of {
-            return self.insert_refund(purchase, &of);
+        if let Some(purchase_id) = purchase.details.of {
+            return self.insert_refund(purchase, &purchase_id);
         }
 
         let outcome = self.insert_row(purchase);
@@ -81,18 +81,18 @@ impl StoreTables {
         outcome
     }
 
-    /// Inserts `refund` if the purchase `of` is stored, and otherwise keeps the refund until the
-    /// purchase is inserted.
-    fn insert_refund(&mut self, refund: &Purchase, of: &PurchaseId) -> InsertOutcome {
-        if self.erased.contains(of) || self.erased.contains(&refund.id) {
+    /// Inserts `refund` if the purchase `purchase_id` is stored, and otherwise keeps the refund
+    /// until the purchase is inserted.
+    fn insert_refund(&mut self, refund: &Purchase, purchase_id: &PurchaseId) -> InsertOutcome {
+        if self.erased.contains(purchase_id) || self.erased.contains(&refund.id) {
             return InsertOutcome::Erased;
         }
-        match self.purchases.get(of) {
-            Some(bought) => match refund.as_refund_of(bought) {
-                Ok(stored) => self.insert_row(&stored),
-                Err(contradiction) => InsertOutcome::Rejected(contradiction.into()),
-            },
-            None => self.keep_waiting(refund),
+        let Some(purchase) = self.purchases.get(purchase_id) else {
+            return self.keep_waiting(refund);
+        };
+        match refund.as_refund_of(purchase) {
+            Ok(row) => self.insert_row(&row),
+            Err(contradiction) => InsertOutcome::Rejected(contradiction.into()),
         }
     }
 
@@ -114,8 +114,8 @@ impl StoreTables {
 
     /// Inserts the row of `purchase`, unless its id is in use or was erased.
     fn insert_row(&mut self, purchase: &Purchase) -> InsertOutcome {
-        if let Some(first) = self.purchases.get(&purchase.id) {
-            return if first.same_content(purchase) {
+        if let Some(stored) = self.purchases.get(&purchase.id) {
+            return if stored.same_content(purchase) {
                 InsertOutcome::Duplicate
             } else {
                 InsertOutcome::Conflict
@@ -132,16 +132,16 @@ impl StoreTables {
     /// Decides about the refunds that wait for the stored purchase `id`: applies them, forgets
     /// them, or keeps their refusal.
     fn settle_refunds_of(&mut self, id: &PurchaseId) {
-        let Some(bought) = self.purchases.get(id).cloned() else {
+        let Some(purchase) = self.purchases.get(id).cloned() else {
             return;
         };
         let is_of_purchase = |entry: &mut WaitingRefund| {
             entry.refund.details.of == Some(*id) && entry.refusal.is_none()
         };
         let waiting: Vec<WaitingRefund> = self.waiting.extract_if(.., is_of_purchase).collect();
-        let stored = self.purchases.get(&id.refund_id()).cloned();
+        let stored_refund = self.purchases.get(&id.refund_id()).cloned();
 
-        let decisions = decide_refunds(&bought, stored.as_ref(), &waiting);
+        let decisions = decide_refunds(&purchase, stored_refund.as_ref(), &waiting);
         for (entry, decision) in waiting.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
@@ -194,8 +194,8 @@ impl StoreTables {
     fn with_refunds(&self, keys: Vec<Keyset>) -> Vec<Keyset> {
         let mut all: BTreeSet<Keyset> = keys.iter().copied().collect();
         for key in keys {
-            let of = self.purchases.get(&key.id).and_then(|row| row.details.of);
-            let related = of.unwrap_or_else(|| key.id.refund_id());
+            let refunded = self.purchases.get(&key.id).and_then(|row| row.details.of);
+            let related = refunded.unwrap_or_else(|| key.id.refund_id());
             all.extend(self.purchases.get(&related).map(Keyset::for_purchase));
         }
         all.into_iter().collect()
@@ -214,22 +214,21 @@ impl StoreTables {
         purchases.filter(move |purchase| selector.matches(purchase))
     }
 
-    /// Returns the first `limit` purchases within `bounds` that the selector matches, in this order
-    /// of the listing.
-    fn within(
+    /// Returns the first `limit` purchases within `bounds` that `selector` matches, in `order`.
+    fn select_page(
         &self,
-        of: &Selector,
+        selector: &Selector,
         order: ListOrder,
         bounds: &PageBounds,
         limit: usize,
     ) -> Vec<Purchase> {
         // The lowest possible id, so that a bound in time is before all purchases of this time.
-        let before = |timestamp: Timestamp| Keyset {
+        let first_key_at = |timestamp: Timestamp| Keyset {
             timestamp,
             id: PurchaseId::from_uuid(Uuid::nil()),
         };
-        let from = bounds.from.map(|time| Bound::Included(before(time)));
-        let to = bounds.to.map(|time| Bound::Excluded(before(time)));
+        let from = bounds.from.map(|time| Bound::Included(first_key_at(time)));
+        let to = bounds.to.map(|time| Bound::Excluded(first_key_at(time)));
         let after = bounds.after.map(Bound::Excluded);
         // `after` is the last purchase of the previous page. It lies within the bounds, so it
         // replaces the bound at which the listing begins.
@@ -237,8 +236,12 @@ impl StoreTables {
             ListOrder::OldestFirst => (after.or(from), to),
             ListOrder::NewestFirst => (from, after.or(to)),
         };
-        let [start, end] = [start, end].map(|bound| bound.unwrap_or(Bound::Unbounded));
-        let selected = self.selected(of, (start, end));
+        let range = (
+            start.unwrap_or(Bound::Unbounded),
+            end.unwrap_or(Bound::Unbounded),
+        );
+
+        let selected = self.selected(selector, range);
         match order {
             ListOrder::OldestFirst => selected.take(limit).cloned().collect(),
             ListOrder::NewestFirst => selected.rev().take(limit).cloned().collect(),
@@ -288,8 +291,8 @@ impl PurchaseErase for InMemoryStore {
             .copied()
             .collect();
         let keys = tables.with_refunds(keys);
-        let left = limit.saturating_sub(keys.len());
-        let waiting = tables.remove_waiting(left, |refund| refund.timestamp < time);
+        let waiting_limit = limit.saturating_sub(keys.len());
+        let waiting = tables.remove_waiting(waiting_limit, |refund| refund.timestamp < time);
         Ok(tables.delete(&keys) + waiting.len() as u64)
     }
 
@@ -390,9 +393,14 @@ impl RecordStore<Purchase> for InMemoryStore {
 impl PurchaseQuery for InMemoryStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let bounds = request.bounds(selector)?;
-        let found =
-            lock(&self.tables).within(selector, request.order, &bounds, request.limit.get() + 1);
-        Ok(Page::from_overfetch(found, selector, request))
+        // One purchase more than the page contains tells whether another page follows.
+        let purchases = lock(&self.tables).select_page(
+            selector,
+            request.order,
+            &bounds,
+            request.limit.get() + 1,
+        );
+        Ok(Page::from_overfetch(purchases, selector, request))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {

@@ -46,8 +46,8 @@ pub use spot_check::SpotCheck;
 
 /// Verifies a store against a log, and reports each difference.
 ///
-/// `keep` is the retention, if the store [deletes](crate::retention::run_retention) old purchases.
-/// Purchases older than `keep` may be stored or not.
+/// `retention` is the time for which the store keeps purchases, if it
+/// [deletes](crate::retention::run_retention) old ones. Older purchases may be stored or not.
 ///
 /// # What is verified
 /// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved, or its
@@ -79,15 +79,13 @@ pub use spot_check::SpotCheck;
 pub async fn verify(
     log: &dyn Log,
     store: impl PurchaseQuery,
-    keep: Option<Duration>,
+    retention: Option<Duration>,
 ) -> Result<VerifyReport> {
-    let retained_from = keep.map(|keep| SystemClock.now().saturating_sub(keep));
-    let verify = Verify::new(
-        Arc::new(store),
-        VerifyOptions::default().retained_from(retained_from),
-    );
-    let log = log.admin();
-    verify.run(&*log, |_progress| ()).await
+    let retained_from = retention.map(|retention| SystemClock.now().saturating_sub(retention));
+    let options = VerifyOptions::default().retained_from(retained_from);
+    Verify::new(Arc::new(store), options)
+        .run(&*log.admin(), |_progress| ())
+        .await
 }
 
 /// A [`verify`] with options, whose progress can be shown.
@@ -224,9 +222,9 @@ impl VerifyReport {
     /// log was compacted or not read to its end.
     #[must_use]
     pub const fn has_findings(&self) -> bool {
-        let found =
+        let differences =
             self.missing.count + self.mismatched.count + self.duplicates.count + self.gaps.count;
-        found + self.unstable + self.compacted > 0
+        differences + self.unstable + self.compacted > 0
     }
 }
 
@@ -314,18 +312,19 @@ impl Verify {
         let mut batches = log.scan().await?;
         let mut log_scan = LogScan::begin(self, log, &progress).await?;
         while let Some(batch) = batches.try_next().await? {
-            log_scan.batch(&batch).await?;
+            log_scan.verify_batch(&batch).await?;
         }
-        let (mut report, stored) = log_scan.end().await?;
+        let (mut report, stored) = log_scan.finish().await?;
+
         let records = report.records;
-        let show = |scanned| {
+        let report_progress = |scanned| {
             progress(VerifyProgress {
                 records,
                 pending: 0,
                 scanned,
             });
         };
-        stored.finish(self, &mut report, show).await?;
+        stored.finish(self, &mut report, report_progress).await?;
         Ok(report)
     }
 }

@@ -57,15 +57,21 @@ pub(super) struct LogScan<'a, T> {
     /// For each partition with unended transactions of other producers: its readable end at the
     /// start, and the number of offsets behind that end, which cannot be read.
     unstable: BTreeMap<u32, (u64, u64)>,
-    /// The offsets without a record in each partition; empty for a log without such offsets.
-    holes: Holes,
+    /// The offsets without a record in each partition; empty for a log that is not sparse.
+    ///
+    /// A log is sparse if some offsets never hold a record, such as the markers of transactions.
+    holes: BTreeMap<u32, PartitionHoles>,
 }
 
-/// For each partition of a sparse log: its first offset, the next offset to scan, and the number of
-/// offsets without a record.
-///
-/// A log is sparse if some offsets never hold a record, such as the markers of transactions.
-type Holes = BTreeMap<u32, (u64, u64, u64)>;
+/// The offsets without a record in one partition of a sparse log.
+struct PartitionHoles {
+    /// The first offset of the partition.
+    start: u64,
+    /// The offset after the last record that was scanned.
+    next_offset: u64,
+    /// The number of scanned offsets without a record.
+    count: u64,
+}
 
 /// A record that is looked up in the store.
 #[derive(Debug)]
@@ -102,17 +108,18 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             missing: BTreeSet::new(),
             report: VerifyReport::default(),
             unstable: BTreeMap::new(),
-            holes: Holes::new(),
+            holes: BTreeMap::new(),
         };
         scan.read_bounds().await?;
         scan.dead_letters = DeadLetterIndex::read(log).await?;
-        let show = |scanned| {
+
+        let report_progress = |scanned| {
             progress(VerifyProgress {
                 scanned,
                 ..VerifyProgress::default()
             });
         };
-        scan.stored.scan(verify, show).await?;
+        scan.stored.scan(verify, report_progress).await?;
         Ok(scan)
     }
 
@@ -124,65 +131,86 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
-    pub(super) async fn batch(&mut self, batch: &Batch) -> Result<()> {
+    pub(super) async fn verify_batch(&mut self, batch: &Batch) -> Result<()> {
         let Partition { topic, index, .. } = &batch.partition;
-        let mut records = Vec::new();
         if let Some(first) = batch.records.first() {
             self.report
                 .first_offsets
                 .entry((topic.to_string(), *index))
                 .or_insert(first.offset);
         }
+
+        let mut unverified = Vec::new();
         for record in &batch.records {
             self.report.records += 1;
             // The offsets between two records hold no record: they are markers of transactions, or
             // the log was compacted.
-            if let Some((_, next, holes)) = self.holes.get_mut(index) {
-                *holes += record.offset.saturating_sub(*next);
-                *next = (*next).max(record.offset + 1);
+            if let Some(holes) = self.holes.get_mut(index) {
+                holes.count += record.offset.saturating_sub(holes.next_offset);
+                holes.next_offset = holes.next_offset.max(record.offset + 1);
             }
-            // An erased record carries no content to compare.
-            if record.is_erased() {
-                self.report.erased += 1;
-                continue;
-            }
-            let record_id = RecordId::new(record, &batch.partition);
-            if let Some(disposition) = self.dead_letters.records.get(&record_id) {
-                self.report.count(*disposition);
-                continue;
-            }
-            let purchase = decode(record, &batch.partition).ok();
-            if purchase.is_none() && self.verify.options.skip_undecodable {
-                self.report.undecodable += 1;
-                continue;
-            }
-            let is_foreign = !has_id(record);
-            let is_stored = purchase
-                .as_ref()
-                .is_some_and(|purchase| self.stored.contains(purchase));
-            // A record without an id may be stored a second time, by the consumer of the replaced
-            // system, so it is looked up in any case.
-            if is_stored && !is_foreign {
-                continue;
-            }
-            records.push(PendingRecord {
-                record_id,
-                position: RecordPosition::new(Arc::clone(topic), *index, record.offset),
-                id: purchase
-                    .as_ref()
-                    .map_or_else(|| record_id.into(), |purchase| purchase.id),
-                purchase,
-                differs: false,
-                is_foreign,
-            });
+            unverified.extend(self.verify_record(record, &batch.partition));
         }
-        let not_found = self.look_up(records).await?;
+
+        let not_found = self.look_up(unverified).await?;
         self.pending.extend(not_found);
         self.report_progress();
         if self.pending.len() >= self.verify.options.max_pending.max(1) {
-            self.wait().await?;
+            self.wait_for_pending().await?;
         }
         Ok(())
+    }
+
+    /// Verifies `record` by the dead letters and by the purchases that the scan of the store has
+    /// found.
+    ///
+    /// Returns the record if it has to be looked up in the store.
+    fn verify_record(
+        &mut self,
+        record: &LogRecord,
+        partition: &Partition,
+    ) -> Option<PendingRecord> {
+        // An erased record carries no content to compare.
+        if record.is_erased() {
+            self.report.erased += 1;
+            return None;
+        }
+
+        let record_id = RecordId::new(record, partition);
+        if let Some(disposition) = self.dead_letters.records.get(&record_id) {
+            self.report.count_disposition(*disposition);
+            return None;
+        }
+
+        let purchase = decode(record, partition).ok();
+        if purchase.is_none() && self.verify.options.skip_undecodable {
+            self.report.undecodable += 1;
+            return None;
+        }
+
+        let is_foreign = !has_id(record);
+        let is_stored = purchase
+            .as_ref()
+            .is_some_and(|purchase| self.stored.contains(purchase));
+        // A record without an id may be stored a second time, by the consumer of the replaced
+        // system, so it is looked up in any case.
+        if is_stored && !is_foreign {
+            return None;
+        }
+        Some(PendingRecord {
+            record_id,
+            position: RecordPosition::new(
+                Arc::clone(&partition.topic),
+                partition.index,
+                record.offset,
+            ),
+            id: purchase
+                .as_ref()
+                .map_or_else(|| record_id.into(), |purchase| purchase.id),
+            purchase,
+            differs: false,
+            is_foreign,
+        })
     }
 
     /// Ends the scan: waits for the pending records, and counts what could not be read.
@@ -192,10 +220,11 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
-    pub(super) async fn end(mut self) -> Result<(VerifyReport, StoredPurchases)> {
-        self.wait().await?;
+    pub(super) async fn finish(mut self) -> Result<(VerifyReport, StoredPurchases)> {
+        self.wait_for_pending().await?;
         self.count_unstable().await?;
         self.count_compacted().await?;
+
         for gap in Gap::merge(self.dead_letters.gaps) {
             self.report.lost += gap.offset_count();
             self.report.gaps.add(gap, self.verify.options.max_reported);
@@ -231,9 +260,10 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let mut lookups = stream::iter(records)
             .map(move |record| look_up_one(verify, record))
             .buffered(verify.options.max_lookups.max(1));
+
         let mut not_found = Vec::new();
-        while let Some(lookup) = lookups.try_next().await? {
-            match lookup {
+        while let Some(verdict) = lookups.try_next().await? {
+            match verdict {
                 RecordVerdict::Stored(purchase) => {
                     self.stored.add_late(&purchase, verify.options.dedup_window);
                 }
@@ -246,10 +276,12 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 RecordVerdict::Waiting => self.report.waiting += 1,
                 // A refund that has waited in the store is dead-lettered under one of its records.
                 // That dead letter stands for all of them.
-                RecordVerdict::NotFound(record) => match self.dead_letters.of_refund(&record) {
-                    Some(disposition) => self.report.count(disposition),
-                    None => not_found.push(record),
-                },
+                RecordVerdict::NotFound(record) => {
+                    match self.dead_letters.refund_disposition(&record) {
+                        Some(disposition) => self.report.count_disposition(disposition),
+                        None => not_found.push(record),
+                    }
+                }
             }
         }
         Ok(not_found)
@@ -263,31 +295,33 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
-    async fn wait(&mut self) -> Result<()> {
+    async fn wait_for_pending(&mut self) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         let mut last_found = None;
         while !self.pending.is_empty() {
-            let before = self.pending.len();
+            let pending_before = self.pending.len();
             let records = take(&mut self.pending);
             self.pending = self.look_up(records).await?;
+
             // The quiet period begins after the first lookup, and again whenever a record is found.
-            let since = *last_found.get_or_insert_with(Instant::now);
-            let left = self.quiet_time_left(since);
-            if self.pending.len() == before && left.is_zero() {
+            let quiet_since = *last_found.get_or_insert_with(Instant::now);
+            let quiet_left = self.quiet_time_left(quiet_since);
+            if self.pending.len() == pending_before && quiet_left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
                 self.dead_letters = DeadLetterIndex::read(self.log).await?;
-                self.take_dead_lettered();
-                if self.pending.len() == before {
-                    self.give_up();
+                self.settle_dead_lettered();
+                if self.pending.len() == pending_before {
+                    self.report_not_found();
                     break;
                 }
             }
-            if self.pending.len() < before {
+
+            if self.pending.len() < pending_before {
                 last_found = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
             self.report_progress();
-            sleep(pause.min(left)).await;
+            sleep(pause.min(quiet_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         Ok(())
@@ -304,11 +338,12 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             let ends = self.log.tail(&Offsets::new()).await?.end;
             self.unstable
                 .retain(|partition, (end, _)| ends.get(partition) == Some(end));
-            let left = self.quiet_time_left(started);
-            if left.is_zero() {
+
+            let quiet_left = self.quiet_time_left(started);
+            if quiet_left.is_zero() {
                 break;
             }
-            sleep(pause.min(left)).await;
+            sleep(pause.min(quiet_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
         self.report.unstable = self.unstable.values().map(|(_, count)| count).sum();
@@ -318,32 +353,40 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Counts the offsets without a record, if they are more than transactions explain. The log was
     /// probably compacted then.
     async fn count_compacted(&mut self) -> Result<()> {
-        let count = |of: &Holes| of.values().map(|(.., holes)| holes).sum::<u64>();
         let explained = self.report.records + MAX_UNEXPLAINED;
-        if count(&self.holes) > explained {
-            let starts = self.log.tail(&Offsets::new()).await?.start;
-            // Retention may have deleted records before they were scanned.
-            self.holes
-                .retain(|partition, (start, ..)| starts.get(partition) == Some(start));
-            let holes = count(&self.holes);
-            if holes > explained {
-                self.report.compacted = holes;
-            }
+        if self.hole_count() <= explained {
+            return Ok(());
+        }
+
+        // Retention may have deleted records before they were scanned.
+        let starts = self.log.tail(&Offsets::new()).await?.start;
+        self.holes
+            .retain(|partition, holes| starts.get(partition) == Some(&holes.start));
+        let hole_count = self.hole_count();
+        if hole_count > explained {
+            self.report.compacted = hole_count;
         }
         Ok(())
     }
 
+    /// Returns the number of scanned offsets without a record, in all partitions.
+    fn hole_count(&self) -> u64 {
+        self.holes.values().map(|holes| holes.count).sum()
+    }
+
     /// Counts the pending records that were dead-lettered since the scan began, and keeps the
     /// others pending.
-    fn take_dead_lettered(&mut self) {
+    fn settle_dead_lettered(&mut self) {
         for record in take(&mut self.pending) {
             // By a replay an operator has decided which of two contents to store, so the other
             // content is no mismatch.
-            let chosen = record.differs && self.dead_letters.replayed.contains(&record.id);
-            let disposition = self.dead_letters.records.get(&record.record_id);
-            match disposition.or(chosen.then_some(&Disposition::Resolved)) {
-                Some(disposition) => self.report.count(*disposition),
-                None => self.pending.push(record),
+            let is_decided = record.differs && self.dead_letters.replayed.contains(&record.id);
+            if let Some(disposition) = self.dead_letters.records.get(&record.record_id) {
+                self.report.count_disposition(*disposition);
+            } else if is_decided {
+                self.report.resolved += 1;
+            } else {
+                self.pending.push(record);
             }
         }
     }
@@ -353,7 +396,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     ///
     /// A missing purchase is reported once, with its first record. If more purchases are missing
     /// than the window of ids holds, each further record is reported.
-    fn give_up(&mut self) {
+    fn report_not_found(&mut self) {
         let options = &self.verify.options;
         for record in take(&mut self.pending) {
             let finding = UnverifiedRecord {
@@ -381,24 +424,32 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
             bounds => bounds?,
         };
-        let first = self.log.first_offset();
+
+        let first_offset = self.log.first_offset();
         let mut written = 0;
         for (partition, end) in bounds.end {
-            written += end.saturating_sub(first);
-            if let Some(start) = bounds.start.get(&partition).filter(|_| end > first) {
-                let partition = (bounds.topic.to_string(), partition);
-                self.report.first_offsets.insert(partition, *start);
+            written += end.saturating_sub(first_offset);
+            if end > first_offset
+                && let Some(start) = bounds.start.get(&partition)
+            {
+                let topic_partition = (bounds.topic.to_string(), partition);
+                self.report.first_offsets.insert(topic_partition, *start);
             }
             if let Some(count) = bounds.unstable.get(&partition) {
                 self.unstable.insert(partition, (end, *count));
             }
         }
         self.report.written = Some(written);
+
         if bounds.is_sparse {
-            let starts = bounds.start.into_iter();
-            self.holes = starts
-                .map(|(partition, start)| (partition, (start, start, 0)))
-                .collect();
+            for (partition, start) in bounds.start {
+                let holes = PartitionHoles {
+                    start,
+                    next_offset: start,
+                    count: 0,
+                };
+                self.holes.insert(partition, holes);
+            }
         }
         Ok(())
     }
@@ -406,7 +457,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
 impl VerifyReport {
     /// Counts a record by the state of its dead letter.
-    fn count(&mut self, disposition: Disposition) {
+    fn count_disposition(&mut self, disposition: Disposition) {
         match disposition {
             Disposition::DeadLettered(reason) => {
                 self.dead_lettered += 1;
@@ -473,7 +524,8 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Recor
     Ok(RecordVerdict::NotFound(record))
 }
 
-/// Checks whether the record carries the id of its purchase, under which our consumers store it.
+/// Checks whether `record` carries the id of its purchase, under which [ingest](crate::ingest)
+/// stores it.
 ///
 /// The records of the replaced systems carry none.
 pub(super) fn has_id(record: &LogRecord) -> bool {
@@ -535,8 +587,8 @@ impl DeadLetterIndex {
     /// Returns the errors of the log.
     async fn read(log: &dyn LogAdmin) -> Result<Self> {
         let mut index = Self::default();
-        let mut all = log.scan_dead_letters().await?;
-        while let Some(state) = all.try_next().await? {
+        let mut dead_letters = log.scan_dead_letters().await?;
+        while let Some(state) = dead_letters.try_next().await? {
             match state {
                 DeadLetterState::Pending(dead_letter) => {
                     let disposition = Disposition::DeadLettered(dead_letter.reason.kind());
@@ -547,10 +599,13 @@ impl DeadLetterIndex {
                     }
                 }
                 DeadLetterState::Resolved(dead_letter) => {
-                    let records = index.records.entry(dead_letter.record_id);
-                    records.or_insert(Disposition::Resolved);
-                    let id = dead_letter.id.and_then(|id| id.parse().ok());
-                    let Some(id) = id else { continue };
+                    index
+                        .records
+                        .entry(dead_letter.record_id)
+                        .or_insert(Disposition::Resolved);
+                    let Some(id) = dead_letter.id.and_then(|id| id.parse().ok()) else {
+                        continue;
+                    };
                     if dead_letter.resolution == Resolution::Replayed {
                         index.replayed.insert(id);
                     }
@@ -561,18 +616,21 @@ impl DeadLetterIndex {
         Ok(index)
     }
 
-    /// Returns the state of the refund in `record`, if another record of the same refund was dead-lettered.
-    fn of_refund(&self, record: &PendingRecord) -> Option<Disposition> {
-        let purchase = record.purchase.as_ref();
-        purchase.filter(|purchase| purchase.is_refund())?;
+    /// Returns the state of the refund in `record`, if another record of the same refund was
+    /// dead-lettered.
+    fn refund_disposition(&self, record: &PendingRecord) -> Option<Disposition> {
+        if !record.purchase.as_ref()?.is_refund() {
+            return None;
+        }
         self.refunds.get(&record.id).copied()
     }
 }
 
 /// Returns the id of the refund that `dead_letter` is about, if it is about a refund.
+///
+/// Only the records of refunds have a header with their type.
 fn refund_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
-    let is_refund = dead_letter.record.headers.contains(header::TYPE);
-    if !is_refund {
+    if !dead_letter.record.headers.contains(header::TYPE) {
         return None;
     }
     dead_letter.id(Purchase::TYPE)?.parse().ok()

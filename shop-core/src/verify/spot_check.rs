@@ -17,7 +17,7 @@ use crate::{Clock as _, Result, SystemClock};
 
 /// The factor between the distances of two records, before the position, that are looked up one
 /// after the other.
-const FACTOR: u64 = 4;
+const DISTANCE_FACTOR: u64 = 4;
 /// The fraction, one 64th, by which the distances of a dense check grow.
 ///
 /// A check is dense after another server has taken the store over. An asynchronous standby lacks
@@ -26,7 +26,7 @@ const DENSE_FRACTION: u64 = 64;
 /// The number of records before the position that a dense check looks up at small distances.
 const DENSE_RECORDS: u64 = 20_000;
 /// The time that a check waits for a purchase that is not found.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A check that notices when a store has lost purchases: a store that was created again, or an
 /// older copy.
@@ -92,9 +92,10 @@ impl SpotCheck {
         if is_dense {
             self.reported.clear();
         }
-        for (index, next) in self.log.positions(&self.group).await? {
+
+        for (index, next_offset) in self.log.positions(&self.group).await? {
             if !self.reported.contains(&index)
-                && let Some(gap) = self.absent(index, next, is_dense).await?
+                && let Some(gap) = self.find_absent(index, next_offset, is_dense).await?
             {
                 tracing::error!(
                     log.group = self.group,
@@ -107,43 +108,49 @@ impl SpotCheck {
                 gaps += 1;
             }
         }
-        // Set at the end, so that a check that failed halfway is repeated densely.
+
+        // The number is stored at the end, so that a check that failed halfway is repeated densely.
         self.takeovers = takeovers;
         Ok(gaps)
     }
 
-    /// Looks up records before the offset `next`, and returns a gap from the oldest to the newest
-    /// absent one.
+    /// Looks up records before the offset `next_offset`, and returns a gap from the oldest to the
+    /// newest absent record.
     ///
-    /// `next` is the position of the group in the partition `index`. The gap may contain records
-    /// that are stored: the ones between were not looked up. Returns `None` if all records that
-    /// were looked up are stored.
+    /// `next_offset` is the position of the group in the partition `index`. The gap may contain
+    /// records that are stored, because the records between were not looked up. Returns `None` if
+    /// all records that were looked up are stored.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.
-    async fn absent(&self, index: u32, next: u64, is_dense: bool) -> Result<Option<Gap>> {
-        let mut gap = None::<Gap>;
+    async fn find_absent(
+        &self,
+        index: u32,
+        next_offset: u64,
+        is_dense: bool,
+    ) -> Result<Option<Gap>> {
+        let mut absent_gap = None::<Gap>;
         let mut distance = 1;
         // The newest missing purchase may be on its way. The ones before are not waited for.
-        let mut patience = PATIENCE;
-        while let Some(offset) = next
-            .checked_sub(distance)
-            .filter(|offset| *offset >= self.log.first_offset())
+        let mut patience = LOOKUP_PATIENCE;
+        while let Some(offset) = next_offset.checked_sub(distance)
+            && offset >= self.log.first_offset()
         {
             if let Some((partition, record)) = self.log.find(index, offset).await?
                 && self.is_absent(&record, &partition, patience).await?
             {
-                let to = gap.map_or(offset + 1, |gap| gap.to);
-                gap = Some(Gap::new(partition, offset, to, GapCause::Absent));
+                let to = absent_gap.map_or(offset + 1, |gap| gap.to);
+                absent_gap = Some(Gap::new(partition, offset, to, GapCause::Absent));
                 patience = Duration::ZERO;
             }
+
             distance = if is_dense && distance < DENSE_RECORDS {
                 distance + (distance / DENSE_FRACTION).max(1)
             } else {
-                distance.saturating_mul(FACTOR)
+                distance.saturating_mul(DISTANCE_FACTOR)
             };
         }
-        Ok(gap)
+        Ok(absent_gap)
     }
 
     /// Checks whether the store lacks the purchase of `record`, although ingest has passed the
@@ -168,12 +175,19 @@ impl SpotCheck {
         let Ok(purchase) = decode(record, partition) else {
             return Ok(false);
         };
-        let is_expired = |keep| purchase.timestamp <= SystemClock.now().saturating_sub(keep);
-        let is_missing = !self.retention.is_some_and(is_expired)
-            && self.query.look_up(&purchase.id).await? == Lookup::Missing
-            && !self.dead_letters.contains(record, partition).await?
-            && !self.query.wait_for(&purchase.id, patience).await?;
-        Ok(is_missing && (has_id(record) || !is_stored_by_other(&*self.query, &purchase).await?))
+        if let Some(retention) = self.retention
+            && purchase.timestamp <= SystemClock.now().saturating_sub(retention)
+        {
+            return Ok(false);
+        }
+
+        if self.query.look_up(&purchase.id).await? != Lookup::Missing
+            || self.dead_letters.contains(record, partition).await?
+            || self.query.wait_for(&purchase.id, patience).await?
+        {
+            return Ok(false);
+        }
+        Ok(has_id(record) || !is_stored_by_other(&*self.query, &purchase).await?)
     }
 }
 

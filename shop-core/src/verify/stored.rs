@@ -24,9 +24,9 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 #[derive(Debug)]
 pub(super) struct StoredPurchases {
     /// The number of partitions: a power of two, which doubles during the first scan.
-    count: u64,
+    partition_count: u64,
     /// The partition of the current scan.
-    current: u64,
+    current_partition: u64,
     /// The purchases of the current partition that were scanned, each with a hash of its content.
     seen: HashMap<PurchaseId, u64>,
     /// The ids of the current partition that the scan has yielded more than once.
@@ -44,8 +44,8 @@ impl StoredPurchases {
     /// Creates the state before the first scan, with a single partition.
     pub(super) fn new() -> Self {
         Self {
-            count: 1,
-            current: 0,
+            partition_count: 1,
+            current_partition: 0,
             seen: HashMap::new(),
             duplicates: BTreeSet::new(),
             purchases: 0,
@@ -87,11 +87,13 @@ impl StoredPurchases {
     /// The purchase may have been stored since the scan. A purchase of another partition is
     /// ignored, because its own scan finds it. `max` is the maximum number of ids in memory.
     pub(super) fn add_late(&mut self, purchase: &Purchase, max: usize) {
-        if partition_of(&purchase.id, self.count) != 0 || self.seen.contains_key(&purchase.id) {
+        if partition_of(&purchase.id, self.partition_count) != 0
+            || self.seen.contains_key(&purchase.id)
+        {
             return;
         }
         self.purchases += 1;
-        self.see(purchase, max);
+        self.remember(purchase, max);
     }
 
     /// Scans the store again for each further partition, and writes the purchases and duplicates
@@ -108,13 +110,14 @@ impl StoredPurchases {
         report.purchases = self.purchases;
         report.unreadable = self.unreadable;
         let max_reported = verify.options.max_reported;
-        self.take_duplicates(&mut report.duplicates, max_reported);
-        while self.current < self.count {
-            let before = self.scanned;
+        self.finish_partition(&mut report.duplicates, max_reported);
+
+        while self.current_partition < self.partition_count {
+            let scanned_before = self.scanned;
             self.scan_partition(verify, &progress).await?;
             // The latest scan knows the number of purchases best.
-            report.purchases = self.scanned - before;
-            self.take_duplicates(&mut report.duplicates, max_reported);
+            report.purchases = self.scanned - scanned_before;
+            self.finish_partition(&mut report.duplicates, max_reported);
         }
         Ok(())
     }
@@ -133,7 +136,7 @@ impl StoredPurchases {
         // A task reads the next batch while this function handles the present one.
         let (sender, mut batches) = mpsc::channel(1);
         let query = Arc::clone(&verify.query);
-        let reading = tokio::spawn(async move {
+        let scan_task = tokio::spawn(async move {
             let mut batches = pin!(query.scan_batches());
             while let Some(batch) = batches.try_next().await? {
                 if sender.send(batch).await.is_err() {
@@ -147,13 +150,14 @@ impl StoredPurchases {
         let mut unreadable = 0;
         while let Some(batch) = batches.recv().await {
             for purchase in &batch.purchases {
-                self.see(purchase, verify.options.dedup_window);
+                self.remember(purchase, verify.options.dedup_window);
             }
             unreadable += batch.unreadable.len() as u64;
             self.scanned += batch.purchases.len() as u64;
             progress(self.scanned);
         }
-        reading.await.map_err(|panicked| {
+
+        scan_task.await.map_err(|panicked| {
             let message = "the scan of the store was aborted";
             Error::new(ErrorKind::Internal, message).with_source(panicked)
         })??;
@@ -165,19 +169,20 @@ impl StoredPurchases {
     ///
     /// If the first scan has more than `max` ids, the number of partitions doubles, and half of the
     /// ids are forgotten.
-    fn see(&mut self, purchase: &Purchase, max: usize) {
+    fn remember(&mut self, purchase: &Purchase, max: usize) {
         let id = purchase.id;
-        if partition_of(&id, self.count) != self.current {
+        if partition_of(&id, self.partition_count) != self.current_partition {
             return;
         }
         let is_duplicate = self.seen.insert(id, content_hash(purchase)).is_some();
         if is_duplicate {
             self.duplicates.insert(id);
         }
+
         // Only the first scan may divide further, because the later scans need the same partitions.
-        while self.current == 0 && self.seen.len() > max.max(1) {
-            self.count *= 2;
-            let count = self.count;
+        while self.current_partition == 0 && self.seen.len() > max.max(1) {
+            self.partition_count *= 2;
+            let count = self.partition_count;
             self.seen
                 .retain(|id, _content| partition_of(id, count) == 0);
             self.duplicates.retain(|id| partition_of(id, count) == 0);
@@ -185,12 +190,12 @@ impl StoredPurchases {
     }
 
     /// Moves the duplicates of the current partition into `findings`, and begins the next partition.
-    fn take_duplicates(&mut self, findings: &mut Findings<PurchaseId>, max: usize) {
+    fn finish_partition(&mut self, findings: &mut Findings<PurchaseId>, max: usize) {
         self.seen.clear();
         for id in std::mem::take(&mut self.duplicates) {
             findings.add(id, max);
         }
-        self.current += 1;
+        self.current_partition += 1;
     }
 }
 
