@@ -1,9 +1,14 @@
-//! Follows what brokers answer to the records of each partition: positions, and failures.
+//! Follows the responses of the brokers to the records of each partition: the acknowledged offsets,
+//! and the failures.
 //!
-//! The offsets of a partition grow. A record that was sent after another one was acknowledged, and that is at or before
-//! its offset, proves that acknowledged records are gone: an unclean election has made a replica the leader that did not
-//! have them. Only the producer can know of those that no consumer had read. Acknowledgements may be waited for in another
-//! order than they arrived in, so only a record that was sent later is a proof.
+//! The acknowledged offsets show when the log has lost records. The offsets of a partition grow. If
+//! a record is sent after another record was acknowledged, and gets the same or a lower offset,
+//! then acknowledged records are gone: an unclean election has made a replica the leader that
+//! lacked these records. If no consumer had read the lost records, only the producer can notice the
+//! loss.
+//!
+//! A record proves a loss only if it was sent after the other record was acknowledged, because
+//! tasks may wait for two acknowledgements in another order than they have arrived.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::lock;
 
-/// How long a partition counts as unavailable after its last failure. Its next records show whether it still is.
+/// How long a partition counts as unavailable after its last failure. The next records of the
+/// partition show whether it still is unavailable.
 const FAILURE_VALIDITY: Duration = Duration::from_secs(30);
 
 /// The acknowledgements of all topics of a producer.
@@ -21,12 +27,12 @@ pub(crate) struct Acknowledgements {
     /// The number of acknowledgements so far, by which they are ordered.
     count: AtomicU64,
     partitions: Mutex<BTreeMap<(Arc<str>, u32), PartitionAcknowledgements>>,
-    /// The acknowledged ranges that the log has lost, until [`take_cuts`](Self::take_cuts) takes
-    /// them.
-    cuts: Mutex<Vec<LostRange>>,
+    /// The acknowledged ranges that the log has lost, until
+    /// [`take_lost_ranges`](Self::take_lost_ranges) removes them.
+    lost_ranges: Mutex<Vec<LostRange>>,
 }
 
-/// The answers of the brokers to the records of one partition.
+/// The responses of the brokers to the records of one partition.
 #[derive(Debug, Default)]
 struct PartitionAcknowledgements {
     highest: Option<HighestOffset>,
@@ -57,47 +63,44 @@ pub(crate) struct LostRange {
 
 impl Acknowledgements {
     /// Returns the number of acknowledgements so far. The caller sends a record next, and passes
-    /// the number to [`acknowledged`](Self::acknowledged) later.
-    pub(crate) fn before_send(&self) -> u64 {
+    /// the number to [`record_acknowledged`](Self::record_acknowledged) later.
+    pub(crate) fn acknowledgement_count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
     /// Records that a broker has acknowledged a record at `offset`, and detects a loss of earlier
     /// records.
     ///
-    /// The record was sent after `sent_after` acknowledgements. `topic_changes` is the number of
+    /// `count_at_send` is the number of acknowledgements before the record was sent, see
+    /// [`acknowledgement_count`](Self::acknowledgement_count). `topic_changes` is the number of
     /// times that topics were created again so far.
-    pub(crate) fn acknowledged(
+    pub(crate) fn record_acknowledged(
         &self,
         topic: &Arc<str>,
         partition: u32,
         offset: u64,
-        sent_after: u64,
+        count_at_send: u64,
         topic_changes: u64,
     ) {
         let mut partitions = lock(&self.partitions);
-        let answers = partitions
+        let acknowledgements = partitions
             .entry((Arc::clone(topic), partition))
             .or_default();
-        answers.failed_at = None;
+        acknowledgements.failed_at = None;
         let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
-        let next = HighestOffset {
-            offset,
-            count,
-            topic_changes,
-        };
+
         // In the same topic, an offset at or before the highest acknowledged one needs an
         // explanation.
-        if let Some(highest) = &answers.highest
+        if let Some(highest) = &acknowledgements.highest
             && highest.topic_changes == topic_changes
             && highest.offset >= offset
         {
             // The record was sent before the highest offset was acknowledged, so the two were only
             // reported in another order.
-            if highest.count > sent_after {
+            if highest.count > count_at_send {
                 return;
             }
-            lock(&self.cuts).push(LostRange {
+            lock(&self.lost_ranges).push(LostRange {
                 topic: Arc::clone(topic),
                 partition,
                 from: offset,
@@ -105,25 +108,29 @@ impl Acknowledgements {
                 topic_changes,
             });
         }
-        answers.highest = Some(next);
+
+        acknowledgements.highest = Some(HighestOffset {
+            offset,
+            count,
+            topic_changes,
+        });
     }
 
     /// Records that a record of the partition was not acknowledged in time.
-    pub(crate) fn failed(&self, topic: &Arc<str>, partition: u32) {
-        let mut partitions = lock(&self.partitions);
-        let answers = partitions
+    pub(crate) fn record_failure(&self, topic: &Arc<str>, partition: u32) {
+        lock(&self.partitions)
             .entry((Arc::clone(topic), partition))
-            .or_default();
-        answers.failed_at = Some(Instant::now());
+            .or_default()
+            .failed_at = Some(Instant::now());
     }
 
     /// Returns the partitions of `topic` whose last records were not acknowledged in time.
-    pub(crate) fn failing(&self, topic: &str) -> Vec<u32> {
+    pub(crate) fn failing_partitions(&self, topic: &str) -> Vec<u32> {
         let partitions = lock(&self.partitions);
         let mut failing = Vec::new();
-        for ((name, partition), answers) in partitions.iter() {
+        for ((name, partition), acknowledgements) in partitions.iter() {
             if **name == *topic
-                && let Some(failed_at) = answers.failed_at
+                && let Some(failed_at) = acknowledgements.failed_at
                 && failed_at.elapsed() < FAILURE_VALIDITY
             {
                 failing.push(*partition);
@@ -132,15 +139,15 @@ impl Acknowledgements {
         failing
     }
 
-    /// Returns whether a loss was detected in any topic, and not taken yet.
-    pub(crate) fn has_cuts(&self) -> bool {
-        !lock(&self.cuts).is_empty()
+    /// Returns whether a loss was detected in any topic and was not taken yet.
+    pub(crate) fn has_lost_ranges(&self) -> bool {
+        !lock(&self.lost_ranges).is_empty()
     }
 
-    /// Removes and returns the losses that were detected in `topic` since the last call.
-    pub(crate) fn take_cuts(&self, topic: &str) -> Vec<LostRange> {
-        lock(&self.cuts)
-            .extract_if(.., |cut| *cut.topic == *topic)
+    /// Removes and returns the ranges whose loss was detected in `topic` since the last call.
+    pub(crate) fn take_lost_ranges(&self, topic: &str) -> Vec<LostRange> {
+        lock(&self.lost_ranges)
+            .extract_if(.., |lost_range| *lost_range.topic == *topic)
             .collect()
     }
 }
@@ -153,15 +160,16 @@ mod tests {
     fn a_later_record_at_an_earlier_offset_is_a_cut() {
         let topic: Arc<str> = "purchases".into();
         let log = Acknowledgements::default();
-        let concurrent = log.before_send();
-        log.acknowledged(&topic, 3, 39, log.before_send(), 0);
-        // It was sent before offset 39 was acknowledged, and its acknowledgement was waited for later.
-        log.acknowledged(&topic, 3, 38, concurrent, 0);
-        log.acknowledged(&topic, 4, 5, log.before_send(), 0);
-        assert_eq!(log.take_cuts(&topic), []);
+        let concurrent = log.acknowledgement_count();
+        log.record_acknowledged(&topic, 3, 39, log.acknowledgement_count(), 0);
+        // It was sent before offset 39 was acknowledged, and its acknowledgement was waited for
+        // later.
+        log.record_acknowledged(&topic, 3, 38, concurrent, 0);
+        log.record_acknowledged(&topic, 4, 5, log.acknowledgement_count(), 0);
+        assert_eq!(log.take_lost_ranges(&topic), []);
 
-        log.acknowledged(&topic, 3, 20, log.before_send(), 0);
-        log.acknowledged(&topic, 3, 21, log.before_send(), 0);
+        log.record_acknowledged(&topic, 3, 20, log.acknowledgement_count(), 0);
+        log.record_acknowledged(&topic, 3, 21, log.acknowledgement_count(), 0);
         let cut = LostRange {
             topic: Arc::clone(&topic),
             partition: 3,
@@ -169,22 +177,26 @@ mod tests {
             to: 40,
             topic_changes: 0,
         };
-        assert_eq!(log.take_cuts("events"), []);
-        assert_eq!(log.take_cuts(&topic), [cut]);
-        assert_eq!(log.take_cuts(&topic), []);
+        assert_eq!(log.take_lost_ranges("events"), []);
+        assert_eq!(log.take_lost_ranges(&topic), [cut]);
+        assert_eq!(log.take_lost_ranges(&topic), []);
 
-        log.acknowledged(&topic, 3, 0, log.before_send(), 1);
-        assert_eq!(log.take_cuts(&topic), [], "the topic was created again");
+        log.record_acknowledged(&topic, 3, 0, log.acknowledgement_count(), 1);
+        assert_eq!(
+            log.take_lost_ranges(&topic),
+            [],
+            "the topic was created again"
+        );
     }
 
     #[test]
     fn a_partition_fails_until_it_acknowledges_a_record() {
         let topic: Arc<str> = "purchases".into();
         let log = Acknowledgements::default();
-        log.failed(&topic, 1);
-        log.failed(&topic, 2);
-        log.acknowledged(&topic, 1, 0, 0, 0);
-        assert_eq!(log.failing(&topic), [2]);
-        assert!(log.failing("events").is_empty());
+        log.record_failure(&topic, 1);
+        log.record_failure(&topic, 2);
+        log.record_acknowledged(&topic, 1, 0, 0, 0);
+        assert_eq!(log.failing_partitions(&topic), [2]);
+        assert!(log.failing_partitions("events").is_empty());
     }
 }

@@ -14,11 +14,14 @@ use shop_core::log::{
 
 use crate::KafkaLog;
 use crate::scan::{ScanRange, scan};
-use crate::standalone::{committed, members};
+use crate::standalone::{group_members, group_positions};
 
-/// Resolving a dead letter writes a marker; the record itself stays in the topic until its retention removes it. See
-/// [`KafkaDeadLetters`](crate::KafkaDeadLetters). The first listing reads the dead-letter topic and keeps an index of it
-/// in memory, because a marker may be anywhere behind its dead letter; later ones read what was added, and their page.
+/// To resolve a dead letter, a marker is written. The dead letter itself stays in the topic until
+/// the retention of the topic deletes it, see [`KafkaDeadLetters`](crate::KafkaDeadLetters).
+///
+/// The first listing reads the whole dead-letter topic and keeps an index of the topic in memory,
+/// because a marker may be anywhere behind its dead letter. Later listings read the records that
+/// were added since, and the dead letters of their page.
 #[async_trait]
 impl LogAdmin for KafkaLog {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
@@ -30,31 +33,25 @@ impl LogAdmin for KafkaLog {
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
-        self.shared.topic.ready().await?;
-        self.shared.request(group, committed).await
+        self.shared.topic.wait_until_ready().await?;
+        self.shared.request_for_group(group, group_positions).await
     }
 
     async fn members(&self, group: &str) -> Result<Vec<String>> {
-        self.shared.request(group, members).await
+        self.shared.request_for_group(group, group_members).await
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        let batch = self
-            .scan_range(ScanRange::At(index, offset))
-            .await?
-            .batches
-            .try_next()
-            .await?;
-        Ok(batch.and_then(
-            |Batch {
-                 partition, records, ..
-             }| {
-                records
-                    .into_iter()
-                    .find(|record| record.offset == offset)
-                    .map(|record| (partition, record))
-            },
-        ))
+        let range = ScanRange::At(index, offset);
+        let first_batch = self.scan_range(range).await?.batches.try_next().await?;
+        let Some(Batch {
+            partition, records, ..
+        }) = first_batch
+        else {
+            return Ok(None);
+        };
+        let record = records.into_iter().find(|record| record.offset == offset);
+        Ok(record.map(|record| (partition, record)))
     }
 
     fn first_offset(&self) -> u64 {
@@ -65,9 +62,9 @@ impl LogAdmin for KafkaLog {
         self.shared.faults()
     }
 
-    /// The topic's `retention.ms`, as read within the last 15 s.
+    /// Returns the setting `retention.ms` of the topic, as the last check of the topic has read it.
     fn retention(&self) -> Option<Duration> {
-        self.shared.topic.known()?.settings.retention
+        self.shared.topic.description()?.settings.retention
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -80,7 +77,7 @@ impl LogAdmin for KafkaLog {
         limit: usize,
     ) -> Result<Vec<DeadLetter>> {
         Self::dead_letters(self)
-            .select(|index| index.page(filter, limit))
+            .select(|index| index.select_page(filter, limit))
             .await
     }
 
@@ -98,24 +95,33 @@ impl LogAdmin for KafkaLog {
 }
 
 impl KafkaLog {
-    /// Reads the records of `range`, once the topic is ready. The generation of the result is the
-    /// id of the topic, which changes if the topic is created again.
+    /// Waits until the topic is ready, and starts to read the records of `range`.
+    ///
+    /// The generation of the result is the id of the topic, which changes if the topic is created
+    /// again.
+    ///
+    /// # Errors
+    /// - the reason why the topic cannot be used
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the id of the cluster is unknown
+    /// - the error of the scan
     async fn scan_range(&self, range: ScanRange) -> Result<LogTail> {
         let shared = &self.shared;
-        shared.topic.ready().await?;
+        shared.topic.wait_until_ready().await?;
         let cluster = shared.monitor.cluster()?;
         let topic = Arc::clone(&shared.topic.name);
-        let ((spans, unstable), batches) = scan(shared, &topic, range).await?;
+        let started_scan = scan(shared, &topic, range).await?;
+
         let tail_cluster = Arc::clone(&cluster);
         let tail_topic = Arc::clone(&topic);
-        let batches = batches.map_ok(move |(index, records)| {
+        let batches = started_scan.batches.map_ok(move |(index, records)| {
             Batch::new(
                 Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0),
                 records,
             )
         });
-        let mut tail = LogTail::new(tail_cluster, tail_topic, spans, batches.boxed());
-        tail.unstable = unstable;
+        let ranges = started_scan.ranges;
+        let mut tail = LogTail::new(tail_cluster, tail_topic, ranges, batches.boxed());
+        tail.unstable = started_scan.unstable;
         tail.is_sparse = true;
         tail.generation = shared.health.topic_id(&shared.topic.name);
         Ok(tail)

@@ -1,4 +1,8 @@
-//! Publishes batches of purchases: enqueues all, then waits for all delivery reports.
+//! Publishes batches of purchases.
+//!
+//! A batch is split into chunks. All purchases of a chunk are added to the producer's queue, and
+//! then their delivery reports are awaited. [`BatchRoom`] limits how many purchases of batches are
+//! in the queue at once.
 
 use shop_core::log::RecordPosition;
 use shop_core::ports::Receipt;
@@ -11,28 +15,29 @@ use crate::error::kafka_error;
 use crate::producer::{ReportedPosition, no_position};
 use crate::shared::KafkaLogInner;
 
-/// Limits how much of the producer's queue batches of purchases fill: half of the queue. The other
-/// half is left to single purchases.
+/// Limits how much of the producer's queue the batches of purchases fill: half of the queue. The
+/// other half is left to single purchases.
 #[derive(Debug)]
 pub(crate) struct BatchRoom {
     /// A permit for each record that batches may have in the queue.
-    records: Semaphore,
+    record_permits: Semaphore,
     /// The maximum number of records that one batch enqueues together.
-    chunk: usize,
+    chunk_size: usize,
 }
 
 impl BatchRoom {
-    /// Creates the limit for a queue of this capacity.
+    /// Creates the limit for a producer's queue of `queue_capacity` records.
     pub(crate) fn new(queue_capacity: usize) -> Self {
-        let records = (queue_capacity / 2).clamp(1, Semaphore::MAX_PERMITS);
-        // So few that two batches are in the queue at once.
+        let record_count = (queue_capacity / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            records: Semaphore::new(records),
-            chunk: records.div_ceil(2),
+            record_permits: Semaphore::new(record_count),
+            // Chunks of two batches fit into the queue at once.
+            chunk_size: record_count.div_ceil(2),
         }
     }
 
-    /// Publishes all purchases, in chunks, and returns one result for each in their order.
+    /// Publishes all purchases in chunks, and returns one result for each purchase, in the order of
+    /// the purchases.
     ///
     /// Each chunk waits for room in the queue. All chunks together wait for at most the timeout of
     /// a publish.
@@ -47,18 +52,17 @@ impl BatchRoom {
     ) -> Vec<Result<Receipt>> {
         let deadline = Instant::now() + log.options.publish_timeout;
         let mut receipts = Vec::with_capacity(purchases.len());
-        for chunk in purchases.chunks(self.chunk) {
+        for chunk in purchases.chunks(self.chunk_size) {
             let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let room = tokio::time::timeout_at(deadline, self.records.acquire_many(size)).await;
-            if room.is_ok() {
+            let permits =
+                tokio::time::timeout_at(deadline, self.record_permits.acquire_many(size)).await;
+            if permits.is_ok() {
                 publish_chunk(log, chunk, deadline, &mut receipts).await;
             } else {
                 let full = "other batches have filled the producer's queue";
-                receipts.extend(
-                    chunk
-                        .iter()
-                        .map(|_| Err(kafka_error(ErrorKind::Overloaded, full))),
-                );
+                for _ in chunk {
+                    receipts.push(Err(kafka_error(ErrorKind::Overloaded, full)));
+                }
             }
         }
         receipts
@@ -72,22 +76,25 @@ async fn publish_chunk(
     deadline: Instant,
     receipts: &mut Vec<Result<Receipt>>,
 ) {
-    let enqueue = |index: usize| log.enqueue(&encode(&chunk[index])?);
-    let mut reported = log
+    // There is one report for each purchase of the chunk.
+    let mut reports = log
         .producer
-        .publish_all(chunk.len(), deadline, enqueue)
+        .publish_all(chunk.len(), deadline, |index| {
+            log.enqueue(&encode(&chunk[index])?)
+        })
         .await
         .into_iter();
+
     let durability = log.durability();
     for (index, purchase) in chunk.iter().enumerate() {
-        let position = match reported.next() {
+        let position = match reports.next() {
             Some(Ok(Some(position))) => Ok(position),
             Some(Err(error)) => Err(error),
             // No broker has reported the position, so it is not certain that the record was
             // written. It must not be published again behind a later purchase of the same user.
             _ if is_followed(
                 purchase,
-                chunk.iter().skip(index + 1).zip(reported.as_slice()),
+                chunk.iter().skip(index + 1).zip(reports.as_slice()),
             ) =>
             {
                 Err(no_position())
@@ -100,15 +107,17 @@ async fn publish_chunk(
     }
 }
 
-/// Returns whether a later purchase of the same user may be in the log. If `purchase` were
-/// published again, it would follow the later one there.
+/// Returns whether a purchase of the same user in `later` may be in the log. If `purchase` were
+/// published again, it would follow the later purchase there.
+///
+/// `later` contains the later purchases of the chunk with their reports.
 fn is_followed<'a>(
     purchase: &Purchase,
     later: impl IntoIterator<Item = (&'a Purchase, &'a ReportedPosition)>,
 ) -> bool {
-    later
-        .into_iter()
-        .any(|(later, reported)| later.user_id == purchase.user_id && !matches!(reported, Ok(None)))
+    later.into_iter().any(|(later_purchase, report)| {
+        later_purchase.user_id == purchase.user_id && !matches!(report, Ok(None))
+    })
 }
 
 /// Publishes a purchase again, because no broker has reported its position, see
@@ -117,8 +126,8 @@ fn is_followed<'a>(
 /// # Errors
 /// The error of the publish, with the outcome `Unknown`: the first record may be in the log.
 async fn publish_again(log: &KafkaLogInner, purchase: &Purchase) -> Result<RecordPosition> {
-    let published = async { log.append(&encode(purchase)?).await };
-    published
+    let append = async { log.append(&encode(purchase)?).await };
+    append
         .await
         .map_err(|error| error.with_outcome(Outcome::Unknown))
 }

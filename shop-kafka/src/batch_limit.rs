@@ -1,7 +1,8 @@
-//! The size of the producer's batches, which every topic that it writes to must take.
+//! The maximum size of the batches of a producer, which all its topics must accept.
 //!
-//! A topic's `max.message.bytes` limits a whole batch, and librdkafka does not split a batch that is refused. A producer
-//! with its default of 1 MB would lose good records to a topic with a lower limit.
+//! The setting `max.message.bytes` of a topic limits a whole batch, and librdkafka does not split a
+//! batch that a broker refuses. With librdkafka's default batch size of 1 MB, records would be
+//! rejected by a topic with a lower limit, although each record fits by itself.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -38,29 +39,29 @@ impl Default for BatchLimit {
 impl BatchLimit {
     /// Records the `max.message.bytes` of a topic, which was just read, and adapts the batch size
     /// to the lowest limit.
-    pub(crate) fn note_topic(&self, topic: &str, max_message_bytes: usize) {
+    pub(crate) fn set_topic_limit(&self, topic: &str, max_message_bytes: usize) {
         let mut topics = lock(&self.topics);
         topics.insert(topic.to_owned(), max_message_bytes);
         let lowest = topics.values().min().copied().unwrap_or(usize::MAX);
-        self.set(lowest.saturating_sub(BATCH_OVERHEAD_BYTES));
+        self.set_batch_bytes(lowest.saturating_sub(BATCH_OVERHEAD_BYTES));
     }
 
     /// Halves the batch size, because a broker has refused a batch of `batch_bytes`, each of whose
     /// records fits by itself.
     ///
     /// The size stays until the settings of a topic are read again.
-    pub(crate) fn note_refused(&self, batch_bytes: usize) {
-        self.set(batch_bytes / 2);
+    pub(crate) fn reduce_batch_bytes(&self, batch_bytes: usize) {
+        self.set_batch_bytes(batch_bytes / 2);
     }
 
     /// Sets the batch size, between [`MIN_BATCH_BYTES`] and [`DEFAULT_BATCH_BYTES`].
-    fn set(&self, batch_bytes: usize) {
+    fn set_batch_bytes(&self, batch_bytes: usize) {
         let batch_bytes = batch_bytes.clamp(MIN_BATCH_BYTES, DEFAULT_BATCH_BYTES);
         self.batch_bytes.store(batch_bytes, Ordering::Release);
     }
 
     /// Returns the `max.message.bytes` of a topic, if it is known.
-    pub(crate) fn of_topic(&self, topic: &str) -> Option<usize> {
+    pub(crate) fn topic_limit(&self, topic: &str) -> Option<usize> {
         lock(&self.topics).get(topic).copied()
     }
 
@@ -78,14 +79,14 @@ mod tests {
     fn batches_are_as_large_as_every_topic_takes() {
         let limit = BatchLimit::default();
         assert_eq!(limit.batch_bytes(), DEFAULT_BATCH_BYTES);
-        limit.note_topic("purchases.dlq", 8 << 20);
+        limit.set_topic_limit("purchases.dlq", 8 << 20);
         assert_eq!(limit.batch_bytes(), DEFAULT_BATCH_BYTES);
-        limit.note_topic("purchases", 20_000);
+        limit.set_topic_limit("purchases", 20_000);
         assert_eq!(limit.batch_bytes(), 20_000 - BATCH_OVERHEAD_BYTES);
-        limit.note_refused(limit.batch_bytes());
+        limit.reduce_batch_bytes(limit.batch_bytes());
         assert_eq!(limit.batch_bytes(), (20_000 - BATCH_OVERHEAD_BYTES) / 2);
-        limit.note_topic("purchases", 10);
+        limit.set_topic_limit("purchases", 10);
         assert_eq!(limit.batch_bytes(), MIN_BATCH_BYTES);
-        assert_eq!(limit.of_topic("purchases"), Some(10));
+        assert_eq!(limit.topic_limit("purchases"), Some(10));
     }
 }

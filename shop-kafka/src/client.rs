@@ -1,4 +1,5 @@
-//! The parts that all clients of librdkafka share: their context and health, and helpers for threads.
+//! The parts that all clients of librdkafka share: their context and health, and helpers for
+//! threads.
 //!
 //! librdkafka calls the [`Context`] of a client with log lines, errors, statistics and requests for
 //! tokens, while the client is polled. All contexts of a log write to one [`ClientHealth`], which
@@ -23,12 +24,13 @@ use crate::OauthTokenProvider;
 use crate::batch_limit::BatchLimit;
 use crate::error::{from_kafka, kafka_error};
 
-/// Locks, and ignores poisoning: every statement under these locks leaves the value consistent.
+/// Locks `mutex`, and ignores poisoning: every statement under such a lock leaves the value
+/// consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The state that all clients of a log share: what librdkafka reports to a client, and not to the
+/// The state that all clients of a log share, which librdkafka reports to a client and not to the
 /// call that has failed.
 ///
 /// The most important part is the last authentication or authorization error. To a call, a wrong
@@ -47,10 +49,11 @@ pub(crate) struct ClientHealth {
     pub(crate) batch_limit: BatchLimit,
     /// Whether a record was not acknowledged since the last check of the topics. The monitor then
     /// checks them at once.
-    pub(crate) has_failed: AtomicBool,
+    pub(crate) has_failed_delivery: AtomicBool,
 }
 
-/// librdkafka's error for a token that the provider did not return, with the provider's error in the reason.
+/// librdkafka's reason for an error if the provider did not return a token. The error of the
+/// provider follows it.
 const NO_TOKEN: &str = "Failed to acquire SASL OAUTHBEARER token";
 
 impl ClientHealth {
@@ -68,31 +71,23 @@ impl ClientHealth {
     }
 
     /// Forgets the recorded error, because a request has succeeded.
-    pub(crate) fn clear(&self) {
+    pub(crate) fn clear_denied(&self) {
         *lock(&self.denied) = None;
     }
 
-    /// Reads the id of a topic from a debug line of librdkafka: 'Topic purchases changed id from …
-    /// to …'.
+    /// Records the id of a topic from a debug line of librdkafka. Ignores all other lines.
     ///
     /// A client writes this line before it reads from the topic with the new id. No safe call
-    /// returns the id. Returns `None` for any other line.
-    fn note_topic_id(&self, line: &str) -> Option<()> {
-        let (topic, ids) = line
-            .split_once("Topic ")?
-            .1
-            .split_once(" changed id from ")?;
-        // An id of zeros, which is `A…` in base 64, comes from a broker that does not support ids.
-        let id = ids.split_once(" to ")?.1.trim_end();
-        if id.starts_with("AAAAAAAAAAAA") {
-            return None;
-        }
-        let before = lock(&self.topic_ids).insert(topic.to_owned(), id.into());
-        if before.is_some_and(|before| *before != *id) {
+    /// returns the id.
+    fn record_topic_id(&self, line: &str) {
+        let Some((topic, id)) = parse_topic_id(line) else {
+            return;
+        };
+        let previous_id = lock(&self.topic_ids).insert(topic.to_owned(), id.into());
+        if previous_id.is_some_and(|previous_id| *previous_id != *id) {
             tracing::warn!(log.topic = topic, "the topic was deleted and created again");
             self.topic_changes.fetch_add(1, Ordering::AcqRel);
         }
-        Some(())
     }
 
     /// Returns the id of a topic, if a broker has reported it.
@@ -114,6 +109,20 @@ impl ClientHealth {
         }
         lock(&self.denied).clone().unwrap_or(error)
     }
+}
+
+/// Parses a debug line of librdkafka: 'Topic purchases changed id from … to …'. Returns the name of
+/// the topic and the new id, or `None` for any other line.
+fn parse_topic_id(line: &str) -> Option<(&str, &str)> {
+    let (_, change) = line.split_once("Topic ")?;
+    let (topic, ids) = change.split_once(" changed id from ")?;
+    let (_, new_id) = ids.split_once(" to ")?;
+    let id = new_id.trim_end();
+    // An id of zeros, which is `A…` in base 64, comes from a broker that does not support ids.
+    if id.starts_with("AAAAAAAAAAAA") {
+        return None;
+    }
+    Some((topic, id))
 }
 
 /// The state of a kind of client, which receives the statistics of librdkafka.
@@ -158,14 +167,14 @@ pub(crate) type StandaloneConsumer = BaseConsumer<Context>;
 
 impl ConsumerContext for Context {}
 
-/// The maximum number of events that a client delivers at a time. It keeps the other ones until it
-/// is polled again.
-const MAX_LINES: usize = 1_000;
+/// The maximum number of events that a client delivers at a time. The client keeps the other events
+/// until it is polled again.
+const MAX_EVENTS: usize = 1_000;
 
 /// Delivers the queued log lines and errors of a client. The client must not be assigned any
 /// partition, because its records would be lost.
 pub(crate) fn deliver_events(consumer: &StandaloneConsumer) {
-    (0..MAX_LINES).for_each(|_| drop(consumer.poll(Duration::ZERO)));
+    (0..MAX_EVENTS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
 }
 
 /// How long a new client is polled for its request for a token.
@@ -217,7 +226,7 @@ impl<T: StatisticsHandler> ClientContext for Context<T> {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if facility == "METADATA" {
-            let _other_line = self.health.note_topic_id(message);
+            self.health.record_topic_id(message);
         }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -265,14 +274,13 @@ pub(crate) fn start_thread(
 ) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
-    let run = move || {
-        // The guard cancels the token when it is dropped, even after a panic.
-        let _guard = guard;
-        run();
-    };
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(run)
+        .spawn(move || {
+            // The guard cancels the token when it is dropped, even after a panic.
+            let _guard = guard;
+            run();
+        })
         .map_err(|error| {
             kafka_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
         })?;
@@ -282,31 +290,31 @@ pub(crate) fn start_thread(
 /// Runs `call` on a thread for blocking work, and returns its result.
 ///
 /// # Errors
-/// The error of `call`, or [`Internal`](ErrorKind::Internal) if `call` panicked. `what` names the
-/// call in this error.
+/// - [`Internal`](ErrorKind::Internal), with `name` as the name of the call, if `call` panicked
+/// - the error of `call` otherwise
 pub(crate) async fn blocking<T: Send + 'static>(
-    what: &str,
+    name: &str,
     call: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(call)
         .await
         .unwrap_or_else(|error| {
-            Err(kafka_error(ErrorKind::Internal, format!("{what} aborted")).with_source(error))
+            Err(kafka_error(ErrorKind::Internal, format!("{name} aborted")).with_source(error))
         })
 }
 
-/// Runs `close` in a new thread. `close` owns a client and drops it, which blocks until the client
-/// is closed.
+/// Runs `close` in a new thread. `close` owns a client and drops the client, which blocks until the
+/// client is closed.
 pub(crate) fn close_in_background(close: impl FnOnce() + Send + 'static) {
     if let Err(error) = start_thread("shop-kafka-end", close) {
-        // The closure was dropped with the client. So the client was closed here, and has blocked
-        // the caller.
+        // `close` was dropped together with the client. So the client was closed here, and has
+        // blocked the caller.
         tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }
 }
 
-/// Returns the indexes of the partitions of a topic, from a metadata request. Blocks.
-pub(crate) fn partitions<C: ClientContext>(
+/// Requests the indexes of the partitions of a topic. Blocks.
+pub(crate) fn fetch_partitions<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
     timeout: Duration,

@@ -1,6 +1,14 @@
 //! Maps [`KafkaLogOptions`] to librdkafka's configuration properties.
 //!
-//! Reference: <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
+//! There is one function for each kind of client, and each of them builds on another one:
+//!
+//! ```text
+//! client ─┬─▶ metadata_client ──▶ reader ──▶ consumer
+//!         └─▶ producer
+//! ```
+//!
+//! librdkafka documents the properties in
+//! <https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md>.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,34 +45,40 @@ compression.type compression.codec: use SHOP_KAFKA_COMPRESSION
 queue.buffering.max.ms max.partition.fetch.bytes: use linger.ms or fetch.message.max.bytes
 ";
 
-/// The maximum size of a record that the producer sends. It is above the broker's default limit: a dead letter is
-/// larger than its record by some headers. The broker's limit still applies.
+/// The maximum size of a record that the producer sends. It is above the default limit of a broker,
+/// because a dead letter is larger than its record by some headers. The limit of the broker still
+/// applies.
 pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
 /// The timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The timeout of connection setup. A starting broker accepts connections and does not respond; with librdkafka's
-/// defaults of 10 s and 30 s the log stays unavailable long after Kafka has recovered.
+/// The timeout of connection setup.
+///
+/// A starting broker accepts connections and does not respond. With librdkafka's defaults of 10 s
+/// and 30 s, the log would stay unavailable long after Kafka has recovered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum backoff between connection attempts. librdkafka's default of 10 s delays recovery.
 const MAX_RECONNECT_BACKOFF: Duration = Duration::from_secs(1);
-/// The metadata refresh interval: new partitions are detected after at most this time.
+/// The interval of metadata requests. New partitions are detected after at most this time.
 const METADATA_REFRESH: Duration = Duration::from_secs(30);
 /// The number of queued records of a partition below which the client fetches more.
 ///
 /// librdkafka's limit in bytes counts payloads only. With its default of 100,000, small records
 /// take 36 MB more with 6 partitions.
 const MIN_QUEUED: &str = "5000";
-/// The maximum time for which a broker delays an empty fetch response. A resumed partition waits for it.
+/// The maximum time for which a broker delays an empty fetch response. A partition that is resumed
+/// waits for this response.
 const FETCH_WAIT: Duration = Duration::from_millis(500);
 
 /// Returns the configuration that all clients share: brokers, timeouts, encryption and login.
 pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
-    let login = options.username.is_some() || options.oauth.is_some();
-    let protocol = [
-        if login { "sasl_" } else { "" },
-        if options.tls { "ssl" } else { "plaintext" },
-    ]
-    .concat();
+    let has_login = options.username.is_some() || options.oauth.is_some();
+    let protocol = match (has_login, options.tls) {
+        (false, false) => "plaintext",
+        (false, true) => "ssl",
+        (true, false) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &options.brokers)
@@ -82,7 +96,8 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
             millis(METADATA_REFRESH),
         )
         .set("security.protocol", protocol);
-    if login {
+
+    if has_login {
         config.set("sasl.mechanism", options.mechanism.as_str());
     }
     if let Some(username) = &options.username {
@@ -91,6 +106,7 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
     if let Some(password) = &options.password {
         config.set("sasl.password", password.expose_secret());
     }
+
     if let Some(file) = &options.cert_file {
         config.set("ssl.certificate.location", file.to_string_lossy());
     }
@@ -110,7 +126,7 @@ pub(crate) fn client(options: &KafkaLogOptions) -> ClientConfig {
 
 /// Returns the configuration of a client that reads metadata, and that never creates a topic
 /// implicitly.
-pub(crate) fn observer(options: &KafkaLogOptions) -> ClientConfig {
+pub(crate) fn metadata_client(options: &KafkaLogOptions) -> ClientConfig {
     let mut config = client(options);
     config.set("allow.auto.create.topics", "false");
     with_topic_ids(with_properties(config, options))
@@ -134,10 +150,11 @@ pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientC
             format!("{:.3}", options.producer_linger.as_secs_f64() * 1_000.0),
         )
         .set("delivery.timeout.ms", millis(delivery_timeout(options)));
+
     let mut config = with_properties(config, options);
     // A property may make batches smaller. It must not make them larger than the topics accept.
-    let given = config.get("batch.size").and_then(|size| size.parse().ok());
-    if given.is_none_or(|size: usize| size > batch_bytes) {
+    let configured_size = config.get("batch.size").and_then(|size| size.parse().ok());
+    if configured_size.is_none_or(|size: usize| size > batch_bytes) {
         config.set("batch.size", batch_bytes.to_string());
     }
     config
@@ -156,7 +173,7 @@ pub(crate) fn delivery_timeout(options: &KafkaLogOptions) -> Duration {
 /// librdkafka requires the id of a group to assign partitions, even if the client does not join the
 /// group.
 pub(crate) fn reader(options: &KafkaLogOptions, group: &str) -> ClientConfig {
-    let mut config = observer(options);
+    let mut config = metadata_client(options);
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -177,13 +194,15 @@ pub(crate) fn reader(options: &KafkaLogOptions, group: &str) -> ClientConfig {
 pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
     let mut config = reader(options, group);
     config
-        // A rebalance revokes only the partitions that move. All members of a group must use the same strategy.
+        // With this strategy, a rebalance revokes only the partitions that move. All members of a
+        // group must use the same strategy.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", millis(options.session_timeout))
         .set("heartbeat.interval.ms", millis(options.heartbeat_interval))
-        // The time without a poll after which the group evicts a member. With librdkafka's default of 5 minutes, the
-        // partitions of a hanging member stay unread for as long. Ours stops polling only for a revocation, at most for
-        // its timeout, and for a commit that then waits for a coordinator.
+        // The time without a poll after which the group evicts a member. With librdkafka's default
+        // of 5 minutes, the partitions of a hanging member would stay unread for as long. A member
+        // of this crate stops polling only during a revocation, at most for its timeout, and during
+        // a commit that waits for a coordinator after it.
         .set(
             "max.poll.interval.ms",
             millis(options.session_timeout * 2 + options.revocation_timeout),
@@ -211,12 +230,12 @@ fn with_properties(mut config: ClientConfig, options: &KafkaLogOptions) -> Clien
 
 /// Adds the debug lines from which the ids of topics are read, see [`ClientHealth::topic_id`].
 fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
-    let others = config
-        .get("debug")
-        .map(|others| format!("{others},"))
-        .unwrap_or_default();
+    let debug_contexts = match config.get("debug") {
+        Some(contexts) => format!("{contexts},topic"),
+        None => "topic".to_owned(),
+    };
     config
-        .set("debug", others + "topic")
+        .set("debug", debug_contexts)
         .set_log_level(RDKafkaLogLevel::Debug);
     config
 }
@@ -229,7 +248,7 @@ fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
 /// # Errors
 /// - [`Invalid`](ErrorKind::Invalid) with all refused properties and the reasons
 /// - the error of librdkafka for a property that is unknown or has a wrong value
-pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
+pub(crate) fn check_properties(options: &KafkaLogOptions) -> Result<()> {
     let refused: Vec<_> = options
         .properties
         .keys()
@@ -242,6 +261,7 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     if options.properties.is_empty() {
         return Ok(());
     }
+
     let kinds = [
         (producer(options, DEFAULT_BATCH_BYTES), RD_KAFKA_PRODUCER),
         (consumer(options, "check"), RD_KAFKA_CONSUMER),
@@ -257,20 +277,24 @@ pub(crate) fn check(options: &KafkaLogOptions) -> Result<()> {
     Ok(())
 }
 
-/// Returns the name of a property with the reason why it must not be set; `None` if it may be set.
+/// Returns the name of a property with the reason why it must not be set. Returns `None` if it may
+/// be set.
 fn refusal(name: &str, tls: bool) -> Option<String> {
-    let is_meant =
-        |listed: &str| name == listed || listed.ends_with('.') && name.starts_with(listed);
-    let mut rules = REFUSED.lines().filter_map(|line| line.split_once(": "));
-    let rule = rules.find(|(names, _)| names.split(' ').any(is_meant));
-    let without_tls = (name.starts_with("ssl.") && !tls).then_some("it has no effect without TLS");
-    Some(format!(
-        "{name} ({})",
-        rule.map(|(_, reason)| reason).or(without_tls)?
-    ))
+    for line in REFUSED.lines() {
+        let (listed_names, reason) = line.split_once(": ")?;
+        for listed in listed_names.split(' ') {
+            if name == listed || listed.ends_with('.') && name.starts_with(listed) {
+                return Some(format!("{name} ({reason})"));
+            }
+        }
+    }
+    if name.starts_with("ssl.") && !tls {
+        return Some(format!("{name} (it has no effect without TLS)"));
+    }
+    None
 }
 
-/// Returns a duration in milliseconds, at least one.
+/// Formats a duration as a number of milliseconds, at least one.
 fn millis(duration: Duration) -> String {
     duration.as_millis().max(1).to_string()
 }

@@ -1,8 +1,12 @@
 //! Maps errors of librdkafka and of the brokers to [`shop_core::Error`].
 //!
-//! librdkafka's local codes are negative
-//! (<https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka.h>, `rd_kafka_resp_err_t`), codes of the
-//! brokers are positive (<https://kafka.apache.org/protocol#protocol_error_codes>).
+//! An error code is either a local code of librdkafka, which is negative, or a code of the brokers,
+//! which is positive. [`classify`] gives each code its [`ErrorKind`], and a message with advice for
+//! operators.
+//!
+//! - local codes: `rd_kafka_resp_err_t` in
+//!   <https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka.h>
+//! - codes of the brokers: <https://kafka.apache.org/protocol#protocol_error_codes>
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use shop_core::{Error, ErrorKind, Outcome};
@@ -17,8 +21,8 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
     let (kind, message) = match &error {
         // The error of librdkafka is not kept as the source, because it contains the value, which
         // may be secret.
-        KafkaError::ClientConfig(_, why, ..) => {
-            let message = format!("librdkafka rejected a setting: {}", why.trim_end());
+        KafkaError::ClientConfig(_, reason, ..) => {
+            let message = format!("librdkafka rejected a setting: {}", reason.trim_end());
             return kafka_error(ErrorKind::Invalid, message);
         }
         KafkaError::ClientCreation(_) => (
@@ -29,10 +33,10 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
         KafkaError::AdminOp(code) => classify(*code),
         // librdkafka reports an unknown partition if the partition has no leader.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
-        other => other.rdkafka_error_code().map_or(
-            (ErrorKind::Internal, "librdkafka rejected a call"),
-            classify,
-        ),
+        other => match other.rdkafka_error_code() {
+            Some(code) => classify(code),
+            None => (ErrorKind::Internal, "librdkafka rejected a call"),
+        },
     };
     kafka_error(kind, message).with_source(error)
 }
@@ -43,7 +47,8 @@ pub(crate) fn from_code(code: Code) -> Error {
     kafka_error(kind, message).with_source(code)
 }
 
-/// Returns whether a call has failed because members join or leave the group.
+/// Returns whether `error` is the error of a call that has failed because members join or leave the
+/// group.
 pub(crate) fn is_rebalancing(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let cause = source.and_then(|source| source.downcast_ref::<KafkaError>());
@@ -69,7 +74,7 @@ pub(crate) fn not_reached() -> Error {
     .with_outcome(Outcome::NotApplied)
 }
 
-/// Creates the error of a close at whose deadline some records were not acknowledged.
+/// Creates the error of a close that has ended before all records were acknowledged.
 pub(crate) fn too_late() -> Error {
     kafka_error(
         ErrorKind::DeadlineExceeded,
@@ -77,14 +82,15 @@ pub(crate) fn too_late() -> Error {
     )
 }
 
+/// Returns the kind and the message, with advice for operators, of an error code.
 #[expect(
     clippy::too_many_lines,
     reason = "one match that names every code with its advice"
 )]
-/// Returns the kind and the message, with advice for operators, of an error code.
 fn classify(code: Code) -> (ErrorKind, &'static str) {
-    use ErrorKind::{Corrupt, DeadlineExceeded, Denied};
-    use ErrorKind::{Invalid, Overloaded, TooLarge, Unavailable, Unsupported};
+    use ErrorKind::{
+        Corrupt, DeadlineExceeded, Denied, Invalid, Overloaded, TooLarge, Unavailable, Unsupported,
+    };
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => (
             Denied,
@@ -233,7 +239,8 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         | Code::InvalidMessage
         | Code::OffsetOutOfRange
         | Code::AutoOffsetReset => (Corrupt, "the brokers returned data that cannot be read"),
-        // Interruptions, and codes that later versions add. As an unknown code may be an outage, it is retried.
+        // Interruptions, and codes that later versions add. An unknown code may be an outage, so it
+        // is retried.
         _ => (
             Unavailable,
             "kafka returned an unexpected error: see the cause and the brokers' logs",

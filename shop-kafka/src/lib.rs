@@ -1,12 +1,17 @@
 //! The purchase log on Apache Kafka, implemented with librdkafka.
 //!
-//! A [`KafkaLog`] is a topic of a cluster. It implements the ports of a log of [`shop_core`]: a sink that publishes, a
-//! source that consumes as a member of a consumer group, and the dead letters.
+//! A [`KafkaLog`] is a topic of a cluster. It implements the ports of a log of [`shop_core`]:
+//!
+//! | port | type | responsible for |
+//! |---|---|---|
+//! | sink | [`KafkaSink`] | publishes purchases |
+//! | source | [`KafkaSource`] | consumes records as a member of a consumer group |
+//! | dead letters | [`KafkaDeadLetters`] | keeps the records that can never be stored |
 //!
 //! # Publish
 //!
-//! [`KafkaLog::sink`] publishes with `acks=all` and an idempotent producer. A receipt states how many in-sync replicas
-//! have the purchase at least.
+//! [`KafkaLog::sink`] publishes with `acks=all` and an idempotent producer. A receipt states the
+//! minimum number of in-sync replicas that have the purchase.
 //!
 //! ```no_run
 //! use shop_core::ports::PurchaseSink;
@@ -24,10 +29,12 @@
 //!
 //! # Consume
 //!
-//! [`KafkaLog::source`] starts a member of a group. [`Ingest`](shop_core::ingest::Ingest) reads from it into a store,
-//! and commits an offset only after the write. When partitions move to another member, ingest completes what it has
-//! read of them and commits it, within [`revocation_timeout`](KafkaLogOptions::revocation_timeout). Records that can
-//! never be stored are kept, byte for byte, in the topic `<topic>.dlq` ([`KafkaDeadLetters`]).
+//! [`KafkaLog::source`] starts a member of a consumer group. [`Ingest`](shop_core::ingest::Ingest)
+//! reads records from the source, writes them to a store, and commits an offset only after the
+//! write. When partitions move to another member, ingest first stores and commits the records of
+//! these partitions that it has read, within
+//! [`revocation_timeout`](KafkaLogOptions::revocation_timeout). Records that can never be stored
+//! are kept, byte for byte, in the topic `<topic>.dlq`, see [`KafkaDeadLetters`].
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -38,7 +45,8 @@
 //! use shop_kafka::KafkaLog;
 //!
 //! # async fn example(log: KafkaLog, store: Arc<dyn RecordStore<Purchase>>) -> shop_core::Result<()> {
-//! let (source, dead_letters) = (Arc::new(log.source("purchase-group")?), Arc::new(log.dead_letters()));
+//! let source = Arc::new(log.source("purchase-group")?);
+//! let dead_letters = Arc::new(log.dead_letters());
 //! let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
 //! ingest.run(std::future::pending()).await?;
 //! # Ok(())
@@ -48,19 +56,24 @@
 //! # Outages
 //!
 //! A log can be opened while Kafka is unavailable. Its ports then return
-//! [`Unavailable`](shop_core::ErrorKind::Unavailable), and recover without a restart. A publish fails after
-//! [`publish_timeout`](KafkaLogOptions::publish_timeout); its error says whether the purchase may be in the log. A full
-//! queue is [`Overloaded`](shop_core::ErrorKind::Overloaded) at once. Topics that do not exist are created, unless
-//! [`create_topics`](KafkaLogOptions::create_topics) is off.
+//! [`Unavailable`](shop_core::ErrorKind::Unavailable), and recover without a restart.
+//!
+//! - A publish fails after [`publish_timeout`](KafkaLogOptions::publish_timeout). The
+//!   [outcome](shop_core::Error::outcome) of the error states whether the purchase may be in the
+//!   log.
+//! - If the queue of the producer is full, a publish fails at once with
+//!   [`Overloaded`](shop_core::ErrorKind::Overloaded).
+//! - A missing topic is created, unless [`create_topics`](KafkaLogOptions::create_topics) is off.
 //!
 //! # Authentication and TLS
 //!
-//! `PLAIN` needs no feature. TLS, client certificates, SCRAM and OAUTHBEARER need OpenSSL:
+//! The mechanism `PLAIN` needs no feature of this crate. TLS, client certificates, SCRAM and
+//! OAUTHBEARER need OpenSSL, which one of two features adds:
 //!
-//! | feature | adds |
+//! | feature | OpenSSL |
 //! |---|---|
-//! | `tls` | these, with the system's OpenSSL |
-//! | `tls-static` | these, with OpenSSL built from source and linked statically |
+//! | `tls` | the OpenSSL of the system |
+//! | `tls-static` | built from source and linked statically |
 //!
 //! ```
 //! use shop_kafka::{KafkaLogOptions, SaslMechanism, SecretString};
@@ -73,9 +86,10 @@
 //! assert!(!format!("{options:?}").contains("secret"), "passwords are not printed");
 //! ```
 //!
-//! The tokens of OAUTHBEARER come from an [`OauthTokenProvider`]. librdkafka's administrative clients get none
-//! (<https://github.com/confluentinc/librdkafka/issues/3753>), so with OAUTHBEARER the topic and its dead-letter topic
-//! must exist, and receipts do not say how many replicas have the purchase.
+//! The tokens of OAUTHBEARER come from an [`OauthTokenProvider`]. librdkafka's administrative
+//! clients get no token (<https://github.com/confluentinc/librdkafka/issues/3753>). So with
+//! OAUTHBEARER, the topic and its dead-letter topic must exist, and receipts do not state how many
+//! replicas have the purchase.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,13 +1,13 @@
-//! [`KafkaLog`].
+//! [`KafkaLog`]: opens the log of a topic, and creates its ports.
 
 use std::sync::Arc;
 
-use crate::error::kafka_error;
 use async_trait::async_trait;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
 use shop_core::{ErrorKind, Result};
 
 use crate::client::ClientHealth;
+use crate::error::kafka_error;
 use crate::producer::ProducerHandle;
 use crate::shared::KafkaLogInner;
 use crate::topic_monitor::TopicMonitor;
@@ -38,12 +38,14 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Opens the log. Does not wait for Kafka: until it responds, the ports return
-    /// [`Unavailable`](ErrorKind::Unavailable).
+    /// Opens the log, and does not wait for Kafka.
+    ///
+    /// Until Kafka responds, the ports of the log return [`Unavailable`](ErrorKind::Unavailable).
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if an option is invalid, [`Unsupported`](ErrorKind::Unsupported) if this build
-    /// lacks a feature that the options require.
+    /// - [`Invalid`](ErrorKind::Invalid) if an option is invalid
+    /// - [`Unsupported`](ErrorKind::Unsupported) if this build lacks a feature that the options
+    ///   require
     #[expect(clippy::unused_async, reason = "same signature as the other logs")]
     pub async fn open(options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
@@ -62,10 +64,11 @@ impl KafkaLog {
     /// its consumers.
     ///
     /// # Errors
-    /// The errors of [`open`](Self::open), and [`Invalid`](ErrorKind::Invalid) if the bootstrap
-    /// servers differ.
+    /// - [`Invalid`](ErrorKind::Invalid) if the bootstrap servers differ
+    /// - the errors of [`open`](Self::open) otherwise
     pub fn open_topic(&self, options: KafkaLogOptions) -> Result<Self> {
         options.validate()?;
+
         let KafkaLogInner {
             health,
             monitor,
@@ -89,14 +92,15 @@ impl KafkaLog {
         })
     }
 
-    /// Returns whether the topic exists, after waiting for at most
-    /// [`publish_timeout`](KafkaLogOptions::publish_timeout) until Kafka has responded.
+    /// Waits until Kafka has responded, at most for
+    /// [`publish_timeout`](KafkaLogOptions::publish_timeout), and returns whether the topic exists.
     ///
     /// A missing topic is created if [`create_topics`](KafkaLogOptions::create_topics) is set.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in
-    /// time; otherwise the reason why the topic could not be created.
+    /// - [`Unavailable`](ErrorKind::Unavailable) if Kafka cannot be reached or does not respond in
+    ///   time
+    /// - the reason why the topic could not be created otherwise
     pub async fn exists(&self) -> Result<bool> {
         let exists = self.shared.topic.exists().await;
         exists.map_err(|error| self.shared.health.explain(error))
@@ -112,8 +116,8 @@ impl KafkaLog {
     /// Starts a new member of the consumer group `group`, which causes a rebalance.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if `group` is empty or librdkafka rejects the options,
-    /// [`Unavailable`](ErrorKind::Unavailable) if no thread can be started.
+    /// - [`Invalid`](ErrorKind::Invalid) if `group` is empty or librdkafka rejects the options
+    /// - [`Unavailable`](ErrorKind::Unavailable) if no thread can be started
     pub fn source(&self, group: &str) -> Result<KafkaSource> {
         if group.is_empty() {
             return Err(kafka_error(
@@ -130,7 +134,7 @@ impl KafkaLog {
     pub fn dead_letters(&self) -> KafkaDeadLetters {
         KafkaDeadLetters {
             log: Arc::clone(&self.shared),
-            topic: self.shared.dead_letters(),
+            topic: self.shared.dead_letter_topic(),
         }
     }
 
@@ -142,7 +146,7 @@ impl KafkaLog {
     /// # Errors
     /// The errors of [`PurchaseSink::publish`](shop_core::ports::PurchaseSink::publish).
     pub async fn append(&self, record: LogRecord) -> Result<RecordPosition> {
-        self.shared.topic.ready().await?;
+        self.shared.topic.wait_until_ready().await?;
         self.shared.append(&record).await
     }
 }

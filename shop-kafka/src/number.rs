@@ -1,5 +1,6 @@
-//! Conversions of the numbers of librdkafka, which are signed. Partitions and offsets of records are
-//! never negative.
+//! Conversions of the numbers of librdkafka, which are signed.
+//!
+//! The partitions and offsets of records are never negative, so this crate uses unsigned numbers.
 
 /// Converts a number to librdkafka's type. A number out of range becomes the greatest one.
 pub(crate) fn int32(number: u32) -> i32 {

@@ -1,4 +1,4 @@
-//! The options of a log on Kafka.
+//! The options of a log on Kafka, with their defaults and their checks.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,13 +7,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config;
-use crate::error::kafka_error;
 use secrecy::SecretString;
 use shop_core::{Error, ErrorKind, Result, Timestamp};
 
+use crate::config;
+use crate::error::kafka_error;
+
 shop_core::options! {
-    /// Options of a [`KafkaLog`](crate::KafkaLog). [`new`](Self::new) sets the defaults.
+    /// The options of a [`KafkaLog`](crate::KafkaLog).
+    ///
+    /// [`new`](Self::new) sets the defaults. Each other function replaces one option.
     ///
     /// ```
     /// use std::time::Duration;
@@ -27,87 +30,123 @@ shop_core::options! {
     /// ```
     #[derive(Debug, Clone)]
     pub struct KafkaLogOptions {
-        /// Bootstrap servers: `host:port`, separated by commas.
+        /// Sets the bootstrap servers: each as `host:port`, separated by commas.
         pub brokers: String as impl Into<String> = brokers.into(),
-        /// The client id (default `shop`), by which the brokers' logs and quotas know the clients.
+        /// Sets the client id (default `shop`), which identifies the clients in the logs and the
+        /// quotas of the brokers.
         pub client_id: String as impl Into<String> = "shop".to_owned(),
-        /// The topic (default `purchases`).
+        /// Sets the name of the topic (default `purchases`).
         pub topic: String as impl Into<String> = "purchases".to_owned(),
-        /// Number of partitions of a new topic (default 5).
+        /// Sets the number of partitions of a new topic (default 5).
         pub partitions: u32 = 5,
-        /// Replication factor of a new topic (default: the broker's). An existing topic with fewer replicas is used,
-        /// with a warning.
+        /// Sets the replication factor of a new topic (default: the default of the cluster).
+        ///
+        /// An existing topic with fewer replicas is used, and a warning is logged.
         pub replication_factor: Option<u32> = None,
-        /// Whether a missing topic and a missing dead-letter topic are created (default true). If false, the ports
-        /// return [`Unavailable`](ErrorKind::Unavailable) until both exist.
+        /// Sets whether a missing topic and a missing dead-letter topic are created (default
+        /// `true`).
+        ///
+        /// If they are not created, the ports return [`Unavailable`](ErrorKind::Unavailable) until
+        /// both topics exist.
         pub create_topics: bool = true,
-        /// Whether the topic belongs to other programs (default `false`). Such a topic is not created, and may be
-        /// compacted. Its dead-letter topic is created.
+        /// Sets whether the topic belongs to other programs (default `false`).
+        ///
+        /// Such a topic is not created, and may be compacted. Its dead-letter topic is created.
         pub foreign: bool = false,
-        /// Whether a new topic keeps all records (default false). Topics of events need this: a projection is rebuilt
-        /// from the first record.
+        /// Sets whether a new topic keeps all records (default `false`).
+        ///
+        /// A topic of events needs unlimited retention, because a projection is rebuilt from the
+        /// first record.
         pub infinite_retention: bool = false,
-        /// Identity of a static group member (default none). A static member keeps its partitions during a restart that
-        /// is shorter than [`session_timeout`](Self::session_timeout). The id must be unique within the group.
+        /// Sets the id of a static member of the group (default: none).
+        ///
+        /// A static member keeps its partitions during a restart that is shorter than
+        /// [`session_timeout`](Self::session_timeout). The id must be unique within the group.
         pub group_instance_id: Option<String> as impl Into<Option<String>> = None,
-        /// SASL user name (default none: no authentication).
+        /// Sets the SASL user name (default: none, which means no authentication).
         pub username: Option<String> as impl Into<Option<String>> = None,
-        /// SASL password. Required with `username`.
+        /// Sets the SASL password, which is required if [`username`](Self::username) is set.
         pub password: Option<SecretString> as impl Into<Option<SecretString>> = None,
-        /// SASL mechanism (default `PLAIN`).
+        /// Sets the SASL mechanism (default `PLAIN`).
         pub mechanism: SaslMechanism = SaslMechanism::Plain,
-        /// Whether connections use TLS (default false). Requires the feature `tls` of this crate.
+        /// Sets whether connections use TLS (default `false`). Requires the feature `tls` of this
+        /// crate.
         pub tls: bool = false,
-        /// PEM file with the trusted certificate authorities (default: the system's).
+        /// Sets the PEM file with the trusted certificate authorities (default: the authorities of
+        /// the system).
         pub ca_file: Option<PathBuf> as impl Into<Option<PathBuf>> = None,
-        /// PEM file with the client's certificate and its chain, for brokers that authenticate clients by TLS (default
-        /// none). It is read when a client is created, and so is `key_file`.
+        /// Sets the PEM file with the client's certificate and its chain, for brokers that
+        /// authenticate clients by TLS (default: none).
+        ///
+        /// The file and [`key_file`](Self::key_file) are read when a client is created.
         pub cert_file: Option<PathBuf> as impl Into<Option<PathBuf>> = None,
-        /// PEM file with the private key of the client's certificate. Required with `cert_file`.
+        /// Sets the PEM file with the private key of the client's certificate, which is required if
+        /// [`cert_file`](Self::cert_file) is set.
         pub key_file: Option<PathBuf> as impl Into<Option<PathBuf>> = None,
-        /// Provider of the tokens for the mechanism [`OauthBearer`](SaslMechanism::OauthBearer), which replaces the
-        /// user and the password (default none).
+        /// Sets the provider of the tokens for the mechanism
+        /// [`OauthBearer`](SaslMechanism::OauthBearer) (default: none). The tokens replace the user
+        /// name and the password.
         pub oauth: Option<Arc<dyn OauthTokenProvider>> = None,
-        /// Compression of record batches (default none).
+        /// Sets the compression of record batches (default: none).
         pub compression: Compression = Compression::None,
-        /// Maximum number of records in a batch (default 1,000).
+        /// Sets the maximum number of records in a batch that a source returns (default 1,000).
         pub batch_records: usize = 1_000,
-        /// Maximum size of a batch in bytes (default 1 MiB). A single larger record is delivered in a batch by itself.
+        /// Sets the maximum size, in bytes, of a batch that a source returns (default 1 MiB).
+        ///
+        /// A single larger record is delivered in a batch by itself.
         pub batch_bytes: usize = 1 << 20,
-        /// How long a batch collects records while the caller is busy (default 5 ms). A waiting caller gets the records
-        /// that are available.
+        /// Sets how long a source collects the records of a batch while its caller is busy (default
+        /// 5 ms).
+        ///
+        /// A caller that waits for a batch receives the records that are available.
         pub batch_linger: Duration = Duration::from_millis(5),
-        /// Size in bytes of librdkafka's prefetch queue, over all partitions of a consumer (default 8 MiB). 32 MiB were
-        /// not faster for five million small records and used 20 MiB more memory (`docs/performance.md`).
+        /// Sets the size, in bytes, of librdkafka's prefetch queue for all partitions of a consumer
+        /// (default 8 MiB).
+        ///
+        /// In a measurement with five million small records, 32 MiB were not faster and took 20 MiB
+        /// more memory (`docs/performance.md`).
         pub consumer_queue_bytes: usize = 8 << 20,
-        /// Time without a heartbeat after which a member is evicted from the group (default 6 s).
+        /// Sets the time without a heartbeat after which a member is evicted from the group
+        /// (default 6 s).
         pub session_timeout: Duration = Duration::from_secs(6),
-        /// Interval of heartbeats (default 2 s). A member detects a rebalance by its next heartbeat.
+        /// Sets the interval of heartbeats (default 2 s). A member detects a rebalance by its next
+        /// heartbeat.
         pub heartbeat_interval: Duration = Duration::from_secs(2),
-        /// How long a rebalance waits for revoked partitions to be drained and committed (default 5 s). Must be shorter
-        /// than [`session_timeout`](Self::session_timeout).
+        /// Sets how long a rebalance waits until revoked partitions are drained and committed
+        /// (default 5 s).
+        ///
+        /// The time must be shorter than [`session_timeout`](Self::session_timeout).
         pub revocation_timeout: Duration = Duration::from_secs(5),
-        /// Timeout of a publish, including retries (default 5 s). librdkafka's delivery timeout is 90 % of it, checked
-        /// once a second.
+        /// Sets the timeout of a publish, including retries (default 5 s).
+        ///
+        /// The delivery timeout of librdkafka, which is checked once a second, is 90 % of this
+        /// timeout.
         pub publish_timeout: Duration = Duration::from_secs(5),
-        /// How long the producer collects records before it sends a batch (default 0.5 ms). Adds to the latency of every
-        /// publish. With 1 ms, 64 waiting callers publish a fifth less and 512 up to a tenth more: librdkafka waits for
-        /// whole milliseconds, and with less its thread polls while a partition has its maximum of batches in flight.
+        /// Sets how long the producer collects records before it sends a batch (default 0.5 ms).
+        ///
+        /// The time adds to the latency of every publish. With 1 ms, 64 waiting callers publish a
+        /// fifth less and 512 callers up to a tenth more: librdkafka waits for whole milliseconds,
+        /// and with a shorter time its thread polls while a partition has its maximum number of
+        /// batches in flight.
         pub producer_linger: Duration = Duration::from_micros(500),
-        /// Maximum number of records in the producer's queue (default 10,000). If it is full, a publish fails at once
-        /// with [`Overloaded`](ErrorKind::Overloaded).
+        /// Sets the maximum number of records in the producer's queue (default 10,000).
+        ///
+        /// If the queue is full, a publish fails at once with
+        /// [`Overloaded`](ErrorKind::Overloaded).
         pub producer_queue_capacity: usize = 10_000,
-        /// Interval of a consumer's statistics (default 5 s). The lag that a source reports is at most this old.
+        /// Sets the interval of a consumer's statistics (default 5 s). The lag that a source
+        /// reports is at most this old.
         pub statistics_interval: Duration = Duration::from_secs(5),
-        /// Properties of librdkafka, for all clients of the log. See [`property`](Self::property).
+        /// Sets the properties of librdkafka, for all clients of the log. See
+        /// [`with_property`](Self::with_property).
         pub properties: BTreeMap<String, SecretString> = BTreeMap::new(),
     }
 
-    /// The defaults, with `brokers` as bootstrap servers.
+    /// Creates the default options, with `brokers` as the bootstrap servers.
     pub fn new(brokers: impl Into<String>);
 }
 
-/// Defines an enum whose values have names. `FromStr` ignores case.
+/// Defines an enum whose values have names. Its `FromStr` ignores case.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)+ }) => {
         $(#[$doc])*
@@ -118,7 +157,7 @@ macro_rules! named {
         }
 
         impl $type {
-            /// The value's name in librdkafka's configuration.
+            /// Returns the name of the value in librdkafka's configuration.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
@@ -129,8 +168,11 @@ macro_rules! named {
         impl FromStr for $type {
             type Err = Error;
 
+            /// Parses the name of a value.
+            ///
             /// # Errors
-            /// [`Invalid`](ErrorKind::Invalid) for another text; the message lists the names.
+            /// [`Invalid`](ErrorKind::Invalid) if `text` is not the name of a value. The message
+            /// lists the names.
             fn from_str(text: &str) -> Result<Self> {
                 $(if text.eq_ignore_ascii_case($name) {
                     return Ok(Self::$value);
@@ -145,20 +187,25 @@ macro_rules! named {
 named!(
     /// A SASL mechanism.
     SaslMechanism {
-        /// Sends the password in plain text: use it with TLS, or in a trusted network.
+        /// PLAIN, which sends the password in plain text. Use it with TLS, or in a trusted network.
         Plain = "PLAIN",
         /// SCRAM-SHA-256. Requires the feature `tls` of this crate.
         ScramSha256 = "SCRAM-SHA-256",
         /// SCRAM-SHA-512. Requires the feature `tls` of this crate.
         ScramSha512 = "SCRAM-SHA-512",
-        /// OAUTHBEARER, with [`oauth`](KafkaLogOptions::oauth). Requires the feature `tls` of this crate. librdkafka
-        /// gives its administrative clients no token: topics must exist, and their configuration is not read.
+        /// OAUTHBEARER, with the tokens of [`oauth`](KafkaLogOptions::oauth). Requires the feature
+        /// `tls` of this crate.
+        ///
+        /// librdkafka gives its administrative clients no token, so the topics must exist, and
+        /// their configuration is not read.
         OauthBearer = "OAUTHBEARER",
     }
 );
 
 named!(
-    /// Compression of record batches. The consumers of the replaced systems can read `None` and `Gzip` only.
+    /// The compression of record batches.
+    ///
+    /// The consumers of the replaced systems can read only `None` and `Gzip`.
     Compression {
         /// No compression.
         None = "none",
@@ -187,7 +234,7 @@ pub struct OauthToken {
 }
 
 impl OauthToken {
-    /// A token of `principal`.
+    /// Creates a token of `principal`, which expires at `expires_at`.
     pub fn new(
         token: impl Into<SecretString>,
         principal: impl Into<String>,
@@ -201,7 +248,8 @@ impl OauthToken {
     }
 }
 
-/// Provides tokens to the clients of a log. See [`KafkaLogOptions::oauth`](KafkaLogOptions::oauth).
+/// A provider of tokens for the clients of a log, see
+/// [`KafkaLogOptions::oauth`](KafkaLogOptions::oauth).
 ///
 /// ```
 /// use shop_core::{Clock, Result, SystemClock, Timestamp};
@@ -212,7 +260,7 @@ impl OauthToken {
 ///
 /// impl OauthTokenProvider for Issuer {
 ///     fn token(&self) -> Result<OauthToken> {
-///         // Here your own way to a token.
+///         // Request the token from your identity provider here.
 ///         let expires_at = Timestamp::from_millis(SystemClock.now().as_millis() + 300_000).unwrap_or(Timestamp::MAX);
 ///         Ok(OauthToken::new("eyJhbGciOiJSUzI1NiJ9…", "shop", expires_at))
 ///     }
@@ -231,11 +279,15 @@ pub trait OauthTokenProvider: fmt::Debug + Send + Sync + 'static {
 }
 
 impl KafkaLogOptions {
-    /// Adds a [property of librdkafka][list] for all clients of the log: producer, consumers and
-    /// administrative clients. The property takes precedence over the option that sets the same property.
+    /// Adds a [property of librdkafka][list] for all clients of the log: the producer, the
+    /// consumers and the administrative clients.
     ///
-    /// Opening the log fails with [`Invalid`](ErrorKind::Invalid) if librdkafka rejects a property, or if it would break
-    /// a guarantee of the log or has an option; the message names the property and the reason.
+    /// The property takes precedence over the option that sets the same property. Opening the log
+    /// fails with [`Invalid`](ErrorKind::Invalid) if librdkafka rejects a property, if a property
+    /// would break a guarantee of the log, or if there is an option for it. The message names the
+    /// property and the reason.
+    ///
+    /// # Example
     ///
     /// ```
     /// use shop_kafka::KafkaLogOptions;
@@ -306,24 +358,26 @@ impl KafkaLogOptions {
         if let Some((_, problem)) = problems.into_iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(kafka_error(ErrorKind::Invalid, problem));
         }
+
         let is_scram = matches!(
             self.mechanism,
             SaslMechanism::ScramSha256 | SaslMechanism::ScramSha512
         );
-        let features = [
+        let tls_features = [
             (self.tls, "TLS"),
             (self.mechanism == SaslMechanism::OauthBearer, "OAUTHBEARER"),
             (is_scram && self.username.is_some(), "SCRAM"),
         ];
-        if let Some((_, what)) = features
+        if let Some((_, name)) = tls_features
             .into_iter()
             .find(|(is_used, _)| *is_used && !cfg!(feature = "tls"))
         {
             let message =
-                format!("{what} requires a build with the feature tls or tls-static of shop-kafka");
+                format!("{name} requires a build with the feature tls or tls-static of shop-kafka");
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
-        config::check(self)
+
+        config::check_properties(self)
     }
 }
 
@@ -331,8 +385,10 @@ impl KafkaLogOptions {
 ///
 /// Kafka's limit is 249 characters, of which the suffix takes four.
 fn is_topic_name(name: &str) -> bool {
-    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=245).contains(&name.len()) && name.bytes().all(is_valid) && name != "." && name != ".."
+    let has_valid_bytes = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    (1..=245).contains(&name.len()) && has_valid_bytes && name != "." && name != ".."
 }
 
 #[cfg(test)]
@@ -415,7 +471,7 @@ mod tests {
             .client_id("a".to_owned())
             .with_property("client.rack", "eu-1a");
         let clients: [fn(&KafkaLogOptions) -> rdkafka::ClientConfig; 3] = [
-            config::observer,
+            config::metadata_client,
             |options| config::producer(options, 1),
             |options| config::consumer(options, "group"),
         ];

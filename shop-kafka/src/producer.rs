@@ -19,7 +19,7 @@ use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::acknowledged::Acknowledgements;
-use crate::client::{ClientHealth, Context, close_in_background, lock, partitions};
+use crate::client::{ClientHealth, Context, close_in_background, fetch_partitions, lock};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
@@ -74,15 +74,16 @@ impl ProducerHandle {
     /// If librdkafka rejects the configuration.
     fn current(&self) -> Result<Arc<Producer>> {
         let batch_bytes = self.health.batch_limit.batch_bytes();
-        let mut current = lock(&self.current);
-        if let Some(current) = &*current
+        let mut guard = lock(&self.current);
+        if let Some(current) = &*guard
             && current.batch_bytes == batch_bytes
         {
             return Ok(Arc::clone(&current.producer));
         }
-        let next = self.create(batch_bytes)?;
-        let producer = Arc::clone(&next.producer);
-        if let Some(previous) = current.replace(next) {
+
+        let created = self.create(batch_bytes)?;
+        let producer = Arc::clone(&created.producer);
+        if let Some(previous) = guard.replace(created) {
             tracing::info!(
                 batch_bytes,
                 "the topics take other batches: using a new producer"
@@ -122,14 +123,11 @@ impl ProducerHandle {
         }
     }
 
-    /// Returns the partitions of a topic. Blocks.
-    pub(crate) fn partitions(&self, topic: &str) -> Result<Vec<i32>> {
-        let found = partitions(
-            self.current()?.client(),
-            topic,
-            self.options.publish_timeout,
-        );
-        found.map_err(|error| self.health.explain(error))
+    /// Requests the indexes of the partitions of a topic. Blocks.
+    pub(crate) fn fetch_partitions(&self, topic: &str) -> Result<Vec<i32>> {
+        let timeout = self.options.publish_timeout;
+        fetch_partitions(self.current()?.client(), topic, timeout)
+            .map_err(|error| self.health.explain(error))
     }
 
     /// Adds `record` with `headers` to the queue of the producer.
@@ -146,17 +144,18 @@ impl ProducerHandle {
         record: &LogRecord,
         headers: OwnedHeaders,
     ) -> Result<PendingDelivery> {
-        let mut native = FutureRecord::to(topic).headers(headers);
-        native.key = record.key.as_deref();
-        native.payload = record.value.as_deref();
-        native.partition = partition;
-        let sent_after = self.acknowledgements.before_send();
+        let mut kafka_record = FutureRecord::to(topic).headers(headers);
+        kafka_record.key = record.key.as_deref();
+        kafka_record.payload = record.value.as_deref();
+        kafka_record.partition = partition;
+
+        let count_at_send = self.acknowledgements.acknowledgement_count();
         let batch_bytes = self.health.batch_limit.batch_bytes();
         Ok(PendingDelivery {
             topic: Arc::clone(topic),
-            sent_after,
+            count_at_send,
             batch_bytes,
-            delivered: self.send(native)?,
+            report: self.send(kafka_record)?,
         })
     }
 
@@ -167,15 +166,15 @@ impl ProducerHandle {
     /// The error of the last attempt, with the outcome `NotApplied`. It is
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full.
     fn send(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<DeliveryFuture> {
-        let (mut error, returned) = match self.current()?.send_result(record) {
-            Ok(delivered) => return Ok(delivered),
+        let (mut error, rejected_record) = match self.current()?.send_result(record) {
+            Ok(report) => return Ok(report),
             Err(rejected) => rejected,
         };
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.replace_if_broken();
-            match self.current()?.send_result(returned) {
-                Ok(delivered) => return Ok(delivered),
-                Err((second, _)) => error = second,
+            match self.current()?.send_result(rejected_record) {
+                Ok(report) => return Ok(report),
+                Err((second_error, _)) => error = second_error,
             }
         }
         Err(self
@@ -184,19 +183,21 @@ impl ProducerHandle {
             .with_outcome(Outcome::NotApplied))
     }
 
-    /// Publishes the record that `enqueue` adds to the queue, and waits until all in-sync replicas have it. Returns its
-    /// position.
+    /// Publishes the record that `enqueue` adds to the queue, and waits until all in-sync replicas
+    /// have the record. Returns the position of the record.
     ///
-    /// If no broker reports a position, `enqueue` adds the record once more. librdkafka infers such a success from
-    /// that of a later batch of the partition: the broker accepts batches only in sequence. It does not if it knows no
-    /// batch of the producer: from a broker that is not ready to lead the partition yet, the first batch may return
-    /// with an error while the second one is written, and the first one is lost
+    /// If no broker reports a position, `enqueue` adds the record once more, because the record may
+    /// be lost. librdkafka reports a success without a position if it infers the success of a batch
+    /// from the success of a later batch of the partition: a broker accepts batches only in
+    /// sequence. The inference is wrong if the broker knows no batch of the producer. If the broker
+    /// is not ready to lead the partition yet, the first batch may return with an error while the
+    /// second one is written, and the first one is lost
     /// (<https://github.com/confluentinc/confluent-kafka-go/issues/921>).
     pub(crate) async fn deliver(
         &self,
         enqueue: impl Fn() -> Result<PendingDelivery> + Send,
     ) -> Result<RecordPosition> {
-        let mut position = enqueue()?.reported(self).await?;
+        let mut position = enqueue()?.wait_for_report(self).await?;
         for _ in 1..MAX_ATTEMPTS {
             if position.is_some() {
                 break;
@@ -204,13 +205,14 @@ impl ProducerHandle {
             tracing::info!(
                 "a record was acknowledged without its position, publishing it once more"
             );
-            let unknown = |error: Error| error.with_outcome(Outcome::Unknown);
-            position = enqueue().map_err(unknown)?.reported(self).await?;
+            let delivery = enqueue().map_err(|error| error.with_outcome(Outcome::Unknown))?;
+            position = delivery.wait_for_report(self).await?;
         }
         position.ok_or_else(no_position)
     }
 
-    /// Publishes `count` records, and returns the report of each one in the order of their indexes.
+    /// Publishes `count` records, and returns the reported position of each record in the order of
+    /// their indexes.
     ///
     /// `enqueue` adds the record with the given index to the queue. While the queue is full, this
     /// function tries again until `deadline`.
@@ -232,12 +234,13 @@ impl ProducerHandle {
             }
             deliveries.push(enqueued);
         }
+
         // The reports are awaited from the last one on. Most other reports have arrived by then, so
         // the task wakes up only a few times.
         let mut reported = Vec::with_capacity(count);
         while let Some(delivery) = deliveries.pop() {
             reported.push(match delivery {
-                Ok(delivery) => delivery.reported(self).await,
+                Ok(delivery) => delivery.wait_for_report(self).await,
                 Err(error) => Err(error),
             });
         }
@@ -250,7 +253,7 @@ impl ProducerHandle {
     ///
     /// `batch_bytes` is the batch size when the record was enqueued. The outcome is `Unknown`,
     /// except for records that are too large.
-    fn rejected(
+    fn delivery_error(
         &self,
         topic: &Arc<str>,
         error: KafkaError,
@@ -258,19 +261,21 @@ impl ProducerHandle {
         batch_bytes: usize,
     ) -> Error {
         self.replace_if_broken();
-        self.health.has_failed.store(true, Ordering::Release);
+        self.health
+            .has_failed_delivery
+            .store(true, Ordering::Release);
         let error = self.health.explain(from_kafka(error));
         match error.kind() {
-            ErrorKind::TooLarge => return self.too_large(topic, error, record, batch_bytes),
+            ErrorKind::TooLarge => return self.too_large_error(topic, error, record, batch_bytes),
             ErrorKind::DeadlineExceeded => {
                 if let Ok(partition) = u32::try_from(record.partition()) {
-                    self.acknowledgements.failed(topic, partition);
+                    self.acknowledgements.record_failure(topic, partition);
                 }
             }
             _ => {}
         }
-        // An earlier attempt may have been written, whatever the last one returned. This includes a record that was
-        // purged from the queue: it may have waited there for a retry.
+        // An earlier attempt may have been written, whatever the last attempt has returned. This
+        // includes a record that was purged from the queue: it may have waited there for a retry.
         error.with_outcome(Outcome::Unknown)
     }
 
@@ -279,7 +284,7 @@ impl ProducerHandle {
     /// - A record that exceeds the limit by itself keeps `error`.
     /// - A record that was in a batch with others gets an [`Unavailable`](ErrorKind::Unavailable)
     ///   error, which the caller may retry. The next batches are smaller.
-    fn too_large(
+    fn too_large_error(
         &self,
         topic: &Arc<str>,
         error: Error,
@@ -289,14 +294,15 @@ impl ProducerHandle {
         let bytes = record.payload().map_or(0, <[u8]>::len)
             + record.key().map_or(0, <[u8]>::len)
             + HEADER_BYTES;
-        let limit = self.health.batch_limit.of_topic(topic);
+        let limit = self.health.batch_limit.topic_limit(topic);
         if bytes >= limit.unwrap_or(batch_bytes) {
             tracing::warn!(kafka.topic = %topic, bytes, limit, "a record exceeds the topic's max.message.bytes");
             return error.with_outcome(Outcome::NotApplied);
         }
+
         // Several records of one batch fail together. Only the first one reduces the batch size.
         if self.health.batch_limit.batch_bytes() == batch_bytes {
-            self.health.batch_limit.note_refused(batch_bytes);
+            self.health.batch_limit.reduce_batch_bytes(batch_bytes);
             tracing::warn!(
                 kafka.topic = %topic,
                 batch_bytes,
@@ -313,8 +319,8 @@ impl ProducerHandle {
     ///
     /// The producer stays if it is younger than [`MIN_LIFETIME`].
     fn replace_if_broken(&self) {
-        let mut current = lock(&self.current);
-        let Some(current) = &mut *current else { return };
+        let mut guard = lock(&self.current);
+        let Some(current) = &mut *guard else { return };
         let Some((code, reason)) = current.producer.client().fatal_error() else {
             return;
         };
@@ -326,10 +332,11 @@ impl ProducerHandle {
         if current.created_at.elapsed() < MIN_LIFETIME {
             return;
         }
+
         tracing::warn!(%code, reason, "replacing the producer after a fatal error");
         match self.create(current.batch_bytes) {
-            Ok(next) => {
-                let broken = std::mem::replace(current, next);
+            Ok(created) => {
+                let broken = std::mem::replace(current, created);
                 close_in_background(move || wait_until_alone(&broken.producer));
             }
             Err(error) => tracing::error!(error = %error.chain(), "failed to create a producer"),
@@ -348,16 +355,14 @@ impl ProducerHandle {
     }
 }
 
-/// Waits until no other reference is left. Dropping the last one blocks until the producer is closed, which must not
-/// happen in a publish.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an `Arc` does not notify of dropped references"
-)]
 /// Waits until the caller has the only reference to `producer`. Blocks.
 ///
 /// Dropping the last reference blocks until the producer is closed, which must not happen in a
 /// publish.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an `Arc` does not notify of dropped references"
+)]
 fn wait_until_alone(producer: &Arc<Producer>) {
     while Arc::strong_count(producer) > 1 {
         std::thread::sleep(Duration::from_millis(10));
@@ -384,36 +389,41 @@ const MAX_ATTEMPTS: usize = 3;
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
     /// The number of acknowledgements before the record was enqueued, see [`Acknowledgements`].
-    sent_after: u64,
-    /// The maximum size of batches when it was sent.
+    count_at_send: u64,
+    /// The maximum size of a batch when the record was enqueued.
     batch_bytes: usize,
-    delivered: DeliveryFuture,
+    report: DeliveryFuture,
 }
 
 impl PendingDelivery {
-    /// Waits for the report of the record; `None` if no broker has reported its position.
+    /// Waits for the report of the record, and returns the reported position.
+    ///
+    /// Returns `None` if the record was delivered and no broker has reported its position.
     ///
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if the producer was closed before
-    /// - the error of [`ProducerHandle::rejected`] if the record was not delivered
-    async fn reported(self, producer: &ProducerHandle) -> ReportedPosition {
-        let closed = "the producer was closed before the record was acknowledged";
-        let closed = |error| kafka_error(ErrorKind::Unavailable, closed).with_source(error);
-        let delivered = self.delivered.await.map_err(closed)?;
-        let delivered = delivered.map_err(|(error, record)| {
-            producer.rejected(&self.topic, error, &record, self.batch_bytes)
+    /// - the error of [`ProducerHandle::delivery_error`] if the record was not delivered
+    async fn wait_for_report(self, producer: &ProducerHandle) -> ReportedPosition {
+        let report = self.report.await.map_err(|error| {
+            let message = "the producer was closed before the record was acknowledged";
+            kafka_error(ErrorKind::Unavailable, message).with_source(error)
         })?;
-        let (Ok(partition), Ok(offset)) = (
-            u32::try_from(delivered.partition),
-            u64::try_from(delivered.offset),
-        ) else {
+        let delivery = report.map_err(|(error, record)| {
+            producer.delivery_error(&self.topic, error, &record, self.batch_bytes)
+        })?;
+
+        // librdkafka reports an unknown offset as a negative number.
+        let Ok(partition) = u32::try_from(delivery.partition) else {
             return Ok(None);
         };
-        producer.acknowledgements.acknowledged(
+        let Ok(offset) = u64::try_from(delivery.offset) else {
+            return Ok(None);
+        };
+        producer.acknowledgements.record_acknowledged(
             &self.topic,
             partition,
             offset,
-            self.sent_after,
+            self.count_at_send,
             producer.health.topic_changes(),
         );
         Ok(Some(RecordPosition::new(self.topic, partition, offset)))

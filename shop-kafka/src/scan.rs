@@ -1,4 +1,5 @@
-//! Scans a topic to its current end, or follows it, in a separate thread and without a consumer group.
+//! Scans a topic to its current end, or follows it, in a separate thread and without a consumer
+//! group.
 //!
 //! ```text
 //! caller                              thread `shop-kafka-scan`
@@ -8,7 +9,8 @@
 //! ```
 //!
 //! The channel buffers a single batch, so a slow caller makes the thread wait. If the caller drops
-//! the stream, the thread ends within one poll. A complete scan leaves its consumer to the next scan.
+//! the stream, the thread ends within one poll. A complete scan leaves its consumer to the next
+//! scan.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ use shop_core::log::{LogRecord, LogTail, Offsets};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::client::{StandaloneConsumer, partitions, start_thread};
+use crate::client::{StandaloneConsumer, fetch_partitions, start_thread};
 use crate::error::{from_kafka, kafka_error};
 use crate::number::{int32, unsigned};
 use crate::record::from_message;
@@ -69,7 +71,7 @@ impl ScanRange {
     ///
     /// `low` is the first offset in the partition, and `high` is its end. There is nothing to read
     /// if the two returned offsets are equal.
-    fn of(&self, partition: u32, low: u64, high: u64) -> (u64, u64) {
+    fn bounds_in(&self, partition: u32, low: u64, high: u64) -> (u64, u64) {
         match self {
             Self::All | Self::Between(_) => (low, high),
             Self::At(index, offset) if *index == partition => {
@@ -88,11 +90,18 @@ impl ScanRange {
     }
 }
 
-/// Starts a scan of `topic` in a new thread, and returns its ranges and a stream of its records.
+/// A scan that was started, with a stream `S` of its records.
+pub(crate) struct StartedScan<S> {
+    /// The offsets that the scan reads.
+    pub(crate) ranges: OffsetRanges,
+    /// The unstable offsets, if the scan has no end. The map is empty otherwise.
+    pub(crate) unstable: UnstableCounts,
+    pub(crate) batches: S,
+}
+
+/// Starts a scan of `topic` in a new thread.
 ///
-/// The [`OffsetRanges`] tell which offsets of each partition are read. The [`UnstableCounts`] are
-/// filled for a range without an end only. The thread ends when the records are read or the stream
-/// is dropped.
+/// The thread ends when the records are read or the stream of the scan is dropped.
 ///
 /// # Errors
 /// - the error of the start, such as brokers that do not respond
@@ -104,32 +113,31 @@ pub(crate) async fn scan(
     log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
     range: ScanRange,
-) -> Result<(
-    (OffsetRanges, UnstableCounts),
-    impl Stream<Item = Result<PartitionBatch>> + Send + use<>,
-)> {
-    let (started, starting) = oneshot::channel();
+) -> Result<StartedScan<impl Stream<Item = Result<PartitionBatch>> + Send + use<>>> {
+    let (offsets_sender, offsets_receiver) = oneshot::channel();
     // One batch is buffered while the next one is read.
-    let (batches, mut received) = mpsc::channel(1);
+    let (batch_sender, mut batch_receiver) = mpsc::channel(1);
     let log = Arc::clone(log);
     let topic = Arc::clone(topic);
-    drop(start_thread(
-        "shop-kafka-scan",
-        move || match TopicScan::start(&log, topic, &range) {
-            Err(error) => drop(started.send(Err(log.health.explain(error)))),
-            Ok((scan, spans)) => {
+    start_thread("shop-kafka-scan", move || {
+        match TopicScan::start(&log, topic, &range) {
+            Ok((scan, ranges, unstable)) => {
                 // The caller may be gone. `run` then finds the channel of batches closed.
-                let _caller_gone = started.send(Ok(spans));
-                scan.run(&log, &batches);
+                let _caller_gone = offsets_sender.send(Ok((ranges, unstable)));
+                scan.run(&log, &batch_sender);
             }
-        },
-    )?);
-    let aborted = |error| kafka_error(ErrorKind::Internal, "topic scan aborted").with_source(error);
-    let spans = starting.await.map_err(aborted)??;
-    Ok((
-        spans,
-        stream::poll_fn(move |context| received.poll_recv(context)),
-    ))
+            Err(error) => drop(offsets_sender.send(Err(log.health.explain(error)))),
+        }
+    })?;
+
+    let (ranges, unstable) = offsets_receiver.await.map_err(|error| {
+        kafka_error(ErrorKind::Internal, "topic scan aborted").with_source(error)
+    })??;
+    Ok(StartedScan {
+        ranges,
+        unstable,
+        batches: stream::poll_fn(move |context| batch_receiver.poll_recv(context)),
+    })
 }
 
 /// The state of a scan, which its thread owns.
@@ -137,17 +145,18 @@ struct TopicScan {
     consumer: StandaloneConsumer,
     topic: Arc<str>,
     /// The end offsets of the partitions that are not completely read.
-    ends: BTreeMap<u32, u64>,
+    end_offsets: BTreeMap<u32, u64>,
     /// Whether the scan continues behind the ends, see [`ScanRange::follows`].
     follows: bool,
     /// Whether the scan reads only a few records, so that its client prefetches as few as possible.
-    few: bool,
+    reads_few: bool,
     /// The value of [`ClientHealth::topic_changes`](crate::client::ClientHealth::topic_changes) at
     /// the start. If the value changes, the records may come from another topic of this name.
     topic_changes: u64,
-    /// Records that were read and not yet sent, and their size in bytes.
+    /// The records that were read and not sent yet, by partition.
     buffered: BTreeMap<u32, Vec<LogRecord>>,
-    bytes: usize,
+    /// The size of the buffered records, in bytes.
+    buffered_bytes: usize,
     /// The memory from which the contents of the records are allocated.
     buffer: BytesMut,
 }
@@ -155,102 +164,110 @@ struct TopicScan {
 impl TopicScan {
     /// Requests the offsets of `range`, and assigns its partitions to a consumer. Blocks.
     ///
+    /// Returns the scan with the offsets that it reads, and with the unstable offsets of a range
+    /// without an end.
+    ///
     /// # Errors
     /// The errors of the requests to the brokers.
     fn start(
         log: &KafkaLogInner,
         topic: Arc<str>,
         range: &ScanRange,
-    ) -> Result<(Self, (OffsetRanges, UnstableCounts))> {
-        // Of a few records, the client should not fetch many more than these.
-        let few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
+    ) -> Result<(Self, OffsetRanges, UnstableCounts)> {
+        // For a few records, the client should not fetch many more than these.
+        let reads_few = matches!(range, ScanRange::Between(_) | ScanRange::At(..));
         let topic_changes = log.health.topic_changes();
-        let consumer = log.consumer(&topic, few)?;
-        let mut assignment = TopicPartitionList::new();
-        let mut ends = BTreeMap::new();
-        let mut unstable = UnstableCounts::new();
+        let consumer = log.take_consumer(&topic, reads_few)?;
+
         // The monitor's client reads uncommitted records, so it sees the ends behind open
         // transactions. These ends are requested before the stable ends, so a record that is
         // appended in between does not count as unstable.
         let unstable_ends = if range.follows() {
-            spans(&log.monitor.admin.observer, &topic, &ScanRange::All)?
+            request_ranges(&log.monitor.admin.metadata_client, &topic, &ScanRange::All)?
         } else {
             OffsetRanges::new()
         };
-        let read = spans(&consumer, &topic, range)?;
-        for (partition, (start, end)) in &read {
+        let ranges = request_ranges(&consumer, &topic, range)?;
+
+        let mut assignment = TopicPartitionList::new();
+        let mut end_offsets = BTreeMap::new();
+        let mut unstable = UnstableCounts::new();
+        for (partition, (start, end)) in &ranges {
             let offset = Offset::Offset(start.cast_signed());
             assignment
                 .add_partition_offset(&topic, int32(*partition), offset)
                 .map_err(from_kafka)?;
-            ends.insert(*partition, *end);
-            if let Some((_, last)) = unstable_ends.get(partition).filter(|(_, last)| last > end) {
-                unstable.insert(*partition, last - end);
+            end_offsets.insert(*partition, *end);
+            if let Some((_, unstable_end)) = unstable_ends.get(partition)
+                && unstable_end > end
+            {
+                unstable.insert(*partition, unstable_end - end);
             }
         }
-        if !ends.is_empty() {
+        if !end_offsets.is_empty() {
             consumer.assign(&assignment).map_err(from_kafka)?;
             // The consumer may come from an earlier scan, which has paused partitions that it had
             // read completely.
             consumer.resume(&assignment).map_err(from_kafka)?;
         }
-        let follows = range.follows();
-        let buffered = BTreeMap::new();
-        let buffer = BytesMut::new();
+
         let scan = Self {
             consumer,
             topic,
-            ends,
-            follows,
-            few,
+            end_offsets,
+            follows: range.follows(),
+            reads_few,
             topic_changes,
-            buffered,
-            bytes: 0,
-            buffer,
+            buffered: BTreeMap::new(),
+            buffered_bytes: 0,
+            buffer: BytesMut::new(),
         };
-        Ok((scan, (read, unstable)))
+        Ok((scan, ranges, unstable))
     }
 
     /// Sends batches until all partitions are read or the receiver is dropped.
     fn run(mut self, log: &KafkaLogInner, batches: &mpsc::Sender<Result<PartitionBatch>>) {
-        let mut last_read = Instant::now();
+        let mut last_read_at = Instant::now();
         let mut last_error = None;
-        let idle_timeout = if self.few {
+        let idle_timeout = if self.reads_few {
             REQUEST_TIMEOUT
         } else {
             IDLE_TIMEOUT
         };
-        while (self.follows || !self.ends.is_empty()) && !batches.is_closed() {
+        while !self.is_complete() && !batches.is_closed() {
             // A follower sends the buffered records before it waits for more.
-            let is_current = self.follows && self.bytes > 0;
-            match self.consumer.poll(if is_current {
+            let must_flush = self.follows && self.buffered_bytes > 0;
+            let timeout = if must_flush {
                 Duration::ZERO
             } else {
                 POLL_TIMEOUT
-            }) {
-                None if is_current => {
+            };
+            match self.consumer.poll(timeout) {
+                None if must_flush => {
                     if !self.flush(batches) {
                         return;
                     }
                     continue;
                 }
-                None if self.follows || last_read.elapsed() < idle_timeout => continue,
+                None if self.follows || last_read_at.elapsed() < idle_timeout => continue,
                 None => {
                     let message = "the topic scan is incomplete: no record was received in time";
-                    let timed_out = || kafka_error(ErrorKind::Unavailable, message);
-                    let error = log.health.explain(last_error.unwrap_or_else(timed_out));
+                    let error =
+                        last_error.unwrap_or_else(|| kafka_error(ErrorKind::Unavailable, message));
                     // A dropped receiver ends the scan as well, so a failed send has no
                     // consequence.
-                    return drop(batches.blocking_send(Err(error)));
+                    return drop(batches.blocking_send(Err(log.health.explain(error))));
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) if self.follows => continue,
                 // The partition may end before the expected end, for example because its last
                 // offsets contain no records.
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.ends.remove(&unsigned::<u32>(partition));
+                    self.end_offsets.remove(&unsigned::<u32>(partition));
                 }
-                // A wanted offset is not in the log, so the scan ends without its record.
-                Some(Err(error)) if self.few && is_outside(&error) => self.ends.clear(),
+                // A requested offset is not in the log, so the scan ends without its record.
+                Some(Err(error)) if self.reads_few && is_outside_log(&error) => {
+                    self.end_offsets.clear();
+                }
                 // librdkafka recovers by itself, or the scan times out.
                 Some(Err(error)) => {
                     last_error = Some(from_kafka(error));
@@ -258,48 +275,55 @@ impl TopicScan {
                 }
                 Some(Ok(_)) if log.health.topic_changes() != self.topic_changes => {
                     let message = "a topic was deleted and created again while it was read";
-                    return drop(
-                        batches.blocking_send(Err(kafka_error(ErrorKind::Unavailable, message))),
-                    );
+                    let error = kafka_error(ErrorKind::Unavailable, message);
+                    return drop(batches.blocking_send(Err(error)));
                 }
                 Some(Ok(message)) => {
                     let partition = unsigned(rdkafka::Message::partition(&message));
                     let record = from_message(&message, &mut self.buffer);
                     drop(message);
-                    self.push(partition, record);
+                    self.buffer_record(partition, record);
                 }
             }
-            let count: usize = self.buffered.values().map(Vec::len).sum();
-            let full =
-                self.bytes >= log.options.batch_bytes || count >= log.options.batch_records.max(1);
-            if (full || (self.ends.is_empty() && !self.follows)) && !self.flush(batches) {
+
+            let record_count: usize = self.buffered.values().map(Vec::len).sum();
+            let is_full = self.buffered_bytes >= log.options.batch_bytes
+                || record_count >= log.options.batch_records.max(1);
+            if (is_full || self.is_complete()) && !self.flush(batches) {
                 return;
             }
             // The time is taken after the flush, because a slow receiver must not count as an idle
             // topic.
-            last_read = Instant::now();
+            last_read_at = Instant::now();
         }
-        if self.ends.is_empty() && !self.follows {
+
+        if self.is_complete() {
             // A scan that was read to its end leaves its consumer to the next scan.
-            log.keep(self.topic, self.few, self.consumer);
+            log.return_consumer(self.topic, self.reads_few, self.consumer);
         }
     }
 
-    /// Adds a record to the buffer, unless it is behind the end of its partition, and pauses a
+    /// Returns whether all partitions are read to their ends. A scan that follows the topic is
+    /// never complete.
+    fn is_complete(&self) -> bool {
+        self.end_offsets.is_empty() && !self.follows
+    }
+
+    /// Adds a record to the buffer, unless the record is behind the end of its partition. Pauses a
     /// partition that is read completely.
-    fn push(&mut self, partition: u32, record: LogRecord) {
-        let next = record.offset + 1;
-        let end = match self.ends.get(&partition) {
+    fn buffer_record(&mut self, partition: u32, record: LogRecord) {
+        let next_offset = record.offset + 1;
+        let end_offset = match self.end_offsets.get(&partition) {
             _ if self.follows => u64::MAX,
-            Some(end) => *end,
+            Some(end_offset) => *end_offset,
             None => return,
         };
-        if next <= end {
-            self.bytes += record.size();
+        if next_offset <= end_offset {
+            self.buffered_bytes += record.size();
             self.buffered.entry(partition).or_default().push(record);
         }
-        if next >= end {
-            self.ends.remove(&partition);
+        if next_offset >= end_offset {
+            self.end_offsets.remove(&partition);
             // The client need not fetch later records of this partition.
             let mut ended = TopicPartitionList::new();
             ended.add_partition(&self.topic, int32(partition));
@@ -312,7 +336,7 @@ impl TopicScan {
     /// Sends the buffered records as one batch for each partition. Returns `false` if the receiver
     /// was dropped. Blocks while the receiver is slow.
     fn flush(&mut self, batches: &mpsc::Sender<Result<PartitionBatch>>) -> bool {
-        self.bytes = 0;
+        self.buffered_bytes = 0;
         let buffered = std::mem::take(&mut self.buffered);
         buffered
             .into_iter()
@@ -320,26 +344,32 @@ impl TopicScan {
     }
 }
 
-/// Returns the first offset and the end of each partition that contains records of `range`. Blocks.
-fn spans(consumer: &StandaloneConsumer, topic: &str, range: &ScanRange) -> Result<OffsetRanges> {
-    if let ScanRange::Between(spans) = range {
+/// Requests the first offset and the end of each partition that contains records of `range`.
+/// Blocks.
+fn request_ranges(
+    consumer: &StandaloneConsumer,
+    topic: &str,
+    range: &ScanRange,
+) -> Result<OffsetRanges> {
+    if let ScanRange::Between(ranges) = range {
         // The ends are not requested: the consumer stops where the log does.
-        return Ok(spans.clone());
+        return Ok(ranges.clone());
     }
-    let mut spans = OffsetRanges::new();
-    for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
+
+    let mut ranges = OffsetRanges::new();
+    for partition in fetch_partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
         let (low, high) = watermarks(consumer, topic, partition)?;
         let index = unsigned(partition);
-        let (start, end) = range.of(index, unsigned(low), unsigned(high));
+        let (start, end) = range.bounds_in(index, unsigned(low), unsigned(high));
         if start < end || range.follows() {
-            spans.insert(index, (start, end));
+            ranges.insert(index, (start, end));
         }
     }
-    Ok(spans)
+    Ok(ranges)
 }
 
 /// Returns whether `error` says that an offset or a partition to read is not in the log.
-fn is_outside(error: &KafkaError) -> bool {
+fn is_outside_log(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(Code::AutoOffsetReset | Code::UnknownPartition)
@@ -348,24 +378,25 @@ fn is_outside(error: &KafkaError) -> bool {
 
 /// Returns the watermarks of a partition: its first offset, and its end. Blocks.
 ///
-/// While the partition has no leader, such as in a new topic, the request is repeated for up to 10
-/// s.
+/// While the partition has no leader, such as in a new topic, the request is repeated for up to
+/// 10 s.
 fn watermarks(consumer: &StandaloneConsumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
     let fetch = || consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
     let pauses = ConstantBuilder::new()
         .with_delay(POLL_TIMEOUT)
         .with_max_times(MAX_ELECTION_PAUSES);
-    let has_no_leader = |error: &KafkaError| {
-        let code = error.rdkafka_error_code();
-        // The last is what librdkafka finds where it finds no leader.
-        matches!(
-            code,
-            Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition)
-        )
-    };
     fetch
         .retry(pauses)
         .when(has_no_leader)
         .call()
         .map_err(from_kafka)
+}
+
+/// Returns whether `error` says that a partition has no leader.
+fn has_no_leader(error: &KafkaError) -> bool {
+    // librdkafka returns `UnknownPartition` if it knows no leader of the partition.
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition)
+    )
 }

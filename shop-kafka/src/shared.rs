@@ -1,4 +1,8 @@
 //! The state that the ports of a log share: its topics, its clients, and its known faults.
+//!
+//! The sink, the source, the dead letters and the administrative port hold a reference to one
+//! [`KafkaLogInner`]. Logs of several topics in one cluster share the health, the monitor and the
+//! producer, see [`KafkaLog::open_topic`](crate::KafkaLog::open_topic).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,22 +21,21 @@ use crate::standalone::IdleConsumers;
 use crate::topic::Topic;
 use crate::topic_monitor::TopicMonitor;
 
-/// The state that all ports of a log share: its topics, the clients, and the faults that were
-/// found.
+/// The state of a log: its topics, its clients, and the faults that were found.
 pub(crate) struct KafkaLogInner {
     pub(crate) options: KafkaLogOptions,
     pub(crate) health: Arc<ClientHealth>,
     pub(crate) monitor: Arc<TopicMonitor>,
     pub(crate) producer: Arc<ProducerHandle>,
     pub(crate) topic: Arc<Topic>,
-    dead_letters: OnceLock<Arc<Topic>>,
+    dead_letter_topic: OnceLock<Arc<Topic>>,
     pub(crate) dead_letter_index: tokio::sync::Mutex<DlqIndex>,
     pub(crate) idle_consumers: IdleConsumers,
     /// The last epoch that [`next_epoch`](Self::next_epoch) has returned.
     last_epoch: Mutex<u64>,
     /// The ranges of records that the brokers had acknowledged to this process, and that the log
     /// has lost.
-    lost: Mutex<Vec<Gap>>,
+    lost_gaps: Mutex<Vec<Gap>>,
 }
 
 impl KafkaLogInner {
@@ -44,18 +47,18 @@ impl KafkaLogInner {
         producer: Arc<ProducerHandle>,
     ) -> Self {
         let topic = Arc::new(Topic::for_log(&options));
-        monitor.add(Arc::clone(&topic));
+        monitor.add_topic(Arc::clone(&topic));
         Self {
             options,
             health,
             monitor,
             producer,
             topic,
-            dead_letters: OnceLock::default(),
+            dead_letter_topic: OnceLock::default(),
             dead_letter_index: tokio::sync::Mutex::default(),
             idle_consumers: IdleConsumers::default(),
             last_epoch: Mutex::default(),
-            lost: Mutex::default(),
+            lost_gaps: Mutex::default(),
         }
     }
 
@@ -76,22 +79,22 @@ impl KafkaLogInner {
     }
 
     /// Returns the dead-letter topic, which is monitored from the first call on.
-    pub(crate) fn dead_letters(&self) -> Arc<Topic> {
-        let create = || {
+    pub(crate) fn dead_letter_topic(&self) -> Arc<Topic> {
+        let topic = self.dead_letter_topic.get_or_init(|| {
             let topic = Arc::new(Topic::for_dead_letters(&self.options));
-            self.monitor.add(Arc::clone(&topic));
+            self.monitor.add_topic(Arc::clone(&topic));
             topic
-        };
-        Arc::clone(self.dead_letters.get_or_init(create))
+        });
+        Arc::clone(topic)
     }
 
     /// Returns a new epoch: a number that is greater than all earlier epochs of this process and,
     /// as far as clocks agree, of earlier processes.
     pub(crate) fn next_epoch(&self) -> u64 {
         let now = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
-        let mut last = lock(&self.last_epoch);
-        *last = now.max(*last + 1);
-        *last
+        let mut last_epoch = lock(&self.last_epoch);
+        *last_epoch = now.max(*last_epoch + 1);
+        *last_epoch
     }
 
     /// Returns the known faults of the log: unavailable partitions, weak settings, and lost
@@ -99,66 +102,71 @@ impl KafkaLogInner {
     pub(crate) fn faults(&self) -> LogFaults {
         let topic = &self.topic.name;
         let mut faults = LogFaults::default();
-        let failing = self.producer.acknowledgements.failing(topic);
+        let failing = self.producer.acknowledgements.failing_partitions(topic);
         let mut unavailable = BTreeSet::from_iter(failing);
-        if let Some(found) = self.topic.known() {
-            unavailable.extend(
-                found
-                    .leaderless
-                    .iter()
-                    .filter_map(|id| u32::try_from(*id).ok()),
-            );
-            faults.weak_settings = found.weak_settings();
+        if let Some(description) = self.topic.description() {
+            let leaderless = description.leaderless.iter();
+            unavailable.extend(leaderless.filter_map(|id| u32::try_from(*id).ok()));
+            faults.weak_settings = description.weak_settings();
         }
+
         faults.unavailable = unavailable
             .iter()
             .map(|partition| format!("{topic}-{partition}"))
             .collect();
-        faults.lost.clone_from(&lock(&self.lost));
+        faults.lost.clone_from(&lock(&self.lost_gaps));
         faults
     }
 
-    /// Returns the ranges of acknowledged records that the log has newly lost. Blocks.
+    /// Returns a gap for each range of acknowledged records whose loss was detected since the last
+    /// call. Blocks.
     ///
-    /// Each range is logged, and kept for [`faults`](Self::faults). The caller puts it among the
-    /// dead letters, which operators settle.
-    pub(crate) fn find_lost(&self) -> Vec<Gap> {
-        let cuts = self.producer.acknowledgements.take_cuts(&self.topic.name);
-        if cuts.is_empty() {
+    /// Each gap is logged, and kept for [`faults`](Self::faults). The caller puts the gaps among
+    /// the dead letters, which operators resolve.
+    pub(crate) fn take_lost_gaps(&self) -> Vec<Gap> {
+        let topic = &self.topic.name;
+        let lost_ranges = self.producer.acknowledgements.take_lost_ranges(topic);
+        if lost_ranges.is_empty() {
             return Vec::new();
         }
+
         // First asks for the id of the topic. If the topic was created again, its offsets begin
         // again, and nothing is lost.
         let admin = &self.monitor.admin;
-        if let Err(error) = admin.describe(&self.topic.name) {
+        if let Err(error) = admin.describe(topic) {
             tracing::debug!(%error, "the topic's id is not known now");
         }
         admin.deliver_events();
-        let mut lost = Vec::new();
-        for cut in cuts {
-            if cut.topic_changes != self.health.topic_changes() {
+
+        let mut gaps = Vec::new();
+        for range in lost_ranges {
+            if range.topic_changes != self.health.topic_changes() {
                 continue;
             }
             let Ok(cluster) = self.monitor.cluster() else {
                 continue;
             };
-            let partition = Partition::new(cluster, Arc::clone(&cut.topic), cut.partition, 0);
-            let gap = Gap::new(partition, cut.from, cut.to, GapCause::Truncated);
             tracing::error!(
-                log.topic = %cut.topic,
-                log.partition = cut.partition,
-                from = cut.from,
-                to = cut.to,
+                log.topic = %range.topic,
+                log.partition = range.partition,
+                from = range.from,
+                to = range.to,
                 "acknowledged records are gone: the log was cut, as by an unclean leader election"
             );
-            lost.push(gap);
+            let partition = Partition::new(cluster, range.topic, range.partition, 0);
+            gaps.push(Gap::new(
+                partition,
+                range.from,
+                range.to,
+                GapCause::Truncated,
+            ));
         }
-        lock(&self.lost).extend_from_slice(&lost);
-        lost
+        lock(&self.lost_gaps).extend_from_slice(&gaps);
+        gaps
     }
 
-    /// Returns the guarantee of `acks=all`, which is `min.insync.replicas` and not the current
-    /// number of in-sync replicas.
+    /// Returns the durability that `acks=all` guarantees. It depends on `min.insync.replicas`, and
+    /// not on the current number of in-sync replicas.
     pub(crate) fn durability(&self) -> Durability {
         Durability::Broker {
             replicas: self.topic.guaranteed_replicas(),

@@ -47,20 +47,21 @@ pub struct KafkaSink {
     log: Arc<KafkaLogInner>,
     /// The tasks of purchases that wait for Kafka's first response. The tracker is closed with the
     /// sink.
-    waiting: TaskTracker,
+    waiting_tasks: TaskTracker,
     batch_room: BatchRoom,
-    /// Cancelled when a close stops waiting for the tasks in `waiting`.
+    /// Cancelled when a close stops waiting for the tasks in `waiting_tasks`.
     abandoned: CancellationToken,
 }
 
-/// The minimum time left for a delivery. With less, a purchase that waited for Kafka's first response is not sent.
+/// The minimum time left for a delivery. With less, a purchase that waited for Kafka's first
+/// response is not sent.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl KafkaSink {
     /// Creates a sink of `log`.
     pub(crate) fn new(log: Arc<KafkaLogInner>) -> Self {
         Self {
-            waiting: TaskTracker::new(),
+            waiting_tasks: TaskTracker::new(),
             batch_room: BatchRoom::new(log.options.producer_queue_capacity),
             abandoned: CancellationToken::new(),
             log,
@@ -78,33 +79,32 @@ impl KafkaSink {
     /// - the error of the first check of the topic
     /// - the error of the delivery otherwise
     async fn publish_before_ready(&self, id: PurchaseId, record: LogRecord) -> Result<Receipt> {
-        if self.waiting.len() >= self.log.options.producer_queue_capacity {
+        if self.waiting_tasks.len() >= self.log.options.producer_queue_capacity {
             let full = "too many purchases are waiting for kafka's first response";
             return Err(kafka_error(ErrorKind::Overloaded, full));
         }
+
         let log = Arc::clone(&self.log);
         let abandoned = self.abandoned.clone();
-        let task = self.waiting.spawn(async move {
+        let task = self.waiting_tasks.spawn(async move {
             let started = Instant::now();
             // Nothing was passed to librdkafka yet, so these errors have the outcome `NotApplied`.
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => return Err(closed("sink")),
-                // The first check decides: a service responds before its own deadline, with a known outcome.
-                ready = log.topic.checked(log.options.publish_timeout) => ready?,
+                // The first check decides, so that a service responds before its own deadline, with
+                // a known outcome.
+                ready = log.topic.wait_for_check(log.options.publish_timeout) => ready?,
             }
-            let left = log
-                .options
-                .publish_timeout
-                .saturating_sub(started.elapsed());
-            if left < MIN_TIMEOUT {
+
+            let publish_timeout = log.options.publish_timeout;
+            let remaining = publish_timeout.saturating_sub(started.elapsed());
+            if remaining < MIN_TIMEOUT {
                 return Err(not_reached());
             }
-            // The time that is left is shorter than librdkafka's delivery timeout, which ends every
-            // other delivery.
-            let published = receipt(&log, id, &record);
-            // Shorter than librdkafka's delivery timeout, which ends every other delivery.
-            tokio::time::timeout(left, published)
+            // librdkafka's delivery timeout ends every other delivery. The remaining time may be
+            // shorter than that.
+            tokio::time::timeout(remaining, append_for_receipt(&log, id, &record))
                 .await
                 .unwrap_or_else(|_elapsed| {
                     Err(from_kafka(KafkaError::MessageProduction(
@@ -112,32 +112,36 @@ impl KafkaSink {
                     )))
                 })
         });
-        let aborted =
-            |error| kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error);
-        task.await.map_err(aborted)?
+        task.await.map_err(|error| {
+            kafka_error(ErrorKind::Internal, "publish task aborted").with_source(error)
+        })?
     }
 
     /// Starts a task that puts lost records among the dead letters, if the producer has detected a
-    /// loss. Losses are rare.
-    fn report_lost(&self) {
-        if !self.log.producer.acknowledgements.has_cuts() {
+    /// loss.
+    ///
+    /// The caller does not wait for the task, and does not learn whether it has succeeded.
+    fn report_lost_records(&self) {
+        if !self.log.producer.acknowledgements.has_lost_ranges() {
             return;
         }
         let log = Arc::clone(&self.log);
         tokio::spawn(async move {
-            let for_search = Arc::clone(&log);
-            let search = move || Ok(for_search.find_lost());
-            let lost = blocking("search for lost records", search)
-                .await
-                .unwrap_or_default();
-            let now = SystemClock.now();
-            let gaps: Vec<_> = lost.iter().map(|gap| gap.to_dead_letter(now)).collect();
+            let search_log = Arc::clone(&log);
+            let gaps = blocking("search for lost records", move || {
+                Ok(search_log.take_lost_gaps())
+            })
+            .await
+            .unwrap_or_default();
             if gaps.is_empty() {
                 return;
             }
-            let topic = log.dead_letters();
-            let dead_letters = KafkaDeadLetters { log, topic };
-            if let Err(error) = dead_letters.put(&gaps).await {
+
+            let now = SystemClock.now();
+            let dead_letters: Vec<_> = gaps.iter().map(|gap| gap.to_dead_letter(now)).collect();
+            let topic = log.dead_letter_topic();
+            let port = KafkaDeadLetters { log, topic };
+            if let Err(error) = port.put(&dead_letters).await {
                 tracing::warn!(
                     error = %error.chain(),
                     "the lost records are kept in the log of this program alone: the dead-letter topic cannot be written"
@@ -147,12 +151,11 @@ impl KafkaSink {
     }
 
     /// Returns an error if the sink is closed.
-    fn open(&self) -> Result<()> {
-        if self.waiting.is_closed() {
-            Err(closed("sink"))
-        } else {
-            Ok(())
+    fn check_open(&self) -> Result<()> {
+        if self.waiting_tasks.is_closed() {
+            return Err(closed("sink"));
         }
+        Ok(())
     }
 
     /// Returns whether Kafka has responded since the start.
@@ -161,14 +164,18 @@ impl KafkaSink {
     /// - [`Closed`](ErrorKind::Closed) if the sink is closed
     /// - the error of the last check if the topic is unavailable
     fn is_ready(&self) -> Result<bool> {
-        self.open()?;
-        let topic = self.log.topic.state().transpose()?;
-        Ok(topic.is_some())
+        self.check_open()?;
+        let description = self.log.topic.state().transpose()?;
+        Ok(description.is_some())
     }
 }
 
 /// Appends the record of the purchase `id`, and returns its receipt.
-async fn receipt(log: &KafkaLogInner, id: PurchaseId, record: &LogRecord) -> Result<Receipt> {
+async fn append_for_receipt(
+    log: &KafkaLogInner,
+    id: PurchaseId,
+    record: &LogRecord,
+) -> Result<Receipt> {
     let position = log.append(record).await?;
     Ok(Receipt::new(id, log.durability()).with_position(position))
 }
@@ -181,9 +188,9 @@ impl PurchaseSink for KafkaSink {
         if !is_ready {
             return self.publish_before_ready(purchase.id, record).await;
         }
-        let published = receipt(&self.log, purchase.id, &record).await;
-        self.report_lost();
-        published
+        let receipt = append_for_receipt(&self.log, purchase.id, &record).await;
+        self.report_lost_records();
+        receipt
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
@@ -192,9 +199,9 @@ impl PurchaseSink for KafkaSink {
             // Shortly after the start, each purchase waits for Kafka's first response.
             Ok(false) => publish_each(self, purchases).await,
             Ok(true) => {
-                let published = self.batch_room.publish(&self.log, purchases).await;
-                self.report_lost();
-                published
+                let receipts = self.batch_room.publish(&self.log, purchases).await;
+                self.report_lost_records();
+                receipts
             }
         }
     }
@@ -208,19 +215,20 @@ impl PurchaseSink for KafkaSink {
     }
 
     async fn check(&self) -> Result<()> {
-        self.open()?;
+        self.check_open()?;
         self.log.monitor.check(&self.log.topic).await
     }
 
-    async fn close(&self, deadline: Duration) -> Result<()> {
+    async fn close(&self, timeout: Duration) -> Result<()> {
         let started = Instant::now();
-        self.waiting.close();
+        self.waiting_tasks.close();
         // Purchases that wait for Kafka's first response count as queued.
-        let in_time = tokio::time::timeout(deadline, self.waiting.wait()).await;
+        let waited = tokio::time::timeout(timeout, self.waiting_tasks.wait()).await;
         self.abandoned.cancel();
+
         let log = Arc::clone(&self.log);
-        let left = deadline.saturating_sub(started.elapsed());
-        blocking("flush task", move || log.producer.flush(left)).await?;
-        in_time.map_err(|elapsed| too_late().with_source(elapsed))
+        let remaining = timeout.saturating_sub(started.elapsed());
+        blocking("flush task", move || log.producer.flush(remaining)).await?;
+        waited.map_err(|elapsed| too_late().with_source(elapsed))
     }
 }

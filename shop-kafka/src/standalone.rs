@@ -1,4 +1,8 @@
-//! Consumers that join no group: for scans, and for the committed positions of a group.
+//! Consumers that join no group: for scans, and for requests about a group.
+//!
+//! A new consumer has to find the cluster first, so a consumer is reused. A scan or a request takes
+//! an idle consumer with [`KafkaLogInner::take_consumer`], and returns it with
+//! [`KafkaLogInner::return_consumer`]. A consumer whose scan or request has failed is not returned.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -13,7 +17,7 @@ use shop_core::log::Offsets;
 
 use crate::client::{
     Context, StandaloneConsumer, authenticate, blocking, close_in_background, deliver_events,
-    is_of_other_topic, lock, partitions,
+    fetch_partitions, is_of_other_topic, lock,
 };
 use crate::config;
 use crate::error::from_kafka;
@@ -23,40 +27,45 @@ use crate::shared::KafkaLogInner;
 /// The timeout of a request.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Consumers that are kept for the next scan or request, because a new consumer has to find the
-/// cluster first.
+/// The consumers that no scan or request uses now.
 #[derive(Default)]
 pub(crate) struct IdleConsumers {
     /// The idle consumers, by group and by whether they read only a few records.
     consumers: Mutex<HashMap<(Arc<str>, bool), StandaloneConsumer>>,
-    /// Held during a request about a group, so that requests run one after the other.
-    positions: Arc<tokio::sync::Mutex<()>>,
+    /// The lock that a request about a group holds, so that requests run one after the other.
+    request_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl KafkaLogInner {
-    /// Returns an idle consumer of `group`, or creates one. The consumer never joins the group.
+    /// Takes an idle consumer with the group id `group`, or creates one. The consumer never joins
+    /// the group.
     ///
-    /// A consumer for a `few` records prefetches as few as possible, and reports an offset that is
-    /// not in the log as an error.
+    /// If `reads_few` is true, the consumer prefetches as few records as possible, and reports an
+    /// offset that is not in the log as an error.
     ///
     /// # Errors
     /// If librdkafka rejects the configuration.
-    pub(crate) fn consumer(&self, group: &Arc<str>, few: bool) -> Result<StandaloneConsumer> {
-        let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), few));
+    pub(crate) fn take_consumer(
+        &self,
+        group: &Arc<str>,
+        reads_few: bool,
+    ) -> Result<StandaloneConsumer> {
+        let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), reads_few));
         if let Some(consumer) = idle {
             // While the consumer was idle, events and requests for a token have queued up.
             deliver_events(&consumer);
             return Ok(consumer);
         }
-        // The group is never joined.
+
         let mut config = config::reader(&self.options, group);
         config.set("enable.partition.eof", "true");
-        if few {
+        if reads_few {
             config
                 .set("queued.min.messages", "1")
                 .set("fetch.message.max.bytes", "65536")
                 .set("auto.offset.reset", "error");
         }
+
         let context = Context::new(Arc::clone(&self.health), ());
         let consumer =
             StandaloneConsumer::from_config_and_context(&config, context).map_err(from_kafka)?;
@@ -64,12 +73,19 @@ impl KafkaLogInner {
         Ok(consumer)
     }
 
-    /// Keeps a consumer for the next scan or request.
-    pub(crate) fn keep(&self, group: Arc<str>, few: bool, consumer: StandaloneConsumer) {
+    /// Returns a consumer that [`take_consumer`](Self::take_consumer) has taken, for the next scan
+    /// or request.
+    pub(crate) fn return_consumer(
+        &self,
+        group: Arc<str>,
+        reads_few: bool,
+        consumer: StandaloneConsumer,
+    ) {
         if consumer.unassign().is_ok() {
-            // Another consumer may have been kept meanwhile. It is dropped after the lock is
+            // Another consumer may have been returned meanwhile. It is dropped after the lock is
             // released.
-            let _replaced = lock(&self.idle_consumers.consumers).insert((group, few), consumer);
+            let _replaced =
+                lock(&self.idle_consumers.consumers).insert((group, reads_few), consumer);
         }
     }
 
@@ -79,31 +95,31 @@ impl KafkaLogInner {
     ///
     /// # Errors
     /// The error of `request` or of a new consumer, with its known cause.
-    pub(crate) async fn request<T: Send + 'static>(
+    pub(crate) async fn request_for_group<T: Send + 'static>(
         self: &Arc<Self>,
         group: &str,
         request: fn(&StandaloneConsumer, &Self, &str) -> Result<T>,
     ) -> Result<T> {
-        let turn = Arc::clone(&self.idle_consumers.positions)
+        let request_guard = Arc::clone(&self.idle_consumers.request_lock)
             .lock_owned()
             .await;
         let log = Arc::clone(self);
         let group = Arc::<str>::from(group);
-        let read = move || {
-            let _turn = turn;
-            let consumer = log.consumer(&group, false)?;
-            let found = request(&consumer, &log, &group)?;
-            log.keep(group, false, consumer);
-            Ok(found)
-        };
-        blocking("request of a group", read)
-            .await
-            .map_err(|error| self.health.explain(error))
+        blocking("request of a group", move || {
+            // The thread holds the lock until the request ends, even if this future is dropped.
+            let _request_guard = request_guard;
+            let consumer = log.take_consumer(&group, false)?;
+            let response = request(&consumer, &log, &group)?;
+            log.return_consumer(group, false, consumer);
+            Ok(response)
+        })
+        .await
+        .map_err(|error| self.health.explain(error))
     }
 }
 
 /// Returns the client ids of the members of `group`. Blocks.
-pub(crate) fn members(
+pub(crate) fn group_members(
     consumer: &StandaloneConsumer,
     _: &KafkaLogInner,
     group: &str,
@@ -119,31 +135,33 @@ pub(crate) fn members(
         .collect())
 }
 
-/// Returns the positions that the consumer's group has committed in the topic of the log. Blocks.
-pub(crate) fn committed(
+/// Returns the positions that the group of `consumer` has committed in the topic of the log.
+/// Blocks.
+pub(crate) fn group_positions(
     consumer: &StandaloneConsumer,
     log: &KafkaLogInner,
     _: &str,
 ) -> Result<Offsets> {
     let topic = &*log.topic.name;
-    let mut list = TopicPartitionList::new();
-    for partition in partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
-        list.add_partition(topic, partition);
+    let mut requested = TopicPartitionList::new();
+    for partition in fetch_partitions(consumer.client(), topic, REQUEST_TIMEOUT)? {
+        requested.add_partition(topic, partition);
     }
     let committed = consumer
-        .committed_offsets(list, REQUEST_TIMEOUT)
+        .committed_offsets(requested, REQUEST_TIMEOUT)
         .map_err(from_kafka)?;
+
     let mut positions = Offsets::new();
-    let id = log.health.topic_id(topic);
+    let topic_id = log.health.topic_id(topic);
     for element in committed.elements() {
         element.error().map_err(from_kafka)?;
         // A position that was committed in an earlier topic of this name means nothing in the
         // current one.
-        if let (Ok(index), Offset::Offset(next)) =
-            (element.partition().try_into(), element.offset())
-            && !is_of_other_topic(element.metadata(), id.as_ref())
+        if let Ok(index) = element.partition().try_into()
+            && let Offset::Offset(next_offset) = element.offset()
+            && !is_of_other_topic(element.metadata(), topic_id.as_ref())
         {
-            positions.insert(index, unsigned(next));
+            positions.insert(index, unsigned(next_offset));
         }
     }
     Ok(positions)

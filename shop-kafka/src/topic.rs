@@ -4,9 +4,11 @@
 //! [`topic_monitor`](crate::topic_monitor) checks them, and the ports read or await the result:
 //!
 //! ```text
-//! monitor thread ─▶ Topic::refresh ─▶ TopicState ─▶ known, ready, exists, faults (ports of the log)
-//!                    │ describe the topic, create a missing one,
-//!                    │ wait for leaders, read the settings
+//! monitor thread ─▶ Topic::refresh ─▶ TopicState ─▶ state, description, wait_until_ready, exists
+//!                    │ describe the topic,             (called by the ports of the log)
+//!                    │ create a missing topic,
+//!                    │ wait for leaders,
+//!                    │ read the settings
 //! ```
 
 use std::collections::BTreeSet;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::metadata::{Metadata, MetadataPartition};
+use rdkafka::metadata::Metadata;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::watch;
 
@@ -26,6 +28,18 @@ use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
 use crate::number::int32;
 use crate::topic_monitor::TopicAdmin;
+
+/// The maximum time to wait for the leaders of a new topic.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
+/// The pause between two attempts to find the leaders of a topic or to read its settings.
+const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long the settings of a topic are relied on after they were read. It covers the interval
+/// until the next read, and the duration of the read.
+const SETTINGS_VALIDITY: Duration = Duration::from_secs(15);
+/// How long the result of a ping is reused.
+const PING_VALIDITY: Duration = Duration::from_secs(1);
+/// The timeout of a ping's metadata request.
+const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A topic that the log requires, with the state that the last check has found.
 ///
@@ -51,8 +65,8 @@ pub(crate) struct Topic {
 /// reason why it cannot be used.
 ///
 /// A topic that was found once keeps its description while checks fail with a retryable error, see
-/// [`Topic::fail`]. So an error means that the topic was never available, or that it must not be
-/// used.
+/// [`Topic::record_failure`]. So an error means that the topic was never available, or that it must
+/// not be used.
 type TopicState = Option<Result<TopicDescription>>;
 
 impl Topic {
@@ -61,12 +75,12 @@ impl Topic {
         let mut config = Vec::new();
         if options.infinite_retention {
             // These values are set explicitly, because the defaults of the brokers may differ.
-            let forever = [
+            let unlimited = [
                 ("cleanup.policy", "delete"),
                 ("retention.ms", "-1"),
                 ("retention.bytes", "-1"),
             ];
-            config.extend(forever.map(|(name, value)| (name, value.to_owned())));
+            config.extend(unlimited.map(|(name, value)| (name, value.to_owned())));
         }
         Self::new(
             options.topic.as_str().into(),
@@ -94,7 +108,9 @@ impl Topic {
         )
     }
 
-    /// Creates the state of the topic `name`. `config` is the configuration with which the topic is created.
+    /// Creates the state of the topic `name`, which has not been checked yet.
+    ///
+    /// If the topic is created here, it gets the configuration `config`.
     fn new(
         name: Arc<str>,
         partitions: u32,
@@ -102,28 +118,27 @@ impl Topic {
         mut config: Vec<(&'static str, String)>,
     ) -> Self {
         // With three or more replicas, two of them must have a record before it is acknowledged.
-        config.extend(
-            (options.replication_factor >= Some(3)).then(|| ("min.insync.replicas", "2".into())),
-        );
-        let state = watch::Sender::new(None);
+        if options.replication_factor >= Some(3) {
+            config.push(("min.insync.replicas", "2".into()));
+        }
         Self {
             name,
             partitions,
             config,
             options: options.clone(),
-            state,
+            state: watch::Sender::new(None),
             last_ping: Default::default(),
             settings_read_at: Mutex::default(),
         }
     }
 
-    /// Returns the state of the topic by the last check.
+    /// Returns the state of the topic as of the last check.
     pub(crate) fn state(&self) -> TopicState {
         self.state.borrow().clone()
     }
 
     /// Returns the description of the topic, if a check has found the topic.
-    pub(crate) fn known(&self) -> Option<TopicDescription> {
+    pub(crate) fn description(&self) -> Option<TopicDescription> {
         self.state()?.ok()
     }
 
@@ -141,10 +156,12 @@ impl Topic {
         if read_at.elapsed() > SETTINGS_VALIDITY {
             return None;
         }
-        let found = self.known()?;
+
+        let description = self.description()?;
+        let min_in_sync = description.settings.min_in_sync?;
         // `min.insync.replicas` may be above the number of replicas. Brokers then apply the smaller
         // number.
-        u32::try_from(found.settings.min_in_sync?.min(found.replicas)).ok()
+        u32::try_from(min_in_sync.min(description.replicas)).ok()
     }
 
     /// Waits until the topic exists, at most for the timeout of a publish.
@@ -155,12 +172,13 @@ impl Topic {
     /// # Errors
     /// The reason of the last check why the topic cannot be used; a retryable error if no check has
     /// ended in time.
-    pub(crate) async fn ready(&self) -> Result<()> {
-        let is_final = |state: &TopicState| match state {
+    pub(crate) async fn wait_until_ready(&self) -> Result<()> {
+        self.wait_for_state(self.options.publish_timeout, |state| match state {
+            Some(Ok(_)) => true,
             Some(Err(error)) => !error.is_retryable() || is_missing(error),
-            state => state.is_some(),
-        };
-        self.known_by(self.options.publish_timeout, is_final).await
+            None => false,
+        })
+        .await
     }
 
     /// Waits for the result of the first check, at most for `timeout`.
@@ -168,13 +186,13 @@ impl Topic {
     /// # Errors
     /// The reason of the last check why the topic cannot be used; a retryable error if no check has
     /// ended in time.
-    pub(crate) async fn checked(&self, timeout: Duration) -> Result<()> {
-        self.known_by(timeout, Option::is_some).await
+    pub(crate) async fn wait_for_check(&self, timeout: Duration) -> Result<()> {
+        self.wait_for_state(timeout, Option::is_some).await
     }
 
     /// Waits for a state that `is_final` accepts, at most for `timeout`, and returns an error
     /// unless the topic exists.
-    async fn known_by(
+    async fn wait_for_state(
         &self,
         timeout: Duration,
         is_final: impl FnMut(&TopicState) -> bool,
@@ -183,18 +201,20 @@ impl Topic {
         let _elapsed = tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
             .await
             .is_err();
-        self.state().unwrap_or_else(|| Err(not_reached())).map(drop)
+        self.state().ok_or_else(not_reached)??;
+        Ok(())
     }
 
     /// Waits until the topic is found or reported missing, at most for the timeout of a publish,
     /// and returns whether it exists.
     ///
     /// # Errors
-    /// The errors of [`ready`](Self::ready), except for a missing topic.
+    /// The errors of [`wait_until_ready`](Self::wait_until_ready), except for a missing topic.
     pub(crate) async fn exists(&self) -> Result<bool> {
-        match self.ready().await {
+        match self.wait_until_ready().await {
+            Ok(()) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
-            ready => ready.map(|()| true),
+            Err(error) => Err(error),
         }
     }
 
@@ -204,17 +224,20 @@ impl Topic {
     /// [`PING_VALIDITY`]. One request runs at a time, so an unresponsive broker does not accumulate
     /// waiting threads.
     pub(crate) async fn ping(&self, admin: &TopicAdmin) -> Result<()> {
-        let mut last = self.last_ping.lock().await;
-        if let Some((at, result)) = &*last
-            && at.elapsed() < PING_VALIDITY
+        let mut last_ping = self.last_ping.lock().await;
+        if let Some((pinged_at, result)) = &*last_ping
+            && pinged_at.elapsed() < PING_VALIDITY
         {
             return result.clone();
         }
+
         let admin = admin.clone();
         let name = Arc::clone(&self.name);
-        let ping = move || check_served(&admin.observer, &admin.health, &name, PING_TIMEOUT);
-        let result = blocking("metadata request", ping).await;
-        *last = Some((Instant::now(), result.clone()));
+        let result = blocking("metadata request", move || {
+            check_served(&admin.metadata_client, &admin.health, &name, PING_TIMEOUT)
+        })
+        .await;
+        *last_ping = Some((Instant::now(), result.clone()));
         result
     }
 
@@ -222,15 +245,15 @@ impl Topic {
     /// settings, and updates the state. Blocks.
     pub(crate) fn refresh(&self, admin: &TopicAdmin) {
         match self.check(admin) {
-            Ok(found) => {
-                admin.health.clear();
-                self.set(Ok(found));
+            Ok(description) => {
+                admin.health.clear_denied();
+                self.set_state(Ok(description));
             }
             Err(error) => {
                 // Delivers errors such as a rejected login, which explains why no broker has
                 // responded.
                 admin.deliver_events();
-                self.fail(admin.health.explain(error));
+                self.record_failure(admin.health.explain(error));
             }
         }
     }
@@ -251,39 +274,41 @@ impl Topic {
         if is_new {
             self.create(admin)?;
         }
-        let mut found = existing.unwrap_or_default();
+
+        let mut description = existing.unwrap_or_default();
         let deadline = Instant::now() + LEADER_TIMEOUT;
         loop {
             let is_over = Instant::now() >= deadline;
             // The leaders of a new topic are elected shortly after its creation, and not every
             // broker knows the topic yet. So a new topic is awaited until all its partitions have
             // leaders.
-            let has_leaders =
-                !found.leaders.is_empty() && (found.leaderless.is_empty() || !is_new || is_over);
+            let has_leaders = !description.leaders.is_empty()
+                && (description.leaderless.is_empty() || !is_new || is_over);
             let settings = if has_leaders {
-                self.read_settings(admin, &found)
+                self.read_settings(admin, &description)
             } else {
                 Err(from_code(RDKafkaErrorCode::LeaderNotAvailable))
             };
+
             match settings {
+                Ok(settings) => {
+                    description.settings = settings;
+                    return Ok(description);
+                }
                 Err(error) if error.is_retryable() && !is_over => {}
                 Err(error) if error.is_retryable() && has_leaders => {
                     // The partitions with a leader serve, whatever their settings are.
                     let topic = &*self.name;
                     let error = error.chain();
                     tracing::warn!(kafka.topic = topic, %error, "the topic's settings cannot be read yet");
-                    return Ok(found);
+                    return Ok(description);
                 }
-                settings => {
-                    return Ok(TopicDescription {
-                        settings: settings?,
-                        ..found
-                    });
-                }
+                Err(error) => return Err(error),
             }
+
             // The poll is the pause between two attempts.
-            drop(admin.observer.poll(LEADER_POLL_INTERVAL));
-            found = admin.describe(&self.name)?.unwrap_or_default();
+            drop(admin.metadata_client.poll(LEADER_POLL_INTERVAL));
+            description = admin.describe(&self.name)?.unwrap_or_default();
         }
     }
 
@@ -295,16 +320,20 @@ impl Topic {
     /// # Errors
     /// - [`Denied`](ErrorKind::Denied) if the topic is compacted, which would delete purchases
     /// - a retryable error if the brokers do not respond and no settings are known
-    fn read_settings(&self, admin: &TopicAdmin, found: &TopicDescription) -> Result<TopicSettings> {
-        let known = self.known().map(|known| known.settings);
-        let config = match self.describe_settings(admin, &found.leaders) {
+    fn read_settings(
+        &self,
+        admin: &TopicAdmin,
+        description: &TopicDescription,
+    ) -> Result<TopicSettings> {
+        let last_settings = self.description().map(|last| last.settings);
+        let config = match self.describe_settings(admin, &description.leaders) {
             Ok(config) => {
                 *lock(&self.settings_read_at) = Some(Instant::now());
                 config
             }
-            Err(error) if error.is_retryable() => return known.ok_or(error),
+            Err(error) if error.is_retryable() => return last_settings.ok_or(error),
             Err(error) => {
-                if known.is_none() {
+                if last_settings.is_none() {
                     let topic = &*self.name;
                     let error = error.chain();
                     tracing::warn!(kafka.topic = topic, %error, "make sure that the topic's cleanup.policy, which cannot be read, is delete");
@@ -312,8 +341,9 @@ impl Topic {
                 None
             }
         };
-        let value = |name: &str| config.as_ref()?.get(name)?.value.as_deref();
-        let policy = value("cleanup.policy").unwrap_or_default();
+
+        let setting = |name: &str| config.as_ref()?.get(name)?.value.as_deref();
+        let policy = setting("cleanup.policy").unwrap_or_default();
         if policy.contains("compact") && !self.options.foreign {
             let message = format!(
                 "the topic {} has cleanup.policy={policy}, which deletes all but the last record of a user: \
@@ -322,16 +352,18 @@ impl Topic {
             );
             return Err(kafka_error(ErrorKind::Denied, message));
         }
-        let max_message_bytes = value("max.message.bytes").and_then(|bytes| bytes.parse().ok());
-        if let Some(bytes) = max_message_bytes {
-            admin.health.batch_limit.note_topic(&self.name, bytes);
+
+        if let Some(text) = setting("max.message.bytes")
+            && let Ok(bytes) = text.parse()
+        {
+            admin.health.batch_limit.set_topic_limit(&self.name, bytes);
         }
         Ok(TopicSettings {
             are_read: true,
-            elects_uncleanly: value("unclean.leader.election.enable") == Some("true"),
-            min_in_sync: value("min.insync.replicas").and_then(|least| least.parse().ok()),
+            elects_uncleanly: setting("unclean.leader.election.enable") == Some("true"),
+            min_in_sync: setting("min.insync.replicas").and_then(|count| count.parse().ok()),
             // The value -1 means no limit. It is not an unsigned number, so it becomes `None`.
-            retention: value("retention.ms")
+            retention: setting("retention.ms")
                 .and_then(|millis| millis.parse().ok())
                 .map(Duration::from_millis),
         })
@@ -350,16 +382,17 @@ impl Topic {
         let topic = ResourceSpecifier::Topic(&self.name);
         let mut last_error = from_code(RDKafkaErrorCode::LeaderNotAvailable);
         for leader in leaders {
-            let described = admin.request(|client, options| {
+            let response = admin.request(|client, options| {
                 client.describe_configs([&topic], &options.broker_id(*leader))
             });
-            let resource = described.and_then(|resources| {
+            // The response contains one resource, because the request names one topic.
+            let config = response.and_then(|resources| {
                 let resource = resources.into_iter().next();
                 resource.transpose().map_err(from_code)
             });
-            match resource {
+            match config {
                 Err(error) if error.is_retryable() => last_error = error,
-                resource => return resource,
+                config => return config,
             }
         }
         Err(last_error)
@@ -369,43 +402,39 @@ impl Topic {
     ///
     /// A topic that was found before stays ready after a retryable error: the next use of the topic
     /// then returns an error that is more specific than "unavailable".
-    fn fail(&self, error: Error) {
-        if self.known().is_some() && error.is_retryable() {
+    fn record_failure(&self, error: Error) {
+        if self.description().is_some() && error.is_retryable() {
             tracing::debug!(kafka.topic = %self.name, %error, "topic check failed");
             return;
         }
         let error = error
             .with_outcome(Outcome::NotApplied)
             .with_context("topic", &self.name);
-        self.set(Err(error));
+        self.set_state(Err(error));
     }
 
     /// Replaces the state, and logs the new one, if it differs from the state of the last check.
-    fn set(&self, found: Result<TopicDescription>) {
-        self.state.send_if_modified(|known| {
-            let is_changed = match (&*known, &found) {
+    fn set_state(&self, new_state: Result<TopicDescription>) {
+        self.state.send_if_modified(|state| {
+            let is_changed = match (&*state, &new_state) {
                 (Some(Ok(old)), Ok(new)) => old != new,
                 (Some(Err(old)), Err(new)) => old.to_string() != new.to_string(),
                 _ => true,
             };
             if is_changed {
-                self.report(&found);
-                *known = Some(found);
+                self.log_state(&new_state);
+                *state = Some(new_state);
             }
             is_changed
         });
     }
 
-    /// Logs a new state of the topic, with a warning for each setting that can lose records.
-    fn report(&self, found: &Result<TopicDescription>) {
+    /// Logs a new state of the topic, with a warning for each setting with which acknowledged
+    /// records can be lost.
+    fn log_state(&self, new_state: &Result<TopicDescription>) {
         let topic = &*self.name;
-        let TopicDescription {
-            replicas,
-            leaderless,
-            settings,
-            ..
-        } = match found {
-            Ok(found) => found,
+        let description = match new_state {
+            Ok(description) => description,
             Err(error) if error.is_retryable() => {
                 return tracing::warn!(kafka.topic = topic, error = %error.chain(), "topic unavailable");
             }
@@ -413,16 +442,24 @@ impl Topic {
                 return tracing::error!(kafka.topic = topic, error = %error.chain(), "topic refused");
             }
         };
+        let TopicDescription {
+            replicas,
+            leaderless,
+            settings,
+            ..
+        } = description;
         let min_in_sync = settings.min_in_sync;
         tracing::info!(kafka.topic = topic, replicas, min_in_sync, "topic ready");
+
         if min_in_sync > Some(*replicas) {
             tracing::warn!(
                 kafka.topic = topic,
                 "min.insync.replicas is above the replicas"
             );
         }
-        let expected = self.options.replication_factor;
-        if let Some(expected) = expected.filter(|expected| *replicas < *expected as usize) {
+        if let Some(expected) = self.options.replication_factor
+            && *replicas < expected as usize
+        {
             tracing::warn!(
                 kafka.topic = topic,
                 expected,
@@ -430,7 +467,7 @@ impl Topic {
                 "topic has fewer replicas than SHOP_KAFKA_REPLICAS: reassign its partitions with more replicas"
             );
         }
-        for weakness in found.iter().flat_map(TopicDescription::weak_settings) {
+        for weakness in description.weak_settings() {
             tracing::warn!(kafka.topic = topic, "{weakness}");
         }
         if !leaderless.is_empty() {
@@ -445,25 +482,28 @@ impl Topic {
     /// Creates the topic, unless another client creates it at the same time. Blocks.
     ///
     /// # Errors
-    /// - the error of [`missing`](Self::missing) if topics are not created here: by the options,
-    ///   for the log of another program, or with OAUTHBEARER
+    /// - the error of [`missing_error`](Self::missing_error) if topics are not created here: by the
+    ///   options, for the log of another program, or with OAUTHBEARER
     /// - the error of [`creation_error`](Self::creation_error) if the brokers reject the new topic
     /// - the error of the request if the brokers do not respond
     fn create(&self, admin: &TopicAdmin) -> Result<()> {
         let is_foreign = self.options.foreign && *self.name == *self.options.topic;
         if !self.options.create_topics || is_foreign || self.options.oauth.is_some() {
-            return Err(self.missing());
+            return Err(self.missing_error());
         }
+
         // The value -1 selects the default of the cluster.
         let replication =
             TopicReplication::Fixed(self.options.replication_factor.map_or(-1, int32));
-        let mut topic = NewTopic::new(&self.name, int32(self.partitions), replication);
+        let mut new_topic = NewTopic::new(&self.name, int32(self.partitions), replication);
         for (name, value) in &self.config {
-            topic = topic.set(name, value);
+            new_topic = new_topic.set(name, value);
         }
-        let created = admin.request(|client, options| client.create_topics([&topic], &options))?;
-        for topic in created {
-            match topic {
+
+        let results =
+            admin.request(|client, options| client.create_topics([&new_topic], &options))?;
+        for result in results {
+            match result {
                 Ok(_) => {
                     tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "topic created");
                 }
@@ -477,7 +517,7 @@ impl Topic {
 
     /// Creates the error of a missing topic that an operator has to create. [`is_missing`]
     /// recognizes the error.
-    fn missing(&self) -> Error {
+    fn missing_error(&self) -> Error {
         let reason = if self.options.oauth.is_some() {
             "OAUTHBEARER"
         } else {
@@ -569,7 +609,7 @@ impl TopicDescription {
     ///
     /// # Errors
     /// The error that the brokers report for the topic.
-    pub(crate) fn find(metadata: &Metadata, name: &str) -> Result<Option<Self>> {
+    pub(crate) fn from_metadata(metadata: &Metadata, name: &str) -> Result<Option<Self>> {
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
@@ -581,43 +621,35 @@ impl TopicDescription {
             Some(RDKafkaErrorCode::LeaderNotAvailable) => return Ok(Some(Self::default())),
             Some(code) => return Err(from_code(code)),
         }
+
         let partitions = topic.partitions();
-        let replicas = partitions
+        let replica_counts = partitions
             .iter()
-            .map(|partition| partition.replicas().len())
-            .min();
-        let (leaderless, led): (Vec<_>, Vec<_>) = partitions
-            .iter()
-            .partition(|partition| partition.leader() < 0);
-        Ok(Some(Self {
-            leaderless: leaderless.into_iter().map(MetadataPartition::id).collect(),
-            leaders: led.iter().map(|partition| partition.leader()).collect(),
-            replicas: replicas.unwrap_or_default(),
-            settings: TopicSettings::default(),
-        }))
+            .map(|partition| partition.replicas().len());
+        let mut description = Self {
+            replicas: replica_counts.min().unwrap_or_default(),
+            ..Self::default()
+        };
+        for partition in partitions {
+            // A partition without a leader has the broker id -1.
+            if partition.leader() < 0 {
+                description.leaderless.push(partition.id());
+            } else {
+                description.leaders.insert(partition.leader());
+            }
+        }
+        Ok(Some(description))
     }
 }
 
-/// The source of the error for a missing topic that is not created here.
+/// The source of the error of a missing topic that is not created here.
 const MISSING: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
 
-/// Returns whether `error` is the error of a missing topic, see [`Topic::missing`].
+/// Returns whether `error` is the error of a missing topic, see [`Topic::missing_error`].
 fn is_missing(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     source.and_then(|source| source.downcast_ref()) == Some(&MISSING)
 }
-
-/// The maximum time to wait for the leaders of a new topic.
-const LEADER_TIMEOUT: Duration = Duration::from_secs(4);
-/// The pause between two attempts to find the leaders of a topic or to read its settings.
-const LEADER_POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How long the settings of a topic are relied on after they were read. It covers the interval
-/// until the next read, and the duration of the read.
-const SETTINGS_VALIDITY: Duration = Duration::from_secs(15);
-/// How long the result of a ping is reused.
-const PING_VALIDITY: Duration = Duration::from_secs(1);
-/// The timeout of a ping's metadata request.
-const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Checks that the brokers respond to `consumer`, and that at least one partition of `topic` has a
 /// leader. Blocks.
@@ -638,9 +670,10 @@ where
     let metadata = consumer
         .fetch_metadata(Some(topic), timeout)
         .map_err(from_kafka)?;
-    health.clear();
-    match TopicDescription::find(&metadata, topic)? {
-        Some(found) if !found.leaders.is_empty() => Ok(()),
+    health.clear_denied();
+
+    match TopicDescription::from_metadata(&metadata, topic)? {
+        Some(description) if !description.leaders.is_empty() => Ok(()),
         Some(_) => Err(from_code(RDKafkaErrorCode::LeaderNotAvailable)),
         None => Err(from_code(RDKafkaErrorCode::UnknownTopic)),
     }
@@ -674,12 +707,12 @@ mod tests {
         assert!(matches!(next().await, Ok(SourceEvent::Batch(_))));
         let topic = &fixture.log().shared.topic;
         let accepted = topic.state();
-        topic.fail(kafka_error(ErrorKind::Denied, "compacted"));
+        topic.record_failure(kafka_error(ErrorKind::Denied, "compacted"));
         while !next()
             .await
             .is_err_and(|error| error.kind() == ErrorKind::Denied)
         {}
-        topic.set(accepted.unwrap());
+        topic.set_state(accepted.unwrap());
         append().await;
         while !matches!(next().await, Ok(SourceEvent::Batch(_))) {}
     }
@@ -689,14 +722,20 @@ mod tests {
         let options = KafkaLogOptions::new("127.0.0.1:1").publish_timeout(Duration::ZERO);
         let mut topic = Topic::new("purchases".into(), 1, &options, Vec::new());
         let patience = Duration::from_secs(3_600);
-        topic.fail(kafka_error(ErrorKind::Unavailable, "no response"));
-        assert!(topic.checked(patience).await.is_err() && topic.ready().await.is_err());
+        topic.record_failure(kafka_error(ErrorKind::Unavailable, "no response"));
+        assert!(
+            topic.wait_for_check(patience).await.is_err()
+                && topic.wait_until_ready().await.is_err()
+        );
         topic.options.publish_timeout = patience;
-        let later = async { topic.set(Ok(TopicDescription::default())) };
-        tokio::join!(topic.ready(), later).0.unwrap();
-        for error in [topic.missing(), kafka_error(ErrorKind::Denied, "compacted")] {
-            topic.set(Err(error));
-            topic.ready().await.unwrap_err();
+        let later = async { topic.set_state(Ok(TopicDescription::default())) };
+        tokio::join!(topic.wait_until_ready(), later).0.unwrap();
+        for error in [
+            topic.missing_error(),
+            kafka_error(ErrorKind::Denied, "compacted"),
+        ] {
+            topic.set_state(Err(error));
+            topic.wait_until_ready().await.unwrap_err();
         }
     }
 
@@ -712,8 +751,8 @@ mod tests {
         );
         let options = log.options.clone().publish_timeout(Duration::from_secs(30));
         let topic = Arc::new(Topic::new(name.into(), 1, &options, vec![unknown]));
-        log.monitor.add(Arc::clone(&topic));
-        let error = topic.ready().await.unwrap_err();
+        log.monitor.add_topic(Arc::clone(&topic));
+        let error = topic.wait_until_ready().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
 }

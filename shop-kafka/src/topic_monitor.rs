@@ -1,4 +1,8 @@
 //! Keeps the state of topics current, in a thread with one shared client.
+//!
+//! A log adds its topics to its [`TopicMonitor`]. The thread of the monitor runs
+//! [`Topic::refresh`] for each topic at an interval that depends on the state of the topic. Its
+//! requests go through the [`TopicAdmin`], which the other parts of the log share.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -24,7 +28,7 @@ use crate::{KafkaLogOptions, SaslMechanism, config};
 #[derive(Clone)]
 pub(crate) struct TopicAdmin {
     /// The client for metadata, which reads no records.
-    pub(crate) observer: Arc<StandaloneConsumer>,
+    pub(crate) metadata_client: Arc<StandaloneConsumer>,
     pub(crate) health: Arc<ClientHealth>,
     /// The configuration of the administrative client that each [`request`](Self::request) creates.
     config: ClientConfig,
@@ -40,24 +44,28 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 impl TopicAdmin {
     /// Delivers the queued log lines and errors of the client for metadata. Blocks for up to 20 ms.
     pub(crate) fn deliver_events(&self) {
-        drop(self.observer.poll(Duration::from_millis(20)));
-        deliver_events(&self.observer);
+        drop(self.metadata_client.poll(Duration::from_millis(20)));
+        deliver_events(&self.metadata_client);
     }
 
-    /// Requests the description of a topic, without its settings; `None` if the topic is missing.
-    /// Blocks.
+    /// Requests the description of a topic, without its settings. Blocks.
+    ///
+    /// Returns `None` if the topic is missing.
     pub(crate) fn describe(&self, topic: &str) -> Result<Option<TopicDescription>> {
         let metadata = self
-            .observer
+            .metadata_client
             .fetch_metadata(Some(topic), METADATA_TIMEOUT)
             .map_err(from_kafka)?;
         // The cluster's id is part of every metadata response.
         if self.cluster.get().is_none()
-            && let Some(id) = self.observer.client().fetch_cluster_id(METADATA_TIMEOUT)
+            && let Some(id) = self
+                .metadata_client
+                .client()
+                .fetch_cluster_id(METADATA_TIMEOUT)
         {
             self.cluster.get_or_init(|| id.into());
         }
-        TopicDescription::find(&metadata, topic)
+        TopicDescription::from_metadata(&metadata, topic)
     }
 
     /// Runs an administrative request with a new client, such as the creation of a topic. Blocks.
@@ -78,8 +86,9 @@ impl TopicAdmin {
             let message = "administrative requests are not possible with OAUTHBEARER";
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
+
         let context = Context::new(Arc::clone(&self.health), ());
-        let admin =
+        let client =
             AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
         let options = AdminOptions::new()
             .request_timeout(Some(REQUEST_TIMEOUT))
@@ -89,11 +98,12 @@ impl TopicAdmin {
             .map_err(|error| {
                 Error::new(ErrorKind::Unavailable, "failed to start a runtime").with_source(error)
             })?;
+
         let response = runtime
-            .block_on(request(&admin, options))
+            .block_on(request(&client, options))
             .map_err(from_kafka);
         // Closing the client blocks, so another thread does it.
-        close_in_background(move || drop(admin));
+        close_in_background(move || drop(client));
         response
     }
 }
@@ -101,9 +111,9 @@ impl TopicAdmin {
 /// Keeps the states of topics current, in a thread that ends when the monitor is dropped.
 pub(crate) struct TopicMonitor {
     pub(crate) admin: TopicAdmin,
-    /// Sends topics to the thread. The field is dropped last: the thread then ends, and closes the
-    /// client, which blocks.
-    added: Sender<Arc<Topic>>,
+    /// Sends new topics to the thread. The field is dropped last: the thread then ends, and closes
+    /// the client, which blocks.
+    new_topics: Sender<Arc<Topic>>,
 }
 
 /// The timeout of a check. It is above the timeout of a metadata request, so that the request has
@@ -116,31 +126,32 @@ impl TopicMonitor {
     /// # Errors
     /// If librdkafka rejects the options, or if the system starts no thread.
     pub(crate) fn start(options: &KafkaLogOptions, health: &Arc<ClientHealth>) -> Result<Self> {
-        let config = config::observer(options);
-        let mut observing = config.clone();
+        let config = config::metadata_client(options);
+        let mut uncommitted = config.clone();
         // With uncommitted reads, this client sees the ends of partitions behind open transactions.
-        observing.set("isolation.level", "read_uncommitted");
+        uncommitted.set("isolation.level", "read_uncommitted");
         let context = Context::new(Arc::clone(health), ());
-        let observer =
-            StandaloneConsumer::from_config_and_context(&observing, context).map_err(from_kafka)?;
-        let observer = Arc::new(observer);
-        let health = Arc::clone(health);
+        let metadata_client = StandaloneConsumer::from_config_and_context(&uncommitted, context)
+            .map_err(from_kafka)?;
         let admin = TopicAdmin {
-            observer,
-            health,
+            metadata_client: Arc::new(metadata_client),
+            health: Arc::clone(health),
             config,
             cluster: Arc::default(),
         };
-        let (added, topics) = channel();
-        let monitored = admin.clone();
-        start_thread("shop-kafka-topics", move || monitor(&monitored, &topics))?;
-        Ok(Self { admin, added })
+
+        let (new_topics, topics) = channel();
+        let thread_admin = admin.clone();
+        start_thread("shop-kafka-topics", move || {
+            run_monitor(&thread_admin, &topics);
+        })?;
+        Ok(Self { admin, new_topics })
     }
 
     /// Starts to monitor `topic`, whose first check follows at once.
-    pub(crate) fn add(&self, topic: Arc<Topic>) {
-        // The thread ends when this sender is dropped.
-        let _received = self.added.send(topic);
+    pub(crate) fn add_topic(&self, topic: Arc<Topic>) {
+        // The thread receives the topic, because it ends only when this sender is dropped.
+        let _received = self.new_topics.send(topic);
     }
 
     /// Returns the id of the cluster.
@@ -161,11 +172,11 @@ impl TopicMonitor {
     /// # Errors
     /// The reason why the topic cannot be used, with its known cause. The outcome is `NotApplied`.
     pub(crate) async fn check(&self, topic: &Topic) -> Result<()> {
-        let checked = async {
-            topic.checked(CHECK_TIMEOUT).await?;
+        let check = async {
+            topic.wait_for_check(CHECK_TIMEOUT).await?;
             topic.ping(&self.admin).await
         };
-        let result = tokio::time::timeout(CHECK_TIMEOUT, checked)
+        let result = tokio::time::timeout(CHECK_TIMEOUT, check)
             .await
             .unwrap_or_else(|_elapsed| Err(not_reached()));
         result.map_err(|error| {
@@ -179,39 +190,48 @@ impl TopicMonitor {
 
 /// The interval of checks for a ready topic, whose configuration may change.
 const READY_INTERVAL: Duration = Duration::from_secs(10);
-/// The interval of checks for a topic with leaderless partitions, or with an error that an operator has to fix.
+/// The interval of checks for a topic with leaderless partitions, or with an error that an operator
+/// has to fix.
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
 const MISSING_INTERVAL: Duration = Duration::from_millis(300);
 /// The pause between two polls of the client while all topics are ready.
 const READY_POLL_PAUSE: Duration = Duration::from_secs(1);
 
-/// Checks the topics that `added` receives, each at its interval, until the sender is dropped. Runs
-/// in its own thread.
-fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
+/// Checks the topics that `new_topics` receives, each at its interval, until the sender is dropped.
+/// This is the main function of the monitor thread.
+fn run_monitor(admin: &TopicAdmin, new_topics: &Receiver<Arc<Topic>>) {
+    // Each topic with the time of its next check.
     let mut topics: Vec<(Arc<Topic>, Instant)> = Vec::new();
-    authenticate(&admin.observer);
+    authenticate(&admin.metadata_client);
     loop {
         // A setting or a leader that has changed may be the reason why a record was not
         // acknowledged. So all topics are checked now.
-        let has_failed = admin.health.has_failed.swap(false, Ordering::AcqRel);
-        for (topic, due) in &mut topics {
-            if *due > Instant::now() && !has_failed {
+        let has_failed_delivery = admin
+            .health
+            .has_failed_delivery
+            .swap(false, Ordering::AcqRel);
+        for (topic, check_at) in &mut topics {
+            if *check_at > Instant::now() && !has_failed_delivery {
                 continue;
             }
             topic.refresh(admin);
-            *due = Instant::now() + interval(admin, topic);
+            *check_at = Instant::now() + check_interval(admin, topic);
         }
         admin.deliver_events();
+
         // While a topic is not ready, the loop continues without a pause, because `deliver_events`
         // blocks for a moment.
-        let are_ready = topics.iter().all(|(topic, _)| topic.known().is_some())
+        let are_ready = topics
+            .iter()
+            .all(|(topic, _)| topic.description().is_some())
             && admin.cluster.get().is_some();
-        match added.recv_timeout(if are_ready {
+        let pause = if are_ready {
             READY_POLL_PAUSE
         } else {
             Duration::ZERO
-        }) {
+        };
+        match new_topics.recv_timeout(pause) {
             Ok(topic) => topics.push((topic, Instant::now())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -220,10 +240,10 @@ fn monitor(admin: &TopicAdmin, added: &Receiver<Arc<Topic>>) {
 }
 
 /// Returns the time until the next check of `topic`, which depends on its state.
-fn interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
+fn check_interval(admin: &TopicAdmin, topic: &Topic) -> Duration {
     let is_cluster_known = admin.cluster.get().is_some();
     match topic.state() {
-        Some(Ok(found)) if is_cluster_known && found.is_complete() => READY_INTERVAL,
+        Some(Ok(description)) if is_cluster_known && description.is_complete() => READY_INTERVAL,
         Some(Ok(_)) if is_cluster_known => LEADERLESS_INTERVAL,
         Some(Err(error)) if !error.is_retryable() => LEADERLESS_INTERVAL,
         _ => MISSING_INTERVAL,

@@ -33,8 +33,8 @@ const NAMES: [&str; 9] = [
     "dead-letter-version",
 ];
 
-/// Encodes `dead_letter` as headers: the headers of the original record, and then [`NAMES`].
-pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
+/// Encodes `dead_letter` as headers: the headers of the original record, followed by [`NAMES`].
+pub(crate) fn encode_headers(dead_letter: &DeadLetter) -> OwnedHeaders {
     let DeadLetter {
         record,
         partition,
@@ -54,48 +54,62 @@ pub(crate) fn headers(dead_letter: &DeadLetter) -> OwnedHeaders {
         &attempts.to_string(),
         version,
     ];
-    let own: Vec<(&str, &[u8])> = NAMES.into_iter().zip(values.map(str::as_bytes)).collect();
-    to_headers(&record.headers, &own)
+    let own_headers: Vec<(&str, &[u8])> =
+        NAMES.into_iter().zip(values.map(str::as_bytes)).collect();
+    to_headers(&record.headers, &own_headers)
 }
 
-/// Decodes a record of the dead-letter topic; returns `None` if the record is not a dead letter.
+/// Decodes a record of the dead-letter topic. Returns `None` if the record is not a dead letter.
 pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let all: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
     // The headers are counted from the end, because the original record may have headers of these
     // names itself: it may be a replayed dead letter.
-    let (original, own) = all.split_at_checked(all.len().checked_sub(NAMES.len())?)?;
-    let text = |index: usize| -> Option<&str> {
-        let (name, value) = own.get(index)?;
-        (*name == NAMES[index]).then_some(())?;
-        std::str::from_utf8((*value)?).ok()
-    };
-    let index = text(2)?.parse().ok()?;
-    let partition = Partition::new(text(0)?.into(), text(1)?.into(), index, 0);
-    let offset = text(3)?.parse().ok()?;
-    let time = Timestamp::from_millis(text(4)?.parse().ok()?).ok()?;
+    let (original_headers, own_headers) = all.split_last_chunk::<{ NAMES.len() }>()?;
+    let mut values = [""; NAMES.len()];
+    for (index, (name, value)) in own_headers.iter().enumerate() {
+        if *name != NAMES[index] {
+            return None;
+        }
+        values[index] = std::str::from_utf8((*value)?).ok()?;
+    }
+    let [
+        cluster,
+        topic,
+        index,
+        offset,
+        millis,
+        kind_name,
+        detail,
+        attempts,
+        version,
+    ] = values;
+
+    let partition = Partition::new(cluster.into(), topic.into(), index.parse().ok()?, 0);
+    let time = Timestamp::from_millis(millis.parse().ok()?).ok()?;
     // A kind that this version does not know counts as refused.
-    let kind = text(5)?.parse().unwrap_or(ReasonKind::Refused);
-    let reason = Reason::from_parts(kind, text(6)?.to_owned());
+    let kind = kind_name.parse().unwrap_or(ReasonKind::Refused);
+    let reason = Reason::from_parts(kind, detail.to_owned());
     let mut headers = Headers::builder();
-    for (name, value) in original {
+    for (name, value) in original_headers {
         headers = headers.with(name, *value);
     }
-    let record = LogRecord::new(offset, time, encoded.value.clone())
+    let record = LogRecord::new(offset.parse().ok()?, time, encoded.value.clone())
         .with_key(encoded.key.clone())
         .with_headers(headers.build());
-    let mut dead_letter = DeadLetter::new(record, partition, reason, text(7)?.parse().ok()?);
-    text(8)?.clone_into(&mut dead_letter.version);
+    let mut dead_letter = DeadLetter::new(record, partition, reason, attempts.parse().ok()?);
+    version.clone_into(&mut dead_letter.version);
     Some(dead_letter)
 }
 
-/// Decodes the marker of a resolved dead letter; returns `None` if `record` is not a marker.
-pub(crate) fn marker_of(record: &LogRecord) -> Option<ResolvedDeadLetter> {
+/// Decodes the marker of a resolved dead letter. Returns `None` if `record` is not a marker.
+pub(crate) fn decode_marker(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let (first, _) = record.headers.iter().next()?;
     // A dead letter begins with the headers of its original record, which may have the names of a
     // marker's headers.
     if first != RESOLUTION || decode(record).is_some() {
         return None;
     }
+
     let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
     Some(ResolvedDeadLetter::new(
         text(RECORD_ID)?.parse().ok()?,

@@ -1,4 +1,4 @@
-//! An index of a dead-letter topic, which says where its pending dead letters are.
+//! An index of a dead-letter topic, which contains the positions of its pending dead letters.
 //!
 //! A marker that resolves a dead letter may be anywhere behind it in the topic. So the index reads
 //! the whole topic once, and then only the records that were added. A listing first asks the index
@@ -16,7 +16,7 @@ use shop_core::log::{
 };
 use shop_core::{Result, Timestamp};
 
-use super::codec::{decode, marker_of};
+use super::codec::{decode, decode_marker};
 use crate::scan::{OffsetRanges, ScanRange, scan};
 use crate::shared::KafkaLogInner;
 
@@ -36,7 +36,7 @@ pub(crate) struct DlqIndex {
     /// start empty.
     topic_id: Option<Arc<str>>,
     /// The next offset to read in each partition.
-    next: BTreeMap<u32, u64>,
+    next_offsets: BTreeMap<u32, u64>,
     /// The pending dead letters, by the id of the record and the partition of the dead-letter
     /// topic. Several partitions may contain a copy of the same dead letter.
     pending: BTreeMap<(RecordId, u32), IndexedDeadLetter>,
@@ -73,9 +73,9 @@ impl DlqIndex {
         log: &Arc<KafkaLogInner>,
         topic: &Arc<str>,
     ) -> Result<()> {
-        let mut batches = scan(log, topic, ScanRange::From(self.next.clone()))
+        let mut batches = scan(log, topic, ScanRange::From(self.next_offsets.clone()))
             .await?
-            .1;
+            .batches;
         // The client has learned the id of the topic while it started the scan.
         let topic_id = log.health.topic_id(topic);
         if self.topic_id != topic_id {
@@ -83,13 +83,14 @@ impl DlqIndex {
                 topic_id,
                 ..Self::default()
             };
-            batches = scan(log, topic, ScanRange::All).await?.1;
+            batches = scan(log, topic, ScanRange::All).await?.batches;
         }
+
         let mut batches = pin!(batches);
         while let Some((partition, records)) = batches.try_next().await? {
             for record in records {
-                self.add(partition, &record);
-                self.next.insert(partition, record.offset + 1);
+                self.index_record(partition, &record);
+                self.next_offsets.insert(partition, record.offset + 1);
             }
         }
         Ok(())
@@ -97,81 +98,102 @@ impl DlqIndex {
 
     /// Returns whether the record `id` has a pending or a resolved dead letter.
     pub(crate) fn contains(&self, id: RecordId) -> bool {
-        self.resolved.contains_key(&id) || self.first(id).is_some()
+        self.resolved.contains_key(&id) || self.first_copy(id).is_some()
     }
 
-    /// Returns where to read the dead letters that `filter` selects, for at most `limit` positions
-    /// of the log.
-    pub(crate) fn page(&self, filter: &DeadLetterFilter, limit: usize) -> BTreeSet<DlqPosition> {
-        let selected = |id: &RecordId| {
-            let (place, entry) = self.first(*id)?;
-            filter
-                .selects_at(&entry.position, entry.kind, entry.time)
-                .then_some(place)
-        };
-        let after = (
-            filter
-                .after
-                .as_ref()
-                .map_or(Bound::Unbounded, Bound::Excluded),
-            Bound::Unbounded,
-        );
-        let all = self
-            .positions
-            .range(after)
-            .map(|(_, ids)| ids)
-            .take_while(|_| filter.positions.is_empty());
-        let chosen = filter
-            .positions
-            .iter()
-            .filter_map(|position| self.positions.get(position));
-        all.chain(chosen)
-            .map(|ids| ids.iter().filter_map(selected).collect::<Vec<_>>())
-            .filter(|places| !places.is_empty())
-            .take(limit)
-            .flatten()
-            .collect()
+    /// Returns where to read the pending dead letters that `filter` selects, for at most `limit`
+    /// positions of the log.
+    pub(crate) fn select_page(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> BTreeSet<DlqPosition> {
+        if filter.positions.is_empty() {
+            let after = match &filter.after {
+                Some(position) => Bound::Excluded(position),
+                None => Bound::Unbounded,
+            };
+            let following = self.positions.range((after, Bound::Unbounded));
+            self.select_copies(following.map(|(_, ids)| ids), filter, limit)
+        } else {
+            let listed = filter.positions.iter();
+            let ids = listed.filter_map(|position| self.positions.get(position));
+            self.select_copies(ids, filter, limit)
+        }
+    }
+
+    /// Returns where to read the dead letters that `filter` selects out of `ids_by_position`.
+    ///
+    /// Each item contains the ids of one position of the log. The selection ends after `limit`
+    /// items with a selected dead letter.
+    fn select_copies<'a>(
+        &self,
+        ids_by_position: impl Iterator<Item = &'a BTreeSet<RecordId>>,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> BTreeSet<DlqPosition> {
+        let mut selected = BTreeSet::new();
+        let mut position_count = 0;
+        for ids in ids_by_position {
+            if position_count == limit {
+                break;
+            }
+            let mut is_selected = false;
+            for id in ids {
+                if let Some((dlq_position, entry)) = self.first_copy(*id)
+                    && filter.selects_at(&entry.position, entry.kind, entry.time)
+                {
+                    selected.insert(dlq_position);
+                    is_selected = true;
+                }
+            }
+            position_count += usize::from(is_selected);
+        }
+        selected
     }
 
     /// Returns the pending copy of the dead letter `id` in the lowest partition.
-    fn first(&self, id: RecordId) -> Option<(DlqPosition, &IndexedDeadLetter)> {
+    fn first_copy(&self, id: RecordId) -> Option<(DlqPosition, &IndexedDeadLetter)> {
         let ((_, partition), entry) = self.pending.range((id, 0)..=(id, u32::MAX)).next()?;
         Some(((*partition, entry.offset), entry))
     }
 
     /// Adds a record of the dead-letter topic to the index: a dead letter, or a marker. Ignores all
     /// other records.
-    fn add(&mut self, partition: u32, record: &LogRecord) {
-        if let Some(dead_letter) = decode(record) {
-            let id = dead_letter.record_id();
-            let kind = dead_letter.reason.kind();
-            // A gap may be pending again after it was resolved, because the same offsets may be
-            // lost again.
-            let is_resolved = kind != ReasonKind::Gap && self.resolved.contains_key(&id);
-            if is_resolved || self.pending.contains_key(&(id, partition)) {
-                return;
+    fn index_record(&mut self, partition: u32, record: &LogRecord) {
+        let Some(dead_letter) = decode(record) else {
+            if let Some(marker) = decode_marker(record) {
+                self.resolve(marker, partition);
             }
-            let mut position = dead_letter.position();
-            // The positions share the memory of the topic's name.
-            if let Some((other, _)) = self.positions.first_key_value()
-                && other.topic == position.topic
-            {
-                position.topic = Arc::clone(&other.topic);
-            }
-            self.positions
-                .entry(position.clone())
-                .or_default()
-                .insert(id);
-            let entry = IndexedDeadLetter {
-                position,
-                kind,
-                time: dead_letter.record.time,
-                offset: record.offset,
-            };
-            self.pending.insert((id, partition), entry);
-        } else if let Some(marker) = marker_of(record) {
-            self.resolve(marker, partition);
+            return;
+        };
+        let id = dead_letter.record_id();
+        let kind = dead_letter.reason.kind();
+        // A gap may be pending again after it was resolved, because the same offsets may be lost
+        // again.
+        let is_resolved = kind != ReasonKind::Gap && self.resolved.contains_key(&id);
+        if is_resolved || self.pending.contains_key(&(id, partition)) {
+            return;
         }
+
+        let mut position = dead_letter.position();
+        // The positions share the memory of the topic's name.
+        if let Some((other, _)) = self.positions.first_key_value()
+            && other.topic == position.topic
+        {
+            position.topic = Arc::clone(&other.topic);
+        }
+        self.positions
+            .entry(position.clone())
+            .or_default()
+            .insert(id);
+        let entry = IndexedDeadLetter {
+            position,
+            kind,
+            time: dead_letter.record.time,
+            offset: record.offset,
+        };
+        self.pending.insert((id, partition), entry);
     }
 
     /// Applies the marker of a resolved dead letter, which was read from `partition`.
@@ -181,19 +203,22 @@ impl DlqIndex {
     fn resolve(&mut self, marker: ResolvedDeadLetter, partition: u32) {
         let id = marker.record_id;
         self.resolved.insert(id, marker);
-        let all = self.pending.range((id, 0)..=(id, u32::MAX));
-        let resolved =
-            all.filter(|((_, other), entry)| entry.kind != ReasonKind::Gap || *other == partition);
-        let keys: Vec<_> = resolved.map(|(key, _)| *key).collect();
-        let removed = keys
+
+        let copies = self.pending.range((id, 0)..=(id, u32::MAX));
+        let resolved_copies = copies.filter(|((_, copy_partition), copy)| {
+            copy.kind != ReasonKind::Gap || *copy_partition == partition
+        });
+        let resolved_keys: Vec<_> = resolved_copies.map(|(key, _)| *key).collect();
+        let removed = resolved_keys
             .iter()
             .filter_map(|key| self.pending.remove(key))
             .last();
         let Some(IndexedDeadLetter { position, .. }) = removed else {
             return;
         };
+
         // The position stays in the index as long as another partition contains a pending copy.
-        if self.first(id).is_none()
+        if self.first_copy(id).is_none()
             && let Some(ids) = self.positions.get_mut(&position)
         {
             ids.remove(&id);
@@ -204,51 +229,63 @@ impl DlqIndex {
     }
 }
 
-/// Reads the dead letters at `places`, in the order of their positions in the log.
+/// Reads the dead letters at `positions`, in the order of their positions in the log.
 ///
 /// Returns `None` if a record is no longer in the topic, or is not a dead letter: the index is then
 /// out of date.
 ///
 /// # Errors
 /// The errors of the scans.
-pub(crate) async fn read(
+pub(crate) async fn read_dead_letters(
     log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
-    places: &BTreeSet<DlqPosition>,
+    positions: &BTreeSet<DlqPosition>,
 ) -> Result<Option<Vec<DeadLetter>>> {
-    let mut wanted = BTreeMap::<u32, BTreeSet<u64>>::new();
-    for (partition, offset) in places {
-        wanted.entry(*partition).or_default().insert(*offset);
+    let mut unread_offsets = BTreeMap::<u32, BTreeSet<u64>>::new();
+    for (partition, offset) in positions {
+        unread_offsets
+            .entry(*partition)
+            .or_default()
+            .insert(*offset);
     }
-    let mut found = BTreeMap::new();
-    while !wanted.is_empty() {
+
+    let mut dead_letters = BTreeMap::new();
+    while !unread_offsets.is_empty() {
         // Each scan reads one run of nearby offsets from every partition.
-        let spans: OffsetRanges = wanted
+        let runs: OffsetRanges = unread_offsets
             .iter()
             .map(|(partition, offsets)| (*partition, first_run(offsets)))
             .collect();
-        let mut batches = pin!(scan(log, topic, ScanRange::Between(spans.clone())).await?.1);
+        let mut batches = pin!(
+            scan(log, topic, ScanRange::Between(runs.clone()))
+                .await?
+                .batches
+        );
         while let Some((partition, records)) = batches.try_next().await? {
-            for record in records
-                .iter()
-                .filter(|record| places.contains(&(partition, record.offset)))
-            {
-                let Some(dead_letter) = decode(record) else {
+            for record in records {
+                let dlq_position = (partition, record.offset);
+                if !positions.contains(&dlq_position) {
+                    continue;
+                }
+                let Some(dead_letter) = decode(&record) else {
                     return Ok(None);
                 };
-                found.insert(
-                    (dead_letter.position(), partition, record.offset),
-                    dead_letter,
-                );
+                dead_letters.insert((dead_letter.position(), dlq_position), dead_letter);
             }
         }
-        wanted.retain(|partition, offsets| {
-            let end = spans.get(partition).map_or(0, |(_, end)| *end);
+
+        unread_offsets.retain(|partition, offsets| {
+            // Each of these partitions has a run.
+            let (_, end) = runs[partition];
             offsets.retain(|offset| *offset >= end);
             !offsets.is_empty()
         });
     }
-    Ok((found.len() == places.len()).then(|| found.into_values().collect()))
+
+    if dead_letters.len() != positions.len() {
+        return Ok(None);
+    }
+    Ok(Some(dead_letters.into_values().collect()))
 }
 
 /// Returns the first offset and the end of the first run: offsets that are at most [`MAX_DISTANCE`]

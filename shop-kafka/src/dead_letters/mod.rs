@@ -1,5 +1,10 @@
-//! Dead letters in a separate topic: stored, listed and resolved. A topic cannot delete single records, so a marker record
-//! is written for each resolved dead letter.
+//! The dead letters of a log, which are records of a separate topic.
+//!
+//! [`KafkaDeadLetters`] stores, lists and resolves them. A topic cannot delete single records, so a
+//! resolved dead letter stays in the topic, and a marker record is written for it.
+//!
+//! - [`codec`] encodes dead letters as records, and decodes dead letters and markers.
+//! - [`index`] finds the pending dead letters without a scan of the whole topic.
 
 mod codec;
 pub(crate) mod index;
@@ -26,8 +31,8 @@ use crate::record::to_headers;
 use crate::scan::{ScanRange, scan};
 use crate::shared::KafkaLogInner;
 use crate::topic::Topic;
-use codec::{ID, RECORD, RECORD_ID, RESOLUTION, decode};
-use index::{DlqIndex, DlqPosition};
+use codec::{ID, RECORD, RECORD_ID, RESOLUTION, decode, encode_headers};
+use index::{DlqIndex, DlqPosition, read_dead_letters};
 
 /// The maximum number of bytes that are kept of a key and of a value, if the topic does not accept
 /// the whole dead letter.
@@ -38,20 +43,46 @@ const MAX_READS: usize = 3;
 
 /// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
 ///
-/// A dead letter has the key, value and headers of its record, unchanged, followed by these text headers in this
-/// order: `dead-letter-cluster`, `dead-letter-topic`, `dead-letter-partition`, `dead-letter-offset`,
-/// `dead-letter-time` (milliseconds since 1970), `dead-letter-reason`, `dead-letter-detail`,
-/// `dead-letter-attempts`, `dead-letter-version`. A repeated `put` writes a duplicate, which readers recognize by
-/// cluster, topic, partition, offset and time. Of one that is larger than the topic accepts, the first 64 KiB of key and
-/// value are kept, and the header `dead-letter-cut` has its size: it is not replayed.
+/// # Dead letters
 ///
-/// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a record without key
-/// and with an empty value, with the headers `dead-letter-settled` (`replayed` or `dropped`), `dead-letter-record`
-/// (topic, partition and offset, joined by dashes), `dead-letter-place` (the record id) and, if it is known,
-/// `dead-letter-purchase` (the id of the purchase or event). A marker resolves all dead letters of its record, also one
-/// that is put again after it; of a gap, those before it.
+/// A dead letter is a record with the key, value and headers of the original record, unchanged.
+/// These text headers follow the original headers, in this order:
 ///
-/// They are listed and replayed by the log's [`LogAdmin`](shop_core::log::LogAdmin):
+/// | header | value |
+/// |---|---|
+/// | `dead-letter-cluster` | the cluster of the original record |
+/// | `dead-letter-topic` | the topic of the original record |
+/// | `dead-letter-partition` | the partition of the original record |
+/// | `dead-letter-offset` | the offset of the original record |
+/// | `dead-letter-time` | the timestamp of the original record, in milliseconds since 1970 |
+/// | `dead-letter-reason` | the kind of the reason |
+/// | `dead-letter-detail` | the text of the reason |
+/// | `dead-letter-attempts` | the number of attempts to store the record |
+/// | `dead-letter-version` | the version of the program that has put the dead letter |
+///
+/// A repeated `put` writes a duplicate, which readers recognize by cluster, topic, partition,
+/// offset and time. If a dead letter is larger than the topic accepts, only the first 64 KiB of its
+/// key and of its value are stored, and the header `dead-letter-cut` contains the original size.
+/// Such a dead letter is not replayed.
+///
+/// # Markers
+///
+/// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a
+/// record without a key and with an empty value. The marker has these text headers:
+///
+/// | header | value |
+/// |---|---|
+/// | `dead-letter-settled` | `replayed` or `dropped` |
+/// | `dead-letter-record` | topic, partition and offset of the original record, joined by dashes |
+/// | `dead-letter-place` | the record id |
+/// | `dead-letter-purchase` | the id of the purchase or event, if it is known |
+///
+/// A marker resolves all dead letters of its record, including a dead letter that is put again
+/// after the marker. A marker of a gap resolves only the dead letters before the marker.
+///
+/// # Example
+///
+/// Dead letters are listed and replayed by the [`LogAdmin`](shop_core::log::LogAdmin) of the log:
 ///
 /// ```no_run
 /// use shop_core::log::{Log, LogAdminExt};
@@ -73,24 +104,25 @@ pub struct KafkaDeadLetters {
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let ready = self.topic.ready().await;
+        let ready = self.topic.wait_until_ready().await;
         // The error is about the topic, which an operator can fix, and not about these dead
         // letters. So a retry is safe.
         ready.map_err(|error| error.with_retry(Retry::Safe))?;
-        match self.put_all(dead_letters).await {
+
+        match self.put_unchanged(dead_letters).await {
             Err(error) if error.kind() == ErrorKind::TooLarge => {
-                self.put_all(&dead_letters.iter().map(head).collect::<Vec<_>>())
-                    .await
+                let truncated: Vec<_> = dead_letters.iter().map(truncate).collect();
+                self.put_unchanged(&truncated).await
             }
-            put => put,
+            result => result,
         }
     }
 
-    /// Asks an index in memory. The first call reads the whole topic, and later calls read the
-    /// records that were added.
+    /// Looks the record up in an index in memory. The first call reads the whole topic, and later
+    /// calls read the records that were added since.
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
         let id = RecordId::new(record, partition);
-        self.indexed(|index| index.contains(id)).await
+        self.with_index(|index| index.contains(id)).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -103,29 +135,30 @@ impl DeadLetters for KafkaDeadLetters {
 ///
 /// A record that the log has accepted may be too large for the dead-letter topic, because its
 /// producer may have compressed it to a few kilobytes.
-fn head(dead_letter: &DeadLetter) -> DeadLetter {
-    let mut head = dead_letter.clone();
+fn truncate(dead_letter: &DeadLetter) -> DeadLetter {
+    let mut truncated = dead_letter.clone();
     let size = dead_letter.record.size();
-    if size > MAX_HEAD {
-        let part = |bytes: Bytes| bytes.slice(..bytes.len().min(MAX_HEAD));
-        let LogRecord {
-            key,
-            headers,
-            value,
-            ..
-        } = &mut head.record;
-        (*key, *value) = (key.take().map(part), value.take().map(part));
-        if headers.as_bytes().len() > MAX_HEAD {
-            *headers = Headers::EMPTY;
-        }
-        *headers = headers.with(CUT_HEADER, Some(size.to_string().as_bytes()));
-        let detail = format!(
-            "{}; of its {size} bytes, the first {MAX_HEAD} of key and value are kept",
-            head.reason.detail()
-        );
-        head.reason = Reason::from_parts(head.reason.kind(), detail);
+    if size <= MAX_HEAD {
+        return truncated;
     }
-    head
+
+    let record = &mut truncated.record;
+    for bytes in [&mut record.key, &mut record.value].into_iter().flatten() {
+        bytes.truncate(MAX_HEAD);
+    }
+    if record.headers.as_bytes().len() > MAX_HEAD {
+        record.headers = Headers::EMPTY;
+    }
+    record.headers = record
+        .headers
+        .with(CUT_HEADER, Some(size.to_string().as_bytes()));
+
+    let detail = format!(
+        "{}; of its {size} bytes, the first {MAX_HEAD} of key and value are kept",
+        truncated.reason.detail()
+    );
+    truncated.reason = Reason::from_parts(truncated.reason.kind(), detail);
+    truncated
 }
 
 impl KafkaDeadLetters {
@@ -143,78 +176,83 @@ impl KafkaDeadLetters {
     ) -> Result<()> {
         let deadline = Instant::now() + self.log.options.publish_timeout;
         let producer = &self.log.producer;
-        let reported = producer.publish_all(count, deadline, &enqueue).await;
-        for (index, reported) in reported.into_iter().enumerate() {
-            if reported?.is_none() {
+        let positions = producer.publish_all(count, deadline, &enqueue).await;
+        for (index, position) in positions.into_iter().enumerate() {
+            if position?.is_none() {
                 producer.deliver(|| enqueue(index)).await?;
             }
         }
         Ok(())
     }
 
-    /// Publishes the dead letters to their topic, as they are.
-    async fn put_all(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let enqueue = |index: usize| {
+    /// Publishes `dead_letters` to the dead-letter topic, and truncates none of them.
+    async fn put_unchanged(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        self.deliver(dead_letters.len(), |index| {
             let record = &dead_letters[index].record;
-            let headers = codec::headers(&dead_letters[index]);
+            let headers = encode_headers(&dead_letters[index]);
             self.log
                 .producer
                 .enqueue(&self.topic.name, None, record, headers)
-        };
-        self.deliver(dead_letters.len(), enqueue).await
+        })
+        .await
     }
 
-    /// Returns the dead letters that are in the topic now: first the pending ones, then the
+    /// Returns the dead letters that are in the topic now: first the pending dead letters, then the
     /// resolved ones.
     ///
     /// Records that are neither a dead letter nor a marker are skipped.
     ///
     /// # Errors
-    /// The errors of [`indexed`](Self::indexed) and of the scan.
+    /// The errors of [`with_index`](Self::with_index) and of the scan.
     pub(crate) async fn scan(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
         // The dead-letter topic of another program's log may be missing until the first service
         // consumes this log.
         if !self.topic.exists().await? {
-            self.log.topic.ready().await?;
+            self.log.topic.wait_until_ready().await?;
             return Ok(stream::empty().boxed());
         }
-        let (places, resolved) = self
-            .indexed(|index| {
-                (
-                    index.page(&DeadLetterFilter::default(), usize::MAX),
-                    index.resolved.clone(),
-                )
+
+        let (pending_positions, markers) = self
+            .with_index(|index| {
+                let all = index.select_page(&DeadLetterFilter::default(), usize::MAX);
+                (all, index.resolved.clone())
             })
             .await?;
-        let batches = scan(&self.log, &self.topic.name, ScanRange::All).await?.1;
+
+        let batches = scan(&self.log, &self.topic.name, ScanRange::All)
+            .await?
+            .batches;
         let pending = batches.map_ok(move |(partition, records)| {
-            let pending: Vec<_> = records
-                .iter()
-                .filter(|record| places.contains(&(partition, record.offset)))
-                .filter_map(|record| decode(record).map(DeadLetterState::Pending).map(Ok))
-                .collect();
-            stream::iter(pending)
+            let mut dead_letters = Vec::new();
+            for record in records {
+                if pending_positions.contains(&(partition, record.offset))
+                    && let Some(dead_letter) = decode(&record)
+                {
+                    dead_letters.push(Ok(DeadLetterState::Pending(dead_letter)));
+                }
+            }
+            stream::iter(dead_letters)
         });
-        let resolved = resolved
-            .into_values()
-            .map(|resolved| Ok(DeadLetterState::Resolved(resolved)));
+        let resolved = markers.into_values().map(DeadLetterState::Resolved).map(Ok);
         Ok(pending.try_flatten().chain(stream::iter(resolved)).boxed())
     }
 
-    /// Reads the pending dead letters that `select` chooses from the index, in the order of their
-    /// positions.
+    /// Reads the pending dead letters that `select_positions` chooses from the index, in the order
+    /// of their positions in the log.
     ///
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if dead letters were deleted during each of
     ///   [`MAX_READS`] attempts
-    /// - the errors of [`indexed`](Self::indexed) and of the scans otherwise
+    /// - the errors of [`with_index`](Self::with_index) and of the scans otherwise
     pub(crate) async fn select(
         &self,
-        select: impl Fn(&DlqIndex) -> BTreeSet<DlqPosition> + Send + Sync,
+        select_positions: impl Fn(&DlqIndex) -> BTreeSet<DlqPosition> + Send + Sync,
     ) -> Result<Vec<DeadLetter>> {
         for _ in 0..MAX_READS {
-            let places = self.indexed(&select).await?;
-            if let Some(dead_letters) = index::read(&self.log, &self.topic.name, &places).await? {
+            let positions = self.with_index(&select_positions).await?;
+            if let Some(dead_letters) =
+                read_dead_letters(&self.log, &self.topic.name, &positions).await?
+            {
                 return Ok(dead_letters);
             }
             // The retention of the topic has deleted dead letters, or the topic was created again.
@@ -228,10 +266,10 @@ impl KafkaDeadLetters {
     /// Brings the index up to date, and returns the result of `read` on it.
     ///
     /// # Errors
-    /// - the error of [`Topic::ready`] if the topic cannot be used
+    /// - the error of [`Topic::wait_until_ready`] if the topic cannot be used
     /// - the errors of [`DlqIndex::catch_up`]
-    pub(crate) async fn indexed<T>(&self, read: impl FnOnce(&DlqIndex) -> T + Send) -> Result<T> {
-        self.topic.ready().await?;
+    async fn with_index<T>(&self, read: impl FnOnce(&DlqIndex) -> T + Send) -> Result<T> {
+        self.topic.wait_until_ready().await?;
         let mut index = self.log.dead_letter_index.lock().await;
         index.catch_up(&self.log, &self.topic.name).await?;
         Ok(read(&index))
@@ -245,41 +283,45 @@ impl KafkaDeadLetters {
     pub(crate) async fn resolve(
         &self,
         dead_letters: &[DeadLetter],
-        of: RecordType,
+        record_type: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
         // The records are published first. If the process ends before the markers are written, the
         // dead letters stay pending and can be replayed again.
         if resolution == Resolution::Replayed {
-            self.log.topic.ready().await?;
+            self.log.topic.wait_until_ready().await?;
             let records: Vec<_> = dead_letters
                 .iter()
-                .map(|dead_letter| dead_letter.replay_record(of))
+                .map(|dead_letter| dead_letter.replay_record(record_type))
                 .collect();
             self.deliver(records.len(), |index| self.log.enqueue(&records[index]))
                 .await?;
         }
-        self.topic.ready().await?;
-        let empty = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
+
+        self.topic.wait_until_ready().await?;
         let log = Arc::clone(&self.log);
         let topic = Arc::clone(&self.topic.name);
-        for partition in
-            blocking("metadata request", move || log.producer.partitions(&topic)).await?
-        {
-            let enqueue = |index: usize| {
-                let headers = marker(&dead_letters[index], of, resolution);
+        let partitions = blocking("metadata request", move || {
+            log.producer.fetch_partitions(&topic)
+        })
+        .await?;
+
+        let empty_record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::new()));
+        for partition in partitions {
+            self.deliver(dead_letters.len(), |index| {
+                let headers = marker_headers(&dead_letters[index], record_type, resolution);
                 self.log
                     .producer
-                    .enqueue(&self.topic.name, Some(partition), &empty, headers)
-            };
-            self.deliver(dead_letters.len(), enqueue).await?;
+                    .enqueue(&self.topic.name, Some(partition), &empty_record, headers)
+            })
+            .await?;
         }
         Ok(dead_letters.len() as u64)
     }
 }
 
 /// Returns the headers of the marker that resolves `dead_letter`. The marker has no other content.
-fn marker(
+fn marker_headers(
     dead_letter: &DeadLetter,
     record_type: RecordType,
     resolution: Resolution,
@@ -287,13 +329,15 @@ fn marker(
     let position = dead_letter.position().to_string();
     let record_id = dead_letter.record_id().to_string();
     let id = dead_letter.id(record_type);
-    let mut own: Vec<(&str, &[u8])> = vec![
+    let mut headers: Vec<(&str, &[u8])> = vec![
         (RESOLUTION, resolution.as_str().as_bytes()),
         (RECORD, position.as_bytes()),
         (RECORD_ID, record_id.as_bytes()),
     ];
-    own.extend(id.as_ref().map(|id| (ID, id.as_bytes())));
-    to_headers(&Headers::EMPTY, &own)
+    if let Some(id) = &id {
+        headers.push((ID, id.as_bytes()));
+    }
+    to_headers(&Headers::EMPTY, &headers)
 }
 
 #[cfg(test)]
@@ -305,7 +349,7 @@ mod tests {
 
     use rdkafka::mocking::MockCluster;
 
-    use super::codec::marker_of;
+    use super::codec::decode_marker;
     use super::*;
     use crate::{KafkaLog, KafkaLogOptions};
 
@@ -330,10 +374,14 @@ mod tests {
             )
         };
         let other = dead_letter(Headers::EMPTY);
-        let marker = stored(&marker(&other, Purchase::TYPE, Resolution::Replayed));
-        assert_eq!(marker_of(&marker).unwrap().record_id, other.record_id());
+        let marker = stored(&marker_headers(
+            &other,
+            Purchase::TYPE,
+            Resolution::Replayed,
+        ));
+        assert_eq!(decode_marker(&marker).unwrap().record_id, other.record_id());
         let forged = dead_letter(marker.headers);
-        assert!(marker_of(&stored(&codec::headers(&forged))).is_none());
+        assert!(decode_marker(&stored(&encode_headers(&forged))).is_none());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
