@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{ErrorKind, Result};
 use uuid::Uuid;
 
-use super::database::{Database, pragma};
+use super::database::{Database, read_pragma};
 use super::error::{AtPath as _, database_error};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
@@ -52,9 +52,9 @@ pub async fn backup(
     backup_folder: impl AsRef<Path>,
 ) -> Result<Vec<CopiedFile>> {
     let folder = folder.as_ref().to_owned();
-    let into = backup_folder.as_ref().to_owned();
-    let creates = !into.exists();
-    blocking(move || copy_each(&folder, &into, creates, false)).await
+    let backup_folder = backup_folder.as_ref().to_owned();
+    let creates_folder = !backup_folder.exists();
+    blocking(move || copy_files(&folder, &backup_folder, creates_folder, false)).await
 }
 
 /// Copies the files of the backup in `backup_folder` into `folder`, which must not have files of a
@@ -74,29 +74,30 @@ pub async fn restore(
     backup_folder: impl AsRef<Path>,
     folder: impl AsRef<Path>,
 ) -> Result<Vec<CopiedFile>> {
-    let from = backup_folder.as_ref().to_owned();
+    let backup_folder = backup_folder.as_ref().to_owned();
     let folder = folder.as_ref().to_owned();
-    blocking(move || copy_each(&from, &folder, true, true)).await
+    blocking(move || copy_files(&backup_folder, &folder, true, true)).await
 }
 
 /// The first three bytes of the application ids of our files: `Sho`.
-const APPLICATION: i32 = 0x53_686f;
+const APPLICATION_PREFIX: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
-const PAGES: i32 = 1_024;
+const PAGES_PER_STEP: i32 = 1_024;
 /// The name of the file of purchases, which is renamed last: a folder that has it is complete.
-const LAST: &str = "shop.db";
+const LAST_FILE: &str = "shop.db";
 
 /// Sets a new generation of the log in the restored file `path`, if the file has a log, and removes
 /// all triggers.
 ///
 /// This product has no triggers. A trigger in a backup was added by another program, and its
 /// statements would run with the writes of the services.
-fn renew(path: &Path) -> rusqlite::Result<()> {
+fn renew_generation(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
-    let triggers = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
+    let sql = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
                     FROM sqlite_schema WHERE type = 'trigger'";
-    connection
-        .execute_batch(&connection.query_row(triggers, [], |row| row.get::<_, String>(0))?)?;
+    let drop_triggers: String = connection.query_row(sql, [], |row| row.get(0))?;
+    connection.execute_batch(&drop_triggers)?;
+
     let sql = "SELECT count(*) FROM pragma_table_info('log') WHERE name = 'generation'";
     if connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 1 {
         connection.execute(
@@ -108,60 +109,71 @@ fn renew(path: &Path) -> rusqlite::Result<()> {
 }
 
 /// Copies all database files of the folder `from` into the folder `to`, which is created if
-/// `creates` is set.
+/// `creates_folder` is set.
 ///
 /// The files of a restore are also locked, so that no service opens them meanwhile, and get a new
 /// generation.
-fn copy_each(from: &Path, to: &Path, creates: bool, is_restore: bool) -> Result<Vec<CopiedFile>> {
-    let sources = snapshots(from)?;
+fn copy_files(
+    from: &Path,
+    to: &Path,
+    creates_folder: bool,
+    is_restore: bool,
+) -> Result<Vec<CopiedFile>> {
+    let sources = open_snapshots(from)?;
     // A folder that existed at the call and was deleted meanwhile is not created again.
-    if creates {
+    if creates_folder {
         create_folder(to).at(to)?;
     }
-    let refuse = |message| {
+
+    let unavailable = |message| {
         database_error(ErrorKind::Unavailable, message).with_context("path", to.display())
     };
     // SQLite would apply a log or a journal that is left from another file to the copy.
-    let check = || {
-        if files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
+    let check_is_unused = || {
+        if list_files(to, &[".db", ".db-wal", ".db-shm", ".db-journal"])?.is_empty() {
             return Ok(());
         }
         let message =
             "the folder has a log or a store already, or a part of one: choose an empty folder";
-        Err(refuse(message))
+        Err(unavailable(message))
     };
-    check()?;
+    check_is_unused()?;
+
     let mut locks = Vec::new();
-    for (name, _) in sources.iter().filter(|_| is_restore) {
-        let lock = FileLock::open(&to.join(name).with_extension("lock"))?;
-        let held = lock.try_hold()?;
-        locks.push(held.ok_or_else(|| {
-            refuse("another process uses the folder: stop it, or choose an empty folder")
-        })?);
+    if is_restore {
+        for (name, _) in &sources {
+            let lock = FileLock::open(&to.join(name).with_extension("lock"))?;
+            let held_lock = lock.try_hold()?;
+            locks.push(held_lock.ok_or_else(|| {
+                unavailable("another process uses the folder: stop it, or choose an empty folder")
+            })?);
+        }
     }
     // A service may have created a file before its lock was taken above.
-    check()?;
+    check_is_unused()?;
+
     let mut copied = Vec::new();
     for (name, source) in &sources {
-        copy(source, &partial(to, name))?;
+        copy_snapshot(source, &partial_path(to, name))?;
         if is_restore {
-            renew(&partial(to, name)).at(to)?;
+            renew_generation(&partial_path(to, name)).at(to)?;
         }
-        let bytes = fs::metadata(partial(to, name)).at(to)?.len();
+        let bytes = fs::metadata(partial_path(to, name)).at(to)?.len();
         copied.push(CopiedFile {
             name: name.clone(),
             bytes,
         });
     }
+
     for CopiedFile { name, .. } in &copied {
-        fs::rename(partial(to, name), to.join(name)).at(to)?;
+        fs::rename(partial_path(to, name), to.join(name)).at(to)?;
     }
     File::open(to).and_then(|folder| folder.sync_all()).at(to)?;
     Ok(copied)
 }
 
 /// Returns the path of the unfinished copy of the file `name`.
-fn partial(folder: &Path, name: &str) -> PathBuf {
+fn partial_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.partial"))
 }
 
@@ -169,19 +181,20 @@ fn partial(folder: &Path, name: &str) -> PathBuf {
 /// connections.
 ///
 /// All transactions begin while no process writes, so together they see the files as of one moment.
-fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
+fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     let mut locks = Vec::new();
     let mut opened = Vec::new();
-    for name in files(folder, &[".db"])? {
+    for name in list_files(folder, &[".db"])? {
         let path = folder.join(&name);
         // A file without a lock file needs no lock, because no process has written to it.
-        let lock = path.with_extension("lock");
-        if lock.exists() {
-            locks.push(FileLock::open(&lock)?);
+        let lock_path = path.with_extension("lock");
+        if lock_path.exists() {
+            locks.push(FileLock::open(&lock_path)?);
         }
+
         let connection = open(&path)?;
-        let id: i32 = pragma(&connection, "application_id").at(&path)?;
-        if id >> 8 == APPLICATION {
+        let application_id: i32 = read_pragma(&connection, "application_id").at(&path)?;
+        if application_id >> 8 == APPLICATION_PREFIX {
             opened.push((name, connection));
         }
     }
@@ -190,9 +203,10 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
         return Err(database_error(ErrorKind::Unavailable, message)
             .with_context("missing", folder.display()));
     }
+
     // Taking several locks cannot cause a deadlock, because each writer holds only one lock at a
     // time.
-    let _held = locks
+    let _guards = locks
         .iter()
         .map(|lock| lock.lock(LOCK_TIMEOUT))
         .collect::<Result<Vec<_>>>()?;
@@ -205,17 +219,18 @@ fn snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
 }
 
 /// Returns the names of the files in `folder` that have one of the `endings`, in order, but
-/// [`LAST`] at the end.
-fn files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
+/// [`LAST_FILE`] at the end.
+fn list_files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).at(folder)? {
-        let name = entry.at(folder)?.file_name();
-        let name = name
-            .to_str()
-            .filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
-        names.extend(name.map(str::to_owned));
+        let file_name = entry.at(folder)?.file_name();
+        if let Some(name) = file_name.to_str()
+            && endings.iter().any(|ending| name.ends_with(ending))
+        {
+            names.push(name.to_owned());
+        }
     }
-    names.sort_by_key(|name| (name == LAST, name.clone()));
+    names.sort_by_key(|name| (name == LAST_FILE, name.clone()));
     Ok(names)
 }
 
@@ -237,28 +252,30 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
 
 /// Copies the snapshot of `source` to a new file at `path`, checks the copy for damage, and syncs
 /// it.
-fn copy(source: &Connection, path: &Path) -> Result<()> {
+fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
     if path.exists() {
         fs::remove_file(path).at(path)?;
     }
     create_file(path).at(path)?;
-    let copied = || {
+
+    let copy_and_check = || {
         let mut target = Connection::open(path)?;
         let backup = Backup::new(source, &mut target)?;
-        while backup.step(PAGES)? != StepResult::Done {}
+        while backup.step(PAGES_PER_STEP)? != StepResult::Done {}
         drop(backup);
         // Without a write-ahead log, the copy can be read on a medium without write access. A
         // service switches the log on again when it opens the file.
         target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
-        pragma(&target, "quick_check")
+        read_pragma(&target, "quick_check")
     };
-    let state: String = copied().at(path)?;
-    if state != "ok" {
+    let check_result: String = copy_and_check().at(path)?;
+    if check_result != "ok" {
         let message = "the file is damaged: its copy cannot be used";
         let error =
             database_error(ErrorKind::Corrupt, message).with_context("copy", path.display());
-        return Err(error.with_context("found", state));
+        return Err(error.with_context("found", check_result));
     }
+
     File::open(path).and_then(|file| file.sync_all()).at(path)
 }
 

@@ -18,13 +18,13 @@ impl BulkInsert {
         let values = vec!["?"; into.split(',').count()].join(", ");
         // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To
         // be able to undo them, SQLite would have to copy their pages.
-        let sql = |rows| {
+        let insert_sql = |rows| {
             format!(
                 "INSERT OR FAIL INTO {into} VALUES {}",
                 vec![format!("({values})"); rows].join(", ")
             )
         };
-        Self(std::array::from_fn(|index| sql(index + 1)))
+        Self(std::array::from_fn(|index| insert_sql(index + 1)))
     }
 
     /// Inserts all `rows` in their order. `values` returns the values of a row.
@@ -57,30 +57,34 @@ impl BulkInsert {
         values: impl Fn(&T) -> [ValueRef<'_>; N],
     ) -> rusqlite::Result<Vec<usize>> {
         let mut conflicts = Vec::new();
-        let mut done = 0;
-        let mut limit = MAX_ROWS;
-        while done < rows.len() {
-            let size = limit.min(rows.len() - done);
+        let mut processed = 0;
+        let mut max_size = MAX_ROWS;
+        while processed < rows.len() {
+            let size = max_size.min(rows.len() - processed);
             let mut statement = connection.prepare_cached(&self.0[size - 1])?;
-            let all = rows[done..][..size].iter().flat_map(&values).enumerate();
+            let parameters = rows[processed..][..size]
+                .iter()
+                .flat_map(&values)
+                .enumerate();
             // A parameter that is not bound is null, because the cache of statements clears the
             // bindings. So nulls are skipped.
-            for (index, value) in all.filter(|(_, value)| !matches!(value, ValueRef::Null)) {
+            for (index, value) in parameters.filter(|(_, value)| !matches!(value, ValueRef::Null)) {
                 statement.raw_bind_parameter(index + 1, ToSqlOutput::Borrowed(value))?;
             }
             // The number of rows per statement doubles after each success, up to the maximum.
-            limit = MAX_ROWS.min(size * 2);
+            max_size = MAX_ROWS.min(size * 2);
+
             match statement.raw_execute() {
-                Ok(_) => done += size,
+                Ok(_) => processed += size,
                 // The rows before the conflict are inserted. Their number is the position of the
                 // conflict.
                 Err(error) if is_conflict(&error) => {
-                    done += usize::try_from(connection.changes()).unwrap_or_default();
-                    conflicts.push(done);
-                    done += 1;
+                    processed += usize::try_from(connection.changes()).unwrap_or_default();
+                    conflicts.push(processed);
+                    processed += 1;
                     // The next row is likely to conflict too, because a redelivered batch has many
                     // such rows. So it is inserted alone.
-                    limit = 1;
+                    max_size = 1;
                 }
                 Err(error) => return Err(error),
             }

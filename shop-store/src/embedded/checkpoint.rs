@@ -7,9 +7,9 @@
 //!
 //! | state of the log | what the writer does | function |
 //! |---|---|---|
-//! | long, or the disk is nearly full | copies the log into the file | `due`, `copy` |
-//! | suspect: perhaps not on the disk | writes the log again, before the next commit | `suspect`, `rewrite` |
-//! | torn: the disk may have pages only in a part that SQLite will not copy again | writes all pages again | `tear`, `mend` |
+//! | long, or the disk is nearly full | copies the log into the file | `due_checkpoint_mode`, `copy_pages` |
+//! | perhaps not on the disk | writes the log again, before the next commit | `mark_unsynced`, `rewrite` |
+//! | torn: the disk may have pages only in a part that SQLite will not copy again | writes all pages again | `mark_torn`, `repair` |
 //! | longer than its commits, on a full disk | cuts the log, and copies it | `make_room` |
 
 use std::fs::{self, File};
@@ -24,7 +24,7 @@ use rusqlite::wal::CheckpointMode::{self, NOOP, RESTART, TRUNCATE};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use rustix::fs::statvfs;
 
-use super::database::{BUSY_TIMEOUT, pragma};
+use super::database::{BUSY_TIMEOUT, read_pragma};
 use super::error::is_failed_sync;
 
 /// The length of the log, in pages, at which the log is copied: 4 MB. A longer log saves writes of
@@ -95,29 +95,32 @@ impl WriteAheadLog {
     /// memory as if they were written. A commit behind such pages would be acknowledged and then
     /// lost by a power cut.
     pub(super) fn rewrite(&mut self) -> io::Result<()> {
-        if !self.is_on_disk {
-            // POSIX locks of a process are released when it closes any handle to the file. SQLite
-            // takes no locks on this file, so none is lost here.
-            let file = File::options().read(true).write(true).open(&self.path)?;
-            let mut chunk = vec![0; CHUNK_BYTES];
-            let mut offset = 0;
-            loop {
-                let length = file.read_at(&mut chunk, offset)?;
-                if length == 0 {
-                    break;
-                }
-                file.write_all_at(&chunk[..length], offset)?;
-                offset += length as u64;
-            }
-            file.sync_data()?;
-            self.is_on_disk = true;
+        if self.is_on_disk {
+            return Ok(());
         }
+
+        // POSIX locks of a process are released when it closes any handle to the file. SQLite takes
+        // no locks on this file, so none is lost here.
+        let file = File::options().read(true).write(true).open(&self.path)?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut offset = 0;
+        loop {
+            let length = file.read_at(&mut chunk, offset)?;
+            if length == 0 {
+                break;
+            }
+            file.write_all_at(&chunk[..length], offset)?;
+            offset += length as u64;
+        }
+
+        file.sync_data()?;
+        self.is_on_disk = true;
         Ok(())
     }
 
     /// Records that a write has failed, so that the next transaction [writes the log
     /// again](Self::rewrite).
-    pub(super) const fn suspect(&mut self) {
+    pub(super) const fn mark_unsynced(&mut self) {
         self.is_on_disk = false;
     }
 
@@ -125,9 +128,9 @@ impl WriteAheadLog {
     /// synced.
     ///
     /// SQLite believes that the earlier pages are in the file, but the disk may have them only in
-    /// the log. Until all pages are [written again](Self::mend), the log must stay when the file is
-    /// closed. Then the next process that opens the file copies the log from its beginning.
-    fn tear(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    /// the log. Until all pages are [written again](Self::repair), the log must stay when the file
+    /// is closed. Then the next process that opens the file copies the log from its beginning.
+    fn mark_torn(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.is_torn = true;
         connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
@@ -141,12 +144,13 @@ impl WriteAheadLog {
     /// `SQLITE_IOERR_SHORT_READ` if the file of the log is shorter than its pages, because another
     /// program has cut it. Then the log must never be copied, since the file would get only some of
     /// the pages. The connection does not copy it when it is closed either.
-    fn pages(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
-        let (pages, copied) = look(connection)?;
-        let bytes = fs::metadata(&self.path).map_or(0, |found| found.len());
-        if pages == 0 || HEADER_BYTES + u64::from(pages) * PAGE_BYTES <= bytes {
+    fn checked_page_counts(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+        let (pages, copied) = page_counts(connection)?;
+        let file_bytes = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if pages == 0 || HEADER_BYTES + u64::from(pages) * PAGE_BYTES <= file_bytes {
             return Ok((pages, copied));
         }
+
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let message = "another program has cut the write-ahead log: restart this program";
         Err(rusqlite::Error::SqliteFailure(
@@ -162,8 +166,8 @@ impl WriteAheadLog {
     ///
     /// # Errors
     /// The error of SQLite, or `SQLITE_IOERR_SHORT_READ` if another program has cut the log.
-    pub(super) fn mend(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        self.pages(connection)?;
+    pub(super) fn repair(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.checked_page_counts(connection)?;
         if self.is_torn {
             connection.execute_batch("VACUUM")?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -182,33 +186,36 @@ impl WriteAheadLog {
     /// - During a large batch beside other writes, the limit is lower. So the process with the
     ///   batch copies the log before the other processes reach their limit, and their small writes
     ///   do not wait for a copy of their own.
-    pub(super) fn due(
+    pub(super) fn due_checkpoint_mode(
         &self,
         connection: &Connection,
         load: Load,
     ) -> rusqlite::Result<Option<CheckpointMode>> {
-        let (pages, copied) = look(connection)?;
-        let limit = match load {
+        let (pages, copied) = page_counts(connection)?;
+        if pages == copied {
+            return Ok(None);
+        }
+
+        let folder = self.path.parent();
+        let disk = folder.and_then(|folder| statvfs(folder).ok());
+        let free_bytes = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if u64::from(pages) * PAGE_BYTES > free_bytes / FREE_PART {
+            return Ok(Some(TRUNCATE));
+        }
+
+        let max_pages = match load {
             Load::Small => self.limit,
             Load::Bulk => self.limit.max(self.bulk_limit()),
             Load::Contended => self.limit - PAGES / 2,
         };
-        let free = self.path.parent().and_then(|folder| statvfs(folder).ok());
-        let free = free.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        Ok(if pages == copied {
-            None
-        } else if u64::from(pages) * PAGE_BYTES > free / FREE_PART {
-            Some(TRUNCATE)
-        } else {
-            (pages >= limit).then_some(RESTART)
-        })
+        Ok((pages >= max_pages).then_some(RESTART))
     }
 
     /// Returns the length in pages at which the log is copied while a large batch is written: half
     /// of the file, at most [`MAX_BULK_PAGES`].
     fn bulk_limit(&self) -> u32 {
         let file = self.path.with_extension("db");
-        let bytes = fs::metadata(file).map_or(0, |found| found.len());
+        let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
         let pages = bytes / PAGE_BYTES / BULK_PART;
         u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(PAGES)
     }
@@ -224,39 +231,42 @@ impl WriteAheadLog {
     /// only after a copy that has reached the end of the log.
     ///
     /// # Errors
-    /// The error of SQLite. After a failed sync the log may need to be [mended](Self::mend), before
-    /// another process copies the rest.
-    pub(super) fn copy(
+    /// The error of SQLite. After a failed sync the log may need to be [repaired](Self::repair),
+    /// before another process copies the rest.
+    pub(super) fn copy_pages(
         &mut self,
         connection: &Connection,
         mode: CheckpointMode,
     ) -> rusqlite::Result<bool> {
         if self.is_torn {
             // SQLite overwrites a log that is completely copied. A torn log must stay until it is
-            // mended.
+            // repaired.
             return Ok(true);
         }
+
         // The call fails if another program has cut the log.
-        self.pages(connection)?;
+        self.checked_page_counts(connection)?;
+
         // A reader may hold the log for long. The writes that wait for this copy must not wait for
         // the reader.
         connection.busy_timeout(READERS_TIMEOUT)?;
-        let done = connection.wal_checkpoint_v2(Some("main"), mode);
+        let checkpoint_result = connection.wal_checkpoint_v2(Some("main"), mode);
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        match done {
+
+        match checkpoint_result {
             Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 self.is_on_disk = false;
                 // SQLite repeats the copy that has failed. It does not repeat an earlier copy,
                 // which may have ended before the end of the log, and so without a sync. The number
                 // of copied pages is read now, because another process may have made such a copy
                 // since this call began.
-                if is_failed_sync(&error) && !matches!(look(connection), Ok((_, 0))) {
-                    self.tear(connection)?;
+                if is_failed_sync(&error) && !matches!(page_counts(connection), Ok((_, 0))) {
+                    self.mark_torn(connection)?;
                 }
                 Err(error)
             }
             _done_or_busy => {
-                let (pages, copied) = look(connection)?;
+                let (pages, copied) = page_counts(connection)?;
                 // While a reader needs older pages, a new attempt after each commit would be
                 // useless. The next attempt waits until the log is longer by `PAGES`.
                 self.limit = if pages > copied { pages + PAGES } else { PAGES };
@@ -271,22 +281,24 @@ impl WriteAheadLog {
     ///
     /// The write lock must be held.
     pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
-        let version = |connection: &Connection| pragma::<i64>(connection, "data_version");
-        let (before, (pages, _)) = (version(connection)?, self.pages(connection)?);
+        let version_before: i64 = read_pragma(connection, "data_version")?;
+        let (pages, _) = self.checked_page_counts(connection)?;
+
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let bytes = HEADER_BYTES + u64::from(pages) * PAGE_BYTES;
         // Another program that does not take the write lock, such as the sqlite3 tool, may have
         // committed after `pages` was read. `data_version` changes with the commits of other
         // connections, so then nothing is cut off.
-        if version(&transaction)? == before
+        if read_pragma::<i64>(&transaction, "data_version")? == version_before
             && let Ok(file) = File::options().write(true).open(&self.path)
-            && file.metadata().is_ok_and(|found| found.len() > bytes)
+            && file.metadata().is_ok_and(|metadata| metadata.len() > bytes)
             && let Err(error) = file.set_len(bytes)
         {
             tracing::debug!(%error, "failed to shorten a write-ahead log");
         }
         drop(transaction);
-        self.copy(connection, TRUNCATE)
+
+        self.copy_pages(connection, TRUNCATE)
     }
 }
 
@@ -294,7 +306,7 @@ impl WriteAheadLog {
 /// file.
 ///
 /// A checkpoint of the mode `NOOP` reports these numbers and copies nothing.
-fn look(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
     let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), NOOP)?;
     Ok((pages.unsigned_abs(), copied.unsigned_abs()))
 }
@@ -332,7 +344,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "frames");
         fs::remove_file(&path).unwrap();
         wal.rewrite().expect("it is on the disk");
-        wal.suspect();
+        wal.mark_unsynced();
         wal.rewrite().unwrap_err();
     }
 
@@ -343,7 +355,7 @@ mod tests {
             .await
             .unwrap();
         let mut observer = database(folder.path()).reader().unwrap();
-        let pages = |observer: &Connection| look(observer).unwrap().0;
+        let pages = |observer: &Connection| page_counts(observer).unwrap().0;
         writer
             .write(|connection| fill(connection, PAGES))
             .await
@@ -418,12 +430,12 @@ mod tests {
         let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
         fill(&connection, 10).unwrap();
         let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
-        wal.copy(&connection, TRUNCATE).unwrap();
-        wal.mend(&connection).unwrap();
-        assert_eq!(look(&connection).unwrap().0, 0);
-        wal.tear(&connection).unwrap();
-        wal.mend(&connection).unwrap();
-        assert!(look(&connection).unwrap().0 > 10);
+        wal.copy_pages(&connection, TRUNCATE).unwrap();
+        wal.repair(&connection).unwrap();
+        assert_eq!(page_counts(&connection).unwrap().0, 0);
+        wal.mark_torn(&connection).unwrap();
+        wal.repair(&connection).unwrap();
+        assert!(page_counts(&connection).unwrap().0 > 10);
         drop(connection);
         assert!(!wal.path.exists(), "the file has all of it");
     }
@@ -443,12 +455,12 @@ mod tests {
             .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
             .unwrap();
         fill(&connection, 10).unwrap();
-        wal.copy(&connection, RESTART).unwrap();
+        wal.copy_pages(&connection, RESTART).unwrap();
         drop(reading);
         drop(reader);
         assert_ne!(fs::read(&path).unwrap(), on_disk);
-        wal.tear(&connection).unwrap();
-        wal.copy(&connection, TRUNCATE).unwrap();
+        wal.mark_torn(&connection).unwrap();
+        wal.copy_pages(&connection, TRUNCATE).unwrap();
         drop((connection, lock));
         // The memory of the machine forgets what the disk does not have.
         fs::write(&path, on_disk).unwrap();

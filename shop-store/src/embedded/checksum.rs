@@ -10,11 +10,11 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Row};
 
 /// The length in bytes up to which the values of a row are hashed at once.
-const AT_ONCE: usize = 192;
+const BUFFER_BYTES: usize = 192;
 
 /// The values of a row that are not hashed yet.
 struct HashBuffer {
-    bytes: [u8; AT_ONCE],
+    bytes: [u8; BUFFER_BYTES],
     length: usize,
 }
 
@@ -46,7 +46,7 @@ impl HashBuffer {
 /// Returns the checksum of the values of a row, behind `seed`.
 pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
     let mut row = HashBuffer {
-        bytes: [0; AT_ONCE],
+        bytes: [0; BUFFER_BYTES],
         length: 0,
     };
     row.add(&seed.to_le_bytes());

@@ -11,20 +11,24 @@ pub(super) const STORE: i64 = 2;
 /// The statement that creates the table. Its times are in milliseconds since 1970.
 pub(super) const TABLE: &str = "CREATE TABLE clock (seen INTEGER NOT NULL) STRICT;";
 
-/// Returns the time in the row `of`, [`LOG`] or [`STORE`], if a round of deletions has stored one.
-pub(super) fn last_seen(connection: &Connection, of: i64) -> rusqlite::Result<Option<Timestamp>> {
-    let mut seen = connection.prepare_cached("SELECT seen FROM clock WHERE rowid = ?1")?;
-    let seen = seen.query_row([of], |row| row.get(0));
+/// Returns the time in the row `row_id`, [`LOG`] or [`STORE`], if a round of deletions has stored
+/// one.
+pub(super) fn last_seen(
+    connection: &Connection,
+    row_id: i64,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let mut statement = connection.prepare_cached("SELECT seen FROM clock WHERE rowid = ?1")?;
+    let seen = statement.query_row([row_id], |row| row.get(0));
     Ok(seen
         .optional()?
         .and_then(|millis| Timestamp::from_millis(millis).ok()))
 }
 
-/// Stores `time` in the row `of`, [`LOG`] or [`STORE`].
-pub(super) fn store(connection: &Connection, of: i64, time: Timestamp) -> rusqlite::Result<()> {
+/// Stores `time` in the row `row_id`, [`LOG`] or [`STORE`].
+pub(super) fn store(connection: &Connection, row_id: i64, time: Timestamp) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (?1, ?2)";
     connection
         .prepare_cached(sql)?
-        .execute([of, time.as_millis()])
+        .execute([row_id, time.as_millis()])
         .map(drop)
 }

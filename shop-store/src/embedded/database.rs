@@ -46,11 +46,12 @@ impl FileSchema {
     /// The error of SQLite, such as `SQLITE_CORRUPT`, or a missing table.
     pub(super) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
         for table in self.tables.iter().flat_map(|tables| tables.split(' ')) {
-            let read = |how: &str| {
-                let sql = format!("SELECT 1 FROM {table} {how} LIMIT 1");
+            let read_row = |index_clause: &str| {
+                let sql = format!("SELECT 1 FROM {table} {index_clause} LIMIT 1");
                 connection.prepare_cached(&sql)?.exists([]).map(drop)
             };
-            read("NOT INDEXED")?;
+            read_row("NOT INDEXED")?;
+
             // A partial index answers only a query with the condition of the index. The pragma does
             // not list the condition, so it is cut from the statement that created the index.
             let sql = "SELECT name, (SELECT substr(sql, instr(sql, ' WHERE ')) FROM sqlite_schema
@@ -58,7 +59,7 @@ impl FileSchema {
             let mut indexes = connection.prepare_cached(sql)?;
             for index in indexes.query_map([table], |row| row.try_into())? {
                 let (index, condition): (String, Option<String>) = index?;
-                read(&format!(
+                read_row(&format!(
                     "INDEXED BY \"{index}\"{}",
                     condition.unwrap_or_default()
                 ))?;
@@ -78,13 +79,14 @@ impl FileSchema {
         version: usize,
         fill: FillTables,
     ) -> rusqlite::Result<()> {
-        let missing = &self.migrations[version..];
-        if missing.is_empty() {
+        let missing_migrations = &self.migrations[version..];
+        if missing_migrations.is_empty() {
             return Ok(());
         }
+
         connection.execute_batch(&format!(
             "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {};",
-            missing.concat(),
+            missing_migrations.concat(),
             self.application_id,
             self.migrations.len(),
         ))?;
@@ -174,7 +176,7 @@ impl Database {
     /// must not change.
     ///
     /// A service, which creates missing files, creates the lock file on its first start.
-    pub(super) fn has_lock(&self) -> bool {
+    pub(super) fn can_lock(&self) -> bool {
         self.create || self.file("lock").exists()
     }
 
@@ -202,37 +204,23 @@ impl Database {
             .as_ref()
             .map(|lock| lock.lock(LOCK_TIMEOUT))
             .transpose()?;
-        let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
-        if self.name == FILE && !path.exists() && unreleased.iter().any(|file| file.exists()) {
-            let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
-            return Err(self.corrupt(message));
-        }
-        // The log may hold everything that the missing file had. SQLite would overwrite it for a
-        // new file.
-        if !path.exists()
-            && self
-                .file("db-wal")
-                .metadata()
-                .is_ok_and(|log| log.len() > 0)
-        {
-            let message = "the write-ahead log is there without its file: put the file back, or move the log away";
-            return Err(self
-                .corrupt(message)
-                .with_context("wal", self.file("db-wal").display()));
-        }
+
+        self.check_missing_file()?;
         if self.create {
             create_file(&path).at(&path)?;
         } else if !path.try_exists().at(&path)? {
             return Err(self.not_found());
         }
+
         // The log is checked before SQLite opens it, because SQLite overwrites the frames that it
         // cannot read.
         if self.create {
-            wal::check(&self.file("db-wal"))
+            wal::check(&self.file("db-wal"))?;
         } else {
-            wal::check_idle(&path)
-        }?;
+            wal::check_idle(&path)?;
+        }
         let connection = self.open()?;
+
         // The file is inspected before any change, because a file of another program must stay
         // unmodified.
         let (is_new, version) = self.inspect(&connection)?;
@@ -247,8 +235,10 @@ impl Database {
                            version on it first, which migrates it for good, or use that version for an old copy";
             return Err(self.corrupt(message).with_context("file_version", version));
         }
-        self.sqlite(configure(&connection, is_new))?;
+
+        self.with_path(configure(&connection, is_new))?;
         self.require_wal(&connection)?;
+
         let current = self.kind.migrations.len();
         if (1..current).contains(&version) {
             self.is_migrating.store(true, Ordering::Relaxed);
@@ -259,23 +249,47 @@ impl Database {
                 "migrating the file of an earlier version, which takes some seconds for a million purchases"
             );
         }
-        self.sqlite(self.kind.migrate(&connection, version, self.fill))?;
+        self.with_path(self.kind.migrate(&connection, version, self.fill))?;
         self.limit_size(&connection)?;
+
         // Reading the file once more makes SQLite create the log and the shared memory beside it,
         // whose identities are read below.
         self.inspect(&connection)?;
         drop(guard);
         let files =
             ["db", "db-wal", "db-shm"].map(|suffix| FileIdentity::from_path(&self.file(suffix)));
-        let files = files.into_iter().collect::<Result<_>>()?;
-        Ok((
-            connection,
-            WriteLock {
-                lock,
-                path: self.file("lock"),
-                files,
-            },
-        ))
+        let write_lock = WriteLock {
+            lock,
+            path: self.file("lock"),
+            files: files.into_iter().collect::<Result<_>>()?,
+        };
+        Ok((connection, write_lock))
+    }
+
+    /// Checks that a missing file is new, and not a file that was moved or is of another layout.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) if the folder has the files of an unreleased layout, or the
+    /// write-ahead log of the missing file.
+    fn check_missing_file(&self) -> Result<()> {
+        if self.path().exists() {
+            return Ok(());
+        }
+
+        let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
+        if self.name == FILE && unreleased.iter().any(|file| file.exists()) {
+            let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
+            return Err(self.corrupt(message));
+        }
+
+        // The log may hold everything that the missing file had. SQLite would overwrite it for a
+        // new file.
+        let log = self.file("db-wal");
+        if log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+            let message = "the write-ahead log is there without its file: put the file back, or move the log away";
+            return Err(self.corrupt(message).with_context("wal", log.display()));
+        }
+        Ok(())
     }
 
     /// Creates a missing folder and lock file, and opens the lock file.
@@ -297,7 +311,7 @@ impl Database {
         self.keep_temporary_files(&connection)?;
         // The checkpoint writes the pages of the new file over the old pages. If a reader delays
         // it, a later checkpoint does this.
-        self.sqlite(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
+        self.with_path(connection.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"))
     }
 
     /// Makes a connection keep its temporary files, such as the new file of a `VACUUM`, in the data
@@ -307,7 +321,7 @@ impl Database {
     /// the whole process.
     fn keep_temporary_files(&self, connection: &Connection) -> Result<()> {
         let folder = self.folder.to_string_lossy();
-        self.sqlite(connection.pragma_update(None, "temp_store_directory", folder))
+        self.with_path(connection.pragma_update(None, "temp_store_directory", folder))
     }
 
     /// Returns the error of a missing or empty file that must not be created.
@@ -325,9 +339,9 @@ impl Database {
         let Some(bytes) = self.max_file_bytes else {
             return Ok(());
         };
-        let page: u32 = self.sqlite(pragma(connection, "page_size"))?;
-        let pages = i64::try_from(bytes / u64::from(page)).unwrap_or(i64::MAX);
-        self.sqlite(connection.pragma_update(None, "max_page_count", pages))
+        let page_size: u32 = self.with_path(read_pragma(connection, "page_size"))?;
+        let max_pages = i64::try_from(bytes / u64::from(page_size)).unwrap_or(i64::MAX);
+        self.with_path(connection.pragma_update(None, "max_page_count", max_pages))
     }
 
     /// Opens a connection that refuses to write, for a reader. The file must exist.
@@ -338,7 +352,7 @@ impl Database {
     pub(super) fn reader(&self) -> Result<Connection> {
         let connection = self.open()?;
         self.require_wal(&connection)?;
-        self.sqlite(connection.pragma_update(None, "query_only", true))?;
+        self.with_path(connection.pragma_update(None, "query_only", true))?;
         Ok(connection)
     }
 
@@ -348,7 +362,7 @@ impl Database {
         // connection is used by a single thread, so SQLite needs no mutex.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(self.path(), flags);
-        self.sqlite(opened.and_then(|connection| {
+        self.with_path(opened.and_then(|connection| {
             // The timeout is set first, so that all later statements wait for locks instead of
             // failing.
             connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -369,26 +383,28 @@ impl Database {
     /// [`Corrupt`](ErrorKind::Corrupt) if the file belongs to another program, or a newer version
     /// of this program wrote it.
     fn inspect(&self, connection: &Connection) -> Result<(bool, usize)> {
-        let number = |name| self.sqlite(pragma::<i32>(connection, name));
-        let application = number("application_id")?;
-        let version = number("user_version")?;
-        let is_new = application == 0 && version == 0 && number("schema_version")? == 0;
-        if !is_new && application != self.kind.application_id {
+        let read_number = |name| self.with_path(read_pragma::<i32>(connection, name));
+        let application_id = read_number("application_id")?;
+        let version = read_number("user_version")?;
+        let is_new = application_id == 0 && version == 0 && read_number("schema_version")? == 0;
+
+        if !is_new && application_id != self.kind.application_id {
             let message =
                 "the file is another program's database: move it, or set another data folder";
             return Err(self
                 .corrupt(message)
-                .with_context("application_id", application));
+                .with_context("application_id", application_id));
         }
-        let known = self.kind.migrations.len();
+
+        let current_version = self.kind.migrations.len();
         let version = usize::try_from(version).unwrap_or_default();
-        if version > known {
+        if version > current_version {
             let message = "the file was written by a newer version of this program, and is never migrated back: use \
                            that version or a later one, or restore a copy from before the upgrade";
             return Err(self
                 .corrupt(message)
                 .with_context("file_version", version)
-                .with_context("known", known));
+                .with_context("known", current_version));
         }
         Ok((is_new, version))
     }
@@ -399,7 +415,7 @@ impl Database {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if it does not.
     fn require_wal(&self, connection: &Connection) -> Result<()> {
-        let mode: String = self.sqlite(pragma(connection, "journal_mode"))?;
+        let mode: String = self.with_path(read_pragma(connection, "journal_mode"))?;
         if mode == "wal" {
             return Ok(());
         }
@@ -411,7 +427,7 @@ impl Database {
     }
 
     /// Adds the path of this file to an error of SQLite.
-    fn sqlite<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
+    fn with_path<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
         result.at(&self.path())
     }
 
@@ -422,7 +438,7 @@ impl Database {
 }
 
 /// Returns the value of a pragma.
-pub(super) fn pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+pub(super) fn read_pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 

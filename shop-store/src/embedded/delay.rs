@@ -26,21 +26,23 @@ pub(super) fn gather<T>(
     group: &mut Vec<T>,
     max: usize,
     sizes: &mut [usize; 2],
-    waiting: &mut mpsc::Receiver<T>,
+    queue: &mut mpsc::Receiver<T>,
 ) {
-    let until = Instant::now() + MAX_DELAY;
+    let deadline = Instant::now() + MAX_DELAY;
     let expected = sizes[0].max(sizes[1]);
+
     loop {
         while group.len() < max
-            && let Ok(job) = waiting.try_recv()
+            && let Ok(job) = queue.try_recv()
         {
             group.push(job);
         }
-        if group.len() < 2 || group.len() >= expected.min(max) || Instant::now() >= until {
+
+        if group.len() < 2 || group.len() >= expected.min(max) || Instant::now() >= deadline {
             break;
         }
         std::thread::sleep(STEP);
-        if waiting.is_empty() {
+        if queue.is_empty() {
             break;
         }
     }

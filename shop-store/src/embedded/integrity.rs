@@ -9,9 +9,9 @@ use shop_core::Result;
 
 use super::backup::open;
 use super::checksum::changed;
-use super::database::pragma;
+use super::database::read_pragma;
 use super::error::{AtPath as _, is_damage};
-use super::log::content;
+use super::log::read_content;
 use super::schema::SHOP;
 use super::store::{ALL, Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
 use super::thread::blocking;
@@ -26,7 +26,7 @@ use super::thread::blocking;
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
-    let check = move || match damage(&path) {
+    let check = move || match find_damage(&path) {
         Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
         checked => checked,
     };
@@ -37,7 +37,7 @@ pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
 const MAX_LINES: usize = 100;
 
 /// Runs the check of pages and the check of rows at the same time, and returns their lines.
-fn damage(path: &Path) -> Result<Vec<String>> {
+fn find_damage(path: &Path) -> Result<Vec<String>> {
     // There are two connections, because each of them is used by one thread.
     let (pages, rows) = thread::scope(|scope| {
         let rows = scope.spawn(|| open(path).and_then(|file| damaged_rows(&file).at(path)));
@@ -81,11 +81,11 @@ struct CheckedRows {
 fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
     let mut lines = Vec::new();
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
-    let application_id = pragma(file, "application_id")?;
-    let is_current = (application_id, pragma(file, "user_version")?) == current;
+    let application_id = read_pragma(file, "application_id")?;
+    let is_current = (application_id, read_pragma(file, "user_version")?) == current;
     if is_current {
-        for (what, sql, read) in ROWS {
-            lines.extend(refused(file, what, sql, *read)?);
+        for (row_name, sql, check) in ROW_CHECKS {
+            lines.extend(find_refused_rows(file, row_name, sql, *check)?);
         }
     }
     lines.truncate(MAX_LINES);
@@ -103,11 +103,11 @@ type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
 ///
 /// These are the rows with checksums whose values no index has too. The first column of each query
 /// is the number of the row.
-const ROWS: &[(&str, &str, RowCheck)] = &[
+const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     (
         "record",
         "SELECT offset, time, key, headers, value, checksum FROM records",
-        |row| content(row, 0).map(drop),
+        |row| read_content(row, 0).map(drop),
     ),
     ("record behind the end of the log", BEHIND, |_| {
         Err(changed(0))
@@ -115,7 +115,7 @@ const ROWS: &[(&str, &str, RowCheck)] = &[
     (
         "dead letter",
         "SELECT offset, time, key, headers, value, checksum FROM dead_letters",
-        |row| content(row, 0).map(drop),
+        |row| read_content(row, 0).map(drop),
     ),
     (
         "sums of buyer",
@@ -152,19 +152,19 @@ const ROWS: &[(&str, &str, RowCheck)] = &[
 const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 
-/// Returns a line for each row of the query `sql` that `read` refuses, at most [`MAX_LINES`].
-fn refused(
+/// Returns a line for each row of the query `sql` that `check` refuses, at most [`MAX_LINES`].
+fn find_refused_rows(
     file: &Connection,
-    what: &str,
+    row_name: &str,
     sql: &str,
-    read: RowCheck,
+    check: RowCheck,
 ) -> rusqlite::Result<Vec<String>> {
     let mut statement = file.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
-        if let Err(error) = read(row) {
-            lines.push(format!("{what} {}: {error}", row.get::<_, i64>(0)?));
+        if let Err(error) = check(row) {
+            lines.push(format!("{row_name} {}: {error}", row.get::<_, i64>(0)?));
         }
         if lines.len() == MAX_LINES {
             break;

@@ -37,11 +37,11 @@ pub(super) struct FileIdentity {
 impl FileIdentity {
     /// Returns the identity of the file that is at `path` now.
     pub(super) fn from_path(path: &Path) -> Result<Self> {
-        let found = fs::metadata(path).at(path)?;
+        let metadata = fs::metadata(path).at(path)?;
         Ok(Self {
             path: path.to_owned(),
-            device: found.dev(),
-            inode: found.ino(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
         })
     }
 
@@ -51,10 +51,11 @@ impl FileIdentity {
     /// [`Unavailable`](ErrorKind::Unavailable) if the file was deleted or replaced: a write to the
     /// open file would be lost.
     pub(super) fn check_identity(&self) -> Result<()> {
-        let found = fs::metadata(&self.path);
-        if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
+        let present_file = fs::metadata(&self.path);
+        if present_file.is_ok_and(|file| file.dev() == self.device && file.ino() == self.inode) {
             return Ok(());
         }
+
         let message =
             "the data folder, or this file of it, was deleted or replaced: restart this program";
         Err(database_error(ErrorKind::Unavailable, message)
@@ -101,8 +102,8 @@ impl FileLock {
         restrict(path);
         let folder = path
             .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         Ok(Self {
             file: Arc::new(file),
             folder: Arc::new(File::open(folder).at(folder)?),
@@ -121,20 +122,21 @@ impl FileLock {
     /// `timeout`, with the id and name of that process if they are known, or if the file was
     /// deleted or replaced.
     pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
-        let until = Instant::now() + timeout;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let deadline = Instant::now() + timeout;
+        let mut kept_wait = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             // While a thread of an earlier call waits, the lock is not tried here. Both use the
             // same open file, whose lock counts once: the thread would get it too, and release it
             // under the guard.
-            let thread = match waiting.take() {
-                Some(thread) => thread,
+            let pending_lock = match kept_wait.take() {
+                Some(pending_lock) => pending_lock,
                 None => match self.try_lock()? {
                     Some(guard) => return Ok(guard),
                     None => self.wait_in_thread().at(&self.identity.path)?,
                 },
             };
-            match thread.recv_timeout(until.saturating_duration_since(Instant::now())) {
+
+            match pending_lock.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(locked) => {
                     locked.at(&self.identity.path)?;
                     return self.guard();
@@ -144,8 +146,8 @@ impl FileLock {
                 Err(RecvTimeoutError::Disconnected) => {}
                 // The thread cannot be stopped. It is kept for the next call.
                 Err(RecvTimeoutError::Timeout) => {
-                    *waiting = Some(thread);
-                    return Err(self.held_too_long(timeout));
+                    *kept_wait = Some(pending_lock);
+                    return Err(self.timeout_error(timeout));
                 }
             }
         }
@@ -155,33 +157,35 @@ impl FileLock {
     /// waiting at that moment, or releases it if no caller waits.
     fn wait_in_thread(&self) -> io::Result<PendingLock> {
         // Without a buffer, a message is delivered only to a caller that is waiting right now.
-        let (sender, waiting) = mpsc::sync_channel(0);
+        let (sender, pending_lock) = mpsc::sync_channel(0);
         let file = Arc::clone(&self.file);
         let folder = Arc::clone(&self.folder);
-        let wait = move || {
+        let wait_for_lock = move || {
             // The shared lock of the folder shows the holder that this thread waits. On a file
             // system that cannot lock a folder, the holder just does not see it.
-            let is_seen = folder.lock_shared();
+            let folder_lock = folder.lock_shared();
             let locked = file.lock();
-            if is_seen.is_ok() {
+            if folder_lock.is_ok() {
                 release(&folder);
             }
             if sender.try_send(locked).is_err() {
                 release(&file);
             }
         };
-        Builder::new().name("shop-lock".to_owned()).spawn(wait)?;
-        Ok(waiting)
+        Builder::new()
+            .name("shop-lock".to_owned())
+            .spawn(wait_for_lock)?;
+        Ok(pending_lock)
     }
 
     /// Returns the error of a lock that another process has held for longer than `timeout`.
-    fn held_too_long(&self, timeout: Duration) -> Error {
+    fn timeout_error(&self, timeout: Duration) -> Error {
         let message = "another process holds the lock of this file for too long: continue or end it if it is frozen";
         let error = database_error(ErrorKind::Unavailable, message)
             .with_outcome(Outcome::NotApplied)
             .with_context("path", self.identity.path.display())
             .with_context("waited_seconds", timeout.as_secs());
-        match holder(self.identity.inode) {
+        match lock_holder(self.identity.inode) {
             Some(process) => error.with_context("process", process),
             None => error,
         }
@@ -225,9 +229,12 @@ impl FileLock {
     /// Takes the lock if it is free, and holds it until the returned value is dropped. Returns
     /// `None` if it is held.
     pub(super) fn try_hold(self) -> Result<Option<Self>> {
+        let Some(guard) = self.try_lock()? else {
+            return Ok(None);
+        };
         // The guard is forgotten, so that only closing the file releases the lock.
-        let held = self.try_lock()?.map(std::mem::forget).is_some();
-        Ok(held.then_some(self))
+        std::mem::forget(guard);
+        Ok(Some(self))
     }
 
     /// Returns the guard of the lock, which this handle has just got.
@@ -248,7 +255,7 @@ impl FileLock {
 /// table of locks.
 ///
 /// Returns `None` on other systems, or if the lock has just been released.
-fn holder(inode: u64) -> Option<String> {
+fn lock_holder(inode: u64) -> Option<String> {
     let table = fs::read_to_string("/proc/locks").ok()?;
     // A line of the table: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF`. The line of a
     // waiting process has `->` before FLOCK, so it does not match.
@@ -257,8 +264,8 @@ fn holder(inode: u64) -> Option<String> {
         let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else {
             return None;
         };
-        let is_it = file.rsplit(':').next()?.parse() == Ok(inode);
-        is_it.then(|| process.to_owned())
+        let is_this_file = file.rsplit(':').next()?.parse() == Ok(inode);
+        is_this_file.then(|| process.to_owned())
     })?;
     let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
     Some(format!("{process} {}", name.trim()).trim_end().to_owned())

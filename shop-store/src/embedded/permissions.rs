@@ -10,7 +10,8 @@ pub(super) const FILE_MODE: u32 = 0o600;
 /// The mode of folders that this crate creates.
 const FOLDER_MODE: u32 = 0o700;
 /// The permissions of the group and of all other users.
-const SHARED: u32 = 0o077;
+const GROUP_AND_OTHERS: u32 = 0o077;
+
 /// Creates an empty file that only its owner can read, unless the file exists.
 ///
 /// SQLite would create a file that all users can read. The files that SQLite creates beside it get
@@ -39,8 +40,9 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
         .recursive(true)
         .mode(FOLDER_MODE)
         .create(folder)?;
-    for made in missing {
-        let parent = made
+
+    for created in missing {
+        let parent = created
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
@@ -53,11 +55,14 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 /// The file is not opened, because closing it would release the locks of SQLite. A failure is only
 /// logged: the file may belong to another user, or the file system may have no permissions.
 pub(super) fn restrict(path: &Path) {
-    let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else {
+    let Ok(metadata) = fs::metadata(path) else {
         return;
     };
-    if mode & SHARED != 0
-        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode & !SHARED))
+
+    let mode = metadata.permissions().mode();
+    if mode & GROUP_AND_OTHERS != 0
+        && let Err(error) =
+            fs::set_permissions(path, Permissions::from_mode(mode & !GROUP_AND_OTHERS))
     {
         let message = "other users may be able to read this file: set its mode to 600";
         tracing::warn!(path = %path.display(), %error, "{message}");

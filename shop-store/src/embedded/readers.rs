@@ -59,14 +59,14 @@ impl Readers {
             let waiting = Arc::clone(&waiting);
             let writer = writer.jobs.sender()?;
             // One thread at a time waits in `recv`. The others wait for the mutex.
-            let next = move || {
+            let next_job = move || {
                 waiting
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .recv()
             };
             thread::start("shop-reader", move || {
-                while let Ok(job) = next() {
+                while let Ok(job) = next_job() {
                     job(&mut connection);
                 }
                 // The connection is closed before the sender of the writer is dropped, which may
@@ -92,20 +92,23 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reply, result) = oneshot::channel();
-        let gone = CancellationToken::new();
-        let _caller = gone.clone().drop_guard();
+        let (reply, pending) = oneshot::channel();
+        let cancelled = CancellationToken::new();
+        let _cancel_on_drop = cancelled.clone().drop_guard();
+
         let job = move |connection: &mut Connection| {
             // The caller gave up while the query was in the queue.
-            if gone.is_cancelled() {
+            if cancelled.is_cancelled() {
                 return;
             }
-            let interrupts = move || gone.is_cancelled();
-            let found = connection
+
+            let interrupts = move || cancelled.is_cancelled();
+            let result = connection
                 .progress_handler(STEPS, Some(interrupts))
                 .and_then(|()| query(connection));
-            drop(reply.send(found));
+            drop(reply.send(result));
         };
+
         self.jobs
             .sender()?
             .try_send(Box::new(job))
@@ -115,7 +118,7 @@ impl Readers {
                 }
                 mpsc::TrySendError::Disconnected(_) => closed(),
             })?;
-        let found = result.await.map_err(|_closed| closed())?;
-        found.at(&self.path)
+        let result = pending.await.map_err(|_closed| closed())?;
+        result.at(&self.path)
     }
 }

@@ -110,11 +110,12 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     if !fill(&mut log, &mut header)? {
         return Ok(false);
     }
-    let mut is_sound = checksum([0; 2], &header[..24], is_big_endian) == stored(&header[24..]);
+    let mut is_sound =
+        checksum([0; 2], &header[..24], is_big_endian) == stored_checksum(&header[24..]);
     // Frames of an earlier generation have other salts. If the header is damaged, the first frame
     // states the salts.
     let mut salts = is_sound.then(|| header[16..24].to_vec());
-    let mut last = stored(&header[24..]);
+    let mut last = stored_checksum(&header[24..]);
     // Whether the frame before is a commit. A frame is one if it states the size of the database,
     // in bytes 4 to 7.
     let mut is_commit = false;
@@ -122,7 +123,7 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     while fill(&mut log, &mut frame)? {
         let salts = salts.get_or_insert_with(|| frame[8..16].to_vec());
         let begun = checksum(last, &frame[..8], is_big_endian);
-        last = stored(&frame[16..]);
+        last = stored_checksum(&frame[16..]);
         // The checksum of a frame covers the first 8 bytes of its header, and its page. It
         // continues the *stored* checksum of the frame before, so one invalid frame does not make
         // the frames behind it invalid.
@@ -149,7 +150,7 @@ fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
 }
 
 /// Returns the checksum, two big-endian words, that is stored at the beginning of `bytes`.
-fn stored(bytes: &[u8]) -> [u32; 2] {
+fn stored_checksum(bytes: &[u8]) -> [u32; 2] {
     let mut words = bytes
         .as_chunks()
         .0

@@ -29,7 +29,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::checkpoint::{Load, WriteAheadLog};
-use super::database::{Database, WriteLock, pragma};
+use super::database::{Database, WriteLock, read_pragma};
 use super::delay::gather;
 use super::error::{
     AtPath as _, database_error, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
@@ -138,16 +138,17 @@ impl<W, T> WriteTask<W, T> {
 
     /// Sends the result of the work to the caller, or the error of `outcome`.
     pub(super) fn reply(self, outcome: Result<()>) {
-        let not_applied = || {
-            Error::new(
-                ErrorKind::Internal,
-                "a write was completed before it was applied",
-            )
-        };
+        let result = outcome.and_then(|()| {
+            self.result.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Internal,
+                    "a write was completed before it was applied",
+                )
+            })
+        });
+
         // The caller may have been cancelled. The write is committed nevertheless.
-        let _caller_gone = self
-            .reply
-            .send(outcome.and_then(|()| self.result.ok_or_else(not_applied)));
+        let _caller_gone = self.reply.send(result);
     }
 }
 
@@ -183,7 +184,7 @@ pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 /// # Errors
 /// [`Closed`](ErrorKind::Closed) if the thread has ended without a result; otherwise the error of
 /// the write.
-pub(super) async fn written<T>(write: PendingWrite<T>) -> Result<T> {
+pub(super) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
     write.await.unwrap_or_else(|_closed| Err(closed()))
 }
 
@@ -191,7 +192,7 @@ impl Writer {
     /// Starts the writer thread, and waits until it has opened the file, for at most
     /// [`OPEN_TIMEOUT`] plus the time of a migration.
     ///
-    /// The thread calls `committed` after each committed group with at least one write that is not
+    /// The thread calls `on_commit` after each committed group with at least one write that is not
     /// a health check.
     ///
     /// # Errors
@@ -201,9 +202,9 @@ impl Writer {
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
-        committed: impl Fn(&WriteLock) + Send + 'static,
+        on_commit: impl Fn(&WriteLock) + Send + 'static,
     ) -> Result<Self> {
-        let (jobs, waiting) = mpsc::channel(queue_capacity.max(1));
+        let (jobs, queue) = mpsc::channel(queue_capacity.max(1));
         let (ready, mut opened) = oneshot::channel();
         let database = Arc::new(database);
         let health = WriteHealth::default();
@@ -222,9 +223,10 @@ impl Writer {
                     buyers: BuyerCache::default(),
                     parts: CommitSizer::new(),
                 };
-                writer.run(waiting, committed);
+                writer.run(queue, on_commit);
             }
         })?;
+
         // After a timeout, this function drops the only sender of the queue. So the thread ends as
         // soon as it gets the lock of the file.
         let opened = loop {
@@ -266,7 +268,7 @@ impl Writer {
     ) -> Result<T> {
         let (job, pending) = WriteTask::new(work);
         self.enqueue(job)?;
-        written(pending).await
+        wait_until_durable(pending).await
     }
 
     /// Waits until the queue has room, and enqueues a job.
@@ -309,12 +311,13 @@ impl Writer {
     /// damage.
     pub(super) async fn check(&self) -> Result<()> {
         // A check must not create the lock file in a folder that a process only reads.
-        if !self.database.has_lock() {
+        if !self.database.can_lock() {
             return Ok(());
         }
+
         let kind = self.database.kind;
-        let failure = self.health.borrow().clone();
-        let has_failed = failure.is_some();
+        let last_failure = self.health.borrow().clone();
+        let has_failed = last_failure.is_some();
         let (mut job, checked) = WriteTask::new(move |connection: &Connection| {
             kind.check(connection)?;
             if has_failed {
@@ -325,8 +328,12 @@ impl Writer {
         });
         job.is_check = true;
         self.enqueue(job)?;
-        written(checked).await?;
-        failure.filter(is_damage).map_or(Ok(()), Err)
+        wait_until_durable(checked).await?;
+
+        match last_failure {
+            Some(error) if is_damage(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -335,7 +342,7 @@ impl Writer {
 ///
 /// With `synchronous=FULL`, the commit also syncs all earlier commits to the disk.
 fn write_nothing(connection: &Connection) -> rusqlite::Result<()> {
-    let version: i32 = pragma(connection, "user_version")?;
+    let version: i32 = read_pragma(connection, "user_version")?;
     connection.pragma_update(None, "user_version", version)
 }
 
@@ -357,16 +364,16 @@ struct WriterThread {
 /// Why a group of writes was not committed.
 enum CommitFailure {
     /// One of the jobs at these positions of the group cannot be applied. The other jobs can.
-    Some(Range<usize>, Error),
+    Jobs(Range<usize>, Error),
     /// The file cannot be written, so every job of the group fails.
     All(Error),
 }
 
 impl CommitFailure {
     /// Classifies `error`, with which the jobs at the positions `jobs` of the group have failed.
-    fn of(jobs: Range<usize>, error: Error) -> Self {
+    fn from_jobs(jobs: Range<usize>, error: Error) -> Self {
         if is_about_write(&error) {
-            Self::Some(jobs, error)
+            Self::Jobs(jobs, error)
         } else {
             Self::All(error)
         }
@@ -383,30 +390,28 @@ pub(super) fn is_about_write(error: &Error) -> bool {
 
 impl WriterThread {
     /// Commits the queued jobs in groups until the queue is closed and empty.
-    fn run(
-        mut self,
-        mut waiting: mpsc::Receiver<Box<dyn WriteJob>>,
-        committed: impl Fn(&WriteLock),
-    ) {
+    fn run(mut self, mut queue: mpsc::Receiver<Box<dyn WriteJob>>, on_commit: impl Fn(&WriteLock)) {
         let mut group = Vec::new();
         // The sizes of the two groups before, from which `gather` guesses how many jobs will come.
-        let mut sizes = [0; 2];
-        while waiting.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
-            gather(&mut group, MAX_BATCH, &mut sizes, &mut waiting);
-            let mut joins = true;
+        let mut earlier_sizes = [0; 2];
+
+        while queue.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
+            gather(&mut group, MAX_BATCH, &mut earlier_sizes, &mut queue);
+            let mut joins_publishes = true;
+
             // Each turn commits the group, or removes a job that cannot be applied, or stops to
             // join publishes.
             while !group.is_empty() {
-                let outcome = match self.commit(&mut group, joins, &waiting) {
-                    Err(CommitFailure::Some(jobs, error)) if jobs.len() == 1 => {
+                let outcome = match self.commit(&mut group, joins_publishes, &queue) {
+                    Err(CommitFailure::Jobs(jobs, error)) if jobs.len() == 1 => {
                         self.reject(group.remove(jobs.start), error);
                         continue;
                     }
-                    Err(CommitFailure::Some(..)) => {
+                    Err(CommitFailure::Jobs(..)) => {
                         // One of several publishes that were applied together cannot be applied.
                         // The next attempt applies each publish alone, so its failure names one
                         // job.
-                        joins = false;
+                        joins_publishes = false;
                         continue;
                     }
                     Err(CommitFailure::All(error)) => {
@@ -415,14 +420,16 @@ impl WriterThread {
                     }
                     Ok(()) => Ok(()),
                 };
+
                 self.record_outcome(&outcome, &group);
                 if outcome.is_ok() && !group.iter().all(|job| job.is_check()) {
-                    committed(&self.lock);
+                    on_commit(&self.lock);
                 }
                 for job in group.drain(..) {
                     job.complete(outcome.clone());
                 }
             }
+
             let load = self.parts.take_load();
             self.copy_wal_if_due(load);
         }
@@ -434,16 +441,16 @@ impl WriterThread {
     /// Copies the write-ahead log into the file if it is longer than the limit for this load, or
     /// the disk is nearly full.
     fn copy_wal_if_due(&mut self, load: Load) {
-        match self.wal.due(&self.connection, load) {
+        match self.wal.due_checkpoint_mode(&self.connection, load) {
             Ok(None) => {}
             Ok(Some(mode)) => {
-                let passed = match load {
+                let copied_beside = match load {
                     Load::Contended => self.copy_beside_writers(),
                     _ => Ok(()),
                 };
                 self.shorten_wal(|wal, connection| {
-                    passed?;
-                    wal.copy(connection, mode)
+                    copied_beside?;
+                    wal.copy_pages(connection, mode)
                 });
             }
             Err(error) => tracing::warn!(%error, "the length of a write-ahead log is unknown"),
@@ -458,7 +465,10 @@ impl WriterThread {
     /// file.
     fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
         for _ in 0..MAX_PASSES {
-            if self.wal.copy(&self.connection, CheckpointMode::PASSIVE)? {
+            if self
+                .wal
+                .copy_pages(&self.connection, CheckpointMode::PASSIVE)?
+            {
                 break;
             }
         }
@@ -477,14 +487,14 @@ impl WriterThread {
     /// Prepares the next group after a group that the file did not accept: the log is written again
     /// before the next commit, and a full disk gets room.
     fn recover(&mut self, error: &Error) {
-        self.wal.suspect();
+        self.wal.mark_unsynced();
         if is_disk_full(error) {
             self.shorten_wal(WriteAheadLog::make_room);
         }
     }
 
-    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and mends a
-    /// torn log at once.
+    /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and repairs
+    /// a torn log at once.
     ///
     /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(
@@ -498,15 +508,16 @@ impl WriterThread {
             wal,
             ..
         } = self;
-        let shortened = lock.lock().and_then(|_guard| {
+        let outcome = lock.lock().and_then(|_guard| {
             let shortened = shorten(wal, connection);
-            // The log is mended before the lock is released, so that no other process copies the
+            // The log is repaired before the lock is released, so that no other process copies the
             // rest of a torn log.
-            wal.mend(connection).at(path)?;
+            wal.repair(connection).at(path)?;
             shortened.at(path)
         });
+
         // A full disk needs no warning here, because the failed writes report it.
-        if let Err(error) = shortened
+        if let Err(error) = outcome
             && !is_disk_full(&error)
         {
             tracing::warn!(error = %error.chain(), "checkpoint failed");
@@ -526,18 +537,18 @@ impl WriterThread {
     /// Applies all jobs of the group in one transaction, and commits it. After an error, nothing of
     /// the group is applied, unless the error's outcome is unknown.
     ///
-    /// With `joins`, neighboring publishes are applied together. A single job that can be committed
-    /// in parts applies further parts until another write is `waiting` in the queue, or another
+    /// With `joins_publishes`, neighboring publishes are applied together. A single job that can be
+    /// committed in parts applies further parts until another write is in the `queue`, or another
     /// process waits for the lock.
     ///
     /// # Errors
-    /// [`CommitFailure::Some`] if a job cannot be applied or panics; [`CommitFailure::All`] if the
+    /// [`CommitFailure::Jobs`] if a job cannot be applied or panics; [`CommitFailure::All`] if the
     /// file cannot be locked or written.
     fn commit(
         &mut self,
         group: &mut [Box<dyn WriteJob>],
-        joins: bool,
-        waiting: &mpsc::Receiver<Box<dyn WriteJob>>,
+        joins_publishes: bool,
+        queue: &mpsc::Receiver<Box<dyn WriteJob>>,
     ) -> Result<(), CommitFailure> {
         let Self {
             connection,
@@ -549,54 +560,62 @@ impl WriterThread {
             ..
         } = self;
         let guard = lock.lock().map_err(CommitFailure::All)?;
-        // A torn log is mended before the transaction, because a `VACUUM` cannot run within one.
-        let mended = wal.mend(connection);
-        let started = mended
+
+        // A torn log is repaired before the transaction, because a `VACUUM` cannot run within one.
+        let repaired = wal.repair(connection);
+        let started = repaired
             .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
         let transaction = started.at(path).map_err(CommitFailure::All)?;
+
         // The log is written again within the transaction, so that no other program can append to
         // it meanwhile.
         wal.rewrite()
             .at(path)
             .map_err(|error| CommitFailure::All(error.with_outcome(Outcome::NotApplied)))?;
+
         // The cache moves into this function. An early return drops it together with the
         // transaction: a rollback also removes the buyers that the jobs have added.
-        let mut known = std::mem::take(buyers).checked(&transaction);
+        let mut valid_buyers = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;
         while next < group.len() {
-            let most = if joins { MAX_BATCH } else { 1 };
+            let max_joined = if joins_publishes { MAX_BATCH } else { 1 };
             let joined = group[next..]
                 .iter_mut()
-                .take(most)
+                .take(max_joined)
                 .map_while(|job| job.publish())
                 .count();
             let jobs = next..next + joined.max(1);
             let is_alone = group.len() == 1;
+
             // A panic of one job must not end the thread, which serves all callers.
             let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
                 [job] => {
-                    job.apply(&transaction, &mut known)?;
+                    job.apply(&transaction, &mut valid_buyers)?;
                     if is_alone {
-                        let is_awaited = || !waiting.is_empty() || guard.is_awaited();
-                        parts.apply(&mut **job, &transaction, &mut known, is_awaited)?;
+                        let is_awaited = || !queue.is_empty() || guard.is_awaited();
+                        parts.apply(&mut **job, &transaction, &mut valid_buyers, is_awaited)?;
                     }
                     Ok(())
                 }
                 jobs => {
                     let jobs = jobs.iter_mut().filter_map(|job| job.publish());
-                    publish_jobs(&transaction, &mut known, jobs.collect())
+                    publish_jobs(&transaction, &mut valid_buyers, jobs.collect())
                 }
             }));
+
             match applied {
                 Ok(Ok(())) => next = jobs.end,
-                Ok(Err(error)) => return Err(CommitFailure::of(jobs, from_sqlite(error, path))),
+                Ok(Err(error)) => {
+                    return Err(CommitFailure::from_jobs(jobs, from_sqlite(error, path)));
+                }
                 Err(_panic) => {
                     let error = database_error(ErrorKind::Internal, "a write panicked")
                         .with_outcome(Outcome::NotApplied);
-                    return Err(CommitFailure::of(jobs, error));
+                    return Err(CommitFailure::from_jobs(jobs, error));
                 }
             }
         }
+
         // `Transaction::commit` would compile the statement each time.
         let committed = transaction
             .prepare_cached("COMMIT")
@@ -607,7 +626,7 @@ impl WriterThread {
             let outcome = outcome_of_commit(&failed);
             CommitFailure::All(from_sqlite(failed, path).with_outcome(outcome))
         })?;
-        *buyers = known.committed(connection);
+        *buyers = valid_buyers.committed(connection);
         Ok(())
     }
 }

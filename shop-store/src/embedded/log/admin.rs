@@ -45,7 +45,7 @@ impl LogAdmin for EmbeddedLog {
         let next = self
             .shared
             .readers
-            .read(move |connection| position::find(connection, &group))
+            .read(move |connection| position::find_position(connection, &group))
             .await?;
         Ok(next.into_iter().map(|next| (0, next)).collect())
     }
@@ -56,10 +56,10 @@ impl LogAdmin for EmbeddedLog {
         }
         // Reads the first record at `offset` or after it, which is another one if the record at
         // `offset` is deleted.
-        let find = move |connection: &Connection| rows::read(connection, offset, 1, 1);
-        let read = self.shared.readers.read(find).await?;
+        let find = move |connection: &Connection| rows::read_records(connection, offset, 1, 1);
+        let records = self.shared.readers.read(find).await?;
         let partition = self.shared.partition(0);
-        Ok(read
+        Ok(records
             .into_iter()
             .find(|record| record.offset == offset)
             .map(|record| (partition, record)))
@@ -86,8 +86,9 @@ impl LogAdmin for EmbeddedLog {
     ) -> Result<Vec<DeadLetter>> {
         let cluster = Arc::clone(&self.shared.cluster);
         let filter = filter.clone();
-        let read =
-            move |connection: &Connection| dead_letters::page(connection, &cluster, &filter, limit);
+        let read = move |connection: &Connection| {
+            dead_letters::read_page(connection, &cluster, &filter, limit)
+        };
         self.shared.readers.read(read).await
     }
 
@@ -145,14 +146,16 @@ impl LogAdmin for EmbeddedLog {
 
     async fn forget_group(&self, group: &str) -> Result<bool> {
         let name = group.to_owned();
-        self.change_group(group, move |connection| position::forget(connection, &name))
-            .await
+        self.update_idle_group(group, move |connection| {
+            position::delete_group(connection, &name)
+        })
+        .await
     }
 
     async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
         let name = group.to_owned();
-        self.change_group(group, move |connection| {
-            position::reset(connection, &name, next_offset)
+        self.update_idle_group(group, move |connection| {
+            position::reset_group(connection, &name, next_offset)
         })
         .await
     }
@@ -167,14 +170,14 @@ impl EmbeddedLog {
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) if the group has an active consumer, in this process or in
     /// another one; the error of the lock file or of the write.
-    async fn change_group(
+    async fn update_idle_group(
         &self,
         group: &str,
         write: impl Fn(&Connection) -> rusqlite::Result<bool> + Send + 'static,
     ) -> Result<bool> {
         let lock = FileLock::open(&lock_path(&self.shared, group))?;
-        let held = lock.try_lock()?;
-        if held.is_none() {
+        let guard = lock.try_lock()?;
+        if guard.is_none() {
             let message = "the group has an active consumer: stop the services that consume in it, then retry";
             return Err(database_error(ErrorKind::Conflict, message).with_context("group", group));
         }
@@ -186,34 +189,34 @@ impl EmbeddedLog {
 /// record, and the position and lag of each group.
 fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage> {
     let sql = "SELECT offset, time FROM records ORDER BY offset LIMIT 1";
-    let first = connection
+    let first: Option<(i64, i64)> = connection
         .query_row(sql, [], |row| row.try_into())
         .optional()?;
-    let (first, time): (i64, Option<i64>) =
-        first.map_or((0, None), |(offset, time)| (offset, Some(time)));
-    let next = position::end(connection)?;
-    let oldest = time.and_then(|millis| Timestamp::from_millis(millis).ok());
+    let end = position::end_offset(connection)?;
+    let oldest = first.and_then(|(_, millis)| Timestamp::from_millis(millis).ok());
+
     // The write-ahead log is part of the database. A file whose size is unknown counts as empty.
-    let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    let with_wal = bytes(path) + bytes(&path.with_extension("db-wal"));
+    let file_bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let bytes_with_wal = file_bytes(path) + file_bytes(&path.with_extension("db-wal"));
     // The space that this user may still fill, without the blocks that the system reserves for
     // root. 0 if unknown.
-    let free =
-        rustix::fs::statvfs(path).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
-    let mut usage = LogUsage::new(with_wal, free, oldest, next);
+    let free_bytes =
+        rustix::fs::statvfs(path).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let mut usage = LogUsage::new(bytes_with_wal, free_bytes, oldest, end);
+
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
-    let group = |row: &Row<'_>| {
-        let at = unsigned(row.get(1)?);
-        // Records before `first` are deleted and do not count as lag. An empty log has no lag.
-        let behind = if time.is_some() {
-            next.saturating_sub(at.max(unsigned(first)))
-        } else {
-            0
+    let read_group = |row: &Row<'_>| {
+        let next = unsigned(row.get(1)?);
+        // Records before the first one are deleted and do not count as lag. An empty log has no
+        // lag.
+        let lag = match first {
+            Some((offset, _)) => end.saturating_sub(next.max(unsigned(offset))),
+            None => 0,
         };
-        Ok(GroupPosition::new(row.get(0)?, at, behind))
+        Ok(GroupPosition::new(row.get(0)?, next, lag))
     };
     usage.groups = statement
-        .query_map([], group)?
+        .query_map([], read_group)?
         .collect::<rusqlite::Result<_>>()?;
     Ok(usage)
 }

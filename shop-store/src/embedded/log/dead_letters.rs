@@ -86,6 +86,7 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
     {
         return Ok(());
     }
+
     let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12";
     let sql =
         format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
@@ -97,7 +98,7 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
         version,
         ..
     } = dead_letter;
-    let [.., checksum] = rows::columns(record);
+    let [.., checksum] = rows::record_columns(record);
     connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,
         partition.index,
@@ -120,7 +121,7 @@ fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result
 ///
 /// Several dead letters may have the same position. They are all in one page, so that the next page
 /// can continue after the last position.
-pub(super) fn page(
+pub(super) fn read_page(
     connection: &Connection,
     cluster: &Arc<str>,
     filter: &DeadLetterFilter,
@@ -140,14 +141,16 @@ pub(super) fn page(
             .map(|position| (position, position))
             .collect()
     };
+
     let sql = format!(
         "SELECT {COLUMNS} FROM dead_letters INDEXED BY by_record WHERE (topic, partition, offset) >= (?1, ?2, ?3)
          AND (topic, partition, offset) <= (?4, ?5, ?6) ORDER BY topic, partition, offset"
     );
     let mut statement = connection.prepare_cached(&sql)?;
+
     let mut page = Vec::new();
-    let mut last = None;
-    let mut positions = 0;
+    let mut last_position = None;
+    let mut position_count = 0;
     for (from, to) in ranges {
         let range = params![
             &*from.topic,
@@ -162,11 +165,11 @@ pub(super) fn page(
             if filter.selects(&dead_letter) {
                 let position = Some(dead_letter.position());
                 // Further dead letters at the same position do not count towards the limit.
-                positions += usize::from(position != last);
-                if positions > limit {
+                position_count += usize::from(position != last_position);
+                if position_count > limit {
                     return Ok(page);
                 }
-                last = position;
+                last_position = position;
                 page.push(dead_letter);
             }
         }
@@ -231,12 +234,12 @@ fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqli
 
 /// Reads a dead letter from a row of [`COLUMNS`].
 ///
-/// A damaged record is returned without its content, see [`rows::record`]. An unknown kind of
+/// A damaged record is returned without its content, see [`rows::read_record`]. An unknown kind of
 /// reason, such as one of a newer version, is read as `Refused`.
 pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
-    let record = rows::record(row, 2)?;
+    let record = rows::read_record(row, 2)?;
     let kind = row
         .get::<_, String>(8)?
         .parse()

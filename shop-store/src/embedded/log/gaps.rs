@@ -12,13 +12,13 @@ use super::position::{signed, unsigned};
 ///
 /// - If `next` is after the end of the log, the log was cut, for example restored from an older
 ///   backup. The gap is `Truncated`, and reading continues at the end.
-/// - If `next` is before the end and no record follows, the last records are missing. [`split`]
-///   cannot find this gap, because there is no record after it.
+/// - If `next` is before the end and no record follows, the last records are missing.
+///   [`split_at_gaps`] cannot find this gap, because there is no record after it.
 ///
-/// `of` is the partition that the gap is reported for.
-pub(super) fn at_end(
+/// `partition` is the partition that the gap is reported for.
+pub(super) fn gap_at_end(
     connection: &Connection,
-    of: &Partition,
+    partition: &Partition,
     next: u64,
 ) -> rusqlite::Result<Option<Gap>> {
     // One statement reads both values, so that no record is appended in between.
@@ -27,18 +27,19 @@ pub(super) fn at_end(
     let (end, has_more) = connection.query_row(sql, [signed(next)], |row| {
         Ok((unsigned(row.get(0)?), row.get::<_, bool>(1)?))
     })?;
+
     if next > end {
-        let gap = Gap::new(of.clone(), end, next, GapCause::Truncated);
+        let gap = Gap::new(partition.clone(), end, next, GapCause::Truncated);
         return Ok(Some(gap.with_next_offset(end)));
     }
     if has_more || next == end {
         return Ok(None);
     }
     Ok(Some(Gap::new(
-        of.clone(),
+        partition.clone(),
         next,
         end,
-        cause(connection, next)?,
+        gap_cause(connection, next)?,
     )))
 }
 
@@ -46,7 +47,7 @@ pub(super) fn at_end(
 /// before and between them.
 ///
 /// `records` are the first records of the log from the offset `next` on.
-pub(super) fn split(
+pub(super) fn split_at_gaps(
     connection: &Connection,
     partition: &Partition,
     mut next: u64,
@@ -55,7 +56,7 @@ pub(super) fn split(
     let mut events = Vec::new();
     while let Some(first) = records.first().map(|record| record.offset) {
         if first > next {
-            let cause = cause(connection, next)?;
+            let cause = gap_cause(connection, next)?;
             events.push(SourceEvent::Gap(Gap::new(
                 partition.clone(),
                 next,
@@ -63,12 +64,15 @@ pub(super) fn split(
                 cause,
             )));
         }
-        let follows = |(offset, record): &(u64, &LogRecord)| record.offset == *offset;
-        let count = (first..).zip(&records).take_while(follows).count();
-        let rest = records.split_off(count);
+
+        let consecutive = (first..)
+            .zip(&records)
+            .take_while(|(offset, record)| record.offset == *offset)
+            .count();
+        let later_records = records.split_off(consecutive);
         next = first + records.len() as u64;
         events.push(SourceEvent::Batch(Batch::new(partition.clone(), records)));
-        records = rest;
+        records = later_records;
     }
     Ok(events)
 }
@@ -77,7 +81,7 @@ pub(super) fn split(
 ///
 /// Retention deletes the oldest records. If an earlier record exists, the record at `offset` was
 /// lost in another way.
-fn cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause> {
+fn gap_cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause> {
     let sql = "SELECT 1 FROM records WHERE offset < ?1";
     let has_earlier = connection.prepare(sql)?.exists([signed(offset)])?;
     Ok(if has_earlier {
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn at_end_finds_deleted_and_truncated_records() {
         let at = |connection: &Connection, next: u64| {
-            at_end(connection, &partition(), next)
+            gap_at_end(connection, &partition(), next)
                 .unwrap()
                 .as_ref()
                 .map(described)
@@ -147,8 +151,8 @@ mod tests {
     fn split_yields_records_and_the_gaps_between_them() {
         let described = |missing: &[i64], next: u64| {
             let connection = log(missing);
-            let records = rows::read(&connection, next, 100, usize::MAX).unwrap();
-            let events = split(&connection, &partition(), next, records).unwrap();
+            let records = rows::read_records(&connection, next, 100, usize::MAX).unwrap();
+            let events = split_at_gaps(&connection, &partition(), next, records).unwrap();
             let of = |event: &SourceEvent| match event {
                 SourceEvent::Batch(batch) => {
                     assert!(

@@ -73,30 +73,29 @@ impl EmbeddedLog {
         if is_shop {
             database = database.with_fill(refill_quarters);
         }
+
         let notifier = watch::Sender::default();
-        let committed = notifier.clone();
+        let commit_notifier = notifier.clone();
         // Wakes the readers of other processes by the times of the lock file, and the readers of
         // this process directly.
-        let committed = move |lock: &WriteLock| {
+        let on_commit = move |lock: &WriteLock| {
             lock.announce();
-            committed.send_replace(());
+            commit_notifier.send_replace(());
         };
-        let writer = Writer::start(database.clone(), options.queue_capacity, committed).await?;
+        let writer = Writer::start(database.clone(), options.queue_capacity, on_commit).await?;
         let readers = Readers::start(&database, &writer, 1, READ_QUEUE)?;
         let now = options.clock.now();
-        let (cluster, generation) = match options.create {
-            true => {
-                writer
-                    .write(move |connection| identity(connection, now))
-                    .await?
-            }
+        let (cluster, generation) = if options.create {
+            writer
+                .write(move |connection| find_or_create_identity(connection, now))
+                .await?
+        } else {
             // Without permission to create a log, a missing id is an error, and nothing is written.
-            false => {
-                let known =
-                    |connection: &Connection| find_identity(connection)?.ok_or(QueryReturnedNoRows);
-                readers.read(known).await?
-            }
+            readers
+                .read(|connection| find_identity(connection)?.ok_or(QueryReturnedNoRows))
+                .await?
         };
+
         let shared = EmbeddedLogInner {
             topic: options.topic.as_str().into(),
             options,
@@ -241,10 +240,14 @@ fn find_identity(connection: &Connection) -> rusqlite::Result<Option<LogIdentity
 ///
 /// The id is stored in the file, so it does not depend on the path of the file. A new log stores
 /// `now` as the last time seen, so that its retention trusts the clock from the beginning.
-fn identity(connection: &Connection, now: Timestamp) -> rusqlite::Result<LogIdentity> {
-    if let Some(known) = find_identity(connection)? {
-        return Ok(known);
+fn find_or_create_identity(
+    connection: &Connection,
+    now: Timestamp,
+) -> rusqlite::Result<LogIdentity> {
+    if let Some(identity) = find_identity(connection)? {
+        return Ok(identity);
     }
+
     let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
     clock::store(connection, clock::LOG, now)?;

@@ -39,6 +39,6 @@ pub use dead_letters::EmbeddedDeadLetters;
 pub use log::EmbeddedLog;
 pub use options::EmbeddedLogOptions;
 pub(super) use publish::{PublishJob, publish_jobs};
-pub(super) use rows::content;
+pub(super) use rows::read_content;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

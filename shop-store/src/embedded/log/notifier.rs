@@ -60,7 +60,7 @@ impl Waiter {
     pub(super) async fn wait(&mut self, timeout: Duration) {
         let others = async {
             match &self.others {
-                Some(watch) if changed(watch).await.is_ok() => {}
+                Some(watch) if wait_for_watch(watch).await.is_ok() => {}
                 // Without a watch, only the other two events end the wait.
                 _ => std::future::pending().await,
             }
@@ -74,19 +74,19 @@ impl Waiter {
         // because they would end the next wait. The kernel merges equal events, so one read removes
         // all.
         if let Some(watch) = &self.others {
-            let _none = rustix::io::read(watch, &mut [0; EVENTS]);
+            let _none = rustix::io::read(watch, &mut [0; EVENT_BUFFER_BYTES]);
         }
     }
 }
 
 /// The size of a buffer for inotify events, in bytes.
-const EVENTS: usize = 4_096;
+const EVENT_BUFFER_BYTES: usize = 4_096;
 
 /// Waits until inotify reports that the times of the file were set, and removes the events.
-async fn changed(watch: &pipe::Receiver) -> io::Result<()> {
+async fn wait_for_watch(watch: &pipe::Receiver) -> io::Result<()> {
     loop {
         watch.readable().await?;
-        match watch.try_read(&mut [0; EVENTS]) {
+        match watch.try_read(&mut [0; EVENT_BUFFER_BYTES]) {
             // The readiness was stale: the events were removed at the end of an earlier wait.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             read => return read.map(drop),

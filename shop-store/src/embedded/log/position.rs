@@ -7,7 +7,7 @@
 //!
 //! A storing sink appends records and stores their purchases in one transaction, so the group need
 //! not process these records. The columns `stored_from` and `stored_to` hold the newest run of such
-//! records, and a position that reaches the run moves to its end, see [`pass`].
+//! records, and a position that reaches the run moves to its end, see [`advance_past`].
 
 use std::ops::Range;
 
@@ -46,7 +46,7 @@ pub(super) fn register(
 }
 
 /// Returns the position of `group`, or `None` if there is no such group.
-pub(super) fn find(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
+pub(super) fn find_position(connection: &Connection, group: &str) -> rusqlite::Result<Option<u64>> {
     let mut next = connection.prepare_cached("SELECT next FROM groups WHERE name = ?1")?;
     next.query_row([group], |row| Ok(unsigned(row.get(0)?)))
         .optional()
@@ -59,7 +59,11 @@ pub(super) fn find(connection: &Connection, group: &str) -> rusqlite::Result<Opt
 /// run or at its beginning, it moves to the end. A position that is further behind stays, because
 /// records before the run must still be processed. [`commit`] moves it to the end of the run once
 /// it reaches the run.
-pub(super) fn pass(connection: &Connection, group: &str, run: &Range<u64>) -> rusqlite::Result<()> {
+pub(super) fn advance_past(
+    connection: &Connection,
+    group: &str,
+    run: &Range<u64>,
+) -> rusqlite::Result<()> {
     // The right sides of a SQL update see the columns as they were before, so `next` repeats the
     // new `stored_from`.
     let sql =
@@ -74,8 +78,8 @@ pub(super) fn pass(connection: &Connection, group: &str, run: &Range<u64>) -> ru
 /// group.
 ///
 /// A position in the newest run of records that were stored with their purchases moves to the end
-/// of the run, see [`pass`]. Returns [`CommitOutcome::Fenced`], and changes nothing, if another
-/// consumer has begun an epoch since.
+/// of the run, see [`advance_past`]. Returns [`CommitOutcome::Fenced`], and changes nothing, if
+/// another consumer has begun an epoch since.
 pub(super) fn commit(
     connection: &Connection,
     group: &str,
@@ -113,7 +117,7 @@ pub(super) fn lag(connection: &Connection, group: &str) -> rusqlite::Result<u64>
 
 /// Returns the lowest position of all groups, before which all groups have consumed the records.
 /// `None` without a group.
-pub(super) fn lowest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+pub(super) fn lowest_position(connection: &Connection) -> rusqlite::Result<Option<u64>> {
     connection.query_row("SELECT min(next) FROM groups", [], |row| {
         Ok(row.get::<_, Option<i64>>(0)?.map(unsigned))
     })
@@ -122,13 +126,13 @@ pub(super) fn lowest(connection: &Connection) -> rusqlite::Result<Option<u64>> {
 /// Returns the end of the log: the offset of the next record to append.
 ///
 /// SQLite keeps the counter when all records are deleted, so an offset is never used twice.
-pub(super) fn end(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn end_offset(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'";
     connection.query_row(sql, [], |row| Ok(unsigned(row.get(0)?)))
 }
 
 /// Deletes `group` and its position. Returns `false` if there was no such group.
-pub(super) fn forget(connection: &Connection, group: &str) -> rusqlite::Result<bool> {
+pub(super) fn delete_group(connection: &Connection, group: &str) -> rusqlite::Result<bool> {
     Ok(connection.execute("DELETE FROM groups WHERE name = ?1", [group])? == 1)
 }
 
@@ -138,7 +142,11 @@ pub(super) fn forget(connection: &Connection, group: &str) -> rusqlite::Result<b
 /// A position before the oldest record would report the deleted records as a gap. Commits of
 /// earlier epochs are refused, and the records that were stored with their purchases are delivered
 /// again.
-pub(super) fn reset(connection: &Connection, group: &str, next: u64) -> rusqlite::Result<bool> {
+pub(super) fn reset_group(
+    connection: &Connection,
+    group: &str,
+    next: u64,
+) -> rusqlite::Result<bool> {
     let sql = "UPDATE groups SET epoch = epoch + 1, stored_from = 0, stored_to = 0, next = max(?2, coalesce(
                    (SELECT min(offset) FROM records), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'records'), 1))
                WHERE name = ?1";

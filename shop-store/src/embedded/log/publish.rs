@@ -55,7 +55,7 @@ impl WriteJob for PublishJob {
 
 /// The number of purchases of a [`PublishBatch`] that are applied before the writer checks whether
 /// another write waits.
-const PART: usize = 16;
+const PART_PURCHASES: usize = 16;
 
 /// Many purchases of one caller, which are committed in few large transactions.
 ///
@@ -91,14 +91,17 @@ impl WriteJob for PublishBatchJob {
             purchases,
             receipts,
         } = &mut self.work;
-        let part: Vec<&PublishWork> = purchases[receipts.len()..].iter().take(PART).collect();
+        let part: Vec<&PublishWork> = purchases[receipts.len()..]
+            .iter()
+            .take(PART_PURCHASES)
+            .collect();
         receipts.extend(publish(connection, buyers, &part)?);
         Ok(())
     }
 
     fn complete(mut self: Box<Self>, outcome: Result<()>) {
-        let rest = self.work.purchases.split_off(self.work.receipts.len());
-        self.result = Some((std::mem::take(&mut self.work.receipts), rest));
+        let uncommitted = self.work.purchases.split_off(self.work.receipts.len());
+        self.result = Some((std::mem::take(&mut self.work.receipts), uncommitted));
         self.reply(outcome);
     }
 }
@@ -137,30 +140,37 @@ fn publish(
     let mut receipts = Vec::with_capacity(publishes.len());
     // Sinks of different groups share the writer. Each run of purchases with one group is stored
     // together.
-    for publishes in publishes.chunk_by(|one, next| one.group == next.group) {
-        let purchases: Vec<&Purchase> = publishes.iter().map(|publish| &publish.purchase).collect();
-        let outcomes = match publishes[0].group {
-            None => vec![InsertOutcome::Inserted; publishes.len()],
+    for run in publishes.chunk_by(|one, next| one.group == next.group) {
+        let purchases: Vec<&Purchase> = run.iter().map(|publish| &publish.purchase).collect();
+        let outcomes = match run[0].group {
+            None => vec![InsertOutcome::Inserted; run.len()],
             Some(_) => store::insert(connection, buyers, &purchases)?,
         };
+
         // The log contains each purchase that the store has accepted. That includes a refund that
         // waits for its purchase.
-        let is_new = |outcome: &InsertOutcome| {
+        let is_accepted = |outcome: &InsertOutcome| {
             matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Waiting)
         };
-        let new = publishes
+        let records: Vec<&LogRecord> = run
             .iter()
             .zip(&outcomes)
-            .filter(|(_, outcome)| is_new(outcome));
-        let records: Vec<&LogRecord> = new.map(|(publish, _)| &publish.record).collect();
+            .filter(|(_, outcome)| is_accepted(outcome))
+            .map(|(publish, _)| &publish.record)
+            .collect();
         let mut offsets = append(connection, &records)?;
-        if let Some(group) = &publishes[0].group
+        if let Some(group) = &run[0].group
             && !offsets.is_empty()
         {
-            position::pass(connection, group, &offsets)?;
+            position::advance_past(connection, group, &offsets)?;
         }
-        for (publish, outcome) in publishes.iter().zip(outcomes) {
-            let offset = is_new(&outcome).then(|| offsets.next()).flatten();
+
+        for (publish, outcome) in run.iter().zip(outcomes) {
+            let offset = if is_accepted(&outcome) {
+                offsets.next()
+            } else {
+                None
+            };
             let id = publish.purchase.id;
             let mut receipt = outcome.into_receipt(id, Durability::LocalDisk);
             if let Ok(receipt) = &mut receipt {
@@ -176,7 +186,7 @@ fn publish(
     Ok(receipts)
 }
 
-/// The statements that insert records. [`rows::columns`] lists the values in the same order.
+/// The statements that insert records. [`rows::record_columns`] lists the values in the same order.
 static RECORDS: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("records (time, key, headers, value, checksum)"));
 
@@ -186,7 +196,7 @@ pub(super) fn append(
     connection: &Connection,
     records: &[&LogRecord],
 ) -> rusqlite::Result<Range<u64>> {
-    RECORDS.insert(connection, records, |record| rows::columns(record))?;
+    RECORDS.insert(connection, records, |record| rows::record_columns(record))?;
     // The rowid of a record is its offset. Nothing else is inserted in between, so the last one
     // ends the range.
     let end = connection.last_insert_rowid().unsigned_abs() + 1;

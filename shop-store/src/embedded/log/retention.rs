@@ -18,7 +18,7 @@ use shop_core::retention::{Allowance, DeletionGuard};
 use shop_core::{Result, Timestamp};
 use tokio::time::Instant;
 
-use super::position::{lowest, signed, unsigned};
+use super::position::{lowest_position, signed, unsigned};
 use super::shared::EmbeddedLogInner;
 use crate::embedded::clock;
 use crate::embedded::database::free_pages;
@@ -33,23 +33,23 @@ const CONFLICT_DELETION_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Other dead letters are kept until they are resolved. A client can cause any number of conflicts,
 /// by sending different purchases under one id, and a conflict does not indicate a fault of the
 /// deployment.
-const CONFLICTS: Duration = Duration::from_secs(30 * 24 * 3_600);
+const CONFLICT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// The maximum number of rows that one write deletes. A larger slice would delay the publishes
 /// behind it.
-const SLICE: usize = 1_000;
+const SLICE_ROWS: usize = 1_000;
 
 /// Deletes the old rows of a log. The reader of each active consumer has one.
 pub(super) struct Deleter {
     log: Arc<EmbeddedLogInner>,
     /// The time at which the next slice of records is due.
-    next: Instant,
+    next_slice: Instant,
     /// The time at which the next slice of conflicts is due.
-    next_conflicts: Instant,
+    next_conflict_slice: Instant,
     /// Decides by the last time that earlier rounds have seen how many records a round may delete.
     guard: DeletionGuard,
     /// The rest of the round's allowance, if the round goes on and the clock may be wrong.
-    rest: Option<Allowance>,
+    remaining_allowance: Option<Allowance>,
 }
 
 impl Deleter {
@@ -58,10 +58,10 @@ impl Deleter {
         let now = Instant::now();
         Self {
             log,
-            next: now,
-            next_conflicts: now,
+            next_slice: now,
+            next_conflict_slice: now,
             guard: DeletionGuard::default(),
-            rest: None,
+            remaining_allowance: None,
         }
     }
 
@@ -70,7 +70,7 @@ impl Deleter {
     /// The reader of a consumer calls this after each batch. An error is logged, and the next round
     /// tries again.
     pub(super) async fn delete_old_rows(&mut self) {
-        if self.next > Instant::now() {
+        if self.next_slice > Instant::now() {
             return;
         }
         let has_more = self.delete_slices().await.unwrap_or_else(|error| {
@@ -78,7 +78,7 @@ impl Deleter {
             false
         });
         // A full slice means that more rows may be due, so the next call deletes another one.
-        self.next = Instant::now()
+        self.next_slice = Instant::now()
             + if has_more {
                 Duration::ZERO
             } else {
@@ -103,48 +103,50 @@ impl Deleter {
             ..
         } = &*self.log;
         let now = options.clock.now();
-        let allowance = match self.rest.take() {
-            Some(rest) => rest,
+        let allowance = match self.remaining_allowance.take() {
+            Some(remaining_allowance) => remaining_allowance,
             None => {
                 let (last_seen, consumed) = readers.read(last_seen).await?;
                 self.guard.next_allowance(now, last_seen, consumed)
             }
         };
-        let Allowance {
-            rows,
-            last_seen: seen,
-            ..
-        } = allowance;
-        let limit = usize::try_from(rows).unwrap_or(usize::MAX).min(SLICE);
+        let seen = allowance.last_seen;
+        let limit = usize::try_from(allowance.rows)
+            .unwrap_or(usize::MAX)
+            .min(SLICE_ROWS);
+
         // Records with a timestamp before this time are old.
         let before = now.saturating_sub(options.retention);
         // The time is stored in the transaction that deletes, so a restart in between does not lose
         // it.
         let delete = move |connection: &Connection| {
             let deleted = delete_records(connection, before, now, limit)?;
-            seen.map_or(Ok(()), |seen| clock::store(connection, clock::LOG, seen))?;
+            if let Some(seen) = seen {
+                clock::store(connection, clock::LOG, seen)?;
+            }
             Ok(deleted)
         };
         let deleted = writer.write(delete).await?;
+
         // The guard limits the number of rows only while it does not trust the clock.
-        let is_trusted = rows == u64::MAX;
-        let has_more = deleted == SLICE;
+        let is_clock_trusted = allowance.rows == u64::MAX;
+        let has_more = deleted == SLICE_ROWS;
         if has_more {
-            self.rest = allowance.remaining_after(deleted as u64);
+            self.remaining_allowance = allowance.remaining_after(deleted as u64);
         }
-        if has_more || !is_trusted || self.next_conflicts > Instant::now() {
+        if has_more || !is_clock_trusted || self.next_conflict_slice > Instant::now() {
             return Ok(has_more);
         }
-        self.next_conflicts = Instant::now() + CONFLICT_DELETION_INTERVAL;
+
+        self.next_conflict_slice = Instant::now() + CONFLICT_DELETION_INTERVAL;
         // A full slice of conflicts means that more may be due, so the next slice follows after a
         // minute.
-        let before = now.saturating_sub(CONFLICTS);
-        if writer
+        let before = now.saturating_sub(CONFLICT_RETENTION);
+        let deleted_conflicts = writer
             .write(move |connection| delete_conflicts(connection, before))
-            .await?
-            == SLICE
-        {
-            self.next_conflicts = Instant::now() + DELETION_INTERVAL;
+            .await?;
+        if deleted_conflicts == SLICE_ROWS {
+            self.next_conflict_slice = Instant::now() + DELETION_INTERVAL;
         }
         Ok(false)
     }
@@ -158,7 +160,7 @@ impl Deleter {
 fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
     let oldest: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
-    let consumed = lowest(connection)?
+    let consumed = lowest_position(connection)?
         .zip(oldest)
         .map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
     Ok((
@@ -184,14 +186,16 @@ pub(super) fn delete_records(
     now: Timestamp,
     limit: usize,
 ) -> rusqlite::Result<usize> {
-    let Some(lowest) = lowest(connection)? else {
+    let Some(consumed_end) = lowest_position(connection)? else {
         return Ok(0);
     };
+
     let sql = "SELECT offset, time FROM records WHERE offset < ?1 ORDER BY offset LIMIT ?2";
     let mut oldest = connection.prepare_cached(sql)?;
-    let rows = oldest.query_map(params![signed(lowest), signed(limit as u64)], |row| {
+    let rows = oldest.query_map(params![signed(consumed_end), signed(limit as u64)], |row| {
         row.try_into()
     })?;
+
     // The records to delete are the first `count` ones, up to the offset `last`.
     let mut count = 0;
     let mut last = None;
@@ -207,13 +211,14 @@ pub(super) fn delete_records(
             break;
         } else if read == limit
             && last.is_none()
-            && is_old_after(connection, offset, lowest, before)?
+            && is_old_after(connection, offset, consumed_end, before)?
         {
             // The whole slice has timestamps in the future, and an old record follows behind it.
             count = read;
             last = Some(offset);
         }
     }
+
     if let Some(last) = last {
         for sql in [
             "DELETE FROM records WHERE offset <= ?1",
@@ -253,12 +258,12 @@ fn is_old_after(
     }
 }
 
-/// Deletes at most [`SLICE`] dead letters with the reason `conflict` that are older than `before`
+/// Deletes at most [`SLICE_ROWS`] dead letters with the reason `conflict` that are older than `before`
 /// and whose record is deleted already.
 ///
 /// While the record exists, the command `verify` needs the dead letter to explain why the record is
 /// not in the store. Reads all dead letters. Returns the number of deleted ones. A number below
-/// [`SLICE`] means that none are left to delete.
+/// [`SLICE_ROWS`] means that none are left to delete.
 pub(super) fn delete_conflicts(
     connection: &Connection,
     before: Timestamp,
@@ -271,7 +276,7 @@ pub(super) fn delete_conflicts(
     let parameters = params![
         ReasonKind::Conflict.as_str(),
         before.as_millis(),
-        signed(SLICE as u64)
+        signed(SLICE_ROWS as u64)
     ];
     connection.prepare_cached(sql)?.execute(parameters)
 }
@@ -307,7 +312,7 @@ mod tests {
 
     fn delete(connection: &Connection) -> usize {
         let at = |millis| Timestamp::from_millis(millis).unwrap();
-        delete_records(connection, at(BEFORE), at(NOW), SLICE).unwrap()
+        delete_records(connection, at(BEFORE), at(NOW), SLICE_ROWS).unwrap()
     }
 
     #[test]
@@ -326,7 +331,7 @@ mod tests {
         loop {
             let slice = delete(&connection);
             deleted += slice;
-            if slice < SLICE {
+            if slice < SLICE_ROWS {
                 break;
             }
         }
@@ -336,16 +341,16 @@ mod tests {
 
     #[test]
     fn records_from_the_future_stay_before_a_recent_record() {
-        assert_eq!(delete(&log(&[(3_000, SLICE), (BEFORE, 10)])), 0);
+        assert_eq!(delete(&log(&[(3_000, SLICE_ROWS), (BEFORE, 10)])), 0);
         assert_eq!(delete(&log(&[(3_000, 2_500)])), 0);
         let old = BEFORE - 1;
         assert_eq!(
-            delete(&log(&[(old, SLICE - 1), (3_000, 1), (BEFORE, 10)])),
-            SLICE - 1
+            delete(&log(&[(old, SLICE_ROWS - 1), (3_000, 1), (BEFORE, 10)])),
+            SLICE_ROWS - 1
         );
         assert_eq!(
-            delete(&log(&[(3_000, SLICE), (old, 1), (BEFORE, 10)])),
-            SLICE
+            delete(&log(&[(3_000, SLICE_ROWS), (old, 1), (BEFORE, 10)])),
+            SLICE_ROWS
         );
     }
 }

@@ -19,8 +19,8 @@ use crate::limits::row_limit;
 ///
 /// # Errors
 /// Returns the errors of SQLite, and fails if the offsets do not ascend. A damaged record is no
-/// error, see [`record`].
-pub(super) fn read(
+/// error, see [`read_record`].
+pub(super) fn read_records(
     connection: &Connection,
     from: u64,
     max_records: usize,
@@ -34,9 +34,10 @@ pub(super) fn read(
     let mut last = signed(from) - 1;
     while let Some(row) = rows.next()? {
         // Offsets out of order would let a consumer read the same records again and again.
-        let before = std::mem::replace(&mut last, row.get(0)?);
-        ascending(&last, Some(&before))?;
-        let record = record(row, 0)?;
+        let previous = std::mem::replace(&mut last, row.get(0)?);
+        ascending(&last, Some(&previous))?;
+
+        let record = read_record(row, 0)?;
         bytes += record.size();
         records.push(record);
         if bytes >= max_bytes {
@@ -52,11 +53,11 @@ pub(super) fn read(
 /// A record that the disk has changed must not stop the consumer. Without content, it becomes a
 /// dead letter. Its content is not trusted, because with other headers or another value it could be
 /// another purchase.
-pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
+pub(super) fn read_record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     let offset = unsigned(row.get(column)?);
-    Ok(content(row, column).unwrap_or_else(|error| {
+    Ok(read_content(row, column).unwrap_or_else(|error| {
         tracing::error!(%error, log.offset = offset, "record delivered without its damaged content");
-        LogRecord::new(offset, time(row, column), None)
+        LogRecord::new(offset, read_time(row, column), None)
     }))
 }
 
@@ -65,25 +66,31 @@ pub(super) fn record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the record.
-pub(in crate::embedded) fn content(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
+pub(in crate::embedded) fn read_content(
+    row: &Row<'_>,
+    column: usize,
+) -> rusqlite::Result<LogRecord> {
     check(row, 0, column + 1..column + 5)?;
-    let bytes = |column: usize| {
-        let bytes = row.get_ref(column)?.as_blob_or_null()?;
-        Ok::<_, rusqlite::Error>(bytes.map(Bytes::copy_from_slice))
+
+    let read_blob = |column: usize| {
+        let blob = row.get_ref(column)?.as_blob_or_null()?;
+        Ok::<_, rusqlite::Error>(blob.map(Bytes::copy_from_slice))
     };
-    let headers = Headers::from_bytes(bytes(column + 3)?.unwrap_or_default());
-    let headers = headers.map_err(unreadable(column + 3))?;
+    let headers = Headers::from_bytes(read_blob(column + 3)?.unwrap_or_default())
+        .map_err(unreadable(column + 3))?;
     let record = LogRecord::new(
         unsigned(row.get(column)?),
-        time(row, column),
-        bytes(column + 4)?,
+        read_time(row, column),
+        read_blob(column + 4)?,
     );
-    Ok(record.with_key(bytes(column + 2)?).with_headers(headers))
+    Ok(record
+        .with_key(read_blob(column + 2)?)
+        .with_headers(headers))
 }
 
 /// Reads the timestamp of a record, in the column after `column`. A damaged one becomes the
 /// earliest time.
-fn time(row: &Row<'_>, column: usize) -> Timestamp {
+fn read_time(row: &Row<'_>, column: usize) -> Timestamp {
     row.get(column + 1)
         .ok()
         .and_then(|millis| Timestamp::from_millis(millis).ok())
@@ -91,7 +98,7 @@ fn time(row: &Row<'_>, column: usize) -> Timestamp {
 }
 
 /// Returns the values of the columns time, key, headers, value and checksum for `record`.
-pub(super) fn columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
+pub(super) fn record_columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
     let content = [
         Integer(record.time.as_millis()),
         record.key.as_deref().into(),

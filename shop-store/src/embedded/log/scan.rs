@@ -14,15 +14,15 @@ use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, from_row};
 use super::notifier::Waiter;
-use super::position::{end, unsigned};
+use super::position::{end_offset, unsigned};
 use super::rows;
 use super::shared::EmbeddedLogInner;
 use crate::embedded::readers::Readers;
 
 /// Returns a stream of all records that `log` contains now, in the order of their offsets.
 pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static, Result<Batch>>> {
-    let (_, end) = log.readers.read(span).await?;
-    Ok(batches(log, 0, Some(end)))
+    let (_, end) = log.readers.read(offset_range).await?;
+    Ok(stream_batches(log, 0, Some(end)))
 }
 
 /// Returns a tail of `log`: a stream of its records from `start` on, which does not end and waits
@@ -31,13 +31,13 @@ pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static,
 /// If the log does not contain the requested offset, the tail starts elsewhere and reports the
 /// actual start.
 pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
-    let (first, end) = log.readers.read(span).await?;
+    let (first, end) = log.readers.read(offset_range).await?;
     let start = LogTail::start_offset(start, 0, first, end);
     let mut tail = LogTail::new(
         Arc::clone(&log.cluster),
         Arc::clone(&log.topic),
         [(0, (start, end))],
-        batches(log, start, None),
+        stream_batches(log, start, None),
     );
     tail.generation = log.generation.clone();
     Ok(tail)
@@ -47,14 +47,15 @@ pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogT
 ///
 /// Without an `end`, the stream does not end: after the last record, it waits for commits and reads
 /// on.
-fn batches(
+fn stream_batches(
     log: &EmbeddedLogInner,
     start: u64,
     end: Option<u64>,
 ) -> BoxStream<'static, Result<Batch>> {
     let readers = log.readers.clone();
     let interval = log.options.poll_interval;
-    let ((max_records, max_bytes), partition) = (log.options.batch(), log.partition(0));
+    let (max_records, max_bytes) = log.options.batch();
+    let partition = log.partition(0);
     let waiter = end.is_none().then(|| log.waiter());
     let batches = stream::try_unfold((start, waiter), move |(next, mut waiter)| {
         let readers = readers.clone();
@@ -64,14 +65,16 @@ fn batches(
                 // Before the read, so that a commit during the read ends the wait below.
                 waiter.iter_mut().for_each(Waiter::mark_seen);
                 let read = move |connection: &Connection| {
-                    rows::read(connection, next, max_records, max_bytes)
+                    rows::read_records(connection, next, max_records, max_bytes)
                 };
                 let mut records = readers.read(read).await?;
+
                 records.retain(|record| end.is_none_or(|end| record.offset < end));
                 if let Some(last) = records.last() {
                     let following = last.offset + 1;
                     return Ok(Some((Batch::new(partition, records), (following, waiter))));
                 }
+
                 let Some(waiter) = &mut waiter else {
                     return Ok(None);
                 };
@@ -84,8 +87,8 @@ fn batches(
 
 /// Returns the offset of the first record, and the end of the log. They are equal if the log is
 /// empty.
-fn span(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let end = end(connection)?;
+fn offset_range(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let end = end_offset(connection)?;
     let first: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     Ok((first.map_or(end, unsigned), end))
@@ -99,14 +102,14 @@ pub(super) async fn dead_letters(
     let readers = &log.readers;
     let cluster = Arc::clone(&log.cluster);
     let pending = move |row: &Row<'_>| {
-        from_row(row, &cluster).map(|found| Some(DeadLetterState::Pending(found)))
+        from_row(row, &cluster).map(|dead_letter| Some(DeadLetterState::Pending(dead_letter)))
     };
-    let pending = all(readers, "dead_letters", COLUMNS, pending).await?;
-    let resolved = all(
+    let pending = scan_table(readers, "dead_letters", COLUMNS, pending).await?;
+    let resolved = scan_table(
         readers,
         "settled_letters",
         "place, purchase, settlement",
-        resolved,
+        read_resolved,
     )
     .await?;
     Ok(pending.chain(resolved).boxed())
@@ -114,7 +117,7 @@ pub(super) async fn dead_letters(
 
 /// Reads a resolved dead letter from the columns place, purchase and settlement of a row of
 /// `settled_letters`.
-fn resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
+fn read_resolved(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> {
     let (record_id, id, resolution): (String, Option<String>, String) = row.try_into()?;
     let resolution = resolution.parse().unwrap_or(Resolution::Dropped);
     // Only a modification by another program can make a record id invalid. Such a row is passed
@@ -137,7 +140,7 @@ const PAGE_BYTES: usize = 1 << 20;
 ///
 /// `read` converts a row of `columns`. The newest rowid is read first, so that rows that are
 /// inserted later do not prolong the stream.
-async fn all(
+async fn scan_table(
     readers: &Readers,
     table: &str,
     columns: &str,
@@ -152,7 +155,7 @@ async fn all(
     );
     // Reads the page of rows after a rowid. Returns the rowid of the last row too, at which the
     // next page continues.
-    let page = move |connection: &Connection, after: i64| -> rusqlite::Result<(Vec<_>, i64)> {
+    let read_page = move |connection: &Connection, after: i64| -> rusqlite::Result<(Vec<_>, i64)> {
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params![after, newest, PAGE_ROWS])?;
         let mut page = Vec::new();
@@ -162,26 +165,26 @@ async fn all(
             && let Some(row) = rows.next()?
         {
             last = row.get("rowid")?;
-            let found = read(row)?;
-            if let Some(DeadLetterState::Pending(dead_letter)) = &found {
+            let state = read(row)?;
+            if let Some(DeadLetterState::Pending(dead_letter)) = &state {
                 bytes += dead_letter.record.size();
             }
-            page.extend(found);
+            page.extend(state);
         }
         Ok((page, last))
     };
     let readers = readers.clone();
-    let page = Arc::new(page);
+    let read_page = Arc::new(read_page);
     let pages = stream::try_unfold(0, move |after| {
         let readers = readers.clone();
-        let page = Arc::clone(&page);
+        let read_page = Arc::clone(&read_page);
         async move {
-            let (rows, last) = readers
-                .read(move |connection| page(connection, after))
+            let (page, last) = readers
+                .read(move |connection| read_page(connection, after))
                 .await?;
-            Ok::<_, Error>(
-                (last > after).then(|| (stream::iter(rows.into_iter().map(Ok::<_, Error>)), last)),
-            )
+            let has_rows = last > after;
+            let dead_letters = stream::iter(page.into_iter().map(Ok::<_, Error>));
+            Ok::<_, Error>(has_rows.then_some((dead_letters, last)))
         }
     });
     Ok(pages.try_flatten().boxed())

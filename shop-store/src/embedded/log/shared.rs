@@ -48,16 +48,17 @@ impl EmbeddedLogInner {
         let name = group.to_owned();
         let feeds = self.options.feeds.clone();
         let register = move |connection: &Connection| position::register(connection, &name, &feeds);
-        let known = self.writer.write(register).await?;
-        if known == self.options.feeds {
+        let fed_store = self.writer.write(register).await?;
+        if fed_store == self.options.feeds {
             return Ok(());
         }
+
         let message = format!(
             "the group feeds another store: use that store, another folder, or run `management groups forget {group}`, \
              after which it begins again at the oldest record"
         );
         Err(database_error(ErrorKind::Invalid, message)
-            .with_context("feeds", known)
+            .with_context("feeds", fed_store)
             .with_context("file", self.database.path().display()))
     }
 

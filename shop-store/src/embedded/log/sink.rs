@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::EmbeddedLog;
 use super::publish::{PublishBatch, PublishBatchJob, PublishJob, PublishWork, append};
 use super::shared::EmbeddedLogInner;
-use crate::embedded::writer::{WriteTask, is_about_write, written};
+use crate::embedded::writer::{WriteTask, is_about_write, wait_until_durable};
 
 /// The number of purchases of a batch up to which each purchase is a write job of its own.
 const MAX_EACH: usize = 1_000;
@@ -51,7 +51,7 @@ impl EmbeddedSink {
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) if the sink is closed.
-    fn open(&self) -> Result<()> {
+    fn check_open(&self) -> Result<()> {
         if self.batch_room.is_closed() {
             return Err(
                 Error::new(ErrorKind::Closed, "the sink is closed").with_origin("embedded log")
@@ -65,8 +65,12 @@ impl EmbeddedSink {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) if the sink is closed; the error of encoding the purchase as a
     /// record.
-    fn work(&self, purchase: &Purchase, room: Option<OwnedSemaphorePermit>) -> Result<PublishWork> {
-        self.open()?;
+    fn publish_work(
+        &self,
+        purchase: &Purchase,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<PublishWork> {
+        self.check_open()?;
         let mut record = encode(purchase)?;
         record.time = self.log.options.clock.now();
         Ok(PublishWork {
@@ -88,10 +92,10 @@ impl EmbeddedSink {
         // transaction can take many.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
-            // No permit means that the semaphore is closed. Then `work` returns the error of a
-            // closed sink.
+            // No permit means that the semaphore is closed. Then `publish_work` returns the error of
+            // a closed sink.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
-            writes.push(match self.work(purchase, room) {
+            writes.push(match self.publish_work(purchase, room) {
                 Ok(work) => {
                     let (job, pending): (Box<PublishJob>, _) = WriteTask::new(work);
                     let enqueued = self.log.writer.enqueue_when_free(job).await;
@@ -101,7 +105,7 @@ impl EmbeddedSink {
             });
         }
         stream::iter(writes)
-            .then(|write| async move { written(write?).await? })
+            .then(|write| async move { wait_until_durable(write?).await? })
             .collect()
             .await
     }
@@ -117,23 +121,25 @@ impl EmbeddedSink {
         // purchase.
         let mut order: Vec<usize> = (0..purchases.len()).collect();
         order.sort_by_key(|index| &purchases[*index].user_id);
+
         let mut results = Vec::with_capacity(purchases.len());
         let works = order
             .iter()
-            .map(|index| self.work(&purchases[*index], None));
+            .map(|index| self.publish_work(&purchases[*index], None));
         match works.collect::<Result<Vec<PublishWork>>>() {
             Ok(works) => self.publish_works(works, &mut results).await,
             Err(error) if !is_about_write(&error) => results.resize(purchases.len(), Err(error)),
             // One purchase cannot be encoded, so all are published one by one below.
             Err(_) => {}
         }
+
         // The purchases without a result are published one by one, so that a write that cannot be
         // applied fails alone.
-        let mut rest = Vec::new();
+        let mut unpublished = Vec::new();
         for index in &order[results.len()..] {
-            rest.push(&purchases[*index]);
+            unpublished.push(&purchases[*index]);
         }
-        results.extend(self.publish_each(rest).await);
+        results.extend(self.publish_each(unpublished).await);
 
         let mut by_index: Vec<_> = order.into_iter().zip(results).collect();
         by_index.sort_by_key(|(index, _)| *index);
@@ -148,21 +154,21 @@ impl EmbeddedSink {
     /// caller publishes the rest one by one. Any other error becomes the result of all remaining
     /// works.
     async fn publish_works(&self, works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
-        let mut rest = works;
-        while !rest.is_empty() {
-            let count = rest.len();
+        let mut remaining = works;
+        while !remaining.is_empty() {
+            let count = remaining.len();
             let (job, pending): (Box<PublishBatchJob>, _) = WriteTask::new(PublishBatch {
-                purchases: rest,
+                purchases: remaining,
                 receipts: Vec::new(),
             });
             let published = async {
                 self.log.writer.enqueue_when_free(job).await?;
-                written(pending).await
+                wait_until_durable(pending).await
             };
             match published.await {
-                Ok((receipts, others)) => {
+                Ok((receipts, uncommitted)) => {
                     results.extend(receipts);
-                    rest = others;
+                    remaining = uncommitted;
                 }
                 Err(error) if is_about_write(&error) => return,
                 Err(error) => {
@@ -178,9 +184,10 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         // A single purchase needs no permit, and fails at once if the queue of the writer is full.
-        let (job, pending): (Box<PublishJob>, _) = WriteTask::new(self.work(purchase, None)?);
+        let (job, pending): (Box<PublishJob>, _) =
+            WriteTask::new(self.publish_work(purchase, None)?);
         self.log.writer.enqueue(job)?;
-        written(pending).await?
+        wait_until_durable(pending).await?
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
@@ -200,7 +207,7 @@ impl PurchaseSink for EmbeddedSink {
     }
 
     async fn check(&self) -> Result<()> {
-        self.open()?;
+        self.check_open()?;
         self.log.writer.check().await
     }
 
@@ -211,7 +218,7 @@ impl PurchaseSink for EmbeddedSink {
         let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {
-                drop(written(last).await);
+                drop(wait_until_durable(last).await);
             }
         };
         tokio::time::timeout(deadline, drained)

@@ -114,24 +114,22 @@ impl LogSource for EmbeddedSource {
             return Ok(Vec::new());
         }
         let group = self.group.clone();
-        let to_commit = positions.to_vec();
+        let offsets = positions.to_vec();
         let commit = move |connection: &Connection| {
-            to_commit
+            offsets
                 .iter()
-                .map(|at| position::commit(connection, &group, at))
+                .map(|offset| position::commit(connection, &group, offset))
                 .collect()
         };
         let outcomes: Vec<CommitOutcome> = self.log.writer.write(commit).await?;
-        let fenced_epoch = |(at, outcome): (&CommitOffset, &CommitOutcome)| {
-            (*outcome == CommitOutcome::Fenced).then_some(at.partition.epoch)
-        };
+
         // Wakes the task, which may wait for records, so that it ends the fenced epoch at once.
-        if let Some(epoch) = positions
+        let fenced_epochs = positions
             .iter()
             .zip(&outcomes)
-            .filter_map(fenced_epoch)
-            .max()
-        {
+            .filter(|(_, outcome)| **outcome == CommitOutcome::Fenced)
+            .map(|(offset, _)| offset.partition.epoch);
+        if let Some(epoch) = fenced_epochs.max() {
             self.fenced.fetch_max(epoch, Ordering::AcqRel);
             self.log.notifier.send_replace(());
         }
@@ -221,9 +219,10 @@ impl GroupReader {
         while !events.is_closed() {
             // The lock is released after each epoch. After an error, another process may succeed
             // where this one fails.
-            let read = self.read_epoch(&events).await;
+            let epoch_result = self.read_epoch(&events).await;
             self.active.store(false, Ordering::Release);
-            if let Err(error) = read {
+
+            if let Err(error) = epoch_result {
                 // A failed send means that the receiver is dropped. The condition of the loop then
                 // ends the task.
                 let _receiver_dropped = events.send(Err(error)).await;
@@ -244,20 +243,24 @@ impl GroupReader {
         let lock = FileLock::open(&lock_path(&self.log, &self.group))?;
         let _guard = self.wait_for_lock(&lock).await?;
         self.log.register(&self.group).await?;
+
         let group = self.group.clone();
         let begin = move |connection: &Connection| position::begin_epoch(connection, &group);
         let (epoch, mut next) = self.log.writer.write(begin).await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
+
         // The newest records of the log may be lost. No later record reveals such a gap, so the end
         // of the log is checked once, before the first read.
-        let at_end = move |connection: &Connection| gaps::at_end(connection, &partition, next);
-        if let Some(gap) = self.readers.read(at_end).await? {
+        let find_gap =
+            move |connection: &Connection| gaps::gap_at_end(connection, &partition, next);
+        if let Some(gap) = self.readers.read(find_gap).await? {
             next = gap.next_offset;
             // A failed send means that the receiver is dropped. Sending the next event then fails
             // too and ends the loop.
             let _receiver_dropped = events.send(Ok(SourceEvent::Gap(gap))).await;
         }
+
         loop {
             // Before the read, so that a commit during the read ends the wait below.
             self.waiter.mark_seen();
@@ -265,8 +268,9 @@ impl GroupReader {
                 tracing::warn!(log.group = %self.group, log.epoch = epoch, "consumer lock lost to another process");
                 return Ok(());
             }
-            let (end, read) = self.read_batch(epoch, next).await?;
-            if read.is_empty() {
+
+            let (end, batch_events) = self.read_batch(epoch, next).await?;
+            if batch_events.is_empty() {
                 if end > next {
                     // The position has passed purchases that were stored with their records, and
                     // more are likely.
@@ -275,7 +279,8 @@ impl GroupReader {
                 self.waiter.wait(self.log.options.poll_interval).await;
             }
             next = end;
-            for event in read {
+
+            for event in batch_events {
                 if events.send(Ok(event)).await.is_err() {
                     return Ok(());
                 }
@@ -295,15 +300,18 @@ impl GroupReader {
         let partition = self.log.partition(epoch);
         let (max_records, max_bytes) = self.log.options.batch();
         let read = move |connection: &Connection| {
-            let moment = connection.unchecked_transaction()?;
-            let next = position::find(&moment, &group)?
+            let snapshot = connection.unchecked_transaction()?;
+            let next = position::find_position(&snapshot, &group)?
                 .unwrap_or_default()
                 .max(next);
             // Without records, the position itself is the end: it may have moved since the last
             // read.
-            let records = rows::read(&moment, next, max_records, max_bytes)?;
+            let records = rows::read_records(&snapshot, next, max_records, max_bytes)?;
             let end = records.last().map_or(next, |last| last.offset + 1);
-            Ok((end, gaps::split(&moment, &partition, next, records)?))
+            Ok((
+                end,
+                gaps::split_at_gaps(&snapshot, &partition, next, records)?,
+            ))
         };
         self.readers.read(read).await
     }
